@@ -1,0 +1,40 @@
+# Two commands do everything: `make run` and `make test`. Both first bring .venv to what
+# requirements.lock says, from any Python >= 3.11 (PYTHON=... names one), with nothing else
+# installed; when it is there already, that takes no time.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab lock clean setup
+
+BIN := .venv/bin
+
+help:
+	@echo "make run     set up .venv, run every chapter (quick profile), print the verdicts"
+	@echo "make test    set up .venv, pass all tests: unit, golden, notebooks, end to end"
+	@echo "make lab     set up .venv, open the notebooks in JupyterLab"
+	@echo "make lock    bring requirements.lock up to pyproject.toml (needs uv)"
+	@echo "make clean   remove .venv and caches; runs/ and data/cache/ stay"
+
+setup:
+	@python="$$(sh tools/find_python.sh)" && "$$python" -I tools/make_venv.py
+
+run: setup
+	@$(BIN)/kdnb run
+
+# The kernel is pinned to this environment: a python3 kernel of the user's would win otherwise.
+test: setup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile \
+		--nbval --nbval-current-env --nbval-cell-timeout=300 tests $(wildcard notebooks)
+
+lab: setup
+	@$(BIN)/jupyter-lab notebooks
+
+# Pins that still fit are kept; remove requirements.lock first to take the newest of everything.
+lock:
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
+	uv pip compile pyproject.toml --extra test --generate-hashes --universal \
+		--python-version 3.11 --no-emit-index-url -o requirements.lock --quiet
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path "./runs/*" -prune -exec rm -rf {} +

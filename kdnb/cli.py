@@ -1,0 +1,203 @@
+"""`kdnb`: list, run, show, cite, data, trials, doctor. Every command is a few lines over the package."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Knowledge distillation, executable: chapters that reproduce their papers.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+console = Console()
+
+COLOURS = {"reproduced": "green", "direction only": "yellow", "not reproduced": "red"}
+
+
+def main() -> None:
+    """The command's entry: an expected failure is one sentence and exit code 1."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        Console(stderr=True).print(f"kdnb: {error}", style="red", markup=False)
+        raise SystemExit(1) from None
+
+
+@app.command("list")
+def list_chapters() -> None:
+    """The chapters, what they reproduce, and their parameters."""
+    from kdnb import runner
+
+    table = Table("chapter", "reproduces", "parameters")
+    for item in runner.chapters():
+        names = item.experiment.Parameters.model_fields if "experiment" in item.metadata else ()
+        table.add_row(item.name, ", ".join(item.papers), ", ".join(names))
+    console.print(table)
+
+
+@app.command()
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="such as 2-1; all when none")] = None,
+    profile: Annotated[str, typer.Option(help="quick, laptop or full")] = "quick",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="change a parameter")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="paired repetitions")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="processes for the trials")] = 1,
+    cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
+    in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
+) -> None:
+    """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
+    from kdnb import runner
+
+    changes = runner.parsed(settings or [])
+    if seeds is not None:
+        changes["seeds"] = seeds
+    items = [runner.chapter(name) for name in names] if names else runner.chapters()
+    # All parameters are checked before the first chapter starts.
+    plans = [(item, runner.parameters(item, profile, changes)) for item in items]
+    runs = []
+    for item, chosen in plans:
+        console.print(f"running {item.name} ...", highlight=False)
+        runs.append(
+            runner.run(item, chosen, jobs=jobs, cell_timeout=cell_timeout, in_place=in_place)
+        )
+    table = Table("chapter", "seconds", "verdicts of this run", "open")
+    for done in runs:
+        verdicts = "\n".join(
+            f"[{COLOURS.get(word, 'white')}]{claim}: {word}[/]"
+            for claim, word in done.verdicts.items()
+        )
+        outcome = "" if done.outcome == "ok" else f"[red]{done.outcome}[/]\n"
+        table.add_row(done.chapter, f"{done.seconds:.0f}", outcome + verdicts, done.notebook)
+    console.print(table)
+    failed = [done for done in runs if done.outcome != "ok"]
+    for done in failed:
+        console.print(f"{done.chapter}: {done.outcome}: {done.message}", style="red", markup=False)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
+    profile: Annotated[str | None, typer.Option(help="laptop or full; all when none")] = None,
+) -> None:
+    """Published results beside ours, with intervals and verdicts."""
+    from kdnb import papers
+
+    console.print(papers.show(key, profile))
+
+
+@app.command()
+def cite(
+    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
+    profile: Annotated[str | None, typer.Option(help="laptop or full")] = None,
+    claim: Annotated[str | None, typer.Option(help="one claim only")] = None,
+) -> None:
+    """BibTeX of a paper, and a citable line of our result."""
+    from kdnb import papers
+
+    console.print(papers.cite(key, profile, claim), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="a data set to fetch and verify")] = None,
+) -> None:
+    """The data sets; with a name, fetch it and verify it."""
+    from kdnb import data as datasets
+
+    if name:
+        found = datasets.load(name)
+        console.print(
+            f"{found.name}: {len(found.train_all)} training and {len(found.test)} test images, "
+            f"{len(found.classes)} classes, digests verified."
+        )
+        return
+    table = Table("name", "title", "shape", "training", "test", "licence")
+    for known in datasets.names():
+        card = datasets.card(known)
+        shape = " x ".join(map(str, card.shape))
+        table.add_row(
+            known, card.title, shape, str(card.train_size), str(card.test_size), card.licence
+        )
+    console.print(table)
+
+
+trials_app = typer.Typer(help="The runs on disk.", no_args_is_help=True)
+app.add_typer(trials_app, name="trials")
+
+
+@trials_app.command("list")
+def list_trials() -> None:
+    """Every trial on disk, oldest first."""
+    from kdnb import trials
+
+    table = Table("digest", "state", "function", "seed", "MB")
+    for digest, folder, finished in trials.stored():
+        about = trials.description(digest)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+        state = "finished" if finished else "unfinished"
+        table.add_row(digest, state, about["function"], str(about["seed"]), f"{size:.1f}")
+    console.print(table)
+
+
+@trials_app.command("show")
+def show_trial(digest: Annotated[str, typer.Argument(help="the first digits are enough")]) -> None:
+    """A trial's description, metrics and provenance."""
+    from kdnb import trials
+
+    whole = trials.find(digest)
+    console.print_json(data=trials.description(whole))
+    if trials.is_finished(whole):
+        result = trials.read(whole)
+        console.print_json(data={"metrics": result.metrics, "provenance": result.provenance})
+    else:
+        console.print("unfinished: the next run that asks for it goes on from its last epoch")
+
+
+@trials_app.command("prune")
+def prune_trials(
+    digests: Annotated[list[str] | None, typer.Argument(help="these; else the unfinished")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="finished ones too")] = False,
+) -> None:
+    """Delete trials: the named ones, the unfinished ones, or all."""
+    from kdnb import trials
+
+    stored = list(trials.stored())
+    chosen = [trials.find(digest) for digest in digests or []]
+    if not chosen:
+        chosen = [digest for digest, _, finished in stored if everything or not finished]
+    for digest in chosen:
+        trials.remove(digest)
+    console.print(f"removed {len(chosen)} of {len(stored)} trials")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, and what is missing: versions, hardware, data, disk."""
+    from kdnb import data as datasets
+    from kdnb import paths, training
+    from kdnb.provenance import provenance
+
+    table = Table("what", "found", show_header=False)
+    about = provenance()
+    table.add_row("checkout", str(paths.root()))
+    table.add_row("commit", about["commit"] + (" (with changes)" if about["dirty"] else ""))
+    for name, version in about["versions"].items():
+        table.add_row(name, version)
+    for name, value in about["hardware"].items():
+        table.add_row(name, str(value))
+    table.add_row("bf16", "yes" if training.gains_from_bf16() else "no: float32 is used")
+    free = shutil.disk_usage(paths.runs()).free / 1e9
+    table.add_row("free disk", f"{free:.0f} GB" + ("" if free > 2 else ": too little"))
+    for name in datasets.names():
+        table.add_row(
+            f"data: {name}", "here" if datasets.available(name) else "fetched when needed"
+        )
+    console.print(table)

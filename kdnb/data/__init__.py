@@ -1,0 +1,26 @@
+"""Data sets in memory: where they come from, how they are checked, and batches made of them.
+
+>>> from kdnb import data
+>>> mnist = data.load("mnist")
+>>> mnist.train.images.shape
+torch.Size([50000, 1, 28, 28])
+"""
+
+from kdnb.data.batches import Batch, Batches, LoaderBatches, as_batches
+from kdnb.data.cards import Card, DataError, card, names
+from kdnb.data.images import Images
+from kdnb.data.sources import ImageData, load
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Card",
+    "DataError",
+    "ImageData",
+    "Images",
+    "LoaderBatches",
+    "as_batches",
+    "card",
+    "load",
+    "names",
+]

@@ -1,0 +1,291 @@
+"""Batches made where the network is: images stay uint8 on the device, and are shuffled, shifted,
+flipped, jittered and normalised there, many at once, as a pure function of (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from kdnb.data.images import Images
+
+
+class Batch(NamedTuple):
+    """What a training step sees.
+
+    Attributes:
+        images: (B, C, H, W) float32, normalised.
+        labels: (B,) int64.
+        index: (B,) int64, where the images lie in the `Images` they come from; None when unknown.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor | None = None
+
+
+class Batches:
+    """Batches of images in memory.
+
+    Args:
+        images: moved to `device` once.
+        batch_size: images a batch; the last one of an epoch may be smaller.
+        mean, sd: of each channel on the 0-1 scale; a batch holds (x / 255 - mean) / sd.
+        seed: of the order and of every augmentation, each an independent stream: switching one
+            on does not move the others. Drawn on the CPU, so the same on every device.
+        shuffle: a new order in every epoch.
+        crop_padding: pad by so many black pixels and crop at random: a shift of up to as many
+            pixels in each direction.
+        flip: mirror left and right with probability 1/2.
+        jitter: s scales brightness, then contrast about the image's mean, by factors uniform in
+            [1 - s, 1 + s]; values stay within 0 and 1.
+        drop_last: leave out a smaller last batch.
+        channels_last: the memory format of the batches.
+
+    Raises:
+        ValueError: when there is no image, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        *,
+        mean: Sequence[float],
+        sd: Sequence[float],
+        seed: int = 0,
+        shuffle: bool = True,
+        crop_padding: int = 0,
+        flip: bool = False,
+        jitter: float = 0.0,
+        drop_last: bool = False,
+        device: torch.device | str = "cpu",
+        channels_last: bool = False,
+    ):
+        channels = images.images.shape[1]
+        if len(images) == 0:
+            raise ValueError("there are no images to make batches of.")
+        if batch_size < 1 or crop_padding < 0 or not 0 <= jitter <= 1:
+            raise ValueError(
+                "batch_size must be at least 1, crop_padding at least 0 and jitter within 0 and 1, "
+                f"not {batch_size}, {crop_padding} and {jitter}."
+            )
+        if len(mean) != channels or len(sd) != channels or min(sd) <= 0:
+            raise ValueError(
+                f"mean and sd need one value for each of the {channels} channels, sd above 0: "
+                f"not {mean} and {sd}."
+            )
+        if drop_last and len(images) < batch_size:
+            raise ValueError(f"{len(images)} images make no full batch of {batch_size}.")
+        self.images = images.to(device)
+        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.mean, self.sd = tuple(map(float, mean)), tuple(map(float, sd))
+        self.crop_padding, self.flip, self.jitter = crop_padding, flip, jitter
+        self.drop_last, self.channels_last = drop_last, channels_last
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are made."""
+        return self.images.images.device
+
+    @property
+    def examples(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+    @property
+    def augmented(self) -> bool:
+        """Whether an image may look different in another epoch."""
+        return bool(self.crop_padding or self.flip or self.jitter)
+
+    def __len__(self) -> int:
+        batches = self.examples / self.batch_size
+        return math.floor(batches) if self.drop_last else math.ceil(batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, a function of (seed, number) alone."""
+        count = self.examples
+        order = torch.arange(count)
+        if self.shuffle:
+            order = torch.randperm(count, generator=self._stream("order", number))
+        order = order.to(self.device)
+        changes = {key: value.to(self.device) for key, value in self._changes(number).items()}
+        scale = torch.tensor([1 / (255 * sd) for sd in self.sd], device=self.device)
+        shift = torch.tensor(
+            [-mean / sd for mean, sd in zip(self.mean, self.sd, strict=True)], device=self.device
+        )
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            index = order[start : start + self.batch_size]
+            here = {key: value[start : start + self.batch_size] for key, value in changes.items()}
+            images = self._look(self.images.images.index_select(0, index), **here)
+            images = images.mul_(scale.view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
+            yield Batch(images, self.images.labels.index_select(0, index), index)
+
+    def _changes(self, number: int) -> dict[str, Tensor]:
+        """What happens to the images of an epoch, in the order in which they come."""
+        count, changes = self.examples, {}
+        if self.crop_padding:
+            stream = self._stream("crop", number)
+            offsets = (2, count)
+            changes["crop"] = torch.randint(2 * self.crop_padding + 1, offsets, generator=stream).T
+        if self.flip:
+            changes["flip"] = torch.rand(count, generator=self._stream("flip", number)) < 0.5
+        if self.jitter:
+            factors = torch.rand(count, 2, generator=self._stream("jitter", number))
+            changes["jitter"] = 1 + self.jitter * (2 * factors - 1)
+        return changes
+
+    def _look(
+        self,
+        images: Tensor,
+        crop: Tensor | None = None,
+        flip: Tensor | None = None,
+        jitter: Tensor | None = None,
+    ) -> Tensor:
+        """The images (B, C, H, W) as they look this time, 0 to 255 in float32."""
+        if crop is not None:
+            images = _cropped(images, self.crop_padding, crop)
+        if flip is not None:
+            images = _flipped(images, flip)
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)  # cheaper in uint8
+        images = images.float()
+        if jitter is not None:
+            brightness, contrast = jitter.T.reshape(2, -1, 1, 1, 1)
+            images = (images * brightness).clamp_(0, 255)
+            mean = images.mean((1, 2, 3), keepdim=True)
+            images = ((images - mean) * contrast + mean).clamp_(0, 255)
+        return images
+
+    def _stream(self, purpose: str, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(_mixed(self.seed, number, purpose))
+
+
+def _cropped(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
+    """Each image (B, C, H, W), padded by black pixels, from its own offset (B, 2) = (y, x) on.
+
+    Rows are copied whole, from where they start in the flat padded images: on a CPU several times
+    faster than indexing pixels.
+    """
+    count, channels, height, width = images.shape
+    device = images.device
+    flat = F.pad(images, (padding,) * 4).flatten()
+    tall, wide = height + 2 * padding, width + 2 * padding
+    planes = torch.arange(count * channels, device=device).view(count, channels, 1) * tall
+    rows = planes + torch.arange(height, device=device) + offsets[:, 0].view(-1, 1, 1)
+    starts = rows * wide + offsets[:, 1].view(-1, 1, 1)
+    return flat.unfold(0, width, 1).index_select(0, starts.flatten()).view(images.shape)
+
+
+def _flipped(images: Tensor, flip: Tensor) -> Tensor:
+    """The images (B, C, H, W), mirrored left and right where `flip` (B,) says so."""
+    both = torch.cat([images, images.flip(-1)])
+    count = len(images)
+    return both.index_select(0, torch.arange(count, device=images.device) + count * flip)
+
+
+class LoaderBatches:
+    """Somebody's own batches behind the interface of `Batches`.
+
+    Args:
+        loader: a DataLoader, or anything with a length that can be iterated over again and again
+            and gives (images, labels): floating-point images ready for the network, integer labels.
+        device: where the batches are moved to.
+        seed: of the order, where `loader` has a generator of its own.
+
+    Raises:
+        TypeError: when `loader` has no length, or can be read only once.
+    """
+
+    augmented = True  # unknown, so an image is never taken to look the same twice
+
+    def __init__(self, loader: Any, device: torch.device | str = "cpu", *, seed: int = 0):
+        if isinstance(loader, Iterator) or not hasattr(loader, "__iter__"):
+            raise TypeError(
+                f"batches are read again in every epoch, which a {type(loader).__name__} cannot: "
+                "give a DataLoader, a Dataset or a list of (images, labels)."
+            )
+        try:
+            self._length = len(loader)
+        except TypeError as error:
+            raise TypeError(
+                f"the {type(loader).__name__} has no length, which learning-rate schedules need: "
+                "give its class or its Dataset a __len__."
+            ) from error
+        self.loader, self.device, self.seed = loader, torch.device(device), seed
+
+    @property
+    def examples(self) -> int:
+        """The number of images, or of batches when the loader does not tell."""
+        dataset = getattr(self.loader, "dataset", None)
+        return len(dataset) if dataset is not None else self._length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch; the order follows (seed, number) where the loader allows it."""
+        generator = getattr(self.loader, "generator", None)
+        if generator is not None:
+            generator.manual_seed(_mixed(self.seed, number, "order"))
+        sampler = getattr(self.loader, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(number)
+        for item in self.loader:
+            yield self._batch(item)
+
+    def _batch(self, item: Any) -> Batch:
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise TypeError(f"a batch must be a pair (images, labels), not {type(item).__name__}.")
+        images, labels = (torch.as_tensor(part) for part in item)
+        if not images.is_floating_point():
+            raise TypeError(
+                f"the loader gives {images.dtype} images, a network needs floating-point ones: "
+                "convert and normalise them in the Dataset."
+            )
+        if labels.is_floating_point():
+            raise TypeError(f"the loader gives {labels.dtype} labels, not numbers of classes.")
+        moved = images.to(self.device, torch.float32, non_blocking=True)
+        return Batch(moved, labels.to(self.device, torch.int64, non_blocking=True))
+
+
+def as_batches(
+    data: Any, batch_size: int, device: torch.device | str = "cpu", *, seed: int = 0
+) -> Batches | LoaderBatches:
+    """Whatever holds training data as batches.
+
+    Args:
+        data: `Batches` or `LoaderBatches` (returned as they are), a DataLoader, a torch Dataset of
+            (image, label), or any other iterable of batches with a length.
+        batch_size, seed: of a Dataset, which is shuffled anew in every epoch.
+
+    Raises:
+        TypeError: when `data` is none of these.
+    """
+    if isinstance(data, (Batches, LoaderBatches)):
+        return data
+    if isinstance(data, Images):
+        raise TypeError("Images are not normalised: give Batches(images, ..., mean=..., sd=...).")
+    if isinstance(data, Dataset) and not isinstance(data, DataLoader):
+        shuffle = not isinstance(data, IterableDataset)
+        data = DataLoader(data, batch_size, shuffle=shuffle, generator=torch.Generator())
+    return LoaderBatches(data, device, seed=seed)
+
+
+def _mixed(seed: int, number: int, purpose: str) -> int:
+    """One 63-bit seed out of a seed, an epoch and a purpose, unlike for unlike ones."""
+    text = f"{seed} {number} {purpose}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1

@@ -1,0 +1,134 @@
+"""The cards of the data sets: what each is, where it comes from, and how it is recognised."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kdnb.paths import root
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
+
+
+class DataError(RuntimeError):
+    """A data set is unknown, missing or not what it should be; the message says what to do."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Layout(_Part):
+    """Files that hold a data set.
+
+    Attributes:
+        format: `idx` is the format of MNIST: images, then labels. `records` is the binary format
+            of CIFAR: label bytes, of which the last counts, then the image. `rows` are PNG files
+            with one image a row, and a JSON list of all labels at the end.
+        train, test: names of the files, any of which may be gzipped (.gz).
+        label_bytes: of a record.
+    """
+
+    format: Literal["idx", "records", "rows"]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    label_bytes: int = 1
+
+
+class Official(Layout):
+    """The files as their authors publish them.
+
+    Attributes:
+        folders: where the files lie inside a data folder, as torchvision or we name it.
+        torchvision: the class of torchvision.datasets that fetches them, or
+        archive, md5: the address of a tar archive of them.
+        pickled: a folder of the same data in a form that is never read.
+    """
+
+    folders: tuple[str, ...]
+    torchvision: str | None = None
+    archive: str | None = None
+    md5: str | None = None
+    pickled: str | None = None
+
+
+class Package(Layout):
+    """A package of a registry that carries the data; `folder` is where its files lie inside."""
+
+    client: Literal["npm", "apt"]
+    name: str
+    version: str | None = None
+    folder: str
+
+
+class Card(_Part):
+    """A data set.
+
+    Attributes:
+        path: of the card; a folder of the same name beside it may hold the official files.
+        shape: (C, H, W) of an image.
+        sizes: images in each split; the last `validation` of train are the validation split.
+        mean, sd: of each channel over the training images, on the 0-1 scale.
+        sha256: of each split, see `Images.digest`.
+        file_sha256: of single files, gunzipped, to tell which one is damaged.
+        cite: key in papers/references.bib.
+    """
+
+    path: Path
+    title: str
+    about: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    sizes: dict[Split, int]
+    validation: int
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    sha256: dict[Split, str]
+    licence: str
+    cite: str
+    official: Official
+    package: Package | None = None
+    file_sha256: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """How the data set is called in code, on the command line and in file names."""
+        return self.path.stem
+
+
+def names() -> tuple[str, ...]:
+    """The names of all data sets that have a card."""
+    return tuple(sorted(path.stem for path in (root() / "data").glob("*.toml")))
+
+
+def card(name: str) -> Card:
+    """The card of a data set.
+
+    Raises:
+        DataError: when there is none of this name, with the nearest one; or it is malformed.
+    """
+    known = names()
+    if name not in known:
+        wanted = name.lower().replace("-", "_")
+        near = difflib.get_close_matches(wanted, known, 1) or difflib.get_close_matches(
+            wanted.replace("_", ""), known, 1
+        )
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise DataError(
+            f"there is no data set {name!r}: {hint}There are {', '.join(known)}; a new one is a "
+            "card in data/."
+        )
+    return read_card(root() / "data" / f"{name}.toml")
+
+
+def read_card(path: Path) -> Card:
+    """The card in a file."""
+    try:
+        return Card(path=path, **tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise DataError(f"the card {path} is malformed: {error}") from error

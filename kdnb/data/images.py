@@ -1,0 +1,95 @@
+"""Labelled images in memory, the order they are kept in, and the digest that names them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images.
+
+    Attributes:
+        images: (N, C, H, W) uint8, 0 to 255.
+        labels: (N,) int64.
+
+    Raises:
+        ValueError: when a shape or type is another one, or the lengths differ.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise ValueError(
+                "images must be a uint8 tensor (N, C, H, W), not "
+                f"{self.images.dtype} {tuple(self.images.shape)}."
+            )
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            raise ValueError(
+                f"labels must be an int64 tensor ({len(self.images)},), not "
+                f"{self.labels.dtype} {tuple(self.labels.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, where: Tensor | slice) -> Images:
+        """Some of the images: a boolean mask (N,), int64 positions in any order, or a slice."""
+        if not isinstance(where, slice):
+            where = torch.as_tensor(where, device=self.images.device)
+            if where.dtype == torch.bool and where.shape != self.labels.shape:
+                raise ValueError(f"the mask needs {len(self)} entries, not {tuple(where.shape)}.")
+        return Images(self.images[where], self.labels[where])
+
+    def to(self, device: torch.device | str) -> Images:
+        """The images on a device: the same tensors where they are there already."""
+        return Images(self.images.to(device), self.labels.to(device))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the sorted SHA-256s of the records: the same in whatever order they lie."""
+        return digest(record_digests(self.images.cpu().numpy(), self.labels.cpu().numpy()))
+
+
+def record_digests(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
+    """The SHA-256 of every record: its label as one byte, then its image (C, H, W) uint8.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        labels: (N,) integers within 0 and 255.
+    """
+    pixels = np.ascontiguousarray(images).reshape(len(images), -1)
+    tags = [bytes([label]) for label in range(256)]
+    found = []
+    for label, row in zip(labels.tolist(), pixels, strict=True):
+        record = hashlib.sha256(tags[label])
+        record.update(row)
+        found.append(record.digest())
+    return found
+
+
+def digest(records: list[bytes]) -> str:
+    """The digest of a set of records, from their own digests in any order."""
+    return hashlib.sha256(b"".join(sorted(records))).hexdigest()
+
+
+def canonical(images: np.ndarray, labels: np.ndarray, records: list[bytes]) -> Images:
+    """The images sorted by the digests of their records: one order for all sources of a data set.
+
+    The order has nothing to do with what the images show, so any first n are a random sample.
+    """
+    kept = torch.from_numpy(np.ascontiguousarray(images))
+    names = torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64))
+    order = sorted(range(len(records)), key=records.__getitem__)
+    if order == list(range(len(records))):
+        return Images(kept, names)
+    index = torch.tensor(order)
+    return Images(kept[index], names[index])

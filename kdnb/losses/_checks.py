@@ -1,0 +1,40 @@
+"""Shape checks shared by the losses: each names the tensors and what it got."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_logits(**logits: Tensor) -> None:
+    """Require two-dimensional, non-empty, equally shaped logits; names come from the keywords."""
+    for name, value in logits.items():
+        if value.ndim != 2 or 0 in value.shape:
+            raise ValueError(
+                f"{name} must be logits of shape (batch, classes), both at least 1; "
+                f"got {tuple(value.shape)}."
+            )
+    shapes = {name: tuple(value.shape) for name, value in logits.items()}
+    if len(set(shapes.values())) > 1:
+        got = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"logits must have the same shape; got {got}.")
+
+
+def check_labels(logits: Tensor, labels: Tensor) -> None:
+    """Require one integer label for each row of the logits."""
+    if labels.shape != logits.shape[:1] or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be integers of shape ({logits.shape[0]},), one for each row of logits "
+            f"{tuple(logits.shape)}; got {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+
+
+def check_temperature(temperature: float | Tensor) -> None:
+    """Require a finite temperature above zero."""
+    if not bool(torch.all(torch.isfinite(torch.as_tensor(temperature)))) or not temperature > 0:
+        raise ValueError(f"temperature must be a finite number above 0; got {temperature}.")
+
+
+def at_least_float32(value: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay as they are."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

@@ -1,0 +1,100 @@
+"""The networks: kdnb's own, small and faithful to their papers, and any of timm or torchvision.
+
+>>> net = build("resnet20", num_classes=100, in_channels=3, image_size=32)
+>>> sum(parameter.numel() for parameter in net.parameters())
+278324
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from kdnb.nets import _elsewhere, lenet, resnet, vgg
+from kdnb.nets._shared import check_counts, height_width
+from kdnb.nets.features import features, module_paths
+from kdnb.nets.lenet import LeNet5
+from kdnb.nets.mlp import MLP, constrain
+from kdnb.nets.resnet import ResNet
+from kdnb.nets.vgg import VGG
+from kdnb.nets.wrn import WideResNet
+
+__all__ = ["build", "constrain", "features", "module_paths", "names"]
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    **{name: partial(LeNet5, widths=widths) for name, widths in lenet.WIDTHS.items()},
+    **{
+        f"resnet{depth}": partial(ResNet, depth=depth, widths=resnet.NARROW)
+        for depth in resnet.DEPTHS
+    },
+    **{f"resnet{d}x4": partial(ResNet, depth=d, widths=resnet.WIDE) for d in (8, 32)},
+    **{
+        f"wrn-{depth}-{width}": partial(WideResNet, depth=depth, width=width)
+        for depth, width in ((16, 1), (16, 2), (28, 10), (40, 1), (40, 2))
+    },
+    **{name: partial(VGG, convolutions=n) for name, n in vgg.CONVOLUTIONS.items()},
+}
+
+
+def names() -> list[str]:
+    """The names of kdnb's own networks; `build` also takes any `wrn-<depth>-<width>`."""
+    return list(_NETWORKS)
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 1,
+    image_size: int | Sequence[int] = 28,
+    **options: Any,
+) -> nn.Module:
+    """A new, untrained network; its weights come from torch's random state.
+
+    Args:
+        name: one of `names()`, or `wrn-<depth>-<width>`; `timm:<name>` or `torchvision:<name>`
+            for a classifier of these libraries; any other name is looked up in timm, then in
+            torchvision. A name that several use is kdnb's: `resnet26` and `vgg13` are the CIFAR
+            nets, `timm:resnet26` and `torchvision:vgg13` the ImageNet ones.
+        num_classes: of the output, (batch, classes) logits.
+        in_channels: of the images. torchvision's networks take 3 only.
+        image_size: of the images in pixels, one number or (height, width). Networks with global
+            pooling work on other sizes too.
+        options: of the network. kdnb's: `mlp` takes widths, dropout_input, dropout_hidden and
+            max_norm; `resnet*` takes shortcut. timm's and torchvision's get theirs as given, but
+            never weights: a network built here is an untrained one.
+
+    Raises:
+        ValueError: for an unknown name (with the nearest known ones), an option that the network
+            does not take (with those it does), or sizes that it cannot work on.
+    """
+    check_counts(num_classes=num_classes, in_channels=in_channels)
+    data = {
+        "num_classes": num_classes,
+        "in_channels": in_channels,
+        "image_size": height_width(image_size),
+    }
+    if factory := _own(name):
+        _check_options(name, factory, options)
+        return factory(**data, **options)
+    return _elsewhere.build(name, names(), data, options)
+
+
+def _own(name: str) -> Callable[..., nn.Module] | None:
+    if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
+        return partial(WideResNet, depth=int(match[1]), width=int(match[2]))
+    return _NETWORKS.get(name)
+
+
+def _check_options(name: str, factory: Callable[..., nn.Module], options: dict[str, Any]) -> None:
+    fixed = {"num_classes", "in_channels", "image_size", *getattr(factory, "keywords", ())}
+    accepted = [key for key in inspect.signature(factory).parameters if key not in fixed]
+    if wrong := [key for key in options if key not in accepted]:
+        takes = f"it takes {', '.join(accepted)}" if accepted else "it takes none"
+        raise ValueError(f"{name} does not take the option {', '.join(wrong)}: {takes}.")

@@ -1,0 +1,126 @@
+"""Feature maps of any module, taken by module path with forward hooks; the model stays as it is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+
+def module_paths(module: nn.Module) -> list[str]:
+    """The dotted paths of all modules inside a module, as `features` takes them, outermost first.
+
+    >>> module_paths(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU())))
+    ['0', '1', '1.0']
+    """
+    return [path for path, _ in module.named_modules(remove_duplicate=False) if path]
+
+
+@contextmanager
+def features(module: nn.Module, paths: Sequence[str]) -> Iterator[Mapping[str, Tensor]]:
+    """Collect the outputs of the modules at these paths while the block runs.
+
+    Each call of `module` fills the mapping anew; a part that runs several times in a call leaves
+    its last output. The tensors carry gradients as usual. They stay readable after the block,
+    while the hooks are gone, also after an exception.
+
+        with features(net, ["stage1", "stage2.0"]) as maps:
+            logits = net(images)
+        hint = maps["stage1"]
+
+    Args:
+        module: any module, also of timm, torchvision or your own. Compile it inside the block or
+            not at all: a module compiled before does not see the hooks.
+        paths: some of `module_paths(module)`.
+
+    Yields:
+        A mapping path -> Tensor.
+
+    Raises:
+        ValueError: when a path is no module of this module, with the nearest paths.
+        TypeError: when `paths` is one string, or (in the forward) an output is not a tensor.
+        LookupError: on reading a path whose module has not run, or that was not asked for.
+        RuntimeError: on reading an output that a later module has overwritten in place.
+    """
+    if isinstance(paths, str):
+        raise TypeError(f"paths must be a list of module paths; got the string: use [{paths!r}].")
+    parts = dict(module.named_modules(remove_duplicate=False))
+    for path in paths:
+        if path not in parts or not path:
+            raise ValueError(_unknown(path, module))
+    maps = _Maps(paths)
+    handles = [module.register_forward_pre_hook(lambda *_: maps.clear())]
+    try:
+        handles += [parts[path].register_forward_hook(_keeper(maps, path)) for path in paths]
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Maps(Mapping[str, Tensor]):
+    """The captured outputs, checked when they are read."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = tuple(paths)
+        self._kept: dict[str, tuple[Tensor, int | None]] = {}
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+    def keep(self, path: str, output: Tensor) -> None:
+        self._kept[path] = (output, _version(output))
+
+    def __getitem__(self, path: str) -> Tensor:
+        if path not in self._paths:
+            raise LookupError(
+                f"{path!r} was not asked for; the paths are {', '.join(self._paths)}."
+            )
+        if path not in self._kept:
+            raise LookupError(
+                f"module {path!r} has not run: call the network inside the `with features(...)` "
+                "block, and check that its forward uses this module (a module that was compiled "
+                "before the block does not see the hooks)."
+            )
+        output, version = self._kept[path]
+        if version != _version(output):
+            raise RuntimeError(
+                f"the output of module {path!r} was overwritten in place by a later one, such as "
+                "ReLU(inplace=True): take that module's path instead, or set its inplace to False."
+            )
+        return output
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def _version(output: Tensor) -> int | None:
+    return None if output.is_inference() else output._version
+
+
+def _keeper(maps: _Maps, path: str) -> Callable[[nn.Module, object, object], None]:
+    def keep(module: nn.Module, _: object, output: object) -> None:
+        if not isinstance(output, Tensor):
+            inner = [f"{path}.{name}" for name in module_paths(module)[:5]]
+            hint = f"take a module inside it ({', '.join(inner)})" if inner else "take another path"
+            raise TypeError(
+                f"module {path!r} returns a {type(output).__name__}, not a tensor: {hint}."
+            )
+        maps.keep(path, output)
+
+    return keep
+
+
+def _unknown(path: str, module: nn.Module) -> str:
+    known = module_paths(module)
+    nearest = difflib.get_close_matches(path, known, n=5, cutoff=0.4) or known[:5]
+    hint = f"the nearest paths are {', '.join(nearest)}" if nearest else "it has no modules inside"
+    return f"{type(module).__name__} has no module {path!r}: {hint} (see module_paths)."

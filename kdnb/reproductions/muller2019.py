@@ -1,0 +1,21 @@
+"""Müller, Kornblith and Hinton 2019, "When Does Label Smoothing Help?", section 4 on MNIST.
+
+The trials are those of Hinton's experiment: the same teacher, once trained on plain labels and once
+on labels smoothed by 0.1, and a student of each.
+
+Departures: the paper's smoothed teacher replaces dropout by smoothing; ours keeps dropout, so that
+the two teachers differ in nothing but their targets.
+"""
+
+from kdnb.reproductions import Arms, Reproduction, hinton2015
+
+NEEDED = ("teacher", "distilled", "student", "smoothed_student", "smoothed_teacher",
+          "distilled_from_smoothed")  # fmt: skip
+
+
+def arms(p: hinton2015.Parameters) -> Arms:
+    """The arms of the comparison, by the parameters of chapter 2-1."""
+    return {name: arm for name, arm in hinton2015.arms(p).items() if name in NEEDED}
+
+
+REPRODUCTION = Reproduction("muller2019", arms, hinton2015.measure)

@@ -1,0 +1,211 @@
+"""Chapters run by papermill: checked parameters, profiles, what a run leaves behind.
+
+A run writes into `runs/<chapter>/<profile>/`: the executed notebook, its figures, and `run.json`
+with parameters, provenance, verdicts and outcome. The trials it needs lie in `runs/trials/`, so a
+rerun goes on from those that are finished.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import papermill
+from filelock import FileLock
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from pydantic import BaseModel
+
+from kdnb import paths
+from kdnb.chapter import ParameterError, check, profile_of, verdicts_shown
+from kdnb.provenance import now, provenance
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A notebook and, where it runs an experiment, the module with its parameters and profiles."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Such as `2-1-response-based-knowledge`."""
+        return self.path.stem
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The notebook's own `kdnb` entry: `experiment` and `papers`."""
+        return nbformat.read(self.path, as_version=4).metadata.get("kdnb", {})
+
+    @property
+    def papers(self) -> list[str]:
+        """Keys of the papers whose claims the chapter judges."""
+        return self.metadata.get("papers", [])
+
+    @cached_property
+    def experiment(self) -> ModuleType:
+        """The module that holds `Parameters` and `PROFILES`."""
+        return importlib.import_module(self.metadata["experiment"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a chapter's run ended: `ok`, `failed cell`, `dead kernel` or `timeout`."""
+
+    chapter: str
+    profile: str
+    outcome: str
+    message: str
+    seconds: float
+    verdicts: dict[str, str]
+    notebook: str
+
+
+def chapters() -> list[Chapter]:
+    """All chapters, in the order of the survey."""
+    return [Chapter(path) for path in sorted((paths.root() / "notebooks").glob("*.ipynb"))]
+
+
+def chapter(name: str) -> Chapter:
+    """The chapter whose name begins so: `2-1` is enough.
+
+    Raises:
+        ParameterError: when none or several do.
+    """
+    known = chapters()
+    found = [item for item in known if item.name == name or item.name.startswith(f"{name}-")]
+    if len(found) == 1:
+        return found[0]
+    names = [item.name for item in found or known]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+    raise ParameterError(f"No single chapter is called {name!r}: {hint}")
+
+
+def parameters(
+    item: Chapter, profile: str = "quick", changes: Mapping[str, Any] | None = None
+) -> BaseModel:
+    """The checked parameters of a profile with some of them changed."""
+    profiles = item.experiment.PROFILES
+    if profile not in profiles:
+        raise ParameterError(f"Unknown profile {profile!r}: there are {', '.join(profiles)}.")
+    values = profiles[profile].model_dump() | dict(changes or {})
+    return check(item.experiment.Parameters, values)
+
+
+def parsed(settings: list[str]) -> dict[str, Any]:
+    """`["temperature=4", "dataset=mnist"]` as values: JSON where it is JSON, else text."""
+    values = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ParameterError(f"{setting!r} is not of the form name=value.")
+        try:
+            values[name.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            values[name.strip()] = text
+    return values
+
+
+def run(
+    item: Chapter,
+    chosen: BaseModel,
+    *,
+    jobs: int = 1,
+    cell_timeout: int | None = None,
+    in_place: bool = False,
+) -> Run:
+    """Execute a chapter and keep what it made, also when it fails half-way.
+
+    Args:
+        chosen: from `parameters`.
+        jobs: processes for the trials.
+        cell_timeout: seconds a cell may take; no limit when None.
+        in_place: write the executed notebook back over the chapter's own, as for a commit. Only
+            with the parameters that stand in it.
+    """
+    profile = profile_of(chosen, item.experiment.PROFILES)
+    default = chosen == item.experiment.Parameters()
+    if in_place and not default:
+        raise ParameterError("A chapter is executed in place with its own parameters only.")
+    folder = paths.runs() / item.name / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{item.name}.ipynb"
+    figures = paths.root() / "figures" if default else folder / "figures"
+    started, outcome, message = perf_counter(), "ok", ""
+    with FileLock(folder / "lock"), _environment(KDNB_JOBS=str(jobs), KDNB_FIGURES=str(figures)):
+        try:
+            papermill.execute_notebook(
+                item.path, target, parameters={} if default else chosen.model_dump(),
+                kernel_name="python3", cwd=paths.root(), progress_bar=False,
+                execution_timeout=cell_timeout, request_save_on_cell_execute=True,
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            outcome, message = "failed cell", f"{error.ename}: {error.evalue}"
+        except DeadKernelError:
+            outcome, message = "dead kernel", "the kernel died, most often for want of memory"
+        except CellTimeoutError:
+            outcome, message = "timeout", f"a cell took more than {cell_timeout} s"
+        seconds = perf_counter() - started
+        notebook = _cleaned(target, chosen, seconds, outcome)
+        verdicts = verdicts_shown(notebook)
+        where = str(
+            target.relative_to(paths.root()) if target.is_relative_to(paths.root()) else target
+        )
+        result = Run(item.name, profile, outcome, message, seconds, verdicts, where)
+        document = {**asdict(result), **notebook.metadata["kdnb_run"]}
+        paths.atomic_write(folder / "run.json", json.dumps(document, indent=1) + "\n")
+        if in_place and outcome == "ok":
+            paths.atomic_write(item.path, nbformat.writes(notebook) + "\n")
+    return result
+
+
+def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbformat.NotebookNode:
+    """Without widget state, timings of cells and paths of this machine; with its provenance."""
+    notebook = nbformat.read(path, as_version=4)
+    for key in ("widgets", "papermill"):  # widget state keeps GitHub from drawing a notebook
+        notebook.metadata.pop(key, None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        cell.metadata["tags"] = [
+            tag for tag in cell.metadata.get("tags", []) if "papermill" not in tag
+        ]
+        if not cell.metadata["tags"]:
+            del cell.metadata["tags"]
+    notebook.metadata["kdnb_run"] = {
+        **provenance(),
+        "parameters": chosen.model_dump(mode="json"),
+        "finished": now(),
+        "seconds": round(seconds, 1),
+        "outcome": outcome,
+    }
+    paths.atomic_write(path, nbformat.writes(notebook) + "\n")
+    return notebook
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Environment variables for the kernel; no progress bars, which would be kept as outputs."""
+    values = {"TQDM_DISABLE": "1", **values}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

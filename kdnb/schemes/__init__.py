@@ -1,0 +1,1 @@
+"""Who teaches whom, and when (section 3 of the survey)."""

@@ -1,0 +1,282 @@
+"""Offline distillation (section 3.1): a teacher is trained first, then a student imitates it.
+
+`train` and `distil` take any networks and data. The functions `supervised` and `distilled` do
+the same from a description, as trials that are memoised on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb import data as datasets
+from kdnb import losses, nets
+from kdnb.data import Batch, Batches, ImageData, Images, as_batches
+from kdnb.nets.mlp import constrain
+from kdnb.training import Recipe, Update, default_device, fit, predict
+from kdnb.trials import Context, Outcome, Result
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def train(
+    network: nn.Module,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    smoothing: float = 0.0,
+    seed: int = 0,
+    **options: Any,
+) -> list[dict[str, float]]:
+    """Train one network on labels alone: a teacher, or the student nobody teaches.
+
+    Args:
+        network: images -> logits (batch, classes). Trained in place.
+        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
+        smoothing: of the labels, 0 for plain cross-entropy.
+        options: of `training.fit` (evaluate, checkpoint, log_dir, fabric).
+
+    Returns:
+        The history, one dict an epoch.
+    """
+
+    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        logits = networks["network"](batch.images)
+        return {"hard": losses.label_smoothing(logits, batch.labels, smoothing)}
+
+    update = Update(("network",), terms, after=lambda: constrain(network))
+    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    return fit({"network": network}, batches, update, recipe, seed=seed, **options)
+
+
+def distil(
+    student: nn.Module,
+    teacher: nn.Module,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    loss: Loss,
+    soft_weight: float = 1.0,
+    hard_weight: float = 0.0,
+    seed: int = 0,
+    **options: Any,
+) -> list[dict[str, float]]:
+    """Train a student to imitate a teacher: soft_weight · loss + hard_weight · cross-entropy.
+
+    The teacher sees exactly the images the student sees. Where these never change (no
+    augmentation), its logits are computed once, in float32, and looked up from then on.
+
+    Args:
+        student, teacher: images -> logits (batch, classes). The student is trained in place;
+            the teacher is frozen.
+        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
+        loss: (student logits, teacher logits) -> scalar, such as `losses.soft_targets` with its
+            temperature bound.
+        hard_weight: of the cross-entropy with the true labels; at 0 no label is read.
+        options: of `training.fit`.
+
+    Returns:
+        The history, one dict an epoch.
+    """
+    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    answers = None
+    if isinstance(batches, Batches) and not batches.augmented:
+        answers = teacher_logits(teacher, batches)
+
+    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        logits = networks["student"](batch.images)
+        with torch.no_grad():
+            taught = networks["teacher"](batch.images) if answers is None else answers[batch.index]
+        parts = {"soft": soft_weight * loss(logits, taught)}
+        if hard_weight:
+            parts["hard"] = hard_weight * F.cross_entropy(logits.float(), batch.labels)
+        return parts
+
+    update = Update(("student",), terms, after=lambda: constrain(student))
+    networks = {"student": student, "teacher": teacher}
+    return fit(networks, batches, update, recipe, seed=seed, **options)
+
+
+def teacher_logits(teacher: nn.Module, batches: Batches) -> Tensor:
+    """The teacher's logits for every image of un-augmented batches, (examples, classes) float32.
+
+    Raises:
+        ValueError: when the batches augment their images: the stored logits would then belong
+            to other images than the student sees.
+    """
+    if batches.augmented:
+        raise ValueError(
+            "the teacher's logits cannot be stored for batches that are cropped, flipped or "
+            "jittered anew in every epoch: ask the teacher in every step instead."
+        )
+    device = batches.device
+    plain = Batches(
+        batches.images, 1000, mean=batches.mean, sd=batches.sd, shuffle=False, device=device
+    )
+    return predict(teacher.to(device), plain).to(device)
+
+
+# --- the same as trials: described by JSON values, memoised on disk ------------------------------
+
+
+def supervised(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    smoothing: float = 0.0,
+) -> Outcome:
+    """A trial of `train`. Arguments: see `examples_of`, `built` and `Recipe`."""
+    source = datasets.load(data["name"])
+    model, plan = built(network, source, seed), Recipe(**recipe)
+    batches = batches_of(examples_of(source, data), source, plan, seed)
+    history = train(
+        model,
+        batches,
+        plan,
+        smoothing=smoothing,
+        seed=seed,
+        **_watched(context, source, data, "network"),
+    )
+    return _outcome(model, source, batches, history)
+
+
+def distilled(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    loss: dict[str, Any],
+    soft_weight: float = 1.0,
+    hard_weight: float = 0.0,
+) -> Outcome:
+    """A trial of `distil`; `loss` names a function of `kdnb.losses` and holds its arguments.
+
+    The student starts from the same weights as `supervised` gives the same network and seed.
+    """
+    source = datasets.load(data["name"])
+    model, plan = built(network, source, seed), Recipe(**recipe)
+    batches = batches_of(examples_of(source, data), source, plan, seed)
+    arguments = dict(loss)
+    function = getattr(losses, arguments.pop("name"))
+    history = distil(
+        model, network_of(teacher), batches, plan,
+        loss=lambda student, taught: function(student, taught, **arguments),
+        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed,
+        **_watched(context, source, data, "student"),
+    )  # fmt: skip
+    return _outcome(model, source, batches, history)
+
+
+def data_spec(
+    name: str,
+    *,
+    split: str = "train_all",
+    limit: int | None = None,
+    without: tuple[int, ...] = (),
+    only: tuple[int, ...] = (),
+) -> dict[str, Any]:
+    """The `data` argument of a trial; it holds the data set's digest, so other data is another trial.
+
+    Args:
+        split: `train_all` (every training image) or `train` (without the validation split).
+        limit: the first so many images of the split, which lie in a random order.
+        without, only: classes left out, or the only ones kept.
+    """
+    spec: dict[str, Any] = {"name": name, "sha256": datasets.card(name).sha256["train"]}
+    spec |= {"split": split, "limit": limit, "without": list(without), "only": list(only)}
+    return {key: value for key, value in spec.items() if value not in (None, [])}
+
+
+def examples_of(source: ImageData, spec: dict[str, Any]) -> Images:
+    """The training images that a `data_spec` describes."""
+    images: Images = getattr(source, spec["split"])
+    keep = torch.ones(len(images), dtype=torch.bool)
+    if limit := spec.get("limit"):
+        keep[limit:] = False
+    for label in spec.get("without", []):
+        keep &= images.labels != label
+    if only := spec.get("only"):
+        keep &= torch.isin(images.labels, torch.tensor(only))
+    return images.select(keep)
+
+
+def batches_of(images: Images, source: ImageData, recipe: Recipe, seed: int) -> Batches:
+    """Training batches as the recipe wants them."""
+    return Batches(
+        images, recipe.batch_size, mean=source.mean, sd=source.sd, seed=seed,
+        crop_padding=recipe.crop_padding, flip=recipe.flip, jitter=recipe.jitter,
+        device=default_device(),
+    )  # fmt: skip
+
+
+def built(network: dict[str, Any], source: ImageData, seed: int) -> nn.Module:
+    """The network of a description `{"name": ..., **options}`, its initial weights fixed by the seed."""
+    options = dict(network)
+    channels, size = source.train.images.shape[1], source.train.images.shape[-1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nets.build(
+            options.pop("name"), num_classes=len(source.classes), in_channels=channels,
+            image_size=size, **options,
+        )  # fmt: skip
+
+
+def network_of(result: Result) -> nn.Module:
+    """The trained network of a finished trial, in eval mode."""
+    arguments = result.description["arguments"]
+    source = datasets.load(arguments["data"]["name"])
+    network = built(arguments["network"], source, seed=0)
+    tensors = result.tensors()
+    start = "network."
+    network.load_state_dict({k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)})
+    return network.eval()
+
+
+def logits_on(network: nn.Module, images: Images, source: ImageData) -> Tensor:
+    """The network's logits on un-augmented images, (examples, classes) float32 on the CPU."""
+    device = next(network.parameters()).device
+    plain = Batches(images, 1000, mean=source.mean, sd=source.sd, shuffle=False, device=device)
+    return predict(network, plain)
+
+
+def _watched(context: Context, source: ImageData, data: dict[str, Any], name: str) -> dict:
+    """Where a trial leaves its state, and what is looked at after every epoch: never the test set."""
+
+    def evaluate(networks) -> dict[str, float]:
+        logits = logits_on(networks[name], source.validation, source)
+        labels = source.validation.labels
+        return {
+            "validation_errors": float((logits.argmax(1) != labels).sum()),
+            "validation_cross_entropy": float(F.cross_entropy(logits, labels)),
+        }
+
+    watch = {"evaluate": evaluate} if data["split"] == "train" else {}
+    return {"checkpoint": context.checkpoint, **watch}
+
+
+def _outcome(model: nn.Module, source: ImageData, batches: Batches, history: list) -> Outcome:
+    """What every trial measures after the last epoch; the logits serve whatever is asked later."""
+    logits = {
+        "train": logits_on(model, batches.images, source),
+        "validation": logits_on(model, source.validation, source),
+        "test": logits_on(model, source.test, source),
+    }
+    labels = {"train": batches.images.labels.cpu(), "validation": source.validation.labels,
+              "test": source.test.labels}  # fmt: skip
+    metrics = {f"{k}_errors": float((v.argmax(1) != labels[k]).sum()) for k, v in logits.items()}
+    metrics["test_cross_entropy"] = float(F.cross_entropy(logits["test"], labels["test"]))
+    metrics["train_images"] = float(len(batches.images))
+    state = {f"network.{key}": value.cpu() for key, value in model.state_dict().items()}
+    kept = {f"logits.{name}": logits[name] for name in ("validation", "test")}
+    series = {key: [row[key] for row in history] for key in history[0]}
+    return Outcome(metrics, series, {**state, **kept})

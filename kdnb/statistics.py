@@ -1,0 +1,93 @@
+"""The few statistics a verdict needs, each a thin layer over scipy or statsmodels."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
+
+LEVEL = 0.05
+MIN_SEEDS = 6  # below it no two-sided exact sign-flip test can reach p < 0.05
+
+Interval = tuple[float, float]
+
+
+def interval(values: Sequence[float], method: Literal["t", "BCa"] = "t") -> Interval:
+    """The 95% confidence interval of the mean of `values`; NaN for fewer than 2 values."""
+    x = np.asarray(values, dtype=float)
+    if method == "BCa":
+        return bca(lambda positions: x[positions].mean(axis=-1), len(x))
+    if len(x) < 2:
+        return math.nan, math.nan
+    half = scipy.stats.t.ppf(0.975, len(x) - 1) * scipy.stats.sem(x)
+    return float(x.mean() - half), float(x.mean() + half)
+
+
+def bca(statistic: Callable[[np.ndarray], np.ndarray], n: int) -> Interval:
+    """The 95% BCa bootstrap interval of a statistic of n paired seeds, with a fixed random seed.
+
+    `statistic` maps positions of seeds, integers (..., n), to values (...). NaN for n < 2.
+    """
+    if n < 2:
+        return math.nan, math.nan
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # a degenerate sample is answered below, not warned of
+        result = scipy.stats.bootstrap(
+            (np.arange(n),),
+            lambda positions, axis: statistic(np.asarray(positions, dtype=int)),
+            vectorized=True,
+            method="BCa",
+            rng=np.random.default_rng(0),
+        )
+    drawn = result.bootstrap_distribution
+    if np.isfinite(drawn).all() and np.ptp(drawn) == 0:  # no spread: the interval is the point
+        return float(drawn[0]), float(drawn[0])
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def sign_flip(
+    values: Sequence[float], alternative: Literal["two-sided", "greater"] = "two-sided"
+) -> float:
+    """p of the sign-flip test that paired differences are symmetric about 0, by their mean.
+
+    Exact (all 2^n sign flips) up to n = 20; above, by 2^20 random flips with a fixed random seed.
+    Raises `ValueError` for fewer than 2 values.
+    """
+    test = scipy.stats.permutation_test(
+        (np.asarray(values, dtype=float),),
+        lambda x, axis: x.mean(axis=axis),
+        permutation_type="samples",
+        alternative=alternative,
+        vectorized=True,
+        n_resamples=2**20,
+        batch=2**14,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p values adjusted by Holm's step-down method for being tested together."""
+    if len(ps) < 2:  # nothing to adjust; statsmodels runs the garbage collector on every call
+        return [float(p) for p in ps]
+    return [float(p) for p in multipletests(ps, method="holm")[1]]
+
+
+def smallest_p(side: Literal["one", "two"], n: int) -> float:
+    """The smallest p an exact sign-flip test of n pairs can give: all differences of one sign."""
+    return (1 if side == "one" else 2) / 2**n
+
+
+@functools.cache
+def seeds_needed(sides: tuple[Literal["one", "two"], ...]) -> int:
+    """The fewest seeds (>= 6) at which tests so sided can all reach p < 0.05 after Holm."""
+    n = MIN_SEEDS
+    while sides and max(holm([smallest_p(side, n) for side in sides])) >= LEVEL:
+        n += 1
+    return n

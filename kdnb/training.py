@@ -1,0 +1,390 @@
+"""The one training loop: any number of networks and optimisers, named loss terms, exact resume.
+
+A scheme describes what happens to one batch as a list of `Update`s and calls `fit`. The loop
+knows no method by name. It runs on Lightning Fabric, which brings device, precision and processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from kdnb.data.batches import Batch, Batches
+from kdnb.paths import atomic_write
+
+log = logging.getLogger(__name__)
+# Fabric announces its precision at every set-up, which a recipe states already.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+}
+
+Networks = Mapping[str, nn.Module]
+Losses = Callable[[Networks, Batch], dict[str, Tensor]]
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss term became NaN or infinite; the message names the term and the step."""
+
+
+class Recipe(BaseModel):
+    """How a network is trained: everything but the networks, the data and the loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(128, ge=1, description="images a step")
+    optimiser: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    lr: float = Field(gt=0, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, without damping")
+    nesterov: bool = False
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "step", "cosine", "one_cycle"] = "cosine"
+    milestones: tuple[float, ...] = Field((0.5, 0.75), description="of `step`: shares of the run")
+    decay: float = Field(0.1, gt=0, le=1, description="of `step`: the factor at each milestone")
+    crop_padding: int = Field(0, ge=0, description="pixels: pad, then crop at random")
+    flip: bool = False
+    jitter: float = Field(0.0, ge=0, lt=1, description="brightness and contrast, relative")
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="auto: bf16 autocast where the hardware gains from it"
+    )
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """The rate of step `step` of `steps`: a pure function, so that a resume restores nothing.
+
+        `one_cycle` (Smith 2018) climbs linearly from 1/25 of the peak for the first 30% and then
+        follows a cosine to 0; `cosine` is that descent alone.
+        """
+        done = step / steps
+        if self.schedule == "step":
+            return self.lr * self.decay ** sum(done >= at for at in self.milestones)
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "one_cycle":
+            if done < 0.3:
+                return self.lr * (1 / 25 + (1 - 1 / 25) * done / 0.3)
+            return self.lr * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) / 2
+        return self.lr
+
+    def optimiser_for(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """A torch optimiser over `parameters`."""
+        options: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        if self.optimiser == "sgd":
+            options |= {"momentum": self.momentum, "nesterov": self.nesterov}
+        return OPTIMISERS[self.optimiser](parameters, **options)
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser step of every batch.
+
+    Attributes:
+        networks: names of the networks whose parameters move.
+        losses: (networks, batch) -> named terms, weighted already; their sum is minimised.
+        recipe: optimiser and schedule of this update; the run's own when None.
+        after: called after the step, for projections such as max-norm.
+    """
+
+    networks: tuple[str, ...]
+    losses: Losses
+    recipe: Recipe | None = None
+    after: Callable[[], None] | None = None
+
+
+def fit(
+    networks: Networks,
+    batches: Batches,
+    updates: Sequence[Update] | Update,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    evaluate: Callable[[Networks], dict[str, float]] | None = None,
+    checkpoint: Path | None = None,
+    log_dir: Path | None = None,
+    fabric: Fabric | None = None,
+) -> list[dict[str, float]]:
+    """Train networks for `recipe.epochs` epochs; their state is the last epoch's.
+
+    Args:
+        networks: by name. Those that no update moves are frozen: eval mode, no gradients.
+        batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
+        updates: carried out in order on every batch.
+        seed: of dropout and whatever else draws random numbers while training.
+        evaluate: called with the networks in eval mode after every epoch; its values join the
+            history.
+        checkpoint: a file, written after every epoch, from which a killed run goes on. A resumed
+            run equals the uninterrupted one bit for bit on the same machine.
+        log_dir: TensorBoard scalars of every epoch, and the images of the first batch.
+        fabric: a launched Fabric, for another device, precision or several processes: the
+            gradients are averaged and every process takes its share of each batch.
+
+    Returns:
+        One dict an epoch: `epoch`, `lr`, `seconds`, the mean of every loss term, and what
+        `evaluate` gave.
+
+    Raises:
+        NonFiniteLoss: when a term turns NaN or infinite: which, and at which step.
+        ValueError: when the checkpoint belongs to another run.
+    """
+    updates = [updates] if isinstance(updates, Update) else list(updates)
+    fabric = fabric or Fabric(devices=1, precision=_precision(recipe.precision))
+    run = _Run(networks, updates, recipe, len(batches) * recipe.epochs, seed, fabric)
+    history = run.resume(checkpoint)
+    writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
+    bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", leave=False)
+    with _own_random_state(fabric.device), bar, contextlib.ExitStack() as stack:
+        if writer:
+            stack.callback(writer.close)
+        for epoch in range(len(history), recipe.epochs):
+            # Seeding each epoch by its number is what makes a resumed run equal to the other.
+            torch.manual_seed(_mix(seed, epoch))
+            started = perf_counter()
+            row = {"epoch": epoch + 1, **run.epoch(batches.epoch(epoch), epoch * len(batches))}
+            row["seconds"] = perf_counter() - started
+            if evaluate:
+                with run.evaluating():
+                    row |= evaluate(run.networks)
+            history.append(row)
+            if checkpoint and fabric.is_global_zero:
+                run.save(checkpoint, history)
+            for name, value in row.items() if writer else ():
+                writer.add_scalar(name, value, epoch + 1)
+            bar.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")})
+            bar.update()
+    return history
+
+
+class _Run:
+    """The moving parts of one `fit`: wrapped networks, their optimisers, and the checkpoint."""
+
+    def __init__(self, networks, updates, recipe, steps, seed, fabric):
+        self.updates, self.recipe, self.steps, self.fabric = updates, recipe, steps, fabric
+        self.plain = dict(networks)
+        moved = [name for update in updates for name in update.networks]
+        if unknown := set(moved) - set(self.plain):
+            raise ValueError(f"an update moves {sorted(unknown)}, but fit got {list(self.plain)}.")
+        self.signature = json.dumps([recipe.model_dump(mode="json"), seed, moved, list(networks)])
+        self.networks: dict[str, nn.Module] = {}
+        for name, network in self.plain.items():
+            if _convolutional(network) and recipe.precision != "32":
+                network.to(memory_format=torch.channels_last)
+            if name in moved:
+                self.networks[name] = fabric.setup_module(network)
+            else:
+                network.to(fabric.device).eval().requires_grad_(False)
+                self.networks[name] = _Frozen(network, fabric)
+        self.optimisers = []
+        for update in updates:
+            parameters = [p for n in update.networks for p in self.plain[n].parameters()]
+            optimiser = (update.recipe or recipe).optimiser_for(parameters)
+            self.optimisers.append(fabric.setup_optimizers(optimiser))
+        self.moved = set(moved)
+
+    def epoch(self, batches: Iterator[Batch], first_step: int) -> dict[str, float]:
+        """Train on one epoch of batches; the mean of each loss term, read from the device once."""
+        for name in self.moved:
+            self.networks[name].train()
+        check_every = 1 if self.fabric.device.type == "cpu" else 50  # a check waits for the device
+        rows: list[Tensor] = []
+        sizes: list[int] = []
+        names: list[str] = []
+        for offset, batch in enumerate(batches):
+            batch = self._share(batch)
+            names, values = [], []
+            for update, optimiser in zip(self.updates, self.optimisers, strict=True):
+                recipe = update.recipe or self.recipe
+                for group in optimiser.param_groups:
+                    group["lr"] = recipe.learning_rate(first_step + offset, self.steps)
+                terms = update.losses(self.networks, batch)
+                optimiser.zero_grad(set_to_none=True)
+                self.fabric.backward(sum(terms.values()), model=self.networks[update.networks[0]])
+                optimiser.step()
+                if update.after:
+                    update.after()
+                names += terms
+                values += [value.detach() for value in terms.values()]
+            rows.append(torch.stack(values))
+            sizes.append(len(batch.images))
+            if (offset + 1) % check_every == 0:
+                self._check(rows[-check_every:], names, first_step + offset + 1)
+        self._check(rows, names, first_step + len(rows))
+        weights = torch.tensor(sizes, device=rows[0].device, dtype=torch.float64)
+        means = (torch.stack(rows).double() * weights[:, None]).sum(0) / weights.sum()
+        means = self.fabric.all_reduce(means, reduce_op="mean") if self._shared else means
+        rate = self.optimisers[0].param_groups[0]["lr"]
+        return {"lr": rate, **dict(zip(names, means.tolist(), strict=True))}
+
+    @property
+    def _shared(self) -> bool:
+        return self.fabric.world_size > 1
+
+    def _share(self, batch: Batch) -> Batch:
+        """This process's part of a batch on its device: all, unless several train together."""
+        part = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        device = self.fabric.device
+        return Batch(*(None if value is None else value[part].to(device) for value in batch))
+
+    @staticmethod
+    def _check(rows: list[Tensor], names: list[str], last_step: int) -> None:
+        finite = torch.isfinite(torch.stack(rows))
+        if bool(finite.all()):
+            return
+        row, column = (~finite).nonzero()[0].tolist()
+        raise NonFiniteLoss(
+            f"the loss term {names[column]!r} became {rows[row][column].item()} at step "
+            f"{last_step - len(rows) + row + 1}: lower the learning rate or look at the inputs."
+        )
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode without gradients; the next epoch switches the moved ones back."""
+        for name in self.moved:
+            self.networks[name].eval()
+        with torch.inference_mode():
+            yield
+
+    def save(self, path: Path, history: list[dict[str, float]]) -> None:
+        """Write networks, optimisers and history into one file: old or new, never a part."""
+        tensors = {
+            f"network.{name}.{key}": value
+            for name in sorted(self.moved)
+            for key, value in self.plain[name].state_dict().items()
+        }
+        for number, optimiser in enumerate(self.optimisers):
+            for parameter, state in optimiser.state_dict()["state"].items():
+                for key, value in state.items():
+                    if value is not None:
+                        tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
+        tensors = {key: value.contiguous() for key, value in tensors.items()}
+        about = {"signature": self.signature, "history": json.dumps(history)}
+        atomic_write(path, safetensors.torch.save(tensors, about))
+
+    def resume(self, path: Path | None) -> list[dict[str, float]]:
+        """Take the state of `path`, where there is one, and return the history so far."""
+        if path is None or not path.exists():
+            return []
+        try:
+            with safe_open(path, "pt", device=str(self.fabric.device)) as file:
+                about = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            log.warning("the checkpoint %s is damaged (%s): starting afresh.", path, error)
+            return []
+        if about.get("signature") != self.signature:
+            raise ValueError(
+                f"the checkpoint {path} belongs to another run (its recipe, seed or networks "
+                "differ): delete it or name another file."
+            )
+        for name in self.moved:
+            start = f"network.{name}."
+            state = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+            self.plain[name].load_state_dict(state)
+        for number, optimiser in enumerate(self.optimisers):
+            whole = optimiser.state_dict()
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optimiser.{number}."):
+                    _, _, parameter, entry = key.split(".")
+                    state.setdefault(int(parameter), {})[entry] = value
+            optimiser.load_state_dict({**whole, "state": state})
+        return json.loads(about["history"])
+
+
+def predict(network: nn.Module, batches: Batches) -> Tensor:
+    """The network's outputs for one epoch of batches in float32, (examples, classes), on the CPU.
+
+    Eval mode and no gradients; the mode is put back. Rows follow the order of the batches, so
+    use `shuffle=False`. Not autocast: what claims are judged by is computed in full precision.
+    """
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            outputs = [network(batch.images).float().cpu() for batch in batches.epoch(0)]
+    finally:
+        network.train(training)
+    return torch.cat(outputs).clone()
+
+
+def default_device() -> torch.device:
+    """Where Fabric trains unless told otherwise: the accelerator where there is one."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def gains_from_bf16() -> bool:
+    """Whether bf16 autocast is faster here: native bf16 arithmetic on the GPU or the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in capabilities)
+
+
+def _precision(name: str) -> str:
+    if name == "auto":
+        name = "bf16" if gains_from_bf16() else "32"
+    return {"32": "32-true", "bf16": "bf16-mixed"}[name]
+
+
+def _convolutional(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in network.modules())
+
+
+class _Frozen(nn.Module):
+    """A network that no update moves, at the run's precision.
+
+    Not `fabric.setup_module`: several processes would refuse a module without gradients.
+    """
+
+    def __init__(self, network: nn.Module, fabric: Fabric):
+        super().__init__()
+        self.network, self.fabric = network, fabric
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        with self.fabric.autocast():
+            return self.network(*inputs).float()
+
+
+@contextlib.contextmanager
+def _own_random_state(device: torch.device) -> Iterator[None]:
+    """Leave the caller's random state as it was: training is a function of its seed alone."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed out of several numbers, unlike for unlike numbers."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
+
+
+def _writer(log_dir: Path | None, batches: Batches, epoch: int):
+    if log_dir is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, rarely wanted
+    from torchvision.utils import make_grid
+
+    writer = SummaryWriter(str(log_dir), purge_step=epoch + 1)
+    if epoch == 0:
+        images = next(iter(batches.epoch(0))).images[:64].float().cpu()
+        writer.add_image("images", make_grid(images, normalize=True), 0)
+    return writer

@@ -1,0 +1,379 @@
+"""One training run, memoised on disk; and where runs are sent.
+
+A trial is a pure function of its description: the function's import path, its JSON arguments
+(data, networks, recipe, method; a trial may stand among them, as a teacher does) and a seed.
+Its folder is named by the digest of that description, so the same run is never done twice:
+
+    runs/trials/<digest>/
+        trial.json            the description
+        checkpoint            the state after the last finished epoch, while it runs
+        tensors.safetensors   what it learnt
+        result.json           its metrics and provenance; the run is finished when this exists
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import safetensors.torch
+from filelock import FileLock
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from kdnb import paths
+from kdnb.provenance import now, provenance
+
+# Part of every digest. Raise it when a change to the training code alters what a trial computes:
+# the old results are then no longer taken for the new.
+NUMERICS = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The description of one run.
+
+    Attributes:
+        function: `"package.module:function"`, called as function(context, seed, **arguments) and
+            returning an `Outcome`.
+        arguments: JSON values; a `Trial` anywhere among them is run first and handed over as
+            its `Result`.
+        seed: of the initial weights and the order of the data.
+    """
+
+    function: str
+    arguments: dict[str, Any]
+    seed: int
+
+    def describe(self) -> dict[str, Any]:
+        """The description as JSON values; a nested trial is an object with one key, `trial`."""
+        return {
+            "function": self.function,
+            "arguments": _encode(self.arguments),
+            "seed": self.seed,
+        }
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """24 hexadecimal digits that name this description."""
+        text = json.dumps(
+            {"numerics": NUMERICS, **self.describe()}, sort_keys=True, allow_nan=False
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def parents(self) -> list[Trial]:
+        """The trials among the arguments."""
+        return list(_trials_in(self.arguments))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a trial's function may use besides its arguments.
+
+    Attributes:
+        checkpoint: the file to hand to `training.fit`.
+        log_dir: the folder for TensorBoard.
+    """
+
+    checkpoint: Path
+    log_dir: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial's function returns: finite numbers, their course over time, and tensors."""
+
+    metrics: dict[str, float]
+    series: dict[str, list[float]] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished trial, read from its folder.
+
+    Attributes:
+        description: `Trial.describe()`.
+        metrics, series: as the function returned them.
+        provenance: commit, versions, hardware, wall time in seconds.
+    """
+
+    digest: str
+    folder: Path
+    description: dict[str, Any]
+    metrics: dict[str, float]
+    series: dict[str, list[float]]
+    provenance: dict[str, Any]
+    tensors_sha256: str
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the trial learnt, verified against its digest.
+
+        Raises:
+            ValueError: when the file is damaged or missing.
+        """
+        path = self.folder / "tensors.safetensors"
+        content = path.read_bytes() if path.exists() else b""
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.tensors_sha256:
+            raise ValueError(
+                f"{path} is damaged (SHA-256 {found}, expected {self.tensors_sha256}): "
+                f"`kdnb trials prune {self.digest}` removes it, and the next run makes it again."
+            )
+        return safetensors.torch.load(content)
+
+
+def run(trial: Trial) -> Result:
+    """The result of a trial: read from disk, or made now.
+
+    Safe when killed at any moment (at most the running epoch is lost) and when several processes
+    ask for the same trial (one works, the others wait and read).
+    """
+    if result := finished(trial):
+        return result
+    parents = {parent.digest: run(parent) for parent in trial.parents()}
+    folder = store() / trial.digest
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        if result := finished(trial):
+            return result
+        paths.atomic_write(folder / "trial.json", _json(trial.describe()))
+        started, origin = perf_counter(), provenance()
+        context = Context(folder / "checkpoint", folder / "tensorboard")
+        outcome = _function(trial)(context, trial.seed, **_resolve(trial.arguments, parents))
+        for name, value in outcome.metrics.items():
+            if not math.isfinite(value):
+                raise ValueError(f"trial {trial.digest} measured {name} = {value}.")
+        content = safetensors.torch.save({k: v.contiguous() for k, v in outcome.tensors.items()})
+        paths.atomic_write(folder / "tensors.safetensors", content)
+        document = {
+            "metrics": outcome.metrics,
+            "series": outcome.series,
+            "tensors_sha256": hashlib.sha256(content).hexdigest(),
+            "provenance": {**origin, "finished": now(), "wall_s": perf_counter() - started},
+        }
+        paths.atomic_write(folder / "result.json", _json(document))
+        context.checkpoint.unlink(missing_ok=True)
+    return read(trial.digest)
+
+
+def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[str, Result]:
+    """Run trials and all they rest on, each once, and return their results by digest.
+
+    Args:
+        trials: in any order; a trial starts as soon as those among its arguments are finished.
+        executor: any `concurrent.futures.Executor` whose workers share the runs folder; by
+            default `KDNB_JOBS` processes, or this process when that is unset or 1.
+
+    Raises:
+        RuntimeError: when a trial fails or its worker dies: which, and why.
+    """
+    waiting = _closure(trials)
+    everything = dict(waiting)
+    done = {digest for digest, trial in waiting.items() if finished(trial)}
+    for digest in done:
+        del waiting[digest]
+    jobs = int(os.environ.get("KDNB_JOBS", "1"))
+    own = None
+    if executor is None and waiting and jobs > 1:
+        executor = own = pool(min(jobs, len(waiting)))
+    running: dict[Future[str], Trial] = {}
+    bar = tqdm(total=len(everything), initial=len(done), unit="trial", leave=False)
+    try:
+        while waiting or running:
+            for digest, trial in list(waiting.items()):
+                if all(parent.digest in done for parent in trial.parents()):
+                    running[_submit(executor, trial)] = waiting.pop(digest)
+                    if executor is None:
+                        break  # in this process: run one, then look again
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                trial = running.pop(future)
+                done.add(_outcome(future, trial))
+                bar.update()
+    finally:
+        bar.close()
+        for future in running:
+            future.cancel()
+        if own:
+            own.shutdown(wait=False, cancel_futures=True)
+    return {digest: read(digest) for digest in everything}
+
+
+def pool(jobs: int) -> ProcessPoolExecutor:
+    """Worker processes that share the cores between them."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
+    )
+
+
+def store() -> Path:
+    """The folder of all trials."""
+    return paths.runs() / "trials"
+
+
+def finished(trial: Trial) -> Result | None:
+    """The trial's result when it is on disk and whole, else None."""
+    return read(trial.digest) if is_finished(trial.digest) else None
+
+
+def read(digest: str) -> Result:
+    """A finished trial by its digest.
+
+    Raises:
+        ValueError: when its files are missing or damaged.
+    """
+    folder = store() / digest
+    try:
+        description = json.loads((folder / "trial.json").read_text())
+        return Result(
+            digest, folder, description, **json.loads((folder / "result.json").read_text())
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"the trial in {folder} is damaged ({error}): `kdnb trials prune {digest}` removes "
+            "it, and the next run makes it again."
+        ) from error
+
+
+def stored() -> Iterator[tuple[str, Path, bool]]:
+    """(digest, folder, finished) of every trial on disk, oldest first."""
+    if not store().is_dir():
+        return
+    for folder in sorted(store().iterdir(), key=lambda path: path.stat().st_mtime):
+        if (folder / "trial.json").exists():
+            yield folder.name, folder, (folder / "result.json").exists()
+
+
+def is_finished(digest: str) -> bool:
+    """Whether the trial of this digest is finished."""
+    return (store() / digest / "result.json").exists()
+
+
+def description(digest: str) -> dict[str, Any]:
+    """`Trial.describe()` of a trial on disk, finished or not."""
+    return json.loads((store() / digest / "trial.json").read_text())
+
+
+def find(prefix: str) -> str:
+    """The digest on disk that begins so.
+
+    Raises:
+        ValueError: when none or several do.
+    """
+    found = [digest for digest, _, _ in stored() if digest.startswith(prefix)]
+    if len(found) != 1:
+        raise ValueError(
+            f"{len(found) or 'no'} trials begin with {prefix!r}: see `kdnb trials list`."
+        )
+    return found[0]
+
+
+def remove(digest: str) -> None:
+    """Delete a trial's folder, whatever its state; the result marker goes first."""
+    folder = store() / digest
+    with FileLock(folder / "lock", timeout=1):
+        (folder / "result.json").unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Trial):
+        return {"trial": value.describe()}
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _trials_in(value: Any) -> Iterator[Trial]:
+    if isinstance(value, Trial):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _trials_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _trials_in(item)
+
+
+def _resolve(value: Any, results: dict[str, Result]) -> Any:
+    if isinstance(value, Trial):
+        return results[value.digest]
+    if isinstance(value, dict):
+        return {key: _resolve(item, results) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolve(item, results) for item in value]
+    return value
+
+
+def _closure(trials: Iterable[Trial]) -> dict[str, Trial]:
+    """The trials and all they rest on, by digest, in an order that needs no looking back."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        found |= _closure(trial.parents())
+        found[trial.digest] = trial
+    return found
+
+
+def _function(trial: Trial) -> Callable[..., Outcome]:
+    module, _, name = trial.function.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"trial {trial.digest} names no function: {trial.function!r}.") from error
+
+
+def _submit(executor: Executor | None, trial: Trial) -> Future[str]:
+    if executor is not None:
+        return executor.submit(_run_remotely, trial)
+    future: Future[str] = Future()
+    try:
+        future.set_result(_run_remotely(trial))
+    except Exception as error:  # noqa: BLE001 - an executor hands every failure to the future
+        future.set_exception(error)
+    return future
+
+
+def _run_remotely(trial: Trial) -> str:
+    """What a worker does: only the digest travels back, the result lies on disk."""
+    return run(trial).digest
+
+
+def _outcome(future: Future[str], trial: Trial) -> str:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"a worker died while trial {trial.digest} ({trial.function}, seed {trial.seed}) ran, "
+            "most often for want of memory: rerun to go on from the last epoch."
+        ) from error
+    except Exception as error:
+        raise RuntimeError(
+            f"trial {trial.digest} ({trial.function}, seed {trial.seed}) failed: {error}"
+        ) from error
+
+
+def _start_worker(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"

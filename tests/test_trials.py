@@ -1,0 +1,172 @@
+"""Trials: digests, memoisation, damage, killed runs, several processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdnb import trials
+from kdnb.trials import Trial
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("KDNB_TEST_TRACE", str(tmp_path / "trace"))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.syspath_prepend(str(HERE))
+    return tmp_path
+
+
+def add(amount, seed=0, **more):
+    return Trial("trial_functions:add", {"amount": amount, **more}, seed)
+
+
+def slow(seed, epochs=5):
+    return Trial("trial_functions:slow", {"epochs": epochs}, seed)
+
+
+def trace(folder):
+    file = folder / "trace"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_digest_is_of_the_description_alone():
+    assert add(1.0).digest == add(1.0).digest
+    assert Trial("f:g", {"a": 1, "b": 2}, 0).digest == Trial("f:g", {"b": 2, "a": 1}, 0).digest
+    different = [add(1.0), add(2.0), add(1.0, seed=1), add(1.0, to=add(1.0)), add(1.0, to=add(2.0))]
+    assert len({trial.digest for trial in different}) == 5
+
+
+def test_a_trial_is_run_once(own_runs):
+    first, second = trials.run(add(2.0)), trials.run(add(2.0))
+    assert first == second
+    assert first.metrics == {"sum": 2.0}
+    assert first.series == {"course": [0.0, 2.0]}
+    assert torch.equal(first.tensors()["sum"], torch.tensor([2.0]))
+    assert trace(own_runs) == ["add 2.0 0"]
+    assert {"commit", "dirty", "versions", "hardware", "wall_s", "finished"} <= set(
+        first.provenance
+    )
+
+
+def test_what_a_trial_rests_on_is_run_first_and_once(own_runs):
+    teacher = add(10.0)
+    students = [add(1.0, seed, to=teacher) for seed in (0, 1, 2)]
+    results = trials.run_all(students)
+    assert [results[s.digest].metrics["sum"] for s in students] == [11.0, 12.0, 13.0]
+    assert trace(own_runs).count("add 10.0 0") == 1
+    assert trace(own_runs)[0] == "add 10.0 0"
+
+
+@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(2), lambda: trials.pool(2)])
+def test_any_executor_does(own_runs, make):
+    teacher = add(10.0)
+    with make() as executor:
+        results = trials.run_all([add(1.0, s, to=teacher) for s in range(4)], executor)
+    assert sorted(r.metrics["sum"] for r in results.values()) == [10.0, 11.0, 12.0, 13.0, 14.0]
+    assert len(trace(own_runs)) == 5
+
+
+def test_damaged_tensors_are_refused(own_runs):
+    result = trials.run(add(2.0))
+    file = result.folder / "tensors.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file} is damaged .*kdnb trials prune {result.digest}"):
+        result.tensors()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"metrics": {}}'])
+def test_damaged_result_is_refused(content):
+    result = trials.run(add(2.0))
+    (result.folder / "result.json").write_text(content)
+    with pytest.raises(ValueError, match="is damaged .* removes it"):
+        trials.run(add(2.0))
+    trials.remove(result.digest)
+    assert trials.run(add(2.0)).metrics == {"sum": 2.0}
+
+
+def test_failures_name_the_trial():
+    for function, words in (
+        ("trial_functions:fails", "failed: no such luck"),
+        ("trial_functions:not_finite", "measured errors = nan"),
+        ("trial_functions:absent", "names no function"),
+    ):
+        trial = Trial(function, {}, 0)
+        with pytest.raises(RuntimeError, match=f"{trial.digest}.*{words}"):
+            trials.run_all([trial])
+        assert trials.finished(trial) is None
+
+
+def test_a_dead_worker_names_the_trial():
+    trial = Trial("trial_functions:dies", {}, 3)
+    with trials.pool(1) as executor, pytest.raises(RuntimeError, match="worker died.*seed 3"):
+        trials.run_all([trial], executor)
+
+
+SCRIPT = """
+import sys
+from kdnb import trials
+from kdnb.trials import Trial
+todo = [Trial("trial_functions:slow", {"epochs": 5}, seed) for seed in range(4)]
+trials.run_all(todo)
+"""
+
+
+def start(script=SCRIPT):
+    return subprocess.Popen([sys.executable, "-c", script], env=os.environ.copy())
+
+
+def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_runs):
+    random.seed(0)
+    for _ in range(4):
+        lines = len(trace(own_runs))
+        process = start()
+        deadline = time.time() + 60
+        while len(trace(own_runs)) == lines and process.poll() is None and time.time() < deadline:
+            time.sleep(0.005)  # the import is slow: wait until this run really works
+        time.sleep(random.random() * 0.12)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start().wait() == 0
+    lines = trace(own_runs)
+    for seed in range(4):
+        assert lines.count(f"finished {seed}") == 1
+        for epoch in range(1, 6):  # an epoch may be lost to a kill, never more than that one
+            assert 1 <= lines.count(f"epoch {seed} {epoch}") <= 2
+    results = [trials.run(slow(seed)) for seed in range(4)]
+    assert [r.metrics["epochs"] for r in results] == [5.0] * 4
+    assert not [f for r in results for f in r.folder.iterdir() if f.name == "checkpoint"]
+
+
+def test_two_processes_share_the_work(own_runs):
+    both = [start(), start()]
+    assert [process.wait() for process in both] == [0, 0]
+    for seed in range(4):
+        assert trace(own_runs).count(f"finished {seed}") == 1
+
+
+def test_store_lists_finds_and_prunes():
+    done = trials.run(add(2.0))
+    half = trials.store() / "abc123"
+    half.mkdir()
+    (half / "trial.json").write_text(json.dumps(add(3.0).describe()))
+    assert {(d, f) for d, _, f in trials.stored()} == {(done.digest, True), ("abc123", False)}
+    assert trials.find("abc") == "abc123"
+    assert trials.description("abc123")["arguments"] == {"amount": 3.0}
+    with pytest.raises(ValueError, match="no trials begin with 'zzz'"):
+        trials.find("zzz")
+    trials.remove("abc123")
+    assert [digest for digest, _, _ in trials.stored()] == [done.digest]

@@ -1,0 +1,50 @@
+"""Trial functions for the tests: quick, and leaving a trace of every call."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from kdnb.trials import Context, Outcome, Result
+
+
+def trace(word: str) -> None:
+    with open(os.environ["KDNB_TEST_TRACE"], "a") as file:
+        file.write(f"{word}\n")
+
+
+def add(context: Context, seed: int, *, amount: float, to: Result | None = None) -> Outcome:
+    trace(f"add {amount} {seed}")
+    start = to.tensors()["sum"] if to else torch.zeros(1)
+    total = start + amount + seed
+    return Outcome({"sum": float(total)}, {"course": [0.0, float(total)]}, {"sum": total})
+
+
+def slow(context: Context, seed: int, *, epochs: int) -> Outcome:
+    """Counts epochs in a checkpoint, as training does; every epoch takes 20 ms."""
+    from kdnb.paths import atomic_write
+
+    file: Path = context.checkpoint
+    done = int(file.read_text()) if file.exists() else 0
+    while done < epochs:
+        time.sleep(0.02)
+        done += 1
+        atomic_write(file, str(done))
+        trace(f"epoch {seed} {done}")
+    trace(f"finished {seed}")
+    return Outcome({"epochs": float(done)}, tensors={"x": torch.full((3,), float(seed))})
+
+
+def fails(context: Context, seed: int) -> Outcome:
+    raise ValueError("no such luck")
+
+
+def dies(context: Context, seed: int) -> Outcome:
+    os._exit(9)
+
+
+def not_finite(context: Context, seed: int) -> Outcome:
+    return Outcome({"errors": float("nan")})
