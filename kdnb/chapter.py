@@ -49,7 +49,7 @@ def check(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def profile_of(parameters: BaseModel, profiles: Mapping[str, BaseModel]) -> str:
-    """The profile these parameters are, whatever the number of seeds beyond its own; else `custom`."""
+    """The profile that these parameters are, with its number of seeds or more; else `custom`."""
     for name, profile in profiles.items():
         enough = parameters.seeds >= profile.seeds
         if enough and parameters.model_copy(update={"seeds": profile.seeds}) == profile:

@@ -1,4 +1,4 @@
-"""`kdnb`: list, run, show, cite, data, trials, doctor. Every command is a few lines over the package."""
+"""`kdnb`: list, run, show, cite, data, trials, doctor; each a few lines over the package."""
 
 from __future__ import annotations
 
@@ -122,10 +122,9 @@ def data(
     table = Table("name", "title", "shape", "training", "test", "licence")
     for known in datasets.names():
         card = datasets.card(known)
-        shape = " x ".join(map(str, card.shape))
-        table.add_row(
-            known, card.title, shape, str(card.train_size), str(card.test_size), card.licence
-        )
+        shape, sizes = " x ".join(map(str, card.shape)), card.sizes
+        counts = str(sizes["train"]), str(sizes["test"])
+        table.add_row(known, card.title, shape, *counts, card.licence)
     console.print(table)
 
 
@@ -197,7 +196,10 @@ def doctor() -> None:
     free = shutil.disk_usage(paths.runs()).free / 1e9
     table.add_row("free disk", f"{free:.0f} GB" + ("" if free > 2 else ": too little"))
     for name in datasets.names():
-        table.add_row(
-            f"data: {name}", "here" if datasets.available(name) else "fetched when needed"
-        )
+        try:
+            datasets.load(name, offline=True)
+            state = "here, digests verified"
+        except datasets.DataError as error:
+            state = str(error) if "expected" in str(error) else "fetched when needed"
+        table.add_row(f"data: {name}", state)
     console.print(table)

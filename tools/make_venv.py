@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,10 +25,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GB = 10**9
-# Measured on Linux x86-64: .venv grows to 6.6 GB, and pip holds the 2.9 GB of packages beside it
+# Measured on Linux x86-64: .venv grows to 6.6 GB, and pip holds the 3.2 GB of packages beside it
 # until it ends. With its cache on the same disk pip keeps a second copy of these.
-DISK = 9.8 * GB
-DISK_WITH_CACHE = 13 * GB
+DISK = 10 * GB
+DISK_WITH_CACHE = 13.5 * GB
 REPORT_EVERY = 20.0
 
 
@@ -115,7 +116,7 @@ def check_disk(folder: Path, free: int) -> bool:
     """Whether there is room for pip's cache as well; SetUpError where there is none at all."""
     if free < DISK:
         raise SetUpError(
-            f"Setting up takes {DISK / GB:.1f} GB in {folder}, and its disk has "
+            f"Setting up takes {DISK / GB:.0f} GB in {folder}, and its disk has "
             f"{free / GB:.1f} GB free: make room, or let .venv be a link to a folder elsewhere."
         )
     return free >= DISK_WITH_CACHE
@@ -183,16 +184,24 @@ def step(root: Path, command: list[str], log: Path, lock: int) -> None:
             command, cwd=root, env=environment(temporary), pass_fds=(lock,),
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        while True:
-            try:
-                code = process.wait(REPORT_EVERY)
-                break
-            except subprocess.TimeoutExpired:
+        try:
+            while (code := wait(process)) is None:
                 print(f"  {time.monotonic() - begin:3.0f} s: {stage(log.read_bytes())}", flush=True)
+        except BaseException:  # an interrupt or a kill that we can still answer
+            process.kill()
+            raise
     shutil.rmtree(temporary, ignore_errors=True)
     if code:
         output = log.read_bytes()[start:].decode(errors="replace")
         raise SetUpError(f"{explain(output)} (Log: {log.relative_to(root)})")
+
+
+def wait(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code, or None when it still runs after a while."""
+    try:
+        return process.wait(REPORT_EVERY)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def stage(output: bytes) -> str:
@@ -228,7 +237,7 @@ def install(root: Path, work: str, lock: int) -> None:
         empty(venv)
         if not check_disk(venv, shutil.disk_usage(venv).free):
             packages.append("--no-cache-dir")
-        print("Setting up .venv: 190 packages, 6.6 GB, about 2 minutes on a fast network", end=" ")
+        print("Setting up .venv: 190 packages, 6.6 GB, 2 to 4 minutes on a fast network", end=" ")
         print(f"(log: {log.relative_to(root)}).", flush=True)
         write_stamp(root, {})
         # From inside an activated .venv sys.executable is the very file just removed.
@@ -266,6 +275,7 @@ def set_up(root: Path, wanted: str | None = None) -> None:
 
 def main() -> int:
     named = os.environ.get("PYTHON")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that pip ends with us
     try:
         set_up(ROOT, ".".join(map(str, sys.version_info[:2])) if named else None)
     except SetUpError as error:

@@ -19,9 +19,9 @@ def constrain(module: nn.Module) -> None:
     r"""Project the weights of every `MLP` in the module on its bound; to be called after each step.
 
     The incoming weight vector w of each hidden unit, when longer than the bound c = `max_norm`, is
-    divided down to it: w <- w · min(1, c / ||w||₂) (Hinton et al. 2012, 1207.0580, the text on
-    page 2). Biases and the output layer are free. Modules without an MLP, and an MLP whose
-    `max_norm` is None, are left as they are.
+    divided down to it: w <- w · min(1, c / ||w||₂) (Hinton et al. 2012, 1207.0580). Biases and the
+    output layer are free. Modules without an MLP, and an MLP whose `max_norm` is None, are left as
+    they are.
 
     Args:
         module: any module; it is changed in place.
@@ -41,8 +41,8 @@ class MLP(nn.Module):
         widths: of the hidden layers; an empty list gives softmax regression.
         dropout_input: the share of input numbers set to 0 in training.
         dropout_hidden: the share of each hidden layer's units set to 0 in training.
-        max_norm: bound of the incoming weight vector's length, enforced by `constrain`. Hinton
-            et al. 2012 state a bound on the squared length instead.
+        max_norm: bound of the incoming weight vector's length (not of its square), enforced by
+            `constrain`.
 
     Raises:
         ValueError: for a dropout outside [0, 1), a bound that is not above 0, wrong widths, or
@@ -53,8 +53,8 @@ class MLP(nn.Module):
     N(0, 1 / fan_in), biases at 0.
 
     Departures: units are scaled by 1 / (1 - dropout) in training, where the paper scales the
-    weights in testing. The network that a weight vector describes is then the same one at
-    (1 - dropout) times the paper's length, which matters to `max_norm`. The paper starts from
+    weights by 1 - dropout in testing. The same network then has weights of (1 - dropout) times the
+    paper's length, so that a bound c of the paper is c · (1 - dropout) here. The paper starts from
     N(0, 0.01²).
     """
 

@@ -31,26 +31,30 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     dataset: Literal["mnist", "fashion_mnist"] = "mnist"
-    train_images: int = Field(6000, ge=1000, le=60000, description="training images used")
+    train_images: int = Field(3000, ge=1000, le=60000, description="training images used")
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     teacher_width: int = Field(1200, ge=10, le=4000, description="units in each hidden layer")
-    teacher_epochs: int = Field(12, ge=1, le=3000)
+    teacher_epochs: int = Field(40, ge=1, le=3000)
     student_width: int = Field(800, ge=10, le=4000, description="units in each hidden layer")
-    student_epochs: int = Field(10, ge=1, le=3000)
+    student_epochs: int = Field(30, ge=1, le=3000)
     temperature: float = Field(20.0, gt=0, le=1000)
     soft_weight: float = Field(0.3, ge=0, le=1000, description="of the soft-target term")
     hard_weight: float = Field(0.1, ge=0, le=1000, description="of the true labels")
     arms: list[str] = Field(
-        ["teacher", "student", "distilled", "no_3", "only_7_8"],
+        ["teacher", "student", "distilled", "no_3"],
         description="the arms to run; all when empty",
     )
 
 
 PROFILES = {
     "quick": Parameters(),
-    "laptop": Parameters(train_images=60000, seeds=7, teacher_epochs=30, student_epochs=20, arms=[]),
-    "full": Parameters(train_images=60000, seeds=10, teacher_epochs=500, student_epochs=200, arms=[]),
-}  # fmt: skip
+    "laptop": Parameters(
+        train_images=60000, seeds=7, teacher_epochs=30, student_epochs=20, arms=[]
+    ),
+    "full": Parameters(
+        train_images=60000, seeds=10, teacher_epochs=500, student_epochs=200, arms=[]
+    ),
+}
 
 
 def arms(p: Parameters) -> Arms:

@@ -185,7 +185,7 @@ def data_spec(
     without: tuple[int, ...] = (),
     only: tuple[int, ...] = (),
 ) -> dict[str, Any]:
-    """The `data` argument of a trial; it holds the data set's digest, so other data is another trial.
+    """The `data` argument of a trial; with the data set's digest, so other data is another trial.
 
     Args:
         split: `train_all` (every training image) or `train` (without the validation split).
@@ -220,7 +220,7 @@ def batches_of(images: Images, source: ImageData, recipe: Recipe, seed: int) -> 
 
 
 def built(network: dict[str, Any], source: ImageData, seed: int) -> nn.Module:
-    """The network of a description `{"name": ..., **options}`, its initial weights fixed by the seed."""
+    """The network of a description `{"name": ..., **options}`; the seed fixes its weights."""
     options = dict(network)
     channels, size = source.train.images.shape[1], source.train.images.shape[-1]
     with torch.random.fork_rng(devices=[]):
@@ -250,7 +250,7 @@ def logits_on(network: nn.Module, images: Images, source: ImageData) -> Tensor:
 
 
 def _watched(context: Context, source: ImageData, data: dict[str, Any], name: str) -> dict:
-    """Where a trial leaves its state, and what is looked at after every epoch: never the test set."""
+    """Where a trial leaves its state, and what is looked at every epoch: never the test set."""
 
     def evaluate(networks) -> dict[str, float]:
         logits = logits_on(networks[name], source.validation, source)
