@@ -129,9 +129,15 @@ def start(script=SCRIPT):
     return subprocess.Popen([sys.executable, "-c", script], env=os.environ.copy())
 
 
+def results(folder):
+    """When each finished trial was written."""
+    return {f.parent.name: f.stat().st_mtime_ns for f in folder.glob("runs/trials/*/result.json")}
+
+
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_runs):
     random.seed(0)
-    for _ in range(4):
+    kills, finished = 4, {}
+    for _ in range(kills):
         lines = len(trace(own_runs))
         process = start()
         deadline = time.time() + 60
@@ -140,22 +146,51 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_run
         time.sleep(random.random() * 0.12)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        assert finished.items() <= results(own_runs).items()  # none lost, none made again
+        finished = results(own_runs)
     assert start().wait() == 0
+    assert finished.items() <= results(own_runs).items()
     lines = trace(own_runs)
+    assert {f"epoch {seed} {epoch}" for seed in range(4) for epoch in range(1, 6)} == set(lines)
+    assert len(lines) <= 4 * 5 + kills  # a kill costs the running epoch and no more
     for seed in range(4):
-        assert lines.count(f"finished {seed}") == 1
-        for epoch in range(1, 6):  # an epoch may be lost to a kill, never more than that one
-            assert 1 <= lines.count(f"epoch {seed} {epoch}") <= 2
-    results = [trials.run(slow(seed)) for seed in range(4)]
-    assert [r.metrics["epochs"] for r in results] == [5.0] * 4
-    assert not [f for r in results for f in r.folder.iterdir() if f.name == "checkpoint"]
+        result = trials.run(slow(seed))
+        assert result.metrics["epochs"] == 5.0
+        assert not (result.folder / "checkpoint").exists()
+
+
+POOLED = """
+from kdnb import trials
+from kdnb.trials import Trial
+if __name__ == "__main__":
+    with trials.pool(2) as executor:
+        todo = [Trial("trial_functions:slow", {"epochs": 400}, seed) for seed in range(2)]
+        trials.run_all(todo, executor)
+"""
+
+
+def test_workers_end_with_the_run_that_was_killed(own_runs):
+    script = own_runs / "pooled.py"
+    script.write_text(POOLED)
+    process = subprocess.Popen([sys.executable, str(script)], env=os.environ.copy())
+    deadline = time.time() + 60
+    while len(trace(own_runs)) < 4 and time.time() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(0.5)
+    lines = len(trace(own_runs))
+    assert 4 <= lines < 400
+    time.sleep(0.5)
+    assert len(trace(own_runs)) == lines
 
 
 def test_two_processes_share_the_work(own_runs):
     both = [start(), start()]
     assert [process.wait() for process in both] == [0, 0]
-    for seed in range(4):
-        assert trace(own_runs).count(f"finished {seed}") == 1
+    assert sorted(trace(own_runs)) == sorted(
+        f"epoch {seed} {epoch}" for seed in range(4) for epoch in range(1, 6)
+    )
 
 
 def test_store_lists_finds_and_prunes():

@@ -30,11 +30,10 @@ def slow(context: Context, seed: int, *, epochs: int) -> Outcome:
     file: Path = context.checkpoint
     done = int(file.read_text()) if file.exists() else 0
     while done < epochs:
-        time.sleep(0.02)
         done += 1
-        atomic_write(file, str(done))
         trace(f"epoch {seed} {done}")
-    trace(f"finished {seed}")
+        time.sleep(0.02)
+        atomic_write(file, str(done))
     return Outcome({"epochs": float(done)}, tensors={"x": torch.full((3,), float(seed))})
 
 

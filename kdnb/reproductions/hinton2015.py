@@ -49,7 +49,7 @@ class Parameters(BaseModel):
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        train_images=60000, seeds=7, teacher_epochs=30, student_epochs=20, arms=[]
+        train_images=60000, seeds=7, teacher_epochs=30, student_epochs=15, arms=[]
     ),
     "full": Parameters(
         train_images=60000, seeds=10, teacher_epochs=500, student_epochs=200, arms=[]
@@ -73,8 +73,8 @@ def arms(p: Parameters) -> Arms:
         return Trial("kdnb.schemes.offline:supervised", arguments, seed)
 
     def taught(seed: int, smoothing: float = 0.0) -> Trial:
-        network = {**teacher, "dropout_input": 0.2, "dropout_hidden": 0.5,
-                   "max_norm": 15**0.5}  # fmt: skip
+        # Within tens of epochs, dropout of 0.5 underfits by far; 0.2 was best on held-out images.
+        network = {**teacher, "dropout_hidden": 0.2, "max_norm": 15**0.5}
         recipe = _recipe(p.teacher_epochs, crop_padding=2)
         extra = {"smoothing": smoothing} if smoothing else {}
         return supervised(seed, recipe=recipe, **{"network": network, **extra})

@@ -1,17 +1,21 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: notebooks//ipynb,notebooks/source//py:percent
+#     notebook_metadata_filter: kdnb
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kdnb:
+#     experiment: kdnb.reproductions.hinton2015
+#     papers:
+#     - hinton2015
+#     - muller2019
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
-#   kdnb:
-#     experiment: kdnb.reproductions.hinton2015
-#     papers: [hinton2015, muller2019]
 # ---
 
 # %% [markdown]

@@ -1,0 +1,97 @@
+"""What nbval does not see: each function finds what is wrong with a chapter, in sentences.
+
+nbval passes a notebook that was never executed, does not know of the paired source, and
+compares no provenance.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+
+from kdnb.reproductions import recipe_digest
+
+ABSOLUTE = re.compile(
+    r"(?<![\w.:/])/(?:home|Users|root|work|tmp|var|opt|mnt)/[\w.-]+|[A-Z]:\\\\Users"
+)
+LONGEST_CELL = 15
+
+
+def problems(path: Path, source: Path) -> list[str]:
+    """Everything that is wrong with an executed chapter and its source."""
+    notebook = nbformat.read(path, as_version=4)
+    return [
+        *never_executed(notebook),
+        *stale_pair(notebook, source),
+        *leaked_paths(path),
+        *misplaced(notebook),
+    ]
+
+
+def never_executed(notebook: Any) -> list[str]:
+    """Every code cell was run, once, from top to bottom, and none failed."""
+    found = []
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(cells, 1):
+        if cell.execution_count != number:
+            found.append(f"code cell {number} has execution count {cell.execution_count}")
+        if any(output.output_type == "error" for output in cell.outputs):
+            found.append(f"code cell {number} holds an error")
+    run = notebook.metadata.get("kdnb_run", {})
+    if run.get("outcome") != "ok":
+        found.append("the notebook holds no provenance of a whole run")
+    return found
+
+
+def stale_pair(notebook: Any, source: Path) -> list[str]:
+    """The notebook's cells are those of its source."""
+    written = jupytext.read(source)
+    ours = [(cell.cell_type, cell.source) for cell in notebook.cells]
+    theirs = [(cell.cell_type, cell.source) for cell in written.cells]
+    if ours == theirs:
+        return []
+    changed = sum(a != b for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))
+    return [f"{changed} cells differ from {source.name}: sync the pair and execute it again"]
+
+
+def leaked_paths(path: Path) -> list[str]:
+    """No absolute path of the machine that ran it."""
+    found = ABSOLUTE.search(path.read_text())
+    return [f"a path of some machine: {found.group(0)}"] if found else []
+
+
+def misplaced(notebook: Any) -> list[str]:
+    """No widget state, no code that belongs in the package, no verdict that nbval skips."""
+    found = ["holds widget state"] if "widgets" in notebook.metadata else []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        first = cell.source.splitlines()[0] if cell.source else ""
+        if len(cell.source.splitlines()) > LONGEST_CELL:
+            found.append(f"a code cell of {len(cell.source.splitlines())} lines: {first}")
+        if "show_verdicts(" in cell.source and cell.metadata.get("tags"):
+            found.append(f"a verdict that is not compared: {first}")
+    return found
+
+
+def parameters_of(notebook: Any) -> dict[str, Any]:
+    """The values in the cell tagged `parameters`."""
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    return {
+        statement.targets[0].id: ast.literal_eval(statement.value)
+        for statement in ast.parse(cell.source).body
+    }
+
+
+def stale_record(reproduction: Any, profile: Any, record: Any) -> list[str]:
+    """The record was made by the trials that its profile describes today."""
+    arms = reproduction.arms(profile)
+    today = recipe_digest(arm(seed) for arm in arms.values() for seed in range(profile.seeds))
+    if record.recipe_digest == today:
+        return []
+    return [f"the record of {record.paper} at {record.profile} is stale: run it again"]

@@ -1,0 +1,136 @@
+"""The chapters as committed are whole; and what would spoil them makes this suite fail."""
+
+import subprocess
+import sys
+
+import guards
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from kdnb import papers, paths, runner
+from kdnb.chapter import VERDICTS_MIME, verdicts_shown
+from kdnb.reproductions import hinton2015, muller2019
+
+CHAPTERS = runner.chapters()
+
+
+def source_of(item):
+    return item.path.parent / "source" / f"{item.name}.py"
+
+
+@pytest.mark.parametrize("item", CHAPTERS, ids=lambda item: item.name)
+def test_chapter_is_whole(item):
+    assert guards.problems(item.path, source_of(item)) == []
+
+
+@pytest.mark.parametrize("item", CHAPTERS, ids=lambda item: item.name)
+def test_parameters_cell_is_the_quick_profile(item):
+    notebook = nbformat.read(item.path, as_version=4)
+    assert guards.parameters_of(notebook) == item.experiment.Parameters().model_dump()
+    assert item.experiment.PROFILES["quick"] == item.experiment.Parameters()
+    assert notebook.metadata.kdnb_run["parameters"] == item.experiment.Parameters().model_dump()
+
+
+def test_every_source_has_its_notebook():
+    sources = {path.stem for path in (paths.root() / "notebooks" / "source").glob("*.py")}
+    assert sources == {item.name for item in CHAPTERS}
+
+
+@pytest.mark.parametrize("module", [hinton2015, muller2019], ids=lambda m: m.__name__)
+def test_records_are_of_todays_recipe(module):
+    record = papers.read_record(module.REPRODUCTION.paper, "laptop")
+    profile = hinton2015.PROFILES["laptop"]
+    assert guards.stale_record(module.REPRODUCTION, profile, record) == []
+    other = profile.model_copy(update={"temperature": 19.0})
+    assert "stale" in guards.stale_record(module.REPRODUCTION, other, record)[0]
+    assert all(len(seeds) >= 6 for seeds in record.arms.values())
+    assert not any(environment.dirty for environment in record.environments.values())
+
+
+def test_the_chapter_shows_the_recorded_verdicts():
+    chapter = runner.chapter("2-1")
+    shown = verdicts_shown(nbformat.read(chapter.path, as_version=4))
+    for key in chapter.papers:
+        for verdict in papers.verdicts(key, "laptop"):
+            assert shown[verdict.claim.id] == verdict.word
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A chapter that a test may spoil: (path of the notebook, path of its source, notebook)."""
+    item = runner.chapter("2-1")
+    path, source = tmp_path / item.path.name, tmp_path / "source.py"
+    path.write_text(item.path.read_text())
+    source.write_text(source_of(item).read_text())
+    return path, source, nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_a_never_executed_cell_is_found(copy):
+    path, source, notebook = copy
+    code(notebook)[3].execution_count = None
+    code(notebook)[3].outputs = []
+    nbformat.write(notebook, path)
+    assert guards.problems(path, source) == ["code cell 4 has execution count None"]
+
+
+def test_an_error_output_is_found(copy):
+    path, source, notebook = copy
+    code(notebook)[2].outputs = [new_output("error", ename="E", evalue="v", traceback=[])]
+    nbformat.write(notebook, path)
+    assert guards.problems(path, source) == ["code cell 3 holds an error"]
+
+
+def test_a_stale_pair_is_found(copy):
+    path, source, _ = copy
+    source.write_text(source.read_text().replace("## The idea", "## An idea"))
+    assert guards.problems(path, source) == [
+        "1 cells differ from source.py: sync the pair and execute it again"
+    ]
+
+
+def test_a_leaked_path_is_found(copy):
+    path, source, notebook = copy
+    leak = "/" + "home/somebody/kdnb/data.npz"
+    code(notebook)[4].outputs = [new_output("stream", name="stdout", text=f"{leak}: read\n")]
+    nbformat.write(notebook, path)
+    assert guards.problems(path, source) == [f"a path of some machine: {leak.rsplit('/', 2)[0]}"]
+
+
+def test_widget_state_and_hidden_verdicts_are_found(copy):
+    path, source, notebook = copy
+    notebook.metadata["widgets"] = {}
+    cell = next(c for c in code(notebook) if "show_verdicts(" in c.source)
+    cell.metadata["tags"] = ["nbval-ignore-output"]
+    nbformat.write(notebook, path)
+    assert [p.split(":")[0] for p in guards.problems(path, source)] == [
+        "holds widget state",
+        "a verdict that is not compared",
+    ]
+
+
+@pytest.mark.parametrize("word", ["reproduced", "not reproduced"])
+def test_nbval_compares_the_verdict_lines(tmp_path, word):
+    """The chapter's own cell of exact claims, with its own verdicts and with a changed one."""
+    setup = "import pandas as pd\nfrom kdnb import papers\nfrom kdnb.claims import judge_all\n"
+    setup += "from kdnb.chapter import show_verdicts"
+    chapter = nbformat.read(runner.chapter("2-1").path, as_version=4)
+    cell = next(c for c in code(chapter) if "exact = " in c.source)
+    (output,) = cell.outputs
+    text = output.data["text/plain"].replace("balance: reproduced", f"balance: {word}")
+    words = output.data[VERDICTS_MIME] | {"balance": word}
+    shown = new_output("display_data", data={"text/plain": text, VERDICTS_MIME: words})
+    cells = [
+        new_code_cell(setup, execution_count=1),
+        new_code_cell(cell.source, execution_count=2, outputs=[shown]),
+    ]
+    path = tmp_path / "verdict.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q",
+               "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(path)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=paths.root(), timeout=200)
+    assert (done.returncode == 0) == (word == "reproduced"), done.stdout[-3000:]
