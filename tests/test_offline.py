@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from kdnb import losses, nets
 from kdnb import data as datasets
+from kdnb import losses, nets
 from kdnb.data import Batches, Images
 from kdnb.reproductions import hinton2015
 from kdnb.schemes import offline

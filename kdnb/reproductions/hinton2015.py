@@ -97,10 +97,10 @@ def arms(p: Parameters) -> Arms:
         return Trial("kdnb.schemes.offline:distilled", arguments, seed)
 
     def regressed(seed: int) -> Trial:
+        # At high temperature, soft targets are this loss divided by the number of classes.
+        change = {"loss": {"name": "logit_regression"}, "soft_weight": p.soft_weight / 10}
         trial = distilled(seed)
-        return Trial(
-            trial.function, {**trial.arguments, "loss": {"name": "logit_regression"}}, seed
-        )
+        return Trial(trial.function, {**trial.arguments, **change}, seed)
 
     return {
         "teacher": taught,
