@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import Any, TypeVar
 
 from IPython import get_ipython
@@ -14,6 +15,13 @@ from pydantic import BaseModel, ValidationError
 from kdnb.claims import Verdict
 
 VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
+
+COLOURS = {
+    "reproduced": "#00664b",
+    "direction only": "#0072b2",
+    "not reproduced": "#a64a00",
+    "not testable here": "#595959",
+}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -57,24 +65,44 @@ def profile_of(parameters: BaseModel, profiles: Mapping[str, BaseModel]) -> str:
     return "custom"
 
 
-def show_verdicts(verdicts: Iterable[Verdict]) -> None:
-    """Print one line a verdict; the runner reads the same from the executed notebook."""
+def badges(verdicts: Mapping[str, Iterable[Verdict]], profile: str) -> None:
+    """The recorded verdicts of some papers at a glance: a coloured badge a claim.
+
+    The colours are told apart with any common colour vision, and each badge says its word.
+    """
+    html, text = [], []
+    for key, judged in verdicts.items():
+        html.append(f"<b>{key}</b>, {profile} profile:")
+        text.append(f"{key}, {profile} profile:")
+        for verdict in judged:
+            style = f"background:{COLOURS[verdict.word]};color:#fff;padding:1px 8px;"
+            name = f"{escape(verdict.claim.id)}: {verdict.word}"
+            html.append(f'<span style="{style}border-radius:9px;white-space:nowrap">{name}</span>')
+            text.append(f"  {name}")
+        html.append("<br>")
+    display({"text/html": " ".join(html), "text/plain": "\n".join(text)}, raw=True)
+
+
+def show_verdicts(verdicts: Iterable[Verdict], profile: str) -> None:
+    """Print one line a verdict; the runner reads the same from the executed notebook.
+
+    Args:
+        profile: what the verdicts rest on: the run's own, `laptop`, `full`, or `exact`.
+    """
     verdicts = list(verdicts)
+    words = {verdict.claim.id: verdict.word for verdict in verdicts}
     display(
-        {
-            "text/plain": "\n".join(str(verdict) for verdict in verdicts),
-            VERDICTS_MIME: {verdict.id: verdict.word for verdict in verdicts},
-        },
-        raw=True,
+        {"text/plain": "\n".join(map(str, verdicts)), VERDICTS_MIME: {profile: words}}, raw=True
     )
 
 
-def verdicts_shown(notebook: Mapping[str, Any]) -> dict[str, str]:
-    """What `show_verdicts` showed in an executed notebook: claim -> verdict."""
-    found: dict[str, str] = {}
+def verdicts_shown(notebook: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What `show_verdicts` showed in an executed notebook: profile -> claim -> verdict."""
+    found: dict[str, dict[str, str]] = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
-            found |= output.get("data", {}).get(VERDICTS_MIME, {})
+            for profile, words in output.get("data", {}).get(VERDICTS_MIME, {}).items():
+                found.setdefault(profile, {}).update(words)
     return found
 
 

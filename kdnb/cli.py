@@ -67,14 +67,22 @@ def run(
         runs.append(
             runner.run(item, chosen, jobs=jobs, cell_timeout=cell_timeout, in_place=in_place)
         )
-    table = Table("chapter", "seconds", "verdicts of this run", "open")
+    table = Table()
+    for column in ("chapter", "seconds", "claim", "verdict", "of profile", "open"):
+        table.add_column(column, overflow="fold")
     for done in runs:
-        verdicts = "\n".join(
-            f"[{COLOURS.get(word, 'white')}]{claim}: {word}[/]"
-            for claim, word in done.verdicts.items()
-        )
-        outcome = "" if done.outcome == "ok" else f"[red]{done.outcome}[/]\n"
-        table.add_row(done.chapter, f"{done.seconds:.0f}", outcome + verdicts, done.notebook)
+        first = (done.chapter, f"{done.seconds:.0f}"), done.notebook
+        lines = [
+            (claim, f"[{COLOURS.get(word, 'white')}]{word}[/]", profile)
+            for profile, words in done.verdicts.items()
+            for claim, word in words.items()
+        ]
+        if done.outcome != "ok":
+            lines.insert(0, ("", f"[red]{done.outcome}[/]", ""))
+        for number, line in enumerate(lines or [("", "", "")]):
+            (name, spent), place = first if number == 0 else (("", ""), "")
+            table.add_row(name, spent, *line, place)
+        table.add_section()
     console.print(table)
     failed = [done for done in runs if done.outcome != "ok"]
     for done in failed:

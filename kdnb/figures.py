@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdnb import paths
+from kdnb.provenance import provenance
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
@@ -43,8 +44,10 @@ def show(figure: Figure, name: str, alt: str) -> None:
         alt: what the figure shows, in a sentence or two.
     """
     buffer = io.BytesIO()
-    # No date and no version in the file: the same picture is the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    code = provenance()
+    source = f"kdnb commit {code['commit']}{' with changes' if code['dirty'] else ''}"
+    about = {"Title": name, "Description": alt, "Source": source, "Software": None}
+    figure.savefig(buffer, format="png", metadata=about)
     plt.close(figure)
     if folder := os.environ.get("KDNB_FIGURES"):
         paths.atomic_write(Path(folder) / f"{name}.png", buffer.getvalue())
@@ -55,50 +58,44 @@ def show(figure: Figure, name: str, alt: str) -> None:
     )
 
 
-def image(axes: plt.Axes, picture: Tensor, title: str = "") -> None:
-    """One uint8 picture (C, H, W) without axes; a single channel is drawn dark on light."""
-    array = np.asarray(picture)
-    if array.shape[0] == 1:
-        axes.imshow(array[0], cmap="gray_r", interpolation="nearest")
-    else:
-        axes.imshow(array.transpose(1, 2, 0), interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    axes.set_title(title)
+def image(axes: plt.Axes, picture: Tensor) -> None:
+    """One uint8 picture (C, H, W) without a frame; a single channel is drawn dark on light."""
+    array = np.asarray(picture).transpose(1, 2, 0)
+    axes.imshow(array.squeeze(), cmap="gray_r", interpolation="nearest")
+    axes.axis("off")
 
 
 def softened(
     pictures: Tensor, logits: Tensor, temperatures: Sequence[float], classes: Sequence[str]
 ) -> Figure:
-    """Pictures (N, C, H, W) beside the softmax of their logits (N, K) at several temperatures."""
+    """Pictures (N, C, H, W) beside the softmax of their logits (N, K) at several temperatures.
+
+    Every column has a scale of its own, from 0 to a little above its highest bar.
+    """
     rows, columns = len(pictures), len(temperatures) + 1
     figure, grid = plt.subplots(
-        rows, columns, figsize=(2 * columns + 0.6, 1.45 * rows + 0.5), squeeze=False,
-        width_ratios=[1] + [1.5] * len(temperatures), sharey=False,
+        rows, columns, figsize=(2.1 * columns, 1.35 * rows + 0.5), squeeze=False, sharey="col",
+        width_ratios=[0.7] + [1.5] * len(temperatures),
     )  # fmt: skip
-    for row in range(rows):
-        image(grid[row, 0], pictures[row])
-        for column, temperature in enumerate(temperatures, 1):
-            axes = grid[row, column]
-            shares = F.softmax(logits[row] / temperature, 0).numpy()
-            bars(axes, shares, classes)
-            if row == 0:
-                axes.set_title(f"T = {temperature:g}")
-            if column == 1:
-                axes.set_ylabel("probability")
-            if row == rows - 1:
-                axes.set_xlabel("class")
+    for column, temperature in enumerate(temperatures, 1):
+        shares = F.softmax(logits / temperature, 1).numpy()
+        for row, axes in enumerate(grid[:, column]):
+            bars(axes, shares[row], classes)
+            axes.set_ylim(0, min(1.0, 1.12 * float(shares.max())))
+            axes.tick_params(labelbottom=row == rows - 1)
+        grid[0, column].set_title(f"$T$ = {temperature:g}")
+        grid[-1, column].set_xlabel("class")
+    for row, picture in enumerate(pictures):
+        image(grid[row, 0], picture)
+    figure.supylabel("probability (scales differ between columns)", fontsize=10)
     return figure
 
 
 def bars(axes: plt.Axes, shares: np.ndarray, classes: Sequence[str]) -> None:
-    """Probabilities (K,) as bars from 0 to 1; the likeliest class in orange."""
+    """Probabilities (K,) as bars; the likeliest class in orange."""
     colours = [BLUE] * len(shares)
     colours[int(np.argmax(shares))] = ORANGE
     axes.bar(range(len(shares)), shares, color=colours, width=0.8)
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0, 0.5, 1])
     short = all(len(name) <= 2 for name in classes)
     axes.set_xticks(range(len(classes)), classes if short else range(len(classes)))
     axes.grid(False, axis="x")
@@ -159,7 +156,7 @@ def forest(frame: pd.DataFrame, unit: str) -> Figure:
         unit: of the horizontal axis.
     """
     places = np.arange(len(frame))[::-1]
-    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(frame) + 1.3))
+    figure, axes = plt.subplots(figsize=(7.2, 0.4 * len(frame) + 1.2))
     spread = np.abs(frame[["low", "high"]].to_numpy().T - frame["mean"].to_numpy())
     axes.errorbar(
         frame["mean"],
@@ -174,7 +171,7 @@ def forest(frame: pd.DataFrame, unit: str) -> Figure:
     axes.set_yticks(places, frame.index)
     axes.set_ylim(-0.7, len(frame) - 0.3)
     axes.set_xlabel(unit)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18 - 0.9 / (len(frame) + 2)), ncols=2)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -68,7 +68,7 @@ class Run:
     outcome: str
     message: str
     seconds: float
-    verdicts: dict[str, str]
+    verdicts: dict[str, dict[str, str]]
     notebook: str
 
 
@@ -150,6 +150,7 @@ def run(
                 item.path, target, parameters={} if default else chosen.model_dump(),
                 kernel_name="python3", cwd=paths.root(), progress_bar=False,
                 execution_timeout=cell_timeout, request_save_on_cell_execute=True,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )  # fmt: skip
         except PapermillExecutionError as error:
             outcome, message = "failed cell", f"{error.ename}: {error.evalue}"

@@ -11,22 +11,24 @@ import hashlib
 import json
 import logging
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import numpy as np
 import safetensors.torch
 import torch
 from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from kdnb.data.batches import Batch, Batches
 from kdnb.paths import atomic_write
+from kdnb.progress import bar
 
 log = logging.getLogger(__name__)
 # Fabric announces its precision at every set-up, which a recipe states already.
@@ -126,7 +128,8 @@ def fit(
     """Train networks for `recipe.epochs` epochs; their state is the last epoch's.
 
     Args:
-        networks: by name. Those that no update moves are frozen: eval mode, no gradients.
+        networks: by name. Those that no update moves are frozen while it lasts: eval mode, no
+            gradients. The others are left in eval mode.
         batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
         updates: carried out in order on every batch.
         seed: of dropout and whatever else draws random numbers while training.
@@ -151,13 +154,14 @@ def fit(
     run = _Run(networks, updates, recipe, len(batches) * recipe.epochs, seed, fabric)
     history = run.resume(checkpoint)
     writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
-    bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", leave=False)
-    with _own_random_state(fabric.device), bar, contextlib.ExitStack() as stack:
+    progress = bar(recipe.epochs, len(history), "epoch")
+    with _own_random_state(fabric.device), progress, contextlib.ExitStack() as stack:
         if writer:
             stack.callback(writer.close)
         for epoch in range(len(history), recipe.epochs):
             # Seeding each epoch by its number is what makes a resumed run equal to the other.
-            torch.manual_seed(_mix(seed, epoch))
+            rank = [fabric.global_rank] if fabric.global_rank else []
+            _seed_everything(_mix(seed, epoch, *rank))
             started = perf_counter()
             row = {"epoch": epoch + 1, **run.epoch(batches.epoch(epoch), epoch * len(batches))}
             row["seconds"] = perf_counter() - started
@@ -169,8 +173,10 @@ def fit(
                 run.save(checkpoint, history)
             for name, value in row.items() if writer else ():
                 writer.add_scalar(name, value, epoch + 1)
-            bar.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")})
-            bar.update()
+            shown = {k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")}
+            progress.set_postfix(shown)
+            progress.update()
+    run.release()
     return history
 
 
@@ -185,12 +191,14 @@ class _Run:
             raise ValueError(f"an update moves {sorted(unknown)}, but fit got {list(self.plain)}.")
         self.signature = json.dumps([recipe.model_dump(mode="json"), seed, moved, list(networks)])
         self.networks: dict[str, nn.Module] = {}
+        self.frozen: list[tuple[nn.Module, bool, list[nn.Parameter]]] = []
         for name, network in self.plain.items():
             if _convolutional(network) and recipe.precision != "32":
                 network.to(memory_format=torch.channels_last)
             if name in moved:
                 self.networks[name] = fabric.setup_module(network)
             else:
+                self.frozen.append((network, network.training, _wanting_gradients(network)))
                 network.to(fabric.device).eval().requires_grad_(False)
                 self.networks[name] = _Frozen(network, fabric)
         self.optimisers = []
@@ -262,6 +270,15 @@ class _Run:
             self.networks[name].eval()
         with torch.inference_mode():
             yield
+
+    def release(self) -> None:
+        """Leave the trained networks in eval mode and the frozen ones as they were."""
+        for name in self.moved:
+            self.plain[name].eval()
+        for network, training, parameters in self.frozen:
+            network.train(training)
+            for parameter in parameters:
+                parameter.requires_grad_()
 
     def save(self, path: Path, history: list[dict[str, float]]) -> None:
         """Write networks, optimisers and history into one file: old or new, never a part."""
@@ -345,6 +362,10 @@ def _precision(name: str) -> str:
     return {"32": "32-true", "bf16": "bf16-mixed"}[name]
 
 
+def _wanting_gradients(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def _convolutional(network: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in network.modules())
 
@@ -368,8 +389,20 @@ class _Frozen(nn.Module):
 @contextlib.contextmanager
 def _own_random_state(device: torch.device) -> Iterator[None]:
     """Leave the caller's random state as it was: training is a function of its seed alone."""
+    others = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
+        try:
+            yield
+        finally:
+            random.setstate(others[0])
+            np.random.set_state(others[1])
+
+
+def _seed_everything(seed: int) -> None:
+    """Torch on all devices, and what a user's Dataset may draw from: random and numpy."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def _mix(*numbers: int) -> int:

@@ -33,9 +33,9 @@ from typing import Any
 import safetensors.torch
 from filelock import FileLock
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from kdnb import paths
+from kdnb.progress import bar
 from kdnb.provenance import now, provenance
 
 # Part of every digest. Raise it when a change to the training code alters what a trial computes:
@@ -86,11 +86,9 @@ class Context:
 
     Attributes:
         checkpoint: the file to hand to `training.fit`.
-        log_dir: the folder for TensorBoard.
     """
 
     checkpoint: Path
-    log_dir: Path
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def run(trial: Trial) -> Result:
             return result
         paths.atomic_write(folder / "trial.json", _json(trial.describe()))
         started, origin = perf_counter(), provenance()
-        context = Context(folder / "checkpoint", folder / "tensorboard")
+        context = Context(folder / "checkpoint")
         outcome = _function(trial)(context, trial.seed, **_resolve(trial.arguments, parents))
         for name, value in outcome.metrics.items():
             if not math.isfinite(value):
@@ -192,7 +190,7 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     if executor is None and waiting and jobs > 1:
         executor = own = pool(min(jobs, len(waiting)))
     running: dict[Future[str], Trial] = {}
-    bar = tqdm(total=len(everything), initial=len(done), unit="trial", leave=False)
+    progress = bar(len(everything), len(done), "trial")
     try:
         while waiting or running:
             for digest, trial in list(waiting.items()):
@@ -204,9 +202,9 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
             for future in ended:
                 trial = running.pop(future)
                 done.add(_outcome(future, trial))
-                bar.update()
+                progress.update()
     finally:
-        bar.close()
+        progress.close()
         for future in running:
             future.cancel()
         if own:

@@ -37,7 +37,7 @@ def temperature_slider(
         shares = F.softmax(logits[index] / value, 0).numpy()
         figures.bars(right, shares, classes)
         entropy = float(-(shares * np.log2(np.maximum(shares, 1e-30))).sum())
-        right.set(xlabel="class", ylabel="probability",
+        right.set(xlabel="class", ylabel="probability", ylim=(0, 1),
                   title=f"T = {value:.1f}: entropy {entropy:.2f} bits")  # fmt: skip
         display(figure)
         plt.close(figure)

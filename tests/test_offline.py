@@ -28,11 +28,12 @@ def test_a_strangers_model_and_data():
             noise = 0.1 * torch.randn(3, 32, 32, generator=generator)
             return noise + torch.arange(32).div(4).mul(1 + i % 3).sin(), i % 3
 
+    torch.manual_seed(0)
     teacher = nets.build("timm:resnet10t", num_classes=3, in_channels=3, image_size=32)
     student = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, 3))
-    offline.train(teacher, Stripes(), QUICK)
+    offline.train(teacher, Stripes(), Recipe(epochs=6, batch_size=8, lr=0.05, precision="32"))
     history = offline.distil(
-        student, teacher, Stripes(), Recipe(epochs=8, batch_size=8, lr=0.05, precision="32"),
+        student, teacher, Stripes(), Recipe(epochs=12, batch_size=8, lr=0.05, precision="32"),
         loss=lambda z, v: losses.soft_targets(z, v, temperature=4.0), hard_weight=0.1,
     )  # fmt: skip
     assert history[-1]["soft"] < 0.5 * history[0]["soft"]
@@ -76,6 +77,13 @@ def test_stored_teacher_logits_change_nothing():
 def test_stored_logits_of_augmented_batches_are_refused():
     with pytest.raises(ValueError, match="cannot be stored for batches that are cropped"):
         offline.teacher_logits(linear(0), batches(crop_padding=1))
+
+
+def test_an_augmentation_that_would_not_happen_is_refused():
+    flipping = QUICK.model_copy(update={"flip": True})
+    with pytest.raises(ValueError, match="'flip': True.*which these batches do not do"):
+        offline.train(linear(0), batches(), flipping)
+    offline.train(linear(0), batches(flip=True), flipping)
 
 
 def test_the_teacher_sees_what_the_student_sees():

@@ -40,8 +40,8 @@ def temperature_and_gradient(temperatures: Sequence[float]) -> Figure:
     left.set(xlabel="temperature $T$", ylabel="length of the gradient", title="Balance")
     left.legend()
     right.semilogx(temperatures, angles, color=figures.BLUE)
-    right.set(xlabel="temperature $T$", ylabel="angle to logit regression, degrees",
-              title="High-temperature limit", ylim=(0, None))  # fmt: skip
+    right.set(xlabel="temperature $T$", ylabel="angle, degrees", ylim=(0, None),
+              title="Angle to the gradient of logit regression")  # fmt: skip
     return figure
 
 

@@ -49,7 +49,7 @@ def train(
         return {"hard": losses.label_smoothing(logits, batch.labels, smoothing)}
 
     update = Update(("network",), terms, after=lambda: constrain(network))
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = _batches(examples, recipe, seed)
     return fit({"network": network}, batches, update, recipe, seed=seed, **options)
 
 
@@ -82,7 +82,7 @@ def distil(
     Returns:
         The history, one dict an epoch.
     """
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = _batches(examples, recipe, seed)
     answers = None
     if isinstance(batches, Batches) and not batches.augmented:
         answers = teacher_logits(teacher, batches)
@@ -99,6 +99,18 @@ def distil(
     update = Update(("student",), terms, after=lambda: constrain(student))
     networks = {"student": student, "teacher": teacher}
     return fit(networks, batches, update, recipe, seed=seed, **options)
+
+
+def _batches(examples: Any, recipe: Recipe, seed: int) -> Batches:
+    """Anybody's examples as batches; an augmentation that would silently not happen is refused."""
+    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    wanted = {name: getattr(recipe, name) for name in ("crop_padding", "flip", "jitter")}
+    if any(value and getattr(batches, name, 0) != value for name, value in wanted.items()):
+        raise ValueError(
+            f"the recipe asks for {wanted}, which these batches do not do: make them by "
+            "`batches_of`, or augment in your Dataset and leave it out of the recipe."
+        )
+    return batches
 
 
 def teacher_logits(teacher: nn.Module, batches: Batches) -> Tensor:

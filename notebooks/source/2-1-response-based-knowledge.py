@@ -50,16 +50,16 @@
 
 # %% tags=["parameters"]
 dataset = "mnist"  # or "fashion_mnist"
-train_images = 6000  # training images used, at most 60000
+train_images = 3000  # training images used, at most 60000
 seeds = 2  # paired repetitions of every arm
 teacher_width = 1200  # units in each of the two hidden layers
-teacher_epochs = 12
+teacher_epochs = 25
 student_width = 800
-student_epochs = 10
+student_epochs = 20
 temperature = 20.0
 soft_weight = 0.3  # of the soft-target term
 hard_weight = 0.1  # of the true labels
-arms = ["teacher", "student", "distilled", "no_3", "only_7_8"]  # all when empty
+arms = ["teacher", "student", "distilled", "no_3"]  # all when empty
 
 # %%
 import numpy as np
@@ -68,7 +68,7 @@ import torch
 from torch.nn import functional as F
 
 from kdnb import data, figures, losses, papers, trials
-from kdnb.chapter import check, profile_of, show_verdicts
+from kdnb.chapter import badges, check, profile_of, show_verdicts
 from kdnb.claims import judge_all
 from kdnb.reproductions import hinton2015, reproduce
 from kdnb.reproductions import hinton2015_figures as pictures
@@ -77,6 +77,9 @@ from kdnb.schemes.offline import logits_on, network_of
 figures.style()
 parameters = check(hinton2015.Parameters, globals())
 profile = profile_of(parameters, hinton2015.PROFILES)
+
+# %%
+badges({key: papers.verdicts(key, "laptop") for key in ("hinton2015", "muller2019")}, "laptop")
 
 # %% [markdown]
 # ## The idea
@@ -126,9 +129,8 @@ figures.show(
 # %% [markdown]
 # ## A teacher
 #
-# The teacher is the paper's: 784-1200-1200-10 with ReLU, dropout on the inputs and on the hidden
-# units, a bound on the length of each unit's incoming weights, and training images shifted by up to
-# two pixels. Training is a *trial*: it is kept on disk under the digest of its description, so that
+# The teacher is the paper's: 784-1200-1200-10 with ReLU, dropout on the hidden units, a bound on the
+# length of each unit's incoming weights, and training images shifted by up to two pixels. Training is a *trial*: it is kept on disk under the digest of its description, so that
 # the second time this cell takes no time at all.
 
 # %%
@@ -146,22 +148,22 @@ print(f"the teacher of seed 0 makes {wrong} errors of {len(source.test)}")
 # %% [markdown]
 # ## Dark knowledge, seen
 #
-# Below are test images that this teacher gets right while its softened answer is least certain.
-# At $T=1$ there is little to see: one bar, the label. At $T=4$ the second-best class appears. At
-# $T=20$ the whole ranking of the classes is there, for every image another one.
+# Below is one test image each of five classes. The teacher is right about all of them, and *sure*: at
+# $T=1$ there is one bar and nothing else. At $T=4$ it turns out that it had something else in mind,
+# and for every image something different. At $T=20$ (mind the scale) the whole ranking of the
+# classes lies open.
 
 # %% tags=["nbval-ignore-output"]
+sure = F.softmax(test_logits, 1).max(1).values > 0.95
 right = test_logits.argmax(1) == source.test.labels
-shares = F.softmax(test_logits / 4, dim=1)
-entropy = -(shares * shares.log()).sum(1)
-worth = torch.where(right, entropy, -1.0).argsort(descending=True)
-# The least certain image of each of five classes.
-chosen = [int(next(i for i in worth if source.test.labels[i] == c)) for c in (2, 3, 4, 7, 9)]
+second = F.softmax(test_logits / 4, 1).topk(2).values[:, 1]  # the runner-up's share at T = 4
+telling = torch.where(sure & right, second, -1.0).argsort(descending=True)
+chosen = [int(next(i for i in telling if source.test.labels[i] == c)) for c in (1, 3, 4, 5, 7)]
 figures.show(
     figures.softened(source.test.images[chosen], test_logits[chosen], (1, 4, 20), source.classes),
     "2-1-dark-knowledge",
-    "Five ambiguous test images and the teacher's softmax at temperatures 1, 4 and 20: one tall bar "
-    "at 1, a visible second class at 4, a graded ranking of all classes at 20.",
+    "Five test images and the teacher's softmax of each at temperatures 1, 4 and 20: one tall bar at "
+    "1, a visible second class at 4, a graded ranking of all classes at 20.",
 )
 
 # %% [markdown]
@@ -214,7 +216,8 @@ print("the cell above and kdnb.losses.soft_targets agree")
 
 # %%
 exact = [c for c in papers.claims_of("hinton2015") if c.criteria[0].kind == "exact"]
-show_verdicts(judge_all(exact, pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=["arm", "metric"]))))
+nothing = pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=["arm", "metric"]))
+show_verdicts(judge_all(exact, nothing), "exact")
 
 # %% [markdown]
 # The picture behind facts 2 and 3: the length of the gradient of the soft term, with and without
@@ -231,17 +234,19 @@ figures.show(
 # %% [markdown]
 # ## Live experiment
 #
-# Five arms, each repeated over seeds. Teacher, student and distilled student of one seed belong
+# Four arms, each repeated over seeds. Teacher, student and distilled student of one seed belong
 # together: student and distilled student start from the *same weights* and see the same images in
 # the same order for the same number of epochs. Only what they imitate differs.
 #
 # | arm | learns from |
 # |---|---|
-# | `teacher` | labels; large, dropout, max-norm, shifted images |
+# | `teacher` | labels; large, with dropout, max-norm and shifted images |
 # | `student` | labels; small, nothing else |
 # | `distilled` | the teacher's soft targets at $T$, and a little of the labels |
 # | `no_3` | the same, but **no image of a 3** is ever shown to the student |
-# | `only_7_8` | the same, with **nothing but 7s and 8s** |
+#
+# (More arms wait for you: `arms = []` runs all, such as `only_7_8`, whose student is shown nothing but
+# 7s and 8s.)
 #
 # All report the last epoch. No number here was chosen on test images.
 
@@ -259,7 +264,7 @@ errors.agg(["mean", "min", "max"]).T.rename_axis("test errors").round(0)
 
 # %%
 live = {v.claim.id: v for v in judge_all(papers.claims_of("hinton2015"), table)}
-show_verdicts([live[name] for name in ("order", "unseen-class", "two-classes") if name in live])
+show_verdicts([live[name] for name in ("order", "unseen-class")], profile)
 
 # %% [markdown]
 # ### A digit it has never seen
@@ -297,7 +302,7 @@ recorded = papers.show_frame("hinton2015", "laptop")
 figures.published_and_ours(recorded[recorded["kind"] != "exact"])
 
 # %%
-show_verdicts(papers.verdicts("hinton2015", "laptop"))
+show_verdicts(papers.verdicts("hinton2015", "laptop"), "laptop")
 
 # %%
 figures.show(
@@ -366,7 +371,7 @@ print("label smoothing and its virtual teacher have the same gradient")
 figures.published_and_ours(papers.show_frame("muller2019", "laptop"))
 
 # %%
-show_verdicts(papers.verdicts("muller2019", "laptop"))
+show_verdicts(papers.verdicts("muller2019", "laptop"), "laptop")
 
 # %%
 names = ["student", "smoothed_student", "distilled", "regressed", "distilled_from_smoothed",
@@ -383,13 +388,17 @@ figures.show(
 #
 # **Easy.** The losses; the order of the arms; the class that was never seen.
 #
-# **Hard.** The paper gives neither optimiser nor learning rate, epochs or weights. We chose them
-# on 10,000 held-out training images: SGD with momentum 0.9, one-cycle schedule with peak 0.1,
-# batches of 250, weights 0.3 (soft) and 0.1 (hard). With a cosine schedule at the same rate,
-# $T=20$ and weight 1, training diverged: the soft gradient is at its largest in the very first steps.
+# **Hard.** The paper gives neither optimiser nor learning rate, epochs, dropout or weights. We
+# chose them on 10,000 held-out training images, never on test images. *Student*: SGD with momentum
+# 0.9, one-cycle schedule with peak 0.1, batches of 250. *Weights*: 0.3 (soft) and 0.1 (hard); with 1 and
+# 0.1, validation errors were 144 against 138, and under a cosine schedule, which starts at its peak,
+# training diverged: the gradient of the soft term is largest in the very first steps. *Teacher*: after
+# 15 epochs, dropout of 0.5 on the hidden units gave 167 validation errors, 0.3 gave 140, 0.2 gave 123.
+# A pair of 0.2 on the inputs and 0.5 on the hidden units, usual since 2012, wants hundreds of epochs.
 #
 # **Different from the paper.**
-# - Our teacher is trained for tens of epochs, not thousands; it makes more errors than 67.
+# - Our teacher is trained for 30 epochs with dropout of 0.2; the paper's probably for far longer
+#   and with more.
 # - Biases are tuned on held-out training images, for which students of `no_3` and `only_7_8` learn
 #   from 50,000 images. The paper tuned them on test images.
 # - The few-data claim is about speech; on MNIST we test its direction only.
@@ -409,10 +418,10 @@ temperature_slider(source.test.images[chosen], test_logits[chosen], source.class
 
 # %% tags=["nbval-ignore-output"]
 figures.show(
-    figures.softened(source.test.images[chosen[:2]], test_logits[chosen[:2]], (1, 2, 4, 8, 20, 40),
+    figures.softened(source.test.images[chosen[:2]], test_logits[chosen[:2]], (1, 2, 4, 8, 20),
                      source.classes),
     "2-1-slider",
-    "Two of the images and the teacher's softmax at temperatures 1, 2, 4, 8, 20 and 40.",
+    "Two of the images and the teacher's softmax at temperatures 1, 2, 4, 8 and 20.",
 )
 
 # %% [markdown]

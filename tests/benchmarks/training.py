@@ -2,9 +2,9 @@
 
 1. Overhead: `kdnb.training.fit` against a bare PyTorch loop over the very same batches, LeNet-5 on
    MNIST, batch 256, float32. Below 1.10 is wanted.
-2. ResNet-20 on CIFAR-10 images, batch 128, crop and flip: kdnb (in-memory batches, bf16 autocast and
-   channels_last where the CPU gains from them) against the common recipe (DataLoader with two
-   workers, PIL transforms, float32). Above 2 is wanted.
+2. ResNet-20 on CIFAR-10 images, batch 128, crop and flip: kdnb (in-memory batches, bf16 autocast
+   and channels_last where the CPU gains from them) against the common recipe (DataLoader with
+   two workers, PIL transforms, float32). Above 2 is wanted.
 
 Each pair is measured in turns, A B A B ..., after a warm-up, so that a drift of the machine's
 speed meets both; the ratio is the median over the pairs.
