@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import math
+import pkgutil
 
 import pytest
 import torch
@@ -53,9 +54,27 @@ def test_a_frozen_training_run():
 GOLDEN = [1.84478113, 1.34125566, 1.17348612]
 
 
-@pytest.mark.parametrize("name", ["kdnb.losses.response", "kdnb.data", "kdnb.nets"])
+MODULES = [
+    info.name
+    for info in pkgutil.walk_packages(kdnb.__path__, "kdnb.")
+    if info.name.startswith(("kdnb.losses", "kdnb.nets", "kdnb.data"))
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_docstrings_tell_the_truth(name):
     module = importlib.import_module(name)
-    failed, tried = doctest.testmod(module, extraglobs={"torch": torch, "kdnb": kdnb})
-    assert tried > 0
-    assert failed == 0
+    result = doctest.testmod(module, extraglobs={"torch": torch, "kdnb": kdnb})
+    assert result.failed == 0
+
+
+def test_there_are_examples_to_test():
+    finder = doctest.DocTestFinder()
+    found = [case for name in MODULES for case in finder.find(importlib.import_module(name))]
+    assert sum(bool(case.examples) for case in found) > 50
+
+
+def test_every_loss_has_one_name():
+    names = losses.__all__
+    assert len(names) == len(set(names)) > 60
+    assert all(hasattr(losses, name) for name in names)

@@ -38,3 +38,19 @@ def check_temperature(temperature: float | Tensor) -> None:
 def at_least_float32(value: Tensor) -> Tensor:
     """Half precision becomes float32; float32 and float64 stay as they are."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def check_maps(same: str = "BCHW", **maps: Tensor) -> None:
+    """Require four-dimensional, non-empty maps that agree in the axes named in `same`."""
+    for name, value in maps.items():
+        if value.ndim != 4 or 0 in value.shape:
+            raise ValueError(
+                f"{name} must be feature maps of shape (batch, channels, height, width), all at "
+                f"least 1; got {tuple(value.shape)}."
+            )
+    kept = [tuple(value.shape["BCHW".index(axis)] for axis in same) for value in maps.values()]
+    if len(set(kept)) > 1:
+        got = " and ".join(f"{name} {tuple(value.shape)}" for name, value in maps.items())
+        words = {"B": "batch size", "C": "channels", "H": "height", "W": "width"}
+        needed = ", ".join(words[axis] for axis in same)
+        raise ValueError(f"feature maps must have the same {needed}; got {got}.")

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from kdnb.losses._checks import at_least_float32, check_labels, check_logits, check_temperature
 
 
-def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def soft_targets(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor
+) -> Tensor:
     r"""Hinton's distillation loss: the divergence of the student's softened outputs.
 
     .. math:: L = \frac{T^2}{B} \sum_{b} \sum_k p_{bk} \log \frac{p_{bk}}{q_{bk}},

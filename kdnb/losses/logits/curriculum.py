@@ -1,0 +1,95 @@
+"""A temperature that is learned against the student: CTKD (2023)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class CurriculumTemperature(nn.Module):
+    r"""CTKD: one temperature, learned against the student (Li et al. 2023, AAAI, global version).
+
+    .. math:: T = T_{\min} + T_{\mathrm{range}}\, \mathrm{sigmoid}(\theta), \quad
+        \theta \leftarrow \theta + \mu\, \lambda\, \partial L / \partial \theta
+
+    The forward pass gives T, a scalar, as the ``temperature`` of a loss here or in
+    :mod:`kdnb.losses.response`. Its gradient is multiplied by -λ on the way back, so the
+    optimiser that descends for the student climbs for T. λ is :func:`curriculum_weight`.
+
+    Args (of the constructor):
+        lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).
+        start: of θ; 1 in the authors' code, so that T starts at 15.6.
+
+    Departures: equations from notes on the paper, settings from the authors' code. The
+    paper's per-sample version (a small net on both outputs) is not here: its details could
+    not be read, and the published code leaves it out.
+
+    >>> round(CurriculumTemperature()(reversal_weight=0.5).item(), 3)
+    15.621
+    """
+
+    def __init__(self, lowest: float = 1.0, span: float = 20.0, start: float = 1.0) -> None:
+        super().__init__()
+        if not (0 < lowest < math.inf and 0 < span < math.inf and math.isfinite(start)):
+            raise ValueError(
+                "lowest and span must be finite numbers above 0 and start finite; "
+                f"got {lowest}, {span} and {start}."
+            )
+        self.lowest, self.span = lowest, span
+        self.prediction = nn.Parameter(torch.tensor(float(start)))
+
+    def forward(self, reversal_weight: float) -> Tensor:
+        """T, with a gradient to climb by; a weight of 0 leaves it where it is."""
+        prediction = reverse_gradient(self.prediction, reversal_weight)
+        return self.lowest + self.span * torch.sigmoid(prediction)
+
+
+def curriculum_weight(
+    epoch: float, ramp_epochs: float = 10, lowest: float = 0.0, highest: float = 1.0
+) -> float:
+    r"""λ of CTKD: a cosine ramp, then constant (Li et al. 2023, equation 11).
+
+    .. math:: \lambda = \lambda_{\min} + \tfrac12 (\lambda_{\max} - \lambda_{\min})
+        \Big(1 + \cos\big((1 + \tfrac{\min(e, E)}{E}) \pi\big)\Big)
+
+    Args:
+        epoch: e >= 0; the authors' code counts from 1.
+        ramp_epochs: E > 0.
+        lowest, highest: at epoch 0 and from epoch E on.
+
+    Raises:
+        ValueError: for an epoch below 0 or a ramp that is not above 0.
+
+    >>> [round(curriculum_weight(epoch), 3) for epoch in (0, 2, 5, 10, 200)]
+    [0.0, 0.095, 0.5, 1.0, 1.0]
+    """
+    if not (epoch >= 0 and ramp_epochs > 0):
+        raise ValueError(
+            f"epoch must be at least 0 and ramp_epochs above 0; got {epoch} and {ramp_epochs}."
+        )
+    turn = math.cos((1 + min(epoch, ramp_epochs) / ramp_epochs) * math.pi)
+    return lowest + (highest - lowest) * (1 + turn) / 2
+
+
+def reverse_gradient(value: Tensor, weight: float) -> Tensor:
+    """The value itself; on the way back its gradient times -weight (Ganin and Lempitsky 2015).
+
+    >>> value = torch.tensor(3.0, requires_grad=True)
+    >>> reverse_gradient(value**2, 0.5).backward(); value.grad
+    tensor(-3.)
+    """
+    return _Reversal.apply(value, weight)
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None

@@ -1,0 +1,115 @@
+"""Other ways to match the softened outputs: MLKD (2023) and WTTM (2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kdnb.losses._checks import at_least_float32, check_logits, check_temperature
+from kdnb.losses.logits._common import Variant, check_variant, divergence
+
+
+def multi_level_logits(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
+    instance_weight: float = 1.0,
+    batch_weight: float = 1.0,
+    class_weight: float = 1.0,
+    variant: Variant = "paper",
+) -> Tensor:
+    r"""MLKD: predictions aligned by sample, by pairs of samples and of classes (Jin 2023, CVPR).
+
+    .. math:: L = \sum_T \frac{w_i}{B} \sum_b \mathrm{KL}(p_b \| q_b)
+        + \frac{w_b}{B} \lVert p p^\top - q q^\top \rVert_F^2
+        + \frac{w_c}{K} \lVert p^\top p - q^\top q \rVert_F^2
+
+    with the (batch, classes) outputs p and q softened by each temperature T in turn: the paper's
+    "prediction augmentation". Memory: batch² + classes².
+
+    Args:
+        student_logits, teacher_logits: (batch, classes).
+        temperatures: at least one; the default is the authors' pool.
+        instance_weight, batch_weight, class_weight: of the three levels, all 1 in the paper.
+        variant: "authors" multiplies the first term by T².
+
+    Returns:
+        A scalar, 0 when the softmaxes are equal.
+
+    Raises:
+        ValueError: for other shapes, an empty batch, no temperature or a bad one, an unknown
+            variant.
+
+    Departures: equations from notes on the paper, which sums the first term over the samples;
+    here, as in the authors' code, it is their mean. That code also multiplies reduced terms by
+    the mean of a mask of the least sure half of the samples (or classes), which only scales them
+    by about 1/2, and adds a strongly augmented view, with some terms from the weak one's
+    logits: neither is done here. MLKD's 480 epochs belong to the scheme.
+
+    >>> multi_level_logits(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), temperatures=[2.0])
+    tensor(0.1814)
+    """
+    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_variant(variant)
+    if not len(temperatures):
+        raise ValueError("temperatures must hold at least one; got none.")
+    student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
+    batch, classes = student.shape
+    total = student.new_zeros(())
+    for temperature in temperatures:
+        check_temperature(temperature)
+        log_q, log_p = (
+            (student / temperature).log_softmax(1),
+            (teacher / temperature).log_softmax(1),
+        )
+        q, p = log_q.exp(), log_p.exp()
+        with torch.autocast(q.device.type, enabled=False):  # it would round the products
+            between_samples = (p @ p.T - q @ q.T).square().sum() / batch
+            between_classes = (p.T @ p - q.T @ q).square().sum() / classes
+        scale = 1.0 if variant == "paper" else temperature**2
+        total = total + instance_weight * scale * divergence(log_p, log_q).mean()
+        total = total + batch_weight * between_samples + class_weight * between_classes
+    return total
+
+
+def transformed_teacher(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float | Tensor,
+    weighted: bool = True,
+) -> Tensor:
+    r"""WTTM: the temperature on the teacher's side alone (Zheng and Yang 2024, ICLR, sec. 4).
+
+    .. math:: L = \frac{1}{B} \sum_b U(p_b)\, \mathrm{KL}(p_b^{(T)} \| q_b), \quad
+        U(p) = \sum_k p_k^{1/T}
+
+    p and q at temperature 1, p^(T) softened. The power sum U, from 1 (one-hot) to
+    K^(1 - 1/T) (uniform), gives smooth samples more weight. Against KD, the unweighted loss adds
+    a Rényi entropy of the student (eq. 15): with H_α that entropy of order α,
+    KL(p^(T) ‖ q) = T KL(p^(T) ‖ q^(T)) - (T - 1) H_{1/T}(q) + (T - 1) H(p^(T)).
+
+    Args:
+        student_logits, teacher_logits: (batch, classes).
+        temperature: T > 0; the paper's is above 1.
+        weighted: False leaves U out: the paper's TTM (eq. 2).
+
+    Returns:
+        A scalar in nats, without a factor T²; 0 where q is the softened p, not where q = p.
+
+    Raises:
+        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+
+    Departures: none (paper and authors' code read).
+
+    >>> transformed_teacher(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), temperature=2.0)
+    tensor(0.1424)
+    """
+    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_temperature(temperature)
+    powers = at_least_float32(teacher_logits).log_softmax(1) / temperature
+    log_sum = powers.logsumexp(1, keepdim=True)
+    log_q = at_least_float32(student_logits).log_softmax(1)
+    loss = divergence(powers - log_sum, log_q)
+    return (loss * log_sum.squeeze(1).exp() if weighted else loss).mean()
