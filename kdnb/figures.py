@@ -167,7 +167,9 @@ def forest(frame: pd.DataFrame, unit: str) -> Figure:
         capsize=3,
         label="ours, 95% interval",
     )
-    axes.plot(frame["published"], places, "D", color=ORANGE, mfc="none", mew=1.6, label="published")
+    if frame["published"].notna().any():
+        known = frame["published"]
+        axes.plot(known, places, "D", color=ORANGE, mfc="none", mew=1.6, label="published")
     axes.set_yticks(places, frame.index)
     axes.set_ylim(-0.7, len(frame) - 0.3)
     axes.set_xlabel(unit)

@@ -22,6 +22,7 @@ class Parameters(BaseModel):
 
 
 PROFILES = {"quick": Parameters(), "laptop": Parameters(temperature=20.0, seeds=6)}
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 CELLS = """temperature = 4.0
 seeds = 1
 deep = False"""
@@ -41,7 +42,9 @@ def chapter(tmp_path, monkeypatch):
     def make(code="print(temperature * seeds)"):
         tagged = new_code_cell(CELLS, metadata={"tags": ["parameters"]})
         about = {"experiment": "small_experiment", "papers": []}
-        notebook = new_notebook(cells=[tagged, new_code_cell(code)], metadata={"kdnb": about})
+        notebook = new_notebook(
+            cells=[tagged, new_code_cell(code)], metadata={"kdnb": about, "kernelspec": KERNEL}
+        )
         nbformat.write(notebook, tmp_path / "notebooks" / "9-9-small.ipynb")
         return runner.chapter("9-9")
 
