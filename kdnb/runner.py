@@ -29,7 +29,11 @@ from pydantic import BaseModel
 
 from kdnb import paths
 from kdnb.chapter import ParameterError, check, profile_of, verdicts_shown
+from kdnb.papers import record_path, write_record
 from kdnb.provenance import now, provenance
+from kdnb.reproductions import reproduce
+
+RECORDED = ("laptop", "full")  # the profiles whose results are kept in papers/
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ def run(
 ) -> Run:
     """Execute a chapter and keep what it made, also when it fails half-way.
 
+    At the profiles `laptop` and `full`, the records of the chapter's papers are made first, in
+    `papers/<key>/results/`, from trials that are all kept: an interrupted run goes on.
+
     Args:
         chosen: from `parameters`.
         jobs: processes for the trials.
@@ -143,8 +150,13 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{item.name}.ipynb"
     figures = paths.root() / "figures" if default else folder / "figures"
+    if profile in RECORDED:
+        with _environment(KDNB_JOBS=str(jobs)):
+            record(item, chosen, profile)
     started, outcome, message = perf_counter(), "ok", ""
-    with FileLock(folder / "lock"), _environment(KDNB_JOBS=str(jobs), KDNB_FIGURES=str(figures)):
+    # No progress bars in the kernel: they would be kept as outputs.
+    settings = {"KDNB_JOBS": str(jobs), "KDNB_FIGURES": str(figures), "TQDM_DISABLE": "1"}
+    with FileLock(folder / "lock"), _environment(**settings):
         try:
             papermill.execute_notebook(
                 item.path, target, parameters={} if default else chosen.model_dump(),
@@ -170,6 +182,14 @@ def run(
         if in_place and outcome == "ok":
             paths.atomic_write(item.path, nbformat.writes(notebook) + "\n")
     return result
+
+
+def record(item: Chapter, chosen: BaseModel, profile: str) -> None:
+    """Run every arm of the chapter's papers and write their records, whole or not at all."""
+    for key in item.papers:
+        reproduction = importlib.import_module(f"kdnb.reproductions.{key}").REPRODUCTION
+        made = reproduce(reproduction, chosen, profile=profile)
+        write_record(made, record_path(key, profile))
 
 
 def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbformat.NotebookNode:
@@ -198,8 +218,7 @@ def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbf
 
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for the kernel; no progress bars, which would be kept as outputs."""
-    values = {"TQDM_DISABLE": "1", **values}
+    """Environment variables for a while."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -14,6 +14,7 @@ from typing import Any
 import jupytext
 import nbformat
 
+from kdnb.chapter import profile_of
 from kdnb.reproductions import recipe_digest
 
 ABSOLUTE = re.compile(
@@ -88,10 +89,12 @@ def parameters_of(notebook: Any) -> dict[str, Any]:
     }
 
 
-def stale_record(reproduction: Any, profile: Any, record: Any) -> list[str]:
-    """The record was made by the trials that its profile describes today."""
-    arms = reproduction.arms(profile)
-    today = recipe_digest(arm(seed) for arm in arms.values() for seed in range(profile.seeds))
-    if record.recipe_digest == today:
+def stale_record(reproduction: Any, experiment: Any, record: Any) -> list[str]:
+    """The record is of its profile, and made by the trials that this profile describes today."""
+    parameters = experiment.Parameters(**record.parameters)
+    arms = reproduction.arms(parameters)
+    today = recipe_digest(arm(seed) for arm in arms.values() for seed in range(parameters.seeds))
+    named = profile_of(parameters, experiment.PROFILES)
+    if (named, today) == (record.profile, record.recipe_digest):
         return []
     return [f"the record of {record.paper} at {record.profile} is stale: run it again"]

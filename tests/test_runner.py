@@ -69,6 +69,21 @@ def test_run_injects_checked_parameters_and_leaves_provenance(chapter, tmp_path)
     assert str(tmp_path) not in (tmp_path / result.notebook).read_text()
 
 
+def test_recorded_profiles_write_the_records_of_their_papers(chapter, monkeypatch):
+    written = []
+    item = chapter()
+    item.metadata["papers"] = ["hinton2015", "muller2019"]
+    monkeypatch.setattr(runner, "reproduce", lambda what, chosen, profile: (what.paper, profile))
+    monkeypatch.setattr(runner, "write_record", lambda made, path: written.append((made, path)))
+    runner.run(item, Parameters(temperature=5.0))  # a reader's own parameters are not recorded
+    assert written == []
+    runner.run(item, PROFILES["laptop"])
+    assert [made for made, _ in written] == [("hinton2015", "laptop"), ("muller2019", "laptop")]
+    assert [path.parts[-4:] for _, path in written] == [
+        ("papers", key, "results", "laptop.json") for key in ("hinton2015", "muller2019")
+    ]
+
+
 def test_in_place_writes_the_chapter_itself(chapter):
     item = chapter()
     runner.run(item, Parameters(), in_place=True)
