@@ -30,8 +30,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import safetensors.torch
 from filelock import FileLock
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from kdnb import paths
@@ -132,7 +133,7 @@ class Result:
                 f"{path} is damaged (SHA-256 {found}, expected {self.tensors_sha256}): "
                 f"`kdnb trials prune {self.digest}` removes it, and the next run makes it again."
             )
-        return safetensors.torch.load(content)
+        return tensors_of(content)
 
 
 def run(trial: Trial) -> Result:
@@ -156,7 +157,7 @@ def run(trial: Trial) -> Result:
         for name, value in outcome.metrics.items():
             if not math.isfinite(value):
                 raise ValueError(f"trial {trial.digest} measured {name} = {value}.")
-        content = safetensors.torch.save({k: v.contiguous() for k, v in outcome.tensors.items()})
+        content = bytes_of({k: v.contiguous() for k, v in outcome.tensors.items()})
         paths.atomic_write(folder / "tensors.safetensors", content)
         document = {
             "metrics": outcome.metrics,
