@@ -6,6 +6,7 @@ import shutil
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -67,21 +68,17 @@ def run(
         runs.append(
             runner.run(item, chosen, jobs=jobs, cell_timeout=cell_timeout, in_place=in_place)
         )
-    table = Table()
-    for column in ("chapter", "seconds", "claim", "verdict", "of profile", "open"):
-        table.add_column(column, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("chapter, its claims, where to open it", overflow="fold")
+    for column in ("verdict", "of profile", "seconds"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "seconds" else "left")
     for done in runs:
-        first = (done.chapter, f"{done.seconds:.0f}"), done.notebook
-        lines = [
-            (claim, f"[{COLOURS.get(word, 'white')}]{word}[/]", profile)
-            for profile, words in done.verdicts.items()
-            for claim, word in words.items()
-        ]
-        if done.outcome != "ok":
-            lines.insert(0, ("", f"[red]{done.outcome}[/]", ""))
-        for number, line in enumerate(lines or [("", "", "")]):
-            (name, spent), place = first if number == 0 else (("", ""), "")
-            table.add_row(name, spent, *line, place)
+        outcome = "" if done.outcome == "ok" else f"[red]{done.outcome}[/]"
+        table.add_row(f"[bold]{done.chapter}[/]", outcome, "", f"{done.seconds:.0f}")
+        for profile, words in done.verdicts.items():
+            for claim, word in words.items():
+                table.add_row(f"  {claim}", f"[{COLOURS.get(word, 'white')}]{word}[/]", profile)
+        table.add_row(f"  {done.notebook}")
         table.add_section()
     console.print(table)
     failed = [done for done in runs if done.outcome != "ok"]
