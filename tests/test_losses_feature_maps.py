@@ -4,17 +4,13 @@ import math
 
 import pytest
 import torch
+from draws import draw
 from torch.autograd import gradcheck
 
 from kdnb.losses import feature
 
 SHAPE = (3, 4, 5, 2)
 AXES = [(c, h, w) for c in range(4) for h in range(5) for w in range(2)]
-
-
-def draw(*shape, scale=1.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def flat(sample):

@@ -1,7 +1,9 @@
 """Later losses on logits: gradients, the match, invariances, extreme inputs, errors."""
 
 import math
+from functools import partial
 
+import draws
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -36,9 +38,7 @@ ALL = PAIRED | LABELLED
 MATCHING = [name for name in ALL if name not in ("nkd", "wttm", "ttm", "dist authors")]
 
 
-def draw(*shape, scale=3.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+draw = partial(draws.draw, scale=3.0)
 
 
 def labels_of(logits):

@@ -1,7 +1,9 @@
 """CTKD: the learned temperature, its reversed gradient and its curriculum."""
 
 import math
+from functools import partial
 
+import draws
 import pytest
 import torch
 
@@ -16,10 +18,7 @@ from kdnb.losses.logits import (
     transformed_teacher,
 )
 
-
-def draw(*shape, scale=3.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+draw = partial(draws.draw, scale=3.0)
 
 
 def labels_of(logits):

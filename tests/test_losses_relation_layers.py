@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from draws import draw
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
@@ -14,11 +15,6 @@ from kdnb.losses.relation import (
     irg_transformation,
     kd_svd,
 )
-
-
-def draw(*shape, scale=1.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def naive_fsp_matrix(first, last):

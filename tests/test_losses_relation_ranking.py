@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from draws import draw
 from torch.autograd import gradcheck
 
 from kdnb.losses.relation import (
@@ -15,11 +16,6 @@ from kdnb.losses.relation import (
     relative_dissimilarity,
     triplet_distillation,
 )
-
-
-def draw(*shape, scale=1.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def square(a, b):

@@ -1,7 +1,9 @@
 """Relations between samples: naive derivations, invariances, precision, gradients, errors."""
 
 import math
+from functools import partial
 
+import draws
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -22,9 +24,7 @@ from kdnb.losses.relation import (
 VARIANTS = ("paper", "authors")
 
 
-def draw(*shape, scale=3.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+draw = partial(draws.draw, scale=3.0)
 
 
 def rotation(size, seed=9):

@@ -1,7 +1,9 @@
 """Response-based losses: naive derivations, identities, gradients, extreme inputs, errors."""
 
 import math
+from functools import partial
 
+import draws
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -10,10 +12,7 @@ from torch.nn import functional as F
 from kdnb.losses import label_smoothing, logit_regression, soft_targets
 from kdnb.reproductions import hinton2015
 
-
-def draw(*shape, scale=3.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+draw = partial(draws.draw, scale=3.0)
 
 
 def naive_softmax(row, temperature):
