@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from glob import escape
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from time import perf_counter
@@ -275,7 +276,8 @@ def find(prefix: str) -> str:
     Raises:
         ValueError: when none or several do.
     """
-    found = [digest for digest, _, _ in stored() if digest.startswith(prefix)]
+    # Also a folder that is damaged, without its description: it must be found to be pruned.
+    found = [folder.name for folder in store().glob(f"{escape(prefix)}*") if folder.is_dir()]
     if len(found) != 1:
         raise ValueError(
             f"{len(found) or 'no'} trials begin with {prefix!r}: see `kdnb trials list`."

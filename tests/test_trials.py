@@ -98,6 +98,15 @@ def test_damaged_result_is_refused(content):
     assert trials.run(add(2.0)).metrics == {"sum": 2.0}
 
 
+def test_a_trial_without_its_description_can_be_pruned():
+    result = trials.run(add(2.0))
+    (result.folder / "trial.json").unlink()
+    with pytest.raises(ValueError, match=f"kdnb trials prune {result.digest}"):
+        trials.run(add(2.0))
+    trials.remove(trials.find(result.digest[:8]))
+    assert trials.run(add(2.0)).metrics == {"sum": 2.0}
+
+
 def test_failures_name_the_trial():
     for function, words in (
         ("trial_functions:fails", "failed: no such luck"),
