@@ -105,12 +105,15 @@ class Update:
         losses: (networks, batch) -> named terms, weighted already; their sum is minimised.
         recipe: optimiser and schedule of this update; the run's own when None.
         after: called after the step, for projections such as max-norm.
+        begin: called with the number of each epoch, from 0, before its first step, for weights
+            that change in the course of training; also for the first epoch of a resumed run.
     """
 
     networks: tuple[str, ...]
     losses: Losses
     recipe: Recipe | None = None
     after: Callable[[], None] | None = None
+    begin: Callable[[int], None] | None = None
 
 
 def fit(
@@ -163,6 +166,9 @@ def fit(
             rank = [fabric.global_rank] if fabric.global_rank else []
             _seed_everything(_mix(seed, epoch, *rank))
             started = perf_counter()
+            for update in updates:
+                if update.begin:
+                    update.begin(epoch)
             row = {"epoch": epoch + 1, **run.epoch(batches.epoch(epoch), epoch * len(batches))}
             row["seconds"] = perf_counter() - started
             if evaluate:

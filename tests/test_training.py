@@ -102,6 +102,33 @@ def test_resumed_run_equals_the_uninterrupted_one(tmp_path, optimiser):
     assert [row["hard"] for row in history] == [row["hard"] for row in expected]
 
 
+def test_begin_is_called_before_each_epoch():
+    seen = []
+
+    def terms(networks, batch):
+        return {"hard": seen[-1] * cross_entropy(networks, batch)["hard"]}
+
+    update = Update(("net",), terms, begin=seen.append)
+    history = fit({"net": network()}, batches(), update, PLAIN)
+    assert seen == [0, 1, 2]
+    assert history[0]["hard"] == 0 < history[2]["hard"]  # the first epoch had a weight of 0
+
+
+def test_a_resumed_run_begins_with_the_epoch_it_had_reached(tmp_path):
+    file, seen = tmp_path / "checkpoint", []
+
+    def stop(networks):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    update = Update(("net",), cross_entropy, begin=seen.append)
+    with pytest.raises(KeyboardInterrupt):
+        fit({"net": network()}, batches(), update, PLAIN, checkpoint=file, evaluate=stop)
+    fit({"net": network()}, batches(), update, PLAIN, checkpoint=file)
+    assert seen == [0, 1, 1, 2]  # the second epoch was not kept, and is done again
+
+
 def test_checkpoint_of_another_run_is_refused(tmp_path):
     file = tmp_path / "checkpoint"
     fit({"net": network()}, batches(), Update(("net",), cross_entropy), PLAIN, checkpoint=file)
