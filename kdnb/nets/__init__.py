@@ -15,12 +15,14 @@ from typing import Any
 
 from torch import nn
 
-from kdnb.nets import _elsewhere, lenet, resnet, vgg
+from kdnb.nets import _elsewhere, lenet, maxout, resnet, vgg
 from kdnb.nets._shared import check_counts, height_width
 from kdnb.nets.features import features, module_paths
 from kdnb.nets.lenet import LeNet5
+from kdnb.nets.maxout import MaxoutNet
 from kdnb.nets.mlp import MLP, constrain
 from kdnb.nets.resnet import ResNet
+from kdnb.nets.tiny import TinyConvNet
 from kdnb.nets.vgg import VGG
 from kdnb.nets.wrn import WideResNet
 
@@ -38,6 +40,9 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
         f"wrn-{depth}-{width}": partial(WideResNet, depth=depth, width=width)
         for depth, width in ((16, 1), (16, 2), (28, 10), (40, 1), (40, 2))
     },
+    "maxout_mnist": partial(MaxoutNet, layers=maxout.TEACHER),
+    "fitnet_mnist": partial(MaxoutNet, layers=maxout.FITNET),
+    "tiny": TinyConvNet,
     **{name: partial(VGG, convolutions=n) for name, n in vgg.CONVOLUTIONS.items()},
 }
 
@@ -67,7 +72,7 @@ def build(
         image_size: of the images in pixels, one number or (height, width). Networks with global
             pooling work on other sizes too.
         options: of the network. kdnb's: `mlp` takes widths, dropout_input, dropout_hidden and
-            max_norm; `resnet*` takes shortcut. timm's and torchvision's get theirs as given, but
+            max_norm; `resnet*` takes shortcut and width, `vgg*` width; `*_mnist` take irange. timm's and torchvision's get theirs as given, but
             never weights: a network built here is an untrained one.
 
     Raises:

@@ -43,6 +43,14 @@ def at_least(name: str, image_size: int | Sequence[int], smallest: int) -> None:
         )
 
 
+def scaled(widths: Sequence[int], factor: float) -> list[int]:
+    """Channels times a factor, rounded."""
+    found = [round(width * factor) for width in widths]
+    if min(found) < 1:
+        raise ValueError(f"width {factor!r} leaves a layer of {min(widths)} channels none.")
+    return found
+
+
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
     """He's normal initialisation by fan-out for convolutions, 1 and 0 for batch normalisation.

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.nets._shared import check_counts, height_width
+from kdnb.nets.maxout import MaxoutNet
 
 
 @torch.no_grad()
 def constrain(module: nn.Module) -> None:
-    r"""Project the weights of every `MLP` in the module on its bound; to be called after each step.
+    r"""Project the weights of every `MLP` and `MaxoutNet` on their bounds, after each step.
 
     The incoming weight vector w of each hidden unit, when longer than the bound c = `max_norm`, is
     divided down to it: w <- w · min(1, c / ||w||₂) (Hinton et al. 2012, 1207.0580). Biases and the
-    output layer are free. Modules without an MLP, and an MLP whose `max_norm` is None, are left as
-    they are.
+    output layer are free. The same holds of the filters of a `MaxoutNet`, its output layer included.
+    Other modules, and an MLP whose `max_norm` is None, are left as they are.
 
     Args:
         module: any module; it is changed in place.
@@ -30,6 +31,8 @@ def constrain(module: nn.Module) -> None:
         if isinstance(part, MLP) and part.max_norm is not None:
             for layer in part.hidden:
                 layer.linear.weight.renorm_(p=2, dim=0, maxnorm=part.max_norm)
+        elif isinstance(part, MaxoutNet):
+            part.constrain()
 
 
 class MLP(nn.Module):

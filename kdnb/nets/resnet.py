@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.nets._shared import at_least, global_pool, initialise
+from kdnb.nets._shared import at_least, global_pool, initialise, scaled
 
 # depth and the widths of the stem and the three stages
 DEPTHS = (8, 14, 20, 26, 32, 44, 56, 110)
@@ -34,9 +34,11 @@ class ResNet(nn.Module):
             normalisation, as in the CRD family and hence in nearly every published distillation
             result on CIFAR; "A" takes every second pixel and pads with zero channels, as He et
             al. do on CIFAR. Blocks that keep the shape add their input as it is.
+        width: factor on all widths, for thinner or wider nets.
 
     Raises:
-        ValueError: for another depth, an unknown shortcut, or images that are too small.
+        ValueError: for another depth, an unknown shortcut, images that are too small, or a width
+            that leaves a stage no channel.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ResNet(nn.Module):
         depth: int = 20,
         widths: Sequence[int] = NARROW,
         shortcut: str = "B",
+        width: float = 1.0,
     ) -> None:
         super().__init__()
         at_least(f"resnet{depth}", image_size, 4)
@@ -56,7 +59,7 @@ class ResNet(nn.Module):
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"a CIFAR ResNet has 6n + 2 layers (8, 14, 20, ...); got {depth}.")
         blocks = (depth - 2) // 6
-        stem, first, second, third = widths
+        stem, first, second, third = scaled(widths, width)
         self.stem = nn.Sequential(
             OrderedDict(
                 conv=nn.Conv2d(in_channels, stem, 3, padding=1, bias=False),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kdnb.nets._shared import at_least, global_pool, height_width, initialise
+from kdnb.nets._shared import at_least, global_pool, height_width, initialise, scaled
 
 WIDTHS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {"vgg8": 1, "vgg13": 2}  # in each of the five stages
@@ -26,9 +26,10 @@ class VGG(nn.Module):
     Args:
         num_classes, in_channels, image_size: of the data; at least 8x8 pixels.
         convolutions: in each stage.
+        width: factor on the channels of every stage; 0.125 gives 8-16-32-64-64.
 
     Raises:
-        ValueError: for images that are too small.
+        ValueError: for images that are too small, or a width that leaves a stage no channel.
 
     Linear weights start at N(0, 0.01²).
     """
@@ -40,16 +41,17 @@ class VGG(nn.Module):
         in_channels: int = 1,
         image_size: int | Sequence[int] = 28,
         convolutions: int = 2,
+        width: float = 1.0,
     ) -> None:
         super().__init__()
         at_least("a VGG", image_size, 8)
         pooled = 4 if min(height_width(image_size)) >= 64 else 3
-        sizes = (in_channels, *WIDTHS)
+        sizes = (in_channels, *scaled(WIDTHS, width))
         self.stage1, self.stage2, self.stage3, self.stage4, self.stage5 = (
             _stage(sizes[i], sizes[i + 1], convolutions, pool=i < pooled) for i in range(5)
         )
         self.pool = global_pool()
-        self.head = nn.Linear(WIDTHS[-1], num_classes)
+        self.head = nn.Linear(sizes[-1], num_classes)
         initialise(self)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
