@@ -60,6 +60,8 @@ class Recipe(BaseModel):
     lr: float = Field(gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, without damping")
     nesterov: bool = False
+    smoothing: float = Field(0.99, ge=0, lt=1, description="RMSProp's memory of the mean square")
+    epsilon: float = Field(1e-8, gt=0, description="added to Adam's and RMSProp's denominator")
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "step", "cosine", "one_cycle"] = "cosine"
     milestones: tuple[float, ...] = Field((0.5, 0.75), description="of `step`: shares of the run")
@@ -93,6 +95,10 @@ class Recipe(BaseModel):
         options: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.optimiser == "sgd":
             options |= {"momentum": self.momentum, "nesterov": self.nesterov}
+        else:
+            options["eps"] = self.epsilon
+        if self.optimiser == "rmsprop":
+            options["alpha"] = self.smoothing
         return OPTIMISERS[self.optimiser](parameters, **options)
 
 

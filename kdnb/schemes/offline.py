@@ -6,7 +6,7 @@ the same from a description, as trials that are memoised on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ def distil(
     recipe: Recipe,
     *,
     loss: Loss,
-    soft_weight: float = 1.0,
+    soft_weight: float | tuple[float, float] = 1.0,
     hard_weight: float = 0.0,
     seed: int = 0,
     **options: Any,
@@ -76,6 +76,8 @@ def distil(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         loss: (student logits, teacher logits) -> scalar, such as `losses.soft_targets` with its
             temperature bound.
+        soft_weight: of that loss; a pair changes from epoch to epoch, linearly from its first
+            number in the first epoch to its second in the last.
         hard_weight: of the cross-entropy with the true labels; at 0 no label is read.
         options: of `training.fit`.
 
@@ -86,17 +88,23 @@ def distil(
     answers = None
     if isinstance(batches, Batches) and not batches.augmented:
         answers = teacher_logits(teacher, batches)
+    first, last = soft_weight if isinstance(soft_weight, Sequence) else (soft_weight, soft_weight)
+    weight = first
+
+    def begin(epoch: int) -> None:
+        nonlocal weight
+        weight = first + (last - first) * epoch / max(1, recipe.epochs - 1)
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
         logits = networks["student"](batch.images)
         with torch.no_grad():
             taught = networks["teacher"](batch.images) if answers is None else answers[batch.index]
-        parts = {"soft": soft_weight * loss(logits, taught)}
+        parts = {"soft": weight * loss(logits, taught)}
         if hard_weight:
             parts["hard"] = hard_weight * F.cross_entropy(logits.float(), batch.labels)
         return parts
 
-    update = Update(("student",), terms, after=lambda: constrain(student))
+    update = Update(("student",), terms, after=lambda: constrain(student), begin=begin)
     networks = {"student": student, "teacher": teacher}
     return fit(networks, batches, update, recipe, seed=seed, **options)
 
@@ -156,7 +164,7 @@ def supervised(
         seed=seed,
         **_watched(context, source, data, "network"),
     )
-    return _outcome(model, source, batches, history)
+    return _outcome(model, source, batches, history, data)
 
 
 def distilled(
@@ -168,15 +176,18 @@ def distilled(
     recipe: dict[str, Any],
     teacher: Result,
     loss: dict[str, Any],
-    soft_weight: float = 1.0,
+    soft_weight: float | tuple[float, float] = 1.0,
     hard_weight: float = 0.0,
+    start: Result | None = None,
 ) -> Outcome:
     """A trial of `distil`; `loss` names a function of `kdnb.losses` and holds its arguments.
 
-    The student starts from the same weights as `supervised` gives the same network and seed.
+    The student starts from the weights that the trial `start` ended with, else from the same
+    weights as `supervised` gives the same network and seed.
     """
     source = datasets.load(data["name"])
-    model, plan = built(network, source, seed), Recipe(**recipe)
+    model = built(network, source, seed) if start is None else network_of(start)
+    plan = Recipe(**recipe)
     batches = batches_of(examples_of(source, data), source, plan, seed)
     arguments = dict(loss)
     function = getattr(losses, arguments.pop("name"))
@@ -186,7 +197,7 @@ def distilled(
         soft_weight=soft_weight, hard_weight=hard_weight, seed=seed,
         **_watched(context, source, data, "student"),
     )  # fmt: skip
-    return _outcome(model, source, batches, history)
+    return _outcome(model, source, batches, history, data)
 
 
 def data_spec(
@@ -196,6 +207,7 @@ def data_spec(
     limit: int | None = None,
     without: tuple[int, ...] = (),
     only: tuple[int, ...] = (),
+    evaluated: int | None = None,
 ) -> dict[str, Any]:
     """The `data` argument of a trial; with the data set's digest, so other data is another trial.
 
@@ -203,9 +215,11 @@ def data_spec(
         split: `train_all` (every training image) or `train` (without the validation split).
         limit: the first so many images of the split, which lie in a random order.
         without, only: classes left out, or the only ones kept.
+        evaluated: only the first so many validation and test images are looked at.
     """
     spec: dict[str, Any] = {"name": name, "sha256": datasets.card(name).sha256["train"]}
     spec |= {"split": split, "limit": limit, "without": list(without), "only": list(only)}
+    spec["evaluated"] = evaluated
     return {key: value for key, value in spec.items() if value not in (None, [])}
 
 
@@ -264,9 +278,11 @@ def logits_on(network: nn.Module, images: Images, source: ImageData) -> Tensor:
 def _watched(context: Context, source: ImageData, data: dict[str, Any], name: str) -> dict:
     """Where a trial leaves its state, and what is looked at every epoch: never the test set."""
 
+    validation = _evaluated(source.validation, data)
+
     def evaluate(networks) -> dict[str, float]:
-        logits = logits_on(networks[name], source.validation, source)
-        labels = source.validation.labels
+        logits = logits_on(networks[name], validation, source)
+        labels = validation.labels
         return {
             "validation_errors": float((logits.argmax(1) != labels).sum()),
             "validation_cross_entropy": float(F.cross_entropy(logits, labels)),
@@ -276,15 +292,25 @@ def _watched(context: Context, source: ImageData, data: dict[str, Any], name: st
     return {"checkpoint": context.checkpoint, **watch}
 
 
-def _outcome(model: nn.Module, source: ImageData, batches: Batches, history: list) -> Outcome:
+def _evaluated(images: Images, data: dict[str, Any]) -> Images:
+    return images.select(slice(data.get("evaluated")))
+
+
+def _outcome(
+    model: nn.Module,
+    source: ImageData,
+    batches: Batches,
+    history: list,
+    data: dict[str, Any] | None = None,
+) -> Outcome:
     """What every trial measures after the last epoch; the logits serve whatever is asked later."""
-    logits = {
-        "train": logits_on(model, batches.images, source),
-        "validation": logits_on(model, source.validation, source),
-        "test": logits_on(model, source.test, source),
+    sets = {
+        "train": batches.images,
+        "validation": _evaluated(source.validation, data or {}),
+        "test": _evaluated(source.test, data or {}),
     }
-    labels = {"train": batches.images.labels.cpu(), "validation": source.validation.labels,
-              "test": source.test.labels}  # fmt: skip
+    logits = {name: logits_on(model, images, source) for name, images in sets.items()}
+    labels = {name: images.labels.cpu() for name, images in sets.items()}
     metrics = {f"{k}_errors": float((v.argmax(1) != labels[k]).sum()) for k, v in logits.items()}
     metrics["test_cross_entropy"] = float(F.cross_entropy(logits["test"], labels["test"]))
     metrics["train_images"] = float(len(batches.images))

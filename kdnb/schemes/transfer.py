@@ -1,0 +1,269 @@
+"""Offline distillation of any knowledge (sections 2 and 3.1): logits, maps, relations.
+
+`transfer` joins the cross-entropy and one method of `kdnb.schemes.methods` between any two
+networks. `transferred` does the same from a description, as a trial that is memoised on disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb import data as datasets
+from kdnb.data import Batch, Batches, Images
+from kdnb.nets.mlp import constrain
+from kdnb.schemes import offline
+from kdnb.schemes.methods import METHODS, Method, Setting
+from kdnb.schemes.views import Layers, View, layers_of, look, viewing
+from kdnb.training import Recipe, Update, default_device, fit
+from kdnb.trials import Context, Outcome, Result
+
+EXAMPLES = 256  # images by which adapters are shaped and margins measured
+# A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps.
+PREPARATION = Recipe(epochs=2, optimiser="adam", lr=0.001, schedule="constant", precision="32")
+
+
+class Recorded:
+    """A frozen network's views of every image of a set, computed once.
+
+    Only for images that never change: a map of an augmented image is not the map of the image.
+
+    Args:
+        network: in the form in which it answers; it is asked in eval mode.
+        batches: un-augmented.
+        half: keep maps in bfloat16, as autocast hands them on, instead of float32.
+
+    Raises:
+        ValueError: when the batches augment their images.
+    """
+
+    def __init__(self, network: nn.Module, layers: Layers, batches: Batches, half: bool) -> None:
+        if batches.augmented:
+            raise ValueError(
+                "views cannot be stored for batches that are cropped, flipped or jittered anew in "
+                "every epoch: ask the network in every step instead."
+            )
+        self.layers = layers
+        plain = Batches(
+            batches.images, 500, mean=batches.mean, sd=batches.sd, shuffle=False,
+            device=batches.device,
+        )  # fmt: skip
+        network = network.to(batches.device)
+        self.classifier = network.get_submodule(layers.head).weight
+        kept: list[dict[str, Tensor]] = []
+        for batch in plain.epoch(0):
+            with torch.autocast(batches.device.type, torch.bfloat16, enabled=half):
+                view = look(network, layers, batch.images)
+            kept.append(
+                {"": view.logits.float()}
+                | dict(zip(layers.maps, view.maps, strict=True))
+                | dict(zip(layers.before, view.before, strict=True))
+                | {layers.embedding: view.embedding.float()}
+            )
+        self.outputs = {path: torch.cat([part[path] for part in kept]) for path in kept[0]}
+
+    def __call__(self, index: Tensor) -> View:
+        """The view of some images, by their places in the set."""
+        return View(
+            self.outputs[""].index_select(0, index),
+            _Rows(self.outputs, index),
+            self.layers,
+            self.classifier,
+        )
+
+
+class _Rows(Mapping[str, Tensor]):
+    """Some rows of every tensor, gathered when they are asked for: most methods look at few."""
+
+    def __init__(self, outputs: dict[str, Tensor], index: Tensor) -> None:
+        self.outputs, self.index = outputs, index
+
+    def __getitem__(self, path: str) -> Tensor:
+        return self.outputs[path].index_select(0, self.index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outputs)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+
+def transfer(
+    student: nn.Module,
+    teacher: nn.Module,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    method: str | Method,
+    weight: float,
+    hard_weight: float = 1.0,
+    layers: tuple[Layers, Layers] | None = None,
+    recorded: Recorded | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[list[dict[str, float]], nn.Module]:
+    """Train a student with one method of section 2: weight · method + hard_weight · cross-entropy.
+
+    Adapters are built from the shapes of a first batch and join the student's optimiser. The
+    teacher sees exactly the images the student sees; where these never change, its views are
+    computed once.
+
+    Args:
+        student, teacher: images -> logits (batch, classes). The student is trained in place; the
+            teacher is frozen.
+        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
+        method: a name in `METHODS`, or a `Method` of your own.
+        hard_weight: of the cross-entropy with the true labels.
+        layers: where to look in student and teacher; found by `layers_of` when None.
+        recorded: the teacher's views, when they are at hand already.
+        seed: of the adapters' initial weights, and as in `fit`.
+        options: of `training.fit`.
+
+    Returns:
+        The history, one dict an epoch, and the method's module with what it learnt.
+
+    Raises:
+        ValueError: for an unknown method, or layers whose shapes the method cannot take.
+    """
+    method = _known(method) if isinstance(method, str) else method
+    batches = offline._batches(examples, recipe, seed)
+    ours, theirs = layers or (layers_of(student), layers_of(teacher))
+    if recorded is None and isinstance(batches, Batches) and not batches.augmented:
+        recorded = Recorded(teacher, theirs, batches, recipe.precision == "bf16")
+    knowledge = _built(method, student, teacher, (ours, theirs), batches, seed)
+    networks = {"student": student, "teacher": teacher, "knowledge": knowledge}
+
+    with viewing(student, ours) as seen, viewing(teacher, theirs) as taught:
+
+        def teachers_view(networks: Mapping[str, nn.Module], batch: Batch) -> View:
+            if recorded is not None:
+                return recorded(batch.index)
+            with torch.no_grad():
+                return taught(networks["teacher"](batch.images))
+
+        def preparation(networks, batch: Batch) -> dict[str, Tensor]:
+            return {"preparation": knowledge.prepare(teachers_view(networks, batch))}
+
+        def terms(networks, batch: Batch) -> dict[str, Tensor]:
+            view = seen(networks["student"](batch.images))
+            loss = networks["knowledge"](view, teachers_view(networks, batch), batch)
+            parts = {"knowledge": weight * loss}
+            if hard_weight:
+                parts["hard"] = hard_weight * F.cross_entropy(view.logits.float(), batch.labels)
+            return parts
+
+        if hasattr(knowledge, "prepare"):
+            first = PREPARATION.model_copy(update={"batch_size": recipe.batch_size})
+            fit(networks, batches, Update(("knowledge",), preparation), first, seed=seed)
+            knowledge.prepared()
+        learning = any(p.requires_grad for p in knowledge.parameters())
+        moved = ("student", "knowledge") if learning else ("student",)
+        update = Update(
+            moved, terms, after=lambda: constrain(student), begin=getattr(knowledge, "begin", None)
+        )
+        history = fit(networks, batches, update, recipe, seed=seed, **options)
+    return history, knowledge
+
+
+def _known(name: str) -> Method:
+    if name not in METHODS:
+        raise ValueError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def _built(
+    method: Method,
+    student: nn.Module,
+    teacher: nn.Module,
+    layers: tuple[Layers, Layers],
+    batches: Any,
+    seed: int,
+) -> nn.Module:
+    """The method's module for these two networks; the seed fixes its initial weights."""
+    images = next(iter(batches.epoch(0))).images[:EXAMPLES]
+    views = [
+        look(network.to(images.device), places, images)
+        for network, places in zip((student, teacher), layers, strict=True)
+    ]
+    setting = Setting(images=batches.examples, batch_size=len(images))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return method.build(*views, setting)
+
+
+class Answering(nn.Module):
+    """The deployed network of a method that answers otherwise than the student (SimKD)."""
+
+    def __init__(self, student: nn.Module, knowledge: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.student, self.knowledge, self.classifier = student, knowledge, classifier
+        self.layers = layers_of(student)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes)."""
+        with viewing(self.student, self.layers) as seen:
+            return self.knowledge.answer(seen(self.student(images)), self.classifier)
+
+
+# --- the same as a trial -------------------------------------------------------------------------
+
+
+def transferred(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    method: str,
+    weight: float,
+    hard_weight: float = 1.0,
+    student_maps: list[str] | None = None,
+    teacher_maps: list[str] | None = None,
+    start: Result | None = None,
+) -> Outcome:
+    """A trial of `transfer`. Arguments: see `offline.distilled`.
+
+    The student starts from the same weights as `offline.supervised` gives the same network and
+    seed, or from those of the trial `start`.
+
+    Args:
+        student_maps, teacher_maps: module paths, shallow to deep; all stages when None.
+    """
+    source = datasets.load(data["name"])
+    model = offline.built(network, source, seed) if start is None else offline.network_of(start)
+    plan = Recipe(**recipe)
+    batches = offline.batches_of(offline.examples_of(source, data), source, plan, seed)
+    model_t = offline.network_of(teacher)
+    layers = layers_of(model, student_maps or ()), layers_of(model_t, teacher_maps or ())
+    recorded = None
+    if not batches.augmented:
+        recorded = _recorded(teacher.digest, json.dumps(data), layers[1], plan.precision == "bf16")
+    history, knowledge = transfer(
+        model, model_t, batches, plan, method=method, weight=weight, hard_weight=hard_weight,
+        layers=layers, recorded=recorded, seed=seed,
+        **offline._watched(context, source, data, "student"),
+    )  # fmt: skip
+    deployed = model
+    if hasattr(knowledge, "answer"):
+        deployed = Answering(model, knowledge, model_t.get_submodule(layers[1].head)).eval()
+    return offline._outcome(deployed, source, batches, history, data)
+
+
+@functools.lru_cache(maxsize=2)
+def _recorded(digest: str, data: str, layers: Layers, half: bool) -> Recorded:
+    """A finished teacher's views of a training set, kept for the next trials of this process."""
+    from kdnb import trials
+
+    spec = json.loads(data)
+    source = datasets.load(spec["name"])
+    images: Images = offline.examples_of(source, spec)
+    batches = Batches(images, 500, mean=source.mean, sd=source.sd, device=default_device())
+    return Recorded(offline.network_of(trials.read(digest)), layers, batches, half)
