@@ -6,7 +6,7 @@ from functools import partial
 import draws
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from kdnb.losses.relation import (
     _geometry,
@@ -266,6 +266,53 @@ def test_far_from_the_origin_no_digit_is_lost(loss, limit, monkeypatch):
     monkeypatch.setattr(_geometry, "PAIRWISE_LIMIT", limit)
     s, t = draw(8, 16, scale=1.0), draw(8, 16, scale=1.0, seed=1)
     assert abs(loss(s + 1e6, t - 1e6) - loss(s, t)) < 1e-8 * loss(s, t)
+
+
+@pytest.mark.parametrize("loss", [rkd_distance, rkd_angle, irg_edges])
+@pytest.mark.parametrize("limit", [2**22, 0], ids=["differences", "product"])
+def test_far_from_the_origin_the_gradient_stays(loss, limit, monkeypatch):
+    monkeypatch.setattr(_geometry, "PAIRWISE_LIMIT", limit)
+    gradients = []
+    for offset in (0, 1e6):
+        student, teacher = (draw(8, 16, scale=1.0, seed=i) + offset for i in (0, 1))
+        student.requires_grad_()
+        gradients.append(torch.autograd.grad(loss(student, -teacher), student)[0])
+    torch.testing.assert_close(*gradients[::-1], rtol=0, atol=1e-8 * gradients[0].abs().max())
+
+
+@pytest.mark.parametrize("loss", [rkd_distance, rkd_angle, irg_edges])
+def test_large_maps_far_from_the_origin_in_float32(loss):
+    """At 1e3 float32 holds 1e-4 of a number of size 1; the loss keeps what was stored."""
+    s, t = ((draw(40, 3000, scale=1.0, seed=i) + 1e3).float() for i in (0, 1))
+    assert not _geometry.is_small(s)
+    exact = loss(s.double(), t.double()).item()
+    assert loss(s, t).item() == pytest.approx(exact, rel=1e-3)
+
+
+def test_gram_has_the_gradients_of_a_product():
+    samples, weights = draw(5, 7).requires_grad_(), draw(5, 5, seed=1)
+    torch.testing.assert_close(_geometry.gram(samples), samples @ samples.T)
+    ours, plain = (
+        torch.autograd.grad((weights * products).sum(), samples)[0]
+        for products in (_geometry.gram(samples), samples @ samples.T)
+    )
+    torch.testing.assert_close(ours, plain)
+    assert gradgradcheck(_geometry.gram, samples)
+
+
+@pytest.mark.parametrize("limit", [2**22, 0], ids=["differences", "product"])
+def test_angles_at_and_to_the_same_sample_do_not_count(limit, monkeypatch):
+    """The sum is over distinct i, j, k: an angle of a sample with itself is never compared."""
+    monkeypatch.setattr(_geometry, "PAIRWISE_LIMIT", limit)
+    s, t = draw(5, 3), draw(5, 3, seed=1)
+    s[1] = s[0]
+    distinct = 0.0
+    for j in range(5):
+        for i, k in ((i, k) for i in range(5) for k in range(5) if len({i, j, k}) == 3):
+            ends = ((s[i] - s[j], s[k] - s[j]), (t[i] - t[j], t[k] - t[j]))
+            cosines = [torch.cosine_similarity(a, b, dim=0).item() for a, b in ends]
+            distinct += huber(*cosines)
+    assert rkd_angle(s, t).item() == pytest.approx(distinct, rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", EVERY)

@@ -29,10 +29,16 @@ def check_labels(logits: Tensor, labels: Tensor) -> None:
         )
 
 
-def check_temperature(temperature: float | Tensor) -> None:
-    """Require a finite temperature above zero."""
-    if not bool(torch.all(torch.isfinite(torch.as_tensor(temperature)))) or not temperature > 0:
+def check_temperature(temperature: float | Tensor, batch: int = 1) -> None:
+    """Require a finite temperature above zero: one, or a tensor (batch, 1) of one a sample."""
+    values = torch.as_tensor(temperature)
+    if not bool((torch.isfinite(values) & (values > 0)).all()):
         raise ValueError(f"temperature must be a finite number above 0; got {temperature}.")
+    if values.numel() != 1 and values.shape != (batch, 1):
+        raise ValueError(
+            f"temperature must be one number or have shape ({batch}, 1), one for each sample; "
+            f"got {tuple(values.shape)}."
+        )
 
 
 def at_least_float32(value: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ def soft_targets(
     Args:
         student_logits: (batch, classes).
         teacher_logits: (batch, classes). Gradients flow into it too unless it is detached.
-        temperature: T > 0, in the units of the logits.
+        temperature: T > 0, in the units of the logits; one number, or a tensor (batch, 1) of
+            one for each sample, whose T² then stands inside the mean.
 
     Returns:
         A scalar in nats, at least 0; 0 exactly when the two softmaxes are equal.
@@ -43,10 +44,11 @@ def soft_targets(
     tensor(0.4338)
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    check_temperature(temperature)
+    check_temperature(temperature, len(student_logits))
     log_q = F.log_softmax(at_least_float32(student_logits) / temperature, dim=1)
     log_p = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=1)
-    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * temperature**2
+    rows = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1, keepdim=True)
+    return (rows * temperature**2).mean()
 
 
 def logit_regression(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -58,8 +58,7 @@ def reproduce(
     arms, available = list(arms), reproduction.arms(parameters)
     if unknown := set(arms) - set(available):
         raise ValueError(
-            f"{reproduction.paper} has no arm {min(unknown)!r}; "
-            f"it has {', '.join(available)}."
+            f"{reproduction.paper} has no arm {min(unknown)!r}; it has {', '.join(available)}."
         )
     wanted = [name for name in available if not arms or name in arms]
     # Seed by seed, so that an interrupted run has whole pairs.

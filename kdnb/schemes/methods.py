@@ -211,6 +211,28 @@ class _HintRegression(nn.Module):
         return losses.hint(self.regressor(student.maps[-1]), teacher.maps[-1])
 
 
+class _ProjectedHint(nn.Module):
+    """A hint between embeddings, through a linear map: of the student, learnt, or of the teacher.
+
+    A fixed random map of the teacher's embedding is how the hint's baseline of PKT's paper works.
+    """
+
+    def __init__(self, student: View, teacher: View, learnt: bool) -> None:
+        super().__init__()
+        ours, theirs = student.embedding.shape[1], teacher.embedding.shape[1]
+        self.learnt = learnt
+        sizes = (ours, theirs) if learnt else (theirs, ours)
+        self.projection = nn.Linear(*sizes, bias=False).requires_grad_(learnt)
+
+    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+        ours, theirs = student.embedding.float(), teacher.embedding.float()
+        if self.learnt:
+            ours = self.projection(ours)
+        else:
+            theirs = self.projection(theirs)
+        return losses.hint(ours[..., None, None], theirs[..., None, None])
+
+
 class _Factors(nn.Module):
     """FT: the paraphraser is trained first, on the teacher alone, and then stays as it is."""
 
@@ -416,6 +438,20 @@ METHODS: dict[str, Method] = {
         "FitNet (first stage)",
         _HintRegression,
         1.0,
+        alone=True,
+    ),
+    "projected_hint": Method(
+        "2.2",
+        "romero2015fitnets",
+        "Hint on embeddings",
+        lambda s, t, setting: _ProjectedHint(s, t, learnt=True),
+        alone=True,
+    ),
+    "random_hint": Method(
+        "2.2",
+        "romero2015fitnets",
+        "Hint on embeddings, random map",
+        lambda s, t, setting: _ProjectedHint(s, t, learnt=False),
         alone=True,
     ),
     "attention_transfer": Method(

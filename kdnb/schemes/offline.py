@@ -151,10 +151,15 @@ def supervised(
     network: dict[str, Any],
     recipe: dict[str, Any],
     smoothing: float = 0.0,
+    start: Result | None = None,
 ) -> Outcome:
-    """A trial of `train`. Arguments: see `examples_of`, `built` and `Recipe`."""
+    """A trial of `train`. Arguments: see `examples_of`, `built` and `Recipe`.
+
+    The network starts from the weights that the trial `start` ended with, else from fresh ones.
+    """
     source = datasets.load(data["name"])
-    model, plan = built(network, source, seed), Recipe(**recipe)
+    model = built(network, source, seed) if start is None else network_of(start)
+    plan = Recipe(**recipe)
     batches = batches_of(examples_of(source, data), source, plan, seed)
     history = train(
         model,

@@ -197,6 +197,24 @@ def _built(
         return method.build(*views, setting)
 
 
+@torch.no_grad()
+def first_value(
+    method: Method,
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Any,
+    layers: tuple[Layers, Layers],
+    seed: int = 0,
+) -> float:
+    """The method's value on the first batch, before any training: its scale, to choose a weight."""
+    batch = next(iter(batches.epoch(0)))
+    knowledge = _built(method, student, teacher, layers, batches, seed)
+    views = [
+        look(net, at, batch.images) for net, at in zip((student, teacher), layers, strict=True)
+    ]
+    return float(knowledge(*views, batch))
+
+
 class Answering(nn.Module):
     """The deployed network of a method that answers otherwise than the student (SimKD)."""
 

@@ -34,6 +34,7 @@ from kdnb.losses.feature.hints import (
     restyle,
     reused_classifier,
 )
+from kdnb.losses.feature.parameters import parameter_distribution, parameter_histogram
 from kdnb.losses.feature.review import AttentionFusion, ReviewFusion, hierarchical_context
 from kdnb.losses.feature.variational import VariationalRegressor, variational_information
 
@@ -60,6 +61,8 @@ __all__ = [
     "neuron_selectivity",
     "overhaul",
     "overhaul_margin",
+    "parameter_distribution",
+    "parameter_histogram",
     "paraphrase_reconstruction",
     "restyle",
     "reused_classifier",

@@ -7,6 +7,7 @@ Gradients flow into the teacher's logits too unless they are detached.
 
 from kdnb.losses.logits.curriculum import (
     CurriculumTemperature,
+    InstanceTemperature,
     curriculum_weight,
     reverse_gradient,
 )
@@ -27,6 +28,7 @@ from kdnb.losses.logits.scale_free import (
 
 __all__ = [
     "CurriculumTemperature",
+    "InstanceTemperature",
     "curriculum_weight",
     "decoupled_kd",
     "decoupled_terms",

@@ -39,7 +39,7 @@ def decoupled_terms(
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_two_classes(student_logits)
     check_labels(student_logits, labels)
-    check_temperature(temperature)
+    check_temperature(temperature, len(student_logits))
     student, teacher = (
         split_target(at_least_float32(logits) / temperature, labels)
         for logits in (student_logits, teacher_logits)
@@ -82,7 +82,8 @@ def decoupled_kd(
     tensor(0.4330)
     """
     target, rest = decoupled_terms(student_logits, teacher_logits, labels, temperature)
-    return (target_weight * target + other_weight * rest).mean() * temperature**2
+    rows = (target_weight * target + other_weight * rest).unsqueeze(1)
+    return (rows * temperature**2).mean()
 
 
 def normalized_kd(
@@ -113,7 +114,7 @@ def normalized_kd(
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_two_classes(student_logits)
     check_labels(student_logits, labels)
-    check_temperature(temperature)
+    check_temperature(temperature, len(student_logits))
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     log_q, log_p = (
         split_target(student.log_softmax(1), labels),
@@ -122,5 +123,5 @@ def normalized_kd(
     target = log_p[0].exp() * log_q[0]  # removing the target does not need the logits anew:
     rest_q = (log_q[1] / temperature).log_softmax(1)  # log q and z differ by a constant a row
     rest_p = (log_p[1] / temperature).log_softmax(1)
-    rest = (rest_p.exp() * rest_q).sum(1)
-    return -(target + other_weight * temperature**2 * rest).mean()
+    rest = (rest_p.exp() * rest_q).sum(1, keepdim=True)
+    return -(target.unsqueeze(1) + other_weight * temperature**2 * rest).mean()

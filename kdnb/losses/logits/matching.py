@@ -107,7 +107,7 @@ def transformed_teacher(
     tensor(0.1424)
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    check_temperature(temperature)
+    check_temperature(temperature, len(student_logits))
     powers = at_least_float32(teacher_logits).log_softmax(1) / temperature
     log_sum = powers.logsumexp(1, keepdim=True)
     log_q = at_least_float32(student_logits).log_softmax(1)

@@ -52,13 +52,13 @@ def pearson_distillation(
     4.0
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    check_temperature(temperature)
+    check_temperature(temperature, len(student_logits))
     check_variant(variant)
     q = (at_least_float32(student_logits) / temperature).softmax(1)
     p = (at_least_float32(teacher_logits) / temperature).softmax(1)
     distance = _pearson_distance if variant == "paper" else _damped_distance
     inter, intra = (distance(q, p, dim).mean() for dim in (1, 0))
-    scale = 1.0 if variant == "paper" else temperature**2
+    scale = 1.0 if variant == "paper" else torch.as_tensor(temperature**2, dtype=q.dtype).mean()
     return scale * (inter_weight * inter + intra_weight * intra)
 
 

@@ -1,6 +1,7 @@
 """Relation-based knowledge (section 2.3): between layers, and between samples."""
 
 from kdnb.losses.relation.contrastive import CRD, crd
+from kdnb.losses.relation.graphs import MultiHeadGraphs, feature_vectors, graph_distillation
 from kdnb.losses.relation.layers import (
     fsp,
     fsp_matrix,
@@ -30,12 +31,15 @@ from kdnb.losses.relation.samples import (
 
 __all__ = [
     "CRD",
+    "MultiHeadGraphs",
     "all_triplets",
     "correlation_congruence",
     "crd",
     "darkrank",
+    "feature_vectors",
     "fsp",
     "fsp_matrix",
+    "graph_distillation",
     "hybrid_transfer",
     "information_flow",
     "inter_channel_correlation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,6 +82,25 @@ def product(left: Tensor, right: Tensor) -> Tensor:
         return left @ right
 
 
+def gram(samples: Tensor) -> Tensor:
+    """(batch, batch) products of all pairs of rows."""
+    return _Gram.apply(samples)
+
+
+class _Gram(torch.autograd.Function):
+    """X X' with the gradient (G + G') X: one product where autograd, not knowing that both
+    factors are the same, takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor) -> Tensor:
+        ctx.save_for_backward(samples)
+        return product(samples, samples.T)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return product(gradient + gradient.T, *ctx.saved_tensors)
+
+
 def root(squares: Tensor) -> Tensor:
     """The square root, with gradient 0 instead of infinity where the square is 0."""
     positive = squares > 0
@@ -89,7 +109,8 @@ def root(squares: Tensor) -> Tensor:
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:
     """Vectors of length 1 along `dim`; a zero vector stays zero and gets no gradient."""
-    return ratio(vectors, root(vectors.square().sum(dim, keepdim=True)))
+    norms = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors * ratio(torch.ones_like(norms), norms)
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -100,9 +121,9 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 def cosines(samples: Tensor) -> Tensor:
     """(batch, batch) cosines of all pairs of rows from one matrix product."""
-    gram = product(samples, samples.T)
-    norms = root(gram.diagonal())
-    return ratio(gram, norms.unsqueeze(0) * norms.unsqueeze(1))
+    products = gram(samples)
+    norms = root(products.diagonal())
+    return ratio(products, norms.unsqueeze(0) * norms.unsqueeze(1))
 
 
 def differences(samples: Tensor) -> Tensor:
@@ -120,8 +141,7 @@ def centred_gram(samples: Tensor) -> Tensor:
 
     The mean carries no gradient: what is made of differences does not change with it.
     """
-    centred = samples - samples.detach().mean(dim=0)
-    return product(centred, centred.T)
+    return gram(samples - samples.detach().mean(dim=0))
 
 
 def squared_distances(samples: Tensor) -> Tensor:
@@ -131,11 +151,11 @@ def squared_distances(samples: Tensor) -> Tensor:
     return gram_distances(centred_gram(samples))
 
 
-def gram_distances(gram: Tensor) -> Tensor:
+def gram_distances(products: Tensor) -> Tensor:
     """The squared distances that a Gram matrix implies."""
-    norms = gram.diagonal()
-    squares = (norms.unsqueeze(0) + norms.unsqueeze(1) - 2 * gram).clamp_min(0)
-    return squares.masked_fill(identity(gram), 0)
+    norms = products.diagonal()
+    squares = (norms.unsqueeze(0) + norms.unsqueeze(1) - 2 * products).clamp_min(0)
+    return squares.masked_fill(identity(products), 0)
 
 
 def identity(samples: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from kdnb.losses.relation._geometry import (
     check_variant,
     cosines,
     differences,
+    gram,
     gram_distances,
     identity,
     is_small,
@@ -104,9 +105,7 @@ def rkd_angle(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> T
     losses = F.smooth_l1_loss(_angles(student), _angles(teacher), reduction="none")
     if variant == "authors":
         return losses.mean()
-    same = identity(student)
-    repeated = same.unsqueeze(0) | same.unsqueeze(1) | same.unsqueeze(2)
-    return losses.masked_fill(repeated, 0).sum()
+    return losses.masked_fill(identity(student), 0).sum()  # i = j and j = k are 0 as they are
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -136,9 +135,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """
     check_samples(minimum=1, student=student, teacher=teacher)
     student, teacher = rows(student), rows(teacher)
-    student_similarity = unit(product(student, student.T), dim=1)
-    teacher_similarity = unit(product(teacher, teacher.T), dim=1)
-    return F.mse_loss(student_similarity, teacher_similarity)
+    return F.mse_loss(unit(gram(student), dim=1), unit(gram(teacher), dim=1))
 
 
 def correlation_congruence(
@@ -261,13 +258,17 @@ def _relative(samples: Tensor) -> Tensor:
 
 
 def _angles(samples: Tensor) -> Tensor:
-    """(batch, batch, batch): entry [j, i, k] is the cosine of the angle at j between i and k."""
+    """(batch, batch, batch): entry [j, i, k] is the cosine of the angle at j between i and k.
+
+    It is 0 where i or k is j. Tensors of this size are as few as can be: they cost most of it.
+    """
     samples = rows(samples)
     if is_small(samples):
         directions = unit(differences(samples))
         return product(directions, directions.transpose(1, 2))
-    gram = centred_gram(samples)
-    seen = gram - gram.diagonal().unsqueeze(1) / 2
-    inner = gram.unsqueeze(0) - (seen.unsqueeze(2) + seen.unsqueeze(1))
-    lengths = root(gram_distances(gram))
-    return ratio(inner, lengths.unsqueeze(2) * lengths.unsqueeze(1))
+    products = centred_gram(samples)
+    seen = products - products.diagonal().unsqueeze(1) / 2
+    inner = products - seen.unsqueeze(2) - seen.unsqueeze(1)
+    lengths = root(gram_distances(products))
+    scale = ratio(torch.ones_like(lengths), lengths)
+    return inner * scale.unsqueeze(2) * scale.unsqueeze(1)

@@ -1,0 +1,187 @@
+"""One fair comparison of section 2, after the benchmark of Tian et al. 2020 (CRD).
+
+Every loss of section 2, for two students of one teacher on a part of CIFAR-10: the same initial weights
+for a seed, the same images in the same order, the same number of steps, cross-entropy plus the method,
+and weights that were all tuned with the same budget on held-out training images (`tune`).
+
+The benchmark's central finding is that plain soft targets are hardly ever beaten by the older losses on
+features and relations, CRD excepted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from kdnb import data as datasets
+from kdnb import paths, trials
+from kdnb.data import Batches
+from kdnb.reproductions import Arms, Reproduction
+from kdnb.reproductions.passalis2018pkt import PROFILES, Parameters, students_data, teacher
+from kdnb.schemes import offline
+from kdnb.schemes.methods import METHODS
+from kdnb.schemes.transfer import first_value
+from kdnb.schemes.views import layers_of
+from kdnb.trials import Result, Trial
+
+__all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
+
+# The teacher's three stages, and as many places in each student.
+STUDENTS: dict[str, dict[str, Any]] = {
+    "resnet": {"network": {"name": "resnet8", "width": 0.5}, "maps": None},
+    "vgg": {
+        "network": {"name": "vgg8", "width": 0.125},
+        "maps": ["stage1.relu1", "stage2.relu1", "stage5"],
+    },
+}
+LEFT_OUT = {
+    "hint_regression": "the first stage of two",
+    "projected_hint": "has no labels",
+    "random_hint": "has no labels",
+}
+COMPARED = [name for name in METHODS if name not in LEFT_OUT]
+FACTORS = (0.25, 1.0, 4.0)
+TUNING_SEED = 1000  # no seed of the recorded runs
+
+
+def weights() -> dict[str, Any]:
+    """What `tune` has found, from `papers/tian2020crd/weights.json`."""
+    return json.loads((paths.root() / "papers" / "tian2020crd" / "weights.json").read_text())
+
+
+def arms(p: Parameters) -> Arms:
+    """`<method>_<student>` for every method, and the undistilled `student_<student>`."""
+    tuned = weights()["weights"]
+
+    def arm(method: str, student: str):
+        weight = tuned[method]["weight"] if method != "student" else None
+        return lambda seed: trial(p, method, student, weight, seed)
+
+    return {
+        f"{method}_{student}": arm(method, student)
+        for student in STUDENTS
+        for method in ("student", *COMPARED)
+    }
+
+
+def trial(p: Parameters, method: str, student: str, weight: float | None, seed: int) -> Trial:
+    """One student of one method."""
+    setting = STUDENTS[student]
+    arguments = {
+        "data": students_data(p, p.compare_images),
+        "network": setting["network"],
+        "recipe": {"epochs": p.compare_epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
+                   "weight_decay": 5e-4, "schedule": "one_cycle", "precision": "bf16"},
+    }  # fmt: skip
+    if method == "student":
+        return Trial("kdnb.schemes.offline:supervised", arguments, seed)
+    arguments |= {"teacher": teacher(p), "method": method, "weight": weight}
+    if METHODS[method].alone:
+        arguments["hard_weight"] = 0.0
+    if setting["maps"]:
+        arguments["student_maps"] = setting["maps"]
+    return Trial("kdnb.schemes.transfer:transferred", arguments, seed)
+
+
+def tune(p: Parameters, student: str = "vgg") -> dict[str, Any]:
+    """The best of three weights for each method, by errors on 5,000 held-out training images.
+
+    A quarter of, once and four times the published weight; where none is published, of the weight at
+    which the method's first value equals the cross-entropy of a uniform guess. A run that diverges
+    counts as the worst. Both students use what is found on one.
+    """
+    found: dict[str, Any] = {}
+    wanted = {}
+    for method in COMPARED:
+        published = METHODS[method].weight
+        start = published or _level(math.log(10) / _first_value(p, method, student))
+        tried = [start * factor for factor in FACTORS]
+        wanted[method] = {w: trial(p, method, student, w, TUNING_SEED) for w in tried}
+        found[method] = {"origin": "published" if published else "first value"}
+    _run_each([one for tried in wanted.values() for one in tried.values()])
+    for method, tried in wanted.items():
+        errors = {weight: _errors(p, one) for weight, one in tried.items()}
+        found[method]["weight"] = min(errors, key=errors.__getitem__)
+        found[method]["held_out_errors"] = {f"{w:g}": e for w, e in errors.items()}
+    about = {"student": student, "seed": TUNING_SEED, "parameters": p.model_dump(mode="json")}
+    return {**about, "weights": found}
+
+
+def _level(value: float) -> float:
+    """Rounded to one significant digit."""
+    return float(f"{value:.0e}")
+
+
+def _first_value(p: Parameters, method: str, student: str) -> float:
+    one = trial(p, method, student, 1.0, TUNING_SEED)
+    data, setting = one.arguments["data"], STUDENTS[student]
+    source = datasets.load(data["name"])
+    network = offline.built(setting["network"], source, TUNING_SEED)
+    model = offline.network_of(trials.run(teacher(p)))
+    batches = Batches(
+        offline.examples_of(source, data), 64, mean=source.mean, sd=source.sd, seed=TUNING_SEED
+    )
+    layers = layers_of(network, setting["maps"] or ()), layers_of(model)
+    return first_value(METHODS[method], network, model, batches, layers)
+
+
+def _run_each(wanted: list[Trial]) -> None:
+    """Run trials; one that diverges does not stop the others."""
+    try:
+        trials.run_all(wanted)
+    except RuntimeError as error:
+        if "NonFiniteLoss" not in repr(error.__cause__) and "became" not in str(error):
+            raise
+        if len(wanted) > 1:
+            for part in (wanted[: len(wanted) // 2], wanted[len(wanted) // 2 :]):
+                _run_each(part)
+
+
+def _errors(p: Parameters, one: Trial) -> int:
+    result = trials.finished(one)
+    return int(result.metrics["validation_errors"]) if result else p.test_images
+
+
+def measure(arm: str, result: Result) -> dict[str, float]:
+    """Test accuracy in percent, beside the errors."""
+    data = result.description["arguments"]["data"]
+    metrics = {k: v for k, v in result.metrics.items() if not k.startswith("validation")}
+    seen = min(10000, data.get("evaluated") or 10000)
+    return {**metrics, "accuracy": 100 * (1 - metrics["test_errors"] / seen)}
+
+
+def against(table: pd.DataFrame, student: str, control: str) -> pd.DataFrame:
+    """Each method against one control, by paired t-tests over seeds under Holm's correction.
+
+    Args:
+        table: of a record, columns (arm, metric), one row for each seed.
+        student: a key of `STUDENTS`.
+        control: `student` or a method.
+
+    Returns:
+        One row a method, best first: mean accuracy and the mean difference to the control in
+        percentage points, its 95% interval, p by Holm, and whether it is above or below at 5%.
+    """
+    accuracy = table.xs("accuracy", axis=1, level="metric")
+    rows = []
+    for method in ("student", *COMPARED):
+        if method == control:
+            continue
+        ours = accuracy[f"{method}_{student}"]
+        test = stats.ttest_rel(ours, accuracy[f"{control}_{student}"])
+        low, high = test.confidence_interval(0.95)
+        difference = float((ours - accuracy[f"{control}_{student}"]).mean())
+        rows.append((method, float(ours.mean()), difference, float(low), float(high), test.pvalue))
+    frame = pd.DataFrame(rows, columns=["method", "accuracy", "difference", "low", "high", "p"])
+    frame["p_holm"] = multipletests(frame.pop("p"), method="holm")[1]
+    sign = (frame["difference"] > 0).map({True: "above", False: "below"})
+    frame["verdict"] = sign.where(frame["p_holm"] < 0.05, "no difference shown")
+    return frame.sort_values("accuracy", ascending=False, ignore_index=True)
+
+
+REPRODUCTION = Reproduction("tian2020crd", arms, measure)
