@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import kdnb
 from kdnb import nets
 from kdnb.nets import build, constrain, features, module_paths
+from kdnb.nets.maxout import Maxout
 
 SMALL = [
     "mlp", "lenet5", "lenet5_half_dafl", "lenet5_half_zskd", "resnet8", "resnet14", "resnet8x4",
@@ -121,6 +122,76 @@ def test_parameters_of_the_mnist_networks():
     assert parameters(on_meta("lenet5")) == 61_706
     assert parameters(on_meta("lenet5_half_dafl")) == 15_738
     assert parameters(on_meta("lenet5_half_zskd")) == 35_820
+
+
+def test_parameters_of_the_maxout_networks():
+    """361K and 30K (Romero 2015, appendix A.2), two pieces a channel, biases included."""
+    teacher = 2 * 48 * (64 + 1) + 2 * 48 * (48 * 64 + 1) + 2 * 24 * (48 * 25 + 1) + 10 * (216 + 1)
+    widths = [(1, 16, 25), (16, 16, 9), (16, 16, 25), (16, 16, 9), (16, 12, 9), (12, 12, 9)]
+    student = sum(2 * out * (inputs * k + 1) for inputs, out, k in widths) + 10 * (108 + 1)
+    assert parameters(on_meta("maxout_mnist")) == teacher == 361_066
+    assert parameters(on_meta("fitnet_mnist")) == student == 30_130
+
+
+def test_maxout_is_the_largest_piece():
+    torch.manual_seed(0)
+    layer = Maxout(2, 3, kernel=3, padding=1, pieces=4).double()
+    images = torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    pieces = layer.conv(images)
+    expected = torch.stack(
+        [torch.stack([pieces[:, p * 3 + c] for p in range(4)]).amax(0) for c in range(3)], 1
+    )
+    assert torch.equal(layer(images), expected)
+
+
+def test_maxout_networks_start_as_asked():
+    torch.manual_seed(0)
+    uniform, he = build("fitnet_mnist"), build("fitnet_mnist", irange=None)
+    for net in (uniform, he):
+        assert all(not p.any() for n, p in net.named_parameters() if n.endswith("bias"))
+    weights = torch.cat([p.flatten() for n, p in uniform.named_parameters() if "weight" in n])
+    assert 0.00499 < weights.abs().max() <= 0.005
+    assert abs(weights.var() * 3 / 0.005**2 - 1) < 0.05
+    last = he.layers[2].maxout.conv.weight  # fan-in 16 · 25
+    assert abs(last.var() * 400 / 2 - 1) < 0.05
+    with pytest.raises(ValueError, match="irange must be above 0, or None; got 0"):
+        build("fitnet_mnist", irange=0)
+
+
+def test_maxout_networks_keep_their_filters_short():
+    net = build("fitnet_mnist", irange=None)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(100)
+    short = net.layers[0].maxout.conv.weight.detach().clone() / 1000
+    constrain(net)
+    norms = [part.maxout.conv.weight.flatten(1).norm(dim=1) for part in net.layers]
+    bounds = [0.9] * 2 + [1.9365] * 4  # the authors' configuration
+    for norm, bound in zip(norms, bounds, strict=True):
+        torch.testing.assert_close(norm, torch.full_like(norm, bound))
+    net.layers[0].maxout.conv.weight.data.copy_(short)
+    constrain(net)
+    assert torch.equal(net.layers[0].maxout.conv.weight, short)
+
+
+def test_the_tiny_network():
+    """Sizes of Passalis and Tefas's public code on CIFAR-10: 128 numbers enter the hidden layer."""
+    net = on_cifar("tiny", 10)
+    convolutions = 9 * (3 * 8 + 8 * 16 + 16 * 32) + 3 * (8 + 16 + 32)
+    assert parameters(net) == convolutions + 128 * 64 + 64 + 64 * 10 + 10
+    with pytest.raises(ValueError, match="tiny needs images of at least 22x22"):
+        build("tiny", image_size=21)
+
+
+def test_thinner_and_wider_networks():
+    half = build("resnet8", in_channels=3, image_size=32, width=0.5)
+    assert parameters(half) == resnet_count(8, (8, 8, 16, 32), 10)
+    assert [half.stage1[0].conv1.out_channels, half.stage3[0].conv1.out_channels] == [8, 32]
+    thin = build("vgg8", in_channels=3, image_size=32, width=0.125)
+    assert [thin.stage1.conv1.out_channels, thin.stage5.conv1.out_channels] == [8, 64]
+    assert thin.head.in_features == 64
+    with pytest.raises(ValueError, match="width 0.01 leaves a layer of 16 channels none"):
+        build("resnet8", width=0.01)
 
 
 def multiply_adds(net, size, channels):

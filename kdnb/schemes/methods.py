@@ -21,6 +21,7 @@ from kdnb.losses.adapters import ConvolutionalRegressor, PointwiseAdapter
 from kdnb.schemes.views import View
 
 Place = Literal["maps", "before"]
+Which = Literal["all", "middle", "last"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class _Plain(nn.Module):
 class _Adapted(nn.Module):
     """A loss on layers that 1x1 convolutions bring to the teacher's width, and pooling to one size.
 
-    On all layers, or on the middle one alone, as FitNets has it.
+    On all layers, on the middle one alone (as FitNets has it), or on the last.
     """
 
     def __init__(
@@ -83,18 +84,18 @@ class _Adapted(nn.Module):
         teacher: View,
         function: Callable[[list[Tensor], list[Tensor]], Tensor],
         place: Place,
-        middle: bool,
+        which: Which,
         normalise: bool,
     ) -> None:
         super().__init__()
-        self.function, self.place, self.middle = function, place, middle
+        self.function, self.place, self.which = function, place, which
         self.adapters = nn.ModuleList(
             PointwiseAdapter(s.shape, t.shape, normalise) for s, t in self._pairs(student, teacher)
         )
 
     def _pairs(self, student: View, teacher: View) -> list[tuple[Tensor, Tensor]]:
         pairs = _pairs(student, teacher, self.place)
-        return [pairs[len(pairs) // 2]] if self.middle else pairs
+        return {"all": pairs, "middle": [pairs[len(pairs) // 2]], "last": pairs[-1:]}[self.which]
 
     def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
         adapted = [
@@ -146,11 +147,11 @@ def _last_layer(loss: Callable[..., Tensor], **fixed: Any) -> Build:
 def _adapted(
     function: Callable[[list[Tensor], list[Tensor]], Tensor],
     place: Place = "maps",
-    middle: bool = False,
+    which: Which = "all",
     normalise: bool = False,
 ) -> Build:
     return lambda student, teacher, setting: _Adapted(
-        student, teacher, function, place, middle, normalise
+        student, teacher, function, place, which, normalise
     )
 
 
@@ -260,7 +261,7 @@ class _Overhaul(_Adapted):
     """OFD; the margins are the means of the teacher's negative responses on the first batch."""
 
     def __init__(self, student: View, teacher: View, setting: Setting) -> None:
-        super().__init__(student, teacher, self._loss, "before", middle=False, normalise=True)
+        super().__init__(student, teacher, self._loss, "before", "all", normalise=True)
         for level, responses in enumerate(teacher.before):
             negative = responses.float().clamp_max(0)
             count = (negative < 0).sum((0, 2, 3)).clamp_min(1)
@@ -431,7 +432,7 @@ METHODS: dict[str, Method] = {
     # 2.2 feature
     "hint": Method(
         "2.2", "romero2015fitnets", "FitNet",
-        _adapted(_sum(partial(losses.hint, variant="common")), middle=True), 100.0),
+        _adapted(_sum(partial(losses.hint, variant="common")), which="middle"), 100.0),
     "hint_regression": Method(
         "2.2",
         "romero2015fitnets",
@@ -499,7 +500,7 @@ METHODS: dict[str, Method] = {
     "crd": Method("2.3", "tian2020crd", "CRD", _Contrastive, 0.8),
     "inter_channel_correlation": Method(
         "2.3", "liu2021ickd", "ICKD",
-        _adapted(lambda s, t: losses.inter_channel_correlation(s[-1], t[-1]))),
+        _adapted(_sum(losses.inter_channel_correlation), which="last")),
     "triplet_distillation": Method(
         "2.3", "feng2019triplet", "Triplet", lambda s, t, setting: _Plain(_triplets)),
     "darkrank": Method("2.3", "chen2018darkrank", "DarkRank", _embedding(losses.darkrank)),

@@ -1,0 +1,106 @@
+"""Class-wise self-distillation, CS-KD (Yun 2020): two images of one class get one answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.data.batches import _mixed
+from kdnb.losses import soft_targets
+from kdnb.schemes.self_distillation._common import (
+    History,
+    PairedBatches,
+    batches_as_the_recipe_wants,
+    fit_one,
+    hard_loss,
+)
+from kdnb.training import Recipe
+
+
+def class_wise(logits: Tensor, partner_logits: Tensor, temperature: float = 4.0) -> Tensor:
+    r"""The answer to an image follows the answer to another one of its class.
+
+    .. math:: L_{cls} = T^2\, \mathrm{KL}(q_T(x') \| q_T(x))
+
+    (Yun 2020, equations 1 and 2). No gradient flows into the partner's answer.
+
+    Args:
+        logits: (batch, classes), of the images x.
+        partner_logits: (batch, classes), of images x' of the same classes.
+        temperature: T; 4 in the paper.
+
+    Returns:
+        A scalar in nats, averaged over the batch.
+
+    Raises:
+        ValueError: for other shapes, an empty batch, or a temperature not above 0.
+    """
+    return soft_targets(logits, partner_logits.detach(), temperature)
+
+
+def class_partners(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Another image of the same class for every image, uniform among the others.
+
+    Args:
+        labels: (examples,) integers, on the CPU.
+
+    Returns:
+        (examples,) int64; an image that is alone in its class is its own partner.
+
+    >>> class_partners(torch.tensor([0, 1, 0, 1, 2]), torch.Generator()).tolist()
+    [2, 3, 0, 1, 4]
+    """
+    partners = torch.empty(len(labels), dtype=torch.int64)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        count = len(members)
+        # One to count - 1 places further on, around the class: never the image itself.
+        steps = 1 + torch.randint(max(1, count - 1), (count,), generator=generator)
+        partners[members] = members[(torch.arange(count) + steps) % count]
+    return partners
+
+
+def class_wise_distil(
+    network: nn.Module,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    temperature: float = 4.0,
+    soft_weight: float = 1.0,
+    seed: int = 0,
+    **options: Any,
+) -> History:
+    """Train with CS-KD: cross-entropy + soft_weight · `class_wise`.
+
+    Args:
+        network: trained in place.
+        examples: `Batches`; every image gets a new partner of its class in every epoch, augmented
+            on its own. A step asks the network twice, once without gradient.
+        soft_weight: the paper's λ; 1 for CIFAR-100, up to 3 for fine-grained data.
+        options: of `training.fit`.
+
+    Departures: none in the loss (paper and authors' code). The authors draw the partner from the
+    whole class, so that now and then it is the image itself. Their batch of 128 is 128 images and
+    as many partners, as here.
+    """
+    batches = batches_as_the_recipe_wants(examples, recipe, seed)
+
+    def partners(epoch: int) -> Tensor:
+        stream = torch.Generator().manual_seed(_mixed(seed, epoch, "class partners"))
+        return class_partners(batches.images.labels.cpu(), stream)
+
+    def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
+        images, others = batch.images.chunk(2)
+        logits = networks["network"](images)
+        with torch.no_grad():
+            partner = networks["network"](others)
+        return {
+            "hard": hard_loss(logits, batch.labels[: len(images)]),
+            "soft": soft_weight * class_wise(logits, partner, temperature),
+        }
+
+    paired = PairedBatches(batches, partners)
+    return fit_one(network, paired, recipe, terms, seed=seed, **options)
