@@ -1,0 +1,220 @@
+"""Teachers fused from the students' last maps: FFL (Kim 2019), and cheap convolutions (Xie 2019)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.data import Batch
+from kdnb.losses import soft_targets
+from kdnb.nets.mlp import constrain
+from kdnb.schemes.online._common import Ramp, batches_for, hard_loss
+from kdnb.schemes.online.branches import Branches
+from kdnb.training import Recipe, Update, fit
+
+
+class FeatureFusion(nn.Module):
+    """FFL's fusion module: concatenate, 3x3 depthwise and 1x1 convolutions, mean, classifier.
+
+    Batch normalisation and ReLU follow each convolution (as in the authors' code).
+
+    Args:
+        channels: of each student's maps.
+        classes: of the fused classifier.
+        hidden: channels after the 1x1 convolution; the first student's by default.
+    """
+
+    def __init__(self, channels: Sequence[int], classes: int, hidden: int | None = None):
+        super().__init__()
+        total, hidden = sum(channels), hidden or channels[0]
+        self.layers = nn.Sequential(
+            nn.Conv2d(total, total, 3, padding=1, groups=total, bias=False),
+            nn.BatchNorm2d(total),
+            nn.ReLU(),
+            nn.Conv2d(total, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits (batch, classes) of maps (batch, channels, height, width), one a student."""
+        return self.head(self.layers(together(maps)).mean((2, 3)))
+
+
+class ConcatenatedTeacher(nn.Module):
+    """The teacher of Xie et al. 2019: concatenate, batch normalisation, ReLU, mean, classifier.
+
+    Args:
+        channels: of each student's maps.
+        classes: of the teacher.
+    """
+
+    def __init__(self, channels: Sequence[int], classes: int):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(sum(channels))
+        self.head = nn.Linear(sum(channels), classes)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits (batch, classes) of maps (batch, channels, height, width), one a student."""
+        return self.head(self.bn(together(maps)).relu().mean((2, 3)))
+
+
+def together(maps: Sequence[Tensor]) -> Tensor:
+    """The students' maps side by side, averaged down to the smallest height and width."""
+    if any(value.ndim != 4 for value in maps):
+        raise ValueError(f"maps are 4-dimensional; got {[tuple(value.shape) for value in maps]}.")
+    size = tuple(min(value.shape[axis] for value in maps) for axis in (2, 3))
+    return torch.cat([F.adaptive_avg_pool2d(value, size) for value in maps], 1)
+
+
+def feature_fusion(
+    branches: Branches,
+    fusion: FeatureFusion,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    weight: float = 1.0,
+    temperature: float = 3.0,
+    ramp_up: int = 0,
+    seed: int = 0,
+    **options: Any,
+) -> list[dict[str, float]]:
+    r"""Feature fusion learning, FFL (Kim et al. 2019, equation 7).
+
+    .. math:: L = \sum_k H(y, p_k) + H(y, p_f) + w\, T^2 \Big( KL(\tilde p_e \| \tilde p_f)
+        + \sum_k KL(\tilde p_f \| \tilde p_k) \Big), \quad z_e = \frac1n \sum_k z_k
+
+    The students' ensemble e teaches the fused classifier f, which teaches each student; targets
+    carry no gradient (the authors' code).
+
+    Args:
+        branches: the students, with a common stem or without (split at the first child);
+            trained in place, as is `fusion`. `branches.deployed(i)` is one of them.
+        weight, ramp_up: w and the epochs in which it climbs (80 of 300 in the authors' code).
+        temperature: T, 3 in the paper.
+        options: of `training.fit`.
+
+    Returns:
+        The history: `students` and `fused` (cross-entropies), `to_fused` and `to_students`.
+
+    Departures: maps of different sizes are averaged down to the smallest. The authors give the
+    fusion module its own weight decay, 1e-5; here the recipe holds for all.
+    """
+    ramp = Ramp(weight, ramp_up)
+
+    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        said = networks["branches"](batch.images)
+        fused = networks["fusion"](said.maps)
+        students = said.logits.unbind(1)
+        ensemble = said.logits.mean(1).detach()
+        back = [soft_targets(z, fused.detach(), temperature) for z in students]
+        return {
+            "students": sum(hard_loss(z, batch.labels) for z in students),
+            "fused": hard_loss(fused, batch.labels),
+            "to_fused": ramp.now * soft_targets(fused, ensemble, temperature),
+            "to_students": ramp.now * sum(back),
+        }
+
+    update = Update(
+        ("branches", "fusion"), terms, after=lambda: constrain(branches), begin=ramp.begin
+    )
+    networks = {"branches": branches, "fusion": fusion}
+    batches = batches_for(examples, recipe, seed)
+    return fit(networks, batches, update, recipe, seed=seed, **options)
+
+
+def cheap_convolutions(network: nn.Module, groups: int | None = None) -> nn.Module:
+    """A copy with cheap convolutions: each k x k one becomes a grouped one and a 1x1 one.
+
+    Args:
+        network: any network.
+        groups: of the k x k convolution; None is one for each channel (depthwise). Convolutions
+            that are grouped already, 1x1, or whose channels `groups` does not divide stay.
+
+    Returns:
+        A copy whose replaced layers have new random weights.
+
+    Departures: Xie et al. 2019 also replace by shifts; their blocks stride in the 1x1
+    convolution, here the k x k one does.
+    """
+    cheap = copy.deepcopy(network)
+    for part in list(cheap.modules()):
+        for name, conv in list(part.named_children()):
+            count = conv.in_channels if groups is None and isinstance(conv, nn.Conv2d) else groups
+            if _replaceable(conv, count):
+                setattr(part, name, _cheap(conv, count))
+    return cheap
+
+
+def _replaceable(conv: nn.Module, groups: int | None) -> bool:
+    return (
+        isinstance(conv, nn.Conv2d)
+        and conv.groups == 1
+        and conv.kernel_size != (1, 1)
+        and conv.in_channels > 3  # the first layer is left dense, as in the authors' code
+        and conv.in_channels % groups == 0
+    )
+
+
+def _cheap(conv: nn.Conv2d, groups: int) -> nn.Sequential:
+    inputs, outputs = conv.in_channels, conv.out_channels
+    spatial = nn.Conv2d(
+        inputs, inputs, conv.kernel_size, conv.stride, conv.padding, conv.dilation, groups,
+        bias=False,
+    )  # fmt: skip
+    mixing = nn.Conv2d(inputs, outputs, 1, bias=conv.bias is not None)
+    for layer in (spatial, mixing):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return nn.Sequential(spatial, mixing).to(conv.weight)
+
+
+def cheap_online(
+    branches: Branches,
+    teacher: ConcatenatedTeacher,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    weight: float = 1.0,
+    temperature: float = 3.0,
+    seed: int = 0,
+    **options: Any,
+) -> list[dict[str, float]]:
+    r"""Students of cheap convolutions and the teacher made of them on the fly (Xie et al. 2019).
+
+    .. math:: L = H(y, p_t) + \sum_s H(y, p_s) + \mathrm{weight} \cdot T^2 \sum_s
+        KL(\tilde p_t \,\|\, \tilde p_s)
+
+    Args:
+        branches: the students, e.g. of `cheap_convolutions`, split at their first child (they
+            share nothing in the authors' code, four of them); trained in place with the teacher.
+        temperature: T; 3 is ours, the paper's is not confirmed.
+        options: of `training.fit`.
+
+    Returns:
+        The history: `teacher` and `students` (cross-entropies) and `soft`.
+
+    Departures: the loss and the teacher are those of the authors' code; the target carries no
+    gradient here, of which that code (its divergence lies elsewhere) was not confirmed.
+    """
+
+    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        said = networks["branches"](batch.images)
+        taught = networks["teacher"](said.maps)
+        students = said.logits.unbind(1)
+        soft = [soft_targets(z, taught.detach(), temperature) for z in students]
+        return {
+            "teacher": hard_loss(taught, batch.labels),
+            "students": sum(hard_loss(z, batch.labels) for z in students),
+            "soft": weight * sum(soft),
+        }
+
+    update = Update(("branches", "teacher"), terms, after=lambda: constrain(branches))
+    networks = {"branches": branches, "teacher": teacher}
+    batches = batches_for(examples, recipe, seed)
+    return fit(networks, batches, update, recipe, seed=seed, **options)

@@ -1,0 +1,77 @@
+"""Rocket Launching (Zhou et al. 2018): a booster net trains beside the light net it helps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from kdnb.data import Batch
+from kdnb.losses._checks import at_least_float32, check_logits
+from kdnb.nets.mlp import constrain
+from kdnb.schemes.online._common import batches_for, hard_loss
+from kdnb.schemes.online.branches import Branches
+from kdnb.training import Recipe, Update, fit
+
+
+def rocket_hint(light: Tensor, booster: Tensor, gradient_block: bool = True) -> Tensor:
+    r"""The hint: :math:`\frac1B \sum_b \lVert l(x_b) - z(x_b) \rVert_2^2` of the logits.
+
+    Args:
+        light, booster: (batch, classes).
+        gradient_block: keep this gradient away from the booster.
+
+    >>> import torch
+    >>> rocket_hint(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 1.0]]))
+    tensor(5.)
+    """
+    check_logits(light=light, booster=booster)
+    booster = booster.detach() if gradient_block else booster
+    return (at_least_float32(light) - at_least_float32(booster)).square().sum(1).mean()
+
+
+def rocket(
+    branches: Branches,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    hint_weight: float = 0.03,
+    gradient_block: bool = True,
+    seed: int = 0,
+    **options: Any,
+) -> list[dict[str, float]]:
+    r"""Train a light head and a booster head on a shared stem (Zhou et al. 2018, equation 1).
+
+    .. math:: L = H(y, p_l) + H(y, p_b) + \mathrm{hint\_weight} \cdot
+        \lVert l(x) - z(x) \rVert_2^2
+
+    With the gradient block the hint moves the light head and, through it, the stem; the
+    booster's own layers learn from the labels alone (section 3.3; the authors' code).
+
+    Args:
+        branches: two heads, the light one first; trained in place. `branches.deployed(0)` is the
+            light net.
+        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
+        hint_weight: the paper's 0.03 is recalled.
+        options: of `training.fit`.
+
+    Returns:
+        The history: `light`, `booster` and `hint`.
+
+    Raises:
+        ValueError: for more or fewer than two heads.
+    """
+    if len(branches.heads) != 2:
+        raise ValueError(f"rocket needs a light head and a booster; got {len(branches.heads)}.")
+
+    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        light, booster = networks["branches"](batch.images).logits.unbind(1)
+        return {
+            "light": hard_loss(light, batch.labels),
+            "booster": hard_loss(booster, batch.labels),
+            "hint": hint_weight * rocket_hint(light, booster, gradient_block),
+        }
+
+    update = Update(("branches",), terms, after=lambda: constrain(branches))
+    batches = batches_for(examples, recipe, seed)
+    return fit({"branches": branches}, batches, update, recipe, seed=seed, **options)
