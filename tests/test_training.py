@@ -1,6 +1,7 @@
 """The training loop: what it computes, how it resumes, how it fails."""
 
 import copy
+import math
 import random
 import subprocess
 import sys
@@ -232,6 +233,18 @@ def test_schedules(schedule):
         "one_cycle": (0.016, 0.4 * 0.8117, 0.4 * 0.0005035),
     }[schedule]
     assert [rates[0], rates[50], rates[99]] == pytest.approx(expected, rel=1e-3)
+
+
+def test_rmsprop_has_the_memory_and_the_floor_it_is_given():
+    """One step from rest: v = (1 - smoothing) g², and the weight moves by lr g / (sqrt v + e)."""
+    recipe = Recipe(epochs=1, optimiser="rmsprop", lr=0.1, smoothing=0.9, epsilon=0.5)
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    optimiser = recipe.optimiser_for([weight])
+    weight.grad = torch.tensor([3.0])
+    optimiser.step()
+    assert weight.item() == pytest.approx(1 - 0.1 * 3 / (math.sqrt(0.1 * 9) + 0.5), rel=1e-6)
+    adam = Recipe(epochs=1, optimiser="adam", lr=0.1, epsilon=0.25).optimiser_for([weight])
+    assert adam.defaults["eps"] == 0.25
 
 
 def test_recipe_refuses_what_it_does_not_know():
