@@ -63,10 +63,10 @@ PROFILES = {
 
 def teacher(p: Parameters) -> Trial:
     """ResNet-20, the one teacher of all seeds; 10,000 training images are held out."""
+    whole = p.teacher_images == 40000
+    limit, evaluated = (None, None) if whole else (p.teacher_images, p.test_images)
     arguments = {
-        "data": data_spec(
-            "cifar10", split="train", limit=None if p.teacher_images == 40000 else p.teacher_images
-        ),
+        "data": data_spec("cifar10", split="train", limit=limit, evaluated=evaluated),
         "network": {"name": "resnet20"},
         "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "lr": 0.2, "momentum": 0.9,
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
