@@ -257,6 +257,25 @@ class _Factors(nn.Module):
         return losses.factor_transfer(self.translator(student.maps[-1]), factor, variant="authors")
 
 
+class _Graphs(_Adapted):
+    """MHGD: the attention network is trained first, on the teacher alone, and then stays as it is."""
+
+    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+        super().__init__(student, teacher, self._loss, "maps", "all", normalise=False)
+        self.attention = losses.MultiHeadGraphs([maps.shape[1] for maps in teacher.maps])
+
+    def prepare(self, teacher: View) -> Tensor:
+        """The loss of the first stage."""
+        return self.attention.estimation([maps.float() for maps in teacher.maps])
+
+    def prepared(self) -> None:
+        """What the first stage has taught is kept."""
+        self.attention.requires_grad_(False)
+
+    def _loss(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        return self.attention(student, teacher)
+
+
 class _Overhaul(_Adapted):
     """OFD; the margins are the means of the teacher's negative responses on the first batch."""
 
@@ -371,6 +390,11 @@ def _class_attention(student: View, teacher: View, batch: Batch) -> Tensor:
     return losses.class_attention(*maps)
 
 
+def _parameters(student: View, teacher: View, batch: Batch) -> Tensor:
+    _pairs(student, teacher)
+    return losses.parameter_distribution(student.groups, teacher.groups)
+
+
 def _distances_and_angles(student: View, teacher: View, batch: Batch) -> Tensor:
     pair = student.embedding, teacher.embedding
     return 25 * losses.rkd_distance(*pair, variant="authors") + 50 * losses.rkd_angle(
@@ -476,10 +500,13 @@ METHODS: dict[str, Method] = {
         "2.2", "guo2023catkd", "CAT-KD", lambda s, t, setting: _Plain(_class_attention)),
     "feature_statistics": Method(
         "2.2", "yang2020adain", "AdaIN", _adapted(_sum(losses.feature_statistics))),
+    "parameter_distribution": Method(
+        "2.2", "liu2019kr", "KR", lambda s, t, setting: _Plain(_parameters)),
     "layer_projection": Method("2.2", "passban2021alp", "ALP-KD", _LayerProjection),
     # 2.3 relations between layers
     "fsp": Method("2.3", "yim2017fsp", "FSP", _adapted(_flows), 50.0),
     "kd_svd": Method("2.3", "lee2018kdsvd", "KD-SVD", _adapted(losses.kd_svd), 1.0),
+    "graph_distillation": Method("2.3", "lee2019mhgd", "MHGD", _Graphs),
     "information_flow": Method(
         "2.3", "passalis2020ifm", "IFM", lambda s, t, setting: _InformationFlow()),
     # 2.3 relations between samples

@@ -54,8 +54,7 @@ class Recorded:
             batches.images, 500, mean=batches.mean, sd=batches.sd, shuffle=False,
             device=batches.device,
         )  # fmt: skip
-        network = network.to(batches.device)
-        self.classifier = network.get_submodule(layers.head).weight
+        self.network = network = network.to(batches.device)
         kept: list[dict[str, Tensor]] = []
         for batch in plain.epoch(0):
             with torch.autocast(batches.device.type, torch.bfloat16, enabled=half):
@@ -74,7 +73,7 @@ class Recorded:
             self.outputs[""].index_select(0, index),
             _Rows(self.outputs, index),
             self.layers,
-            self.classifier,
+            self.network,
         )
 
 

@@ -42,13 +42,14 @@ class View:
         maps, before: (batch, channels, height, width) each, at the layers' places.
         embedding: (batch, features).
         classifier: the weight of the classifier, (classes, features).
+        groups: the weights of the convolutions in each layer's stage.
     """
 
     def __init__(
-        self, logits: Tensor, outputs: Mapping[str, Tensor], layers: Layers, classifier: Tensor
+        self, logits: Tensor, outputs: Mapping[str, Tensor], layers: Layers, network: nn.Module
     ) -> None:
-        self.logits, self.classifier = logits, classifier
-        self._outputs, self._layers = outputs, layers
+        self.logits = logits
+        self._outputs, self._layers, self._network = outputs, layers, network
 
     @property
     def maps(self) -> list[Tensor]:
@@ -61,6 +62,14 @@ class View:
     @property
     def embedding(self) -> Tensor:
         return self._outputs[self._layers.embedding].flatten(1)
+
+    @property
+    def classifier(self) -> Tensor:
+        return self._network.get_submodule(self._layers.head).weight
+
+    @property
+    def groups(self) -> list[list[Tensor]]:
+        return [_convolutions(self._network, path) for path in self._layers.maps]
 
 
 def layers_of(network: nn.Module, maps: Sequence[str] = ()) -> Layers:
@@ -91,6 +100,16 @@ def layers_of(network: nn.Module, maps: Sequence[str] = ()) -> Layers:
     return Layers(tuple(found), before, embedding, "head")
 
 
+def _convolutions(network: nn.Module, path: str) -> list[Tensor]:
+    """The weights of the convolutions in a module, or in the module around it that has some."""
+    while True:
+        modules = network.get_submodule(path).modules()
+        weights = [module.weight for module in modules if isinstance(module, nn.Conv2d)]
+        if weights or not path:
+            return weights
+        path = path.rpartition(".")[0]
+
+
 def _before_relu(network: nn.Module, path: str) -> str:
     """The module whose output enters the last ReLU of a stage; the stage itself without one."""
     stage, _, _ = path.rpartition(".")
@@ -113,9 +132,8 @@ def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], V
     Yields:
         A function from the logits that the network has just returned to its `View`.
     """
-    head = network.get_submodule(layers.head)
     with features(network, layers.paths) as outputs:
-        yield lambda logits: View(logits, outputs, layers, head.weight)
+        yield lambda logits: View(logits, outputs, layers, network)
 
 
 @torch.no_grad()
