@@ -22,6 +22,8 @@ from kdnb.schemes.offline import data_spec
 from kdnb.schemes.views import layers_of, look
 from kdnb.trials import Context, Outcome, Result, Trial
 
+# Only embeddings are compared: of the maps, the last stage's alone need be kept.
+LAST = {"student_maps": ["stage3"], "teacher_maps": ["stage3"]}
 RECALLS = 11  # levels of recall, 0 to 1, at which precision is read
 
 
@@ -50,7 +52,7 @@ PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
         train_images=20000, test_images=5000, queries=2000, seeds=6, teacher_images=40000,
-        teacher_epochs=10, student_epochs=10, transfer_epochs=10, compare_images=4096,
+        teacher_epochs=10, student_epochs=10, transfer_epochs=6, compare_images=4096,
         compare_epochs=4, arms=[],
     ),
     "full": Parameters(
@@ -105,7 +107,7 @@ def arms(p: Parameters) -> Arms:
         if method == "kd":
             more["loss"] = {"name": "soft_targets", "temperature": 2.0}
             return Trial("kdnb.schemes.offline:distilled", {**base, **more}, seed)
-        more |= {"method": method, "weight": 1.0, "hard_weight": 0.0}
+        more |= {"method": method, "weight": 1.0, "hard_weight": 0.0, **LAST}
         return Trial("kdnb.schemes.transfer:transferred", {**base, **more}, seed)
 
     def searched(trial_of):

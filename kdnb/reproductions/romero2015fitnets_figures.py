@@ -1,0 +1,360 @@
+"""Figures of chapter 2-2, and the short trainings that its pictures of real maps come from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb import figures, losses, nets
+from kdnb.data import Batches, ImageData
+from kdnb.losses.adapters import to_common_size
+from kdnb.reproductions.romero2015fitnets import STARTS
+from kdnb.schemes.methods import METHODS, Setting
+from kdnb.schemes.transfer import Recorded, transfer
+from kdnb.schemes.views import Layers, View, layers_of, look
+from kdnb.training import Recipe
+
+SHOWN = ("attention_transfer", "neuron_selectivity", "factor_transfer", "activation_boundary",
+         "overhaul", "variational_information")  # fmt: skip
+# Three places of equal resolution: behind each pooling of either network.
+STUDENT_MAPS = ("layers.1", "layers.3", "layers.5")
+TEACHER_MAPS = ("layers.0", "layers.1", "layers.2")
+
+
+def places(network: nn.Module, maps: Sequence[str]) -> Layers:
+    """Maps behind the pooling; "before" are the convolutions' responses, in front of the max.
+
+    A maxout unit has no ReLU whose input AB and OFD could look at; these responses have signs.
+    """
+    before = tuple(f"{path}.maxout.conv" for path in maps)
+    return replace(layers_of(network, maps), before=before)
+
+
+# --- what makes the start hard --------------------------------------------------------------------
+
+
+def signal_by_depth(images: Tensor, labels: Tensor) -> pd.DataFrame:
+    """How far the signal gets in the untrained student, forwards and backwards.
+
+    Args:
+        images: (batch, 1, height, width), normalised.
+        labels: (batch,) int64.
+
+    Returns:
+        One row for each start and layer: the standard deviation of the layer's maps over batch
+        and positions, and the root mean square of the cross-entropy's gradient in its weights.
+    """
+    rows = []
+    for start, irange in STARTS.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = nets.build("fitnet_mnist", irange=irange)
+        paths = [f"layers.{i}" for i in range(len(network.layers))]
+        with nets.features(network, paths) as maps:
+            F.cross_entropy(network(images), labels).backward()
+        for layer, path in enumerate(paths, 1):
+            weight = network.get_submodule(path).maxout.conv.weight
+            gradient = float(weight.grad.square().mean().sqrt())
+            spread = float(maps[path].std(0).mean())
+            rows.append({"start": start, "layer": layer, "spread": spread, "gradient": gradient})
+    return pd.DataFrame(rows)
+
+
+def signal(frame: pd.DataFrame) -> Figure:
+    """`signal_by_depth` as curves."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3))
+    names = {"uniform": "uniform in ±0.005", "he": "He"}
+    looks = zip(frame.groupby("start", sort=False), (figures.BLUE, figures.ORANGE), "os", strict=True)
+    for (start, rows), colour, marker in looks:
+        style = {"color": colour, "marker": marker, "label": names[start]}
+        left.semilogy(rows["layer"], rows["spread"], **style)
+        right.semilogy(rows["layer"], rows["gradient"], **style)
+    for epsilon, line in ((1e-5, "--"), (1e-8, ":")):
+        right.axhline(epsilon, color=figures.GREY, lw=1, ls=line, label=f"$\\epsilon$ = {epsilon:.0e}")
+    left.set(xlabel="layer", ylabel="sd of the maps over images", title="Forwards")
+    right.set(xlabel="layer", ylabel="rms gradient of a weight", title="Backwards")
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+# --- the schematic --------------------------------------------------------------------------------
+
+
+def two_stages() -> Figure:
+    """FitNets: the teacher's hint layer, the student's guided layer, the regressor, two stages."""
+    figure, axes = plt.subplots(figsize=(9.2, 4))
+    axes.set(xlim=(0, 14.6), ylim=(-0.15, 6.4))
+    axes.axis("off")
+
+    def box(x, y, width, text, colour, height=1.0, alpha=0.3):
+        style = {"boxstyle": "round,pad=0.06", "fc": colour, "ec": figures.GREY, "alpha": alpha}
+        axes.add_patch(FancyBboxPatch((x, y), width, height, lw=1.2, **style))
+        axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
+
+    def arrow(*line, colour=figures.GREY, style="-"):
+        arrows = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "ls": style}
+        axes.annotate("", line[2:], line[:2], arrowprops=arrows)
+
+    box(0.1, 2.6, 1.2, "images\n$x$", figures.LIGHT)
+    for i, width in enumerate((48, 48, 24)):
+        hint = "\nhint layer" if i == 1 else ""
+        box(2.2 + 3.3 * i, 5, 2.5, f"{width} channels{hint}", figures.BLUE, alpha=0.6 if i == 1 else 0.25)
+        arrow(*((1.4, 3.5, 2.1, 5.1) if i == 0 else (1.5 + 3.3 * i, 5.5, 2.1 + 3.3 * i, 5.5)))
+    for i, width in enumerate((16, 16, 16, 16, 12, 12)):
+        guided = "\nguided" if i == 3 else ""
+        alpha = 0.75 if i == 3 else 0.3
+        box(2.2 + 1.65 * i, 0.9, 1.15, f"{width} ch.{guided}", figures.ORANGE, alpha=alpha)
+        start = (1.4, 2.5, 2.1, 1.9) if i == 0 else (1.8 + 1.65 * i, 1.4, 2.1 + 1.65 * i, 1.4)
+        arrow(*start)
+    box(6.6, 2.55, 2.3, "regressor $r$\n(dropped later)", figures.PURPLE, 0.8)
+    arrow(7.75, 2.05, 7.75, 2.45)
+    box(6.6, 3.8, 2.3, "hint loss", figures.GREEN, 0.6)
+    arrow(7.75, 3.45, 7.75, 3.72)
+    arrow(6.95, 4.95, 7.35, 4.5)
+    box(12.4, 2.5, 2.1, "soft targets\nand labels", figures.GREEN)
+    arrow(11.4, 5.3, 12.9, 3.65)
+    arrow(11.7, 1.6, 12.9, 2.4)
+    for x, end, text in ((2.2, 8.35, "stage 1 trains this half and $r$, with the hint loss alone"),
+                         (2.2, 11.6, "stage 2 trains the whole student, with soft targets and labels")):
+        y = 0.6 if end < 9 else 0.1
+        axes.plot([x, end], [y, y], color=figures.GREY, lw=1.2)
+        axes.text(x, y - 0.07, text, fontsize=8.5, va="top", color=figures.GREY)
+    axes.text(2.2, 6.2, "teacher: trained, frozen", fontsize=9, color=figures.GREY)
+    axes.text(2.2, 2.2, "student: twice as deep, thin", fontsize=9, color=figures.GREY)
+    return figure
+
+
+# --- short trainings with six methods -------------------------------------------------------------
+
+
+class Agreement(NamedTuple):
+    """What one method compares on one batch: the teacher's and the student's side, and how alike.
+
+    Attributes:
+        teacher, student: (batch, height, width), to be drawn.
+        value: the mean over the batch, 1 where they agree.
+    """
+
+    teacher: Tensor
+    student: Tensor
+    value: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One method's student: before training, with its adapter alone trained, and after."""
+
+    method: str
+    knowledge: nn.Module
+    before: Agreement
+    adapter: Agreement
+    after: Agreement
+
+
+def train_and_look(
+    student: nn.Module,
+    teacher: nn.Module,
+    source: ImageData,
+    *,
+    images: int = 1000,
+    looked_at: int = 200,
+    recipe: Recipe,
+    methods: Sequence[str] = SHOWN,
+) -> dict[str, Seen]:
+    """Train copies of a student with each method, and look at the first test images.
+
+    Each starts from the same weights and learns from the cross-entropy and the method at its
+    published weight. Beside it, the method's adapter is trained for as long on the student's
+    initial, frozen maps: what it reaches is the adapter's doing.
+
+    Args:
+        images: training images used.
+        looked_at: test images on which agreement is measured.
+    """
+    chosen = source.train_all.select(slice(images))
+    batches = Batches(chosen, recipe.batch_size, mean=source.mean, sd=source.sd)
+    ours, theirs = places(student, STUDENT_MAPS), places(teacher, TEACHER_MAPS)
+    recorded = Recorded(teacher, theirs, batches, half=recipe.precision == "bf16")
+    shown = Batches(source.test.select(slice(looked_at)), looked_at, mean=source.mean, sd=source.sd,
+                    shuffle=False)  # fmt: skip
+    test = next(iter(shown)).images
+    answer = look(teacher, theirs, test)
+    first = next(iter(batches)).images
+    found = {}
+    for name in methods:
+        method = METHODS[name]
+        setting = Setting(images=images, batch_size=recipe.batch_size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            fresh = method.build(look(student, ours, first), look(teacher, theirs, first), setting)
+
+        def trained(moving: bool, method=method, fresh=fresh) -> tuple[nn.Module, nn.Module]:
+            network, mine = copy.deepcopy((student, fresh))
+            network.requires_grad_(moving)
+            transfer(network, teacher, batches, recipe, weight=method.weight, recorded=recorded,
+                     method=replace(method, build=lambda *_: mine), layers=(ours, theirs),
+                     hard_weight=float(moving))  # fmt: skip
+            return network, mine
+
+        def agreement(network: nn.Module, mine: nn.Module, name=name) -> Agreement:
+            with torch.no_grad():
+                return agreement_of(name, mine, look(network, ours, test), answer)
+
+        network, mine = trained(moving=True)
+        if hasattr(fresh, "paraphraser"):  # the teacher's factor is the same before and after
+            fresh.paraphraser = mine.paraphraser
+        before = agreement(student, fresh)
+        adapted = any(p.requires_grad for p in fresh.parameters())
+        adapter = agreement(student, trained(moving=False)[1]) if adapted else before
+        found[name] = Seen(name, mine, before, adapter, agreement(network, mine))
+    return found
+
+
+def agreement_of(name: str, knowledge: nn.Module, student: View, teacher: View) -> Agreement:
+    """What a method of `SHOWN` compares, at the first place (FT: at the last).
+
+    The share of equal signs for activation boundaries. For the others Pearson's correlation,
+    image by image, of all the numbers that are compared. A single channel is drawn where there
+    are many: the one in which the teacher varies most (AB: whose signs are most evenly split).
+    """
+    if name == "attention_transfer":
+        sides = [losses.attention_map(view.maps[0]) for view in (teacher, student)]
+    elif name == "neuron_selectivity":
+        sides = [selectivity(view.maps[0]) for view in (teacher, student)]
+    elif name == "factor_transfer":
+        factors = knowledge.paraphraser.encode(teacher.maps[-1]), knowledge.translator(student.maps[-1])
+        return Agreement(*(mosaic(factor) for factor in factors), _correlation(*factors))
+    elif name == "variational_information":
+        mine, target = to_common_size(student.maps[0], teacher.maps[0])
+        sides = [target, knowledge.regressors[0].mean(mine)]
+    else:
+        mine, target = knowledge.adapters[0](student.before[0], teacher.before[0])
+        if name == "activation_boundary":
+            sides = [target > 0, mine > 0]
+            balance = ((sides[0]).float().mean((0, 2, 3)) - 0.5).abs()
+            channel = int(balance.argmin())
+            same = float((sides[0] == sides[1]).float().mean())
+            return Agreement(*(side[:, channel].float() for side in sides), same)
+        target = torch.maximum(target, knowledge.margin0[:, None, None])
+        # Below a negative target nothing is asked: there the student is as good as on it.
+        sides = [target, torch.where((mine <= target) & (target <= 0), target, mine)]
+    value = _correlation(*sides)
+    if sides[0].ndim == 4:
+        channel = int(sides[0].var((0, 2, 3)).argmax())
+        sides = [side[:, channel] for side in sides]
+    return Agreement(*sides, value)
+
+
+def selectivity(maps: Tensor) -> Tensor:
+    """Which positions respond in the same channels, (batch, HW, HW): all that NST compares.
+
+    The mean over channels of f fᵀ with f the channel's pattern over the positions, of length 1.
+    """
+    patterns = F.normalize(maps.float().flatten(2), dim=2)
+    return patterns.mT @ patterns / maps.shape[1]
+
+
+def mosaic(maps: Tensor, columns: int = 4) -> Tensor:
+    """Channels (batch, C, H, W) side by side, (batch, rows·(H+1)-1, columns·(W+1)-1), NaN between."""
+    batch, channels, height, width = maps.shape
+    rows = -(-channels // columns)
+    sheet = maps.new_full((batch, rows * (height + 1) - 1, columns * (width + 1) - 1), float("nan"))
+    for i in range(channels):
+        y, x = i // columns * (height + 1), i % columns * (width + 1)
+        sheet[:, y : y + height, x : x + width] = maps[:, i]
+    return sheet
+
+
+def _correlation(teacher: Tensor, student: Tensor) -> float:
+    flat = [side.float().flatten(1) for side in (teacher, student)]
+    centred = [F.normalize(side - side.mean(1, keepdim=True), dim=1) for side in flat]
+    return float((centred[0] * centred[1]).sum(1).mean())
+
+
+LABELS = {
+    "attention_transfer": "AT: attention map",
+    "neuron_selectivity": "NST: positions that\nrespond together",
+    "factor_transfer": "FT: factors\n(12 of 3x3)",
+    "activation_boundary": "AB: sign of one\nchannel's response",
+    "overhaul": "OFD: margin ReLU of\none channel's response",
+    "variational_information": "VID: predicted mean\nof one channel",
+}
+
+
+def side_by_side(seen: Mapping[str, Seen], picture: Tensor, image: int) -> Figure:
+    """One row a method: the image, the teacher's side, the student's before and after, agreement.
+
+    Args:
+        picture: (1, H, W) uint8, the test image of that number.
+        image: which of the test images that `train_and_look` looked at.
+    """
+    figure, grid = plt.subplots(
+        len(seen), 5, figsize=(8.8, 1.62 * len(seen) + 0.3), width_ratios=[1, 1, 1, 1, 1.5],
+        squeeze=False,
+    )  # fmt: skip
+    titles = ("image", "teacher", "student before", "student after", "agreement, all images")
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title)
+    for row, (name, one) in zip(grid, seen.items(), strict=True):
+        figures.image(row[0], picture)
+        row[0].text(-0.08, 0.5, LABELS[name], transform=row[0].transAxes, ha="right", va="center",
+                    fontsize=9)  # fmt: skip
+        sides = one.before.teacher[image], one.before.student[image], one.after.student[image]
+        for axes, side in zip(row[1:4], sides, strict=True):
+            _map(axes, side, name)
+        bars = {"before": one.before, "adapter alone": one.adapter, "after": one.after}
+        if one.adapter is one.before:
+            del bars["adapter alone"]
+        _bars(row[4], {label: bar.value for label, bar in bars.items()})
+    grid[-1, 4].set_xlabel("correlation (AB: share of equal signs)", fontsize=9)
+    return figure
+
+
+def _map(axes: plt.Axes, side: Tensor, name: str) -> None:
+    """One map; scales differ from map to map, since no method but OFD and VID compares sizes."""
+    values = np.asarray(side, dtype=float)
+    if name == "activation_boundary":
+        axes.imshow(values, cmap="gray", vmin=-0.4, vmax=1, interpolation="nearest")
+    else:
+        axes.imshow(values, cmap="cividis", interpolation="nearest")
+    axes.axis("off")
+
+
+def _bars(axes: plt.Axes, bars: Mapping[str, float]) -> None:
+    colours = {"before": figures.LIGHT, "adapter alone": figures.SKY, "after": figures.ORANGE}
+    places = np.arange(len(bars))[::-1]
+    axes.barh(places, list(bars.values()), color=[colours[label] for label in bars], height=0.7)
+    for place, (label, value) in zip(places, bars.items(), strict=True):
+        axes.text(max(value, 0) + 0.03, place, f"{label} {value:.2f}", va="center", fontsize=8)
+    axes.set(xlim=(min(0, *bars.values()) - 0.02, 1.75), ylim=(-0.7, len(bars) - 0.3), yticks=[])
+    axes.set_xticks([0, 0.5, 1])
+    axes.grid(False, axis="y")
+
+
+def agreement_table(seen: Mapping[str, Seen]) -> pd.DataFrame:
+    """Agreement on all the images looked at, one row a method."""
+    rows = {
+        METHODS[name].title: {"before": one.before.value, "adapter alone": one.adapter.value,
+                              "after": one.after.value}
+        for name, one in seen.items()
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method").round(2)
+
+
+def variances(seen: Seen, student: nn.Module, teacher: nn.Module) -> Figure:
+    """VID's learnt variance of each channel against the error that it should be."""
+    raise NotImplementedError
