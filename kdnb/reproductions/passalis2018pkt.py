@@ -139,7 +139,9 @@ def retrieved(
     found = [embeddings(network, images, source) for images in (asked, database)]
     precision, first = mean_average_precision(*found, asked.labels, database.labels)
     metrics = {"map": 100 * precision, "top_10": 100 * first}
-    return Outcome({**metrics, "test_errors": trained.metrics["test_errors"]})
+    looked_at = len(trained.tensors()["logits.test"])
+    metrics["accuracy"] = 100 * (1 - trained.metrics["test_errors"] / looked_at)
+    return Outcome(metrics)
 
 
 def embeddings(network: torch.nn.Module, images: Images, source: datasets.ImageData) -> Tensor:
