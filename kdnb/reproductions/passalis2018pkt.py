@@ -107,7 +107,9 @@ def arms(p: Parameters) -> Arms:
         if method == "kd":
             more["loss"] = {"name": "soft_targets", "temperature": 2.0}
             return Trial("kdnb.schemes.offline:distilled", {**base, **more}, seed)
-        more |= {"method": method, "weight": 1.0, "hard_weight": 0.0, **LAST}
+        # The authors' mean over pairs, made the paper's sum; Adam hardly minds the scale of a loss.
+        weight = 128.0**2 if method == "probabilistic_transfer" else 1.0
+        more |= {"method": method, "weight": weight, "hard_weight": 0.0, **LAST}
         return Trial("kdnb.schemes.transfer:transferred", {**base, **more}, seed)
 
     def searched(trial_of):
