@@ -10,6 +10,7 @@ features and relations, CRD excepted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from typing import Any
@@ -27,6 +28,7 @@ from kdnb.schemes import offline
 from kdnb.schemes.methods import METHODS
 from kdnb.schemes.transfer import first_value
 from kdnb.schemes.views import layers_of
+from kdnb.training import NonFiniteLoss
 from kdnb.trials import Result, Trial
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
@@ -103,7 +105,9 @@ def tune(p: Parameters, student: str = "vgg") -> dict[str, Any]:
         tried = [start * factor for factor in FACTORS]
         wanted[method] = {w: trial(p, method, student, w, TUNING_SEED) for w in tried}
         found[method] = {"origin": "published" if published else "first value"}
-    _run_each([one for tried in wanted.values() for one in tried.values()])
+    for tried in wanted.values():
+        for one in tried.values():
+            _finish(one)
     for method, tried in wanted.items():
         errors = {weight: _errors(p, one) for weight, one in tried.items()}
         found[method]["weight"] = min(errors, key=errors.__getitem__)
@@ -130,16 +134,10 @@ def _first_value(p: Parameters, method: str, student: str) -> float:
     return first_value(METHODS[method], network, model, batches, layers)
 
 
-def _run_each(wanted: list[Trial]) -> None:
-    """Run trials; one that diverges does not stop the others."""
-    try:
-        trials.run_all(wanted)
-    except RuntimeError as error:
-        if "NonFiniteLoss" not in repr(error.__cause__) and "became" not in str(error):
-            raise
-        if len(wanted) > 1:
-            for part in (wanted[: len(wanted) // 2], wanted[len(wanted) // 2 :]):
-                _run_each(part)
+def _finish(one: Trial) -> None:
+    """Run a trial; one that diverges is left unfinished and does not stop the others."""
+    with contextlib.suppress(NonFiniteLoss):
+        trials.run(one)
 
 
 def _errors(p: Parameters, one: Trial) -> int:

@@ -504,7 +504,7 @@ METHODS: dict[str, Method] = {
         "2.2", "liu2019kr", "KR", lambda s, t, setting: _Plain(_parameters)),
     "layer_projection": Method("2.2", "passban2021alp", "ALP-KD", _LayerProjection),
     # 2.3 relations between layers
-    "fsp": Method("2.3", "yim2017fsp", "FSP", _adapted(_flows), 50.0),
+    "fsp": Method("2.3", "yim2017fsp", "FSP", _adapted(_flows)),
     "kd_svd": Method("2.3", "lee2018kdsvd", "KD-SVD", _adapted(losses.kd_svd), 1.0),
     "graph_distillation": Method("2.3", "lee2019mhgd", "MHGD", _Graphs),
     "information_flow": Method(
