@@ -77,13 +77,17 @@ def signal(frame: pd.DataFrame) -> Figure:
     """`signal_by_depth` as curves."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3))
     names = {"uniform": "uniform in ±0.005", "he": "He"}
-    looks = zip(frame.groupby("start", sort=False), (figures.BLUE, figures.ORANGE), "os", strict=True)
+    looks = zip(
+        frame.groupby("start", sort=False), (figures.BLUE, figures.ORANGE), "os", strict=True
+    )
     for (start, rows), colour, marker in looks:
         style = {"color": colour, "marker": marker, "label": names[start]}
         left.semilogy(rows["layer"], rows["spread"], **style)
         right.semilogy(rows["layer"], rows["gradient"], **style)
     for epsilon, line in ((1e-5, "--"), (1e-8, ":")):
-        right.axhline(epsilon, color=figures.GREY, lw=1, ls=line, label=f"$\\epsilon$ = {epsilon:.0e}")
+        right.axhline(
+            epsilon, color=figures.GREY, lw=1, ls=line, label=f"$\\epsilon$ = {epsilon:.0e}"
+        )
     left.set(xlabel="layer", ylabel="sd of the maps over images", title="Forwards")
     right.set(xlabel="layer", ylabel="rms gradient of a weight", title="Backwards")
     handles, labels = right.get_legend_handles_labels()
@@ -112,7 +116,14 @@ def two_stages() -> Figure:
     box(0.1, 2.6, 1.2, "images\n$x$", figures.LIGHT)
     for i, width in enumerate((48, 48, 24)):
         hint = "\nhint layer" if i == 1 else ""
-        box(2.2 + 3.3 * i, 5, 2.5, f"{width} channels{hint}", figures.BLUE, alpha=0.6 if i == 1 else 0.25)
+        box(
+            2.2 + 3.3 * i,
+            5,
+            2.5,
+            f"{width} channels{hint}",
+            figures.BLUE,
+            alpha=0.6 if i == 1 else 0.25,
+        )
         arrow(*((1.4, 3.5, 2.1, 5.1) if i == 0 else (1.5 + 3.3 * i, 5.5, 2.1 + 3.3 * i, 5.5)))
     for i, width in enumerate((16, 16, 16, 16, 12, 12)):
         guided = "\nguided" if i == 3 else ""
@@ -128,8 +139,10 @@ def two_stages() -> Figure:
     box(12.4, 2.5, 2.1, "soft targets\nand labels", figures.GREEN)
     arrow(11.4, 5.3, 12.9, 3.65)
     arrow(11.7, 1.6, 12.9, 2.4)
-    for x, end, text in ((2.2, 8.35, "stage 1 trains this half and $r$, with the hint loss alone"),
-                         (2.2, 11.6, "stage 2 trains the whole student, with soft targets and labels")):
+    for x, end, text in (
+        (2.2, 8.35, "stage 1 trains this half and $r$, with the hint loss alone"),
+        (2.2, 11.6, "stage 2 trains the whole student, with soft targets and labels"),
+    ):
         y = 0.6 if end < 9 else 0.1
         axes.plot([x, end], [y, y], color=figures.GREY, lw=1.2)
         axes.text(x, y - 0.07, text, fontsize=8.5, va="top", color=figures.GREY)
@@ -163,6 +176,8 @@ class Seen:
     before: Agreement
     adapter: Agreement
     after: Agreement
+    adapted: bool  # whether the method has an adapter
+    student: nn.Module  # after training
 
 
 def train_and_look(
@@ -214,13 +229,15 @@ def train_and_look(
             with torch.no_grad():
                 return agreement_of(name, mine, look(network, ours, test), answer)
 
+        learning = any(p.requires_grad for p in fresh.parameters())
+        adapter = trained(moving=False)[1] if learning else fresh
         network, mine = trained(moving=True)
         if hasattr(fresh, "paraphraser"):  # the teacher's factor is the same before and after
             fresh.paraphraser = mine.paraphraser
-        before = agreement(student, fresh)
-        adapted = any(p.requires_grad for p in fresh.parameters())
-        adapter = agreement(student, trained(moving=False)[1]) if adapted else before
-        found[name] = Seen(name, mine, before, adapter, agreement(network, mine))
+        found[name] = Seen(
+            name, mine, agreement(student, fresh), agreement(student, adapter),
+            agreement(network, mine), learning, network,
+        )  # fmt: skip
     return found
 
 
@@ -236,7 +253,10 @@ def agreement_of(name: str, knowledge: nn.Module, student: View, teacher: View) 
     elif name == "neuron_selectivity":
         sides = [selectivity(view.maps[0]) for view in (teacher, student)]
     elif name == "factor_transfer":
-        factors = knowledge.paraphraser.encode(teacher.maps[-1]), knowledge.translator(student.maps[-1])
+        factors = (
+            knowledge.paraphraser.encode(teacher.maps[-1]),
+            knowledge.translator(student.maps[-1]),
+        )
         return Agreement(*(mosaic(factor) for factor in factors), _correlation(*factors))
     elif name == "variational_information":
         mine, target = to_common_size(student.maps[0], teacher.maps[0])
@@ -317,7 +337,7 @@ def side_by_side(seen: Mapping[str, Seen], picture: Tensor, image: int) -> Figur
         for axes, side in zip(row[1:4], sides, strict=True):
             _map(axes, side, name)
         bars = {"before": one.before, "adapter alone": one.adapter, "after": one.after}
-        if one.adapter is one.before:
+        if not one.adapted:
             del bars["adapter alone"]
         _bars(row[4], {label: bar.value for label, bar in bars.items()})
     grid[-1, 4].set_xlabel("correlation (AB: share of equal signs)", fontsize=9)
@@ -348,13 +368,144 @@ def _bars(axes: plt.Axes, bars: Mapping[str, float]) -> None:
 def agreement_table(seen: Mapping[str, Seen]) -> pd.DataFrame:
     """Agreement on all the images looked at, one row a method."""
     rows = {
-        METHODS[name].title: {"before": one.before.value, "adapter alone": one.adapter.value,
-                              "after": one.after.value}
+        METHODS[name].title: {
+            "before": one.before.value,
+            "adapter alone": one.adapter.value if one.adapted else np.nan,
+            "after": one.after.value,
+        }
         for name, one in seen.items()
-    }  # fmt: skip
+    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method").round(2)
 
 
-def variances(seen: Seen, student: nn.Module, teacher: nn.Module) -> Figure:
-    """VID's learnt variance of each channel against the error that it should be."""
-    raise NotImplementedError
+@torch.no_grad()
+def variances(seen: Seen, teacher: nn.Module, source: ImageData, images: int = 200) -> Figure:
+    """VID: the variance of each channel that was learnt, against its error on test images.
+
+    The loss is least where a channel's variance is its mean squared error, the dashed line.
+    """
+    shown = Batches(source.test.select(slice(images)), images, mean=source.mean, sd=source.sd,
+                    shuffle=False)  # fmt: skip
+    test = next(iter(shown)).images
+    mine = look(seen.student, places(seen.student, STUDENT_MAPS), test)
+    theirs = look(teacher, places(teacher, TEACHER_MAPS), test)
+    figure, axes = plt.subplots(figsize=(5.6, 3.7))
+    colours, markers = (figures.BLUE, figures.ORANGE, figures.GREEN), "os^"
+    for i, regressor in enumerate(seen.knowledge.regressors):
+        student, target = to_common_size(mine.maps[i], theirs.maps[i])
+        error = (regressor.mean(student) - target).square().mean((0, 2, 3))
+        variance = F.softplus(regressor.raw_variance) + regressor.minimum_variance
+        axes.plot(error.log(), variance.log(), markers[i], color=colours[i], alpha=0.7, ms=4,
+                  label=f"place {i + 1}: {len(error)} channels")  # fmt: skip
+    low = min(axes.get_xlim()[0], axes.get_ylim()[0])
+    high = max(axes.get_xlim()[1], np.log(5.0))
+    axes.plot([low, high], [low, high], color=figures.GREY, lw=1, ls="--", label="best for VID")
+    axes.axhline(np.log(5.0), color=figures.GREY, lw=1, ls=":", label="before training")
+    axes.set(xlabel="log of the channel's mean squared error", ylabel="log-variance")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+# --- where attention lies, by layer and power ------------------------------------------------------
+
+
+def attention_grid(view: View, picture: Tensor, image: int, powers: Sequence[float]) -> Figure:
+    """Attention maps of one image: one row a power, one column a layer.
+
+    Args:
+        view: of the batch that holds the image.
+        picture: (1, H, W) uint8.
+        image: its number in the batch.
+    """
+    columns = len(view.maps) + 1
+    figure, grid = plt.subplots(
+        len(powers), columns, figsize=(1.9 * columns, 1.75 * len(powers)), squeeze=False
+    )
+    for row, power in zip(grid, powers, strict=True):
+        figures.image(row[0], picture)
+        row[0].text(-0.1, 0.5, f"$p$ = {power:g}", transform=row[0].transAxes, ha="right",
+                    va="center")  # fmt: skip
+        for layer, (axes, maps) in enumerate(zip(row[1:], view.maps, strict=True), 1):
+            _map(
+                axes, losses.attention_map(maps[image : image + 1], power)[0], "attention_transfer"
+            )
+            if row is grid[0]:
+                axes.set_title(f"layer {layer}: {maps.shape[2]}x{maps.shape[3]}")
+    return figure
+
+
+def attention_slider(view: View, pictures: Tensor) -> ipywidgets.Widget:
+    """Choose an image and the power p, and see the attention of every layer.
+
+    Args:
+        view: of a batch of images.
+        pictures: (batch, 1, H, W) uint8, the same images.
+    """
+    image = ipywidgets.IntSlider(value=0, min=0, max=len(pictures) - 1, description="image",
+                                 continuous_update=False)  # fmt: skip
+    power = ipywidgets.FloatSlider(value=2.0, min=1.0, max=8.0, step=0.5, description="power p",
+                                   continuous_update=False)  # fmt: skip
+
+    def draw(image: int, power: float) -> None:
+        figure = attention_grid(view, pictures[image], image, [power])
+        display(figure)
+        plt.close(figure)
+
+    output = ipywidgets.interactive_output(draw, {"image": image, "power": power})
+    return ipywidgets.VBox([ipywidgets.HBox([image, power]), output])
+
+
+# --- the methods of section 2.2 --------------------------------------------------------------------
+
+# What each looks at, and what computes it; the rest of the table comes from METHODS.
+LOOKS_AT = {
+    "hint": ("one middle map, elementwise", "losses.hint"),
+    "hint_regression": ("one middle map, elementwise, as a first stage", "losses.hint"),
+    "projected_hint": ("the embedding, through a learnt map", "losses.hint"),
+    "random_hint": ("the embedding, through a random map", "losses.hint"),
+    "attention_transfer": ("where the energy of a map lies", "losses.attention_transfer"),
+    "neuron_selectivity": ("the patterns of single channels", "losses.neuron_selectivity"),
+    "factor_transfer": ("a code of the last maps", "losses.factor_transfer"),
+    "activation_boundary": ("the signs in front of the ReLU", "losses.activation_boundary"),
+    "overhaul": ("responses in front of the ReLU, negative ones as ceilings", "losses.overhaul"),
+    "variational_information": (
+        "maps, each channel as far as it can be predicted", "losses.variational_information"),
+    "semantic_calibration": (
+        "every pair of layers, weighted by attention", "losses.semantic_calibration"),
+    "hierarchical_context": (
+        "maps fused from deep to shallow, at several scales", "losses.hierarchical_context"),
+    "reused_classifier": ("the maps in front of the classifier", "losses.reused_classifier"),
+    "class_attention": ("one map for each class", "losses.class_attention"),
+    "feature_statistics": (
+        "mean and standard deviation of each channel", "losses.feature_statistics"),
+    "layer_projection": (
+        "every layer's state against a mixture of the teacher's", "losses.layer_projection"),
+}  # fmt: skip
+# Methods of section 2.2 that are no loss between two views: title, paper, what, where.
+OTHERS = (
+    ("KR", "liu2019kr", "distributions of weights in a group of layers",
+     "losses.parameter_distribution"),
+    ("RCO", "jin2019rco", "the teacher's checkpoints, one after another",
+     "schemes.route.follow_route"),
+)  # fmt: skip
+
+
+def method_table() -> pd.DataFrame:
+    """Every method of section 2.2 in kdnb, and where it is judged."""
+    from kdnb.reproductions.tian2020crd import COMPARED
+
+    rows = []
+    for name, method in METHODS.items():
+        if method.section == "2.2":
+            what, where = LOOKS_AT[name]
+            judged = "chapter 2-3's fair comparison (tian2020crd)"
+            if name not in COMPARED:
+                judged = "chapter 2-3's retrieval (passalis2018pkt)"
+            if name == "hint_regression":
+                judged = "this chapter (romero2015fitnets)"
+            rows.append((method.title, method.paper, what, where, judged))
+    rows += [(*one, "illustrated, not judged") for one in OTHERS]
+    columns = ["method", "paper", "looks at", "in kdnb", "verdict"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.insert(1, "section", "2.2")
+    return frame.set_index("method")
