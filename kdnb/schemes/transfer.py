@@ -24,7 +24,6 @@ from kdnb.schemes.views import Layers, View, layers_of, look, viewing
 from kdnb.training import Recipe, Update, default_device, fit
 from kdnb.trials import Context, Outcome, Result
 
-EXAMPLES = 256  # images by which adapters are shaped and margins measured
 # A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps.
 PREPARATION = Recipe(epochs=2, optimiser="adam", lr=0.001, schedule="constant", precision="32")
 
@@ -133,9 +132,9 @@ def transfer(
     method = _known(method) if isinstance(method, str) else method
     batches = offline._batches(examples, recipe, seed)
     ours, theirs = layers or (layers_of(student), layers_of(teacher))
+    knowledge = _built(method, student, teacher, (ours, theirs), batches, seed)
     if recorded is None and isinstance(batches, Batches) and not batches.augmented:
         recorded = Recorded(teacher, theirs, batches, recipe.precision == "bf16")
-    knowledge = _built(method, student, teacher, (ours, theirs), batches, seed)
     networks = {"student": student, "teacher": teacher, "knowledge": knowledge}
 
     with viewing(student, ours) as seen, viewing(teacher, theirs) as taught:
@@ -184,16 +183,37 @@ def _built(
     batches: Any,
     seed: int,
 ) -> nn.Module:
-    """The method's module for these two networks; the seed fixes its initial weights."""
-    images = next(iter(batches.epoch(0))).images[:EXAMPLES]
-    views = [
-        look(network.to(images.device), places, images)
-        for network, places in zip((student, teacher), layers, strict=True)
-    ]
-    setting = Setting(images=batches.examples, batch_size=len(images))
-    with torch.random.fork_rng(devices=[]):
+    """The method's module for these two networks, tried on a first batch before any training.
+
+    The seed fixes its initial weights.
+    """
+    batch = next(iter(batches.epoch(0)))
+    views = _both(student, teacher, layers, batch)
+    setting = Setting(images=batches.examples, batch_size=len(batch.images))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        return method.build(*views, setting)
+        try:
+            knowledge = method.build(*views, setting).to(batch.images.device)
+            knowledge.eval()(*views, batch)
+        except (ValueError, RuntimeError) as error:
+            shown = [_shapes(view, at) for view, at in zip(views, layers, strict=True)]
+            raise ValueError(
+                f"{method.title} cannot take these layers: {error} The student shows {shown[0]}; "
+                f"the teacher {shown[1]}."
+            ) from error
+    return knowledge
+
+
+def _both(student: nn.Module, teacher: nn.Module, layers: Any, batch: Batch) -> list[View]:
+    device = batch.images.device
+    pairs = zip((student, teacher), layers, strict=True)
+    return [look(network.to(device), at, batch.images) for network, at in pairs]
+
+
+def _shapes(view: View, layers: Layers) -> str:
+    maps = zip(layers.maps, view.maps, strict=True)
+    named = [*maps, (layers.embedding, view.embedding), ("logits", view.logits)]
+    return ", ".join(f"{path} {tuple(value.shape)}" for path, value in named)
 
 
 @torch.no_grad()
@@ -206,12 +226,9 @@ def first_value(
     seed: int = 0,
 ) -> float:
     """The method's value on the first batch, before any training: its scale, to choose a weight."""
-    batch = next(iter(batches.epoch(0)))
     knowledge = _built(method, student, teacher, layers, batches, seed)
-    views = [
-        look(net, at, batch.images) for net, at in zip((student, teacher), layers, strict=True)
-    ]
-    return float(knowledge(*views, batch))
+    batch = next(iter(batches.epoch(0)))
+    return float(knowledge(*_both(student, teacher, layers, batch), batch))
 
 
 class Answering(nn.Module):
