@@ -18,13 +18,14 @@ from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb import figures, losses, nets
+from kdnb import figures, losses, nets, papers
 from kdnb.data import Batches, ImageData
 from kdnb.losses.adapters import to_common_size
 from kdnb.reproductions.romero2015fitnets import STARTS
 from kdnb.schemes.methods import METHODS, Setting
 from kdnb.schemes.transfer import Recorded, transfer
 from kdnb.schemes.views import Layers, View, layers_of, look
+from kdnb.statistics import interval
 from kdnb.training import Recipe
 
 SHOWN = ("attention_transfer", "neuron_selectivity", "factor_transfer", "activation_boundary",
@@ -148,6 +149,30 @@ def two_stages() -> Figure:
         axes.text(x, y - 0.07, text, fontsize=8.5, va="top", color=figures.GREY)
     axes.text(2.2, 6.2, "teacher: trained, frozen", fontsize=9, color=figures.GREY)
     axes.text(2.2, 2.2, "student: twice as deep, thin", fontsize=9, color=figures.GREY)
+    return figure
+
+
+# --- recorded results ------------------------------------------------------------------------------
+
+
+def all_arms(table: pd.DataFrame) -> Figure:
+    """Mean test errors of every arm with 95% t intervals, beside the paper's.
+
+    On a logarithmic axis where an arm makes more than ten times the errors of another.
+    """
+    published: dict[str, float] = {}
+    for claim in papers.claims_of("romero2015fitnets"):
+        published |= claim.published
+    rows = {}
+    for arm in dict.fromkeys(table.columns.get_level_values("arm")):
+        values = table[arm, "test_errors"].dropna().to_numpy()
+        low, high = interval(values)
+        rows[arm] = {"mean": values.mean(), "low": low, "high": high,
+                     "published": published.get(arm, np.nan)}  # fmt: skip
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    figure = figures.forest(frame, "test errors of 10,000")
+    if frame["mean"].max() > 10 * frame["mean"].min():
+        figure.axes[0].set_xscale("log")
     return figure
 
 
