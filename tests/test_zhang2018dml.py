@@ -1,0 +1,59 @@
+"""Deep mutual learning's arms: what they share, what alone differs, what is measured."""
+
+from types import SimpleNamespace
+
+import pytest
+from pydantic import ValidationError
+
+from kdnb import papers
+from kdnb.quantities import parse
+from kdnb.reproductions import zhang2018dml as dml
+
+ARMS = dml.arms(dml.PROFILES["laptop"])
+
+
+def test_arms_differ_in_what_they_are_named_after():
+    trials = {name: arm(3) for name, arm in ARMS.items()}
+    for trial in trials.values():
+        assert trial.seed == 3
+        for shared in ("data", "recipe", "noise"):
+            assert trial.arguments[shared] == trials["mutual"].arguments[shared]
+    peers = {name: [n["name"] for n in t.arguments["networks"]] for name, t in trials.items()}
+    assert peers["independent"] == peers["mutual"] == ["resnet8", "resnet8"]
+    assert peers["three_peers"] == peers["ensemble_target"] == ["resnet8"] * 3
+    assert peers["unequal_mutual"] == peers["unequal_independent"] == ["resnet8", "resnet14"]
+    weights = {name: t.arguments.get("weight", 1.0) for name, t in trials.items()}
+    assert {name for name, weight in weights.items() if weight == 0} == {
+        "independent", "unequal_independent",
+    }  # fmt: skip
+    targets = {name: t.arguments.get("target", "peers") for name, t in trials.items()}
+    assert [name for name, target in targets.items() if target != "peers"] == ["ensemble_target"]
+
+
+def test_the_claims_speak_of_these_arms_and_metrics():
+    metrics = set(measured())
+    for claim in papers.claims_of("zhang2018dml"):
+        assert claim.metric in metrics
+        for criterion in claim.criteria:
+            for arm, metric in parse(criterion.quantity)[1]:
+                assert arm in ARMS
+                assert metric is None or metric in metrics
+
+
+def measured():
+    found = {"mean_test_errors": 10.0, "peer0_test_errors": 8.0, "peer1_test_errors": 12.0,
+             "ensemble_test_errors": 7.0, "mean_train_errors": 1.0, "mean_train_entropy": 0.5,
+             f"mean_loss_rise_{dml.NOISE:g}": 0.25}  # fmt: skip
+    return dml.measure("mutual", SimpleNamespace(metrics=found))
+
+
+def test_what_is_measured():
+    assert measured() == {
+        "test_errors": 10.0, "first_errors": 8.0, "second_errors": 12.0, "ensemble_errors": 7.0,
+        "train_errors": 1.0, "entropy": 0.5, "loss_rise": 0.25,
+    }  # fmt: skip
+
+
+def test_other_data_sets_are_refused():
+    with pytest.raises(ValidationError, match="dataset"):
+        dml.Parameters(dataset="imagenet")
