@@ -139,6 +139,11 @@ def test_values_against_loops():
         assert got.item() == pytest.approx(expected, rel=1e-12)
     same = four(student=(3, 3), teacher=(2, 2))
     assert irg_transformation(*same).item() == pytest.approx(naive_transformation(*same), rel=1e-12)
+    pooled = [torch.tensor([[[[float(channel.mean())]] for channel in sample] for sample in maps],
+                           dtype=torch.float64) for maps in same]  # fmt: skip
+    got = irg_transformation(*same, variant="authors").item()
+    assert got == pytest.approx(naive_transformation(*pooled), rel=1e-12)
+    assert got != pytest.approx(irg_transformation(*same).item(), rel=1e-3)
 
 
 @pytest.mark.parametrize(("count", "spare"), [(1, 3), (2, 0), (2, 1)])

@@ -165,5 +165,14 @@ def test_wrong_labels_and_smoothing():
         label_smoothing(logits, torch.tensor([0, 1]), 0.1)
     with pytest.raises(ValueError, match="got torch.float32"):
         label_smoothing(logits, torch.zeros(3), 0.1)
+    for wrong in (-100, 4):
+        with pytest.raises(
+            ValueError, match=f"labels must lie in 0 to 3 for 4 classes; got.*{wrong}"
+        ):
+            label_smoothing(logits, torch.tensor([0, wrong, 0]), 0.1)
+    whole = torch.tensor([0, 1, 2])
+    assert label_smoothing(logits, whole.int(), 0.1) == label_smoothing(logits, whole, 0.1)
+    with pytest.raises(ValueError, match="logits must hold floating-point numbers; got torch.int64"):
+        label_smoothing(logits.long(), whole, 0.1)
     with pytest.raises(ValueError, match=r"smoothing must lie in \[0, 1\]; got 1.5"):
         label_smoothing(logits, torch.tensor([0, 1, 2]), 1.5)

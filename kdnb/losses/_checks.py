@@ -14,18 +14,34 @@ def check_logits(**logits: Tensor) -> None:
                 f"{name} must be logits of shape (batch, classes), both at least 1; "
                 f"got {tuple(value.shape)}."
             )
+        _check_real(name, value)
     shapes = {name: tuple(value.shape) for name, value in logits.items()}
     if len(set(shapes.values())) > 1:
         got = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"logits must have the same shape; got {got}.")
 
 
+def _check_real(name: str, value: Tensor) -> None:
+    if not value.is_floating_point():
+        raise ValueError(f"{name} must hold floating-point numbers; got {value.dtype}.")
+
+
 def check_labels(logits: Tensor, labels: Tensor) -> None:
-    """Require one integer label for each row of the logits."""
+    """Require one integer label for each row of the logits, below the number of classes.
+
+    The range is looked at on the CPU alone: elsewhere it would make the device wait.
+    """
     if labels.shape != logits.shape[:1] or labels.is_floating_point():
         raise ValueError(
             f"labels must be integers of shape ({logits.shape[0]},), one for each row of logits "
             f"{tuple(logits.shape)}; got {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+    if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < (
+        classes := logits.shape[1]
+    ):
+        raise ValueError(
+            f"labels must lie in 0 to {classes - 1} for {classes} classes; "
+            f"got {int(labels.min())} to {int(labels.max())}."
         )
 
 
@@ -54,6 +70,7 @@ def check_maps(same: str = "BCHW", **maps: Tensor) -> None:
                 f"{name} must be feature maps of shape (batch, channels, height, width), all at "
                 f"least 1; got {tuple(value.shape)}."
             )
+        _check_real(name, value)
     kept = [tuple(value.shape["BCHW".index(axis)] for axis in same) for value in maps.values()]
     if len(set(kept)) > 1:
         got = " and ".join(f"{name} {tuple(value.shape)}" for name, value in maps.items())

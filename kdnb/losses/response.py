@@ -102,4 +102,4 @@ def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     check_labels(logits, labels)
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing must lie in [0, 1]; got {smoothing}.")
-    return F.cross_entropy(at_least_float32(logits), labels, label_smoothing=smoothing)
+    return F.cross_entropy(at_least_float32(logits), labels.long(), label_smoothing=smoothing)

@@ -37,7 +37,8 @@ def pearson_distillation(
     Returns:
         A scalar in [0, 2 (w_inter + w_intra)]; 0 where all rows and columns are positive affine
         maps of each other. A constant row or column (a batch of one, a saturated class) has no
-        correlation: it counts as ρ = 0 and gives no gradient, as in the authors' code.
+        correlation: it counts as ρ = 0 and gives no gradient, as in the authors' code; the loss
+        is then above 0 at a match, too.
 
     Raises:
         ValueError: for other shapes, an empty batch, a bad temperature, an unknown variant.

@@ -194,7 +194,11 @@ def kd_svd(
 
 
 def irg_transformation(
-    student_first: Tensor, student_last: Tensor, teacher_first: Tensor, teacher_last: Tensor
+    student_first: Tensor,
+    student_last: Tensor,
+    teacher_first: Tensor,
+    teacher_last: Tensor,
+    variant: Variant = "paper",
 ) -> Tensor:
     r"""How far each sample moves between two layers, relative to the batch (Liu 2019, IRG).
 
@@ -206,6 +210,8 @@ def irg_transformation(
         teacher_first, teacher_last: maps of the teacher, with equally many channels, which may
             be others than the student's. Where heights or widths of a network's two maps differ,
             the larger is reduced by average pooling.
+        variant: "authors" reduces every map to its mean over the positions first; their loss is
+            half of this, with a weight of 0.005.
 
     Returns:
         A scalar without unit in [0, 1].
@@ -214,10 +220,9 @@ def irg_transformation(
         ValueError: for anything but maps, different batch sizes, or two layers of one network
             with different channels, named.
 
-    Departures: squares over the batch's largest, and average pooling, are as a public reading
-    (Knowledge-Distillation-Zoo) has them; the paper's normalisation is not confirmed. That
-    reading averages neighbouring channels where the later layer has twice as many; here such a
-    pair is refused.
+    Departures: squares over the batch's largest, and layers of one width alone, are confirmed in
+    the authors' code. Whether the paper's text keeps the positions, as the default does, could
+    not be read.
 
     >>> still, moved = torch.zeros(2, 1, 2, 2), torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
     >>> irg_transformation(still, still + moved, still, still + 1)
@@ -231,6 +236,12 @@ def irg_transformation(
     )
     check_same_channels(("student_first", student_first), ("student_last", student_last))
     check_same_channels(("teacher_first", teacher_first), ("teacher_last", teacher_last))
+    check_variant(variant)
+    if variant == "authors":
+        student_first, student_last, teacher_first, teacher_last = (
+            at_least_float32(maps).mean(dim=(2, 3), keepdim=True)
+            for maps in (student_first, student_last, teacher_first, teacher_last)
+        )
     return F.mse_loss(_moves(student_first, student_last), _moves(teacher_first, teacher_last))
 
 

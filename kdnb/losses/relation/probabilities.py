@@ -92,8 +92,8 @@ def hybrid_transfer(student: Tensor, teacher: Tensor, variant: Variant = "paper"
 
     Departures: kernels and divergence are as in the authors' code (passalis/pkth, "combined",
     where the t kernel's power is 1); the paper itself could not be read, and leaving out i = j is
-    carried over from the 2018 paper. The code adds 1e-6 below its root, which is left out here;
-    cosine similarities are floored at 1e-7.
+    carried over from the 2018 paper. The code adds 1e-6 below its root and to the norms, which is
+    left out here; cosine similarities are floored at 1e-7.
 
     >>> student, teacher = torch.eye(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     >>> hybrid_transfer(student, teacher)

@@ -186,7 +186,8 @@ def darkrank(
 
     Departures: scores, lists and both forms were read in code (TuSimple/DarkRank, by the
     authors, and lenscloth/RKD, whose scale, power and length are the defaults). The authors'
-    queries are half of the batch and their soft value is the cross-entropy, which has the
+    score is (scale · squared distance) to their power, of normalised embeddings: here that is a
+    scale to their power, and twice the power. Their queries are half of the batch and their soft value is the cross-entropy, which has the
     gradient of this divergence. The hard form's list there is the whole batch in the first, and
     `list_length` in the second, as here.
 
