@@ -36,12 +36,13 @@ def check_labels(logits: Tensor, labels: Tensor) -> None:
             f"labels must be integers of shape ({logits.shape[0]},), one for each row of logits "
             f"{tuple(logits.shape)}; got {labels.dtype} of shape {tuple(labels.shape)}."
         )
-    if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < (
-        classes := logits.shape[1]
-    ):
+    if labels.device.type != "cpu":
+        return
+    classes, lowest, highest = logits.shape[1], int(labels.min()), int(labels.max())
+    if not 0 <= lowest <= highest < classes:
         raise ValueError(
             f"labels must lie in 0 to {classes - 1} for {classes} classes; "
-            f"got {int(labels.min())} to {int(labels.max())}."
+            f"got {lowest} to {highest}."
         )
 
 

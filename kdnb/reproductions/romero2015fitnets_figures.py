@@ -36,11 +36,12 @@ TEACHER_MAPS = ("layers.0", "layers.1", "layers.2")
 
 
 def places(network: nn.Module, maps: Sequence[str]) -> Layers:
-    """Maps behind the pooling; "before" are the convolutions' responses, in front of the max.
+    """Maps behind the pooling; "before" are responses of the second and third convolutions.
 
-    A maxout unit has no ReLU whose input AB and OFD could look at; these responses have signs.
+    A maxout unit has no ReLU whose input AB and OFD could look at; these responses, in front of
+    the max, have signs. The first convolution's would cost more than all the rest.
     """
-    before = tuple(f"{path}.maxout.conv" for path in maps)
+    before = tuple(f"{path}.maxout.conv" for path in maps[1:])
     return replace(layers_of(network, maps), before=before)
 
 
@@ -184,7 +185,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         teacher, student: (batch, height, width), to be drawn.
-        value: the mean over the batch, 1 where they agree.
+        value: their `correlation`, 1 where they agree.
     """
 
     teacher: Tensor
@@ -267,37 +268,33 @@ def train_and_look(
 
 
 def agreement_of(name: str, knowledge: nn.Module, student: View, teacher: View) -> Agreement:
-    """What a method of `SHOWN` compares, at the first place (FT: at the last).
+    """What a method of `SHOWN` compares, at its first place (FT: at the last).
 
-    The share of equal signs for activation boundaries. For the others Pearson's correlation,
-    image by image, of all the numbers that are compared. A single channel is drawn where there
-    are many: the one in which the teacher varies most (AB: whose signs are most evenly split).
+    Of many channels one is drawn: that in which the teacher's side varies most.
     """
     if name == "attention_transfer":
-        sides = [losses.attention_map(view.maps[0]) for view in (teacher, student)]
+        sides = [
+            F.normalize(losses.attention_map(v.maps[0]), dim=(1, 2)) for v in (teacher, student)
+        ]
     elif name == "neuron_selectivity":
         sides = [selectivity(view.maps[0]) for view in (teacher, student)]
     elif name == "factor_transfer":
-        factors = (
-            knowledge.paraphraser.encode(teacher.maps[-1]),
-            knowledge.translator(student.maps[-1]),
-        )
-        return Agreement(*(mosaic(factor) for factor in factors), _correlation(*factors))
+        code = knowledge.paraphraser.encode(teacher.maps[-1])
+        factors = code, knowledge.translator(student.maps[-1])
+        factors = [F.normalize(factor, dim=(1, 2, 3)) for factor in factors]
+        return Agreement(*(mosaic(factor) for factor in factors), correlation(*factors))
     elif name == "variational_information":
         mine, target = to_common_size(student.maps[0], teacher.maps[0])
         sides = [target, knowledge.regressors[0].mean(mine)]
     else:
         mine, target = knowledge.adapters[0](student.before[0], teacher.before[0])
         if name == "activation_boundary":
-            sides = [target > 0, mine > 0]
-            balance = ((sides[0]).float().mean((0, 2, 3)) - 0.5).abs()
-            channel = int(balance.argmin())
-            same = float((sides[0] == sides[1]).float().mean())
-            return Agreement(*(side[:, channel].float() for side in sides), same)
-        target = torch.maximum(target, knowledge.margin0[:, None, None])
-        # Below a negative target nothing is asked: there the student is as good as on it.
-        sides = [target, torch.where((mine <= target) & (target <= 0), target, mine)]
-    value = _correlation(*sides)
+            sides = [(target > 0).float(), (mine > 0).float()]
+        else:
+            target = torch.maximum(target, knowledge.margin0[:, None, None])
+            # Below a negative target nothing is asked: there the student is as good as on it.
+            sides = [target, torch.where((mine <= target) & (target <= 0), target, mine)]
+    value = correlation(*sides)
     if sides[0].ndim == 4:
         channel = int(sides[0].var((0, 2, 3)).argmax())
         sides = [side[:, channel] for side in sides]
@@ -324,10 +321,10 @@ def mosaic(maps: Tensor, columns: int = 4) -> Tensor:
     return sheet
 
 
-def _correlation(teacher: Tensor, student: Tensor) -> float:
-    flat = [side.float().flatten(1) for side in (teacher, student)]
-    centred = [F.normalize(side - side.mean(1, keepdim=True), dim=1) for side in flat]
-    return float((centred[0] * centred[1]).sum(1).mean())
+def correlation(teacher: Tensor, student: Tensor) -> float:
+    """Of all that differs from image to image: each number's mean over the batch is taken off."""
+    flat = [(side - side.mean(0)).flatten() for side in (teacher.float(), student.float())]
+    return float(F.cosine_similarity(*flat, dim=0))
 
 
 LABELS = {
@@ -351,7 +348,7 @@ def side_by_side(seen: Mapping[str, Seen], picture: Tensor, image: int) -> Figur
         len(seen), 5, figsize=(8.8, 1.62 * len(seen) + 0.3), width_ratios=[1, 1, 1, 1, 1.5],
         squeeze=False,
     )  # fmt: skip
-    titles = ("image", "teacher", "student before", "student after", "agreement, all images")
+    titles = ("image", "teacher", "student before", "student after", "agreement")
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
     for row, (name, one) in zip(grid, seen.items(), strict=True):
@@ -365,7 +362,7 @@ def side_by_side(seen: Mapping[str, Seen], picture: Tensor, image: int) -> Figur
         if not one.adapted:
             del bars["adapter alone"]
         _bars(row[4], {label: bar.value for label, bar in bars.items()})
-    grid[-1, 4].set_xlabel("correlation (AB: share of equal signs)", fontsize=9)
+    grid[-1, 4].set_xlabel("correlation of what differs between images", fontsize=9)
     return figure
 
 
