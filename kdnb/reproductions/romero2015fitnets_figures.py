@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from kdnb import figures, losses, nets, papers
 from kdnb.data import Batches, ImageData
 from kdnb.losses.adapters import to_common_size
-from kdnb.reproductions.romero2015fitnets import STARTS
+from kdnb.reproductions.romero2015fitnets import STARTS, Parameters, arms
 from kdnb.schemes.methods import METHODS, Setting
 from kdnb.schemes.transfer import Recorded, transfer
 from kdnb.schemes.views import Layers, View, layers_of, look
@@ -70,7 +70,7 @@ def signal_by_depth(images: Tensor, labels: Tensor) -> pd.DataFrame:
         for layer, path in enumerate(paths, 1):
             weight = network.get_submodule(path).maxout.conv.weight
             gradient = float(weight.grad.square().mean().sqrt())
-            spread = float(maps[path].std(0).mean())
+            spread = float(maps[path].detach().std(0).mean())
             rows.append({"start": start, "layer": layer, "spread": spread, "gradient": gradient})
     return pd.DataFrame(rows)
 
@@ -165,7 +165,8 @@ def all_arms(table: pd.DataFrame) -> Figure:
     for claim in papers.claims_of("romero2015fitnets"):
         published |= claim.published
     rows = {}
-    for arm in dict.fromkeys(table.columns.get_level_values("arm")):
+    recorded = table.columns.get_level_values("arm")
+    for arm in [name for name in arms(Parameters()) if name in recorded]:
         values = table[arm, "test_errors"].dropna().to_numpy()
         low, high = interval(values)
         rows[arm] = {"mean": values.mean(), "low": low, "high": high,
@@ -323,7 +324,10 @@ def mosaic(maps: Tensor, columns: int = 4) -> Tensor:
 
 def correlation(teacher: Tensor, student: Tensor) -> float:
     """Of all that differs from image to image: each number's mean over the batch is taken off."""
-    flat = [(side - side.mean(0)).flatten() for side in (teacher.float(), student.float())]
+    flat = [
+        (side - side.mean(0)).flatten()
+        for side in (teacher.detach().float(), student.detach().float())
+    ]
     return float(F.cosine_similarity(*flat, dim=0))
 
 
@@ -362,7 +366,7 @@ def side_by_side(seen: Mapping[str, Seen], picture: Tensor, image: int) -> Figur
         if not one.adapted:
             del bars["adapter alone"]
         _bars(row[4], {label: bar.value for label, bar in bars.items()})
-    grid[-1, 4].set_xlabel("correlation of what differs between images", fontsize=9)
+    grid[-1, 4].set_xlabel("correlation", fontsize=9)
     return figure
 
 
@@ -443,7 +447,7 @@ def attention_grid(view: View, picture: Tensor, image: int, powers: Sequence[flo
     figure, grid = plt.subplots(
         len(powers), columns, figsize=(1.9 * columns, 1.75 * len(powers)), squeeze=False
     )
-    for row, power in zip(grid, powers, strict=True):
+    for number, (row, power) in enumerate(zip(grid, powers, strict=True)):
         figures.image(row[0], picture)
         row[0].text(-0.1, 0.5, f"$p$ = {power:g}", transform=row[0].transAxes, ha="right",
                     va="center")  # fmt: skip
@@ -451,7 +455,7 @@ def attention_grid(view: View, picture: Tensor, image: int, powers: Sequence[flo
             _map(
                 axes, losses.attention_map(maps[image : image + 1], power)[0], "attention_transfer"
             )
-            if row is grid[0]:
+            if number == 0:
                 axes.set_title(f"layer {layer}: {maps.shape[2]}x{maps.shape[3]}")
     return figure
 
@@ -500,16 +504,17 @@ LOOKS_AT = {
     "class_attention": ("one map for each class", "losses.class_attention"),
     "feature_statistics": (
         "mean and standard deviation of each channel", "losses.feature_statistics"),
+    "parameter_distribution": (
+        "distributions of the weights in groups of layers",
+        "losses.parameter_distribution",
+    ),
     "layer_projection": (
         "every layer's state against a mixture of the teacher's", "losses.layer_projection"),
 }  # fmt: skip
-# Methods of section 2.2 that are no loss between two views: title, paper, what, where.
+# Of section 2.2 too, but no loss between two views: title, paper, what it looks at, what computes it.
 OTHERS = (
-    ("KR", "liu2019kr", "distributions of weights in a group of layers",
-     "losses.parameter_distribution"),
-    ("RCO", "jin2019rco", "the teacher's checkpoints, one after another",
-     "schemes.route.follow_route"),
-)  # fmt: skip
+    ("RCO", "jin2019rco", "the teacher's checkpoints, in turn", "schemes.route.follow_route"),
+)
 
 
 def method_table() -> pd.DataFrame:
