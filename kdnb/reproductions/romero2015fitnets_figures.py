@@ -374,7 +374,7 @@ def _map(axes: plt.Axes, side: Tensor, name: str) -> None:
     """One map; scales differ from map to map, since no method but OFD and VID compares sizes."""
     values = np.asarray(side, dtype=float)
     if name == "activation_boundary":
-        axes.imshow(values, cmap="gray", vmin=-0.4, vmax=1, interpolation="nearest")
+        axes.imshow(values, cmap="gray", vmin=-0.4, vmax=1.2, interpolation="nearest")
     else:
         axes.imshow(values, cmap="cividis", interpolation="nearest")
     axes.axis("off")

@@ -273,24 +273,24 @@ recipe = Recipe(epochs=6, optimiser="adam", lr=0.002, schedule="constant", preci
 probe = pictures.sample_by_class(source.test.select(slice(1000)), each=8)
 
 # %%
-probe_images = next(data.Batches(probe, len(probe), shuffle=False, **scale).epoch(0)).images
-
-
 def view(network):
     """What a network makes of the batch in the pictures."""
-    return look(network.cpu(), layers_of(network), probe_images)
+    batches = data.Batches(probe, len(probe), shuffle=False, **scale)
+    return look(network.cpu(), layers_of(network), next(batches.epoch(0)).images)
 
 
 def taught(method, start=student):
     """A copy of a student, taught by one relation loss alone; and the loss with what it learnt."""
     network = copy.deepcopy(start)
-    how = METHODS[method] if isinstance(method, str) else method
+    how = METHODS.get(method, method)
     options = {"weight": how.weight or 1.0, "hard_weight": 0.0, "recorded": seen}
     _, knowledge = transfer(network, teacher, lessons, recipe, method=how, **options)
     return view(network), knowledge
 
 
+# %%
 goal, before = view(teacher), view(student)
+print(f"{len(probe)} images in the pictures, {len(source.classes)} classes")
 
 # %% [markdown]
 # ### What a relation cannot see
