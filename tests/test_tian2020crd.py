@@ -225,7 +225,7 @@ def test_another_failure_is_not_swallowed(bench, monkeypatch):
 
 def test_the_committed_weights_are_the_best_of_those_tried():
     found = fair.weights()
-    assert set(found["weights"]) == set(fair.COMPARED)
+    assert set(found["weights"]) >= set(fair.COMPARED)
     assert found["parameters"] == fair.PROFILES["laptop"].model_dump(mode="json")
     for method, one in found["weights"].items():
         errors = one["held_out_errors"]
