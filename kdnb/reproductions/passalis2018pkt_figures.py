@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
@@ -114,13 +114,19 @@ def explorer(asked: Images, database: Images, found: Mapping[str, Tensor]) -> ip
     one = ipywidgets.Dropdown(options=names, value=names[0], description="network")
     other = ipywidgets.Dropdown(options=names, value=names[-1], description="against")
 
-    def draw(place: int, first: str, second: str) -> None:
-        figure = nearest(asked, database, {name: found[name] for name in (first, second)}, [place])
-        display(figure)
-        plt.close(figure)
+    picture = ipywidgets.Image(format="png")
 
-    output = ipywidgets.interactive_output(draw, {"place": query, "first": one, "second": other})
-    return ipywidgets.VBox([ipywidgets.HBox([query, one, other]), output])
+    def draw(_: object = None) -> None:
+        chosen = {name: found[name] for name in (one.value, other.value)}
+        figure, buffer = nearest(asked, database, chosen, [query.value]), io.BytesIO()
+        figure.savefig(buffer, format="png")
+        plt.close(figure)
+        picture.value = buffer.getvalue()
+
+    for control in (query, one, other):
+        control.observe(draw, "value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([query, one, other]), picture])
 
 
 # --- the geometry of a batch ---------------------------------------------------------------------
