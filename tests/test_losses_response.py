@@ -172,7 +172,9 @@ def test_wrong_labels_and_smoothing():
             label_smoothing(logits, torch.tensor([0, wrong, 0]), 0.1)
     whole = torch.tensor([0, 1, 2])
     assert label_smoothing(logits, whole.int(), 0.1) == label_smoothing(logits, whole, 0.1)
-    with pytest.raises(ValueError, match="logits must hold floating-point numbers; got torch.int64"):
+    with pytest.raises(
+        ValueError, match="logits must hold floating-point numbers; got torch.int64"
+    ):
         label_smoothing(logits.long(), whole, 0.1)
     with pytest.raises(ValueError, match=r"smoothing must lie in \[0, 1\]; got 1.5"):
         label_smoothing(logits, torch.tensor([0, 1, 2]), 1.5)

@@ -21,6 +21,7 @@ def test_arms_differ_in_what_they_are_named_after():
     peers = {name: [n["name"] for n in t.arguments["networks"]] for name, t in trials.items()}
     assert peers["independent"] == peers["mutual"] == ["resnet8", "resnet8"]
     assert peers["three_peers"] == peers["ensemble_target"] == ["resnet8"] * 3
+    assert peers["five_peers"] == ["resnet8"] * 5
     assert peers["unequal_mutual"] == peers["unequal_independent"] == ["resnet8", "resnet14"]
     weights = {name: t.arguments.get("weight", 1.0) for name, t in trials.items()}
     assert {name for name, weight in weights.items() if weight == 0} == {

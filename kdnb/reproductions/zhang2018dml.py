@@ -46,7 +46,7 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """Mutual learning of two, of three, of an unequal pair, with the ensemble as target; controls."""
+    """Mutual learning of two, three, five, of an unequal pair, with the ensemble as target; controls."""
     evaluated = None if p.test_images == 10000 else p.test_images
     data = data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated)
 
@@ -68,6 +68,7 @@ def arms(p: Parameters) -> Arms:
         "mutual": cohort(pair),
         "ensemble_target": cohort(pair + [p.network], target="mean_logits"),
         "three_peers": cohort(pair + [p.network]),
+        "five_peers": cohort(pair + [p.network] * 3),
         "unequal_independent": cohort(unequal, weight=0.0),
         "unequal_mutual": cohort(unequal),
     }
