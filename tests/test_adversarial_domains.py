@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdnb import losses
-from kdnb.algorithms.adversarial import Critic, adversarial_domains, reverse_gradient, shifted
+from kdnb.algorithms.adversarial import Critic, adversarial_domains, shifted
 from kdnb.data import Batches, Images
+from kdnb.losses import reverse_gradient
 from kdnb.training import Recipe
 
 STEP = Recipe(epochs=1, batch_size=40, lr=0.1, momentum=0.0, schedule="constant", precision="32")

@@ -280,6 +280,8 @@ def test_the_ensemble_is_the_mean_of_probabilities():
     assert online.ensemble_errors(logits, labels) == int((mean.argmax(1) != labels).sum())
     with pytest.raises(ValueError, match="at least one member"):
         online.ensemble_log_probabilities([])
+    with pytest.raises(ValueError, match="same shape"):
+        online.ensemble_log_probabilities([logits[0], logits[0][:, :2]])
 
 
 # --- the trial ------------------------------------------------------------------------------

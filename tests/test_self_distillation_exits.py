@@ -7,7 +7,7 @@ from torch import nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from kdnb import nets
+from kdnb import architecture, nets
 from kdnb.data import Batches, Images
 from kdnb.nets import features
 from kdnb.schemes import self_distillation as own
@@ -83,13 +83,13 @@ def test_wrong_exits():
 def test_multiply_adds_by_hand():
     """An MLP 64-16-12-10-3 with exits after 16 and 12, each adapted to 10 features."""
     network = mlp_exits()
-    costs = own.multiply_adds(network, torch.zeros(1, 1, 8, 8))
+    costs = own.exit_costs(network, torch.zeros(1, 1, 8, 8))
     first, second = 16 * 10 + 10 * 3, 12 * 10 + 10 * 3
     assert costs[0] == 64 * 16 + first
     assert costs[1] == 64 * 16 + 16 * 12 + first + second
     whole = 64 * 16 + 16 * 12 + 12 * 10 + 10 * 3
     assert costs[2] == whole + first + second
-    assert own.plain_multiply_adds(network.network, torch.zeros(1, 1, 8, 8)) == whole
+    assert architecture.multiply_adds(network.network, torch.zeros(1, 8, 8)) == whole
 
 
 def test_multiply_adds_of_convolutions_by_hand():
@@ -102,10 +102,10 @@ def test_multiply_adds_of_convolutions_by_hand():
     stem, deep, head = 64 * 9 * 4, 16 * 9 * 4 * 8, 8 * 3
     inner = 2
     leave = 64 * 4 * inner + 16 * (inner * 4) * inner + 16 * inner * 8 + 8 * 3
-    costs = own.multiply_adds(network, torch.zeros(1, 1, 8, 8))
+    costs = own.exit_costs(network, torch.zeros(1, 1, 8, 8))
     assert costs == [stem + leave, stem + deep + head + leave]
     with pytest.raises(ValueError, match="batch of 2"):
-        own.multiply_adds(network, torch.zeros(2, 1, 8, 8))
+        own.exit_costs(network, torch.zeros(2, 1, 8, 8))
 
 
 def test_exit_taken_against_a_loop():
@@ -331,7 +331,7 @@ def test_stopping_early_costs_what_the_table_says():
     with torch.no_grad():
         logits = network(images)
     threshold = float(logits.softmax(2).amax(2)[:, 0].median())
-    costs = own.multiply_adds(network, images[:1])
+    costs = own.exit_costs(network, images[:1])
     with FlopCounterMode(display=False) as counter:
         for image in images:
             network.stop_early(image[None], threshold)

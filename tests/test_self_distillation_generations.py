@@ -223,17 +223,6 @@ def test_without_hard_weight_only_generation_0_reads_labels():
     assert torch.equal(student[1].weight, line[1].network[1].weight)
 
 
-def test_an_ensemble_averages_probabilities():
-    logits = [draw(5, 4, seed=seed) for seed in range(3)]
-    together = own.ensemble_logits(logits)
-    mean = sum(member.softmax(1) for member in logits) / 3
-    torch.testing.assert_close(together.exp(), mean)
-    with pytest.raises(ValueError, match="at least one member"):
-        own.ensemble_logits([])
-    with pytest.raises(ValueError, match="same shape"):
-        own.ensemble_logits([logits[0], logits[0][:, :2]])
-
-
 # --- trials ---------------------------------------------------------------------------------------
 
 

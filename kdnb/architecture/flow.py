@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.data import Batch, as_batches
+from kdnb.data import Batch
 from kdnb.losses._checks import at_least_float32
 from kdnb.nets import features
 from kdnb.nets.mlp import constrain
+from kdnb.schemes.offline import batches_for, hard_loss
 from kdnb.training import Recipe, Update, fit
 
 Routes = Mapping[str, Sequence[tuple[int, str]]]
@@ -206,7 +207,7 @@ def learn_from_flow(
     """
     if not 0 < independent_from <= 1:
         raise ValueError(f"independent_from must lie in (0, 1]; got {independent_from}.")
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = batches_for(examples, recipe, seed)
     images = next(batches.epoch(0)).images[:2]
     everyone = [student, *teachers]
     modes = [network.training for network in everyone]
@@ -227,7 +228,7 @@ def learn_from_flow(
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
         taught = teacher_maps(teachers, flow.routes, batch.images) if flows else None
         logits = networks["flow"](batch.images, taught)
-        hard = F.cross_entropy(logits.float(), batch.labels)
+        hard = hard_loss(logits, batch.labels)
         leaning = dependence(list(flow.shares().values())) if flows else torch.zeros_like(hard)
         return {"hard": hard, "dependence": weight * leaning}
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from kdnb.data import Batch, as_batches
+from kdnb.data import Batch
 from kdnb.losses._checks import at_least_float32, check_maps
 from kdnb.nets import features
 from kdnb.nets.mlp import constrain
+from kdnb.schemes.offline import batches_for, hard_loss
 from kdnb.training import Recipe, Update, fit
 
 
@@ -152,7 +152,7 @@ def distil_residual(
     learns the residual error; that both train together, one layer deep, with one classifier, is
     our reading.
     """
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = batches_for(examples, recipe, seed)
     images = next(batches.epoch(0)).images[:2].cpu()
     taught_at = teacher_path or path
     channels = _channels(teacher.cpu(), taught_at, images)
@@ -171,7 +171,7 @@ def distil_residual(
         logits = networks["head"](own.mean((2, 3)))
         return {
             "student": hint_weight * distance,
-            "student_hard": F.cross_entropy(logits.float(), batch.labels),
+            "student_hard": hard_loss(logits, batch.labels),
         }
 
     def second(networks, batch: Batch) -> dict[str, Tensor]:
@@ -181,7 +181,7 @@ def distil_residual(
         logits = networks["head"]((own + rest).mean((2, 3)))
         return {
             "assistant": hint_weight * residual_error(own, rest, taught[0]),
-            "assistant_hard": F.cross_entropy(logits.float(), batch.labels),
+            "assistant_hard": hard_loss(logits, batch.labels),
         }
 
     updates = [

@@ -168,7 +168,7 @@ class Batches:
         return images
 
     def _stream(self, purpose: str, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(_mixed(self.seed, number, purpose))
+        return torch.Generator().manual_seed(mixed_seed(self.seed, number, purpose))
 
 
 def _cropped(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ class LoaderBatches:
         """The batches of one epoch; the order follows (seed, number) where the loader allows it."""
         generator = getattr(self.loader, "generator", None)
         if generator is not None:
-            generator.manual_seed(_mixed(self.seed, number, "order"))
+            generator.manual_seed(mixed_seed(self.seed, number, "order"))
         sampler = getattr(self.loader, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(number)
@@ -285,7 +285,7 @@ def as_batches(
     return LoaderBatches(data, device, seed=seed)
 
 
-def _mixed(seed: int, number: int, purpose: str) -> int:
+def mixed_seed(seed: int, number: int, purpose: str) -> int:
     """One 63-bit seed out of a seed, an epoch and a purpose, unlike for unlike ones."""
     text = f"{seed} {number} {purpose}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1

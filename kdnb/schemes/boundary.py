@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb import losses
-from kdnb.data import Batch, as_batches
+from kdnb.data import Batch
 from kdnb.losses._checks import at_least_float32, check_labels, check_logits
 from kdnb.nets.mlp import constrain
+from kdnb.schemes.offline import batches_for, hard_loss
 from kdnb.training import Recipe, Update, fit
 
 
@@ -204,7 +205,7 @@ def distil_at_boundaries(
     Departures: divergences instead of cross-entropies (the same gradients); without the factor T²,
     as in the authors' code, whose weights these are.
     """
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = batches_for(examples, recipe, seed)
     soft_weight, boundary_weight = weights(1 / recipe.epochs)
 
     def begin(epoch: int) -> None:
@@ -218,7 +219,7 @@ def distil_at_boundaries(
         logits = networks["student"](batch.images)
         with torch.no_grad():
             taught = networks["teacher"](batch.images)
-        hard = F.cross_entropy(logits.float(), batch.labels)
+        hard = hard_loss(logits, batch.labels)
         boundary = torch.zeros_like(hard)
         bases = choose_bases(logits.detach(), taught, batch.labels, count)
         if boundary_weight and len(bases):

@@ -7,7 +7,6 @@ schedule is long. The controls of the paper give the teacher another view than t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch, Batches
-from kdnb.data.batches import LoaderBatches
+from kdnb.data.batches import LoaderBatches, mixed_seed
 from kdnb.nets.mlp import constrain
 from kdnb.schemes.offline import teacher_logits
 from kdnb.training import Recipe, Update, fit
@@ -52,7 +51,7 @@ class MixedBatches(LoaderBatches):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The mixed batches of one epoch."""
-        generator = torch.Generator().manual_seed(_mixed(self.seed, number, "mixup"))
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, number, "mixup"))
         for batch in self.loader.epoch(number):
             draw = float(torch.rand((), generator=generator))
             weight = max(draw, 1 - draw)
@@ -139,7 +138,7 @@ def another_view(batches: Batches, index: Tensor, epoch: int) -> Tensor:
         (batch, channels, height, width), normalised.
     """
     # The order of the positions changes with the batch, so no two batches share their shifts.
-    stream = _mixed(batches.seed, epoch, f"another view {index[:8].tolist()}")
+    stream = mixed_seed(batches.seed, epoch, f"another view {index[:8].tolist()}")
     images = Batches(
         batches.images.select(index), len(index), mean=batches.mean, sd=batches.sd, seed=stream,
         shuffle=False, crop_padding=batches.crop_padding, flip=batches.flip,
@@ -150,9 +149,3 @@ def another_view(batches: Batches, index: Tensor, epoch: int) -> Tensor:
 
 def _plain(batches: Batches) -> Batches:
     return Batches(batches.images, 1000, mean=batches.mean, sd=batches.sd, device=batches.device)
-
-
-def _mixed(seed: int, number: int, purpose: str) -> int:
-    """One 63-bit seed out of a seed, an epoch and a purpose."""
-    text = f"{seed} {number} {purpose}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1

@@ -7,7 +7,7 @@ the same from a description, as trials that are memoised on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb import losses, nets
 from kdnb.data import Batch, Batches, ImageData, Images, as_batches
+from kdnb.losses._checks import at_least_float32
 from kdnb.nets.mlp import constrain
 from kdnb.training import Recipe, Update, default_device, fit, predict
 from kdnb.trials import Context, Outcome, Result
@@ -49,7 +50,7 @@ def train(
         return {"hard": losses.label_smoothing(logits, batch.labels, smoothing)}
 
     update = Update(("network",), terms, after=lambda: constrain(network))
-    batches = _batches(examples, recipe, seed)
+    batches = batches_for(examples, recipe, seed)
     return fit({"network": network}, batches, update, recipe, seed=seed, **options)
 
 
@@ -84,7 +85,7 @@ def distil(
     Returns:
         The history, one dict an epoch.
     """
-    batches = _batches(examples, recipe, seed)
+    batches = batches_for(examples, recipe, seed)
     answers = None
     if isinstance(batches, Batches) and not batches.augmented:
         answers = teacher_logits(teacher, batches)
@@ -101,7 +102,7 @@ def distil(
             taught = networks["teacher"](batch.images) if answers is None else answers[batch.index]
         parts = {"soft": weight * loss(logits, taught)}
         if hard_weight:
-            parts["hard"] = hard_weight * F.cross_entropy(logits.float(), batch.labels)
+            parts["hard"] = hard_weight * hard_loss(logits, batch.labels)
         return parts
 
     update = Update(("student",), terms, after=lambda: constrain(student), begin=begin)
@@ -109,7 +110,12 @@ def distil(
     return fit(networks, batches, update, recipe, seed=seed, **options)
 
 
-def _batches(examples: Any, recipe: Recipe, seed: int) -> Batches:
+def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the true labels, in float32 at least: the term of every scheme."""
+    return F.cross_entropy(at_least_float32(logits), labels)
+
+
+def batches_for(examples: Any, recipe: Recipe, seed: int) -> Batches:
     """Anybody's examples as batches; an augmentation that would silently not happen is refused."""
     batches = as_batches(examples, recipe.batch_size, seed=seed)
     wanted = {name: getattr(recipe, name) for name in ("crop_padding", "flip", "jitter")}
@@ -157,19 +163,11 @@ def supervised(
 
     The network starts from the weights that the trial `start` ended with, else from fresh ones.
     """
-    source = datasets.load(data["name"])
-    model = built(network, source, seed) if start is None else network_of(start)
-    plan = Recipe(**recipe)
-    batches = batches_of(examples_of(source, data), source, plan, seed)
+    task = prepared(context, seed, data, network, recipe, start=start)
     history = train(
-        model,
-        batches,
-        plan,
-        smoothing=smoothing,
-        seed=seed,
-        **_watched(context, source, data, "network"),
+        task.network, task.batches, task.recipe, smoothing=smoothing, seed=seed, **task.options
     )
-    return _outcome(model, source, batches, history, data)
+    return task.outcome(history)
 
 
 def distilled(
@@ -190,19 +188,15 @@ def distilled(
     The student starts from the weights that the trial `start` ended with, else from the same
     weights as `supervised` gives the same network and seed.
     """
-    source = datasets.load(data["name"])
-    model = built(network, source, seed) if start is None else network_of(start)
-    plan = Recipe(**recipe)
-    batches = batches_of(examples_of(source, data), source, plan, seed)
+    task = prepared(context, seed, data, network, recipe, start=start, name="student")
     arguments = dict(loss)
     function = getattr(losses, arguments.pop("name"))
     history = distil(
-        model, network_of(teacher), batches, plan,
+        task.network, network_of(teacher), task.batches, task.recipe,
         loss=lambda student, taught: function(student, taught, **arguments),
-        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed,
-        **_watched(context, source, data, "student"),
+        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **task.options,
     )  # fmt: skip
-    return _outcome(model, source, batches, history, data)
+    return task.outcome(history)
 
 
 def data_spec(
@@ -280,10 +274,75 @@ def logits_on(network: nn.Module, images: Images, source: ImageData) -> Tensor:
     return predict(network, plain)
 
 
-def _watched(context: Context, source: ImageData, data: dict[str, Any], name: str) -> dict:
-    """Where a trial leaves its state, and what is looked at every epoch: never the test set."""
+def evaluated(images: Images, data: dict[str, Any]) -> Images:
+    """The part of a validation or test set that a `data_spec` looks at."""
+    return images.select(slice(data.get("evaluated")))
 
-    validation = _evaluated(source.validation, data)
+
+class Task(NamedTuple):
+    """What a trial of one classifier starts from.
+
+    Attributes:
+        network: to be trained in place.
+        batches: the training images as the recipe wants them.
+        options: of `training.fit`: where the trial leaves its state, and what is looked at in
+            every epoch, which is never the test set.
+    """
+
+    network: nn.Module
+    batches: Batches
+    recipe: Recipe
+    options: dict[str, Any]
+    source: ImageData
+    data: dict[str, Any]
+
+    def outcome(self, history: list, network: nn.Module | None = None) -> Outcome:
+        """What every trial measures after the last epoch; its logits serve whatever is asked later.
+
+        Args:
+            network: the one to deploy, when it is another than the one trained.
+        """
+        network = network or self.network
+        sets = {
+            "train": self.batches.images,
+            "validation": evaluated(self.source.validation, self.data),
+            "test": evaluated(self.source.test, self.data),
+        }
+        logits = {name: logits_on(network, images, self.source) for name, images in sets.items()}
+        labels = {name: images.labels.cpu() for name, images in sets.items()}
+        metrics = {
+            f"{name}_errors": float((answers.argmax(1) != labels[name]).sum())
+            for name, answers in logits.items()
+        }
+        metrics["test_cross_entropy"] = float(F.cross_entropy(logits["test"], labels["test"]))
+        metrics["train_images"] = float(len(self.batches.images))
+        state = {f"network.{key}": value.cpu() for key, value in network.state_dict().items()}
+        kept = {f"logits.{name}": logits[name] for name in ("validation", "test")}
+        series = {key: [row[key] for row in history] for key in history[0]}
+        return Outcome(metrics, series, {**state, **kept})
+
+
+def prepared(
+    context: Context,
+    seed: int,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    *,
+    start: Result | None = None,
+    name: str = "network",
+) -> Task:
+    """Data, network and recipe of a trial out of their descriptions.
+
+    Args:
+        start: the trial whose last weights the network starts from; else fresh ones.
+        name: of the network among those that `fit` trains.
+    """
+    source = datasets.load(data["name"])
+    model = built(network, source, seed) if start is None else network_of(start)
+    plan = Recipe(**recipe)
+    batches = batches_of(examples_of(source, data), source, plan, seed)
+    validation = evaluated(source.validation, data)
 
     def evaluate(networks) -> dict[str, float]:
         logits = logits_on(networks[name], validation, source)
@@ -294,32 +353,5 @@ def _watched(context: Context, source: ImageData, data: dict[str, Any], name: st
         }
 
     watch = {"evaluate": evaluate} if data["split"] == "train" else {}
-    return {"checkpoint": context.checkpoint, **watch}
-
-
-def _evaluated(images: Images, data: dict[str, Any]) -> Images:
-    return images.select(slice(data.get("evaluated")))
-
-
-def _outcome(
-    model: nn.Module,
-    source: ImageData,
-    batches: Batches,
-    history: list,
-    data: dict[str, Any] | None = None,
-) -> Outcome:
-    """What every trial measures after the last epoch; the logits serve whatever is asked later."""
-    sets = {
-        "train": batches.images,
-        "validation": _evaluated(source.validation, data or {}),
-        "test": _evaluated(source.test, data or {}),
-    }
-    logits = {name: logits_on(model, images, source) for name, images in sets.items()}
-    labels = {name: images.labels.cpu() for name, images in sets.items()}
-    metrics = {f"{k}_errors": float((v.argmax(1) != labels[k]).sum()) for k, v in logits.items()}
-    metrics["test_cross_entropy"] = float(F.cross_entropy(logits["test"], labels["test"]))
-    metrics["train_images"] = float(len(batches.images))
-    state = {f"network.{key}": value.cpu() for key, value in model.state_dict().items()}
-    kept = {f"logits.{name}": logits[name] for name in ("validation", "test")}
-    series = {key: [row[key] for row in history] for key in history[0]}
-    return Outcome(metrics, series, {**state, **kept})
+    options = {"checkpoint": context.checkpoint, **watch}
+    return Task(model, batches, plan, options, source, data)

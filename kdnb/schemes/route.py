@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kdnb import losses
-from kdnb.data import Batch, Batches, as_batches
+from kdnb.data import Batch, Batches
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import Loss, distil, teacher_logits, train
+from kdnb.schemes.offline import Loss, batches_for, distil, hard_loss, teacher_logits, train
 from kdnb.training import Recipe, Update, fit
 
 History = list[dict[str, float]]
@@ -65,7 +64,7 @@ def distil_then_labels(
         raise ValueError(
             f"stop_epoch must lie within 0 and the run's {recipe.epochs} epochs; got {stop_epoch}."
         )
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = batches_for(examples, recipe, seed)
     answers = None
     if stop_epoch and isinstance(batches, Batches) and not batches.augmented:
         answers = teacher_logits(teacher, batches)
@@ -77,7 +76,7 @@ def distil_then_labels(
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
         logits = networks["student"](batch.images)
-        hard = F.cross_entropy(logits.float(), batch.labels)
+        hard = hard_loss(logits, batch.labels)
         if not taught:
             return {"soft": torch.zeros_like(hard), "hard": hard}
         with torch.no_grad():

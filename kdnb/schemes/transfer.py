@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kdnb import data as datasets
 from kdnb.data import Batch, Batches, Images
@@ -130,7 +129,7 @@ def transfer(
         ValueError: for an unknown method, or layers whose shapes the method cannot take.
     """
     method = _known(method) if isinstance(method, str) else method
-    batches = offline._batches(examples, recipe, seed)
+    batches = offline.batches_for(examples, recipe, seed)
     ours, theirs = layers or (layers_of(student), layers_of(teacher))
     knowledge = _built(method, student, teacher, (ours, theirs), batches, seed)
     if recorded is None and isinstance(batches, Batches) and not batches.augmented:
@@ -153,7 +152,7 @@ def transfer(
             loss = networks["knowledge"](view, teachers_view(networks, batch), batch)
             parts = {"knowledge": weight * loss}
             if hard_weight:
-                parts["hard"] = hard_weight * F.cross_entropy(view.logits.float(), batch.labels)
+                parts["hard"] = hard_weight * offline.hard_loss(view.logits, batch.labels)
             return parts
 
         if hasattr(knowledge, "prepare"):
@@ -271,24 +270,21 @@ def transferred(
     Args:
         student_maps, teacher_maps: module paths, shallow to deep; all stages when None.
     """
-    source = datasets.load(data["name"])
-    model = offline.built(network, source, seed) if start is None else offline.network_of(start)
-    plan = Recipe(**recipe)
-    batches = offline.batches_of(offline.examples_of(source, data), source, plan, seed)
-    model_t = offline.network_of(teacher)
-    layers = layers_of(model, student_maps or ()), layers_of(model_t, teacher_maps or ())
+    task = offline.prepared(context, seed, data, network, recipe, start=start, name="student")
+    master = offline.network_of(teacher)
+    layers = layers_of(task.network, student_maps or ()), layers_of(master, teacher_maps or ())
     recorded = None
-    if not batches.augmented:
-        recorded = _recorded(teacher.digest, json.dumps(data), layers[1], plan.precision == "bf16")
+    if not task.batches.augmented:
+        half = task.recipe.precision == "bf16"
+        recorded = _recorded(teacher.digest, json.dumps(data), layers[1], half)
     history, knowledge = transfer(
-        model, model_t, batches, plan, method=method, weight=weight, hard_weight=hard_weight,
-        layers=layers, recorded=recorded, seed=seed,
-        **offline._watched(context, source, data, "student"),
+        task.network, master, task.batches, task.recipe, method=method, weight=weight,
+        hard_weight=hard_weight, layers=layers, recorded=recorded, seed=seed, **task.options,
     )  # fmt: skip
-    deployed = model
     if hasattr(knowledge, "answer"):
-        deployed = Answering(model, knowledge, model_t.get_submodule(layers[1].head)).eval()
-    return offline._outcome(deployed, source, batches, history, data)
+        classifier = master.get_submodule(layers[1].head)
+        return task.outcome(history, Answering(task.network, knowledge, classifier).eval())
+    return task.outcome(history)
 
 
 @functools.lru_cache(maxsize=2)

@@ -20,7 +20,7 @@ from kdnb.algorithms.adversarial.conditional import (
     logit_distance,
 )
 from kdnb.algorithms.adversarial.discriminators import Critic, fooling_loss, judging_loss
-from kdnb.algorithms.adversarial.domains import adversarial_domains, reverse_gradient, shifted
+from kdnb.algorithms.adversarial.domains import adversarial_domains, shifted
 from kdnb.algorithms.adversarial.ensembles import aligned, meal
 from kdnb.algorithms.adversarial.features import (
     adversarial_compression,
@@ -73,7 +73,6 @@ __all__ = [
     "meal",
     "mixed",
     "pair_scores",
-    "reverse_gradient",
     "shifted",
     "train_gan",
 ]

@@ -17,7 +17,7 @@ from kdnb.algorithms.adversarial.discriminators import (
 from kdnb.data import Batch
 from kdnb.losses._checks import at_least_float32, check_logits
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import batches_for, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
 from kdnb.training import Recipe, Update, fit
 
 

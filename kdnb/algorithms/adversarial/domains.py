@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.data import Batch
-from kdnb.losses import soft_targets
+from kdnb.losses import reverse_gradient, soft_targets
 from kdnb.nets import features
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import batches_for
+from kdnb.schemes.offline import batches_for
 from kdnb.training import Recipe, Update, fit
 
 View = Callable[[Tensor], Tensor]
@@ -49,39 +49,6 @@ def shifted(images: Tensor, *, contrast: float = -0.5, shade: float = 1.0) -> Te
         )
     light = torch.linspace(-1, 1, images.shape[3], device=images.device, dtype=images.dtype)
     return contrast * images + shade * light
-
-
-def reverse_gradient(values: Tensor, weight: float = 1.0) -> Tensor:
-    r"""The identity forwards; backwards the gradient times :math:`-w` (Ganin and Lempitsky 2015).
-
-    One minimisation then plays a game: what lies above learns to predict, what lies below learns
-    to prevent it.
-
-    Args:
-        values: any shape.
-        weight: w, at least 0.
-
-    Raises:
-        ValueError: for a weight below 0.
-
-    >>> x = torch.tensor(2.0, requires_grad=True)
-    >>> torch.autograd.grad(3 * reverse_gradient(x, 0.5), x)
-    (tensor(-1.5000),)
-    """
-    if not weight >= 0:
-        raise ValueError(f"weight must be at least 0; got {weight}.")
-    return _Reversal.apply(values, weight)
-
-
-class _Reversal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, values: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.weight * gradient, None
 
 
 def adversarial_domains(

@@ -15,7 +15,7 @@ from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.nets import features
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import batches_for
+from kdnb.schemes.offline import batches_for
 from kdnb.training import Recipe, Update, fit
 
 

@@ -16,7 +16,7 @@ from kdnb.losses import logit_regression
 from kdnb.losses._checks import at_least_float32
 from kdnb.nets import features
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import batches_for, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
 from kdnb.training import Recipe, Update, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]

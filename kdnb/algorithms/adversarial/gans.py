@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from kdnb.algorithms.adversarial.discriminators import Kind, fooling_loss, judging_loss
 from kdnb.data import Batch
 from kdnb.nets._shared import check_counts
-from kdnb.schemes.online._common import batches_for, running_statistics_kept
+from kdnb.schemes.offline import batches_for
+from kdnb.schemes.online._common import running_statistics_kept
 from kdnb.training import Recipe, Update, fit
 
 

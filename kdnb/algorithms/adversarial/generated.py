@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from kdnb.algorithms.adversarial.kdgan import check_share
 from kdnb.data import Batch
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import batches_for
+from kdnb.schemes.offline import batches_for
 from kdnb.training import Recipe, Update, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]

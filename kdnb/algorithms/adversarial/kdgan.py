@@ -19,7 +19,8 @@ from kdnb.data import Batch
 from kdnb.losses import logit_regression
 from kdnb.losses._checks import at_least_float32, check_labels, check_logits, check_temperature
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import asked, batches_for
+from kdnb.schemes.offline import batches_for
+from kdnb.schemes.online._common import asked
 from kdnb.training import Recipe, Update, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]

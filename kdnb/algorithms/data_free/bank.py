@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from kdnb.algorithms.data_free.collapse import class_balance, diversity
 from kdnb.data import Batch, LoaderBatches
-from kdnb.data.batches import _mixed
+from kdnb.data.batches import mixed_seed
 from kdnb.paths import atomic_write
 
 
@@ -114,7 +114,7 @@ class BankBatches(LoaderBatches):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, a function of (seed, number) alone."""
-        stream = torch.Generator().manual_seed(_mixed(self.seed, number, "bank"))
+        stream = torch.Generator().manual_seed(mixed_seed(self.seed, number, "bank"))
         labels = self.bank.labels
         for index in torch.randperm(len(self.bank), generator=stream).split(self.batch_size):
             yield Batch(self.bank.images[index], labels[index], index)

@@ -33,7 +33,7 @@ from kdnb.algorithms.data_free.trials import (
     measured,
     teacher_of,
 )
-from kdnb.schemes.offline import batches_of, built, distil, examples_of, logits_on
+from kdnb.schemes.offline import batches_of, built, distil, evaluated, examples_of, logits_on
 from kdnb.training import Recipe
 from kdnb.trials import Context, Outcome, Result
 
@@ -216,7 +216,7 @@ def dataset_distillation_trial(
             examples_of(source, data), source, plan, seed
         ), plan, networks_a_step=networks_a_step, seed=seed, checkpoint=context.checkpoint,
     )  # fmt: skip
-    test = source.test.select(slice(data.get("evaluated")))
+    test = evaluated(source.test, data)
 
     def errors(start: torch.nn.Module) -> float:
         logits = logits_on(trained_on(distilled, start), test, source)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from kdnb.data import Batch, as_batches
+from kdnb.data import Batch
+from kdnb.schemes.offline import batches_for
 from kdnb.training import Networks, Recipe, Update, fit
 
 Parameters = Mapping[str, Tensor]
@@ -153,7 +154,7 @@ def distil_dataset(
     """
     if networks_a_step < 1:
         raise ValueError(f"networks_a_step must be at least 1; got {networks_a_step}.")
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = batches_for(examples, recipe, seed)
     fixed = isinstance(initial, nn.Module)
     count = 1 if fixed else networks_a_step
 

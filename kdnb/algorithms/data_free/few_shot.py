@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from kdnb import losses
 from kdnb.algorithms.data_free.synthesis import Bounds, Pixels
-from kdnb.data import Batch, as_batches
+from kdnb.data import Batch
 from kdnb.nets.mlp import constrain
+from kdnb.schemes.offline import batches_for
 from kdnb.training import Networks, Recipe, Update, fit
 
 
@@ -78,7 +79,7 @@ def pseudo_examples(
     Departures: idea and min-max are confirmed from the abstract and second-hand; steps, start and
     weights are ours. The paper trains on the real examples first; give a trained student for that.
     """
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
+    batches = batches_for(examples, recipe, seed)
     pixels = Pixels(start, bounds)
     chosen = torch.zeros(0, dtype=torch.int64)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch, LoaderBatches
-from kdnb.data.batches import _mixed
+from kdnb.data.batches import mixed_seed
 from kdnb.training import Networks, Recipe, Update, fit
 
 Terms = Callable[[Networks, Tensor], dict[str, Tensor]]
@@ -60,7 +60,7 @@ class NoiseBatches(LoaderBatches):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The noise of one epoch; the labels are zeros, for there are none."""
-        stream = torch.Generator().manual_seed(_mixed(self.seed, number, "noise"))
+        stream = torch.Generator().manual_seed(mixed_seed(self.seed, number, "noise"))
         nothing = torch.zeros(self.batch_size, dtype=torch.int64)
         for _ in range(len(self)):
             yield Batch(torch.randn(self.batch_size, *self.shape, generator=stream), nothing)

@@ -26,7 +26,7 @@ from kdnb.algorithms.data_free.dafl import WEIGHTS, dafl
 from kdnb.algorithms.data_free.generators import Generator, generate
 from kdnb.algorithms.data_free.synthesis import NoiseBatches
 from kdnb.data import ImageData
-from kdnb.schemes.offline import built, distil, logits_on
+from kdnb.schemes.offline import built, distil, evaluated, logits_on
 from kdnb.training import Recipe
 from kdnb.trials import Context, Outcome, Result
 
@@ -183,7 +183,7 @@ def measured(
         the series of the history, `test_errors` after every epoch among them; and the tensors
         `network.<key>` and `logits.test`.
     """
-    test = source.test.select(slice(data.get("evaluated")))
+    test = evaluated(source.test, data)
     logits = logits_on(student, test, source)
     labels = test.labels.cpu()
     last = [row["test_errors"] for row in history][-10:]
@@ -201,7 +201,7 @@ def measured(
 
 def errors_on(source: ImageData, data: dict[str, Any]) -> Callable[[Any], dict[str, float]]:
     """Test errors after every epoch: reported, never used to choose an epoch."""
-    test = source.test.select(slice(data.get("evaluated")))
+    test = evaluated(source.test, data)
 
     def evaluate(networks: Mapping[str, nn.Module]) -> dict[str, float]:
         logits = logits_on(networks["student"], test, source)

@@ -143,14 +143,26 @@ def curriculum_weight(
     return lowest + (highest - lowest) * (1 + turn) / 2
 
 
-def reverse_gradient(value: Tensor, weight: float) -> Tensor:
-    """The value itself; on the way back its gradient times -weight (Ganin and Lempitsky 2015).
+def reverse_gradient(values: Tensor, weight: float = 1.0) -> Tensor:
+    r"""The identity forwards; backwards the gradient times :math:`-w` (Ganin and Lempitsky 2015).
 
-    >>> value = torch.tensor(3.0, requires_grad=True)
-    >>> reverse_gradient(value**2, 0.5).backward(); value.grad
-    tensor(-3.)
+    One minimisation then plays a game: what lies above learns to predict, what lies below learns
+    to prevent it.
+
+    Args:
+        values: any shape.
+        weight: w, at least 0.
+
+    Raises:
+        ValueError: for a weight below 0.
+
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> torch.autograd.grad(3 * reverse_gradient(x, 0.5), x)
+    (tensor(-1.5000),)
     """
-    return _Reversal.apply(value, weight)
+    if not weight >= 0:
+        raise ValueError(f"weight must be at least 0; got {weight}.")
+    return _Reversal.apply(values, weight)
 
 
 def _check_range(lowest: float, span: float, start: float) -> None:

@@ -8,17 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-
-from kdnb.schemes.offline import _batches as batches_for
 
 __all__ = [
     "Ramp",
     "View",
     "asked",
-    "batches_for",
     "check_networks",
-    "hard_loss",
     "ramp_up",
     "running_statistics_kept",
 ]
@@ -74,11 +69,6 @@ def asked(network: nn.Module, images: Tensor) -> Tensor:
     """
     with torch.no_grad(), running_statistics_kept(network):
         return network(images)
-
-
-def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the labels in float32."""
-    return F.cross_entropy(logits.float(), labels)
 
 
 def check_networks(networks: Mapping[str, nn.Module]) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import Ramp, batches_for, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.online._common import Ramp
 from kdnb.training import Recipe, Update, fit
 
 

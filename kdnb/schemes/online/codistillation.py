@@ -17,7 +17,7 @@ from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.nets.mlp import constrain
 from kdnb.paths import atomic_write
-from kdnb.schemes.online._common import batches_for, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
 from kdnb.schemes.online.measures import ensemble_log_probabilities
 from kdnb.training import Recipe, Update, fit
 

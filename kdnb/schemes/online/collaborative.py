@@ -14,7 +14,8 @@ from kdnb.data import Batch, Batches
 from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_labels
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import View, batches_for, check_networks, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.online._common import View, check_networks
 from kdnb.training import Recipe, Update, fit, predict
 
 Aggregate = Literal["naive", "min_logit", "linear", "general"]

@@ -14,7 +14,8 @@ from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_logits
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import Ramp, View, batches_for, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.online._common import Ramp, View
 from kdnb.training import Recipe, Update, fit
 
 

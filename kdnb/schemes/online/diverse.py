@@ -11,7 +11,8 @@ from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_temperature
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import Ramp, batches_for, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.online._common import Ramp
 from kdnb.schemes.online.branches import Branches
 from kdnb.training import Recipe, Update, fit
 

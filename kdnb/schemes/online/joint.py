@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import rkd_angle, rkd_distance, soft_targets
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import batches_for, check_networks, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.online._common import check_networks
 from kdnb.schemes.online.mutual_learning import mutual_loss
 from kdnb.training import Recipe, Update, fit
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.online._common import asked, batches_for, check_networks, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.online._common import asked, check_networks
 from kdnb.schemes.online.measures import ensemble_log_probabilities
 from kdnb.training import Recipe, Update, fit
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kdnb import data as datasets
 from kdnb.data import Batches
-from kdnb.schemes.offline import batches_of, built, examples_of, logits_on
+from kdnb.schemes.offline import batches_of, built, evaluated, examples_of, logits_on
 from kdnb.schemes.online.measures import ensemble_errors, loss_rise, posterior_entropy
 from kdnb.schemes.online.mutual_learning import mutual
 from kdnb.training import Recipe
@@ -62,8 +62,8 @@ def mutual_trial(
     )  # fmt: skip
     images = {
         "train": batches.images,
-        "validation": source.validation.select(slice(data.get("evaluated"))),
-        "test": source.test.select(slice(data.get("evaluated"))),
+        "validation": evaluated(source.validation, data),
+        "test": evaluated(source.test, data),
     }
     labels = {split: part.labels.cpu() for split, part in images.items()}
     logits = {

@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kdnb.data import Batch, Batches
-from kdnb.losses._checks import at_least_float32
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import _batches as batches_as_the_recipe_wants
+from kdnb.schemes.offline import batches_for
 from kdnb.training import Losses, Recipe, Update, fit
 
 History = list[dict[str, float]]
@@ -37,11 +35,6 @@ def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
         return make()
 
 
-def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the true labels, in float32 at least."""
-    return F.cross_entropy(at_least_float32(logits), labels)
-
-
 def fit_one(
     network: nn.Module,
     examples: Any,
@@ -64,7 +57,7 @@ def fit_one(
     update = Update(("network",), terms, after=step, begin=begin)
     batches = examples
     if not isinstance(examples, PairedBatches | LaterBatches):  # made from checked ones
-        batches = batches_as_the_recipe_wants(examples, recipe, seed)
+        batches = batches_for(examples, recipe, seed)
     return fit(
         {"network": network, **(frozen or {})}, batches, update, recipe, seed=seed, **options
     )

@@ -11,13 +11,8 @@ from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_labels
 from kdnb.nets import features
-from kdnb.schemes.self_distillation._common import (
-    History,
-    PairedBatches,
-    batches_as_the_recipe_wants,
-    fit_one,
-    hard_loss,
-)
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.self_distillation._common import History, PairedBatches, fit_one
 from kdnb.training import Recipe
 
 VIEWS = 4  # rotations by multiples of 90 degrees
@@ -203,7 +198,7 @@ def distorted_views(
     they differ in whether the cross-entropies are added or averaged, and some compare features
     image by image.
     """
-    batches = batches_as_the_recipe_wants(examples, recipe, seed)
+    batches = batches_for(examples, recipe, seed)
     if not batches.augmented:
         raise ValueError("two views need an augmentation: crop_padding, flip or jitter.")
 

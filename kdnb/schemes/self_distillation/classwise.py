@@ -8,15 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.data.batches import _mixed
+from kdnb.data.batches import mixed_seed
 from kdnb.losses import soft_targets
-from kdnb.schemes.self_distillation._common import (
-    History,
-    PairedBatches,
-    batches_as_the_recipe_wants,
-    fit_one,
-    hard_loss,
-)
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.self_distillation._common import History, PairedBatches, fit_one
 from kdnb.training import Recipe
 
 
@@ -86,10 +81,10 @@ def class_wise_distil(
     whole class, so that now and then it is the image itself. Their batch of 128 is 128 images and
     as many partners, as here.
     """
-    batches = batches_as_the_recipe_wants(examples, recipe, seed)
+    batches = batches_for(examples, recipe, seed)
 
     def partners(epoch: int) -> Tensor:
-        stream = torch.Generator().manual_seed(_mixed(seed, epoch, "class partners"))
+        stream = torch.Generator().manual_seed(mixed_seed(seed, epoch, "class partners"))
         return class_partners(batches.images.labels.cpu(), stream)
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_labels, check_logits
-from kdnb.schemes.self_distillation._common import hard_loss
+from kdnb.schemes.offline import hard_loss
 
 
 def confidence_weighted(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:

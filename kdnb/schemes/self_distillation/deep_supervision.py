@@ -15,7 +15,8 @@ from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_maps, check_temperature
 from kdnb.losses.feature import attention_map
 from kdnb.nets import features
-from kdnb.schemes.self_distillation._common import History, fit_one, hard_loss
+from kdnb.schemes.offline import hard_loss
+from kdnb.schemes.self_distillation._common import History, fit_one
 from kdnb.schemes.self_distillation.exits import MultiExit, _check_exits
 from kdnb.training import Recipe
 

@@ -156,7 +156,7 @@ def _convolution(inputs: int, outputs: int, size: tuple[int, int]) -> list[nn.Mo
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def multiply_adds(network: MultiExit, image: Tensor) -> list[int]:
+def exit_costs(network: MultiExit, image: Tensor) -> list[int]:
     """The multiply-adds that one image has cost when it leaves at each exit, measured.
 
     The network's part up to the exit, and all exits that were asked on the way. Convolutions and
@@ -195,16 +195,6 @@ def multiply_adds(network: MultiExit, image: Tensor) -> list[int]:
     network.train(training)
     early = [reached[path] + own for path, own in zip(network.early, asked, strict=True)]
     return [flops // 2 for flops in (*early, backbone + asked[-1])]
-
-
-def plain_multiply_adds(network: nn.Module, image: Tensor) -> int:
-    """The multiply-adds of any network on these images, measured: convolutions, matrix products."""
-    training = network.training
-    network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(image)
-    network.train(training)
-    return counter.get_total_flops() // 2
 
 
 def exit_taken(logits: Tensor, threshold: float) -> Tensor:
@@ -252,8 +242,8 @@ def savings(
     Args:
         logits: (batch, exits, classes).
         labels: (batch,) integers.
-        costs: of each exit, from `multiply_adds`.
-        full: what to compare with: `plain_multiply_adds` of the network without exits, say; the
+        costs: of each exit, from `exit_costs`.
+        full: what to compare with: `kdnb.architecture.multiply_adds` of the network without exits, say; the
             last of `costs` when None.
 
     Raises:

@@ -18,16 +18,10 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb.data import Batch, Batches
 from kdnb.losses import soft_targets
-from kdnb.losses._checks import check_logits
 from kdnb.schemes import offline
-from kdnb.schemes.self_distillation._common import (
-    History,
-    batches_as_the_recipe_wants,
-    fit_one,
-    fresh,
-    fresh_seed,
-    hard_loss,
-)
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.online.measures import ensemble_log_probabilities
+from kdnb.schemes.self_distillation._common import History, fit_one, fresh, fresh_seed
 from kdnb.schemes.self_distillation.dark_knowledge import (
     confidence_weighted,
     permuted_predictions,
@@ -77,7 +71,7 @@ def born_again(
         ValueError: for other targets.
     """
     _check_targets(targets)
-    batches = batches_as_the_recipe_wants(examples, recipe, seed)
+    batches = batches_for(examples, recipe, seed)
     stored = None
     if isinstance(batches, Batches) and not batches.augmented:
         stored = offline.teacher_logits(teacher, batches)
@@ -161,25 +155,6 @@ def _check_targets(targets: str) -> None:
         raise ValueError(f"targets must be one of {', '.join(TARGETS)}; got {targets!r}.")
 
 
-def ensemble_logits(logits: Sequence[Tensor]) -> Tensor:
-    """The logarithm of the members' mean probabilities, (batch, classes), in float64.
-
-    Args:
-        logits: of each member on the same images, (batch, classes).
-
-    Raises:
-        ValueError: for no member, or shapes that differ.
-
-    >>> ensemble_logits([torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 9.0]])]).exp()
-    tensor([[0.5000, 0.5000]], dtype=torch.float64)
-    """
-    if not logits:
-        raise ValueError("an ensemble needs at least one member; got none.")
-    check_logits(**{f"logits[{i}]": value for i, value in enumerate(logits)})
-    each = torch.stack([value.double().log_softmax(1) for value in logits])
-    return each.logsumexp(0) - torch.tensor(float(len(logits)), dtype=torch.float64).log()
-
-
 # --- as trials ------------------------------------------------------------------------------------
 
 
@@ -215,15 +190,13 @@ def ban_generation(
     """
     number = generation_of(teacher) + 1
     own = fresh_seed(seed, number)
-    source = datasets.load(data["name"])
-    model, plan = offline.built(network, source, own), Recipe(**recipe)
-    batches = offline.batches_of(offline.examples_of(source, data), source, plan, own)
+    task = offline.prepared(context, own, data, network, recipe)
     history = born_again(
-        model, offline.network_of(teacher), batches, plan, targets=targets,
+        task.network, offline.network_of(teacher), task.batches, task.recipe, targets=targets,
         soft_weight=soft_weight, hard_weight=hard_weight, temperature=temperature, seed=own,
-        **offline._watched(context, source, data, "network"),
+        **task.options,
     )  # fmt: skip
-    outcome = offline._outcome(model, source, batches, history, data)
+    outcome = task.outcome(history)
     return Outcome(
         {**outcome.metrics, "generation": float(number)}, outcome.series, outcome.tensors
     )
@@ -247,9 +220,9 @@ def ensemble_of(results: Sequence[Result], split: str = "test") -> dict[str, flo
     names = sorted({data["name"] for data in specs})
     if len(names) != 1:
         raise ValueError(f"an ensemble needs trials of one data set; got {names}.")
-    labels = offline._evaluated(getattr(datasets.load(names[0]), split), specs[0]).labels
+    labels = offline.evaluated(getattr(datasets.load(names[0]), split), specs[0]).labels
     logits = [result.tensors()[f"logits.{split}"] for result in results]
-    together = ensemble_logits(logits)
+    together = ensemble_log_probabilities([member.double() for member in logits])
     errors = [float((member.argmax(1) != labels).sum()) for member in logits]
     return {
         "members": float(len(logits)),

@@ -11,13 +11,8 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses import transformed_teacher
-from kdnb.schemes.self_distillation._common import (
-    History,
-    LaterBatches,
-    batches_as_the_recipe_wants,
-    fit_one,
-    hard_loss,
-)
+from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.self_distillation._common import History, LaterBatches, fit_one
 from kdnb.training import Recipe
 
 
@@ -69,7 +64,7 @@ def snapshot_distil(
         )
     length = recipe.epochs // cycles
     part = recipe.model_copy(update={"epochs": length})
-    batches = batches_as_the_recipe_wants(examples, recipe, seed)
+    batches = batches_for(examples, recipe, seed)
     history: History = []
     teacher: nn.Module | None = None
     for cycle in range(cycles):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses._checks import at_least_float32, check_labels, check_logits
-from kdnb.schemes.self_distillation._common import History, fit_one, hard_loss
+from kdnb.schemes.offline import hard_loss
+from kdnb.schemes.self_distillation._common import History, fit_one
 from kdnb.training import Recipe
 
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from kdnb import data as datasets
 from kdnb.data import Batch
 from kdnb.losses import label_smoothing, soft_targets
 from kdnb.losses._checks import (
@@ -23,7 +22,8 @@ from kdnb.losses._checks import (
 )
 from kdnb.losses.feature._common import check_variant
 from kdnb.schemes import offline
-from kdnb.schemes.self_distillation._common import History, fit_one, hard_loss
+from kdnb.schemes.offline import hard_loss
+from kdnb.schemes.self_distillation._common import History, fit_one
 from kdnb.schemes.self_distillation.generations import Generation, train_generations
 from kdnb.training import Recipe
 from kdnb.trials import Context, Outcome
@@ -268,12 +268,10 @@ def virtual_teacher_trial(
 
     Tf-KD_self as trials is `ban_generation` with a temperature and a hard_weight.
     """
-    source = datasets.load(data["name"])
-    model, plan = offline.built(network, source, seed), Recipe(**recipe)
-    batches = offline.batches_of(offline.examples_of(source, data), source, plan, seed)
+    task = offline.prepared(context, seed, data, network, recipe)
     history = virtually_taught(
-        model, batches, plan, temperature=temperature, correct=correct, soft_weight=soft_weight,
-        hard_weight=hard_weight, variant=variant, seed=seed,
-        **offline._watched(context, source, data, "network"),
+        task.network, task.batches, task.recipe, temperature=temperature, correct=correct,
+        soft_weight=soft_weight, hard_weight=hard_weight, variant=variant, seed=seed,
+        **task.options,
     )  # fmt: skip
-    return offline._outcome(model, source, batches, history, data)
+    return task.outcome(history)
