@@ -1,0 +1,134 @@
+"""Chen et al. 2019, "Data-Free Learning of Student Networks" (DAFL), on MNIST.
+
+A LeNet-5 teaches its half without one image: a generator makes what pleases the teacher. Beside it
+stand students with data, a student of plain noise, the terms one by one, and the entropy in
+natural logarithms. `laptop` shrinks the generator, the batch and the number of iterations; `full`
+has the authors'.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kdnb.reproductions import Arms, Reproduction
+from kdnb.schemes.offline import data_spec
+from kdnb.trials import Result, Trial
+
+WEIGHTS = {"one_hot": 1.0, "entropy": 5.0, "activation": 0.1}
+ABLATION = {
+    "one_hot": ["one_hot"],
+    "entropy": ["entropy"],
+    "activation": ["activation"],
+    "one_hot_activation": ["one_hot", "activation"],
+    "one_hot_entropy": ["one_hot", "entropy"],
+    "entropy_activation": ["entropy", "activation"],
+}
+TEACHER, STUDENT = {"name": "lenet5"}, {"name": "lenet5_half_dafl"}
+
+
+class Parameters(BaseModel):
+    """The parameters of chapter 5-6; the defaults are the `quick` profile."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    train_images: int = Field(6000, ge=512, le=60000, description="of the teacher, and with data")
+    test_images: int = Field(1000, ge=100, le=10000)
+    seeds: int = Field(2, ge=1, le=100, description="paired repetitions, each with its teacher")
+    epochs: int = Field(4, ge=1, le=1000, description="of all networks that see data")
+    width: int = Field(16, ge=2, le=512, description="channels of the generator; 128 published")
+    batch_size: int = Field(64, ge=2, le=4096, description="images made at a time")
+    iterations: int = Field(240, ge=1, description="of generator and student")
+    every: int = Field(40, ge=1, description="iterations between two looks at the student")
+    generator_lr: float = Field(0.2, gt=0, description="of the generator's Adam")
+    arms: list[str] = Field(
+        ["teacher", "noise", "dafl"], description="the arms to run; all when empty"
+    )
+
+    @model_validator(mode="after")
+    def _whole_epochs(self) -> Parameters:
+        if self.iterations % self.every:
+            raise ValueError(
+                f"iterations must be a multiple of every; got {self.iterations} and {self.every}."
+            )
+        return self
+
+
+PROFILES = {
+    "quick": Parameters(),
+    "laptop": Parameters(
+        train_images=60000, test_images=10000, seeds=6, epochs=10, width=32, batch_size=128,
+        iterations=2400, every=120, arms=[],
+    ),
+    "full": Parameters(
+        train_images=60000, test_images=10000, seeds=6, epochs=10, width=128, batch_size=512,
+        iterations=24000, every=120, arms=[],
+    ),
+}  # fmt: skip
+
+
+def arms(p: Parameters) -> Arms:
+    """Teacher, students with data, of noise and without data; the terms; the other logarithm."""
+    evaluated = None if p.test_images == 10000 else p.test_images
+    limit = None if p.train_images == 60000 else p.train_images
+    data = data_spec("mnist", limit=limit, evaluated=evaluated)
+    recipe = {"epochs": p.epochs, "batch_size": 256, "optimiser": "adam", "lr": 1e-3,
+              "schedule": "constant"}  # fmt: skip
+
+    def supervised(network: dict[str, Any]):
+        arguments = {"data": data, "network": network, "recipe": recipe}
+        return lambda seed: Trial("kdnb.schemes.offline:supervised", arguments, seed)
+
+    teacher = supervised(TEACHER)
+
+    def distilled(seed: int) -> Trial:
+        loss = {"name": "soft_targets", "temperature": 1.0}
+        arguments = {"data": data, "network": STUDENT, "recipe": recipe, "teacher": teacher(seed)}
+        return Trial("kdnb.schemes.offline:distilled", {**arguments, "loss": loss}, seed)
+
+    def without_data(generator: dict[str, Any], **more: Any):
+        arguments = {
+            "data": data, "network": STUDENT, "generator": generator, "iterations": p.iterations,
+            "every": p.every, "batch_size": p.batch_size, "precision": "bf16",
+            "generator_recipe": {"optimiser": "adam", "lr": p.generator_lr, "schedule": "constant"},
+            **more,
+        }  # fmt: skip
+        return lambda seed: Trial(
+            "kdnb.algorithms.data_free:dafl_trial", {**arguments, "teacher": teacher(seed)}, seed
+        )
+
+    maker = {"name": "dafl", "width": p.width}
+    natural = {**WEIGHTS, "entropy": WEIGHTS["entropy"] / math.log(10)}
+    return {
+        "teacher": teacher,
+        "student": supervised(STUDENT),
+        "distilled": distilled,
+        "noise": without_data({"name": "noise", "image_size": 32}),
+        "dafl": without_data(maker, weights=WEIGHTS),
+        "dafl_natural": without_data(maker, weights=natural, entropy="natural"),
+        **{
+            f"only_{name}": without_data(maker, weights={term: WEIGHTS[term] for term in terms})
+            for name, terms in ABLATION.items()
+        },
+    }
+
+
+def measure(arm: str, result: Result) -> dict[str, float]:
+    """Test accuracy in percent at the last epoch, and the mean of the last ten where it swings."""
+    found, seen = result.metrics, result.description["arguments"]["data"].get("evaluated", 10000)
+    measured = {
+        "test_errors": found["test_errors"],
+        "accuracy": 100 * (1 - found["test_errors"] / seen),
+    }
+    if "last_ten_test_errors" in found:
+        measured["last_ten_accuracy"] = 100 * (1 - found["last_ten_test_errors"] / seen)
+        measured["last_ten_accuracy_sd"] = 100 * found["last_ten_test_errors_sd"] / seen
+    if "class_balance" in found:
+        names = ("class_balance", "diversity", "confidence", "collapse_warnings")
+        measured |= {name: found[name] for name in names}
+    return measured
+
+
+REPRODUCTION = Reproduction("chen2019dafl", arms, measure)

@@ -1,0 +1,69 @@
+"""DAFL's arms: what they share, what alone differs, what is measured."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from pydantic import ValidationError
+
+from kdnb import papers
+from kdnb.quantities import parse
+from kdnb.reproductions import chen2019dafl as dafl
+
+ARMS = dafl.arms(dafl.PROFILES["laptop"])
+DESCRIPTIONS = {name: arm(3).arguments for name, arm in ARMS.items()}
+WITHOUT_DATA = [name for name in ARMS if name not in ("teacher", "student", "distilled")]
+
+
+def test_every_student_has_the_same_network_seed_and_teacher():
+    teacher = ARMS["teacher"](3)
+    for name, arm in ARMS.items():
+        assert arm(3).seed == 3
+        if name not in ("teacher", "student"):
+            assert DESCRIPTIONS[name]["teacher"].digest == teacher.digest
+        if name != "teacher":
+            assert DESCRIPTIONS[name]["network"] == dafl.STUDENT
+
+
+def test_students_without_data_differ_in_what_they_are_named_after():
+    shared = ("data", "iterations", "every", "batch_size", "precision", "generator_recipe")
+    for name in WITHOUT_DATA:
+        assert ARMS[name](3).function == "kdnb.algorithms.data_free:dafl_trial"
+        for key in shared:
+            assert DESCRIPTIONS[name][key] == DESCRIPTIONS["dafl"][key]
+    generators = {name: DESCRIPTIONS[name]["generator"]["name"] for name in WITHOUT_DATA}
+    assert [name for name, of in generators.items() if of == "noise"] == ["noise"]
+    subsets = {frozenset(DESCRIPTIONS[name]["weights"]) for name in WITHOUT_DATA if name != "noise"}
+    assert len(subsets) == 7  # every set of terms but the empty one
+    for name in WITHOUT_DATA:
+        if name.startswith("only"):
+            of = DESCRIPTIONS[name]["weights"]
+            assert of == {term: dafl.WEIGHTS[term] for term in of}
+
+
+def test_the_natural_logarithm_is_the_same_loss():
+    ours, natural = DESCRIPTIONS["dafl"], DESCRIPTIONS["dafl_natural"]
+    assert "entropy" not in ours and natural["entropy"] == "natural"
+    assert natural["weights"]["entropy"] * math.log(10) == pytest.approx(ours["weights"]["entropy"])
+
+
+def test_the_claims_speak_of_these_arms_and_metrics():
+    for claim in papers.claims_of("chen2019dafl"):
+        assert claim.metric == "accuracy"
+        for quantity in claim.quantities():
+            assert {arm for arm, _ in parse(quantity)[1]} <= set(ARMS)
+
+
+def test_what_is_measured():
+    found = {"test_errors": 30.0, "last_ten_test_errors": 40.0, "last_ten_test_errors_sd": 5.0}
+    result = SimpleNamespace(
+        metrics=found, description={"arguments": {"data": {"evaluated": 1000}}}
+    )
+    assert dafl.measure("dafl", result) == pytest.approx(
+        {"test_errors": 30, "accuracy": 97, "last_ten_accuracy": 96, "last_ten_accuracy_sd": 0.5}
+    )
+
+
+def test_iterations_are_whole_epochs():
+    with pytest.raises(ValidationError, match="multiple of every"):
+        dafl.Parameters(iterations=100, every=40)
