@@ -139,11 +139,18 @@ def teacher_logits(teacher: nn.Module, batches: Batches) -> Tensor:
             "the teacher's logits cannot be stored for batches that are cropped, flipped or "
             "jittered anew in every epoch: ask the teacher in every step instead."
         )
-    device = batches.device
-    plain = Batches(
-        batches.images, 1000, mean=batches.mean, sd=batches.sd, shuffle=False, device=device
-    )
-    return predict(teacher.to(device), plain).to(device)
+    plain = in_order(batches.images, batches, batches.device)
+    return predict(teacher.to(batches.device), plain).to(batches.device)
+
+
+def in_order(images: Images, like: Batches | ImageData, device: torch.device) -> Batches:
+    """Batches for a pass without training: the images as they are, one after the other.
+
+    Args:
+        like: whose `mean` and `sd` of the pixels are taken.
+    """
+    size = 250 if device.type == "cpu" else 1000  # what fits a cache; what fills an accelerator
+    return Batches(images, size, mean=like.mean, sd=like.sd, shuffle=False, device=device)
 
 
 # --- the same as trials: described by JSON values, memoised on disk ------------------------------
@@ -270,8 +277,7 @@ def network_of(result: Result) -> nn.Module:
 def logits_on(network: nn.Module, images: Images, source: ImageData) -> Tensor:
     """The network's logits on un-augmented images, (examples, classes) float32 on the CPU."""
     device = next(network.parameters()).device
-    plain = Batches(images, 1000, mean=source.mean, sd=source.sd, shuffle=False, device=device)
-    return predict(network, plain)
+    return predict(network, in_order(images, source, device))
 
 
 def evaluated(images: Images, data: dict[str, Any]) -> Images:

@@ -48,10 +48,7 @@ class Recorded:
                 "every epoch: ask the network in every step instead."
             )
         self.layers = layers
-        plain = Batches(
-            batches.images, 500, mean=batches.mean, sd=batches.sd, shuffle=False,
-            device=batches.device,
-        )  # fmt: skip
+        plain = offline.in_order(batches.images, batches, batches.device)
         self.network = network = network.to(batches.device)
         kept: list[dict[str, Tensor]] = []
         for batch in plain.epoch(0):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kdnb import data as datasets
 from kdnb.data import Batches
-from kdnb.schemes.offline import batches_of, built, evaluated, examples_of, logits_on
+from kdnb.schemes.offline import batches_of, built, evaluated, examples_of, in_order, logits_on
 from kdnb.schemes.online.measures import ensemble_errors, loss_rise, posterior_entropy
 from kdnb.schemes.online.mutual_learning import mutual
 from kdnb.training import Recipe
@@ -70,9 +70,7 @@ def mutual_trial(
         name: {split: logits_on(peer, part, source) for split, part in images.items()}
         for name, peer in peers.items()
     }
-    plain = Batches(
-        batches.images, 1000, mean=source.mean, sd=source.sd, shuffle=False, device=batches.device
-    )
+    plain = in_order(batches.images, source, batches.device)
     single = {
         name: _measured(peer, logits[name], labels, plain, noise, seed)
         for name, peer in peers.items()
