@@ -48,6 +48,7 @@ from kdnb.schemes.self_distillation.generations import (
     ban_generation,
     born_again,
     ensemble_of,
+    ensemble_trial,
     generation_of,
     train_generations,
 )
@@ -88,7 +89,7 @@ __all__ = [
     "WithAverage", "aggregated", "annealed_temperature", "augmentation_distil", "ban_generation",
     "be_your_own_teacher", "beta_smoothed", "beta_targets", "born_again", "class_partners",
     "class_wise", "class_wise_distil", "confidence_weighted", "cross_entropy_with",
-    "distorted_views", "embedding_distil", "embedding_targets", "ensemble_of",
+    "distorted_views", "embedding_distil", "embedding_targets", "ensemble_of", "ensemble_trial",
     "equivalent_smoothing", "exit_taken", "exit_terms", "fresh_seed", "gaussian_kernel",
     "generation_of", "gradient_decomposition", "gradient_identity", "guaranteed_rounds",
     "joint_loss", "kernel_rounds", "mean_discrepancy", "multi_exit_distil", "exit_costs",

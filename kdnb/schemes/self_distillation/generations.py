@@ -230,3 +230,23 @@ def ensemble_of(results: Sequence[Result], split: str = "test") -> dict[str, flo
         f"{split}_cross_entropy": float(F.cross_entropy(together, labels)),
         "mean_member_errors": sum(errors) / len(errors),
     }
+
+
+def ensemble_trial(
+    context: Context, seed: int, *, data: dict[str, Any], members: list[Result]
+) -> Outcome:
+    """A trial that trains nothing: what the ensemble of finished trials measures.
+
+    Args:
+        data: the `data_spec` that all members were trained and evaluated on.
+        members: see `ensemble_of`.
+
+    Returns:
+        What `ensemble_of` measures on the test images.
+
+    Raises:
+        ValueError: when a member learnt from, or was evaluated on, other data.
+    """
+    if any(member.description["arguments"]["data"] != data for member in members):
+        raise ValueError("the members of an ensemble must all have the ensemble's own data.")
+    return Outcome(ensemble_of(members))

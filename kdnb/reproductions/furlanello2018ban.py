@@ -1,0 +1,106 @@
+"""Furlanello et al. 2018, "Born Again Neural Networks", on a part of CIFAR-10.
+
+A network learns from labels; one like it, from fresh weights, learns from its answers alone; the
+next one from that one's answers. Two controls take the answers apart (CWTM, DKPP). Generations
+are compared with their teacher, as in the paper, and with a network that starts from the same
+weights, sees the same images in the same order and learns from labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kdnb.reproductions import Arms, Reproduction
+from kdnb.schemes.offline import data_spec
+from kdnb.schemes.self_distillation import fresh_seed
+from kdnb.trials import Result, Trial
+
+GENERATIONS = 3  # taught ones
+ENSEMBLES = (2, 3)  # members, the first of them generation 0
+
+
+class Parameters(BaseModel):
+    """The parameters of chapter 3-3; the defaults are the `quick` profile."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    dataset: str = Field("cifar10", pattern="^(cifar10|cifar100)$")
+    network: str = Field("resnet8", description="of every generation")
+    train_images: int = Field(1024, ge=64, le=50000)
+    test_images: int = Field(1000, ge=100, le=10000)
+    seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
+    epochs: int = Field(2, ge=1, le=1000)
+    arms: list[str] = Field(
+        ["generation0", "generation1", "independent1"],
+        description="the arms to run; all when empty",
+    )
+
+
+PROFILES = {
+    "quick": Parameters(),
+    "laptop": Parameters(train_images=4096, test_images=10000, seeds=6, epochs=8, arms=[]),
+    "full": Parameters(
+        dataset="cifar100", network="wrn-28-2", train_images=50000, test_images=10000, seeds=5,
+        epochs=200, arms=[],
+    ),
+}  # fmt: skip
+
+
+def shared(p: Any) -> dict[str, Any]:
+    """Data and recipe of every training; those of chapter 3-2 too, so that trials are shared."""
+    evaluated = None if p.test_images == 10000 else p.test_images
+    return {
+        "data": data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated),
+        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
+                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
+                   "crop_padding": 4, "flip": True, "precision": "bf16"},
+    }  # fmt: skip
+
+
+def arms(p: Parameters) -> Arms:
+    """Four generations, BAN+L, CWTM, DKPP, independent networks, and ensembles of both.
+
+    Departures: BAN+L weighs labels and answers alike (recalled); which generations the paper's
+    ensembles hold is recalled too: ours begin with generation 0.
+    """
+    same = {**shared(p), "network": {"name": p.network}}
+
+    def independent(number: int) -> Any:
+        """Learns from labels, from the weights that this generation starts from."""
+        return lambda seed: Trial("kdnb.schemes.offline:supervised", same, fresh_seed(seed, number))
+
+    def taught(teacher: Any, **more: Any) -> Any:
+        function = "kdnb.schemes.self_distillation:ban_generation"
+        return lambda seed: Trial(function, {**same, **more, "teacher": teacher(seed)}, seed)
+
+    def ensemble(line: list[Any]) -> Any:
+        function = "kdnb.schemes.self_distillation.generations:ensemble_trial"
+        return lambda seed: Trial(
+            function, {"data": same["data"], "members": [one(seed) for one in line]}, seed
+        )
+
+    alone = [independent(number) for number in range(max(ENSEMBLES))]
+    line = alone[:1]
+    for _ in range(GENERATIONS):
+        line.append(taught(line[-1]))
+    return {
+        **{f"generation{number}": arm for number, arm in enumerate(line)},
+        "with_labels": taught(line[0], hard_weight=1.0),
+        "cwtm": taught(line[0], targets="cwtm"),
+        "dkpp": taught(line[0], targets="dkpp"),
+        **{f"independent{number}": arm for number, arm in enumerate(alone) if number},
+        **{f"generations_ensemble{n}": ensemble(line[:n]) for n in ENSEMBLES},
+        **{f"independent_ensemble{n}": ensemble(alone[:n]) for n in ENSEMBLES},
+    }
+
+
+def measure(arm: str, result: Result) -> dict[str, float]:
+    """Test errors and cross-entropy; errors on the training images, of an ensemble its members'."""
+    found = result.metrics
+    other = "mean_member_errors" if "members" in found else "train_errors"
+    return {name: found[name] for name in ("test_errors", "test_cross_entropy", other)}
+
+
+REPRODUCTION = Reproduction("furlanello2018ban", arms, measure)
