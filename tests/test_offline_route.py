@@ -10,10 +10,11 @@ from draws import draw
 from torch import nn
 from torch.nn import functional as F
 
-from kdnb import losses
+from kdnb import losses, trials
 from kdnb.data import Batches, Images
 from kdnb.schemes import offline, route
 from kdnb.training import Recipe
+from kdnb.trials import Trial
 
 RECIPE = Recipe(epochs=4, batch_size=8, lr=0.05, precision="32")
 soft = partial(losses.soft_targets, temperature=2.0)
@@ -168,3 +169,29 @@ def test_the_greedy_anchor_is_the_farthest_that_is_easy_enough():
         route.farthest_anchor(student, course, 5, 2.0)
     with pytest.raises(ValueError, match="above 1; got 1"):
         route.farthest_anchor(student, course, 1, 1.0)
+
+
+def test_early_stopped_trial_is_the_scheme_with_the_weights_of_distilled(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    data = offline.data_spec("mnist", limit=60, evaluated=50)
+    shared = {"data": data, "network": {"name": "mlp", "widths": [8]},
+              "recipe": {"epochs": 2, "batch_size": 20, "lr": 0.05, "precision": "32"}}  # fmt: skip
+    teacher = Trial("kdnb.schemes.offline:supervised", shared, 7)
+    taught = {**shared, "teacher": teacher, "loss": {"name": "soft_targets", "temperature": 2.0},
+              "soft_weight": 0.5, "hard_weight": 0.5}  # fmt: skip
+    plain = trials.run(Trial("kdnb.schemes.offline:distilled", taught, 3))
+    alone = trials.run(Trial("kdnb.schemes.offline:supervised", shared, 3))
+    by_stop = [
+        trials.run(Trial("kdnb.schemes.route:early_stopped", {**taught, "stop_epoch": stop}, 3))
+        for stop in (0, 1, 2)
+    ]
+
+    def same(one, two):
+        return all(
+            torch.allclose(value, two.tensors()[key], rtol=1e-5, atol=1e-6)
+            for key, value in one.tensors().items()
+        )
+
+    assert same(by_stop[0], alone) and same(by_stop[2], plain)
+    assert not same(by_stop[1], plain) and not same(by_stop[1], alone)
+    assert [value > 0 for value in by_stop[1].series["soft"]] == [True, False]

@@ -15,12 +15,13 @@ from typing import Any
 
 from torch import nn
 
-from kdnb.nets import _elsewhere, lenet, maxout, resnet, vgg
+from kdnb.nets import _elsewhere, lenet, maxout, plain, resnet, vgg
 from kdnb.nets._shared import check_counts, height_width
 from kdnb.nets.features import features, module_paths
 from kdnb.nets.lenet import LeNet5
 from kdnb.nets.maxout import MaxoutNet
 from kdnb.nets.mlp import MLP, constrain
+from kdnb.nets.plain import PlainNet
 from kdnb.nets.resnet import ResNet
 from kdnb.nets.tiny import TinyConvNet
 from kdnb.nets.vgg import VGG
@@ -44,6 +45,7 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fitnet_mnist": partial(MaxoutNet, layers=maxout.FITNET),
     "tiny": TinyConvNet,
     **{name: partial(VGG, convolutions=n) for name, n in vgg.CONVOLUTIONS.items()},
+    **{f"plain{depth}": partial(PlainNet, depth=depth) for depth in plain.LAYERS},
 }
 
 

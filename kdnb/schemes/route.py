@@ -16,8 +16,18 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch, Batches
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import Loss, batches_for, distil, hard_loss, teacher_logits, train
+from kdnb.schemes.offline import (
+    Loss,
+    batches_for,
+    distil,
+    hard_loss,
+    network_of,
+    prepared,
+    teacher_logits,
+    train,
+)
 from kdnb.training import Recipe, Update, fit
+from kdnb.trials import Context, Outcome, Result
 
 History = list[dict[str, float]]
 State = dict[str, Tensor]
@@ -36,7 +46,7 @@ def distil_then_labels(
     seed: int = 0,
     **options: Any,
 ) -> History:
-    r"""Early-stopped distillation: the teacher falls silent after some epochs (Cho, Hariharan 2019).
+    r"""Early-stopped distillation: the teacher falls silent after some epochs (Cho 2019).
 
     .. math:: L = w_s L_{soft} + w_h\, H(y, q) \text{ for the first } e \text{ epochs, then }
         L = H(y, q)
@@ -86,6 +96,34 @@ def distil_then_labels(
     update = Update(("student",), terms, after=lambda: constrain(student), begin=begin)
     networks = {"student": student, "teacher": teacher}
     return fit(networks, batches, update, recipe, seed=seed, **options)
+
+
+def early_stopped(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    loss: dict[str, Any],
+    stop_epoch: int,
+    soft_weight: float = 1.0,
+    hard_weight: float = 0.0,
+) -> Outcome:
+    """A trial of `distil_then_labels`; its arguments are those of `offline.distilled`.
+
+    The student starts from the same weights as there, so that only the stop differs.
+    """
+    task = prepared(context, seed, data, network, recipe, name="student")
+    arguments = dict(loss)
+    function = getattr(losses, arguments.pop("name"))
+    history = distil_then_labels(
+        task.network, network_of(teacher), task.batches, task.recipe,
+        loss=lambda student, taught: function(student, taught, **arguments), stop_epoch=stop_epoch,
+        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **task.options,
+    )  # fmt: skip
+    return task.outcome(history)
 
 
 def record_route(
