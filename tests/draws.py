@@ -2,6 +2,8 @@
 
 import torch
 
+MAPS = (3, 4, 5, 2)  # a small batch of feature maps
+
 
 def draw(*shape, scale=1.0, seed=0):
     """Standard normal float64 numbers times `scale`."""

@@ -13,6 +13,7 @@ from kdnb import losses, nets, papers
 from kdnb.quantities import parse
 from kdnb.reproductions import romero2015fitnets as romero
 from kdnb.reproductions import romero2015fitnets_figures as pictures
+from kdnb.reproductions import romero2015fitnets_live as trainings
 from kdnb.schemes.methods import METHODS, Setting
 from kdnb.schemes.views import look
 
@@ -134,37 +135,37 @@ def test_measure_keeps_what_claims_ask_for():
     }  # fmt: skip
 
 
-# --- what the chapter's pictures rest on -----------------------------------------------------------
+# --- what the chapter's pictures rest on ----------------------------------------------------------
 
 
 def test_selectivity_is_all_that_the_polynomial_kernel_compares():
     torch.manual_seed(0)
     student, teacher = torch.randn(3, 4, 5, 2), torch.randn(3, 7, 5, 2)
-    grams = [pictures.selectivity(maps) for maps in (student, teacher)]
+    grams = [trainings.selectivity(maps) for maps in (student, teacher)]
     ours = (grams[0] - grams[1]).square().sum((1, 2)).mean()
     torch.testing.assert_close(ours, losses.neuron_selectivity(student, teacher))
 
 
 def test_a_mosaic_holds_every_channel():
     maps = torch.arange(2 * 5 * 2 * 3).reshape(2, 5, 2, 3).float()
-    sheet = pictures.mosaic(maps, columns=3)
+    sheet = trainings.mosaic(maps, columns=3)
     assert sheet.shape == (2, 5, 11)
     torch.testing.assert_close(sheet[:, 3:5, 4:7], maps[:, 4])
     assert sheet[1][~sheet[1].isnan()].sort().values.equal(maps[1].flatten())
 
 
-@pytest.mark.parametrize("name", pictures.SHOWN)
+@pytest.mark.parametrize("name", trainings.SHOWN)
 def test_what_is_drawn_agrees_with_itself(name):
     """A student with the teacher's maps and a perfect adapter agrees wholly; a random one does not."""
     torch.manual_seed(0)
     network = nets.build("fitnet_mnist", irange=None)
-    places = pictures.places(network, pictures.STUDENT_MAPS)
+    places = trainings.places(network, trainings.STUDENT_MAPS)
     view = look(network, places, torch.randn(12, 1, 28, 28))
     other = look(nets.build("fitnet_mnist", irange=None), places, torch.randn(12, 1, 28, 28))
     knowledge = METHODS[name].build(view, view, Setting(12, 12)).eval()
-    strangers = pictures.agreement_of(name, knowledge, other, view).value
+    strangers = trainings.agreement_of(name, knowledge, other, view).value
     perfect = _perfect(name, knowledge)
-    found = pictures.agreement_of(name, perfect, view, view)
+    found = trainings.agreement_of(name, perfect, view, view)
     assert found.value == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(found.student, found.teacher, equal_nan=True)
     assert strangers < 0.97

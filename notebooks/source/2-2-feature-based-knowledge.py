@@ -64,7 +64,7 @@ from torch.nn import functional as F
 from kdnb import data, figures, losses, nets, papers, trials
 from kdnb.chapter import badges, check, profile_of, show_verdicts
 from kdnb.claims import judge_all
-from kdnb.reproductions import reproduce, romero2015fitnets
+from kdnb.reproductions import reproduce, romero2015fitnets, romero2015fitnets_live
 from kdnb.reproductions import romero2015fitnets_figures as pictures
 from kdnb.schemes.offline import network_of
 from kdnb.schemes.views import layers_of, look
@@ -305,7 +305,7 @@ torch.manual_seed(0)
 student = nets.build("fitnet_mnist", irange=None)
 recipe = Recipe(epochs=2, batch_size=32, optimiser="adam", lr=0.003, schedule="one_cycle",
                 precision="bf16")  # fmt: skip
-seen = pictures.train_and_look(student, teacher, source, recipe=recipe)
+seen = romero2015fitnets_live.train_and_look(student, teacher, source, recipe=recipe)
 
 # %% [markdown]
 # ### AT: where a network looks
@@ -433,7 +433,7 @@ torch.testing.assert_close(
 
 # %% tags=["nbval-ignore-output"]
 figures.show(
-    pictures.side_by_side(seen, source.test.images[0], image=0),
+    romero2015fitnets_live.side_by_side(seen, source.test.images[0], image=0),
     "2-2-what-each-sees",
     "Six rows, one for each of AT, NST, FT, AB, OFD and VID: a test digit, the teacher's attention map, "
     "matrix of positions, factors, signs, margin ReLU or channel, the student's before and after "
@@ -441,7 +441,7 @@ figures.show(
 )
 
 # %% tags=["nbval-ignore-output"]
-pictures.agreement_table(seen)
+romero2015fitnets_live.agreement_table(seen)
 
 # %% [markdown]
 # How to read it:
@@ -466,7 +466,7 @@ pictures.agreement_table(seen)
 
 # %% tags=["nbval-ignore-output"]
 figures.show(
-    pictures.variances(seen["variational_information"], teacher, source),
+    romero2015fitnets_live.variances(seen["variational_information"], teacher, source),
     "2-2-variances",
     "Scatter of the log-variance of each teacher channel that VID has learnt against the logarithm of its "
     "mean squared error on test images, with the line of the optimum and the value before training.",
