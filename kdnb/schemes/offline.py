@@ -263,15 +263,30 @@ def built(network: dict[str, Any], source: ImageData, seed: int) -> nn.Module:
         )  # fmt: skip
 
 
-def network_of(result: Result) -> nn.Module:
-    """The trained network of a finished trial, in eval mode."""
+def network_of(result: Result, source: ImageData | None = None) -> nn.Module:
+    """The trained network of a finished trial, in eval mode.
+
+    Args:
+        source: fixes its channels and classes; the trial's own data set is loaded when None.
+    """
     arguments = result.description["arguments"]
-    source = datasets.load(arguments["data"]["name"])
-    network = built(arguments["network"], source, seed=0)
-    tensors = result.tensors()
-    start = "network."
-    network.load_state_dict({k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)})
-    return network.eval()
+    source = datasets.load(arguments["data"]["name"]) if source is None else source
+    return restored(result, arguments["network"], source)
+
+
+def restored(
+    result: Result, network: dict[str, Any], source: ImageData, name: str = "network"
+) -> nn.Module:
+    """The described network with the weights that a trial `kept` under a name, in eval mode."""
+    model, start = built(network, source, seed=0), f"{name}."
+    state = {k[len(start) :]: v for k, v in result.tensors().items() if k.startswith(start)}
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def kept(network: nn.Module, name: str = "network") -> dict[str, Tensor]:
+    """A network's weights as a trial keeps them, for `restored` to find."""
+    return {f"{name}.{key}": value.cpu() for key, value in network.state_dict().items()}
 
 
 def logits_on(network: nn.Module, images: Images, source: ImageData) -> Tensor:
@@ -322,10 +337,9 @@ class Task(NamedTuple):
         }
         metrics["test_cross_entropy"] = float(F.cross_entropy(logits["test"], labels["test"]))
         metrics["train_images"] = float(len(self.batches.images))
-        state = {f"network.{key}": value.cpu() for key, value in network.state_dict().items()}
-        kept = {f"logits.{name}": logits[name] for name in ("validation", "test")}
+        answers = {f"logits.{name}": logits[name] for name in ("validation", "test")}
         series = {key: [row[key] for row in history] for key in history[0]}
-        return Outcome(metrics, series, {**state, **kept})
+        return Outcome(metrics, series, {**kept(network), **answers})
 
 
 def prepared(

@@ -1,10 +1,11 @@
 """Distilling without the data (section 5.6): the teacher is there, its training set is not.
 
-`dafl` and the games of `adversarial_generation` train a generator beside the student; `impressions`,
-`inversion`, `contrastive` (CMI), `meta_synthesis` and `statistics` make a `bank` of images first.
-`few_shot`, `dataset_distillation` and `ensembles` are what the survey puts beside them: few data,
-small data, and unlabelled data. `collapse` watches what is made; `trials` are runs memoised on disk.
-Every training is `training.fit`.
+`dafl` and the games of `adversarial_generation` train a generator beside the student;
+`impressions`, `inversion`, `contrastive` (CMI), `meta_synthesis` and `statistics` make a `bank` of
+images first. `few_shot`, `dataset_distillation` and `ensembles` are what the survey puts beside
+them: few data, small data, and unlabelled data. `losses` and `priors` are what is asked of an
+image, `collapse` watches what is made; `trials` are runs memoised on disk. Every training is
+`training.fit`.
 """
 
 from kdnb.algorithms.data_free.adversarial_generation import dfad, zskt
@@ -65,10 +66,9 @@ from kdnb.algorithms.data_free.losses import (
     discrepancy,
     information_entropy,
     one_hot,
-    statistics_distance,
-    total_variation,
 )
 from kdnb.algorithms.data_free.meta_synthesis import fast_synthesis
+from kdnb.algorithms.data_free.priors import statistics_distance, total_variation
 from kdnb.algorithms.data_free.statistics import (
     LayerRecord,
     reconstruct,

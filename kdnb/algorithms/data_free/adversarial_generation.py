@@ -17,11 +17,11 @@ from kdnb import losses
 from kdnb.algorithms.data_free.collapse import CollapseDetector
 from kdnb.algorithms.data_free.generators import Generator
 from kdnb.algorithms.data_free.losses import discrepancy
-from kdnb.algorithms.data_free.synthesis import NoiseBatches, resting
+from kdnb.algorithms.data_free.synthesis import play, resting
 from kdnb.data import Batch
 from kdnb.nets import features
 from kdnb.nets.mlp import constrain
-from kdnb.training import Networks, Recipe, Update, fit
+from kdnb.training import Networks, Recipe, Update
 
 
 def zskt(
@@ -69,24 +69,16 @@ def zskt(
     classes too (`KLDivLoss` with its default mean), so that beside it the attention weighs as
     many times more. Temperature 1.
     """
-    if student_steps < 1 or steps % student_steps:
-        raise ValueError(
-            f"steps must be a multiple of student_steps; got {steps} and {student_steps}."
-        )
+    turns = _Turns(steps, student_steps)
     pairs = dict(attention or {})
     made: dict[str, Tensor] = {}
-    tick = 0
-
-    def begin(epoch: int) -> None:
-        nonlocal tick
-        tick = 0
 
     with ExitStack() as stack:
         ours = stack.enter_context(features(student, list(pairs)))
         theirs = stack.enter_context(features(teacher, list(dict.fromkeys(pairs.values()))))
 
         def attack(running: Networks, batch: Batch) -> dict[str, Tensor]:
-            if tick % student_steps:
+            if not turns.generators:
                 return {"adversarial": resting(made["value"])}
             images = running["generator"](batch.images)
             value = -losses.soft_targets(running["student"](images), running["teacher"](images), 1)
@@ -94,35 +86,31 @@ def zskt(
             return {"adversarial": value}
 
         def follow(running: Networks, batch: Batch) -> dict[str, Tensor]:
-            nonlocal tick
-            if tick % student_steps == 0:
+            if turns.generators:
                 with torch.no_grad():
                     made["images"] = running["generator"](made["noise"])
                     made["logits"] = running["teacher"](made["images"])
                     made.update({f"map {path}": theirs[path] for path in pairs.values()})
                 if detector:
                     detector.see(made["images"], made["logits"])
-            tick += 1
+            turns.taken += 1
             logits = running["student"](made["images"])
             terms = {"soft": losses.soft_targets(logits, made["logits"], 1.0)}
             if pairs:
-                terms["attention"] = (
-                    attention_weight
-                    * torch.stack(
-                        [
-                            losses.attention_transfer(ours[a], made[f"map {b}"], variant="authors")
-                            for a, b in pairs.items()
-                        ]
-                    ).sum()
-                )
+                apart = [
+                    losses.attention_transfer(ours[a], made[f"map {b}"], variant="authors")
+                    for a, b in pairs.items()
+                ]
+                terms["attention"] = attention_weight * torch.stack(apart).sum()
             return terms
 
-        return _play(
-            student, teacher, generator, recipe, detector, options, seed=seed, steps=steps,
-            updates=[
-                Update(("generator",), attack, recipe=generator_recipe, begin=begin),
-                Update(("student",), follow, after=lambda: constrain(student)),
-            ],
+        updates = [
+            Update(("generator",), attack, recipe=generator_recipe, begin=turns.begin),
+            Update(("student",), follow, after=lambda: constrain(student)),
+        ]
+        return play(
+            student, teacher, generator, updates, recipe, steps=steps, detector=detector,
+            seed=seed, **options,
         )  # fmt: skip
 
 
@@ -157,20 +145,11 @@ def dfad(
 
     The loop is confirmed in the authors' code.
     """
-    if student_steps < 1 or steps % student_steps:
-        raise ValueError(
-            f"steps must be a multiple of student_steps; got {steps} and {student_steps}."
-        )
+    turns = _Turns(steps, student_steps)
     made: dict[str, Tensor] = {}
-    tick = 0
-
-    def begin(epoch: int) -> None:
-        nonlocal tick
-        tick = 0
 
     def follow(running: Networks, batch: Batch) -> dict[str, Tensor]:
-        nonlocal tick
-        tick += 1
+        turns.taken += 1
         with torch.no_grad():
             images = running["generator"](batch.images)
             logits = running["teacher"](images)
@@ -179,40 +158,37 @@ def dfad(
         return {"discrepancy": discrepancy(running["student"](images), logits)}
 
     def attack(running: Networks, batch: Batch) -> dict[str, Tensor]:
-        if tick % student_steps:
-            return {
-                "adversarial": resting(
-                    made.get("value", torch.zeros((), device=batch.images.device))
-                )
-            }
+        if not turns.generators:
+            nothing = torch.zeros((), device=batch.images.device)
+            return {"adversarial": resting(made.get("value", nothing))}
         images = running["generator"](torch.randn_like(batch.images))
         value = -discrepancy(running["student"](images), running["teacher"](images))
         made["value"] = value.detach()
         return {"adversarial": value}
 
-    return _play(
-        student, teacher, generator, recipe, detector, options, seed=seed, steps=steps,
-        updates=[
-            Update(("student",), follow, after=lambda: constrain(student), begin=begin),
-            Update(("generator",), attack, recipe=generator_recipe),
-        ],
+    updates = [
+        Update(("student",), follow, after=lambda: constrain(student), begin=turns.begin),
+        Update(("generator",), attack, recipe=generator_recipe),
+    ]
+    return play(
+        student, teacher, generator, updates, recipe, steps=steps, detector=detector, seed=seed,
+        **options,
     )  # fmt: skip
 
 
-def _play(
-    student, teacher, generator, recipe, detector, options, *, seed, steps, updates
-) -> list[dict[str, float]]:
-    evaluate = options.pop("evaluate", None)
+class _Turns:
+    """Whose turn it is: after every so many steps of the student the generator makes one."""
 
-    def watched(running: Networks) -> dict[str, float]:
-        return (detector.report() if detector else {}) | (evaluate(running) if evaluate else {})
+    def __init__(self, steps: int, student_steps: int) -> None:
+        if student_steps < 1 or steps % student_steps:
+            raise ValueError(
+                f"steps must be a multiple of student_steps; got {steps} and {student_steps}."
+            )
+        self.student_steps, self.taken = student_steps, 0
 
-    return fit(
-        {"student": student, "generator": generator, "teacher": teacher},
-        NoiseBatches(steps, recipe.batch_size, (generator.latent,), seed=seed),
-        updates,
-        recipe,
-        seed=seed,
-        evaluate=watched if detector or evaluate else None,
-        **options,
-    )
+    def begin(self, epoch: int) -> None:
+        self.taken = 0
+
+    @property
+    def generators(self) -> bool:
+        return self.taken % self.student_steps == 0

@@ -1,7 +1,7 @@
 """Banks of synthetic images as trials, students that learn from them, and distilled data sets.
 
-The bank is a trial of its own: made once, whatever the number of students. Only the trial of dataset
-distillation sees training images, which it is about.
+The bank is a trial of its own: made once, whatever the number of students. Only the trial of
+dataset distillation sees training images, which it is about.
 """
 
 from __future__ import annotations
@@ -31,9 +31,16 @@ from kdnb.algorithms.data_free.trials import (
     errors_on,
     isolated,
     measured,
-    teacher_of,
 )
-from kdnb.schemes.offline import batches_of, built, distil, evaluated, examples_of, logits_on
+from kdnb.schemes.offline import (
+    batches_of,
+    built,
+    distil,
+    evaluated,
+    examples_of,
+    logits_on,
+    network_of,
+)
 from kdnb.training import Recipe
 from kdnb.trials import Context, Outcome, Result
 
@@ -69,7 +76,7 @@ def impressions_trial(
         What `Bank.summary` tells, `made_share_<class>`, and the bank as tensors.
     """
     source = isolated(datasets.load(data["name"]))
-    master = teacher_of(teacher, source)
+    master = network_of(teacher, source)
     weight = master.get_submodule(head).weight
     if one_hot:
         classes = torch.arange(len(source.classes))
@@ -116,8 +123,8 @@ def inversion_trial(
     if images % batch_size:
         raise ValueError(f"images must be a multiple of batch_size; got {images}, {batch_size}.")
     source = isolated(datasets.load(data["name"]))
-    master = teacher_of(teacher, source)
-    pupil = None if student is None else teacher_of(student, source)
+    master = network_of(teacher, source)
+    pupil = None if student is None else network_of(student, source)
     shape = (source.test.images.shape[1], image_size, image_size)
     labels = torch.arange(images) % len(source.classes)
     made = [
@@ -152,7 +159,7 @@ def banked_trial(
         See `measured`.
     """
     source = isolated(datasets.load(data["name"]))
-    student, master = built(network, source, seed), teacher_of(teacher, source)
+    student, master = built(network, source, seed), network_of(teacher, source)
     plan = Recipe(**recipe)
     history = distil(
         student, master, bank_in(bank).batches(plan.batch_size, seed=seed), plan,

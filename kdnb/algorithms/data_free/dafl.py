@@ -16,11 +16,11 @@ from kdnb import losses
 from kdnb.algorithms.data_free.collapse import CollapseDetector
 from kdnb.algorithms.data_free.generators import Generator
 from kdnb.algorithms.data_free.losses import activation, information_entropy, one_hot
-from kdnb.algorithms.data_free.synthesis import NoiseBatches
+from kdnb.algorithms.data_free.synthesis import play
 from kdnb.data import Batch
 from kdnb.nets import features as features_of
 from kdnb.nets.mlp import constrain
-from kdnb.training import Networks, Recipe, Update, fit
+from kdnb.training import Networks, Recipe, Update
 
 # Of the authors' MNIST run; the entropy's belongs to logarithms to base 10.
 WEIGHTS = {"one_hot": 1.0, "entropy": 5.0, "activation": 0.1}
@@ -82,10 +82,6 @@ def dafl(
     if not weight:
         raise ValueError("no term moves the generator: give one of its weights a value.")
     made: dict[str, Tensor] = {}
-    evaluate = options.pop("evaluate", None)
-
-    def watched(running: Networks) -> dict[str, float]:
-        return (detector.report() if detector else {}) | (evaluate(running) if evaluate else {})
 
     with features_of(teacher, [features]) as maps:
 
@@ -106,15 +102,11 @@ def dafl(
             logits = running["student"](made["images"])
             return {"soft": losses.soft_targets(logits, made["logits"], temperature=1.0)}
 
-        return fit(
-            {"student": student, "generator": generator, "teacher": teacher},
-            NoiseBatches(steps, recipe.batch_size, (generator.latent,), seed=seed),
-            [
-                Update(("generator",), synthesis, recipe=generator_recipe),
-                Update(("student",), imitation, after=lambda: constrain(student)),
-            ],
-            recipe,
-            seed=seed,
-            evaluate=watched if detector or evaluate else None,
-            **options,
-        )
+        updates = [
+            Update(("generator",), synthesis, recipe=generator_recipe),
+            Update(("student",), imitation, after=lambda: constrain(student)),
+        ]
+        return play(
+            student, teacher, generator, updates, recipe, steps=steps, detector=detector,
+            seed=seed, **options,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""DeepInversion (Yin et al. 2020): images whose batch statistics are those of the teacher's data."""
+"""DeepInversion (Yin et al. 2020): images with the batch statistics of the teacher's data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.algorithms.data_free.losses import (
-    competition,
-    statistics_distance,
-    total_variation,
-)
+from kdnb.algorithms.data_free.losses import competition
+from kdnb.algorithms.data_free.priors import statistics_distance, total_variation
 from kdnb.algorithms.data_free.synthesis import Bounds, optimise_pixels
 from kdnb.losses._checks import at_least_float32
 from kdnb.training import Networks

@@ -1,12 +1,15 @@
-"""What all syntheses share: batches that hold no data, pixels as parameters, an update that rests."""
+"""What all syntheses share: batches without data, pixels as parameters, the game of a generator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kdnb.algorithms.data_free.collapse import CollapseDetector
+from kdnb.algorithms.data_free.generators import Generator
 from kdnb.data import Batch, LoaderBatches
 from kdnb.data.batches import mixed_seed
 from kdnb.training import Networks, Recipe, Update, fit
@@ -71,7 +74,8 @@ class Pixels(nn.Module):
 
     Args:
         start: (images, ...), copied.
-        bounds: lowest and highest value, see `pixel_bounds`; `clamp` brings the images back between them.
+        bounds: lowest and highest value, see `pixel_bounds`; `clamp` brings the images back
+            between them.
     """
 
     def __init__(self, start: Tensor, bounds: Bounds | None = None) -> None:
@@ -129,6 +133,39 @@ def optimise_pixels(
     ticks = NoiseBatches(iterations, 1, (1,))
     fit({"pixels": pixels, **networks}, ticks, update, recipe, seed=seed)
     return pixels.images.detach().cpu()
+
+
+def play(
+    student: nn.Module,
+    teacher: nn.Module,
+    generator: Generator,
+    updates: Sequence[Update],
+    recipe: Recipe,
+    *,
+    steps: int,
+    detector: CollapseDetector | None,
+    seed: int,
+    evaluate: Callable[[Networks], dict[str, float]] | None = None,
+    **options: Any,
+) -> list[dict[str, float]]:
+    """Run the updates of student and generator on batches of noise; the teacher stays as it is.
+
+    Args:
+        steps: batches an epoch.
+        detector: its measures join the history after every epoch, as do those of `evaluate`.
+        options: of `training.fit`.
+
+    Returns:
+        The history.
+    """
+
+    def watched(running: Networks) -> dict[str, float]:
+        return (detector.report() if detector else {}) | (evaluate(running) if evaluate else {})
+
+    networks = {"student": student, "generator": generator, "teacher": teacher}
+    noise = NoiseBatches(steps, recipe.batch_size, (generator.latent,), seed=seed)
+    watch = watched if detector or evaluate else None
+    return fit(networks, noise, updates, recipe, seed=seed, evaluate=watch, **options)
 
 
 def resting(value: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Data-free distillation as trials: described by JSON values, memoised on disk.
 
-None of them touches a training or validation image: `isolated` takes them away before anything else
-is done. The student is evaluated on test images after every epoch, but nothing is chosen by it: what
-counts is the last epoch, and the mean of the last ten with their spread.
+None of them touches a training or validation image: `isolated` takes them away before anything
+else is done. The student is evaluated on test images after every epoch, but nothing is chosen by
+it: what counts is the last epoch, and the mean of the last ten with their spread.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from kdnb.algorithms.data_free.dafl import WEIGHTS, dafl
 from kdnb.algorithms.data_free.generators import Generator, generate
 from kdnb.algorithms.data_free.synthesis import NoiseBatches
 from kdnb.data import ImageData
-from kdnb.schemes.offline import built, distil, evaluated, logits_on
+from kdnb.schemes.offline import built, distil, evaluated, kept, logits_on, network_of
 from kdnb.training import Recipe
 from kdnb.trials import Context, Outcome, Result
 
 DAFL_STUDENT = {"optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
 DAFL_GENERATOR = {"optimiser": "adam", "lr": 0.2, "schedule": "constant"}
 BASES = {"released": 10.0, "natural": None}
-ADVERSARIES: dict[str, Callable[..., list[dict[str, float]]]] = {"zskt": zskt, "dfad": dfad}
+Method = Callable[..., list[dict[str, float]]]
+ADVERSARIES: dict[str, Method] = {"zskt": zskt, "dfad": dfad}
 SHOWN = 100  # images of the generator that a trial keeps
 
 
@@ -44,15 +45,6 @@ def isolated(source: ImageData) -> ImageData:
     """
     nothing = source.test.select(slice(0, 0))
     return replace(source, train_all=nothing, train=nothing, validation=nothing)
-
-
-def teacher_of(result: Result, source: ImageData) -> nn.Module:
-    """The trained network of a finished trial, in eval mode, built without a look at its data."""
-    network = built(result.description["arguments"]["network"], source, seed=0)
-    start = "network."
-    tensors = result.tensors()
-    network.load_state_dict({k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)})
-    return network.eval()
 
 
 def dafl_trial(
@@ -104,7 +96,7 @@ def dafl_trial(
     if entropy not in BASES:
         raise ValueError(f"entropy must be one of {', '.join(BASES)}; got {entropy!r}.")
     source = isolated(datasets.load(data["name"]))
-    student, master = built(network, source, seed), teacher_of(teacher, source)
+    student, master = built(network, source, seed), network_of(teacher, source)
     recipe = _recipe(iterations, every, batch_size, precision, student_recipe)
     watch = {"checkpoint": context.checkpoint, "evaluate": errors_on(source, data)}
     if generator["name"] == "noise":
@@ -115,17 +107,11 @@ def dafl_trial(
             loss=partial(losses.soft_targets, temperature=1.0), seed=seed, **watch,
         )  # fmt: skip
         return measured(student, source, data, history)
-    maker = _generator(generator, source, seed)
-    detector = CollapseDetector(len(source.classes))
-    history = dafl(
-        student, master, maker, recipe,
+    return _played(
+        dafl, student, master, generator, source, data, recipe,
         generator_recipe=_recipe(iterations, every, batch_size, precision, generator_recipe),
-        steps=every, weights=weights, base=BASES[entropy], features=features, detector=detector,
-        seed=seed, **watch,
+        steps=every, weights=weights, base=BASES[entropy], features=features, seed=seed, **watch,
     )  # fmt: skip
-    return _with_generator(
-        measured(student, source, data, history), maker, master, detector, history
-    )
 
 
 def adversarial_trial(
@@ -158,18 +144,14 @@ def adversarial_trial(
     if method not in ADVERSARIES:
         raise ValueError(f"method must be one of {', '.join(ADVERSARIES)}; got {method!r}.")
     source = isolated(datasets.load(data["name"]))
-    student, master = built(network, source, seed), teacher_of(teacher, source)
-    maker = _generator(generator, source, seed)
-    detector = CollapseDetector(len(source.classes))
-    history = ADVERSARIES[method](
-        student, master, maker, _recipe(iterations, every, batch_size, precision, student_recipe),
+    student, master = built(network, source, seed), network_of(teacher, source)
+    return _played(
+        ADVERSARIES[method], student, master, generator, source, data,
+        _recipe(iterations, every, batch_size, precision, student_recipe),
         generator_recipe=_recipe(iterations, every, batch_size, precision, generator_recipe),
-        steps=every, detector=detector, seed=seed, checkpoint=context.checkpoint,
-        evaluate=errors_on(source, data), **options,
+        steps=every, seed=seed, checkpoint=context.checkpoint, evaluate=errors_on(source, data),
+        **options,
     )  # fmt: skip
-    return _with_generator(
-        measured(student, source, data, history), maker, master, detector, history
-    )
 
 
 def measured(
@@ -194,9 +176,8 @@ def measured(
         "test_cross_entropy": float(F.cross_entropy(logits, labels)),
         "test_images": float(len(test)),
     }
-    state = {f"network.{key}": value.cpu() for key, value in student.state_dict().items()}
     series = {key: [row[key] for row in history] for key in history[0]}
-    return Outcome(metrics, series, {**state, "logits.test": logits})
+    return Outcome(metrics, series, {**kept(student), "logits.test": logits})
 
 
 def errors_on(source: ImageData, data: dict[str, Any]) -> Callable[[Any], dict[str, float]]:
@@ -218,31 +199,36 @@ def _recipe(
     return Recipe(epochs=iterations // every, batch_size=batch_size, precision=precision, **more)
 
 
-def _generator(options: dict[str, Any], source: ImageData, seed: int) -> Generator:
+def _played(
+    method: Method,
+    student: nn.Module,
+    teacher: nn.Module,
+    generator: dict[str, Any],
+    source: ImageData,
+    data: dict[str, Any],
+    recipe: Recipe,
+    *,
+    seed: int,
+    **options: Any,
+) -> Outcome:
+    """A trial with a generator: the student, what the generator makes, whether it collapsed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1_000_003)  # not the student's stream
-        return Generator(channels=source.test.images.shape[1], **options)
-
-
-def _with_generator(
-    outcome: Outcome,
-    generator: Generator,
-    teacher: nn.Module,
-    detector: CollapseDetector,
-    history: list[dict[str, float]],
-) -> Outcome:
+        maker = Generator(channels=source.test.images.shape[1], **generator)
+    detector = CollapseDetector(len(source.classes))
+    history = method(student, teacher, maker, recipe, detector=detector, seed=seed, **options)
+    outcome = measured(student, source, data, history)
     measures = {key: history[-1][key] for key in detector.limits}
     measures["collapse_warnings"] = float(
         sum(any(row[key] < at for key, at in detector.limits.items()) for row in history)
     )
-    bank = bank_of(generate(generator, SHOWN), teacher)
+    bank = bank_of(generate(maker, SHOWN), teacher)
     # A run that was resumed after its last epoch has seen no batch: count what it shows instead.
     counts = detector.counts if detector.counts.sum() else bank.histogram()
-    state = {f"generator.{key}": value.cpu() for key, value in generator.state_dict().items()}
     return Outcome(
         outcome.metrics | measures | class_shares(counts),
         outcome.series,
-        {**outcome.tensors, **state, **bank_tensors(bank)},
+        {**outcome.tensors, **kept(maker, "generator"), **bank_tensors(bank)},
     )
 
 

@@ -1,16 +1,15 @@
 """Online distillation (section 3.2): teacher and student, or many students, train together.
 
 Every method takes networks, examples and a recipe, and trains by `training.fit`. `mutual` is deep
-mutual learning; `branches`, `diverse`, `fusion` and `rocket` are networks with several heads;
-`consistency` is teaching by one's own past; `codistillation` runs in several processes.
+mutual learning; `adversarial` and `divergent` add critics; `branches`, `diverse`, `fusion` and
+`rocket` are networks with several heads; `consistency` is teaching by one's own past;
+`codistillation` runs in several processes.
 """
 
 from kdnb.schemes.online._common import ramp_up
 from kdnb.schemes.online.adversarial import (
     Discriminator,
-    DivergentExamples,
     Transfer,
-    adversarial_codistillation,
     adversarial_maps,
     fooling_loss,
     judging_loss,
@@ -34,6 +33,7 @@ from kdnb.schemes.online.consistency import (
     mean_teacher,
     temporal_ensembling,
 )
+from kdnb.schemes.online.divergent import DivergentExamples, adversarial_codistillation
 from kdnb.schemes.online.diverse import PeerAttention, leaders_target, okddip, own_targets
 from kdnb.schemes.online.fusion import (
     ConcatenatedTeacher,

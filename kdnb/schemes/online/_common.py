@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from kdnb.nets.mlp import constrain
+
 __all__ = [
     "Ramp",
     "View",
     "asked",
     "check_networks",
+    "constrain_all",
     "ramp_up",
     "running_statistics_kept",
 ]
@@ -80,3 +83,9 @@ def check_networks(networks: Mapping[str, nn.Module]) -> None:
         for parameter in network.parameters():
             if (other := seen.setdefault(id(parameter), name)) != name:
                 raise ValueError(f"the networks {other!r} and {name!r} share parameters.")
+
+
+def constrain_all(networks: Mapping[str, nn.Module]) -> None:
+    """`constrain` every network, after a step that moved them together."""
+    for network in networks.values():
+        constrain(network)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from kdnb.losses import soft_targets
 from kdnb.nets.mlp import constrain
 from kdnb.schemes.offline import batches_for, hard_loss
 from kdnb.schemes.online._common import Ramp
-from kdnb.training import Recipe, Update, fit
+from kdnb.training import Losses, Networks, Recipe, Update, fit
 
 
 class Branched(NamedTuple):
@@ -159,6 +159,24 @@ def gated(logits: Tensor, gate: Tensor) -> Tensor:
     return (gate.unsqueeze(2) * logits).sum(1)
 
 
+def fit_branches(
+    networks: Networks,
+    examples: Any,
+    recipe: Recipe,
+    terms: Losses,
+    *,
+    seed: int,
+    begin: Callable[[int], None] | None = None,
+    **options: Any,
+) -> list[dict[str, float]]:
+    """Train the network called `branches`, and all that stand beside it, by one loss."""
+    update = Update(
+        tuple(networks), terms, after=lambda: constrain(networks["branches"]), begin=begin
+    )
+    batches = batches_for(examples, recipe, seed)
+    return fit(networks, batches, update, recipe, seed=seed, **options)
+
+
 def one(
     branches: Branches,
     gate: Gate,
@@ -203,9 +221,5 @@ def one(
             "soft": ramp.now * sum(soft),
         }
 
-    update = Update(
-        ("branches", "gate"), terms, after=lambda: constrain(branches), begin=ramp.begin
-    )
     networks = {"branches": branches, "gate": gate}
-    batches = batches_for(examples, recipe, seed)
-    return fit(networks, batches, update, recipe, seed=seed, **options)
+    return fit_branches(networks, examples, recipe, terms, seed=seed, begin=ramp.begin, **options)

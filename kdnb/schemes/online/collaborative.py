@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from kdnb.data import Batch, Batches
 from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_labels
-from kdnb.nets.mlp import constrain
 from kdnb.schemes.offline import batches_for, hard_loss
-from kdnb.schemes.online._common import View, check_networks
+from kdnb.schemes.online._common import View, check_networks, constrain_all
 from kdnb.training import Recipe, Update, fit, predict
 
 Aggregate = Literal["naive", "min_logit", "linear", "general"]
@@ -188,10 +187,6 @@ def kdcl(
             parts[f"{name}.soft"] = weight * soft_targets(z, target, temperature)
         return parts
 
-    def after() -> None:
-        for network in networks.values():
-            constrain(network)
-
-    update = Update(tuple(networks), terms, after=after, begin=begin)
+    update = Update(tuple(networks), terms, after=lambda: constrain_all(networks), begin=begin)
     batches = batches_for(examples, recipe, seed)
     return fit(networks, batches, update, recipe, seed=seed, **options)

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.losses._checks import at_least_float32, check_temperature
-from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.offline import hard_loss
 from kdnb.schemes.online._common import Ramp
-from kdnb.schemes.online.branches import Branches
-from kdnb.training import Recipe, Update, fit
+from kdnb.schemes.online.branches import Branches, fit_branches
+from kdnb.training import Recipe
 
 Variant = Literal["paper", "authors"]
 
@@ -134,12 +133,8 @@ def okddip(
             * soft_targets(leader, leaders_target(peers, temperature, variant), temperature),
         }
 
-    update = Update(
-        ("branches", "attention"), terms, after=lambda: constrain(branches), begin=ramp.begin
-    )
     networks = {"branches": branches, "attention": attention}
-    batches = batches_for(examples, recipe, seed)
-    return fit(networks, batches, update, recipe, seed=seed, **options)
+    return fit_branches(networks, examples, recipe, terms, seed=seed, begin=ramp.begin, **options)
 
 
 def leaders_target(logits: Tensor, temperature: float, variant: Variant = "paper") -> Tensor:

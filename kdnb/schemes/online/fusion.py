@@ -1,4 +1,4 @@
-"""Teachers fused from the students' last maps: FFL (Kim 2019), and cheap convolutions (Xie 2019)."""
+"""Teachers fused from the students' last maps: FFL (Kim 2019); cheap convolutions (Xie 2019)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from kdnb.data import Batch
 from kdnb.losses import soft_targets
-from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.offline import hard_loss
 from kdnb.schemes.online._common import Ramp
-from kdnb.schemes.online.branches import Branches
-from kdnb.training import Recipe, Update, fit
+from kdnb.schemes.online.branches import Branches, fit_branches
+from kdnb.training import Recipe
 
 
 class FeatureFusion(nn.Module):
@@ -122,12 +121,8 @@ def feature_fusion(
             "to_students": ramp.now * sum(back),
         }
 
-    update = Update(
-        ("branches", "fusion"), terms, after=lambda: constrain(branches), begin=ramp.begin
-    )
     networks = {"branches": branches, "fusion": fusion}
-    batches = batches_for(examples, recipe, seed)
-    return fit(networks, batches, update, recipe, seed=seed, **options)
+    return fit_branches(networks, examples, recipe, terms, seed=seed, begin=ramp.begin, **options)
 
 
 def cheap_convolutions(network: nn.Module, groups: int | None = None) -> nn.Module:
@@ -215,7 +210,5 @@ def cheap_online(
             "soft": weight * sum(soft),
         }
 
-    update = Update(("branches", "teacher"), terms, after=lambda: constrain(branches))
     networks = {"branches": branches, "teacher": teacher}
-    batches = batches_for(examples, recipe, seed)
-    return fit(networks, batches, update, recipe, seed=seed, **options)
+    return fit_branches(networks, examples, recipe, terms, seed=seed, **options)

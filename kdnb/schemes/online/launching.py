@@ -8,10 +8,9 @@ from torch import Tensor
 
 from kdnb.data import Batch
 from kdnb.losses._checks import at_least_float32, check_logits
-from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import batches_for, hard_loss
-from kdnb.schemes.online.branches import Branches
-from kdnb.training import Recipe, Update, fit
+from kdnb.schemes.offline import hard_loss
+from kdnb.schemes.online.branches import Branches, fit_branches
+from kdnb.training import Recipe
 
 
 def rocket_hint(light: Tensor, booster: Tensor, gradient_block: bool = True) -> Tensor:
@@ -72,6 +71,4 @@ def rocket(
             "hint": hint_weight * rocket_hint(light, booster, gradient_block),
         }
 
-    update = Update(("branches",), terms, after=lambda: constrain(branches))
-    batches = batches_for(examples, recipe, seed)
-    return fit({"branches": branches}, batches, update, recipe, seed=seed, **options)
+    return fit_branches({"branches": branches}, examples, recipe, terms, seed=seed, **options)

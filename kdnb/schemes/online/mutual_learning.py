@@ -13,7 +13,7 @@ from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.nets.mlp import constrain
 from kdnb.schemes.offline import batches_for, hard_loss
-from kdnb.schemes.online._common import asked, check_networks
+from kdnb.schemes.online._common import asked, check_networks, constrain_all
 from kdnb.schemes.online.measures import ensemble_log_probabilities
 from kdnb.training import Recipe, Update, fit
 
@@ -139,12 +139,7 @@ def mutual(
         return terms(names[number], batch)
 
     if order == "simultaneous":
-
-        def after() -> None:
-            for network in networks.values():
-                constrain(network)
-
-        updates = [Update(tuple(names), together, after=after)]
+        updates = [Update(tuple(names), together, after=lambda: constrain_all(networks))]
     else:
         updates = [
             Update((name,), partial(in_turn, number), after=partial(constrain, networks[name]))

@@ -10,7 +10,16 @@ from torch.nn import functional as F
 
 from kdnb import data as datasets
 from kdnb.data import Batches
-from kdnb.schemes.offline import batches_of, built, evaluated, examples_of, in_order, logits_on
+from kdnb.schemes.offline import (
+    batches_of,
+    built,
+    evaluated,
+    examples_of,
+    in_order,
+    kept,
+    logits_on,
+    restored,
+)
 from kdnb.schemes.online.measures import ensemble_errors, loss_rise, posterior_entropy
 from kdnb.schemes.online.mutual_learning import mutual
 from kdnb.training import Recipe
@@ -82,12 +91,9 @@ def mutual_trial(
         answers = [of[split] for of in logits.values()]
         metrics[f"ensemble_{split}_errors"] = float(ensemble_errors(answers, truth))
     metrics["train_images"] = float(len(batches.images))
-    tensors = {
-        f"{name}.{key}": value.cpu()
-        for name, peer in peers.items()
-        for key, value in peer.state_dict().items()
-    }
+    tensors: dict[str, Tensor] = {}
     for name, of in logits.items():
+        tensors |= kept(peers[name], name)
         tensors |= {f"logits.{name}.{split}": of[split] for split in ("validation", "test")}
     series = {key: [row[key] for row in history] for key in history[0]}
     return Outcome(metrics, series, tensors)
@@ -118,8 +124,4 @@ def peer_of(result: Result, number: int) -> nn.Module:
     """One trained peer of a finished `mutual_trial`, in eval mode."""
     arguments = result.description["arguments"]
     source = datasets.load(arguments["data"]["name"])
-    network = built(arguments["networks"][number], source, seed=0)
-    start = f"peer{number}."
-    state = {k[len(start) :]: v for k, v in result.tensors().items() if k.startswith(start)}
-    network.load_state_dict(state)
-    return network.eval()
+    return restored(result, arguments["networks"][number], source, f"peer{number}")
