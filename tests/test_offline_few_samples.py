@@ -8,9 +8,11 @@ from draws import draw
 from torch import nn
 from torch.nn import functional as F
 
-from kdnb import nets
+from kdnb import nets, trials
 from kdnb.architecture.growth import prune
 from kdnb.schemes.few_samples import absorb, align, fold, match_blocks
+from kdnb.schemes.offline import data_spec, network_of
+from kdnb.trials import Trial
 
 
 def net(seed=0):
@@ -128,3 +130,28 @@ def test_wrong_arguments():
         align(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 5, 4))
     with pytest.raises(ValueError, match="no module '9'"):
         match_blocks(net(), net(), draw(2, 2, 8, 8), ["9"])
+
+
+def test_a_trial_mends_the_thinned_teacher(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    data = data_spec("mnist", limit=40, evaluated=20)
+    plan = {"recipe": {"epochs": 1, "batch_size": 20, "lr": 0.01, "precision": "32"}}
+    teacher = Trial("kdnb.schemes.offline:supervised",
+                    {"data": data, "network": {"name": "lenet5"}, **plan}, 7)  # fmt: skip
+    told = {"data": data, "network": {"name": "lenet5_half_zskd"}, "teacher": teacher}
+    layers = {"stage1.conv": 3, "stage2.conv": 8}
+    thinned = Trial("kdnb.reproductions.cho2019efficacy_live:pruned", {**told, "layers": layers}, 0)
+    blocks = ["stage1.conv", "stage2.conv"]
+    mended = Trial(
+        "kdnb.schemes.few_samples:mended", {**told, "start": thinned, "blocks": blocks}, 0
+    )
+    result = trials.run(mended)
+    before, after = result.series["before"], result.series["after"]
+    assert before[0] < 1e-9  # the first block only lost channels
+    assert after[1] < 0.8 * before[1]
+    old, new = (network_of(trials.finished(t)).state_dict() for t in (thinned, mended))
+    changed = {key.split(".")[0] for key in old if not torch.equal(old[key], new[key])}
+    assert changed <= {"stage1", "stage2"} and "stage2" in changed
+    guide = network_of(trials.finished(teacher)).stage1.conv.weight
+    kept = trials.finished(thinned).tensors()["kept.stage1.conv"]
+    assert torch.equal(old["stage1.conv.weight"], guide[kept])

@@ -2,6 +2,7 @@
 
 The teacher attacks its own training images: each moves until the teacher's answer changes. The
 student imitates the teacher on these samples too, which lie where the two classes meet.
+`distil_at_boundaries` takes any networks and data; `taught_at_boundaries` is the same as a trial.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses._checks import at_least_float32, check_labels, check_logits
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import batches_for, hard_loss
+from kdnb.schemes.offline import batches_for, hard_loss, network_of, prepared
 from kdnb.training import Recipe, Update, fit
+from kdnb.trials import Context, Outcome, Result
 
 
 def published_weights(done: float) -> tuple[float, float]:
@@ -235,3 +237,29 @@ def distil_at_boundaries(
     update = Update(("student",), terms, after=lambda: constrain(student), begin=begin)
     networks = {"student": student, "teacher": teacher}
     return fit(networks, batches, update, recipe, seed=seed, **options)
+
+
+def taught_at_boundaries(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    start: Result | None = None,
+    **options: Any,
+) -> Outcome:
+    """A trial of `distil_at_boundaries`, with the published weights.
+
+    Arguments: see `offline.distilled`. The seed also fixes the classes that are walked to.
+
+    Args:
+        options: temperature, count, steps, step_size, bounds and variant, as JSON values.
+    """
+    task = prepared(context, seed, data, network, recipe, start=start, name="student")
+    history = distil_at_boundaries(
+        task.network, network_of(teacher), task.batches, task.recipe, seed=seed,
+        **options, **task.options,
+    )  # fmt: skip
+    return task.outcome(history)

@@ -3,17 +3,24 @@
 A student made by pruning or decomposition keeps its teacher's blocks. Behind the last convolution
 of each block stands a 1x1 convolution, estimated by least squares so that the block gives what the
 teacher's gives, from a few images without labels; then it is absorbed into that convolution.
+`match_blocks` takes any networks; `mended` is the same as a trial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdnb.losses._checks import check_maps
 from kdnb.nets import features
+from kdnb.schemes.offline import network_of, prepared
+from kdnb.trials import Context, Outcome, Result
+
+# A trial's images come with a recipe; nothing here is trained by one.
+NO_TRAINING = {"epochs": 1, "lr": 1.0}
 
 
 def align(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
@@ -156,3 +163,36 @@ def _output(network: nn.Module, path: str, images: Tensor) -> Tensor:
 
 def _error(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).double().square().sum() / wanted.double().square().sum())
+
+
+# --- the same as a trial -------------------------------------------------------------------------
+
+
+def mended(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    teacher: Result,
+    start: Result,
+    blocks: list[str] | dict[str, str],
+) -> Outcome:
+    """A trial of `match_blocks`, from all images of `data` at once, whose labels are not read.
+
+    Args:
+        data, network, teacher: as in `offline.distilled`.
+        start: the trial that made the student, with the teacher's channels that it has kept
+            among its tensors: `kept.<path>` for each student path where some were pruned.
+        blocks: of `match_blocks`.
+
+    Returns:
+        As every trial, and in the series the relative error of each block `before` and `after`.
+    """
+    task = prepared(context, seed, data, network, NO_TRAINING, start=start)
+    guide = network_of(teacher).to(task.batches.device)
+    student = task.network.to(task.batches.device)
+    kept = {k.removeprefix("kept."): v for k, v in start.tensors().items() if k.startswith("kept.")}
+    images = torch.cat([batch.images for batch in task.batches.epoch(0)])
+    errors = match_blocks(student, guide, images, blocks, kept)
+    return task.outcome([{"before": before, "after": after} for before, after in errors])

@@ -3,6 +3,7 @@
 Distillation is taken as matching two functions on as many points as possible: the same view of an
 image goes through both networks, mixup adds points between the images, no label is read, and the
 schedule is long. The controls of the paper give the teacher another view than the student.
+`match` takes any networks; `matched` is the same as a trial.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from kdnb import losses
 from kdnb.data import Batch, Batches
 from kdnb.data.batches import LoaderBatches, mixed_seed
 from kdnb.nets.mlp import constrain
-from kdnb.schemes.offline import teacher_logits
+from kdnb.schemes.offline import network_of, prepared, teacher_logits
 from kdnb.training import Recipe, Update, fit
+from kdnb.trials import Context, Outcome, Result
 
 Views = Literal["fixed", "independent", "consistent", "mixed"]
 
@@ -149,3 +151,24 @@ def another_view(batches: Batches, index: Tensor, epoch: int) -> Tensor:
 
 def _plain(batches: Batches) -> Batches:
     return Batches(batches.images, 1000, mean=batches.mean, sd=batches.sd, device=batches.device)
+
+
+def matched(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    views: Views = "mixed",
+    temperature: float = 1.0,
+    start: Result | None = None,
+) -> Outcome:
+    """A trial of `match`. Arguments: see `offline.distilled`, and `match`."""
+    task = prepared(context, seed, data, network, recipe, start=start, name="student")
+    history = match(
+        task.network, network_of(teacher), task.batches, task.recipe, views=views,
+        temperature=temperature, seed=seed, **task.options,
+    )  # fmt: skip
+    return task.outcome(history)
