@@ -1,13 +1,19 @@
 """Deep mutual learning's arms: what they share, what alone differs, what is measured."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+from kdnb import data as datasets
 from kdnb import papers
+from kdnb.data import ImageData, Images
 from kdnb.quantities import parse
 from kdnb.reproductions import zhang2018dml as dml
+from kdnb.schemes.online import mutual_trial
+from kdnb.trials import Context
 
 ARMS = dml.arms(dml.PROFILES["laptop"])
 
@@ -58,3 +64,37 @@ def test_what_is_measured():
 def test_other_data_sets_are_refused():
     with pytest.raises(ValidationError, match="dataset"):
         dml.Parameters(dataset="imagenet")
+
+
+FULL = dml.arms(dml.PROFILES["full"])
+
+
+@pytest.fixture
+def few_small_images(monkeypatch):
+    """Eight random images of 8x8 pixels in place of CIFAR-100's."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (8, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    part = Images(images, torch.arange(8) * 12)
+    source = ImageData(
+        name="cifar100", card=datasets.card("cifar100"), train_all=part, train=part,
+        validation=part, test=part, classes=tuple(map(str, range(100))), mean=(0.5,) * 3,
+        sd=(0.3,) * 3,
+    )  # fmt: skip
+    monkeypatch.setattr(datasets, "load", lambda name: source)
+
+
+@pytest.mark.parametrize("arm", FULL)
+def test_the_full_profile_runs(arm, few_small_images):
+    trial = FULL[arm](0)
+    arguments = trial.arguments | {"recipe": trial.arguments["recipe"] | {"epochs": 1}}
+    # The one network that is too large for a test is replaced by as deep and a thinner one.
+    thin = {"wrn-28-10": "wrn-28-1", "resnet32": "resnet32"}
+    arguments["networks"] = [{"name": thin[network["name"]]} for network in arguments["networks"]]
+    outcome = mutual_trial(Context(None), trial.seed, **arguments)
+    peers = len(arguments["networks"])
+    assert f"peer{peers - 1}.hard" in outcome.series
+    assert f"peer{peers}.hard" not in outcome.series
+    # Peers start from different weights, so that those that listen disagree from the first step on.
+    assert (outcome.series.get("peer1.soft", [0.0])[0] > 0) == ("independent" not in arm)
+    found = dml.measure(arm, SimpleNamespace(metrics=outcome.metrics))
+    assert all(math.isfinite(value) for value in found.values())
