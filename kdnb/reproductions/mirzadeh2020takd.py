@@ -40,7 +40,7 @@ class Parameters(BaseModel):
 
 PROFILES = {
     "quick": Parameters(),
-    "laptop": Parameters(train_images=3072, test_images=5000, seeds=6, epochs=8, arms=[]),
+    "laptop": Parameters(train_images=2048, test_images=5000, seeds=6, epochs=8, arms=[]),
     "full": Parameters(train_images=40000, test_images=TEST_IMAGES, seeds=10, epochs=150, arms=[]),
 }
 
