@@ -404,7 +404,7 @@ record.table().mean().unstack("metric").loc[list(record.arms)].round(2)
 #
 # ## Recorded results
 #
-# The same code with 3,072 images, 8 epochs, 5,000 test images and 6 seeds. (`kdnb run 3-1 --profile laptop` makes them anew.) The early-stopped teacher
+# The same code with 2,048 images, 8 epochs, 5,000 test images and 6 seeds. (`kdnb run 3-1 --profile laptop` makes them anew.) The early-stopped teacher
 # has 3 of 8 epochs, and early-stopped distillation ends after 4; both were fixed before the first run, where the paper searches. The claims
 # were written in `papers/cho2019efficacy/claims.toml` before any number existed. They are of *direction*: the paper's own networks are wide ResNets on CIFAR-10 and
 # ImageNet's, and its numbers do not carry over.
@@ -445,7 +445,7 @@ figures.show(
 # larger teacher's student is worse; what stopping early does; whether the sequences help, and how that stands to TAKD in
 # chapter 4, which claims the contrary about the same trials.
 #
-# **What limits the reading.** The intervals contain what differs from seed to seed, the teachers' seeds included. Eight epochs on 3,072 images are far from the paper's
+# **What limits the reading.** The intervals contain what differs from seed to seed, the teachers' seeds included. Eight epochs on 2,048 images are far from the paper's
 # training to convergence on 50,000: at that length no teacher here is trained "to the end", so that a teacher stopped early
 # differs less from a full one than in the paper.
 #
