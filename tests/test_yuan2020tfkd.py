@@ -14,6 +14,9 @@ from kdnb.quantities import parse
 from kdnb.reproductions import furlanello2018ban as ban
 from kdnb.reproductions import reproduce
 from kdnb.reproductions import yuan2020tfkd as tfkd
+from kdnb.reproductions import yuan2020tfkd_figures as laboratory
+from kdnb.schemes import offline
+from kdnb.schemes import self_distillation as own
 from kdnb.schemes.self_distillation import fresh_seed
 
 ARMS = tfkd.arms(tfkd.PROFILES["laptop"])
@@ -98,17 +101,22 @@ def test_other_data_sets_are_refused():
         tfkd.Parameters(dataset="imagenet")
 
 
-def test_one_epoch_of_every_arm_of_the_full_profile(tmp_path, monkeypatch):
-    def drawn(count):
-        images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
-        return Images(images, torch.arange(count) % 10)
+def drawn(count, channels=3, size=32):
+    images = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8)
+    return Images(images, torch.arange(count) % 10)
 
-    train = drawn(64)
-    source = ImageData(
+
+def source_of(train, test):
+    channels = train.images.shape[1]
+    return ImageData(
         name="cifar100", card=datasets.card("cifar100"), train_all=train, train=train,
-        validation=drawn(8), test=drawn(30), classes=tuple("0123456789"),
-        mean=(0.5,) * 3, sd=(0.25,) * 3,
+        validation=test, test=test, classes=tuple("0123456789"),
+        mean=(0.5,) * channels, sd=(0.25,) * channels,
     )  # fmt: skip
+
+
+def test_one_epoch_of_every_arm_of_the_full_profile(tmp_path, monkeypatch):
+    source = source_of(drawn(64), drawn(30))
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(datasets, "load", lambda name: source)
     small = {"network": "resnet8", "larger": "resnet14"}
@@ -119,3 +127,22 @@ def test_one_epoch_of_every_arm_of_the_full_profile(tmp_path, monkeypatch):
     assert set(record.arms) == set(ARMS)
     errors = [arm[0].metrics["test_errors"] for arm in record.arms.values()]
     assert all(0 < value <= 30 for value in errors)
+
+
+def test_every_method_of_the_laboratory_trains_a_classifier_of_its_own(monkeypatch):
+    source = source_of(drawn(32, 1, 12), drawn(10, 1, 12))
+    monkeypatch.setattr(datasets, "load", lambda name: source)
+    lab = laboratory.Lab(images=32, epochs=2)
+    teacher = {key: value.clone() for key, value in lab.teacher.state_dict().items()}
+    table = lab.table()
+    assert list(table.index) == [method.title for method in laboratory.METHODS.values()]
+    assert table["errors"].between(0, 10).all()
+    deployed = [lab.run(name).network for name in laboratory.METHODS]
+    weights = [network.head.weight.detach() for network in deployed]
+    assert all(weight.shape == (10, 32) for weight in weights)  # no exit, no rotation is kept
+    pairs = [(a, b) for i, a in enumerate(weights) for b in weights[:i]]
+    assert not any(torch.equal(a, b) for a, b in pairs)
+    assert all(torch.equal(lab.teacher.state_dict()[key], value) for key, value in teacher.items())
+    for method in laboratory.METHODS.values():
+        where = offline if method.call.startswith("offline.") else own
+        assert callable(getattr(where, method.call.removeprefix("offline.")))

@@ -170,14 +170,15 @@ show_verdicts(judge_all(exact, nothing), "exact")
 #
 # Below, one test image about which generation 0 is unsure, and what four students are asked to answer. (The CWTM bar is the
 # weight before it is divided by the batch's.) Then, for 300 test images, how long the two parts of the gradient are for a
-# student that has not yet learnt anything.
+# student that still finds all classes equally likely.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.reproductions.yuan2020tfkd_figures import Lab, virtual_teachers
 
 lab = Lab()
 taught = logits_on(lab.teacher, lab.test, lab.source)
-unsure = int((taught.softmax(1).amax(1) - 0.6).abs().argmin())
+on_label = taught.softmax(1).gather(1, lab.test.labels[:, None]).squeeze(1)
+unsure = int((on_label - 0.6).abs().argmin())
 figures.show(
     pictures.what_is_taught(
         lab.test.images[unsure], taught[unsure], int(lab.test.labels[unsure]), lab.source.classes
@@ -189,17 +190,17 @@ figures.show(
 )
 
 # %% tags=["nbval-ignore-output"]
-untrained = logits_on(lab.fresh(1), lab.test, lab.source)
+uniform = torch.zeros_like(taught[:300])
 figures.show(
-    pictures.gradient_parts(untrained[:300], taught[:300], lab.test.labels[:300]),
+    pictures.gradient_parts(uniform, taught[:300], lab.test.labels[:300]),
     "3-3-gradient",
     "Left: length of the label part and of the dark-knowledge part of the gradient against the teacher's "
     "probability of the true class. Right: histogram of the dark part's share of the squared length.",
 )
 
 # %% [markdown]
-# The surer the teacher, the longer the label part and the shorter the other one; where the teacher is wrong, nearly all that it
-# teaches is dark knowledge.
+# The surer the teacher is of the true class, the larger the label part's share. Where it thinks no more of the true class than chance, nearly
+# all that it teaches lies in the other part.
 #
 # ## Live experiment
 #
@@ -389,7 +390,8 @@ figures.show(
     pictures.exits(lab),
     "3-3-exits",
     "Left: test errors at each of three exits for BYOT and multi-exit distillation. Right: test errors "
-    "against the share of multiply-adds saved when images leave where the network is sure enough.",
+    "against the share of multiply-adds saved when images leave where the network is sure enough. A dotted "
+    "line marks the network without exits.",
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -406,13 +408,15 @@ pictures.early_exit_times(lab, "byot", threshold=0.7)
 #
 # $$L_{SAD}=\sum_m\lVert\Psi(A_m)-\Psi(A_{m+1})\rVert_2^2 ,$$
 #
-# once the network has learnt something worth imitating. No label and no exit is needed for it.
+# once the network has learnt something worth imitating. No label and no exit is needed for it. The pictures show
+# $\sum_c A_c^2$, each on its own scale. The softmax of such sums would be a single bright point where the sums are large; it is then nearly
+# constant, and passes hardly any gradient: look at the size of your maps before you choose this loss.
 
 # %% tags=["nbval-ignore-output"]
 figures.show(
     pictures.attention(lab),
     "3-3-attention",
-    "Attention maps of the three stages for three test images, without SAD and with it.",
+    "Sums of squares over the channels of three stages for three test images, without SAD and with it.",
 )
 
 # %% [markdown]
@@ -440,18 +444,17 @@ figures.show(
 # the network's weights is surest of. This **Beta smoothing** has the diversity of a teacher's confidences and needs none.
 
 # %% tags=["nbval-ignore-output"]
-sure = taught.softmax(1).gather(1, lab.test.labels[:, None]).squeeze(1)[:6]
-targets = own.beta_targets(sure, lab.test.labels[:6], classes=10)
+targets = own.beta_targets(on_label[:6], lab.test.labels[:6], classes=10)
 pd.DataFrame(
-    {"the network's confidence in the label": sure,
+    {"the network's confidence in the label": on_label[:6],
      "share of the label in its target": targets.gather(1, lab.test.labels[:6, None]).squeeze(1)}
 ).round(3)  # fmt: skip
 
 # %% [markdown]
 # ### All of them, side by side
 #
-# The same initial weights, images and epochs; one seed. *Time* is that of its own training in units of training on labels; where another
-# network has to be there first (BAN and Tf-KD self), its training comes on top. One seed on 512 images is an illustration of what
+# The same initial weights, images and epochs; one seed. *Processor time* is that of its own training, in units of training on labels; where another
+# network has to be there first (BAN and Tf-KD self), its training comes on top; that of the tolerant teacher is included. One seed on 512 images is an illustration of what
 # runs, not evidence: differences of 30 errors mean nothing here. The calls are functions of
 # `kdnb.schemes.self_distillation`.
 
@@ -536,7 +539,7 @@ figures.show(
 # - *Tf-KD*: the authors chose weights and temperatures for every pair by grid search on test images; we take those of one pair and tune nothing.
 #   The poor teacher goes through a whole learning-rate cycle in its one epoch. `virtual` follows the paper's equation, times $\tau^2$.
 # - *BYOT*'s bottleneck and weights, *SAD*'s and the tolerant teacher's weights and the form of *Hahn and Choi*'s targets come from public
-#   re-implementations or are recalled: see `Departures` in each docstring. SAD's weight is 10 here, since a sum over positions of a small map is small.
+#   re-implementations or are recalled: see `Departures` in each docstring.
 # - *DDGSD*: the paper was not at hand.
 
 # %% [markdown]
