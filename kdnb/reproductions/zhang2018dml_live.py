@@ -225,9 +225,7 @@ def checkpoints(w: Workshop) -> Networks:
 
 def joined(w: Workshop) -> Networks:
     students = {name: online.Remembering(net) for name, net in w.peers("tiny", "tiny").items()}
-    # Relations are summed over all pairs and triples of a batch: the default weights diverge here.
-    weights = {"distance_weight": 1e-3, "angle_weight": 2e-5}
-    online.multiple_knowledge(students, w.batches(), w.recipe, **weights)
+    online.multiple_knowledge(students, w.batches(), w.recipe)
     return {name: student.network for name, student in students.items()}
 
 

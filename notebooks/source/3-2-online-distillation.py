@@ -587,9 +587,9 @@ methods.table(verdicts)
 # out what the papers compute: DML$_e$'s equation, KDCL's four targets and the layers of AFD and
 # ACNs are recalled rather than confirmed; every docstring says so under `Departures`.
 #
-# Weights do not travel: CTSL-MKT's relations are sums over all pairs and triples of a batch, so that
-# the angles' share grows with the cube of its size. At the function's default weights the live run,
-# with batches of 32, diverged; it uses smaller ones.
+# And weights do not travel. CTSL-MKT's relations, as sums over all pairs and triples of a batch, grow with
+# the square and the cube of its size; at one and the same weight a small batch
+# hardly notices them and a large one diverges. Here they are means.
 #
 # **Different from the paper.**
 # - ResNet-8 (and 14) on 4,096 CIFAR-10 images for 8 epochs with a one-cycle schedule; in the paper

@@ -51,8 +51,8 @@ def multiple_knowledge(
     *,
     self_weight: float = 1.0,
     peer_weight: float = 1.0,
-    distance_weight: float = 0.01,
-    angle_weight: float = 0.02,
+    distance_weight: float = 1.0,
+    angle_weight: float = 2.0,
     temperature: float = 3.0,
     seed: int = 0,
     **options: Any,
@@ -78,8 +78,9 @@ def multiple_knowledge(
         ValueError: for one student.
 
     Departures: the composition (self and online, responses and relations) is confirmed by the
-    abstract; the form of the self term, the weights and the temperature are recalled or ours, and
-    the relations are those of the logits. In the first epoch there is no earlier self to learn
+    abstract; the form of the self term, the weights and the temperature are recalled or ours. The
+    relations are those of the logits, in RKD's released form: means over pairs and triples, not
+    sums, so that a weight does not depend on the size of the batch; theirs stand 1 to 2 there. In the first epoch there is no earlier self to learn
     from, and its term is 0.
     """
     check_networks(students)
@@ -100,7 +101,8 @@ def multiple_knowledge(
             if not first:
                 own = soft_targets(z, students[name].recall(batch.images), temperature)
             relations = sum(
-                distance_weight * rkd_distance(z, peer) + angle_weight * rkd_angle(z, peer)
+                distance_weight * rkd_distance(z, peer, "authors")
+                + angle_weight * rkd_angle(z, peer, "authors")
                 for peer in peers
             )
             parts[f"{name}.hard"] = hard_loss(z, batch.labels)
