@@ -380,7 +380,7 @@ for name in ("labels", "ban", "self", "virtual", "snapshots", "tolerant"):
 #
 # The last classifier gains because the layers below it are now trained by several losses at short distance (published, ResNet-18 on
 # CIFAR-100, exits 1 to 4: 67.9%, 74.6%, 78.2%, 78.6%). **Multi-exit distillation** (Phuong and Lampert 2019) is about
-# the exits themselves, meant for an anytime network: answers only, with a temperature that rises while the last exit is too sure.
+# the exits themselves, meant for an anytime network: labels and answers, no features, and a temperature that rises while the last exit is too sure.
 #
 # At test time such a network can *stop early*: it leaves at the first exit that is sure enough. `own.exit_costs` counts the
 # multiply-adds up to each exit, the exits asked on the way included; `own.savings` says what a threshold saves and what it costs.
@@ -395,8 +395,8 @@ figures.show(
 )
 
 # %% tags=["nbval-ignore-output"]
-display(pictures.exit_table(lab, "byot", (0.5, 0.7, 0.9, 1.01)))
-pictures.early_exit_times(lab, "byot", threshold=0.7)
+display(pictures.exit_table(lab, "byot", (0.3, 0.5, 0.7, 1.01)))
+pictures.early_exit_times(lab, "byot", threshold=0.3)
 
 # %% [markdown]
 # A threshold above 1 lets nobody leave: all images then pay for every exit and go to the end. Multiply-adds are counted by the
