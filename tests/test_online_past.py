@@ -314,9 +314,9 @@ def test_two_processes_teach_each_other(tmp_path):
     ]
     for job in jobs:
         job.start()
-    histories = dict(queue.get(timeout=60) for _ in jobs)
+    histories = dict(queue.get(timeout=240) for _ in jobs)
     for job in jobs:
-        job.join(timeout=60)
+        job.join(timeout=240)
     assert [job.exitcode for job in jobs] == [0, 0]
     assert set(histories) == {"a", "b"}
     # Whoever was first may have finished alone; the later one has met it.
