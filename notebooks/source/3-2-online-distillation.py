@@ -52,7 +52,7 @@
 dataset = "cifar10"  # or "cifar100"
 network = "resnet8"  # every peer of the equal cohorts
 larger = "resnet14"  # the second peer of the unequal pair
-train_images = 1024
+train_images = 512
 test_images = 1000
 seeds = 2  # paired repetitions of every arm
 epochs = 2
@@ -193,7 +193,7 @@ table.mean().unstack("metric").loc[list(record.arms)].round(2)
 # %% [markdown]
 # Errors are of the test images looked at; *first* and *second* are the two networks, *test errors*
 # the mean over the cohort. *Entropy* is the mean uncertainty on the training images and *loss rise*
-# what weight noise costs, both explained below. A few steps on a thousand images leave networks
+# what weight noise costs, both explained below. A few steps on 512 images leave networks
 # that are hardly trained: read this table for what is measured. What the method does stands under
 # *Recorded results*.
 #
