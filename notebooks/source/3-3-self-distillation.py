@@ -352,9 +352,16 @@ figures.show(
 )
 
 # %% [markdown]
-# **What holds, what does not.** TODO-RESULTS: De-KD (with the poor teacher's accuracy), Re-KD, self against normal,
-# virtual against smoothing; and whether *normal* distillation moved the student at all, without which "as good as" says
-# little.
+# **What holds, what does not.** Three of five claims. A network taught by its like makes 196 errors fewer than one from the same
+# weights that is taught by nobody (95% interval 97 to 294), in all six pairs, and 46 more than the student of the larger
+# teacher, within one standard deviation. The virtual teacher saves 120 (86 to 154), also in all six; smoothed labels
+# are 77 behind it (28 to 126), which is within one standard deviation as well, the tolerance that was set before.
+# And normal distillation moved the student, without which "as good as" would say little: it saves 224 (166 to 283).
+#
+# Two are not. The poor teacher, a ResNet-20 after one epoch with 31% accuracy, does not help: 38 errors *more* (118 more to 43
+# fewer). The student does not improve its teacher with any certainty: 87 errors fewer (105 more to 278 fewer). If
+# soft targets helped by their softness alone, the poor teacher should have done as well as the virtual one. In so short a run it pays to
+# be told something true.
 
 # %% [markdown]
 # ## One network, many selves
