@@ -39,7 +39,7 @@ def mlp(units: int) -> dict[str, Any]:
     return {"name": "mlp", "widths": [units]}
 
 
-def setting(images: int = 2000, test: int = 1000, epochs: int = 8) -> dict[str, Any]:
+def setting(images: int = 1000, test: int = 1000, epochs: int = 8) -> dict[str, Any]:
     """Data, recipe, loss and weights as `kdnb.architecture.chain` takes them."""
     return {
         "data": offline.data_spec(DATASET, limit=images, evaluated=test),
@@ -72,7 +72,7 @@ class Lab:
         recipe: of every network.
     """
 
-    def __init__(self, images: int = 800, test: int = 1000, epochs: int = 5) -> None:
+    def __init__(self, images: int = 400, test: int = 1000, epochs: int = 5) -> None:
         self.source = data.load(DATASET)
         self.recipe = Recipe(epochs=epochs, batch_size=32, lr=0.05, nesterov=True,
                              weight_decay=5e-4, schedule="one_cycle")  # fmt: skip

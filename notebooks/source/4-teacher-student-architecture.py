@@ -126,7 +126,7 @@ for path in architecture.paths([10, 8, 6, 4, 2]):
 #
 # ## The capacity gap, live
 #
-# First the sweep in small, with networks that train in a fraction of a second: one hidden layer, 2,000 images of
+# First the sweep in small, with networks that train in a fraction of a second: one hidden layer, 1,000 images of
 # Fashion-MNIST. The student has 8 hidden units. Only its teacher changes.
 
 # %% tags=["nbval-ignore-output"]
@@ -287,7 +287,7 @@ pictures.side_by_side()
 # is no cheat, both are cut from one model: of its cost the student gets three quarters here, the assistant one. (An assistant of this
 # kind stands *beside* the student, TAKD's stands *between*.)
 #
-# The live networks from here on: 800 images of Fashion-MNIST, 5 epochs, one seed. The teacher is a thin ResNet-14.
+# The live networks from here on: 400 images of Fashion-MNIST, 5 epochs, one seed. The teacher is a thin ResNet-14.
 
 # %% tags=["nbval-ignore-output"]
 lab = live.Lab()
