@@ -22,16 +22,18 @@ ENSEMBLES = (2, 3)  # members, the first of them generation 0
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 3-3; the defaults are the `quick` profile."""
+    """The parameters of chapter 3-3, of both its papers; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     dataset: str = Field("cifar10", pattern="^(cifar10|cifar100)$")
-    network: str = Field("resnet8", description="of every generation")
+    network: str = Field("resnet8", description="of every generation; the student of Tf-KD")
+    larger: str = Field("resnet20", description="Tf-KD's teacher, and the student in Re-KD")
     train_images: int = Field(1024, ge=64, le=50000)
     test_images: int = Field(1000, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000)
+    poor_epochs: int = Field(1, ge=1, le=1000, description="of Tf-KD's poorly trained teacher")
     arms: list[str] = Field(
         ["generation0", "generation1", "independent1"],
         description="the arms to run; all when empty",
@@ -42,7 +44,7 @@ PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(train_images=4096, test_images=10000, seeds=6, epochs=8, arms=[]),
     "full": Parameters(
-        dataset="cifar100", network="wrn-28-2", train_images=50000, test_images=10000, seeds=5,
+        dataset="cifar100", network="wrn-28-2", larger="wrn-40-2", train_images=50000, test_images=10000, seeds=5,
         epochs=200, arms=[],
     ),
 }  # fmt: skip

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.furlanello2018ban import shared
+from kdnb.reproductions.furlanello2018ban import PROFILES, Parameters, shared
 from kdnb.schemes.self_distillation import fresh_seed
 from kdnb.trials import Result, Trial
 
@@ -29,33 +27,7 @@ NORMAL_SHARE, REVERSED_SHARE, VIRTUAL_SHARE = 0.95, 0.6, 0.1
 PUBLISHED_CLASSES = 100
 SMOOTHING = 0.1
 
-
-class Parameters(BaseModel):
-    """The set-up; the defaults are the `quick` profile."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    dataset: str = Field("cifar10", pattern="^(cifar10|cifar100)$")
-    network: str = Field("resnet8", description="the student")
-    larger: str = Field("resnet20", description="its teacher, and its student in Re-KD")
-    train_images: int = Field(1024, ge=64, le=50000)
-    test_images: int = Field(1000, ge=100, le=10000)
-    seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
-    epochs: int = Field(2, ge=1, le=1000)
-    poor_epochs: int = Field(1, ge=1, le=1000, description="of the poorly trained teacher")
-    arms: list[str] = Field(
-        ["baseline", "smoothing", "virtual"], description="the arms to run; all when empty"
-    )
-
-
-PROFILES = {
-    "quick": Parameters(),
-    "laptop": Parameters(train_images=4096, test_images=10000, seeds=6, epochs=8, arms=[]),
-    "full": Parameters(
-        dataset="cifar100", network="resnet20", larger="resnet56", train_images=50000,
-        test_images=10000, seeds=5, epochs=200, arms=[],
-    ),
-}  # fmt: skip
+__all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "relative_weight"]
 
 
 def relative_weight(share: float) -> float:

@@ -55,11 +55,13 @@
 
 # %% tags=["parameters"]
 dataset = "cifar10"  # or "cifar100"
-network = "resnet8"  # of every generation
+network = "resnet8"  # of every generation; the student of Tf-KD
+larger = "resnet20"  # the teacher of Tf-KD
 train_images = 1024
 test_images = 1000
 seeds = 2  # paired repetitions of every arm
 epochs = 2
+poor_epochs = 1  # of the poorly trained teacher of Tf-KD
 arms = ["generation0", "generation1", "independent1"]  # all when empty
 
 # %%
