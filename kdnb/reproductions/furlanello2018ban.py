@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.schemes.offline import data_spec
+from kdnb.reproductions._setting import setting
 from kdnb.schemes.self_distillation import fresh_seed
 from kdnb.trials import Result, Trial
 
@@ -50,24 +50,13 @@ PROFILES = {
 }  # fmt: skip
 
 
-def shared(p: Any) -> dict[str, Any]:
-    """Data and recipe of every training; those of chapter 3-2 too, so that trials are shared."""
-    evaluated = None if p.test_images == 10000 else p.test_images
-    return {
-        "data": data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated),
-        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
-                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": "bf16"},
-    }  # fmt: skip
-
-
 def arms(p: Parameters) -> Arms:
     """Four generations, BAN+L, CWTM, DKPP, independent networks, and ensembles of both.
 
     Departures: BAN+L weighs labels and answers alike (recalled); which generations the paper's
     ensembles hold is recalled too: ours begin with generation 0.
     """
-    same = {**shared(p), "network": {"name": p.network}}
+    same = {**setting(p), "network": {"name": p.network}}
 
     def independent(number: int) -> Any:
         """Learns from labels, from the weights that this generation starts from."""

@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.architecture import assistants
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.schemes.offline import data_spec
+from kdnb.reproductions._setting import TEST_IMAGES
+from kdnb.reproductions._setting import setting as common_setting
 from kdnb.trials import Result, Trial
 
 STUDENT = 2  # layers, as everywhere below
 TEACHERS = (4, 6, 8, 10)
 ASSISTANTS = (8, 6, 4)
-TEST_IMAGES = 10000
 
 
 class Parameters(BaseModel):
@@ -82,12 +82,8 @@ def setting(p: Parameters) -> dict[str, Any]:
     Temperature 4 and weights 0.9 and 0.1 are those of the comparison protocol of Tian et al. 2020,
     fixed a priori; both lie within the ranges that the paper searches.
     """
-    evaluated = None if p.test_images == TEST_IMAGES else p.test_images
     return {
-        "data": data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated),
-        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
-                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": "bf16"},
+        **common_setting(p),
         "loss": {"name": "soft_targets", "temperature": 4.0},
         "soft_weight": 0.9, "hard_weight": 0.1,
     }  # fmt: skip

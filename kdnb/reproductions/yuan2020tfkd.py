@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.furlanello2018ban import PROFILES, Parameters, shared
+from kdnb.reproductions._setting import setting
+from kdnb.reproductions.furlanello2018ban import PROFILES, Parameters
 from kdnb.schemes.self_distillation import fresh_seed
 from kdnb.trials import Result, Trial
 
@@ -41,7 +42,7 @@ def relative_weight(share: float) -> float:
 
 def arms(p: Parameters) -> Arms:
     """The student: alone, taught well, poorly, by itself, by nobody; its teacher: alone, taught."""
-    common = shared(p)
+    common = setting(p)
     small = {**common, "network": {"name": p.network}}
     large = {**common, "network": {"name": p.larger}}
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.schemes.offline import data_spec
+from kdnb.reproductions._setting import setting
 from kdnb.trials import Result, Trial
 
 NOISE = 0.02  # standard deviation of the weight noise under which the loss rises
@@ -47,16 +47,11 @@ PROFILES = {
 
 def arms(p: Parameters) -> Arms:
     """Mutual learning of two, three, five, of an unequal pair, with the ensemble as target; controls."""
-    evaluated = None if p.test_images == 10000 else p.test_images
-    data = data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated)
 
     def cohort(networks: list[str], **more: Any):
         arguments = {
-            "data": data,
+            **setting(p),
             "networks": [{"name": name} for name in networks],
-            "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
-                       "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                       "crop_padding": 4, "flip": True, "precision": "bf16"},
             "noise": [NOISE],
             **more,
         }  # fmt: skip

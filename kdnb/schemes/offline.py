@@ -6,6 +6,7 @@ the same from a description, as trials that are memoised on disk.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -196,14 +197,17 @@ def distilled(
     weights as `supervised` gives the same network and seed.
     """
     task = prepared(context, seed, data, network, recipe, start=start, name="student")
-    arguments = dict(loss)
-    function = getattr(losses, arguments.pop("name"))
     history = distil(
-        task.network, network_of(teacher), task.batches, task.recipe,
-        loss=lambda student, taught: function(student, taught, **arguments),
+        task.network, network_of(teacher), task.batches, task.recipe, loss=loss_of(loss),
         soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **task.options,
     )  # fmt: skip
     return task.outcome(history)
+
+
+def loss_of(description: dict[str, Any]) -> Loss:
+    """The function of `kdnb.losses` that `{"name": ..., **arguments}` describes."""
+    arguments = dict(description)
+    return functools.partial(getattr(losses, arguments.pop("name")), **arguments)
 
 
 def data_spec(

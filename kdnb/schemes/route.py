@@ -21,6 +21,7 @@ from kdnb.schemes.offline import (
     batches_for,
     distil,
     hard_loss,
+    loss_of,
     network_of,
     prepared,
     teacher_logits,
@@ -116,11 +117,9 @@ def early_stopped(
     The student starts from the same weights as there, so that only the stop differs.
     """
     task = prepared(context, seed, data, network, recipe, name="student")
-    arguments = dict(loss)
-    function = getattr(losses, arguments.pop("name"))
     history = distil_then_labels(
         task.network, network_of(teacher), task.batches, task.recipe,
-        loss=lambda student, taught: function(student, taught, **arguments), stop_epoch=stop_epoch,
+        loss=loss_of(loss), stop_epoch=stop_epoch,
         soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **task.options,
     )  # fmt: skip
     return task.outcome(history)
