@@ -49,7 +49,10 @@ def run(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="change a parameter")
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="paired repetitions")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="processes for the trials")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="processes for the trials; one a core, or one with a GPU"),
+    ] = None,
     cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
     in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
 ) -> None:
@@ -62,7 +65,7 @@ def run(
     items = [runner.chapter(name) for name in names] if names else runner.chapters()
     # All parameters are checked before the first chapter starts.
     plans = [(item, runner.parameters(item, profile, changes)) for item in items]
-    runs = []
+    jobs, runs = jobs or runner.default_jobs(), []
     for item, chosen in plans:
         console.print(f"running {item.name} ...", highlight=False)
         runs.append(

@@ -22,6 +22,7 @@ from typing import Any
 
 import nbformat
 import papermill
+import torch
 from filelock import FileLock
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -120,6 +121,11 @@ def parsed(settings: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             values[name.strip()] = text
     return values
+
+
+def default_jobs() -> int:
+    """Processes for the trials: one a core, but one alone where they would share a GPU."""
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
 def run(

@@ -21,7 +21,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -188,9 +188,9 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     for digest in done:
         del waiting[digest]
     jobs = int(os.environ.get("KDNB_JOBS", "1"))
-    own = None
-    if executor is None and waiting and jobs > 1:
-        executor = own = pool(min(jobs, len(waiting)))
+    own = executor is None and len(waiting) > 1 and jobs > 1
+    if own:
+        executor = _kept_pool(jobs, os.getcwd(), frozenset(os.environ.items()))
     running: dict[Future[str], Trial] = {}
     progress = bar(len(everything), len(done), "trial")
     try:
@@ -205,12 +205,15 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
                 trial = running.pop(future)
                 done.add(_outcome(future, trial))
                 progress.update()
-    finally:
-        progress.close()
+    except BaseException:
         for future in running:
             future.cancel()
-        if own:
-            own.shutdown(wait=False, cancel_futures=True)
+        if own:  # its workers may be dead, or busy with what nobody waits for any more
+            executor.shutdown(wait=False, cancel_futures=True)
+            _kept_pool.cache_clear()
+        raise
+    finally:
+        progress.close()
     return {digest: read(digest) for digest in everything}
 
 
@@ -220,6 +223,16 @@ def pool(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_pool(jobs: int, *surroundings: Hashable) -> ProcessPoolExecutor:
+    """The pool that the next call uses again: a worker needs seconds to start.
+
+    Args:
+        surroundings: what workers take over when they start; with others they start anew.
+    """
+    return pool(jobs)
 
 
 def store() -> Path:

@@ -78,6 +78,25 @@ def test_any_executor_does(own_runs, make):
     assert len(trace(own_runs)) == 5
 
 
+def processes(seeds, **more):
+    done = trials.run_all(Trial("trial_functions:process", more, seed) for seed in seeds)
+    return {result.metrics["process"] for result in done.values()}
+
+
+def test_workers_are_kept_for_the_next_trials(own_runs, monkeypatch):
+    monkeypatch.setenv("KDNB_JOBS", "2")
+    first = processes(range(4))
+    assert len(first) == 2 and os.getpid() not in first
+    assert processes(range(4, 8)) == first
+    assert processes([8]) == {os.getpid()}  # nothing beside it: no other process is needed
+    with pytest.raises(RuntimeError, match="no such luck"):
+        processes(range(4), fail=True)
+    later = processes(range(9, 13))  # after a failure nobody knows what the old ones do
+    assert len(later) == 2 and not later & first
+    monkeypatch.setenv("KDNB_RUNS", str(own_runs / "elsewhere"))
+    assert not processes(range(4)) & later  # workers would write where they did before
+
+
 def test_damaged_tensors_are_refused(own_runs):
     result = trials.run(add(2.0))
     file = result.folder / "tensors.safetensors"

@@ -47,3 +47,11 @@ def dies(context: Context, seed: int) -> Outcome:
 
 def not_finite(context: Context, seed: int) -> Outcome:
     return Outcome({"errors": float("nan")})
+
+
+def process(context: Context, seed: int, *, fail: bool = False) -> Outcome:
+    """Which process ran it; it takes long enough for another one to be needed beside it."""
+    time.sleep(0.3)
+    if fail:
+        raise ValueError("no such luck")
+    return Outcome({"process": float(os.getpid())})

@@ -9,6 +9,7 @@ has the authors'.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -38,11 +39,19 @@ class Parameters(BaseModel):
     test_images: int = Field(1000, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions, each with its teacher")
     epochs: int = Field(4, ge=1, le=1000, description="of all networks that see data")
-    width: int = Field(16, ge=2, le=512, description="channels of the generator; 128 published")
+    width: int = Field(16, ge=2, le=512, description="channels of a generator; 128 published")
     batch_size: int = Field(64, ge=2, le=4096, description="images made at a time")
     iterations: int = Field(240, ge=1, description="of generator and student")
     every: int = Field(40, ge=1, description="iterations between two looks at the student")
     generator_lr: float = Field(0.2, gt=0, description="of the generator's Adam")
+    bank_images: int = Field(
+        200, ge=20, multiple_of=20, description="synthetic images of a bank, all classes together"
+    )
+    pixel_steps: int = Field(100, ge=1, description="Adam's steps on the pixels of a bank")
+    bank_epochs: int = Field(20, ge=1, description="a student's passes over a bank")
+    distilling_epochs: int = Field(
+        1, ge=1, description="passes over the real images in dataset distillation"
+    )
     arms: list[str] = Field(
         ["teacher", "noise", "dafl"], description="the arms to run; all when empty"
     )
@@ -60,33 +69,50 @@ PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
         train_images=60000, test_images=10000, seeds=6, epochs=10, width=32, batch_size=128,
-        iterations=2400, every=120, arms=[],
+        iterations=2400, every=120, bank_images=4000, pixel_steps=300, bank_epochs=60,
+        distilling_epochs=8, arms=[],
     ),
     "full": Parameters(
         train_images=60000, test_images=10000, seeds=6, epochs=10, width=128, batch_size=512,
-        iterations=24000, every=120, arms=[],
+        iterations=24000, every=120, bank_images=24000, pixel_steps=1500, bank_epochs=200,
+        distilling_epochs=400, arms=[],
     ),
 }  # fmt: skip
 
 
-def arms(p: Parameters) -> Arms:
-    """Teacher, students with data, of noise and without data; the terms; the other logarithm."""
+def setting(p: Parameters) -> dict[str, Any]:
+    """Data and recipe of all networks of the chapter that see data."""
     evaluated = None if p.test_images == 10000 else p.test_images
     limit = None if p.train_images == 60000 else p.train_images
-    data = data_spec("mnist", limit=limit, evaluated=evaluated)
-    recipe = {"epochs": p.epochs, "batch_size": 256, "optimiser": "adam", "lr": 1e-3,
-              "schedule": "constant"}  # fmt: skip
+    return {
+        "data": data_spec("mnist", limit=limit, evaluated=evaluated),
+        "recipe": {"epochs": p.epochs, "batch_size": 256, "optimiser": "adam", "lr": 1e-3,
+                   "schedule": "constant"},
+    }  # fmt: skip
 
-    def supervised(network: dict[str, Any]):
-        arguments = {"data": data, "network": network, "recipe": recipe}
-        return lambda seed: Trial("kdnb.schemes.offline:supervised", arguments, seed)
 
-    teacher = supervised(TEACHER)
+def supervised(p: Parameters, network: dict[str, Any]) -> Callable[[int], Trial]:
+    """A network trained on labels, such as the teacher of every paper here."""
+    arguments = {**setting(p), "network": network}
+    return lambda seed: Trial("kdnb.schemes.offline:supervised", arguments, seed)
 
-    def distilled(seed: int) -> Trial:
-        loss = {"name": "soft_targets", "temperature": 1.0}
-        arguments = {"data": data, "network": STUDENT, "recipe": recipe, "teacher": teacher(seed)}
-        return Trial("kdnb.schemes.offline:distilled", {**arguments, "loss": loss}, seed)
+
+def distilled(
+    p: Parameters, network: dict[str, Any], teacher: Callable[[int], Trial], temperature: float
+) -> Callable[[int], Trial]:
+    """A student taught on the training images, without their labels."""
+    arguments = {
+        **setting(p), "network": network,
+        "loss": {"name": "soft_targets", "temperature": temperature},
+    }  # fmt: skip
+    return lambda seed: Trial(
+        "kdnb.schemes.offline:distilled", {**arguments, "teacher": teacher(seed)}, seed
+    )
+
+
+def arms(p: Parameters) -> Arms:
+    """Teacher, students with data, of noise and without data; the terms; the other logarithm."""
+    data, teacher = setting(p)["data"], supervised(p, TEACHER)
 
     def without_data(generator: dict[str, Any], **more: Any):
         arguments = {
@@ -103,8 +129,8 @@ def arms(p: Parameters) -> Arms:
     natural = {**WEIGHTS, "entropy": WEIGHTS["entropy"] / math.log(10)}
     return {
         "teacher": teacher,
-        "student": supervised(STUDENT),
-        "distilled": distilled,
+        "student": supervised(p, STUDENT),
+        "distilled": distilled(p, STUDENT, teacher, 1.0),
         "noise": without_data({"name": "noise", "image_size": 32}),
         "dafl": without_data(maker, weights=WEIGHTS),
         "dafl_natural": without_data(maker, weights=natural, entropy="natural"),
