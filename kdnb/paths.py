@@ -40,10 +40,14 @@ def _made(folder: str | Path) -> Path:
     return path
 
 
-def atomic_write(path: Path, content: bytes | str) -> None:
+def atomic_write(path: Path, content: bytes | str, *, durable: bool = True) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
     The bytes go to a temporary file of the same folder, reach the disk, and are renamed.
+
+    Args:
+        durable: wait until the disk has them. Without that a killed process loses nothing either,
+            but a power failure may.
     """
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +56,8 @@ def atomic_write(path: Path, content: bytes | str) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:

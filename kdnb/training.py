@@ -31,6 +31,9 @@ from kdnb.paths import atomic_write
 from kdnb.progress import bar
 
 log = logging.getLogger(__name__)
+DURABLE_EVERY = (
+    5.0  # seconds between two checkpoints for which a run waits until they are on the disk
+)
 # Fabric announces its precision at every set-up, which a recipe states already.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
@@ -197,7 +200,7 @@ class _Run:
 
     def __init__(self, networks, updates, recipe, steps, seed, fabric):
         self.updates, self.recipe, self.steps, self.fabric = updates, recipe, steps, fabric
-        self.plain = dict(networks)
+        self.plain, self.durable_at = dict(networks), perf_counter()
         moved = [name for update in updates for name in update.networks]
         if unknown := set(moved) - set(self.plain):
             raise ValueError(f"an update moves {sorted(unknown)}, but fit got {list(self.plain)}.")
@@ -306,7 +309,11 @@ class _Run:
                         tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
         tensors = {key: value.contiguous() for key, value in tensors.items()}
         about = {"signature": self.signature, "history": json.dumps(history)}
-        atomic_write(path, safetensors.torch.save(tensors, about))
+        # Epochs of milliseconds need not wait for the disk: a power failure costs seconds of work.
+        durable = perf_counter() - self.durable_at > DURABLE_EVERY
+        atomic_write(path, safetensors.torch.save(tensors, about), durable=durable)
+        if durable:
+            self.durable_at = perf_counter()
 
     def resume(self, path: Path | None) -> list[dict[str, float]]:
         """Take the state of `path`, where there is one, and return the history so far."""

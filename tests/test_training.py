@@ -130,6 +130,18 @@ def test_a_resumed_run_begins_with_the_epoch_it_had_reached(tmp_path):
     assert seen == [0, 1, 1, 2]  # the second epoch was not kept, and is done again
 
 
+def test_only_seldom_does_a_run_wait_for_the_disk(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr("kdnb.paths.os.fsync", lambda handle: waits.append(handle))
+    file, update = tmp_path / "checkpoint", Update(("net",), cross_entropy)
+    fit({"net": network()}, batches(), update, PLAIN, checkpoint=file)
+    assert not waits and file.exists()
+    monkeypatch.setattr("kdnb.training.DURABLE_EVERY", 0.0)
+    longer = PLAIN.model_copy(update={"epochs": 3})
+    fit({"net": network()}, batches(), update, longer, checkpoint=tmp_path / "other")
+    assert len(waits) == 3
+
+
 def test_checkpoint_of_another_run_is_refused(tmp_path):
     file = tmp_path / "checkpoint"
     fit({"net": network()}, batches(), Update(("net",), cross_entropy), PLAIN, checkpoint=file)

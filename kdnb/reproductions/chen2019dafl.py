@@ -3,7 +3,9 @@
 A LeNet-5 teaches its half without one image: a generator makes what pleases the teacher. Beside it
 stand students with data, a student of plain noise, the terms one by one, and the entropy in
 natural logarithms. `laptop` shrinks the generator, the batch and the number of iterations; `full`
-has the authors'.
+has the authors'. The sizes of `laptop` were chosen with one teacher and one student, by accuracy on
+held-out training images: after 3,600 iterations 94.5% with batches of 64, 94.0% with 128; the
+generator's rate of 0.2 is the authors', and 0.02 was no better.
 """
 
 from __future__ import annotations
@@ -68,8 +70,8 @@ class Parameters(BaseModel):
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        train_images=60000, test_images=10000, seeds=6, epochs=10, width=32, batch_size=128,
-        iterations=2400, every=120, bank_images=4000, pixel_steps=300, bank_epochs=60,
+        train_images=60000, test_images=10000, seeds=6, epochs=10, width=32, batch_size=64,
+        iterations=3600, every=120, bank_images=4000, pixel_steps=300, bank_epochs=60,
         distilling_epochs=8, arms=[],
     ),
     "full": Parameters(

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def publish(network: nn.Module, file: Path, step: int) -> None:
     """Write a network's state and its step, so that a reader finds the old file or the new."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    atomic_write(file, safetensors.torch.save(state, {"step": str(step)}))
+    atomic_write(file, safetensors.torch.save(state, {"step": str(step)}), durable=False)
 
 
 class StalePeer:
