@@ -50,8 +50,8 @@
 
 # %% tags=["parameters"]
 dataset = "cifar10"  # or "cifar100", "fashion_mnist"
-train_images = 512  # training images used
-test_images = 500
+train_images = 256  # training images used
+test_images = 250
 seeds = 2  # paired repetitions of every arm
 epochs = 2  # of teachers, assistants and students
 arms = ["student", "taught_by_10", "via_4"]  # all when empty
