@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import safetensors.torch
 import torch
-from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -30,10 +29,11 @@ from kdnb.data.batches import Batch, Batches
 from kdnb.paths import atomic_write
 from kdnb.progress import bar
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 log = logging.getLogger(__name__)
-DURABLE_EVERY = (
-    5.0  # seconds between two checkpoints for which a run waits until they are on the disk
-)
+DURABLE_EVERY = 5.0  # seconds between two checkpoints that wait for the disk
 # Fabric announces its precision at every set-up, which a recipe states already.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
@@ -161,6 +161,8 @@ def fit(
         NonFiniteLoss: when a term turns NaN or infinite: which, and at which step.
         ValueError: when the checkpoint belongs to another run.
     """
+    from lightning_fabric import Fabric  # brings torch's compiler along: nearly 2 s
+
     updates = [updates] if isinstance(updates, Update) else list(updates)
     fabric = fabric or Fabric(devices=1, precision=_precision(recipe.precision))
     run = _Run(networks, updates, recipe, len(batches) * recipe.epochs, seed, fabric)

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -388,6 +389,8 @@ def _start_worker(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    # Who interrupts the parent reads of it there, not from every worker.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A worker whose parent was killed would go on by itself, against the rerun.
     threading.Thread(target=_follow_parent, daemon=True).start()
 

@@ -26,7 +26,7 @@ from kdnb.schemes.function_matching import another_view
 from kdnb.training import Recipe
 from kdnb.trials import Context, Outcome, Result, Trial
 
-DATASET, EVALUATED = "fashion_mnist", 1000
+DATASET, EVALUATED = "fashion_mnist", 500
 TEACHER, STUDENT = {"name": "lenet5"}, {"name": "lenet5_half_dafl"}
 SOFT = {"name": "soft_targets", "temperature": 4.0}
 PRUNED = {"stage1.conv": 3, "stage2.conv": 8}  # LeNet-5 with these is `lenet5_half_zskd`
@@ -56,7 +56,7 @@ def trial(function: str, images: int, network: dict[str, Any], seed: int, **more
     return Trial(f"kdnb.schemes.{function}", arguments, seed)
 
 
-def teacher(images: int = 4000, epochs: int = 6) -> Trial:
+def teacher(images: int = 3000, epochs: int = 6) -> Trial:
     """LeNet-5 on more images than any student sees, shifted and mirrored."""
     plan = recipe(epochs, crop_padding=2, flip=True)
     return trial("offline:supervised", images, TEACHER, 100, recipe=plan)

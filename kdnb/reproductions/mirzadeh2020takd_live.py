@@ -72,7 +72,7 @@ class Lab:
         recipe: of every network.
     """
 
-    def __init__(self, images: int = 320, test: int = 500, epochs: int = 5) -> None:
+    def __init__(self, images: int = 320, test: int = 500, epochs: int = 4) -> None:
         self.source = data.load(DATASET)
         self.recipe = Recipe(epochs=epochs, batch_size=32, lr=0.05, nesterov=True,
                              weight_decay=5e-4, schedule="one_cycle")  # fmt: skip

@@ -33,7 +33,7 @@ class Lab:
     """
 
     def __init__(
-        self, dataset: str = "fashion_mnist", images: int = 512, test: int = 1000, epochs: int = 4
+        self, dataset: str = "fashion_mnist", images: int = 384, test: int = 500, epochs: int = 4
     ) -> None:
         self.source = data.load(dataset)
         self.images = self.source.train_all.select(slice(images))

@@ -26,8 +26,8 @@ class Parameters(BaseModel):
     dataset: str = Field("cifar10", pattern="^(cifar10|cifar100)$")
     network: str = Field("resnet8", description="every peer of the equal cohorts")
     larger: str = Field("resnet14", description="the second peer of the unequal pair")
-    train_images: int = Field(512, ge=64, le=40000)
-    test_images: int = Field(1000, ge=100, le=10000)
+    train_images: int = Field(256, ge=64, le=40000)
+    test_images: int = Field(500, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000)
     arms: list[str] = Field(

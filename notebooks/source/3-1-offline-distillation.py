@@ -114,7 +114,7 @@ figures.show(
 #
 # ## One pipeline, any loss
 #
-# The live parts use Fashion-MNIST: the teacher is LeNet-5, trained on 4,000 images; the students are its half
+# The live parts use Fashion-MNIST: the teacher is LeNet-5, trained on 3,000 images; the students are its half
 # in every layer, and see 150 to 400. Each run is a *trial*: described by plain values, and kept on disk under the digest of
 # its description.
 
@@ -373,10 +373,10 @@ figures.show(
 )
 
 # %% tags=["nbval-ignore-output"]
-live.errors({n: live.matching(n) for n in (4, 16)}, "epochs")
+live.errors({n: live.matching(n) for n in (4, 12)}, "epochs")
 
 # %% [markdown]
-# One seed, and at most 16 epochs where the paper's longest run has 9,600: *patience* cannot be shown on this
+# One seed, and at most 12 epochs where the paper's longest run has 9,600: *patience* cannot be shown on this
 # page. Try `live.matching(200)` on a free afternoon; mixed views are the ones that need the time.
 #
 # ## Cho and Hariharan, live
@@ -400,7 +400,7 @@ record = reproduce(cho2019efficacy.REPRODUCTION, parameters, profile=profile, ar
 record.table().mean().unstack("metric").loc[list(record.arms)].round(2)
 
 # %% [markdown]
-# Errors in percent, last epoch, no choice made on test images. After two epochs on 512 images nobody is far from guessing: this only shows that it runs.
+# Errors in percent, last epoch, no choice made on test images. After two epochs on 256 images nobody is far from guessing: this only shows that it runs.
 #
 # ## Recorded results
 #
@@ -488,7 +488,7 @@ figures.show(
 # - *RCO*: the restart of the schedule at each anchor, and the criterion of the greedy search, are recalled and not confirmed.
 # - *BSS*: one class a walk, as in the authors' code, where the paper sums over all. Pixels stay within black and white here.
 # - *FSKD*: LeNet-5 pruned by the size of its weights; the images are drawn without looking at classes, so that there are *about* so many a class.
-# - *Function matching*: at most 16 epochs, which is the opposite of its message.
+# - *Function matching*: at most 12 epochs, which is the opposite of its message.
 #
 # ## Try it
 #

@@ -52,8 +52,8 @@
 dataset = "cifar10"  # or "cifar100"
 network = "resnet8"  # every peer of the equal cohorts
 larger = "resnet14"  # the second peer of the unequal pair
-train_images = 512
-test_images = 1000
+train_images = 256
+test_images = 500
 seeds = 2  # paired repetitions of every arm
 epochs = 2
 arms = ["independent", "mutual"]  # all when empty
@@ -193,7 +193,7 @@ table.mean().unstack("metric").loc[list(record.arms)].round(2)
 # %% [markdown]
 # Errors are of the test images looked at; *first* and *second* are the two networks, *test errors*
 # the mean over the cohort. *Entropy* is the mean uncertainty on the training images and *loss rise*
-# what weight noise costs, both explained below. A few steps on 512 images leave networks
+# what weight noise costs, both explained below. A few steps on 256 images leave networks
 # that are hardly trained: read this table for what is measured. What the method does stands under
 # *Recorded results*.
 #

@@ -57,8 +57,8 @@
 dataset = "cifar10"  # or "cifar100"
 network = "resnet8"  # of every generation; the student of Tf-KD
 larger = "resnet20"  # the teacher of Tf-KD
-train_images = 1024
-test_images = 1000
+train_images = 512
+test_images = 500
 seeds = 2  # paired repetitions of every arm
 epochs = 2
 poor_epochs = 1  # of the poorly trained teacher of Tf-KD
@@ -167,7 +167,7 @@ show_verdicts(judge_all(exact, nothing), "exact")
 # %% [markdown]
 # ## A laboratory
 #
-# For everything live in this chapter there is one small set-up: a thin ResNet-8, 512 images of Fashion-MNIST,
+# For everything live in this chapter there is one small set-up: a thin ResNet-8, 384 images of Fashion-MNIST,
 # four epochs, the same initial weights. `lab.run("labels")` trains generation 0; the other methods follow further down.
 #
 # Below, one test image about which generation 0 is unsure, and what four students are asked to answer. (The CWTM bar is the
@@ -223,7 +223,7 @@ record = reproduce(furlanello2018ban.REPRODUCTION, parameters, profile=profile, 
 record.table().mean().unstack("metric").loc[list(record.arms)].round(2)
 
 # %% [markdown]
-# Errors of 1,000. After 32 steps nothing can be concluded from them: this shows that the pipeline runs. What follows is what
+# Errors of 500. After 16 steps nothing can be concluded from them: this shows that the pipeline runs. What follows is what
 # counts.
 #
 # ## Recorded results: born-again networks
@@ -473,7 +473,7 @@ pd.DataFrame(
 # ### All of them, side by side
 #
 # The same initial weights, images and epochs; one seed. *Processor time* is that of its own training, in units of training on labels; where another
-# network has to be there first (BAN and Tf-KD self), its training comes on top; that of the tolerant teacher is included. One seed on 512 images is an illustration of what
+# network has to be there first (BAN and Tf-KD self), its training comes on top; that of the tolerant teacher is included. One seed on 384 images is an illustration of what
 # runs, not evidence: differences of 30 errors mean nothing here. The calls are functions of
 # `kdnb.schemes.self_distillation`.
 

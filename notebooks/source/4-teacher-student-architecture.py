@@ -190,7 +190,7 @@ record = reproduce(mirzadeh2020takd.REPRODUCTION, parameters, profile=profile, a
 record.table().mean().unstack("metric").loc[list(record.arms)].round(1)
 
 # %% [markdown]
-# Errors in percent. After 16 steps on 512 images nobody has learnt much, the teacher of ten layers least of all: this
+# Errors in percent. After 8 steps on 256 images nobody has learnt much, the teacher of ten layers least of all: this
 # shows that it runs, and nothing else.
 #
 # ## Recorded results
@@ -287,7 +287,7 @@ pictures.side_by_side()
 # is no cheat, both are cut from one model: of its cost the student gets three quarters here, the assistant one. (An assistant of this
 # kind stands *beside* the student, TAKD's stands *between*.)
 #
-# The live networks from here on: 400 images of Fashion-MNIST, 5 epochs, one seed. The teacher is a thin ResNet-14.
+# The live networks from here on: 320 images of Fashion-MNIST, 4 epochs, one seed. The teacher is a thin ResNet-14.
 
 # %% tags=["nbval-ignore-output"]
 lab = live.Lab()
