@@ -12,6 +12,7 @@ from IPython import get_ipython
 from IPython.display import display
 from pydantic import BaseModel, ValidationError
 
+from kdnb import trials
 from kdnb.claims import Verdict
 
 VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
@@ -53,6 +54,8 @@ def check(model: type[Model], values: Mapping[str, Any]) -> Model:
         problems += [_explain(model, entry) for entry in error.errors()]
     if problems:
         raise ParameterError(" ".join(problems))
+    if notebook:
+        trials.wake()  # the first cells are prose and pictures: workers start meanwhile
     return parameters
 
 

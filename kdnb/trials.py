@@ -188,10 +188,10 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     done = {digest for digest, trial in waiting.items() if finished(trial)}
     for digest in done:
         del waiting[digest]
-    jobs = int(os.environ.get("KDNB_JOBS", "1"))
+    jobs = _jobs()
     own = executor is None and len(waiting) > 1 and jobs > 1
     if own:
-        executor = _kept_pool(jobs, os.getcwd(), frozenset(os.environ.items()))
+        executor = workers(jobs)
     running: dict[Future[str], Trial] = {}
     progress = bar(len(everything), len(done), "trial")
     try:
@@ -226,13 +226,32 @@ def pool(jobs: int) -> ProcessPoolExecutor:
     )
 
 
+def workers(jobs: int) -> ProcessPoolExecutor:
+    """A pool that is kept for the next call, since a worker needs seconds to start.
+
+    What workers take over when they start is part of it: with other settings they start anew.
+    """
+    settings = {k: v for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))}
+    return _kept_pool(jobs, os.getcwd(), frozenset(settings.items()))
+
+
+def wake() -> None:
+    """Let the workers start, where `KDNB_JOBS` asks for some, while this process goes on."""
+    if (jobs := _jobs()) > 1:
+        for _ in range(jobs):
+            workers(jobs).submit(_awake)
+
+
+def _awake() -> None:
+    importlib.import_module("lightning_fabric")  # what a training takes longest to import
+
+
+def _jobs() -> int:
+    return int(os.environ.get("KDNB_JOBS", "1"))
+
+
 @functools.lru_cache(maxsize=1)
 def _kept_pool(jobs: int, *surroundings: Hashable) -> ProcessPoolExecutor:
-    """The pool that the next call uses again: a worker needs seconds to start.
-
-    Args:
-        surroundings: what workers take over when they start; with others they start anew.
-    """
     return pool(jobs)
 
 

@@ -97,6 +97,18 @@ def test_workers_are_kept_for_the_next_trials(own_runs, monkeypatch):
     assert not processes(range(4)) & later  # workers would write where they did before
 
 
+def test_workers_wake_before_they_are_needed(own_runs, monkeypatch):
+    made = []
+    monkeypatch.setattr(trials, "pool", lambda jobs: made.append(jobs) or ThreadPoolExecutor(jobs))
+    monkeypatch.setenv("KDNB_JOBS", "1")
+    trials.wake()
+    assert made == []
+    monkeypatch.setenv("KDNB_JOBS", "2")
+    trials.wake()
+    trials.run_all([add(1.0), add(2.0)])
+    assert made == [2]  # those that were woken did the work
+
+
 def test_damaged_tensors_are_refused(own_runs):
     result = trials.run(add(2.0))
     file = result.folder / "tensors.safetensors"
