@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 DURABLE_EVERY = 5.0  # seconds between two checkpoints that wait for the disk
-# Fabric announces its precision at every set-up, which a recipe states already.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -161,10 +159,8 @@ def fit(
         NonFiniteLoss: when a term turns NaN or infinite: which, and at which step.
         ValueError: when the checkpoint belongs to another run.
     """
-    from lightning_fabric import Fabric  # brings torch's compiler along: nearly 2 s
-
     updates = [updates] if isinstance(updates, Update) else list(updates)
-    fabric = fabric or Fabric(devices=1, precision=_precision(recipe.precision))
+    fabric = fabric or _one_device(recipe.precision)
     run = _Run(networks, updates, recipe, len(batches) * recipe.epochs, seed, fabric)
     history = run.resume(checkpoint)
     writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
@@ -195,6 +191,14 @@ def fit(
             progress.update()
     run.release()
     return history
+
+
+def _one_device(precision: str) -> Fabric:
+    from lightning_fabric import Fabric  # brings torch's compiler along: nearly 2 s
+
+    # Fabric announces its precision at every set-up, which a recipe states already.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    return Fabric(devices=1, precision=_precision(precision))
 
 
 class _Run:
