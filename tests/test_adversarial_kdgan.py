@@ -124,7 +124,7 @@ def test_the_value_and_its_best_discriminator(share):
 
 
 def test_the_equilibrium_is_the_truth():
-    """At p_c = p_t = p_u the value is -log 4, the discriminator guesses; nowhere else is it less."""
+    """At p_c = p_t = p_u the value is -log 4 and the critic guesses; nowhere else is it less."""
     truth = draw(1, 4).softmax(1)
     at = truth.log()
     table = best_scores(truth, at, at, 0.4)
@@ -209,6 +209,21 @@ def test_what_they_learn_from_each_other_by_hand(learner):
     gradients = torch.autograd.grad(loss, list(old.parameters()))
     for a, b, gradient in zip(new.parameters(), old.parameters(), gradients, strict=True):
         torch.testing.assert_close(a, b - 0.1 * gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_without_a_teacher_it_is_the_game_of_two():
+    classifier, critic = linear(0), linear(2)
+    before = copy.deepcopy((classifier, critic))
+    for parameter in critic.parameters():
+        parameter.data.zero_()
+    history = run((classifier, None, critic), batches(40), classifier_share=0.3)
+    assert {name for name in history[0] if "ing" in name} == {"judging", "classifier.fooling"}
+    assert not any("soft" in name for name in history[0])
+    # A critic that only guesses loses log 2 by the truth and log 2 by the labels drawn, which are
+    # all the classifier's: its share of the proposals is the whole.
+    assert history[0]["judging"] == pytest.approx(2 * math.log(2))
+    for part, old in zip((classifier, critic), before, strict=True):
+        assert not torch.equal(part[1].weight, old[1].weight)
 
 
 def test_no_gradient_leaks_to_another_player():

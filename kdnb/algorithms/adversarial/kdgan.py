@@ -128,7 +128,9 @@ def game_value(
 def best_scores(
     truth: Tensor, classifier_logits: Tensor, teacher_logits: Tensor, classifier_share: float
 ) -> Tensor:
-    r"""The scores that maximise `game_value`: :math:`h^* = \log p_u - \log(\rho p_c + (1-\rho) p_t)`.
+    r"""The scores that maximise `game_value`, for a given classifier and teacher.
+
+    .. math:: h^* = \log p_u - \log(\rho p_c + (1 - \rho) p_t)
 
     Args: as of `game_value`.
 
@@ -142,7 +144,7 @@ def best_scores(
 
 def kdgan(
     classifier: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | None,
     critic: nn.Module,
     examples: Any,
     recipe: Recipe,
@@ -170,13 +172,13 @@ def kdgan(
 
     Args:
         classifier, teacher: images -> logits (batch, classes); both are trained in place, and
-            are trained on labels beforehand in the paper.
+            are trained on labels beforehand in the paper. Without a teacher, None, it is the
+            naive game of two (NaGAN), and neither share nor weights are read.
         critic: images -> (batch, classes), the score of every label, such as any classifier;
             trained in place.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         critic_recipe, teacher_recipe: the run's own when None.
-        classifier_share: rho; 1 with both weights 0 is the naive game of two (NaGAN), where the
-            teacher stands still.
+        classifier_share: rho, of the classifier's labels among those that are proposed.
         classifier_weight, teacher_weight: of what classifier and teacher learn from each other.
         loss: (own logits, the other's logits) -> scalar.
         temperature: tau of the concrete samples.
@@ -184,7 +186,7 @@ def kdgan(
 
     Returns:
         The history: `judging`, `teacher.fooling`, `teacher.soft`, `classifier.fooling` and
-        `classifier.soft`.
+        `classifier.soft`; `judging` and `classifier.fooling` without a teacher.
 
     Raises:
         ValueError: for a share outside [0, 1] or a temperature that is not above 0.
@@ -200,36 +202,44 @@ def kdgan(
     check_temperature(temperature)
     batches = batches_for(examples, recipe, seed)
 
+    players = {"classifier": classifier} | ({} if teacher is None else {"teacher": teacher})
+    shares = {"classifier": classifier_share, "teacher": 1 - classifier_share}
+    if teacher is None:
+        shares = {"classifier": 1.0}
+
     def judge(networks, batch: Batch) -> dict[str, Tensor]:
         table = networks["critic"](batch.images)
         loss_ = F.softplus(-pair_scores(table, batch.labels)).mean()
-        for name, share in (("classifier", classifier_share), ("teacher", 1 - classifier_share)):
+        for name, share in shares.items():
             chances = asked(networks[name], batch.images).float().softmax(1)
             drawn = torch.multinomial(chances, 1)[:, 0]
             loss_ = loss_ + share * F.softplus(pair_scores(table, drawn)).mean()
         return {"judging": loss_}
 
-    def play(name: str, other: str, share: float, weight: float):
+    def play(name: str, other: str, weight: float):
         def terms(networks, batch: Batch) -> dict[str, Tensor]:
             z = networks[name](batch.images)
             table = asked(networks["critic"], batch.images)
             sample = concrete(z, gumbel_noise(z), temperature)
             fooled = fooling_loss(pair_scores(table, sample), "saturating")
-            parts = {f"{name}.fooling": share * fooled}
-            v = asked(networks[other], batch.images)
-            return {**parts, f"{name}.soft": weight * loss(z, v)}
+            parts = {f"{name}.fooling": shares[name] * fooled}
+            if other in players:
+                v = asked(networks[other], batch.images)
+                parts[f"{name}.soft"] = weight * loss(z, v)
+            return parts
 
         return terms
 
-    teach = play("teacher", "classifier", 1 - classifier_share, teacher_weight)
-    learn = play("classifier", "teacher", classifier_share, classifier_weight)
+    teach = play("teacher", "classifier", teacher_weight)
+    learn = play("classifier", "teacher", classifier_weight)
     updates = [
         Update(("critic",), judge, recipe=critic_recipe),
         Update(("teacher",), teach, recipe=teacher_recipe, after=lambda: constrain(teacher)),
         Update(("classifier",), learn, after=lambda: constrain(classifier)),
     ]
-    networks = {"classifier": classifier, "teacher": teacher, "critic": critic}
-    return fit(networks, batches, updates, recipe, seed=seed, **options)
+    if teacher is None:
+        del updates[1]
+    return fit({**players, "critic": critic}, batches, updates, recipe, seed=seed, **options)
 
 
 def check_share(share: float) -> None:
