@@ -344,8 +344,8 @@ figures.show(
 # The first block has lost channels and nothing else: its error is 0 before any fit. The second reads 3 channels where the teacher's
 # reads 6, and the third 8 of 16. What a block misses on its way *in*, only its own fit can make good: `FSKD, two blocks` leaves the third
 # one alone, so compare. And count again: the second has 8 unknowns a row and 100 positions an image; the third has *one* position an image and
-# 120 unknowns. With fewer than 120 images it fits them exactly, their noise included, and just below that number such fits are at their
-# worst. More positions than channels: that is the rule for using the method.
+# 120 unknowns. With fewer than 120 images it fits them exactly, their noise included: compare the lines of three and of two blocks
+# there. More positions than channels: that is the rule for using the method.
 
 # %% tags=["nbval-ignore-output"]
 fit = trials.run(live.few(100)["FSKD"]).series
