@@ -1,5 +1,7 @@
 """Chapter 4's figures and laboratory: what they show of a made-up record, what they build."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -86,6 +88,20 @@ def test_designs_are_smaller_each_in_its_own_way(lab):
     quantised = costs.pop("quantised copy, 4 bits")
     assert quantised[0] == operations and quantised[1] < stored / 4
     assert all(a < operations and b < stored for a, b in costs.values()) and len(costs) == 3
+
+
+def test_designs_that_are_trained_elsewhere_come_back_whole(lab, monkeypatch):
+    sent = pickle.loads(pickle.dumps(lab))  # as to another process
+    assert len(pickle.dumps(lab)) < 1e6 and len(sent.batches) == len(lab.batches)
+    with ThreadPoolExecutor(1) as here:
+        monkeypatch.setattr(live.trials, "workers", lambda jobs: here)
+        made, alone = live.trained_designs(lab, taught=True), live.alone(lab)
+    assert list(made) == list(live.designs(lab)) == list(alone.index)
+    for name in ("thinner", "quantised copy, 4 bits"):
+        here = lab.taught(live.designs(lab)[name])
+        with torch.no_grad():
+            torch.testing.assert_close(made[name](lab.images(4)), here(lab.images(4)))
+    assert ((alone >= 0) & (alone <= 100)).all()
 
 
 def test_a_grown_network_answers_as_before_and_its_rival_starts_anew(lab):

@@ -7,8 +7,8 @@ for a cell.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -19,7 +19,7 @@ from kdnb import data, losses, trials
 from kdnb.architecture import accuracy, deepen, depthwise_separable, quantised, widen
 from kdnb.architecture import shallower as next_shallower
 from kdnb.architecture import thinner as half_as_wide
-from kdnb.data import Batches
+from kdnb.data import Batches, ImageData, Images
 from kdnb.nets import features
 from kdnb.schemes import offline
 from kdnb.training import Recipe
@@ -72,15 +72,30 @@ class Lab:
         recipe: of every network.
     """
 
-    def __init__(self, images: int = 320, test: int = 500, epochs: int = 4) -> None:
-        self.source = data.load(DATASET)
+    def __init__(self, images: int = 400, test: int = 500, epochs: int = 5) -> None:
+        self.sizes = images, test
         self.recipe = Recipe(epochs=epochs, batch_size=32, lr=0.05, nesterov=True,
                              weight_decay=5e-4, schedule="one_cycle")  # fmt: skip
-        scale = {"mean": self.source.mean, "sd": self.source.sd}
-        self.batches = Batches(self.source.train_all.select(slice(images)), 32, **scale)
-        test_images = self.source.test.select(slice(test))
-        self.tested = Batches(test_images, 250, shuffle=False, **scale)
         self.teacher = self.trained(self.built(TEACHER))
+
+    @property
+    def source(self) -> ImageData:
+        return data.load(DATASET)
+
+    @cached_property
+    def batches(self) -> Batches:
+        return self._batches(self.source.train_all.select(slice(self.sizes[0])), 32)
+
+    @cached_property
+    def tested(self) -> Batches:
+        return self._batches(self.source.test.select(slice(self.sizes[1])), 250, shuffle=False)
+
+    def _batches(self, images: Images, size: int, **more: Any) -> Batches:
+        return Batches(images, size, mean=self.source.mean, sd=self.source.sd, **more)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads the images itself.
+        return {k: v for k, v in self.__dict__.items() if k not in ("batches", "tested")}
 
     def built(self, network: dict[str, Any], seed: int = 0) -> nn.Module:
         """An untrained network of a description, or of a name alone."""
@@ -200,7 +215,23 @@ def designs(lab: Lab, bits: int = 4) -> dict[str, nn.Module]:
     }
 
 
-def with_control(students: Sequence[str], lab: Lab, bits: int = 4) -> pd.Series:
+def trained_designs(lab: Lab, *, taught: bool) -> dict[str, nn.Module]:
+    """All designs, by the teacher's soft targets or on labels alone, in two processes."""
+    networks = designs(lab)
+    jobs = {name: trials.workers(2).submit(_trained_design, lab, name, taught) for name in networks}
+    for name, job in jobs.items():
+        networks[name].load_state_dict(job.result())
+        networks[name].eval()
+    return networks
+
+
+def _trained_design(lab: Lab, name: str, taught: bool) -> dict[str, Tensor]:
+    # Its state alone travels: a network with rounded weights cannot be pickled.
+    network = designs(lab)[name]
+    return (lab.taught if taught else lab.trained)(network).state_dict()
+
+
+def alone(lab: Lab) -> pd.Series:
     """Accuracies of the same designs trained on labels alone, in percent."""
-    fresh = designs(lab, bits)
-    return pd.Series({name: lab.right(lab.trained(fresh[name])) for name in students})
+    networks = trained_designs(lab, taught=False)
+    return pd.Series({name: lab.right(network) for name, network in networks.items()})
