@@ -188,10 +188,9 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     done = {digest for digest, trial in waiting.items() if finished(trial)}
     for digest in done:
         del waiting[digest]
-    jobs = _jobs()
-    own = executor is None and len(waiting) > 1 and jobs > 1
+    own = executor is None and len(waiting) > 1 and _jobs() > 1
     if own:
-        executor = workers(jobs)
+        executor = workers()
     running: dict[Future[str], Trial] = {}
     progress = bar(len(everything), len(done), "trial")
     try:
@@ -226,20 +225,22 @@ def pool(jobs: int) -> ProcessPoolExecutor:
     )
 
 
-def workers(jobs: int) -> ProcessPoolExecutor:
+def workers(least: int = 1) -> ProcessPoolExecutor:
     """A pool that is kept for the next call, since a worker needs seconds to start.
 
-    What workers take over when they start is part of it: with other settings they start anew.
+    Args:
+        least: processes, where `KDNB_JOBS` asks for fewer.
     """
+    # What workers take over when they start is part of it: with other settings they start anew.
     settings = {k: v for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))}
-    return _kept_pool(jobs, os.getcwd(), frozenset(settings.items()))
+    return _kept_pool(max(least, _jobs()), os.getcwd(), frozenset(settings.items()))
 
 
 def wake() -> None:
     """Let the workers start, where `KDNB_JOBS` asks for some, while this process goes on."""
     if (jobs := _jobs()) > 1:
         for _ in range(jobs):
-            workers(jobs).submit(_awake)
+            workers().submit(_awake)
 
 
 def _awake() -> None:

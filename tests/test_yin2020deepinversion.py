@@ -1,11 +1,14 @@
 """DeepInversion's arms: which term each adds, what they share; one epoch of the full profile."""
 
+from functools import partial
+
 import pytest
 import test_data_free_workshop as workshop
 import torch
 
 from kdnb import data as datasets
 from kdnb import papers, trials
+from kdnb.algorithms.data_free import noise_trial
 from kdnb.data import ImageData, Images
 from kdnb.quantities import parse
 from kdnb.reproductions import chen2019dafl, reproduce
@@ -75,11 +78,15 @@ def test_the_claims_speak_of_these_arms_and_metrics():
 def test_banks_are_made_without_training_images(monkeypatch, tmp_path):
     source = workshop.guarded_mnist(monkeypatch)
     teacher = workshop.teacher_trial(source, name="tiny")
-    outcome = inversion.noise_trial(
-        workshop.context(tmp_path), 3, data={"name": "mnist"}, teacher=teacher, images=6, size=28
-    )
-    held = outcome.tensors
+    noise = partial(
+        noise_trial, workshop.context(tmp_path), 3, data={"name": "mnist"}, teacher=teacher,
+        images=6, image_size=28,
+    )  # fmt: skip
+    held = noise().tensors
     assert held["bank.images"].shape == (6, 1, 28, 28) and held["bank.logits"].shape == (6, 10)
+    assert held["bank.images"].min() < -1.5 and 0.95 < held["bank.images"].std() < 1.05
+    with pytest.raises(ValueError, match="kind must be .* got 'salt'"):
+        noise(kind="salt")
     bank = workshop.FinishedTrial({}, held)
     merged = inversion.merged_trial(None, 3, data={"name": "mnist"}, banks=[bank, bank])
     assert merged.metrics == {"images": 12.0}

@@ -72,9 +72,9 @@ class Lab:
         recipe: of every network.
     """
 
-    def __init__(self, images: int = 400, test: int = 500, epochs: int = 5) -> None:
+    def __init__(self, images: int = 300, test: int = 500, epochs: int = 4) -> None:
         self.sizes = images, test
-        self.recipe = Recipe(epochs=epochs, batch_size=32, lr=0.05, nesterov=True,
+        self.recipe = Recipe(epochs=epochs, batch_size=16, lr=0.05, nesterov=True,
                              weight_decay=5e-4, schedule="one_cycle")  # fmt: skip
         self.teacher = self.trained(self.built(TEACHER))
 
@@ -84,7 +84,9 @@ class Lab:
 
     @cached_property
     def batches(self) -> Batches:
-        return self._batches(self.source.train_all.select(slice(self.sizes[0])), 32)
+        return self._batches(
+            self.source.train_all.select(slice(self.sizes[0])), self.recipe.batch_size
+        )
 
     @cached_property
     def tested(self) -> Batches:

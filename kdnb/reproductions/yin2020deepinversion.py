@@ -30,13 +30,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kdnb import data as datasets
-from kdnb.algorithms.data_free.bank import bank_of
 from kdnb.algorithms.data_free.bank_trials import bank_in
-from kdnb.algorithms.data_free.trials import bank_tensors, isolated
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.reproductions.chen2019dafl import PROFILES, Parameters, measure, setting
-from kdnb.schemes.offline import data_spec, network_of
+from kdnb.schemes.offline import data_spec
 from kdnb.trials import Context, Outcome, Result, Trial
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
@@ -119,8 +116,9 @@ def arms(p: Parameters) -> Arms:
         return Trial("kdnb.algorithms.data_free:inversion_trial", arguments, start)
 
     def noise(seed: int) -> Trial:
-        arguments = {"data": data, "teacher": teacher(seed), "images": 2 * half, "size": s.size}
-        return learnt(seed, Trial(f"{__name__}:noise_trial", arguments, seed))
+        arguments = {"data": data, "teacher": teacher(seed), "images": 2 * half,
+                     "image_size": s.size}  # fmt: skip
+        return learnt(seed, Trial("kdnb.algorithms.data_free:noise_trial", arguments, seed))
 
     def merged(seed: int, first: Trial, second: Trial) -> Trial:
         arguments = {"data": data, "banks": [first, second]}
@@ -145,26 +143,6 @@ def arms(p: Parameters) -> Arms:
         "deep_inversion": deep_inversion,
         "adaptive": adaptive,
     }
-
-
-def noise_trial(
-    context: Context, seed: int, *, data: dict[str, Any], teacher: Result, images: int, size: int
-) -> Outcome:
-    """A bank of standard normal images: what every dream begins with.
-
-    Args:
-        data, teacher: as of `inversion_trial`.
-        images: how many.
-        size: of an image, in pixels.
-
-    Returns:
-        The bank, as `inversion_trial`, and what `Bank.summary` tells.
-    """
-    source = isolated(datasets.load(data["name"]))
-    stream = torch.Generator().manual_seed(seed)
-    shape = (images, source.test.images.shape[1], size, size)
-    bank = bank_of(torch.randn(shape, generator=stream), network_of(teacher, source))
-    return Outcome(bank.summary(), {}, bank_tensors(bank))
 
 
 def merged_trial(

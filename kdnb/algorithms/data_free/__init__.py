@@ -16,6 +16,7 @@ from kdnb.algorithms.data_free.bank_trials import (
     dataset_distillation_trial,
     impressions_trial,
     inversion_trial,
+    noise_trial,
 )
 from kdnb.algorithms.data_free.belief_matching import (
     belief_matching_toy,
@@ -126,6 +127,7 @@ __all__ = [
     "matching_cross_entropy",
     "mean_transition_error",
     "mixed_examples",
+    "noise_trial",
     "omni_supervised",
     "one_hot",
     "optimise_pixels",

@@ -137,6 +137,43 @@ def inversion_trial(
     return _bank_outcome(bank_of(torch.cat(made), master))
 
 
+def noise_trial(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    teacher: Result,
+    images: int,
+    image_size: int,
+    kind: str = "normal",
+) -> Outcome:
+    """A bank of noise, in which syntheses begin: what a student learns without any of their steps.
+
+    Args:
+        data, teacher: as of `dafl_trial`.
+        images: how many.
+        image_size: of each, in pixels.
+        kind: "normal" of standard deviation 1, or "uniform" between black and white.
+
+    Returns:
+        As `impressions_trial`.
+
+    Raises:
+        ValueError: for another kind.
+    """
+    source = isolated(datasets.load(data["name"]))
+    shape = (images, source.test.images.shape[1], image_size, image_size)
+    stream = torch.Generator().manual_seed(seed)
+    if kind == "normal":
+        drawn = torch.randn(shape, generator=stream)
+    elif kind == "uniform":
+        low, high = pixel_bounds(source.mean, source.sd)
+        drawn = low + (high - low) * torch.rand(shape, generator=stream)
+    else:
+        raise ValueError(f"kind must be 'normal' or 'uniform'; got {kind!r}.")
+    return _bank_outcome(bank_of(drawn, network_of(teacher, source)))
+
+
 def banked_trial(
     context: Context,
     seed: int,
