@@ -7,10 +7,9 @@ import torch
 from test_data_free_workshop import Forbidden
 
 from kdnb import data as datasets
-from kdnb import papers, trials
+from kdnb import trials
 from kdnb.algorithms.data_free import bank_in
 from kdnb.data import ImageData, Images
-from kdnb.quantities import parse
 from kdnb.reproductions import chen2019dafl as dafl
 from kdnb.reproductions import nayak2019zskd as zskd
 from kdnb.reproductions import reproduce
@@ -55,13 +54,6 @@ def test_all_banks_have_as_many_images_and_one_temperature(profile):
 def test_the_full_bank_is_the_published_one():
     ours = zskd.arms(zskd.PROFILES["full"])["data_impressions"](0).arguments["bank"].arguments
     assert (ours["per_class"] * 20, ours["iterations"], ours["scales"]) == (24000, 1500, [1.0, 0.1])
-
-
-def test_the_claims_speak_of_these_arms_and_metrics():
-    for claim in papers.claims_of("nayak2019zskd"):
-        assert claim.metric == "accuracy"
-        for quantity in claim.quantities():
-            assert {arm for arm, _ in parse(quantity)[1]} <= set(ARMS)
 
 
 @pytest.fixture

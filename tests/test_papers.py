@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import importlib
 import io
 import json
 import math
@@ -16,8 +17,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import kdnb
-from kdnb import papers
+from kdnb import papers, paths
 from kdnb.papers import PaperError, Record
+from kdnb.quantities import parse
+from kdnb.reproductions import hinton2015
 
 CLAIMS = """
 paper = "hinton2015"
@@ -331,3 +334,23 @@ def test_the_bibliography_knows_our_version_and_every_reproduced_paper():
 )
 def test_committed_claims_load(key):
     assert papers.claims_of(key)
+
+
+# Arms that `measure` makes out of the trial of another arm.
+MEASURED_BESIDE = {"hinton2015": {"no_3_shifted", "only_7_8_shifted"}}
+CLAIMED = sorted(path.parent.name for path in (paths.root() / "papers").glob("*/claims.toml"))
+
+
+@pytest.mark.parametrize("key", CLAIMED)
+def test_claims_speak_of_arms_that_run_and_of_metrics_that_are_measured(key):
+    module = importlib.import_module(f"kdnb.reproductions.{key}")
+    profiles = getattr(module, "PROFILES", hinton2015.PROFILES)  # Müller's are Hinton's
+    known = {arm for p in profiles.values() for arm in module.REPRODUCTION.arms(p)}
+    known |= MEASURED_BESIDE.get(key, set())
+    recorded = (paths.root() / "papers" / key / "results" / "laptop.json").exists()
+    metrics = {m for _, m in papers.read_record(key, "laptop").table()} if recorded else None
+    for claim in papers.claims_of(key):
+        for quantity in claim.quantities():
+            for arm, metric in parse(quantity)[1]:
+                assert arm in known, claim.id
+                assert metrics is None or (metric or claim.metric) in metrics, claim.id

@@ -6,8 +6,7 @@ import pytest
 import torch
 from data_workshop import Workshop, write
 
-from kdnb import data, papers, trials
-from kdnb.quantities import parse
+from kdnb import data, trials
 from kdnb.reproductions import passalis2018pkt as pkt
 from kdnb.schemes import offline
 from kdnb.trials import Trial
@@ -102,12 +101,8 @@ def test_only_directions_matter():
 # --- arms ----------------------------------------------------------------------------------------
 
 
-def test_the_claims_speak_of_these_arms():
-    known = set(pkt.arms(QUICK))
-    assert set(QUICK.arms) < known
-    for claim in papers.claims_of("passalis2018pkt"):
-        for criterion in claim.criteria:
-            assert {arm for arm, _ in parse(criterion.quantity)[1]} <= known
+def test_the_quick_profile_runs_some_of_the_arms():
+    assert set(QUICK.arms) < set(pkt.arms(QUICK))
 
 
 @pytest.mark.parametrize("profile", pkt.PROFILES)
