@@ -56,7 +56,7 @@ def trial(function: str, images: int, network: dict[str, Any], seed: int, **more
     return Trial(f"kdnb.schemes.{function}", arguments, seed)
 
 
-def teacher(images: int = 3000, epochs: int = 6) -> Trial:
+def teacher(images: int = 2500, epochs: int = 6) -> Trial:
     """LeNet-5 on more images than any student sees, shifted and mirrored."""
     plan = recipe(epochs, crop_padding=2, flip=True)
     return trial("offline:supervised", images, TEACHER, 100, recipe=plan)
@@ -65,7 +65,7 @@ def teacher(images: int = 3000, epochs: int = 6) -> Trial:
 # --- the pipeline and its early stops ------------------------------------------------------------
 
 
-def arms(images: int = 150, epochs: int = 40) -> dict[str, Callable[[int], Trial]]:
+def arms(images: int = 150, epochs: int = 36) -> dict[str, Callable[[int], Trial]]:
     """Students of one seed start from the same weights and take the same number of steps.
 
     Beside every imitation stands the cross-entropy with weight 1, except in the hint's own stage.

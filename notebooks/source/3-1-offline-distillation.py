@@ -114,7 +114,7 @@ figures.show(
 #
 # ## One pipeline, any loss
 #
-# The live parts use Fashion-MNIST: the teacher is LeNet-5, trained on 3,000 images; the students are its half
+# The live parts use Fashion-MNIST: the teacher is LeNet-5, trained on 2,500 images; the students are its half
 # in every layer, and see 150 to 400. Each run is a *trial*: described by plain values, and kept on disk under the digest of
 # its description.
 
@@ -211,7 +211,7 @@ pd.DataFrame(gigabytes).T.rename_axis("logits of, in GB").round(3)
 # That is `route.distil_then_labels`. (That nothing but the cross-entropy is left is confirmed by the paper's summary; that its
 # weight is then 1 is our reading.)
 #
-# The table runs both beside the pipeline, on 150 images for 40 epochs. **Boundary samples**, its last row, are explained in
+# The table runs both beside the pipeline, on 150 images for 36 epochs. **Boundary samples**, its last row, are explained in
 # a section of their own.
 
 # %% tags=["nbval-ignore-output"]
