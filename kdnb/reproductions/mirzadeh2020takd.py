@@ -29,8 +29,8 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     dataset: str = Field("cifar10", pattern="^(cifar10|cifar100|fashion_mnist)$")
-    train_images: int = Field(256, ge=64, le=40000)
-    test_images: int = Field(250, ge=100, le=TEST_IMAGES)
+    train_images: int = Field(128, ge=64, le=40000)
+    test_images: int = Field(200, ge=100, le=TEST_IMAGES)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000, description="of teachers, assistants and students")
     arms: list[str] = Field(

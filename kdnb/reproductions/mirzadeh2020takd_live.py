@@ -39,7 +39,7 @@ def mlp(units: int) -> dict[str, Any]:
     return {"name": "mlp", "widths": [units]}
 
 
-def setting(images: int = 1000, test: int = 1000, epochs: int = 8) -> dict[str, Any]:
+def setting(images: int = 600, test: int = 500, epochs: int = 8) -> dict[str, Any]:
     """Data, recipe, loss and weights as `kdnb.architecture.chain` takes them."""
     return {
         "data": offline.data_spec(DATASET, limit=images, evaluated=test),

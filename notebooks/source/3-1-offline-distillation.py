@@ -49,8 +49,8 @@
 
 # %% tags=["parameters"]
 dataset = "cifar10"  # or "cifar100", "fashion_mnist"
-train_images = 256  # training images used, at most 40000
-test_images = 250
+train_images = 128  # training images used, at most 40000
+test_images = 200
 seeds = 2  # paired repetitions of every arm
 epochs = 2  # of teachers and students
 arms = ["student", "early_teacher", "taught_by_early_teacher"]  # all when empty
@@ -400,7 +400,7 @@ record = reproduce(cho2019efficacy.REPRODUCTION, parameters, profile=profile, ar
 record.table().mean().unstack("metric").loc[list(record.arms)].round(2)
 
 # %% [markdown]
-# Errors in percent, last epoch, no choice made on test images. After two epochs on 256 images nobody is far from guessing: this only shows that it runs.
+# Errors in percent, last epoch, no choice made on test images. After two epochs on 128 images nobody is far from guessing: this only shows that it runs.
 #
 # ## Recorded results
 #
