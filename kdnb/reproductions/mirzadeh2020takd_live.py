@@ -72,7 +72,7 @@ class Lab:
         recipe: of every network.
     """
 
-    def __init__(self, images: int = 300, test: int = 500, epochs: int = 4) -> None:
+    def __init__(self, images: int = 240, test: int = 500, epochs: int = 4) -> None:
         self.sizes = images, test
         self.recipe = Recipe(epochs=epochs, batch_size=16, lr=0.05, nesterov=True,
                              weight_decay=5e-4, schedule="one_cycle")  # fmt: skip

@@ -287,7 +287,7 @@ pictures.side_by_side()
 # is no cheat, both are cut from one model: of its cost the student gets three quarters here, the assistant one. (An assistant of this
 # kind stands *beside* the student, TAKD's stands *between*.)
 #
-# The live networks from here on: 300 images of Fashion-MNIST, 4 epochs, one seed. The teacher is a thin ResNet-14.
+# The live networks from here on: 240 images of Fashion-MNIST, 4 epochs, one seed. The teacher is a thin ResNet-14.
 
 # %% tags=["nbval-ignore-output"]
 lab = live.Lab()
@@ -408,7 +408,7 @@ figures.show(
 # %% tags=["nbval-ignore-output"]
 students = live.trained_designs(lab, taught=True)
 networks = {"teacher": lab.teacher, **students}
-costs = architecture.measure(networks, lab.tested, repeats=5)
+costs = architecture.measure(networks, lab.tested, repeats=3)
 costs.assign(accuracy=100 * costs["accuracy"], alone=live.alone(lab)).round(2)
 
 # %% [markdown]
