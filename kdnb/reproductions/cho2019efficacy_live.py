@@ -56,7 +56,7 @@ def trial(function: str, images: int, network: dict[str, Any], seed: int, **more
     return Trial(f"kdnb.schemes.{function}", arguments, seed)
 
 
-def teacher(images: int = 2500, epochs: int = 6) -> Trial:
+def teacher(images: int = 2000, epochs: int = 6) -> Trial:
     """LeNet-5 on more images than any student sees, shifted and mirrored."""
     plan = recipe(epochs, crop_padding=2, flip=True)
     return trial("offline:supervised", images, TEACHER, 100, recipe=plan)
@@ -293,7 +293,7 @@ def few(images: int, steps: int = 60) -> dict[str, Trial]:
     }
 
 
-def matching(epochs: int, images: int = 400) -> dict[str, Trial]:
+def matching(epochs: int, images: int = 300) -> dict[str, Trial]:
     """One student a kind of view; the student's images are shifted and mirrored in all."""
     plan = recipe(epochs, crop_padding=2, flip=True)
     how = {"recipe": plan, "teacher": teacher()}

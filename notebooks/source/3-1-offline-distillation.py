@@ -114,7 +114,7 @@ figures.show(
 #
 # ## One pipeline, any loss
 #
-# The live parts use Fashion-MNIST: the teacher is LeNet-5, trained on 2,500 images; the students are its half
+# The live parts use Fashion-MNIST: the teacher is LeNet-5, trained on 2,000 images; the students are its half
 # in every layer, and see 150 to 400. Each run is a *trial*: described by plain values, and kept on disk under the digest of
 # its description.
 
