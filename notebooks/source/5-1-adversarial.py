@@ -344,8 +344,7 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 # **Where does KDGAN's gain come from?** `codistilled` has both networks and both directions of
 # teaching, but labels in the place of the discriminator; `distilled` has neither its game nor its second
 # direction; `nagan` has the game alone. What `kdgan` has beyond `codistilled` comes nearest to what the
-# discriminator is worth, though KDGAN's teacher starts trained and its classifier reads no label. A
-# reviewer of the paper asked for this comparison.
+# discriminator is worth, though KDGAN's teacher starts trained and its classifier reads no label.
 
 # %% [markdown]
 # ## The relatives
