@@ -42,7 +42,7 @@ class Parameters(BaseModel):
     more_labelled: int = Field(1000, ge=32, le=60000, description="of the arms named so")
     test_images: int = Field(1000, ge=100, le=ALL)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
-    epochs: int = Field(40, ge=10, le=10000, description="passes over the labelled images")
+    epochs: int = Field(30, ge=10, le=10000, description="passes over the labelled images")
     more_epochs: int = Field(10, ge=10, le=10000, description="where there are more of them")
     width: int = Field(128, ge=2, le=4096, description="hidden units of classifier and judge")
     arms: list[str] = Field(

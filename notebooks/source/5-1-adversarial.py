@@ -43,7 +43,7 @@
 # - critics of logits and of features, several teachers, another domain, and a small generator taught
 #   by a large one.
 #
-# **Before you start**: chapter 2.1; it helps to have met a GAN. **Time**: about a minute on two CPU
+# **Before you start**: chapter 2.1; it helps to have met a GAN. **Time**: under a minute on two CPU
 # cores.
 #
 # The next cell holds every parameter of the live experiment. Change them here, by
@@ -54,7 +54,7 @@ labelled = 100  # training images
 more_labelled = 1000  # of the arms named so
 test_images = 1000
 seeds = 2  # paired repetitions of every arm
-epochs = 40  # passes over the labelled images
+epochs = 30  # passes over the labelled images
 more_epochs = 10  # where there are more of them
 width = 128  # hidden units of classifier and discriminator
 arms = ["student", "distilled", "nagan", "kdgan"]  # all when empty

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.algorithms.adversarial.discriminators import Kind, fooling_loss, judging_loss
+from kdnb.algorithms.data_free.generators import EnlargedConvolution
 from kdnb.data import Batch
 from kdnb.nets._shared import check_counts
 from kdnb.schemes.offline import batches_for
@@ -54,16 +55,16 @@ class ImageGenerator(nn.Module):
         self.shape = (2 * width, image_size // 4, image_size // 4)
         self.stem = nn.Linear(latent, 2 * width * (image_size // 4) ** 2)
         self.norm = nn.BatchNorm2d(2 * width)
-        self.inner = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.inner = EnlargedConvolution(2 * width, width, image_size // 2)
         self.inner_norm = nn.BatchNorm2d(width)
-        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        self.last = EnlargedConvolution(width, channels, image_size)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Images (batch, channels, image_size, image_size) of noise (batch, latent)."""
         maps = self.norm(self.stem(noise).view(-1, *self.shape)).relu()
-        maps = self.inner_norm(self.inner(F.interpolate(maps, scale_factor=2.0))).relu()
+        maps = self.inner_norm(self.inner(maps)).relu()
         low, high = self.bounds
-        return low + (high - low) * self.last(F.interpolate(maps, scale_factor=2.0)).sigmoid()
+        return low + (high - low) * self.last(maps).sigmoid()
 
 
 class ImageCritic(nn.Module):
