@@ -1,0 +1,151 @@
+"""Belief matching in chapter 5-6: ZSKT's game in the plane, and walks from class to class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from kdnb import figures
+from kdnb.algorithms.data_free import belief_matching_toy, transition_curves
+from kdnb.data import ImageData
+from kdnb.schemes import offline
+from kdnb.trials import Context, Outcome, Result, Trial
+
+
+def toy(rounds: int = 30) -> Trial:
+    """ZSKT's game in the plane."""
+    return Trial(f"{__name__}:toy_trial", {"rounds": rounds}, 0)
+
+
+def toy_trial(context: Context, seed: int, *, rounds: int) -> Outcome:
+    """ZSKT in the plane: two interleaved arcs, a teacher of three layers, fifty pseudo points.
+
+    The points begin all over the plane; the authors' begin in a corner, and need more rounds.
+
+    Returns:
+        The series of the history; tensors: the teacher's data `points` and `labels`; over the
+        square from -3 to 3 the probability of class 1 by the teacher (`teacher`), by the student
+        before (`before`) and after (`after`), (61, 61) each, rows from below; and the pseudo
+        points in the end, `pseudo`.
+    """
+    stream = torch.Generator().manual_seed(seed)
+    labels = torch.arange(200) % 2
+    angle = torch.pi * torch.rand(200, generator=stream)
+    side = 1 - 2 * labels
+    arcs = torch.stack([1.4 * angle.cos() - 0.7 * side, side * (1.4 * angle.sin() - 0.4)], 1)
+    points = arcs + 0.12 * torch.randn(200, 2, generator=stream)
+    master, student = _planes(seed)
+    optimiser = torch.optim.Adam(master.parameters(), lr=0.01)
+    for _ in range(300):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(master(points), labels).backward()
+        optimiser.step()
+    line = torch.linspace(-3, 3, 61)
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+
+    def field(network: nn.Module) -> Tensor:
+        with torch.no_grad():
+            return network(grid).softmax(1)[:, 1].view(61, 61)
+
+    before = field(student)
+    start = 1.5 * torch.randn(50, 2, generator=stream)
+    pseudo, history = belief_matching_toy(
+        student, master, start, rounds=rounds, point_steps=10, student_steps=10, lr=0.02, seed=seed
+    )
+    series = {key: [row[key] for row in history] for key in history[0]}
+    gap = float((field(student) - field(master)).abs().mean())
+    tensors = {"points": points, "labels": labels, "teacher": field(master), "before": before,
+               "after": field(student), "pseudo": pseudo}  # fmt: skip
+    return Outcome({"mean_gap": gap}, series, tensors)
+
+
+def _planes(seed: int) -> tuple[nn.Module, nn.Module]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return tuple(
+            nn.Sequential(
+                nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
+            )
+            for _ in range(2)
+        )
+
+
+def walks(
+    teacher: Result,
+    students: Mapping[str, Result],
+    source: ImageData,
+    count: int = 16,
+    steps: int = 25,
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Transition curves of some students over the same images, which all of them get right.
+
+    Args:
+        teacher: the trial that trained it.
+        students: title -> the trial that trained it.
+        count: images at most.
+        steps: of each walk, with rate 1.
+
+    Returns:
+        Title -> (the student's curves, the teacher's), (images, classes - 1, steps) each.
+    """
+    master = offline.network_of(teacher)
+    pupils = {title: offline.network_of(result) for title, result in students.items()}
+    tested = offline.in_order(source.test.select(slice(250)), source, torch.device("cpu"))
+    batch = next(tested.epoch(0))
+    with torch.no_grad():
+        rights = [net(batch.images).argmax(1) == batch.labels for net in (master, *pupils.values())]
+    kept = torch.stack(rights).all(0).nonzero()[:count, 0]
+    images, labels = batch.images[kept], batch.labels[kept]
+    return {
+        title: transition_curves(net, master, images, labels, steps=steps)
+        for title, net in pupils.items()
+    }
+
+
+def transitions(curves: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """Belief in the class walked to: the student's and the teacher's, means and quartiles."""
+    figure, grid = plt.subplots(1, len(curves), figsize=(8.8, 2.8), sharey=True)
+    for axes, (title, (ours, theirs)) in zip(grid, curves.items(), strict=True):
+        error = float((ours - theirs).abs().mean())
+        for values, name, colour in (
+            (ours, "student", figures.ORANGE), (theirs, "teacher", figures.BLUE),
+        ):  # fmt: skip
+            flat = values.flatten(0, 1)
+            low, high = flat.quantile(torch.tensor([0.25, 0.75]), 0).numpy()
+            steps = np.arange(flat.shape[1])
+            axes.plot(steps, flat.mean(0).numpy(), color=colour, label=name)
+            axes.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
+        axes.set(
+            title=f"{title}: error {error:.3f}", xlabel="steps of the walk", ylim=(-0.02, 1.02)
+        )
+    grid[0].set_ylabel("probability of the new class")
+    grid[-1].legend(loc="upper left")
+    return figure
+
+
+def plane(result: Result) -> Figure:
+    """ZSKT in the plane: the teacher, the student before and after, and the pseudo points."""
+    held = {name: tensor.numpy() for name, tensor in result.tensors().items()}
+    figure, grid = plt.subplots(1, 4, figsize=(8.8, 2.6), width_ratios=(1, 1, 1, 1.15))
+    panels = (("teacher", "teacher and its data"), ("before", "student before"),
+              ("after", "student after"))  # fmt: skip
+    for axes, (name, title) in zip(grid, panels, strict=False):
+        axes.imshow(held[name], origin="lower", extent=(-3, 3, -3, 3), cmap="RdBu_r", vmin=0,
+                    vmax=1, alpha=0.75)  # fmt: skip
+        axes.set(title=title, xticks=(-3, 0, 3), yticks=(-3, 0, 3))
+        axes.grid(False)
+    points, labels = held["points"], held["labels"]
+    for label, colour in ((0, figures.BLUE), (1, figures.RED)):
+        grid[0].plot(*points[labels == label].T, ".", color=colour, ms=3)
+    grid[2].plot(*held["pseudo"].T, "o", color="black", mfc="white", ms=3.5)
+    rounds = 1 + np.arange(len(result.series["soft"]))
+    grid[3].plot(rounds, -np.array(result.series["adversarial"]), color=figures.RED, label="points")
+    grid[3].plot(rounds, result.series["soft"], "--", color=figures.BLUE, label="student")
+    grid[3].set(xlabel="round", title="divergence, nats", ylim=(0, None))
+    grid[3].legend()
+    return figure

@@ -1,0 +1,221 @@
+"""What chapter 5-6 runs live beside the judged part: every data-free method, very small.
+
+All of it is illustrated, not judged: one seed, a hundred images, a few dozen steps. Each method is
+a trial, so that several run at a time and the second time none does; where the package has no trial
+function for a method, it stands in `chen2019dafl_makers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from kdnb import trials
+from kdnb.algorithms.data_free import Bank, bank_in, bank_of, inversion
+from kdnb.reproductions import chen2019dafl as dafl
+from kdnb.reproductions.chen2019dafl_beliefs import toy
+from kdnb.schemes import offline
+from kdnb.trials import Result, Trial
+
+IMAGES, STEPS = 100, 40  # of a bank: images, and Adam's steps on their pixels
+EVALUATED = 1000
+NORMED = {"name": "tiny"}  # the teacher of methods that read batch normalisations
+BANK = {"epochs": 8, "batch_size": 10, "optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
+COMPETE = 10.0  # of the adaptive term: ours
+MAKERS = "kdnb.reproductions.chen2019dafl_makers"
+DATA_FREE = "kdnb.algorithms.data_free"
+
+
+class Shelf(NamedTuple):
+    """What the methods made and taught.
+
+    Attributes:
+        banks: method -> a hundred images or fewer, and the teacher's answers to them.
+        accuracy: method -> of the student that learnt from them, percent of the test images.
+        results: name -> finished trial, of everything that was run.
+    """
+
+    banks: dict[str, Bank]
+    accuracy: dict[str, float]
+    results: dict[str, Result]
+
+
+def few(p: dafl.Parameters, images: int, **more: Any) -> dict[str, Any]:
+    """A `data` argument: so many training images, where a method sees any at all."""
+    return offline.data_spec("mnist", limit=images, evaluated=min(EVALUATED, p.test_images), **more)
+
+
+def teachers(p: dafl.Parameters) -> dict[str, Trial]:
+    """The experiment's own teacher, and one with batch normalisation on the same images."""
+    return {
+        "teacher": dafl.supervised(p, dafl.TEACHER)(0),
+        "normed": dafl.supervised(p, NORMED)(0),
+    }
+
+
+def terms(p: dafl.Parameters, iterations: int = 42) -> dict[str, Trial]:
+    """A short DAFL with one of its terms alone, with two of them, with all three."""
+    small = p.model_copy(
+        update={"iterations": iterations, "every": iterations // 3, "width": 8, "batch_size": 32}
+    )
+    arms = dafl.arms(small)
+    names = {
+        "all three terms": "dafl",
+        "one-hot alone": "only_one_hot",
+        "entropy alone": "only_entropy",
+        "activation alone": "only_activation",
+        "without the entropy": "only_one_hot_activation",
+    }
+    return {f"DAFL, {title}": arms[arm](0) for title, arm in names.items()}
+
+
+def logarithms(p: dafl.Parameters, iterations: int = 30) -> dict[str, Trial]:
+    """Three runs from one start that differ in the logarithm or its weight, looked at step by step.
+
+    In float32, so that what differs is not the rounding of bfloat16.
+    """
+    small = p.model_copy(
+        update={"iterations": iterations, "every": 1, "width": 8, "batch_size": 32,
+                "test_images": 100}
+    )  # fmt: skip
+    arms = dafl.arms(small)
+
+    def trial(arm: str, **more: Any) -> Trial:
+        made = arms[arm](0)
+        plain = {**made.arguments, "teacher": teachers(p)["teacher"], "precision": "32", **more}
+        return replace(made, arguments=plain)
+
+    return {
+        "base 10, weight 5": trial("dafl"),
+        "natural, weight 5 / ln 10": trial("dafl_natural"),
+        "natural, weight 5": trial("dafl_natural", weights=dafl.WEIGHTS),
+    }
+
+
+def makers(p: dafl.Parameters, images: int = IMAGES, steps: int = STEPS) -> dict[str, Trial]:
+    """Method -> the trial that makes its bank of images, from the teacher alone or nearly so."""
+    data, known = few(p, 1000), teachers(p)
+    each = max(1, images // 10)
+
+    def made(function: str, teacher: str = "teacher", **arguments: Any) -> Trial:
+        own = {"data": data, "teacher": known[teacher], **arguments}
+        return Trial(function, own, 0)
+
+    # Half of them at each of the two published scales of the Dirichlet distribution.
+    impressions = partial(made, f"{DATA_FREE}:impressions_trial", per_class=max(1, each // 2),
+                          iterations=steps, lr=0.05, batch_size=images)  # fmt: skip
+    inverted = partial(made, f"{DATA_FREE}:inversion_trial", "normed", images=images,
+                       batch_size=images, image_size=28, iterations=steps, lr=0.1)  # fmt: skip
+    statistics = partial(made, f"{MAKERS}:statistics_trial", per_class=each, iterations=steps)
+    found = {
+        "ZSKD": impressions(),
+        "class impressions": impressions(one_hot=True),
+        "DeepInversion": inverted(),
+        "inversion by class alone": inverted(weights={"class": 1.0}),
+        "Lopes, top layer": statistics(way="top"),
+        "Lopes, all layers": statistics(way="all"),
+        "Lopes, spectral": statistics(way="spectral"),
+        "CMI": made(f"{MAKERS}:contrastive_trial", "normed", batches=3,
+                    batch_size=max(10, images // 3), iterations=steps // 2),
+        "Fast": made(f"{MAKERS}:fast_trial", "normed", batches=max(3, steps // 5),
+                     batch_size=max(10, images // 3), inner_steps=5),
+    }  # fmt: skip
+    student = taught_by(found["DeepInversion"], p)
+    weights = {**inversion.WEIGHTS, "compete": COMPETE}
+    found["adaptive DeepInversion"] = inverted(student=student, weights=weights)
+    return found
+
+
+def taught_by(bank: Trial, p: dafl.Parameters) -> Trial:
+    """A student that learns from a bank alone, from the teacher whose bank it is."""
+    own = {name: bank.arguments[name] for name in ("data", "teacher")}
+    arguments = {**own, "network": dafl.STUDENT, "bank": bank, "recipe": BANK}
+    return Trial(f"{DATA_FREE}:banked_trial", arguments, 0)
+
+
+def games(p: dafl.Parameters, iterations: int = 150) -> dict[str, Trial]:
+    """Method -> a trial in which generator and student play: the student comes with the images."""
+    shared = {
+        "data": few(p, 1000), "network": dafl.STUDENT, "teacher": teachers(p)["teacher"],
+        "iterations": iterations, "every": iterations // 3, "batch_size": 32, "precision": "32",
+        "generator_recipe": {"optimiser": "adam", "lr": 1e-3, "schedule": "constant"},
+        "student_recipe": {"optimiser": "adam", "lr": 2e-3, "schedule": "constant"},
+    }  # fmt: skip
+    return {
+        name: Trial(
+            f"{DATA_FREE}:adversarial_trial",
+            {**shared, "method": name.lower(), "generator": {"name": name.lower(), "width": 8},
+             "student_steps": steps},
+            0,
+        )
+        for name, steps in (("ZSKT", 10), ("DFAD", 5))
+    }  # fmt: skip
+
+
+def with_data(p: dafl.Parameters, images: int = IMAGES, steps: int = STEPS) -> dict[str, Trial]:
+    """What the survey puts beside: few data, distilled data, unlabelled data; and the controls."""
+    known = teachers(p)
+    some = {"data": few(p, images), "network": dafl.STUDENT, "teacher": known["teacher"]}
+    passes = max(1, steps // 4)
+    kimura = {**some, "recipe": {**BANK, "epochs": passes}}
+    plan = {"epochs": max(1, steps // 12), "batch_size": 100, "optimiser": "adam", "lr": 0.05,
+            "schedule": "cosine", "precision": "32"}  # fmt: skip
+    small = Trial(
+        "kdnb.schemes.offline:supervised",
+        {"data": few(p, 300), "network": dafl.TEACHER, "recipe": {**BANK, "epochs": 10}}, 0,
+    )  # fmt: skip
+
+    def distilled_data(fixed: bool) -> Trial:
+        arguments = {
+            "data": few(p, 1000), "network": dafl.TEACHER, "recipe": plan, "fixed": fixed,
+            "steps": 1, "epochs": 3, "lr": 0.3 if fixed else 0.1, "judged_on": 4,
+        }  # fmt: skip
+        return Trial("kdnb.reproductions.wang2018dd:distilled_trial", arguments, 0)
+
+    few_alone = {**kimura, "loss": {"name": "soft_targets", "temperature": 1.0}}
+    omni = {"data": few(p, 1300), "network": dafl.TEACHER, "teacher": small, "labelled": 300,
+            "recipe": {**BANK, "epochs": 6, "batch_size": 50}}  # fmt: skip
+    return {
+        "pseudo-examples": Trial(f"{MAKERS}:pseudo_trial", kimura, 0),
+        "real images alone": Trial("kdnb.schemes.offline:distilled", few_alone, 0),
+        "dataset distillation, fixed": distilled_data(True),
+        "dataset distillation, random": distilled_data(False),
+        "labelled images alone": small,
+        "data distillation": Trial(f"{MAKERS}:omni_trial", omni, 0),
+        "on all data": dafl.arms(p)["distilled"](0),
+    }
+
+
+def run(p: dafl.Parameters) -> Shelf:
+    """Everything of this module, as many trials at a time as there are processes."""
+    makes = makers(p)
+    taught = {name: taught_by(trial, p) for name, trial in makes.items()}
+    whole = {"DAFL": dafl.arms(p)["dafl"](0)}
+    rest = {**whole, **terms(p), **games(p), **with_data(p)}
+    extra = {**teachers(p), **logarithms(p), "toy": toy()}
+    # The longest chain first: teacher, bank, student, adaptive bank, its student.
+    everything = {**extra, **rest, **{f"bank of {k}": v for k, v in makes.items()}, **taught}
+    done = trials.run_all(everything.values())
+    results = {name: done[trial.digest] for name, trial in everything.items()}
+    banks = {name: bank_in(results[f"bank of {name}"]) for name in makes}
+    for name in rest:
+        if "bank.images" in results[name].tensors():
+            banks[name] = bank_in(results[name])
+    teacher = offline.network_of(results["teacher"])
+    for name in ("dataset distillation, fixed", "dataset distillation, random"):
+        images = results[name].tensors()["distilled.images"].flatten(0, 1)
+        banks[name] = bank_of(images, teacher, {"trial": results[name].digest})
+    accuracy = {name: right(results[name]) for name in (*rest, *taught)}
+    return Shelf(banks, accuracy, results)
+
+
+def right(result: Result) -> float:
+    """The share of the test images that a trial's student classifies rightly, in percent.
+
+    Of networks trained on distilled data: the known one, or the mean of fresh ones.
+    """
+    found, arguments = result.metrics, result.description["arguments"]
+    metric = "fixed_test_errors" if arguments.get("fixed") else "fresh_test_errors"
+    errors = found.get("test_errors", found.get(metric))
+    return 100 * (1 - errors / arguments["data"].get("evaluated", 10000))
