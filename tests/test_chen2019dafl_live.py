@@ -114,7 +114,7 @@ def test_logarithms_differ_in_the_logarithm_and_its_weight_alone():
 
 
 def test_pseudo_examples_leave_their_start(source, tmp_path):
-    trial = live.with_data(P, images=20, steps=4)["pseudo-examples"]
+    trial = live.with_data(P, images=20, steps=8)["pseudo-examples"]
     outcome = ran(trial, source, tmp_path)
     start, end = outcome.tensors["start"], outcome.tensors["bank.images"]
     assert start.shape == end.shape == (20, 1, 28, 28)
