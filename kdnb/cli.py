@@ -54,7 +54,9 @@ def run(
     seeds: Annotated[int | None, typer.Option(help="paired repetitions")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="processes for the trials; one a core, or one with a GPU"),
+        typer.Option(
+            min=1, help="processes for the trials; one a core, at most 8, or one with a GPU"
+        ),
     ] = None,
     cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
     in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,

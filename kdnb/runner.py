@@ -124,8 +124,11 @@ def parsed(settings: list[str]) -> dict[str, Any]:
 
 
 def default_jobs() -> int:
-    """Processes for the trials: one a core, but one alone where they would share a GPU."""
-    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+    """Processes for the trials: one a core, but one alone where they would share a GPU.
+
+    At most 8: each holds PyTorch and a data set, more than half a gigabyte.
+    """
+    return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
 
 
 def run(

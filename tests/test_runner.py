@@ -226,3 +226,10 @@ def test_trials_on_the_command_line(tmp_path, monkeypatch):
     assert '"seed": 0' in kdnb("trials", "show", "abc").output
     assert "removed 1 of 1 trials" in kdnb("trials", "prune").output
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(("cores", "gpu", "jobs"), [(2, False, 2), (64, False, 8), (64, True, 1)])
+def test_jobs_by_the_machine(monkeypatch, cores, gpu, jobs):
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: gpu)
+    assert runner.default_jobs() == jobs
