@@ -1,8 +1,7 @@
 """What chapter 5-6 runs live beside the judged part: every data-free method, very small.
 
 All of it is illustrated, not judged: one seed, a hundred images, a few dozen steps. Each method is
-a trial, so that several run at a time and the second time none does; where the package has no trial
-function for a method, it stands in `chen2019dafl_makers`.
+a trial, so that several run at a time and the second time none does.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ EVALUATED = 1000
 NORMED = {"name": "tiny"}  # the teacher of methods that read batch normalisations
 BANK = {"epochs": 8, "batch_size": 10, "optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
 COMPETE = 10.0  # of the adaptive term: ours
-MAKERS = "kdnb.reproductions.chen2019dafl_makers"
 DATA_FREE = "kdnb.algorithms.data_free"
 
 
@@ -107,7 +105,7 @@ def makers(p: dafl.Parameters, images: int = IMAGES, steps: int = STEPS) -> dict
                           iterations=steps, lr=0.05, batch_size=images)  # fmt: skip
     inverted = partial(made, f"{DATA_FREE}:inversion_trial", "normed", images=images,
                        batch_size=images, image_size=28, iterations=steps, lr=0.1)  # fmt: skip
-    statistics = partial(made, f"{MAKERS}:statistics_trial", per_class=each, iterations=steps)
+    statistics = partial(made, f"{DATA_FREE}:statistics_trial", per_class=each, iterations=steps)
     found = {
         "ZSKD": impressions(),
         "class impressions": impressions(one_hot=True),
@@ -116,9 +114,9 @@ def makers(p: dafl.Parameters, images: int = IMAGES, steps: int = STEPS) -> dict
         "Lopes, top layer": statistics(way="top"),
         "Lopes, all layers": statistics(way="all"),
         "Lopes, spectral": statistics(way="spectral"),
-        "CMI": made(f"{MAKERS}:contrastive_trial", "normed", batches=3,
+        "CMI": made(f"{DATA_FREE}:contrastive_trial", "normed", batches=3,
                     batch_size=max(10, images // 3), iterations=steps // 2),
-        "Fast": made(f"{MAKERS}:fast_trial", "normed", batches=max(3, steps // 5),
+        "Fast": made(f"{DATA_FREE}:fast_trial", "normed", batches=max(3, steps // 5),
                      batch_size=max(10, images // 3), inner_steps=5),
     }  # fmt: skip
     student = taught_by(found["DeepInversion"], p)
@@ -177,12 +175,12 @@ def with_data(p: dafl.Parameters, images: int = IMAGES, steps: int = STEPS) -> d
     omni = {"data": few(p, 1300), "network": dafl.TEACHER, "teacher": small, "labelled": 300,
             "recipe": {**BANK, "epochs": 6, "batch_size": 50}}  # fmt: skip
     return {
-        "pseudo-examples": Trial(f"{MAKERS}:pseudo_trial", kimura, 0),
+        "pseudo-examples": Trial(f"{DATA_FREE}:pseudo_trial", kimura, 0),
         "real images alone": Trial("kdnb.schemes.offline:distilled", few_alone, 0),
         "dataset distillation, fixed": distilled_data(True),
         "dataset distillation, random": distilled_data(False),
         "labelled images alone": small,
-        "data distillation": Trial(f"{MAKERS}:omni_trial", omni, 0),
+        "data distillation": Trial(f"{DATA_FREE}:omni_trial", omni, 0),
         "on all data": dafl.arms(p)["distilled"](0),
     }
 

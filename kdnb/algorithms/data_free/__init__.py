@@ -68,6 +68,13 @@ from kdnb.algorithms.data_free.losses import (
     information_entropy,
     one_hot,
 )
+from kdnb.algorithms.data_free.maker_trials import (
+    contrastive_trial,
+    fast_trial,
+    omni_trial,
+    pseudo_trial,
+    statistics_trial,
+)
 from kdnb.algorithms.data_free.meta_synthesis import fast_synthesis
 from kdnb.algorithms.data_free.priors import statistics_distance, total_variation
 from kdnb.algorithms.data_free.statistics import (
@@ -104,6 +111,7 @@ __all__ = [
     "concentrations",
     "contrastive_diversity",
     "contrastive_inversion",
+    "contrastive_trial",
     "dafl",
     "dafl_trial",
     "data_impressions",
@@ -117,6 +125,7 @@ __all__ = [
     "diversity",
     "ensembled",
     "fast_synthesis",
+    "fast_trial",
     "feature_count",
     "generate",
     "impressions_trial",
@@ -129,10 +138,12 @@ __all__ = [
     "mixed_examples",
     "noise_trial",
     "omni_supervised",
+    "omni_trial",
     "one_hot",
     "optimise_pixels",
     "pixel_bounds",
     "pseudo_examples",
+    "pseudo_trial",
     "random_view",
     "reconstruct",
     "record",
@@ -143,6 +154,7 @@ __all__ = [
     "spectral_loss",
     "statistics_distance",
     "statistics_term",
+    "statistics_trial",
     "total_variation",
     "trained_on",
     "transition_curves",

@@ -1,4 +1,4 @@
-"""Trials of the methods of chapter 5-6 that the package runs from functions alone.
+"""The other makers of banks as trials: Lopes 2017, CMI, Fast, Kimura 2018, Radosavovic 2018.
 
 Each makes a bank of images, in the form that `kdnb.algorithms.data_free.bank_in` reads. Those that
 must see training images say which; all others take them away before anything else is done.
@@ -12,29 +12,31 @@ import torch
 from torch import Tensor
 
 from kdnb import data as datasets
-from kdnb.algorithms.data_free import (
-    Bank,
+from kdnb.algorithms.data_free.bank import Bank, bank_of
+from kdnb.algorithms.data_free.contrastive import (
     FeatureMemory,
-    Generator,
     Head,
-    bank_of,
     contrastive_inversion,
-    ensembled,
-    fast_synthesis,
     feature_count,
-    isolated,
-    mixed_examples,
-    omni_supervised,
-    pixel_bounds,
-    pseudo_examples,
+)
+from kdnb.algorithms.data_free.ensembles import ensembled, omni_supervised, self_labelled, shifts
+from kdnb.algorithms.data_free.few_shot import mixed_examples, pseudo_examples
+from kdnb.algorithms.data_free.generators import Generator
+from kdnb.algorithms.data_free.meta_synthesis import fast_synthesis
+from kdnb.algorithms.data_free.statistics import (
     reconstruct,
     record,
     sample_activations,
-    self_labelled,
-    shifts,
     spectral_basis,
 )
-from kdnb.algorithms.data_free.trials import bank_tensors, class_shares, errors_on, measured
+from kdnb.algorithms.data_free.synthesis import pixel_bounds
+from kdnb.algorithms.data_free.trials import (
+    bank_tensors,
+    class_shares,
+    errors_on,
+    isolated,
+    measured,
+)
 from kdnb.data import Batches
 from kdnb.schemes.offline import batches_of, built, evaluated, examples_of, logits_on, network_of
 from kdnb.training import Recipe
