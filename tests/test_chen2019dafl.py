@@ -4,9 +4,12 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import test_data_free_workshop as workshop
 from pydantic import ValidationError
 
+from kdnb import data as datasets
 from kdnb.reproductions import chen2019dafl as dafl
+from kdnb.reproductions import reproduce
 
 ARMS = dafl.arms(dafl.PROFILES["laptop"])
 DESCRIPTIONS = {name: arm(3).arguments for name, arm in ARMS.items()}
@@ -43,6 +46,30 @@ def test_the_natural_logarithm_is_the_same_loss():
     ours, natural = DESCRIPTIONS["dafl"], DESCRIPTIONS["dafl_natural"]
     assert "entropy" not in ours and natural["entropy"] == "natural"
     assert natural["weights"]["entropy"] * math.log(10) == pytest.approx(ours["weights"]["entropy"])
+
+
+def test_cifar_belongs_to_the_published_size():
+    full = dafl.arms(dafl.PROFILES["full"])
+    assert set(full) - set(ARMS) == {"cifar10_teacher", "cifar10_distilled", "cifar10_dafl"}
+    found = full["cifar10_dafl"](0).arguments
+    assert found["data"]["name"] == "cifar10" and found["features"] == "pool"
+    assert (found["iterations"], found["batch_size"]) == (240_000, 1024)
+    assert found["generator_recipe"]["lr"] == pytest.approx(0.02)
+    assert found["teacher"].arguments["network"] == {"name": "resnet34_cifar"}
+
+
+def test_a_few_iterations_on_cifar(tmp_path, monkeypatch):
+    """The networks of the full profile, two images at a time."""
+    source = workshop.random_cifar()
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(datasets, "load", lambda name: source)
+    small = {"seeds": 1, "train_images": 16, "test_images": 10, "bank_epochs": 1, "batch_size": 2,
+             "iterations": 1, "every": 1}  # fmt: skip
+    p = dafl.PROFILES["full"].model_copy(update=small)
+    arms = ["cifar10_teacher", "cifar10_distilled", "cifar10_dafl"]
+    record = reproduce(dafl.REPRODUCTION, p, profile="custom", arms=arms)
+    assert set(record.arms) == set(arms)
+    assert 0 <= record.arms["cifar10_dafl"][0].metrics["class_balance"] <= 1
 
 
 def test_what_is_measured():

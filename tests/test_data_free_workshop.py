@@ -37,6 +37,22 @@ def guarded_mnist(monkeypatch, count=20):
     return source
 
 
+def random_cifar():
+    """Random images in place of CIFAR-10: 64 to train on, 8 held out, 20 to test."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(count):
+        images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        return Images(images, torch.arange(count) % 10)
+
+    train = drawn(64)
+    return datasets.ImageData(
+        name="cifar10", card=datasets.card("cifar10"), train_all=train, train=train,
+        validation=drawn(8), test=drawn(20), classes=tuple("0123456789"),
+        mean=(0.5,) * 3, sd=(0.25,) * 3,
+    )  # fmt: skip
+
+
 @dataclass
 class FinishedTrial:
     """What a trial needs of a teacher's result."""

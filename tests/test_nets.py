@@ -106,6 +106,23 @@ def test_parameters_of_the_crd_family_are_frozen():
     assert {name: parameters(on_cifar(name, 100)) for name in expected} == expected
 
 
+def test_parameters_of_the_four_stage_resnets():
+    """Counted from table 1 of He et al. 2016 with a 3x3 stem, and spelt out."""
+
+    def count(blocks, classes=10):
+        total, inputs = 3 * 64 * 9 + 2 * 64, 64
+        for outputs, repeated in zip((64, 128, 256, 512), blocks, strict=True):
+            for _ in range(repeated):
+                total += 9 * outputs * (inputs + outputs) + 4 * outputs
+                total += inputs * outputs + 2 * outputs if inputs != outputs else 0
+                inputs = outputs
+        return total + 512 * classes + classes
+
+    assert count((2, 2, 2, 2)) == 11_173_962 == parameters(on_cifar("resnet18_cifar", 10))
+    assert count((3, 4, 6, 3)) == 21_282_122 == parameters(on_cifar("resnet34_cifar", 10))
+    assert parameters(on_cifar("resnet34_cifar", 100)) == count((3, 4, 6, 3), 100)
+
+
 def test_parameters_of_the_mnist_networks():
     """Hinton 2015: 784-1200-1200-10; DAFL 2019: 61,706 and 15,738; ZSKD 2019: 35,820."""
     assert parameters(on_meta("mlp")) == 784 * 1200 + 1200 + 1200 * 1200 + 1200 + 1200 * 10 + 10

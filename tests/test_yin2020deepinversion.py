@@ -9,7 +9,6 @@ import torch
 from kdnb import data as datasets
 from kdnb import trials
 from kdnb.algorithms.data_free import noise_trial
-from kdnb.data import ImageData, Images
 from kdnb.reproductions import chen2019dafl, reproduce
 from kdnb.reproductions import yin2020deepinversion as inversion
 
@@ -89,18 +88,7 @@ def test_banks_are_made_without_training_images(monkeypatch, tmp_path):
 @pytest.fixture
 def few(tmp_path, monkeypatch):
     """Random images in place of CIFAR-10."""
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(count):
-        images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-        return Images(images, torch.arange(count) % 10)
-
-    train = drawn(64)
-    source = ImageData(
-        name="cifar10", card=datasets.card("cifar10"), train_all=train, train=train,
-        validation=drawn(8), test=drawn(20), classes=tuple("0123456789"),
-        mean=(0.5,) * 3, sd=(0.25,) * 3,
-    )  # fmt: skip
+    source = workshop.random_cifar()
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(datasets, "load", lambda name: source)
 

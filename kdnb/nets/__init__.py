@@ -22,7 +22,7 @@ from kdnb.nets.lenet import LeNet5
 from kdnb.nets.maxout import MaxoutNet
 from kdnb.nets.mlp import MLP, constrain
 from kdnb.nets.plain import PlainNet
-from kdnb.nets.resnet import ResNet
+from kdnb.nets.resnet import FourStageResNet, ResNet
 from kdnb.nets.tiny import TinyConvNet
 from kdnb.nets.vgg import VGG
 from kdnb.nets.wrn import WideResNet
@@ -37,6 +37,9 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
         for depth in resnet.DEPTHS
     },
     **{f"resnet{d}x4": partial(ResNet, depth=d, widths=resnet.WIDE) for d in (8, 32)},
+    **{
+        name: partial(FourStageResNet, blocks=blocks) for name, blocks in resnet.FOUR_STAGES.items()
+    },
     **{
         f"wrn-{depth}-{width}": partial(WideResNet, depth=depth, width=width)
         for depth, width in ((16, 1), (16, 2), (28, 10), (40, 1), (40, 2))
@@ -74,7 +77,8 @@ def build(
         image_size: of the images in pixels, one number or (height, width). Networks with global
             pooling work on other sizes too.
         options: of the network. kdnb's: `mlp` takes widths, dropout_input, dropout_hidden and
-            max_norm; `resnet*` takes shortcut and width, `vgg*` width; `*_mnist` take irange. timm's and torchvision's get theirs as given, but
+            max_norm; `resnet*` and `vgg*` take width, the former (but for 18 and 34 layers)
+            shortcut too; `*_mnist` take irange. timm's and torchvision's get theirs as given, but
             never weights: a network built here is an untrained one.
 
     Raises:

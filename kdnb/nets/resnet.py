@@ -14,6 +14,8 @@ from kdnb.nets._shared import at_least, global_pool, initialise, scaled
 DEPTHS = (8, 14, 20, 26, 32, 44, 56, 110)
 NARROW = (16, 16, 32, 64)
 WIDE = (32, 64, 128, 256)
+# blocks in each of the four stages
+FOUR_STAGES = {"resnet18_cifar": (2, 2, 2, 2), "resnet34_cifar": (3, 4, 6, 3)}
 
 
 class ResNet(nn.Module):
@@ -60,13 +62,7 @@ class ResNet(nn.Module):
             raise ValueError(f"a CIFAR ResNet has 6n + 2 layers (8, 14, 20, ...); got {depth}.")
         blocks = (depth - 2) // 6
         stem, first, second, third = scaled(widths, width)
-        self.stem = nn.Sequential(
-            OrderedDict(
-                conv=nn.Conv2d(in_channels, stem, 3, padding=1, bias=False),
-                bn=nn.BatchNorm2d(stem),
-                relu=nn.ReLU(),
-            )
-        )
+        self.stem = _stem(in_channels, stem)
         self.stage1 = _stage(stem, first, blocks, 1, shortcut)
         self.stage2 = _stage(first, second, blocks, 2, shortcut)
         self.stage3 = _stage(second, third, blocks, 2, shortcut)
@@ -78,6 +74,49 @@ class ResNet(nn.Module):
         """Logits (batch, classes) of images (batch, channels, height, width)."""
         maps = self.stage3(self.stage2(self.stage1(self.stem(images))))
         return self.head(self.pool(maps))
+
+
+class FourStageResNet(nn.Module):
+    """ResNet-18 or ResNet-34 on small images, as the data-free papers take them.
+
+    He et al.'s nets for ImageNet (2016, table 1) with 64-128-256-512 channels, but a 3x3
+    convolution of stride 1 for the stem and no pooling behind it. (The first fact is the paper's,
+    the rest is custom on CIFAR, not in it.) All but the first stage halve height and width.
+
+    Args:
+        num_classes, in_channels, image_size: of the data; at least 8x8 pixels.
+        blocks: of each of the four stages.
+        width: factor on all widths.
+
+    Raises:
+        ValueError: for images that are too small, or a width that leaves a stage no channel.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        image_size: int | Sequence[int] = 28,
+        blocks: Sequence[int] = FOUR_STAGES["resnet18_cifar"],
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        at_least("a ResNet of four stages", image_size, 8)
+        widths = scaled((64, 64, 128, 256, 512), width)
+        self.stem = _stem(in_channels, widths[0])
+        self.stage1 = _stage(widths[0], widths[1], blocks[0], 1, "B")
+        self.stage2 = _stage(widths[1], widths[2], blocks[1], 2, "B")
+        self.stage3 = _stage(widths[2], widths[3], blocks[2], 2, "B")
+        self.stage4 = _stage(widths[3], widths[4], blocks[3], 2, "B")
+        self.pool = global_pool()
+        self.head = nn.Linear(widths[4], num_classes)
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+        maps = self.stage2(self.stage1(self.stem(images)))
+        return self.head(self.pool(self.stage4(self.stage3(maps))))
 
 
 class Block(nn.Module):
@@ -119,6 +158,16 @@ def _shortcut(inputs: int, outputs: int, stride: int, option: str) -> nn.Module:
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(inputs, outputs, 1, stride, bias=False), bn=nn.BatchNorm2d(outputs)
+        )
+    )
+
+
+def _stem(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            bn=nn.BatchNorm2d(outputs),
+            relu=nn.ReLU(),
         )
     )
 
