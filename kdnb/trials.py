@@ -233,7 +233,12 @@ def workers(least: int = 1) -> ProcessPoolExecutor:
     """
     # What workers take over when they start is part of it: with other settings they start anew.
     settings = {k: v for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))}
-    return _kept_pool(max(least, _jobs()), os.getcwd(), frozenset(settings.items()))
+    wanted = max(least, _jobs()), os.getcwd(), frozenset(settings.items())
+    try:
+        _kept_pool(*wanted).submit(int)
+    except BrokenProcessPool:  # a worker died since the last call
+        _kept_pool.cache_clear()
+    return _kept_pool(*wanted)
 
 
 def wake() -> None:

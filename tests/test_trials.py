@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,28 @@ def test_workers_are_kept_for_the_next_trials(own_runs, monkeypatch):
     assert len(later) == 2 and not later & first
     monkeypatch.setenv("KDNB_RUNS", str(own_runs / "elsewhere"))
     assert not processes(range(4)) & later  # workers would write where they did before
+
+
+def test_a_worker_that_died_between_two_calls_is_replaced(own_runs, monkeypatch):
+    monkeypatch.setenv("KDNB_JOBS", "2")
+    first = processes(range(4))
+    for process in first:
+        os.kill(int(process), signal.SIGKILL)
+    deadline = time.time() + 20
+    while time.time() < deadline:  # until the pool has noticed
+        try:
+            trials._kept_pool(
+                2,
+                os.getcwd(),
+                frozenset(
+                    (k, v) for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))
+                ),
+            ).submit(int)
+        except BrokenProcessPool:
+            break
+        time.sleep(0.05)
+    later = processes(range(4, 8))
+    assert len(later) == 2 and not later & first
 
 
 def test_workers_wake_before_they_are_needed(own_runs, monkeypatch):
