@@ -120,7 +120,7 @@ def test_the_value_and_its_best_discriminator(share):
     mixture = share * c.softmax(1) + (1 - share) * t.softmax(1)
     middle = (mixture + truth) / 2
     twice_js = (truth * (truth / middle).log() + mixture * (mixture / middle).log()).sum(1)
-    assert float(value) == pytest.approx(float(twice_js.mean()) - math.log(4))
+    assert value.item() == pytest.approx(float(twice_js.mean()) - math.log(4))
 
 
 def test_the_equilibrium_is_the_truth():

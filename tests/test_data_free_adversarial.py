@@ -187,7 +187,7 @@ def test_the_toys_points_hunt_for_disagreement_within_reach():
     assert not torch.equal(student.weight, twin.weight)
 
     def gap(x):
-        return float(losses.soft_targets(twin(x), teacher(x), 1.0))
+        return losses.soft_targets(twin(x), teacher(x), 1.0).item()
 
     assert gap(points) > gap(begun)
     assert set(history[0]) >= {"adversarial", "soft"}
