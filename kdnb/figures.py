@@ -58,10 +58,16 @@ def show(figure: Figure, name: str, alt: str) -> None:
     )
 
 
-def image(axes: plt.Axes, picture: Tensor) -> None:
-    """One uint8 picture (C, H, W) without a frame; a single channel is drawn dark on light."""
+def image(
+    axes: plt.Axes, picture: Tensor, extent: tuple[float, float, float, float] | None = None
+) -> None:
+    """One uint8 picture (C, H, W) without a frame; a single channel is drawn dark on light.
+
+    Args:
+        extent: left, right, bottom, top, where it shares the axes with others.
+    """
     array = np.asarray(picture).transpose(1, 2, 0)
-    axes.imshow(array.squeeze(), cmap="gray_r", interpolation="nearest")
+    axes.imshow(array.squeeze(), cmap="gray_r", interpolation="nearest", extent=extent)
     axes.axis("off")
 
 

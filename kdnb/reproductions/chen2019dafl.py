@@ -49,7 +49,7 @@ class Parameters(BaseModel):
     epochs: int = Field(4, ge=1, le=1000, description="of all networks that see data")
     width: int = Field(16, ge=2, le=512, description="channels of a generator; 128 published")
     batch_size: int = Field(64, ge=2, le=4096, description="images made at a time")
-    iterations: int = Field(80, ge=1, description="of generator and student")
+    iterations: int = Field(60, ge=1, description="of generator and student")
     every: int = Field(20, ge=1, description="iterations between two looks at the student")
     generator_lr: float = Field(0.2, gt=0, description="of the generator's Adam")
     bank_images: int = Field(

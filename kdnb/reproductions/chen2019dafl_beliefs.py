@@ -17,7 +17,7 @@ from kdnb.schemes import offline
 from kdnb.trials import Context, Outcome, Result, Trial
 
 
-def toy(rounds: int = 30) -> Trial:
+def toy(rounds: int = 16) -> Trial:
     """ZSKT's game in the plane."""
     return Trial(f"{__name__}:toy_trial", {"rounds": rounds}, 0)
 
@@ -79,7 +79,7 @@ def walks(
     teacher: Result,
     students: Mapping[str, Result],
     source: ImageData,
-    count: int = 16,
+    count: int = 6,
     steps: int = 25,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Transition curves of some students over the same images, which all of them get right.

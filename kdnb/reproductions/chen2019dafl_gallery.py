@@ -42,38 +42,34 @@ def sheet(
     """
     classes = len(source.classes)
     figure, grid = plt.subplots(
-        len(banks), classes + 1, figsize=(8.8, 0.78 * len(banks) + 0.45), squeeze=False,
-        width_ratios=[1.0] * classes + [2.4],
+        len(banks), 2, figsize=(8.8, 0.78 * len(banks) + 0.45), squeeze=False,
+        width_ratios=[classes, 2.4],
     )  # fmt: skip
-    for number, (row, (name, bank)) in enumerate(zip(grid, banks.items(), strict=True), 1):
+    for (row, bars), (name, bank) in zip(grid, banks.items(), strict=True):
         examples = bank.examples(1)
         if name in (wanted or {}):
             examples = [bank.images[wanted[name] == k][:1] for k in range(classes)]
-        for axes, shown in zip(row[:-1], examples, strict=True):
+        for label, shown in enumerate(examples):
+            sides = label - 0.46, label + 0.46
             if len(shown):
-                figures.image(axes, pixels(shown, source)[0])
-                edges = (0, 0), 1, 1  # framed, for an image may be white all over
-                axes.add_patch(
-                    Rectangle(*edges, transform=axes.transAxes, fill=False, ec=figures.LIGHT)
-                )
+                figures.image(row, pixels(shown, source)[0], (*sides, 0, 0.92))
+                # Framed, for an image may be white all over.
+                row.add_patch(Rectangle((sides[0], 0), 0.92, 0.92, fill=False, ec=figures.LIGHT))
             else:
-                axes.plot([0, 1], [0, 1], [0, 1], [1, 0], color=figures.LIGHT, lw=1)
-                axes.set(xlim=(-0.2, 1.2), ylim=(-0.2, 1.2), aspect="equal")
-                axes.axis("off")
-        shares = bank.histogram().numpy() / len(bank)
-        row[-1].bar(range(classes), 100 * shares, color=figures.BLUE, width=0.8)
-        row[-1].axhline(100 / classes, color=figures.GREY, ls=":", lw=1)
-        row[-1].set_xticks(
-            range(classes), source.classes if number == len(banks) else [""] * classes
-        )
-        row[-1].tick_params(labelsize=7)
-        row[-1].grid(False, axis="x")
+                for start, end in ((0.1, 0.82), (0.82, 0.1)):
+                    row.plot((label - 0.36, label + 0.36), (start, end), color=figures.LIGHT, lw=1)
+        row.set(xlim=(-0.52, classes - 0.48), ylim=(-0.05, 0.97))
         # An axis without a frame has no label of its own: a text beside the first image.
-        row[0].text(-0.12, 0.5, _wrapped(name), transform=row[0].transAxes, ha="right", va="center",
-                    fontsize=9)  # fmt: skip
-    for axes, title in zip(grid[0], source.classes, strict=False):
-        axes.set_title(title, fontsize=9)
-    grid[0, -1].set_title("classes made, %", fontsize=9)
+        row.text(-0.6, 0.46, _wrapped(name), ha="right", va="center", fontsize=9)
+        bars.bar(range(classes), 100 * bank.histogram().numpy() / len(bank),
+                 color=figures.BLUE, width=0.8)  # fmt: skip
+        bars.axhline(100 / classes, color=figures.GREY, ls=":", lw=1)
+        bars.set_xticks(range(classes), source.classes if row is grid[-1, 0] else [""] * classes)
+        bars.tick_params(labelsize=7)
+        bars.grid(False, axis="x")
+    for label, title in enumerate(source.classes):
+        grid[0, 0].text(label, 1.05, title, ha="center", fontsize=9)
+    grid[0, 1].set_title("classes made, %", fontsize=9)
     return figure
 
 
