@@ -31,7 +31,8 @@ def test_students_without_data_differ_in_what_they_are_named_after():
     for name in WITHOUT_DATA:
         assert ARMS[name](3).function == "kdnb.algorithms.data_free:dafl_trial"
         for key in shared:
-            assert DESCRIPTIONS[name][key] == DESCRIPTIONS["dafl"][key]
+            if (name, key) != ("dafl_published_rate", "generator_recipe"):
+                assert DESCRIPTIONS[name][key] == DESCRIPTIONS["dafl"][key]
     generators = {name: DESCRIPTIONS[name]["generator"]["name"] for name in WITHOUT_DATA}
     assert [name for name, of in generators.items() if of == "noise"] == ["noise"]
     subsets = {frozenset(DESCRIPTIONS[name]["weights"]) for name in WITHOUT_DATA if name != "noise"}
@@ -46,6 +47,14 @@ def test_the_natural_logarithm_is_the_same_loss():
     ours, natural = DESCRIPTIONS["dafl"], DESCRIPTIONS["dafl_natural"]
     assert "entropy" not in ours and natural["entropy"] == "natural"
     assert natural["weights"]["entropy"] * math.log(10) == pytest.approx(ours["weights"]["entropy"])
+
+
+def test_the_published_rate_is_an_arm_where_another_is_used():
+    ours, theirs = DESCRIPTIONS["dafl"], DESCRIPTIONS["dafl_published_rate"]
+    assert theirs["generator_recipe"] == {**ours["generator_recipe"], "lr": 0.2}
+    assert ours["generator_recipe"]["lr"] < 0.2 and theirs["weights"] == ours["weights"]
+    for profile in ("quick", "full"):
+        assert "dafl_published_rate" not in dafl.arms(dafl.PROFILES[profile])
 
 
 def test_cifar_belongs_to_the_published_size():

@@ -34,6 +34,7 @@ ARMS = {
     "distilled": "student, teacher's answers to data",
     "student": "student, labels",
     "dafl": "DAFL: all three terms",
+    "dafl_published_rate": "DAFL at the published rate",
     "only_one_hot_entropy": "one-hot + entropy",
     "only_entropy_activation": "entropy + activation",
     "only_entropy": "entropy alone",
@@ -42,6 +43,7 @@ ARMS = {
     "only_activation": "activation alone",
     "noise": "noise instead of a generator",
 }
+COMPARED = [arm for arm in ARMS if arm != "dafl_published_rate"]  # with a published accuracy
 WITHOUT_DATA = [arm for arm in ARMS if arm not in ("teacher", "distilled", "student")]
 
 
