@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from tqdm.auto import tqdm
 
@@ -12,5 +13,14 @@ def bar(total: int, done: int, unit: str) -> tqdm:
 
     (tqdm's notebook form overrules that variable by itself.)
     """
-    hidden = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    return tqdm(total=total, initial=done, unit=unit, leave=False, disable=hidden)
+    return tqdm(total=total, initial=done, unit=unit, leave=False, disable=_hidden())
+
+
+def note(text: str) -> None:
+    """A line that stays, where bars are shown."""
+    if not _hidden():
+        tqdm.write(text, file=sys.stderr)
+
+
+def _hidden() -> bool:
+    return os.environ.get("TQDM_DISABLE", "0") not in ("", "0")

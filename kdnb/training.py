@@ -198,7 +198,7 @@ def _one_device(precision: str) -> Fabric:
 
     # Fabric announces its precision at every set-up, which a recipe states already.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return Fabric(devices=1, precision=_precision(precision))
+    return Fabric(devices=1, precision=arithmetic(precision))
 
 
 class _Run:
@@ -271,7 +271,9 @@ class _Run:
         """This process's part of a batch on its device: all, unless several train together."""
         part = slice(self.fabric.global_rank, None, self.fabric.world_size)
         device = self.fabric.device
-        return Batch(*(None if value is None else value[part].to(device) for value in batch))
+        ours = Batch(*(None if value is None else value[part] for value in batch))
+        moved = (None if value is None else value.to(device) for value in ours[:-1])
+        return Batch(*moved, ours.view)  # the view is a place in a file: it stays with the CPU
 
     @staticmethod
     def _check(rows: list[Tensor], names: list[str], last_step: int) -> None:
@@ -381,7 +383,8 @@ def gains_from_bf16() -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in capabilities)
 
 
-def _precision(name: str) -> str:
+def arithmetic(name: str) -> str:
+    """What a recipe's `precision` means on this machine, in Fabric's words."""
     if name == "auto":
         name = "bf16" if gains_from_bf16() else "32"
     return {"32": "32-true", "bf16": "bf16-mixed"}[name]

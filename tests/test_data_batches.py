@@ -22,7 +22,8 @@ def batches(data=None, size=5, **options):
 
 def epoch(source, number=0):
     """All batches of an epoch in one: images, labels, index."""
-    return tuple(torch.cat(parts) for parts in zip(*source.epoch(number), strict=True))
+    parts = zip(*(batch[:3] for batch in source.epoch(number)), strict=True)
+    return tuple(torch.cat(part) for part in parts)
 
 
 def normalised(pixels):

@@ -6,7 +6,7 @@ from torch import nn
 
 from kdnb import losses, nets
 from kdnb.data import Batches, Images
-from kdnb.schemes import offline
+from kdnb.schemes import offline, teacher_cache
 from kdnb.schemes.methods import METHODS, Method, Setting
 from kdnb.schemes.transfer import Answering, Recorded, first_value, transfer
 from kdnb.schemes.views import Layers, layers_of, look
@@ -55,6 +55,27 @@ def test_every_method_trains_a_student_of_another_width(name):
         moved = not torch.equal(parameter, built[key])
         first_stage = "paraphraser" in key or "attention" in key
         assert moved == parameter.requires_grad or first_stage, key
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_remembered_of_views_changes_no_method(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    flipping = QUICK.model_copy(update={"flip": True, "epochs": 2})
+    ends, asked = [], []
+    for largest in (1 << 30, 0):  # with a table, and without
+        monkeypatch.setattr(teacher_cache, "LARGEST", largest)
+        student, teacher, count = resnet(1, 0.25), resnet(0, 0.5), []
+        teacher.register_forward_hook(lambda _, x, y, count=count: count.append(len(x[0])))
+        hard = 0.0 if METHODS[name].alone else 1.0
+        transfer(student, teacher, batches(flip=True), flipping, method=name, weight=1e-3,
+                 hard_weight=hard)  # fmt: skip
+        ends.append(state(student))
+        asked.append(sum(count))
+    assert same(*ends)
+    tables = list((tmp_path / "teachers").glob("*"))
+    assert bool(tables) == (asked[0] < asked[1])
+    if METHODS[name].section == "2.1":
+        assert tables
 
 
 def _fresh(name, student, teacher):

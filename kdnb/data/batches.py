@@ -24,11 +24,15 @@ class Batch(NamedTuple):
         images: (B, C, H, W) float32, normalised.
         labels: (B,) int64.
         index: (B,) int64, where the images lie in the `Images` they come from; None when unknown.
+        view: (B,) int64, always on the CPU: which of its views each image shows, counted over
+            all images, index · views + (y · (2 padding + 1) + x) · 2 + mirrored; None when views
+            cannot be counted.
     """
 
     images: Tensor
     labels: Tensor
     index: Tensor | None = None
+    view: Tensor | None = None
 
 
 class Batches:
@@ -105,6 +109,13 @@ class Batches:
         """Whether an image may look different in another epoch."""
         return bool(self.crop_padding or self.flip or self.jitter)
 
+    @property
+    def views(self) -> int | None:
+        """In how many ways an image can look: 162 with padding 4 and flips; None if endless."""
+        if self.jitter:
+            return None
+        return (2 * self.crop_padding + 1) ** 2 * (2 if self.flip else 1)
+
     def __len__(self) -> int:
         batches = self.examples / self.batch_size
         return math.floor(batches) if self.drop_last else math.ceil(batches)
@@ -118,18 +129,22 @@ class Batches:
         order = torch.arange(count)
         if self.shuffle:
             order = torch.randperm(count, generator=self._stream("order", number))
+        changes = self._changes(number)
+        views = self._views(order, changes)
         order = order.to(self.device)
-        changes = {key: value.to(self.device) for key, value in self._changes(number).items()}
+        changes = {key: value.to(self.device) for key, value in changes.items()}
         scale = torch.tensor([1 / (255 * sd) for sd in self.sd], device=self.device)
         shift = torch.tensor(
             [-mean / sd for mean, sd in zip(self.mean, self.sd, strict=True)], device=self.device
         )
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start : start + self.batch_size]
-            here = {key: value[start : start + self.batch_size] for key, value in changes.items()}
+            now = slice(start, start + self.batch_size)
+            index = order[now]
+            here = {key: value[now] for key, value in changes.items()}
             images = self._look(self.images.images.index_select(0, index), **here)
             images = images.mul_(scale.view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
-            yield Batch(images, self.images.labels.index_select(0, index), index)
+            labels = self.images.labels.index_select(0, index)
+            yield Batch(images, labels, index, None if views is None else views[now])
 
     def _changes(self, number: int) -> dict[str, Tensor]:
         """What happens to the images of an epoch, in the order in which they come."""
@@ -144,6 +159,18 @@ class Batches:
             factors = torch.rand(count, 2, generator=self._stream("jitter", number))
             changes["jitter"] = 1 + self.jitter * (2 * factors - 1)
         return changes
+
+    def _views(self, order: Tensor, changes: dict[str, Tensor]) -> Tensor | None:
+        """Which view each image of an epoch shows, in the order in which they come."""
+        if self.views is None:
+            return None
+        view = torch.zeros_like(order)
+        if "crop" in changes:
+            y, x = changes["crop"].T
+            view = y * (2 * self.crop_padding + 1) + x
+        if "flip" in changes:
+            view = 2 * view + changes["flip"]
+        return order * self.views + view
 
     def _look(
         self,

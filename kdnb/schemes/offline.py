@@ -6,8 +6,9 @@ the same from a description, as trials that are memoised on disk.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,9 @@ from kdnb import losses, nets
 from kdnb.data import Batch, Batches, ImageData, Images, as_batches
 from kdnb.losses._checks import at_least_float32
 from kdnb.nets.mlp import constrain
-from kdnb.training import Recipe, Update, default_device, fit, predict
+from kdnb.progress import note
+from kdnb.schemes.teacher_cache import TeacherCache
+from kdnb.training import Networks, Recipe, Update, arithmetic, default_device, fit, predict
 from kdnb.trials import Context, Outcome, Result
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -69,8 +72,7 @@ def distil(
 ) -> list[dict[str, float]]:
     """Train a student to imitate a teacher: soft_weight · loss + hard_weight · cross-entropy.
 
-    The teacher sees exactly the images the student sees. Where these never change (no
-    augmentation), its logits are computed once, in float32, and looked up from then on.
+    The teacher sees exactly the images the student sees, and is asked once for each: see `asked`.
 
     Args:
         student, teacher: images -> logits (batch, classes). The student is trained in place;
@@ -87,9 +89,6 @@ def distil(
         The history, one dict an epoch.
     """
     batches = batches_for(examples, recipe, seed)
-    answers = None
-    if isinstance(batches, Batches) and not batches.augmented:
-        answers = teacher_logits(teacher, batches)
     first, last = soft_weight if isinstance(soft_weight, Sequence) else (soft_weight, soft_weight)
     weight = first
 
@@ -99,16 +98,36 @@ def distil(
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
         logits = networks["student"](batch.images)
-        with torch.no_grad():
-            taught = networks["teacher"](batch.images) if answers is None else answers[batch.index]
-        parts = {"soft": weight * loss(logits, taught)}
+        parts = {"soft": weight * loss(logits, taught(networks, batch))}
         if hard_weight:
             parts["hard"] = hard_weight * hard_loss(logits, batch.labels)
         return parts
 
     update = Update(("student",), terms, after=lambda: constrain(student), begin=begin)
     networks = {"student": student, "teacher": teacher}
-    return fit(networks, batches, update, recipe, seed=seed, **options)
+    with asked(teacher, batches, recipe) as taught:
+        return fit(networks, batches, update, recipe, seed=seed, **options)
+
+
+@contextlib.contextmanager
+def asked(
+    teacher: nn.Module, batches: Any, recipe: Recipe
+) -> Iterator[Callable[[Networks, Batch], Tensor]]:
+    """How a scheme asks the frozen network "teacher" what it says of a batch: (B, classes).
+
+    Images that never change are asked about once, in float32, before training. Of images that are
+    cropped and flipped every view is asked about once and kept on disk (`TeacherCache`). Other
+    batches cannot be recognised: there the teacher answers in every step.
+    """
+    if not isinstance(batches, Batches) or not batches.views:
+        yield torch.no_grad()(lambda networks, batch: networks["teacher"](batch.images))
+    elif not batches.augmented:
+        stored = teacher_logits(teacher, batches)
+        yield lambda networks, batch: stored[batch.index]
+    else:
+        cache = TeacherCache(teacher, batches, arithmetic(recipe.precision))
+        yield torch.no_grad()(lambda networks, batch: cache(networks["teacher"], batch))
+        note(f"teacher: {cache}")
 
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import losses
-from kdnb.data import Batch, Batches
+from kdnb.data import Batch
 from kdnb.nets.mlp import constrain
 from kdnb.schemes.offline import (
     Loss,
+    asked,
     batches_for,
     distil,
     hard_loss,
     loss_of,
     network_of,
     prepared,
-    teacher_logits,
     train,
 )
 from kdnb.training import Recipe, Update, fit
@@ -76,27 +76,24 @@ def distil_then_labels(
             f"stop_epoch must lie within 0 and the run's {recipe.epochs} epochs; got {stop_epoch}."
         )
     batches = batches_for(examples, recipe, seed)
-    answers = None
-    if stop_epoch and isinstance(batches, Batches) and not batches.augmented:
-        answers = teacher_logits(teacher, batches)
-    taught = True
+    teaching = True
 
     def begin(epoch: int) -> None:
-        nonlocal taught
-        taught = epoch < stop_epoch
+        nonlocal teaching
+        teaching = epoch < stop_epoch
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
         logits = networks["student"](batch.images)
         hard = hard_loss(logits, batch.labels)
-        if not taught:
+        if not teaching:
             return {"soft": torch.zeros_like(hard), "hard": hard}
-        with torch.no_grad():
-            targets = networks["teacher"](batch.images) if answers is None else answers[batch.index]
-        return {"soft": soft_weight * loss(logits, targets), "hard": hard_weight * hard}
+        soft = loss(logits, taught(networks, batch))
+        return {"soft": soft_weight * soft, "hard": hard_weight * hard}
 
     update = Update(("student",), terms, after=lambda: constrain(student), begin=begin)
     networks = {"student": student, "teacher": teacher}
-    return fit(networks, batches, update, recipe, seed=seed, **options)
+    with asked(teacher, batches, recipe) as taught:
+        return fit(networks, batches, update, recipe, seed=seed, **options)
 
 
 def early_stopped(

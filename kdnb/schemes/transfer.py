@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from kdnb import data as datasets
 from kdnb.data import Batch, Batches, Images
 from kdnb.nets.mlp import constrain
+from kdnb.progress import note
 from kdnb.schemes import offline
 from kdnb.schemes.methods import METHODS, Method, Setting
+from kdnb.schemes.teacher_cache import TeacherCache
 from kdnb.schemes.views import Layers, View, layers_of, look, viewing
-from kdnb.training import Recipe, Update, default_device, fit
+from kdnb.training import Recipe, Update, arithmetic, default_device, fit
 from kdnb.trials import Context, Outcome, Result
 
 # A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps.
@@ -72,6 +74,35 @@ class Recorded:
         )
 
 
+class Remembered:
+    """A frozen network's logits and embedding of every view of the images, each computed once.
+
+    For methods that look at nothing else of the teacher: maps are too many numbers to keep.
+
+    Args:
+        batches: cropped and flipped, so that their views are counted.
+        precision: in Fabric's words.
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: Layers, batches: Batches, precision: str
+    ) -> None:
+        self.network, self.layers, self.dtype = network, layers, torch.float32
+        self.cache = TeacherCache(network, batches, f"{precision}-{layers.embedding}")
+
+    def __call__(self, look: Callable[[Tensor], View], batch: Batch) -> View:
+        """The view of a batch; `look` gives that of images that were never seen so."""
+
+        def ask(images: Tensor) -> Tensor:
+            view = look(images)
+            self.classes, self.dtype = view.logits.shape[1], view.embedding.dtype
+            return torch.cat([view.logits, view.embedding.float()], 1)
+
+        both = self.cache(ask, batch)
+        outputs = {self.layers.embedding: both[:, self.classes :].to(self.dtype)}
+        return View(both[:, : self.classes], outputs, self.layers, self.network)
+
+
 class _Rows(Mapping[str, Tensor]):
     """Some rows of every tensor, gathered when they are asked for: most methods look at few."""
 
@@ -105,8 +136,9 @@ def transfer(
     """Train a student with one method of section 2: weight · method + hard_weight · cross-entropy.
 
     Adapters are built from the shapes of a first batch and join the student's optimiser. The
-    teacher sees exactly the images the student sees; where these never change, its views are
-    computed once.
+    teacher sees exactly the images the student sees. Where these never change, its views are
+    computed once; so are its logits and embeddings of images that are cropped and flipped, when
+    the method looks at nothing else of the teacher.
 
     Args:
         student, teacher: images -> logits (batch, classes). The student is trained in place; the
@@ -128,9 +160,13 @@ def transfer(
     method = _known(method) if isinstance(method, str) else method
     batches = offline.batches_for(examples, recipe, seed)
     ours, theirs = layers or (layers_of(student), layers_of(teacher))
-    knowledge = _built(method, student, teacher, (ours, theirs), batches, seed)
-    if recorded is None and isinstance(batches, Batches) and not batches.augmented:
-        recorded = Recorded(teacher, theirs, batches, recipe.precision == "bf16")
+    knowledge, wanted = _built(method, student, teacher, (ours, theirs), batches, seed)
+    remembered = None
+    if recorded is None and isinstance(batches, Batches) and batches.views:
+        if not batches.augmented:
+            recorded = Recorded(teacher, theirs, batches, recipe.precision == "bf16")
+        elif wanted <= {theirs.embedding}:
+            remembered = Remembered(teacher, theirs, batches, arithmetic(recipe.precision))
     networks = {"student": student, "teacher": teacher, "knowledge": knowledge}
 
     with viewing(student, ours) as seen, viewing(teacher, theirs) as taught:
@@ -138,8 +174,12 @@ def transfer(
         def teachers_view(networks: Mapping[str, nn.Module], batch: Batch) -> View:
             if recorded is not None:
                 return recorded(batch.index)
+
+            def looked(images: Tensor) -> View:
+                return taught(networks["teacher"](images))
+
             with torch.no_grad():
-                return taught(networks["teacher"](batch.images))
+                return remembered(looked, batch) if remembered else looked(batch.images)
 
         def preparation(networks, batch: Batch) -> dict[str, Tensor]:
             return {"preparation": knowledge.prepare(teachers_view(networks, batch))}
@@ -162,6 +202,8 @@ def transfer(
             moved, terms, after=lambda: constrain(student), begin=getattr(knowledge, "begin", None)
         )
         history = fit(networks, batches, update, recipe, seed=seed, **options)
+    if remembered:
+        note(f"teacher: {remembered.cache}")
     return history, knowledge
 
 
@@ -178,10 +220,10 @@ def _built(
     layers: tuple[Layers, Layers],
     batches: Any,
     seed: int,
-) -> nn.Module:
+) -> tuple[nn.Module, set[str]]:
     """The method's module for these two networks, tried on a first batch before any training.
 
-    The seed fixes its initial weights.
+    The seed fixes its initial weights. Beside it: the teacher's layers that it looks at.
     """
     batch = next(iter(batches.epoch(0)))
     views = _both(student, teacher, layers, batch)
@@ -190,14 +232,15 @@ def _built(
         torch.manual_seed(seed)
         try:
             knowledge = method.build(*views, setting).to(batch.images.device)
-            knowledge.eval()(*views, batch)
+            watched, seen = views[1].watched()
+            knowledge.eval()(views[0], watched, batch)
         except (ValueError, RuntimeError) as error:
             shown = [_shapes(view, at) for view, at in zip(views, layers, strict=True)]
             raise ValueError(
                 f"{method.title} cannot take these layers: {error} The student shows {shown[0]}; "
                 f"the teacher {shown[1]}."
             ) from error
-    return knowledge
+    return knowledge, seen
 
 
 def _both(student: nn.Module, teacher: nn.Module, layers: Any, batch: Batch) -> list[View]:
@@ -222,7 +265,7 @@ def first_value(
     seed: int = 0,
 ) -> float:
     """The method's value on the first batch, before any training: its scale, to choose a weight."""
-    knowledge = _built(method, student, teacher, layers, batches, seed)
+    knowledge, _ = _built(method, student, teacher, layers, batches, seed)
     batch = next(iter(batches.epoch(0)))
     return float(knowledge(*_both(student, teacher, layers, batch), batch))
 

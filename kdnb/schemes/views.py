@@ -71,6 +71,26 @@ class View:
     def groups(self) -> list[list[Tensor]]:
         return [_convolutions(self._network, path) for path in self._layers.maps]
 
+    def watched(self) -> tuple[View, set[str]]:
+        """The same view, and a set that gathers the paths whose outputs are looked at in it."""
+        watch = _Watched(self._outputs)
+        return View(self.logits, watch, self._layers, self._network), watch.seen
+
+
+class _Watched(Mapping[str, Tensor]):
+    def __init__(self, outputs: Mapping[str, Tensor]) -> None:
+        self.outputs, self.seen = outputs, set()
+
+    def __getitem__(self, path: str) -> Tensor:
+        self.seen.add(path)
+        return self.outputs[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outputs)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
 
 def layers_of(network: nn.Module, maps: Sequence[str] = ()) -> Layers:
     """The layers of a network built like kdnb's: `stage1`, `stage2`, ... (or `layers`), and `head`.

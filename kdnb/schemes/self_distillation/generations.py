@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb import data as datasets
-from kdnb.data import Batch, Batches
+from kdnb.data import Batch
 from kdnb.losses import soft_targets
 from kdnb.schemes import offline
 from kdnb.schemes.offline import batches_for, hard_loss
@@ -72,13 +71,6 @@ def born_again(
     """
     _check_targets(targets)
     batches = batches_for(examples, recipe, seed)
-    stored = None
-    if isinstance(batches, Batches) and not batches.augmented:
-        stored = offline.teacher_logits(teacher, batches)
-
-    def taught(networks: Any, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            return networks["teacher"](batch.images) if stored is None else stored[batch.index]
 
     def soft(logits: Tensor, answer: Tensor, labels: Tensor) -> Tensor:
         if targets == "cwtm":
@@ -93,9 +85,10 @@ def born_again(
             parts["hard"] = hard_weight * hard_loss(logits, batch.labels)
         return parts
 
-    return fit_one(
-        student, batches, recipe, terms, seed=seed, frozen={"teacher": teacher}, **options
-    )
+    with offline.asked(teacher, batches, recipe) as taught:
+        return fit_one(
+            student, batches, recipe, terms, seed=seed, frozen={"teacher": teacher}, **options
+        )
 
 
 def train_generations(
