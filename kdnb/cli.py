@@ -1,9 +1,10 @@
-"""`kdnb`: list, run, show, cite, data, trials, doctor; each a few lines over the package."""
+"""`kdnb`: list, run, show, cite, data, trials, bench, doctor; each a few lines over the package."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -188,6 +189,28 @@ def prune_trials(
     for digest in chosen:
         trials.remove(digest)
     console.print(f"removed {len(chosen)} of {len(stored)} trials")
+
+
+@app.command()
+def bench(
+    parts: Annotated[list[str] | None, typer.Argument(help="steps, growth, chapters; all")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="a Markdown file; runs/benchmarks.md when none is named")
+    ] = None,
+) -> None:
+    """Measure this machine: steps against a plain script and the bare passes, growth, chapters."""
+    from kdnb import paths
+    from kdnb.benchmarks import table
+
+    found, target = table.measure(parts or []), output or paths.runs() / "benchmarks.md"
+    table.write(found, target)
+    for name, rows in found.items():
+        shown = table.frame(rows)
+        printed = Table(*shown.columns, title=table.PARTS[name], title_justify="left")
+        for row in shown.itertuples(index=False):
+            printed.add_row(*row)
+        console.print(printed)
+    console.print(f"written: {target}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +199,9 @@ def _one_device(precision: str) -> Fabric:
 
     # Fabric announces its precision at every set-up, which a recipe states already.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return Fabric(devices=1, precision=arithmetic(precision))
+    with warnings.catch_warnings():  # on a cluster it advises srun, which one device does not need
+        warnings.filterwarnings("ignore", message=".*`srun` command")
+        return Fabric(devices=1, precision=arithmetic(precision))
 
 
 class _Run:

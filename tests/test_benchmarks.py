@@ -1,0 +1,103 @@
+"""`kdnb bench`: what is compared, how it is written, and that every part runs."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from kdnb.benchmarks import Measured, chapters, growth, in_turns, rate, ratio, steps, table
+from kdnb.chapter import ParameterError
+
+
+def test_a_ratio_is_the_median_over_pairs_and_is_judged():
+    found = ratio("x", [2.0, 6.0, 30.0], [1.0, 2.0, 3.0], at_least=3)
+    assert (found.value, found.low, found.high, found.met) == (3.0, 2.0, 10.0, True)
+    assert ratio("x", [2.0], [1.0], at_least=2.1).met is False
+    assert ratio("x", [2.0], [1.0], at_most=2.1).wanted == "at most 2.1"
+    assert ratio("x", [2.0], [1.0]).met is None
+    assert rate("x", [0.5, 1.0, 2.0], 10).value == 10
+
+
+def test_works_take_turns_after_a_warm_up():
+    order = []
+    times = in_turns({name: lambda name=name: order.append(name) for name in "ab"}, rounds=3)
+    assert "".join(order) == "ab" + "ababab"
+    assert {name: len(found) for name, found in times.items()} == {"a": 3, "b": 3}
+
+
+def test_the_table_says_what_was_measured_and_where(tmp_path):
+    rows = {"steps": [Measured("quick", 5.25, 5.0, 6.0, "times", "at least 5", True),
+                      Measured("rate", 1234.5, 1200.0, 1300.0, "samples/s")]}  # fmt: skip
+    table.write(rows, tmp_path / "b.md")
+    text = (tmp_path / "b.md").read_text()
+    assert "| quick | 5.25 times | 5 | 6 | at least 5 | yes |" in text
+    assert "| rate | 1,234 samples/s | 1,200 | 1,300 |  |  |" in text
+    kept = json.loads((tmp_path / "b.json").read_text())
+    assert kept["steps"][1]["value"] == 1234.5 and kept["hardware"] and kept["commit"]
+    assert kept["commit"][:10] in text
+
+
+def test_an_unknown_part_is_refused_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr(steps, "measured", lambda: pytest.fail("it was measured"))
+    with pytest.raises(ParameterError, match="no benchmark is called 'speed': there are steps"):
+        table.measure(["steps", "speed"])
+
+
+def test_every_form_of_a_step_runs(monkeypatch):
+    monkeypatch.setattr(steps, "BATCH", 8)
+    recipe = steps.RECIPE.model_copy(update={"batch_size": 8})
+    monkeypatch.setattr(steps, "RECIPE", recipe)
+    plainly = steps.network
+    monkeypatch.setattr(steps, "network", lambda name: plainly("resnet8"))
+    rows = {row.name: row for row in steps.measured(steps=1, rounds=1)}
+    assert len([row for row in rows.values() if row.wanted]) == 4 + len(steps.RELATIONS)
+    rates = [name for name, row in rows.items() if row.unit == "samples/s"]
+    assert {"plain", "bare", "KD, all answers known", "FitNet", "CRD", "DAFL, LeNet-5"} < set(rates)
+
+
+def test_what_is_called_known_is_known(monkeypatch):
+    """The warm form asks its teacher about one batch an epoch, the cold one about all."""
+    monkeypatch.setattr(steps, "BATCH", 8)
+    recipe = steps.RECIPE.model_copy(update={"batch_size": 8})
+    monkeypatch.setattr(steps, "RECIPE", recipe)
+    made, plainly = [], steps.network
+
+    def counted(name):
+        network = plainly("resnet8")
+        network.asked = 0
+        network.register_forward_hook(
+            lambda module, x, _: setattr(module, "asked", module.asked + len(x[0]))
+        )
+        made.append((name, network))
+        return network
+
+    monkeypatch.setattr(steps, "network", counted)
+    source = steps.data.load("cifar10")
+    works = steps.ours(source.train.select(slice(None, 24)), source)
+    teacher = made[0][1]
+
+    def asked(name):
+        teacher.asked = 0
+        works[name]()
+        return teacher.asked
+
+    assert [asked("KD, no answer known") for _ in range(2)] == [24, 24]
+    assert [asked("KD, all answers known") for _ in range(2)] == [24, 8]
+    assert asked("KD, teacher asked") >= 24
+
+
+def test_growth_is_measured_for_every_loss(monkeypatch):
+    monkeypatch.setattr(growth, "CLASSES", (10, 20))
+    rows = growth.with_classes(rounds=1)
+    assert len(rows) == len(growth.logit_losses(10)) and all(row.wanted for row in rows)
+    for name, loss in growth.logit_losses(30).items():
+        assert torch.isfinite(loss(*torch.randn(2, growth.BATCH, 30))), name
+    monkeypatch.setattr(growth, "SIZES", (64, 128))
+    assert growth.with_images(rounds=1)[0].value > 0
+
+
+def test_a_chapter_that_fails_is_named(monkeypatch):
+    monkeypatch.setattr(chapters.runner, "chapters", lambda: [SimpleNamespace(name="9-9")])
+    with pytest.raises(RuntimeError, match="chapter 9-9 failed: .*No single chapter is called"):
+        chapters.measured()
