@@ -59,11 +59,15 @@ def run(
             min=1, help="processes for the trials; one a core, at most 8, or one with a GPU"
         ),
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each trial")
+    ] = 1,
     cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
     in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
     from kdnb import runner
+    from kdnb.devices import span
 
     changes = runner.parsed(settings or [])
     if seeds is not None:
@@ -71,7 +75,10 @@ def run(
     items = [runner.chapter(name) for name in names] if names else runner.chapters()
     # All parameters are checked before the first chapter starts.
     plans = [(item, runner.parameters(item, profile, changes)) for item in items]
-    jobs, runs = jobs or runner.default_jobs(), []
+    if devices > 1:
+        span(devices)
+    # Trials that span all devices have no other trial beside them.
+    jobs, runs = jobs or (runner.default_jobs() if devices == 1 else 1), []
     for item, chosen in plans:
         console.print(f"running {item.name} ...", highlight=False)
         runs.append(

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from kdnb import devices
 from kdnb.data.batches import Batch, Batches
 from kdnb.paths import atomic_write
 from kdnb.progress import bar
@@ -161,7 +162,7 @@ def fit(
         ValueError: when the checkpoint belongs to another run.
     """
     updates = [updates] if isinstance(updates, Update) else list(updates)
-    fabric = fabric or _one_device(recipe.precision)
+    fabric = fabric or _fabric(recipe.precision)
     run = _Run(networks, updates, recipe, len(batches) * recipe.epochs, seed, fabric)
     history = run.resume(checkpoint)
     writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
@@ -194,14 +195,12 @@ def fit(
     return history
 
 
-def _one_device(precision: str) -> Fabric:
-    from lightning_fabric import Fabric  # brings torch's compiler along: nearly 2 s
-
+def _fabric(precision: str) -> Fabric:
     # Fabric announces its precision at every set-up, which a recipe states already.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    with warnings.catch_warnings():  # on a cluster it advises srun, which one device does not need
+    with warnings.catch_warnings():  # on a cluster it advises srun, which nothing here needs
         warnings.filterwarnings("ignore", message=".*`srun` command")
-        return Fabric(devices=1, precision=arithmetic(precision))
+        return devices.fabric(arithmetic(precision))
 
 
 class _Run:

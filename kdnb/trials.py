@@ -37,7 +37,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from kdnb import paths
+from kdnb import devices, paths
 from kdnb.progress import bar
 from kdnb.provenance import now, provenance
 
@@ -146,7 +146,8 @@ def run(trial: Trial) -> Result:
     """
     if result := finished(trial):
         return result
-    parents = {parent.digest: run(parent) for parent in trial.parents()}
+    for parent in trial.parents():
+        run(parent)
     folder = store() / trial.digest
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
@@ -154,8 +155,8 @@ def run(trial: Trial) -> Result:
             return result
         paths.atomic_write(folder / "trial.json", _json(trial.describe()))
         started, origin = perf_counter(), provenance()
-        context = Context(folder / "checkpoint")
-        outcome = _function(trial)(context, trial.seed, **_resolve(trial.arguments, parents))
+        with devices.spanned(trial.digest):
+            outcome = work(trial)
         for name, value in outcome.metrics.items():
             if not math.isfinite(value):
                 raise ValueError(f"trial {trial.digest} measured {name} = {value}.")
@@ -168,8 +169,18 @@ def run(trial: Trial) -> Result:
             "provenance": {**origin, "finished": now(), "wall_s": perf_counter() - started},
         }
         paths.atomic_write(folder / "result.json", _json(document))
-        context.checkpoint.unlink(missing_ok=True)
+        (folder / "checkpoint").unlink(missing_ok=True)
     return read(trial.digest)
+
+
+def work(trial: Trial) -> Outcome:
+    """Run a trial's function, from its checkpoint where there is one; what it rests on is finished.
+
+    `run` does this once and keeps the outcome.
+    """
+    parents = {parent.digest: read(parent.digest) for parent in trial.parents()}
+    context = Context(store() / trial.digest / "checkpoint")
+    return _function(trial)(context, trial.seed, **_resolve(trial.arguments, parents))
 
 
 def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[str, Result]:
@@ -309,6 +320,11 @@ def description(digest: str) -> dict[str, Any]:
     return json.loads((store() / digest / "trial.json").read_text())
 
 
+def described(description: dict[str, Any]) -> Trial:
+    """The trial of a description: the inverse of `Trial.describe`."""
+    return Trial(**{**description, "arguments": _decode(description["arguments"])})
+
+
 def find(prefix: str) -> str:
     """The digest on disk that begins so.
 
@@ -340,6 +356,14 @@ def _encode(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
     return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"trial"} and isinstance(value["trial"], dict):
+            return described(value["trial"])
+        return {key: _decode(item) for key, item in value.items()}
+    return [_decode(item) for item in value] if isinstance(value, list) else value
 
 
 def _trials_in(value: Any) -> Iterator[Trial]:

@@ -268,3 +268,10 @@ def test_store_lists_finds_and_prunes():
         trials.find("zzz")
     trials.remove("abc123")
     assert [digest for digest, _, _ in trials.stored()] == [done.digest]
+
+
+def test_a_description_gives_back_its_trial():
+    inner = Trial("trial_functions:add", {"x": 1.0, "parts": [{"y": 2}]}, 3)
+    outer = Trial("trial_functions:add", {"teacher": inner, "many": [inner, {"deep": inner}]}, 4)
+    again = trials.described(json.loads(json.dumps(outer.describe())))
+    assert again.digest == outer.digest and again.parents() == outer.parents()

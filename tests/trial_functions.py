@@ -55,3 +55,9 @@ def process(context: Context, seed: int, *, fail: bool = False) -> Outcome:
     if fail:
         raise ValueError("no such luck")
     return Outcome({"process": float(os.getpid())})
+
+
+def fails_beside(context: Context, seed: int) -> Outcome:
+    if os.environ["LOCAL_RANK"] == "1":
+        raise ValueError("no")
+    return Outcome({"one": 1.0})

@@ -1,0 +1,66 @@
+"""One trial over several processes: the numbers of one, and one clear word when it fails."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdnb import devices, trials
+from kdnb.schemes.offline import data_spec
+from kdnb.trials import Trial
+
+SETTING = {
+    "data": data_spec("mnist", limit=240, evaluated=100),
+    "recipe": {"epochs": 2, "batch_size": 48, "lr": 0.05, "schedule": "constant",
+               "precision": "32", "crop_padding": 2},
+}  # fmt: skip
+TEACHER = Trial("kdnb.schemes.offline:supervised", {**SETTING, "network": {"name": "lenet5"}}, 0)
+STUDENT = Trial(
+    "kdnb.schemes.offline:distilled",
+    {**SETTING, "network": {"name": "lenet5_half_dafl"}, "teacher": TEACHER,
+     "loss": {"name": "soft_targets", "temperature": 4.0}, "hard_weight": 0.5},
+    0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def two(monkeypatch):
+    monkeypatch.setenv("KDNB_DEVICES", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+
+
+def result(monkeypatch, folder):
+    monkeypatch.setenv("KDNB_RUNS", str(folder))
+    return trials.run(STUDENT)
+
+
+def test_a_trial_on_two_devices_equals_the_one_on_one(monkeypatch, tmp_path, request):
+    alone = result(monkeypatch, tmp_path / "one")
+    request.getfixturevalue("two")
+    shared = result(monkeypatch, tmp_path / "two")
+    assert alone.digest == shared.digest and alone.folder != shared.folder
+    one, other = alone.tensors(), shared.tensors()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-4)
+    assert shared.metrics["test_cross_entropy"] == pytest.approx(
+        alone.metrics["test_cross_entropy"], rel=1e-3
+    )
+    for name in ("soft", "hard"):
+        assert shared.series[name] == pytest.approx(alone.series[name], rel=1e-3)
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_companion_that_fails_is_reported(monkeypatch, tmp_path, two):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    trial = Trial("trial_functions:fails_beside", {}, 0)
+    with pytest.raises(RuntimeError, match=f"(?s)a companion of trial {trial.digest} failed: .*no"):
+        trials.run(trial)
+    assert not trials.is_finished(trial.digest)
+
+
+def test_more_devices_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"asks for 2, but this machine has 1 GPU"):
+        devices.span(2)
