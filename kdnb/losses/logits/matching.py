@@ -27,7 +27,8 @@ def multi_level_logits(
         + \frac{w_c}{K} \lVert p^\top p - q^\top q \rVert_F^2
 
     with the (batch, classes) outputs p and q softened by each temperature T in turn: the paper's
-    "prediction augmentation". Memory: batch² + classes².
+    "prediction augmentation". Memory: batch² numbers, plus classes² where these are fewer: the
+    third term is computed from products of samples where there are more classes than samples.
 
     Args:
         student_logits, teacher_logits: (batch, classes).
@@ -67,11 +68,24 @@ def multi_level_logits(
         q, p = log_q.exp(), log_p.exp()
         with torch.autocast(q.device.type, enabled=False):  # it would round the products
             between_samples = (p @ p.T - q @ q.T).square().sum() / batch
-            between_classes = (p.T @ p - q.T @ q).square().sum() / classes
+            between_classes = _gram_distance(p, q) / classes
         scale = 1.0 if variant == "paper" else temperature**2
         total = total + instance_weight * scale * divergence(log_p, log_q).mean()
         total = total + batch_weight * between_samples + class_weight * between_classes
     return total
+
+
+def _gram_distance(p: Tensor, q: Tensor) -> Tensor:
+    r"""Of p and q (batch, classes): ||pᵀp - qᵀq||² (Frobenius), without a classes² matrix if large.
+
+    With d = p - q it is ||pᵀd + dᵀq||², whose three parts are products of (batch, batch) matrices;
+    d, not a difference of Gram matrices, so that nothing cancels where p and q are close.
+    """
+    if q.shape[1] <= q.shape[0]:
+        return (p.T @ p - q.T @ q).square().sum()
+    d = p - q
+    own = (d @ d.T) * (p @ p.T + q @ q.T)
+    return own.sum() + 2 * ((p @ d.T) * (d @ q.T)).sum()
 
 
 def transformed_teacher(
