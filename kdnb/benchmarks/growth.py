@@ -61,7 +61,7 @@ def with_classes(rounds: int = 7) -> list[Measured]:
     return rows
 
 
-def with_images(rounds: int = 5) -> list[Measured]:
+def with_images(rounds: int = 3) -> list[Measured]:
     """An image's time in an epoch of a small network, among many images and among few."""
     source = data.load("cifar10")
     few, many = SIZES

@@ -84,33 +84,31 @@ class TeacherCache:
         self.rows = batches.examples * batches.views
         self.name = f"{digest_of(teacher)}-{digest_of_views(batches)}-{precision}"
         self.table: Table | None = None
-        self.trusted, self.refused = False, False
+        self.refused = False
         self.asked = self.found = 0
 
     def __call__(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
         """The answers (B, numbers) float32 to the images of a batch, on their device."""
-        if self.refused or batch.view is None:
+        if self.table is None and not self.refused:
+            self._open(teacher, batch)
+        if self.refused:
             return teacher(batch.images)
-        if not self.trusted:
-            return self._first(teacher, batch)
-        self.asked += len(batch.view)
         values, valid = self.table.read(batch.view)
         missing = (~valid).nonzero()[:, 0]
+        self.asked += len(batch.view)
         self.found += len(batch.view) - len(missing)
         device = batch.images.device
         if not len(missing):
             return values.to(device, torch.float32, non_blocking=True)
-        chosen = missing
-        if len(missing) < FEWEST:
-            chosen = torch.cat([missing, missing[:1].expand(FEWEST - len(missing))])
-        fresh = teacher(batch.images.index_select(0, chosen.to(device)))[: len(missing)].float()
+        fresh = _in_company(teacher, batch.images, missing)
         self._keep(batch.view[missing], fresh)
         answers = values.to(device, torch.float32)
         return answers.index_copy_(0, missing.to(device), fresh)
 
-    def _first(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
-        """Ask about a whole batch: it gives the table's shape, and must agree with what is kept."""
-        answers = teacher(batch.images).float()
+    def _open(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> None:
+        """Find the table by asking about a few images; what it says of them must be the same."""
+        views = batch.view[:FEWEST]
+        answers = _in_company(teacher, batch.images, torch.arange(len(views)))
         exact = bool((answers == answers.bfloat16()).all())
         dtype = torch.bfloat16 if exact else torch.float32
         try:
@@ -119,18 +117,14 @@ class TeacherCache:
             log.warning("the teacher's answers are not kept: %s", error)
         if self.table is None:
             self.refused = True
-            return answers
+            return
         path = self.table.path
-        values, valid = self.table.read(batch.view)
+        values, valid = self.table.read(views)
         there = answers.cpu()[valid]
         if not torch.allclose(values[valid].float(), there, rtol=1e-2, atol=1e-2):
             log.warning("%s holds other answers than the teacher gives: it is begun anew.", path)
             path.unlink(missing_ok=True)
             self.table = Table(path, self.rows, self.table.width, dtype)
-        self.trusted = True
-        self._keep(batch.view, answers)
-        self.asked += len(answers)
-        return answers
 
     def _begun(self, width: int, dtype: torch.dtype) -> Table | None:
         """The table on disk, unless it might grow too large."""
@@ -153,6 +147,14 @@ class TeacherCache:
         size = on_disk(self.table.path) / 1e6 if self.table else 0.0
         known = f"{self.found:,} of {self.asked:,} answers were known ({share:.0f}%)"
         return f"{known}, {size:.1f} MB on disk"
+
+
+def _in_company(teacher: Callable[[Tensor], Tensor], images: Tensor, chosen: Tensor) -> Tensor:
+    """The teacher's answers (C, numbers) float32 to the chosen images (C,), never to very few."""
+    padded = chosen
+    if len(chosen) < FEWEST:
+        padded = torch.cat([chosen, chosen[:1].expand(FEWEST - len(chosen))])
+    return teacher(images.index_select(0, padded.to(images.device)))[: len(chosen)].float()
 
 
 def digest_of(network: nn.Module) -> str:
