@@ -127,9 +127,11 @@ class Workers(Executor):
         return future
 
     def _send(self, future: Future, name: str, *call: Any) -> None:
-        # Not pure: two equal calls are two calls.
+        # A key of its own: two equal calls are two calls. Dask learns by its first word how long
+        # such a call takes, from which it reckons the workers to ask for.
+        key = f"{call[0].__name__}-{uuid4().hex}"
         sent = self._client.submit(
-            _there, self._folder.name, name, *call, pure=False, resources=self._resources
+            _there, self._folder.name, name, *call, key=key, resources=self._resources
         )
         future.add_done_callback(lambda ended: sent.cancel() if ended.cancelled() else None)
         sent.add_done_callback(lambda ended: self._settle(future, ended, name, *call))

@@ -195,10 +195,12 @@ def fit(
 
 def _one_device(precision: str) -> Fabric:
     from lightning_fabric import Fabric  # brings torch's compiler along: nearly 2 s
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     # Fabric announces its precision at every set-up, which a recipe states already.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return Fabric(devices=1, precision=_precision(precision))
+    # One device is all there is, also inside a SLURM job, which Fabric would take for its own.
+    return Fabric(devices=1, precision=_precision(precision), plugins=LightningEnvironment())
 
 
 class _Run:

@@ -43,7 +43,7 @@ def epochs(seeds: int, count: int) -> set[str]:
     return {f"epoch {seed} {epoch}" for seed in range(seeds) for epoch in range(1, count + 1)}
 
 
-def until(true: Callable[[], Any], seconds: float = 120) -> Any:
+def until(true: Callable[[], Any], seconds: float = 300) -> Any:
     """Wait until something holds, and fail when it never does."""
     deadline = time.monotonic() + seconds
     while not (found := true()):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import dask
 import pytest
 import torch
 from distributed import Client, Security
@@ -43,7 +44,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(own_runs, monkeypatch):
             until(started)
             os.kill(busy(workers), signal.SIGKILL)
             assert not running.done()
-            done = running.result(timeout=120)[one.digest]
+            done = running.result(timeout=400)[one.digest]
             if one == trial:
                 assert done.metrics == expected.metrics
                 for name, tensor in expected.tensors().items():
@@ -81,14 +82,14 @@ def test_a_lost_scheduler_costs_the_running_epochs(own_runs, monkeypatch):
         run = subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=subprocess.PIPE, text=True)
         until(lambda: len(trace()) > 40)
         kill(lost)
-        message = run.communicate(timeout=120)[1]
+        message = run.communicate(timeout=400)[1]
         assert run.returncode == 1
         assert "the scheduler was lost: rerun to go on from the last epoch." in message
     before = len(trace())
     assert before < 300
     with scheduler(place), worker(place), worker(place):
         monkeypatch.setenv("KDNB_CLUSTER", address(place))
-        subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=400)
     assert set(trace()) == epochs(2, 150)
     assert len(trace()) <= 302
 
@@ -112,7 +113,7 @@ def test_what_we_start_takes_nobody_in_without_its_certificate(own_runs, monkeyp
         environment = {**os.environ, **workers.environment}
         done = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True,
-            timeout=120, check=True,
+            timeout=400, check=True,
         )  # fmt: skip
         ours = set(workers._client.run(os.getpid).values())
         assert f"'process': {float(ours.pop())}" in done.stdout
@@ -140,7 +141,8 @@ def test_requests_that_cannot_be_met_are_refused_before_any_work(own_runs):
             with Workers(where, gpu=0.5) as workers:
                 assert len(trials.run_all([slow(0)], workers)) == 1
                 assert workers.environment["KDNB_GPU"] == "0.5"
-    with pytest.raises(ValueError, match=f"no scheduler can be reached at {where}"):
+    impatient = dask.config.set({"distributed.comm.timeouts.connect": "3s"})
+    with impatient, pytest.raises(ValueError, match=f"no scheduler can be reached at {where}"):
         Workers(where)
     assert len(trace()) == 5
 
