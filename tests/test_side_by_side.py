@@ -13,11 +13,8 @@ from kdnb import cli, runner
 # Says when it ran, and what it was given.
 CODE = """
 import os, time
-from pathlib import Path
 began = time.time()
-mine = Path(os.environ["KDNB_RUNS"], "began-" + {name!r})
-mine.touch()
-time.sleep(pause)
+time.sleep(0.5)
 print(began, time.time(), os.environ["KDNB_JOBS"], os.environ["OMP_NUM_THREADS"])
 print(repr(os.environ["KDNB_CLUSTER"]))
 """
@@ -38,7 +35,6 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
     tests, root = str(workbook.ROOT / "tests"), str(workbook.ROOT)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([tests, root]))
-    monkeypatch.setattr("sys.argv", ["pytest"])
     return lambda *arguments: workbook.make(tmp_path / "book", *arguments)
 
 
@@ -58,15 +54,14 @@ def test_two_chapters_run_at_once_and_the_table_keeps_their_order(make):
 def test_the_longest_comes_first_and_each_has_its_share(make, tmp_path):
     names = ["9-1-short", "9-2-long", "9-3-new", "9-4-middle"]
     seconds = {"9-1-short": 5.0, "9-2-long": 300.0, "9-4-middle": 20.0}
-    make({name: CODE.format(name=name) for name in names}, seconds)
+    make(dict.fromkeys(names, CODE), seconds)
     done = list(runner.run_all(plans(), jobs=2))
     assert {run.chapter for run in done} == set(names)
     assert {run.outcome for run in done} == {"ok"}
     lines = {name: workbook.printed(tmp_path / "runs", name) for name in names}
     began = {name: float(line[0].split()[0]) for name, line in lines.items()}
     ended = {name: float(line[0].split()[1]) for name, line in lines.items()}
-    assert max(sorted(names, key=began.get)[:2], key=seconds.get) == "9-2-long"
-    assert sorted(names, key=began.get)[3] == "9-3-new"
+    assert set(sorted(names, key=began.get)[:2]) == {"9-2-long", "9-4-middle"}
     for moment in began.values():  # never three at once
         assert sum(began[name] <= moment < ended[name] for name in names) <= 2
     share = str(max(1, torch.get_num_threads() // 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nbformat
@@ -17,7 +16,6 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     seeds: int = Field(1, ge=1)
-    pause: float = Field(0.0, ge=0)
 
 
 PROFILES = {"quick": Parameters()}
@@ -34,7 +32,7 @@ def make(folder: Path, chapters: dict[str, str], seconds: dict[str, float] | Non
         (folder / name).symlink_to(ROOT / name)
     for name, code in chapters.items():
         cells = [
-            new_code_cell("seeds = 1\npause = 0.0", metadata={"tags": ["parameters"]}),
+            new_code_cell("seeds = 1", metadata={"tags": ["parameters"]}),
             new_code_cell(code),
         ]
         about = {"kdnb": {"experiment": "workbook", "papers": []}}
@@ -50,8 +48,3 @@ def printed(runs: Path, name: str, profile: str = "quick") -> list[str]:
     notebook = nbformat.read(runs / name / profile / f"{name}.ipynb", as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return "".join(output.get("text", "") for output in outputs).splitlines()
-
-
-def outcome(runs: Path, name: str, profile: str = "quick") -> str:
-    """How a chapter's run ended."""
-    return json.loads((runs / name / profile / "run.json").read_text())["outcome"]

@@ -49,7 +49,7 @@ from kdnb.reproductions import hinton2015, reproduce
 p = hinton2015.Parameters(train_images=1000, seeds=1, teacher_width={width}, teacher_epochs=3)
 record = reproduce(hinton2015.REPRODUCTION, p, profile="custom", arms=["teacher"])
 print(os.environ["SLURM_JOB_ID"], os.environ["SLURMD_NODENAME"])
-print(record.arms["teacher"]["0"].metrics["test_errors"])
+print(record.arms["teacher"][0].metrics["test_errors"])
 """
 
 
@@ -143,7 +143,7 @@ def test_a_cancelled_job_is_replaced_and_its_trial_goes_on(configured):
         until(lambda: len(trace()) > 20)
         (job,) = jobs()
         subprocess.run(["scancel", job], check=True)
-        assert len(running.result(timeout=200)) == 1
+        assert len(running.result(timeout=400)) == 1
         assert jobs() != [job]
     assert set(trace()) == epochs(1, 200)
     assert len(trace()) <= 201
