@@ -48,6 +48,9 @@ DEFAULTS = {
     }
 }
 
+# Status pages have no TLS, and by default they listen on every interface.
+PAGE = "127.0.0.1:0"
+
 
 class Workers(Executor):
     """A cluster's workers, as an executor: each takes one trial or one chapter at a time.
@@ -202,7 +205,7 @@ def _local(jobs: int | None, security: Security) -> Cluster:
     jobs = jobs or default_jobs()
     threads = max(1, torch.get_num_threads() // jobs)  # as in `trials.pool`
     return LocalCluster(
-        n_workers=jobs, threads_per_worker=1, security=security, dashboard_address=None,
+        n_workers=jobs, threads_per_worker=1, security=security, dashboard_address=PAGE,
         memory_limit=None, env={"OMP_NUM_THREADS": str(threads)}, silence_logs=logging.CRITICAL,
     )  # fmt: skip
 
@@ -210,10 +213,8 @@ def _local(jobs: int | None, security: Security) -> Cluster:
 def _slurm(jobs: int | None, security: Security) -> Cluster:
     from dask_jobqueue import SLURMCluster
 
-    # Status pages would listen on every interface, and have no TLS.
-    page = "127.0.0.1:0"
-    options = {"dashboard_address": page, **dask.config.get("jobqueue.slurm.scheduler-options")}
-    extra = [*dask.config.get("jobqueue.slurm.worker-extra-args"), "--dashboard-address", page]
+    options = {"dashboard_address": PAGE, **dask.config.get("jobqueue.slurm.scheduler-options")}
+    extra = [*dask.config.get("jobqueue.slurm.worker-extra-args"), "--dashboard-address", PAGE]
     cluster = SLURMCluster(
         security=security, worker_extra_args=extra,
         scheduler_options={**options, "protocol": "tls://", "security": security},
