@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -56,12 +57,22 @@ def run(
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="processes for the trials; one a core, at most 8, or one with a GPU"
+            min=1, help="processes side by side; one a core, at most 8, or one with a GPU"
         ),
     ] = None,
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each trial")
     ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KDNB_CLUSTER", help="a Dask scheduler (tcp://, tls://), local or slurm"
+        ),
+    ] = None,
+    gpu: Annotated[
+        float | None,
+        typer.Option(envvar="KDNB_GPU", help="GPUs a trial takes on the cluster, such as 0.5"),
+    ] = None,
     cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
     in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
 ) -> None:
@@ -75,15 +86,28 @@ def run(
     items = [runner.chapter(name) for name in names] if names else runner.chapters()
     # All parameters are checked before the first chapter starts.
     plans = [(item, runner.parameters(item, profile, changes)) for item in items]
+    if devices > 1 and cluster:
+        raise ValueError("--devices is for this machine: on a cluster, set KDNB_DEVICES there.")
     if devices > 1:
         span(devices)
-    # Trials that span all devices have no other trial beside them.
-    jobs, runs = jobs or (runner.default_jobs() if devices == 1 else 1), []
-    for item, chosen in plans:
-        console.print(f"running {item.name} ...", highlight=False)
-        runs.append(
-            runner.run(item, chosen, jobs=jobs, cell_timeout=cell_timeout, in_place=in_place)
-        )
+        jobs = jobs or 1  # trials that span all devices have no other trial beside them
+    if in_place and cluster:
+        raise ValueError("--in-place writes into this checkout: run it without --cluster.")
+    with ExitStack() as stack:
+        workers = None
+        if cluster:
+            from kdnb.cluster import Workers
+
+            console.print(f"waiting for a worker of {cluster} ...", highlight=False)
+            workers = stack.enter_context(Workers(cluster, jobs, gpu))
+        console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)
+        runs = []
+        for done in runner.run_all(
+            plans, jobs=jobs, cluster=workers, cell_timeout=cell_timeout, in_place=in_place
+        ):  # fmt: skip
+            console.print(f"{done.chapter}: {done.outcome}, {done.seconds:.0f} s", highlight=False)
+            runs.append(done)
+    runs.sort(key=lambda done: [item.name for item in items].index(done.chapter))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("chapter, its claims, where to open it", overflow="fold")
     for column in ("verdict", "of profile", "seconds"):

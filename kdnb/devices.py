@@ -95,11 +95,10 @@ def fabric(precision: str) -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
 
-    options: dict[str, Any] = {"devices": 1}
+    # Named, since inside a SLURM job Fabric would take SLURM's tasks for the processes.
+    options: dict[str, Any] = {"devices": 1, "plugins": LightningEnvironment()}
     if "LOCAL_RANK" in os.environ and count() > 1:
-        # Named, since inside a SLURM job Fabric would take SLURM's tasks for the processes.
-        options = {"devices": count(), "strategy": "ddp_find_unused_parameters_true",
-                   "plugins": [LightningEnvironment()]}  # fmt: skip
+        options |= {"devices": count(), "strategy": "ddp_find_unused_parameters_true"}
     made = Fabric(precision=precision, **options)
     made.launch()
     return made

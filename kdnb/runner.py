@@ -11,14 +11,15 @@ import difflib
 import importlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 import papermill
@@ -28,11 +29,15 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel
 
-from kdnb import paths
+from kdnb import paths, trials
 from kdnb.chapter import ParameterError, check, profile_of, verdicts_shown
 from kdnb.papers import record_path, write_record
 from kdnb.provenance import now, provenance
 from kdnb.reproductions import reproduce
+from kdnb.trials import default_jobs
+
+if TYPE_CHECKING:
+    from kdnb.cluster import Workers
 
 RECORDED = ("laptop", "full")  # the profiles whose results are kept in papers/
 
@@ -49,9 +54,18 @@ class Chapter:
         return self.path.stem
 
     @cached_property
+    def _notebook(self) -> nbformat.NotebookNode:
+        return nbformat.read(self.path, as_version=4)
+
+    @cached_property
     def metadata(self) -> dict[str, Any]:
         """The notebook's own `kdnb` entry: `experiment` and `papers`."""
-        return nbformat.read(self.path, as_version=4).metadata.get("kdnb", {})
+        return self._notebook.metadata.get("kdnb", {})
+
+    @property
+    def seconds(self) -> float:
+        """What the run took that the notebook holds; 0 where it holds none."""
+        return self._notebook.metadata.get("kdnb_run", {}).get("seconds", 0.0)
 
     @property
     def papers(self) -> list[str]:
@@ -123,19 +137,12 @@ def parsed(settings: list[str]) -> dict[str, Any]:
     return values
 
 
-def default_jobs() -> int:
-    """Processes for the trials: one a core, but one alone where they would share a GPU.
-
-    At most 8: each holds PyTorch and a data set, more than half a gigabyte.
-    """
-    return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
-
-
 def run(
     item: Chapter,
     chosen: BaseModel,
     *,
     jobs: int = 1,
+    cluster: Workers | None = None,
     cell_timeout: int | None = None,
     in_place: bool = False,
 ) -> Run:
@@ -147,6 +154,7 @@ def run(
     Args:
         chosen: from `parameters`.
         jobs: processes for the trials.
+        cluster: where the trials run instead.
         cell_timeout: seconds a cell may take; no limit when None.
         in_place: write the executed notebook back over the chapter's own, as for a commit. Only
             with the parameters that stand in it.
@@ -159,12 +167,14 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{item.name}.ipynb"
     figures = paths.root() / "figures" if default else folder / "figures"
-    if profile in RECORDED:
-        with _environment(KDNB_JOBS=str(jobs)):
-            record(item, chosen, profile)
+    record(item, chosen, jobs, cluster)
     started, outcome, message = perf_counter(), "ok", ""
-    # No progress bars in the kernel: they would be kept as outputs.
-    settings = {"KDNB_JOBS": str(jobs), "KDNB_FIGURES": str(figures), "TQDM_DISABLE": "1"}
+    # No progress bars in the kernel: they would be kept as outputs. It has this process's threads.
+    settings = {
+        "KDNB_JOBS": str(jobs), "KDNB_FIGURES": str(figures), "TQDM_DISABLE": "1",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        **(cluster.environment if cluster else {}),
+    }  # fmt: skip
     with FileLock(folder / "lock"), _environment(**settings):
         try:
             papermill.execute_notebook(
@@ -193,12 +203,87 @@ def run(
     return result
 
 
-def record(item: Chapter, chosen: BaseModel, profile: str) -> None:
-    """Run every arm of the chapter's papers and write their records, whole or not at all."""
-    for key in item.papers:
-        reproduction = importlib.import_module(f"kdnb.reproductions.{key}").REPRODUCTION
-        made = reproduce(reproduction, chosen, profile=profile)
-        write_record(made, record_path(key, profile))
+def record(item: Chapter, chosen: BaseModel, jobs: int = 1, cluster: Workers | None = None) -> None:
+    """At the recorded profiles, run every arm of the chapter's papers and write their records.
+
+    Each record is written whole or not at all.
+    """
+    profile = profile_of(chosen, item.experiment.PROFILES)
+    if profile not in RECORDED:
+        return
+    with _environment(KDNB_JOBS=str(jobs)):
+        for key in item.papers:
+            reproduction = importlib.import_module(f"kdnb.reproductions.{key}").REPRODUCTION
+            made = reproduce(reproduction, chosen, profile=profile, executor=cluster)
+            write_record(made, record_path(key, profile))
+
+
+def run_all(
+    plans: Sequence[tuple[Chapter, BaseModel]],
+    *,
+    jobs: int | None = None,
+    cluster: Workers | None = None,
+    **options: Any,
+) -> Iterator[Run]:
+    """Execute chapters, side by side where there are several, and hand each over as it ends.
+
+    One chapter has its trials side by side, on `jobs` processes or on the cluster. Several chapters
+    stand side by side themselves, each on a process or a worker, with its trials one after
+    another; only the recorded profiles' trials, which take hours, are made first, by all.
+
+    Args:
+        plans: chapters and their parameters, from `parameters`.
+        jobs: processes, of which chapters side by side get equal parts; by default as many as
+            `default_jobs`. Without meaning on a cluster.
+        cluster: where trials and chapters go instead.
+        **options: `cell_timeout` and `in_place`, as in `run`.
+
+    Raises:
+        RuntimeError: when what executed a chapter died: which, and why.
+    """
+    jobs = 1 if cluster else jobs or default_jobs()
+    abreast = len(plans) if cluster else min(jobs, len(plans))
+    if abreast <= 1:
+        for item, chosen in plans:
+            yield run(item, chosen, jobs=jobs, cluster=cluster, **options)
+        return
+    for item, chosen in plans:
+        record(item, chosen, jobs, cluster)
+    executor: Executor = cluster or trials.pool(abreast)
+    options["jobs"] = max(1, jobs // abreast)
+    # Those that took longest come first, so that none of them is left alone at the end.
+    plans = sorted(plans, key=lambda plan: plan[0].seconds, reverse=True)
+    running = {
+        executor.submit(_run_apart, item.name, chosen.model_dump(), options): item.name
+        for item, chosen in plans
+    }
+    try:
+        for future in as_completed(running):
+            yield _run_of(future, running[future])
+    finally:
+        for future in running:
+            future.cancel()
+        if executor is not cluster:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _run_apart(name: str, values: dict[str, Any], options: dict[str, Any]) -> Run:
+    """A chapter in a process of its own or on a worker; its trials stay with it."""
+    item = chapter(name)
+    with _environment(KDNB_CLUSTER=""):
+        return run(item, check(item.experiment.Parameters, values), **options)
+
+
+def _run_of(future: Future[Run], name: str) -> Run:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise RuntimeError(
+            f"a process died while it ran chapter {name} or one beside it, most often for want of "
+            "memory: try fewer --jobs."
+        ) from error
+    except Exception as error:
+        raise RuntimeError(f"chapter {name} was not run: {error}") from error
 
 
 def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbformat.NotebookNode:

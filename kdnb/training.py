@@ -12,7 +12,6 @@ import json
 import logging
 import math
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,9 +197,7 @@ def fit(
 def _fabric(precision: str) -> Fabric:
     # Fabric announces its precision at every set-up, which a recipe states already.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    with warnings.catch_warnings():  # on a cluster it advises srun, which nothing here needs
-        warnings.filterwarnings("ignore", message=".*`srun` command")
-        return devices.fabric(arithmetic(precision))
+    return devices.fabric(arithmetic(precision))
 
 
 class _Run:

@@ -29,9 +29,10 @@ from dataclasses import dataclass, field
 from glob import escape
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import Any
 
+import torch
 from filelock import FileLock
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
@@ -44,6 +45,10 @@ from kdnb.provenance import now, provenance
 # Part of every digest. Raise it when a change to the training code alters what a trial computes:
 # the old results are then no longer taken for the new.
 NUMERICS = 1
+
+# Seconds after which a result that another machine wrote must be seen here: NFS remembers for up
+# to 60 that a file was not there.
+LATE = 90.0
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,8 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     Args:
         trials: in any order; a trial starts as soon as those among its arguments are finished.
         executor: any `concurrent.futures.Executor` whose workers share the runs folder; by
-            default `KDNB_JOBS` processes, or this process when that is unset or 1.
+            default the cluster that `KDNB_CLUSTER` names (see `kdnb.cluster`), else `KDNB_JOBS`
+            processes, or this process when that is unset or 1.
 
     Raises:
         RuntimeError: when a trial fails or its worker dies: which, and why.
@@ -199,6 +205,10 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     done = {digest for digest, trial in waiting.items() if finished(trial)}
     for digest in done:
         del waiting[digest]
+    if executor is None and waiting and os.environ.get("KDNB_CLUSTER"):
+        from kdnb import cluster  # brings Dask along
+
+        executor = cluster.executor()
     own = executor is None and len(waiting) > 1 and _jobs() > 1
     if own:
         executor = workers()
@@ -229,8 +239,8 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
-    """Worker processes that share the cores between them."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    """Worker processes that share this one's threads, one a core by default, between them."""
+    threads = max(1, torch.get_num_threads() // jobs)
     return ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
     )
@@ -254,13 +264,21 @@ def workers(least: int = 1) -> ProcessPoolExecutor:
 
 def wake() -> None:
     """Let the workers start, where `KDNB_JOBS` asks for some, while this process goes on."""
-    if (jobs := _jobs()) > 1:
+    if (jobs := _jobs()) > 1 and not os.environ.get("KDNB_CLUSTER"):
         for _ in range(jobs):
             workers().submit(_awake)
 
 
 def _awake() -> None:
     importlib.import_module("lightning_fabric")  # what a training takes longest to import
+
+
+def default_jobs() -> int:
+    """Processes for the trials: one a core, but one alone where they would share a GPU.
+
+    At most 8: each holds PyTorch and a data set, more than half a gigabyte.
+    """
+    return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
 
 
 def _jobs() -> int:
@@ -422,7 +440,7 @@ def _run_remotely(trial: Trial) -> str:
 
 def _outcome(future: Future[str], trial: Trial) -> str:
     try:
-        return future.result()
+        return _seen(future.result())
     except BrokenProcessPool as error:
         raise RuntimeError(
             f"a worker died while trial {trial.digest} ({trial.function}, seed {trial.seed}) ran, "
@@ -434,9 +452,17 @@ def _outcome(future: Future[str], trial: Trial) -> str:
         ) from error
 
 
-def _start_worker(threads: int) -> None:
-    import torch
+def _seen(digest: str) -> str:
+    """The digest, once its result is seen from here: a network file system may show it late."""
+    deadline = monotonic() + LATE
+    while not is_finished(digest):
+        if monotonic() > deadline:
+            raise ValueError(f"its worker wrote no result into {store()}: is that folder shared?")
+        sleep(0.2)
+    return digest
 
+
+def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     # Who interrupts the parent reads of it there, not from every worker.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

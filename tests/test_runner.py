@@ -73,7 +73,9 @@ def test_recorded_profiles_write_the_records_of_their_papers(chapter, monkeypatc
     written = []
     item = chapter()
     item.metadata["papers"] = ["hinton2015", "muller2019"]
-    monkeypatch.setattr(runner, "reproduce", lambda what, chosen, profile: (what.paper, profile))
+    monkeypatch.setattr(
+        runner, "reproduce", lambda what, chosen, profile, executor: (what.paper, profile)
+    )
     monkeypatch.setattr(runner, "write_record", lambda made, path: written.append((made, path)))
     runner.run(item, Parameters(temperature=5.0))  # a reader's own parameters are not recorded
     assert written == []

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -177,6 +178,36 @@ def test_a_dead_worker_names_the_trial():
     trial = Trial("trial_functions:dies", {}, 3)
     with trials.pool(1) as executor, pytest.raises(RuntimeError, match="worker died.*seed 3"):
         trials.run_all([trial], executor)
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """Works on another machine, whose files are seen here half a second later, or never."""
+
+    def __init__(self, ever):
+        super().__init__(1)
+        self.ever = ever
+
+    def submit(self, function, trial):
+        return super().submit(self.work, function, trial)
+
+    def work(self, function, trial):
+        digest = function(trial)
+        seen = trials.store() / digest / "result.json"
+        unseen = seen.rename(seen.with_suffix(".unseen"))
+        if self.ever:
+            threading.Timer(0.5, unseen.rename, [seen]).start()
+        return digest
+
+
+def test_a_result_may_be_seen_late_but_must_be_seen(monkeypatch):
+    with Elsewhere(ever=True) as executor:
+        (done,) = trials.run_all([add(2.0)], executor).values()
+    assert done.metrics == {"sum": 2.0}
+    monkeypatch.setattr(trials, "LATE", 0.5)
+    with Elsewhere(ever=False) as executor:
+        words = rf"{add(3.0).digest} .*wrote no result into {trials.store()}"
+        with pytest.raises(RuntimeError, match=words):
+            trials.run_all([add(3.0)], executor)
 
 
 SCRIPT = """
