@@ -11,6 +11,7 @@ step may be refused by DDP.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -95,6 +96,9 @@ def fabric(precision: str) -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
 
+    # Fabric announces its precision at every set-up, which a recipe states already. (Its import
+    # lets it speak, so it is silenced afterwards.)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Named, since inside a SLURM job Fabric would take SLURM's tasks for the processes.
     options: dict[str, Any] = {"devices": 1, "plugins": LightningEnvironment()}
     if "LOCAL_RANK" in os.environ and count() > 1:

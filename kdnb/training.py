@@ -161,7 +161,7 @@ def fit(
         ValueError: when the checkpoint belongs to another run.
     """
     updates = [updates] if isinstance(updates, Update) else list(updates)
-    fabric = fabric or _fabric(recipe.precision)
+    fabric = fabric or devices.fabric(arithmetic(recipe.precision))
     run = _Run(networks, updates, recipe, len(batches) * recipe.epochs, seed, fabric)
     history = run.resume(checkpoint)
     writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
@@ -192,12 +192,6 @@ def fit(
             progress.update()
     run.release()
     return history
-
-
-def _fabric(precision: str) -> Fabric:
-    # Fabric announces its precision at every set-up, which a recipe states already.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return devices.fabric(arithmetic(precision))
 
 
 class _Run:

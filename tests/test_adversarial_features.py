@@ -80,7 +80,7 @@ def test_the_conditional_steps_by_hand():
         student, teacher, critic, batches(40), STEP, critic_recipe=STEP,
         hard_weight=0.3, distance_weight=0.2, adversarial_weight=0.7,
     )  # fmt: skip
-    images, labels, _ = whole()
+    images, labels, *_ = whole()
     z, v = s(images), t(images).detach()
     judged = c(z)
     loss = 0.3 * F.cross_entropy(z, labels) + 0.2 * (z - v).abs().sum(1).mean()
@@ -126,7 +126,7 @@ def test_the_feature_steps_by_hand(kind):
         loss=lambda z, v: losses.soft_targets(z, v, 2.0),
         soft_weight=0.5, hard_weight=0.4, hint_weight=0.3, adversarial_weight=0.2, kind=kind,
     )  # fmt: skip
-    images, labels, _ = whole()
+    images, labels, *_ = whole()
     z, v = s(images), t(images).detach()
     own, other = m(features_of(s, images)), features_of(t, images).detach()
     loss = 0.5 * losses.soft_targets(z, v, 2.0) + 0.4 * F.cross_entropy(z, labels)
