@@ -12,7 +12,7 @@ from IPython import get_ipython
 from IPython.display import display
 from pydantic import BaseModel, ValidationError
 
-from kdnb import trials
+from kdnb import workers
 from kdnb.claims import Verdict
 
 VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
@@ -55,7 +55,7 @@ def check(model: type[Model], values: Mapping[str, Any]) -> Model:
     if problems:
         raise ParameterError(" ".join(problems))
     if notebook:
-        trials.wake()  # the first cells are prose and pictures: workers start meanwhile
+        workers.wake()  # the first cells are prose and pictures: workers start meanwhile
     return parameters
 
 

@@ -26,7 +26,7 @@ from uuid import uuid4
 import torch
 
 from kdnb import paths
-from kdnb.trials import default_jobs
+from kdnb.workers import default_jobs
 
 try:
     import dask
@@ -203,7 +203,7 @@ def _there(folder: str, name: str, function: Callable[..., Any], *arguments: Any
 
 def _local(jobs: int | None, security: Security) -> Cluster:
     jobs = jobs or default_jobs()
-    threads = max(1, torch.get_num_threads() // jobs)  # as in `trials.pool`
+    threads = max(1, torch.get_num_threads() // jobs)  # as in `workers.pool`
     return LocalCluster(
         n_workers=jobs, threads_per_worker=1, security=security, dashboard_address=PAGE,
         memory_limit=None, env={"OMP_NUM_THREADS": str(threads)}, silence_logs=logging.CRITICAL,

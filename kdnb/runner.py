@@ -13,13 +13,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import nbformat
 import papermill
@@ -29,12 +29,12 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel
 
-from kdnb import paths, trials
+from kdnb import paths
 from kdnb.chapter import ParameterError, check, profile_of, verdicts_shown
 from kdnb.papers import record_path, write_record
 from kdnb.provenance import now, provenance
 from kdnb.reproductions import reproduce
-from kdnb.trials import default_jobs
+from kdnb.workers import default_jobs, pool
 
 if TYPE_CHECKING:
     from kdnb.cluster import Workers
@@ -175,7 +175,7 @@ def run(
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         **(cluster.environment if cluster else {}),
     }  # fmt: skip
-    with FileLock(folder / "lock"), _environment(**settings):
+    with FileLock(folder / "lock"), mock.patch.dict(os.environ, settings):
         try:
             papermill.execute_notebook(
                 item.path, target, parameters={} if default else chosen.model_dump(),
@@ -211,7 +211,7 @@ def record(item: Chapter, chosen: BaseModel, jobs: int = 1, cluster: Workers | N
     profile = profile_of(chosen, item.experiment.PROFILES)
     if profile not in RECORDED:
         return
-    with _environment(KDNB_JOBS=str(jobs)):
+    with mock.patch.dict(os.environ, KDNB_JOBS=str(jobs)):
         for key in item.papers:
             reproduction = importlib.import_module(f"kdnb.reproductions.{key}").REPRODUCTION
             made = reproduce(reproduction, chosen, profile=profile, executor=cluster)
@@ -249,7 +249,7 @@ def run_all(
         return
     for item, chosen in plans:
         record(item, chosen, jobs, cluster)
-    executor: Executor = cluster or trials.pool(abreast)
+    executor: Executor = cluster or pool(abreast)
     options["jobs"] = max(1, jobs // abreast)
     # Those that took longest come first, so that none of them is left alone at the end.
     plans = sorted(plans, key=lambda plan: plan[0].seconds, reverse=True)
@@ -270,7 +270,7 @@ def run_all(
 def _run_apart(name: str, values: dict[str, Any], options: dict[str, Any]) -> Run:
     """A chapter in a process of its own or on a worker; its trials stay with it."""
     item = chapter(name)
-    with _environment(KDNB_CLUSTER=""):
+    with mock.patch.dict(os.environ, KDNB_CLUSTER=""):
         return run(item, check(item.experiment.Parameters, values), **options)
 
 
@@ -308,18 +308,3 @@ def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbf
     }
     paths.atomic_write(path, nbformat.writes(notebook) + "\n")
     return notebook
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

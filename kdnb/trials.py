@@ -20,25 +20,21 @@ import json
 import math
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from glob import escape
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
-import torch
 from filelock import FileLock
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from kdnb import devices, paths
+from kdnb import devices, paths, workers
 from kdnb.progress import bar
 from kdnb.provenance import now, provenance
 
@@ -209,9 +205,9 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
         from kdnb import cluster  # brings Dask along
 
         executor = cluster.executor()
-    own = executor is None and len(waiting) > 1 and _jobs() > 1
+    own = executor is None and len(waiting) > 1 and workers.jobs() > 1
     if own:
-        executor = workers()
+        executor = workers.kept()
     running: dict[Future[str], Trial] = {}
     progress = bar(len(everything), len(done), "trial")
     try:
@@ -231,63 +227,11 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
             future.cancel()
         if own:  # its workers may be dead, or busy with what nobody waits for any more
             executor.shutdown(wait=False, cancel_futures=True)
-            _kept_pool.cache_clear()
+            workers.forget()
         raise
     finally:
         progress.close()
     return {digest: read(digest) for digest in everything}
-
-
-def pool(jobs: int) -> ProcessPoolExecutor:
-    """Worker processes that share this one's threads, one a core by default, between them."""
-    threads = max(1, torch.get_num_threads() // jobs)
-    return ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
-    )
-
-
-def workers(least: int = 1) -> ProcessPoolExecutor:
-    """A pool that is kept for the next call, since a worker needs seconds to start.
-
-    Args:
-        least: processes, where `KDNB_JOBS` asks for fewer.
-    """
-    # What workers take over when they start is part of it: with other settings they start anew.
-    settings = {k: v for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))}
-    wanted = max(least, _jobs()), os.getcwd(), frozenset(settings.items())
-    try:
-        _kept_pool(*wanted).submit(int)
-    except BrokenProcessPool:  # a worker died since the last call
-        _kept_pool.cache_clear()
-    return _kept_pool(*wanted)
-
-
-def wake() -> None:
-    """Let the workers start, where `KDNB_JOBS` asks for some, while this process goes on."""
-    if (jobs := _jobs()) > 1 and not os.environ.get("KDNB_CLUSTER"):
-        for _ in range(jobs):
-            workers().submit(_awake)
-
-
-def _awake() -> None:
-    importlib.import_module("lightning_fabric")  # what a training takes longest to import
-
-
-def default_jobs() -> int:
-    """Processes for the trials: one a core, but one alone where they would share a GPU.
-
-    At most 8: each holds PyTorch and a data set, more than half a gigabyte.
-    """
-    return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
-
-
-def _jobs() -> int:
-    return int(os.environ.get("KDNB_JOBS", "1"))
-
-
-@functools.lru_cache(maxsize=1)
-def _kept_pool(jobs: int, *surroundings: Hashable) -> ProcessPoolExecutor:
-    return pool(jobs)
 
 
 def store() -> Path:
@@ -460,21 +404,6 @@ def _seen(digest: str) -> str:
             raise ValueError(f"its worker wrote no result into {store()}: is that folder shared?")
         sleep(0.2)
     return digest
-
-
-def _start_worker(threads: int) -> None:
-    torch.set_num_threads(threads)
-    # Who interrupts the parent reads of it there, not from every worker.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A worker whose parent was killed would go on by itself, against the rerun.
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _json(value: Any) -> str:

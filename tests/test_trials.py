@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdnb import trials
+from kdnb import trials, workers
 from kdnb.trials import Trial
 
 HERE = Path(__file__).parent
@@ -71,7 +71,7 @@ def test_what_a_trial_rests_on_is_run_first_and_once(own_runs):
     assert trace(own_runs)[0] == "add 10.0 0"
 
 
-@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(2), lambda: trials.pool(2)])
+@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(2), lambda: workers.pool(2)])
 def test_any_executor_does(own_runs, make):
     teacher = add(10.0)
     with make() as executor:
@@ -107,7 +107,7 @@ def test_a_worker_that_died_between_two_calls_is_replaced(own_runs, monkeypatch)
     deadline = time.time() + 20
     while time.time() < deadline:  # until the pool has noticed
         try:
-            trials._kept_pool(
+            workers._kept_pool(
                 2,
                 os.getcwd(),
                 frozenset(
@@ -123,12 +123,12 @@ def test_a_worker_that_died_between_two_calls_is_replaced(own_runs, monkeypatch)
 
 def test_workers_wake_before_they_are_needed(own_runs, monkeypatch):
     made = []
-    monkeypatch.setattr(trials, "pool", lambda jobs: made.append(jobs) or ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(workers, "pool", lambda jobs: made.append(jobs) or ThreadPoolExecutor(jobs))
     monkeypatch.setenv("KDNB_JOBS", "1")
-    trials.wake()
+    workers.wake()
     assert made == []
     monkeypatch.setenv("KDNB_JOBS", "2")
-    trials.wake()
+    workers.wake()
     trials.run_all([add(1.0), add(2.0)])
     assert made == [2]  # those that were woken did the work
 
@@ -176,7 +176,7 @@ def test_failures_name_the_trial():
 
 def test_a_dead_worker_names_the_trial():
     trial = Trial("trial_functions:dies", {}, 3)
-    with trials.pool(1) as executor, pytest.raises(RuntimeError, match="worker died.*seed 3"):
+    with workers.pool(1) as executor, pytest.raises(RuntimeError, match="worker died.*seed 3"):
         trials.run_all([trial], executor)
 
 
@@ -254,10 +254,10 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_run
 
 
 POOLED = """
-from kdnb import trials
+from kdnb import trials, workers
 from kdnb.trials import Trial
 if __name__ == "__main__":
-    with trials.pool(2) as executor:
+    with workers.pool(2) as executor:
         todo = [Trial("trial_functions:slow", {"epochs": 400}, seed) for seed in range(2)]
         trials.run_all(todo, executor)
 """

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from kdnb import data, losses, trials
+from kdnb import data, losses, trials, workers
 from kdnb.architecture import accuracy, deepen, depthwise_separable, quantised, widen
 from kdnb.architecture import shallower as next_shallower
 from kdnb.architecture import thinner as half_as_wide
@@ -220,7 +220,7 @@ def designs(lab: Lab, bits: int = 4) -> dict[str, nn.Module]:
 def trained_designs(lab: Lab, *, taught: bool) -> dict[str, nn.Module]:
     """All designs, by the teacher's soft targets or on labels alone, in two processes."""
     networks = designs(lab)
-    jobs = {name: trials.workers(2).submit(_trained_design, lab, name, taught) for name in networks}
+    jobs = {name: workers.kept(2).submit(_trained_design, lab, name, taught) for name in networks}
     for name, job in jobs.items():
         networks[name].load_state_dict(job.result())
         networks[name].eval()

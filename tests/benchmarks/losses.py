@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from kdnb import losses
+from kdnb.benchmarks.growth import logit_losses
 
 BATCH, CHANNELS, SIZE, CLASSES = 64, 64, 32, 10
 WANTED = 1.3
@@ -128,21 +129,6 @@ NOT_LOSSES = {
     "curriculum_weight", "decoupled_terms", "depth_weights", "feature_vectors", "fsp_matrix",
     "overhaul_margin", "parameter_histogram", "restyle", "reverse_gradient", "standardize_logits",
 }  # fmt: skip
-
-
-def logit_losses() -> dict[str, Callable]:
-    labels = torch.arange(BATCH) % CLASSES
-    return {
-        "soft_targets": lambda s, t: losses.soft_targets(s, t, 4.0),
-        "logit_regression": losses.logit_regression,
-        "label_smoothing": lambda s, t: losses.label_smoothing(s, labels, 0.1),
-        "decoupled_kd": lambda s, t: losses.decoupled_kd(s, t, labels, 4.0),
-        "normalized_kd": lambda s, t: losses.normalized_kd(s, t, labels),
-        "multi_level_logits": losses.multi_level_logits,
-        "pearson_distillation": losses.pearson_distillation,
-        "standardized_soft_targets": lambda s, t: losses.standardized_soft_targets(s, t, 2.0),
-        "transformed_teacher": lambda s, t: losses.transformed_teacher(s, t, 4.0),
-    }
 
 
 def map_losses() -> dict[str, Callable]:
@@ -268,7 +254,7 @@ def table(entries: dict[str, Callable], student: Tensor, teacher: Tensor) -> Non
 
 
 if __name__ == "__main__":
-    maps, logits, graphs = map_losses(), logit_losses(), graph_losses()
+    maps, logits, graphs = map_losses(), logit_losses(CLASSES), graph_losses()
     missing = set(losses.__all__) - NOT_LOSSES - maps.keys() - logits.keys() - graphs.keys()
     if missing:
         raise SystemExit(f"the benchmark does not know {', '.join(sorted(missing))}")

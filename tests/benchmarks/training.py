@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from time import perf_counter
 
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
 
 from kdnb import data, nets
-from kdnb.data import Batches, Images
+from kdnb.benchmarks import in_turns
+from kdnb.benchmarks.steps import Pictures
+from kdnb.data import Batches
 from kdnb.training import Recipe, Update, fit, gains_from_bf16
 
 MEAN, SD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -49,16 +48,10 @@ def bare(network: nn.Module, batches) -> None:
         optimiser.step()
 
 
-def seconds(work: Callable[[], None]) -> float:
-    started = perf_counter()
-    work()
-    return perf_counter() - started
-
-
 def compare(first: Callable[[], None], second: Callable[[], None], pairs: int) -> list[float]:
     """seconds(first) / seconds(second), pair by pair, after one warm-up of each."""
-    first(), second()
-    return [seconds(first) / seconds(second) for _ in range(pairs)]
+    times = in_turns({"first": first, "second": second}, pairs)
+    return [a / b for a, b in zip(times["first"], times["second"], strict=True)]
 
 
 def overhead() -> list[float]:
@@ -71,33 +64,12 @@ def overhead() -> list[float]:
     )
 
 
-class Pictures(Dataset):
-    """CIFAR-10 as torchvision serves it: one PIL image at a time through transforms."""
-
-    def __init__(self, images: Images):
-        self.images = images.images.permute(0, 2, 3, 1).numpy()
-        self.labels = images.labels.tolist()
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(MEAN, SD),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int):
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
-
-
 def resnet20() -> list[float]:
     source = data.load("cifar10")
     images = source.train.select(slice(None, 128 * 40))
     batches = Batches(images, 128, mean=MEAN, sd=SD, crop_padding=4, flip=True)
-    loader = DataLoader(Pictures(images), 128, shuffle=True, num_workers=2, persistent_workers=True)
+    pictures = Pictures(images, source)
+    loader = DataLoader(pictures, 128, shuffle=True, num_workers=2, persistent_workers=True)
     ours, theirs = (nets.build("resnet20", in_channels=3, image_size=32) for _ in range(2))
     return compare(lambda: bare(theirs, loader), lambda: fitted(ours, batches, "auto"), pairs=5)
 

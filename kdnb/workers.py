@@ -1,0 +1,88 @@
+"""Worker processes for trials and chapters: how many, how they start, and that they are kept."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import signal
+import threading
+from collections.abc import Hashable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+
+import torch
+
+
+def pool(jobs: int) -> ProcessPoolExecutor:
+    """Worker processes that share this one's threads, one a core by default, between them."""
+    threads = max(1, torch.get_num_threads() // jobs)
+    return ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
+    )
+
+
+def kept(least: int = 1) -> ProcessPoolExecutor:
+    """A pool that is kept for the next call, since a worker needs seconds to start.
+
+    Args:
+        least: processes, where `KDNB_JOBS` asks for fewer.
+    """
+    # What workers take over when they start is part of it: with other settings they start anew.
+    settings = {k: v for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))}
+    wanted = max(least, jobs()), os.getcwd(), frozenset(settings.items())
+    try:
+        _kept_pool(*wanted).submit(int)
+    except BrokenProcessPool:  # a worker died since the last call
+        forget()
+    return _kept_pool(*wanted)
+
+
+def wake() -> None:
+    """Let the workers start, where `KDNB_JOBS` asks for some, while this process goes on."""
+    if (wanted := jobs()) > 1 and not os.environ.get("KDNB_CLUSTER"):
+        for _ in range(wanted):
+            kept().submit(_awake)
+
+
+def _awake() -> None:
+    importlib.import_module("lightning_fabric")  # what a training takes longest to import
+
+
+def default_jobs() -> int:
+    """Processes for the trials: one a core, but one alone where they would share a GPU.
+
+    At most 8: each holds PyTorch and a data set, more than half a gigabyte.
+    """
+    return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
+
+
+def jobs() -> int:
+    """The processes that are asked for: `KDNB_JOBS`, 1 by default."""
+    return int(os.environ.get("KDNB_JOBS", "1"))
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_pool(jobs: int, *surroundings: Hashable) -> ProcessPoolExecutor:
+    return pool(jobs)
+
+
+def forget() -> None:
+    """Start new workers next time."""
+    _kept_pool.cache_clear()
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    # Who interrupts the parent reads of it there, not from every worker.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A worker whose parent was killed would go on by itself, against the rerun.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
