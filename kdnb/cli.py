@@ -63,6 +63,9 @@ def run(
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each trial")
     ] = 1,
+    compiling: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the networks: for runs of hours")
+    ] = False,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +81,7 @@ def run(
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
     from kdnb import runner
-    from kdnb.devices import span
+    from kdnb.devices import span, start_compiling
 
     changes = runner.parsed(settings or [])
     if seeds is not None:
@@ -86,8 +89,13 @@ def run(
     items = [runner.chapter(name) for name in names] if names else runner.chapters()
     # All parameters are checked before the first chapter starts.
     plans = [(item, runner.parameters(item, profile, changes)) for item in items]
-    if devices > 1 and cluster:
-        raise ValueError("--devices is for this machine: on a cluster, set KDNB_DEVICES there.")
+    for option, asked in (("devices", devices > 1), ("compile", compiling)):
+        if asked and cluster:
+            raise ValueError(
+                f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
+            )
+    if compiling:
+        start_compiling()
     if devices > 1:
         span(devices)
         jobs = jobs or 1  # trials that span all devices have no other trial beside them
@@ -224,12 +232,12 @@ def prune_trials(
 
 @app.command()
 def bench(
-    parts: Annotated[list[str] | None, typer.Argument(help="steps, growth, chapters; all")] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help="such as steps; all when none")] = None,
     output: Annotated[
         Path | None, typer.Option(help="a Markdown file; runs/benchmarks.md when none is named")
     ] = None,
 ) -> None:
-    """Measure this machine: steps against a plain script and the bare passes, growth, chapters."""
+    """Measure this machine: steps, their operators, growth, chapters, chapters side by side."""
     from kdnb import paths
     from kdnb.benchmarks import table
 

@@ -1,5 +1,6 @@
-"""One trial over several devices: a process for each, gradients averaged by Fabric (DDP).
+"""What a trial runs on: several devices at once, networks compiled.
 
+One trial over several devices has a process for each, and Fabric averages the gradients (DDP):
 `kdnb run --devices 2`, or `KDNB_DEVICES=2`. Every process runs the trial's function with the same
 seeds, so all make the same batches, and each trains on its share of every batch: the global batch
 stays the recipe's. The process that was asked is the first; it alone writes.
@@ -7,22 +8,28 @@ stays the recipe's. The process that was asked is the first; it alone writes.
 Batch normalisations see their process's share of a batch: with them, the numbers of a run on two
 devices are those of a run with half the batch there. A network that answers several times in one
 step may be refused by DDP.
+
+`kdnb run --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
+costs up to a minute for each network and shape, so it pays in runs of hours; `kdnb bench` says how
+much here. The numbers are those of the plain networks but for rounding.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from torch import nn
 
 _COMPANION = "from kdnb.devices import accompany; accompany({digest!r})"
 
@@ -44,6 +51,40 @@ def span(devices: int) -> None:
     if 0 < there < devices:
         raise ValueError(f"--devices asks for {devices}, but this machine has {there} GPU(s).")
     os.environ["KDNB_DEVICES"] = str(devices)
+
+
+def compiles() -> bool:
+    """Whether networks are compiled for training: `KDNB_COMPILE=1`."""
+    return os.environ.get("KDNB_COMPILE", "0") not in ("", "0")
+
+
+def start_compiling() -> None:
+    """Compile networks from here on, in this process and in those it starts.
+
+    Raises:
+        ValueError: where the compiler's own compiler is missing.
+    """
+    import torch
+
+    compiler = os.environ.get("CXX", "g++")
+    if not torch.cuda.is_available() and not shutil.which(compiler):
+        raise ValueError(f"--compile needs a C++ compiler: install {compiler}, or name one in CXX.")
+    os.environ["KDNB_COMPILE"] = "1"
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """The network as it is trained. One whose inner layers somebody watches stays as it is."""
+    import torch
+
+    watched = any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
+    return torch.compile(network) if compiles() and not watched else network
+
+
+def uncompiled() -> AbstractContextManager:
+    """While it lasts, compiled networks run as they were written: for a look between epochs."""
+    import torch
+
+    return torch.compiler.set_stance("force_eager") if compiles() else nullcontext()
 
 
 @contextmanager

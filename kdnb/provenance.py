@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from kdnb import __version__, paths
+from kdnb import __version__, devices, paths
 
 LIBRARIES = ("torch", "torchvision", "lightning-fabric", "numpy", "scipy", "timm")
 
@@ -63,4 +63,6 @@ def _hardware() -> dict[str, Any]:
     }
     if torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name()
+    if devices.compiles():
+        hardware["compiled"] = "torch.compile"
     return hardware

@@ -210,11 +210,11 @@ class _Run:
             if _convolutional(network) and recipe.precision != "32":
                 network.to(memory_format=torch.channels_last)
             if name in moved:
-                self.networks[name] = fabric.setup_module(network)
+                self.networks[name] = fabric.setup_module(devices.compiled(network))
             else:
                 self.frozen.append((network, network.training, _wanting_gradients(network)))
                 network.to(fabric.device).eval().requires_grad_(False)
-                self.networks[name] = _Frozen(network, fabric)
+                self.networks[name] = _Frozen(devices.compiled(network), fabric)
         self.optimisers = []
         for update in updates:
             parameters = [p for n in update.networks for p in self.plain[n].parameters()]
@@ -284,7 +284,7 @@ class _Run:
         """Eval mode without gradients; the next epoch switches the moved ones back."""
         for name in self.moved:
             self.networks[name].eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), devices.uncompiled():
             yield
 
     def release(self) -> None:

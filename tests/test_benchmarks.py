@@ -1,12 +1,25 @@
 """`kdnb bench`: what is compared, how it is written, and that every part runs."""
 
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from kdnb.benchmarks import Measured, chapters, growth, in_turns, rate, ratio, steps, table
+from kdnb.benchmarks import (
+    Measured,
+    chapters,
+    growth,
+    in_turns,
+    operators,
+    rate,
+    ratio,
+    steps,
+    table,
+    workers,
+)
 from kdnb.chapter import ParameterError
 
 
@@ -52,6 +65,7 @@ def test_every_form_of_a_step_runs(monkeypatch):
     monkeypatch.setattr(steps, "network", lambda name: plainly("resnet8"))
     rows = {row.name: row for row in steps.measured(steps=1, rounds=1)}
     assert len([row for row in rows.values() if row.wanted]) == 4 + len(steps.RELATIONS)
+    assert rows["compiling ResNet-20"].value > 0
     rates = [name for name, row in rows.items() if row.unit == "samples/s"]
     assert {"plain", "bare", "KD, all answers known", "FitNet", "CRD", "DAFL, LeNet-5"} < set(rates)
 
@@ -95,6 +109,42 @@ def test_growth_is_measured_for_every_loss(monkeypatch):
         assert torch.isfinite(loss(*torch.randn(2, growth.BATCH, 30))), name
     monkeypatch.setattr(growth, "SIZES", (64, 128))
     assert growth.with_images(rounds=1)[0].value > 0
+
+
+def test_operators_shares_sum_to_the_whole(monkeypatch):
+    monkeypatch.setattr(operators, "BATCH", 8)
+    work = {"KD, all answers known": lambda: torch.randn(64, 64) @ torch.randn(64, 64)}
+    monkeypatch.setattr(operators, "ours", lambda *_: work)
+    rows = operators.measured(steps=1)
+    assert {"aten::mm", "aten::normal_"} < {row.name for row in rows}
+    assert sum(row.value for row in rows) == pytest.approx(100)
+    assert all(row.value >= 0 for row in rows)
+
+
+def test_chapters_side_by_side_are_compared_with_one_after_the_other(monkeypatch):
+    """Two chapters of 4 and 2 s: 7 s after one another, 5.5 s side by side, a second beside each."""
+    plan = {
+        "1": (7.0, {"a": (5.5, 4.0), "b": (6.5, 1.0)}),
+        "2": (5.5, {"a": (4.5, 4.0), "b": (2.5, 2.0)}),
+    }
+
+    def run_anew(folder, *arguments, **environment):
+        jobs = arguments[-1]
+        assert arguments == ("--jobs", jobs) and environment == {"OMP_NUM_THREADS": jobs}
+        whole, ends = plan[jobs]
+        for name, (end, taken) in ends.items():
+            path = Path(folder) / name / "quick" / "run.json"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps({"seconds": taken}))
+            os.utime(path, (1000 + end, 1000 + end))
+        return whole, 100.0
+
+    monkeypatch.setattr(workers, "run_anew", run_anew)
+    rows = {row.name: row for row in workers.measured()}
+    assert rows["one process / two"].value == pytest.approx(7 / 5.5)
+    assert rows["one process / two"].met is False
+    # One after the other from 1.5 to 6.5, two beside; side by side from 0.5 to 4.5, 1.5 beside.
+    assert rows["fixed cost that two add"].value == pytest.approx(-0.5)
 
 
 def test_a_chapter_that_fails_is_named(monkeypatch):

@@ -1,12 +1,14 @@
 """One trial over several processes: the numbers of one, and one clear word when it fails."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from kdnb import devices, trials
+from kdnb.nets import features
 from kdnb.schemes.offline import data_spec
 from kdnb.trials import Trial
 
@@ -64,3 +66,37 @@ def test_more_devices_than_there_are_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"asks for 2, but this machine has 1 GPU"):
         devices.span(2)
+
+
+def test_compiled_networks_take_the_same_steps(monkeypatch, tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler on the CPU, and g++ is not installed")
+    monkeypatch.setenv("KDNB_COMPILE", "0")
+    plain = result(monkeypatch, tmp_path / "plain")
+    devices.start_compiling()
+    torch.compiler.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    compiled = result(monkeypatch, tmp_path / "compiled")
+    assert counters["stats"]["unique_graphs"] > 0
+    for name, value in plain.tensors().items():
+        torch.testing.assert_close(compiled.tensors()[name], value, rtol=1e-3, atol=1e-4)
+    assert compiled.provenance["hardware"]["compiled"] == "torch.compile"
+    assert "compiled" not in plain.provenance["hardware"]
+
+
+def test_a_network_that_is_watched_is_not_compiled(monkeypatch):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    assert devices.compiled(network) is network
+    monkeypatch.setenv("KDNB_COMPILE", "1")
+    with features(network, ["0"]):
+        assert devices.compiled(network) is network
+    assert devices.compiled(network) is not network
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="install no-such-compiler, or name one in CXX"):
+        devices.start_compiling()
+    assert not devices.compiles()

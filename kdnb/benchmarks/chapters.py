@@ -22,27 +22,36 @@ def measured() -> list[Measured]:
     """
     rows = []
     for item in runner.chapters():
-        elapsed, peak = _run(item.name)
+        with tempfile.TemporaryDirectory() as folder:
+            elapsed, peak = run_anew(folder, item.name)
         rows.append(Measured(f"{item.name}", elapsed, elapsed, elapsed, "s"))
         rows.append(Measured(f"{item.name}, peak memory", peak, peak, peak, "MB"))
     return rows
 
 
-def _run(name: str) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "KDNB_RUNS": folder}
-        command = [sys.executable, "-c", "from kdnb.cli import main; main()", "run", name]
-        started, peak = perf_counter(), 0.0
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
-            while process.poll() is None:
-                peak = max(peak, _memory(process.pid))
-                sleep(0.3)
-            said = process.stdout.read() if process.stdout else ""
+def run_anew(folder: str, *arguments: str, **environment: str) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of `kdnb run` with these arguments and an empty runs folder.
+
+    Raises:
+        RuntimeError: when it fails.
+    """
+    command = [sys.executable, "-c", "from kdnb.cli import main; main()", "run", *arguments]
+    surroundings = {**os.environ, "KDNB_RUNS": folder, **environment}
+    started, peak = perf_counter(), 0.0
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            command, env=surroundings, stdout=said, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        while process.poll() is None:
+            peak = max(peak, _memory(process.pid))
+            sleep(0.3)
+        elapsed = perf_counter() - started
+        said.seek(0)
         if process.returncode:
-            raise RuntimeError(f"chapter {name} failed: {said[-500:]}")
-        return perf_counter() - started, peak / 1e6
+            raise RuntimeError(f"kdnb run {' '.join(arguments)} failed: {said.read()[-500:]}")
+    return elapsed, peak / 1e6
 
 
 def _memory(pid: int) -> float:

@@ -18,8 +18,10 @@ from kdnb.provenance import now, provenance
 
 PARTS = {
     "steps": "A training step: plain script, ours, the bare passes",
+    "operators": "Where the time of a step goes: KD, all answers known",
     "growth": "Growth with classes and with images",
     "chapters": "The chapters at `quick`, from nothing",
+    "workers": "All chapters on one process and on two, a core each",
 }
 
 
