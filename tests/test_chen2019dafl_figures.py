@@ -1,5 +1,6 @@
 """Chapter 5-6's figures and tables: what they show of made-up banks and records."""
 
+import importlib
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -125,6 +126,22 @@ def test_every_arm_has_a_name_and_a_published_value():
                           "high": 3.0, "published": 4.0})  # fmt: skip
     rows = pictures.recorded_arms(frame, ["noise", "dafl"])
     assert rows["mean"].to_dict() == {pictures.ARMS["noise"]: 2.0, pictures.ARMS["dafl"]: 1.0}
+
+
+def test_the_other_papers_arms_have_names_and_published_values_of_the_same_data_alone():
+    for key, names in pictures.OTHER_ARMS.items():
+        reproduction = importlib.import_module(f"kdnb.reproductions.{key}")
+        assert set(names) == set(reproduction.arms(dafl.PROFILES["laptop"])) - {"beliefs"}
+        columns = pd.MultiIndex.from_product([list(names), ["accuracy"]])
+        table = pd.DataFrame([[60.0] * len(names), [62.0] * len(names)], columns=columns)
+        first, second, *_ = names
+        frame = pd.DataFrame({"quantity": [first, second], "published": [99.0, np.nan]})
+        rows = pictures.other_arms(key, table, frame)
+        assert list(rows.index) == list(names.values()) and (rows["mean"] == 61).all()
+        same = key in pictures.ON_MNIST
+        assert rows["published"].count() == same
+        assert not same or rows["published"].iloc[0] == 99
+        assert (rows["low"] < 61).all() and (rows["high"] > 61).all()
 
 
 def test_the_last_iteration_stands_beside_the_mean_of_the_last_ten(table):

@@ -26,6 +26,7 @@ from kdnb.algorithms.data_free import (
     statistics_distance,
 )
 from kdnb.nets import features
+from kdnb.statistics import interval
 from kdnb.trials import Result
 
 # Arms of the record and what they are called in figures.
@@ -44,6 +45,30 @@ ARMS = {
     "noise": "noise instead of a generator",
 }
 COMPARED = [arm for arm in ARMS if arm != "dafl_published_rate"]  # with a published accuracy
+# Arms of the other four papers' records.
+OTHER_ARMS = {
+    "nayak2019zskd": {
+        "teacher": "teacher, on data", "distilled": "student, teacher's answers to data",
+        "student": "student, labels", "data_impressions": "data impressions",
+        "class_impressions": "class impressions", "noise": "noise",
+    },
+    "micaelli2019zskt": {
+        "teacher": "teacher, on data", "distilled": "student, teacher's answers to data",
+        "student": "student, labels", "zskt": "ZSKT, with attention maps",
+        "without_attention": "ZSKT, without", "noise": "noise",
+    },
+    "yin2020deepinversion": {
+        "teacher": "teacher, on data", "distilled": "student, teacher's answers to data",
+        "student": "student, labels", "adaptive": "adaptive DeepInversion",
+        "deep_inversion": "DeepInversion", "deep_dream": "DeepDream", "noise": "noise",
+    },
+    "wang2018dd": {
+        "teacher": "all of the data", "fixed": "10 distilled, known network",
+        "fixed_real": "10 real, known network", "random": "100 distilled, any network",
+        "random_real": "100 real, any network", "average_real": "mean images, any network",
+    },
+}  # fmt: skip
+ON_MNIST = ("nayak2019zskd", "wang2018dd")  # of these four: published numbers for the same data
 WITHOUT_DATA = [arm for arm in ARMS if arm not in ("teacher", "distilled", "student")]
 
 
@@ -170,6 +195,26 @@ def conventions(results: Mapping[str, Result], classes: int = 10) -> Figure:
 def recorded_arms(frame: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Rows of `papers.show_frame` for some of DAFL's arms, as `figures.forest` takes them."""
     return figures.forest_rows(frame, arms).rename(index=ARMS)
+
+
+def other_arms(key: str, table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracies of another paper's arms, as `figures.forest` takes them.
+
+    Published values stand beside ours where they are of the same data.
+
+    Args:
+        key: of the paper, in `OTHER_ARMS`.
+        table: of its record.
+        frame: `papers.show_frame` of the same.
+    """
+    known = frame.drop_duplicates("quantity").set_index("quantity")["published"]
+    rows = {}
+    for arm, title in OTHER_ARMS[key].items():
+        values = table[(arm, "accuracy")].dropna().to_numpy()
+        low, high = interval(values)
+        published = known.get(arm, np.nan) if key in ON_MNIST else np.nan
+        rows[title] = {"mean": values.mean(), "low": low, "high": high, "published": published}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def last_or_mean(table: pd.DataFrame, arms: Sequence[str] = tuple(WITHOUT_DATA)) -> pd.DataFrame:

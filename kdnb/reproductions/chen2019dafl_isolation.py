@@ -64,11 +64,14 @@ def anew(trial: Trial) -> Outcome:
 
 
 def learn_from(bank: Bank, teacher: Result, source: ImageData, network: dict[str, Any]) -> float:
-    """Another student learns from a bank; its accuracy in percent of the first test images."""
-    student = offline.built(network, source, seed=1)
+    """Another student learns from a bank; its accuracy in percent of the first test images.
+
+    It takes as many steps, in as large batches, as the bank's first student did.
+    """
+    student, plan = offline.built(network, source, seed=1), Recipe(**BANK)
     soft = partial(losses.soft_targets, temperature=20.0)
     offline.distil(
-        student, offline.network_of(teacher), bank.batches(25), Recipe(**BANK), loss=soft
+        student, offline.network_of(teacher), bank.batches(plan.batch_size), plan, loss=soft
     )
     test = source.test.select(slice(EVALUATED))
     said = offline.logits_on(student, test, source).argmax(1)

@@ -8,7 +8,7 @@ how far the teacher's beliefs are from theirs on the way (the mean transition er
 On `full` the data are CIFAR-10 and the networks WRN-40-2 and WRN-16-1, with the published 80,000
 batches of the generator and ten steps of the student on each; beliefs are compared on the
 published 1,000 images. Below that size (a generator narrower than the published 128 channels) a
-LeNet-5 teaches its half on MNIST: `laptop` makes 390 batches with 32 channels, compares beliefs on
+LeNet-5 teaches its half on MNIST: `laptop` makes 325 batches with 16 channels, compares beliefs on
 100 images, and keeps the published rates, batch and weights. A pilot of 300 batches, judged on
 held-out training images, said that so few are enough; nothing was tuned.
 
