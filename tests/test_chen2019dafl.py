@@ -27,12 +27,13 @@ def test_every_student_has_the_same_network_seed_and_teacher():
 
 
 def test_students_without_data_differ_in_what_they_are_named_after():
-    shared = ("data", "iterations", "every", "batch_size", "precision", "generator_recipe")
+    shared = ("data", "iterations", "every", "batch_size", "generator_recipe")
     for name in WITHOUT_DATA:
         assert ARMS[name](3).function == "kdnb.algorithms.data_free:dafl_trial"
         for key in shared:
             if (name, key) != ("dafl_published_rate", "generator_recipe"):
                 assert DESCRIPTIONS[name][key] == DESCRIPTIONS["dafl"][key]
+        assert "precision" not in DESCRIPTIONS[name]  # what the machine has, the same for all
     generators = {name: DESCRIPTIONS[name]["generator"]["name"] for name in WITHOUT_DATA}
     assert [name for name, of in generators.items() if of == "noise"] == ["noise"]
     subsets = {frozenset(DESCRIPTIONS[name]["weights"]) for name in WITHOUT_DATA if name != "noise"}
@@ -83,12 +84,19 @@ def test_a_few_iterations_on_cifar(tmp_path, monkeypatch):
 
 def test_what_is_measured():
     found = {"test_errors": 30.0, "last_ten_test_errors": 40.0, "last_ten_test_errors_sd": 5.0}
+    course = [500.0, 400.0, 300.0, 200.0, 100.0, 80.0, 60.0, 20.0, 40.0, 30.0]
     result = SimpleNamespace(
-        metrics=found, description={"arguments": {"data": {"evaluated": 1000}}}
-    )
+        metrics=found, description={"arguments": {"data": {"evaluated": 1000}}},
+        series={"test_errors": course},
+    )  # fmt: skip
     assert dafl.measure("dafl", result) == pytest.approx(
-        {"test_errors": 30, "accuracy": 97, "last_ten_accuracy": 96, "last_ten_accuracy_sd": 0.5}
-    )
+        {"test_errors": 30, "accuracy": 97, "last_ten_accuracy": 96, "last_ten_accuracy_sd": 0.5,
+         "best_accuracy": 98, "accuracy_after_20": 60, "accuracy_after_40": 80,
+         "accuracy_after_60": 92, "accuracy_after_80": 98}
+    )  # fmt: skip
+    result.series["test_errors"] = [100.0, 30.0]
+    short = dafl.measure("dafl", result)
+    assert (short["accuracy_after_20"], short["accuracy_after_80"]) == (90, 97)
 
 
 def test_iterations_are_whole_epochs():

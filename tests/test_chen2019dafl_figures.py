@@ -42,7 +42,8 @@ def table():
     """Accuracies of 60, 61, ...; the last ten a point lower; seeds half a point apart."""
     metrics = {"accuracy": 0, "last_ten_accuracy": -1, "last_ten_accuracy_sd": None,
                "class_balance": None, "diversity": None, "confidence": None,
-               "collapse_warnings": None}  # fmt: skip
+               "collapse_warnings": None, "best_accuracy": 2,
+               **{f"accuracy_after_{part}": part - 100 for part in dafl.COURSE}}  # fmt: skip
     columns = pd.MultiIndex.from_product([list(pictures.ARMS), metrics], names=["arm", "metric"])
     rows = [
         [0.25 if metrics[m] is None else 60 + list(pictures.ARMS).index(arm) + metrics[m] + seed / 2
@@ -154,12 +155,25 @@ def test_the_last_iteration_stands_beside_the_mean_of_the_last_ten(table):
         [spread] * len(pictures.WITHOUT_DATA), abs=0.01
     )
     assert (found["within a run", "swing"] == 0.25).all()
+    assert (found["best of all evaluations", "above the last"] == 2).all()
     axes = pictures.stability(table).axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(found.index)[::-1]
     marks = [line.get_xdata() for line in axes.lines if line.get_marker() == "D"]
     assert marks[-1] == pytest.approx(table["dafl", "accuracy"])
     collapse = gallery.recorded_collapse(table, ["dafl"])
     assert collapse.loc["dafl", "class balance"] == "0.25 ± 0.00"
+
+
+def test_the_course_of_a_recorded_run_ends_with_its_accuracy(table):
+    axes = pictures.courses(table, 98.2).axes[0]
+    known, dafls = axes.lines[0], axes.containers[0].lines[0]
+    assert set(known.get_ydata()) == {98.2}
+    means = dafls.get_ydata()
+    assert means[-1] == pytest.approx(table["dafl", "accuracy"].mean())
+    assert means[0] == pytest.approx(means[-1] - 80)
+    assert {"DAFL: all three terms", "noise instead of a generator"} <= {
+        text.get_text() for text in axes.figure.legends[0].get_texts()
+    }
 
 
 def test_courses_are_compared_in_one_unit():
