@@ -93,14 +93,14 @@ def show_verdicts(verdicts: Iterable[Verdict], profile: str) -> None:
         profile: what the verdicts rest on: the run's own, `laptop`, `full`, or `exact`.
     """
     verdicts = list(verdicts)
-    words = {verdict.claim.id: verdict.word for verdict in verdicts}
+    words = {f"{verdict.claim.paper}/{verdict.claim.id}": verdict.word for verdict in verdicts}
     display(
         {"text/plain": "\n".join(map(str, verdicts)), VERDICTS_MIME: {profile: words}}, raw=True
     )
 
 
 def verdicts_shown(notebook: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What `show_verdicts` showed in an executed notebook: profile -> claim -> verdict."""
+    """What `show_verdicts` showed in an executed notebook: profile -> paper/claim -> verdict."""
     found: dict[str, dict[str, str]] = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):

@@ -66,7 +66,7 @@ def test_the_chapter_shows_the_recorded_verdicts(item):
     shown = verdicts_shown(nbformat.read(item.path, as_version=4))
     for key in item.papers:
         for verdict in papers.verdicts(key, "laptop"):
-            assert shown["laptop"][verdict.claim.id] == verdict.word
+            assert shown["laptop"][f"{key}/{verdict.claim.id}"] == verdict.word
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_nbval_compares_the_verdict_lines(tmp_path, word):
     cell = next(c for c in code(chapter) if "exact = " in c.source)
     (output,) = cell.outputs
     text = output.data["text/plain"].replace("balance: reproduced", f"balance: {word}")
-    words = {"exact": output.data[VERDICTS_MIME]["exact"] | {"balance": word}}
+    words = {"exact": output.data[VERDICTS_MIME]["exact"] | {"hinton2015/balance": word}}
     shown = new_output("display_data", data={"text/plain": text, VERDICTS_MIME: words})
     cells = [
         new_code_cell(setup, execution_count=1),
