@@ -21,11 +21,14 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from glob import escape
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from pathlib import Path
+from queue import SimpleQueue
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
@@ -208,20 +211,34 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     own = executor is None and len(waiting) > 1 and workers.jobs() > 1
     if own:
         executor = workers.kept()
-    running: dict[Future[str], Trial] = {}
+    order = {digest: place for place, digest in enumerate(waiting)}
+    graph = TopologicalSorter(
+        {
+            digest: [parent.digest for parent in trial.parents() if parent.digest in waiting]
+            for digest, trial in waiting.items()
+        }
+    )
+    graph.prepare()
+    ready: list[tuple[int, str]] = []
+    running: dict[Future[str], str] = {}
+    ended: SimpleQueue[Future[str]] = SimpleQueue()
     progress = bar(len(everything), len(done), "trial")
     try:
-        while waiting or running:
-            for digest, trial in list(waiting.items()):
-                if all(parent.digest in done for parent in trial.parents()):
-                    running[_submit(executor, trial)] = waiting.pop(digest)
-                    if executor is None:
-                        break  # in this process: run one, then look again
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                trial = running.pop(future)
-                done.add(_outcome(future, trial))
-                progress.update()
+        while graph.is_active():
+            for digest in graph.get_ready():
+                heappush(ready, (order[digest], digest))
+            while ready:
+                _, digest = heappop(ready)
+                future = _submit(executor, waiting[digest])
+                running[future] = digest
+                future.add_done_callback(ended.put)
+                if executor is None:
+                    break  # in this process: run one, then look again
+            future = ended.get()
+            digest = running.pop(future)
+            _outcome(future, waiting[digest])
+            graph.done(digest)
+            progress.update()
     except BaseException:
         for future in running:
             future.cancel()
@@ -382,9 +399,10 @@ def _run_remotely(trial: Trial) -> str:
     return run(trial).digest
 
 
-def _outcome(future: Future[str], trial: Trial) -> str:
+def _outcome(future: Future[str], trial: Trial) -> None:
+    """Wait until the trial's result is on disk, or say what became of it."""
     try:
-        return _seen(future.result())
+        _seen(future.result())
     except BrokenProcessPool as error:
         raise RuntimeError(
             f"a worker died while trial {trial.digest} ({trial.function}, seed {trial.seed}) ran, "
@@ -396,14 +414,13 @@ def _outcome(future: Future[str], trial: Trial) -> str:
         ) from error
 
 
-def _seen(digest: str) -> str:
-    """The digest, once its result is seen from here: a network file system may show it late."""
+def _seen(digest: str) -> None:
+    """Wait until a result is seen from here: a network file system may show it late."""
     deadline = monotonic() + LATE
     while not is_finished(digest):
         if monotonic() > deadline:
             raise ValueError(f"its worker wrote no result into {store()}: is that folder shared?")
         sleep(0.2)
-    return digest
 
 
 def _json(value: Any) -> str:
