@@ -123,9 +123,9 @@ def run(
     for done in runs:
         outcome = "" if done.outcome == "ok" else f"[red]{done.outcome}[/]"
         table.add_row(f"[bold]{done.chapter}[/]", outcome, "", f"{done.seconds:.0f}")
-        for profile, words in done.verdicts.items():
+        for of_profile, words in done.verdicts.items():
             for claim, word in words.items():
-                table.add_row(f"  {claim}", f"[{COLOURS.get(word, 'white')}]{word}[/]", profile)
+                table.add_row(f"  {claim}", f"[{COLOURS.get(word, 'white')}]{word}[/]", of_profile)
         table.add_row(f"  {done.notebook}")
         table.add_section()
     console.print(table)

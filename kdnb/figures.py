@@ -131,7 +131,7 @@ def published_and_ours(frame: pd.DataFrame) -> pd.DataFrame:
 
     kept = frame.drop_duplicates(["claim", "quantity"], keep="last")
     bounds = [
-        f"{number(a)} to {number(b)}" if a == a else ""
+        f"{number(a)} to {number(b)}" if pd.notna(a) else ""
         for a, b in zip(kept.low, kept.high, strict=True)
     ]
     columns = {

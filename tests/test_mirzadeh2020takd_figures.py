@@ -41,7 +41,7 @@ def test_ways_are_paired_savings_beside_the_published_ones(table):
 
 def test_the_sweep_is_drawn_by_size(table):
     figure = pictures.recorded_gap(table)
-    left, right = figure.axes
+    _, right = figure.axes
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["4", "6", "8", "10"]
     means = [table[f"taught_by_{size}", "test_error"].mean() for size in takd.TEACHERS]
     assert right.lines[0].get_ydata() == pytest.approx(means)

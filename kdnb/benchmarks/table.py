@@ -57,8 +57,11 @@ def markdown(found: Mapping[str, Iterable[Measured]], about: Mapping[str, Any]) 
     machine = ", ".join(f"{key} {value}" for key, value in about["hardware"].items())
     lines = [
         "# Benchmarks", "",
-        f"Made by `kdnb bench` on {about['measured']}, {code}, torch {about['versions']['torch']}, "
-        f"{machine}. Medians, with the range over the repetitions of one run.", "",
+        (
+            f"Made by `kdnb bench` on {about['measured']}, {code}, torch "
+            f"{about['versions']['torch']}, {machine}. Medians, with the range over the "
+            "repetitions of one run."
+        ), "",
     ]  # fmt: skip
     for name, part in found.items():
         lines += [f"## {PARTS[name]}", "", *_lines(frame(part)), ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -113,7 +114,7 @@ def paraphrase_reconstruction(reconstruction: Tensor, teacher_maps: Tensor) -> T
 
 def _stack(widths: Sequence[int], layer: type[nn.Module]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+    for width_in, width_out in pairwise(widths):
         layers += [layer(width_in, width_out, 3, padding=1), nn.LeakyReLU(0.1)]
     return nn.Sequential(*layers)
 
