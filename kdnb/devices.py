@@ -11,7 +11,8 @@ step may be refused by DDP.
 
 `kdnb run --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
 costs up to a minute for each network and shape, so it pays in runs of hours; `kdnb bench` says how
-much here. The numbers are those of the plain networks but for rounding.
+much here. The numbers are those of the plain networks but for rounding. A network whose inner
+layers a method watches (most of chapters 2.2 and 2.3, DAFL's teacher) stays as it is.
 """
 
 from __future__ import annotations
@@ -58,18 +59,28 @@ def compiles() -> bool:
     return os.environ.get("KDNB_COMPILE", "0") not in ("", "0")
 
 
+def can_compile() -> bool:
+    """Whether `torch.compile` finds what it needs: a GPU, or a C++ compiler (g++, or `CXX`)."""
+    import torch
+
+    return torch.cuda.is_available() or shutil.which(_compiler()) is not None
+
+
 def start_compiling() -> None:
     """Compile networks from here on, in this process and in those it starts.
 
     Raises:
         ValueError: where the compiler's own compiler is missing.
     """
-    import torch
-
-    compiler = os.environ.get("CXX", "g++")
-    if not torch.cuda.is_available() and not shutil.which(compiler):
-        raise ValueError(f"--compile needs a C++ compiler: install {compiler}, or name one in CXX.")
+    if not can_compile():
+        raise ValueError(
+            f"--compile needs a C++ compiler: install {_compiler()}, or name one in CXX."
+        )
     os.environ["KDNB_COMPILE"] = "1"
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "g++")
 
 
 def compiled(network: nn.Module) -> nn.Module:

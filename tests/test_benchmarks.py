@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from kdnb import devices
 from kdnb.benchmarks import (
     Measured,
     chapters,
@@ -65,7 +66,7 @@ def test_every_form_of_a_step_runs(monkeypatch):
     monkeypatch.setattr(steps, "network", lambda name: plainly("resnet8"))
     rows = {row.name: row for row in steps.measured(steps=1, rounds=1)}
     assert len([row for row in rows.values() if row.wanted]) == 4 + len(steps.RELATIONS)
-    assert rows["compiling ResNet-20"].value > 0
+    assert ("compiling ResNet-20" in rows) == devices.can_compile()
     rates = [name for name, row in rows.items() if row.unit == "samples/s"]
     assert {"plain", "bare", "KD, all answers known", "FitNet", "CRD", "DAFL, LeNet-5"} < set(rates)
 
@@ -122,7 +123,7 @@ def test_operators_shares_sum_to_the_whole(monkeypatch):
 
 
 def test_chapters_side_by_side_are_compared_with_one_after_the_other(monkeypatch):
-    """Two chapters of 4 and 2 s: 7 s after one another, 5.5 s side by side, a second beside each."""
+    """Chapters of 4 and 1 s (2 s side by side): 2 s beside both in 7 s, 1.5 s in 5.5 s."""
     plan = {
         "1": (7.0, {"a": (5.5, 4.0), "b": (6.5, 1.0)}),
         "2": (5.5, {"a": (4.5, 4.0), "b": (2.5, 2.0)}),

@@ -16,7 +16,7 @@ from kdnb import data as datasets
 from kdnb import losses, trials
 from kdnb.algorithms.data_free import Bank, collapse
 from kdnb.data import ImageData
-from kdnb.reproductions.chen2019dafl_live import BANK, EVALUATED
+from kdnb.reproductions.chen2019dafl_live import BANK
 from kdnb.schemes import offline
 from kdnb.training import Recipe
 from kdnb.trials import Context, Outcome, Result, Trial
@@ -63,7 +63,9 @@ def anew(trial: Trial) -> Outcome:
         return function(Context(Path(folder) / "checkpoint"), trial.seed, **arguments)
 
 
-def learn_from(bank: Bank, teacher: Result, source: ImageData, network: dict[str, Any]) -> float:
+def learn_from(
+    bank: Bank, teacher: Result, source: ImageData, network: dict[str, Any], *, evaluated: int
+) -> float:
     """Another student learns from a bank; its accuracy in percent of the first test images.
 
     It takes as many steps, in as large batches, as the bank's first student did.
@@ -73,6 +75,6 @@ def learn_from(bank: Bank, teacher: Result, source: ImageData, network: dict[str
     offline.distil(
         student, offline.network_of(teacher), bank.batches(plan.batch_size), plan, loss=soft
     )
-    test = source.test.select(slice(EVALUATED))
+    test = source.test.select(slice(evaluated))
     said = offline.logits_on(student, test, source).argmax(1)
     return 100 * float((said == test.labels).float().mean())

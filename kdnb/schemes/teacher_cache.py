@@ -82,7 +82,8 @@ class TeacherCache:
 
     def __init__(self, teacher: nn.Module, batches: Batches, precision: str) -> None:
         self.rows = batches.examples * batches.views
-        self.name = f"{digest_of(teacher)}-{digest_of_views(batches)}-{precision}"
+        words = f"{precision}-compiled" if devices.compiles() else precision  # rounds otherwise
+        self.name = f"{digest_of(teacher)}-{digest_of_views(batches)}-{words}"
         self.table: Table | None = None
         self.refused = False
         self.asked = self.found = 0
