@@ -256,7 +256,7 @@ def bench(
 def doctor() -> None:
     """What this machine has, and what is missing: versions, hardware, data, disk."""
     from kdnb import data as datasets
-    from kdnb import paths, training
+    from kdnb import paths
     from kdnb.provenance import provenance
 
     table = Table("what", "found", show_header=False)
@@ -267,7 +267,6 @@ def doctor() -> None:
         table.add_row(name, version)
     for name, value in about["hardware"].items():
         table.add_row(name, str(value))
-    table.add_row("bf16", "yes" if training.gains_from_bf16() else "no: float32 is used")
     free = shutil.disk_usage(paths.runs()).free / 1e9
     table.add_row("free disk", f"{free:.0f} GB" + ("" if free > 2 else ": too little"))
     for name in datasets.names():

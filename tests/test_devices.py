@@ -10,6 +10,7 @@ import torch
 from kdnb import devices, trials
 from kdnb.nets import features
 from kdnb.schemes.offline import data_spec
+from kdnb.training import gains_from_bf16
 from kdnb.trials import Trial
 
 SETTING = {
@@ -83,6 +84,8 @@ def test_compiled_networks_take_the_same_steps(monkeypatch, tmp_path):
         torch.testing.assert_close(compiled.tensors()[name], value, rtol=1e-3, atol=1e-4)
     assert compiled.provenance["hardware"]["compiled"] == "torch.compile"
     assert "compiled" not in plain.provenance["hardware"]
+    names = {True: "bfloat16", False: "float32"}
+    assert plain.provenance["hardware"]["arithmetic"] == names[gains_from_bf16()]
 
 
 def test_a_network_that_is_watched_is_not_compiled(monkeypatch):
