@@ -192,8 +192,6 @@ print("the package agrees; the base of the logarithm is a weight")
 #
 # `arms = []` adds students with data, every subset of the three terms, and the natural logarithm.
 # Sixty iterations are a four-hundredth of the published number: read the *order*, not the values.
-# The generator's rate is the published 0.2, which in batches of this size longer runs do not survive
-# (see *Recorded results of DAFL*).
 
 # %% tags=["nbval-ignore-output"]
 record = reproduce(chen2019dafl.REPRODUCTION, parameters, profile=profile, arms=arms)
@@ -286,10 +284,11 @@ detector.report()
 # | iterations | 24,000 | 3,000 |
 # | generator's Adam | 0.2 | 0.05 |
 #
-# That is a sixty-fourth of the published number of generated images. The published rate belongs to
-# batches of 512: a first run at 0.2 with batches of 64 had dead generators, was stopped, and its test
-# errors had been seen by then. The rate was then chosen on held-out training images. The run at 0.2 is
-# an arm of its own below. The `full` profile has the published sizes, and CIFAR-10.
+# That is a sixty-fourth of the published number of generated images. The rate needs a word. A first run at
+# 0.2 had dead generators and was stopped; its test errors had been seen by then. So 0.05 was chosen, on
+# held-out training images. All of that was on a CPU that computes in bfloat16. The record was made on
+# another, in float32, and there the published rate does well: it is an arm of its own below. The `full`
+# profile has the published sizes, and CIFAR-10.
 #
 # **Which student counts?** The released code evaluates on the test set after every epoch and keeps the
 # best. That is a result chosen by its own exam, and since a data-free student swings from epoch to
@@ -331,20 +330,34 @@ makers = [arm for arm in pictures.WITHOUT_DATA if arm != "noise"]
 gallery.recorded_collapse(laptop, makers).rename(index=pictures.ARMS)
 
 # %% [markdown]
-# **What holds, what does not.** TODO-RESULTS(dafl): how many claims are reproduced; DAFL's accuracy
-# beside the published 98.20, with data 98.65 and 98.91, its distance to noise (published 88.01) and to
-# the student taught on data.
+# **What holds, what does not.** Three of the six claims that MNIST can test, one more in direction only.
+# Without one image the student is right on 90.2% (95% interval 84.6 to 95.9; 93 asked for, 98.20
+# published). On plain noise it gets 44.5%, 46 points less; the paper's noise is better, 88.01, after
+# sixty-four times as many images (ours is still improving in the end). With data the same student has 98.1% from soft targets and 98.3% from labels, as in the
+# paper (98.91 and 98.65). So DAFL is 7.9 points below, where the paper is 0.7 and we had asked for 2.
 #
-# *The three terms.* TODO-RESULTS(dafl): what is left without the entropy (published 42.07), what the
-# entropy does alone and in pairs; whether all three are best; what the detector said of each.
+# *Why not 93?* One seed of six ends at 80%, the others between 88 and 94. **The rate**: at the published 0.2
+# the same run reaches **94.5%** (93.1 to 95.8), and its worst seed 93.0. It is ahead in all six pairs, by
+# 0.2 to 15 points. That arm was not the one that the claim speaks of, and nothing was changed after it was seen: the
+# verdict stands. What killed the generators of the first run we do not know; with one seed, bfloat16
+# emulated on this CPU did not (93.4%). **The iterations**: look at the course. At 0.2 the student gains
+# 5, 3, 2 and 2 points from each fifth of the run to the next, and is still rising at the end; an eighth
+# of the published iterations have been made.
 #
-# *The rate.* TODO-RESULTS(dafl): the arm at the published rate of 0.2.
+# *The three terms.* The **entropy** decides, as in the paper: without it 27% are left (published 42), the
+# one-hot term alone has 37%, the activation 14%, and the detector warned in nearly every epoch of all
+# three. One-hot and entropy together are as good as all three: 90.0%, a difference of 0.3 points (-2.1 to
+# 2.6). So "all three are best" is *not reproduced*; the activation term adds nothing that six seeds
+# could see. Entropy alone, with or without the activation, is a gamble: 72 and 71% in the mean, single
+# seeds from 36 to 93.
 #
-# *The logarithm.* TODO-RESULTS(dafl): natural logarithms with the converted weight, difference and
-# interval.
+# *The logarithm.* The natural one with the converted weight gives not nearly but exactly the same six
+# students. A gradient is all that training sees of a loss, and backwards $5/\ln10$ is one and the same
+# number in both.
 #
-# *Last iteration or mean of ten.* TODO-RESULTS(dafl): the swing within a run; what picking the best of
-# the evaluations would have added.
+# *Last iteration or mean of ten.* Within the last ten evaluations a run of DAFL swings by 2.1 points. The
+# best evaluation of a run lies 1.2 points above its last: this is what choosing by the test set would
+# have added. Where a generator fails (entropy and activation) it would have added ten.
 
 # %% [markdown]
 # ## ZSKD: images for soft answers
@@ -705,8 +718,8 @@ gallery.method_table(verdicts)
 # **Hard.** Knowing when to stop, and what to believe, *without data*. There is no validation set: a
 # rate, a weight, a number of steps cannot be chosen honestly by somebody who has nothing. All
 # published settings were chosen by somebody who had the data, and so were ours: rates and sizes on
-# held-out training images. A published rate need not survive another size: DAFL's
-# 0.2 did not, when we shrank batch and generator together.
+# held-out training images. A setting need not survive another machine:
+# DAFL's 0.2 killed the generators on one CPU and was the better rate on another.
 # In the released code's issues users report 84% instead of 92.22% on CIFAR-10 with its
 # defaults, and 53 or 62% instead of 74.47% on CIFAR-100.
 #
