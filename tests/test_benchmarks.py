@@ -150,5 +150,5 @@ def test_chapters_side_by_side_are_compared_with_one_after_the_other(monkeypatch
 
 def test_a_chapter_that_fails_is_named(monkeypatch):
     monkeypatch.setattr(chapters.runner, "chapters", lambda: [SimpleNamespace(name="9-9")])
-    with pytest.raises(RuntimeError, match="chapter 9-9 failed: .*No single chapter is called"):
+    with pytest.raises(RuntimeError, match="kdnb run 9-9 failed: .*No single chapter is called"):
         chapters.measured()

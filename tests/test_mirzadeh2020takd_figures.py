@@ -94,7 +94,7 @@ def test_designs_that_are_trained_elsewhere_come_back_whole(lab, monkeypatch):
     sent = pickle.loads(pickle.dumps(lab))  # as to another process
     assert len(pickle.dumps(lab)) < 1e6 and len(sent.batches) == len(lab.batches)
     with ThreadPoolExecutor(1) as here:
-        monkeypatch.setattr(live.trials, "workers", lambda jobs: here)
+        monkeypatch.setattr(live.workers, "kept", lambda jobs: here)
         made, alone = live.trained_designs(lab, taught=True), live.alone(lab)
     assert list(made) == list(live.designs(lab)) == list(alone.index)
     for name in ("thinner", "quantised copy, 4 bits"):

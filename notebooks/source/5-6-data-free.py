@@ -325,6 +325,8 @@ figures.show(
     "entropy alone, at the published rate, and noise; means over six seeds with standard deviations, and "
     "the published 98.2% as a line.",
 )
+
+# %%
 display(pictures.last_or_mean(laptop))
 makers = [arm for arm in pictures.WITHOUT_DATA if arm != "noise"]
 gallery.recorded_collapse(laptop, makers).rename(index=pictures.ARMS)
