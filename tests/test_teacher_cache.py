@@ -246,9 +246,37 @@ def test_few_unknown_images_are_asked_in_company():
             view=torch.cat([first.view[:6], second.view[:2]]),
         )
         answers = cache(ask, mixed)
-        assert sizes == [4, 8, 4]
+        assert sizes == [4, 8, 8, 4]  # to be sure; all; all, and whether four are enough
         torch.testing.assert_close(answers, teacher(mixed.images))
         assert str(cache).startswith("6 of 16 answers were known (38%)")
+        *_, last = batches.epoch(1)
+        cache(ask, last._replace(
+            images=torch.cat([mixed.images[:2], last.images[:2]]),
+            view=torch.cat([mixed.view[:2], last.view[:2]]),
+        ))  # fmt: skip
+        assert sizes == [4, 8, 8, 4, 4]
+
+
+def test_where_few_are_answered_otherwise_more_are_asked(runs):
+    """A teacher whose kernels round otherwise for fewer than seven images."""
+    batches, sizes = shown(), []
+    teacher = Counting().eval()
+
+    def ask(x):
+        sizes.append(len(x))
+        return teacher(x) + (2.0**-20 if len(x) < 7 else 0)
+
+    cache = TeacherCache(teacher, batches, "test")
+    first, second, *_ = batches.epoch(0)
+    with torch.no_grad():
+        cache(ask, first)
+        for place in (2, 3):
+            mixed = first._replace(
+                images=torch.cat([first.images[:7], second.images[place : place + 1]]),
+                view=torch.cat([first.view[:7], second.view[place : place + 1]]),
+            )
+            assert torch.equal(cache(ask, mixed)[-1], teacher(mixed.images)[-1])
+    assert sizes == [4, 8, 8, 4, 8]
 
 
 def _work(folder):

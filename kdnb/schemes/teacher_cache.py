@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 LARGEST = 4 << 30  # bytes of one table; a larger one is not begun
 ALL = 16 << 30  # bytes on disk of all tables; the one not used for longest goes first
-FEWEST = 4  # images asked at a time: for fewer some kernels round otherwise
+FEWEST = 4  # images asked at a time, at least: for fewer most kernels round otherwise
 EMPTY = 0x5A17  # the check of a row of zeros, which a sparse file is full of: never 0
 
 
@@ -86,6 +86,7 @@ class TeacherCache:
         self.name = f"{digest_of(teacher)}-{digest_of_views(batches)}-{words}"
         self.table: Table | None = None
         self.refused = False
+        self.company: int | None = None  # images asked at a time, at least, once that is known
         self.asked = self.found = 0
 
     def __call__(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
@@ -101,7 +102,7 @@ class TeacherCache:
         device = batch.images.device
         if not len(missing):
             return values.to(device, torch.float32, non_blocking=True)
-        fresh = _in_company(teacher, batch.images, missing)
+        fresh = self._answers(teacher, batch.images, missing)
         self._keep(batch.view[missing], fresh)
         answers = values.to(device, torch.float32)
         return answers.index_copy_(0, missing.to(device), fresh)
@@ -138,6 +139,26 @@ class TeacherCache:
         _make_room(folder, path)
         return Table(path, self.rows, width, dtype)
 
+    def _answers(
+        self, teacher: Callable[[Tensor], Tensor], images: Tensor, chosen: Tensor
+    ) -> Tensor:
+        """The teacher's answers to the chosen images of a batch, as it gives them to the whole.
+
+        Which kernel computes, and so how it rounds, may hang on how many images are asked at a
+        time. The first time that some of a batch are known, it is tried how many are enough.
+        """
+        if len(chosen) == len(images):
+            return teacher(images).float()
+        if self.company is not None:
+            return _in_company(teacher, images, chosen, min(self.company, len(images)))
+        whole, company = teacher(images).float(), FEWEST
+        while company < len(images) and not torch.equal(
+            teacher(images[:company]).float(), whole[:company]
+        ):
+            company *= 2
+        self.company = company
+        return whole.index_select(0, chosen.to(whole.device))
+
     def _keep(self, views: Tensor, answers: Tensor) -> None:
         answers = answers.detach().cpu()
         kept = answers.to(self.table.dtype)
@@ -151,11 +172,13 @@ class TeacherCache:
         return f"{known}, {size:.1f} MB on disk"
 
 
-def _in_company(teacher: Callable[[Tensor], Tensor], images: Tensor, chosen: Tensor) -> Tensor:
+def _in_company(
+    teacher: Callable[[Tensor], Tensor], images: Tensor, chosen: Tensor, least: int = FEWEST
+) -> Tensor:
     """The teacher's answers (C, numbers) float32 to the chosen images (C,), never to very few."""
     padded = chosen
-    if len(chosen) < FEWEST:
-        padded = torch.cat([chosen, chosen[:1].expand(FEWEST - len(chosen))])
+    if len(chosen) < least:
+        padded = torch.cat([chosen, chosen[:1].expand(least - len(chosen))])
     return teacher(images.index_select(0, padded.to(images.device)))[: len(chosen)].float()
 
 

@@ -99,10 +99,8 @@ class Remembered:
             return torch.cat([view.logits, view.embedding.float()], 1)
 
         both = self.cache(ask, batch)
-        # In memory as the network leaves them: sums over strided rows may round otherwise.
-        logits, embedding = (part.contiguous() for part in both.tensor_split([self.classes], dim=1))
-        outputs = {self.layers.embedding: embedding.to(self.dtype)}
-        return View(logits, outputs, self.layers, self.network)
+        outputs = {self.layers.embedding: both[:, self.classes :].to(self.dtype)}
+        return View(both[:, : self.classes], outputs, self.layers, self.network)
 
 
 class _Rows(Mapping[str, Tensor]):
