@@ -16,7 +16,7 @@ from kdnb.data import Batches, Images
 from kdnb.reproductions.zhang2018dml_live import Workshop
 from kdnb.schemes import online
 from kdnb.training import Recipe
-from kdnb.trials import workers
+from kdnb.workers import kept
 
 
 def codistilled(w: Workshop, every: int) -> dict[str, pd.DataFrame]:
@@ -29,7 +29,7 @@ def codistilled(w: Workshop, every: int) -> dict[str, pd.DataFrame]:
         The history of each copy, one row an epoch.
     """
     halves = {name: slice(i, None, 2) for i, name in enumerate(("copy 1", "copy 2"))}
-    processes, work = workers(2), {}
+    processes, work = kept(2), {}
     with TemporaryDirectory() as folder:
         for number, (name, half) in enumerate(halves.items()):
             # The data set is read in this process only; a copy gets the images that it needs.
