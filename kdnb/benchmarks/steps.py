@@ -195,5 +195,7 @@ def measured(steps: int = STEPS, rounds: int = ROUNDS) -> list[Measured]:
     times |= in_turns(rest, rounds)
     if first is not None:
         compiling = first - min(times[translated])
-        rows.append(Measured("compiling both networks, first answers", compiling, compiling, compiling, "s"))
+        rows.append(
+            Measured("compiling both networks, first answers", compiling, compiling, compiling, "s")
+        )
     return rows + [rate(name, times[name], BATCH * steps) for name in works]
