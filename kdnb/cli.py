@@ -49,7 +49,7 @@ def list_chapters() -> None:
 @app.command()
 def run(
     names: Annotated[list[str] | None, typer.Argument(help="such as 2-1; all when none")] = None,
-    profile: Annotated[str, typer.Option(help="quick, laptop or full")] = "quick",
+    profile: Annotated[str, typer.Option(help="quick, laptop, full; 5-6: long")] = "quick",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="change a parameter")
     ] = None,

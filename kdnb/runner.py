@@ -39,7 +39,7 @@ from kdnb.workers import default_jobs, pool
 if TYPE_CHECKING:
     from kdnb.cluster import Workers
 
-RECORDED = ("laptop", "full")  # the profiles whose results are kept in papers/
+RECORDED = ("laptop", "full", "long")  # the profiles whose results are kept in papers/
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def run(
 ) -> Run:
     """Execute a chapter and keep what it made, also when it fails half-way.
 
-    At the profiles `laptop` and `full`, the records of the chapter's papers are made first, in
+    At the recorded profiles, the records of the chapter's papers are made first, in
     `papers/<key>/results/`, from trials that are all kept: an interrupted run goes on.
 
     Args:
@@ -206,15 +206,21 @@ def run(
 def record(item: Chapter, chosen: BaseModel, jobs: int = 1, cluster: Workers | None = None) -> None:
     """At the recorded profiles, run every arm of the chapter's papers and write their records.
 
+    A profile that names arms means those of the chapter's own experiment, and records them alone.
     Each record is written whole or not at all.
     """
     profile = profile_of(chosen, item.experiment.PROFILES)
     if profile not in RECORDED:
         return
+    arms = getattr(chosen, "arms", [])
     with mock.patch.dict(os.environ, KDNB_JOBS=str(jobs)):
         for key in item.papers:
-            reproduction = importlib.import_module(f"kdnb.reproductions.{key}").REPRODUCTION
-            made = reproduce(reproduction, chosen, profile=profile, executor=cluster)
+            module = importlib.import_module(f"kdnb.reproductions.{key}")
+            if arms and module is not item.experiment:
+                continue
+            made = reproduce(
+                module.REPRODUCTION, chosen, profile=profile, arms=arms, executor=cluster
+            )
             write_record(made, record_path(key, profile))
 
 

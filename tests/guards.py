@@ -93,7 +93,8 @@ def stale_record(reproduction: Any, experiment: Any, record: Any) -> list[str]:
     """The record is of its profile, and made by the trials that this profile describes today."""
     parameters = experiment.Parameters(**record.parameters)
     arms = reproduction.arms(parameters)
-    today = recipe_digest(arm(seed) for arm in arms.values() for seed in range(parameters.seeds))
+    chosen = getattr(parameters, "arms", []) or list(arms)
+    today = recipe_digest(arms[name](seed) for name in chosen for seed in range(parameters.seeds))
     named = profile_of(parameters, experiment.PROFILES)
     if (named, today) == (record.profile, record.recipe_digest):
         return []

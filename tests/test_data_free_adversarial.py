@@ -11,6 +11,7 @@ from kdnb.algorithms.data_free import (
     Generator,
     NoiseBatches,
     adversarial_trial,
+    belief_matching,
     belief_matching_toy,
     dfad,
     discrepancy,
@@ -160,6 +161,20 @@ def test_transition_curves_against_a_walk_by_hand():
             assert theirs[0, shift - 1, step].item() == pytest.approx(p[shift].item(), abs=1e-5)
             wrong = q - F.one_hot(torch.tensor(shift), 3)
             x = x - 0.5 * (student.weight.detach().T @ wrong)
+
+
+def test_walks_in_several_batches_are_the_same_walks(monkeypatch):
+    student = linear([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.5]])
+    teacher = linear([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
+    points, labels = torch.tensor([[1.0, 0.2], [0.0, 1.0], [-2.0, 0.1]]), torch.tensor([0, 1, 2])
+    once = transition_curves(student, teacher, points, labels, steps=3)
+    monkeypatch.setattr(belief_matching, "TOGETHER", 4)
+    for whole, parts in zip(
+        once, transition_curves(student, teacher, points, labels, steps=3), strict=True
+    ):
+        torch.testing.assert_close(whole, parts)
+    alone = transition_curves(student, teacher, points[1:2], labels[1:2], steps=3)
+    torch.testing.assert_close(once[0][1:2], alone[0])
 
 
 def test_the_transition_error_is_zero_for_a_perfect_match_and_grows_with_the_gap():

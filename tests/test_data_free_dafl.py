@@ -72,6 +72,17 @@ def test_images_are_normalised_over_the_batch_like_data():
     assert images.var(correction=0).item() == pytest.approx(1, abs=1e-2)
 
 
+def test_a_generator_whose_tanh_saturates_on_one_side_is_dead():
+    """How DAFL's collapses for good: the same blank image for all noise, and no gradient at all."""
+    generator = small()
+    with torch.no_grad():
+        generator.last.bias.fill_(-1000.0)
+    images = generator(torch.randn(16, 5))
+    assert torch.equal(images, torch.zeros_like(images))
+    (images * torch.randn_like(images)).sum().backward()
+    assert all(not weight.grad.any() for weight in generator.parameters())
+
+
 def test_looking_at_images_changes_nothing():
     generator = small().eval()
     before = {key: value.clone() for key, value in generator.state_dict().items()}

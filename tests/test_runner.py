@@ -74,7 +74,7 @@ def test_recorded_profiles_write_the_records_of_their_papers(chapter, monkeypatc
     item = chapter()
     item.metadata["papers"] = ["hinton2015", "muller2019"]
     monkeypatch.setattr(
-        runner, "reproduce", lambda what, chosen, profile, executor: (what.paper, profile)
+        runner, "reproduce", lambda what, chosen, profile, arms, executor: (what.paper, profile)
     )
     monkeypatch.setattr(runner, "write_record", lambda made, path: written.append((made, path)))
     runner.run(item, Parameters(temperature=5.0))  # a reader's own parameters are not recorded
@@ -84,6 +84,18 @@ def test_recorded_profiles_write_the_records_of_their_papers(chapter, monkeypatc
     assert [path.parts[-4:] for _, path in written] == [
         ("papers", key, "results", "laptop.json") for key in ("hinton2015", "muller2019")
     ]
+
+
+def test_a_profile_that_names_arms_records_these_arms_of_the_chapters_own_paper(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        runner, "reproduce", lambda what, chosen, arms, **_: asked.append((what.paper, arms))
+    )
+    monkeypatch.setattr(runner, "write_record", lambda made, path: None)
+    item = runner.chapter("5-6")
+    assert len(item.papers) > 1
+    runner.record(item, item.experiment.PROFILES["long"])
+    assert asked == [("chen2019dafl", ["teacher", "distilled", "dafl"])]
 
 
 def test_in_place_writes_the_chapter_itself(chapter):

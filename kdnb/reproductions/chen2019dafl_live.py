@@ -17,10 +17,10 @@ from kdnb.reproductions.chen2019dafl_beliefs import toy
 from kdnb.schemes import offline
 from kdnb.trials import Result, Trial
 
-IMAGES, STEPS = 100, 30  # of a bank: images, and Adam's steps on their pixels
+IMAGES, STEPS = 100, 20  # of a bank: images, and Adam's steps on their pixels
 EVALUATED = 1000
 NORMED = {"name": "tiny"}  # the teacher of methods that read batch normalisations
-BANK = {"epochs": 6, "batch_size": 10, "optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
+BANK = {"epochs": 4, "batch_size": 10, "optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
 COMPETE = 10.0  # of the adaptive term: ours
 DATA_FREE = "kdnb.algorithms.data_free"
 
@@ -52,7 +52,7 @@ def teachers(p: dafl.Parameters) -> dict[str, Trial]:
     }
 
 
-def terms(p: dafl.Parameters, iterations: int = 24) -> dict[str, Trial]:
+def terms(p: dafl.Parameters, iterations: int = 18) -> dict[str, Trial]:
     """A short DAFL with one of its terms alone, with two of them, with all three."""
     small = p.model_copy(
         update={"iterations": iterations, "every": iterations // 3, "width": 8, "batch_size": 32}
@@ -68,7 +68,7 @@ def terms(p: dafl.Parameters, iterations: int = 24) -> dict[str, Trial]:
     return {f"DAFL, {title}": arms[arm](0) for title, arm in names.items()}
 
 
-def logarithms(p: dafl.Parameters, iterations: int = 16) -> dict[str, Trial]:
+def logarithms(p: dafl.Parameters, iterations: int = 12) -> dict[str, Trial]:
     """Three runs from one start that differ in the logarithm or its weight, looked at step by step.
 
     In float32, so that what differs is not the rounding of bfloat16.
@@ -132,7 +132,7 @@ def taught_by(bank: Trial, p: dafl.Parameters) -> Trial:
     return Trial(f"{DATA_FREE}:banked_trial", arguments, 0)
 
 
-def games(p: dafl.Parameters, iterations: int = 60) -> dict[str, Trial]:
+def games(p: dafl.Parameters, iterations: int = 45) -> dict[str, Trial]:
     """Method -> a trial in which generator and student play: the student comes with the images."""
     shared = {
         "data": few(p, 1000), "network": dafl.STUDENT, "teacher": teachers(p)["teacher"],
@@ -155,25 +155,25 @@ def with_data(p: dafl.Parameters, images: int = IMAGES, steps: int = STEPS) -> d
     """What the survey puts beside: few data, distilled data, unlabelled data; and the controls."""
     known = teachers(p)
     some = {"data": few(p, images), "network": dafl.STUDENT, "teacher": known["teacher"]}
-    passes = max(1, steps // 5)
+    passes = max(1, steps // 4)
     kimura = {**some, "recipe": {**BANK, "epochs": passes}}
-    plan = {"epochs": max(1, steps // 15), "batch_size": 100, "optimiser": "adam", "lr": 0.05,
+    plan = {"epochs": max(1, steps // 10), "batch_size": 100, "optimiser": "adam", "lr": 0.05,
             "schedule": "cosine", "precision": "32"}  # fmt: skip
     small = Trial(
         "kdnb.schemes.offline:supervised",
-        {"data": few(p, 300), "network": dafl.TEACHER, "recipe": {**BANK, "epochs": 6}}, 0,
+        {"data": few(p, 300), "network": dafl.TEACHER, "recipe": BANK}, 0,
     )  # fmt: skip
 
     def distilled_data(fixed: bool) -> Trial:
         arguments = {
             "data": few(p, 1000), "network": dafl.TEACHER, "recipe": plan, "fixed": fixed,
-            "steps": 1, "epochs": 3, "lr": 0.3 if fixed else 0.1, "judged_on": 4,
+            "steps": 1, "epochs": 2, "lr": 0.3 if fixed else 0.1, "judged_on": 4,
         }  # fmt: skip
         return Trial("kdnb.reproductions.wang2018dd:distilled_trial", arguments, 0)
 
     few_alone = {**kimura, "loss": {"name": "soft_targets", "temperature": 1.0}}
     omni = {"data": few(p, 900), "network": dafl.TEACHER, "teacher": small, "labelled": 300,
-            "recipe": {**BANK, "epochs": 4, "batch_size": 50}}  # fmt: skip
+            "recipe": {**BANK, "epochs": 3, "batch_size": 50}}  # fmt: skip
     return {
         "pseudo-examples": Trial(f"{DATA_FREE}:pseudo_trial", kimura, 0),
         "real images alone": Trial("kdnb.schemes.offline:distilled", few_alone, 0),

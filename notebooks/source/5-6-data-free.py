@@ -235,7 +235,7 @@ figures.show(
 figures.show(
     pictures.conventions({name: found.results[name] for name in live.logarithms(parameters)}),
     "5-6-logarithms",
-    "The entropy of the batches and the student's loss over sixteen iterations: the two runs with the "
+    "The entropy of the batches and the student's loss over twelve iterations: the two runs with the "
     "same loss lie on each other, natural logarithms with weight 5 depart from them.",
 )
 
@@ -254,7 +254,7 @@ figures.show(
 # - **confidence**: the teacher's mean largest probability. Below 0.5 it warns: to the teacher it is noise.
 #
 # The limits are ours. At the end the detector is shown the least balanced of the banks. Here are DAFL's
-# terms one by one, each for 24 iterations: of every class the image that the teacher is surest of (a
+# terms one by one, each for 18 iterations: of every class the image that the teacher is surest of (a
 # cross where it sees none), and the histogram.
 
 # %% tags=["nbval-ignore-output"]
@@ -429,16 +429,16 @@ figures.show(
 # across *its own* boundary while the teacher still sees the old class: it has adversarial examples all to
 # itself. The mean transition error is 0 for a perfect copy. Here are students of the live runs after so
 # little training, on 25 steps of 54 walks (six images, each to nine other classes): see what is measured,
-# and leave the order of such beginners alone. (The live ZSKT had six steps of its generator, too few to
+# and leave the order of such beginners alone. (The live ZSKT had four steps of its generator, too few to
 # walk anywhere.) The recorded comparison comes below.
 
 # %% tags=["nbval-ignore-output"]
-students = {"with data": "on all data", "DAFL": "DAFL", "DFAD": "DFAD"}
+students = {"with data": "on all data", "DAFL": "DAFL"}
 students = {title: found.results[name] for title, name in students.items()}
 figures.show(
     beliefs.transitions(beliefs.walks(found.results["teacher"], students, source)),
     "5-6-beliefs",
-    "Transition curves of three students: the mean probability of the new class along the walk, the "
+    "Transition curves of two students: the mean probability of the new class along the walk, the "
     "student's and the teacher's, with quartiles. The student's belief rises, the teacher's lags behind; "
     "the titles give the mean transition errors.",
 )
@@ -669,7 +669,7 @@ pd.concat({key: t.mean().unstack("metric") for key, t in means.items()})[shown].
 
 # %%
 small = parameters.model_copy(update={"iterations": 2, "every": 2, "width": 4, "batch_size": 8})
-tried = {"DAFL": chen2019dafl.arms(small)["dafl"](0), **live.games(parameters, iterations=30)}
+tried = {"DAFL": chen2019dafl.arms(small)["dafl"](0), **live.games(parameters, iterations=12)}
 tried |= live.makers(parameters, images=10, steps=2)
 tried["student on labels"] = chen2019dafl.arms(small)["student"](0)
 trials.run_all(live.teachers(parameters).values())  # finished before the data go

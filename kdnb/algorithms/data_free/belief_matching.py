@@ -14,6 +14,8 @@ from kdnb.data import Batch
 from kdnb.losses._checks import check_labels
 from kdnb.training import Networks, Recipe, Update, fit
 
+TOGETHER = 256  # walks at a time: a bound on memory, whatever the number of classes
+
 
 def transition_curves(
     student: nn.Module,
@@ -53,27 +55,37 @@ def transition_curves(
         check_labels(logits, labels)
         if steps < 1:
             raise ValueError(f"steps must be at least 1; got {steps}.")
-        curves: tuple[list, list] = ([], [])
         classes = logits.shape[1]
-        for shift in range(1, classes):
-            target = (labels + shift) % classes
-            x = images.detach().clone()
-            course: tuple[list, list] = ([], [])
-            for _ in range(steps):
-                x.requires_grad_()
-                z = student(x).float()
-                # The sum over images: each walks by its own gradient, whatever the others do.
-                (slope,) = torch.autograd.grad(F.cross_entropy(z, target, reduction="sum"), x)
-                with torch.no_grad():
-                    for kept, answer in zip(course, (z, teacher(x).float()), strict=True):
-                        kept.append(F.softmax(answer, 1).gather(1, target[:, None])[:, 0])
-                    x = x.detach() - lr * slope
-            for curve, kept in zip(curves, course, strict=True):
-                curve.append(torch.stack(kept, 1))
+        targets = (labels[:, None] + torch.arange(1, classes, device=labels.device)) % classes
+        starts = torch.arange(len(labels)).repeat_interleave(classes - 1)
+        pairs = zip(starts.split(TOGETHER), targets.flatten().split(TOGETHER), strict=True)
+        walks = [
+            _walk(student, teacher, images[start].detach(), target, steps, lr)
+            for start, target in pairs
+        ]
     finally:
         student.train(modes[0])
         teacher.train(modes[1])
-    return torch.stack(curves[0], 1).detach(), torch.stack(curves[1], 1).detach()
+    ours, theirs = (torch.cat(curves).view(*targets.shape, steps) for curves in zip(*walks))
+    return ours, theirs
+
+
+def _walk(
+    student: nn.Module, teacher: nn.Module, x: Tensor, target: Tensor, steps: int, lr: float
+) -> tuple[Tensor, Tensor]:
+    """Both beliefs in the target class along the way, (walks, steps) each."""
+    course: tuple[list, list] = ([], [])
+    for _ in range(steps):
+        x.requires_grad_()
+        z = student(x).float()
+        # The sum over images: each walks by its own gradient, whatever the others do.
+        (slope,) = torch.autograd.grad(F.cross_entropy(z, target, reduction="sum"), x)
+        with torch.no_grad():
+            for kept, answer in zip(course, (z, teacher(x).float()), strict=True):
+                kept.append(F.softmax(answer, 1).gather(1, target[:, None])[:, 0])
+            x = x.detach() - lr * slope
+    ours, theirs = (torch.stack(kept, 1).detach() for kept in course)
+    return ours, theirs
 
 
 def mean_transition_error(

@@ -45,6 +45,9 @@ class Generator(nn.Module):
     batch normalisation follow the inner convolutions. The last layer is a batch normalisation
     without parameters: images have mean 0 and variance 1 like normalised data, without knowing any.
 
+    Where a tanh stands before it, large steps can kill a generator for good: once every value
+    before the tanh is far out on the same side, all images are exactly 0, and so are all gradients.
+
     Args:
         name: whose: `dafl` (Chen et al. 2019), `dfad` (Fang et al. 2019) or `zskt` (Micaelli and
             Storkey 2019).
