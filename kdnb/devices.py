@@ -1,4 +1,4 @@
-"""What a trial runs on: several devices at once, networks compiled.
+"""What a trial runs on: its arithmetic, several devices at once, networks compiled.
 
 One trial over several devices has a process for each, and Fabric averages the gradients (DDP):
 `kdnb run --devices 2`, or `KDNB_DEVICES=2`. Every process runs the trial's function with the same
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import nn
 
-_COMPANION = "from kdnb.devices import accompany; accompany({digest!r})"
+_COMPANION = "from kdnb.trials import accompany; accompany({digest!r})"
 
 
 def count() -> int:
@@ -52,6 +52,16 @@ def span(devices: int) -> None:
     if 0 < there < devices:
         raise ValueError(f"--devices asks for {devices}, but this machine has {there} GPU(s).")
     os.environ["KDNB_DEVICES"] = str(devices)
+
+
+def gains_from_bf16() -> bool:
+    """Whether bf16 autocast is faster here: native bf16 arithmetic on the GPU or the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in capabilities)
 
 
 def compiles() -> bool:
@@ -134,13 +144,6 @@ def spanned(digest: str) -> Iterator[None]:
             other.kill()
         if dist.is_initialized():
             dist.destroy_process_group()  # the next trial has a port of its own
-
-
-def accompany(digest: str) -> None:
-    """What a companion does: run the trial's function beside the first process, and forget it."""
-    from kdnb import trials
-
-    trials.work(trials.described(trials.description(digest)))
 
 
 def fabric(precision: str) -> Fabric:

@@ -55,14 +55,14 @@ def _versions() -> dict[str, str]:
 def _hardware() -> dict[str, Any]:
     import torch
 
-    from kdnb.training import gains_from_bf16
-
     hardware = {
         "machine": platform.machine(),
         "cpu": getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name", platform.processor()),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "arithmetic": "bfloat16" if gains_from_bf16() else "float32",  # of a recipe's "auto"
+        "arithmetic": "bfloat16"
+        if devices.gains_from_bf16()
+        else "float32",  # of a recipe's "auto"
     }
     if torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name()

@@ -368,18 +368,10 @@ def default_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def gains_from_bf16() -> bool:
-    """Whether bf16 autocast is faster here: native bf16 arithmetic on the GPU or the CPU."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in capabilities)
-
-
 def arithmetic(name: str) -> str:
     """What a recipe's `precision` means on this machine, in Fabric's words."""
     if name == "auto":
-        name = "bf16" if gains_from_bf16() else "32"
+        name = "bf16" if devices.gains_from_bf16() else "32"
     return {"32": "32-true", "bf16": "bf16-mixed"}[name]
 
 

@@ -187,6 +187,14 @@ def work(trial: Trial) -> Outcome:
     return _function(trial)(context, trial.seed, **_resolve(trial.arguments, parents))
 
 
+def accompany(digest: str) -> None:
+    """What a trial's process on another device does: run its function too, and forget the outcome.
+
+    `devices.spanned` starts it, when the trial and what it rests on are on disk.
+    """
+    work(described(description(digest)))
+
+
 def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[str, Result]:
     """Run trials and all they rest on, each once, and return their results by digest.
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kdnb import devices, trials
+from kdnb.devices import gains_from_bf16
 from kdnb.nets import features
 from kdnb.schemes.offline import data_spec
-from kdnb.training import gains_from_bf16
 from kdnb.trials import Trial
 
 SETTING = {

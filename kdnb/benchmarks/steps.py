@@ -32,7 +32,7 @@ from kdnb.data import Batches, ImageData, Images
 from kdnb.schemes import offline, online, teacher_cache
 from kdnb.schemes.methods import METHODS
 from kdnb.schemes.transfer import transfer
-from kdnb.training import Recipe, gains_from_bf16
+from kdnb.training import Recipe
 
 BATCH, STEPS, ROUNDS = 64, 10, 7
 RECIPE = Recipe(epochs=1, batch_size=BATCH, lr=0.05, schedule="constant", crop_padding=4, flip=True)
@@ -91,11 +91,12 @@ def bare(images: Tensor, steps: int, *, asks: bool) -> Callable[[], None]:
     form = {"memory_format": torch.channels_last}
     student, teacher = network("resnet20").to(**form), network("resnet56").eval().to(**form)
     images, labels = images.contiguous(**form), torch.zeros(len(images), dtype=torch.int64)
+    half = devices.gains_from_bf16()
 
     def run() -> None:
         student.train()
         for _ in range(steps):
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=gains_from_bf16()):
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
                 if asks:
                     with torch.no_grad():
                         teacher(images)

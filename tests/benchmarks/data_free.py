@@ -18,7 +18,8 @@ from training import compare, report
 
 from kdnb import nets
 from kdnb.algorithms.data_free import Generator, dafl
-from kdnb.training import Recipe, gains_from_bf16
+from kdnb.devices import gains_from_bf16
+from kdnb.training import Recipe
 
 BATCH, STEPS, PAIRS = 512, 3, 5
 ONCE = {"epochs": 1, "batch_size": BATCH, "optimiser": "adam", "schedule": "constant"}

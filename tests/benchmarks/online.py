@@ -19,9 +19,10 @@ from training import MEAN, SD, compare, report
 
 from kdnb import data, nets
 from kdnb.data import Batches
+from kdnb.devices import gains_from_bf16
 from kdnb.schemes import online
 from kdnb.schemes.offline import train
-from kdnb.training import Recipe, gains_from_bf16
+from kdnb.training import Recipe
 
 BATCH, STEPS, PAIRS = 128, 20, 5
 RECIPE = Recipe(epochs=1, batch_size=BATCH, lr=0.05, schedule="constant", crop_padding=4, flip=True)

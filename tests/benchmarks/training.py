@@ -24,7 +24,8 @@ from kdnb import data, nets
 from kdnb.benchmarks import in_turns
 from kdnb.benchmarks.steps import Pictures
 from kdnb.data import Batches
-from kdnb.training import Recipe, Update, fit, gains_from_bf16
+from kdnb.devices import gains_from_bf16
+from kdnb.training import Recipe, Update, fit
 
 MEAN, SD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
