@@ -241,9 +241,10 @@ def bench(
     from kdnb import paths
     from kdnb.benchmarks import table
 
-    found, target = table.measure(parts or []), output or paths.runs() / "benchmarks.md"
-    table.write(found, target)
-    for name, rows in found.items():
+    found, target = {}, output or paths.runs() / "benchmarks.md"
+    for name, rows in table.measure(parts or []):
+        found[name] = rows
+        table.write(found, target)  # now: what comes next may take long, and be stopped
         shown = table.frame(rows)
         printed = Table(*shown.columns, title=table.PARTS[name], title_justify="left")
         for row in shown.itertuples(index=False):

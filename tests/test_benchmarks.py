@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from kdnb import devices
+from kdnb import cli, devices
 from kdnb.benchmarks import (
     Measured,
     chapters,
@@ -56,6 +57,15 @@ def test_an_unknown_part_is_refused_before_anything_is_measured(monkeypatch):
     monkeypatch.setattr(steps, "measured", lambda: pytest.fail("it was measured"))
     with pytest.raises(ParameterError, match="no benchmark is called 'speed': there are steps"):
         table.measure(["steps", "speed"])
+
+
+def test_what_was_measured_before_an_interruption_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "measured", lambda: [Measured("a step", 2.0, 1.0, 3.0, "s")])
+    monkeypatch.setattr(growth, "measured", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    target = tmp_path / "b.md"
+    CliRunner().invoke(cli.app, ["bench", "steps", "growth", "--output", str(target)])
+    assert "a step" in target.read_text()
+    assert table.PARTS["growth"] not in target.read_text()
 
 
 def test_every_form_of_a_step_runs(monkeypatch):

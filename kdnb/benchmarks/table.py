@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ PARTS = {
 }
 
 
-def measure(names: Sequence[str]) -> dict[str, list[Measured]]:
-    """The rows of some parts, of all when none is named.
+def measure(names: Sequence[str]) -> Iterator[tuple[str, list[Measured]]]:
+    """Some parts, all when none is named: each with its rows, as soon as it is measured.
 
     Raises:
         ParameterError: for a part that does not exist, before anything is measured.
@@ -36,7 +36,7 @@ def measure(names: Sequence[str]) -> dict[str, list[Measured]]:
             f"no benchmark is called {unknown[0]!r}: there are {', '.join(PARTS)}."
         )
     chosen = [name for name in PARTS if not names or name in names]
-    return {name: _module(name).measured() for name in chosen}
+    return ((name, _module(name).measured()) for name in chosen)
 
 
 def _module(name: str) -> Any:
