@@ -183,6 +183,7 @@ def test_the_transition_error_is_zero_for_a_perfect_match_and_grows_with_the_gap
     labels = teacher(points).argmax(1)
     options = {"steps": 4, "lr": 0.5}
     assert mean_transition_error(teacher, teacher, points, labels, **options) == 0
+    assert teacher.training  # looked at, and left as it was
     near, far = (linear((teacher.weight.data * scale).tolist()) for scale in (1.1, 3.0))
     errors = [mean_transition_error(net, teacher, points, labels, **options) for net in (near, far)]
     assert 0 < errors[0] < errors[1] < 1

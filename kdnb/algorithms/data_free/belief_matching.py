@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -46,10 +48,7 @@ def transition_curves(
     Raises:
         ValueError: for labels of another shape, or fewer than one step.
     """
-    modes = student.training, teacher.training
-    student.eval()
-    teacher.eval()
-    try:
+    with _evaluating(student, teacher):
         with torch.no_grad():
             logits = student(images)
         check_labels(logits, labels)
@@ -63,11 +62,21 @@ def transition_curves(
             _walk(student, teacher, images[start].detach(), target, steps, lr)
             for start, target in pairs
         ]
-    finally:
-        student.train(modes[0])
-        teacher.train(modes[1])
     ours, theirs = (torch.cat(curves).view(*targets.shape, steps) for curves in zip(*walks))
     return ours, theirs
+
+
+@contextmanager
+def _evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Networks in eval mode, and afterwards as they were."""
+    modes = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)
 
 
 def _walk(
@@ -109,10 +118,8 @@ def mean_transition_error(
 
     Departures: the measure as others re-implemented it; the paper's is recalled.
     """
-    with torch.no_grad():
-        right = (student.eval()(images).argmax(1) == labels) & (
-            teacher.eval()(images).argmax(1) == labels
-        )
+    with _evaluating(student, teacher), torch.no_grad():
+        right = (student(images).argmax(1) == labels) & (teacher(images).argmax(1) == labels)
     if not right.any():
         raise ValueError("there is no image that both networks classify right.")
     ours, theirs = transition_curves(student, teacher, images[right], labels[right], **options)
