@@ -71,11 +71,12 @@ def test_cifar_belongs_to_the_published_size():
 def test_the_long_run_is_laptops_but_for_the_published_generator_and_iterations():
     laptop, long, full = (dafl.PROFILES[name] for name in ("laptop", "long", "full"))
     given = {"seeds": 1, "arms": ["teacher", "distilled", "dafl"], "width": full.width,
-             "iterations": full.iterations}  # fmt: skip
+             "iterations": full.iterations, "generator_lr": 0.01}  # fmt: skip
     assert long == laptop.model_copy(update=given)
     assert (long.width, long.iterations) == (128, 24_000)
     ours, theirs = (dafl.arms(p)["dafl"](0).arguments for p in (long, laptop))
-    assert {key for key in ours if ours[key] != theirs[key]} == {"generator", "iterations"}
+    changed = {key for key in ours if ours[key] != theirs[key]}
+    assert changed == {"generator", "iterations", "generator_recipe"}
 
 
 def test_a_few_iterations_on_cifar(tmp_path, monkeypatch):

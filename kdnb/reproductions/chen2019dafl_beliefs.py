@@ -17,7 +17,7 @@ from kdnb.schemes import offline
 from kdnb.trials import Context, Outcome, Result, Trial
 
 
-def toy(rounds: int = 16) -> Trial:
+def toy(rounds: int = 12) -> Trial:
     """ZSKT's game in the plane."""
     return Trial(f"{__name__}:toy_trial", {"rounds": rounds}, 0)
 

@@ -247,16 +247,10 @@ def last_or_mean(table: pd.DataFrame, arms: Sequence[str] = tuple(WITHOUT_DATA))
 
 def courses(
     table: pd.DataFrame,
-    long: pd.DataFrame,
     published: float,
     arms: Sequence[str] = ("dafl", "only_one_hot_entropy", "dafl_published_rate", "noise"),
 ) -> Figure:
-    """Test accuracy in the course of a run: means over the seeds, and their standard deviations.
-
-    Args:
-        table, long: results of the two profiles; of the long one, DAFL's only seed is drawn.
-        published: the paper's accuracy, in percent.
-    """
+    """Test accuracy in the course of a run: means over the seeds, and their standard deviations."""
     figure, axes = plt.subplots(figsize=(7.6, 3.2))
     axes.axhline(published, color=figures.GREY, lw=1, ls="--")
     axes.annotate(
@@ -269,8 +263,6 @@ def courses(
         places = np.array([*COURSE, 100]) + 0.6 * (shift - 1.5)
         axes.errorbar(places, found.mean(), yerr=found.std(), fmt="o-", ms=4, capsize=2,
                       color=colour, label=ARMS[arm])  # fmt: skip
-    axes.plot([*COURSE, 100], long["dafl"][names].iloc[0], "s--", ms=4, color=figures.RED,
-              label="published generator and iterations")  # fmt: skip
     axes.set(xlabel="share of the iterations, %", ylabel="test accuracy, %", ylim=(0, 106))
     axes.set_xticks([*COURSE, 100])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -132,11 +132,11 @@ def taught_by(bank: Trial, p: dafl.Parameters) -> Trial:
     return Trial(f"{DATA_FREE}:banked_trial", arguments, 0)
 
 
-def games(p: dafl.Parameters, iterations: int = 45) -> dict[str, Trial]:
+def games(p: dafl.Parameters, iterations: int = 40) -> dict[str, Trial]:
     """Method -> a trial in which generator and student play: the student comes with the images."""
     shared = {
         "data": few(p, 1000), "network": dafl.STUDENT, "teacher": teachers(p)["teacher"],
-        "iterations": iterations, "every": iterations // 3, "batch_size": 32, "precision": "32",
+        "iterations": iterations, "every": 10, "batch_size": 32, "precision": "32",
         "generator_recipe": {"optimiser": "adam", "lr": 1e-3, "schedule": "constant"},
         "student_recipe": {"optimiser": "adam", "lr": 2e-3, "schedule": "constant"},
     }  # fmt: skip
