@@ -241,10 +241,10 @@ def bench(
     from kdnb import paths
     from kdnb.benchmarks import table
 
-    found, target = {}, output or paths.runs() / "benchmarks.md"
+    target = output or paths.runs() / "benchmarks.md"
+    table.kept(target)  # refused before anything is measured
     for name, rows in table.measure(parts or []):
-        found[name] = rows
-        table.write(found, target)  # now: what comes next may take long, and be stopped
+        table.write(name, rows, target)  # now: what comes next may take long, and be stopped
         shown = table.frame(rows)
         printed = Table(*shown.columns, title=table.PARTS[name], title_justify="left")
         for row in shown.itertuples(index=False):

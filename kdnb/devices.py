@@ -12,7 +12,8 @@ step may be refused by DDP.
 `kdnb run --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
 costs up to a minute for each network and shape, so it pays in runs of hours; `kdnb bench` says how
 much here. The numbers are those of the plain networks but for rounding. A network whose inner
-layers a method watches (most of chapters 2.2 and 2.3, DAFL's teacher) stays as it is.
+layers a method watches (most of chapters 2.2 and 2.3, DAFL's teacher) stays as it is. What is said
+here of GPUs (CUDA graphs, and several of them) was not run: we had none.
 """
 
 from __future__ import annotations
@@ -93,12 +94,20 @@ def _compiler() -> str:
     return os.environ.get("CXX", "g++")
 
 
-def compiled(network: nn.Module) -> nn.Module:
-    """The network as it is trained. One whose inner layers somebody watches stays as it is."""
+def compiled(network: nn.Module, *, trained: bool) -> nn.Module:
+    """The network as it runs in training. One whose inner layers somebody watches stays as it is.
+
+    On a GPU a network that is trained becomes CUDA graphs (`reduce-overhead`), which spare small
+    batches the launching of kernels. One that only answers does not: a graph's next answer
+    overwrites its last, and a step may ask a teacher twice.
+    """
     import torch
 
     watched = any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
-    return torch.compile(network) if compiles() and not watched else network
+    if not compiles() or watched:
+        return network
+    graphs = trained and torch.cuda.is_available()
+    return torch.compile(network, mode="reduce-overhead" if graphs else None)
 
 
 def uncompiled() -> AbstractContextManager:

@@ -101,6 +101,8 @@ class Recipe(BaseModel):
             options["eps"] = self.epsilon
         if self.optimiser == "rmsprop":
             options["alpha"] = self.smoothing
+        elif all(parameter.is_cuda for parameter in parameters):
+            options["fused"] = True  # one kernel a step; on a CPU it is no faster
         return OPTIMISERS[self.optimiser](parameters, **options)
 
 
@@ -210,11 +212,11 @@ class _Run:
             if _convolutional(network) and recipe.precision != "32":
                 network.to(memory_format=torch.channels_last)
             if name in moved:
-                self.networks[name] = fabric.setup_module(devices.compiled(network))
+                self.networks[name] = fabric.setup_module(devices.compiled(network, trained=True))
             else:
                 self.frozen.append((network, network.training, _wanting_gradients(network)))
                 network.to(fabric.device).eval().requires_grad_(False)
-                self.networks[name] = _Frozen(devices.compiled(network), fabric)
+                self.networks[name] = _Frozen(devices.compiled(network, trained=False), fabric)
         self.optimisers = []
         for update in updates:
             parameters = [p for n in update.networks for p in self.plain[n].parameters()]

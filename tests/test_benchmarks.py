@@ -42,15 +42,32 @@ def test_works_take_turns_after_a_warm_up():
 
 
 def test_the_table_says_what_was_measured_and_where(tmp_path):
-    rows = {"steps": [Measured("quick", 5.25, 5.0, 6.0, "times", "at least 5", True),
-                      Measured("rate", 1234.5, 1200.0, 1300.0, "samples/s")]}  # fmt: skip
-    table.write(rows, tmp_path / "b.md")
+    rows = [Measured("quick", 5.25, 5.0, 6.0, "times", "at least 5", True),
+            Measured("rate", 1234.5, 1200.0, 1300.0, "samples/s")]  # fmt: skip
+    table.write("steps", rows, tmp_path / "b.md")
     text = (tmp_path / "b.md").read_text()
     assert "| quick | 5.25 times | 5 | 6 | at least 5 | yes |" in text
     assert "| rate | 1,234 samples/s | 1,200 | 1,300 |  |  |" in text
     kept = json.loads((tmp_path / "b.json").read_text())
-    assert kept["steps"][1]["value"] == 1234.5 and kept["hardware"] and kept["commit"]
-    assert kept["commit"][:10] in text
+    assert kept["steps"]["rows"][1]["value"] == 1234.5
+    assert kept["steps"]["hardware"] and kept["steps"]["commit"][:10] in text
+    table.write("growth", [Measured("later", 2.0, 1.0, 3.0, "s")], tmp_path / "b.md")
+    table.write("steps", rows[:1], tmp_path / "b.md")
+    text = (tmp_path / "b.md").read_text()
+    assert "| later | 2 s" in text and "| quick |" in text and "| rate |" not in text
+    assert text.index("| quick |") < text.index("| later |")
+
+
+@pytest.mark.parametrize("damaged", ["[", "[]", '{"steps": {"rows": []}}', '{"speed": {}}'])
+def test_a_file_that_is_no_table_is_refused_before_anything_is_measured(
+    monkeypatch, tmp_path, damaged
+):
+    monkeypatch.setattr(steps, "measured", lambda: pytest.fail("it was measured"))
+    (tmp_path / "b.json").write_text(damaged)
+    done = CliRunner().invoke(cli.app, ["bench", "steps", "--output", str(tmp_path / "b.md")])
+    assert isinstance(done.exception, ParameterError)
+    assert "no table of `kdnb bench`: move it away" in str(done.exception)
+    assert (tmp_path / "b.json").read_text() == damaged
 
 
 def test_an_unknown_part_is_refused_before_anything_is_measured(monkeypatch):

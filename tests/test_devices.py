@@ -90,11 +90,22 @@ def test_compiled_networks_take_the_same_steps(monkeypatch, tmp_path):
 
 def test_a_network_that_is_watched_is_not_compiled(monkeypatch):
     network = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    assert devices.compiled(network) is network
+    assert devices.compiled(network, trained=True) is network
     monkeypatch.setenv("KDNB_COMPILE", "1")
     with features(network, ["0"]):
-        assert devices.compiled(network) is network
-    assert devices.compiled(network) is not network
+        assert devices.compiled(network, trained=True) is network
+    assert devices.compiled(network, trained=True) is not network
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_only_trained_networks_become_cuda_graphs(monkeypatch, gpu):
+    modes = []
+    monkeypatch.setenv("KDNB_COMPILE", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch, "compile", lambda network, mode: modes.append(mode))
+    for trained in (True, False):
+        devices.compiled(torch.nn.Linear(2, 2), trained=trained)
+    assert modes == ["reduce-overhead" if gpu else None, None]
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch):

@@ -259,6 +259,25 @@ def test_rmsprop_has_the_memory_and_the_floor_it_is_given():
     assert adam.defaults["eps"] == 0.25
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_the_fused_optimisers_of_a_gpu_take_the_same_steps(name, monkeypatch):
+    recipe = Recipe(epochs=1, optimiser=name, lr=0.1, weight_decay=0.01)
+
+    def steps():
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 5))
+        optimiser = recipe.optimiser_for([weight])
+        for k in range(3):
+            weight.grad = torch.linspace(1, 2, 5) * (k + 1)
+            optimiser.step()
+        return optimiser.defaults.get("fused"), weight.detach()
+
+    plain, expected = steps()
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)  # fused kernels exist for CPUs as well
+    fused, found = steps()
+    assert not plain and bool(fused) == (name != "rmsprop")
+    torch.testing.assert_close(found, expected)
+
+
 def test_recipe_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="learning_rate"):
         Recipe(epochs=1, lr=0.1, learning_rate=0.2)

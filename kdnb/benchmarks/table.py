@@ -43,28 +43,50 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"kdnb.benchmarks.{name}")
 
 
-def write(found: Mapping[str, Iterable[Measured]], target: Path) -> None:
-    """The table as Markdown, and beside it, with the ending .json, every number."""
-    about = {**provenance(), "measured": now()}
-    rows = {name: [asdict(row) for row in part] for name, part in found.items()}
-    paths.atomic_write(target.with_suffix(".json"), json.dumps({**about, **rows}, indent=1) + "\n")
-    paths.atomic_write(target, markdown(found, about))
+def kept(target: Path) -> dict[str, dict[str, Any]]:
+    """The parts that a table holds: each with its rows and what it was measured with.
+
+    Raises:
+        ParameterError: when the .json beside the Markdown is there and is no such table.
+    """
+    numbers = target.with_suffix(".json")
+    try:
+        parts = json.loads(numbers.read_text()) if numbers.exists() else {}
+        markdown(parts)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ParameterError(
+            f"{numbers} is no table of `kdnb bench`: move it away, or name another --output."
+        ) from error
+    return parts
 
 
-def markdown(found: Mapping[str, Iterable[Measured]], about: Mapping[str, Any]) -> str:
-    """A heading for the hardware and a table for each part."""
-    code = f"commit {about['commit'][:10]}{' with changes' if about['dirty'] else ''}"
-    machine = ", ".join(f"{key} {value}" for key, value in about["hardware"].items())
+def write(name: str, rows: Iterable[Measured], target: Path) -> None:
+    """A part into the table: Markdown, and beside it, with the ending .json, every number.
+
+    What the table holds of other parts stays. Raises as `kept`.
+    """
+    now_measured = {**provenance(), "measured": now(), "rows": [asdict(row) for row in rows]}
+    parts = kept(target) | {name: now_measured}
+    parts = {name: parts[name] for name in PARTS if name in parts}
+    paths.atomic_write(target.with_suffix(".json"), json.dumps(parts, indent=1) + "\n")
+    paths.atomic_write(target, markdown(parts))
+
+
+def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table for each part, below what it was measured with."""
     lines = [
         "# Benchmarks", "",
-        (
-            f"Made by `kdnb bench` on {about['measured']}, {code}, torch "
-            f"{about['versions']['torch']}, {machine}. Medians, with the range over the "
-            "repetitions of one run."
-        ), "",
+        "Made by `kdnb bench`. Medians, with the range over the repetitions of one run.", "",
     ]  # fmt: skip
-    for name, part in found.items():
-        lines += [f"## {PARTS[name]}", "", *_lines(frame(part)), ""]
+    for name, part in parts.items():
+        code = f"commit {part['commit'][:10]}{' with changes' if part['dirty'] else ''}"
+        machine = ", ".join(f"{key} {value}" for key, value in part["hardware"].items())
+        rows = [Measured(**row) for row in part["rows"]]
+        lines += [
+            f"## {PARTS[name]}", "",
+            f"{part['measured']}, {code}, torch {part['versions']['torch']}, {machine}.", "",
+            *_lines(frame(rows)), "",
+        ]  # fmt: skip
     return "\n".join(lines)
 
 
