@@ -17,7 +17,6 @@ from kdnb.claims import Verdict
 
 VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
 
-RECORDED = ("laptop", "full", "long")  # the profiles whose results are kept in papers/
 COLOURS = {
     "reproduced": "#00664b",
     "direction only": "#0072b2",

@@ -30,7 +30,7 @@ from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel
 
 from kdnb import paths
-from kdnb.chapter import RECORDED, ParameterError, check, profile_of, verdicts_shown
+from kdnb.chapter import ParameterError, check, profile_of, verdicts_shown
 from kdnb.papers import record_path, write_record
 from kdnb.provenance import now, provenance
 from kdnb.reproductions import reproduce
@@ -38,6 +38,8 @@ from kdnb.workers import default_jobs, pool
 
 if TYPE_CHECKING:
     from kdnb.cluster import Workers
+
+RECORDED = ("laptop", "full", "long")  # the profiles whose results are kept in papers/
 
 
 @dataclass(frozen=True)

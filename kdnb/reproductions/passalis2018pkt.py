@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb.data import Batches, Images
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import precision
 from kdnb.schemes import offline
 from kdnb.schemes.offline import data_spec
 from kdnb.schemes.views import layers_of, look
@@ -73,7 +72,7 @@ def teacher(p: Parameters) -> Trial:
         "network": {"name": "resnet20"},
         "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "lr": 0.2, "momentum": 0.9,
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": precision(p)},
+                   "crop_padding": 4, "flip": True, "precision": "bf16"},
     }  # fmt: skip
     return Trial("kdnb.schemes.offline:supervised", arguments, 0)
 
@@ -88,7 +87,7 @@ def arms(p: Parameters) -> Arms:
     data = students_data(p, p.train_images)
     base = {"data": data, "network": {"name": "tiny"}}
     gentle = {"epochs": p.transfer_epochs, "batch_size": 128, "optimiser": "adam", "lr": 0.0001,
-              "schedule": "constant", "precision": precision(p)}  # fmt: skip
+              "schedule": "constant", "precision": "bf16"}  # fmt: skip
 
     def student(seed: int) -> Trial:
         recipe = {

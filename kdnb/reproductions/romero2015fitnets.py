@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import precision
 from kdnb.schemes.offline import data_spec
 from kdnb.trials import Result, Trial
 
@@ -74,14 +73,14 @@ def arms(p: Parameters) -> Arms:
             "network": {"name": "maxout_mnist", "irange": None},
             "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "optimiser": "adam",
                        "lr": 0.001, "schedule": "one_cycle", "crop_padding": 2,
-                       "precision": precision(p)},
+                       "precision": "bf16"},
         }  # fmt: skip
         return Trial("kdnb.schemes.offline:supervised", arguments, 0)  # one teacher for all seeds
 
     def student(kind: str, start: float | None, seed: int) -> Trial:
         network = {"name": "fitnet_mnist", "irange": start}
         base: dict[str, Any] = {"data": data, "network": network}
-        whole = {**base, "recipe": _recipe(p, p.student_epochs)}
+        whole = {**base, "recipe": _recipe(p.student_epochs)}
         if kind == "backprop":
             return Trial("kdnb.schemes.offline:supervised", whole, seed)
         if kind == "kd":
@@ -91,8 +90,8 @@ def arms(p: Parameters) -> Arms:
             more = {**guided, "method": "hint", "weight": 100.0}
             return Trial("kdnb.schemes.transfer:transferred", {**whole, **more}, seed)
         hints = {**guided, "method": "hint_regression", "weight": 1.0, "hard_weight": 0.0}
-        first = {**base, "recipe": _recipe(p, p.hint_epochs), **hints}
-        second = {**base, "recipe": _recipe(p, p.student_epochs - p.hint_epochs),
+        first = {**base, "recipe": _recipe(p.hint_epochs), **hints}
+        second = {**base, "recipe": _recipe(p.student_epochs - p.hint_epochs),
                   **_soft(teacher(0)),
                   "start": Trial("kdnb.schemes.transfer:transferred", first, seed)}  # fmt: skip
         return Trial("kdnb.schemes.offline:distilled", second, seed)
@@ -120,9 +119,9 @@ def _soft(teacher: Trial) -> dict[str, Any]:
     return {"teacher": teacher, "loss": loss, "soft_weight": weights, "hard_weight": 1.0}
 
 
-def _recipe(p: Parameters, epochs: int) -> dict[str, Any]:
+def _recipe(epochs: int) -> dict[str, Any]:
     return {"epochs": epochs, "batch_size": 128, "optimiser": "rmsprop", "lr": 0.001,
-            "smoothing": 0.9, "schedule": "one_cycle", "precision": precision(p)}  # fmt: skip
+            "smoothing": 0.9, "schedule": "one_cycle", "precision": "bf16"}  # fmt: skip
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:

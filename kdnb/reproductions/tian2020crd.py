@@ -23,7 +23,6 @@ from kdnb import data as datasets
 from kdnb import paths, trials
 from kdnb.data import Batches
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import precision
 from kdnb.reproductions.passalis2018pkt import PROFILES, Parameters, students_data, teacher
 from kdnb.schemes import offline
 from kdnb.schemes.methods import METHODS
@@ -79,7 +78,7 @@ def trial(p: Parameters, method: str, student: str, weight: float | None, seed: 
         "data": students_data(p, p.compare_images),
         "network": setting["network"],
         "recipe": {"epochs": p.compare_epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
-                   "weight_decay": 5e-4, "schedule": "one_cycle", "precision": precision(p)},
+                   "weight_decay": 5e-4, "schedule": "one_cycle", "precision": "bf16"},
     }  # fmt: skip
     if method == "student":
         return Trial("kdnb.schemes.offline:supervised", arguments, seed)
