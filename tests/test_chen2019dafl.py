@@ -68,7 +68,7 @@ def test_cifar_belongs_to_the_published_size():
     assert found["teacher"].arguments["network"] == {"name": "resnet34_cifar"}
 
 
-def test_the_long_run_is_laptops_but_for_the_published_generator_and_iterations():
+def test_the_long_run_is_laptops_but_for_generator_iterations_and_rate():
     laptop, long, full = (dafl.PROFILES[name] for name in ("laptop", "long", "full"))
     given = {"seeds": 1, "arms": ["teacher", "distilled", "dafl"], "width": full.width,
              "iterations": full.iterations, "generator_lr": 0.01}  # fmt: skip
