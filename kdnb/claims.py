@@ -287,7 +287,11 @@ def measure(quantity: str, claim: Claim, table: pd.DataFrame, pooled: bool = Fal
 
     Raises `NotTestable` when an arm has no results or the quantity divides by zero.
     """
-    expression, frame = select(quantity, claim.metric, _paired(claim, table))
+    return _measured(quantity, claim, _paired(claim, table), pooled)
+
+
+def _measured(quantity: str, claim: Claim, rows: pd.DataFrame, pooled: bool) -> Result:
+    expression, frame = select(quantity, claim.metric, rows)
     values = on_means(expression, frame, np.arange(len(frame))[None])
     if not pooled:
         values = evaluate(expression, frame)
@@ -337,7 +341,7 @@ def _examine(criterion: Criterion, claim: Claim, rows: pd.DataFrame) -> Result:
     shown = {"kind": criterion.kind, "requirement": criterion.requirement}
     pooled = criterion.kind == "magnitude" and criterion.pooled
     try:
-        result = replace(measure(criterion.quantity, claim, rows, pooled), **shown)
+        result = replace(_measured(criterion.quantity, claim, rows, pooled), **shown)
     except NotTestable as reason:
         value = published_value(criterion.quantity, claim.published)
         return Result(quantity=criterion.quantity, published=value, note=str(reason), **shown)

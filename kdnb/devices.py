@@ -18,6 +18,7 @@ here of GPUs (CUDA graphs, and several of them) was not run: we had none.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -156,7 +157,17 @@ def spanned(digest: str) -> Iterator[None]:
 
 
 def fabric(precision: str) -> Fabric:
-    """A launched Fabric over the devices of the running trial."""
+    """A launched Fabric over the devices of the running trial; on one, the same at every call."""
+    several = "LOCAL_RANK" in os.environ and count() > 1
+    return _launched(precision, count()) if several else _alone(precision)
+
+
+@functools.cache
+def _alone(precision: str) -> Fabric:
+    return _launched(precision, 1)
+
+
+def _launched(precision: str, devices: int) -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
 
@@ -164,9 +175,9 @@ def fabric(precision: str) -> Fabric:
     # lets it speak, so it is silenced afterwards.)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Named, since inside a SLURM job Fabric would take SLURM's tasks for the processes.
-    options: dict[str, Any] = {"devices": 1, "plugins": LightningEnvironment()}
-    if "LOCAL_RANK" in os.environ and count() > 1:
-        options |= {"devices": count(), "strategy": "ddp_find_unused_parameters_true"}
+    options: dict[str, Any] = {"devices": devices, "plugins": LightningEnvironment()}
+    if devices > 1:
+        options["strategy"] = "ddp_find_unused_parameters_true"
     made = Fabric(precision=precision, **options)
     made.launch()
     return made

@@ -1,4 +1,7 @@
-"""The few statistics a verdict needs, each a thin layer over scipy or statsmodels."""
+"""The few statistics a verdict needs, each a thin layer over scipy or statsmodels.
+
+Both are imported where they are used: that takes a second, which a process that trains does not need.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-import scipy.stats
-from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.05
 MIN_SEEDS = 6  # below it no two-sided exact sign-flip test can reach p < 0.05
@@ -25,7 +26,9 @@ def interval(values: Sequence[float], method: Literal["t", "BCa"] = "t") -> Inte
         return bca(lambda positions: x[positions].mean(axis=-1), len(x))
     if len(x) < 2:
         return math.nan, math.nan
-    half = scipy.stats.t.ppf(0.975, len(x) - 1) * scipy.stats.sem(x)
+    from scipy import stats
+
+    half = stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)
     return float(x.mean() - half), float(x.mean() + half)
 
 
@@ -36,9 +39,11 @@ def bca(statistic: Callable[[np.ndarray], np.ndarray], n: int) -> Interval:
     """
     if n < 2:
         return math.nan, math.nan
+    from scipy import stats
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a degenerate sample is answered below, not warned of
-        result = scipy.stats.bootstrap(
+        result = stats.bootstrap(
             (np.arange(n),),
             lambda positions, axis: statistic(np.asarray(positions, dtype=int)),
             vectorized=True,
@@ -59,7 +64,9 @@ def sign_flip(
     Exact (all 2^n sign flips) up to n = 20; above, by 2^20 random flips with a fixed random seed.
     Raises `ValueError` for fewer than 2 values.
     """
-    test = scipy.stats.permutation_test(
+    from scipy import stats
+
+    test = stats.permutation_test(
         (np.asarray(values, dtype=float),),
         lambda x, axis: x.mean(axis=axis),
         permutation_type="samples",
@@ -76,6 +83,8 @@ def holm(ps: Sequence[float]) -> list[float]:
     """p values adjusted by Holm's step-down method for being tested together."""
     if len(ps) < 2:  # nothing to adjust; statsmodels runs the garbage collector on every call
         return [float(p) for p in ps]
+    from statsmodels.stats.multitest import multipletests
+
     return [float(p) for p in multipletests(ps, method="holm")[1]]
 
 

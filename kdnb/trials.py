@@ -219,6 +219,9 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     own = executor is None and len(waiting) > 1 and workers.jobs() > 1
     if own:
         executor = workers.kept()
+    # No more at a time than keep its processes busy: what is submitted waits in the order in which
+    # it came, and a long chain should go before what became ready sooner. A cluster sees them all.
+    room = 1 if executor is None else workers.jobs() + 1 if own else math.inf
     order = {digest: place for place, digest in enumerate(waiting)}
     graph = TopologicalSorter(
         {
@@ -235,13 +238,11 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
         while graph.is_active():
             for digest in graph.get_ready():
                 heappush(ready, (order[digest], digest))
-            while ready:
+            while ready and len(running) < room:
                 _, digest = heappop(ready)
                 future = _submit(executor, waiting[digest])
                 running[future] = digest
                 future.add_done_callback(ended.put)
-                if executor is None:
-                    break  # in this process: run one, then look again
             future = ended.get()
             digest = running.pop(future)
             _outcome(future, waiting[digest])

@@ -65,16 +65,39 @@ def test_a_sheet_shows_each_class_and_the_histogram():
     banks = {"whole": bank(list(range(10))), "with a long name": bank([3] * 3 + [7])}
     figure = gallery.sheet(banks, SOURCE)
     (first, _), (second, bars) = np.array(figure.axes).reshape(2, 2)
-    assert [round(np.mean(one.get_extent()[:2])) for one in first.images] == list(range(10))
-    assert [round(np.mean(one.get_extent()[:2])) for one in second.images] == [3, 7]
-    assert len(second.lines) == 2 * 8  # a cross where there is none
+    assert [drawn(first, k) for k in range(10)] == ["square"] * 10
+    assert [drawn(second, k) for k in range(10)] == [
+        "square" if k in (3, 7) else "cross" for k in range(10)
+    ]
     heights = [bar.get_height() for bar in bars.patches]
     assert heights == pytest.approx([0, 0, 0, 75, 0, 0, 0, 25, 0, 0])
     meant = gallery.sheet(banks, SOURCE, {"whole": torch.arange(10).flip(0)})
-    turned = meant.axes[0].images[0].get_array()
-    assert np.array_equal(turned, gallery.pixels(banks["whole"].images, SOURCE)[9, 0])
-    shown = second.images[0].get_array()
-    assert np.array_equal(shown, gallery.pixels(banks["with a long name"].images, SOURCE)[0, 0])
+    for k in range(10):
+        whole = gallery.pixels(banks["whole"].images, SOURCE)
+        assert np.array_equal(cell(first, k), whole[k, 0])
+        assert np.array_equal(cell(meant.axes[0], k), whole[9 - k, 0])
+    few = gallery.pixels(banks["with a long name"].images, SOURCE)
+    assert np.array_equal(cell(second, 3), few[0, 0])
+    assert np.array_equal(cell(second, 7), few[3, 0])
+    assert not cell(second, 0).any()  # white
+
+
+def cell(axes, label):
+    """The 8x8 pixels that a row of a sheet shows around a class's number."""
+    (image,) = axes.images
+    left, right, _, _ = image.get_extent()
+    pixels = image.get_array()
+    wide = pixels.shape[1] / (right - left)
+    start = round((label - 0.5 - left) * wide) + 1
+    return np.asarray(pixels[1:-1, start : start + 8])
+
+
+def drawn(axes, label):
+    """What is drawn around a class's number: a closed square, or the two lines of a cross."""
+    (lines,) = axes.collections
+    near = [line for line in lines.get_segments() if np.abs(line[:, 0] - label).max() < 0.5]
+    shapes = {(1, 5): "square", (2, 2): "cross"}
+    return shapes[len(near), len(near[0])]
 
 
 def test_the_collapse_table_names_the_limits_that_are_crossed():

@@ -8,6 +8,7 @@ import torch
 
 from kdnb import data as datasets
 from kdnb.algorithms.data_free import Bank, ensembled, shifts
+from kdnb.algorithms.data_free.belief_matching import toy_trial
 from kdnb.data import ImageData, Images
 from kdnb.reproductions import chen2019dafl as dafl
 from kdnb.reproductions import chen2019dafl_beliefs as beliefs
@@ -137,7 +138,7 @@ def test_labels_of_the_ensemble_are_counted_against_the_truth(source, tmp_path):
 
 
 def test_the_plane_is_learnt_without_its_points(tmp_path):
-    outcome = beliefs.toy_trial(workshop.context(tmp_path), 0, rounds=4)
+    outcome = toy_trial(workshop.context(tmp_path), 0, rounds=4)
     held = outcome.tensors
     before = (held["before"] - held["teacher"]).abs().mean()
     assert outcome.metrics["mean_gap"] < 0.7 * before

@@ -62,14 +62,14 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    train_images: int = Field(3000, ge=512, le=60000, description="of the teacher, and with data")
+    train_images: int = Field(2000, ge=512, le=60000, description="of the teacher, and with data")
     test_images: int = Field(500, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions, each with its teacher")
     epochs: int = Field(4, ge=1, le=1000, description="of all networks that see data")
     width: int = Field(8, ge=2, le=512, description="channels of a generator; 128 published")
     batch_size: int = Field(64, ge=2, le=4096, description="images made at a time")
-    iterations: int = Field(60, ge=1, description="of generator and student")
-    every: int = Field(20, ge=1, description="iterations between two looks at the student")
+    iterations: int = Field(48, ge=1, description="of generator and student")
+    every: int = Field(16, ge=1, description="iterations between two looks at the student")
     generator_lr: float = Field(RATE, gt=0, description="of the generator's Adam")
     bank_images: int = Field(
         200, ge=20, multiple_of=20, description="synthetic images of a bank, all classes together"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
+from torch.nn import functional as F
 
 from kdnb import figures
 from kdnb.algorithms.data_free import Bank, CollapseDetector
@@ -49,18 +50,9 @@ def sheet(
         examples = bank.examples(1)
         if name in (wanted or {}):
             examples = [bank.images[wanted[name] == k][:1] for k in range(classes)]
-        for label, shown in enumerate(examples):
-            sides = label - 0.46, label + 0.46
-            if len(shown):
-                figures.image(row, pixels(shown, source)[0], (*sides, 0, 0.92))
-                # Framed, for an image may be white all over.
-                row.add_patch(Rectangle((sides[0], 0), 0.92, 0.92, fill=False, ec=figures.LIGHT))
-            else:
-                for start, end in ((0.1, 0.82), (0.82, 0.1)):
-                    row.plot((label - 0.36, label + 0.36), (start, end), color=figures.LIGHT, lw=1)
-        row.set(xlim=(-0.52, classes - 0.48), ylim=(-0.05, 0.97))
+        _strip(row, [pixels(shown, source)[0] if len(shown) else None for shown in examples])
         # An axis without a frame has no label of its own: a text beside the first image.
-        row.text(-0.6, 0.46, _wrapped(name), ha="right", va="center", fontsize=9)
+        row.text(-0.6, 0.5, _wrapped(name), ha="right", va="center", fontsize=9)
         bars.bar(range(classes), 100 * bank.histogram().numpy() / len(bank),
                  color=figures.BLUE, width=0.8)  # fmt: skip
         bars.axhline(100 / classes, color=figures.GREY, ls=":", lw=1)
@@ -71,6 +63,28 @@ def sheet(
         grid[0, 0].text(label, 1.05, title, ha="center", fontsize=9)
     grid[0, 1].set_title("classes made, %", fontsize=9)
     return figure
+
+
+def _strip(axes: plt.Axes, pictures: Sequence[Tensor | None]) -> None:
+    """Pictures (C, H, W) side by side, as one, each around its number; a cross where there is none.
+
+    Framed, for a picture may be white all over.
+    """
+    some = next(picture for picture in pictures if picture is not None)
+    white = 0 if len(some) == 1 else 255  # a single channel is drawn dark on light
+    cells = [torch.full_like(some, white) if one is None else one for one in pictures]
+    framed = torch.cat([F.pad(cell, (1, 1, 1, 1), value=white) for cell in cells], 2)
+    figures.image(axes, framed, (-0.5, len(pictures) - 0.5, 0, 1))
+    edge = 1 / (some.shape[2] + 2)
+    low, high = edge - 0.5, 0.5 - edge
+    square = [(low, low), (low, high), (high, high), (high, low), (low, low)]
+    cross = [[(-0.36, -0.36), (0.36, 0.36)], [(-0.36, 0.36), (0.36, -0.36)]]
+    lines = [
+        [(label + x, 0.5 + y) for x, y in line]
+        for label, one in enumerate(pictures)
+        for line in (cross if one is None else [square])
+    ]
+    axes.add_collection(LineCollection(lines, colors=figures.LIGHT, lw=1), autolim=False)
 
 
 def _wrapped(name: str, width: int = 15) -> str:

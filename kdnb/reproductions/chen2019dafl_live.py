@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 from kdnb import trials
 from kdnb.algorithms.data_free import Bank, bank_in, bank_of, inversion
 from kdnb.reproductions import chen2019dafl as dafl
-from kdnb.reproductions.chen2019dafl_beliefs import toy
 from kdnb.schemes import offline
 from kdnb.trials import Result, Trial
 
-IMAGES, STEPS = 100, 20  # of a bank: images, and Adam's steps on their pixels
-EVALUATED = 1000
+IMAGES, STEPS = 100, 16  # of a bank: images, and Adam's steps on their pixels
+EVALUATED = 250  # test images
 NORMED = {"name": "tiny"}  # the teacher of methods that read batch normalisations
 BANK = {"epochs": 4, "batch_size": 10, "optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
 COMPETE = 10.0  # of the adaptive term: ours
@@ -68,7 +67,7 @@ def terms(p: dafl.Parameters, iterations: int = 18) -> dict[str, Trial]:
     return {f"DAFL, {title}": arms[arm](0) for title, arm in names.items()}
 
 
-def logarithms(p: dafl.Parameters, iterations: int = 12) -> dict[str, Trial]:
+def logarithms(p: dafl.Parameters, iterations: int = 8) -> dict[str, Trial]:
     """Three runs from one start that differ in the logarithm or its weight, looked at step by step.
 
     In float32, so that what differs is not the rounding of bfloat16.
@@ -185,15 +184,21 @@ def with_data(p: dafl.Parameters, images: int = IMAGES, steps: int = STEPS) -> d
     }
 
 
+def toy(rounds: int = 12) -> Trial:
+    """ZSKT's game in the plane."""
+    return Trial(f"{DATA_FREE}.belief_matching:toy_trial", {"rounds": rounds}, 0)
+
+
 def run(p: dafl.Parameters) -> Shelf:
     """Everything of this module, as many trials at a time as there are processes."""
     makes = makers(p)
     taught = {name: taught_by(trial, p) for name, trial in makes.items()}
     whole = {"DAFL": dafl.arms(p)["dafl"](0)}
     rest = {**whole, **terms(p), **games(p), **with_data(p)}
-    extra = {**teachers(p), **logarithms(p), "toy": toy()}
+    made = {f"bank of {name}": trial for name, trial in makes.items()}
     # The longest chain first: teacher, bank, student, adaptive bank, its student.
-    everything = {**extra, **rest, **{f"bank of {k}": v for k, v in makes.items()}, **taught}
+    first = {key: made[key] for key in ("bank of DeepInversion", "bank of adaptive DeepInversion")}
+    everything = {**teachers(p), **first, **taught, **made, "toy": toy(), **logarithms(p), **rest}
     done = trials.run_all(everything.values())
     results = {name: done[trial.digest] for name, trial in everything.items()}
     banks = {name: bank_in(results[f"bank of {name}"]) for name in makes}

@@ -52,14 +52,14 @@
 # `kdnb run 5-6 --set iterations=600`, or by `papermill -p iterations 600`.
 
 # %% tags=["parameters"]
-train_images = 3000  # of the teacher, and of students with data
+train_images = 2000  # of the teacher, and of students with data
 test_images = 500
 seeds = 2  # paired repetitions, each with its own teacher
 epochs = 4  # of all networks that see data
 width = 8  # channels of a generator; 128 published
 batch_size = 64  # images made at a time; 512 published
-iterations = 60  # of generator and student; 24,000 published
-every = 20  # iterations between two looks at the student
+iterations = 48  # of generator and student; 24,000 published
+every = 16  # iterations between two looks at the student
 generator_lr = 0.2
 bank_images = 200  # of a bank, in the recorded arms of the other papers
 pixel_steps = 100  # Adam's steps on these
@@ -180,7 +180,7 @@ print("the package agrees; the base of the logarithm is a weight")
 # %% [markdown]
 # ## Live experiment
 #
-# A LeNet-5 (61,706 weights) learns from 3,000 digits. Its student, with half the channels (15,738
+# A LeNet-5 (61,706 weights) learns from 2,000 digits. Its student, with half the channels (15,738
 # weights), never sees one.
 #
 # | arm | what the student learns from |
@@ -190,7 +190,7 @@ print("the package agrees; the base of the logarithm is a weight")
 # | `dafl` | its answers to a generator's images |
 #
 # `arms = []` adds students with data, every subset of the three terms, and the natural logarithm.
-# Sixty iterations are a four-hundredth of the published number: read the *order*, not the values.
+# Forty-eight iterations are a five-hundredth of the published number: read the *order*, not the values.
 #
 # *Accuracy* is that of the last iteration; *class balance*, *diversity* and *confidence* are explained
 # below. The same cell runs everything else of this chapter, side by side as trials: every method makes
@@ -232,7 +232,7 @@ figures.show(
 figures.show(
     pictures.conventions({name: found.results[name] for name in live.logarithms(parameters)}),
     "5-6-logarithms",
-    "The entropy of the batches and the student's loss over twelve iterations: the two runs with the "
+    "The entropy of the batches and the student's loss over eight iterations: the two runs with the "
     "same loss lie on each other, natural logarithms with weight 5 depart from them.",
 )
 
@@ -590,8 +590,8 @@ banks = {name: found.banks[name] for name in [*first, *second]}
 gallery.collapse_table(banks, found.accuracy)
 
 # %% [markdown]
-# One run each, 500 test images, a standard error of about two points, nothing tuned and each far from its
-# end: **this table ranks nothing.** Nor does one number of it tell how good a bank is. A bank can be
+# One run each, 250 test images, a standard error of two to three points, nothing tuned and each far from
+# its end: **this table ranks nothing.** Nor does one number of it tell how good a bank is. A bank can be
 # balanced, with a teacher who is sure enough, and teach little (look at inversion by class alone);
 # diversity does not ask whether the differences matter.
 #
