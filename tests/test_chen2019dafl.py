@@ -70,13 +70,18 @@ def test_cifar_belongs_to_the_published_size():
 
 def test_the_long_run_is_laptops_but_for_generator_iterations_and_rate():
     laptop, long, full = (dafl.PROFILES[name] for name in ("laptop", "long", "full"))
-    given = {"seeds": 1, "arms": ["teacher", "distilled", "dafl"], "width": full.width,
+    begun = "dafl_published_batch"
+    given = {"seeds": 1, "arms": ["teacher", "distilled", "dafl", begun], "width": full.width,
              "iterations": full.iterations, "generator_lr": 0.01}  # fmt: skip
     assert long == laptop.model_copy(update=given)
     assert (long.width, long.iterations) == (128, 24_000)
     ours, theirs = (dafl.arms(p)["dafl"](0).arguments for p in (long, laptop))
     changed = {key for key in ours if ours[key] != theirs[key]}
     assert changed == {"generator", "iterations", "generator_recipe"}
+    ours, theirs = dafl.arms(long)[begun](0).arguments, dafl.arms(full)["dafl"](0).arguments
+    changed = {key: ours[key] for key in ours if ours[key] != theirs[key]}
+    assert changed == {"iterations": 480, "every": 24}
+    assert begun not in dafl.arms(laptop) and begun not in dafl.arms(full)
 
 
 def test_a_few_iterations_on_cifar(tmp_path, monkeypatch):

@@ -105,15 +105,15 @@ PROFILES = {
         distilling_epochs=400, arms=[],
     ),
 }  # fmt: skip
-# One seed of three arms, with the published generator and all of its iterations: a CPU's best look
-# at what `full` would give.
+# One seed, with the published generator and all of its iterations: a CPU's best look at what `full`
+# would give. And a beginning with the published batch and rate.
 PROFILES["long"] = PROFILES["laptop"].model_copy(
     update={
         "seeds": 1,
         "generator_lr": 0.01,
         "width": PROFILES["full"].width,
         "iterations": PROFILES["full"].iterations,
-        "arms": ["teacher", "distilled", "dafl"],
+        "arms": ["teacher", "distilled", "dafl", "dafl_published_batch"],
     }
 )
 
@@ -151,7 +151,9 @@ def distilled(
 def arms(p: Parameters) -> Arms:
     """Teacher, students with data, of noise and without data; the terms; the other logarithm.
 
-    Where another rate than the published one moves the generator, that one is an arm too.
+    Where another rate than the published one moves the generator, that one is an arm too; and where
+    a generator of the published size learns from smaller batches, the first fiftieth of the
+    iterations with the published batch and rate.
     """
     data, teacher = setting(p)["data"], supervised(p, TEACHER)
 
@@ -167,7 +169,10 @@ def arms(p: Parameters) -> Arms:
 
     maker = {"name": "dafl", "width": p.width}
     natural = {**WEIGHTS, "entropy": WEIGHTS["entropy"] / math.log(10)}
-    as_published = p.width >= PROFILES["full"].width
+    published = PROFILES["full"]
+    as_published, looks = p.width >= published.width, 20
+    every = max(1, p.iterations // (50 * looks))
+    begun = {"batch_size": published.batch_size, "every": every, "iterations": looks * every}
     return {
         "teacher": teacher,
         "student": supervised(p, STUDENT),
@@ -182,6 +187,11 @@ def arms(p: Parameters) -> Arms:
         **(
             {"dafl_published_rate": without_data(maker, RATE, weights=WEIGHTS)}
             if p.generator_lr != RATE
+            else {}
+        ),
+        **(
+            {"dafl_published_batch": without_data(maker, RATE, weights=WEIGHTS, **begun)}
+            if as_published and p.batch_size < published.batch_size
             else {}
         ),
         **(cifar(p) if as_published else {}),
