@@ -97,8 +97,10 @@ def distil(
         weight = first + (last - first) * epoch / max(1, recipe.epochs - 1)
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        # The teacher first: the student's maps, kept for its backward pass, are then still near.
+        answers = taught(networks, batch)
         logits = networks["student"](batch.images)
-        parts = {"soft": weight * loss(logits, taught(networks, batch))}
+        parts = {"soft": weight * loss(logits, answers)}
         if hard_weight:
             parts["hard"] = hard_weight * hard_loss(logits, batch.labels)
         return parts

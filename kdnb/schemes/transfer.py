@@ -185,8 +185,10 @@ def transfer(
             return {"preparation": knowledge.prepare(teachers_view(networks, batch))}
 
         def terms(networks, batch: Batch) -> dict[str, Tensor]:
+            # The teacher first: the student's maps, kept for its backward pass, are then still near.
+            target = teachers_view(networks, batch)
             view = seen(networks["student"](batch.images))
-            loss = networks["knowledge"](view, teachers_view(networks, batch), batch)
+            loss = networks["knowledge"](view, target, batch)
             parts = {"knowledge": weight * loss}
             if hard_weight:
                 parts["hard"] = hard_weight * offline.hard_loss(view.logits, batch.labels)
