@@ -168,11 +168,35 @@ def test_chapters_side_by_side_are_compared_with_one_after_the_other(monkeypatch
         return whole, 100.0
 
     monkeypatch.setattr(workers, "run_anew", run_anew)
+    most = Measured("the most", 1.6, 1.5, 1.7, "times")
+    monkeypatch.setattr(workers, "most", lambda: most)
     rows = {row.name: row for row in workers.measured()}
     assert rows["one process / two"].value == pytest.approx(7 / 5.5)
     assert rows["one process / two"].met is False
     # One after the other from 1.5 to 6.5, two beside; side by side from 0.5 to 4.5, 1.5 beside.
     assert rows["fixed cost that two add"].value == pytest.approx(-0.5)
+    assert rows["the most"] is most
+
+
+def test_two_processes_do_the_passes_at_once(monkeypatch):
+    """With 3 s alone and 4 s side by side, two do 6 s of work in 4 s."""
+    asked = []
+
+    class Executor:
+        __enter__ = __exit__ = lambda self, *_: self
+
+        def submit(self, function, steps):
+            return SimpleNamespace(result=lambda: asked.append(1) or 3.0)
+
+        def map(self, function, each):
+            asked.append(len(each))
+            return [3.5, 4.0]
+
+    monkeypatch.setattr(workers.workers, "pool", lambda jobs: Executor())
+    found = workers.most()
+    assert (found.value, found.low, found.high, found.met) == (1.5, 1.5, 1.5, None)
+    assert asked == [2, 1, 2, 1, 2, 1, 2]
+    assert workers._passes(1) > 0
 
 
 def test_a_chapter_that_fails_is_named(monkeypatch):

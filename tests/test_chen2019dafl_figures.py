@@ -192,12 +192,15 @@ def test_the_last_iteration_stands_beside_the_mean_of_the_last_ten(table):
 
 
 def test_the_course_of_a_recorded_run_ends_with_its_accuracy(table):
-    axes = pictures.courses(table, 98.2).axes[0]
+    long = table.iloc[[0]] + 1
+    axes = pictures.courses(table, long, 98.2).axes[0]
     known, dafls = axes.lines[0], axes.containers[0].lines[0]
     assert set(known.get_ydata()) == {98.2}
     means = dafls.get_ydata()
     assert means[-1] == pytest.approx(table["dafl", "accuracy"].mean())
     assert means[0] == pytest.approx(means[-1] - 80)
+    one = axes.lines[-1].get_ydata()
+    assert one[-1] == pytest.approx(table["dafl", "accuracy"].iloc[0] + 1)
     assert {"DAFL: all three terms", "noise instead of a generator"} <= {
         text.get_text() for text in axes.figure.legends[0].get_texts()
     }

@@ -50,6 +50,13 @@ def test_records_are_of_todays_recipe(item, key):
     assert not any(environment.dirty for environment in record.environments.values())
 
 
+def test_the_long_run_of_dafl_is_of_todays_recipe():
+    item, record = runner.chapter("5-6"), papers.read_record("chen2019dafl", "long")
+    assert guards.stale_record(item.experiment.REPRODUCTION, item.experiment, record) == []
+    assert set(record.arms) == set(item.experiment.PROFILES["long"].arms)
+    assert not any(environment.dirty for environment in record.environments.values())
+
+
 @pytest.mark.parametrize(
     "change", [{"parameters": {"temperature": 19.0}}, {"recipe_digest": "0" * 24}]
 )

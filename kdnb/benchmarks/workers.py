@@ -6,15 +6,21 @@ import json
 import tempfile
 from pathlib import Path
 
-from kdnb.benchmarks import Measured
+import torch
+
+from kdnb import workers
+from kdnb.benchmarks import Measured, seconds
 from kdnb.benchmarks.chapters import run_anew
+from kdnb.benchmarks.steps import BATCH, bare
 
 
 def measured(*names: str) -> list[Measured]:
     """Rows about `kdnb run --jobs 1` and `--jobs 2`, each from nothing.
 
     What a command takes beside its chapters is the time before the first begins and after the last
-    ends; how unevenly two processes end is part of the ratio, not of this.
+    ends; how unevenly two processes end is part of the ratio, not of this. Two cores that share a
+    memory, or are two halves of one, do less than twice the work of one whatever runs on them: the
+    last row says how much.
 
     Args:
         names: of chapters; all when empty.
@@ -31,7 +37,28 @@ def measured(*names: str) -> list[Measured]:
         Measured("all chapters, two processes", whole[2], whole[2], whole[2], "s"),
         Measured("one process / two", gain, gain, gain, "times", "at least 1.7", gain >= 1.7),
         Measured("fixed cost that two add", more, more, more, "s", "at most 3", more <= 3),
+        most(),
     ]
+
+
+def most(steps: int = 40) -> Measured:
+    """What two processes gain here on bare passes of a ResNet-20, which share nothing.
+
+    Each does as much as one alone, so the gain is twice the time of one over that of two at once.
+    """
+    with workers.pool(2) as executor:
+        list(executor.map(_passes, [steps, steps]))  # both have started
+        gains = []
+        for _ in range(3):
+            alone = executor.submit(_passes, steps).result()
+            gains.append(2 * alone / max(executor.map(_passes, [steps, steps])))
+    gains.sort()
+    title = "the most that this could be: bare passes on one / on two"
+    return Measured(title, gains[1], gains[0], gains[2], "times")
+
+
+def _passes(steps: int) -> float:
+    return seconds(bare(torch.randn(BATCH, 3, 32, 32), steps, asks=False))
 
 
 def _window(runs: Path) -> float:

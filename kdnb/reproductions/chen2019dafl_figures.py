@@ -45,6 +45,10 @@ ARMS = {
     "only_activation": "activation alone",
     "noise": "noise instead of a generator",
 }
+LONG_ARMS = {
+    "dafl": "batches of 64 at 0.01, 24,000 iterations",
+    "dafl_published_batch": "batches of 512 at 0.2, 480 iterations",
+}
 COMPARED = [arm for arm in ARMS if arm != "dafl_published_rate"]  # with a published accuracy
 # Arms of the other four papers' records.
 OTHER_ARMS = {
@@ -221,16 +225,18 @@ def other_arms(key: str, table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFra
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def last_or_mean(table: pd.DataFrame, arms: Sequence[str] = tuple(WITHOUT_DATA)) -> pd.DataFrame:
+def last_or_mean(
+    table: pd.DataFrame, titles: Mapping[str, str] = {arm: ARMS[arm] for arm in WITHOUT_DATA}
+) -> pd.DataFrame:
     """The last iteration beside the mean of the last ten evaluations, with spreads over seeds.
 
     Percent of the test images; `swing` is the standard deviation within the last ten of a run,
     averaged over the seeds; the best of all evaluations is what a choice by the test set reports.
     """
     rows = {}
-    for arm in arms:
+    for arm, title in titles.items():
         found = table[arm]
-        rows[ARMS[arm]] = {
+        rows[title] = {
             ("last iteration", "mean"): found["accuracy"].mean(),
             ("last iteration", "sd over seeds"): found["accuracy"].std(),
             ("mean of the last ten", "mean"): found["last_ten_accuracy"].mean(),
@@ -247,10 +253,16 @@ def last_or_mean(table: pd.DataFrame, arms: Sequence[str] = tuple(WITHOUT_DATA))
 
 def courses(
     table: pd.DataFrame,
+    long: pd.DataFrame,
     published: float,
     arms: Sequence[str] = ("dafl", "only_one_hot_entropy", "dafl_published_rate", "noise"),
 ) -> Figure:
-    """Test accuracy in the course of a run: means over the seeds, and their standard deviations."""
+    """Test accuracy in the course of a run: means over the seeds, and their standard deviations.
+
+    Args:
+        table, long: results of the two profiles; of the long one, DAFL's only seed is drawn.
+        published: the paper's accuracy, in percent.
+    """
     figure, axes = plt.subplots(figsize=(7.6, 3.2))
     axes.axhline(published, color=figures.GREY, lw=1, ls="--")
     axes.annotate(
@@ -263,6 +275,8 @@ def courses(
         places = np.array([*COURSE, 100]) + 0.6 * (shift - 1.5)
         axes.errorbar(places, found.mean(), yerr=found.std(), fmt="o-", ms=4, capsize=2,
                       color=colour, label=ARMS[arm])  # fmt: skip
+    axes.plot([*COURSE, 100], long["dafl"][names].iloc[0], "s--", ms=4, color=figures.RED,
+              label="published generator and iterations")  # fmt: skip
     axes.set(xlabel="share of the iterations, %", ylabel="test accuracy, %", ylim=(0, 106))
     axes.set_xticks([*COURSE, 100])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -272,17 +272,19 @@ detector.report()
 # %% [markdown]
 # ## Recorded results of DAFL
 #
-# The same code for longer: all 60,000 images for the teacher, all 10,000 test images, 6 seeds.
+# The same code for longer: all 60,000 images for the teacher, all 10,000 test images.
 #
-# | | published | `laptop` |
-# |---|---|---|
-# | generator, channels | 128 | 16 |
-# | images in a batch | 512 | 64 |
-# | iterations | 24,000 | 3,000 |
-# | generator's Adam | 0.2 | 0.05 |
+# | | published | `laptop` | `long` |
+# |---|---|---|---|
+# | generator, channels | 128 | 16 | 128 |
+# | images in a batch | 512 | 64 | 64 |
+# | iterations | 24,000 | 3,000 | 24,000 |
+# | generator's Adam | 0.2 | 0.05 | 0.01 |
+# | seeds | 1 | 6 | 1 |
 #
-# That is a sixty-fourth of the published number of generated images. The `full` profile has the published
-# sizes, and CIFAR-10.
+# So `laptop` makes a sixty-fourth of the published number of images, and `long`, which asks how far more
+# channels and iterations take it, an eighth. All verdicts are `laptop`'s. The `full` profile has the
+# published sizes, and CIFAR-10.
 #
 # **The rate** needs a word. A first run at 0.2 had dead generators and was stopped; its test errors had
 # been seen by then. So 0.05 was chosen, on held-out training images. That was on a CPU that computes in
@@ -292,7 +294,9 @@ detector.report()
 # lay between -13,500 and -900, so the tanh was -1 everywhere. Normalised over the batch, that is a blank
 # image, the same for all noise, and a gradient of exactly 0 for every weight: **a death from which nothing
 # returns.** Adam's steps are as long as its rate, whatever the gradient; 64 images tell the direction less
-# well than 512, and more channels add up to larger sums.
+# well than 512, and more channels add up to larger sums. So `long` has 0.01, a rate chosen from these two
+# deaths alone; and as a check of what is said of the batch, the first 480 iterations with 512 images at the
+# published rate.
 #
 # **Which student counts?** The released code evaluates on the test set after every epoch and keeps the
 # best. That is a result chosen by its own exam, and since a data-free student swings from epoch to
@@ -315,7 +319,7 @@ figures.show(
 )
 
 # %%
-laptop = papers.read_record("chen2019dafl", "laptop").table()
+laptop, long = (papers.read_record("chen2019dafl", name).table() for name in ("laptop", "long"))
 figures.show(
     pictures.stability(laptop),
     "5-6-stability",
@@ -323,15 +327,15 @@ figures.show(
     "evaluations, and the last iteration, which lies within or beside that range.",
 )
 figures.show(
-    pictures.courses(laptop, published=98.20),
+    pictures.courses(laptop, long, published=98.20),
     "5-6-course",
-    "Test accuracy after a fifth to all of the 3,000 iterations: DAFL with all terms, with one-hot and "
-    "entropy alone, at the published rate, and noise; means over six seeds with standard deviations, and "
-    "the published 98.2% as a line.",
+    "Test accuracy after a fifth to all of 3,000 iterations: DAFL with all terms, with one-hot and entropy "
+    "alone, at the published rate, and noise, means over six seeds with standard deviations; one seed "
+    "with the published generator and 24,000 iterations; the published 98.2% as a line.",
 )
 
 # %%
-display(pictures.last_or_mean(laptop))
+display(pictures.last_or_mean(laptop), pictures.last_or_mean(long, pictures.LONG_ARMS))
 makers = [arm for arm in pictures.WITHOUT_DATA if arm != "noise"]
 gallery.recorded_collapse(laptop, makers).rename(index=pictures.ARMS)
 
@@ -347,10 +351,16 @@ gallery.recorded_collapse(laptop, makers).rename(index=pictures.ARMS)
 # the same run reaches **94.5%** (93.1 to 95.8), and its worst seed 93.0. It is ahead in all six pairs, by
 # 0.2 to 15 points. That arm is not the one that the claim speaks of, and nothing was changed after it was
 # seen: the verdict stands. **The iterations**: look at the course. At 0.2 the student gains 5, 3, 2 and 2
-# points from each fifth of the run to the next, and is still rising at the end. **The size** could give
-# more: the generator of 128 channels at 0.05 had taught its student 95 to 96.5% from 5,300 iterations on,
-# until it died at 8,100; the student, who went on learning from blank images, then fell to 65%. A run at a
-# lower rate through all 24,000 iterations (the profile `long`) is still to be recorded.
+# points from each fifth of the run to the next, and is still rising at the end. **The size and the
+# iterations** (one seed): the generator of 128 channels at 0.05 had taught its student 95 to 96.5% from 5,300
+# iterations on, until it died at 8,100; the student, who went on learning from blank images, then fell to
+# 65%. At 0.01 one lives through all 24,000 iterations (`long`, the dashed line). Its student ends at **95.9%**,
+# with 95.1 in the mean of the last ten evaluations, 96.9 in the best of all; we had hoped for 97. So eight
+# times the channels and eight times the iterations buy a point or two where the rate must be so low. **The
+# batch** is what remains of the published setting. With its 512 images the rate of 0.2 does not kill: after
+# 480 iterations, where batches of 64 had left a dead generator, this one makes all classes, and its student is
+# right on 91.8%; at 0.01, with 64 images, it was 86.8% after as many. The other 23,520 iterations would take
+# two such cores ten hours; `full` has them.
 #
 # *The three terms.* The **entropy** decides, as in the paper: without it 27% are left (published 42), the
 # one-hot term alone has 37%, the activation 14%, and the detector warned in nearly every epoch of all
