@@ -260,8 +260,8 @@ figures.show(
     gallery.sheet(alone, source),
     "5-6-collapse",
     "Rows of generated images, a column for each class, and class histograms: all three terms, one-hot, "
-    "entropy and activation alone, and the pair without the entropy. Only the first comes near a "
-    "balanced histogram; the images of the entropy alone are blank.",
+    "entropy and activation alone, and the pair without the entropy. The first comes nearest to a "
+    "balanced histogram; the images of the entropy alone are all but blank.",
 )
 display(gallery.collapse_table(alone))
 worst = min(alone.values(), key=lambda bank: bank.summary()["class_balance"])
