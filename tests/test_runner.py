@@ -95,7 +95,8 @@ def test_a_profile_that_names_arms_records_these_arms_of_the_chapters_own_paper(
     item = runner.chapter("5-6")
     assert len(item.papers) > 1
     runner.record(item, item.experiment.PROFILES["long"])
-    assert asked == [("chen2019dafl", ["teacher", "distilled", "dafl"])]
+    arms = ["teacher", "distilled", "dafl", "dafl_published_batch"]
+    assert asked == [("chen2019dafl", arms)]
 
 
 def test_in_place_writes_the_chapter_itself(chapter):
