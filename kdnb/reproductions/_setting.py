@@ -13,12 +13,12 @@ def setting(p: Any) -> dict[str, Any]:
     """Data and recipe of every training, from the parameters of a chapter.
 
     Args:
-        p: has `dataset`, `train_images`, `test_images` and `epochs`.
+        p: has `dataset`, `train_images`, `test_images`, `epochs` and `precision`.
     """
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
     return {
         "data": data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated),
         "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": "bf16"},
+                   "crop_padding": 4, "flip": True, "precision": p.precision},
     }  # fmt: skip

@@ -8,7 +8,7 @@ weights, sees the same images in the same order and learns from labels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,7 @@ class Parameters(BaseModel):
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000)
     poor_epochs: int = Field(1, ge=1, le=1000, description="of Tf-KD's poorly trained teacher")
+    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
     arms: list[str] = Field(
         ["generation0", "generation1", "independent1"],
         description="the arms to run; all when empty",
@@ -42,10 +43,12 @@ class Parameters(BaseModel):
 
 PROFILES = {
     "quick": Parameters(),
-    "laptop": Parameters(train_images=4096, test_images=10000, seeds=6, epochs=8, arms=[]),
+    "laptop": Parameters(
+        train_images=4096, test_images=10000, seeds=6, epochs=8, precision="bf16", arms=[]
+    ),
     "full": Parameters(
         dataset="cifar100", network="wrn-28-2", larger="wrn-40-2", train_images=50000, test_images=10000, seeds=5,
-        epochs=200, arms=[],
+        epochs=200, precision="bf16", arms=[],
     ),
 }  # fmt: skip
 

@@ -40,6 +40,7 @@ class Parameters(BaseModel):
     temperature: float = Field(20.0, gt=0, le=1000)
     soft_weight: float = Field(0.3, ge=0, le=1000, description="of the soft-target term")
     hard_weight: float = Field(0.1, ge=0, le=1000, description="of the true labels")
+    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
     arms: list[str] = Field(
         ["teacher", "student", "distilled", "no_3"],
         description="the arms to run; all when empty",
@@ -49,12 +50,13 @@ class Parameters(BaseModel):
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        train_images=60000, seeds=7, teacher_epochs=30, student_epochs=15, arms=[]
+        train_images=60000, seeds=7, teacher_epochs=30, student_epochs=15, precision="bf16", arms=[]
     ),
     "full": Parameters(
-        train_images=60000, seeds=10, teacher_epochs=500, student_epochs=200, arms=[]
+        train_images=60000, seeds=10, teacher_epochs=500, student_epochs=200, precision="bf16",
+        arms=[],
     ),
-}
+}  # fmt: skip
 
 
 def arms(p: Parameters) -> Arms:
@@ -64,9 +66,9 @@ def arms(p: Parameters) -> Arms:
     held_out = partial(data_spec, p.dataset, split="train", limit=_limit(p, 50000))
     few = data_spec(p.dataset, split="train", limit=max(100, p.train_images * 3 // 100))
     teacher, wide, narrow = _mlp(p.teacher_width), _mlp(p.student_width), _mlp(30)
-    plan = _recipe(p.student_epochs)
+    plan = _recipe(p, p.student_epochs)
     # 3% of the images, but not 3% of the work: ten times the epochs, in smaller batches.
-    few_plan = _recipe(p.student_epochs * 10, batch_size=100)
+    few_plan = _recipe(p, p.student_epochs * 10, batch_size=100)
 
     def supervised(seed: int, data: dict = everything, recipe: dict = plan, **more: Any) -> Trial:
         arguments = {"data": data, "network": wide, "recipe": recipe, **more}
@@ -75,7 +77,7 @@ def arms(p: Parameters) -> Arms:
     def taught(seed: int, smoothing: float = 0.0) -> Trial:
         # Within tens of epochs, dropout of 0.5 underfits by far; 0.2 was best on held-out images.
         network = {**teacher, "dropout_hidden": 0.2, "max_norm": 15**0.5}
-        recipe = _recipe(p.teacher_epochs, crop_padding=2)
+        recipe = _recipe(p, p.teacher_epochs, crop_padding=2)
         extra = {"smoothing": smoothing} if smoothing else {}
         return supervised(seed, recipe=recipe, **{"network": network, **extra})
 
@@ -128,10 +130,9 @@ def _mlp(width: int) -> dict[str, Any]:
     return {"name": "mlp", "widths": [width, width]}
 
 
-def _recipe(epochs: int, **changes: Any) -> dict[str, Any]:
-    # bf16 by name, not "auto": the recipe of a recorded number does not depend on the machine.
+def _recipe(p: Parameters, epochs: int, **changes: Any) -> dict[str, Any]:
     return {"epochs": epochs, "batch_size": 250, "lr": 0.1, "momentum": 0.9,
-            "schedule": "one_cycle", "precision": "bf16", **changes}  # fmt: skip
+            "schedule": "one_cycle", "precision": p.precision, **changes}  # fmt: skip
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:

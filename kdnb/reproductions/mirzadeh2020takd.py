@@ -8,7 +8,7 @@ prints the best test accuracy, we print the last epoch. `cho2019efficacy` shares
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,6 +33,7 @@ class Parameters(BaseModel):
     test_images: int = Field(200, ge=100, le=TEST_IMAGES)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000, description="of teachers, assistants and students")
+    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
     arms: list[str] = Field(
         ["student", "taught_by_10", "via_4"], description="the arms to run; all when empty"
     )
@@ -40,8 +41,12 @@ class Parameters(BaseModel):
 
 PROFILES = {
     "quick": Parameters(),
-    "laptop": Parameters(train_images=2048, test_images=5000, seeds=6, epochs=8, arms=[]),
-    "full": Parameters(train_images=40000, test_images=TEST_IMAGES, seeds=10, epochs=150, arms=[]),
+    "laptop": Parameters(
+        train_images=2048, test_images=5000, seeds=6, epochs=8, precision="bf16", arms=[]
+    ),
+    "full": Parameters(
+        train_images=40000, test_images=TEST_IMAGES, seeds=10, epochs=150, precision="bf16", arms=[]
+    ),
 }
 
 

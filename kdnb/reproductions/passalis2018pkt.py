@@ -7,7 +7,7 @@ network's: by soft targets, by hints through a random or a learnt linear map, or
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,6 +42,7 @@ class Parameters(BaseModel):
     transfer_epochs: int = Field(3, ge=1, le=1000)
     compare_images: int = Field(512, ge=128, le=40000, description="of the fair comparison")
     compare_epochs: int = Field(1, ge=1, le=1000)
+    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
     arms: list[str] = Field(
         ["teacher", "student", "kd", "hint", "pkt"],
         description="the arms to run; all when empty",
@@ -53,12 +54,12 @@ PROFILES = {
     "laptop": Parameters(
         train_images=20000, test_images=5000, queries=2000, seeds=6, teacher_images=40000,
         teacher_epochs=10, student_epochs=10, transfer_epochs=6, compare_images=4096,
-        compare_epochs=4, arms=[],
+        compare_epochs=4, precision="bf16", arms=[],
     ),
     "full": Parameters(
         train_images=40000, test_images=10000, queries=10000, seeds=10, teacher_images=40000,
         teacher_epochs=100, student_epochs=100, transfer_epochs=50, compare_images=40000,
-        compare_epochs=240, arms=[],
+        compare_epochs=240, precision="bf16", arms=[],
     ),
 }  # fmt: skip
 
@@ -72,7 +73,7 @@ def teacher(p: Parameters) -> Trial:
         "network": {"name": "resnet20"},
         "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "lr": 0.2, "momentum": 0.9,
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": "bf16"},
+                   "crop_padding": 4, "flip": True, "precision": p.precision},
     }  # fmt: skip
     return Trial("kdnb.schemes.offline:supervised", arguments, 0)
 
@@ -87,7 +88,7 @@ def arms(p: Parameters) -> Arms:
     data = students_data(p, p.train_images)
     base = {"data": data, "network": {"name": "tiny"}}
     gentle = {"epochs": p.transfer_epochs, "batch_size": 128, "optimiser": "adam", "lr": 0.0001,
-              "schedule": "constant", "precision": "bf16"}  # fmt: skip
+              "schedule": "constant", "precision": p.precision}  # fmt: skip
 
     def student(seed: int) -> Trial:
         recipe = {

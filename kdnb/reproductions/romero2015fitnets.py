@@ -8,7 +8,7 @@ and hints and labels at once, which public code calls FitNet. All get the same n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,6 +34,7 @@ class Parameters(BaseModel):
     teacher_epochs: int = Field(5, ge=1, le=1000)
     hint_epochs: int = Field(2, ge=1, le=1000, description="of the first stage")
     student_epochs: int = Field(8, ge=2, le=1000, description="in all, both stages together")
+    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
     arms: list[str] = Field(
         ["teacher", "backprop_he", "kd_he", "hints_he"],
         description="the arms to run; all when empty",
@@ -53,11 +54,11 @@ PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
         train_images=10000, test_images=10000, seeds=7, teacher_images=50000, teacher_epochs=8,
-        hint_epochs=3, student_epochs=10, arms=[],
+        hint_epochs=3, student_epochs=10, precision="bf16", arms=[],
     ),
     "full": Parameters(
         train_images=50000, test_images=10000, seeds=10, teacher_images=50000, teacher_epochs=100,
-        hint_epochs=100, student_epochs=300, arms=[],
+        hint_epochs=100, student_epochs=300, precision="bf16", arms=[],
     ),
 }  # fmt: skip
 
@@ -73,14 +74,14 @@ def arms(p: Parameters) -> Arms:
             "network": {"name": "maxout_mnist", "irange": None},
             "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "optimiser": "adam",
                        "lr": 0.001, "schedule": "one_cycle", "crop_padding": 2,
-                       "precision": "bf16"},
+                       "precision": p.precision},
         }  # fmt: skip
         return Trial("kdnb.schemes.offline:supervised", arguments, 0)  # one teacher for all seeds
 
     def student(kind: str, start: float | None, seed: int) -> Trial:
         network = {"name": "fitnet_mnist", "irange": start}
         base: dict[str, Any] = {"data": data, "network": network}
-        whole = {**base, "recipe": _recipe(p.student_epochs)}
+        whole = {**base, "recipe": _recipe(p, p.student_epochs)}
         if kind == "backprop":
             return Trial("kdnb.schemes.offline:supervised", whole, seed)
         if kind == "kd":
@@ -90,8 +91,8 @@ def arms(p: Parameters) -> Arms:
             more = {**guided, "method": "hint", "weight": 100.0}
             return Trial("kdnb.schemes.transfer:transferred", {**whole, **more}, seed)
         hints = {**guided, "method": "hint_regression", "weight": 1.0, "hard_weight": 0.0}
-        first = {**base, "recipe": _recipe(p.hint_epochs), **hints}
-        second = {**base, "recipe": _recipe(p.student_epochs - p.hint_epochs),
+        first = {**base, "recipe": _recipe(p, p.hint_epochs), **hints}
+        second = {**base, "recipe": _recipe(p, p.student_epochs - p.hint_epochs),
                   **_soft(teacher(0)),
                   "start": Trial("kdnb.schemes.transfer:transferred", first, seed)}  # fmt: skip
         return Trial("kdnb.schemes.offline:distilled", second, seed)
@@ -119,9 +120,9 @@ def _soft(teacher: Trial) -> dict[str, Any]:
     return {"teacher": teacher, "loss": loss, "soft_weight": weights, "hard_weight": 1.0}
 
 
-def _recipe(epochs: int) -> dict[str, Any]:
+def _recipe(p: Parameters, epochs: int) -> dict[str, Any]:
     return {"epochs": epochs, "batch_size": 128, "optimiser": "rmsprop", "lr": 0.001,
-            "smoothing": 0.9, "schedule": "one_cycle", "precision": "bf16"}  # fmt: skip
+            "smoothing": 0.9, "schedule": "one_cycle", "precision": p.precision}  # fmt: skip
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:

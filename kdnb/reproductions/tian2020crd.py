@@ -78,7 +78,7 @@ def trial(p: Parameters, method: str, student: str, weight: float | None, seed: 
         "data": students_data(p, p.compare_images),
         "network": setting["network"],
         "recipe": {"epochs": p.compare_epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
-                   "weight_decay": 5e-4, "schedule": "one_cycle", "precision": "bf16"},
+                   "weight_decay": 5e-4, "schedule": "one_cycle", "precision": p.precision},
     }  # fmt: skip
     if method == "student":
         return Trial("kdnb.schemes.offline:supervised", arguments, seed)

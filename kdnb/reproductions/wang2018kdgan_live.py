@@ -240,7 +240,7 @@ def pixels(source: ImageData, images: Tensor) -> Tensor:
     return (images * source.sd[0] + source.mean[0]).clamp(0, 1)
 
 
-def described(images: int = 400, epochs: int = 10, teacher_images: int = 2400) -> dict[str, Trial]:
+def described(images: int = 400, epochs: int = 10, teacher_images: int = 2000) -> dict[str, Trial]:
     """All illustrations by their names.
 
     Args:

@@ -7,7 +7,7 @@ steps, that do not see one another; and the ensemble of these.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,7 @@ class Parameters(BaseModel):
     test_images: int = Field(500, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000)
+    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
     arms: list[str] = Field(
         ["independent", "mutual"], description="the arms to run; all when empty"
     )
@@ -37,10 +38,12 @@ class Parameters(BaseModel):
 
 PROFILES = {
     "quick": Parameters(),
-    "laptop": Parameters(train_images=4096, test_images=10000, seeds=6, epochs=8, arms=[]),
+    "laptop": Parameters(
+        train_images=4096, test_images=10000, seeds=6, epochs=8, precision="bf16", arms=[]
+    ),
     "full": Parameters(
         dataset="cifar100", network="resnet32", larger="wrn-28-10", train_images=40000,
-        test_images=10000, seeds=5, epochs=200, arms=[],
+        test_images=10000, seeds=5, epochs=200, precision="bf16", arms=[],
     ),
 }  # fmt: skip
 
