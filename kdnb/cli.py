@@ -25,8 +25,6 @@ COLOURS = {"reproduced": "green", "direction only": "yellow", "not reproduced": 
 
 def main() -> None:
     """The command's entry: an expected failure is one sentence and exit code 1."""
-    # For international addresses, which no notebook has, jsonschema would compile grammars: 3 s.
-    sys.modules.setdefault("rfc3987_syntax", None)
     try:
         app()
     except (ValueError, FileNotFoundError, RuntimeError) as error:
@@ -80,6 +78,10 @@ def run(
     in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
+    from kdnb import workers as processes
+
+    if len(names or []) != 1 and jobs != 1 and not cluster:
+        processes.prepare("kdnb.runner")  # chapters side by side: imported while this one imports
     from kdnb import runner
     from kdnb.devices import span, start_compiling
 

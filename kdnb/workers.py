@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import signal
 import threading
 from collections.abc import Hashable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+from unittest import mock
 
-import torch
+from kdnb.paths import PACKAGE
+
+TRAINING = ("kdnb.schemes.offline", "lightning_fabric")  # what takes longest to import
+
+# PyTorch is imported where it is needed: `prepare` is there to be called before it is.
+
+
+def prepare(*modules: str) -> None:
+    """Start the process that workers are forked from, which takes the time to import meanwhile.
+
+    One process imports the modules for all workers; they begin at once and share its
+    memory. Where there is no forking (Windows), each worker imports for itself.
+    """
+    if "forkserver" in get_all_start_methods():
+        # It would look for them in the working folder first, which may be another checkout.
+        path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+        with mock.patch.dict(os.environ, PYTHONPATH=path.strip(os.pathsep), PYTHONSAFEPATH="1"):
+            forkserver.set_forkserver_preload(list(modules))  # has no effect on one that runs
+            forkserver.ensure_running()
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
     """Worker processes that share this one's threads, one a core by default, between them."""
-    threads = max(1, torch.get_num_threads() // jobs)
+    import torch
+
+    prepare(*TRAINING)
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    # What is forked has the environment of the time when its server started.
+    surroundings = max(1, torch.get_num_threads() // jobs), dict(os.environ)
     return ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
+        jobs, mp_context=get_context(method), initializer=_start_worker, initargs=surroundings
     )
 
 
@@ -40,14 +63,9 @@ def kept(least: int = 1) -> ProcessPoolExecutor:
 
 
 def wake() -> None:
-    """Let the workers start, where `KDNB_JOBS` asks for some, while this process goes on."""
-    if (wanted := jobs()) > 1 and not os.environ.get("KDNB_CLUSTER"):
-        for _ in range(wanted):
-            kept().submit(_awake)
-
-
-def _awake() -> None:
-    importlib.import_module("lightning_fabric")  # what a training takes longest to import
+    """Let the server import, where `KDNB_JOBS` asks for workers, while this process goes on."""
+    if jobs() > 1 and not os.environ.get("KDNB_CLUSTER"):
+        prepare(*TRAINING)
 
 
 def default_jobs() -> int:
@@ -55,6 +73,8 @@ def default_jobs() -> int:
 
     At most 8: each holds PyTorch and a data set, more than half a gigabyte.
     """
+    import torch
+
     return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
 
 
@@ -73,7 +93,11 @@ def forget() -> None:
     _kept_pool.cache_clear()
 
 
-def _start_worker(threads: int) -> None:
+def _start_worker(threads: int, environment: dict[str, str]) -> None:
+    import torch
+
+    os.environ.clear()
+    os.environ.update(environment)
     torch.set_num_threads(threads)
     # Who interrupts the parent reads of it there, not from every worker.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -10,11 +10,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 import torch
 
+import kdnb
 from kdnb import trials, workers
 from kdnb.trials import Trial
 
@@ -121,16 +123,26 @@ def test_a_worker_that_died_between_two_calls_is_replaced(own_runs, monkeypatch)
     assert len(later) == 2 and not later & first
 
 
-def test_workers_wake_before_they_are_needed(own_runs, monkeypatch):
-    made = []
-    monkeypatch.setattr(workers, "pool", lambda jobs: made.append(jobs) or ThreadPoolExecutor(jobs))
+def test_the_workers_server_is_woken_before_it_is_needed(monkeypatch):
+    woken = []
+    monkeypatch.setattr(workers, "prepare", lambda *modules: woken.append(modules))
     monkeypatch.setenv("KDNB_JOBS", "1")
     workers.wake()
-    assert made == []
+    assert woken == []
     monkeypatch.setenv("KDNB_JOBS", "2")
     workers.wake()
-    trials.run_all([add(1.0), add(2.0)])
-    assert made == [2]  # those that were woken did the work
+    assert woken == [workers.TRAINING]
+
+
+def test_workers_are_forked_with_todays_environment_and_this_package(monkeypatch, tmp_path):
+    workers.prepare(*workers.TRAINING)  # it keeps the environment of now
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with workers.pool(1) as executor:
+        assert executor.submit(os.getppid).result() == forkserver._forkserver._forkserver_pid
+        assert executor.submit(os.getenv, "KDNB_RUNS").result() == str(tmp_path)
+        assert executor.submit(os.getenv, "PYTHONSAFEPATH").result() is None
+        assert executor.submit(eval, "__import__('kdnb').__file__").result() == kdnb.__file__
 
 
 def test_damaged_tensors_are_refused(own_runs):
@@ -254,6 +266,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_run
 
 
 POOLED = """
+import kdnb
 from kdnb import trials, workers
 from kdnb.trials import Trial
 if __name__ == "__main__":
