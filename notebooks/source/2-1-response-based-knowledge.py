@@ -59,6 +59,7 @@ student_epochs = 20
 temperature = 20.0
 soft_weight = 0.3  # of the soft-target term
 hard_weight = 0.1  # of the true labels
+precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["teacher", "student", "distilled", "no_3"]  # all when empty
 
 # %%

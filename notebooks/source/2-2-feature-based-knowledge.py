@@ -55,6 +55,7 @@ teacher_images = 2000
 teacher_epochs = 5
 hint_epochs = 2  # of the first stage
 student_epochs = 8  # in all, both stages together
+precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["teacher", "backprop_he", "kd_he", "hints_he"]  # all when empty
 
 # %%
@@ -304,7 +305,7 @@ teacher = network_of(trials.run(romero2015fitnets.arms(parameters)["teacher"](0)
 torch.manual_seed(0)
 student = nets.build("fitnet_mnist", irange=None)
 recipe = Recipe(epochs=2, batch_size=32, optimiser="adam", lr=0.003, schedule="one_cycle",
-                precision="bf16")  # fmt: skip
+                precision=precision)  # fmt: skip
 seen = romero2015fitnets_live.train_and_look(student, teacher, source, recipe=recipe)
 
 # %% [markdown]

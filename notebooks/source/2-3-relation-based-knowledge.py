@@ -59,6 +59,7 @@ student_epochs = 4  # on labels, before the transfer
 transfer_epochs = 3
 compare_images = 512  # of the fair comparison
 compare_epochs = 1
+precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["teacher", "student", "kd", "hint", "pkt"]  # all when empty
 
 # %%

@@ -53,6 +53,7 @@ train_images = 128  # training images used, at most 40000
 test_images = 200
 seeds = 2  # paired repetitions of every arm
 epochs = 2  # of teachers and students
+precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["student", "early_teacher", "taught_by_early_teacher"]  # all when empty
 teacher_epochs = 1  # of the early-stopped teacher
 stop_epoch = 1  # epochs with the teacher, then without
@@ -148,9 +149,11 @@ for trial in (hint, stages):
 # ### What the teacher costs, and when its answers may be stored
 #
 # A student's step costs a forward pass and a backward pass of the student, and a forward pass of the teacher. A
-# teacher ten times as large makes most of the cost. But where the images never change, the teacher would say the same in every
-# epoch: its logits can be computed **once** and looked up. `distil` does so by itself. With crops and flips the student
-# sees another image each time, and the teacher must be asked again.
+# teacher ten times as large makes most of the cost. But what a frozen teacher says depends on what it sees and on
+# nothing else. Where the images never change, it says the same in every epoch. Cropped after a padding of 4 and
+# mirrored or not, an image of CIFAR has $9\cdot9\cdot2=162$ views: few come twice within a short training, but the
+# next student, seed or loss meets them again. So `distil` asks about each view once and keeps the answer, unrounded,
+# under the teacher, the data and the view: no number changes, only the time. Three epochs of 192 images:
 
 # %% tags=["nbval-ignore-output"]
 source = data.load(dataset)
@@ -158,8 +161,8 @@ big, small = (offline.built({"name": name}, source, seed=0) for name in ("plain1
 live.seconds(small, big, source)
 
 # %% [markdown]
-# Storing answers under augmentation is the classic bug of offline distillation: the answer belongs to *another image*
-# than the student sees. Nothing crashes, the student is only taught wrongly. The package refuses:
+# Storing one answer for each *image* under augmentation is the classic bug of offline distillation: it belongs to
+# *another view* than the student sees. Nothing crashes, the student is only taught wrongly. The package refuses:
 
 # %%
 cropped = data.Batches(source.test, 64, mean=source.mean, sd=source.sd, crop_padding=4)
@@ -182,8 +185,8 @@ figures.show(
 )
 
 # %% [markdown]
-# The exact way out: crops and flips make finitely many views. With a padding of 4 there are $9\cdot9\cdot2=162$ of them, and
-# the answers of all can be stored under (image, shift, mirrored). What that takes in float32:
+# The exact way out is the one from above: all 162 views, each stored under (image, shift, mirrored). What that takes in
+# float32, when the last of them has been asked about:
 
 # %%
 sizes = {"CIFAR-10": (50_000, 10), "CIFAR-100": (50_000, 100), "ImageNet": (1_281_167, 1000)}
@@ -511,8 +514,8 @@ figures.show(
 #
 # | scheme | what you need | what it buys | when to choose it |
 # |---|---|---|---|
-# | two steps, answers stored | a teacher; images that do not change | the student trains as fast as alone | first of all: it is the baseline of everything else |
-# | two steps, teacher asked | a teacher at hand in every step | augmentation | as soon as you augment |
+# | two steps, answers stored | a teacher; images that do not change, or only by crops and flips | the student trains as fast as alone once they are known | first of all: it is the baseline of everything else |
+# | two steps, teacher asked | a teacher at hand in every step | any augmentation; feature maps | where views are too many to store |
 # | several stages | layers that correspond; a schedule for each | a start for deep, thin students | when the student does not train from scratch |
 # | early-stopped teacher | to train the teacher yourself, or its checkpoints | a teacher that is cheaper and perhaps easier to follow | the student is much smaller than the teacher |
 # | early-stopped distillation | labels | the last epochs cost no teacher | training loss stays high while the teacher speaks |

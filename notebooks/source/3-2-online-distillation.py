@@ -56,6 +56,7 @@ train_images = 256
 test_images = 500
 seeds = 2  # paired repetitions of every arm
 epochs = 2
+precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["independent", "mutual"]  # all when empty
 
 # %%

@@ -62,6 +62,7 @@ test_images = 500
 seeds = 2  # paired repetitions of every arm
 epochs = 2
 poor_epochs = 1  # of the poorly trained teacher of Tf-KD
+precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["generation0", "generation1", "independent1"]  # all when empty
 
 # %%

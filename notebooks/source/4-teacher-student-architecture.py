@@ -54,6 +54,7 @@ train_images = 128  # training images used
 test_images = 200
 seeds = 2  # paired repetitions of every arm
 epochs = 2  # of teachers, assistants and students
+precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["student", "taught_by_10", "via_4"]  # all when empty
 
 # %%

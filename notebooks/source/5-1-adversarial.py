@@ -350,7 +350,7 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 # ## The relatives
 #
 # All other methods run below, on 400 real digits, for a few epochs, from one teacher: a LeNet-5
-# trained on 2,400. The student is its half with the same 84 hidden units. That shows *how they work*
+# trained on 2,000. The student is its half with the same 84 hidden units. That shows *how they work*
 # and no more: **illustrated, not judged**. Everything is made in one call, as trials, side by side.
 
 # %%
