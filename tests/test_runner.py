@@ -99,6 +99,14 @@ def test_a_profile_that_names_arms_records_these_arms_of_the_chapters_own_paper(
     assert asked == [("chen2019dafl", arms)]
 
 
+def test_a_precision_may_be_written_as_a_number():
+    item, changes = runner.chapter("3-3"), runner.parsed(["precision=32"])
+    assert changes == {"precision": 32}
+    assert runner.parameters(item, "laptop", changes).precision == "32"
+    with pytest.raises(ParameterError, match="'precision' .*one of '32', 'bf16'; got '16'"):
+        runner.parameters(item, "laptop", {"precision": 16})
+
+
 def test_in_place_writes_the_chapter_itself(chapter):
     item = chapter()
     runner.run(item, Parameters(), in_place=True)

@@ -266,7 +266,6 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_run
 
 
 POOLED = """
-import kdnb
 from kdnb import trials, workers
 from kdnb.trials import Trial
 if __name__ == "__main__":

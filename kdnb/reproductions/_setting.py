@@ -1,12 +1,20 @@
-"""What the reproductions of sections 3 and 4 share, so that their trials can be shared too."""
+"""What the reproductions of sections 2 to 4 share; by the setting of 3 and 4, also their trials."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from kdnb.schemes.offline import data_spec
 
 TEST_IMAGES = 10000
+
+Precision = Annotated[
+    Literal["32", "bf16"],
+    BeforeValidator(str),  # on a command line, 32 is read as a number
+    Field(description="of the arms; bf16 where the hardware has it"),
+]
 
 
 def setting(p: Any) -> dict[str, Any]:

@@ -8,12 +8,12 @@ weights, sees the same images in the same order and learns from labels.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import setting
+from kdnb.reproductions._setting import Precision, setting
 from kdnb.schemes.self_distillation import fresh_seed
 from kdnb.trials import Result, Trial
 
@@ -34,7 +34,7 @@ class Parameters(BaseModel):
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000)
     poor_epochs: int = Field(1, ge=1, le=1000, description="of Tf-KD's poorly trained teacher")
-    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
+    precision: Precision = "32"
     arms: list[str] = Field(
         ["generation0", "generation1", "independent1"],
         description="the arms to run; all when empty",

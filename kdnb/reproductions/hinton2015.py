@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb.losses import logit_regression, soft_targets
 from kdnb.reproductions import Arms, Reproduction
+from kdnb.reproductions._setting import Precision
 from kdnb.schemes.offline import data_spec
 from kdnb.trials import Result, Trial
 
@@ -40,7 +41,7 @@ class Parameters(BaseModel):
     temperature: float = Field(20.0, gt=0, le=1000)
     soft_weight: float = Field(0.3, ge=0, le=1000, description="of the soft-target term")
     hard_weight: float = Field(0.1, ge=0, le=1000, description="of the true labels")
-    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
+    precision: Precision = "32"
     arms: list[str] = Field(
         ["teacher", "student", "distilled", "no_3"],
         description="the arms to run; all when empty",

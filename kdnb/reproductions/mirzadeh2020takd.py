@@ -8,13 +8,13 @@ prints the best test accuracy, we print the last epoch. `cho2019efficacy` shares
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.architecture import assistants
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import TEST_IMAGES
+from kdnb.reproductions._setting import TEST_IMAGES, Precision
 from kdnb.reproductions._setting import setting as common_setting
 from kdnb.trials import Result, Trial
 
@@ -33,7 +33,7 @@ class Parameters(BaseModel):
     test_images: int = Field(200, ge=100, le=TEST_IMAGES)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000, description="of teachers, assistants and students")
-    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
+    precision: Precision = "32"
     arms: list[str] = Field(
         ["student", "taught_by_10", "via_4"], description="the arms to run; all when empty"
     )

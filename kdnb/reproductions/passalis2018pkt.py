@@ -7,7 +7,7 @@ network's: by soft targets, by hints through a random or a learnt linear map, or
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb.data import Batches, Images
 from kdnb.reproductions import Arms, Reproduction
+from kdnb.reproductions._setting import Precision
 from kdnb.schemes import offline
 from kdnb.schemes.offline import data_spec
 from kdnb.schemes.views import layers_of, look
@@ -42,7 +43,7 @@ class Parameters(BaseModel):
     transfer_epochs: int = Field(3, ge=1, le=1000)
     compare_images: int = Field(512, ge=128, le=40000, description="of the fair comparison")
     compare_epochs: int = Field(1, ge=1, le=1000)
-    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
+    precision: Precision = "32"
     arms: list[str] = Field(
         ["teacher", "student", "kd", "hint", "pkt"],
         description="the arms to run; all when empty",

@@ -8,11 +8,12 @@ and hints and labels at once, which public code calls FitNet. All get the same n
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kdnb.reproductions import Arms, Reproduction
+from kdnb.reproductions._setting import Precision
 from kdnb.schemes.offline import data_spec
 from kdnb.trials import Result, Trial
 
@@ -34,7 +35,7 @@ class Parameters(BaseModel):
     teacher_epochs: int = Field(5, ge=1, le=1000)
     hint_epochs: int = Field(2, ge=1, le=1000, description="of the first stage")
     student_epochs: int = Field(8, ge=2, le=1000, description="in all, both stages together")
-    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
+    precision: Precision = "32"
     arms: list[str] = Field(
         ["teacher", "backprop_he", "kd_he", "hints_he"],
         description="the arms to run; all when empty",

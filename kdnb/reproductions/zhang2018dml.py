@@ -7,12 +7,12 @@ steps, that do not see one another; and the ensemble of these.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import setting
+from kdnb.reproductions._setting import Precision, setting
 from kdnb.trials import Result, Trial
 
 NOISE = 0.02  # standard deviation of the weight noise under which the loss rises
@@ -30,7 +30,7 @@ class Parameters(BaseModel):
     test_images: int = Field(500, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(2, ge=1, le=1000)
-    precision: Literal["32", "bf16"] = Field("32", description="bf16 where the hardware has it")
+    precision: Precision = "32"
     arms: list[str] = Field(
         ["independent", "mutual"], description="the arms to run; all when empty"
     )
