@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+for setting in ("KDNB_JOBS", "KDNB_CLUSTER"):  # patched functions are not patched in other processes
+    os.environ.pop(setting, None)
+
 
 @pytest.fixture(scope="session")
 def runs_of_the_session(tmp_path_factory):

@@ -50,11 +50,12 @@ def test_the_papers_generator():
         assert Generator("zskt", channels=3).start == 10
 
 
+@pytest.mark.parametrize("outputs", [1, 5, 9])
 @pytest.mark.parametrize("size", [8, 10])
-def test_enlarging_and_convolving_in_one_changes_nothing(size):
+def test_enlarging_and_convolving_in_one_changes_nothing(size, outputs):
     """As the authors write it: enlarge by the nearest pixel, then convolve."""
     torch.manual_seed(0)
-    layer = EnlargedConvolution(3, 5, size).double()
+    layer = EnlargedConvolution(3, outputs, size).double()
     maps = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     plain = F.conv2d(F.interpolate(maps, size=(size, size)), layer.weight, layer.bias, padding=1)
     torch.testing.assert_close(layer(maps), plain)

@@ -245,7 +245,7 @@ def described(images: int = 400, epochs: int = 10, teacher_images: int = 2000) -
 
     Args:
         images: that students learn from; teachers and GANs have `teacher_images`.
-        epochs: of every student; teachers have a third of them, generators two fifths.
+        epochs: of every student; teachers and generators have a third of them.
     """
 
     def setting(count: int, passes: int, **more: Any) -> dict[str, Any]:
@@ -253,7 +253,8 @@ def described(images: int = 400, epochs: int = 10, teacher_images: int = 2000) -
                 "schedule": "cosine", **more}  # fmt: skip
         return {"data": data_spec("mnist", limit=count, evaluated=SEEN), "recipe": plan}
 
-    much, few = setting(teacher_images, max(1, epochs // 3)), setting(images, epochs)
+    third = max(1, epochs // 3)
+    much, few = setting(teacher_images, third), setting(images, epochs)
     large, other = (
         Trial("kdnb.schemes.offline:supervised", {**much, "network": network}, 0)
         for network in (TEACHER, OTHER)
@@ -261,8 +262,8 @@ def described(images: int = 400, epochs: int = 10, teacher_images: int = 2000) -
 
     def gan(width: int, **more: Any) -> Trial:
         # RMSProp has no momentum, which a game of two takes badly. Narrow nets need larger steps.
-        calm = {"optimiser": "rmsprop", "lr": 1e-3 if width == LARGE else 4e-3}
-        arguments = setting(teacher_images, max(1, 2 * epochs // 5), **calm)
+        lr = 1e-3 if width == LARGE else 4e-3
+        arguments = setting(teacher_images, third, optimiser="rmsprop", lr=lr, batch_size=24)
         arguments |= {"network": TEACHER, "width": width, "classifier": large, **more}
         return Trial(f"{HERE}:made", arguments, 0)
 

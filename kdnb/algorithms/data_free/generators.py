@@ -35,6 +35,8 @@ PUBLISHED = {
     "zskt": Published(start=10 / 32, epsilon=1e-5, tanh=False),
 }
 
+FEW = 8  # output channels; a transposed convolution takes nearly as long for one as for eight
+
 
 class Generator(nn.Module):
     """Noise -> linear layer -> two upsampling convolutions -> image, normalised over the batch.
@@ -108,7 +110,9 @@ class EnlargedConvolution(nn.Conv2d):
 
     Where the side doubles, both are one transposed convolution of stride 2 whose 4x4 kernel sums
     neighbouring weights, :math:`K = w * \mathbf{1}_{2 \times 2}`: the same function with 4 products
-    for an output pixel instead of 9, and without the enlarged maps.
+    for an output pixel instead of 9, and without the enlarged maps. For few channels, such as those
+    of an image, it is one ordinary convolution with four outputs, the corners of a square of pixels
+    (Shi et al. 2016): two to three times as fast there.
 
     Args:
         inputs, outputs: channels.
@@ -126,8 +130,16 @@ class EnlargedConvolution(nn.Conv2d):
         rows = rows[..., 1:, :] + rows[..., :-1, :]
         kernel = F.pad(rows, (1, 1))
         kernel = kernel[..., 1:] + kernel[..., :-1]
-        kernel = kernel.flip(2, 3).transpose(0, 1)
-        return F.conv_transpose2d(maps, kernel, self.bias, stride=2, padding=1)
+        if self.out_channels >= FEW:
+            kernel = kernel.flip(2, 3).transpose(0, 1)
+            return F.conv_transpose2d(maps, kernel, self.bias, stride=2, padding=1)
+        corners = [
+            F.pad(kernel[..., row::2, column::2], (column, 1 - column, row, 1 - row))
+            for row in (0, 1)
+            for column in (0, 1)
+        ]
+        corners, bias = torch.stack(corners, 1).flatten(0, 1), self.bias.repeat_interleave(4)
+        return F.pixel_shuffle(F.conv2d(maps, corners, bias, padding=1), 2)
 
 
 def _stage(inputs: int, outputs: int, size: int, epsilon: float) -> nn.Sequential:
