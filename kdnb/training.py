@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
+SAVE_EVERY = 1.0  # seconds at least between two checkpoints: epochs may take milliseconds
 DURABLE_EVERY = 5.0  # seconds between two checkpoints that wait for the disk
 
 OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -148,8 +149,9 @@ def fit(
         seed: of dropout and whatever else draws random numbers while training.
         evaluate: called with the networks in eval mode after every epoch; its values join the
             history.
-        checkpoint: a file, written after every epoch, from which a killed run goes on. A resumed
-            run equals the uninterrupted one bit for bit on the same machine.
+        checkpoint: a file, written after every epoch (of short ones: once a second, and after the
+            last), from which a killed run goes on. A resumed run equals the uninterrupted one bit
+            for bit on the same machine.
         log_dir: TensorBoard scalars of every epoch, and the images of the first batch.
         fabric: a launched Fabric, for another device, precision or several processes: the
             gradients are averaged and every process takes its share of each batch.
@@ -186,7 +188,7 @@ def fit(
                     row |= evaluate(run.networks)
             history.append(row)
             if checkpoint and fabric.is_global_zero:
-                run.save(checkpoint, history)
+                run.save(checkpoint, history, last=epoch + 1 == recipe.epochs)
             for name, value in row.items() if writer else ():
                 writer.add_scalar(name, value, epoch + 1)
             shown = {k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")}
@@ -201,7 +203,8 @@ class _Run:
 
     def __init__(self, networks, updates, recipe, steps, seed, fabric):
         self.updates, self.recipe, self.steps, self.fabric = updates, recipe, steps, fabric
-        self.plain, self.durable_at = dict(networks), perf_counter()
+        self.plain = dict(networks)
+        self.saved_at = self.durable_at = perf_counter()
         moved = [name for update in updates for name in update.networks]
         if unknown := set(moved) - set(self.plain):
             raise ValueError(f"an update moves {sorted(unknown)}, but fit got {list(self.plain)}.")
@@ -298,8 +301,10 @@ class _Run:
             for parameter in parameters:
                 parameter.requires_grad_()
 
-    def save(self, path: Path, history: list[dict[str, float]]) -> None:
+    def save(self, path: Path, history: list[dict[str, float]], *, last: bool) -> None:
         """Write networks, optimisers and history into one file: old or new, never a part."""
+        if not last and perf_counter() - self.saved_at < SAVE_EVERY:
+            return
         tensors = {
             f"network.{name}.{key}": value
             for name in sorted(self.moved)
@@ -312,11 +317,12 @@ class _Run:
                         tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
         tensors = {key: value.contiguous() for key, value in tensors.items()}
         about = {"signature": self.signature, "history": json.dumps(history)}
-        # Epochs of milliseconds need not wait for the disk: a power failure costs seconds of work.
+        # Nor need short epochs wait for the disk: a power failure costs seconds of work.
         durable = perf_counter() - self.durable_at > DURABLE_EVERY
         atomic_write(path, safetensors.torch.save(tensors, about), durable=durable)
+        self.saved_at = perf_counter()
         if durable:
-            self.durable_at = perf_counter()
+            self.durable_at = self.saved_at
 
     def resume(self, path: Path | None) -> list[dict[str, float]]:
         """Take the state of `path`, where there is one, and return the history so far."""

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdnb.data import Batches, Images
+from kdnb.paths import atomic_write
 from kdnb.training import NonFiniteLoss, Recipe, Update, fit, predict
 
 
@@ -140,6 +141,27 @@ def test_only_seldom_does_a_run_wait_for_the_disk(tmp_path, monkeypatch):
     longer = PLAIN.model_copy(update={"epochs": 3})
     fit({"net": network()}, batches(), update, longer, checkpoint=tmp_path / "other")
     assert len(waits) == 3
+
+
+def test_short_epochs_are_saved_once_a_second_and_the_last_always(tmp_path, monkeypatch):
+    clock, written, history = iter(range(10_000)), [], []
+    monkeypatch.setattr("kdnb.training.perf_counter", lambda: next(clock) / 10)
+    monkeypatch.setattr("kdnb.training.SAVE_EVERY", 1.0)
+    monkeypatch.setattr(
+        "kdnb.training.atomic_write",
+        lambda path, content, durable: (written.append(len(history)), atomic_write(path, content)),
+    )
+    update = Update(("net",), cross_entropy)
+
+    def seen(networks):
+        history.append(1)
+        return {}
+
+    recipe = PLAIN.model_copy(update={"epochs": 12})
+    fit({"net": network()}, batches(), update, recipe, checkpoint=tmp_path / "c", evaluate=seen)
+    assert written[-1] == 12 and 2 <= len(written) <= 6
+    again = fit({"net": network()}, batches(), update, recipe, checkpoint=tmp_path / "c")
+    assert len(again) == 12 and len(history) == 12
 
 
 def test_checkpoint_of_another_run_is_refused(tmp_path):
