@@ -240,7 +240,7 @@ def pixels(source: ImageData, images: Tensor) -> Tensor:
     return (images * source.sd[0] + source.mean[0]).clamp(0, 1)
 
 
-def described(images: int = 400, epochs: int = 10, teacher_images: int = 2000) -> dict[str, Trial]:
+def described(images: int = 300, epochs: int = 10, teacher_images: int = 2000) -> dict[str, Trial]:
     """All illustrations by their names.
 
     Args:
@@ -249,7 +249,7 @@ def described(images: int = 400, epochs: int = 10, teacher_images: int = 2000) -
     """
 
     def setting(count: int, passes: int, **more: Any) -> dict[str, Any]:
-        plan = {"epochs": passes, "batch_size": 32, "optimiser": "adam", "lr": 2e-3,
+        plan = {"epochs": passes, "batch_size": 24, "optimiser": "adam", "lr": 2e-3,
                 "schedule": "cosine", **more}  # fmt: skip
         return {"data": data_spec("mnist", limit=count, evaluated=SEEN), "recipe": plan}
 
@@ -263,7 +263,7 @@ def described(images: int = 400, epochs: int = 10, teacher_images: int = 2000) -
     def gan(width: int, **more: Any) -> Trial:
         # RMSProp has no momentum, which a game of two takes badly. Narrow nets need larger steps.
         lr = 1e-3 if width == LARGE else 4e-3
-        arguments = setting(teacher_images, third, optimiser="rmsprop", lr=lr, batch_size=24)
+        arguments = setting(teacher_images, third, optimiser="rmsprop", lr=lr)
         arguments |= {"network": TEACHER, "width": width, "classifier": large, **more}
         return Trial(f"{HERE}:made", arguments, 0)
 

@@ -349,7 +349,7 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 # %% [markdown]
 # ## The relatives
 #
-# All other methods run below, on 400 real digits, for a few epochs, from one teacher: a LeNet-5
+# All other methods run below, on 300 real digits, for a few epochs, from one teacher: a LeNet-5
 # trained on 2,000. The student is its half with the same 84 hidden units. That shows *how they work*
 # and no more: **illustrated, not judged**. Everything is made in one call, as trials, side by side.
 
@@ -453,10 +453,11 @@ figures.show(
 # $$\min_{f,y}\max_{c}\;\mathrm{KL}\big(p_T(x)\,\|\,p_S(x')\big)-\lambda\,L_{cond}.$$
 #
 # Here $x'$ is a digit with ink and paper exchanged, half the contrast and light from one side. The
-# student starts as a copy of the teacher and sees 400 pairs, without labels, with $\lambda=1$ and
+# student starts as a copy of the teacher and sees 300 pairs, without labels, with $\lambda=1$ and
 # with $\lambda=0$ (plain teacher-student learning: the critic only watches). A critic that can only
-# guess has the cross-entropy $\log2\approx0.69$; one below that still tells the domains apart. Pairs
-# are a strong teacher by themselves: look whether there is anything left for the critic to do.
+# guess has the cross-entropy $\log2\approx0.69$; one below that still tells the domains apart, one
+# far above has been led astray. Pairs are a strong teacher by themselves: look whether there is
+# anything left for the critic to do.
 
 # %% tags=["nbval-ignore-output"]
 moved = adversarial.shifted(images[:5])
