@@ -583,7 +583,7 @@ methods.choice()
 # 4. Why is the discriminator shown *drawn* labels and not concrete samples? Change it and see what
 #    it learns.
 # 5. Set `shifted(contrast=0.5)`: does the copy of the teacher need any adaptation at all?
-# 6. Train the small GAN ten times as long. Does it catch up with the one that was taught?
+# 6. Train all generators ten times as long. Which of the small ones is ahead then, and by which images?
 # 7. Draw 100, 300 and 1,000 images for the Fréchet distance of real against real. Why does it fall?
 #
 # ## Take-aways
