@@ -317,7 +317,7 @@ class _Run:
                         tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
         tensors = {key: value.contiguous() for key, value in tensors.items()}
         about = {"signature": self.signature, "history": json.dumps(history)}
-        # Nor need short epochs wait for the disk: a power failure costs seconds of work.
+        # Short epochs need not wait for the disk: a power failure costs seconds of work.
         durable = perf_counter() - self.durable_at > DURABLE_EVERY
         atomic_write(path, safetensors.torch.save(tensors, about), durable=durable)
         self.saved_at = perf_counter()
