@@ -145,8 +145,8 @@ class Result:
 def run(trial: Trial) -> Result:
     """The result of a trial: read from disk, or made now.
 
-    Safe when killed at any moment (at most the running epoch, or a second, is lost) and when several processes
-    ask for the same trial (one works, the others wait and read).
+    Safe when killed at any moment (at most the running epoch, or a second, is lost) and when several
+    processes ask for the same trial (one works, the others wait and read).
     """
     if result := finished(trial):
         return result
