@@ -4,7 +4,10 @@ import os
 
 import pytest
 
-for setting in ("KDNB_JOBS", "KDNB_CLUSTER"):  # patched functions are not patched in other processes
+for setting in (
+    "KDNB_JOBS",
+    "KDNB_CLUSTER",
+):  # patched functions are not patched in other processes
     os.environ.pop(setting, None)
 
 
