@@ -4,10 +4,8 @@ import os
 
 import pytest
 
-for setting in (
-    "KDNB_JOBS",
-    "KDNB_CLUSTER",
-):  # patched functions are not patched in other processes
+# What a test patches is not patched in other processes.
+for setting in ("KDNB_JOBS", "KDNB_CLUSTER"):
     os.environ.pop(setting, None)
 
 
