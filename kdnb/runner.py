@@ -31,6 +31,7 @@ import nbformat
 import papermill
 from filelock import FileLock
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel
 
@@ -45,6 +46,34 @@ if TYPE_CHECKING:
     from kdnb.cluster import Workers
 
 RECORDED = ("laptop", "full", "long")  # the profiles whose results are kept in papers/
+SAVE_EVERY = 5.0  # seconds between two looks at a running chapter on disk
+# The workers' server starts with the kernel and imports while the first cells do. It leaves no name.
+WAKE = "__import__('kdnb.workers').workers.wake()"
+
+
+class SeldomSaved(NBClientEngine):
+    """papermill's engine, which would write the notebook twice a cell: longer than most cells run.
+
+    At the end it is written whatever happened.
+    """
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+        """Execute the cells; see `NBClientEngine`."""
+        write = nb_man.save
+
+        def save(**_: Any) -> None:
+            if (nb_man.now() - nb_man.last_save_time).total_seconds() >= SAVE_EVERY:
+                write()
+
+        nb_man.save = save
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **options)
+        finally:
+            nb_man.save = write
+
+
+papermill_engines.register("kdnb", SeldomSaved)
 
 
 @dataclass(frozen=True)
@@ -184,9 +213,11 @@ def run(
         try:
             papermill.execute_notebook(
                 item.path, target, parameters={} if default else chosen.model_dump(),
-                kernel_name="python3", cwd=paths.root(), progress_bar=False,
-                execution_timeout=cell_timeout, request_save_on_cell_execute=True,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                engine_name="kdnb", kernel_name="python3", cwd=paths.root(), progress_bar=False,
+                execution_timeout=cell_timeout,
+                extra_arguments=[
+                    "--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines={WAKE}",
+                ],
                 shutdown_kernel="immediate",  # all is on disk; by itself it takes seconds to go
             )  # fmt: skip
         except PapermillExecutionError as error:
