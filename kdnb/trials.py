@@ -20,9 +20,11 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from glob import escape
 from graphlib import TopologicalSorter
@@ -30,7 +32,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic, perf_counter, sleep
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 from safetensors.torch import load as tensors_of
@@ -48,6 +50,8 @@ NUMERICS = 1
 # Seconds after which a result that another machine wrote must be seen here: NFS remembers for up
 # to 60 that a file was not there.
 LATE = 90.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -207,8 +211,9 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     Raises:
         RuntimeError: when a trial fails or its worker dies: which, and why.
     """
-    waiting = _closure(trials)
-    everything = dict(waiting)
+    everything = _closure(trials)
+    _catch_up(everything)
+    waiting = dict(everything)
     done = {digest for digest, trial in waiting.items() if finished(trial)}
     for digest in done:
         del waiting[digest]
@@ -216,7 +221,9 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
         from kdnb import cluster  # brings Dask along
 
         executor = cluster.executor()
-    own = executor is None and len(waiting) > 1 and workers.jobs() > 1
+    # A single trial runs here, but not in a thread: it would share one random state.
+    several = len(waiting) > 1 or threading.current_thread() in _background
+    own = executor is None and bool(waiting) and several and workers.jobs() > 1
     if own:
         executor = workers.kept()
     # No more at a time than keep its processes busy: what is submitted waits in the order in which
@@ -258,6 +265,72 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     finally:
         progress.close()
     return {digest: read(digest) for digest in everything}
+
+
+class Awaited(Mapping[str, T]):
+    """Values by name; each is made, or waited for, when it is first looked up."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], T]) -> None:
+        self._names = dict.fromkeys(names)
+        self._made = functools.cache(make)
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._made(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def start(named: Mapping[str, Trial]) -> Awaited[Result]:
+    """Begin trials and go on meanwhile: to look a result up is to wait for it.
+
+    With several processes (`KDNB_JOBS`) they run beside this one, in the order given, and
+    `run_all` waits for those of them that it is asked for. In a single process each runs when it
+    is looked up; on a cluster all run at once, and this call waits.
+
+    Raises:
+        RuntimeError: on looking up a trial that failed: it is tried once more.
+    """
+    if os.environ.get("KDNB_CLUSTER"):
+        run_all(named.values())
+    elif workers.jobs() > 1:
+        thread = threading.Thread(target=_run_quietly, args=[named.values()], daemon=True)
+        _background[thread] = set(_closure(named.values()))
+        thread.start()
+    return Awaited(named, lambda name: run_all([named[name]])[named[name].digest])
+
+
+_background: dict[threading.Thread, set[str]] = {}  # what `start` has in hand
+
+
+def _run_quietly(trials: Iterable[Trial]) -> None:
+    with suppress(Exception):  # who looks a failed one up runs it again, and is told
+        run_all(trials)
+
+
+def _catch_up(digests: Iterable[str]) -> None:
+    """Wait for those of the trials that run in the background."""
+    for thread, started in list(_background.items()):
+        if thread is threading.current_thread():
+            continue
+        wanted = started.intersection(digests)
+        try:
+            while thread.is_alive() and not all(map(is_finished, wanted)):
+                thread.join(0.05)
+        except KeyboardInterrupt:  # else the workers would go on, with nobody waiting
+            workers.kept().shutdown(wait=False, cancel_futures=True)
+            workers.forget()
+            raise
+        if not thread.is_alive():
+            _background.pop(thread, None)
 
 
 def store() -> Path:

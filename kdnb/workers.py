@@ -55,11 +55,12 @@ def kept(least: int = 1) -> ProcessPoolExecutor:
     # What workers take over when they start is part of it: with other settings they start anew.
     settings = {k: v for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))}
     wanted = max(least, jobs()), os.getcwd(), frozenset(settings.items())
-    try:
-        _kept_pool(*wanted).submit(int)
-    except BrokenProcessPool:  # a worker died since the last call
-        forget()
-    return _kept_pool(*wanted)
+    with _one_at_a_time:
+        try:
+            _kept_pool(*wanted).submit(int)
+        except BrokenProcessPool:  # a worker died since the last call
+            forget()
+        return _kept_pool(*wanted)
 
 
 def wake() -> None:
@@ -81,6 +82,9 @@ def default_jobs() -> int:
 def jobs() -> int:
     """The processes that are asked for: `KDNB_JOBS`, 1 by default."""
     return int(os.environ.get("KDNB_JOBS", "1"))
+
+
+_one_at_a_time = threading.Lock()  # two threads that ask at once get one pool
 
 
 @functools.lru_cache(maxsize=1)

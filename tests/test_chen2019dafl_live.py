@@ -207,7 +207,7 @@ def test_the_shelf_holds_a_bank_and_an_accuracy_of_every_method(source, monkeypa
     monkeypatch.setattr(
         live.offline, "network_of", lambda _: network_of(workshop.teacher_trial(source), source)
     )
-    shelf = live.run(P)
+    shelf = live.start(P)
     assert set(shelf.banks) == {
         "DAFL", *live.terms(P), *MADE, "ZSKT", "DFAD", "pseudo-examples", "data distillation",
         "dataset distillation, fixed", "dataset distillation, random",

@@ -4,6 +4,7 @@ import json
 import types
 
 import nbformat
+import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from pydantic import BaseModel, ConfigDict, Field
@@ -138,6 +139,36 @@ def test_failures_are_reported_and_the_half_run_notebook_kept(
     assert about["outcome"] == outcome
 
 
+def test_a_running_chapter_is_looked_at_now_and_then_and_written_at_the_end(chapter, monkeypatch):
+    """papermill's own engine writes it twice a cell."""
+    written = []
+    write = papermill.engines.write_ipynb
+
+    def noted(notebook, path):
+        written.append(sum(bool(cell.get("outputs")) for cell in notebook.cells))
+        write(notebook, path)
+
+    monkeypatch.setattr(papermill.engines, "write_ipynb", noted)
+    for seconds, expected in ((60.0, [1]), (0.0, [0, 0, 0, 0, 1, 1])):
+        written.clear()
+        monkeypatch.setattr(runner, "SAVE_EVERY", seconds)
+        assert runner.run(chapter(), Parameters()).outcome == "ok"
+        assert written[-len(expected) :] == expected and len(written) <= len(expected) + 1
+
+
+@pytest.mark.parametrize(("jobs", "woken"), [(1, False), (2, True)])
+def test_the_workers_server_starts_with_the_kernel_and_leaves_no_name(
+    chapter, tmp_path, jobs, woken
+):
+    names = "before = sorted(name for name in dir() if 'worker' in name)"
+    item = chapter(
+        f"{names}\nfrom multiprocessing import forkserver\n"
+        "print(before, forkserver._forkserver._forkserver_pid is not None)"
+    )
+    result = runner.run(item, Parameters(), jobs=jobs)
+    assert outputs(tmp_path, result) == f"[] {woken}\n"
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -159,8 +190,6 @@ def test_check_in_a_notebook_ignores_other_names():
 
 
 def test_raw_papermill_is_checked_too(chapter, tmp_path):
-    import papermill
-
     code = "from test_runner import Parameters\nfrom kdnb.chapter import check\n"
     code += "print(check(Parameters, globals()).temperature)"
     item = chapter(code)

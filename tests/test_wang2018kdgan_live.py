@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdnb import data as datasets
-from kdnb import papers
+from kdnb import papers, trials
 from kdnb.algorithms import adversarial
 from kdnb.claims import judge_all
 from kdnb.data import ImageData, Images
@@ -40,7 +40,7 @@ def world(tmp_path_factory):
         patch.setattr(live, "SEEN", COUNT)
         patch.setattr(methods, "SEEN", COUNT)
         patch.setenv("KDNB_RUNS", str(tmp_path_factory.mktemp("runs")))
-        yield source, live.run(images=32, epochs=1, teacher_images=64)
+        yield source, trials.start(live.described(images=32, epochs=1, teacher_images=64))
 
 
 def test_every_method_runs_and_has_a_row(world):

@@ -14,7 +14,7 @@ from kdnb import trials
 from kdnb.algorithms.data_free import Bank, bank_in, bank_of, inversion
 from kdnb.reproductions import chen2019dafl as dafl
 from kdnb.schemes import offline
-from kdnb.trials import Result, Trial
+from kdnb.trials import Awaited, Result, Trial
 
 IMAGES, STEPS = 100, 16  # of a bank: images, and Adam's steps on their pixels
 EVALUATED = 250  # test images
@@ -25,7 +25,7 @@ DATA_FREE = "kdnb.algorithms.data_free"
 
 
 class Shelf(NamedTuple):
-    """What the methods made and taught.
+    """What the methods made and taught; to look at a part is to wait for it.
 
     Attributes:
         banks: method -> a hundred images or fewer, and the teacher's answers to them.
@@ -33,9 +33,9 @@ class Shelf(NamedTuple):
         results: name -> finished trial, of everything that was run.
     """
 
-    banks: dict[str, Bank]
-    accuracy: dict[str, float]
-    results: dict[str, Result]
+    banks: Awaited[Bank]
+    accuracy: Awaited[float]
+    results: Awaited[Result]
 
 
 def few(p: dafl.Parameters, images: int, **more: Any) -> dict[str, Any]:
@@ -189,28 +189,29 @@ def toy(rounds: int = 12) -> Trial:
     return Trial(f"{DATA_FREE}.belief_matching:toy_trial", {"rounds": rounds}, 0)
 
 
-def run(p: dafl.Parameters) -> Shelf:
-    """Everything of this module, as many trials at a time as there are processes."""
-    makes = makers(p)
+def start(p: dafl.Parameters) -> Shelf:
+    """Everything of this module: it runs in the background where there are processes for it."""
+    makes, alone = makers(p), with_data(p)
     taught = {name: taught_by(trial, p) for name, trial in makes.items()}
-    whole = {"DAFL": dafl.arms(p)["dafl"](0)}
-    rest = {**whole, **terms(p), **games(p), **with_data(p)}
+    own = {"DAFL": dafl.arms(p)["dafl"](0), **terms(p), **games(p)}  # these keep their images
     made = {f"bank of {name}": trial for name, trial in makes.items()}
     # The longest chain first: teacher, bank, student, adaptive bank, its student.
     first = {key: made[key] for key in ("bank of DeepInversion", "bank of adaptive DeepInversion")}
-    everything = {**teachers(p), **first, **taught, **made, "toy": toy(), **logarithms(p), **rest}
-    done = trials.run_all(everything.values())
-    results = {name: done[trial.digest] for name, trial in everything.items()}
-    banks = {name: bank_in(results[f"bank of {name}"]) for name in makes}
-    for name in rest:
-        if "bank.images" in results[name].tensors():
-            banks[name] = bank_in(results[name])
-    teacher = offline.network_of(results["teacher"])
-    for name in ("dataset distillation, fixed", "dataset distillation, random"):
+    results = trials.start(
+        {**teachers(p), **first, **taught, **made, "toy": toy(), **logarithms(p), **own, **alone}
+    )
+    distilled = [name for name in alone if name.startswith("dataset distillation")]
+
+    def bank(name: str) -> Bank:
+        if name not in distilled:
+            return bank_in(results[f"bank of {name}" if name in makes else name])
         images = results[name].tensors()["distilled.images"].flatten(0, 1)
-        banks[name] = bank_of(images, teacher, {"trial": results[name].digest})
-    accuracy = {name: right(results[name]) for name in (*rest, *taught)}
-    return Shelf(banks, accuracy, results)
+        teacher = offline.network_of(results["teacher"])
+        return bank_of(images, teacher, {"trial": results[name].digest})
+
+    kept = [*makes, *own, *distilled, "pseudo-examples", "data distillation"]
+    accuracy = Awaited([*own, *alone, *taught], lambda name: right(results[name]))
+    return Shelf(Awaited(kept, bank), accuracy, results)
 
 
 def right(result: Result) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import data as datasets
-from kdnb import losses, trials
+from kdnb import losses
 from kdnb.algorithms import adversarial
 from kdnb.algorithms.adversarial import Critic, ImageCritic, ImageGenerator
 from kdnb.data import ImageData, Images
@@ -284,10 +284,3 @@ def described(images: int = 300, epochs: int = 10, teacher_images: int = 2000) -
     for name, weight in (("domains, reversed", 1.0), ("domains, plain", 0.0)):
         found[name] = Trial(f"{HERE}:adapted", {**domains, "reversal_weight": weight}, 0)
     return found
-
-
-def run(**sizes: int) -> dict[str, Result]:
-    """All illustrations, each once: run side by side the first time, read from disk the next."""
-    wanted = described(**sizes)
-    results = trials.run_all(wanted.values())
-    return {name: results[trial.digest] for name, trial in wanted.items()}

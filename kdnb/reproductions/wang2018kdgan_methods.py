@@ -105,7 +105,7 @@ def live_table(found: Mapping[str, Result]) -> pd.DataFrame:
     """What the short runs gave: test accuracy in percent. Nothing here is a judgement.
 
     Args:
-        found: of `wang2018kdgan_live.run`.
+        found: of `wang2018kdgan_live.described`.
     """
     names = {"teacher": "the teacher", "labels": "the student, on labels",
              "soft targets": "the student, soft targets"}  # fmt: skip

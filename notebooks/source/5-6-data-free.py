@@ -86,6 +86,7 @@ from kdnb.schemes import offline
 # %%
 parameters = check(chen2019dafl.Parameters, globals())
 profile = profile_of(parameters, chen2019dafl.PROFILES)
+found = live.start(parameters)  # all short runs: beside this kernel, if processes are free
 figures.style()
 pd.set_option("display.max_colwidth", None)
 OTHERS = ["nayak2019zskd", "micaelli2019zskt", "yin2020deepinversion", "wang2018dd"]
@@ -193,17 +194,16 @@ print("the package agrees; the base of the logarithm is a weight")
 # Forty-eight iterations are a five-hundredth of the published number: read the *order*, not the values.
 #
 # *Accuracy* is that of the last iteration; *class balance*, *diversity* and *confidence* are explained
-# below. The same cell runs everything else of this chapter, side by side as trials: every method makes
-# about a hundred images in a few dozen steps, and a student learns from them. That shows *how they
-# work* and no more: **illustrated, not judged**. (Red lines under it, where there are any, come from the
-# collapse detector; we shall meet it.)
+# below. Everything else of this chapter was started in the first cell of code, as trials: every method
+# makes about a hundred images in a few dozen steps, and a student learns from them. That shows *how
+# they work* and no more: **illustrated, not judged**. To look one up is to wait for it. (Red lines under
+# a cell, where there are any, come from the collapse detector; we shall meet it.)
 
 # %% tags=["nbval-ignore-output"]
 record = reproduce(chen2019dafl.REPRODUCTION, parameters, profile=profile, arms=arms)
 shown = ["accuracy", "class_balance", "diversity", "confidence"]
 table = record.table().mean().unstack("metric").reindex(columns=shown)
 display(table.loc[list(record.arms)].round(2))
-found = live.run(parameters)
 source = data.load("mnist")
 teacher, normed = (offline.network_of(found.results[name]) for name in ("teacher", "normed"))
 cpu = torch.device("cpu")
