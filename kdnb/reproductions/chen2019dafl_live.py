@@ -190,16 +190,28 @@ def toy(rounds: int = 12) -> Trial:
 
 
 def start(p: dafl.Parameters) -> Shelf:
-    """Everything of this module: it runs in the background where there are processes for it."""
+    """Everything of this module and the judged arms, in the background where processes are free.
+
+    In the order in which the chapter looks at them, so that it draws while they run.
+    """
+    judged = {
+        f"{arm}, seed {seed}": make(seed)
+        for seed in range(p.seeds)
+        for arm, make in dafl.arms(p).items()
+        if not p.arms or arm in p.arms
+    }
     makes, alone = makers(p), with_data(p)
     taught = {name: taught_by(trial, p) for name, trial in makes.items()}
     own = {"DAFL": dafl.arms(p)["dafl"](0), **terms(p), **games(p)}  # these keep their images
     made = {f"bank of {name}": trial for name, trial in makes.items()}
-    # The longest chain first: teacher, bank, student, adaptive bank, its student.
-    first = {key: made[key] for key in ("bank of DeepInversion", "bank of adaptive DeepInversion")}
+    # Earlier, the longest chain: teacher, bank, student, adaptive bank.
+    chain = {
+        name: made[name] for name in ("bank of DeepInversion", "bank of adaptive DeepInversion")
+    }
     results = trials.start(
-        {**teachers(p), **first, **taught, **made, "toy": toy(), **logarithms(p), **own, **alone}
-    )
+        {**judged, **teachers(p), **chain, **logarithms(p), **own, "toy": toy(), **alone, **made,
+         **taught}
+    )  # fmt: skip
     distilled = [name for name in alone if name.startswith("dataset distillation")]
 
     def bank(name: str) -> Bank:

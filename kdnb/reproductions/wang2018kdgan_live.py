@@ -241,7 +241,7 @@ def pixels(source: ImageData, images: Tensor) -> Tensor:
 
 
 def described(images: int = 300, epochs: int = 10, teacher_images: int = 2000) -> dict[str, Trial]:
-    """All illustrations by their names.
+    """All illustrations by their names, those last that the chapter looks at last.
 
     Args:
         images: that students learn from; teachers and GANs have `teacher_images`.
@@ -273,6 +273,9 @@ def described(images: int = 300, epochs: int = 10, teacher_images: int = 2000) -
         "small, pixels": gan(SMALL, teacher=teaching, critic=False),
         "small, joint": gan(SMALL, teacher=teaching),
     }  # fmt: skip
+    domains = {**setting(images, epochs), "network": TEACHER, "teacher": large}
+    for name, weight in (("domains, reversed", 1.0), ("domains, plain", 0.0)):
+        found[name] = Trial(f"{HERE}:adapted", {**domains, "reversal_weight": weight}, 0)
     for name in METHODS:
         arguments = {**few, "network": STUDENT, "method": name, "teachers": [large]}
         if name == "MEAL":
@@ -280,7 +283,4 @@ def described(images: int = 300, epochs: int = 10, teacher_images: int = 2000) -
         if name == "generated images":
             arguments["generator"] = teaching
         found[name] = Trial(f"{HERE}:taught", arguments, 0)
-    domains = {**setting(images, epochs), "network": TEACHER, "teacher": large}
-    for name, weight in (("domains, reversed", 1.0), ("domains, plain", 0.0)):
-        found[name] = Trial(f"{HERE}:adapted", {**domains, "reversal_weight": weight}, 0)
     return found
