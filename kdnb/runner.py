@@ -191,7 +191,7 @@ def run(
         cluster: where the trials run instead.
         cell_timeout: seconds a cell may take; no limit when None.
         in_place: write the executed notebook back over the chapter's own, as for a commit. Only
-            with the parameters that stand in it.
+            with the parameters that stand in it, and with its trials one after another.
     """
     profile = profile_of(chosen, item.experiment.PROFILES)
     default = chosen == item.experiment.Parameters()
@@ -204,8 +204,9 @@ def run(
     record(item, chosen, jobs, cluster)
     started, outcome, message = perf_counter(), "ok", ""
     # No progress bars in the kernel: they would be kept as outputs. It has this process's threads.
+    # In place, trials run in the kernel: what one says then stands under the cell that asked.
     settings = {
-        "KDNB_JOBS": str(jobs), "KDNB_FIGURES": str(figures), "TQDM_DISABLE": "1",
+        "KDNB_JOBS": "1" if in_place else str(jobs), "KDNB_FIGURES": str(figures), "TQDM_DISABLE": "1",
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         **(cluster.environment if cluster else {}),
     }  # fmt: skip

@@ -109,9 +109,11 @@ def test_a_precision_may_be_written_as_a_number():
 
 
 def test_in_place_writes_the_chapter_itself(chapter):
-    item = chapter()
-    runner.run(item, Parameters(), in_place=True)
+    item = chapter("import os; print(os.environ['KDNB_JOBS'])")
+    runner.run(item, Parameters(), jobs=2, in_place=True)
     notebook = nbformat.read(item.path, as_version=4)
+    # Where several processes write at once, it is chance under which cell a line ends.
+    assert notebook.cells[1].outputs[0].text == "1\n"
     assert [cell.execution_count for cell in notebook.cells] == [1, 2]
     assert notebook.metadata.kdnb_run.outcome == "ok"
     with pytest.raises(ParameterError, match="in place with its own parameters only"):
