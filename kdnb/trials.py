@@ -20,11 +20,9 @@ import json
 import math
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass, field
 from glob import escape
 from graphlib import TopologicalSorter
@@ -32,14 +30,15 @@ from heapq import heappop, heappush
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic, perf_counter, sleep
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from kdnb import devices, paths, workers
+from kdnb import background, devices, paths, workers
+from kdnb.background import Awaited
 from kdnb.progress import bar
 from kdnb.provenance import now, provenance
 
@@ -50,8 +49,6 @@ NUMERICS = 1
 # Seconds after which a result that another machine wrote must be seen here: NFS remembers for up
 # to 60 that a file was not there.
 LATE = 90.0
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -212,7 +209,7 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
         RuntimeError: when a trial fails or its worker dies: which, and why.
     """
     everything = _closure(trials)
-    _catch_up(everything)
+    background.catch_up(everything, is_finished)
     waiting = dict(everything)
     done = {digest for digest, trial in waiting.items() if finished(trial)}
     for digest in done:
@@ -222,7 +219,7 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
 
         executor = cluster.executor()
     # A single trial runs here, but not in a thread: it would share one random state.
-    several = len(waiting) > 1 or threading.current_thread() in _background
+    several = len(waiting) > 1 or background.is_here()
     own = executor is None and bool(waiting) and several and workers.jobs() > 1
     if own:
         executor = workers.kept()
@@ -267,28 +264,6 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     return {digest: read(digest) for digest in everything}
 
 
-class Awaited(Mapping[str, T]):
-    """Values by name; each is made, or waited for, when it is first looked up."""
-
-    def __init__(self, names: Iterable[str], make: Callable[[str], T]) -> None:
-        self._names = dict.fromkeys(names)
-        self._made = functools.cache(make)
-
-    def __getitem__(self, name: str) -> T:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._made(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 def start(named: Mapping[str, Trial]) -> Awaited[Result]:
     """Begin trials and go on meanwhile: to look a result up is to wait for it.
 
@@ -302,35 +277,8 @@ def start(named: Mapping[str, Trial]) -> Awaited[Result]:
     if os.environ.get("KDNB_CLUSTER"):
         run_all(named.values())
     elif workers.jobs() > 1:
-        thread = threading.Thread(target=_run_quietly, args=[named.values()], daemon=True)
-        _background[thread] = set(_closure(named.values()))
-        thread.start()
+        background.begin(_closure(named.values()), lambda: run_all(named.values()))
     return Awaited(named, lambda name: run_all([named[name]])[named[name].digest])
-
-
-_background: dict[threading.Thread, set[str]] = {}  # what `start` has in hand
-
-
-def _run_quietly(trials: Iterable[Trial]) -> None:
-    with suppress(Exception):  # who looks a failed one up runs it again, and is told
-        run_all(trials)
-
-
-def _catch_up(digests: Iterable[str]) -> None:
-    """Wait for those of the trials that run in the background."""
-    for thread, started in list(_background.items()):
-        if thread is threading.current_thread():
-            continue
-        wanted = started.intersection(digests)
-        try:
-            while thread.is_alive() and not all(map(is_finished, wanted)):
-                thread.join(0.05)
-        except KeyboardInterrupt:  # else the workers would go on, with nobody waiting
-            workers.kept().shutdown(wait=False, cancel_futures=True)
-            workers.forget()
-            raise
-        if not thread.is_alive():
-            _background.pop(thread, None)
 
 
 def store() -> Path:

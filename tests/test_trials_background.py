@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kdnb import trials, workers
-from kdnb.trials import Awaited, Trial
+from kdnb import background, trials, workers
+from kdnb.background import Awaited
+from kdnb.trials import Trial
 
 HERE = Path(__file__).parent
 
@@ -23,9 +24,9 @@ def two_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     monkeypatch.syspath_prepend(str(HERE))
     yield
-    for thread in list(trials._background):
+    for thread in list(background._running):
         thread.join(20)
-    trials._background.clear()
+    background._running.clear()
 
 
 def process(seed, **more):
@@ -50,7 +51,7 @@ def test_a_lookup_waits_for_its_own_trial_alone(tmp_path):
     assert found["long"].metrics == {"epochs": 400.0}
     assert len(epochs_of(0, tmp_path)) == 2 and len(epochs_of(1, tmp_path)) == 400
     assert found["short"] is found["short"]
-    assert not trials._background  # nothing is left to wait for
+    assert not background._running  # nothing is left to wait for
 
 
 def test_run_all_waits_for_what_is_running_and_does_nothing_twice(tmp_path):
@@ -70,7 +71,7 @@ def test_it_runs_beside_this_process_even_one_trial_alone():
 def test_in_a_single_process_a_trial_runs_when_it_is_looked_up(monkeypatch):
     monkeypatch.setenv("KDNB_JOBS", "1")
     found = trials.start({"first": process(0), "second": process(1)})
-    assert not trials._background
+    assert not background._running
     assert found["second"].metrics["process"] == os.getpid()
     assert trials.finished(process(0)) is None
 
@@ -105,7 +106,7 @@ def test_an_interrupt_while_waiting_stops_what_has_not_begun(tmp_path):
     threading.Timer(1.0, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt):
         found["7"]
-    for thread in list(trials._background):
+    for thread in list(background._running):
         thread.join(20)
     assert epochs_of(7, tmp_path) == []
     assert found["7"].metrics == {"epochs": 100.0}  # and the next lookup goes on

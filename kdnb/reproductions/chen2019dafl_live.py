@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from kdnb import trials
 from kdnb.algorithms.data_free import Bank, bank_in, bank_of, inversion
+from kdnb.background import Awaited
 from kdnb.reproductions import chen2019dafl as dafl
 from kdnb.schemes import offline
-from kdnb.trials import Awaited, Result, Trial
+from kdnb.trials import Result, Trial
 
 IMAGES, STEPS = 100, 16  # of a bank: images, and Adam's steps on their pixels
 EVALUATED = 250  # test images
