@@ -55,10 +55,10 @@ def is_here() -> bool:
 
 
 def catch_up(digests: Iterable[str], is_finished: Callable[[str], bool]) -> None:
-    """Wait for those of the trials that are in the hands of another thread."""
+    """Wait for those of the trials that are in the hands of a thread which began earlier."""
     for thread, taken in list(_running.items()):
         if thread is threading.current_thread():
-            continue
+            break  # later ones wait for this one: both would wait for ever
         wanted = taken.intersection(digests)
         try:
             while thread.is_alive() and not all(map(is_finished, wanted)):

@@ -62,6 +62,21 @@ def test_run_all_waits_for_what_is_running_and_does_nothing_twice(tmp_path):
     assert [len(epochs_of(seed, tmp_path)) for seed in (0, 1, 2, 3, 9)] == [20, 20, 20, 20, 3]
 
 
+def test_two_that_begin_at_once_do_not_wait_for_each_other(tmp_path, monkeypatch):
+    begin, both_known = background.begin, threading.Event()
+    monkeypatch.setattr(
+        background,
+        "begin",
+        lambda digests, work: begin(digests, lambda: both_known.wait() and work()),
+    )
+    named = {str(seed): slow(seed, 5) for seed in range(4)}
+    first, second = trials.start(named), trials.start(dict(reversed(named.items())))
+    both_known.set()
+    for name, trial in named.items():
+        assert first[name].metrics == second[name].metrics == {"epochs": 5.0}
+        assert len(epochs_of(trial.seed, tmp_path)) == 5
+
+
 def test_it_runs_beside_this_process_even_one_trial_alone():
     """In a thread of this process it would draw from the random state that the reader's cells use."""
     found = trials.start({"alone": process(0)})
