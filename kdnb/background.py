@@ -64,8 +64,7 @@ def catch_up(digests: Iterable[str], is_finished: Callable[[str], bool]) -> None
             while thread.is_alive() and not all(map(is_finished, wanted)):
                 thread.join(0.05)
         except KeyboardInterrupt:  # else the workers would go on, with nobody waiting
-            workers.kept().shutdown(wait=False, cancel_futures=True)
-            workers.forget()
+            workers.abandon(workers.kept())
             raise
         if not thread.is_alive():
             _running.pop(thread, None)

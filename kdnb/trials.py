@@ -255,9 +255,8 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     except BaseException:
         for future in running:
             future.cancel()
-        if own:  # its workers may be dead, or busy with what nobody waits for any more
-            executor.shutdown(wait=False, cancel_futures=True)
-            workers.forget()
+        if own:
+            workers.abandon(executor)
         raise
     finally:
         progress.close()

