@@ -23,4 +23,4 @@ def own_runs(runs_of_the_session, monkeypatch):
 @pytest.fixture(autouse=True)
 def every_epoch_is_saved(monkeypatch):
     """Tests interrupt runs whose epochs take milliseconds; such runs save once a second."""
-    monkeypatch.setattr("kdnb.training.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("kdnb.training.loop.SAVE_EVERY", 0.0)

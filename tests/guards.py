@@ -14,8 +14,8 @@ from typing import Any
 import jupytext
 import nbformat
 
-from kdnb.chapter import profile_of
 from kdnb.reproductions import recipe_digest
+from kdnb.workbook.chapter import profile_of
 
 ABSOLUTE = re.compile(
     r"(?<![\w.:/])/(?:home|Users|root|work|tmp|var|opt|mnt)/[\w.-]+|[A-Z]:\\\\Users"

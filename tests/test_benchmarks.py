@@ -9,8 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from kdnb import cli, devices
-from kdnb.benchmarks import (
+from benchmarks import (
     Measured,
     chapters,
     growth,
@@ -22,7 +21,9 @@ from kdnb.benchmarks import (
     table,
     workers,
 )
-from kdnb.chapter import ParameterError
+from kdnb.training import devices
+from kdnb.workbook import cli
+from kdnb.workbook.chapter import ParameterError
 
 
 def test_a_ratio_is_the_median_over_pairs_and_is_judged():
@@ -192,7 +193,7 @@ def test_two_processes_do_the_passes_at_once(monkeypatch):
             asked.append(len(each))
             return [3.5, 4.0]
 
-    monkeypatch.setattr(workers.workers, "pool", lambda jobs: Executor())
+    monkeypatch.setattr(workers.pool, "pool", lambda jobs: Executor())
     found = workers.most()
     assert (found.value, found.low, found.high, found.met) == (1.5, 1.5, 1.5, None)
     assert asked == [2, 1, 2, 1, 2, 1, 2]

@@ -12,7 +12,7 @@ from torch import nn
 import kdnb
 from kdnb import losses
 from kdnb.data import Batches, Images
-from kdnb.schemes import offline
+from kdnb.methods.offline import distil
 from kdnb.training import Recipe
 
 ONE = torch.tensor([[2.0, 0.0]], dtype=torch.float64)
@@ -47,7 +47,7 @@ def test_a_frozen_training_run():
         network[1].bias.zero_()
     recipe = Recipe(epochs=3, batch_size=16, lr=0.01, schedule="one_cycle", precision="32",
                     crop_padding=1)  # fmt: skip
-    history = offline.train(network, batches, recipe, smoothing=0.1, seed=5)
+    history = distil.train(network, batches, recipe, smoothing=0.1, seed=5)
     assert [row["hard"] for row in history] == pytest.approx(GOLDEN, rel=1e-4)
 
 

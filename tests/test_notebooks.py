@@ -9,9 +9,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from kdnb import papers, paths, runner
-from kdnb.chapter import VERDICTS_MIME, verdicts_shown
+from kdnb import papers, paths
 from kdnb.reproductions import hinton2015
+from kdnb.workbook import runner
+from kdnb.workbook.chapter import VERDICTS_MIME, verdicts_shown
 
 CHAPTERS = runner.chapters()
 
@@ -136,8 +137,10 @@ def test_widget_state_and_hidden_verdicts_are_found(copy):
 @pytest.mark.parametrize("word", ["reproduced", "not reproduced"])
 def test_nbval_compares_the_verdict_lines(tmp_path, word):
     """The chapter's own cell of exact claims, with its own verdicts and with a changed one."""
-    setup = "import pandas as pd\nfrom kdnb import papers\nfrom kdnb.claims import judge_all\n"
-    setup += "from kdnb.chapter import show_verdicts"
+    setup = (
+        "import pandas as pd\nfrom kdnb import papers\nfrom kdnb.papers.claims import judge_all\n"
+    )
+    setup += "from kdnb.workbook.chapter import show_verdicts"
     chapter = nbformat.read(runner.chapter("2-1").path, as_version=4)
     cell = next(c for c in code(chapter) if "exact = " in c.source)
     (output,) = cell.outputs

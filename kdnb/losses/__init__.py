@@ -1,20 +1,190 @@
-"""What is transferred (section 2 of the survey). Pure functions of tensors; torch alone.
+"""Every loss, one file a method, under the name that everybody uses. Torch alone.
 
-`response` is section 2.1, with its successors in `logits`; `feature` is 2.2; `relation` is 2.3.
-Every loss can be imported from here by its name.
+A loss is a pure function of tensors, and a module only where it learns something. Import any of
+them from here: ``from kdnb.losses import soft_targets``. Section 2.1 of the survey (response) is
+``kd`` and its successors, 2.2 (feature) from ``fitnets`` on, 2.3 (relation) ``fsp``, ``rkd``,
+``crd`` and their kin; the losses of online, self-, adversarial and data-free distillation lie
+beside them. Which networks meet in a loss is the matter of :mod:`kdnb.methods`.
 """
 
-from kdnb.losses import feature, logits, relation
-from kdnb.losses.feature import *  # noqa: F403 - each room names what it offers in __all__
-from kdnb.losses.logits import *  # noqa: F403
-from kdnb.losses.relation import *  # noqa: F403
-from kdnb.losses.response import label_smoothing, logit_regression, soft_targets
+from kdnb.losses.ab import activation_boundary, depth_weights
+from kdnb.losses.adain import channel_statistics, feature_statistics, restyle
+from kdnb.losses.alpkd import layer_projection
+from kdnb.losses.at import attention_map, attention_transfer
+from kdnb.losses.ban import (
+    confidence_weighted,
+    gradient_decomposition,
+    gradient_identity,
+    permuted_predictions,
+)
+from kdnb.losses.catkd import class_activation_maps, class_attention
+from kdnb.losses.cc import correlation_congruence
+from kdnb.losses.cmi import contrastive_diversity
+from kdnb.losses.conditional import logit_distance
+from kdnb.losses.crd import CRD, crd
+from kdnb.losses.cross_entropy import cross_entropy_with, hard_loss, label_smoothing
+from kdnb.losses.cskd import class_wise
+from kdnb.losses.ctkd import (
+    CurriculumTemperature,
+    InstanceTemperature,
+    curriculum_weight,
+    reverse_gradient,
+)
+from kdnb.losses.dafl import activation, information_entropy, one_hot
+from kdnb.losses.darkrank import darkrank
+from kdnb.losses.ddgsd import mean_discrepancy
+from kdnb.losses.deepinversion import competition, decision_adversarial
+from kdnb.losses.dfad import discrepancy
+from kdnb.losses.dist import pearson_distillation
+from kdnb.losses.dkd import decoupled_kd, decoupled_terms
+from kdnb.losses.dml import mutual_loss
+from kdnb.losses.ensemble import ensemble_log_probabilities
+from kdnb.losses.fitnets import hint
+from kdnb.losses.fsp import fsp, fsp_matrix
+from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
+from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
+from kdnb.losses.ickd import inter_channel_correlation
+from kdnb.losses.ifm import information_flow
+from kdnb.losses.image_priors import statistics_distance, total_variation
+from kdnb.losses.irg import irg_edges, irg_transformation
+from kdnb.losses.kd import soft_targets
+from kdnb.losses.kdsvd import kd_svd
+from kdnb.losses.kr import parameter_distribution, parameter_histogram
+from kdnb.losses.logit_regression import logit_regression
+from kdnb.losses.lp import locality_preserving
+from kdnb.losses.lskd import standardize_logits, standardized_soft_targets
+from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
+from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
+from kdnb.losses.mlkd import multi_level_logits
+from kdnb.losses.nkd import normalized_kd
+from kdnb.losses.nst import neuron_selectivity
+from kdnb.losses.ofd import overhaul, overhaul_margin
+from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
+from kdnb.losses.reviewkd import AttentionFusion, ReviewFusion, hierarchical_context
+from kdnb.losses.rkd import rkd_angle, rkd_distance
+from kdnb.losses.rocket import rocket_hint
+from kdnb.losses.sad import self_attention, spatial_attention
+from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
+from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
+from kdnb.losses.sla import aggregated, joint_loss
+from kdnb.losses.sp import similarity_preserving
+from kdnb.losses.tfkd import (
+    equivalent_smoothing,
+    softened_correct,
+    teacher_free_regularisation,
+    virtual_teacher,
+    virtual_teacher_identity,
+)
+from kdnb.losses.tolerant import top_score_difference
+from kdnb.losses.triplet import all_triplets, triplet_distillation
+from kdnb.losses.ttm import transformed_teacher
+from kdnb.losses.vid import VariationalRegressor, variational_information
+from kdnb.losses.you2017 import relative_dissimilarity
+from kdnb.losses.zskd import matching_cross_entropy
 
 __all__ = [
+    "CRD",
+    "AttentionFusion",
+    "CurriculumTemperature",
+    "InstanceTemperature",
+    "MultiHeadGraphs",
+    "Paraphraser",
+    "ReusedClassifierProjector",
+    "ReviewFusion",
+    "SemanticCalibration",
+    "Translator",
+    "VariationalRegressor",
+    "activation",
+    "activation_boundary",
+    "aggregated",
+    "all_triplets",
+    "attention_map",
+    "attention_transfer",
+    "channel_statistics",
+    "class_activation_maps",
+    "class_attention",
+    "class_wise",
+    "competition",
+    "confidence_weighted",
+    "confused_judging_loss",
+    "consistency_cost",
+    "contrastive_diversity",
+    "correlation_congruence",
+    "crd",
+    "cross_entropy_with",
+    "curriculum_weight",
+    "darkrank",
+    "decision_adversarial",
+    "decoupled_kd",
+    "decoupled_terms",
+    "depth_weights",
+    "discrepancy",
+    "ensemble_log_probabilities",
+    "equivalent_smoothing",
+    "factor_transfer",
+    "feature_statistics",
+    "feature_vectors",
+    "fooling_loss",
+    "fsp",
+    "fsp_matrix",
+    "gradient_decomposition",
+    "gradient_identity",
+    "graph_distillation",
+    "hard_loss",
+    "hierarchical_context",
+    "hint",
+    "hybrid_transfer",
+    "information_entropy",
+    "information_flow",
+    "inter_channel_correlation",
+    "irg_edges",
+    "irg_transformation",
+    "joint_loss",
+    "judging_loss",
+    "kd_svd",
     "label_smoothing",
+    "labelled_cross_entropy",
+    "layer_projection",
+    "locality_preserving",
+    "logit_distance",
     "logit_regression",
+    "matching_cross_entropy",
+    "mean_discrepancy",
+    "multi_level_logits",
+    "mutual_loss",
+    "neuron_selectivity",
+    "normalized_kd",
+    "one_hot",
+    "overhaul",
+    "overhaul_margin",
+    "parameter_distribution",
+    "parameter_histogram",
+    "paraphrase_reconstruction",
+    "pearson_distillation",
+    "permuted_predictions",
+    "probabilistic_transfer",
+    "relative_dissimilarity",
+    "restyle",
+    "reused_classifier",
+    "reverse_gradient",
+    "rkd_angle",
+    "rkd_distance",
+    "rocket_hint",
+    "self_attention",
+    "semantic_calibration",
+    "similarity_preserving",
     "soft_targets",
-    *logits.__all__,
-    *feature.__all__,
-    *relation.__all__,
+    "softened_correct",
+    "spatial_attention",
+    "standardize_logits",
+    "standardized_soft_targets",
+    "statistics_distance",
+    "teacher_free_regularisation",
+    "top_score_difference",
+    "total_variation",
+    "transformed_teacher",
+    "triplet_distillation",
+    "variational_information",
+    "virtual_teacher",
+    "virtual_teacher_identity",
 ]

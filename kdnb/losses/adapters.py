@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.losses._checks import check_maps
+from kdnb.losses.checks import check_maps
 
 
 def map_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:

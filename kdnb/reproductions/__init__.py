@@ -12,10 +12,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from kdnb import trials
 from kdnb.data import card
-from kdnb.papers import Record, environment_id
-from kdnb.trials import Result, Trial
+from kdnb.papers.records import Record, environment_id
+from kdnb.runs import trials
+from kdnb.runs.trials import Result, Trial
 
 Arms = dict[str, Callable[[int], Trial]]
 

@@ -41,8 +41,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.schemes.offline import data_spec
-from kdnb.trials import Result, Trial
+from kdnb.runs.task import data_spec
+from kdnb.runs.trials import Result, Trial
 
 WEIGHTS = {"one_hot": 1.0, "entropy": 5.0, "activation": 0.1}
 ABLATION = {
@@ -133,7 +133,7 @@ def setting(p: Parameters) -> dict[str, Any]:
 def supervised(p: Parameters, network: dict[str, Any]) -> Callable[[int], Trial]:
     """A network trained on labels, such as the teacher of every paper here."""
     arguments = {**setting(p), "network": network}
-    return lambda seed: Trial("kdnb.schemes.offline:supervised", arguments, seed)
+    return lambda seed: Trial("supervised", arguments, seed)
 
 
 def distilled(
@@ -144,9 +144,7 @@ def distilled(
         **setting(p), "network": network,
         "loss": {"name": "soft_targets", "temperature": temperature},
     }  # fmt: skip
-    return lambda seed: Trial(
-        "kdnb.schemes.offline:distilled", {**arguments, "teacher": teacher(seed)}, seed
-    )
+    return lambda seed: Trial("distilled", {**arguments, "teacher": teacher(seed)}, seed)
 
 
 def arms(p: Parameters) -> Arms:
@@ -164,9 +162,7 @@ def arms(p: Parameters) -> Arms:
             "every": p.every, "batch_size": p.batch_size,
             "generator_recipe": {"optimiser": "adam", "lr": lr, "schedule": "constant"}, **more,
         }  # fmt: skip
-        return lambda seed: Trial(
-            "kdnb.algorithms.data_free:dafl_trial", {**arguments, "teacher": teacher(seed)}, seed
-        )
+        return lambda seed: Trial("dafl", {**arguments, "teacher": teacher(seed)}, seed)
 
     maker = {"name": "dafl", "width": p.width}
     natural = {**WEIGHTS, "entropy": WEIGHTS["entropy"] / math.log(10)}
@@ -221,12 +217,12 @@ def cifar(p: Parameters) -> Arms:
 
     def teacher(seed: int) -> Trial:
         arguments = {**seen, "network": {"name": "resnet34_cifar"}}
-        return Trial("kdnb.schemes.offline:supervised", arguments, seed)
+        return Trial("supervised", arguments, seed)
 
     def distilled(seed: int) -> Trial:
         loss = {"name": "soft_targets", "temperature": 1.0}
         arguments = {**seen, "network": student, "loss": loss, "teacher": teacher(seed)}
-        return Trial("kdnb.schemes.offline:distilled", arguments, seed)
+        return Trial("distilled", arguments, seed)
 
     def dafl(seed: int) -> Trial:
         arguments = {
@@ -237,7 +233,7 @@ def cifar(p: Parameters) -> Arms:
             "generator_recipe": {"optimiser": "adam", "lr": p.generator_lr / 10,
                                  "schedule": "cosine"},
         }  # fmt: skip
-        return Trial("kdnb.algorithms.data_free:dafl_trial", arguments, seed)
+        return Trial("dafl", arguments, seed)
 
     return {"cifar10_teacher": teacher, "cifar10_distilled": distilled, "cifar10_dafl": dafl}
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.reproductions import mirzadeh2020takd as takd
-from kdnb.trials import Trial
+from kdnb.runs.trials import Trial
 
 TEACHER = 10
 SHARED = ("student", "teacher4", "teacher10", "taught_by_4", "taught_by_6", "taught_by_8",
@@ -59,9 +59,9 @@ def early_teacher(p: Parameters, seed: int) -> Trial:
 
 def student(p: Parameters, seed: int, *, teacher: Trial, **stop: int) -> Trial:
     """The student of a teacher; with `stop_epoch` the teacher falls silent after so many epochs."""
-    scheme = "route:early_stopped" if stop else "offline:distilled"
+    function = "early_stopped" if stop else "distilled"
     arguments = {**takd.setting(p), "network": takd.network(takd.STUDENT), "teacher": teacher}
-    return Trial(f"kdnb.schemes.{scheme}", {**arguments, **stop}, seed)
+    return Trial(function, {**arguments, **stop}, seed)
 
 
 REPRODUCTION = Reproduction("cho2019efficacy", arms, takd.measure)

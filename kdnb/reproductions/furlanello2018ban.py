@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kdnb.methods.self_distillation import fresh_seed
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import Precision, setting
-from kdnb.schemes.self_distillation import fresh_seed
-from kdnb.trials import Result, Trial
+from kdnb.reproductions.setting import Precision, setting
+from kdnb.runs.trials import Result, Trial
 
 GENERATIONS = 3  # taught ones
 ENSEMBLES = (2, 3)  # members, the first of them generation 0
@@ -63,14 +63,14 @@ def arms(p: Parameters) -> Arms:
 
     def independent(number: int) -> Any:
         """Learns from labels, from the weights that this generation starts from."""
-        return lambda seed: Trial("kdnb.schemes.offline:supervised", same, fresh_seed(seed, number))
+        return lambda seed: Trial("supervised", same, fresh_seed(seed, number))
 
     def taught(teacher: Any, **more: Any) -> Any:
-        function = "kdnb.schemes.self_distillation:ban_generation"
+        function = "born_again"
         return lambda seed: Trial(function, {**same, **more, "teacher": teacher(seed)}, seed)
 
     def ensemble(line: list[Any]) -> Any:
-        function = "kdnb.schemes.self_distillation.generations:ensemble_trial"
+        function = "ensemble"
         return lambda seed: Trial(
             function, {"data": same["data"], "members": [one(seed) for one in line]}, seed
         )

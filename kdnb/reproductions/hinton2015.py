@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb.losses import logit_regression, soft_targets
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import Precision
-from kdnb.schemes.offline import data_spec
-from kdnb.trials import Result, Trial
+from kdnb.reproductions.setting import Precision
+from kdnb.runs.task import data_spec
+from kdnb.runs.trials import Result, Trial
 
 NARROW_TEMPERATURES = (1, 2, 3, 4, 8, 20)
 WIDE_TEMPERATURES = (8, 40)
@@ -73,7 +73,7 @@ def arms(p: Parameters) -> Arms:
 
     def supervised(seed: int, data: dict = everything, recipe: dict = plan, **more: Any) -> Trial:
         arguments = {"data": data, "network": wide, "recipe": recipe, **more}
-        return Trial("kdnb.schemes.offline:supervised", arguments, seed)
+        return Trial("supervised", arguments, seed)
 
     def taught(seed: int, smoothing: float = 0.0) -> Trial:
         # Within tens of epochs, dropout of 0.5 underfits by far; 0.2 was best on held-out images.
@@ -97,7 +97,7 @@ def arms(p: Parameters) -> Arms:
             "loss": {"name": "soft_targets", "temperature": float(temperature)},
             "soft_weight": p.soft_weight, "hard_weight": hard_weight,
         }  # fmt: skip
-        return Trial("kdnb.schemes.offline:distilled", arguments, seed)
+        return Trial("distilled", arguments, seed)
 
     def regressed(seed: int) -> Trial:
         # At high temperature, soft targets are this loss divided by the number of classes.

@@ -26,15 +26,16 @@ from typing import Any, NamedTuple
 import torch
 
 from kdnb import data as datasets
-from kdnb.algorithms.data_free.belief_matching import mean_transition_error
-from kdnb.algorithms.data_free.trials import isolated
 from kdnb.data import Batches
+from kdnb.methods.data_free.belief_matching import mean_transition_error
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.reproductions import chen2019dafl as dafl
 from kdnb.reproductions.chen2019dafl import PROFILES, Parameters
-from kdnb.schemes.offline import data_spec, evaluated, network_of
-from kdnb.training import default_device
-from kdnb.trials import Context, Outcome, Result, Trial
+from kdnb.runs.functions.data_free import isolated
+from kdnb.runs.task import data_spec, network_of
+from kdnb.runs.trials import Context, Outcome, Result, Trial
+from kdnb.training.devices import default_device
+from kdnb.training.inputs import evaluated
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "beliefs", "measure"]
 
@@ -93,9 +94,7 @@ def arms(p: Parameters) -> Arms:
 
     def seeing(function: str, network: dict[str, Any]) -> Callable[..., Trial]:
         arguments = {**s.seen, "network": network}
-        return lambda seed, **more: Trial(
-            f"kdnb.schemes.offline:{function}", {**arguments, **more}, seed
-        )
+        return lambda seed, **more: Trial(function, {**arguments, **more}, seed)
 
     teacher = seeing("supervised", s.teacher)
 
@@ -109,9 +108,7 @@ def arms(p: Parameters) -> Arms:
             "batch_size": 128, "student_recipe": STUDENT_RECIPE,
             "generator_recipe": GENERATOR_RECIPE, "precision": "bf16", **more,
         }  # fmt: skip
-        return lambda seed: Trial(
-            f"kdnb.algorithms.data_free:{function}", {**arguments, "teacher": teacher(seed)}, seed
-        )
+        return lambda seed: Trial(function, {**arguments, "teacher": teacher(seed)}, seed)
 
     maker = {"name": "zskt", "width": p.width}
     game = {"method": "zskt", "student_steps": STUDENT_STEPS}
@@ -123,9 +120,9 @@ def arms(p: Parameters) -> Arms:
         "teacher": teacher,
         "student": seeing("supervised", s.student),
         "distilled": distilled,
-        "noise": without_data("dafl_trial", NOISE),
-        "zskt": without_data("adversarial_trial", maker, **game, **matched),
-        "without_attention": without_data("adversarial_trial", maker, **game),
+        "noise": without_data("dafl", NOISE),
+        "zskt": without_data("adversarial_generation", maker, **game, **matched),
+        "without_attention": without_data("adversarial_generation", maker, **game),
     }
 
     def compared(seed: int) -> Trial:
@@ -133,7 +130,7 @@ def arms(p: Parameters) -> Arms:
             "data": data, "teacher": teacher(seed), "images": s.images,
             "students": {s.prefix + name: found[name](seed) for name in COMPARED},
         }  # fmt: skip
-        return Trial(f"{__name__}:beliefs", arguments, seed)
+        return Trial("beliefs", arguments, seed)
 
     return {s.prefix + name: arm for name, arm in {**found, "beliefs": compared}.items()}
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kdnb.architecture import assistants
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import TEST_IMAGES, Precision
-from kdnb.reproductions._setting import setting as common_setting
-from kdnb.trials import Result, Trial
+from kdnb.reproductions.setting import TEST_IMAGES, Precision
+from kdnb.reproductions.setting import setting as common_setting
+from kdnb.runs import chains
+from kdnb.runs.trials import Result, Trial
 
 STUDENT = 2  # layers, as everywhere below
 TEACHERS = (4, 6, 8, 10)
@@ -66,14 +66,14 @@ def arms(p: Parameters) -> Arms:
 def alone(p: Parameters, size: int, seed: int, **recipe: Any) -> Trial:
     """A network of so many layers on labels; `recipe` replaces parts of the setting's."""
     common = setting(p)
-    return assistants.supervised(
+    return chains.supervised(
         network(size), data=common["data"], recipe={**common["recipe"], **recipe}, seed=seed
     )
 
 
 def taught(p: Parameters, sizes: tuple[int, ...], seed: int) -> Trial:
     """The last network of a chain that begins with a teacher of its first size."""
-    return assistants.chain([network(size) for size in sizes], **setting(p), seed=seed)[-1]
+    return chains.chain([network(size) for size in sizes], **setting(p), seed=seed)[-1]
 
 
 def network(size: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from kdnb.reproductions.chen2019dafl import (
     setting,
     supervised,
 )
-from kdnb.trials import Trial
+from kdnb.runs.trials import Trial
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
 
@@ -60,20 +60,20 @@ def arms(p: Parameters) -> Arms:
     def impressions(one_hot: bool) -> Callable[[int], Trial]:
         arguments = {**synthesis, "one_hot": one_hot}
         return lambda seed: Trial(
-            "kdnb.algorithms.data_free:impressions_trial",
+            "zskd_bank",
             {**arguments, "teacher": teacher(seed)}, seed,
         )  # fmt: skip
 
     def noise(seed: int) -> Trial:
         arguments = {"data": data, "teacher": teacher(seed), "images": p.bank_images,
                      "image_size": 28, "kind": "uniform"}  # fmt: skip
-        return Trial("kdnb.algorithms.data_free:noise_trial", arguments, seed)
+        return Trial("noise_bank", arguments, seed)
 
     def learnt(bank: Callable[[int], Trial]) -> Callable[[int], Trial]:
         arguments = {"data": data, "network": STUDENT, "recipe": recipe,
                      "temperature": TEMPERATURE}  # fmt: skip
         return lambda seed: Trial(
-            "kdnb.algorithms.data_free:banked_trial",
+            "bank_taught",
             {**arguments, "teacher": teacher(seed), "bank": bank(seed)}, seed,
         )  # fmt: skip
 

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb.data import Batches, Images
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import Precision
-from kdnb.schemes import offline
-from kdnb.schemes.offline import data_spec
-from kdnb.schemes.views import layers_of, look
-from kdnb.trials import Context, Outcome, Result, Trial
+from kdnb.reproductions.setting import Precision
+from kdnb.runs.task import data_spec, network_of
+from kdnb.runs.trials import Context, Outcome, Result, Trial
+from kdnb.training.inputs import examples_of
+from kdnb.training.layers import layers_of, look
 
 # Only embeddings are compared: of the maps, the last stage's alone need be kept.
 LAST = {"student_maps": ["stage3"], "teacher_maps": ["stage3"]}
@@ -76,7 +76,7 @@ def teacher(p: Parameters) -> Trial:
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
                    "crop_padding": 4, "flip": True, "precision": p.precision},
     }  # fmt: skip
-    return Trial("kdnb.schemes.offline:supervised", arguments, 0)
+    return Trial("supervised", arguments, 0)
 
 
 def students_data(p: Parameters, images: int) -> dict[str, Any]:
@@ -99,25 +99,25 @@ def arms(p: Parameters) -> Arms:
             "crop_padding": 4,
             "flip": True,
         }
-        return Trial("kdnb.schemes.offline:supervised", {**base, "recipe": recipe}, seed)
+        return Trial("supervised", {**base, "recipe": recipe}, seed)
 
     def moved(seed: int, method: str) -> Trial:
         more = {"recipe": gentle, "start": student(seed)}
         if method == "continued":
-            return Trial("kdnb.schemes.offline:supervised", {**base, **more}, seed)
+            return Trial("supervised", {**base, **more}, seed)
         more["teacher"] = teacher(p)
         if method == "kd":
             more["loss"] = {"name": "soft_targets", "temperature": 2.0}
-            return Trial("kdnb.schemes.offline:distilled", {**base, **more}, seed)
+            return Trial("distilled", {**base, **more}, seed)
         # The authors' mean over pairs, made the paper's sum; Adam hardly minds the scale of a loss.
         weight = 128.0**2 if method == "probabilistic_transfer" else 1.0
         more |= {"method": method, "weight": weight, "hard_weight": 0.0, **LAST}
-        return Trial("kdnb.schemes.transfer:transferred", {**base, **more}, seed)
+        return Trial("transferred", {**base, **more}, seed)
 
     def searched(trial_of):
         def arm(seed: int) -> Trial:
             arguments = {"data": data, "trained": trial_of(seed), "queries": p.queries}
-            return Trial("kdnb.reproductions.passalis2018pkt:retrieved", arguments, seed)
+            return Trial("retrieved", arguments, seed)
 
         return arm
 
@@ -138,8 +138,8 @@ def retrieved(
 ) -> Outcome:
     """A trial that searches the training images of `data` for the classes of test images."""
     source = datasets.load(data["name"])
-    network = offline.network_of(trained)
-    database, asked = offline.examples_of(source, data), source.test.select(slice(queries))
+    network = network_of(trained)
+    database, asked = examples_of(source, data), source.test.select(slice(queries))
     found = [embeddings(network, images, source) for images in (asked, database)]
     precision, first = mean_average_precision(*found, asked.labels, database.labels)
     metrics = {"map": 100 * precision, "top_10": 100 * first}

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import Precision
-from kdnb.schemes.offline import data_spec
-from kdnb.trials import Result, Trial
+from kdnb.reproductions.setting import Precision
+from kdnb.runs.task import data_spec
+from kdnb.runs.trials import Result, Trial
 
 TEMPERATURE = 3.0
 STARTS: dict[str, float | None] = {"uniform": 0.005, "he": None}
@@ -77,26 +77,26 @@ def arms(p: Parameters) -> Arms:
                        "lr": 0.001, "schedule": "one_cycle", "crop_padding": 2,
                        "precision": p.precision},
         }  # fmt: skip
-        return Trial("kdnb.schemes.offline:supervised", arguments, 0)  # one teacher for all seeds
+        return Trial("supervised", arguments, 0)  # one teacher for all seeds
 
     def student(kind: str, start: float | None, seed: int) -> Trial:
         network = {"name": "fitnet_mnist", "irange": start}
         base: dict[str, Any] = {"data": data, "network": network}
         whole = {**base, "recipe": _recipe(p, p.student_epochs)}
         if kind == "backprop":
-            return Trial("kdnb.schemes.offline:supervised", whole, seed)
+            return Trial("supervised", whole, seed)
         if kind == "kd":
-            return Trial("kdnb.schemes.offline:distilled", {**whole, **_soft(teacher(0))}, seed)
+            return Trial("distilled", {**whole, **_soft(teacher(0))}, seed)
         guided = {"teacher": teacher(0), "student_maps": GUIDED, "teacher_maps": HINT}
         if kind == "one_stage":
             more = {**guided, "method": "hint", "weight": 100.0}
-            return Trial("kdnb.schemes.transfer:transferred", {**whole, **more}, seed)
+            return Trial("transferred", {**whole, **more}, seed)
         hints = {**guided, "method": "hint_regression", "weight": 1.0, "hard_weight": 0.0}
         first = {**base, "recipe": _recipe(p, p.hint_epochs), **hints}
         second = {**base, "recipe": _recipe(p, p.student_epochs - p.hint_epochs),
                   **_soft(teacher(0)),
-                  "start": Trial("kdnb.schemes.transfer:transferred", first, seed)}  # fmt: skip
-        return Trial("kdnb.schemes.offline:distilled", second, seed)
+                  "start": Trial("transferred", first, seed)}  # fmt: skip
+        return Trial("distilled", second, seed)
 
     def arm(kind: str, start: float | None):
         return lambda seed: student(kind, start, seed)

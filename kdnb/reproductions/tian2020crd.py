@@ -20,16 +20,18 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from kdnb import data as datasets
-from kdnb import paths, trials
+from kdnb import paths
 from kdnb.data import Batches
+from kdnb.methods.catalogue import METHODS
+from kdnb.methods.offline.distil import first_value
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.reproductions.passalis2018pkt import PROFILES, Parameters, students_data, teacher
-from kdnb.schemes import offline
-from kdnb.schemes.methods import METHODS
-from kdnb.schemes.transfer import first_value
-from kdnb.schemes.views import layers_of
+from kdnb.runs import trials
+from kdnb.runs.task import built, network_of
+from kdnb.runs.trials import Result, Trial
 from kdnb.training import NonFiniteLoss
-from kdnb.trials import Result, Trial
+from kdnb.training.inputs import examples_of
+from kdnb.training.layers import layers_of
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
 
@@ -81,13 +83,13 @@ def trial(p: Parameters, method: str, student: str, weight: float | None, seed: 
                    "weight_decay": 5e-4, "schedule": "one_cycle", "precision": p.precision},
     }  # fmt: skip
     if method == "student":
-        return Trial("kdnb.schemes.offline:supervised", arguments, seed)
+        return Trial("supervised", arguments, seed)
     arguments |= {"teacher": teacher(p), "method": method, "weight": weight}
     if METHODS[method].alone:
         arguments["hard_weight"] = 0.0
     if setting["maps"]:
         arguments["student_maps"] = setting["maps"]
-    return Trial("kdnb.schemes.transfer:transferred", arguments, seed)
+    return Trial("transferred", arguments, seed)
 
 
 def tune(p: Parameters, student: str = "vgg") -> dict[str, Any]:
@@ -134,10 +136,10 @@ def _first_value(p: Parameters, method: str, student: str) -> float:
     one = trial(p, method, student, 1.0, TUNING_SEED)
     data, setting = one.arguments["data"], STUDENTS[student]
     source = datasets.load(data["name"])
-    network = offline.built(setting["network"], source, TUNING_SEED)
-    model = offline.network_of(trials.run(teacher(p)))
+    network = built(setting["network"], source, TUNING_SEED)
+    model = network_of(trials.run(teacher(p)))
     batches = Batches(
-        offline.examples_of(source, data), 64, mean=source.mean, sd=source.sd, seed=TUNING_SEED
+        examples_of(source, data), 64, mean=source.mean, sd=source.sd, seed=TUNING_SEED
     )
     layers = layers_of(network, setting["maps"] or ()), layers_of(model)
     return first_value(METHODS[method], network, model, batches, layers)

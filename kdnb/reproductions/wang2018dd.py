@@ -26,17 +26,14 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import data as datasets
-from kdnb.algorithms.data_free.dataset_distillation import (
-    DistilledData,
-    distil_dataset,
-    trained_on,
-)
 from kdnb.data import ImageData, Images
+from kdnb.methods.data_free.dataset_distillation import DistilledData, distil_dataset, trained_on
 from kdnb.reproductions import Arms, Reproduction, chen2019dafl
 from kdnb.reproductions.chen2019dafl import PROFILES, TEACHER, Parameters, setting, supervised
-from kdnb.schemes.offline import batches_of, built, evaluated, examples_of, logits_on
+from kdnb.runs.task import built
+from kdnb.runs.trials import Context, Outcome, Result, Trial
 from kdnb.training import Recipe
-from kdnb.trials import Context, Outcome, Result, Trial
+from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
 
@@ -56,14 +53,14 @@ def arms(p: Parameters) -> Arms:
                        "schedule": "cosine", "precision": "32"},
             **more,
         }  # fmt: skip
-        return lambda seed: Trial(f"{__name__}:distilled_trial", arguments, seed)
+        return lambda seed: Trial("distilled_images", arguments, seed)
 
     def real(fixed: bool, steps: int, images: str) -> Callable[[int], Trial]:
         arguments = {
             "data": data, "network": TEACHER, "fixed": fixed, "steps": steps, "epochs": EPOCHS,
             "images": images, "rates": list(RATES), "judged_on": JUDGED_ON,
         }  # fmt: skip
-        return lambda seed: Trial(f"{__name__}:real_trial", arguments, seed)
+        return lambda seed: Trial("real_images", arguments, seed)
 
     return {
         "teacher": supervised(p, TEACHER),

@@ -24,8 +24,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.schemes.offline import data_spec
-from kdnb.trials import Result, Trial
+from kdnb.runs.task import data_spec
+from kdnb.runs.trials import Result, Trial
 
 TEACHER = {"name": "lenet5"}
 TEMPERATURE = 4.0  # of plain distillation
@@ -75,11 +75,11 @@ def arms(p: Parameters) -> Arms:
 
     def trained(common: dict[str, Any], network: dict[str, Any]) -> Callable[[int], Trial]:
         arguments = {**common, "network": network}
-        return lambda seed: Trial("kdnb.schemes.offline:supervised", arguments, seed)
+        return lambda seed: Trial("supervised", arguments, seed)
 
     def together(common: dict[str, Any]) -> Callable[[int], Trial]:
         arguments = {**common, "networks": [small, TEACHER]}
-        return lambda seed: Trial("kdnb.schemes.online:mutual_trial", arguments, seed)
+        return lambda seed: Trial("mutual", arguments, seed)
 
     def game(common: dict[str, Any], teacher: Callable[[int], Trial] | None = None):
         arguments = {**common, "network": small, "critic": small}
@@ -87,9 +87,7 @@ def arms(p: Parameters) -> Arms:
 
         def trial(seed: int) -> Trial:
             more = {"teacher": teacher(seed), **weights} if teacher else {}
-            return Trial(
-                "kdnb.algorithms.adversarial.trials:kdgan_trial", {**arguments, **more}, seed
-            )
+            return Trial("kdgan", {**arguments, **more}, seed)
 
         return trial
 
@@ -101,7 +99,7 @@ def arms(p: Parameters) -> Arms:
             **few, "network": small, "teacher": teacher(seed), "hard_weight": 1.0,
             "loss": {"name": "soft_targets", "temperature": TEMPERATURE},
         }  # fmt: skip
-        return Trial("kdnb.schemes.offline:distilled", arguments, seed)
+        return Trial("distilled", arguments, seed)
 
     return {
         "student": trained(few, small),

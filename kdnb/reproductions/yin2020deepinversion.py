@@ -30,11 +30,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kdnb.algorithms.data_free.bank_trials import bank_in
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.reproductions.chen2019dafl import PROFILES, Parameters, measure, setting
-from kdnb.schemes.offline import data_spec
-from kdnb.trials import Context, Outcome, Result, Trial
+from kdnb.runs.functions.banks import bank_in
+from kdnb.runs.task import data_spec
+from kdnb.runs.trials import Context, Outcome, Result, Trial
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
 
@@ -88,7 +88,7 @@ def arms(p: Parameters) -> Arms:
 
     def seeing(function: str, network: str, **more: Any) -> Callable[[int], Trial]:
         arguments = {**s.seen, "network": {"name": network}, **more}
-        return lambda seed: Trial(f"kdnb.schemes.offline:{function}", arguments, seed)
+        return lambda seed: Trial(function, arguments, seed)
 
     teacher = seeing("supervised", s.teacher)
 
@@ -101,7 +101,7 @@ def arms(p: Parameters) -> Arms:
             "data": data, "network": student, "teacher": teacher(seed), "bank": bank,
             "recipe": s.recipe, "temperature": TEMPERATURE,
         }  # fmt: skip
-        return Trial("kdnb.algorithms.data_free:banked_trial", arguments, seed)
+        return Trial("bank_taught", arguments, seed)
 
     def dreamt(
         seed: int, images: int, weights: dict[str, float], *, later: bool = False, **more: Any
@@ -113,16 +113,16 @@ def arms(p: Parameters) -> Arms:
         }  # fmt: skip
         # Later images begin from other noise than the first.
         start = seed + 1000 * later
-        return Trial("kdnb.algorithms.data_free:inversion_trial", arguments, start)
+        return Trial("deepinversion_bank", arguments, start)
 
     def noise(seed: int) -> Trial:
         arguments = {"data": data, "teacher": teacher(seed), "images": 2 * half,
                      "image_size": s.size}  # fmt: skip
-        return learnt(seed, Trial("kdnb.algorithms.data_free:noise_trial", arguments, seed))
+        return learnt(seed, Trial("noise_bank", arguments, seed))
 
     def merged(seed: int, first: Trial, second: Trial) -> Trial:
         arguments = {"data": data, "banks": [first, second]}
-        return learnt(seed, Trial(f"{__name__}:merged_trial", arguments, seed))
+        return learnt(seed, Trial("merged_banks", arguments, seed))
 
     def deep_inversion(seed: int) -> Trial:
         first = dreamt(seed, half, INVERSION)

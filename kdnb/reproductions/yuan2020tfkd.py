@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from kdnb.methods.self_distillation import fresh_seed
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import setting
 from kdnb.reproductions.furlanello2018ban import PROFILES, Parameters
-from kdnb.schemes.self_distillation import fresh_seed
-from kdnb.trials import Result, Trial
+from kdnb.reproductions.setting import setting
+from kdnb.runs.trials import Result, Trial
 
 # α and τ of the released configurations: ResNet-18 teaches MobileNetV2, MobileNetV2 teaches
 # itself, MobileNetV2 teaches ResNet-18; the virtual teacher and label smoothing.
@@ -47,7 +47,7 @@ def arms(p: Parameters) -> Arms:
     large = {**common, "network": {"name": p.larger}}
 
     def alone(arguments: dict[str, Any], **more: Any) -> Any:
-        return lambda seed: Trial("kdnb.schemes.offline:supervised", {**arguments, **more}, seed)
+        return lambda seed: Trial("supervised", {**arguments, **more}, seed)
 
     def taught(arguments: dict[str, Any], teacher: Any, share: float) -> Any:
         more = {
@@ -55,7 +55,9 @@ def arms(p: Parameters) -> Arms:
             "hard_weight": 1.0, "soft_weight": relative_weight(share),
         }  # fmt: skip
         return lambda seed: Trial(
-            "kdnb.schemes.offline:distilled", {**arguments, **more, "teacher": teacher(seed)}, seed
+            "distilled",
+            {**arguments, **more, "teacher": teacher(seed)},
+            seed,
         )
 
     def self_taught(seed: int) -> Trial:
@@ -63,14 +65,14 @@ def arms(p: Parameters) -> Arms:
             **small, "teacher": baseline(seed), "temperature": TEMPERATURE,
             "hard_weight": 1.0, "soft_weight": relative_weight(NORMAL_SHARE),
         }  # fmt: skip
-        return Trial("kdnb.schemes.self_distillation:ban_generation", arguments, seed)
+        return Trial("born_again", arguments, seed)
 
     def virtual(seed: int) -> Trial:
         arguments = {
             **small, "temperature": TEMPERATURE, "correct": 0.99,
             "hard_weight": 1 - VIRTUAL_SHARE, "soft_weight": VIRTUAL_SHARE,
         }  # fmt: skip
-        return Trial("kdnb.schemes.self_distillation:virtual_teacher_trial", arguments, seed)
+        return Trial("virtual_teacher", arguments, seed)
 
     # One teacher a seed: Re-KD needs the larger network alone for every seed anyway.
     baseline, teacher = alone(small), alone(large)

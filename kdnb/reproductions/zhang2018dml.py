@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions._setting import Precision, setting
-from kdnb.trials import Result, Trial
+from kdnb.reproductions.setting import Precision, setting
+from kdnb.runs.trials import Result, Trial
 
 NOISE = 0.02  # standard deviation of the weight noise under which the loss rises
 
@@ -58,7 +58,7 @@ def arms(p: Parameters) -> Arms:
             "noise": [NOISE],
             **more,
         }  # fmt: skip
-        return lambda seed: Trial("kdnb.schemes.online:mutual_trial", arguments, seed)
+        return lambda seed: Trial("mutual", arguments, seed)
 
     pair, unequal = [p.network] * 2, [p.network, p.larger]
     return {

@@ -68,12 +68,14 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from kdnb import data, figures, losses, papers, trials
-from kdnb.chapter import badges, check, profile_of, show_verdicts
-from kdnb.claims import judge_all
+from kdnb import data, figures, losses, papers
+from kdnb.papers.claims import judge_all
 from kdnb.reproductions import hinton2015, reproduce
-from kdnb.reproductions import hinton2015_figures as pictures
-from kdnb.schemes.offline import logits_on, network_of
+from kdnb.runs import trials
+from kdnb.runs.task import network_of
+from kdnb.training.inputs import logits_on
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import hinton2015_figures as pictures
 
 figures.style()
 parameters = check(hinton2015.Parameters, globals())
@@ -434,7 +436,7 @@ figures.show(
 # same, at fixed temperatures.)
 
 # %% tags=["nbval-ignore-output"]
-from kdnb.widgets import temperature_slider
+from kdnb.figures.explorers import temperature_slider
 
 temperature_slider(source.test.images[chosen], test_logits[chosen], source.classes)
 

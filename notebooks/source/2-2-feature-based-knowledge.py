@@ -62,14 +62,16 @@ arms = ["teacher", "backprop_he", "kd_he", "hints_he"]  # all when empty
 import torch
 from torch.nn import functional as F
 
-from kdnb import data, figures, losses, nets, papers, trials
-from kdnb.chapter import badges, check, profile_of, show_verdicts
-from kdnb.claims import judge_all
-from kdnb.reproductions import reproduce, romero2015fitnets, romero2015fitnets_live
-from kdnb.reproductions import romero2015fitnets_figures as pictures
-from kdnb.schemes.offline import network_of
-from kdnb.schemes.views import layers_of, look
+from kdnb import data, figures, losses, nets, papers
+from kdnb.papers.claims import judge_all
+from kdnb.reproductions import reproduce, romero2015fitnets
+from kdnb.runs import trials
+from kdnb.runs.task import network_of
 from kdnb.training import Recipe
+from kdnb.training.layers import layers_of, look
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import romero2015fitnets_figures as pictures
+from kdnb.workbook.chapters import romero2015fitnets_live
 
 figures.style()
 parameters = check(romero2015fitnets.Parameters, globals())

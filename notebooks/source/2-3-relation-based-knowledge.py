@@ -67,12 +67,13 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from kdnb import data, figures, losses, papers, trials
-from kdnb.chapter import badges, check, profile_of, show_verdicts
+from kdnb import data, figures, losses, papers
 from kdnb.reproductions import passalis2018pkt, reproduce, tian2020crd
-from kdnb.reproductions import passalis2018pkt_figures as pictures
-from kdnb.reproductions import tian2020crd_figures as comparison
-from kdnb.schemes.offline import built, network_of
+from kdnb.runs import trials
+from kdnb.runs.task import built, network_of
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import passalis2018pkt_figures as pictures
+from kdnb.workbook.chapters import tian2020crd_figures as comparison
 
 figures.style()
 pd.set_option("display.max_colwidth", None)
@@ -269,10 +270,12 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 # %%
 import copy
 
-from kdnb.schemes.methods import METHODS, Method
-from kdnb.schemes.transfer import Recorded, transfer
-from kdnb.schemes.views import layers_of, look
-from kdnb.training import Recipe, default_device
+from kdnb.methods.catalogue import METHODS, Method
+from kdnb.methods.offline.distil import transfer
+from kdnb.training import Recipe
+from kdnb.training.devices import default_device
+from kdnb.training.layers import layers_of, look
+from kdnb.training.teacher import Recorded
 
 teacher, student = networks["teacher"], networks["student"]
 scale = {"mean": source.mean, "sd": source.sd}
@@ -553,7 +556,7 @@ figures.show(
 # Here all losses of section 2 get the same chance, the newer ones on logits (2022 to 2024) included.
 
 # %%
-comparison.protocol(tian2020crd.PROFILES["laptop"])
+comparison.protocol(passalis2018pkt.PROFILES["laptop"])
 
 # %% [markdown]
 # ### The weights and where they come from
@@ -631,11 +634,11 @@ show_verdicts(papers.verdicts("tian2020crd", "laptop"), "laptop")
 #
 # ### All methods of this section
 #
-# Each is one call of `kdnb.schemes.transfer.transfer(student, teacher, examples, recipe, method=name,
+# Each is one call of `kdnb.methods.offline.distil.transfer(student, teacher, examples, recipe, method=name,
 # weight=…)`. The last columns are the comparison's verdicts; the table is built from the code
 # and the record, so it cannot fall behind them. `comparison.methods_table("2.1", fair)` and `"2.2"` give
 # the same for responses and features, which chapters 2.1 and 2.2 explain. RCO, of section
-# 2.2, is a scheme rather than a loss (`kdnb.schemes.route`).
+# 2.2, is a scheme rather than a loss (`kdnb.methods.offline.rco`).
 
 # %%
 comparison.methods_table("2.3", fair)

@@ -62,12 +62,15 @@ stop_epoch = 1  # epochs with the teacher, then without
 import pandas as pd
 import torch
 
-from kdnb import data, figures, papers, trials
-from kdnb.chapter import badges, check, profile_of, show_verdicts
+from kdnb import data, figures, papers
+from kdnb.methods.offline import bss, fskd
 from kdnb.reproductions import cho2019efficacy, reproduce
-from kdnb.reproductions import cho2019efficacy_figures as pictures
-from kdnb.reproductions import cho2019efficacy_live as live
-from kdnb.schemes import boundary, few_samples, offline
+from kdnb.runs import trials
+from kdnb.runs.task import built, network_of
+from kdnb.training.teacher import teacher_logits
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import cho2019efficacy_figures as pictures
+from kdnb.workbook.chapters import cho2019efficacy_live as live
 
 figures.style()
 parameters = check(cho2019efficacy.Parameters, globals())
@@ -122,7 +125,7 @@ figures.show(
 # %%
 clothes = data.load("fashion_mnist")
 taught = trials.run(live.teacher())
-teacher = offline.network_of(taught)
+teacher = network_of(taught)
 live.teacher().arguments["recipe"]
 
 # %% [markdown]
@@ -157,7 +160,7 @@ for trial in (hint, stages):
 
 # %% tags=["nbval-ignore-output"]
 source = data.load(dataset)
-big, small = (offline.built({"name": name}, source, seed=0) for name in ("plain10", "plain2"))
+big, small = (built({"name": name}, source, seed=0) for name in ("plain10", "plain2"))
 live.seconds(small, big, source)
 
 # %% [markdown]
@@ -167,7 +170,7 @@ live.seconds(small, big, source)
 # %%
 cropped = data.Batches(source.test, 64, mean=source.mean, sd=source.sd, crop_padding=4)
 try:
-    offline.teacher_logits(big, cropped)  # these batches are cropped anew in every epoch
+    teacher_logits(big, cropped)  # these batches are cropped anew in every epoch
 except ValueError as error:
     print(error)
 
@@ -277,9 +280,9 @@ def step(network, images, target, rate=0.3, epsilon=1e-4):
 
 shown = next(live.plain(clothes.test.select(slice(200)), clothes).epoch(0)).images
 nearest = teacher(shown).topk(2).indices[:, 1]  # the class that the teacher likes second best
-ours = boundary.boundary_samples(teacher, shown, nearest, steps=1, bounds=None)
+ours = bss.boundary_samples(teacher, shown, nearest, steps=1, bounds=None)
 torch.testing.assert_close(step(teacher, shown, nearest), ours, rtol=1e-4, atol=1e-4)
-print("the function above and kdnb.schemes.boundary.boundary_samples agree")
+print("the function above and kdnb.methods.offline.bss.boundary_samples agree")
 
 # %% tags=["nbval-ignore-output"]
 figures.show(
@@ -325,7 +328,7 @@ figures.show(
 xs, xt = torch.randn(6, 5, 4, 4).double(), torch.randn(6, 5, 4, 4).double()
 source_pixels, target_pixels = (x.permute(0, 2, 3, 1).reshape(-1, 5) for x in (xs, xt))
 by_hand = torch.linalg.lstsq(source_pixels, target_pixels).solution.T
-torch.testing.assert_close(few_samples.align(xs, xt), by_hand)
+torch.testing.assert_close(fskd.align(xs, xt), by_hand)
 print(f"{len(source_pixels)} equations for the {by_hand.shape[1]} unknowns of each output channel")
 
 # %% [markdown]

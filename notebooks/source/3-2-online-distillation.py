@@ -63,13 +63,15 @@ arms = ["independent", "mutual"]  # all when empty
 import pandas as pd
 import torch
 
-from kdnb import data, figures, papers, trials
-from kdnb.chapter import badges, check, profile_of, show_verdicts
+from kdnb import data, figures, papers
+from kdnb.methods import online
 from kdnb.reproductions import reproduce, zhang2018dml
-from kdnb.reproductions import zhang2018dml_figures as pictures
-from kdnb.reproductions import zhang2018dml_live as live
-from kdnb.reproductions import zhang2018dml_methods as methods
-from kdnb.schemes import online
+from kdnb.runs import trials
+from kdnb.runs.functions.online import peer_of
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import zhang2018dml_figures as pictures
+from kdnb.workbook.chapters import zhang2018dml_live as live
+from kdnb.workbook.chapters import zhang2018dml_methods as methods
 
 figures.style()
 pd.set_option("display.max_colwidth", None)
@@ -136,7 +138,7 @@ def mutual_loss(logits, peers):
 
 z, *peers = (3 * torch.randn(64, 10) for _ in range(4))
 torch.testing.assert_close(mutual_loss(z, peers), online.mutual_loss(z, peers))
-print("the function above and kdnb.schemes.online.mutual_loss agree")
+print("the function above and kdnb.losses.mutual_loss agree")
 
 # %% [markdown]
 # ### Peers one by one, or their ensemble?
@@ -236,7 +238,7 @@ workshop = live.Workshop(dataset)
 sds = [0.0, 0.01, 0.02, 0.03, 0.04]
 shaken = workshop.plain(source.train_all.select(slice(256)))
 rises = {
-    name: online.loss_rise(online.peer_of(result, 0), shaken, sds, draws=2)
+    name: online.loss_rise(peer_of(result, 0), shaken, sds, draws=2)
     for name, result in found.items()
 }
 figures.show(
@@ -380,7 +382,7 @@ figures.show(
 # weights were (negative: the peer was ahead).
 
 # %% tags=["nbval-ignore-output"]
-from kdnb.reproductions import zhang2018dml_copies as copies
+from kdnb.workbook.chapters import zhang2018dml_copies as copies
 
 histories = copies.codistilled(live.Workshop(dataset, epochs=4), every=2)
 columns = ["hard", "soft", "taught.copy 2", "age.copy 2"]
@@ -566,7 +568,7 @@ methods.live_table(methods.ran(workshop))
 #
 # ### Every method of this chapter
 #
-# Calls are of `kdnb.schemes.online`; *answer* is one forward pass without a gradient. The verdicts
+# Calls are of `kdnb.methods.online`; *answer* is one forward pass without a gradient. The verdicts
 # of DML are those of the record above; there the peers move in turn.
 
 # %%

@@ -71,12 +71,12 @@ import torch
 from torch.nn import functional as F
 
 from kdnb import figures, losses, papers
-from kdnb.chapter import badges, check, profile_of, show_verdicts
-from kdnb.claims import judge_all
+from kdnb.methods import self_distillation as own
+from kdnb.papers.claims import judge_all
 from kdnb.reproductions import furlanello2018ban, reproduce
-from kdnb.reproductions import furlanello2018ban_figures as pictures
-from kdnb.schemes import self_distillation as own
-from kdnb.schemes.offline import logits_on
+from kdnb.training.inputs import logits_on
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import furlanello2018ban_figures as pictures
 
 figures.style()
 parameters = check(furlanello2018ban.Parameters, globals())
@@ -176,7 +176,7 @@ show_verdicts(judge_all(exact, nothing), "exact")
 # student that still finds all classes equally likely.
 
 # %% tags=["nbval-ignore-output"]
-from kdnb.reproductions.yuan2020tfkd_figures import Lab, virtual_teachers
+from kdnb.workbook.chapters.yuan2020tfkd_figures import Lab, virtual_teachers
 
 lab = Lab()
 taught = logits_on(lab.teacher, lab.test, lab.source)
@@ -476,7 +476,7 @@ pd.DataFrame(
 # The same initial weights, images and epochs; one seed. *Processor time* is that of its own training, in units of training on labels; where another
 # network has to be there first (BAN and Tf-KD self), its training comes on top; that of the tolerant teacher is included. One seed on 384 images is an illustration of what
 # runs, not evidence: differences of 30 errors mean nothing here. The calls are functions of
-# `kdnb.schemes.self_distillation`.
+# `kdnb.methods.self_distillation`.
 
 # %% tags=["nbval-ignore-output"]
 lab.table()

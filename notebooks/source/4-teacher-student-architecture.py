@@ -60,11 +60,13 @@ arms = ["student", "taught_by_10", "via_4"]  # all when empty
 # %%
 import pandas as pd
 
-from kdnb import architecture, figures, papers
-from kdnb.chapter import badges, check, profile_of, show_verdicts
+from kdnb import figures, papers
+from kdnb.methods import architecture
 from kdnb.reproductions import mirzadeh2020takd, reproduce
-from kdnb.reproductions import mirzadeh2020takd_figures as pictures
-from kdnb.reproductions import mirzadeh2020takd_live as live
+from kdnb.runs import chains
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import mirzadeh2020takd_figures as pictures
+from kdnb.workbook.chapters import mirzadeh2020takd_live as live
 
 figures.style()
 pd.set_option("display.max_colwidth", None)
@@ -137,11 +139,11 @@ sweep = {
     (size, seed): pair
     for seed in range(2)
     for size, pair in zip(
-        sizes, architecture.capacity_gap(teachers, student, **setting, seed=seed), strict=True
+        sizes, chains.capacity_gap(teachers, student, **setting, seed=seed), strict=True
     )
 }
 control = {key: setting[key] for key in ("data", "recipe")}
-alone = {("alone", s): architecture.supervised(student, **control, seed=s) for s in range(2)}
+alone = {("alone", s): chains.supervised(student, **control, seed=s) for s in range(2)}
 errors = [live.errors({name: pair[i] for name, pair in sweep.items()}) for i in (0, 1)]
 alone = live.errors(alone).loc["alone"]
 
@@ -160,7 +162,7 @@ figures.show(
 
 # %% tags=["nbval-ignore-output"]
 def last(way, seed):
-    return architecture.chain([live.mlp(units) for units in way], **setting, seed=seed)[-1]
+    return chains.chain([live.mlp(units) for units in way], **setting, seed=seed)[-1]
 
 
 ways = {" → ".join(map(str, way)): way for way in architecture.paths([256, 64, 16, 8])}

@@ -64,17 +64,19 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from kdnb import data, figures, papers, trials
-from kdnb.algorithms import adversarial
-from kdnb.chapter import badges, check, profile_of, show_verdicts
+from kdnb import data, figures, papers
+from kdnb.methods import adversarial
 from kdnb.reproductions import reproduce, wang2018kdgan
-from kdnb.reproductions import wang2018kdgan_figures as pictures
-from kdnb.reproductions import wang2018kdgan_live as live
-from kdnb.reproductions import wang2018kdgan_methods as methods
+from kdnb.runs import trials
+from kdnb.runs.task import network_of
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import wang2018kdgan_figures as pictures
+from kdnb.workbook.chapters import wang2018kdgan_live
+from kdnb.workbook.chapters import wang2018kdgan_methods as methods
 
 parameters = check(wang2018kdgan.Parameters, globals())
 profile = profile_of(parameters, wang2018kdgan.PROFILES)
-found = trials.start(live.described())  # of "The relatives": beside this kernel, if processes are free
+found = trials.start(wang2018kdgan_live.described())  # of "The relatives": beside this kernel, if processes are free
 
 # %%
 figures.style()
@@ -379,17 +381,17 @@ print(f"{len(found)} short runs")
 # images three times, and has hardly learnt any by heart.)
 
 # %% tags=["nbval-ignore-output"]
-teacher = live.network_of(found["teacher"], source)
-generator = live.maker_of(found["GAN"])
+teacher = network_of(found["teacher"], source)
+generator = wang2018kdgan_live.maker_of(found["GAN"])
 shown = {
-    "training images": live.normalised(source, source.train_all.select(slice(1000))),
-    "other real images": live.normalised(source, source.test.select(slice(1000))),
+    "training images": wang2018kdgan_live.normalised(source, source.train_all.select(slice(1000))),
+    "other real images": wang2018kdgan_live.normalised(source, source.test.select(slice(1000))),
     "generated": adversarial.draw_images(generator, 1000),
 }
 with torch.no_grad():
     sure = {name: teacher(images).softmax(1).amax(1) for name, images in shown.items()}
 figures.show(
-    pictures.sureness({n: live.pixels(source, x[:8]) for n, x in shown.items()}, sure),
+    pictures.sureness({n: wang2018kdgan_live.pixels(source, x[:8]) for n, x in shown.items()}, sure),
     "5-1-generated",
     "Left: rows of training digits, other real digits and generated ones. Right: the share of images on "
     "which the teacher's largest probability is below 0.5, 0.9 and 0.99, for each of the three.",
@@ -431,9 +433,9 @@ figures.show(
 
 # %% tags=["nbval-ignore-output"]
 test = source.test.select(slice(400))
-images, labels = live.normalised(source, test), test.labels
+images, labels = wang2018kdgan_live.normalised(source, test), test.labels
 seen = {
-    name: adversarial.embedded(live.network_of(found[name], source), images, "hidden")
+    name: adversarial.embedded(network_of(found[name], source), images, "hidden")
     for name in ("teacher", "labels", "soft targets", "features")
 }
 figures.show(
@@ -503,7 +505,7 @@ print({name: f"the critic's cross-entropy {value:.2f}" for name, value in condit
 methods.generators(found, source)
 
 # %% tags=["nbval-ignore-output"]
-rows = {"real": live.pixels(source, images[:10])}
+rows = {"real": wang2018kdgan_live.pixels(source, images[:10])}
 rows |= {
     label: found[name].tensors()["images"] for name, label in methods.GENERATORS.items()
 }
@@ -530,7 +532,7 @@ methods.live_table(found)
 # %% [markdown]
 # ## Every method of this chapter
 #
-# Calls are of `kdnb.algorithms.adversarial` where nothing else is said. The verdicts are those of the
+# Calls are of `kdnb.methods.adversarial` where nothing else is said. The verdicts are those of the
 # record above.
 
 # %%

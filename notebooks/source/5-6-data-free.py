@@ -72,16 +72,18 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from kdnb import data, figures, papers, trials
-from kdnb.algorithms import data_free
-from kdnb.chapter import badges, check, profile_of, show_verdicts
+from kdnb import data, figures, papers
+from kdnb.methods import data_free
 from kdnb.reproductions import chen2019dafl, reproduce
-from kdnb.reproductions import chen2019dafl_beliefs as beliefs
-from kdnb.reproductions import chen2019dafl_figures as pictures
-from kdnb.reproductions import chen2019dafl_gallery as gallery
-from kdnb.reproductions import chen2019dafl_isolation as isolation
-from kdnb.reproductions import chen2019dafl_live as live
-from kdnb.schemes import offline
+from kdnb.runs import trials
+from kdnb.runs.task import network_of
+from kdnb.training.inputs import in_order
+from kdnb.workbook.chapter import badges, check, profile_of, show_verdicts
+from kdnb.workbook.chapters import chen2019dafl_beliefs as beliefs
+from kdnb.workbook.chapters import chen2019dafl_figures as pictures
+from kdnb.workbook.chapters import chen2019dafl_gallery as gallery
+from kdnb.workbook.chapters import chen2019dafl_isolation as isolation
+from kdnb.workbook.chapters import chen2019dafl_live as live
 
 # %%
 parameters = check(chen2019dafl.Parameters, globals())
@@ -205,9 +207,9 @@ shown = ["accuracy", "class_balance", "diversity", "confidence"]
 table = record.table().mean().unstack("metric").reindex(columns=shown)
 display(table.loc[list(record.arms)].round(2))
 source = data.load("mnist")
-teacher, normed = (offline.network_of(found.results[name]) for name in ("teacher", "normed"))
+teacher, normed = (network_of(found.results[name]) for name in ("teacher", "normed"))
 cpu = torch.device("cpu")
-[digits] = offline.in_order(source.test.select(slice(250)), source, cpu).epoch(0)
+[digits] = in_order(source.test.select(slice(250)), source, cpu).epoch(0)
 print(f"{len(found.results)} short runs, {len(found.banks)} banks of images")
 
 # %% [markdown]
@@ -675,7 +677,7 @@ pd.concat({key: t.mean().unstack("metric") for key, t in means.items()})[picture
 # "Data-free" is easily said. A trial here loads the data set for its *test* images, so one careless
 # line could reach the others. The proof: replace the training and validation images by an object that
 # raises an error at any touch, then run every method anew that claims to need none, and as a check of
-# the check, those that must be caught: a student that learns from labels, and Lopes' three records.
+# the check, those that must be caught: a student that learns from labels, and Lopes' three papers.
 
 # %%
 small = parameters.model_copy(update={"iterations": 2, "every": 2, "width": 4, "batch_size": 8})
@@ -722,7 +724,7 @@ print(f"another student: {accuracy:.0f}% right; the first: {found.accuracy['ZSKD
 # %% [markdown]
 # ## Every method of this chapter, and what to choose
 #
-# Calls are of `kdnb.algorithms.data_free`. The verdicts are those of the records above. Before you
+# Calls are of `kdnb.methods.data_free`. The verdicts are those of the records above. Before you
 # choose, ask what you *have*: only answers, or gradients too; batch normalisations or none; a few real
 # images; a record. Then whether a bank should outlive the run.
 

@@ -13,8 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import trial_functions  # noqa: F401 - registers what runs may name here
+
 from kdnb.reproductions import hinton2015
-from kdnb.trials import Trial
+from kdnb.runs.trials import Trial
 
 TESTS = Path(__file__).parent.parent
 # Of the classifiers of chapter 2-1, small ones, for some seconds on one core.
@@ -29,7 +31,7 @@ def real(arm: str = "distilled") -> Trial:
 
 def slow(seed: int, epochs: int = 5) -> Trial:
     """Of 20 ms an epoch, each leaving a line in the trace."""
-    return Trial("trial_functions:slow", {"epochs": epochs}, seed)
+    return Trial("slow", {"epochs": epochs}, seed)
 
 
 def trace() -> list[str]:

@@ -11,12 +11,13 @@ from contextlib import suppress
 import dask
 import pytest
 import torch
+import trial_functions  # noqa: F401 - registers what runs may name here
 from distributed import Client, Security
 from machines import address, epochs, kill, real, scheduler, slow, trace, until, worker
 
-from kdnb import cluster, trials
-from kdnb.cluster import Workers
-from kdnb.trials import Trial
+from kdnb.runs import cluster, trials
+from kdnb.runs.cluster import Workers
+from kdnb.runs.trials import Trial
 
 pytestmark = pytest.mark.cluster
 
@@ -55,7 +56,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(own_runs, monkeypatch):
 
 
 def test_a_trial_that_kills_its_workers_is_named_and_no_other(own_runs):
-    poison = Trial("trial_functions:dies", {}, 3)
+    poison = Trial("dies", {}, 3)
     behind = [slow(seed, epochs=1) for seed in range(3)]
     with Workers("local", 1) as workers:
         # All stand in one worker's line, so that Dask itself blames all of them.
@@ -70,9 +71,10 @@ def test_a_trial_that_kills_its_workers_is_named_and_no_other(own_runs):
 
 SCRIPT = """
 import sys
-from kdnb import trials
-from kdnb.trials import Trial
-trials.run_all(Trial("trial_functions:slow", {"epochs": 150}, seed) for seed in range(2))
+import trial_functions
+from kdnb.runs import trials
+from kdnb.runs.trials import Trial
+trials.run_all(Trial("slow", {"epochs": 150}, seed) for seed in range(2))
 """
 
 
@@ -110,7 +112,7 @@ def test_what_we_start_takes_nobody_in_without_its_certificate(own_runs, monkeyp
             outside = where if security else where.replace("tls", "tcp")
             with pytest.raises((OSError, ValueError)):
                 Client(outside, security=security, timeout="5s", set_as_default=False)
-        code = "from kdnb import cluster, trials; from kdnb.trials import Trial\n"
+        code = "import trial_functions; from kdnb.runs import cluster, trials; from kdnb.runs.trials import Trial\n"
         code += "print(trials.run_all([Trial('trial_functions:process', {}, 0)]))"
         environment = {**os.environ, **workers.environment}
         done = subprocess.run(
@@ -153,10 +155,7 @@ def test_the_environment_names_the_cluster(own_runs, monkeypatch):
     monkeypatch.setenv("KDNB_CLUSTER", "local")
     monkeypatch.setenv("KDNB_JOBS", "1")
     try:
-        ran_by = [
-            trials.run_all([Trial("trial_functions:process", {}, seed)]).popitem()[1]
-            for seed in range(2)
-        ]
+        ran_by = [trials.run_all([Trial("process", {}, seed)]).popitem()[1] for seed in range(2)]
         assert len({done.metrics["process"] for done in ran_by}) == 1  # it is kept
         assert ran_by[0].metrics["process"] != os.getpid()
     finally:

@@ -15,9 +15,11 @@ HOSTS = ("hub", "left", "right")
 # A peer whose packets stay away for so long is given up; Dask's default is 30 s.
 PATIENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s"}
 SCRIPT = """
-from kdnb import trials
-from kdnb.trials import Trial
-trials.run_all(Trial("trial_functions:slow", {"epochs": 1000}, seed) for seed in range(2))
+import trial_functions  # noqa: F401 - registers what runs may name here
+import trial_functions
+from kdnb.runs import trials
+from kdnb.runs.trials import Trial
+trials.run_all(Trial("slow", {"epochs": 1000}, seed) for seed in range(2))
 """
 
 

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import dask
+import made_chapters as workbook
 import pytest
-import workbook
 from machines import epochs, process, slow, trace, until
 
-from kdnb import trials
-from kdnb.cluster import Workers
+from kdnb.runs import trials
+from kdnb.runs.cluster import Workers
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "squeue")
 MISSING = [
@@ -121,7 +121,7 @@ def test_two_chapters_run_as_jobs(configured, monkeypatch):
     code = {name: CHAPTER.format(width=width) for name, width in zip(names, (32, 64), strict=True)}
     workbook.make(book, code)
     monkeypatch.setenv("KDNB_HOME", str(book))
-    command = [sys.executable, "-c", "from kdnb.cli import main; main()", "run"]
+    command = [sys.executable, "-c", "from kdnb.workbook.cli import main; main()", "run"]
     done = subprocess.run(
         [*command, "--cluster", "slurm", "--jobs", "2"], capture_output=True, text=True,
         timeout=400, check=False,

@@ -1,0 +1,114 @@
+"""The benchmark table: which parts there are, and how they are written down with the hardware."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks import Measured
+from kdnb import paths
+from kdnb.runs.provenance import now, provenance
+from kdnb.workbook.chapter import ParameterError
+
+PARTS = {
+    "steps": "A training step: plain script, ours, the bare passes",
+    "operators": "Where the time of a step goes: KD, all answers known",
+    "growth": "Growth with classes and with images",
+    "chapters": "The chapters at `quick`, from nothing",
+    "workers": "All chapters on one process and on two, a core each",
+}
+
+
+def measure(names: Sequence[str]) -> Iterator[tuple[str, list[Measured]]]:
+    """Some parts, all when none is named: each with its rows, as soon as it is measured.
+
+    Raises:
+        ParameterError: for a part that does not exist, before anything is measured.
+    """
+    if unknown := [name for name in names if name not in PARTS]:
+        raise ParameterError(
+            f"no benchmark is called {unknown[0]!r}: there are {', '.join(PARTS)}."
+        )
+    chosen = [name for name in PARTS if not names or name in names]
+    return ((name, _module(name).measured()) for name in chosen)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def kept(target: Path) -> dict[str, dict[str, Any]]:
+    """The parts that a table holds: each with its rows and what it was measured with.
+
+    Raises:
+        ParameterError: when the .json beside the Markdown is there and is no such table.
+    """
+    numbers = target.with_suffix(".json")
+    try:
+        parts = json.loads(numbers.read_text()) if numbers.exists() else {}
+        markdown(parts)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ParameterError(
+            f"{numbers} is no table of `kdnb bench`: move it away, or name another --output."
+        ) from error
+    return parts
+
+
+def write(name: str, rows: Iterable[Measured], target: Path) -> None:
+    """A part into the table: Markdown, and beside it, with the ending .json, every number.
+
+    What the table holds of other parts stays. Raises as `kept`.
+    """
+    now_measured = {**provenance(), "measured": now(), "rows": [asdict(row) for row in rows]}
+    parts = kept(target) | {name: now_measured}
+    parts = {name: parts[name] for name in PARTS if name in parts}
+    paths.atomic_write(target.with_suffix(".json"), json.dumps(parts, indent=1) + "\n")
+    paths.atomic_write(target, markdown(parts))
+
+
+def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table for each part, below what it was measured with."""
+    lines = [
+        "# Benchmarks", "",
+        "Made by `kdnb bench`. Medians, with the range over the repetitions of one run.", "",
+    ]  # fmt: skip
+    for name, part in parts.items():
+        code = f"commit {part['commit'][:10]}{' with changes' if part['dirty'] else ''}"
+        machine = ", ".join(f"{key} {value}" for key, value in part["hardware"].items())
+        rows = [Measured(**row) for row in part["rows"]]
+        lines += [
+            f"## {PARTS[name]}", "",
+            f"{part['measured']}, {code}, torch {part['versions']['torch']}, {machine}.", "",
+            *_lines(frame(rows)), "",
+        ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _lines(shown: pd.DataFrame) -> list[str]:
+    rows = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def frame(part: Iterable[Measured]) -> pd.DataFrame:
+    """The rows of a part, as they are shown."""
+    words = {None: "", True: "yes", False: "no"}
+    return pd.DataFrame(
+        [
+            {
+                "what": row.name,
+                "median": f"{row.value:.3g} {row.unit}" if row.value < 100 else
+                          f"{row.value:,.0f} {row.unit}",
+                "from": f"{row.low:.3g}" if row.low < 100 else f"{row.low:,.0f}",
+                "to": f"{row.high:.3g}" if row.high < 100 else f"{row.high:,.0f}",
+                "wanted": row.wanted,
+                "met": words[row.met],
+            }
+            for row in part
+        ]
+    )  # fmt: skip

@@ -1,0 +1,53 @@
+"""ALP-KD: attention-based layer projection (Passban et al. 2021)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdnb.losses._maps import no_autocast
+from kdnb.losses.checks import at_least_float32, check_temperature
+
+
+def layer_projection(
+    student_states: Tensor, teacher_states: Tensor, temperature: float = 1.0
+) -> Tensor:
+    r"""ALP-KD (Passban 2021): every student layer meets a mixture of all the teacher's layers.
+
+    .. math:: L = \sum_i \mathrm{MSE}\Big(h^S_i, \sum_j \epsilon_{ij} h^T_j\Big),
+        \quad \epsilon_{ij} = \mathrm{softmax}_j(h^S_i \cdot h^T_j / \tau)
+
+    The attention is computed for each sample; gradients flow through it.
+
+    Args:
+        student_states: (batch, student layers, width), one vector for each layer, the [CLS]
+            token's in the paper; pool a convolutional map to one.
+        teacher_states: (batch, teacher layers, width).
+        temperature: 1 in the paper; the square root of the width in some re-implementations.
+
+    Returns:
+        A scalar in squared units of the states: the mean over batch and width, summed over the
+        student's layers.
+
+    Raises:
+        ValueError: for other shapes, different widths, or a temperature that is not above 0.
+
+    Departures: no released code; the dot-product attention and the mean squared error are
+    recalled, and agree with a public re-implementation up to its scaled dot product and its
+    mean over layers.
+
+    >>> layer_projection(torch.ones(1, 1, 2), torch.tensor([[[2.0, 2.0], [2.0, 2.0]]]))
+    tensor(1.)
+    """
+    check_temperature(temperature)
+    shapes = [tuple(states.shape) for states in (student_states, teacher_states)]
+    if any(len(shape) != 3 or 0 in shape for shape in shapes) or shapes[0][::2] != shapes[1][::2]:
+        raise ValueError(
+            "student_states and teacher_states must be (batch, layers, width) with the same batch "
+            f"and width; got student_states {shapes[0]} and teacher_states {shapes[1]}."
+        )
+    student, teacher = at_least_float32(student_states), at_least_float32(teacher_states)
+    with no_autocast(student):
+        attention = torch.softmax(student @ teacher.mT / temperature, dim=2)
+        mixture = attention @ teacher
+    return (student - mixture).square().mean(dim=(0, 2)).sum()

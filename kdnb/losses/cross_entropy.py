@@ -1,0 +1,48 @@
+"""Cross-entropy with labels: plain, smoothed (Szegedy et al. 2016), or with any target distribution."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses.checks import at_least_float32, check_labels, check_logits
+
+
+def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the true labels, in float32 at least: the term of every scheme."""
+    return F.cross_entropy(at_least_float32(logits), labels)
+
+
+def cross_entropy_with(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """The cross-entropy of probabilities (batch, classes) with the logits' softmax, in nats."""
+    check_logits(logits=logits, probabilities=probabilities)
+    return -(probabilities * at_least_float32(logits).log_softmax(1)).sum(1).mean()
+
+
+def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    r"""Cross-entropy against the label mixed with the uniform distribution (Szegedy 2016, sec. 7).
+
+    .. math:: L = \frac{1}{B} \sum_b H\big((1-\epsilon)\, \mathrm{onehot}(y_b)
+        + \epsilon / K,\; \mathrm{softmax}(z_b)\big)
+
+    The same gradient as a teacher whose output is that mixture: the simplest virtual teacher.
+
+    Args:
+        logits: (batch, classes).
+        labels: (batch,) integers below the number of classes.
+        smoothing: epsilon in [0, 1]; 0 is plain cross-entropy.
+
+    Returns:
+        A scalar in nats.
+
+    Raises:
+        ValueError: for other shapes, an empty batch, or a smoothing outside [0, 1].
+
+    >>> label_smoothing(torch.zeros(1, 4), torch.tensor([2]), smoothing=0.1)
+    tensor(1.3863)
+    """
+    check_logits(logits=logits)
+    check_labels(logits, labels)
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing must lie in [0, 1]; got {smoothing}.")
+    return F.cross_entropy(at_least_float32(logits), labels.long(), label_smoothing=smoothing)

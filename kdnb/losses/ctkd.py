@@ -1,0 +1,184 @@
+"""A temperature that is learned against the student: CTKD (2023)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses.checks import check_logits
+
+
+class CurriculumTemperature(nn.Module):
+    r"""CTKD: one temperature, learned against the student (Li et al. 2023, AAAI, global version).
+
+    .. math:: T = T_{\min} + T_{\mathrm{range}}\, \mathrm{sigmoid}(\theta), \quad
+        \theta \leftarrow \theta + \mu\, \lambda\, \partial L / \partial \theta
+
+    The forward pass gives T, a scalar, as the ``temperature`` of a loss here or in
+    :mod:`kdnb.losses.response`. Its gradient is multiplied by -λ on the way back, so the
+    optimiser that descends for the student climbs for T. λ is :func:`curriculum_weight`.
+    :class:`InstanceTemperature` is the per-sample version.
+
+    Args (of the constructor):
+        lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).
+        start: of θ; 1 in the authors' code, so that T starts at 15.6.
+
+    Departures: equations from notes on the paper, settings from the authors' code.
+
+    >>> round(CurriculumTemperature()(reversal_weight=0.5).item(), 3)
+    15.621
+    """
+
+    def __init__(self, lowest: float = 1.0, span: float = 20.0, start: float = 1.0) -> None:
+        super().__init__()
+        _check_range(lowest, span, start)
+        self.lowest, self.span = lowest, span
+        self.prediction = nn.Parameter(torch.tensor(float(start)))
+
+    def forward(
+        self,
+        reversal_weight: float,
+        student_logits: Tensor | None = None,
+        teacher_logits: Tensor | None = None,
+    ) -> Tensor:
+        """T, with a gradient to climb by; a weight of 0 leaves it where it is.
+
+        The logits are not looked at: they are taken so that both versions are called alike.
+        """
+        prediction = reverse_gradient(self.prediction, reversal_weight)
+        return self.lowest + self.span * torch.sigmoid(prediction)
+
+
+class InstanceTemperature(nn.Module):
+    r"""CTKD: a temperature for each sample (Li et al. 2023, AAAI, instance-wise version).
+
+    .. math:: T_b = T_{\min} + T_{\mathrm{range}}\,
+        \mathrm{sigmoid}\big(f_\theta(z_b, v_b)\big)
+
+    with a perceptron f of two layers on the logits z of the student and v of the teacher. As in
+    :class:`CurriculumTemperature`, θ climbs where the student descends.
+
+    Args (of the constructor):
+        classes: of the logits.
+        hidden: width of the inner layer.
+        lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).
+        start: of f; the last layer starts with weights 0 and this bias, so that every sample
+            starts at the temperature of the global version.
+
+    Departures: two layers on both networks' outputs, and the range, are recalled from the paper;
+    the published code leaves this version out. The width of 128, the zero weights, and that no
+    gradient reaches the logits by way of T (it would be the reversed one) are our own choice.
+
+    >>> module, logits = InstanceTemperature(classes=3), torch.tensor([[3.0, 1.0, -1.0]])
+    >>> module(0.5, logits, -logits).detach()
+    tensor([[15.6212]])
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        hidden: int = 128,
+        lowest: float = 1.0,
+        span: float = 20.0,
+        start: float = 1.0,
+    ) -> None:
+        super().__init__()
+        _check_range(lowest, span, start)
+        if classes < 1 or hidden < 1:
+            raise ValueError(f"classes and hidden must be at least 1; got {classes} and {hidden}.")
+        self.classes, self.lowest, self.span = classes, lowest, span
+        self.prediction = nn.Sequential(
+            nn.Linear(2 * classes, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
+        nn.init.zeros_(self.prediction[2].weight)
+        nn.init.constant_(self.prediction[2].bias, start)
+
+    def forward(
+        self, reversal_weight: float, student_logits: Tensor, teacher_logits: Tensor
+    ) -> Tensor:
+        """(batch, 1) temperatures of the samples with these logits (batch, classes).
+
+        Raises:
+            ValueError: for other or different shapes, or another number of classes.
+        """
+        check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+        if student_logits.shape[1] != self.classes:
+            raise ValueError(f"built for {self.classes} classes; got {student_logits.shape[1]}.")
+        dtype = self.prediction[0].weight.dtype
+        outputs = [logits.detach().to(dtype) for logits in (student_logits, teacher_logits)]
+        with torch.autocast(student_logits.device.type, enabled=False):
+            prediction = self.prediction(torch.cat(outputs, dim=1))
+        return self.lowest + self.span * torch.sigmoid(
+            reverse_gradient(prediction, reversal_weight)
+        )
+
+
+def curriculum_weight(
+    epoch: float, ramp_epochs: float = 10, lowest: float = 0.0, highest: float = 1.0
+) -> float:
+    r"""λ of CTKD: a cosine ramp, then constant (Li et al. 2023, equation 11).
+
+    .. math:: \lambda = \lambda_{\min} + \tfrac12 (\lambda_{\max} - \lambda_{\min})
+        \Big(1 + \cos\big((1 + \tfrac{\min(e, E)}{E}) \pi\big)\Big)
+
+    Args:
+        epoch: e >= 0; the authors' code counts from 1.
+        ramp_epochs: E > 0.
+        lowest, highest: at epoch 0 and from epoch E on.
+
+    Raises:
+        ValueError: for an epoch below 0 or a ramp that is not above 0.
+
+    >>> [round(curriculum_weight(epoch), 3) for epoch in (0, 2, 5, 10, 200)]
+    [0.0, 0.095, 0.5, 1.0, 1.0]
+    """
+    if not (epoch >= 0 and ramp_epochs > 0):
+        raise ValueError(
+            f"epoch must be at least 0 and ramp_epochs above 0; got {epoch} and {ramp_epochs}."
+        )
+    turn = math.cos((1 + min(epoch, ramp_epochs) / ramp_epochs) * math.pi)
+    return lowest + (highest - lowest) * (1 + turn) / 2
+
+
+def reverse_gradient(values: Tensor, weight: float = 1.0) -> Tensor:
+    r"""The identity forwards; backwards the gradient times :math:`-w` (Ganin and Lempitsky 2015).
+
+    One minimisation then plays a game: what lies above learns to predict, what lies below learns
+    to prevent it.
+
+    Args:
+        values: any shape.
+        weight: w, at least 0.
+
+    Raises:
+        ValueError: for a weight below 0.
+
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> torch.autograd.grad(3 * reverse_gradient(x, 0.5), x)
+    (tensor(-1.5000),)
+    """
+    if not weight >= 0:
+        raise ValueError(f"weight must be at least 0; got {weight}.")
+    return _Reversal.apply(values, weight)
+
+
+def _check_range(lowest: float, span: float, start: float) -> None:
+    if not (0 < lowest < math.inf and 0 < span < math.inf and math.isfinite(start)):
+        raise ValueError(
+            "lowest and span must be finite numbers above 0 and start finite; "
+            f"got {lowest}, {span} and {start}."
+        )
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None

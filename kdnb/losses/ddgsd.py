@@ -1,0 +1,30 @@
+"""DDGSD: two distorted views of an image agree (Xu and Liu 2019)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kdnb.losses.checks import at_least_float32
+
+
+def mean_discrepancy(one: Tensor, other: Tensor) -> Tensor:
+    r"""The maximum mean discrepancy with a linear kernel: the squared distance of the batch means.
+
+    .. math:: \Big\lVert \frac1B \sum_b f(x^a_b) - \frac1B \sum_b f(x^b_b) \Big\rVert_2^2
+
+    Args:
+        one, other: features (batch, ...) of the two views.
+
+    Raises:
+        ValueError: for shapes that differ, or an empty batch.
+
+    >>> mean_discrepancy(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [0.0]]))
+    tensor(4.)
+    """
+    if one.shape != other.shape or one.ndim < 2 or 0 in one.shape:
+        raise ValueError(
+            f"both views need features of one shape (batch, ...), none of it empty; got "
+            f"{tuple(one.shape)} and {tuple(other.shape)}."
+        )
+    means = [at_least_float32(value).flatten(1).mean(0) for value in (one, other)]
+    return (means[0] - means[1]).square().sum()

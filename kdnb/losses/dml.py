@@ -1,0 +1,60 @@
+"""DML: deep mutual learning (Zhang et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kdnb.losses.ensemble import ensemble_log_probabilities
+from kdnb.losses.kd import soft_targets
+
+Target = Literal["peers", "ensemble", "mean_logits"]
+TARGETS = ("peers", "ensemble", "mean_logits")
+
+
+def mutual_loss(
+    logits: Tensor, peers: Sequence[Tensor], target: Target = "peers", temperature: float = 1.0
+) -> Tensor:
+    r"""How far one network is from its peers (Zhang et al. 2018, section 3.2).
+
+    - ``peers``: :math:`\frac{T^2}{K-1} \sum_{l \ne k} KL(p_l \| p_k)`;
+    - ``ensemble`` (DML_e): :math:`T^2\, KL\big(\frac{1}{K-1} \sum_{l \ne k} p_l \,\|\, p_k\big)`;
+    - ``mean_logits``: the peers' logits are averaged before the softmax.
+
+    The first two differ by :math:`H(\bar p) - \frac{1}{K-1}\sum H(p_l)`, in which p_k does not
+    occur: their gradients for p_k are equal. The paper finds DML_e worse because averaging makes
+    the teacher more peaked; a mean of probabilities is never more peaked than its members are on
+    average, a mean of logits may be. Hence the third.
+
+    Args:
+        logits: (batch, classes) of the network that learns.
+        peers: the others' logits, each (batch, classes); no gradient flows into them.
+        temperature: 1 in the paper.
+
+    Returns:
+        A scalar in nats.
+
+    Raises:
+        ValueError: for no peer, another target, or other shapes.
+
+    Departures: which equation the authors' DML_e computes is recalled, not confirmed.
+
+    >>> z = torch.tensor([[2.0, 0.0]])
+    >>> mutual_loss(torch.zeros(1, 2), [z, -z]), mutual_loss(torch.zeros(1, 2), [z, -z], "ensemble")
+    (tensor(0.3278), tensor(0.))
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {TARGETS}; got {target!r}.")
+    if not peers:
+        raise ValueError("mutual learning needs a peer; got none.")
+    peers = [peer.detach() for peer in peers]
+    if target == "peers":
+        divergences = [soft_targets(logits, peer, temperature) for peer in peers]
+        return torch.stack(divergences).mean()
+    if target == "mean_logits":
+        return soft_targets(logits, torch.stack(list(peers)).mean(0), temperature)
+    softened = ensemble_log_probabilities([peer / temperature for peer in peers])
+    return soft_targets(logits, temperature * softened, temperature)

@@ -1,0 +1,46 @@
+"""FitNets: hints from a middle layer (Romero et al. 2015)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from kdnb.losses._maps import mean_squared, squared_distance
+from kdnb.losses.checks import check_maps, check_variant
+
+
+def hint(
+    regressed: Tensor, teacher_maps: Tensor, variant: Literal["paper", "common"] = "paper"
+) -> Tensor:
+    r"""FitNets' hint loss (Romero 2015, equation 3).
+
+    .. math:: L = \frac{1}{2B} \sum_b \lVert u_h(x_b) - r(v_g(x_b)) \rVert_2^2
+
+    with the teacher's hint layer u and the regressor r on the student's guided layer v. In the
+    paper it is the whole loss of a first stage; distillation follows in a second one.
+
+    Args:
+        regressed: (batch, channels, height, width), the student's maps behind the regressor
+            (:class:`~kdnb.losses.adapters.ConvolutionalRegressor`).
+        teacher_maps: the same shape.
+        variant: "common" is the mean squared error over all elements, without the half: what
+            RepDistiller, mdistiller and the Zoo call FitNet, in one stage, weight 100.
+
+    Returns:
+        A scalar in squared units of the maps, 0 where they agree.
+
+    Raises:
+        ValueError: for other or different shapes.
+
+    Departures: the batch mean is not written in the equation. The authors' Theano code sums one
+    axis of the half squares and averages the rest.
+
+    >>> hint(torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2))
+    tensor(2.)
+    """
+    check_variant(variant, ("paper", "common"))
+    check_maps(regressed=regressed, teacher_maps=teacher_maps)
+    if variant == "common":
+        return mean_squared(regressed, teacher_maps)
+    return squared_distance(regressed, teacher_maps) / 2

@@ -1,0 +1,112 @@
+"""KD-SVD: singular vectors of maps, compared between layers (Lee et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kdnb.losses._geometry import check_layers, check_maps, check_same_channels, product, unit
+from kdnb.losses.checks import at_least_float32
+
+
+def kd_svd(
+    student_layers: Sequence[Tensor],
+    teacher_layers: Sequence[Tensor],
+    vectors: int = 1,
+    spare: int = 3,
+) -> Tensor:
+    r"""Relations of singular vectors of neighbouring layers (Lee, Kim and Song 2018, KD-SVD).
+
+    .. math:: L = \frac1B \sum_b \sum_{l > 1} \sum_{ijk}
+        \big(e^{-(v^S_{l,ik} - v^S_{l-1,jk})^2 / 8} - e^{-(v^T_{l,ik} - v^T_{l-1,jk})^2 / 8}\big)^2
+
+    Each sample's map, as a matrix (H W, C), is reduced to its first right singular vectors v_k;
+    those of the student are matched to the teacher's by the largest absolute cosine, take its
+    sign, and both are weighed by the teacher's singular values, scaled to length 1.
+
+    Args:
+        student_layers, teacher_layers: equally many maps, at least 2, first layer first; each
+            pair with equally many channels. Height and width may differ.
+        vectors: how many singular vectors of the teacher are matched; 1 in the authors' code.
+        spare: how many more of the student's are searched for a match; 3 there.
+
+    Returns:
+        A scalar, summed over channels and pairs of layers, averaged over the batch.
+
+    Raises:
+        ValueError: for lists of different length or below 2, anything but maps, different
+            channels, or fewer than 1 vector.
+
+    Departures: taken from RepDistiller's reading of the authors' code, without its assumption of
+    square maps; the paper's text was not read. A singular vector has no sign of its own, on which
+    the value depends: here the teacher's entries add up to at least 0. Singular vectors of equal
+    singular values have no derivative; that part of the gradient is left out, and the singular
+    values themselves carry none.
+
+    >>> maps = torch.arange(12.0).reshape(1, 3, 2, 2)
+    >>> kd_svd([maps, maps], [maps, maps]).round(decimals=6)
+    tensor(0.)
+    """
+    check_layers(student_layers, teacher_layers, minimum=2)
+    if vectors < 1 or spare < 0:
+        raise ValueError(f"vectors must be at least 1 and spare at least 0; got {vectors}, {spare}")
+    student_relations, teacher_relations = [], []
+    for index, (student, teacher) in enumerate(zip(student_layers, teacher_layers, strict=True)):
+        names = f"student_layers[{index}]", f"teacher_layers[{index}]"
+        check_maps(**{names[0]: student, names[1]: teacher})
+        check_same_channels((names[0], student), (names[1], teacher))
+        target, values = _right_vectors(teacher, vectors)
+        total = target.sum(dim=1, keepdim=True)
+        target = target * torch.where(total < 0, -1.0, 1.0)
+        found, _ = _right_vectors(student, vectors + spare)
+        weight = unit(values, dim=1).unsqueeze(1)
+        student_relations.append(_matched(found, target) * weight)
+        teacher_relations.append(target * weight)
+    loss = 0
+    for level in range(1, len(student_relations)):
+        student, teacher = (
+            _kernel(relations[level - 1], relations[level])
+            for relations in (student_relations, teacher_relations)
+        )
+        loss = loss + (student - teacher).square().sum(dim=(1, 2, 3)).mean()
+    return loss
+
+
+def _kernel(earlier: Tensor, later: Tensor) -> Tensor:
+    """The similarity of every entry of one layer's vectors with every entry of the next's."""
+    return torch.exp((later.unsqueeze(2) - earlier.unsqueeze(1)).square() / -8)
+
+
+def _matched(found: Tensor, target: Tensor) -> Tensor:
+    """For each target vector the found one with the largest absolute cosine, its sign turned."""
+    cosine = product(found.transpose(1, 2), target)
+    best = cosine.abs().argmax(dim=1, keepdim=True)
+    sign = torch.where(cosine.gather(1, best) < 0, -1.0, 1.0)
+    return found.gather(2, best.expand(-1, found.shape[1], -1)) * sign
+
+
+def _right_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The first right singular vectors (batch, C, count) and values of the maps as (H W, C).
+
+    The vectors come from a decomposition without gradient. The gradient is then that of the
+    perturbation series, dv_i = sum_j v_j (v_j' dA v_i) / (s_i² - s_j²) with A = X'X, which stays
+    finite: terms between nearly equal singular values are left out.
+    """
+    matrix = at_least_float32(maps).flatten(2).transpose(1, 2)
+    with torch.no_grad():
+        _, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        squares = values.square()
+        vectors = right.transpose(1, 2)[:, :, :count]
+        leading = squares[:, None, :count]
+        gaps = leading - squares[:, :, None]
+        least = 10 * torch.finfo(values.dtype).eps * squares[:, :1, None]
+        weights = torch.where(gaps.abs() > least, 1 / gaps, 0)
+        outside = torch.where(leading > least, 1 / leading, 0)
+    image = product(matrix.transpose(1, 2), product(matrix, vectors))
+    change = image - image.detach()
+    inside = product(right, change)
+    rest = change - product(right.transpose(1, 2), inside)
+    moved = product(right.transpose(1, 2), weights * inside) + outside * rest
+    return vectors + moved, values[:, :count]

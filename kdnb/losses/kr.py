@@ -1,0 +1,101 @@
+"""Knowledge in the parameters themselves, not in what they compute: KR (2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kdnb.losses._maps import check_layers, unit
+from kdnb.losses.checks import at_least_float32
+
+
+def parameter_histogram(group: Sequence[Tensor], bins: int = 32, span: float = 3.0) -> Tensor:
+    """How the parameters of a group of layers are distributed, differentiably.
+
+    Every tensor is divided by its root mean square, so that no layer's fan-in shows. Each
+    parameter is shared between the two bins whose centres enclose it, in proportion to its
+    nearness; those beyond the last centre belong to it.
+
+    Args:
+        group: tensors of parameters of any shape, at least one, none empty.
+        bins: how many centres lie evenly from -span to span; at least 2.
+        span: above 0, in root mean squares.
+
+    Returns:
+        (bins,) shares above 0 that add up to 1. One parameter's worth is spread over all bins,
+        so that an empty one keeps a finite logarithm.
+
+    Raises:
+        ValueError: for an empty group or tensor, integers, fewer than 2 bins, or a wrong span.
+
+    >>> parameter_histogram([torch.tensor([-1.0, 1.0, 1.0, 1.0])], bins=3, span=1.0)
+    tensor([0.2667, 0.0667, 0.6667])
+    """
+    if not group or any(value.numel() == 0 or not value.is_floating_point() for value in group):
+        got = [f"{value.dtype} {tuple(value.shape)}" for value in group]
+        raise ValueError(f"a group must hold floating tensors, none empty; got {got}.")
+    if bins < 2 or not 0 < span < math.inf:
+        raise ValueError(f"bins must be at least 2 and span finite and above 0; got {bins}, {span}")
+    values = [at_least_float32(value).flatten() for value in group]
+    scaled = torch.cat([unit(value, 0) * math.sqrt(value.numel()) for value in values])
+    position = ((scaled / span + 1) / 2 * (bins - 1)).clamp(0, bins - 1)
+    lower = position.detach().floor().clamp_max(bins - 2)
+    share = position - lower
+    counts = torch.zeros(bins, dtype=share.dtype, device=share.device)
+    counts = counts.index_add(0, lower.long(), 1 - share).index_add(0, lower.long() + 1, share)
+    return (counts + 1 / bins) / (len(share) + 1)
+
+
+def parameter_distribution(
+    student_groups: Sequence[Sequence[Tensor]],
+    teacher_groups: Sequence[Sequence[Tensor]],
+    bins: int = 32,
+    kept: int = 16,
+) -> Tensor:
+    r"""Knowledge representing, KR (Liu et al. 2019, CVPR workshops): parameters' distributions.
+
+    .. math:: L = -\frac1G \sum_g \sum_{k \in K_g}
+        \frac{p_{gk}}{\sum_{k' \in K_g} p_{gk'}} \log \frac{q_{gk}}{\sum_{k' \in K_g} q_{gk'}}
+
+    The cross-entropy of the histograms p of the teacher's and q of the student's groups of
+    layers, the survey's "multi-layer groups". K_g holds the `kept` bins in which most of the
+    teacher's parameters lie: a sparse code of the distribution, so that rare values of the
+    teacher ask nothing of the student. Numbers and shapes of layers in a group are free.
+
+    Args:
+        student_groups, teacher_groups: equally many groups of parameters, such as the weights of
+            the convolutions of one stage; see :func:`parameter_histogram`.
+        bins: of the histograms.
+        kept: 2 <= kept <= bins.
+
+    Returns:
+        A scalar in nats; the least, at equal histograms, is the mean entropy of the teacher's
+        codes. It does not depend on a batch: once for each update is enough.
+
+    Raises:
+        ValueError: for different numbers of groups, a wrong `kept`, or what
+            :func:`parameter_histogram` refuses.
+
+    Departures: only the paper's abstract and the survey's Table 1 (parameters' distribution,
+    multi-layer group, cross-entropy) could be read. They give the three steps: aggregate a
+    group's parameters into a distribution, recode it sparsely, compare by cross-entropy. What
+    the steps are in detail, the histogram, the scale of each layer, the largest bins as the
+    code, is our own choice; the paper's penalty on the gradients may be another.
+
+    >>> group = [torch.tensor([-1.0, 1.0, 1.0, 1.0])]
+    >>> parameter_distribution([group], [group], bins=3, kept=2)
+    tensor(0.6172)
+    """
+    check_layers(student_groups, teacher_groups, "groups of the teacher")
+    if not 2 <= kept <= bins:
+        raise ValueError(f"kept must lie in [2, bins]; got {kept} of {bins}.")
+    losses = []
+    for student, teacher in zip(student_groups, teacher_groups, strict=True):
+        p, q = parameter_histogram(teacher, bins), parameter_histogram(student, bins)
+        largest = p.detach().topk(kept).indices
+        code, answer = (share[largest] / share[largest].sum() for share in (p, q))
+        losses.append(-(code * answer.log()).sum())
+    return torch.stack(losses).mean()

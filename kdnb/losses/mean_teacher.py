@@ -1,0 +1,34 @@
+"""Consistency with one's own past answers (Laine and Aila 2017; Tarvainen and Valpola 2017)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses.checks import at_least_float32, check_logits
+
+
+def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
+    r"""The mean squared difference of probabilities, over the classes and the batch.
+
+    .. math:: \frac{1}{C\,|B|} \sum_{i \in B} \lVert \mathrm{softmax}(z_i) - \tilde z_i \rVert^2
+
+    (Laine and Aila 2017, algorithm 2; mean teacher uses the same.)
+
+    Args:
+        logits: (batch, classes).
+        probabilities: (batch, classes), the target; no gradient flows into it.
+    """
+    check_logits(logits=logits, probabilities=probabilities)
+    difference = at_least_float32(logits).softmax(1) - at_least_float32(probabilities).detach()
+    return difference.square().mean()
+
+
+def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy over the images whose label is not -1, divided by the whole batch.
+
+    >>> labelled_cross_entropy(torch.zeros(2, 4), torch.tensor([1, -1]))
+    tensor(0.6931)
+    """
+    total = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum")
+    return total / len(labels)

@@ -1,0 +1,94 @@
+"""OFD: the overhaul of feature distillation (Heo et al. 2019)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+
+
+def overhaul_margin(weight: Tensor, bias: Tensor, variant: Variant = "paper") -> Tensor:
+    r"""OFD's margin of each channel: the mean of its negative responses (Heo 2019b, section 3.1).
+
+    .. math:: m_c = E[t \mid t < 0] = \beta_c - |\gamma_c|\,
+        \frac{\varphi(\beta_c / |\gamma_c|)}{\Phi(-\beta_c / |\gamma_c|)},
+        \quad t \sim N(\beta_c, \gamma_c^2)
+
+    from the weight gamma and bias beta of the teacher's last batch normalisation.
+
+    Args:
+        weight, bias: (channels,).
+        variant: "authors" takes -3 |gamma| where less than 0.001 of the responses are negative.
+            The formula tends to -gamma²/beta there, about -0.3 |gamma| at their threshold: on
+            such channels the two differ by a factor of ten and more.
+
+    Returns:
+        (channels,) at most 0, for :func:`overhaul`.
+
+    Raises:
+        ValueError: if weight and bias are not vectors of one length.
+
+    Departures: a channel with weight 0 is constant; its margin is its bias, or 0 if positive.
+
+    >>> overhaul_margin(torch.ones(2), torch.tensor([0.0, -10.0]))
+    tensor([ -0.7979, -10.0000])
+    """
+    check_variant(variant)
+    if weight.ndim != 1 or weight.shape != bias.shape:
+        raise ValueError(
+            f"weight and bias must be vectors of one length; got weight {tuple(weight.shape)} "
+            f"and bias {tuple(bias.shape)}."
+        )
+    scale, mean = weight.detach().double().abs(), bias.detach().double()
+    ratio = mean / torch.where(scale > 0, scale, torch.ones_like(scale))
+    hazard = math.sqrt(2 / math.pi) / torch.special.erfcx(ratio / math.sqrt(2))
+    margin = (mean - scale * hazard).clamp_max(0)
+    if variant == "authors":
+        margin = torch.where(torch.special.ndtr(-ratio) > 0.001, margin, -3 * scale)
+    margin = torch.where(scale > 0, margin, mean.clamp_max(0))
+    return margin.to(at_least_float32(weight).dtype)
+
+
+def overhaul(student_responses: Tensor, teacher_responses: Tensor, margin: Tensor) -> Tensor:
+    r"""The partial L2 distance of OFD (Heo 2019b, equations 3 to 5).
+
+    .. math:: L = \frac1B \sum_b \sum_i \begin{cases} 0 & s_i \le t_i \le 0 \\
+        (t_i - s_i)^2 & \text{otherwise} \end{cases}, \quad t = \max(T, m)
+
+    A negative response of the teacher is a ceiling, not a target: below it nothing is asked.
+
+    Args:
+        student_responses: (batch, channels, height, width) before the ReLU, behind a connector
+            (:class:`~kdnb.losses.adapters.PointwiseAdapter`, `normalise=True`).
+        teacher_responses: the same shape, before the ReLU. The authors keep the teacher in
+            training mode, so that its batch statistics are the student's; restore its running
+            statistics afterwards.
+        margin: (channels,) from :func:`overhaul_margin`, at most 0.
+
+    Returns:
+        A scalar in squared units of the responses. 0 where student and teacher are equal and
+        no response lies below the margin, or where the student stays under every ceiling.
+
+    Raises:
+        ValueError: for other or different shapes.
+
+    Departures: the authors sum over the batch and divide by it, and by 1000, in their training
+    script (recalled), with :func:`depth_weights` over layers; here the batch mean alone.
+
+    >>> student, teacher = torch.full((1, 1, 1, 2), -2.0), torch.tensor([[[[1.0, -5.0]]]])
+    >>> overhaul(student, teacher, torch.tensor([-1.0]))
+    tensor(9.)
+    """
+    check_maps(student_responses=student_responses, teacher_responses=teacher_responses)
+    if margin.shape != student_responses.shape[1:2]:
+        raise ValueError(
+            f"margin must be ({student_responses.shape[1]},) for student_responses "
+            f"{tuple(student_responses.shape)}; got {tuple(margin.shape)}."
+        )
+    student, teacher = at_least_float32(student_responses), at_least_float32(teacher_responses)
+    target = torch.maximum(teacher, margin.to(teacher.dtype)[:, None, None])
+    counted = (student > target) | (target > 0)
+    return ((target - student).square() * counted).flatten(1).sum(dim=1).mean()

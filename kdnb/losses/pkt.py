@@ -1,0 +1,117 @@
+"""Probabilistic knowledge transfer (section 2.3): who is near whom, as a distribution.
+
+Every loss takes batches (batch, ...), flattens each sample, and works in float32 at least
+whatever the autocast mode. The "paper" variants sum over pairs of distinct samples; the "authors"
+variants keep each sample's pair with itself, whose similarity is 1 by construction, and take the
+mean over batch²: hence their weights of several ten thousand.
+Gradients flow into the teacher too unless it is detached.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdnb.losses._geometry import check_samples, cosines, identity, root, rows, squared_distances
+from kdnb.losses.checks import Variant, check_variant
+
+FLOOR = 1e-7  # the least similarity: exactly opposite samples would make the divergence infinite
+
+
+def probabilistic_transfer(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> Tensor:
+    r"""Probabilistic knowledge transfer with the cosine kernel (Passalis and Tefas 2018, PKT).
+
+    .. math:: L = \sum_j \sum_{i \ne j} p_{i|j} \log \frac{p_{i|j}}{q_{i|j}}, \quad
+        p_{i|j} = \frac{K(t_i, t_j)}{\sum_{k \ne j} K(t_k, t_j)}, \quad
+        K(a, b) = \tfrac12 \Big(\frac{a^\top b}{\lVert a \rVert \lVert b \rVert} + 1\Big)
+
+    with q the same of the student. Each sample's scale and the width of either layer do not
+    matter, so features and maps of any shape can be paired; the authors take the layer before
+    the last.
+
+    Args:
+        student, teacher: (batch, ...), at least 2 samples; flattened.
+        variant: "authors" keeps i = j, adds 1e-7 inside the logarithm, and takes the mean over
+            batch²; the public weight of 30000 belongs to it.
+
+    Returns:
+        A scalar in nats, at least 0; 0 when the conditional probabilities agree (the authors'
+        1e-7 then leaves a gradient of about that size).
+
+    Raises:
+        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+
+    Departures: similarities are floored at 1e-7 in the paper's variant, so that opposite samples
+    stay finite. The paper's equation is recalled; the code (passalis/probabilistic_kt) was read.
+
+    >>> student, teacher = torch.eye(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> probabilistic_transfer(student, teacher)
+    tensor(0.1133)
+    """
+    check_variant(variant)
+    check_samples(student=student, teacher=teacher)
+    q = _probabilities(_cosine_kernel(student), variant)
+    p = _probabilities(_cosine_kernel(teacher), variant)
+    if variant == "authors":
+        return (p * torch.log((p + FLOOR) / (q + FLOOR))).mean()
+    same = identity(p)
+    return (p * (_log(p, same) - _log(q, same))).sum()
+
+
+def hybrid_transfer(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> Tensor:
+    r"""PKT for lightweight networks: two kernels, symmetric divergence (Passalis 2020, TNNLS).
+
+    .. math:: L = \sum_{K} \sum_j \sum_{i \ne j} \big(p^K_{i|j} - q^K_{i|j}\big)
+        \big(\log p^K_{i|j} - \log q^K_{i|j}\big)
+
+    added over the cosine kernel of :func:`probabilistic_transfer` and the Student-t kernel
+    1 / (1 + |a - b|); the divergence is Jeffreys', KL in both directions.
+
+    Args:
+        student, teacher: (batch, ...), at least 2 samples; flattened.
+        variant: "authors" keeps i = j and takes the mean over batch² of each kernel's part.
+
+    Returns:
+        A scalar in nats, at least 0; 0 when the probabilities agree under both kernels.
+
+    Raises:
+        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+
+    Departures: kernels and divergence are as in the authors' code (passalis/pkth, "combined",
+    where the t kernel's power is 1); the paper itself could not be read, and leaving out i = j is
+    carried over from the 2018 paper. The code adds 1e-6 below its root and to the norms, which is
+    left out here; cosine similarities are floored at 1e-7.
+
+    >>> student, teacher = torch.eye(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> hybrid_transfer(student, teacher)
+    tensor(0.5961)
+    """
+    check_variant(variant)
+    check_samples(student=student, teacher=teacher)
+    total = torch.zeros((), device=student.device)
+    for kernel in (_cosine_kernel, _student_t_kernel):
+        q = _probabilities(kernel(student), variant)
+        p = _probabilities(kernel(teacher), variant)
+        same = identity(p) & (variant == "paper")
+        divergence = (p - q) * (_log(p, same) - _log(q, same))
+        total = total + (divergence.mean() if variant == "authors" else divergence.sum())
+    return total
+
+
+def _cosine_kernel(samples: Tensor) -> Tensor:
+    return ((cosines(rows(samples)) + 1) / 2).clamp_min(FLOOR)
+
+
+def _student_t_kernel(samples: Tensor) -> Tensor:
+    return 1 / (1 + root(squared_distances(rows(samples))))
+
+
+def _probabilities(kernel: Tensor, variant: Variant) -> Tensor:
+    if variant == "paper":
+        kernel = kernel.masked_fill(identity(kernel), 0)
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+def _log(probabilities: Tensor, excluded: Tensor) -> Tensor:
+    """The logarithm, with 0 in the places left out."""
+    return probabilities.masked_fill(excluded, 1).log()

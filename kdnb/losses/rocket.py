@@ -1,0 +1,23 @@
+"""Rocket launching: the hint between light net and booster (Zhou et al. 2018)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kdnb.losses.checks import at_least_float32, check_logits
+
+
+def rocket_hint(light: Tensor, booster: Tensor, gradient_block: bool = True) -> Tensor:
+    r"""The hint: :math:`\frac1B \sum_b \lVert l(x_b) - z(x_b) \rVert_2^2` of the logits.
+
+    Args:
+        light, booster: (batch, classes).
+        gradient_block: keep this gradient away from the booster.
+
+    >>> import torch
+    >>> rocket_hint(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 1.0]]))
+    tensor(5.)
+    """
+    check_logits(light=light, booster=booster)
+    booster = booster.detach() if gradient_block else booster
+    return (at_least_float32(light) - at_least_float32(booster)).square().sum(1).mean()

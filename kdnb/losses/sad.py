@@ -1,0 +1,70 @@
+"""SAD: self-attention distillation between layers (Hou et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses.at import attention_map
+from kdnb.losses.checks import at_least_float32, check_maps
+
+
+def spatial_attention(maps: Tensor, size: Sequence[int] | None = None) -> Tensor:
+    r"""SAD's attention: the softmax over positions of the summed squares, enlarged to one size.
+
+    .. math:: \Psi(A) = \Phi(\mathcal{B}(\textstyle\sum_c |A_c|^2))
+
+    with bilinear enlargement B and spatial softmax Φ (Hou 2019, section 3.1).
+
+    Args:
+        maps: (batch, channels, height, width).
+        size: (height, width) of the result; the maps' own when None.
+
+    Returns:
+        (batch, height, width), non-negative, 1 in sum over the positions.
+    """
+    attention = attention_map(maps)
+    if size is not None and tuple(size) != tuple(attention.shape[1:]):
+        enlarged = F.interpolate(
+            attention[:, None], size=tuple(size), mode="bilinear", align_corners=False
+        )
+        attention = enlarged[:, 0]
+    return attention.flatten(1).softmax(1).view_as(attention)
+
+
+def self_attention(maps: Sequence[Tensor]) -> Tensor:
+    r"""Self-attention distillation: each layer's attention imitates the next deeper layer's.
+
+    .. math:: L = \sum_{m=1}^{M-1} L_d(\Psi(A_m), \Psi(A_{m+1})), \quad
+        L_d(a, b) = \frac{1}{B} \sum_b \lVert a_b - b_b \rVert_2^2
+
+    (Hou 2019, equation 2).
+
+    Args:
+        maps: M >= 2 feature maps (batch, channels, height, width), shallow to deep; the smaller
+            attention of each pair is enlarged to the other's size.
+
+    Returns:
+        A scalar without unit, at most 2 for each pair.
+
+    Raises:
+        ValueError: for fewer than two maps, or other shapes.
+
+    Departures: the target, the deeper map, gets no gradient, and L_d is a sum over positions;
+    the paper says only that it is an L2 loss (recalled).
+
+    >>> self_attention([torch.ones(1, 3, 2, 2), torch.ones(1, 5, 1, 1)])
+    tensor(0.)
+    """
+    if len(maps) < 2:
+        raise ValueError(f"a layer imitates the next one: two maps are needed; got {len(maps)}.")
+    check_maps("B", **{f"maps[{number}]": value for number, value in enumerate(maps)})
+    total = at_least_float32(maps[0]).new_zeros(())
+    for shallow, deep in pairwise(maps):
+        size = [max(a, b) for a, b in zip(shallow.shape[2:], deep.shape[2:], strict=True)]
+        apart = spatial_attention(shallow, size) - spatial_attention(deep.detach(), size)
+        total = total + apart.square().sum((1, 2)).mean()
+    return total

@@ -1,0 +1,62 @@
+"""SimKD: the teacher's classifier used again (Chen et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from kdnb.losses._maps import mean_squared, squared_distance
+from kdnb.losses.adapters import bottleneck, map_shape, to_common_size
+from kdnb.losses.checks import Variant, check_maps, check_variant
+
+
+def reused_classifier(
+    projected: Tensor, teacher_maps: Tensor, variant: Variant = "paper"
+) -> Tensor:
+    r"""SimKD's only loss (Chen 2022, equation 3): (1/B) sum |f_t - P(f_s)|^2.
+
+    The maps are those in front of the teacher's classifier, which the student then reuses: no
+    cross-entropy, no soft targets.
+
+    Args:
+        projected: (batch, channels, height, width) from :class:`ReusedClassifierProjector`.
+        teacher_maps: the same shape.
+        variant: "authors" averages over every element instead (their `MSELoss`).
+
+    Returns:
+        A scalar in squared units of the maps, 0 where they agree.
+
+    Raises:
+        ValueError: for other or different shapes.
+
+    Departures: the paper writes the norm for one sample; the batch mean is added here. The
+    mean over elements is how the authors' training script is recalled.
+
+    >>> reused_classifier(torch.ones(2, 3, 1, 1), torch.zeros(2, 3, 1, 1))
+    tensor(3.)
+    """
+    check_variant(variant)
+    check_maps(projected=projected, teacher_maps=teacher_maps)
+    distance = mean_squared if variant == "authors" else squared_distance
+    return distance(projected, teacher_maps)
+
+
+class ReusedClassifierProjector(nn.Module):
+    """SimKD's projector: 1x1, 3x3, 1x1 convolutions, batch normalisation and ReLU after each.
+
+    The inner width is the teacher's divided by `reduction` (f in the paper, 2 in its tables).
+    """
+
+    def __init__(
+        self, student_shape: Sequence[int], teacher_shape: Sequence[int], reduction: int = 2
+    ) -> None:
+        super().__init__()
+        channels, *_ = map_shape(student_shape, "student_shape")
+        out, *_ = map_shape(teacher_shape, "teacher_shape")
+        self.layers = bottleneck(channels, max(1, out // reduction), out, close=True)
+
+    def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The projected student and the teacher, at one size; average it for the classifier."""
+        student, teacher = to_common_size(student_maps, teacher_maps)
+        return self.layers(student), teacher

@@ -1,0 +1,51 @@
+"""SLA: self-supervised label augmentation (Lee et al. 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdnb.losses.checks import at_least_float32, check_labels
+from kdnb.losses.cross_entropy import hard_loss
+
+VIEWS = 4  # rotations by multiples of 90 degrees
+
+
+def aggregated(joint_logits: Tensor) -> Tensor:
+    r"""The mean over the views of each view's logits under its own rotation.
+
+    .. math:: a_k = \frac1M \sum_j s_{jk}(x_j), \quad x_j \text{ the image in view } j
+
+    (Lee 2019, equation 4; section 2.2 of the ICML version).
+
+    Args:
+        joint_logits: (views, batch, classes, views); the first axis is how the image was rotated,
+            the last how the classifier takes it to be.
+
+    Returns:
+        Logits (batch, classes).
+    """
+    _check_joint(joint_logits)
+    return at_least_float32(joint_logits).diagonal(dim1=0, dim2=3).mean(2)
+
+
+def joint_loss(joint_logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy over classes and rotations together, averaged over views and batch.
+
+    Args:
+        joint_logits: (views, batch, classes, views).
+        labels: (batch,) integers.
+    """
+    _check_joint(joint_logits)
+    check_labels(joint_logits[0, ..., 0], labels)
+    views = len(joint_logits)
+    turned = labels * views + torch.arange(views, device=labels.device)[:, None]
+    return hard_loss(joint_logits.flatten(0, 1).flatten(1), turned.flatten())
+
+
+def _check_joint(joint_logits: Tensor) -> None:
+    shape = tuple(joint_logits.shape)
+    if len(shape) != 4 or 0 in shape or shape[0] != shape[3]:
+        raise ValueError(
+            f"joint_logits must have shape (views, batch, classes, views); got {shape}."
+        )

@@ -1,0 +1,108 @@
+"""Variational information distillation: how well the student's maps predict the teacher's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses.adapters import map_shape, to_common_size
+from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+
+
+def variational_information(
+    predicted_mean: Tensor,
+    teacher_maps: Tensor,
+    raw_variance: Tensor,
+    minimum_variance: float = 1e-5,
+    variant: Variant = "paper",
+) -> Tensor:
+    r"""VID (Ahn 2019, equation 5): the Gaussian bound on the mutual information of two layers.
+
+    .. math:: L = \frac1B \sum_b \sum_{c,h,w} \log \sigma_c
+        + \frac{(t_{chw} - \mu_{chw}(s))^2}{2 \sigma_c^2},
+        \quad \sigma_c^2 = \log(1 + e^{\alpha_c}) + \epsilon
+
+    up to a constant. Each channel has one variance, learned beside the mean: channels that the
+    student cannot predict come to count less.
+
+    Args:
+        predicted_mean: (batch, channels, height, width), mu(s) of :class:`VariationalRegressor`.
+        teacher_maps: the same shape.
+        raw_variance: (channels,), alpha.
+        minimum_variance: epsilon.
+        variant: "authors" averages over every element instead of summing over c, h and w.
+
+    Returns:
+        A scalar in nats; it has no zero, and is negative for small variances.
+
+    Raises:
+        ValueError: for other or different shapes.
+
+    Departures: the softplus is evaluated as logaddexp(alpha, 0): log(1 + exp(alpha)), as public
+    code writes it, overflows. The sum over positions is recalled from the paper; the rest is
+    confirmed in the code RepDistiller credits to the authors.
+
+    >>> mean, teacher = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+    >>> variational_information(mean, teacher, torch.tensor([math.log(math.e - 1)]))
+    tensor(0.5000)
+    """
+    check_variant(variant)
+    check_maps(predicted_mean=predicted_mean, teacher_maps=teacher_maps)
+    if raw_variance.shape != teacher_maps.shape[1:2]:
+        raise ValueError(
+            f"raw_variance must be ({teacher_maps.shape[1]},) for teacher_maps "
+            f"{tuple(teacher_maps.shape)}; got {tuple(raw_variance.shape)}."
+        )
+    raw = at_least_float32(raw_variance)
+    variance = (torch.logaddexp(raw, torch.zeros_like(raw)) + minimum_variance)[:, None, None]
+    square = (at_least_float32(teacher_maps) - at_least_float32(predicted_mean)).square()
+    terms = (variance.log() + square / variance) / 2
+    return terms.mean() if variant == "authors" else terms.flatten(1).sum(dim=1).mean()
+
+
+class VariationalRegressor(nn.Module):
+    """VID's mean and variance: three 1x1 convolutions with ReLU between, one alpha per channel.
+
+    The maps are pooled to the smaller size. Widths follow the code credited to the authors: the
+    teacher's throughout, no bias. The variance starts at `initial_variance`.
+    """
+
+    def __init__(
+        self,
+        student_shape: Sequence[int],
+        teacher_shape: Sequence[int],
+        initial_variance: float = 5.0,
+        minimum_variance: float = 1e-5,
+        variant: Variant = "paper",
+    ) -> None:
+        super().__init__()
+        check_variant(variant)
+        if not initial_variance > minimum_variance > 0:
+            raise ValueError(
+                "initial_variance must be above minimum_variance, and that above 0; got "
+                f"{initial_variance} and {minimum_variance}."
+            )
+        channels, *_ = map_shape(student_shape, "student_shape")
+        out, *_ = map_shape(teacher_shape, "teacher_shape")
+        self.mean = nn.Sequential(
+            nn.Conv2d(channels, out, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(out, out, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(out, out, 1, bias=False),
+        )
+        excess = initial_variance - minimum_variance
+        inverse = excess + math.log(-math.expm1(-excess))
+        self.raw_variance = nn.Parameter(torch.full((out,), inverse))
+        self.minimum_variance = minimum_variance
+        self.variant: Variant = variant
+
+    def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
+        """The loss."""
+        student, teacher = to_common_size(student_maps, teacher_maps)
+        return variational_information(
+            self.mean(student), teacher, self.raw_variance, self.minimum_variance, self.variant
+        )

@@ -1,0 +1,34 @@
+"""ZSKD: matching softmax targets that a Dirichlet distribution drew (Nayak et al. 2019)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
+
+
+def matching_cross_entropy(
+    teacher_logits: Tensor, targets: Tensor, temperature: float = 20.0
+) -> Tensor:
+    r"""What an impression minimises: the cross-entropy of the teacher's softened answer.
+
+    .. math:: \bar x = \arg\min_x L_{CE}\big(y,\, T(x, \theta_T, \tau)\big)
+
+    (Nayak et al. 2019, equation 3).
+
+    Args:
+        teacher_logits: (batch, classes).
+        targets: (batch, classes), rows that sum to 1.
+        temperature: tau.
+
+    Returns:
+        A scalar in nats, at least the mean entropy of the targets.
+
+    Raises:
+        ValueError: for other or different shapes, an empty batch, or a temperature not above 0.
+    """
+    check_logits(teacher_logits=teacher_logits, targets=targets)
+    check_temperature(temperature)
+    log_p = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=1)
+    return -(targets * log_p).sum(1).mean()

@@ -1,0 +1,64 @@
+"""Teacher-student architecture (section 4 of the survey): which networks teach which.
+
+`assistants` bridges the capacity gap, `growth` starts a student from its teacher's function, `flow`
+and `residual` join networks while they train, `design` makes and compares students.
+"""
+
+from kdnb.methods.architecture.design import (
+    FakeQuantised,
+    accuracy,
+    depthwise_separable,
+    latency,
+    measure,
+    multiply_adds,
+    parameters,
+    pareto,
+    quantised,
+    shallower,
+    stored_bytes,
+    thinner,
+)
+from kdnb.methods.architecture.knowledge_flow import (
+    KnowledgeFlow,
+    dependence,
+    learn_from_flow,
+    teacher_maps,
+)
+from kdnb.methods.architecture.net2net import deepen, prune, widen
+from kdnb.methods.architecture.residual import (
+    Mimic,
+    Pair,
+    distil_residual,
+    residual_error,
+    split_widths,
+)
+from kdnb.methods.architecture.takd import distil_in_turn, paths
+
+__all__ = [
+    "FakeQuantised",
+    "KnowledgeFlow",
+    "Mimic",
+    "Pair",
+    "accuracy",
+    "deepen",
+    "dependence",
+    "depthwise_separable",
+    "distil_in_turn",
+    "distil_residual",
+    "latency",
+    "learn_from_flow",
+    "measure",
+    "multiply_adds",
+    "parameters",
+    "pareto",
+    "paths",
+    "prune",
+    "quantised",
+    "residual_error",
+    "shallower",
+    "split_widths",
+    "stored_bytes",
+    "teacher_maps",
+    "thinner",
+    "widen",
+]

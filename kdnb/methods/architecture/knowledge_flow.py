@@ -1,0 +1,245 @@
+"""Knowledge Flow (Liu et al. 2019): the teachers' layers flow into the student, then run dry.
+
+A student layer's output becomes a mixture of its own and of transformed teacher layers, with
+weights that sum to 1. A loss on these weights, which grows, drives the student's own share to 1: at
+the end it stands alone, whatever the teachers' architectures and tasks were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.data import Batch
+from kdnb.losses import hard_loss
+from kdnb.losses.checks import at_least_float32
+from kdnb.nets import constrain, features
+from kdnb.training import Recipe, Update, fit
+from kdnb.training.inputs import batches_for
+
+Routes = Mapping[str, Sequence[tuple[int, str]]]
+
+
+def dependence(shares: Sequence[Tensor]) -> Tensor:
+    r"""How much a student leans on its teachers.
+
+    .. math:: L_{dep} = -\sum_l \log w^l_0
+
+    with the share w of each student layer's own output, the first of its normalised weights (Liu
+    et al. 2019).
+
+    Args:
+        shares: for each student layer (1 + teacher layers,) normalised weights, the own one first.
+
+    Returns:
+        A scalar, at least 0; 0 exactly when every layer takes nothing from a teacher.
+
+    Raises:
+        ValueError: without layers, or for weights that are not normalised.
+
+    >>> dependence([torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0])])
+    tensor(0.6931)
+    """
+    if not shares:
+        raise ValueError("there is no layer that anything flows into.")
+    for share in shares:
+        if share.ndim != 1 or abs(float(share.detach().sum()) - 1) > 1e-4:
+            raise ValueError(f"shares must be one vector that sums to 1 each layer; got {share}.")
+    return -sum(at_least_float32(share)[0].log() for share in shares)
+
+
+class KnowledgeFlow(nn.Module):
+    r"""A student into whose layers teachers flow.
+
+    .. math:: \tilde h^l = w^l_0 h^l + \sum_i w^l_i\, Q^l_i(t_i), \quad w^l = \mathrm{softmax}(a^l)
+
+    Q is a trainable 1x1 convolution (linear for vectors) behind pooling to the student's size.
+
+    Args:
+        student: its layers are read and replaced by hooks while this module runs; it stays usable
+            on its own.
+        teachers: to find the sizes of their layers; they are not part of this module.
+        routes: student path -> (number of the teacher, its path) of all that may flow into it.
+        images: some, for the sizes.
+
+    Raises:
+        ValueError: for an unknown path, or a layer into which maps flow from vectors or the
+            other way round.
+
+    Departures: Q and the normalised weights are confirmed by summaries of the paper; that the
+    sizes are brought together by average pooling or nearest neighbours is ours.
+    """
+
+    def __init__(
+        self, student: nn.Module, teachers: Sequence[nn.Module], routes: Routes, images: Tensor
+    ) -> None:
+        super().__init__()
+        self.student, self.routes = student, {k: list(v) for k, v in routes.items()}
+        with torch.no_grad():
+            sizes = {path: maps.shape for path, maps in _looked(student, list(routes), images)}
+            taught = teacher_maps(teachers, self.routes, images)
+        self.transforms, self.mixing = nn.ModuleList(), nn.ParameterList()
+        for path, sources in self.routes.items():
+            layers = [_transform(taught[source], sizes[path], path) for source in sources]
+            self.transforms.append(nn.ModuleList(layers))
+            self.mixing.append(nn.Parameter(torch.zeros(1 + len(sources))))
+
+    def shares(self) -> dict[str, Tensor]:
+        """The normalised weights of each student layer, its own first."""
+        mixing = zip(self.routes, self.mixing, strict=True)
+        return {path: F.softmax(weights, 0) for path, weights in mixing}
+
+    def forward(
+        self, images: Tensor, taught: Mapping[tuple[int, str], Tensor] | None = None
+    ) -> Tensor:
+        """The student's logits, while the teachers' layers flow into it or alone.
+
+        Args:
+            images: (batch, channels, height, width).
+            taught: from :func:`teacher_maps`, of the same images; None when nothing flows.
+        """
+        if taught is None:
+            return self.student(images)
+        with ExitStack() as stack:
+            parts = zip(self.routes, self.transforms, self.shares().values(), strict=True)
+            for path, transforms, share in parts:
+                sources = [taught[source] for source in self.routes[path]]
+                hook = _mixer(transforms, share, sources)
+                layer = self.student.get_submodule(path)
+                stack.callback(layer.register_forward_hook(hook).remove)
+            return self.student(images)
+
+
+def _mixer(transforms: nn.ModuleList, share: Tensor, sources: list[Tensor]):
+    def mix(module: nn.Module, given: Any, own: Tensor) -> Tensor:
+        mixed = share[0] * own
+        for weight, transform, source in zip(share[1:], transforms, sources, strict=True):
+            if own.ndim == 4 and source.shape[2:] != own.shape[2:]:
+                source = _resized(source, own.shape[2:])
+            mixed = mixed + weight * transform(source)
+        return mixed
+
+    return mix
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    larger = all(new <= old for new, old in zip(size, maps.shape[2:], strict=True))
+    return F.adaptive_avg_pool2d(maps, size) if larger else F.interpolate(maps, size=tuple(size))
+
+
+def _transform(source: Tensor, size: torch.Size, path: str) -> nn.Module:
+    if source.ndim != len(size) or source.ndim not in (2, 4):
+        raise ValueError(
+            f"a layer of shape {tuple(source.shape)} cannot flow into {path} of shape "
+            f"{tuple(size)}: take maps for maps and vectors for vectors."
+        )
+    if source.ndim == 4:
+        return nn.Conv2d(source.shape[1], size[1], 1, bias=False)
+    return nn.Linear(source.shape[1], size[1], bias=False)
+
+
+def teacher_maps(
+    teachers: Sequence[nn.Module], routes: Routes, images: Tensor
+) -> dict[tuple[int, str], Tensor]:
+    """What the routes take from the teachers, by (number, path), in float32 without gradients."""
+    found = {}
+    for number, teacher in enumerate(teachers):
+        sources = (source for into in routes.values() for source in into)
+        paths = sorted({path for which, path in sources if which == number})
+        if paths:
+            with torch.no_grad():
+                looked = _looked(teacher, paths, images)
+            found |= {(number, path): maps.float() for path, maps in looked}
+    if missing := [s for into in routes.values() for s in into if s not in found]:
+        raise ValueError(
+            f"a route comes from {missing[0]}, but there are {len(teachers)} teachers."
+        )
+    return found
+
+
+def _looked(network: nn.Module, paths: list[str], images: Tensor) -> list[tuple[str, Tensor]]:
+    with features(network, paths) as maps:
+        network(images)
+    return [(path, maps[path]) for path in paths]
+
+
+def learn_from_flow(
+    student: nn.Module,
+    teachers: Sequence[nn.Module],
+    examples: Any,
+    recipe: Recipe,
+    *,
+    routes: Routes,
+    dependence_weight: float = 1.0,
+    independent_from: float = 0.9,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[KnowledgeFlow, list[dict[str, float]]]:
+    r"""Train a student through Knowledge Flow until it is independent of its teachers.
+
+    .. math:: L = H(y, q) + \lambda(e)\, L_{dep}, \quad \lambda \text{ rising from } 0
+
+    Args:
+        student: trained in place; afterwards it stands alone.
+        teachers: trained on any task; frozen. Their outputs are not used, only their layers.
+        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
+        routes: student path -> (number of the teacher, its path) of what may flow there.
+        dependence_weight: lambda at the end of the flow; it grows linearly with the epochs.
+        independent_from: the share of the run after which nothing flows and the student trains
+            alone; 1 for never.
+        options: of `training.fit`; `evaluate` sees the `flow`, whose `student` is the student.
+
+    Returns:
+        The flow, whose `shares()` tell what was taken from whom, and the history with the terms
+        `hard` and `dependence` and the value `own_share`, the smallest of the student's own.
+
+    Raises:
+        ValueError: for impossible routes, or a share outside (0, 1].
+
+    Departures: the paper's second regulariser, which keeps the student's output from jumping as
+    the influence of the teachers fades, is left out; the last epochs without flow are ours, so
+    that the student is exactly independent even where its share has not quite reached 1.
+    """
+    if not 0 < independent_from <= 1:
+        raise ValueError(f"independent_from must lie in (0, 1]; got {independent_from}.")
+    batches = batches_for(examples, recipe, seed)
+    images = next(batches.epoch(0)).images[:2]
+    everyone = [student, *teachers]
+    modes = [network.training for network in everyone]
+    for network in everyone:
+        network.to(images.device).eval()  # two images must not move a batch normalisation
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        flow = KnowledgeFlow(student, teachers, routes, images).to(images.device)
+    for network, training in zip(everyone, modes, strict=True):
+        network.train(training)
+    last = max(1, round(independent_from * recipe.epochs))
+    weight, flows = 0.0, True
+
+    def begin(epoch: int) -> None:
+        nonlocal weight, flows
+        weight, flows = dependence_weight * min(1.0, (epoch + 1) / last), epoch < last
+
+    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        taught = teacher_maps(teachers, flow.routes, batch.images) if flows else None
+        logits = networks["flow"](batch.images, taught)
+        hard = hard_loss(logits, batch.labels)
+        leaning = dependence(list(flow.shares().values())) if flows else torch.zeros_like(hard)
+        return {"hard": hard, "dependence": weight * leaning}
+
+    look = options.pop("evaluate", None)
+
+    def evaluate(networks) -> dict[str, float]:
+        own = min(share[0].item() for share in flow.shares().values())
+        return {"own_share": own, **(look(networks) if look else {})}
+
+    update = Update(("flow",), terms, after=lambda: constrain(student), begin=begin)
+    named = {f"teacher{number}": teacher for number, teacher in enumerate(teachers)}
+    networks = {"flow": flow, **named}
+    history = fit(networks, batches, update, recipe, seed=seed, evaluate=evaluate, **options)
+    return flow, history

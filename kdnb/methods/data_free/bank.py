@@ -1,0 +1,132 @@
+"""A bank of synthetic images: made once, looked at, saved, and used again by any student."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.data.batches import Batch, LoaderBatches, mixed_seed
+from kdnb.methods.data_free.collapse import class_balance, diversity
+from kdnb.paths import atomic_write
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Synthetic images and what the teacher says of them.
+
+    Attributes:
+        images: (N, C, H, W) float32, normalised as the teacher wants them.
+        logits: (N, classes) float32, of the teacher.
+        origin: how they were made, as JSON values.
+
+    Raises:
+        ValueError: when the shapes do not agree.
+    """
+
+    images: Tensor
+    logits: Tensor
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.logits.ndim != 2 or len(self.images) != len(self.logits):
+            raise ValueError(
+                "a bank needs images (N, C, H, W) and logits (N, classes); got "
+                f"{tuple(self.images.shape)} and {tuple(self.logits.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labels(self) -> Tensor:
+        """The class that the teacher gives each image, (N,) int64."""
+        return self.logits.argmax(1)
+
+    def histogram(self) -> Tensor:
+        """How many images the teacher takes for each class, (classes,) int64."""
+        return torch.bincount(self.labels, minlength=self.logits.shape[1])
+
+    def summary(self) -> dict[str, float]:
+        """`images`, and `class_balance`, `diversity` and `confidence` as the detector has them."""
+        return {
+            "images": float(len(self)),
+            "class_balance": class_balance(self.histogram()),
+            "diversity": float(diversity(self.images)),
+            "confidence": float(F.softmax(self.logits, 1).amax(1).mean()),
+        }
+
+    def examples(self, per_class: int) -> list[Tensor]:
+        """The images of which the teacher is surest: for each class (at most per_class, C, H, W)."""
+        surest = F.softmax(self.logits, 1).amax(1).argsort(descending=True)
+        named = self.labels[surest]
+        return [
+            self.images[surest[named == label][:per_class]] for label in range(self.logits.shape[1])
+        ]
+
+    def batches(self, batch_size: int, *, seed: int = 0) -> BankBatches:
+        """Batches for `offline.distil` and `training.fit`, in a new order in every epoch."""
+        return BankBatches(self, batch_size, seed=seed)
+
+    def save(self, path: Path) -> None:
+        """Write it into one safetensors file: old or new, never a part."""
+        tensors = {"images": self.images.contiguous(), "logits": self.logits.contiguous()}
+        about = {"origin": json.dumps(dict(self.origin), sort_keys=True)}
+        atomic_write(path, safetensors.torch.save(tensors, about))
+
+    @classmethod
+    def load(cls, path: Path) -> Bank:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: when the file is no bank, or damaged.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                origin = json.loads((file.metadata() or {})["origin"])
+                return cls(file.get_tensor("images"), file.get_tensor("logits"), origin)
+        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is no bank of images: {error}.") from error
+
+
+class BankBatches(LoaderBatches):
+    """Shuffled batches of a bank; labels are the teacher's, `index` is the place in the bank."""
+
+    def __init__(self, bank: Bank, batch_size: int, *, seed: int = 0):
+        if batch_size < 1 or len(bank) == 0:
+            raise ValueError(f"batches of {batch_size} out of {len(bank)} images cannot be made.")
+        super().__init__(range(-(-len(bank) // batch_size)), seed=seed)
+        self.bank, self.batch_size = bank, batch_size
+
+    @property
+    def examples(self) -> int:
+        """The number of images."""
+        return len(self.bank)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, a function of (seed, number) alone."""
+        stream = torch.Generator().manual_seed(mixed_seed(self.seed, number, "bank"))
+        labels = self.bank.labels
+        for index in torch.randperm(len(self.bank), generator=stream).split(self.batch_size):
+            yield Batch(self.bank.images[index], labels[index], index)
+
+
+def bank_of(images: Tensor, teacher: nn.Module, origin: Mapping[str, Any] | None = None) -> Bank:
+    """A bank of these images (N, C, H, W), with the teacher's logits in eval mode and float32."""
+    training = teacher.training
+    teacher.eval()
+    device = next(teacher.parameters()).device
+    try:
+        with torch.no_grad():
+            logits = [teacher(part.to(device)).float().cpu() for part in images.split(1000)]
+    finally:
+        teacher.train(training)
+    return Bank(images.float().cpu(), torch.cat(logits), origin or {})

@@ -1,0 +1,134 @@
+"""One network with several branches: what they are, and ONE, whose gate makes the teacher."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.nets import constrain
+from kdnb.training import Losses, Networks, Recipe, Update, fit
+from kdnb.training.inputs import batches_for
+
+
+class Branched(NamedTuple):
+    """What a `Branches` gives for a batch.
+
+    Attributes:
+        logits: (batch, branches, classes).
+        shared: the stem's output, which every branch starts from.
+        maps: of each branch, its last four-dimensional value before the classifier; its
+            `features` where there is none.
+        features: of each branch, what its classifier sees.
+    """
+
+    logits: Tensor
+    shared: Tensor
+    maps: list[Tensor]
+    features: list[Tensor]
+
+
+class Branches(nn.Module):
+    """A shared stem and several heads.
+
+    Args:
+        stem: images -> what every head starts from.
+        heads: `nn.Sequential`s whose last part is the classifier. They may differ.
+
+    Raises:
+        TypeError: for a head that is no `nn.Sequential`.
+    """
+
+    def __init__(self, stem: nn.Sequential, *heads: nn.Sequential):
+        super().__init__()
+        for part in (stem, *heads):
+            if not isinstance(part, nn.Sequential):
+                raise TypeError(f"stem and heads are nn.Sequential; got {type(part).__name__}.")
+        self.stem, self.heads = stem, nn.ModuleList(heads)
+
+    @classmethod
+    def split(cls, networks: Sequence[nn.Module], at: str, example: Tensor) -> Branches:
+        """One stem, of the first network, and the heads of all.
+
+        Args:
+            networks: each a chain of its children in the order in which they are registered, as
+                kdnb's networks are (LeNet-5 on 28x28 images, which pads first, is not).
+            at: the child from which on the branches go their own ways; the first child's name
+                gives separate networks.
+            example: a batch of images, on which each chain is compared with its network.
+
+        Raises:
+            ValueError: for an unknown child, a network that is no chain of its children, or heads
+                that do not fit on the stem.
+        """
+        if not networks:
+            raise ValueError("branches are made of at least one network; got none.")
+        parts = [_sections(network, at, example) for network in networks]
+        return cls(parts[0][0], *(head for _, head in parts))
+
+    def forward(self, images: Tensor) -> Branched:
+        shared = self.stem(images)
+        logits, maps, features = [], [], []
+        for head in self.heads:
+            value = last = shared
+            for part in list(head)[:-1]:
+                value = part(value)
+                last = value if value.ndim == 4 else last
+            maps.append(last if last.ndim == 4 else value)
+            features.append(value)
+            logits.append(head[-1](value))
+        return Branched(torch.stack(logits, 1), shared, maps, features)
+
+    def deployed(self, branch: int = 0) -> nn.Sequential:
+        """One branch on its stem, alone.
+
+        Its parameters have the names of the network that it was split from; where stem and
+        head were made by hand of parts of the same names, they are called `stem` and `head`.
+        """
+        stem, head = dict(self.stem.named_children()), dict(self.heads[branch].named_children())
+        if stem.keys() & head.keys():
+            stem, head = {"stem": self.stem}, {"head": self.heads[branch]}
+        return nn.Sequential(OrderedDict({**stem, **head}))
+
+
+def _sections(network: nn.Module, at: str, example: Tensor) -> tuple[nn.Sequential, nn.Sequential]:
+    children = list(network.named_children())
+    names = [name for name, _ in children]
+    if at not in names:
+        raise ValueError(f"{at!r} is no child of this network: it has {', '.join(names)}.")
+    place = names.index(at)
+    stem = nn.Sequential(OrderedDict(children[:place]))
+    head = nn.Sequential(OrderedDict(children[place:]))
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            chained = torch.equal(head(stem(example)), network(example))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(f"the network is no chain of its children {names}: {error}") from error
+    finally:
+        network.train(training)
+    if not chained:
+        raise ValueError(f"the network is no chain of its children {names}: split it by hand.")
+    return stem, head
+
+
+def fit_branches(
+    networks: Networks,
+    examples: Any,
+    recipe: Recipe,
+    terms: Losses,
+    *,
+    seed: int,
+    begin: Callable[[int], None] | None = None,
+    **options: Any,
+) -> list[dict[str, float]]:
+    """Train the network called `branches`, and all that stand beside it, by one loss."""
+    update = Update(
+        tuple(networks), terms, after=lambda: constrain(networks["branches"]), begin=begin
+    )
+    batches = batches_for(examples, recipe, seed)
+    return fit(networks, batches, update, recipe, seed=seed, **options)

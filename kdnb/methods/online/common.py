@@ -1,0 +1,91 @@
+"""What the online methods share: batches, weights that climb, and asking a network in passing."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.nets import constrain
+
+__all__ = [
+    "Ramp",
+    "View",
+    "asked",
+    "check_networks",
+    "constrain_all",
+    "ramp_up",
+    "running_statistics_kept",
+]
+
+View = Callable[[Tensor], Tensor]
+
+
+def ramp_up(epoch: int, epochs: int) -> float:
+    r"""The share of a weight in force: exp(-5 (1 - t)²), t = min(epoch / epochs, 1).
+
+    Laine and Aila 2017, section 3.1; mean teacher, ONE, FFL and OKDDip took it over.
+
+    >>> ramp_up(0, 80), ramp_up(80, 80), ramp_up(0, 0)
+    (0.006737946999085467, 1.0, 1.0)
+    """
+    return math.exp(-5 * (1 - min(epoch / epochs, 1)) ** 2) if epochs else 1.0
+
+
+class Ramp:
+    """A weight that climbs by `ramp_up`; `begin` is handed to the `Update`."""
+
+    def __init__(self, weight: float, epochs: int):
+        if epochs < 0:
+            raise ValueError(f"ramp_up counts epochs, at least 0; got {epochs}.")
+        self.full, self.epochs, self.now = weight, epochs, 0.0
+
+    def begin(self, epoch: int) -> None:
+        self.now = self.full * ramp_up(epoch, self.epochs)
+
+
+@contextlib.contextmanager
+def running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batch normalisation in train mode that does not count the batches of the block."""
+    tracking = [
+        part
+        for part in network.modules()
+        if isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats
+    ]
+    for part in tracking:
+        part.track_running_stats = False
+    try:
+        yield
+    finally:
+        for part in tracking:
+            part.track_running_stats = True
+
+
+def asked(network: nn.Module, images: Tensor) -> Tensor:
+    """What a network in training says of a batch, without a gradient.
+
+    Batch normalisation uses the batch, as in the network's own training step, but its running
+    statistics do not count this batch a second time.
+    """
+    with torch.no_grad(), running_statistics_kept(network):
+        return network(images)
+
+
+def check_networks(networks: Mapping[str, nn.Module]) -> None:
+    """Require two networks or more, and no parameter in two of them."""
+    if len(networks) < 2:
+        raise ValueError(f"learning from each other takes 2 networks or more; got {len(networks)}.")
+    seen: dict[int, str] = {}
+    for name, network in networks.items():
+        for parameter in network.parameters():
+            if (other := seen.setdefault(id(parameter), name)) != name:
+                raise ValueError(f"the networks {other!r} and {name!r} share parameters.")
+
+
+def constrain_all(networks: Mapping[str, nn.Module]) -> None:
+    """`constrain` every network, after a step that moved them together."""
+    for network in networks.values():
+        constrain(network)

@@ -1,0 +1,141 @@
+"""OKDDip (Chen et al. 2020): peers that aim at targets of their own, and the leader they teach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.losses import hard_loss, soft_targets
+from kdnb.losses.checks import Variant, at_least_float32, check_temperature
+from kdnb.methods.online.branches import Branches, fit_branches
+from kdnb.methods.online.common import Ramp
+from kdnb.training import Recipe
+
+
+class PeerAttention(nn.Module):
+    r"""How much each peer listens to each other one, for every image (Chen et al. 2020, eq. 5).
+
+    .. math:: a_{ab} = \frac{\exp(\langle L h_a, E h_b \rangle)}
+        {\sum_f \exp(\langle L h_a, E h_f \rangle)}
+
+    with two linear maps that all peers share; a peer listens to itself too.
+
+    Args:
+        width: of the features h.
+        reduction: the maps lead to width // reduction numbers; 8 in the authors' code.
+    """
+
+    def __init__(self, width: int, reduction: int = 8):
+        super().__init__()
+        hidden = max(1, width // reduction)
+        self.left = nn.Linear(width, hidden, bias=False)
+        self.right = nn.Linear(width, hidden, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, peers, width) -> (batch, peers, peers): row a sums to 1."""
+        energy = self.left(features) @ self.right(features).transpose(1, 2)
+        return energy.float().softmax(2)
+
+
+def own_targets(
+    logits: Tensor, attention: Tensor, temperature: float, variant: Variant = "paper"
+) -> Tensor:
+    r"""Each peer's target: :math:`t_a = \sum_b a_{ab}\, \mathrm{softmax}(z_b / T)`, as logits.
+
+    Args:
+        logits: (batch, peers, classes).
+        attention: (batch, peers, peers).
+        temperature: T > 0; softmax(result / T) is the target.
+        variant: "paper" averages softened probabilities, and lets gradients through to the
+            attention alone; "authors" averages logits, and lets them through everywhere.
+
+    Returns:
+        (batch, peers, classes).
+
+    Raises:
+        ValueError: for another variant or a temperature that is not above 0.
+    """
+    check_temperature(temperature)
+    if variant not in ("paper", "authors"):
+        raise ValueError(f'variant must be "paper" or "authors"; got {variant!r}.')
+    logits = at_least_float32(logits)
+    if variant == "authors":
+        return attention @ logits
+    said = (logits.detach() / temperature).log_softmax(2)
+    mixed = (attention.clamp_min(1e-30).log().unsqueeze(3) + said.unsqueeze(1)).logsumexp(2)
+    return temperature * mixed
+
+
+def okddip(
+    branches: Branches,
+    attention: PeerAttention,
+    examples: Any,
+    recipe: Recipe,
+    *,
+    weight: float = 1.0,
+    temperature: float = 3.0,
+    ramp_up: int = 0,
+    variant: Variant = "paper",
+    seed: int = 0,
+    **options: Any,
+) -> list[dict[str, float]]:
+    r"""Two-level distillation with diverse peers and a group leader (Chen et al. 2020, eq. 8).
+
+    .. math:: L = \sum_{a=1}^{m} H(y, p_a) + w\, T^2 \sum_{a=1}^{m-1} KL(t_a \,\|\, q_a)
+        + w\, T^2\, KL(t_m \,\|\, q_m), \quad t_m = \frac{1}{m-1} \sum_{a<m} q_a
+
+    with q softened by T. Nobody learns from the leader.
+
+    Args:
+        branches: m >= 3 heads, the last of them the leader. For peers that share nothing split
+            them at their first child.
+        attention: `PeerAttention` of the heads' feature width.
+        weight, ramp_up: w and the epochs in which it climbs (80 of 300 in the authors' code).
+        temperature: T, 3 in the paper.
+        variant: of :func:`own_targets`; and "authors" averages the peers' logits for the leader
+            and lets its gradient into the peers.
+        options: of `training.fit`.
+
+    Returns:
+        The history: `hard`, `peers` and `leader`.
+
+    Raises:
+        ValueError: for fewer than three heads.
+
+    Departures: that the paper averages probabilities is recalled; whether its targets carry
+    gradients is not said there, to our knowledge.
+    """
+    if len(branches.heads) < 3:
+        raise ValueError(f"okddip needs 2 peers and a leader; got {len(branches.heads)} heads.")
+    if variant not in ("paper", "authors"):
+        raise ValueError(f'variant must be "paper" or "authors"; got {variant!r}.')
+    ramp = Ramp(weight, ramp_up)
+
+    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+        said = networks["branches"](batch.images)
+        peers, leader = said.logits[:, :-1], said.logits[:, -1]
+        heard = networks["attention"](torch.stack(said.features[:-1], 1))
+        targets = own_targets(peers, heard, temperature, variant)
+        divergences = [
+            soft_targets(z, t, temperature)
+            for z, t in zip(peers.unbind(1), targets.unbind(1), strict=True)
+        ]
+        return {
+            "hard": sum(hard_loss(z, batch.labels) for z in said.logits.unbind(1)),
+            "peers": ramp.now * sum(divergences),
+            "leader": ramp.now
+            * soft_targets(leader, leaders_target(peers, temperature, variant), temperature),
+        }
+
+    networks = {"branches": branches, "attention": attention}
+    return fit_branches(networks, examples, recipe, terms, seed=seed, begin=ramp.begin, **options)
+
+
+def leaders_target(logits: Tensor, temperature: float, variant: Variant = "paper") -> Tensor:
+    """What the leader aims at: the peers' mean, (batch, peers, classes) -> (batch, classes)."""
+    count = logits.shape[1]
+    equal = logits.new_full((len(logits), 1, count), 1 / count)
+    return own_targets(logits, equal, temperature, variant).squeeze(1)

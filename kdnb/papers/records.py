@@ -1,0 +1,152 @@
+"""Records: our results of one paper at one profile, raw per arm and seed, as JSON in `papers/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from kdnb import paths
+from kdnb.names import nearest
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]  # what a quantity of a claim can name
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class PaperError(ValueError):
+    """A paper, record or key is unknown or damaged; the message says which and what to do."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Environment(BaseModel):
+    """The provenance that trials share: commit, dirty, and all else it holds (versions, ...)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    commit: str
+    dirty: bool
+
+
+class Outcome(_Model):
+    """What one trial gave: its metrics, its digest, its environment and its wall time in s."""
+
+    metrics: Annotated[dict[Name, FiniteFloat], Field(min_length=1)]
+    trial: Text
+    environment: str
+    wall_s: Annotated[FiniteFloat, Field(ge=0)]
+
+
+class Record(_Model):
+    """The recorded results of a paper at one profile."""
+
+    paper: Text
+    profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    recipe_digest: Text
+    created: Text  # when its last trial ended
+    parameters: dict[str, Any] = {}  # of the chapter
+    arms: Annotated[
+        dict[Name, Annotated[dict[int, Outcome], Field(min_length=1)]], Field(min_length=1)
+    ]
+    environments: dict[str, Environment]
+    data: dict[str, dict[str, Sha256]]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Record:
+        for arm, seeds in self.arms.items():
+            for seed, outcome in seeds.items():
+                if outcome.environment not in self.environments:
+                    hint = nearest(outcome.environment, self.environments)
+                    name = f"arm {arm!r}, seed {seed}: environment {outcome.environment!r}"
+                    raise ValueError(f"{name} is unknown ({hint})")
+        try:  # their free fields: pydantic alone would write a NaN as null
+            json.dumps(self.model_dump()["environments"], allow_nan=False, default=str)
+        except ValueError:
+            raise ValueError("environments hold a number that is not finite") from None
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: sorted keys, no white space, UTF-8."""
+        text = json.dumps(
+            self.model_dump(mode="json"),
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def commit(self) -> str:
+        """The commits that made it, 12 digits each, `+dirty` where the tree was."""
+        made = sorted({(env.commit, env.dirty) for env in self.environments.values()})
+        return ", ".join(f"{commit[:12]}{'+dirty' if dirty else ''}" for commit, dirty in made)
+
+    def table(self) -> pd.DataFrame:
+        """Columns (arm, metric), one row for each seed; NaN where an arm was not run."""
+        values: dict[tuple[str, str], dict[int, float]] = {}
+        for arm, seeds in self.arms.items():
+            for seed, outcome in seeds.items():
+                for metric, value in outcome.metrics.items():
+                    values.setdefault((arm, metric), {})[seed] = value
+        frame = pd.DataFrame({key: pd.Series(by_seed) for key, by_seed in values.items()})
+        frame.columns = pd.MultiIndex.from_tuples(values, names=["arm", "metric"])
+        return frame.sort_index().rename_axis(index="seed").astype(float)
+
+
+def environment_id(environment: dict[str, Any]) -> str:
+    """A short name of a provenance, the same for the same content."""
+    text = json.dumps(environment, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def record_path(key: str, profile: str) -> Path:
+    """Where the record of a paper at a profile lies."""
+    return paths.root() / "papers" / key / "results" / f"{profile}.json"
+
+
+def write_record(record: Record, path: str | Path) -> None:
+    """Write a record, atomically, as JSON that diffs well."""
+    plain = record.model_dump(mode="json")
+    text = json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    paths.atomic_write(Path(path), text + "\n")
+
+
+def read_record(key: str, profile: str) -> Record:
+    """The record of a paper at a profile.
+
+    Raises `PaperError` when there is none, or when the file is damaged.
+    """
+    path = record_path(key, profile)
+    if not path.is_file():
+        found = ", ".join(sorted(other.stem for other in path.parent.glob("*.json"))) or "none"
+        message = f"There is no record of {key!r} at profile {profile!r} (recorded: {found})."
+        raise PaperError(message)
+    try:
+        raw = json.loads(path.read_bytes(), parse_constant=_refuse)
+        record = Record.model_validate(raw)
+        problem = ""
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        problem = f"{field}: " * bool(field) + first["msg"].removeprefix("Value error, ")
+    except ValueError as error:  # bad JSON and bad UTF-8 are ValueErrors
+        problem = f"it is not valid JSON ({error})"
+    if not problem and (record.paper, record.profile) != (key, profile):
+        problem = f"it holds {record.paper!r} at profile {record.profile!r}"
+    if problem:
+        message = f"{path} is damaged: {problem}. Restore it from git, or record it again."
+        raise PaperError(message)
+    return record
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number")

@@ -1,0 +1,32 @@
+"""What the reproductions of sections 2 to 4 share; by the setting of 3 and 4, also their trials."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from kdnb.runs.task import data_spec
+
+TEST_IMAGES = 10000
+
+Precision = Annotated[
+    Literal["32", "bf16"],
+    BeforeValidator(str),  # on a command line, 32 is read as a number
+    Field(description="of the arms; bf16 where the hardware has it"),
+]
+
+
+def setting(p: Any) -> dict[str, Any]:
+    """Data and recipe of every training, from the parameters of a chapter.
+
+    Args:
+        p: has `dataset`, `train_images`, `test_images`, `epochs` and `precision`.
+    """
+    evaluated = None if p.test_images == TEST_IMAGES else p.test_images
+    return {
+        "data": data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated),
+        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
+                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
+                   "crop_padding": 4, "flip": True, "precision": p.precision},
+    }  # fmt: skip

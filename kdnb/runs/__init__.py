@@ -1,0 +1,1 @@
+"""Runs: one training each, memoised on disk, and where they are sent."""

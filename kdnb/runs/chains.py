@@ -1,0 +1,89 @@
+"""Chains of distillations as trials: each network is taught by the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kdnb.runs.trials import Trial
+
+Spec = dict[str, Any]
+
+
+def chain(
+    networks: Sequence[Spec],
+    *,
+    data: Spec,
+    recipe: Spec,
+    loss: Spec,
+    soft_weight: float = 1.0,
+    hard_weight: float = 0.0,
+    teacher_recipe: Spec | None = None,
+    seed: int = 0,
+) -> list[Trial]:
+    """The same chain as trials: each one's teacher is the trial before.
+
+    Chains with the same beginning share its trials, which run once.
+
+    Args:
+        networks: descriptions as `kdnb.runs.task.built` takes them, teacher first.
+        data, recipe, loss: of :func:`kdnb.runs.functions.offline.distilled`.
+        teacher_recipe: of the teacher, when it is another.
+
+    Returns:
+        One trial for each network, the teacher's (trained on labels) first.
+
+    Raises:
+        ValueError: for fewer than two networks.
+    """
+    if len(networks) < 2:
+        raise ValueError(f"a chain needs a teacher and a student; got {len(networks)} networks.")
+    first, *others = networks
+    trials = [supervised(first, data=data, recipe=teacher_recipe or recipe, seed=seed)]
+    for network in others:
+        arguments = {
+            "data": data, "network": network, "recipe": recipe, "teacher": trials[-1],
+            "loss": loss, "soft_weight": soft_weight, "hard_weight": hard_weight,
+        }  # fmt: skip
+        trials.append(Trial("distilled", arguments, seed))
+    return trials
+
+
+def supervised(network: Spec, *, data: Spec, recipe: Spec, seed: int = 0) -> Trial:
+    """The trial of a network that nobody teaches: a teacher, or a student's control."""
+    arguments = {"data": data, "network": network, "recipe": recipe}
+    return Trial("supervised", arguments, seed)
+
+
+def capacity_gap(
+    teachers: Sequence[Spec],
+    student: Spec,
+    *,
+    data: Spec,
+    recipe: Spec,
+    loss: Spec,
+    soft_weight: float = 1.0,
+    hard_weight: float = 0.0,
+    teacher_recipe: Spec | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[Trial, Trial]]:
+    """One student taught by teachers of several sizes (Mirzadeh 2020, section 3; Cho 2019).
+
+    TAKD's claim is that the student's accuracy rises and then falls with the teacher's size,
+    though the teacher's own accuracy goes on rising. The control is :func:`supervised` with the
+    same student, which starts from the same weights.
+
+    Args:
+        teachers: descriptions, in any order.
+        student: its description; the other arguments are those of :func:`chain`.
+
+    Yields:
+        (the teacher's trial, the trial of the student it teaches).
+    """
+    for teacher in teachers:
+        yield tuple(
+            chain(
+                [teacher, student], data=data, recipe=recipe, loss=loss, soft_weight=soft_weight,
+                hard_weight=hard_weight, teacher_recipe=teacher_recipe, seed=seed,
+            )
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What runs do: functions of a description, registered by name in `kdnb.runs.registry`."""

@@ -1,0 +1,104 @@
+"""KDGAN as a trial: described by JSON values, memoised on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from kdnb.methods.adversarial.kdgan import kdgan
+from kdnb.runs.functions.online import peer_seed
+from kdnb.runs.task import built, kept, network_of, prepared
+from kdnb.runs.trials import Context, Outcome, Result
+from kdnb.training.inputs import evaluated, logits_on
+
+LAST = 10  # evaluations that make the level a game ended on
+WATCHED = 2000  # validation images looked at after every epoch
+
+
+def kdgan_trial(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    critic: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result | None = None,
+    classifier_share: float = 0.5,
+    classifier_weight: float = 1.0,
+    teacher_weight: float = 1.0,
+    temperature: float = 1.0,
+) -> Outcome:
+    """A trial of `kdgan`, or without a teacher of the naive game of two (NaGAN).
+
+    The classifier starts from the weights that `supervised` gives the same network and seed; the
+    teacher goes on from where its own trial ended.
+
+    Args:
+        data: a `data_spec`.
+        network, critic: of classifier and discriminator, as `built` takes them.
+        recipe: of a `Recipe`, the same for every player.
+        teacher: the trial that trained it on labels.
+
+    Returns:
+        What `Task.outcome` measures of the classifier; `last_ten_test_errors`, the mean over the
+        last ten epochs, with its `_sd` over them; `epochs_needed`; with a teacher also
+        `teacher_test_errors`, as it is after the game. Series: `validation_errors`, of the first
+        2,000 validation images at most, and `test_errors`, by which nothing is chosen. Tensors:
+        `network.<key>` (the classifier's), and `teacher.<key>`.
+    """
+    task = prepared(context, seed, data, network, recipe)
+    source = task.source
+    judge = built(critic, source, peer_seed(seed, 1))
+    master = None if teacher is None else network_of(teacher, source)
+    watched = evaluated(source.validation, data).select(slice(WATCHED))
+    test = evaluated(source.test, data)
+
+    def errors(model, images) -> float:
+        return float((logits_on(model, images, source).argmax(1) != images.labels).sum())
+
+    def evaluate(networks) -> dict[str, float]:
+        classifier = networks["classifier"]
+        return {
+            "validation_errors": errors(classifier, watched),
+            "test_errors": errors(classifier, test),
+        }
+
+    history = kdgan(
+        task.network, master, judge, task.batches, task.recipe,
+        classifier_share=classifier_share, classifier_weight=classifier_weight,
+        teacher_weight=teacher_weight, temperature=temperature, seed=seed,
+        checkpoint=context.checkpoint, evaluate=evaluate,
+    )  # fmt: skip
+    outcome = task.outcome(history)
+    last = [row["test_errors"] for row in history[-LAST:]]
+    mean = sum(last) / len(last)
+    validation = [100 * row["validation_errors"] / len(watched) for row in history]
+    metrics = {
+        **outcome.metrics,
+        "last_ten_test_errors": mean,
+        "last_ten_test_errors_sd": (sum((x - mean) ** 2 for x in last) / len(last)) ** 0.5,
+        "epochs_needed": float(epochs_needed(validation)),
+    }
+    tensors = dict(outcome.tensors)
+    if master is not None:
+        metrics["teacher_test_errors"] = errors(master, test)
+        tensors |= kept(master, "teacher")
+    return replace(outcome, metrics=metrics, tensors=tensors)
+
+
+def epochs_needed(errors: Sequence[float], margin: float = 1.0) -> int:
+    """The first epoch, from 1, as good as the end: its error rate is the last ten's mean or less,
+    give or take a margin.
+
+    Args:
+        errors: of every epoch, in percent.
+        margin: in points.
+
+    >>> epochs_needed([90, 40, 20.5, 30, *[20] * 10])
+    3
+    """
+    end = errors[-LAST:]
+    level = sum(end) / len(end) + margin
+    return next(epoch for epoch, value in enumerate(errors, 1) if value <= level)

@@ -1,0 +1,289 @@
+"""Data-free distillation as trials: described by JSON values, memoised on disk.
+
+None of them touches a training or validation image: `isolated` takes them away before anything
+else is done. The student is evaluated on test images after every epoch, but nothing is chosen by
+it: what counts is the last epoch, and the mean of the last ten with their spread.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb import data as datasets
+from kdnb import losses
+from kdnb.data import ImageData
+from kdnb.methods.data_free.bank import Bank, bank_of
+from kdnb.methods.data_free.belief_matching import _planes, belief_matching_toy
+from kdnb.methods.data_free.collapse import CollapseDetector
+from kdnb.methods.data_free.dafl import WEIGHTS, dafl
+from kdnb.methods.data_free.dfad import dfad
+from kdnb.methods.data_free.generators import Generator, generate
+from kdnb.methods.data_free.synthesis import NoiseBatches
+from kdnb.methods.data_free.zskt import zskt
+from kdnb.methods.offline.distil import distil
+from kdnb.runs.task import built, kept, network_of
+from kdnb.runs.trials import Context, Outcome, Result
+from kdnb.training import Recipe
+from kdnb.training.inputs import evaluated, logits_on
+
+DAFL_STUDENT = {"optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
+DAFL_GENERATOR = {"optimiser": "adam", "lr": 0.2, "schedule": "constant"}
+BASES = {"released": 10.0, "natural": None}
+Method = Callable[..., list[dict[str, float]]]
+ADVERSARIES: dict[str, Method] = {"zskt": zskt, "dfad": dfad}
+SHOWN = 100  # images of the generator that a trial keeps
+
+
+def isolated(source: ImageData) -> ImageData:
+    """The data set without its training and validation images: the test set and what it is called.
+
+    The mean and standard deviation of the pixels stay: they belong to the teacher's input.
+    """
+    nothing = source.test.select(slice(0, 0))
+    return replace(source, train_all=nothing, train=nothing, validation=nothing)
+
+
+def dafl_trial(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    teacher: Result,
+    generator: dict[str, Any],
+    iterations: int = 24_000,
+    batch_size: int = 512,
+    every: int = 120,
+    weights: Mapping[str, float] = WEIGHTS,
+    entropy: str = "released",
+    features: str = "stage3",
+    student_recipe: Mapping[str, Any] = DAFL_STUDENT,
+    generator_recipe: Mapping[str, Any] = DAFL_GENERATOR,
+    precision: str = "auto",
+) -> Outcome:
+    """A trial of `dafl`, or of its baseline: a student that learns from images of normal noise.
+
+    The defaults are the authors' MNIST run.
+
+    Args:
+        data: a `data_spec`; only its `name` and `evaluated` count.
+        network: of the student, as `built` takes it; its seed fixes its weights.
+        teacher: the trial that trained it.
+        generator: arguments of `Generator` but for the channels; `{"name": "noise", "image_size":
+            32}` for the baseline, which has no generator and reads neither weights nor entropy.
+        iterations: in all, a multiple of `every`.
+        every: iterations an epoch: the student is evaluated after each.
+        weights: of the terms; leave some out for the ablation.
+        entropy: "released" for logarithms to base 10, "natural" for base e.
+        features: the teacher's module for the activation term.
+        student_recipe, generator_recipe: optimiser, rate and schedule.
+        precision: of the whole run.
+
+    Returns:
+        See `measured`; with a generator also its collapse measures over the last epoch
+        (`class_balance`, `diversity`, `confidence`, `collapse_warnings`, and
+        `made_share_<class>`: the class histogram of what it made, as the teacher sees it), the
+        tensors `generator.<key>` and 100 images with the teacher's logits of them,
+        `bank.images` and `bank.logits`.
+
+    Raises:
+        ValueError: for an unknown entropy, or iterations that are no multiple of `every`.
+    """
+    if entropy not in BASES:
+        raise ValueError(f"entropy must be one of {', '.join(BASES)}; got {entropy!r}.")
+    source = isolated(datasets.load(data["name"]))
+    student, master = built(network, source, seed), network_of(teacher, source)
+    recipe = _recipe(iterations, every, batch_size, precision, student_recipe)
+    watch = {"checkpoint": context.checkpoint, "evaluate": errors_on(source, data)}
+    if generator["name"] == "noise":
+        size = generator["image_size"]
+        shape = (source.test.images.shape[1], size, size)
+        history = distil(
+            student, master, NoiseBatches(every, batch_size, shape, seed=seed), recipe,
+            loss=partial(losses.soft_targets, temperature=1.0), seed=seed, **watch,
+        )  # fmt: skip
+        return measured(student, source, data, history)
+    return _played(
+        dafl, student, master, generator, source, data, recipe,
+        generator_recipe=_recipe(iterations, every, batch_size, precision, generator_recipe),
+        steps=every, weights=weights, base=BASES[entropy], features=features, seed=seed, **watch,
+    )  # fmt: skip
+
+
+def adversarial_trial(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    teacher: Result,
+    generator: dict[str, Any],
+    method: str,
+    iterations: int,
+    batch_size: int,
+    every: int,
+    student_recipe: Mapping[str, Any],
+    generator_recipe: Mapping[str, Any],
+    precision: str = "auto",
+    **options: Any,
+) -> Outcome:
+    """A trial of `zskt` or `dfad`. Arguments and results as of `dafl_trial`.
+
+    Args:
+        method: "zskt" or "dfad".
+        iterations, every: steps of the student.
+        options: of the method: `student_steps`, `attention`, `attention_weight`.
+
+    Raises:
+        ValueError: for an unknown method, or iterations that are no multiple of `every`.
+    """
+    if method not in ADVERSARIES:
+        raise ValueError(f"method must be one of {', '.join(ADVERSARIES)}; got {method!r}.")
+    source = isolated(datasets.load(data["name"]))
+    student, master = built(network, source, seed), network_of(teacher, source)
+    return _played(
+        ADVERSARIES[method], student, master, generator, source, data,
+        _recipe(iterations, every, batch_size, precision, student_recipe),
+        generator_recipe=_recipe(iterations, every, batch_size, precision, generator_recipe),
+        steps=every, seed=seed, checkpoint=context.checkpoint, evaluate=errors_on(source, data),
+        **options,
+    )  # fmt: skip
+
+
+def measured(
+    student: nn.Module, source: ImageData, data: dict[str, Any], history: list[dict[str, float]]
+) -> Outcome:
+    """What a student without data is judged by: test images after training, and nothing else.
+
+    Returns:
+        `test_errors` of the last epoch, `last_ten_test_errors` and `last_ten_test_errors_sd` over
+        the last ten evaluations (fewer in a shorter run), `test_cross_entropy`, `test_images`;
+        the series of the history, `test_errors` after every epoch among them; and the tensors
+        `network.<key>` and `logits.test`.
+    """
+    test = evaluated(source.test, data)
+    logits = logits_on(student, test, source)
+    labels = test.labels.cpu()
+    last = [row["test_errors"] for row in history][-10:]
+    metrics = {
+        "test_errors": float((logits.argmax(1) != labels).sum()),
+        "last_ten_test_errors": statistics.fmean(last),
+        "last_ten_test_errors_sd": statistics.stdev(last) if len(last) > 1 else 0.0,
+        "test_cross_entropy": float(F.cross_entropy(logits, labels)),
+        "test_images": float(len(test)),
+    }
+    series = {key: [row[key] for row in history] for key in history[0]}
+    return Outcome(metrics, series, {**kept(student), "logits.test": logits})
+
+
+def errors_on(source: ImageData, data: dict[str, Any]) -> Callable[[Any], dict[str, float]]:
+    """Test errors after every epoch: reported, never used to choose an epoch."""
+    test = evaluated(source.test, data)
+
+    def evaluate(networks: Mapping[str, nn.Module]) -> dict[str, float]:
+        logits = logits_on(networks["student"], test, source)
+        return {"test_errors": float((logits.argmax(1) != test.labels).sum())}
+
+    return evaluate
+
+
+def _recipe(
+    iterations: int, every: int, batch_size: int, precision: str, more: Mapping[str, Any]
+) -> Recipe:
+    if iterations < every or iterations % every:
+        raise ValueError(f"iterations must be a multiple of every; got {iterations} and {every}.")
+    return Recipe(epochs=iterations // every, batch_size=batch_size, precision=precision, **more)
+
+
+def _played(
+    method: Method,
+    student: nn.Module,
+    teacher: nn.Module,
+    generator: dict[str, Any],
+    source: ImageData,
+    data: dict[str, Any],
+    recipe: Recipe,
+    *,
+    seed: int,
+    **options: Any,
+) -> Outcome:
+    """A trial with a generator: the student, what the generator makes, whether it collapsed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1_000_003)  # not the student's stream
+        maker = Generator(channels=source.test.images.shape[1], **generator)
+    detector = CollapseDetector(len(source.classes))
+    history = method(student, teacher, maker, recipe, detector=detector, seed=seed, **options)
+    outcome = measured(student, source, data, history)
+    measures = {key: history[-1][key] for key in detector.limits}
+    measures["collapse_warnings"] = float(
+        sum(any(row[key] < at for key, at in detector.limits.items()) for row in history)
+    )
+    bank = bank_of(generate(maker, SHOWN), teacher)
+    # A run that was resumed after its last epoch has seen no batch: count what it shows instead.
+    counts = detector.counts if detector.counts.sum() else bank.histogram()
+    return Outcome(
+        outcome.metrics | measures | class_shares(counts),
+        outcome.series,
+        {**outcome.tensors, **kept(maker, "generator"), **bank_tensors(bank)},
+    )
+
+
+def bank_tensors(bank: Bank) -> dict[str, Tensor]:
+    """A bank as a trial keeps it."""
+    return {"bank.images": bank.images, "bank.logits": bank.logits}
+
+
+def class_shares(counts: Tensor) -> dict[str, float]:
+    """A histogram of classes as metrics, `made_share_<class>`, which sum to 1."""
+    shares = (counts / counts.sum()).tolist()
+    return {f"made_share_{label}": share for label, share in enumerate(shares)}
+
+
+def toy_trial(context: Context, seed: int, *, rounds: int) -> Outcome:
+    """ZSKT in the plane: two interleaved arcs, a teacher of three layers, fifty pseudo points.
+
+    The points begin all over the plane; the authors' begin in a corner, and need more rounds.
+
+    Returns:
+        The series of the history; tensors: the teacher's data `points` and `labels`; over the
+        square from -3 to 3 the probability of class 1 by the teacher (`teacher`), by the student
+        before (`before`) and after (`after`), (61, 61) each, rows from below; and the pseudo
+        points in the end, `pseudo`.
+    """
+    stream = torch.Generator().manual_seed(seed)
+    labels = torch.arange(200) % 2
+    angle = torch.pi * torch.rand(200, generator=stream)
+    side = 1 - 2 * labels
+    arcs = torch.stack([1.4 * angle.cos() - 0.7 * side, side * (1.4 * angle.sin() - 0.4)], 1)
+    points = arcs + 0.12 * torch.randn(200, 2, generator=stream)
+    master, student = _planes(seed)
+    optimiser = torch.optim.Adam(master.parameters(), lr=0.01)
+    for _ in range(300):
+        optimiser.zero_grad()
+        F.cross_entropy(master(points), labels).backward()
+        optimiser.step()
+    line = torch.linspace(-3, 3, 61)
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+
+    def field(network: nn.Module) -> Tensor:
+        with torch.no_grad():
+            return network(grid).softmax(1)[:, 1].view(61, 61)
+
+    before = field(student)
+    start = 1.5 * torch.randn(50, 2, generator=stream)
+    pseudo, history = belief_matching_toy(
+        student, master, start, rounds=rounds, point_steps=10, student_steps=10, lr=0.02, seed=seed
+    )
+    series = {key: [row[key] for row in history] for key in history[0]}
+    gap = float((field(student) - field(master)).abs().mean())
+    tensors = {"points": points, "labels": labels, "teacher": field(master), "before": before,
+               "after": field(student), "pseudo": pseudo}  # fmt: skip
+    return Outcome({"mean_gap": gap}, series, tensors)

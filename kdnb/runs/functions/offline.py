@@ -1,0 +1,229 @@
+"""Offline distillation as runs: described by JSON values, memoised on disk."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import torch
+
+from kdnb import data as datasets
+from kdnb.data import Batches, Images
+from kdnb.methods.offline.bss import distil_at_boundaries
+from kdnb.methods.offline.distil import Answering, distil, train, transfer
+from kdnb.methods.offline.eskd import distil_then_labels
+from kdnb.methods.offline.fskd import match_blocks
+from kdnb.methods.offline.funmatch import Views, match
+from kdnb.runs.task import loss_of, network_of, prepared
+from kdnb.runs.trials import Context, Outcome, Result
+from kdnb.training.devices import default_device
+from kdnb.training.inputs import examples_of
+from kdnb.training.layers import Layers, layers_of
+from kdnb.training.teacher import Recorded
+
+
+def supervised(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    smoothing: float = 0.0,
+    start: Result | None = None,
+) -> Outcome:
+    """A trial of `train`. Arguments: see `examples_of`, `built` and `Recipe`.
+
+    The network starts from the weights that the trial `start` ended with, else from fresh ones.
+    """
+    task = prepared(context, seed, data, network, recipe, start=start)
+    history = train(
+        task.network, task.batches, task.recipe, smoothing=smoothing, seed=seed, **task.options
+    )
+    return task.outcome(history)
+
+
+def distilled(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    loss: dict[str, Any],
+    soft_weight: float | tuple[float, float] = 1.0,
+    hard_weight: float = 0.0,
+    start: Result | None = None,
+) -> Outcome:
+    """A trial of `distil`; `loss` names a function of `kdnb.losses` and holds its arguments.
+
+    The student starts from the weights that the trial `start` ended with, else from the same
+    weights as `supervised` gives the same network and seed.
+    """
+    task = prepared(context, seed, data, network, recipe, start=start, name="student")
+    history = distil(
+        task.network, network_of(teacher), task.batches, task.recipe, loss=loss_of(loss),
+        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **task.options,
+    )  # fmt: skip
+    return task.outcome(history)
+
+
+def transferred(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    method: str,
+    weight: float,
+    hard_weight: float = 1.0,
+    student_maps: list[str] | None = None,
+    teacher_maps: list[str] | None = None,
+    start: Result | None = None,
+) -> Outcome:
+    """A trial of `transfer`. Arguments: see `offline.distilled`.
+
+    The student starts from the same weights as `offline.supervised` gives the same network and
+    seed, or from those of the trial `start`.
+
+    Args:
+        student_maps, teacher_maps: module paths, shallow to deep; all stages when None.
+    """
+    task = prepared(context, seed, data, network, recipe, start=start, name="student")
+    master = network_of(teacher)
+    layers = layers_of(task.network, student_maps or ()), layers_of(master, teacher_maps or ())
+    recorded = None
+    if not task.batches.augmented:
+        half = task.recipe.precision == "bf16"
+        recorded = _recorded(teacher.digest, json.dumps(data), layers[1], half)
+    history, knowledge = transfer(
+        task.network, master, task.batches, task.recipe, method=method, weight=weight,
+        hard_weight=hard_weight, layers=layers, recorded=recorded, seed=seed, **task.options,
+    )  # fmt: skip
+    if hasattr(knowledge, "answer"):
+        classifier = master.get_submodule(layers[1].head)
+        return task.outcome(history, Answering(task.network, knowledge, classifier).eval())
+    return task.outcome(history)
+
+
+@functools.lru_cache(maxsize=2)
+def _recorded(digest: str, data: str, layers: Layers, half: bool) -> Recorded:
+    """A finished teacher's views of a training set, kept for the next trials of this process."""
+    from kdnb.runs import trials
+
+    spec = json.loads(data)
+    source = datasets.load(spec["name"])
+    images: Images = examples_of(source, spec)
+    batches = Batches(images, 500, mean=source.mean, sd=source.sd, device=default_device())
+    return Recorded(network_of(trials.read(digest)), layers, batches, half)
+
+
+def taught_at_boundaries(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    start: Result | None = None,
+    **options: Any,
+) -> Outcome:
+    """A trial of `distil_at_boundaries`, with the published weights.
+
+    Arguments: see `offline.distilled`. The seed also fixes the classes that are walked to.
+
+    Args:
+        options: temperature, count, steps, step_size, bounds and variant, as JSON values.
+    """
+    task = prepared(context, seed, data, network, recipe, start=start, name="student")
+    history = distil_at_boundaries(
+        task.network, network_of(teacher), task.batches, task.recipe, seed=seed,
+        **options, **task.options,
+    )  # fmt: skip
+    return task.outcome(history)
+
+
+# A trial's images come with a recipe; nothing here is trained by one.
+NO_TRAINING = {"epochs": 1, "lr": 1.0}
+
+
+def mended(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    teacher: Result,
+    start: Result,
+    blocks: list[str] | dict[str, str],
+) -> Outcome:
+    """A trial of `match_blocks`, from all images of `data` at once, whose labels are not read.
+
+    Args:
+        data, network, teacher: as in `offline.distilled`.
+        start: the trial that made the student, with the teacher's channels that it has kept
+            among its tensors: `kept.<path>` for each student path where some were pruned.
+        blocks: of `match_blocks`.
+
+    Returns:
+        As every trial, and in the series the relative error of each block `before` and `after`.
+    """
+    task = prepared(context, seed, data, network, NO_TRAINING, start=start)
+    guide = network_of(teacher).to(task.batches.device)
+    student = task.network.to(task.batches.device)
+    kept = {k.removeprefix("kept."): v for k, v in start.tensors().items() if k.startswith("kept.")}
+    images = torch.cat([batch.images for batch in task.batches.epoch(0)])
+    errors = match_blocks(student, guide, images, blocks, kept)
+    return task.outcome([{"before": before, "after": after} for before, after in errors])
+
+
+def matched(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    views: Views = "mixed",
+    temperature: float = 1.0,
+    start: Result | None = None,
+) -> Outcome:
+    """A trial of `match`. Arguments: see `offline.distilled`, and `match`."""
+    task = prepared(context, seed, data, network, recipe, start=start, name="student")
+    history = match(
+        task.network, network_of(teacher), task.batches, task.recipe, views=views,
+        temperature=temperature, seed=seed, **task.options,
+    )  # fmt: skip
+    return task.outcome(history)
+
+
+def early_stopped(
+    context: Context,
+    seed: int,
+    *,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    teacher: Result,
+    loss: dict[str, Any],
+    stop_epoch: int,
+    soft_weight: float = 1.0,
+    hard_weight: float = 0.0,
+) -> Outcome:
+    """A trial of `distil_then_labels`; its arguments are those of `offline.distilled`.
+
+    The student starts from the same weights as there, so that only the stop differs.
+    """
+    task = prepared(context, seed, data, network, recipe, name="student")
+    history = distil_then_labels(
+        task.network, network_of(teacher), task.batches, task.recipe,
+        loss=loss_of(loss), stop_epoch=stop_epoch,
+        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **task.options,
+    )  # fmt: skip
+    return task.outcome(history)

@@ -1,0 +1,169 @@
+"""The functions that runs may name, and the names they had before.
+
+A run is described by the name of a function, never by its place in the tree: code may move, and
+every digest stays. What a description or a file can name is in this table and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from kdnb.names import nearest
+
+_FUNCTIONS = "kdnb.runs.functions"
+_OLD_FREE, _OLD_PAPERS = "kdnb.algorithms.data_free", "kdnb.reproductions"
+
+# name -> (where the function is, the name in descriptions made before there were names)
+FUNCTIONS: dict[str, tuple[str, str]] = {
+    "supervised": (f"{_FUNCTIONS}.offline:supervised", "kdnb.schemes.offline:supervised"),
+    "distilled": (f"{_FUNCTIONS}.offline:distilled", "kdnb.schemes.offline:distilled"),
+    "transferred": (f"{_FUNCTIONS}.offline:transferred", "kdnb.schemes.transfer:transferred"),
+    "early_stopped": (f"{_FUNCTIONS}.offline:early_stopped", "kdnb.schemes.route:early_stopped"),
+    "boundary_taught": (
+        f"{_FUNCTIONS}.offline:taught_at_boundaries",
+        "kdnb.schemes.boundary:taught_at_boundaries",
+    ),
+    "mended": (f"{_FUNCTIONS}.offline:mended", "kdnb.schemes.few_samples:mended"),
+    "function_matched": (
+        f"{_FUNCTIONS}.offline:matched",
+        "kdnb.schemes.function_matching:matched",
+    ),
+    "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
+    "born_again": (
+        f"{_FUNCTIONS}.self_distillation:ban_generation",
+        "kdnb.schemes.self_distillation:ban_generation",
+    ),
+    "ensemble": (
+        f"{_FUNCTIONS}.self_distillation:ensemble_trial",
+        "kdnb.schemes.self_distillation.generations:ensemble_trial",
+    ),
+    "virtual_teacher": (
+        f"{_FUNCTIONS}.self_distillation:virtual_teacher_trial",
+        "kdnb.schemes.self_distillation:virtual_teacher_trial",
+    ),
+    "kdgan": (
+        f"{_FUNCTIONS}.adversarial:kdgan_trial",
+        "kdnb.algorithms.adversarial.trials:kdgan_trial",
+    ),
+    "dafl": (f"{_FUNCTIONS}.data_free:dafl_trial", f"{_OLD_FREE}:dafl_trial"),
+    "adversarial_generation": (
+        f"{_FUNCTIONS}.data_free:adversarial_trial",
+        f"{_OLD_FREE}:adversarial_trial",
+    ),
+    "belief_matching_toy": (
+        f"{_FUNCTIONS}.data_free:toy_trial",
+        f"{_OLD_FREE}.belief_matching:toy_trial",
+    ),
+    "noise_bank": (f"{_FUNCTIONS}.banks:noise_trial", f"{_OLD_FREE}:noise_trial"),
+    "zskd_bank": (f"{_FUNCTIONS}.banks:impressions_trial", f"{_OLD_FREE}:impressions_trial"),
+    "deepinversion_bank": (f"{_FUNCTIONS}.banks:inversion_trial", f"{_OLD_FREE}:inversion_trial"),
+    "bank_taught": (f"{_FUNCTIONS}.banks:banked_trial", f"{_OLD_FREE}:banked_trial"),
+    "dataset_distillation": (
+        f"{_FUNCTIONS}.banks:dataset_distillation_trial",
+        f"{_OLD_FREE}:dataset_distillation_trial",
+    ),
+    "statistics_bank": (f"{_FUNCTIONS}.makers:statistics_trial", f"{_OLD_FREE}:statistics_trial"),
+    "cmi_bank": (f"{_FUNCTIONS}.makers:contrastive_trial", f"{_OLD_FREE}:contrastive_trial"),
+    "fast_bank": (f"{_FUNCTIONS}.makers:fast_trial", f"{_OLD_FREE}:fast_trial"),
+    "pseudo_examples": (f"{_FUNCTIONS}.makers:pseudo_trial", f"{_OLD_FREE}:pseudo_trial"),
+    "omni_supervised": (f"{_FUNCTIONS}.makers:omni_trial", f"{_OLD_FREE}:omni_trial"),
+    "retrieved": (
+        "kdnb.reproductions.passalis2018pkt:retrieved",
+        f"{_OLD_PAPERS}.passalis2018pkt:retrieved",
+    ),
+    "distilled_images": (
+        "kdnb.reproductions.wang2018dd:distilled_trial",
+        f"{_OLD_PAPERS}.wang2018dd:distilled_trial",
+    ),
+    "real_images": (
+        "kdnb.reproductions.wang2018dd:real_trial",
+        f"{_OLD_PAPERS}.wang2018dd:real_trial",
+    ),
+    "beliefs": (
+        "kdnb.reproductions.micaelli2019zskt:beliefs",
+        f"{_OLD_PAPERS}.micaelli2019zskt:beliefs",
+    ),
+    "merged_banks": (
+        "kdnb.reproductions.yin2020deepinversion:merged_trial",
+        f"{_OLD_PAPERS}.yin2020deepinversion:merged_trial",
+    ),
+    "pruned": (
+        "kdnb.workbook.chapters.cho2019efficacy_live:pruned",
+        f"{_OLD_PAPERS}.cho2019efficacy_live:pruned",
+    ),
+    **{
+        f"adversarial_{name}": (
+            f"kdnb.workbook.chapters.wang2018kdgan_live:{name}",
+            f"{_OLD_PAPERS}.wang2018kdgan_live:{name}",
+        )
+        for name in ("made", "adapted", "taught")
+    },
+}
+_NAMES = {former: name for name, (_, former) in FUNCTIONS.items()}
+
+
+def register(name: str, place: str) -> None:
+    """Let runs name a function of yours.
+
+    Args:
+        name: as descriptions will have it.
+        place: `"package.module:function"`, importable in every process that runs it. It is
+            called as function(context, seed, **arguments) and returns an `Outcome`.
+
+    Raises:
+        ValueError: when the name belongs to another function.
+
+    Worker processes are told by the process that sends them a run.
+    """
+    if name in FUNCTIONS and FUNCTIONS[name][0] != place:
+        raise ValueError(f"the name {name!r} belongs to {FUNCTIONS[name][0]} already.")
+    FUNCTIONS[name] = place, name
+
+
+def name_of(function: str) -> str:
+    """The registered name of a function, given by it or as descriptions had it before."""
+    return _NAMES.get(function, function)
+
+
+def place_of(name: str) -> str:
+    """Where a registered function is.
+
+    Raises:
+        ValueError: for a name that nobody registered, with the nearest ones.
+    """
+    if name not in FUNCTIONS:
+        raise ValueError(
+            f"no function is registered as {name!r} ({nearest(name, FUNCTIONS)}): "
+            "`kdnb.runs.registry.register` adds yours."
+        )
+    return FUNCTIONS[name][0]
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """A registered function.
+
+    Raises:
+        ValueError: for an unknown name, or a place that holds no such function.
+    """
+    module, _, function = place_of(name).partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{name!r} is registered as {module}:{function}, where it is not ({error})."
+        ) from error
+
+
+def as_first_written(description: Any) -> Any:
+    """A description with the names that it had when runs were first described: what is digested."""
+    if isinstance(description, list):
+        return [as_first_written(item) for item in description]
+    if not isinstance(description, dict):
+        return description
+    described = {key: as_first_written(value) for key, value in description.items()}
+    if described.keys() == {"function", "arguments", "seed"}:
+        name = described["function"]
+        described["function"] = FUNCTIONS[name][1] if name in FUNCTIONS else name
+    return described

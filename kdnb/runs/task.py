@@ -1,0 +1,162 @@
+"""What a run starts from: data, networks and recipes out of their descriptions."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb import data as datasets
+from kdnb import losses, nets
+from kdnb.data import Batches, ImageData
+from kdnb.methods.offline.distil import Loss
+from kdnb.runs.trials import Context, Outcome, Result
+from kdnb.training import Recipe
+from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
+
+
+def loss_of(description: dict[str, Any]) -> Loss:
+    """The function of `kdnb.losses` that `{"name": ..., **arguments}` describes."""
+    arguments = dict(description)
+    return functools.partial(getattr(losses, arguments.pop("name")), **arguments)
+
+
+def data_spec(
+    name: str,
+    *,
+    split: str = "train_all",
+    limit: int | None = None,
+    without: tuple[int, ...] = (),
+    only: tuple[int, ...] = (),
+    evaluated: int | None = None,
+) -> dict[str, Any]:
+    """The `data` argument of a trial; with the data set's digest, so other data is another trial.
+
+    Args:
+        split: `train_all` (every training image) or `train` (without the validation split).
+        limit: the first so many images of the split, which lie in a random order.
+        without, only: classes left out, or the only ones kept.
+        evaluated: only the first so many validation and test images are looked at.
+    """
+    spec: dict[str, Any] = {"name": name, "sha256": datasets.card(name).sha256["train"]}
+    spec |= {"split": split, "limit": limit, "without": list(without), "only": list(only)}
+    spec["evaluated"] = evaluated
+    return {key: value for key, value in spec.items() if value not in (None, [])}
+
+
+def built(network: dict[str, Any], source: ImageData, seed: int) -> nn.Module:
+    """The network of a description `{"name": ..., **options}`; the seed fixes its weights."""
+    options = dict(network)
+    channels, size = source.train.images.shape[1], source.train.images.shape[-1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nets.build(
+            options.pop("name"), num_classes=len(source.classes), in_channels=channels,
+            image_size=size, **options,
+        )  # fmt: skip
+
+
+def network_of(result: Result, source: ImageData | None = None) -> nn.Module:
+    """The trained network of a finished trial, in eval mode.
+
+    Args:
+        source: fixes its channels and classes; the trial's own data set is loaded when None.
+    """
+    arguments = result.description["arguments"]
+    source = datasets.load(arguments["data"]["name"]) if source is None else source
+    return restored(result, arguments["network"], source)
+
+
+def restored(
+    result: Result, network: dict[str, Any], source: ImageData, name: str = "network"
+) -> nn.Module:
+    """The described network with the weights that a trial `kept` under a name, in eval mode."""
+    model, start = built(network, source, seed=0), f"{name}."
+    state = {k[len(start) :]: v for k, v in result.tensors().items() if k.startswith(start)}
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def kept(network: nn.Module, name: str = "network") -> dict[str, Tensor]:
+    """A network's weights as a trial keeps them, for `restored` to find."""
+    return {f"{name}.{key}": value.cpu() for key, value in network.state_dict().items()}
+
+
+class Task(NamedTuple):
+    """What a trial of one classifier starts from.
+
+    Attributes:
+        network: to be trained in place.
+        batches: the training images as the recipe wants them.
+        options: of `training.fit`: where the trial leaves its state, and what is looked at in
+            every epoch, which is never the test set.
+    """
+
+    network: nn.Module
+    batches: Batches
+    recipe: Recipe
+    options: dict[str, Any]
+    source: ImageData
+    data: dict[str, Any]
+
+    def outcome(self, history: list, network: nn.Module | None = None) -> Outcome:
+        """What every trial measures after the last epoch; its logits serve whatever is asked later.
+
+        Args:
+            network: the one to deploy, when it is another than the one trained.
+        """
+        network = network or self.network
+        sets = {
+            "train": self.batches.images,
+            "validation": evaluated(self.source.validation, self.data),
+            "test": evaluated(self.source.test, self.data),
+        }
+        logits = {name: logits_on(network, images, self.source) for name, images in sets.items()}
+        labels = {name: images.labels.cpu() for name, images in sets.items()}
+        metrics = {
+            f"{name}_errors": float((answers.argmax(1) != labels[name]).sum())
+            for name, answers in logits.items()
+        }
+        metrics["test_cross_entropy"] = float(F.cross_entropy(logits["test"], labels["test"]))
+        metrics["train_images"] = float(len(self.batches.images))
+        answers = {f"logits.{name}": logits[name] for name in ("validation", "test")}
+        series = {key: [row[key] for row in history] for key in history[0]}
+        return Outcome(metrics, series, {**kept(network), **answers})
+
+
+def prepared(
+    context: Context,
+    seed: int,
+    data: dict[str, Any],
+    network: dict[str, Any],
+    recipe: dict[str, Any],
+    *,
+    start: Result | None = None,
+    name: str = "network",
+) -> Task:
+    """Data, network and recipe of a trial out of their descriptions.
+
+    Args:
+        start: the trial whose last weights the network starts from; else fresh ones.
+        name: of the network among those that `fit` trains.
+    """
+    source = datasets.load(data["name"])
+    model = built(network, source, seed) if start is None else network_of(start)
+    plan = Recipe(**recipe)
+    batches = batches_of(examples_of(source, data), source, plan, seed)
+    validation = evaluated(source.validation, data)
+
+    def evaluate(networks) -> dict[str, float]:
+        logits = logits_on(networks[name], validation, source)
+        labels = validation.labels
+        return {
+            "validation_errors": float((logits.argmax(1) != labels).sum()),
+            "validation_cross_entropy": float(F.cross_entropy(logits, labels)),
+        }
+
+    watch = {"evaluate": evaluate} if data["split"] == "train" else {}
+    options = {"checkpoint": context.checkpoint, **watch}
+    return Task(model, batches, plan, options, source, data)

@@ -1,0 +1,454 @@
+"""One training run, memoised on disk; and where runs are sent.
+
+A trial is a pure function of its description: the name of a registered function, its JSON
+arguments (data, networks, recipe, method; a trial may stand among them, as a teacher does) and a
+seed.
+Its folder is named by the digest of that description, so the same run is never done twice:
+
+    runs/trials/<digest>/
+        trial.json            the description
+        checkpoint            the state after the last finished epoch, while it runs
+        tensors.safetensors   what it learnt
+        result.json           its metrics and provenance; the run is finished when this exists
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from glob import escape
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+from filelock import FileLock
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
+from torch import Tensor
+
+from kdnb import paths
+from kdnb.progress import bar
+from kdnb.runs import background, companions, pool, registry
+from kdnb.runs.background import Awaited
+from kdnb.runs.provenance import now, provenance
+
+# Part of every digest. Raise it when a change to the training code alters what a trial computes:
+# the old results are then no longer taken for the new.
+NUMERICS = 1
+
+# Seconds after which a result that another machine wrote must be seen here: NFS remembers for up
+# to 60 that a file was not there.
+LATE = 90.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The description of one run.
+
+    Attributes:
+        function: its name in `kdnb.runs.registry`. It is called as
+            function(context, seed, **arguments) and returns an `Outcome`.
+        arguments: JSON values; a `Trial` anywhere among them is run first and handed over as
+            its `Result`.
+        seed: of the initial weights and the order of the data.
+    """
+
+    function: str
+    arguments: dict[str, Any]
+    seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "function", registry.name_of(self.function))
+
+    def describe(self) -> dict[str, Any]:
+        """The description as JSON values; a nested trial is an object with one key, `trial`."""
+        return {
+            "function": self.function,
+            "arguments": _encode(self.arguments),
+            "seed": self.seed,
+        }
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """24 hexadecimal digits that name this description."""
+        whole = {"numerics": NUMERICS, **registry.as_first_written(self.describe())}
+        text = json.dumps(whole, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def parents(self) -> list[Trial]:
+        """The trials among the arguments."""
+        return list(_trials_in(self.arguments))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a trial's function may use besides its arguments.
+
+    Attributes:
+        checkpoint: the file to hand to `training.fit`.
+    """
+
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial's function returns: finite numbers, their course over time, and tensors."""
+
+    metrics: dict[str, float]
+    series: dict[str, list[float]] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished trial, read from its folder.
+
+    Attributes:
+        description: `Trial.describe()`.
+        metrics, series: as the function returned them.
+        provenance: commit, versions, hardware, wall time in seconds.
+    """
+
+    digest: str
+    folder: Path
+    description: dict[str, Any]
+    metrics: dict[str, float]
+    series: dict[str, list[float]]
+    provenance: dict[str, Any]
+    tensors_sha256: str
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the trial learnt, verified against its digest.
+
+        Raises:
+            ValueError: when the file is damaged or missing.
+        """
+        path = self.folder / "tensors.safetensors"
+        content = path.read_bytes() if path.exists() else b""
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.tensors_sha256:
+            raise ValueError(
+                f"{path} is damaged (SHA-256 {found}, expected {self.tensors_sha256}): "
+                f"`kdnb trials prune {self.digest}` removes it, and the next run makes it again."
+            )
+        return tensors_of(content)
+
+
+def run(trial: Trial) -> Result:
+    """The result of a trial: read from disk, or made now.
+
+    Safe when killed at any moment (at most the running epoch, or a second, is lost) and when several
+    processes ask for the same trial (one works, the others wait and read).
+    """
+    if result := finished(trial):
+        return result
+    for parent in trial.parents():
+        run(parent)
+    folder = store() / trial.digest
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        if result := finished(trial):
+            return result
+        paths.atomic_write(folder / "trial.json", _json(trial.describe()))
+        started, origin = perf_counter(), provenance()
+        place = registry.place_of(trial.function)
+        with companions.spanned(trial.digest, trial.function, place):
+            outcome = work(trial)
+        for name, value in outcome.metrics.items():
+            if not math.isfinite(value):
+                raise ValueError(f"trial {trial.digest} measured {name} = {value}.")
+        content = bytes_of({k: v.contiguous() for k, v in outcome.tensors.items()})
+        paths.atomic_write(folder / "tensors.safetensors", content)
+        document = {
+            "metrics": outcome.metrics,
+            "series": outcome.series,
+            "tensors_sha256": hashlib.sha256(content).hexdigest(),
+            "provenance": {**origin, "finished": now(), "wall_s": perf_counter() - started},
+        }
+        paths.atomic_write(folder / "result.json", _json(document))
+        (folder / "checkpoint").unlink(missing_ok=True)
+    return read(trial.digest)
+
+
+def work(trial: Trial) -> Outcome:
+    """Run a trial's function, from its checkpoint where there is one; what it rests on is finished.
+
+    `run` does this once and keeps the outcome.
+    """
+    parents = {parent.digest: read(parent.digest) for parent in trial.parents()}
+    context = Context(store() / trial.digest / "checkpoint")
+    function = registry.function_of(trial.function)
+    return function(context, trial.seed, **_resolve(trial.arguments, parents))
+
+
+def accompany(digest: str) -> None:
+    """What a trial's process on another device does: run its function too, and forget the outcome.
+
+    `companions.spanned` starts it, when the trial and what it rests on are on disk.
+    """
+    work(described(description(digest)))
+
+
+def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[str, Result]:
+    """Run trials and all they rest on, each once, and return their results by digest.
+
+    Args:
+        trials: in any order; a trial starts as soon as those among its arguments are finished.
+        executor: any `concurrent.futures.Executor` whose workers share the runs folder; by
+            default the cluster that `KDNB_CLUSTER` names (see `kdnb.runs.cluster`), else `KDNB_JOBS`
+            processes, or this process when that is unset or 1.
+
+    Raises:
+        RuntimeError: when a trial fails or its worker dies: which, and why.
+    """
+    everything = _closure(trials)
+    background.catch_up(everything, is_finished)
+    waiting = dict(everything)
+    done = {digest for digest, trial in waiting.items() if finished(trial)}
+    for digest in done:
+        del waiting[digest]
+    if executor is None and waiting and os.environ.get("KDNB_CLUSTER"):
+        from kdnb.runs import cluster  # brings Dask along
+
+        executor = cluster.executor()
+    # A single trial runs here, but not in a thread: it would share one random state.
+    several = len(waiting) > 1 or background.is_here()
+    own = executor is None and bool(waiting) and several and pool.jobs() > 1
+    if own:
+        executor = pool.kept()
+    # No more at a time than keep its processes busy: what is submitted waits in the order in which
+    # it came, and a long chain should go before what became ready sooner. A cluster sees them all.
+    room = 1 if executor is None else pool.jobs() + 1 if own else math.inf
+    order = {digest: place for place, digest in enumerate(waiting)}
+    graph = TopologicalSorter(
+        {
+            digest: [parent.digest for parent in trial.parents() if parent.digest in waiting]
+            for digest, trial in waiting.items()
+        }
+    )
+    graph.prepare()
+    ready: list[tuple[int, str]] = []
+    running: dict[Future[str], str] = {}
+    ended: SimpleQueue[Future[str]] = SimpleQueue()
+    progress = bar(len(everything), len(done), "trial")
+    try:
+        while graph.is_active():
+            for digest in graph.get_ready():
+                heappush(ready, (order[digest], digest))
+            while ready and len(running) < room:
+                _, digest = heappop(ready)
+                future = _submit(executor, waiting[digest])
+                running[future] = digest
+                future.add_done_callback(ended.put)
+            future = ended.get()
+            digest = running.pop(future)
+            _outcome(future, waiting[digest])
+            graph.done(digest)
+            progress.update()
+    except BaseException:
+        for future in running:
+            future.cancel()
+        if own:
+            pool.abandon(executor)
+        raise
+    finally:
+        progress.close()
+    return {digest: read(digest) for digest in everything}
+
+
+def start(named: Mapping[str, Trial]) -> Awaited[Result]:
+    """Begin trials and go on meanwhile: to look a result up is to wait for it.
+
+    With several processes (`KDNB_JOBS`) they run beside this one, in the order given, and
+    `run_all` waits for those of them that it is asked for. In a single process each runs when it
+    is looked up; on a cluster all run at once, and this call waits.
+
+    Raises:
+        RuntimeError: on looking up a trial that failed: it is tried once more.
+    """
+    if os.environ.get("KDNB_CLUSTER"):
+        run_all(named.values())
+    elif pool.jobs() > 1:
+        background.begin(_closure(named.values()), lambda: run_all(named.values()))
+    return Awaited(named, lambda name: run_all([named[name]])[named[name].digest])
+
+
+def store() -> Path:
+    """The folder of all trials."""
+    return paths.runs() / "trials"
+
+
+def finished(trial: Trial) -> Result | None:
+    """The trial's result when it is on disk and whole, else None."""
+    return read(trial.digest) if is_finished(trial.digest) else None
+
+
+def read(digest: str) -> Result:
+    """A finished trial by its digest.
+
+    Raises:
+        ValueError: when its files are missing or damaged.
+    """
+    folder = store() / digest
+    try:
+        description = json.loads((folder / "trial.json").read_text())
+        return Result(
+            digest, folder, description, **json.loads((folder / "result.json").read_text())
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"the trial in {folder} is damaged ({error}): `kdnb trials prune {digest}` removes "
+            "it, and the next run makes it again."
+        ) from error
+
+
+def stored() -> Iterator[tuple[str, Path, bool]]:
+    """(digest, folder, finished) of every trial on disk, oldest first."""
+    if not store().is_dir():
+        return
+    for folder in sorted(store().iterdir(), key=lambda path: path.stat().st_mtime):
+        if (folder / "trial.json").exists():
+            yield folder.name, folder, (folder / "result.json").exists()
+
+
+def is_finished(digest: str) -> bool:
+    """Whether the trial of this digest is finished."""
+    return (store() / digest / "result.json").exists()
+
+
+def description(digest: str) -> dict[str, Any]:
+    """`Trial.describe()` of a trial on disk, finished or not."""
+    return json.loads((store() / digest / "trial.json").read_text())
+
+
+def described(description: dict[str, Any]) -> Trial:
+    """The trial of a description: the inverse of `Trial.describe`."""
+    return Trial(**{**description, "arguments": _decode(description["arguments"])})
+
+
+def find(prefix: str) -> str:
+    """The digest on disk that begins so.
+
+    Raises:
+        ValueError: when none or several do.
+    """
+    # Also a folder that is damaged, without its description: it must be found to be pruned.
+    found = [folder.name for folder in store().glob(f"{escape(prefix)}*") if folder.is_dir()]
+    if len(found) != 1:
+        raise ValueError(
+            f"{len(found) or 'no'} trials begin with {prefix!r}: see `kdnb trials list`."
+        )
+    return found[0]
+
+
+def remove(digest: str) -> None:
+    """Delete a trial's folder, whatever its state; the result marker goes first."""
+    folder = store() / digest
+    with FileLock(folder / "lock", timeout=1):
+        (folder / "result.json").unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Trial):
+        return {"trial": value.describe()}
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"trial"} and isinstance(value["trial"], dict):
+            return described(value["trial"])
+        return {key: _decode(item) for key, item in value.items()}
+    return [_decode(item) for item in value] if isinstance(value, list) else value
+
+
+def _trials_in(value: Any) -> Iterator[Trial]:
+    if isinstance(value, Trial):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _trials_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _trials_in(item)
+
+
+def _resolve(value: Any, results: dict[str, Result]) -> Any:
+    if isinstance(value, Trial):
+        return results[value.digest]
+    if isinstance(value, dict):
+        return {key: _resolve(item, results) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolve(item, results) for item in value]
+    return value
+
+
+def _closure(trials: Iterable[Trial]) -> dict[str, Trial]:
+    """The trials and all they rest on, by digest, in an order that needs no looking back."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        found |= _closure(trial.parents())
+        found[trial.digest] = trial
+    return found
+
+
+def _submit(executor: Executor | None, trial: Trial) -> Future[str]:
+    if executor is not None:
+        return executor.submit(_run_remotely, trial, registry.place_of(trial.function))
+    future: Future[str] = Future()
+    try:
+        future.set_result(run(trial).digest)
+    except Exception as error:  # noqa: BLE001 - an executor hands every failure to the future
+        future.set_exception(error)
+    return future
+
+
+def _run_remotely(trial: Trial, place: str) -> str:
+    """What a worker does: only the digest travels back, the result lies on disk."""
+    registry.register(trial.function, place)
+    return run(trial).digest
+
+
+def _outcome(future: Future[str], trial: Trial) -> None:
+    """Wait until the trial's result is on disk, or say what became of it."""
+    try:
+        _seen(future.result())
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"a worker died while trial {trial.digest} ({trial.function}, seed {trial.seed}) ran, "
+            "most often for want of memory: rerun to go on from the last epoch."
+        ) from error
+    except Exception as error:
+        raise RuntimeError(
+            f"trial {trial.digest} ({trial.function}, seed {trial.seed}) failed: {error}"
+        ) from error
+
+
+def _seen(digest: str) -> None:
+    """Wait until a result is seen from here: a network file system may show it late."""
+    deadline = monotonic() + LATE
+    while not is_finished(digest):
+        if monotonic() > deadline:
+            raise ValueError(f"its worker wrote no result into {store()}: is that folder shared?")
+        sleep(0.2)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -1,1 +1,0 @@
-"""Who teaches whom, and when (section 3 of the survey)."""

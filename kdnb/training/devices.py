@@ -1,0 +1,153 @@
+"""What a trial runs on: its arithmetic, several devices at once, networks compiled.
+
+One trial over several devices has a process for each, and Fabric averages the gradients (DDP):
+`kdnb run --devices 2`, or `KDNB_DEVICES=2`. Every process runs the trial's function with the same
+seeds, so all make the same batches, and each trains on its share of every batch: the global batch
+stays the recipe's. The process that was asked is the first; it alone writes.
+
+Batch normalisations see their process's share of a batch: with them, the numbers of a run on two
+devices are those of a run with half the batch there. A network that answers several times in one
+step may be refused by DDP.
+
+`kdnb run --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
+costs up to a minute for each network and shape, so it pays in runs of hours; `kdnb bench` says how
+much here. The numbers are those of the plain networks but for rounding. A network whose inner
+layers a method watches (most of chapters 2.2 and 2.3, DAFL's teacher) stays as it is. What is said
+here of GPUs (CUDA graphs, and several of them) was not run: we had none.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
+    from torch import nn
+
+
+def count() -> int:
+    """The devices that one trial spans: `KDNB_DEVICES`, 1 by default."""
+    return int(os.environ.get("KDNB_DEVICES", "1"))
+
+
+def span(devices: int) -> None:
+    """Let every trial from here on span so many devices, in this process and in those it starts.
+
+    Raises:
+        ValueError: when there are fewer GPUs.
+    """
+    import torch
+
+    there = torch.cuda.device_count()
+    if 0 < there < devices:
+        raise ValueError(f"--devices asks for {devices}, but this machine has {there} GPU(s).")
+    os.environ["KDNB_DEVICES"] = str(devices)
+
+
+def gains_from_bf16() -> bool:
+    """Whether bf16 autocast is faster here: native bf16 arithmetic on the GPU or the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in capabilities)
+
+
+def compiles() -> bool:
+    """Whether networks are compiled for training: `KDNB_COMPILE=1`."""
+    return os.environ.get("KDNB_COMPILE", "0") not in ("", "0")
+
+
+def can_compile() -> bool:
+    """Whether `torch.compile` finds what it needs: a GPU, or a C++ compiler (g++, or `CXX`)."""
+    import torch
+
+    return torch.cuda.is_available() or shutil.which(_compiler()) is not None
+
+
+def start_compiling() -> None:
+    """Compile networks from here on, in this process and in those it starts.
+
+    Raises:
+        ValueError: where the compiler's own compiler is missing.
+    """
+    if not can_compile():
+        raise ValueError(
+            f"--compile needs a C++ compiler: install {_compiler()}, or name one in CXX."
+        )
+    os.environ["KDNB_COMPILE"] = "1"
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "g++")
+
+
+def compiled(network: nn.Module, *, trained: bool) -> nn.Module:
+    """The network as it runs in training. One whose inner layers somebody watches stays as it is.
+
+    On a GPU a network that is trained becomes CUDA graphs (`reduce-overhead`), which spare small
+    batches the launching of kernels. One that only answers does not: a graph's next answer
+    overwrites its last, and a step may ask a teacher twice.
+    """
+    import torch
+
+    watched = any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
+    if not compiles() or watched:
+        return network
+    graphs = trained and torch.cuda.is_available()
+    return torch.compile(network, mode="reduce-overhead" if graphs else None)
+
+
+def uncompiled() -> AbstractContextManager:
+    """While it lasts, compiled networks run as they were written: for a look between epochs."""
+    import torch
+
+    return torch.compiler.set_stance("force_eager") if compiles() else nullcontext()
+
+
+def fabric(precision: str) -> Fabric:
+    """A launched Fabric over the devices of the running trial; on one, the same at every call."""
+    several = "LOCAL_RANK" in os.environ and count() > 1
+    return _launched(precision, count()) if several else _alone(precision)
+
+
+@functools.cache
+def _alone(precision: str) -> Fabric:
+    return _launched(precision, 1)
+
+
+def _launched(precision: str, devices: int) -> Fabric:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
+    # Fabric announces its precision at every set-up, which a recipe states already. (Its import
+    # lets it speak, so it is silenced afterwards.)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Named, since inside a SLURM job Fabric would take SLURM's tasks for the processes.
+    options: dict[str, Any] = {"devices": devices, "plugins": LightningEnvironment()}
+    if devices > 1:
+        options["strategy"] = "ddp_find_unused_parameters_true"
+    made = Fabric(precision=precision, **options)
+    made.launch()
+    return made
+
+
+def default_device() -> torch.device:
+    """Where Fabric trains unless told otherwise: the accelerator where there is one."""
+    import torch
+
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def arithmetic(name: str) -> str:
+    """What a recipe's `precision` means on this machine, in Fabric's words."""
+    if name == "auto":
+        name = "bf16" if gains_from_bf16() else "32"
+    return {"32": "32-true", "bf16": "bf16-mixed"}[name]

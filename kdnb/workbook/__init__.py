@@ -1,0 +1,1 @@
+"""The workbook: its chapters, the runner that executes them, and the command line."""

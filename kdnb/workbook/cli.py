@@ -1,0 +1,283 @@
+"""`kdnb`: list, run, show, cite, data, trials, bench, doctor; each a few lines over the package."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Knowledge distillation, executable: chapters that reproduce their papers.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+console = Console()
+
+COLOURS = {"reproduced": "green", "direction only": "yellow", "not reproduced": "red"}
+
+
+def main() -> None:
+    """The command's entry: an expected failure is one sentence and exit code 1."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        Console(stderr=True).print(f"kdnb: {error}", style="red", markup=False)
+        raise SystemExit(1) from None
+
+
+@app.command("list")
+def list_chapters() -> None:
+    """The chapters, what they reproduce, and their parameters."""
+    from kdnb.workbook import runner
+
+    table = Table("chapter", "reproduces", "parameters")
+    for item in runner.chapters():
+        names = item.experiment.Parameters.model_fields if "experiment" in item.metadata else ()
+        table.add_row(item.name, ", ".join(item.papers), ", ".join(names))
+    console.print(table)
+
+
+@app.command()
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="such as 2-1; all when none")] = None,
+    profile: Annotated[str, typer.Option(help="quick, laptop, full; 5-6: long")] = "quick",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="change a parameter")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="paired repetitions")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="processes side by side; one a core, at most 8, or one with a GPU"
+        ),
+    ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each trial")
+    ] = 1,
+    compiling: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the networks: for runs of hours")
+    ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KDNB_CLUSTER", help="a Dask scheduler (tcp://, tls://), local or slurm"
+        ),
+    ] = None,
+    gpu: Annotated[
+        float | None,
+        typer.Option(envvar="KDNB_GPU", help="GPUs a trial takes on the cluster, such as 0.5"),
+    ] = None,
+    cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
+    in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
+) -> None:
+    """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
+    from kdnb.runs import pool as processes
+
+    if len(names or []) != 1 and jobs != 1 and not cluster:
+        processes.prepare(
+            "kdnb.workbook.runner"
+        )  # chapters side by side: imported while this one imports
+    from kdnb.training.devices import span, start_compiling
+    from kdnb.workbook import runner
+
+    changes = runner.parsed(settings or [])
+    if seeds is not None:
+        changes["seeds"] = seeds
+    items = [runner.chapter(name) for name in names] if names else runner.chapters()
+    # All parameters are checked before the first chapter starts.
+    plans = [(item, runner.parameters(item, profile, changes)) for item in items]
+    for option, asked in (("devices", devices > 1), ("compile", compiling)):
+        if asked and cluster:
+            raise ValueError(
+                f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
+            )
+    if compiling:
+        start_compiling()
+    if devices > 1:
+        span(devices)
+        jobs = jobs or 1  # trials that span all devices have no other trial beside them
+    if in_place and cluster:
+        raise ValueError("--in-place writes into this checkout: run it without --cluster.")
+    with ExitStack() as stack:
+        workers = None
+        if cluster:
+            from kdnb.runs.cluster import Workers
+
+            console.print(f"waiting for a worker of {cluster} ...", highlight=False)
+            workers = stack.enter_context(Workers(cluster, jobs, gpu))
+        console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)
+        runs = []
+        for done in runner.run_all(
+            plans, jobs=jobs, cluster=workers, cell_timeout=cell_timeout, in_place=in_place
+        ):  # fmt: skip
+            console.print(f"{done.chapter}: {done.outcome}, {done.seconds:.0f} s", highlight=False)
+            runs.append(done)
+    runs.sort(key=lambda done: [item.name for item in items].index(done.chapter))
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("chapter, its claims, where to open it", overflow="fold")
+    for column in ("verdict", "of profile", "seconds"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "seconds" else "left")
+    for done in runs:
+        outcome = "" if done.outcome == "ok" else f"[red]{done.outcome}[/]"
+        table.add_row(f"[bold]{done.chapter}[/]", outcome, "", f"{done.seconds:.0f}")
+        for of_profile, words in done.verdicts.items():
+            for claim, word in words.items():
+                table.add_row(f"  {claim}", f"[{COLOURS.get(word, 'white')}]{word}[/]", of_profile)
+        table.add_row(f"  {done.notebook}")
+        table.add_section()
+    console.print(table)
+    failed = [done for done in runs if done.outcome != "ok"]
+    for done in failed:
+        console.print(f"{done.chapter}: {done.outcome}: {done.message}", style="red", markup=False)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
+    profile: Annotated[str | None, typer.Option(help="laptop or full; all when none")] = None,
+) -> None:
+    """Published results beside ours, with intervals and verdicts."""
+    from kdnb import papers
+
+    console.print(papers.show(key, profile))
+
+
+@app.command()
+def cite(
+    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
+    profile: Annotated[str | None, typer.Option(help="laptop or full")] = None,
+    claim: Annotated[str | None, typer.Option(help="one claim only")] = None,
+) -> None:
+    """BibTeX of a paper, and a citable line of our result."""
+    from kdnb import papers
+
+    console.print(papers.cite(key, profile, claim), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="a data set to fetch and verify")] = None,
+) -> None:
+    """The data sets; with a name, fetch it and verify it."""
+    from kdnb import data as datasets
+
+    if name:
+        found = datasets.load(name)
+        console.print(
+            f"{found.name}: {len(found.train_all)} training and {len(found.test)} test images, "
+            f"{len(found.classes)} classes, digests verified."
+        )
+        return
+    table = Table("name", "title", "shape", "training", "test", "licence")
+    for known in datasets.names():
+        card = datasets.card(known)
+        shape, sizes = " x ".join(map(str, card.shape)), card.sizes
+        counts = str(sizes["train"]), str(sizes["test"])
+        table.add_row(known, card.title, shape, *counts, card.licence)
+    console.print(table)
+
+
+trials_app = typer.Typer(help="The runs on disk.", no_args_is_help=True)
+app.add_typer(trials_app, name="trials")
+
+
+@trials_app.command("list")
+def list_trials() -> None:
+    """Every trial on disk, oldest first."""
+    from kdnb.runs import trials
+
+    table = Table("digest", "state", "function", "seed", "MB")
+    for digest, folder, finished in trials.stored():
+        about = trials.description(digest)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+        state = "finished" if finished else "unfinished"
+        table.add_row(digest, state, about["function"], str(about["seed"]), f"{size:.1f}")
+    console.print(table)
+
+
+@trials_app.command("show")
+def show_trial(digest: Annotated[str, typer.Argument(help="the first digits are enough")]) -> None:
+    """A trial's description, metrics and provenance."""
+    from kdnb.runs import trials
+
+    whole = trials.find(digest)
+    console.print_json(data=trials.description(whole))
+    if trials.is_finished(whole):
+        result = trials.read(whole)
+        console.print_json(data={"metrics": result.metrics, "provenance": result.provenance})
+    else:
+        console.print("unfinished: the next run that asks for it goes on from its last epoch")
+
+
+@trials_app.command("prune")
+def prune_trials(
+    digests: Annotated[list[str] | None, typer.Argument(help="these; else the unfinished")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="finished ones too")] = False,
+) -> None:
+    """Delete trials: the named ones, the unfinished ones, or all."""
+    from kdnb.runs import trials
+
+    stored = list(trials.stored())
+    chosen = [trials.find(digest) for digest in digests or []]
+    if not chosen:
+        chosen = [digest for digest, _, finished in stored if everything or not finished]
+    for digest in chosen:
+        trials.remove(digest)
+    console.print(f"removed {len(chosen)} of {len(stored)} trials")
+
+
+@app.command()
+def bench(
+    parts: Annotated[list[str] | None, typer.Argument(help="such as steps; all when none")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="a Markdown file; runs/benchmarks.md when none is named")
+    ] = None,
+) -> None:
+    """Measure this machine: steps, their operators, growth, chapters, chapters side by side."""
+    from benchmarks import table
+    from kdnb import paths
+
+    target = output or paths.runs() / "benchmarks.md"
+    table.kept(target)  # refused before anything is measured
+    for name, rows in table.measure(parts or []):
+        table.write(name, rows, target)  # now: what comes next may take long, and be stopped
+        shown = table.frame(rows)
+        printed = Table(*shown.columns, title=table.PARTS[name], title_justify="left")
+        for row in shown.itertuples(index=False):
+            printed.add_row(*row)
+        console.print(printed)
+    console.print(f"written: {target}")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, and what is missing: versions, hardware, data, disk."""
+    from kdnb import data as datasets
+    from kdnb import paths
+    from kdnb.runs.provenance import provenance
+
+    table = Table("what", "found", show_header=False)
+    about = provenance()
+    table.add_row("checkout", str(paths.root()))
+    table.add_row("commit", about["commit"] + (" (with changes)" if about["dirty"] else ""))
+    for name, version in about["versions"].items():
+        table.add_row(name, version)
+    for name, value in about["hardware"].items():
+        table.add_row(name, str(value))
+    free = shutil.disk_usage(paths.runs()).free / 1e9
+    table.add_row("free disk", f"{free:.0f} GB" + ("" if free > 2 else ": too little"))
+    for name in datasets.names():
+        try:
+            datasets.load(name, offline=True)
+            state = "here, digests verified"
+        except datasets.DataError as error:
+            state = str(error) if "expected" in str(error) else "fetched when needed"
+        table.add_row(f"data: {name}", state)
+    console.print(table)

@@ -1,0 +1,354 @@
+"""Chapters run by papermill: checked parameters, profiles, what a run leaves behind.
+
+A run writes into `runs/<chapter>/<profile>/`: the executed notebook, its figures, and `run.json`
+with parameters, provenance, verdicts and outcome. The trials it needs lie in `runs/trials/`, so a
+rerun goes on from those that are finished.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import torch
+
+# For international addresses, which no notebook has, jsonschema would compile grammars: 3 s.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+import nbformat
+import papermill
+from filelock import FileLock
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from pydantic import BaseModel
+
+from kdnb import paths
+from kdnb.papers.records import record_path, write_record
+from kdnb.reproductions import reproduce
+from kdnb.runs.pool import default_jobs, pool
+from kdnb.runs.provenance import now, provenance
+from kdnb.workbook.chapter import ParameterError, check, profile_of, verdicts_shown
+
+if TYPE_CHECKING:
+    from kdnb.runs.cluster import Workers
+
+RECORDED = ("laptop", "full", "long")  # the profiles whose results are kept in papers/
+SAVE_EVERY = 5.0  # seconds between two looks at a running chapter on disk
+# The workers' server starts with the kernel and imports while the first cells do. It leaves no name.
+WAKE = "__import__('kdnb.runs.pool').runs.pool.wake()"
+
+
+class SeldomSaved(NBClientEngine):
+    """papermill's engine, which would write the notebook twice a cell: longer than most cells run.
+
+    At the end it is written whatever happened.
+    """
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+        """Execute the cells; see `NBClientEngine`."""
+        write = nb_man.save
+
+        def save(**_: Any) -> None:
+            if (nb_man.now() - nb_man.last_save_time).total_seconds() >= SAVE_EVERY:
+                write()
+
+        nb_man.save = save
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **options)
+        finally:
+            nb_man.save = write
+
+
+papermill_engines.register("kdnb", SeldomSaved)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A notebook and, where it runs an experiment, the module with its parameters and profiles."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Such as `2-1-response-based-knowledge`."""
+        return self.path.stem
+
+    @cached_property
+    def _notebook(self) -> nbformat.NotebookNode:
+        return nbformat.read(self.path, as_version=4)
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The notebook's own `kdnb` entry: `experiment` and `papers`."""
+        return self._notebook.metadata.get("kdnb", {})
+
+    @property
+    def seconds(self) -> float:
+        """What the run took that the notebook holds; 0 where it holds none."""
+        return self._notebook.metadata.get("kdnb_run", {}).get("seconds", 0.0)
+
+    @property
+    def papers(self) -> list[str]:
+        """Keys of the papers whose claims the chapter judges."""
+        return self.metadata.get("papers", [])
+
+    @cached_property
+    def experiment(self) -> ModuleType:
+        """The module that holds `Parameters` and `PROFILES`."""
+        return importlib.import_module(self.metadata["experiment"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a chapter's run ended: `ok`, `failed cell`, `dead kernel` or `timeout`."""
+
+    chapter: str
+    profile: str
+    outcome: str
+    message: str
+    seconds: float
+    verdicts: dict[str, dict[str, str]]
+    notebook: str
+
+
+def chapters() -> list[Chapter]:
+    """All chapters, in the order of the survey."""
+    return [Chapter(path) for path in sorted((paths.root() / "notebooks").glob("*.ipynb"))]
+
+
+def chapter(name: str) -> Chapter:
+    """The chapter whose name begins so: `2-1` is enough.
+
+    Raises:
+        ParameterError: when none or several do.
+    """
+    known = chapters()
+    found = [item for item in known if item.name == name or item.name.startswith(f"{name}-")]
+    if len(found) == 1:
+        return found[0]
+    names = [item.name for item in found or known]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+    raise ParameterError(f"No single chapter is called {name!r}: {hint}")
+
+
+def parameters(
+    item: Chapter, profile: str = "quick", changes: Mapping[str, Any] | None = None
+) -> BaseModel:
+    """The checked parameters of a profile with some of them changed."""
+    profiles = item.experiment.PROFILES
+    if profile not in profiles:
+        raise ParameterError(f"Unknown profile {profile!r}: there are {', '.join(profiles)}.")
+    values = profiles[profile].model_dump() | dict(changes or {})
+    return check(item.experiment.Parameters, values)
+
+
+def parsed(settings: list[str]) -> dict[str, Any]:
+    """`["temperature=4", "dataset=mnist"]` as values: JSON where it is JSON, else text."""
+    values = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ParameterError(f"{setting!r} is not of the form name=value.")
+        try:
+            values[name.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            values[name.strip()] = text
+    return values
+
+
+def run(
+    item: Chapter,
+    chosen: BaseModel,
+    *,
+    jobs: int = 1,
+    cluster: Workers | None = None,
+    cell_timeout: int | None = None,
+    in_place: bool = False,
+) -> Run:
+    """Execute a chapter and keep what it made, also when it fails half-way.
+
+    At the recorded profiles, the records of the chapter's papers are made first, in
+    `papers/<key>/results/`, from trials that are all kept: an interrupted run goes on.
+
+    Args:
+        chosen: from `parameters`.
+        jobs: processes for the trials.
+        cluster: where the trials run instead.
+        cell_timeout: seconds a cell may take; no limit when None.
+        in_place: write the executed notebook back over the chapter's own, as for a commit. Only
+            with the parameters that stand in it, and with its trials one after another.
+    """
+    profile = profile_of(chosen, item.experiment.PROFILES)
+    default = chosen == item.experiment.Parameters()
+    if in_place and not default:
+        raise ParameterError("A chapter is executed in place with its own parameters only.")
+    folder = paths.runs() / item.name / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{item.name}.ipynb"
+    figures = paths.root() / "figures" if default else folder / "figures"
+    record(item, chosen, jobs, cluster)
+    started, outcome, message = perf_counter(), "ok", ""
+    # No progress bars in the kernel: they would be kept as outputs. It has this process's threads.
+    # In place, trials run in the kernel: what one says then stands under the cell that asked.
+    settings = {
+        "KDNB_JOBS": "1" if in_place else str(jobs), "KDNB_FIGURES": str(figures), "TQDM_DISABLE": "1",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        **(cluster.environment if cluster else {}),
+    }  # fmt: skip
+    with FileLock(folder / "lock"), mock.patch.dict(os.environ, settings):
+        try:
+            papermill.execute_notebook(
+                item.path, target, parameters={} if default else chosen.model_dump(),
+                engine_name="kdnb", kernel_name="python3", cwd=paths.root(), progress_bar=False,
+                execution_timeout=cell_timeout,
+                extra_arguments=[
+                    "--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines={WAKE}",
+                ],
+                shutdown_kernel="immediate",  # all is on disk; by itself it takes seconds to go
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            outcome, message = "failed cell", f"{error.ename}: {error.evalue}"
+        except DeadKernelError:
+            outcome, message = "dead kernel", "the kernel died, most often for want of memory"
+        except CellTimeoutError:
+            outcome, message = "timeout", f"a cell took more than {cell_timeout} s"
+        seconds = perf_counter() - started
+        notebook = _cleaned(target, chosen, seconds, outcome)
+        verdicts = verdicts_shown(notebook)
+        where = str(
+            target.relative_to(paths.root()) if target.is_relative_to(paths.root()) else target
+        )
+        result = Run(item.name, profile, outcome, message, seconds, verdicts, where)
+        document = {**asdict(result), **notebook.metadata["kdnb_run"]}
+        paths.atomic_write(folder / "run.json", json.dumps(document, indent=1) + "\n")
+        if in_place and outcome == "ok":
+            paths.atomic_write(item.path, nbformat.writes(notebook) + "\n")
+    return result
+
+
+def record(item: Chapter, chosen: BaseModel, jobs: int = 1, cluster: Workers | None = None) -> None:
+    """At the recorded profiles, run every arm of the chapter's papers and write their records.
+
+    A profile that names arms means those of the chapter's own experiment, and records them alone.
+    Each record is written whole or not at all.
+    """
+    profile = profile_of(chosen, item.experiment.PROFILES)
+    if profile not in RECORDED:
+        return
+    arms = getattr(chosen, "arms", [])
+    with mock.patch.dict(os.environ, KDNB_JOBS=str(jobs)):
+        for key in item.papers:
+            module = importlib.import_module(f"kdnb.reproductions.{key}")
+            if arms and module is not item.experiment:
+                continue
+            made = reproduce(
+                module.REPRODUCTION, chosen, profile=profile, arms=arms, executor=cluster
+            )
+            write_record(made, record_path(key, profile))
+
+
+def run_all(
+    plans: Sequence[tuple[Chapter, BaseModel]],
+    *,
+    jobs: int | None = None,
+    cluster: Workers | None = None,
+    **options: Any,
+) -> Iterator[Run]:
+    """Execute chapters, side by side where there are several, and hand each over as it ends.
+
+    One chapter has its trials side by side, on `jobs` processes or on the cluster. Several chapters
+    stand side by side themselves, each on a process or a worker, with its trials one after
+    another; only the recorded profiles' trials, which take hours, are made first, by all.
+
+    Args:
+        plans: chapters and their parameters, from `parameters`.
+        jobs: processes, of which chapters side by side get equal parts; by default as many as
+            `default_jobs`. Without meaning on a cluster.
+        cluster: where trials and chapters go instead.
+        **options: `cell_timeout` and `in_place`, as in `run`.
+
+    Raises:
+        RuntimeError: when what executed a chapter died: which, and why.
+    """
+    jobs = 1 if cluster else jobs or default_jobs()
+    abreast = len(plans) if cluster else min(jobs, len(plans))
+    if abreast <= 1:
+        for item, chosen in plans:
+            yield run(item, chosen, jobs=jobs, cluster=cluster, **options)
+        return
+    for item, chosen in plans:
+        record(item, chosen, jobs, cluster)
+    executor: Executor = cluster or pool(abreast)
+    options["jobs"] = max(1, jobs // abreast)
+    # Those that took longest come first, so that none of them is left alone at the end.
+    plans = sorted(plans, key=lambda plan: plan[0].seconds, reverse=True)
+    running = {
+        executor.submit(_run_apart, item.name, chosen.model_dump(), options): item.name
+        for item, chosen in plans
+    }
+    try:
+        for future in as_completed(running):
+            yield _run_of(future, running[future])
+    finally:
+        for future in running:
+            future.cancel()
+        if executor is not cluster:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _run_apart(name: str, values: dict[str, Any], options: dict[str, Any]) -> Run:
+    """A chapter in a process of its own or on a worker; its trials stay with it."""
+    item = chapter(name)
+    with mock.patch.dict(os.environ, KDNB_CLUSTER=""):
+        return run(item, check(item.experiment.Parameters, values), **options)
+
+
+def _run_of(future: Future[Run], name: str) -> Run:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise RuntimeError(
+            f"a process died while it ran chapter {name} or one beside it, most often for want of "
+            "memory: try fewer --jobs."
+        ) from error
+    except Exception as error:
+        raise RuntimeError(f"chapter {name} was not run: {error}") from error
+
+
+def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbformat.NotebookNode:
+    """Without widget state, timings of cells and paths of this machine; with its provenance."""
+    notebook = nbformat.read(path, as_version=4)
+    for key in ("widgets", "papermill"):  # widget state keeps GitHub from drawing a notebook
+        notebook.metadata.pop(key, None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        cell.metadata["tags"] = [
+            tag for tag in cell.metadata.get("tags", []) if "papermill" not in tag
+        ]
+        if not cell.metadata["tags"]:
+            del cell.metadata["tags"]
+    notebook.metadata["kdnb_run"] = {
+        **provenance(),
+        "parameters": chosen.model_dump(mode="json"),
+        "finished": now(),
+        "seconds": round(seconds, 1),
+        "outcome": outcome,
+    }
+    paths.atomic_write(path, nbformat.writes(notebook) + "\n")
+    return notebook

@@ -1,0 +1,300 @@
+"""Born-again networks: CWTM, DKPP, the gradient's two parts, generations, ensembles, trials."""
+
+import math
+from functools import partial
+
+import draws
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck
+from torch.nn import functional as F
+
+from kdnb import data as datasets
+from kdnb.data import Batches, ImageData, Images
+from kdnb.losses import soft_targets
+from kdnb.methods import self_distillation as own
+from kdnb.methods.offline import distil
+from kdnb.runs import task, trials
+from kdnb.runs.functions.self_distillation import ensemble_of, generation_of
+from kdnb.runs.task import built, data_spec
+from kdnb.runs.trials import Trial
+from kdnb.training import Recipe
+
+QUICK = Recipe(epochs=2, batch_size=8, lr=0.05, precision="32")
+draw = partial(draws.draw, scale=3.0)
+
+
+def pictures(count=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 1, 6, 6), generator=generator, dtype=torch.uint8)
+    return Images(images, torch.arange(count) % 3)
+
+
+def batches(**options):
+    return Batches(pictures(), 8, mean=(0.5,), sd=(0.3,), **options)
+
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+
+
+def linear(seed):
+    torch.manual_seed(seed)
+    return make()
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+def test_cwtm_by_hand():
+    """Two samples of confidence 0.9 and 0.6: weights 0.6 and 0.4 on two known cross-entropies."""
+    teacher = torch.tensor([[0.9, 0.1], [0.4, 0.6]], dtype=torch.float64).log()
+    student = torch.tensor([[0.25, 0.75], [0.5, 0.5]], dtype=torch.float64).log()
+    loss = own.confidence_weighted(student, teacher, torch.tensor([0, 0]))
+    assert loss.item() == pytest.approx(0.6 * math.log(4) + 0.4 * math.log(2), rel=1e-12)
+
+
+def test_cwtm_weighs_a_teacher_that_is_wrong_like_one_that_is_right():
+    student, labels = draw(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    teacher = draw(6, 4, seed=1)
+    shuffled = teacher.flip(1)  # the same confidences on other classes
+    one = own.confidence_weighted(student, teacher, labels)
+    assert one.item() == pytest.approx(own.confidence_weighted(student, shuffled, labels).item())
+    equal = torch.zeros(6, 4, dtype=torch.float64)
+    plain = F.cross_entropy(student, labels)
+    assert own.confidence_weighted(student, equal, labels).item() == pytest.approx(plain.item())
+    assert one.item() != pytest.approx(plain.item(), rel=1e-3)
+
+
+def test_cwtm_gradients_flow_to_the_student_alone():
+    labels = torch.tensor([0, 1, 2, 3])
+    student, teacher = draw(4, 5).requires_grad_(), draw(4, 5, seed=1).requires_grad_()
+    assert gradcheck(lambda z: own.confidence_weighted(z, teacher.detach(), labels), (student,))
+    own.confidence_weighted(student, teacher, labels).backward()
+    assert teacher.grad is None
+
+
+def test_dkpp_keeps_the_winner_and_permutes_the_rest():
+    logits = draw(400, 6)
+    mixed = own.permuted_predictions(logits, torch.Generator().manual_seed(0))
+    at = torch.arange(400), logits.argmax(1)
+    assert torch.equal(mixed[at], logits[at])
+    assert torch.equal(mixed.sort(1).values, logits.sort(1).values)
+    others = torch.ones_like(logits, dtype=torch.bool)
+    others[at] = False
+    stayed = (mixed == logits)[others].float().mean()
+    assert abs(float(stayed) - 1 / 5) < 0.04  # a random permutation of 5 leaves one in five
+
+
+def test_dkpp_permutations_are_uniform_and_one_for_each_row():
+    row = torch.tensor([[0.0, 9.0, 1.0, 2.0]]).expand(6000, 4)
+    mixed = own.permuted_predictions(row, torch.Generator().manual_seed(0))
+    kinds, counts = mixed[:, [0, 2, 3]].unique(dim=0, return_counts=True)
+    assert len(kinds) == math.factorial(3)
+    assert counts.min() > 900
+    assert counts.max() < 1100
+
+
+def test_dkpp_of_ties_keeps_one_winner():
+    logits = torch.tensor([[2.0, 2.0, 0.0]])
+    for seed in range(20):
+        mixed = own.permuted_predictions(logits, torch.Generator().manual_seed(seed))
+        assert mixed[0, 0] == 2
+        assert sorted(mixed[0].tolist()) == [0.0, 2.0, 2.0]
+
+
+def test_the_gradient_is_the_sum_of_its_two_parts():
+    student, teacher = draw(7, 5).requires_grad_(), draw(7, 5, seed=1)
+    labels = torch.tensor([0, 1, 2, 3, 4, 0, 1])
+    (gradient,) = torch.autograd.grad(soft_targets(student, teacher, 1.0), student)
+    label, dark = own.gradient_decomposition(student, teacher, labels)
+    for b in range(7):
+        q, p = student[b].softmax(0), teacher[b].softmax(0)
+        for k in range(5):
+            here, there = (label, dark) if k == labels[b] else (dark, label)
+            expected = (q[k] - p[k]) / 7
+            assert here[b, k].item() == pytest.approx(expected.item(), abs=1e-14)
+            assert there[b, k] == 0
+            assert gradient[b, k].item() == pytest.approx(expected.item(), abs=1e-14)
+
+
+def test_the_exact_claim_holds_and_could_fail(monkeypatch):
+    worst, tolerance = own.gradient_identity()
+    assert worst < tolerance
+
+    def broken(student, teacher, temperature):
+        return 1.001 * soft_targets(student, teacher, temperature)
+
+    from kdnb.losses import ban
+
+    monkeypatch.setattr(ban, "soft_targets", broken)
+    worst, tolerance = own.gradient_identity()
+    assert worst > tolerance
+
+
+@pytest.mark.parametrize("loss", [own.confidence_weighted, own.gradient_decomposition])
+def test_wrong_shapes_and_labels(loss):
+    z = torch.zeros(3, 4)
+    with pytest.raises(ValueError, match=r"student_logits \(3, 4\) and teacher_logits \(3, 5\)"):
+        loss(z, torch.zeros(3, 5), torch.tensor([0, 1, 2]))
+    with pytest.raises(ValueError, match=r"got torch.int64 of shape \(2,\)"):
+        loss(z, z, torch.tensor([0, 1]))
+
+
+def test_half_precision_and_autocast():
+    student, teacher = draw(4, 5).bfloat16(), draw(4, 5, seed=1).bfloat16()
+    labels = torch.tensor([0, 1, 2, 3])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = own.confidence_weighted(student, teacher, labels)
+    assert loss.dtype == torch.float32
+    assert own.permuted_predictions(teacher).dtype == torch.float32
+
+
+# --- generations ----------------------------------------------------------------------------------
+
+
+def test_a_generation_is_distillation_at_temperature_1():
+    one, two, teacher = linear(0), linear(0), linear(1)
+    own.born_again(one, teacher, batches(), QUICK, hard_weight=0.3)
+    loss = partial(soft_targets, temperature=1.0)
+    distil.distil(two, teacher, batches(), QUICK, loss=loss, hard_weight=0.3)
+    assert torch.equal(one[1].weight, two[1].weight)
+
+
+@pytest.mark.parametrize("targets", ["soft", "cwtm", "dkpp"])
+def test_stored_answers_equal_asked_ones(targets):
+    stored, asked, teacher = linear(0), linear(0), linear(1)
+    own.born_again(stored, teacher, batches(), QUICK, targets=targets)
+
+    class Changing(Batches):
+        augmented = True
+
+    changing = Changing(pictures(), 8, mean=(0.5,), sd=(0.3,))
+    own.born_again(asked, teacher, changing, QUICK, targets=targets)
+    torch.testing.assert_close(stored[1].weight, asked[1].weight, rtol=1e-5, atol=1e-6)
+
+
+def test_targets_differ_and_others_are_refused():
+    weights = []
+    for targets in ("soft", "cwtm", "dkpp"):
+        student = linear(0)
+        own.born_again(student, linear(1), batches(), QUICK, targets=targets)
+        weights.append(student[1].weight)
+    assert not torch.allclose(weights[0], weights[1], atol=1e-4)
+    assert not torch.allclose(weights[0], weights[2], atol=1e-4)
+    with pytest.raises(ValueError, match="targets must be one of soft, cwtm, dkpp; got 'hard'"):
+        own.born_again(linear(0), linear(1), batches(), QUICK, targets="hard")
+
+
+def test_generations_start_afresh_and_are_reproducible(tmp_path):
+    starts = []
+
+    def watched():
+        network = make()
+        starts.append(network[1].weight.detach().clone())
+        return network
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    line = own.train_generations(watched, batches(), QUICK, generations=2, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(line) == len(starts) == 3
+    assert all(not torch.equal(starts[i], starts[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert [set(g.history[0]) & {"soft", "hard"} for g in line] == [{"hard"}, {"soft"}, {"soft"}]
+    again = own.train_generations(
+        make, batches(), QUICK, generations=2, seed=5, checkpoint=tmp_path / "state"
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["state.0", "state.1", "state.2"]
+    resumed = own.train_generations(
+        make, batches(), QUICK, generations=2, seed=5, checkpoint=tmp_path / "state"
+    )
+    for one, two, three in zip(line, again, resumed, strict=True):
+        assert torch.equal(one.network[1].weight, two.network[1].weight)
+        assert torch.equal(one.network[1].weight, three.network[1].weight)
+    with pytest.raises(ValueError, match="generations must be at least 0"):
+        own.train_generations(make, batches(), QUICK, generations=-1)
+
+
+def test_without_hard_weight_only_generation_0_reads_labels():
+    line = own.train_generations(make, batches(), QUICK, generations=1, seed=2)
+    wrong = Images(pictures().images, torch.zeros(40, dtype=torch.int64))
+    unread = Batches(wrong, 8, mean=(0.5,), sd=(0.3,))
+    student = linear(own.fresh_seed(2, 1))
+    own.born_again(student, line[0].network, unread, QUICK, seed=own.fresh_seed(2, 1))
+    assert torch.equal(student[1].weight, line[1].network[1].weight)
+
+
+# --- trials ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
+    source = datasets.load("mnist")
+    small = {
+        part: getattr(source, part).select(slice(0, 60)) for part in ("train", "validation", "test")
+    }
+    fields = {name: getattr(source, name) for name in ImageData.__dataclass_fields__}
+    monkeypatch.setattr(datasets, "load", lambda name: ImageData(**{**fields, **small}))
+    return {
+        "data": data_spec("mnist", limit=60),
+        "network": {"name": "mlp", "widths": [8]},
+        "recipe": {"epochs": 1, "batch_size": 20, "lr": 0.05, "precision": "32"},
+    }
+
+
+def chain(shared, generations, seed=3, **more):
+    trial = Trial("supervised", shared, seed)
+    line = [trial]
+    for _ in range(generations):
+        function = "born_again"
+        trial = Trial(function, {**shared, "teacher": trial, **more}, seed)
+        line.append(trial)
+    return line
+
+
+def test_a_chain_of_trials(tiny, monkeypatch):
+    seeds = []
+    plain = task.built
+
+    def watched(network, source, seed):
+        seeds.append(seed)
+        return plain(network, source, seed)
+
+    monkeypatch.setattr(task, "built", watched)
+    results = [trials.run(trial) for trial in chain(tiny, 2, targets="dkpp")]
+    assert [generation_of(result) for result in results] == [0, 1, 2]
+    assert [result.metrics.get("generation") for result in results] == [None, 1.0, 2.0]
+    # 0 is what `network_of` builds before it loads the teacher's weights
+    assert {own.fresh_seed(3, k) for k in (0, 1, 2)} <= set(seeds)
+
+    labels = datasets.load("mnist").test.labels
+    measured = ensemble_of(results)
+    logits = [result.tensors()["logits.test"] for result in results]
+    mean = sum(member.double().softmax(1) for member in logits) / 3
+    assert measured["members"] == 3
+    assert measured["test_errors"] == float((mean.argmax(1) != labels).sum())
+    assert measured["test_cross_entropy"] == pytest.approx(
+        float(F.nll_loss(mean.log(), labels)), rel=1e-9
+    )
+    each = [result.metrics["test_errors"] for result in results]
+    assert measured["mean_member_errors"] == pytest.approx(sum(each) / 3)
+    with pytest.raises(ValueError, match="trials of one data set; got \\[\\]"):
+        ensemble_of([])
+
+
+def test_an_independent_network_starts_from_a_generations_weights(tiny):
+    source = datasets.load("mnist")
+    one = built(tiny["network"], source, own.fresh_seed(3, 1))
+    control = Trial("supervised", tiny, own.fresh_seed(3, 1))
+    two = built(tiny["network"], source, control.seed)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_virtual_teacher_as_a_trial(tiny):
+    trial = Trial("virtual_teacher", tiny, 0)
+    result = trials.run(trial)
+    assert {"hard", "soft"} <= set(result.series)
+    assert "test_errors" in result.metrics

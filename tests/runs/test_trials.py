@@ -1,0 +1,323 @@
+"""Trials: digests, memoisation, damage, killed runs, several processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+import torch
+import trial_functions  # noqa: F401 - registers what runs may name here
+
+import kdnb
+from kdnb.runs import pool, trials
+from kdnb.runs.trials import Trial
+
+HERE = Path(__file__).parents[1]  # where trial_functions lies
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("KDNB_TEST_TRACE", str(tmp_path / "trace"))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.syspath_prepend(str(HERE))
+    return tmp_path
+
+
+def add(amount, seed=0, **more):
+    return Trial("add", {"amount": amount, **more}, seed)
+
+
+def slow(seed, epochs=5):
+    return Trial("slow", {"epochs": epochs}, seed)
+
+
+def trace(folder):
+    file = folder / "trace"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_digest_is_of_the_description_alone():
+    assert add(1.0).digest == add(1.0).digest
+    assert Trial("f:g", {"a": 1, "b": 2}, 0).digest == Trial("f:g", {"b": 2, "a": 1}, 0).digest
+    different = [add(1.0), add(2.0), add(1.0, seed=1), add(1.0, to=add(1.0)), add(1.0, to=add(2.0))]
+    assert len({trial.digest for trial in different}) == 5
+
+
+def test_a_trial_is_run_once(own_runs):
+    first, second = trials.run(add(2.0)), trials.run(add(2.0))
+    assert first == second
+    assert first.metrics == {"sum": 2.0}
+    assert first.series == {"course": [0.0, 2.0]}
+    assert torch.equal(first.tensors()["sum"], torch.tensor([2.0]))
+    assert trace(own_runs) == ["add 2.0 0"]
+    assert {"commit", "dirty", "versions", "hardware", "wall_s", "finished"} <= set(
+        first.provenance
+    )
+
+
+def test_what_a_trial_rests_on_is_run_first_and_once(own_runs):
+    teacher = add(10.0)
+    students = [add(1.0, seed, to=teacher) for seed in (0, 1, 2)]
+    results = trials.run_all(students)
+    assert [results[s.digest].metrics["sum"] for s in students] == [11.0, 12.0, 13.0]
+    assert trace(own_runs).count("add 10.0 0") == 1
+    assert trace(own_runs)[0] == "add 10.0 0"
+
+
+@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(2), lambda: pool.pool(2)])
+def test_any_executor_does(own_runs, make):
+    teacher = add(10.0)
+    with make() as executor:
+        results = trials.run_all([add(1.0, s, to=teacher) for s in range(4)], executor)
+    assert sorted(r.metrics["sum"] for r in results.values()) == [10.0, 11.0, 12.0, 13.0, 14.0]
+    assert len(trace(own_runs)) == 5
+
+
+def processes(seeds, **more):
+    done = trials.run_all(Trial("process", more, seed) for seed in seeds)
+    return {result.metrics["process"] for result in done.values()}
+
+
+def test_workers_are_kept_for_the_next_trials(own_runs, monkeypatch):
+    monkeypatch.setenv("KDNB_JOBS", "2")
+    first = processes(range(4))
+    assert len(first) == 2 and os.getpid() not in first
+    assert processes(range(4, 8)) == first
+    assert processes([8]) == {os.getpid()}  # nothing beside it: no other process is needed
+    with pytest.raises(RuntimeError, match="no such luck"):
+        processes(range(4), fail=True)
+    later = processes(range(9, 13))  # after a failure nobody knows what the old ones do
+    assert len(later) == 2 and not later & first
+    monkeypatch.setenv("KDNB_RUNS", str(own_runs / "elsewhere"))
+    assert not processes(range(4)) & later  # workers would write where they did before
+
+
+def test_a_worker_that_died_between_two_calls_is_replaced(own_runs, monkeypatch):
+    monkeypatch.setenv("KDNB_JOBS", "2")
+    first = processes(range(4))
+    for process in first:
+        os.kill(int(process), signal.SIGKILL)
+    deadline = time.time() + 20
+    while time.time() < deadline:  # until the pool has noticed
+        try:
+            pool._kept_pool(
+                2,
+                os.getcwd(),
+                frozenset(
+                    (k, v) for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))
+                ),
+            ).submit(int)
+        except BrokenProcessPool:
+            break
+        time.sleep(0.05)
+    later = processes(range(4, 8))
+    assert len(later) == 2 and not later & first
+
+
+def test_the_workers_server_is_woken_before_it_is_needed(monkeypatch):
+    woken = []
+    monkeypatch.setattr(pool, "prepare", lambda *modules: woken.append(modules))
+    monkeypatch.setenv("KDNB_JOBS", "1")
+    pool.wake()
+    assert woken == []
+    monkeypatch.setenv("KDNB_JOBS", "2")
+    pool.wake()
+    assert woken == [pool.TRAINING]
+
+
+def test_workers_are_forked_with_todays_environment_and_this_package(monkeypatch, tmp_path):
+    pool.prepare(*pool.TRAINING)  # it keeps the environment of now
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with pool.pool(1) as executor:
+        assert executor.submit(os.getppid).result() == forkserver._forkserver._forkserver_pid
+        assert executor.submit(os.getenv, "KDNB_RUNS").result() == str(tmp_path)
+        assert executor.submit(os.getenv, "PYTHONSAFEPATH").result() is None
+        assert executor.submit(eval, "__import__('kdnb').__file__").result() == kdnb.__file__
+
+
+def test_damaged_tensors_are_refused(own_runs):
+    result = trials.run(add(2.0))
+    file = result.folder / "tensors.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file} is damaged .*kdnb trials prune {result.digest}"):
+        result.tensors()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"metrics": {}}'])
+def test_damaged_result_is_refused(content):
+    result = trials.run(add(2.0))
+    (result.folder / "result.json").write_text(content)
+    with pytest.raises(ValueError, match="is damaged .* removes it"):
+        trials.run(add(2.0))
+    trials.remove(result.digest)
+    assert trials.run(add(2.0)).metrics == {"sum": 2.0}
+
+
+def test_a_trial_without_its_description_can_be_pruned():
+    result = trials.run(add(2.0))
+    (result.folder / "trial.json").unlink()
+    with pytest.raises(ValueError, match=f"kdnb trials prune {result.digest}"):
+        trials.run(add(2.0))
+    trials.remove(trials.find(result.digest[:8]))
+    assert trials.run(add(2.0)).metrics == {"sum": 2.0}
+
+
+def test_failures_name_the_trial():
+    for function, words in (
+        ("fails", "failed: no such luck"),
+        ("not_finite", "measured errors = nan"),
+        ("absent", "no function is registered as"),
+    ):
+        trial = Trial(function, {}, 0)
+        with pytest.raises(RuntimeError, match=f"{trial.digest}.*{words}"):
+            trials.run_all([trial])
+        assert trials.finished(trial) is None
+
+
+def test_a_dead_worker_names_the_trial():
+    trial = Trial("dies", {}, 3)
+    with pool.pool(1) as executor, pytest.raises(RuntimeError, match="worker died.*seed 3"):
+        trials.run_all([trial], executor)
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """Works on another machine, whose files are seen here half a second later, or never."""
+
+    def __init__(self, ever):
+        super().__init__(1)
+        self.ever = ever
+
+    def submit(self, function, *arguments):
+        return super().submit(self.work, function, *arguments)
+
+    def work(self, function, *arguments):
+        digest = function(*arguments)
+        seen = trials.store() / digest / "result.json"
+        unseen = seen.rename(seen.with_suffix(".unseen"))
+        if self.ever:
+            threading.Timer(0.5, unseen.rename, [seen]).start()
+        return digest
+
+
+def test_a_result_may_be_seen_late_but_must_be_seen(monkeypatch):
+    with Elsewhere(ever=True) as executor:
+        (done,) = trials.run_all([add(2.0)], executor).values()
+    assert done.metrics == {"sum": 2.0}
+    monkeypatch.setattr(trials, "LATE", 0.5)
+    with Elsewhere(ever=False) as executor:
+        words = rf"{add(3.0).digest} .*wrote no result into {trials.store()}"
+        with pytest.raises(RuntimeError, match=words):
+            trials.run_all([add(3.0)], executor)
+
+
+SCRIPT = """
+import sys
+import trial_functions
+from kdnb.runs import trials
+from kdnb.runs.trials import Trial
+todo = [Trial("slow", {"epochs": 5}, seed) for seed in range(4)]
+trials.run_all(todo)
+"""
+
+
+def start(script=SCRIPT):
+    return subprocess.Popen([sys.executable, "-c", script], env=os.environ.copy())
+
+
+def results(folder):
+    """When each finished trial was written."""
+    return {f.parent.name: f.stat().st_mtime_ns for f in folder.glob("runs/trials/*/result.json")}
+
+
+def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_runs):
+    random.seed(0)
+    kills, finished = 4, {}
+    for _ in range(kills):
+        lines = len(trace(own_runs))
+        process = start()
+        deadline = time.time() + 60
+        while len(trace(own_runs)) == lines and process.poll() is None and time.time() < deadline:
+            time.sleep(0.005)  # the import is slow: wait until this run really works
+        time.sleep(random.random() * 0.12)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert finished.items() <= results(own_runs).items()  # none lost, none made again
+        finished = results(own_runs)
+    assert start().wait() == 0
+    assert finished.items() <= results(own_runs).items()
+    lines = trace(own_runs)
+    assert {f"epoch {seed} {epoch}" for seed in range(4) for epoch in range(1, 6)} == set(lines)
+    assert len(lines) <= 4 * 5 + kills  # a kill costs the running epoch and no more
+    for seed in range(4):
+        result = trials.run(slow(seed))
+        assert result.metrics["epochs"] == 5.0
+        assert not (result.folder / "checkpoint").exists()
+
+
+POOLED = """
+import trial_functions
+from kdnb.runs import pool, trials
+from kdnb.runs.trials import Trial
+if __name__ == "__main__":
+    with pool.pool(2) as executor:
+        todo = [Trial("slow", {"epochs": 400}, seed) for seed in range(2)]
+        trials.run_all(todo, executor)
+"""
+
+
+def test_workers_end_with_the_run_that_was_killed(own_runs):
+    script = own_runs / "pooled.py"
+    script.write_text(POOLED)
+    process = subprocess.Popen([sys.executable, str(script)], env=os.environ.copy())
+    deadline = time.time() + 60
+    while len(trace(own_runs)) < 4 and time.time() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    time.sleep(0.5)
+    lines = len(trace(own_runs))
+    assert 4 <= lines < 400
+    time.sleep(0.5)
+    assert len(trace(own_runs)) == lines
+
+
+def test_two_processes_share_the_work(own_runs):
+    both = [start(), start()]
+    assert [process.wait() for process in both] == [0, 0]
+    assert sorted(trace(own_runs)) == sorted(
+        f"epoch {seed} {epoch}" for seed in range(4) for epoch in range(1, 6)
+    )
+
+
+def test_store_lists_finds_and_prunes():
+    done = trials.run(add(2.0))
+    half = trials.store() / "abc123"
+    half.mkdir()
+    (half / "trial.json").write_text(json.dumps(add(3.0).describe()))
+    assert {(d, f) for d, _, f in trials.stored()} == {(done.digest, True), ("abc123", False)}
+    assert trials.find("abc") == "abc123"
+    assert trials.description("abc123")["arguments"] == {"amount": 3.0}
+    with pytest.raises(ValueError, match="no trials begin with 'zzz'"):
+        trials.find("zzz")
+    trials.remove("abc123")
+    assert [digest for digest, _, _ in trials.stored()] == [done.digest]
+
+
+def test_a_description_gives_back_its_trial():
+    inner = Trial("add", {"x": 1.0, "parts": [{"y": 2}]}, 3)
+    outer = Trial("add", {"teacher": inner, "many": [inner, {"deep": inner}]}, 4)
+    again = trials.described(json.loads(json.dumps(outer.describe())))
+    assert again.digest == outer.digest and again.parents() == outer.parents()

@@ -1,0 +1,118 @@
+"""One trial over several processes: the numbers of one, and one clear word when it fails."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import trial_functions  # noqa: F401 - registers what runs may name here
+
+from kdnb.nets import features
+from kdnb.runs import trials
+from kdnb.runs.task import data_spec
+from kdnb.runs.trials import Trial
+from kdnb.training import devices
+from kdnb.training.devices import gains_from_bf16
+
+SETTING = {
+    "data": data_spec("mnist", limit=240, evaluated=100),
+    "recipe": {"epochs": 2, "batch_size": 48, "lr": 0.05, "schedule": "constant",
+               "precision": "32", "crop_padding": 2},
+}  # fmt: skip
+TEACHER = Trial("supervised", {**SETTING, "network": {"name": "lenet5"}}, 0)
+STUDENT = Trial(
+    "distilled",
+    {**SETTING, "network": {"name": "lenet5_half_dafl"}, "teacher": TEACHER,
+     "loss": {"name": "soft_targets", "temperature": 4.0}, "hard_weight": 0.5},
+    0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def two(monkeypatch):
+    monkeypatch.setenv("KDNB_DEVICES", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+
+
+def result(monkeypatch, folder):
+    monkeypatch.setenv("KDNB_RUNS", str(folder))
+    return trials.run(STUDENT)
+
+
+def test_a_trial_on_two_devices_equals_the_one_on_one(monkeypatch, tmp_path, request):
+    alone = result(monkeypatch, tmp_path / "one")
+    request.getfixturevalue("two")
+    shared = result(monkeypatch, tmp_path / "two")
+    assert alone.digest == shared.digest and alone.folder != shared.folder
+    one, other = alone.tensors(), shared.tensors()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-4)
+    assert shared.metrics["test_cross_entropy"] == pytest.approx(
+        alone.metrics["test_cross_entropy"], rel=1e-3
+    )
+    for name in ("soft", "hard"):
+        assert shared.series[name] == pytest.approx(alone.series[name], rel=1e-3)
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_companion_that_fails_is_reported(monkeypatch, tmp_path, two):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    trial = Trial("fails_beside", {}, 0)
+    with pytest.raises(RuntimeError, match=f"(?s)a companion of trial {trial.digest} failed: .*no"):
+        trials.run(trial)
+    assert not trials.is_finished(trial.digest)
+
+
+def test_more_devices_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"asks for 2, but this machine has 1 GPU"):
+        devices.span(2)
+
+
+def test_compiled_networks_take_the_same_steps(monkeypatch, tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler on the CPU, and g++ is not installed")
+    monkeypatch.setenv("KDNB_COMPILE", "0")
+    plain = result(monkeypatch, tmp_path / "plain")
+    devices.start_compiling()
+    torch.compiler.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    compiled = result(monkeypatch, tmp_path / "compiled")
+    assert counters["stats"]["unique_graphs"] > 0
+    for name, value in plain.tensors().items():
+        torch.testing.assert_close(compiled.tensors()[name], value, rtol=1e-3, atol=1e-4)
+    assert compiled.provenance["hardware"]["compiled"] == "torch.compile"
+    assert "compiled" not in plain.provenance["hardware"]
+    names = {True: "bfloat16", False: "float32"}
+    assert plain.provenance["hardware"]["arithmetic"] == names[gains_from_bf16()]
+
+
+def test_a_network_that_is_watched_is_not_compiled(monkeypatch):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    assert devices.compiled(network, trained=True) is network
+    monkeypatch.setenv("KDNB_COMPILE", "1")
+    with features(network, ["0"]):
+        assert devices.compiled(network, trained=True) is network
+    assert devices.compiled(network, trained=True) is not network
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_only_trained_networks_become_cuda_graphs(monkeypatch, gpu):
+    modes = []
+    monkeypatch.setenv("KDNB_COMPILE", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch, "compile", lambda network, mode: modes.append(mode))
+    for trained in (True, False):
+        devices.compiled(torch.nn.Linear(2, 2), trained=trained)
+    assert modes == ["reduce-overhead" if gpu else None, None]
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="install no-such-compiler, or name one in CXX"):
+        devices.start_compiling()
+    assert not devices.compiles()

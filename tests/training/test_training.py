@@ -1,0 +1,373 @@
+"""The training loop: what it computes, how it resumes, how it fails."""
+
+import copy
+import math
+import random
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kdnb.data import Batches, Images
+from kdnb.paths import atomic_write
+from kdnb.training import NonFiniteLoss, Recipe, Update, fit, predict
+
+
+def images(count=64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    pictures = torch.randint(0, 256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    return Images(pictures, labels)
+
+
+def batches(seed=0, **options):
+    return Batches(images(), 16, mean=(0.5,), sd=(0.25,), seed=seed, **options)
+
+
+def network(seed=0, dropout=0.3):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Dropout(dropout), nn.Linear(20, 3)
+    )
+
+
+def cross_entropy(networks, batch):
+    return {"hard": F.cross_entropy(networks["net"](batch.images), batch.labels)}
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+PLAIN = Recipe(epochs=3, batch_size=16, lr=0.1, precision="32")
+
+
+def test_equals_a_bare_loop():
+    ours, bare = network(dropout=0), network(dropout=0)
+    history = fit({"net": ours}, batches(), Update(("net",), cross_entropy), PLAIN)
+    optimiser = torch.optim.SGD(bare.parameters(), lr=0.1, momentum=0.9)
+    step, means = 0, []
+    for epoch in range(3):
+        total = 0.0
+        for batch in batches().epoch(epoch):
+            optimiser.param_groups[0]["lr"] = PLAIN.learning_rate(step, 12)
+            loss = F.cross_entropy(bare(batch.images), batch.labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(batch.images)
+            step += 1
+        means.append(total / 64)
+    torch.testing.assert_close(weights(ours), weights(bare), rtol=0, atol=0)
+    assert [row["hard"] for row in history] == pytest.approx(means)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "rmsprop"])
+def test_resumed_run_equals_the_uninterrupted_one(tmp_path, optimiser):
+    recipe = Recipe(epochs=4, batch_size=16, lr=0.01, optimiser=optimiser, precision="32",
+                    crop_padding=1, flip=True)  # fmt: skip
+    augment = {"crop_padding": 1, "flip": True}
+    whole = network()
+    expected = fit({"net": whole}, batches(**augment), Update(("net",), cross_entropy), recipe)
+
+    class Killed(Exception):
+        pass
+
+    def stop_at(epoch):
+        calls = []
+
+        def evaluate(networks):
+            calls.append(1)
+            if len(calls) == epoch:
+                raise Killed
+            return {}
+
+        return evaluate
+
+    file, update = tmp_path / "checkpoint", Update(("net",), cross_entropy)
+    again = network()
+    with pytest.raises(Killed):
+        fit(
+            {"net": again}, batches(**augment), update, recipe, checkpoint=file, evaluate=stop_at(3)
+        )
+    torch.manual_seed(12345)
+    torch.rand(7)
+    fresh = network(seed=5)
+    history = fit({"net": fresh}, batches(**augment), update, recipe, checkpoint=file)
+    assert torch.equal(weights(fresh), weights(whole))
+    assert [row["hard"] for row in history] == [row["hard"] for row in expected]
+
+
+def test_begin_is_called_before_each_epoch():
+    seen = []
+
+    def terms(networks, batch):
+        return {"hard": seen[-1] * cross_entropy(networks, batch)["hard"]}
+
+    update = Update(("net",), terms, begin=seen.append)
+    history = fit({"net": network()}, batches(), update, PLAIN)
+    assert seen == [0, 1, 2]
+    assert history[0]["hard"] == 0 < history[2]["hard"]  # the first epoch had a weight of 0
+
+
+def test_a_resumed_run_begins_with_the_epoch_it_had_reached(tmp_path):
+    file, seen = tmp_path / "checkpoint", []
+
+    def stop(networks):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    update = Update(("net",), cross_entropy, begin=seen.append)
+    with pytest.raises(KeyboardInterrupt):
+        fit({"net": network()}, batches(), update, PLAIN, checkpoint=file, evaluate=stop)
+    fit({"net": network()}, batches(), update, PLAIN, checkpoint=file)
+    assert seen == [0, 1, 1, 2]  # the second epoch was not kept, and is done again
+
+
+def test_only_seldom_does_a_run_wait_for_the_disk(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr("kdnb.paths.os.fsync", lambda handle: waits.append(handle))
+    file, update = tmp_path / "checkpoint", Update(("net",), cross_entropy)
+    fit({"net": network()}, batches(), update, PLAIN, checkpoint=file)
+    assert not waits and file.exists()
+    monkeypatch.setattr("kdnb.training.loop.DURABLE_EVERY", 0.0)
+    longer = PLAIN.model_copy(update={"epochs": 3})
+    fit({"net": network()}, batches(), update, longer, checkpoint=tmp_path / "other")
+    assert len(waits) == 3
+
+
+def test_short_epochs_are_saved_once_a_second_and_the_last_always(tmp_path, monkeypatch):
+    clock, written, history = iter(range(10_000)), [], []
+    monkeypatch.setattr("kdnb.training.loop.perf_counter", lambda: next(clock) / 10)
+    monkeypatch.setattr("kdnb.training.loop.SAVE_EVERY", 1.0)
+    monkeypatch.setattr(
+        "kdnb.training.loop.atomic_write",
+        lambda path, content, durable: (written.append(len(history)), atomic_write(path, content)),
+    )
+    update = Update(("net",), cross_entropy)
+
+    def seen(networks):
+        history.append(1)
+        return {}
+
+    recipe = PLAIN.model_copy(update={"epochs": 12})
+    fit({"net": network()}, batches(), update, recipe, checkpoint=tmp_path / "c", evaluate=seen)
+    assert written[-1] == 12 and 2 <= len(written) <= 6
+    again = fit({"net": network()}, batches(), update, recipe, checkpoint=tmp_path / "c")
+    assert len(again) == 12 and len(history) == 12
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path):
+    file = tmp_path / "checkpoint"
+    fit({"net": network()}, batches(), Update(("net",), cross_entropy), PLAIN, checkpoint=file)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        fit({"net": network()}, batches(), Update(("net",), cross_entropy), PLAIN, seed=1,
+            checkpoint=file)  # fmt: skip
+
+
+def test_damaged_checkpoint_starts_afresh(tmp_path, caplog):
+    file = tmp_path / "checkpoint"
+    update = Update(("net",), cross_entropy)
+    first = network()
+    fit({"net": first}, batches(), update, PLAIN, checkpoint=file)
+    file.write_bytes(file.read_bytes()[:-200])
+    second = network()
+    fit({"net": second}, batches(), update, PLAIN, checkpoint=file)
+    assert torch.equal(weights(first), weights(second))
+    assert "is damaged" in caplog.text
+
+
+def test_two_networks_two_optimisers_move_separately():
+    """Mutual learning in small: each network follows its own term, at its own rate."""
+    nets = {"one": network(0, 0), "two": network(1, 0)}
+    start = {name: weights(net) for name, net in nets.items()}
+
+    def pull(own, other):
+        def terms(networks, batch):
+            target = networks[other](batch.images).detach()
+            mine = networks[own](batch.images)
+            return {f"{own} hard": F.cross_entropy(mine, batch.labels),
+                    f"{own} soft": F.mse_loss(mine, target)}  # fmt: skip
+
+        return terms
+
+    slow = Recipe(epochs=3, lr=1e-6, momentum=0, schedule="constant", precision="32")
+    updates = [
+        Update(("one",), pull("one", "two")),
+        Update(("two",), pull("two", "one"), recipe=slow),
+    ]
+    history = fit(nets, batches(), updates, PLAIN)
+    moved = {name: (weights(net) - start[name]).norm() for name, net in nets.items()}
+    assert moved["one"] > 1000 * moved["two"] > 0
+    assert {"one hard", "one soft", "two hard", "two soft"} < set(history[0])
+
+
+def test_frozen_networks_stay_as_they_were():
+    nets = {"net": network(), "teacher": nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64))}
+    before = copy.deepcopy(nets["teacher"].state_dict())
+
+    def terms(networks, batch):
+        assert not networks["teacher"].training
+        return {"x": networks["net"](batch.images).square().mean()
+                + networks["teacher"](batch.images).mean() * 0}  # fmt: skip
+
+    fit(nets, batches(), Update(("net",), terms), PLAIN)
+    for key, value in nets["teacher"].state_dict().items():
+        assert torch.equal(value, before[key])
+    assert nets["teacher"].training
+    assert all(parameter.requires_grad for parameter in nets["teacher"].parameters())
+    assert not nets["net"].training
+
+
+def test_a_loss_that_is_not_finite_names_step_and_term():
+    calls = []
+
+    def terms(networks, batch):
+        calls.append(1)
+        good = networks["net"](batch.images).square().mean()
+        return {"good": good, "bad": good * (float("nan") if len(calls) == 6 else 1)}
+
+    with pytest.raises(NonFiniteLoss, match=r"'bad' became nan at step 6"):
+        fit({"net": network()}, batches(), Update(("net",), terms), PLAIN)
+    assert len(calls) == 6
+
+
+def test_the_callers_random_state_is_left_alone():
+    net = network()
+
+    def draw():
+        return [torch.rand(4).tolist(), random.random(), float(np.random.rand())]
+
+    def seed():
+        torch.manual_seed(3), random.seed(3), np.random.seed(3)
+
+    seed()
+    expected = draw()
+    seed()
+    fit({"net": net}, batches(), Update(("net",), cross_entropy), PLAIN)
+    assert draw() == expected
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle"])
+def test_schedules(schedule):
+    recipe = Recipe(epochs=1, lr=0.4, schedule=schedule)
+    rates = [recipe.learning_rate(step, 100) for step in range(100)]
+    assert max(rates) == pytest.approx(0.4, rel=0.01)
+    expected = {
+        "constant": (0.4, 0.4, 0.4),
+        "step": (0.4, 0.04, 0.004),
+        "cosine": (0.4, 0.2, 0.4 * 0.0002467),
+        "one_cycle": (0.016, 0.4 * 0.8117, 0.4 * 0.0005035),
+    }[schedule]
+    assert [rates[0], rates[50], rates[99]] == pytest.approx(expected, rel=1e-3)
+
+
+def test_rmsprop_has_the_memory_and_the_floor_it_is_given():
+    """One step from rest: v = (1 - smoothing) g², and the weight moves by lr g / (sqrt v + e)."""
+    recipe = Recipe(epochs=1, optimiser="rmsprop", lr=0.1, smoothing=0.9, epsilon=0.5)
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    optimiser = recipe.optimiser_for([weight])
+    weight.grad = torch.tensor([3.0])
+    optimiser.step()
+    assert weight.item() == pytest.approx(1 - 0.1 * 3 / (math.sqrt(0.1 * 9) + 0.5), rel=1e-6)
+    adam = Recipe(epochs=1, optimiser="adam", lr=0.1, epsilon=0.25).optimiser_for([weight])
+    assert adam.defaults["eps"] == 0.25
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_the_fused_optimisers_of_a_gpu_take_the_same_steps(name, monkeypatch):
+    recipe = Recipe(epochs=1, optimiser=name, lr=0.1, weight_decay=0.01)
+
+    def steps():
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 5))
+        optimiser = recipe.optimiser_for([weight])
+        for k in range(3):
+            weight.grad = torch.linspace(1, 2, 5) * (k + 1)
+            optimiser.step()
+        return optimiser.defaults.get("fused"), weight.detach()
+
+    plain, expected = steps()
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)  # fused kernels exist for CPUs as well
+    fused, found = steps()
+    assert not plain and bool(fused) == (name != "rmsprop")
+    torch.testing.assert_close(found, expected)
+
+
+def test_recipe_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="learning_rate"):
+        Recipe(epochs=1, lr=0.1, learning_rate=0.2)
+    with pytest.raises(ValueError, match="greater than 0"):
+        Recipe(epochs=1, lr=0)
+
+
+def test_bf16_keeps_losses_and_weights_in_float32():
+    seen = {}
+
+    def terms(networks, batch):
+        logits = networks["net"](batch.images)
+        seen["logits"] = logits.dtype
+        return {"hard": F.cross_entropy(logits, batch.labels)}
+
+    net = network()
+    fit(
+        {"net": net},
+        batches(),
+        Update(("net",), terms),
+        PLAIN.model_copy(update={"precision": "bf16"}),
+    )
+    assert seen["logits"] == torch.float32
+    assert weights(net).dtype == torch.float32
+
+
+def test_tensorboard_has_scalars_and_images(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit({"net": network()}, batches(), Update(("net",), cross_entropy), PLAIN, log_dir=tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("hard")] == [1, 2, 3]
+    assert events.Tags()["images"] == ["images"]
+
+
+def test_predict_follows_the_order_and_restores_the_mode():
+    net = network().train()
+    plain = Batches(images(), 10, mean=(0.5,), sd=(0.25,), shuffle=False)
+    outputs = predict(net, plain)
+    assert net.training
+    net.eval()
+    one = images().images[37:38].float() / 255
+    torch.testing.assert_close(outputs[37:38], net((one - 0.5) / 0.25), rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_average_their_gradients(tmp_path):
+    """Data-parallel training takes the same steps as one process with the whole batch."""
+    script = tmp_path / "parallel.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys, torch
+        sys.path.insert(0, sys.argv[1])
+        from lightning_fabric import Fabric
+        from test_training import PLAIN, Update, batches, cross_entropy, fit, network, weights
+        def work(fabric):
+            net = network(dropout=0)
+            fit({"net": net}, batches(), Update(("net",), cross_entropy), PLAIN, fabric=fabric)
+            if fabric.is_global_zero:
+                single = network(dropout=0)
+                fit({"net": single}, batches(), Update(("net",), cross_entropy), PLAIN)
+                torch.testing.assert_close(weights(net), weights(single), rtol=1e-4, atol=1e-6)
+                print("equal")
+        if __name__ == "__main__":
+            Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn").launch(work)
+        """)
+    )
+    here = str(__import__("pathlib").Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, str(script), here], capture_output=True, text=True, timeout=300
+    )
+    assert "equal" in done.stdout, done.stderr[-2000:]

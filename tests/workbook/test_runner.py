@@ -1,0 +1,290 @@
+"""Chapters by papermill: parameters, outcomes, provenance; and the command line over it."""
+
+import json
+import types
+
+import nbformat
+import papermill
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from pydantic import BaseModel, ConfigDict, Field
+from typer.testing import CliRunner
+
+from kdnb.reproductions import hinton2015
+from kdnb.runs import pool
+from kdnb.workbook import cli, runner
+from kdnb.workbook.chapter import ParameterError, check, profile_of
+
+
+class Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    temperature: float = Field(4.0, gt=0, le=100)
+    seeds: int = Field(1, ge=1)
+    deep: bool = False
+
+
+PROFILES = {"quick": Parameters(), "laptop": Parameters(temperature=20.0, seeds=6)}
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+CELLS = """temperature = 4.0
+seeds = 1
+deep = False"""
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    """A small chapter in a workbook of its own; `chapter(code)` gives it a last cell."""
+    monkeypatch.setenv("KDNB_HOME", str(tmp_path))
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
+    for folder in ("papers", "notebooks"):
+        (tmp_path / folder).mkdir()
+    module = types.ModuleType("small_experiment")
+    module.Parameters, module.PROFILES = Parameters, PROFILES
+    monkeypatch.setitem(__import__("sys").modules, "small_experiment", module)
+
+    def make(code="print(temperature * seeds)"):
+        tagged = new_code_cell(CELLS, metadata={"tags": ["parameters"]})
+        about = {"experiment": "small_experiment", "papers": []}
+        notebook = new_notebook(
+            cells=[tagged, new_code_cell(code)], metadata={"kdnb": about, "kernelspec": KERNEL}
+        )
+        nbformat.write(notebook, tmp_path / "notebooks" / "9-9-small.ipynb")
+        return runner.chapter("9-9")
+
+    return make
+
+
+def outputs(folder, result):
+    notebook = nbformat.read(folder / result.notebook, as_version=4)
+    return "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
+
+
+def test_run_injects_checked_parameters_and_leaves_provenance(chapter, tmp_path):
+    item = chapter()
+    result = runner.run(item, runner.parameters(item, "laptop", {"seeds": 10}))
+    assert (result.outcome, result.profile) == ("ok", "laptop")
+    assert outputs(tmp_path, result) == "200.0\n"
+    about = json.loads((tmp_path / "runs/9-9-small/laptop/run.json").read_text())
+    assert about["parameters"] == {"temperature": 20.0, "seeds": 10, "deep": False}
+    assert {"commit", "dirty", "versions", "hardware", "finished", "seconds"} <= set(about)
+    notebook = nbformat.read(tmp_path / result.notebook, as_version=4)
+    assert "papermill" not in notebook.metadata and "widgets" not in notebook.metadata
+    assert str(tmp_path) not in (tmp_path / result.notebook).read_text()
+
+
+def test_recorded_profiles_write_the_records_of_their_papers(chapter, monkeypatch):
+    written = []
+    item = chapter()
+    item.metadata["papers"] = ["hinton2015", "muller2019"]
+    monkeypatch.setattr(
+        runner, "reproduce", lambda what, chosen, profile, arms, executor: (what.paper, profile)
+    )
+    monkeypatch.setattr(runner, "write_record", lambda made, path: written.append((made, path)))
+    runner.run(item, Parameters(temperature=5.0))  # a reader's own parameters are not recorded
+    assert written == []
+    runner.run(item, PROFILES["laptop"])
+    assert [made for made, _ in written] == [("hinton2015", "laptop"), ("muller2019", "laptop")]
+    assert [path.parts[-4:] for _, path in written] == [
+        ("papers", key, "results", "laptop.json") for key in ("hinton2015", "muller2019")
+    ]
+
+
+def test_a_profile_that_names_arms_records_these_arms_of_the_chapters_own_paper(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        runner, "reproduce", lambda what, chosen, arms, **_: asked.append((what.paper, arms))
+    )
+    monkeypatch.setattr(runner, "write_record", lambda made, path: None)
+    item = runner.chapter("5-6")
+    assert len(item.papers) > 1
+    runner.record(item, item.experiment.PROFILES["long"])
+    arms = ["teacher", "distilled", "dafl", "dafl_published_batch"]
+    assert asked == [("chen2019dafl", arms)]
+
+
+def test_a_precision_may_be_written_as_a_number():
+    item, changes = runner.chapter("3-3"), runner.parsed(["precision=32"])
+    assert changes == {"precision": 32}
+    assert runner.parameters(item, "laptop", changes).precision == "32"
+    with pytest.raises(ParameterError, match="'precision' .*one of '32', 'bf16'; got '16'"):
+        runner.parameters(item, "laptop", {"precision": 16})
+
+
+def test_in_place_writes_the_chapter_itself(chapter):
+    item = chapter("import os; print(os.environ['KDNB_JOBS'])")
+    runner.run(item, Parameters(), jobs=2, in_place=True)
+    notebook = nbformat.read(item.path, as_version=4)
+    # Where several processes write at once, it is chance under which cell a line ends.
+    assert notebook.cells[1].outputs[0].text == "1\n"
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2]
+    assert notebook.metadata.kdnb_run.outcome == "ok"
+    with pytest.raises(ParameterError, match="in place with its own parameters only"):
+        runner.run(item, Parameters(seeds=2), in_place=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "message"),
+    [
+        ("print('so far')\nraise KeyError('no')", "failed cell", "KeyError: 'no'"),
+        ("print('so far', flush=True)\nimport os, time; time.sleep(1); os._exit(9)",
+         "dead kernel", "kernel died"),
+        ("print('so far', flush=True)\nimport time; time.sleep(60)", "timeout", "more than 3 s"),
+    ],
+)  # fmt: skip
+def test_failures_are_reported_and_the_half_run_notebook_kept(
+    chapter, tmp_path, code, outcome, message
+):
+    item = chapter(code)
+    result = runner.run(item, Parameters(), cell_timeout=3)
+    assert result.outcome == outcome
+    assert message in result.message
+    assert "so far" in outputs(tmp_path, result)
+    about = json.loads((tmp_path / "runs/9-9-small/quick/run.json").read_text())
+    assert about["outcome"] == outcome
+
+
+def test_a_running_chapter_is_looked_at_now_and_then_and_written_at_the_end(chapter, monkeypatch):
+    """papermill's own engine writes it twice a cell."""
+    written = []
+    write = papermill.engines.write_ipynb
+
+    def noted(notebook, path):
+        written.append(sum(bool(cell.get("outputs")) for cell in notebook.cells))
+        write(notebook, path)
+
+    monkeypatch.setattr(papermill.engines, "write_ipynb", noted)
+    for seconds, expected in ((60.0, [1]), (0.0, [0, 0, 0, 0, 1, 1])):
+        written.clear()
+        monkeypatch.setattr(runner, "SAVE_EVERY", seconds)
+        assert runner.run(chapter(), Parameters()).outcome == "ok"
+        assert written[-len(expected) :] == expected and len(written) <= len(expected) + 1
+
+
+@pytest.mark.parametrize(("jobs", "woken"), [(1, False), (2, True)])
+def test_the_workers_server_starts_with_the_kernel_and_leaves_no_name(
+    chapter, tmp_path, jobs, woken
+):
+    names = "before = sorted(name for name in dir() if 'worker' in name)"
+    item = chapter(
+        f"{names}\nfrom multiprocessing import forkserver\n"
+        "print(before, forkserver._forkserver._forkserver_pid is not None)"
+    )
+    result = runner.run(item, Parameters(), jobs=jobs)
+    assert outputs(tmp_path, result) == f"[] {woken}\n"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"temprature": 4.0}, "Unknown parameter 'temprature': did you mean 'temperature'?"),
+        ({"temperature": "hot"}, "'temperature' must be of type number above 0 and at most 100;"),
+        ({"temperature": 0.0}, "above 0 and at most 100; got 0.0"),
+        ({"deep": "false"}, "'deep' must be of type boolean; got 'false'"),
+        ({"seeds": 1.5}, "'seeds' must be of type integer at least 1; got 1.5"),
+    ],
+)
+def test_wrong_parameters(values, words):
+    with pytest.raises(ParameterError) as error:
+        check(Parameters, values)
+    assert words in str(error.value)
+
+
+def test_check_in_a_notebook_ignores_other_names():
+    assert check(Parameters, {"__name__": "__main__", "seeds": 3, "np": None}).seeds == 3
+
+
+def test_raw_papermill_is_checked_too(chapter, tmp_path):
+    code = "from test_runner import Parameters\nfrom kdnb.workbook.chapter import check\n"
+    code += "print(check(Parameters, globals()).temperature)"
+    item = chapter(code)
+    here = str(__import__("pathlib").Path(__file__).parent)
+
+    def execute(**values):
+        papermill.execute_notebook(
+            item.path, tmp_path / "out.ipynb", parameters=values, cwd=here,
+            kernel_name="python3", progress_bar=False,
+        )  # fmt: skip
+
+    execute(temperature=7)
+    text = (tmp_path / "out.ipynb").read_text()
+    assert '"7.0\\n"' in text
+    for wrong, words in (
+        ({"temprature": 7}, "did you mean 'temperature'"),
+        ({"deep": "false"}, "must be of type boolean"),
+    ):
+        with pytest.raises(papermill.PapermillExecutionError, match=words):
+            execute(**wrong)
+
+
+def test_profile_is_named_only_for_its_own_parameters():
+    assert profile_of(Parameters(), PROFILES) == "quick"
+    assert profile_of(Parameters(temperature=20.0, seeds=9), PROFILES) == "laptop"
+    assert profile_of(Parameters(temperature=20.0, seeds=5), PROFILES) == "custom"
+    assert profile_of(Parameters(temperature=5.0), PROFILES) == "custom"
+
+
+def test_names_of_chapters_and_profiles(chapter):
+    item = chapter()
+    with pytest.raises(ParameterError, match="did you mean 9-9-small"):
+        runner.chapter("9-9-smal")
+    with pytest.raises(ParameterError, match="Unknown profile 'huge': there are quick, laptop"):
+        runner.parameters(item, "huge")
+    with pytest.raises(ParameterError, match="'seeds' is not of the form name=value"):
+        runner.parsed(["seeds"])
+    assert runner.parsed(["a=4", "b=mnist", "c=[1, 2]", "d=true"]) == {
+        "a": 4, "b": "mnist", "c": [1, 2], "d": True,
+    }  # fmt: skip
+
+
+def kdnb(*arguments):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_command_line_runs_and_reports(chapter):
+    chapter()
+    done = kdnb("run", "9-9", "--set", "temperature=6", "--seeds", "2")
+    assert done.exit_code == 0, done.output
+    assert "9-9-small" in done.output
+    chapter("raise ValueError('broken')")
+    done = kdnb("run")
+    assert done.exit_code == 1
+    assert "failed cell: ValueError: broken" in done.output
+    wrong = kdnb("run", "9-9", "--set", "temperatur=6")
+    assert isinstance(wrong.exception, ParameterError)
+
+
+def test_command_line_shows_and_cites():
+    shown = kdnb("show", "hinton2015")
+    assert shown.exit_code == 0 and "published and ours" in shown.output
+    cited = kdnb("cite", "hinton2015", "--profile", "laptop", "--claim", "order")
+    assert "@article{hinton2015" in cited.output or "@misc{hinton2015" in cited.output
+    assert "profile laptop, commit" in cited.output
+    assert kdnb("data").exit_code == kdnb("list").exit_code == kdnb("doctor").exit_code == 0
+
+
+def test_command_line_errors_are_one_sentence(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["kdnb", "show", "hinton2051"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("kdnb: kdnb has no claims of 'hinton2051'")
+    assert "Traceback" not in error
+
+
+def test_trials_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    folder = tmp_path / "trials" / "abc123"
+    folder.mkdir(parents=True)
+    trial = hinton2015.arms(hinton2015.Parameters())["student"](0)
+    (folder / "trial.json").write_text(json.dumps(trial.describe()))
+    assert "unfinished" in kdnb("trials", "list").output
+    assert '"seed": 0' in kdnb("trials", "show", "abc").output
+    assert "removed 1 of 1 trials" in kdnb("trials", "prune").output
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("cores", "gpu", "jobs"), [(2, False, 2), (64, False, 8), (64, True, 1)])
+def test_jobs_by_the_machine(monkeypatch, cores, gpu, jobs):
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: gpu)
+    assert pool.default_jobs() == jobs
