@@ -20,7 +20,7 @@ from kdnb.workbook.chapter import profile_of
 ABSOLUTE = re.compile(
     r"(?<![\w.:/])/(?:home|Users|root|work|tmp|var|opt|mnt)/[\w.-]+|[A-Z]:\\\\Users"
 )
-LONGEST_CELL = 15
+LONGEST_CELL = 40
 
 
 def problems(path: Path, source: Path) -> list[str]:
