@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from kdnb.nets import _elsewhere, lenet, maxout, plain, resnet, vgg
 from kdnb.nets._shared import check_counts, height_width
+from kdnb.nets.checkpoints import CheckpointCard, CheckpointError, pretrained_names, restore
 from kdnb.nets.features import features, module_paths
 from kdnb.nets.lenet import LeNet5
 from kdnb.nets.maxout import MaxoutNet
@@ -27,7 +29,17 @@ from kdnb.nets.tiny import TinyConvNet
 from kdnb.nets.vgg import VGG
 from kdnb.nets.wrn import WideResNet
 
-__all__ = ["build", "constrain", "features", "module_paths", "names"]
+__all__ = [
+    "CheckpointCard",
+    "CheckpointError",
+    "build",
+    "constrain",
+    "features",
+    "module_paths",
+    "names",
+    "pretrained",
+    "pretrained_names",
+]
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -95,6 +107,31 @@ def build(
         _check_options(name, factory, options)
         return factory(**data, **options)
     return _elsewhere.build(name, names(), data, options)
+
+
+def pretrained(name: str, dataset: str) -> nn.Module:
+    """A trained network that comes with the workbook, in eval mode.
+
+    Its `card` says on what it was trained, how, and what it gets wrong. It takes images that are
+    normalised by the mean and standard deviation of its data set, as `kdnb.data` does it.
+
+    Args:
+        name, dataset: one of `pretrained_names()`, such as "resnet20" and "cifar10".
+
+    Raises:
+        CheckpointError: for an unknown name, with the nearest ones, or a damaged file.
+
+    >>> net = pretrained("lenet5", "mnist")
+    >>> net.card.test_error < 0.01
+    True
+    """
+    weights, card = restore(name, dataset)
+    options = dict(card.network)
+    with torch.random.fork_rng(devices=[]):  # whoever asks keeps their random numbers
+        network = build(options.pop("name"), **options)
+    network.load_state_dict(weights)
+    network.card = card
+    return network.eval()
 
 
 def _own(name: str) -> Callable[..., nn.Module] | None:

@@ -1,0 +1,129 @@
+"""Trained networks that come with the workbook, each with a card that says how it was made.
+
+The weights lie in `data/checkpoints/<dataset>/<name>.safetensors`, the card beside them as
+`<name>.toml`. `tools/make_checkpoints.py` makes both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load
+from torch import nn
+
+from kdnb.names import nearest
+from kdnb.paths import root
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is unknown or damaged; the message says which and what to do."""
+
+
+class CheckpointCard(BaseModel):
+    """What a trained network is, and how it came to be.
+
+    Attributes:
+        network: the arguments of `nets.build`, with its `name`.
+        dataset: the data set whose images it takes, normalised by that data set's `mean` and `sd`.
+        data_sha256: digest of the training images, as in the data set's card.
+        split: `train` leaves out the validation images, `train_all` does not.
+        recipe: the fields of `kdnb.training.Recipe`.
+        seed, commit, run: of the training; `run` is the digest of its description.
+        train_errors, train_images, test_errors, test_images: after the last epoch, of the weights
+            as they are stored.
+        sha256: of the file of weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    network: dict[str, Any]
+    dataset: str
+    data_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    split: str
+    recipe: dict[str, Any]
+    seed: int
+    commit: str
+    run: str
+    train_errors: int = Field(ge=0)
+    train_images: int = Field(ge=1)
+    test_errors: int = Field(ge=0)
+    test_images: int = Field(ge=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @property
+    def test_error(self) -> float:
+        """The share of test images that it gets wrong."""
+        return self.test_errors / self.test_images
+
+    @property
+    def train_error(self) -> float:
+        """The share of its training images that it gets wrong."""
+        return self.train_errors / self.train_images
+
+
+def pretrained_names() -> list[tuple[str, str]]:
+    """(network, data set) of every trained network that comes with the workbook."""
+    cards = sorted(folder().glob("*/*.toml"))
+    return [(card.stem, card.parent.name) for card in cards]
+
+
+def folder() -> Path:
+    """Where the checkpoints lie."""
+    return root() / "data" / "checkpoints"
+
+
+def card_of(name: str, dataset: str) -> CheckpointCard:
+    """The card of a trained network.
+
+    Raises:
+        CheckpointError: when there is no such checkpoint (with those there are), or its card
+            cannot be read.
+    """
+    path = folder() / dataset / f"{name}.toml"
+    if (name, dataset) not in pretrained_names():
+        known = [f"{one} on {of}" for one, of in pretrained_names()]
+        raise CheckpointError(
+            f"there is no trained {name} on {dataset} ({nearest(f'{name} on {dataset}', known)}); "
+            "kdnb.train makes one of your own."
+        )
+    try:
+        return CheckpointCard(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}): restore it from git, or run tools/make_checkpoints.py."
+        ) from error
+
+
+def restore(name: str, dataset: str) -> tuple[dict[str, torch.Tensor], CheckpointCard]:
+    """The weights of a trained network in float32, and its card.
+
+    Raises:
+        CheckpointError: for an unknown name, or a file that is not the one on the card.
+    """
+    card = card_of(name, dataset)
+    path = folder() / dataset / f"{name}.safetensors"
+    content = path.read_bytes() if path.exists() else b""
+    if (found := hashlib.sha256(content).hexdigest()) != card.sha256:
+        raise CheckpointError(
+            f"{path} is damaged or missing (SHA-256 {found}, expected {card.sha256}): restore it "
+            "from git, or run tools/make_checkpoints.py."
+        )
+    weights = load(content)
+    return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}, card
+
+
+def stored(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A network's weights as a checkpoint keeps them: matrices and kernels in half precision."""
+    return {
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value)
+        .detach()
+        .cpu()
+        .contiguous()
+        for name, value in network.state_dict().items()
+    }
