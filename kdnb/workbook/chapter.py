@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import difflib
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, TypeVar
 
-from IPython import get_ipython
 from IPython.display import display
 from pydantic import BaseModel, ValidationError
 
 from kdnb.papers.claims import Verdict
 from kdnb.runs import pool
+from kdnb.workbook.parameters import Parameter, ParameterError, injected, unknown
 
 VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
 
@@ -27,12 +25,10 @@ COLOURS = {
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class ParameterError(ValueError):
-    """A parameter that is unknown, of another type, or out of range."""
-
-
 def check(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Parameters, typed and within their ranges, before anything is computed.
+    """Parameters of a chapter that has a model for them, typed and within their ranges.
+
+    This is for chapters that are not yet rewritten: see `kdnb.workbook.parameters`.
 
     Args:
         model: the chapter's parameters.
@@ -44,10 +40,9 @@ def check(model: type[Model], values: Mapping[str, Any]) -> Model:
             the nearest known one.
     """
     known = model.model_fields
-    injected = _injected()
     notebook = "__name__" in values
-    given = set(injected) if notebook else set(values)
-    problems = [_unknown(name, known) for name in sorted(given - set(known))]
+    given = set(injected()) if notebook else set(values)
+    problems = [unknown(name, known) for name in sorted(given - set(known))]
     try:
         parameters = model(**{name: values[name] for name in known if name in values})
     except ValidationError as error:
@@ -57,6 +52,23 @@ def check(model: type[Model], values: Mapping[str, Any]) -> Model:
     if notebook:
         pool.wake()  # the first cells are prose and pictures: workers start meanwhile
     return parameters
+
+
+def parameters_of(model: type[BaseModel]) -> dict[str, Parameter]:
+    """What such a model declares, by name."""
+    words = {"minimum": "at least", "exclusiveMinimum": "above",
+             "maximum": "at most", "exclusiveMaximum": "below"}  # fmt: skip
+    found = {}
+    for name, schema in model.model_json_schema()["properties"].items():
+        kind = schema.get("type", "value").replace("array", "list")
+        limits = " and ".join(
+            f"{word} {schema[key]}" for key, word in words.items() if key in schema
+        )
+        if "enum" in schema:
+            limits = "one of " + ", ".join(map(repr, schema["enum"]))
+        help = schema.get("description", "")
+        found[name] = Parameter(name, kind, limits, model.model_fields[name].default, help)
+    return found
 
 
 def profile_of(parameters: BaseModel, profiles: Mapping[str, BaseModel]) -> str:
@@ -109,34 +121,8 @@ def verdicts_shown(notebook: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _injected() -> list[str]:
-    """The names that papermill assigned in this kernel: its cell begins with `# Parameters`."""
-    shell = get_ipython()
-    cells = [] if shell is None else shell.user_ns.get("In", [])
-    names = []
-    for cell in cells:
-        if cell.startswith("# Parameters\n"):
-            for statement in ast.parse(cell).body:
-                if isinstance(statement, ast.Assign):
-                    names += [target.id for target in statement.targets if hasattr(target, "id")]
-    return names
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    return f"Unknown parameter {name!r}: {hint}"
-
-
 def _explain(model: type[BaseModel], entry: Mapping[str, Any]) -> str:
     name = str(entry["loc"][0])
-    schema = model.model_json_schema()["properties"][name]
-    what = schema.get("type", "value")
-    words = {"minimum": "at least", "exclusiveMinimum": "above",
-             "maximum": "at most", "exclusiveMaximum": "below"}  # fmt: skip
-    limits = [f"{word} {schema[key]}" for key, word in words.items() if key in schema]
-    if "enum" in schema:
-        limits = ["one of " + ", ".join(map(repr, schema["enum"]))]
-    wanted = f"{what} {' and '.join(limits)}".strip()
+    parameter = parameters_of(model)[name]
+    wanted = f"{parameter.type} {parameter.limits}".strip()
     return f"Parameter {name!r} must be of type {wanted}; got {entry['input']!r}."

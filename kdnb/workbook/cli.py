@@ -38,8 +38,7 @@ def list_chapters() -> None:
 
     table = Table("chapter", "reproduces", "parameters")
     for item in runner.chapters():
-        names = item.experiment.Parameters.model_fields if "experiment" in item.metadata else ()
-        table.add_row(item.name, ", ".join(item.papers), ", ".join(names))
+        table.add_row(item.name, ", ".join(item.papers), ", ".join(item.parameters))
     console.print(table)
 
 

@@ -33,14 +33,14 @@ from filelock import FileLock
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
-from pydantic import BaseModel
 
 from kdnb import paths
 from kdnb.papers.records import record_path, write_record
 from kdnb.reproductions import reproduce
 from kdnb.runs.pool import default_jobs, pool
 from kdnb.runs.provenance import now, provenance
-from kdnb.workbook.chapter import ParameterError, check, profile_of, verdicts_shown
+from kdnb.workbook.chapter import check, parameters_of, profile_of, verdicts_shown
+from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
 
 if TYPE_CHECKING:
     from kdnb.runs.cluster import Workers
@@ -107,9 +107,51 @@ class Chapter:
         return self.metadata.get("papers", [])
 
     @cached_property
-    def experiment(self) -> ModuleType:
-        """The module that holds `Parameters` and `PROFILES`."""
-        return importlib.import_module(self.metadata["experiment"])
+    def experiment(self) -> ModuleType | None:
+        """The module with `Parameters` and `PROFILES`, of a chapter that is not yet rewritten."""
+        name = self.metadata.get("experiment")
+        return importlib.import_module(name) if name else None
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """What the chapter declares, by name."""
+        if self.experiment:
+            return parameters_of(self.experiment.Parameters)
+        return self._declared[0]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The values that stand in the chapter."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters of a run: the chapter's own, but for these values.
+
+        Raises:
+            ParameterError: see `kdnb.workbook.check`.
+        """
+        chosen = self.defaults | dict(values)
+        if self.experiment:
+            return check(self.experiment.Parameters, chosen).model_dump()
+        for name, parameter in self.parameters.items():  # `--set precision=32` is a number first
+            if parameter.type == "string" and type(chosen[name]) in (int, float):
+                chosen[name] = str(chosen[name])
+        if found := problems(chosen, self._declared[1]):
+            raise ParameterError(" ".join(found))
+        return chosen
+
+    def profile_of(self, values: Mapping[str, Any]) -> str:
+        """The name of these parameters: `quick` for the chapter's own, `custom` for a reader's."""
+        if self.experiment:
+            return profile_of(self.experiment.Parameters(**values), self.experiment.PROFILES)
+        return "quick" if values == self.defaults else "custom"
+
+    @cached_property
+    def _declared(self) -> tuple[dict[str, Parameter], dict[str, Any]]:
+        try:
+            return declared(self._notebook)
+        except ParameterError as error:
+            raise ParameterError(f"{self.name}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -148,13 +190,13 @@ def chapter(name: str) -> Chapter:
 
 def parameters(
     item: Chapter, profile: str = "quick", changes: Mapping[str, Any] | None = None
-) -> BaseModel:
+) -> dict[str, Any]:
     """The checked parameters of a profile with some of them changed."""
-    profiles = item.experiment.PROFILES
+    profiles = item.experiment.PROFILES if item.experiment else {"quick": None}
     if profile not in profiles:
         raise ParameterError(f"Unknown profile {profile!r}: there are {', '.join(profiles)}.")
-    values = profiles[profile].model_dump() | dict(changes or {})
-    return check(item.experiment.Parameters, values)
+    values = profiles[profile].model_dump() if item.experiment else {}
+    return item.checked(values | dict(changes or {}))
 
 
 def parsed(settings: list[str]) -> dict[str, Any]:
@@ -173,7 +215,7 @@ def parsed(settings: list[str]) -> dict[str, Any]:
 
 def run(
     item: Chapter,
-    chosen: BaseModel,
+    chosen: Mapping[str, Any],
     *,
     jobs: int = 1,
     cluster: Workers | None = None,
@@ -193,8 +235,8 @@ def run(
         in_place: write the executed notebook back over the chapter's own, as for a commit. Only
             with the parameters that stand in it, and with its trials one after another.
     """
-    profile = profile_of(chosen, item.experiment.PROFILES)
-    default = chosen == item.experiment.Parameters()
+    profile = item.profile_of(chosen)
+    default = chosen == item.defaults
     if in_place and not default:
         raise ParameterError("A chapter is executed in place with its own parameters only.")
     folder = paths.runs() / item.name / profile
@@ -213,7 +255,7 @@ def run(
     with FileLock(folder / "lock"), mock.patch.dict(os.environ, settings):
         try:
             papermill.execute_notebook(
-                item.path, target, parameters={} if default else chosen.model_dump(),
+                item.path, target, parameters={} if default else dict(chosen),
                 engine_name="kdnb", kernel_name="python3", cwd=paths.root(), progress_bar=False,
                 execution_timeout=cell_timeout,
                 extra_arguments=[
@@ -241,29 +283,32 @@ def run(
     return result
 
 
-def record(item: Chapter, chosen: BaseModel, jobs: int = 1, cluster: Workers | None = None) -> None:
+def record(
+    item: Chapter, chosen: Mapping[str, Any], jobs: int = 1, cluster: Workers | None = None
+) -> None:
     """At the recorded profiles, run every arm of the chapter's papers and write their records.
 
     A profile that names arms means those of the chapter's own experiment, and records them alone.
     Each record is written whole or not at all.
     """
-    profile = profile_of(chosen, item.experiment.PROFILES)
-    if profile not in RECORDED:
+    profile = item.profile_of(chosen)
+    if not item.experiment or profile not in RECORDED:
         return
-    arms = getattr(chosen, "arms", [])
+    parameters = item.experiment.Parameters(**chosen)
+    arms = chosen.get("arms", [])
     with mock.patch.dict(os.environ, KDNB_JOBS=str(jobs)):
         for key in item.papers:
             module = importlib.import_module(f"kdnb.reproductions.{key}")
             if arms and module is not item.experiment:
                 continue
             made = reproduce(
-                module.REPRODUCTION, chosen, profile=profile, arms=arms, executor=cluster
+                module.REPRODUCTION, parameters, profile=profile, arms=arms, executor=cluster
             )
             write_record(made, record_path(key, profile))
 
 
 def run_all(
-    plans: Sequence[tuple[Chapter, BaseModel]],
+    plans: Sequence[tuple[Chapter, Mapping[str, Any]]],
     *,
     jobs: int | None = None,
     cluster: Workers | None = None,
@@ -298,7 +343,7 @@ def run_all(
     # Those that took longest come first, so that none of them is left alone at the end.
     plans = sorted(plans, key=lambda plan: plan[0].seconds, reverse=True)
     running = {
-        executor.submit(_run_apart, item.name, chosen.model_dump(), options): item.name
+        executor.submit(_run_apart, item.name, dict(chosen), options): item.name
         for item, chosen in plans
     }
     try:
@@ -315,7 +360,7 @@ def _run_apart(name: str, values: dict[str, Any], options: dict[str, Any]) -> Ru
     """A chapter in a process of its own or on a worker; its trials stay with it."""
     item = chapter(name)
     with mock.patch.dict(os.environ, KDNB_CLUSTER=""):
-        return run(item, check(item.experiment.Parameters, values), **options)
+        return run(item, item.checked(values), **options)
 
 
 def _run_of(future: Future[Run], name: str) -> Run:
@@ -330,7 +375,9 @@ def _run_of(future: Future[Run], name: str) -> Run:
         raise RuntimeError(f"chapter {name} was not run: {error}") from error
 
 
-def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbformat.NotebookNode:
+def _cleaned(
+    path: Path, chosen: Mapping[str, Any], seconds: float, outcome: str
+) -> nbformat.NotebookNode:
     """Without widget state, timings of cells and paths of this machine; with its provenance."""
     notebook = nbformat.read(path, as_version=4)
     for key in ("widgets", "papermill"):  # widget state keeps GitHub from drawing a notebook
@@ -345,7 +392,7 @@ def _cleaned(path: Path, chosen: BaseModel, seconds: float, outcome: str) -> nbf
             del cell.metadata["tags"]
     notebook.metadata["kdnb_run"] = {
         **provenance(),
-        "parameters": chosen.model_dump(mode="json"),
+        "parameters": dict(chosen),
         "finished": now(),
         "seconds": round(seconds, 1),
         "outcome": outcome,

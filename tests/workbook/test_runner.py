@@ -41,9 +41,9 @@ def chapter(tmp_path, monkeypatch):
     module.Parameters, module.PROFILES = Parameters, PROFILES
     monkeypatch.setitem(__import__("sys").modules, "small_experiment", module)
 
-    def make(code="print(temperature * seeds)"):
+    def make(code="print(temperature * seeds)", about=None):
         tagged = new_code_cell(CELLS, metadata={"tags": ["parameters"]})
-        about = {"experiment": "small_experiment", "papers": []}
+        about = about or {"experiment": "small_experiment", "papers": []}
         notebook = new_notebook(
             cells=[tagged, new_code_cell(code)], metadata={"kdnb": about, "kernelspec": KERNEL}
         )
@@ -79,9 +79,11 @@ def test_recorded_profiles_write_the_records_of_their_papers(chapter, monkeypatc
         runner, "reproduce", lambda what, chosen, profile, arms, executor: (what.paper, profile)
     )
     monkeypatch.setattr(runner, "write_record", lambda made, path: written.append((made, path)))
-    runner.run(item, Parameters(temperature=5.0))  # a reader's own parameters are not recorded
+    runner.run(
+        item, item.checked({"temperature": 5.0})
+    )  # a reader's own parameters are not recorded
     assert written == []
-    runner.run(item, PROFILES["laptop"])
+    runner.run(item, runner.parameters(item, "laptop"))
     assert [made for made, _ in written] == [("hinton2015", "laptop"), ("muller2019", "laptop")]
     assert [path.parts[-4:] for _, path in written] == [
         ("papers", key, "results", "laptop.json") for key in ("hinton2015", "muller2019")
@@ -96,7 +98,7 @@ def test_a_profile_that_names_arms_records_these_arms_of_the_chapters_own_paper(
     monkeypatch.setattr(runner, "write_record", lambda made, path: None)
     item = runner.chapter("5-6")
     assert len(item.papers) > 1
-    runner.record(item, item.experiment.PROFILES["long"])
+    runner.record(item, runner.parameters(item, "long"))
     arms = ["teacher", "distilled", "dafl", "dafl_published_batch"]
     assert asked == [("chen2019dafl", arms)]
 
@@ -104,21 +106,21 @@ def test_a_profile_that_names_arms_records_these_arms_of_the_chapters_own_paper(
 def test_a_precision_may_be_written_as_a_number():
     item, changes = runner.chapter("3-3"), runner.parsed(["precision=32"])
     assert changes == {"precision": 32}
-    assert runner.parameters(item, "laptop", changes).precision == "32"
+    assert runner.parameters(item, "laptop", changes)["precision"] == "32"
     with pytest.raises(ParameterError, match="'precision' .*one of '32', 'bf16'; got '16'"):
         runner.parameters(item, "laptop", {"precision": 16})
 
 
 def test_in_place_writes_the_chapter_itself(chapter):
     item = chapter("import os; print(os.environ['KDNB_JOBS'])")
-    runner.run(item, Parameters(), jobs=2, in_place=True)
+    runner.run(item, item.defaults, jobs=2, in_place=True)
     notebook = nbformat.read(item.path, as_version=4)
     # Where several processes write at once, it is chance under which cell a line ends.
     assert notebook.cells[1].outputs[0].text == "1\n"
     assert [cell.execution_count for cell in notebook.cells] == [1, 2]
     assert notebook.metadata.kdnb_run.outcome == "ok"
     with pytest.raises(ParameterError, match="in place with its own parameters only"):
-        runner.run(item, Parameters(seeds=2), in_place=True)
+        runner.run(item, item.checked({"seeds": 2}), in_place=True)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_failures_are_reported_and_the_half_run_notebook_kept(
     chapter, tmp_path, code, outcome, message
 ):
     item = chapter(code)
-    result = runner.run(item, Parameters(), cell_timeout=3)
+    result = runner.run(item, item.defaults, cell_timeout=3)
     assert result.outcome == outcome
     assert message in result.message
     assert "so far" in outputs(tmp_path, result)
@@ -155,7 +157,7 @@ def test_a_running_chapter_is_looked_at_now_and_then_and_written_at_the_end(chap
     for seconds, expected in ((60.0, [1]), (0.0, [0, 0, 0, 0, 1, 1])):
         written.clear()
         monkeypatch.setattr(runner, "SAVE_EVERY", seconds)
-        assert runner.run(chapter(), Parameters()).outcome == "ok"
+        assert runner.run(chapter(), Parameters().model_dump()).outcome == "ok"
         assert written[-len(expected) :] == expected and len(written) <= len(expected) + 1
 
 
@@ -168,7 +170,7 @@ def test_the_workers_server_starts_with_the_kernel_and_leaves_no_name(
         f"{names}\nfrom multiprocessing import forkserver\n"
         "print(before, forkserver._forkserver._forkserver_pid is not None)"
     )
-    result = runner.run(item, Parameters(), jobs=jobs)
+    result = runner.run(item, item.defaults, jobs=jobs)
     assert outputs(tmp_path, result) == f"[] {woken}\n"
 
 
@@ -213,6 +215,33 @@ def test_raw_papermill_is_checked_too(chapter, tmp_path):
     ):
         with pytest.raises(papermill.PapermillExecutionError, match=words):
             execute(**wrong)
+
+
+DECLARED = """from kdnb import workbook
+workbook.check(globals(), temperature=(0.1, 100.0), seeds=(1, 9), deep=bool)
+print(temperature * seeds)"""
+
+
+def test_a_chapter_that_declares_its_parameters_needs_no_module(chapter, tmp_path):
+    item = chapter(DECLARED, about={"papers": []})
+    assert item.defaults == {"temperature": 4.0, "seeds": 1, "deep": False}
+    own = runner.run(item, runner.parameters(item))
+    assert (own.outcome, own.profile, outputs(tmp_path, own)) == ("ok", "quick", "4.0\n")
+    changed = runner.run(item, runner.parameters(item, "quick", {"temperature": 5, "seeds": 2}))
+    assert (changed.profile, outputs(tmp_path, changed)) == ("custom", "10\n")
+    about = json.loads((tmp_path / "runs/9-9-small/custom/run.json").read_text())
+    assert about["parameters"] == {"temperature": 5, "seeds": 2, "deep": False}
+    for wrong, words in (
+        ({"seeds": 0}, "'seeds' must be of type integer at least 1 and at most 9; got 0"),
+        ({"seed": 1}, "Unknown parameter 'seed': did you mean 'seeds'"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            runner.parameters(item, "quick", wrong)
+        with pytest.raises(papermill.PapermillExecutionError, match=words):
+            papermill.execute_notebook(
+                item.path, tmp_path / "out.ipynb", parameters=wrong, cwd=tmp_path,
+                kernel_name="python3", progress_bar=False,
+            )  # fmt: skip
 
 
 def test_profile_is_named_only_for_its_own_parameters():

@@ -1,0 +1,240 @@
+"""A chapter's parameters: what its notebook declares, and the check of what it was given.
+
+They stand in the notebook alone, in two cells. The first is tagged `parameters`, so that papermill
+can change the values; the comment after a value is its help. The second checks them:
+
+    dataset = "mnist"
+    seeds = 2  # paired repetitions
+    temperature = 4.0
+    deep = False
+
+    from kdnb import workbook
+
+    workbook.check(
+        globals(),
+        dataset=("mnist", "fashion_mnist"),
+        seeds=(1, 100),
+        temperature=(0.1, 100.0),
+        deep=bool,
+    )
+
+Every name of the first cell stands once in the call, with what it may be:
+
+- two numbers: from the first to the second, both included; `None` leaves an end open. Whole
+  numbers ask for a whole number, and a range with a decimal point takes any number;
+- several strings, or a set such as `{16, 32}`: one of these;
+- `int`, `float`, `str`, `bool` or `list`: any value of this type.
+
+`kdnb list 2-1` and `kdnb run 2-1 --set seeds=3` read both cells without running them. So the values
+in them are written out: literals, not expressions.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", list: "list"}
+
+
+class ParameterError(ValueError):
+    """A parameter that is unknown, of another type, or out of range."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter as a notebook declares it.
+
+    Attributes:
+        type: a word of `TYPES`.
+        limits: the allowed values in words; empty when every value of the type is allowed.
+        default: the value in the parameters cell.
+        help: the comment beside it.
+    """
+
+    name: str
+    type: str
+    limits: str
+    default: Any
+    help: str = ""
+
+
+def check(values: Mapping[str, Any], /, **allowed: Any) -> None:
+    """Check the parameters of a notebook, before anything is computed.
+
+    Args:
+        values: `globals()` of the notebook. Other names in it are ignored, but a parameter that
+            papermill was given and the notebook does not have is an error.
+        **allowed: for each parameter its range, choices or type, as the module says.
+
+    Raises:
+        ParameterError: naming each wrong parameter, its type and limits, or for an unknown name
+            the nearest known one.
+    """
+    found = problems({name: values[name] for name in allowed if name in values}, allowed)
+    found = [unknown(name, allowed) for name in injected() if name not in allowed] + found
+    if found:
+        raise ParameterError(" ".join(found))
+
+
+def problems(values: Mapping[str, Any], allowed: Mapping[str, Any]) -> list[str]:
+    """One sentence for each value that is unknown, missing or not allowed."""
+    found = [unknown(name, allowed) for name in values if name not in allowed]
+    for name, rule in allowed.items():
+        kind, limits = described(rule)
+        if name not in values:
+            found.append(f"Parameter {name!r} has no value.")
+        elif not _fits(values[name], kind, rule):
+            wanted = f"{TYPES[kind]} {limits}".strip()
+            found.append(f"Parameter {name!r} must be of type {wanted}; got {values[name]!r}.")
+    return found
+
+
+def declared(notebook: Mapping[str, Any]) -> tuple[dict[str, Parameter], dict[str, Any]]:
+    """The parameters of a notebook, and what each may be, read without running it.
+
+    Returns:
+        by name the parameters, in the order of their cell; and by name the argument of `check`.
+
+    Raises:
+        ParameterError: when a cell is missing, holds more than literals, or the two cells do not
+            have the same names.
+    """
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    calls = [call for cell in code for call in _checks(cell["source"])]
+    if not tagged and not calls:
+        return {}, {}
+    if len(tagged) != 1 or len(calls) != 1:
+        raise ParameterError(
+            f"A notebook has one cell tagged `parameters` and one call check(globals(), ...): "
+            f"this one has {len(tagged)} and {len(calls)}."
+        )
+    defaults = _assigned(tagged[0]["source"])
+    allowed = {keyword.arg: _rule(keyword) for keyword in calls[0].keywords}
+    if odd := set(defaults) ^ set(allowed):
+        raise ParameterError(
+            f"{', '.join(sorted(odd))}: in one of the parameters cell and the call of check only."
+        )
+    helps = _helps(tagged[0])
+    parameters = {}
+    for name, default in defaults.items():
+        kind, limits = described(allowed[name])
+        parameters[name] = Parameter(name, TYPES[kind], limits, default, helps.get(name, ""))
+    return parameters, allowed
+
+
+def described(rule: Any) -> tuple[type, str]:
+    """The type that an argument of `check` asks for, and its limits in words.
+
+    Raises:
+        ParameterError: when it is no range, no choice and no type.
+    """
+    if isinstance(rule, type) and rule in TYPES:
+        return rule, ""
+    if _is_range(rule):
+        low, high = rule
+        kind = float if any(isinstance(end, float) for end in rule) else int
+        ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+        return kind, " and ".join(ends)
+    kinds = {type(choice) for choice in rule} if isinstance(rule, tuple | list | set) else set()
+    if len(kinds) != 1 or not kinds <= set(TYPES):
+        raise ParameterError(
+            f"{rule!r} says nothing about a parameter: give two numbers, choices or a type."
+        )
+    choices = sorted(rule) if isinstance(rule, set) else rule
+    return kinds.pop(), "one of " + ", ".join(map(repr, choices))
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """A sentence about an unknown name, with the nearest known one."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+    return f"Unknown parameter {name!r}: {hint}"
+
+
+def injected() -> list[str]:
+    """The names that papermill assigned in this kernel: its cell begins with `# Parameters`."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    cells = [] if shell is None else shell.user_ns.get("In", [])
+    return [name for cell in cells if cell.startswith("# Parameters\n") for name in _assigned(cell)]
+
+
+def _is_range(rule: Any) -> bool:
+    numbers = isinstance(rule, tuple) and all(
+        end is None or (isinstance(end, int | float) and not isinstance(end, bool)) for end in rule
+    )
+    return numbers and len(rule) == 2 and rule != (None, None)
+
+
+def _fits(value: Any, kind: type, rule: Any) -> bool:
+    if kind is float:
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+        right = right and math.isfinite(value)
+    else:
+        right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not right or isinstance(rule, type):
+        return right
+    if _is_range(rule):
+        low, high = rule
+        return (low is None or value >= low) and (high is None or value <= high)
+    return value in rule
+
+
+def _checks(source: str) -> list[ast.Call]:
+    """The calls of `check(globals(), ...)` in a cell; cells with IPython magic have none."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return []
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    return [
+        call
+        for call in calls
+        if (getattr(call.func, "attr", None) or getattr(call.func, "id", None)) == "check"
+        and ast.unparse(call.args[0]) == "globals()"
+    ]
+
+
+def _rule(keyword: ast.keyword) -> Any:
+    types = {kind.__name__: kind for kind in TYPES}
+    if isinstance(keyword.value, ast.Name) and keyword.value.id in types:
+        return types[keyword.value.id]
+    try:
+        return ast.literal_eval(keyword.value)
+    except ValueError:
+        raise ParameterError(
+            f"check({keyword.arg}={ast.unparse(keyword.value)}) must be written out, to be read "
+            "without running it."
+        ) from None
+
+
+def _assigned(source: str) -> dict[str, Any]:
+    """Name -> value of the assignments in a cell of literals."""
+    values = {}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.AnnAssign):
+            targets: list[ast.expr] = [statement.target]
+        else:
+            targets = getattr(statement, "targets", [])
+        for target in targets:
+            try:
+                values[target.id] = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+            except (ValueError, AttributeError):
+                text = ast.unparse(statement)
+                raise ParameterError(f"{text!r} in the parameters cell is no literal.") from None
+    return values
+
+
+def _helps(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> comment, as papermill reads them."""
+    from papermill.translators import PythonTranslator
+
+    return {found.name: found.help for found in PythonTranslator.inspect(cell)}

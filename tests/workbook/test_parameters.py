@@ -1,0 +1,102 @@
+"""Parameters that a notebook declares: read from its two cells, and checked when it runs."""
+
+import math
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from kdnb import workbook
+from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
+
+CELL = """# Change them here.
+dataset = "mnist"
+seeds: int = 2  # paired repetitions
+temperature = 4.0  # of teacher and student
+deep = False
+"""
+CHECK = """from kdnb import workbook
+workbook.check(globals(), dataset=("mnist", "fashion_mnist"), seeds=(1, 100),
+               temperature=(0.1, None), deep=bool)"""
+
+
+def notebook(cell=CELL, check=CHECK):
+    tagged = new_code_cell(cell, metadata={"tags": ["parameters"]})
+    return new_notebook(
+        cells=[
+            new_markdown_cell("check(globals())"),
+            tagged,
+            new_code_cell(check),
+            new_code_cell("%timeit 1\n!ls"),
+        ]
+    )
+
+
+def test_a_notebook_declares_its_parameters_in_two_cells():
+    parameters, allowed = declared(notebook())
+    assert list(parameters.values()) == [
+        Parameter("dataset", "string", "one of 'mnist', 'fashion_mnist'", "mnist"),
+        Parameter("seeds", "integer", "at least 1 and at most 100", 2, "paired repetitions"),
+        Parameter("temperature", "number", "at least 0.1", 4.0, "of teacher and student"),
+        Parameter("deep", "boolean", "", False),
+    ]
+    assert allowed["deep"] is bool
+    assert problems({name: item.default for name, item in parameters.items()}, allowed) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "check", "words"),
+    [
+        (CELL + "more = 1\n", CHECK, "more: in one of the parameters cell and the call"),
+        (CELL, CHECK.replace("deep=bool", "deep=bool, more=int"), "more: in one of"),
+        (CELL.replace("False", "seeds > 1"), CHECK, "'deep = seeds > 1' .* is no literal"),
+        (CELL, CHECK.replace("(1, 100)", "(1, largest)"), "check\\(seeds=\\(1, largest\\)\\) must"),
+        (CELL, CHECK.replace("bool", "(None, None)"), "says nothing about a parameter"),
+        (CELL, CHECK.replace("bool", "(1, 'a')"), "says nothing about a parameter"),
+        (CELL, "pass", "this one has 1 and 0"),
+    ],
+)
+def test_a_notebook_whose_cells_do_not_agree_is_refused(cell, check, words):
+    with pytest.raises(ParameterError, match=words):
+        declared(notebook(cell, check))
+
+
+def test_a_notebook_without_parameters_has_none():
+    assert declared(new_notebook(cells=[new_code_cell("print(1)")])) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [(1, (1, 3)), (3, (1, 3)), (2, (0.5, 3.0)), (10**9, (1, None)), (16, {16, 32}), (True, bool),
+     ("a", ("a", "b")), ("b", ("a", "b", "c")), ([1], list), ("", str), (-0.5, float)],
+)  # fmt: skip
+def test_allowed_values(value, rule):
+    assert problems({"x": value}, {"x": rule}) == []
+    workbook.check({"x": value, "np": math}, x=rule)
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "wanted"),
+    [
+        (0, (1, 3), "integer at least 1 and at most 3; got 0"),
+        (1.0, (1, 3), "integer at least 1 and at most 3; got 1.0"),
+        (True, (1, 3), "integer at least 1 and at most 3; got True"),
+        ("2", (1, None), "integer at least 1; got '2'"),
+        (3.1, (0.5, 3.0), "number at least 0.5 and at most 3.0; got 3.1"),
+        (math.nan, (None, 3.0), "number at most 3.0; got nan"),
+        (math.inf, float, "number; got inf"),
+        (64, {16, 32}, "integer one of 16, 32; got 64"),
+        ("c", ("a", "b"), "string one of 'a', 'b'; got 'c'"),
+        ("false", bool, "boolean; got 'false'"),
+    ],
+)
+def test_refused_values(value, rule, wanted):
+    sentence = f"Parameter 'x' must be of type {wanted}."
+    assert problems({"x": value}, {"x": rule}) == [sentence]
+    with pytest.raises(ParameterError) as error:
+        workbook.check({"x": value}, x=rule)
+    assert str(error.value) == sentence
+
+
+def test_all_problems_are_named_at_once():
+    with pytest.raises(ParameterError, match="'a' has no value.*'b' must be"):
+        workbook.check({"b": 0}, a=(1, 2), b=(1, 2))
