@@ -1,1 +1,5 @@
-"""Who teaches whom: sections 3, 4, 5 and 7 of the survey, one folder a section, one file a method."""
+"""Who teaches whom, one folder a section of the survey; `table` lists the losses of section 2."""
+
+from kdnb.methods.catalogue import METHODS, method, table
+
+__all__ = ["METHODS", "method", "table"]

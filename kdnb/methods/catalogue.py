@@ -1,37 +1,48 @@
 """The losses of section 2, each made ready for two networks: what it looks at, and its adapters.
 
-`METHODS[name].build(student, teacher, setting)` takes the `View`s of both networks on a first batch
-and returns a module that maps the views of any later batch to the loss. Whatever it learns (adapters,
-projections, a temperature) are its parameters; they join the optimiser.
+`method("at").build(student, teacher, setting, power=2.0)` takes the `View`s of both networks on a
+first batch and the method's options, and returns a module that maps the views of any later batch to
+the loss. Whatever it learns (adapters, projections, a temperature) are its parameters; they join
+the optimiser.
 """
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.methods import learning
+from kdnb.methods.names import known_as
 from kdnb.methods.wiring import (
     Build,
-    Plain,
     Setting,
+    Wire,
     adapted,
     by_depth,
+    learnt,
     on_each_layer,
     on_embedding,
     on_last_layer,
     on_logits,
+    options_of,
     pairs_of,
+    plain,
     summed,
+    whole,
 )
+from kdnb.names import nearest
 from kdnb.training.layers import View
 
-__all__ = ["METHODS", "Method", "Setting"]
+__all__ = ["METHODS", "Method", "Setting", "method", "table"]
 
 
 @dataclass(frozen=True)
@@ -42,44 +53,127 @@ class Method:
         section: of the survey: 2.1 response, 2.2 feature, 2.3 relation.
         paper: its key in `papers/references.bib`.
         title: as readers know it.
-        build: views of student and teacher on a first batch, setting -> the loss as a module.
+        wire: how its loss is joined to two networks; for a method of your own, any callable of
+            (student view, teacher view, setting, **options) that returns a module.
         weight: the published weight beside the cross-entropy; None where none is known.
         alone: whether it replaces the cross-entropy, too.
+        scheme: the name of the module that trains with it, in `kdnb.methods`.
     """
 
     section: str
     paper: str
     title: str
-    build: Build
+    wire: Build
     weight: float | None = None
     alone: bool = False
+    scheme: str = "offline.distil"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options by name, with their default values."""
+        own = isinstance(self.wire, Wire)
+        return dict(self.wire.options) if own else options_of(self.wire)
+
+    @property
+    def chapter(self) -> str:
+        """The chapter that explains it, such as `2-1`."""
+        return self.section.replace(".", "-")
+
+    @property
+    def loss(self) -> str | None:
+        """The public name of its loss in `kdnb.losses`; None for a method of your own."""
+        return self.wire.loss.__name__ if isinstance(self.wire, Wire) else None
+
+    @property
+    def file(self) -> Path | None:
+        """The file of its loss."""
+        own = isinstance(self.wire, Wire)
+        return Path(inspect.getfile(self.wire.loss)) if own else None
+
+    def build(self, student: View, teacher: View, setting: Setting, **options: Any) -> nn.Module:
+        """The loss for these two networks, as a module of (student view, teacher view, batch).
+
+        Args:
+            student, teacher: views of a first batch, whose shapes count.
+            options: some of `options`; the others keep their default values.
+
+        Raises:
+            ValueError: for an option that the method does not have, with the nearest; or for
+                layers that it cannot take.
+        """
+        self.check(options)
+        return self.wire(student, teacher, setting, **options)
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Require that every option is one of the method's.
+
+        Raises:
+            ValueError: naming the first that is not, with the nearest.
+        """
+        known = self.options
+        for name in options:
+            if name not in known:
+                hint = nearest(name, known) if known else "it has none"
+                raise ValueError(f"{self.title} has no option {name!r} ({hint}).")
 
 
-def _class_attention(student: View, teacher: View, batch: Batch) -> Tensor:
+def method(name: str) -> Method:
+    """A method by its name: a key of `METHODS`, a former name or another usual spelling.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones.
+
+    >>> method("FitNet").title, method("attention_transfer").options
+    ('FitNet', {'power': 2.0, 'variant': 'authors'})
+    """
+    return METHODS[known_as(name, list(METHODS))]
+
+
+def table(section: str | None = None) -> pd.DataFrame:
+    """The methods of a section of the survey, or all: one row each, indexed by name.
+
+    Columns: title, section, paper (its key in the bibliography), loss (its name in `kdnb.losses`),
+    weight (published beside the cross-entropy; NaN where none is known) and options, as text.
+
+    Raises:
+        ValueError: for a section without methods.
+    """
+    sections = sorted({one.section for one in METHODS.values()})
+    if section is not None and section not in sections:
+        raise ValueError(f"no method belongs to section {section!r}: {', '.join(sections)} have.")
+    rows = {
+        name: {
+            "title": one.title,
+            "section": one.section,
+            "paper": one.paper,
+            "loss": one.loss,
+            "weight": one.weight,
+            "options": ", ".join(f"{key}={value!r}" for key, value in one.options.items()),
+        }
+        for name, one in METHODS.items()
+        if section in (None, one.section)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def _class_attention(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
     maps = [losses.class_activation_maps(v.maps[-1], v.classifier) for v in (student, teacher)]
-    return losses.class_attention(*maps)
+    return losses.class_attention(*maps, **options)
 
 
-def _parameters(student: View, teacher: View, batch: Batch) -> Tensor:
+def _parameters(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
     pairs_of(student, teacher)
-    return losses.parameter_distribution(student.groups, teacher.groups)
+    return losses.parameter_distribution(student.groups, teacher.groups, **options)
 
 
-def _distances_and_angles(student: View, teacher: View, batch: Batch) -> Tensor:
-    pair = student.embedding, teacher.embedding
-    return 25 * losses.rkd_distance(*pair, variant="authors") + 50 * losses.rkd_angle(
-        *pair, variant="authors"
-    )
-
-
-def _flows(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+def _flows(loss: Any, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
     steps = range(len(student) - 1)
     return torch.stack(
-        [losses.fsp(student[i], student[i + 1], teacher[i], teacher[i + 1]) for i in steps]
+        [loss(student[i], student[i + 1], teacher[i], teacher[i + 1]) for i in steps]
     ).sum()
 
 
-def _triplets(student: View, teacher: View, batch: Batch) -> Tensor:
+def _triplets(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
     """Every anchor with the next sample of its class and the next of another, around the batch."""
     same = batch.labels[:, None] == batch.labels[None]
     size = len(batch.labels)
@@ -96,111 +190,104 @@ def _triplets(student: View, teacher: View, batch: Batch) -> Tensor:
         return student.embedding.sum() * 0
     chosen = torch.stack([anchors, positive[keep].argmin(1), negative[keep].argmin(1)], 1)
     unit = [torch.nn.functional.normalize(v.embedding.float()) for v in (student, teacher)]
-    return losses.triplet_distillation(*unit, chosen)
+    return losses.triplet_distillation(*unit, chosen, **options)
 
 
-def _dissimilarity(student: View, teacher: View, batch: Batch) -> Tensor:
-    return losses.relative_dissimilarity(student.embedding, [teacher.embedding])
+def _dissimilarity(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
+    return losses.relative_dissimilarity(student.embedding, [teacher.embedding], **options)
 
 
 METHODS: dict[str, Method] = {
     # 2.1 response
-    "soft_targets": Method(
-        "2.1", "hinton2015", "KD", on_logits(losses.soft_targets, temperature=4.0), 1.0),
-    "logit_regression": Method(
-        "2.1", "ba2014", "Logits", on_logits(losses.logit_regression)),
-    "decoupled_kd": Method(
+    "kd": Method("2.1", "hinton2015", "KD", on_logits(losses.soft_targets, temperature=4.0), 1.0),
+    "logit_regression": Method("2.1", "ba2014", "Logits", on_logits(losses.logit_regression)),
+    "dkd": Method(
         "2.1", "zhao2022dkd", "DKD", on_logits(losses.decoupled_kd, True, temperature=4.0), 1.0),
-    "normalized_kd": Method(
-        "2.1", "yang2023nkd", "NKD", on_logits(losses.normalized_kd, True), 1.0),
-    "pearson_distillation": Method(
-        "2.1", "huang2022dist", "DIST", on_logits(losses.pearson_distillation), 2.0),
-    "standardized_soft_targets": Method(
-        "2.1", "sun2024lskd", "LSKD", on_logits(losses.standardized_soft_targets, temperature=2.0), 9.0),
-    "multi_level_logits": Method(
-        "2.1", "jin2023mlkd", "MLKD", on_logits(losses.multi_level_logits), 1.0),
-    "transformed_teacher": Method(
+    "nkd": Method("2.1", "yang2023nkd", "NKD", on_logits(losses.normalized_kd, True), 1.0),
+    "dist": Method("2.1", "huang2022dist", "DIST", on_logits(losses.pearson_distillation), 2.0),
+    "lskd": Method(
+        "2.1", "sun2024lskd", "LSKD",
+        on_logits(losses.standardized_soft_targets, temperature=2.0), 9.0),
+    "mlkd": Method("2.1", "jin2023mlkd", "MLKD", on_logits(losses.multi_level_logits), 1.0),
+    "ttm": Method(
         "2.1", "zheng2024ttm", "WTTM", on_logits(losses.transformed_teacher, temperature=4.0)),
-    "curriculum_temperature": Method(
-        "2.1", "li2023ctkd", "CTKD", lambda s, t, setting: learning.LearntTemperature(), 1.0),
+    "ctkd": Method(
+        "2.1", "li2023ctkd", "CTKD",
+        learnt(losses.CurriculumTemperature, learning.LearntTemperature), 1.0),
     # 2.2 feature
-    "hint": Method(
+    "fitnets": Method(
         "2.2", "romero2015fitnets", "FitNet",
-        adapted(summed(partial(losses.hint, variant="common")), which="middle"), 100.0),
-    "hint_regression": Method(
-        "2.2",
-        "romero2015fitnets",
-        "FitNet (first stage)",
-        learning.HintRegression,
-        1.0,
-        alone=True,
-    ),
+        adapted(losses.hint, summed, which="middle", variant="common"), 100.0),
+    "fitnets_stage1": Method(
+        "2.2", "romero2015fitnets", "FitNet (first stage)",
+        learnt(losses.hint, learning.HintRegression), 1.0, alone=True),
     "projected_hint": Method(
-        "2.2",
-        "romero2015fitnets",
-        "Hint on embeddings",
-        lambda s, t, setting: learning.ProjectedHint(s, t, learnt=True),
-        alone=True,
-    ),
+        "2.2", "romero2015fitnets", "Hint on embeddings",
+        learnt(losses.hint, partial(learning.ProjectedHint, learnt=True)), alone=True),
     "random_hint": Method(
-        "2.2",
-        "romero2015fitnets",
-        "Hint on embeddings, random map",
-        lambda s, t, setting: learning.ProjectedHint(s, t, learnt=False),
-        alone=True,
-    ),
-    "attention_transfer": Method(
-        "2.2", "zagoruyko2017at", "AT", on_each_layer(losses.attention_transfer, variant="authors"),
-        1000.0),
-    "neuron_selectivity": Method(
-        "2.2", "huang2017nst", "NST", on_each_layer(losses.neuron_selectivity), 50.0),
-    "factor_transfer": Method("2.2", "kim2018ft", "FT", learning.Factors, 200.0),
-    "activation_boundary": Method(
+        "2.2", "romero2015fitnets", "Hint on embeddings, random map",
+        learnt(losses.hint, partial(learning.ProjectedHint, learnt=False)), alone=True),
+    "at": Method(
+        "2.2", "zagoruyko2017at", "AT",
+        on_each_layer(losses.attention_transfer, variant="authors"), 1000.0),
+    "nst": Method("2.2", "huang2017nst", "NST", on_each_layer(losses.neuron_selectivity), 50.0),
+    "ft": Method("2.2", "kim2018ft", "FT", learnt(losses.factor_transfer, learning.Factors), 200.0),
+    "ab": Method(
         "2.2", "heo2019ab", "AB",
-        adapted(
-            lambda s, t: by_depth(
-                [losses.activation_boundary(a, b, variant="authors") for a, b in zip(s, t, strict=True)]
-            ), "before", normalise=True), 1.0),
-    "overhaul": Method("2.2", "heo2019ofd", "OFD", learning.Overhaul, 1.0),
-    "variational_information": Method("2.2", "ahn2019vid", "VID", learning.Variational, 1.0),
-    "semantic_calibration": Method("2.2", "chen2021semckd", "SemCKD", learning.Calibration, 400.0),
-    "hierarchical_context": Method("2.2", "chen2021reviewkd", "ReviewKD", learning.Review, 1.0),
-    "reused_classifier": Method("2.2", "chen2022simkd", "SimKD", learning.ReusedClassifier, 1.0, alone=True),
-    "class_attention": Method(
-        "2.2", "guo2023catkd", "CAT-KD", lambda s, t, setting: Plain(_class_attention)),
-    "feature_statistics": Method(
-        "2.2", "yang2020adain", "AdaIN", adapted(summed(losses.feature_statistics))),
-    "parameter_distribution": Method(
-        "2.2", "liu2019kr", "KR", lambda s, t, setting: Plain(_parameters)),
-    "layer_projection": Method("2.2", "passban2021alp", "ALP-KD", learning.LayerProjection),
+        adapted(losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"),
+        1.0),
+    "ofd": Method("2.2", "heo2019ofd", "OFD", learnt(losses.overhaul, learning.Overhaul), 1.0),
+    "vid": Method(
+        "2.2", "ahn2019vid", "VID",
+        learnt(losses.variational_information, learning.Variational), 1.0),
+    "semckd": Method(
+        "2.2", "chen2021semckd", "SemCKD",
+        learnt(losses.semantic_calibration, learning.Calibration), 400.0),
+    "reviewkd": Method(
+        "2.2", "chen2021reviewkd", "ReviewKD",
+        learnt(losses.hierarchical_context, learning.Review), 1.0),
+    "simkd": Method(
+        "2.2", "chen2022simkd", "SimKD",
+        learnt(losses.reused_classifier, learning.ReusedClassifier), 1.0, alone=True),
+    "catkd": Method(
+        "2.2", "guo2023catkd", "CAT-KD", plain(losses.class_attention, _class_attention)),
+    "adain": Method(
+        "2.2", "yang2020adain", "AdaIN", adapted(losses.feature_statistics, summed)),
+    "kr": Method("2.2", "liu2019kr", "KR", plain(losses.parameter_distribution, _parameters)),
+    "alpkd": Method(
+        "2.2", "passban2021alp", "ALP-KD",
+        learnt(losses.layer_projection, learning.LayerProjection)),
     # 2.3 relations between layers
-    "fsp": Method("2.3", "yim2017fsp", "FSP", adapted(_flows)),
-    "kd_svd": Method("2.3", "lee2018kdsvd", "KD-SVD", adapted(losses.kd_svd), 1.0),
-    "graph_distillation": Method("2.3", "lee2019mhgd", "MHGD", learning.Graphs),
-    "information_flow": Method(
-        "2.3", "passalis2020ifm", "IFM", lambda s, t, setting: learning.InformationFlow()),
+    "fsp": Method("2.3", "yim2017fsp", "FSP", adapted(losses.fsp, _flows)),
+    "kdsvd": Method("2.3", "lee2018kdsvd", "KD-SVD", adapted(losses.kd_svd, whole), 1.0),
+    "mhgd": Method(
+        "2.3", "lee2019mhgd", "MHGD", learnt(losses.graph_distillation, learning.Graphs)),
+    "ifm": Method(
+        "2.3", "passalis2020ifm", "IFM",
+        learnt(losses.information_flow, learning.InformationFlow, least=2)),
     # 2.3 relations between samples
     "rkd": Method(
-        "2.3", "park2019rkd", "RKD", lambda s, t, setting: Plain(_distances_and_angles), 1.0),
-    "similarity_preserving": Method(
-        "2.3", "tung2019sp", "SP", on_last_layer(losses.similarity_preserving), 3000.0),
-    "correlation_congruence": Method(
-        "2.3", "peng2019cc", "CC", on_embedding(losses.correlation_congruence), 0.02),
-    "probabilistic_transfer": Method(
+        "2.3", "park2019rkd", "RKD",
+        learnt(losses.rkd_distance, learning.DistancesAndAngles, least=3), 1.0),
+    "sp": Method("2.3", "tung2019sp", "SP", on_last_layer(losses.similarity_preserving), 3000.0),
+    "cc": Method("2.3", "peng2019cckd", "CC", on_embedding(losses.correlation_congruence), 0.02),
+    "pkt": Method(
         "2.3", "passalis2018pkt", "PKT",
-        on_embedding(losses.probabilistic_transfer, variant="authors"), 30000.0),
-    "hybrid_transfer": Method(
-        "2.3", "passalis2020pktlight", "PKT (hybrid)", on_embedding(losses.hybrid_transfer)),
-    "irg_edges": Method("2.3", "liu2019irg", "IRG (edges)", on_embedding(losses.irg_edges)),
-    "locality_preserving": Method(
-        "2.3", "chen2020lp", "LP", on_embedding(losses.locality_preserving)),
-    "crd": Method("2.3", "tian2020crd", "CRD", learning.Contrastive, 0.8),
-    "inter_channel_correlation": Method(
+        on_embedding(losses.probabilistic_transfer, 2, variant="authors"), 30000.0),
+    "pkt_hybrid": Method(
+        "2.3", "passalis2020pktlight", "PKT (hybrid)", on_embedding(losses.hybrid_transfer, 2)),
+    "irg": Method("2.3", "liu2019irg", "IRG (edges)", on_embedding(losses.irg_edges, 2)),
+    "lp": Method("2.3", "chen2021lp", "LP", on_embedding(losses.locality_preserving, 2)),
+    "crd": Method(
+        "2.3", "tian2020crd", "CRD", learnt(losses.crd, learning.Contrastive, least=2), 0.8),
+    "ickd": Method(
         "2.3", "liu2021ickd", "ICKD",
-        adapted(summed(losses.inter_channel_correlation), which="last")),
-    "triplet_distillation": Method(
-        "2.3", "feng2019triplet", "Triplet", lambda s, t, setting: Plain(_triplets)),
-    "darkrank": Method("2.3", "chen2018darkrank", "DarkRank", on_embedding(losses.darkrank)),
-    "relative_dissimilarity": Method(
-        "2.3", "you2017", "You 2017", lambda s, t, setting: Plain(_dissimilarity)),
+        adapted(losses.inter_channel_correlation, summed, which="last")),
+    "triplet": Method(
+        "2.3", "feng2019triplet", "Triplet", plain(losses.triplet_distillation, _triplets)),
+    "darkrank": Method(
+        "2.3", "chen2018darkrank", "DarkRank",
+        on_embedding(losses.darkrank, lambda options: options["list_length"] + 1)),
+    "you2017": Method(
+        "2.3", "you2017multi", "You 2017", plain(losses.relative_dissimilarity, _dissimilarity, 3)),
 }  # fmt: skip

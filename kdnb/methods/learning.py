@@ -2,40 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.adapters import ConvolutionalRegressor
-from kdnb.methods.wiring import Adapted, Setting, by_depth, pairs_of
+from kdnb.losses.checks import Variant
+from kdnb.methods.wiring import Adapted, Setting, Term, pairs_of, weighted_by_depth
 from kdnb.training.layers import View
 
 
-class LearntTemperature(nn.Module):
-    def __init__(self) -> None:
+class LearntTemperature(Term):
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        lowest: float = 1.0,
+        span: float = 20.0,
+        start: float = 1.0,
+        ramp_epochs: float = 10,
+    ) -> None:
         super().__init__()
-        self.temperature, self.reversal = losses.CurriculumTemperature(), 0.0
+        self.temperature = losses.CurriculumTemperature(lowest, span, start)
+        self.reversal, self.ramp_epochs = 0.0, ramp_epochs
 
     def begin(self, epoch: int) -> None:
-        self.reversal = losses.curriculum_weight(epoch + 1)
+        self.reversal = losses.curriculum_weight(epoch + 1, self.ramp_epochs)
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         temperature = self.temperature(self.reversal)
         return losses.soft_targets(student.logits, teacher.logits, temperature)
 
 
-class InformationFlow(nn.Module):
+class InformationFlow(Term):
     epoch = 0
+
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        initial_weight: float = 100.0,
+        decay: float = 0.7,
+        variant: Variant = "paper",
+    ) -> None:
+        super().__init__()
+        self.options = {"initial_weight": initial_weight, "decay": decay, "variant": variant}
 
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         pairs = pairs_of(student, teacher)
         return losses.information_flow(
-            [pair[0] for pair in pairs], [pair[1] for pair in pairs], self.epoch
+            [pair[0] for pair in pairs], [pair[1] for pair in pairs], self.epoch, **self.options
         )
+
+
+class DistancesAndAngles(Term):
+    """RKD: both of its terms, with the authors' weights."""
+
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+        variant: Variant = "authors",
+    ) -> None:
+        super().__init__()
+        self.distance_weight, self.angle_weight = distance_weight, angle_weight
+        self.variant = variant
+
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
+        pair = student.embedding, teacher.embedding
+        return self.distance_weight * losses.rkd_distance(
+            *pair, variant=self.variant
+        ) + self.angle_weight * losses.rkd_angle(*pair, variant=self.variant)
 
 
 class _Pieces(nn.Module):
@@ -45,7 +94,7 @@ class _Pieces(nn.Module):
         return torch.maximum(*maps.chunk(2, 1))
 
 
-class HintRegression(nn.Module):
+class HintRegression(Term):
     """FitNets' first stage: a maxout regressor on the student's guided layer, the teacher's kind."""
 
     def __init__(self, student: View, teacher: View, setting: Setting) -> None:
@@ -54,24 +103,24 @@ class HintRegression(nn.Module):
         target = batch, 2 * channels, *size
         self.regressor = ConvolutionalRegressor(student.maps[-1].shape, target, _Pieces())
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         return losses.hint(self.regressor(student.maps[-1]), teacher.maps[-1])
 
 
-class ProjectedHint(nn.Module):
+class ProjectedHint(Term):
     """A hint between embeddings, through a linear map: of the student, learnt, or of the teacher.
 
     A fixed random map of the teacher's embedding is how the hint's baseline of PKT's paper works.
     """
 
-    def __init__(self, student: View, teacher: View, learnt: bool) -> None:
+    def __init__(self, student: View, teacher: View, setting: Setting, learnt: bool) -> None:
         super().__init__()
         ours, theirs = student.embedding.shape[1], teacher.embedding.shape[1]
         self.learnt = learnt
         sizes = (ours, theirs) if learnt else (theirs, ours)
         self.projection = nn.Linear(*sizes, bias=False).requires_grad_(learnt)
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         ours, theirs = student.embedding.float(), teacher.embedding.float()
         if self.learnt:
             ours = self.projection(ours)
@@ -80,12 +129,21 @@ class ProjectedHint(nn.Module):
         return losses.hint(ours[..., None, None], theirs[..., None, None])
 
 
-class Factors(nn.Module):
+class Factors(Term):
     """FT: the paraphraser is trained first, on the teacher alone, and then stays as it is."""
 
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        rate: float = 0.5,
+        norm: Literal[1, 2] = 1,
+        variant: Variant = "authors",
+    ) -> None:
         super().__init__()
-        self.paraphraser = losses.Paraphraser(teacher.maps[-1].shape)
+        self.options = {"norm": norm, "variant": variant}
+        self.paraphraser = losses.Paraphraser(teacher.maps[-1].shape, rate)
         self.translator = losses.Translator(student.maps[-1].shape, self.paraphraser.factors)
 
     def prepare(self, teacher: View) -> Tensor:
@@ -97,18 +155,26 @@ class Factors(nn.Module):
         """What the first stage has taught is kept."""
         self.paraphraser.requires_grad_(False)
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         with torch.no_grad():
             factor = self.paraphraser.encode(teacher.maps[-1])
-        return losses.factor_transfer(self.translator(student.maps[-1]), factor, variant="authors")
+        return losses.factor_transfer(self.translator(student.maps[-1]), factor, **self.options)
 
 
 class Graphs(Adapted):
     """MHGD: the attention network is trained first, on the teacher alone, and then stays as it is."""
 
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        heads: int = 8,
+        variant: Variant = "paper",
+    ) -> None:
         super().__init__(student, teacher, self._loss, "maps", "all", normalise=False)
-        self.attention = losses.MultiHeadGraphs([maps.shape[1] for maps in teacher.maps])
+        self.variant = variant
+        self.attention = losses.MultiHeadGraphs([maps.shape[1] for maps in teacher.maps], heads)
 
     def prepare(self, teacher: View) -> Tensor:
         """The loss of the first stage."""
@@ -119,7 +185,7 @@ class Graphs(Adapted):
         self.attention.requires_grad_(False)
 
     def _loss(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        return self.attention(student, teacher)
+        return self.attention(student, teacher, self.variant)
 
 
 class Overhaul(Adapted):
@@ -137,59 +203,90 @@ class Overhaul(Adapted):
             losses.overhaul(s, t, getattr(self, f"margin{level}"))
             for level, (s, t) in enumerate(zip(student, teacher, strict=True))
         ]
-        return by_depth(terms) / 1000  # the authors' unit
+        return weighted_by_depth(terms) / 1000  # the authors' unit
 
 
-class Variational(nn.Module):
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+class Variational(Term):
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        initial_variance: float = 5.0,
+        minimum_variance: float = 1e-5,
+        variant: Variant = "authors",
+    ) -> None:
         super().__init__()
         self.regressors = nn.ModuleList(
-            losses.VariationalRegressor(s.shape, t.shape, variant="authors")
+            losses.VariationalRegressor(
+                s.shape, t.shape, initial_variance, minimum_variance, variant
+            )
             for s, t in pairs_of(student, teacher)
         )
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         pairs = zip(self.regressors, pairs_of(student, teacher), strict=True)
         return torch.stack([regressor(s, t) for regressor, (s, t) in pairs]).sum()
 
 
-class Calibration(nn.Module):
-    """SemCKD on all stages but the first, whose 3x3 projections cost more than any student here."""
+class Calibration(Term):
+    """SemCKD on all stages but the first, whose 3x3 projections cost more than any student here.
 
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+    Its attention describes a layer by similarities within a batch of a fixed size: a smaller last
+    batch adds nothing.
+    """
+
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        reduction: int = 4,
+        variant: Variant = "authors",
+    ) -> None:
         super().__init__()
+        self.variant, self.least = variant, setting.batch_size
         ours, theirs = ([m.shape for m in view.maps[1:]] for view in (student, teacher))
-        self.calibration = losses.SemanticCalibration(ours, theirs, setting.batch_size)
+        size = setting.batch_size
+        self.calibration = losses.SemanticCalibration(ours, theirs, size, reduction)
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         return losses.semantic_calibration(
-            *self.calibration(student.maps[1:], teacher.maps[1:]), variant="authors"
+            *self.calibration(student.maps[1:], teacher.maps[1:]), variant=self.variant
         )
 
 
-class Review(nn.Module):
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+class Review(Term):
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        middle: int | None = None,
+        levels: Sequence[int] = (4, 2, 1),
+    ) -> None:
         super().__init__()
         pairs_of(student, teacher)
+        self.levels = tuple(levels)
         ours, theirs = ([m.shape for m in view.maps] for view in (student, teacher))
-        self.fusion = losses.ReviewFusion(ours, theirs)
+        self.fusion = losses.ReviewFusion(ours, theirs, middle)
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         fused = self.fusion(student.maps)
         pairs = zip(fused, teacher.maps, strict=True)
-        return torch.stack([losses.hierarchical_context(s, t) for s, t in pairs]).sum()
+        return torch.stack([losses.hierarchical_context(s, t, self.levels) for s, t in pairs]).sum()
 
 
-class ReusedClassifier(nn.Module):
+class ReusedClassifier(Term):
     """SimKD: what is deployed is the student, the projector and the teacher's classifier."""
 
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+    def __init__(self, student: View, teacher: View, setting: Setting, reduction: int = 2) -> None:
         super().__init__()
         self.projector = losses.ReusedClassifierProjector(
-            student.maps[-1].shape, teacher.maps[-1].shape
+            student.maps[-1].shape, teacher.maps[-1].shape, reduction
         )
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         return losses.reused_classifier(*self.projector(student.maps[-1], teacher.maps[-1]))
 
     def answer(self, student: View, classifier: nn.Module) -> Tensor:
@@ -198,11 +295,14 @@ class ReusedClassifier(nn.Module):
         return classifier(maps.mean((2, 3)))
 
 
-class LayerProjection(nn.Module):
+class LayerProjection(Term):
     """ALP-KD on the pooled maps, each brought to the teacher's last width by its own linear layer."""
 
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+    def __init__(
+        self, student: View, teacher: View, setting: Setting, temperature: float = 1.0
+    ) -> None:
         super().__init__()
+        self.temperature = temperature
         width = teacher.maps[-1].shape[1]
         self.ours = nn.ModuleList(nn.Linear(m.shape[1], width) for m in student.maps)
         self.theirs = nn.ModuleList(
@@ -214,18 +314,26 @@ class LayerProjection(nn.Module):
         pairs = zip(view.maps, projections, strict=True)
         return torch.stack([layer(maps.mean((2, 3))) for maps, layer in pairs], dim=1)
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         return losses.layer_projection(
-            self._states(student, self.ours), self._states(teacher, self.theirs)
+            self._states(student, self.ours), self._states(teacher, self.theirs), self.temperature
         )
 
 
-class Contrastive(nn.Module):
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
+class Contrastive(Term):
+    def __init__(
+        self,
+        student: View,
+        teacher: View,
+        setting: Setting,
+        queue: int = 16384,
+        features: int = 128,
+        temperature: float = 0.07,
+    ) -> None:
         super().__init__()
         widths = student.embedding.shape[1], teacher.embedding.shape[1]
-        queue = min(16384, setting.images // 2)
-        self.crd = losses.CRD(*widths, dataset_size=setting.images, queue=queue, quiet=True)
+        queue = min(queue, setting.images // 2)
+        self.crd = losses.CRD(*widths, setting.images, queue, features, temperature, quiet=True)
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         return self.crd(student.embedding, teacher.embedding, batch.labels)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,10 +14,14 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.adapters import PointwiseAdapter
+from kdnb.progress import note
 from kdnb.training.layers import View
 
 Place = Literal["maps", "before"]
 Which = Literal["all", "middle", "last"]
+Options = Mapping[str, Any]
+Build = Callable[..., nn.Module]  # student view, teacher view, setting, **options -> the term
+Least = int | Callable[[Options], int]  # how many samples a batch needs, or that for the options
 
 
 @dataclass(frozen=True)
@@ -31,21 +37,83 @@ class Setting:
     batch_size: int
 
 
-Build = Callable[[View, View, Setting], nn.Module]
+@dataclass(frozen=True)
+class Wire:
+    """A loss and how it is joined to two networks.
+
+    Attributes:
+        loss: a public function or module of `kdnb.losses`.
+        make: (views of student and teacher on a first batch, setting, **options) -> the term.
+        options: what `make` takes by name, with the values it has when nobody names it.
+        least: how many samples a batch needs, for these options.
+    """
+
+    loss: Callable[..., Any]
+    make: Callable[..., nn.Module]
+    options: Options = field(default_factory=dict)
+    least: Least = 1
+
+    def __call__(self, student: View, teacher: View, setting: Setting, **options: Any) -> nn.Module:
+        chosen = {**self.options, **options}
+        least = self.least(chosen) if callable(self.least) else self.least
+        got = len(student.logits)
+        if got < least:
+            raise ValueError(f"it needs at least {least} samples in a batch; got {got}.")
+        term = self.make(student, teacher, setting, **chosen)
+        term.least = max(least, getattr(term, "least", 1))
+        return term
 
 
-class Plain(nn.Module):
+def options_of(function: Callable[..., Any], **defaults: Any) -> dict[str, Any]:
+    """The parameters of a loss that have a default value, here or there: its options.
+
+    >>> options_of(losses.attention_transfer, variant="authors")
+    {'power': 2.0, 'variant': 'authors'}
+    """
+    named = inspect.signature(function).parameters
+    fixed = getattr(function, "keywords", {})  # of a partial function: decided already
+    own = {
+        name: parameter.default
+        for name, parameter in named.items()
+        if parameter.default is not parameter.empty and name not in fixed
+    }
+    return {name: value for name, value in {**own, **defaults}.items() if name in named}
+
+
+class Term(nn.Module):
+    """A loss between the views of two networks. Subclasses have `value(student, teacher, batch)`.
+
+    A batch with fewer samples than the loss needs, such as an epoch's last, adds 0: said once.
+    """
+
+    least = 1
+    _said = False
+
+    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar."""
+        if len(student.logits) >= self.least:
+            return self.value(student, teacher, batch)
+        if not self._said:
+            self._said = True
+            note(
+                f"a batch of {len(student.logits)} is too small for the method, which needs "
+                f"{self.least}: it adds 0 there."
+            )
+        return student.logits.sum() * 0
+
+
+class Plain(Term):
     """A loss without anything to learn."""
 
     def __init__(self, function: Callable[[View, View, Batch], Tensor]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         return self.function(student, teacher, batch)
 
 
-class Adapted(nn.Module):
+class Adapted(Term):
     """A loss on layers that 1x1 convolutions bring to the teacher's width, and pooling to one size.
 
     On all layers, on the middle one alone (as FitNets has it), or on the last.
@@ -70,7 +138,7 @@ class Adapted(nn.Module):
         pairs = pairs_of(student, teacher, self.place)
         return {"all": pairs, "middle": [pairs[len(pairs) // 2]], "last": pairs[-1:]}[self.which]
 
-    def forward(self, student: View, teacher: View, batch: Batch) -> Tensor:
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         adapted = [
             adapter(s, t)
             for adapter, (s, t) in zip(self.adapters, self._pairs(student, teacher), strict=True)
@@ -88,52 +156,118 @@ def pairs_of(student: View, teacher: View, place: Place = "maps") -> list[tuple[
     return list(zip(ours, theirs, strict=True))
 
 
-def on_logits(loss: Callable[..., Tensor], labels: bool = False, **fixed: Any) -> Build:
-    def term(student: View, teacher: View, batch: Batch) -> Tensor:
+def on_logits(
+    loss: Callable[..., Tensor], labels: bool = False, least: Least = 1, **defaults: Any
+) -> Wire:
+    """A loss of (student logits, teacher logits[, labels])."""
+
+    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
         more = (batch.labels,) if labels else ()
-        return loss(student.logits, teacher.logits, *more, **fixed)
+        return loss(student.logits, teacher.logits, *more, **options)
 
-    return lambda student, teacher, setting: Plain(term)
-
-
-def on_embedding(loss: Callable[..., Tensor], **fixed: Any) -> Build:
-    def term(student: View, teacher: View, batch: Batch) -> Tensor:
-        return loss(student.embedding, teacher.embedding, **fixed)
-
-    return lambda student, teacher, setting: Plain(term)
+    return plain(loss, term, least, **defaults)
 
 
-def on_each_layer(loss: Callable[..., Tensor], **fixed: Any) -> Build:
-    def term(student: View, teacher: View, batch: Batch) -> Tensor:
-        return torch.stack([loss(s, t, **fixed) for s, t in pairs_of(student, teacher)]).sum()
+def on_embedding(loss: Callable[..., Tensor], least: Least = 1, **defaults: Any) -> Wire:
+    """A loss of (student embedding, teacher embedding)."""
 
-    return lambda student, teacher, setting: Plain(term)
+    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
+        return loss(student.embedding, teacher.embedding, **options)
 
-
-def on_last_layer(loss: Callable[..., Tensor], **fixed: Any) -> Build:
-    def term(student: View, teacher: View, batch: Batch) -> Tensor:
-        return loss(student.maps[-1], teacher.maps[-1], **fixed)
-
-    return lambda student, teacher, setting: Plain(term)
+    return plain(loss, term, least, **defaults)
 
 
-def adapted(
-    function: Callable[[list[Tensor], list[Tensor]], Tensor],
-    place: Place = "maps",
-    which: Which = "all",
-    normalise: bool = False,
-) -> Build:
-    return lambda student, teacher, setting: Adapted(
-        student, teacher, function, place, which, normalise
+def on_each_layer(loss: Callable[..., Tensor], **defaults: Any) -> Wire:
+    """A loss of (student maps, teacher maps), summed over pairs of layers."""
+
+    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
+        return torch.stack([loss(s, t, **options) for s, t in pairs_of(student, teacher)]).sum()
+
+    return plain(loss, term, **defaults)
+
+
+def on_last_layer(loss: Callable[..., Tensor], least: Least = 1, **defaults: Any) -> Wire:
+    """A loss of the last (student maps, teacher maps)."""
+
+    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
+        return loss(student.maps[-1], teacher.maps[-1], **options)
+
+    return plain(loss, term, least, **defaults)
+
+
+def plain(
+    loss: Callable[..., Tensor],
+    term: Callable[..., Tensor],
+    least: Least = 1,
+    **defaults: Any,
+) -> Wire:
+    """A loss without anything to learn, out of (student view, teacher view, batch, **options)."""
+    options = options_of(loss, **defaults)
+    options.pop("triplets", None)  # indices within a batch: no option of a whole training
+    return Wire(
+        loss,
+        lambda student, teacher, setting, **options: Plain(partial(term, **options)),
+        options,
+        least,
     )
 
 
-def summed(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    return lambda student, teacher: torch.stack(
-        [loss(s, t) for s, t in zip(student, teacher, strict=True)]
-    ).sum()
+def adapted(
+    loss: Callable[..., Tensor],
+    join: Callable[..., Tensor],
+    place: Place = "maps",
+    which: Which = "all",
+    normalise: bool = False,
+    **defaults: Any,
+) -> Wire:
+    """A loss on adapted layers.
+
+    Args:
+        join: (maps of the student, those of the teacher, loss, **options) -> scalar; `summed`,
+            `by_depth`.
+    """
+    return Wire(
+        loss,
+        lambda student, teacher, setting, **options: Adapted(
+            student, teacher, partial(join, partial(loss, **options)), place, which, normalise
+        ),
+        options_of(loss, **defaults),
+    )
 
 
-def by_depth(terms: Sequence[Tensor]) -> Tensor:
+def learnt(
+    loss: Callable[..., Any],
+    module: Callable[..., nn.Module],
+    least: Least = 1,
+) -> Wire:
+    """A loss in a module that learns something, of (student view, teacher view, setting, ...)."""
+    return Wire(loss, module, options_of(module), least)
+
+
+def summed(
+    loss: Callable[[Tensor, Tensor], Tensor], student: list[Tensor], teacher: list[Tensor]
+) -> Tensor:
+    """The sum over pairs of layers."""
+    return torch.stack([loss(s, t) for s, t in zip(student, teacher, strict=True)]).sum()
+
+
+def by_depth(
+    loss: Callable[[Tensor, Tensor], Tensor], student: list[Tensor], teacher: list[Tensor]
+) -> Tensor:
+    """The sum over pairs of layers, the last one's weight 1 and half as much for each before."""
+    return weighted_by_depth([loss(s, t) for s, t in zip(student, teacher, strict=True)])
+
+
+def weighted_by_depth(terms: Sequence[Tensor]) -> Tensor:
+    """Terms of layers, weighted as AB and OFD have it."""
     weights = losses.depth_weights(len(terms))
     return torch.stack([w * term for w, term in zip(weights, terms, strict=True)]).sum()
+
+
+def whole(
+    loss: Callable[[list[Tensor], list[Tensor]], Tensor],
+    student: list[Tensor],
+    teacher: list[Tensor],
+) -> Tensor:
+    """A loss of all layers at once."""
+    return loss(student, teacher)

@@ -110,7 +110,7 @@ def arms(p: Parameters) -> Arms:
             more["loss"] = {"name": "soft_targets", "temperature": 2.0}
             return Trial("distilled", {**base, **more}, seed)
         # The authors' mean over pairs, made the paper's sum; Adam hardly minds the scale of a loss.
-        weight = 128.0**2 if method == "probabilistic_transfer" else 1.0
+        weight = 128.0**2 if method == "pkt" else 1.0
         more |= {"method": method, "weight": weight, "hard_weight": 0.0, **LAST}
         return Trial("transferred", {**base, **more}, seed)
 
@@ -122,7 +122,7 @@ def arms(p: Parameters) -> Arms:
         return arm
 
     methods = {"continued": "continued", "kd": "kd", "hint_random": "random_hint",
-               "hint": "projected_hint", "pkt": "probabilistic_transfer"}  # fmt: skip
+               "hint": "projected_hint", "pkt": "pkt"}  # fmt: skip
     return {
         "teacher": searched(lambda seed: teacher(p)),
         "student": searched(student),

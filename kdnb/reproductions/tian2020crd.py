@@ -22,7 +22,9 @@ from statsmodels.stats.multitest import multipletests
 from kdnb import data as datasets
 from kdnb import paths
 from kdnb.data import Batches
+from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
+from kdnb.methods.names import former
 from kdnb.methods.offline.distil import first_value
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.reproductions.passalis2018pkt import PROFILES, Parameters, students_data, teacher
@@ -44,7 +46,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     },
 }
 LEFT_OUT = {
-    "hint_regression": "the first stage of two",
+    "fitnets_stage1": "the first stage of two",
     "projected_hint": "has no labels",
     "random_hint": "has no labels",
 }
@@ -53,21 +55,26 @@ FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
 TUNING_SEED = 1000  # no seed of the recorded runs
 
 
+def arm_of(method: str, student: str) -> str:
+    """The name of a condition in the record: the method's name at the time it was recorded."""
+    return f"{former(method)}_{student}"
+
+
 def weights() -> dict[str, Any]:
     """What `tune` has found, from `papers/tian2020crd/weights.json`."""
     return json.loads((paths.root() / "papers" / "tian2020crd" / "weights.json").read_text())
 
 
 def arms(p: Parameters) -> Arms:
-    """`<method>_<student>` for every method, and the undistilled `student_<student>`."""
+    """`arm_of(method, student)` for every method, and the undistilled `student_<student>`."""
     tuned = weights()["weights"]
 
     def arm(method: str, student: str):
-        weight = tuned[method]["weight"] if method != "student" else None
+        weight = tuned[former(method)]["weight"] if method != "student" else None
         return lambda seed: trial(p, method, student, weight, seed)
 
     return {
-        f"{method}_{student}": arm(method, student)
+        arm_of(method, student): arm(method, student)
         for student in STUDENTS
         for method in ("student", *COMPARED)
     }
@@ -85,7 +92,7 @@ def trial(p: Parameters, method: str, student: str, weight: float | None, seed: 
     if method == "student":
         return Trial("supervised", arguments, seed)
     arguments |= {"teacher": teacher(p), "method": method, "weight": weight}
-    if METHODS[method].alone:
+    if catalogue.method(method).alone:
         arguments["hard_weight"] = 0.0
     if setting["maps"]:
         arguments["student_maps"] = setting["maps"]
@@ -110,7 +117,7 @@ def tune(p: Parameters, student: str = "vgg") -> dict[str, Any]:
                 one = trial(p, method, student, weight, TUNING_SEED)
                 _finish(one)
                 errors[weight] = _errors(p, one)
-        found[method] = {
+        found[former(method)] = {
             "origin": "published" if published else "first value",
             "weight": min(errors, key=errors.__getitem__),
             "held_out_errors": {f"{weight:g}": errors[weight] for weight in sorted(errors)},
@@ -181,10 +188,10 @@ def against(table: pd.DataFrame, student: str, control: str) -> pd.DataFrame:
     for method in ("student", *COMPARED):
         if method == control:
             continue
-        ours = accuracy[f"{method}_{student}"]
-        test = stats.ttest_rel(ours, accuracy[f"{control}_{student}"])
+        ours = accuracy[arm_of(method, student)]
+        test = stats.ttest_rel(ours, accuracy[arm_of(control, student)])
         low, high = test.confidence_interval(0.95)
-        difference = float((ours - accuracy[f"{control}_{student}"]).mean())
+        difference = float((ours - accuracy[arm_of(control, student)]).mean())
         rows.append((method, float(ours.mean()), difference, float(low), float(high), test.pvalue))
     frame = pd.DataFrame(rows, columns=["method", "accuracy", "difference", "low", "high", "p"])
     frame["p_holm"] = multipletests(frame.pop("p"), method="holm")[1]

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from kdnb.methods import names
 from kdnb.names import nearest
 
 _FUNCTIONS = "kdnb.runs.functions"
@@ -166,4 +167,7 @@ def as_first_written(description: Any) -> Any:
     if described.keys() == {"function", "arguments", "seed"}:
         name = described["function"]
         described["function"] = FUNCTIONS[name][1] if name in FUNCTIONS else name
+        method = described["arguments"].get("method")
+        if name == "transferred" and isinstance(method, str):
+            described["arguments"]["method"] = names.former(method)
     return described

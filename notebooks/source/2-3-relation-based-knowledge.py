@@ -378,7 +378,7 @@ def similarity(view):
     return F.normalize(flat @ flat.T)
 
 
-after, _ = taught("similarity_preserving")
+after, _ = taught("sp")
 figures.show(
     pictures.matrices({"teacher": similarity(goal), "student before": similarity(before),
                        "student after SP": similarity(after)}, probe.labels, source.classes,

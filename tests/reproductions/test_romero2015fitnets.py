@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdnb import losses, nets, papers
-from kdnb.methods.catalogue import METHODS
+from kdnb.methods import catalogue
 from kdnb.methods.wiring import Setting
 from kdnb.reproductions import romero2015fitnets as romero
 from kdnb.training.layers import look
@@ -154,7 +154,7 @@ def test_what_is_drawn_agrees_with_itself(name):
     places = trainings.places(network, trainings.STUDENT_MAPS)
     view = look(network, places, torch.randn(12, 1, 28, 28))
     other = look(nets.build("fitnet_mnist", irange=None), places, torch.randn(12, 1, 28, 28))
-    knowledge = METHODS[name].build(view, view, Setting(12, 12)).eval()
+    knowledge = catalogue.method(name).build(view, view, Setting(12, 12)).eval()
     strangers = trainings.agreement_of(name, knowledge, other, view).value
     perfect = _perfect(name, knowledge)
     found = trainings.agreement_of(name, perfect, view, view)

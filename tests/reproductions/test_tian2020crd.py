@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 from kdnb import papers
+from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
+from kdnb.methods.names import common, former
 from kdnb.papers.quantities import parse
 from kdnb.reproductions import passalis2018pkt
 from kdnb.reproductions import tian2020crd as fair
@@ -20,7 +22,7 @@ QUICK = passalis2018pkt.Parameters()
 
 @pytest.fixture
 def tuned(monkeypatch):
-    found = {name: {"weight": 1.0 + i} for i, name in enumerate(fair.COMPARED)}
+    found = {former(name): {"weight": 1.0 + i} for i, name in enumerate(fair.COMPARED)}
     monkeypatch.setattr(fair, "weights", lambda: {"weights": found})
     return found
 
@@ -29,7 +31,7 @@ def test_every_loss_takes_part_but_those_left_out(tuned):
     assert set(fair.COMPARED) | set(fair.LEFT_OUT) == set(METHODS)
     assert not set(fair.COMPARED) & set(fair.LEFT_OUT)
     arms = fair.arms(QUICK)
-    expected = {f"{m}_{s}" for m in ("student", *fair.COMPARED) for s in ("resnet", "vgg")}
+    expected = {fair.arm_of(m, s) for m in ("student", *fair.COMPARED) for s in ("resnet", "vgg")}
     assert set(arms) == expected
 
 
@@ -45,13 +47,13 @@ def test_arms_of_a_student_differ_in_the_method_alone(tuned):
     for student, setting in fair.STUDENTS.items():
         plain = arms[f"student_{student}"](3)
         for method in fair.COMPARED:
-            trial = arms[f"{method}_{student}"](3)
+            trial = arms[fair.arm_of(method, student)](3)
             assert trial.seed == plain.seed == 3
             for shared in ("data", "network", "recipe"):
                 assert trial.arguments[shared] == plain.arguments[shared]
             assert trial.arguments["teacher"] == passalis2018pkt.teacher(QUICK)
             assert trial.arguments["method"] == method
-            assert trial.arguments["weight"] == tuned[method]["weight"]
+            assert trial.arguments["weight"] == tuned[former(method)]["weight"]
             assert trial.arguments.get("hard_weight", 1.0) == (
                 0.0 if METHODS[method].alone else 1.0
             )
@@ -79,11 +81,11 @@ def table():
     for student in fair.STUDENTS:
         seed_effect = draw.normal(0, 2, 6)  # what pairing takes away
         for method in ("student", *fair.COMPARED):
-            shift = {"crd": 3.0, "hint": -3.0}.get(method, 0.0)
-            columns[f"{method}_{student}", "accuracy"] = (
+            shift = {"crd": 3.0, "fitnets": -3.0}.get(method, 0.0)
+            columns[fair.arm_of(method, student), "accuracy"] = (
                 50 + shift + seed_effect + draw.normal(0, 0.3, 6)
             )
-            columns[f"{method}_{student}", "test_errors"] = draw.normal(0, 1, 6)
+            columns[fair.arm_of(method, student), "test_errors"] = draw.normal(0, 1, 6)
     return pd.DataFrame(columns).rename_axis(columns=["arm", "metric"])
 
 
@@ -96,7 +98,7 @@ def holm(p):
     return adjusted
 
 
-@pytest.mark.parametrize("control", ["student", "soft_targets"])
+@pytest.mark.parametrize("control", ["student", "kd"])
 @pytest.mark.parametrize("student", fair.STUDENTS)
 def test_against_by_hand(table, student, control):
     accuracy = table.xs("accuracy", axis=1, level="metric")
@@ -105,11 +107,11 @@ def test_against_by_hand(table, student, control):
     assert sorted(found["method"]) == sorted(others)
     p = {}
     for row in found.itertuples():
-        gap = accuracy[f"{row.method}_{student}"] - accuracy[f"{control}_{student}"]
+        gap = accuracy[fair.arm_of(row.method, student)] - accuracy[fair.arm_of(control, student)]
         mean, error = gap.mean(), gap.std(ddof=1) / math.sqrt(6)
         half = stats.t.ppf(0.975, 5) * error
         p[row.method] = 2 * stats.t.sf(abs(mean / error), 5)
-        assert row.accuracy == pytest.approx(accuracy[f"{row.method}_{student}"].mean())
+        assert row.accuracy == pytest.approx(accuracy[fair.arm_of(row.method, student)].mean())
         assert (row.difference, row.low, row.high) == pytest.approx(
             (mean, mean - half, mean + half)
         )
@@ -120,7 +122,7 @@ def test_against_by_hand(table, student, control):
         verdict = significant if expected[row.method] < 0.05 else "no difference shown"
         assert row.verdict == verdict
     verdicts = found.set_index("method")["verdict"]
-    assert (verdicts["crd"], verdicts["hint"]) == ("above", "below")
+    assert (verdicts["crd"], verdicts["fitnets"]) == ("above", "below")
     assert found["accuracy"].is_monotonic_decreasing
 
 
@@ -129,7 +131,7 @@ def test_a_difference_that_only_one_test_would_show_is_not_shown(table):
     quiet = table.copy()
     base = quiet["student_resnet", "accuracy"]
     for method in fair.COMPARED:
-        quiet[f"{method}_resnet", "accuracy"] = base + np.array([1, -1, 0.5, -0.5, 0.2, -0.2])
+        quiet[fair.arm_of(method, "resnet"), "accuracy"] = base + np.array([1, -1, 0.5, -0.5, 0.2, -0.2])
     quiet["rkd_resnet", "accuracy"] = base + np.array([1.0, 0.2, 0.9, 0.1, 0.8, 0.5])
     row = fair.against(quiet, "resnet", "student").set_index("method").loc["rkd"]
     gap = quiet["rkd_resnet", "accuracy"] - base
@@ -164,7 +166,7 @@ def bench(monkeypatch):
 
 
 def start_of(method):
-    return METHODS[method].weight or 200.0  # log(10) / 0.0123 = 187, to one digit
+    return catalogue.method(method).weight or 200.0  # log(10) / 0.0123 = 187, to one digit
 
 
 def steps_of(one):
@@ -175,11 +177,11 @@ def steps_of(one):
 def test_tuning_goes_on_beyond_the_end_where_the_best_lies(bench):
     bench.errors = lambda method, steps: 300 + (10 if method == "crd" else -10) * steps
     found = fair.tune(QUICK)
-    assert set(found["weights"]) == set(fair.COMPARED)
+    assert set(found["weights"]) == {former(name) for name in fair.COMPARED}
     assert found["seed"] == fair.TUNING_SEED and found["student"] == "vgg"
     assert found["parameters"] == QUICK.model_dump()
     for method, one in found["weights"].items():
-        assert one["origin"] == ("published" if METHODS[method].weight else "first value")
+        assert one["origin"] == ("published" if catalogue.method(method).weight else "first value")
         factor = 1 / 256 if method == "crd" else 64
         assert one["weight"] == pytest.approx(factor * start_of(method))
         errors = one["held_out_errors"]
@@ -205,13 +207,13 @@ def test_tuning_uses_no_recorded_seed(bench):
 
 def test_a_diverging_run_counts_as_the_worst_and_stops_nobody(bench):
     bench.errors = lambda method, steps: 300 - 10 * steps
-    lost = {"hint", "rkd", fair.COMPARED[0], fair.COMPARED[-1]}
+    lost = {"fitnets", "rkd", fair.COMPARED[0], fair.COMPARED[-1]}
     bench.diverges = lambda method, steps: method in lost and steps == 2
     found = fair.tune(QUICK)["weights"]
     assert len(bench.done) == 6 * len(fair.COMPARED) - len(lost)
     for method, one in found.items():
-        assert one["weight"] == pytest.approx(start_of(method) * (2 if method in lost else 64))
-        if method in lost:
+        assert one["weight"] == pytest.approx(start_of(method) * (2 if common(method) in lost else 64))
+        if common(method) in lost:
             assert one["held_out_errors"][f"{4 * start_of(method):g}"] == QUICK.test_images
 
 
@@ -226,10 +228,10 @@ def test_another_failure_is_not_swallowed(bench, monkeypatch):
 
 def test_the_committed_weights_are_the_best_of_those_tried():
     found = fair.weights()
-    assert set(found["weights"]) >= set(fair.COMPARED)
+    assert set(found["weights"]) >= {former(name) for name in fair.COMPARED}
     assert found["parameters"] == passalis2018pkt.PROFILES["laptop"].model_dump(mode="json")
     for method, one in found["weights"].items():
         errors = one["held_out_errors"]
         assert errors[f"{one['weight']:g}"] == min(errors.values()), method
         if one["origin"] == "published":
-            assert f"{METHODS[method].weight:g}" in errors, method
+            assert f"{catalogue.method(method).weight:g}" in errors, method

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch, Batches
 from kdnb.losses import hard_loss
-from kdnb.methods.catalogue import METHODS, Method
+from kdnb.methods import catalogue
+from kdnb.methods.catalogue import Method
 from kdnb.methods.wiring import Setting
 from kdnb.nets import constrain
 from kdnb.progress import note
@@ -140,7 +141,7 @@ def transfer(
         student, teacher: images -> logits (batch, classes). The student is trained in place; the
             teacher is frozen.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        method: a name in `METHODS`, or a `Method` of your own.
+        method: a name of the catalogue, or a `Method` of your own.
         hard_weight: of the cross-entropy with the true labels.
         layers: where to look in student and teacher; found by `layers_of` when None.
         recorded: the teacher's views, when they are at hand already.
@@ -153,7 +154,7 @@ def transfer(
     Raises:
         ValueError: for an unknown method, or layers whose shapes the method cannot take.
     """
-    method = _known(method) if isinstance(method, str) else method
+    method = catalogue.method(method) if isinstance(method, str) else method
     batches = batches_for(examples, recipe, seed)
     ours, theirs = layers or (layers_of(student), layers_of(teacher))
     knowledge, wanted = _built(method, student, teacher, (ours, theirs), batches, seed)
@@ -203,12 +204,6 @@ def transfer(
     if remembered:
         note(f"teacher: {remembered.cache}")
     return history, knowledge
-
-
-def _known(name: str) -> Method:
-    if name not in METHODS:
-        raise ValueError(f"there is no method {name!r}; there are {', '.join(METHODS)}.")
-    return METHODS[name]
 
 
 def _built(

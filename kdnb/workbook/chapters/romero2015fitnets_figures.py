@@ -208,30 +208,30 @@ def attention_slider(view: View, pictures: Tensor) -> ipywidgets.Widget:
 
 # What each looks at, and what computes it; the rest of the table comes from METHODS.
 LOOKS_AT = {
-    "hint": ("one middle map, elementwise", "losses.hint"),
-    "hint_regression": ("one middle map, elementwise, as a first stage", "losses.hint"),
+    "fitnets": ("one middle map, elementwise", "losses.hint"),
+    "fitnets_stage1": ("one middle map, elementwise, as a first stage", "losses.hint"),
     "projected_hint": ("the embedding, through a learnt map", "losses.hint"),
     "random_hint": ("the embedding, through a random map", "losses.hint"),
-    "attention_transfer": ("where the energy of a map lies", "losses.attention_transfer"),
-    "neuron_selectivity": ("the patterns of single channels", "losses.neuron_selectivity"),
-    "factor_transfer": ("a code of the last maps", "losses.factor_transfer"),
-    "activation_boundary": ("the signs in front of the ReLU", "losses.activation_boundary"),
-    "overhaul": ("responses in front of the ReLU, negative ones as ceilings", "losses.overhaul"),
-    "variational_information": (
+    "at": ("where the energy of a map lies", "losses.attention_transfer"),
+    "nst": ("the patterns of single channels", "losses.neuron_selectivity"),
+    "ft": ("a code of the last maps", "losses.factor_transfer"),
+    "ab": ("the signs in front of the ReLU", "losses.activation_boundary"),
+    "ofd": ("responses in front of the ReLU, negative ones as ceilings", "losses.overhaul"),
+    "vid": (
         "maps, each channel as far as it can be predicted", "losses.variational_information"),
-    "semantic_calibration": (
+    "semckd": (
         "every pair of layers, weighted by attention", "losses.semantic_calibration"),
-    "hierarchical_context": (
+    "reviewkd": (
         "maps fused from deep to shallow, at several scales", "losses.hierarchical_context"),
-    "reused_classifier": ("the maps in front of the classifier", "losses.reused_classifier"),
-    "class_attention": ("one map for each class", "losses.class_attention"),
-    "feature_statistics": (
+    "simkd": ("the maps in front of the classifier", "losses.reused_classifier"),
+    "catkd": ("one map for each class", "losses.class_attention"),
+    "adain": (
         "mean and standard deviation of each channel", "losses.feature_statistics"),
-    "parameter_distribution": (
+    "kr": (
         "distributions of the weights in groups of layers",
         "losses.parameter_distribution",
     ),
-    "layer_projection": (
+    "alpkd": (
         "every layer's state against a mixture of the teacher's", "losses.layer_projection"),
 }  # fmt: skip
 # Of section 2.2 too, but no loss between views: title, paper, what it looks at, what computes it.
@@ -251,7 +251,7 @@ def method_table() -> pd.DataFrame:
             judged = "chapter 2-3's fair comparison (tian2020crd)"
             if name not in COMPARED:
                 judged = "chapter 2-3's retrieval (passalis2018pkt)"
-            if name == "hint_regression":
+            if name == "fitnets_stage1":
                 judged = "this chapter (romero2015fitnets)"
             rows.append((method.title, method.paper, what, where, judged))
     rows += [(*one, "illustrated, not judged") for one in OTHERS]

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from kdnb import figures, losses
 from kdnb.data import Batches, ImageData
 from kdnb.losses.adapters import to_common_size
-from kdnb.methods.catalogue import METHODS
+from kdnb.methods import catalogue
 from kdnb.methods.offline.distil import transfer
 from kdnb.methods.wiring import Setting
 from kdnb.training import Recipe
@@ -99,7 +99,7 @@ def train_and_look(
     first = next(iter(batches)).images
     found = {}
     for name in methods:
-        method = METHODS[name]
+        method = catalogue.method(name)
         setting = Setting(images=images, batch_size=recipe.batch_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -109,7 +109,7 @@ def train_and_look(
             network, mine = copy.deepcopy((student, fresh))
             network.requires_grad_(moving)
             transfer(network, teacher, batches, recipe, weight=method.weight, recorded=recorded,
-                     method=replace(method, build=lambda *_: mine), layers=(ours, theirs),
+                     method=replace(method, wire=lambda *_: mine), layers=(ours, theirs),
                      hard_weight=float(moving))  # fmt: skip
             return network, mine
 
@@ -255,7 +255,7 @@ def _bars(axes: plt.Axes, bars: Mapping[str, float]) -> None:
 def agreement_table(seen: Mapping[str, Seen]) -> pd.DataFrame:
     """Agreement on all the images looked at, one row a method."""
     rows = {
-        METHODS[name].title: {
+        catalogue.method(name).title: {
             "before": one.before.value,
             "adapter alone": one.adapter.value if one.adapted else np.nan,
             "after": one.after.value,

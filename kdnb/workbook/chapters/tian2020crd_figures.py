@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kdnb import figures, papers
+from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
 from kdnb.papers.statistics import interval
 from kdnb.reproductions.passalis2018pkt import Parameters
-from kdnb.reproductions.tian2020crd import COMPARED, LEFT_OUT, STUDENTS, against, trial
+from kdnb.reproductions.tian2020crd import COMPARED, LEFT_OUT, STUDENTS, against, arm_of, trial
 
-KD = "soft_targets"
+KD = "kd"
 LOOKS = {"2.1": ("response", figures.BLUE, "o"), "2.2": ("feature", figures.ORANGE, "s"),
          "2.3": ("relation", figures.GREEN, "D")}  # fmt: skip
 NAMES = {"resnet": "thin ResNet-8", "vgg": "thin VGG-8"}
@@ -54,9 +55,9 @@ def weights_frame(found: dict[str, Any]) -> pd.DataFrame:
         taken = one["held_out_errors"][f"{one['weight']:g}"]
         end = {min(errors): "smallest", max(errors): "largest"}
         nearest = min(errors, key=lambda weight: abs(weight - one["weight"]))
-        rows[METHODS[method].title] = {
+        rows[catalogue.method(method).title] = {
             "weight": f"{one['weight']:g}",
-            "published": f"{METHODS[method].weight:g}" if one["origin"] == "published" else "",
+            "published": f"{catalogue.method(method).weight:g}" if one["origin"] == "published" else "",
             "tried": f"{min(errors):g} to {max(errors):g}",
             "held-out errors": taken,
             "of the others": f"{sorted(errors.values())[1]} to {max(errors.values())}",
@@ -78,16 +79,16 @@ def dots(table: pd.DataFrame) -> Figure:
     """
     accuracy = table.xs("accuracy", axis=1, level="metric")
     names = list(STUDENTS)
-    order = sorted(COMPARED, key=lambda m: sum(accuracy[f"{m}_{s}"].mean() for s in names))
+    order = sorted(COMPARED, key=lambda m: sum(accuracy[arm_of(m, s)].mean() for s in names))
     figure, grid = plt.subplots(1, len(names), figsize=(8.8, 0.235 * len(order) + 1.3), sharey=True)
     for axes, student in zip(grid, names, strict=True):
         for height, method in enumerate(order):
-            values = accuracy[f"{method}_{student}"].dropna().to_numpy()
+            values = accuracy[arm_of(method, student)].dropna().to_numpy()
             low, high = interval(values)
             _, colour, marker = LOOKS[METHODS[method].section]
             axes.errorbar(values.mean(), height, xerr=[[values.mean() - low], [high - values.mean()]],
                           fmt=marker, color=colour, capsize=2, ms=4.5, lw=1.3)  # fmt: skip
-        axes.axvline(accuracy[f"{KD}_{student}"].mean(), color=figures.BLUE, lw=1.2, ls="--")
+        axes.axvline(accuracy[arm_of(KD, student)].mean(), color=figures.BLUE, lw=1.2, ls="--")
         axes.axvline(accuracy[f"student_{student}"].mean(), color=figures.GREY, lw=1.2, ls=":")
         axes.set(xlabel="test accuracy, %", title=NAMES[student])
     grid[0].set_yticks(range(len(order)), [METHODS[m].title for m in order])

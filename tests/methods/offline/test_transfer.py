@@ -89,7 +89,7 @@ def _fresh(name, student, teacher):
 
 def test_without_weight_it_is_training_on_labels():
     taught, alone = resnet(1, 0.25), resnet(1, 0.25)
-    transfer(taught, resnet(0, 0.5), batches(), QUICK, method="soft_targets", weight=0.0)
+    transfer(taught, resnet(0, 0.5), batches(), QUICK, method="kd", weight=0.0)
     distil.train(alone, batches(), QUICK)
     assert same(state(taught), state(alone))
 
@@ -97,7 +97,7 @@ def test_without_weight_it_is_training_on_labels():
 def test_soft_targets_here_and_in_distil_are_one():
     here, there = resnet(1, 0.25), resnet(1, 0.25)
     teacher = resnet(0, 0.5)
-    transfer(here, teacher, batches(), QUICK, method="soft_targets", weight=2.0, hard_weight=0.5)
+    transfer(here, teacher, batches(), QUICK, method="kd", weight=2.0, hard_weight=0.5)
     distil.distil(
         there, teacher, batches(), QUICK, loss=lambda z, v: losses.soft_targets(z, v, 4.0),
         soft_weight=2.0, hard_weight=0.5,
@@ -130,20 +130,20 @@ def test_the_teacher_sees_what_the_student_sees():
     for name, network in (("student", student), ("teacher", teacher)):
         network.register_forward_pre_hook(lambda _, x, name=name: seen[name].append(x[0].clone()))
     changing = batches(crop_padding=2, flip=True)
-    transfer(student, teacher, changing, QUICK, method="attention_transfer", weight=1.0)
+    transfer(student, teacher, changing, QUICK, method="at", weight=1.0)
     assert len(seen["student"]) == len(seen["teacher"]) == 3  # two steps, and one to see the shapes
     assert all(torch.equal(a, b) for a, b in zip(*seen.values(), strict=True))
 
 
 def test_the_paraphraser_is_trained_first_and_then_kept():
     _, one = transfer(
-        resnet(1, 0.25), resnet(0, 0.5), batches(), QUICK, method="factor_transfer", weight=1.0
+        resnet(1, 0.25), resnet(0, 0.5), batches(), QUICK, method="ft", weight=1.0
     )
     longer = QUICK.model_copy(update={"epochs": 3})
     _, two = transfer(
-        resnet(1, 0.25), resnet(0, 0.5), batches(), longer, method="factor_transfer", weight=1.0
+        resnet(1, 0.25), resnet(0, 0.5), batches(), longer, method="ft", weight=1.0
     )
-    fresh = _fresh("factor_transfer", resnet(1, 0.25), resnet(0, 0.5))
+    fresh = _fresh("ft", resnet(1, 0.25), resnet(0, 0.5))
     key = "paraphraser.encoder.0.weight"
     assert not torch.equal(dict(one.named_parameters())[key], fresh[key])
     assert same(state(one.paraphraser), state(two.paraphraser))
@@ -153,7 +153,7 @@ def test_the_paraphraser_is_trained_first_and_then_kept():
 def test_the_reused_classifier_answers_with_the_teachers_head():
     student, teacher = resnet(1, 0.25), resnet(0, 0.5)
     _, knowledge = transfer(
-        student, teacher, batches(), QUICK, method="reused_classifier", weight=1.0, hard_weight=0.0
+        student, teacher, batches(), QUICK, method="simkd", weight=1.0, hard_weight=0.0
     )
     deployed = Answering(student, knowledge, teacher.head).eval()
     images = next(iter(batches())).images
@@ -186,25 +186,25 @@ def test_a_strangers_networks_with_named_layers():
     ours, teacher = Layers(("1",), ("0",), "3", "4"), resnet(0, 0.5)
     theirs = layers_of(teacher, ["stage3"])
     history, _ = transfer(
-        mine, teacher, batches(), QUICK.model_copy(update={"epochs": 4}), method="hint", weight=1.0,
+        mine, teacher, batches(), QUICK.model_copy(update={"epochs": 4}), method="fitnets", weight=1.0,
         layers=(ours, theirs),
     )  # fmt: skip
     assert history[-1]["knowledge"] < history[0]["knowledge"]
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="there is no method 'atention'; there are soft_targets"):
+    with pytest.raises(ValueError, match=r"there is no method 'atention' \(nearest: at\b"):
         transfer(resnet(1, 0.25), resnet(0, 0.5), batches(), QUICK, method="atention", weight=1.0)
     student, teacher = resnet(1, 0.25), resnet(0, 0.5)
     layers = layers_of(student, ["stage1"]), layers_of(teacher)
     with pytest.raises(ValueError, match="got 1 of the student and 3 of the teacher"):
-        transfer(student, teacher, batches(), QUICK, method="hint", weight=1.0, layers=layers)
+        transfer(student, teacher, batches(), QUICK, method="fitnets", weight=1.0, layers=layers)
     wide = nets.build("tiny", num_classes=3, in_channels=3, image_size=32)
     images = torch.zeros(6, 3, 32, 32, dtype=torch.uint8)
     large = Batches(Images(images, torch.arange(6) % 3), 6, mean=(0.5,) * 3, sd=(0.3,) * 3)
     refused = r"CAT-KD cannot take .*\(classes, 32\).*student shows stage1 \(6, 8, 15, 15\)"
     with pytest.raises(ValueError, match=refused + r".*teacher stage1 \(6, 8, 32, 32\)"):
-        transfer(wide, teacher, large, QUICK, method="class_attention", weight=1.0)
+        transfer(wide, teacher, large, QUICK, method="catkd", weight=1.0)
     with pytest.raises(ValueError, match="has no module 'stage9'"):
         layers_of(student, ["stage9"])
 

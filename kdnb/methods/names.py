@@ -1,0 +1,143 @@
+"""What the methods of section 2 are called: common names, the spellings we understand, former ones.
+
+It imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+# Common name -> what it was called when runs were first described: digests and recorded conditions
+# have these (`kdnb.runs.registry.as_first_written`). A method added today has no former name.
+FORMER = {
+    "kd": "soft_targets",
+    "dkd": "decoupled_kd",
+    "nkd": "normalized_kd",
+    "dist": "pearson_distillation",
+    "lskd": "standardized_soft_targets",
+    "mlkd": "multi_level_logits",
+    "ttm": "transformed_teacher",
+    "ctkd": "curriculum_temperature",
+    "fitnets": "hint",
+    "fitnets_stage1": "hint_regression",
+    "at": "attention_transfer",
+    "nst": "neuron_selectivity",
+    "ft": "factor_transfer",
+    "ab": "activation_boundary",
+    "ofd": "overhaul",
+    "vid": "variational_information",
+    "semckd": "semantic_calibration",
+    "reviewkd": "hierarchical_context",
+    "simkd": "reused_classifier",
+    "catkd": "class_attention",
+    "adain": "feature_statistics",
+    "kr": "parameter_distribution",
+    "alpkd": "layer_projection",
+    "kdsvd": "kd_svd",
+    "mhgd": "graph_distillation",
+    "ifm": "information_flow",
+    "sp": "similarity_preserving",
+    "cc": "correlation_congruence",
+    "pkt": "probabilistic_transfer",
+    "pkt_hybrid": "hybrid_transfer",
+    "irg": "irg_edges",
+    "lp": "locality_preserving",
+    "ickd": "inter_channel_correlation",
+    "triplet": "triplet_distillation",
+    "you2017": "relative_dissimilarity",
+}
+
+# Other spellings, in small letters and digits alone: `spelt` brings any spelling to that form.
+ALIASES = {
+    "hinton": "kd",
+    "hinton2015": "kd",
+    "vanillakd": "kd",
+    "softtarget": "kd",
+    "logits": "logit_regression",
+    "ba2014": "logit_regression",
+    "decoupled": "dkd",
+    "normalizedkd": "nkd",
+    "normalisedkd": "nkd",
+    "pearson": "dist",
+    "logitstd": "lskd",
+    "logitstandardization": "lskd",
+    "logitstandardisation": "lskd",
+    "multilevel": "mlkd",
+    "multilevellogit": "mlkd",
+    "wttm": "ttm",
+    "curriculum": "ctkd",
+    "fitnet": "fitnets",
+    "hints": "fitnets",
+    "attention": "at",
+    "mmd": "nst",
+    "factor": "ft",
+    "abound": "ab",
+    "variational": "vid",
+    "semantic": "semckd",
+    "review": "reviewkd",
+    "cat": "catkd",
+    "alp": "alpkd",
+    "svd": "kdsvd",
+    "graph": "mhgd",
+    "relational": "rkd",
+    "relationalkd": "rkd",
+    "similarity": "sp",
+    "correlation": "cc",
+    "probabilistic": "pkt",
+    "locality": "lp",
+    "contrastive": "crd",
+    "interchannel": "ickd",
+    "rank": "darkrank",
+    "you": "you2017",
+}
+
+
+def spelt(name: str) -> str:
+    """A spelling in small letters and digits alone.
+
+    >>> spelt("KD-SVD"), spelt("attention_transfer")
+    ('kdsvd', 'attentiontransfer')
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_COMMON = {
+    **ALIASES,
+    **{spelt(former): name for name, former in FORMER.items()},
+    **{spelt(name): name for name in FORMER},
+}
+
+
+def common(name: str) -> str:
+    """The common name that a former name or another spelling stands for; any other as it is.
+
+    >>> common("attention_transfer"), common("FitNet"), common("crd")
+    ('at', 'fitnets', 'crd')
+    """
+    return _COMMON.get(spelt(name), name)
+
+
+def former(name: str) -> str:
+    """The name that recorded runs know a method by.
+
+    >>> former("at"), former("crd")
+    ('attention_transfer', 'crd')
+    """
+    known = common(name)
+    return FORMER.get(known, known)
+
+
+def known_as(name: str, known: list[str]) -> str:
+    """The common name of a method, among those that there are.
+
+    Raises:
+        ValueError: for a name that none of them has, with the nearest.
+    """
+    found = {spelt(one): one for one in known}.get(spelt(common(name)))
+    if found is None:
+        close = difflib.get_close_matches(spelt(name), [*map(spelt, known), *_COMMON], n=3)
+        meant = dict.fromkeys(common(one) for one in close)
+        hint = f"nearest: {', '.join(meant)}" if meant else f"known: {', '.join(known)}"
+        raise ValueError(f"there is no method {name!r} ({hint}).")
+    return found
