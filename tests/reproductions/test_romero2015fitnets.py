@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdnb import losses, nets, papers
-from kdnb.methods import catalogue
+from kdnb.methods import METHODS, catalogue
 from kdnb.methods.wiring import Setting
 from kdnb.reproductions import romero2015fitnets as romero
 from kdnb.training.layers import look

@@ -57,7 +57,9 @@ def weights_frame(found: dict[str, Any]) -> pd.DataFrame:
         nearest = min(errors, key=lambda weight: abs(weight - one["weight"]))
         rows[catalogue.method(method).title] = {
             "weight": f"{one['weight']:g}",
-            "published": f"{catalogue.method(method).weight:g}" if one["origin"] == "published" else "",
+            "published": f"{catalogue.method(method).weight:g}"
+            if one["origin"] == "published"
+            else "",
             "tried": f"{min(errors):g} to {max(errors):g}",
             "held-out errors": taken,
             "of the others": f"{sorted(errors.values())[1]} to {max(errors.values())}",
