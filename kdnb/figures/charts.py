@@ -1,0 +1,457 @@
+"""Charts that recur, drawn with seaborn: each takes a tidy table and returns a figure.
+
+Tidy means one row a measurement: a column for the condition, one for the seed, one for the value.
+`tidy` makes such a table of a record. Intervals are 95% t intervals of the mean over seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from kdnb.figures.theme import BLUE, GREY, colours
+
+PUBLISHED = "#1A1A1A"  # the published value: a hollow diamond, nearly black
+ROW = 0.44  # inches a condition takes
+SHIFT = 0.24  # how far the seeds lie below their mean, in rows
+SMALL = 120  # cells up to which a heat map writes its values
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95% t interval of the mean; NaN for fewer than two values."""
+    from scipy import stats
+
+    x = np.asarray(values, dtype=float)
+    if len(x) < 2:
+        return math.nan, math.nan
+    half = stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)
+    return float(x.mean() - half), float(x.mean() + half)
+
+
+def tidy(table: pd.DataFrame, metric: str, names: Mapping[str, str]) -> pd.DataFrame:
+    """One metric of a record's table as the charts take it: columns condition, seed, `metric`.
+
+    Args:
+        table: one row a seed, columns (arm, metric), as `Record.table()` gives it.
+        metric: such as `test_errors`.
+        names: arm -> the name that readers see, in the order in which they are drawn.
+
+    Raises:
+        ValueError: for an arm that the table does not have at this metric.
+    """
+    parts = []
+    for arm, name in names.items():
+        if (arm, metric) not in table.columns:
+            known = [one for one, what in table.columns if what == metric]
+            raise ValueError(
+                f"the table has no {metric!r} of {arm!r}: it has {', '.join(known) or 'none'}."
+            )
+        values = table[arm, metric].dropna()
+        parts.append(
+            pd.DataFrame({"condition": name, "seed": values.index, metric: values.to_numpy()})
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def points(
+    frame: pd.DataFrame,
+    value: str,
+    label: str,
+    *,
+    condition: str = "condition",
+    group: str | None = None,
+    order: Sequence[str] | None = None,
+    roles: Mapping[str, str] | None = None,
+    baseline: str | float | None = None,
+    published: Mapping[str, float] | None = None,
+    log: bool = False,
+    axes: Axes | None = None,
+) -> Figure:
+    """The mean of every condition with its 95% interval, and every seed as a dot below it.
+
+    Args:
+        frame: one row a condition and seed.
+        value: the column that is drawn, along the horizontal axis.
+        label: what it is, with its unit: `test error, %`.
+        condition: the column of the conditions; they are drawn from top to bottom as they come.
+        group: a column that splits each condition, such as one network and the ensemble. The
+            groups have colours of their own, which `roles` then gives.
+        order: the conditions to draw, in this order.
+        roles: condition -> role; see `colours`. The baseline's is `student` unless given.
+        baseline: a condition, whose mean is drawn as a dashed line, or a value.
+        published: condition -> the published value, drawn as a hollow diamond.
+        log: whether the axis is logarithmic.
+        axes: where to draw instead of into a new figure.
+
+    Raises:
+        ValueError: for a column or a condition that the frame does not have.
+    """
+    frame, order = _prepared(
+        frame, [value, condition, *([group] if group else [])], condition, order
+    )
+    if isinstance(baseline, str) and baseline not in order:
+        raise ValueError(f"the baseline {baseline!r} is not among {', '.join(order)}.")
+    if unknown := [name for name in published or {} if name not in order]:
+        raise ValueError(f"a value is published of {unknown[0]!r}, which is not drawn.")
+    groups = list(dict.fromkeys(frame[group])) if group else [""]
+    figure, axes, own = _axes(axes, len(order) * (1 if len(groups) < 3 else 1.4))
+    if isinstance(baseline, str):
+        roles = {baseline: "student"} | dict(roles or {}) if not group else roles
+        at = frame.loc[frame[condition] == baseline, value].mean()
+    else:
+        at = baseline
+    if at is not None:
+        axes.axvline(at, color=GREY, lw=1.2, ls=(0, (5, 3)), zorder=1)
+    palette = colours(groups if group else order, roles)
+    step = 0.72 / len(groups) if group else 0
+    for number, name in enumerate(groups):
+        part = frame[frame[group] == name] if group else frame
+        shift = (number - (len(groups) - 1) / 2) * step
+        _mean_and_seeds(
+            axes, part, value, condition, order, shift,
+            palette=[palette[name]] * len(order) if group else [palette[one] for one in order],
+            marker="osD^v"[number % 5], below=SHIFT if not group else 0.42 * step,
+        )  # fmt: skip
+    handles = [_mark("o", PUBLISHED if group else GREY, "mean, 95% interval", line=True)]
+    if group:
+        handles = [_mark("osD^v"[i % 5], palette[name], name) for i, name in enumerate(groups)]
+    handles.append(_mark("o", GREY, "one seed", size=3.5, alpha=0.55))
+    if at is not None:
+        what = f"mean of {baseline}" if isinstance(baseline, str) else "baseline"
+        handles.append(Line2D([], [], color=GREY, lw=1.2, ls=(0, (5, 3)), label=what))
+    if published:
+        places = [order.index(name) for name in published]
+        axes.scatter(list(published.values()), places, s=52, marker="D", facecolors="none",
+                     edgecolors=PUBLISHED, linewidths=1.5, zorder=5, label="published")  # fmt: skip
+        handles.append(_mark("D", PUBLISHED, "published", size=6, hollow=True))
+    _rows(axes, order, label, log)
+    _key(figure, axes, handles, own)
+    return figure
+
+
+def published_beside_ours(
+    frame: pd.DataFrame, value: str, label: str, published: Mapping[str, float], **more: object
+) -> Figure:
+    """`points` with the published value of each condition as a hollow diamond.
+
+    Args:
+        frame, value, label, more: as in `points`.
+        published: condition -> value; conditions without one are drawn without.
+    """
+    if not published:
+        raise ValueError("nothing is published of these conditions: call points instead.")
+    return points(frame, value, label, published=published, **more)
+
+
+def paired(
+    frame: pd.DataFrame,
+    value: str,
+    label: str,
+    *,
+    against: str,
+    condition: str = "condition",
+    seed: str = "seed",
+    better: Literal["lower", "higher"] | None = None,
+    order: Sequence[str] | None = None,
+    roles: Mapping[str, str] | None = None,
+    axes: Axes | None = None,
+) -> Figure:
+    """Differences from one condition over the same seeds, with their 95% interval and a zero line.
+
+    Args:
+        frame: one row a condition and seed; seeds that only one of the two has are left out.
+        value, label, order, roles: as in `points`.
+        against: the condition that is subtracted.
+        better: says on the axis which side of zero is the better one.
+
+    Raises:
+        ValueError: when a condition shares fewer than two seeds with `against`, or when a
+            condition has two rows of one seed.
+    """
+    frame, order = _prepared(frame, [value, condition, seed], condition, order)
+    differences = paired_differences(frame, value, against, condition=condition, seed=seed)
+    order = [name for name in order if name != against]
+    differences = differences[differences[condition].isin(order)]
+    figure, axes, own = _axes(axes, len(order))
+    axes.axvline(0, color=GREY, lw=1.2, zorder=1)
+    palette = colours(order, {name: role for name, role in (roles or {}).items() if name in order})
+    _mean_and_seeds(axes, differences, value, condition, order, 0, [palette[n] for n in order])
+    side = {"lower": "  (left of 0: better)", "higher": "  (right of 0: better)", None: ""}[better]
+    _rows(axes, order, f"{label}: difference from {against}{side}", False)
+    handles = [_mark("o", GREY, "mean difference, 95% interval", line=True),
+               _mark("o", GREY, "one pair of one seed", size=3.5, alpha=0.55)]  # fmt: skip
+    _key(figure, axes, handles, own)
+    return figure
+
+
+def paired_differences(
+    frame: pd.DataFrame,
+    value: str,
+    against: str,
+    *,
+    condition: str = "condition",
+    seed: str = "seed",
+) -> pd.DataFrame:
+    """Columns condition, seed, `value`: each condition minus `against`, seed by seed."""
+    twice = frame.duplicated([condition, seed])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise ValueError(f"two values of {row[condition]!r} at seed {row[seed]}: one is needed.")
+    wide = frame.pivot(index=seed, columns=condition, values=value)
+    if against not in wide:
+        raise ValueError(f"{against!r} is not among {', '.join(map(str, wide.columns))}.")
+    minus = wide.drop(columns=against).sub(wide[against], axis=0)
+    for name in minus:
+        if minus[name].count() < 2:
+            raise ValueError(
+                f"{name!r} shares {minus[name].count()} seeds with {against!r}: too few."
+            )
+    return minus.reset_index().melt(seed, var_name=condition, value_name=value).dropna()
+
+
+def forest(frame: pd.DataFrame, label: str) -> Figure:
+    """Means and intervals that are known already, beside the published values.
+
+    Args:
+        frame: index: names; columns `mean`, `low`, `high`, `published` (NaN where there is none).
+        label: what the horizontal axis shows, with its unit.
+    """
+    names = [str(name) for name in frame.index]
+    figure, axes, own = _axes(None, len(names))
+    # seaborn draws the median and the range of three numbers: the mean and its interval.
+    rows = frame[["low", "mean", "high"]].assign(place=range(len(names)))
+    rows = rows.melt("place").dropna()
+    sns.pointplot(
+        rows, x="value", y="place", orient="y", native_scale=True, estimator="median",
+        errorbar=("pi", 100), color=BLUE, linestyle="none", markersize=6.5, err_kws={"linewidth": 2},
+        ax=axes, zorder=3,
+    )  # fmt: skip
+    handles = [_mark("o", BLUE, "ours, 95% interval", line=True)]
+    known = frame["published"].to_numpy(dtype=float)
+    if np.isfinite(known).any():
+        axes.plot(known, range(len(names)), "D", color=PUBLISHED, mfc="none", mew=1.5, ms=7,
+                  ls="none", zorder=5, label="published")  # fmt: skip
+        handles.append(_mark("D", PUBLISHED, "published", size=6, hollow=True))
+    _rows(axes, names, label, False)
+    _key(figure, axes, handles, own)
+    return figure
+
+
+def lines(
+    frame: pd.DataFrame,
+    value: str,
+    label: str,
+    *,
+    over: str = "epoch",
+    over_label: str | None = None,
+    condition: str = "condition",
+    seed: str = "seed",
+    order: Sequence[str] | None = None,
+    roles: Mapping[str, str] | None = None,
+    baseline: float | None = None,
+    baseline_label: str = "baseline",
+    bars: bool = False,
+    log: Literal["", "x", "y", "xy"] = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Curves of the mean over seeds, with a band of its 95% interval.
+
+    Args:
+        frame: one row a condition, seed and place on the horizontal axis. A column `seed` is not
+            needed where there is one run of each condition.
+        value, label: the vertical axis, with its unit.
+        over, over_label: the horizontal one; its column and, where that says too little, its text.
+        order: the conditions to draw, in this order; roles: see `colours`.
+        baseline: a level drawn as a dashed line, called `baseline_label`.
+        bars: intervals as bars and every seed as a dot, for a few places such as temperatures.
+        log: the axes that are logarithmic.
+        axes: where to draw instead of into a new figure.
+    """
+    frame, order = _prepared(frame, [value, over, condition], condition, order)
+    own = axes is None
+    figure, axes = plt.subplots(figsize=(7.2, 3.4)) if own else (axes.figure, axes)
+    if "x" in log:
+        axes.set_xscale("log")
+    if "y" in log:
+        axes.set_yscale("log")
+    places = frame[over].nunique()
+    palette = colours(order, roles)
+    few = bars or places <= 12
+    if baseline is not None:
+        axes.axhline(baseline, color=GREY, lw=1.2, ls=(0, (1, 1.5)), zorder=1, label=baseline_label)
+    if bars and seed in frame:
+        for name in order:
+            part = frame[frame[condition] == name]
+            axes.scatter(part[over], part[value], s=12, color=palette[name], alpha=0.45, lw=0)
+    sns.lineplot(
+        frame, x=over, y=value, hue=condition, style=condition, hue_order=order, style_order=order,
+        palette=palette, markers=["o", "s", "D", "^", "v", "P", "X", "<"][: len(order)] if few and len(order) <= 8 else False,
+        errorbar=interval, err_style="bars" if bars else "band", ax=axes, markeredgewidth=0,
+        **({"err_kws": {"capsize": 0, "elinewidth": 1.6}} if bars else {}),
+    )  # fmt: skip
+    if places <= 10:
+        ticks = sorted(frame[over].unique())
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    axes.set(xlabel=over if over_label is None else over_label, ylabel=label)
+    handles, texts = axes.get_legend_handles_labels()
+    if legend := axes.get_legend():
+        legend.remove()
+    if len(texts) > 1:
+        axes.legend(handles, texts, loc="best")
+    return figure
+
+
+def heat(
+    matrix: pd.DataFrame | Mapping[str, pd.DataFrame],
+    label: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    centre: float | None = None,
+    decimals: int | None = None,
+    cells: bool | None = None,
+    axes: Axes | None = None,
+) -> Figure:
+    """A matrix as a heat map with one colour bar; several matrices share one scale and one bar.
+
+    Args:
+        matrix: rows and columns named as readers see them; the names of the index and of the
+            columns label the axes. Cells that are NaN stay white. Or title -> matrix.
+        label: what the colours show, with its unit.
+        limits: of the scale; by default all values.
+        centre: a value in the middle of a scale of two colours, such as 0.
+        decimals: of the values written into the cells.
+        cells: whether values are written; by default where a matrix has at most 120 cells.
+        axes: where to draw one matrix instead of into a new figure.
+    """
+    panels = {"": matrix} if isinstance(matrix, pd.DataFrame) else dict(matrix)
+    values = np.concatenate([one.to_numpy(dtype=float).ravel() for one in panels.values()])
+    low, high = limits or (float(np.nanmin(values)), float(np.nanmax(values)))
+    if centre is not None and limits is None:
+        reach = max(high - centre, centre - low)
+        low, high = centre - reach, centre + reach
+    rows, columns = (max(one.shape[side] for one in panels.values()) for side in (0, 1))
+    if cells is None:
+        cells = rows * columns <= SMALL
+    if decimals is None:
+        decimals = 0 if high - low >= 20 else 1 if high - low >= 2 else 2
+    cell = (
+        max(0.3, min(0.62, 5.4 / max(rows, columns)))
+        if cells
+        else min(0.4, 4.2 / max(rows, columns))
+    )
+    if axes is None:
+        size = (min(9.4, len(panels) * (cell * columns + 1.2) + 1.0), min(7.5, cell * rows + 1.3))
+        figure, grid = plt.subplots(
+            1, len(panels), figsize=size, squeeze=False, sharey=len(panels) > 1
+        )
+        grid = list(grid[0])
+    else:
+        figure, grid = axes.figure, [axes]
+    for panel, (title, one) in zip(grid, panels.items(), strict=True):
+        sns.heatmap(
+            one.astype(float), vmin=low, vmax=high, cmap="cividis" if centre is None else "vlag",
+            annot=cells, fmt=f".{decimals}f", annot_kws={"fontsize": 9}, cbar=False, square=True,
+            linewidths=0.5 if cells else 0, linecolor="white", ax=panel,
+            xticklabels=True if columns <= 30 else "auto", yticklabels=True if rows <= 30 else "auto",
+        )  # fmt: skip
+        long = max((len(str(name)) for name in one.columns), default=0) > 3
+        turn = (
+            {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {"rotation": 0}
+        )
+        panel.set_xticks(
+            panel.get_xticks(), [t.get_text() for t in panel.get_xticklabels()], **turn
+        )
+        panel.set(title=title, xlabel=one.columns.name or "", ylabel=one.index.name or "")
+        panel.tick_params(left=False, bottom=False)
+        panel.tick_params(axis="y", rotation=0)
+        if panel is not grid[0]:
+            panel.set_ylabel("")
+    figure.colorbar(
+        grid[0].collections[0], ax=grid, label=label, fraction=0.05, pad=0.02
+    ).outline.set_visible(False)
+    return figure
+
+
+# --- what the charts share ------------------------------------------------------------------------
+
+
+def _prepared(
+    frame: pd.DataFrame, columns: Sequence[str], condition: str, order: Sequence[str] | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that are drawn, and their conditions in order."""
+    for name in columns:
+        if name not in frame:
+            there = ", ".join(map(str, frame.columns))
+            raise ValueError(f"the frame has no column {name!r}: it has {there}.")
+    known = list(dict.fromkeys(frame[condition]))
+    chosen = known if order is None else list(order)
+    if unknown := [name for name in chosen if name not in known]:
+        raise ValueError(f"no row is of {unknown[0]!r}: there are {', '.join(map(str, known))}.")
+    if not chosen:
+        raise ValueError("the frame has no rows to draw.")
+    return frame[frame[condition].isin(chosen)], chosen
+
+
+def _axes(axes: Axes | None, rows: float) -> tuple[Figure, Axes, bool]:
+    if axes is not None:
+        return axes.figure, axes, False
+    figure, axes = plt.subplots(figsize=(7.2, ROW * rows + 1.4))
+    return figure, axes, True
+
+
+def _mean_and_seeds(
+    axes: Axes, frame: pd.DataFrame, value: str, condition: str, order: Sequence[str],
+    shift: float, palette: Sequence[str], marker: str = "o", below: float = SHIFT,
+) -> None:  # fmt: skip
+    """A point and its interval for each condition, and its seeds `below` it."""
+    places = {name: number + shift for number, name in enumerate(order)}
+    drawn = pd.DataFrame({
+        "place": frame[condition].map(places), "seeds": frame[condition].map(places) + below,
+        "value": frame[value].astype(float), "condition": frame[condition],
+    })  # fmt: skip
+    look = {"hue": "condition", "hue_order": order, "palette": list(palette), "legend": False,
+            "orient": "y", "native_scale": True, "ax": axes}  # fmt: skip
+    sns.stripplot(drawn, x="value", y="seeds", jitter=False, size=4, alpha=0.55, zorder=2, **look)
+    sns.pointplot(
+        drawn, x="value", y="place", errorbar=interval, linestyle="none", markers=marker,
+        markersize=6.5, err_kws={"linewidth": 2}, zorder=3, **look,
+    )  # fmt: skip
+
+
+def _rows(axes: Axes, names: Sequence[str], label: str, log: bool) -> None:
+    axes.set_yticks(range(len(names)), [str(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set(xlabel=label, ylabel="")
+    axes.grid(False, axis="y")
+    axes.tick_params(left=False)
+    axes.spines["left"].set_visible(False)
+    if log:
+        axes.set_xscale("log")
+
+
+def _mark(
+    marker: str, colour: str, label: str, *, size: float = 6, line: bool = False,
+    hollow: bool = False, alpha: float = 1.0,
+) -> Line2D:  # fmt: skip
+    return Line2D([], [], marker=marker, color=colour, ms=size, ls="-" if line else "none", lw=2,
+                  mfc="none" if hollow else colour, mew=1.5 if hollow else 0, alpha=alpha,
+                  label=label)  # fmt: skip
+
+
+def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> None:
+    """The legend: below a figure of our own, inside axes that were given."""
+    if own:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles),
+                      handletextpad=0.5, columnspacing=1.6)  # fmt: skip
+    else:
+        axes.legend(handles=handles, loc="best")

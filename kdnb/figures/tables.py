@@ -1,0 +1,118 @@
+"""Tables that read well as text, in a notebook and on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+
+class Table:
+    """A formatted table: text where text is wanted, HTML in a notebook."""
+
+    def __init__(self, frame: pd.DataFrame, bold: pd.DataFrame, caption: str):
+        self.frame, self._bold, self._caption = frame, bold, caption
+
+    def __repr__(self) -> str:
+        text = self.frame.to_string()
+        return f"{self._caption}\n{text}" if self._caption else text
+
+    def _repr_html_(self) -> str:
+        marks = self._bold.map(lambda yes: "font-weight: bold" if yes else "")
+        numbers = [name for name in self.frame if self.frame[name].map(_numeric).all()]
+        styler = self.frame.style.apply(lambda _: marks, axis=None).set_uuid("kdnb")
+        styler = styler.set_properties(**{"text-align": "left"}).set_properties(
+            subset=numbers, **{"text-align": "right"}
+        )
+        if self._caption:
+            styler = styler.set_caption(self._caption)
+        return styler.set_table_attributes('class="dataframe"').to_html(escape=True)
+
+
+def table(
+    frame: pd.DataFrame,
+    *,
+    caption: str = "",
+    decimals: int | Mapping[str, int] | None = None,
+    best: Mapping[str, Literal["lower", "higher"]] | None = None,
+) -> Table:
+    """A table for readers: numbers to the digits that matter, nothing where nothing is known.
+
+    Args:
+        frame: columns and index named as readers see them, units in the names.
+        caption: what the table says.
+        decimals: of all columns of floats, or column -> decimals. By default three digits of a
+            column's largest value.
+        best: column -> which of its values is printed bold.
+
+    Raises:
+        ValueError: for a column that the frame does not have.
+    """
+    asked = [*(best or {}), *(decimals if isinstance(decimals, Mapping) else {})]
+    if missing := [name for name in asked if name not in frame]:
+        there = ", ".join(map(str, frame.columns))
+        raise ValueError(f"the table has no column {missing[0]!r}: it has {there}.")
+    shown, bold = {}, pd.DataFrame(False, frame.index, frame.columns)
+    for name in frame:
+        column = frame[name]
+        places = decimals.get(name) if isinstance(decimals, Mapping) else decimals
+        shown[name] = [_text(value, _decimals(column, places)) for value in column]
+        if best and name in best:
+            bold[name] = column == (column.min() if best[name] == "lower" else column.max())
+    return Table(pd.DataFrame(shown, frame.index), bold, caption)
+
+
+def published_and_ours(frame: pd.DataFrame) -> pd.DataFrame:
+    """`papers.show_frame` as a reader wants it: one row a quantity, numbers as text."""
+
+    def number(value: float) -> str:
+        return "" if pd.isna(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+    kept = frame.drop_duplicates(["claim", "quantity"], keep="last")
+    bounds = [
+        f"{number(a)} to {number(b)}" if pd.notna(a) else ""
+        for a, b in zip(kept.low, kept.high, strict=True)
+    ]
+    columns = {
+        "claim": kept.claim,
+        "quantity": kept.quantity,
+        "claimed": kept.requirement,
+        "published": kept.published.map(number),
+        "ours": kept.ours.map(number),
+        "95% interval": bounds,
+        "n": kept.n,
+        "p (Holm)": kept.p.map(number),
+        "holds": kept.holds.map({True: "yes", False: "no"}).fillna(""),
+    }
+    return pd.DataFrame(columns).set_index(["claim", "quantity"])
+
+
+def forest_rows(frame: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
+    """The rows of `papers.show_frame` for some quantities, as `forest` takes them."""
+    rows = frame.drop_duplicates("quantity").set_index("quantity").loc[list(quantities)]
+    return rows.rename(columns={"ours": "mean"})[["mean", "low", "high", "published"]]
+
+
+def _decimals(column: pd.Series, asked: int | None) -> int:
+    if asked is not None or not pd.api.types.is_float_dtype(column):
+        return asked or 0
+    sizes = column.abs().replace(np.inf, np.nan).dropna()
+    if sizes.empty or (sizes == sizes.round()).all():
+        return 0
+    return int(np.clip(2 - np.floor(np.log10(max(sizes.max(), 1e-9))), 0, 4))
+
+
+def _text(value: object, decimals: int) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{value:,.{decimals}f}"
+    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+
+def _numeric(text: str) -> bool:
+    return not text or text.replace(",", "").lstrip("-").replace(".", "", 1).isdigit()

@@ -1,0 +1,55 @@
+"""The workbook's look: seaborn's theme, one style file, and colours with a fixed meaning.
+
+Colours are Okabe and Ito's, which readers with any common colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
+)  # fmt: skip
+GREY, LIGHT = "#595959", "#D9D9D9"
+
+ROLES = {"teacher": BLUE, "student": ORANGE, "method": GREEN, "other": GREY}
+"""What a colour means in every figure; `student` is the one that learns from labels alone."""
+
+STYLE = Path(__file__).with_name("workbook.mplstyle")
+
+
+def use() -> None:
+    """Draw every figure from here on in the workbook's look."""
+    sns.set_theme(style="ticks", palette=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY])
+    plt.style.use(STYLE)
+
+
+def colours(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dict[str, str]:
+    """One colour for each name, by its role.
+
+    The first name of a role has the role's own colour. Further methods take the colours that no
+    role has, so that curves of several methods differ; names of another role share its colour.
+
+    Args:
+        names: of conditions, as readers see them.
+        roles: name -> `teacher`, `student`, `method` or `other`; a name that is not listed is a
+            method.
+
+    Raises:
+        ValueError: for an unknown role, or a role of a name that is not there.
+    """
+    names, roles = list(names), dict(roles or {})
+    if missing := [name for name in roles if name not in names]:
+        raise ValueError(f"roles names {missing[0]!r}, which is not among {', '.join(names)}.")
+    free = iter([GREEN, PURPLE, SKY, RED, "#8C6D00", "#004D80", "#7F3C64"])
+    chosen = {}
+    for name in names:
+        role = roles.get(name, "method")
+        if role not in ROLES:
+            raise ValueError(f"{role!r} is no role: there are {', '.join(ROLES)}.")
+        chosen[name] = next(free, GREEN) if role == "method" else ROLES[role]
+    return chosen
