@@ -84,12 +84,10 @@ class Recorded:
         for batch in plain.epoch(0):
             with torch.autocast(batches.device.type, torch.bfloat16, enabled=half):
                 view = look(network, layers, batch.images)
-            kept.append(
-                {"": view.logits.float()}
-                | dict(zip(layers.maps, view.maps, strict=True))
-                | dict(zip(layers.before, view.before, strict=True))
-                | {layers.embedding: view.embedding.float()}
-            )
+            shown = {"": view.logits.float(), **view.outputs()}
+            if layers.embedding:
+                shown[layers.embedding] = view.embedding.float()
+            kept.append(shown)
         self.outputs = {path: torch.cat([part[path] for part in kept]) for path in kept[0]}
 
     def __call__(self, index: Tensor) -> View:

@@ -180,7 +180,7 @@ def test_a_strangers_networks_with_named_layers():
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
     )
     with pytest.raises(
-        ValueError, match=r"Sequential has no stages.*kdnb\.training\.layers\.Layers"
+        ValueError, match=r"Sequential has no stages.*kdnb\.training\.layers\.Layers\(maps="
     ):
         layers_of(mine)
     ours, teacher = Layers(("1",), ("0",), "3", "4"), resnet(0, 0.5)

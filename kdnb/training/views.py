@@ -1,0 +1,254 @@
+"""What a distillation loss may see of a network: logits, maps, the classifier's input."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.names import nearest
+from kdnb.nets import features
+
+INPUT = ":input"
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where to look in a network, as module paths; `path:input` is what a module is given.
+
+        Layers(maps=("features.4", "features.9"), head="fc")
+
+    Attributes:
+        maps: whose outputs are maps, shallow to deep: (batch, channels, height, width), or
+            (batch, features), read as maps of one position.
+        before: the same layers in front of their last ReLU; those of `maps` when none are named.
+        embedding: what the classifier reads, (batch, features); the head's input when not named.
+        head: the classifier, a linear layer.
+        channels_last: the maps are (batch, height, width, channels).
+        prefix_tokens: the maps may be tokens (batch, tokens, channels), the first so many of which
+            are no places of the image, such as a class token. None refuses tokens.
+        grid: the height and width of the tokens; a square when None.
+    """
+
+    maps: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    embedding: str = ""
+    head: str = ""
+    channels_last: bool = False
+    prefix_tokens: int | None = None
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("maps", "before"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a tuple of module paths, not one string.")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "before", self.before or self.maps)
+        if len(self.before) != len(self.maps):
+            raise ValueError(f"{len(self.maps)} maps need as many `before`; got {self.before}.")
+        if not self.embedding and self.head:
+            object.__setattr__(self, "embedding", f"{self.head}{INPUT}")
+
+    @property
+    def paths(self) -> list[str]:
+        """All paths whose outputs are collected."""
+        return [path for path in dict.fromkeys([*self.maps, *self.before, self.embedding]) if path]
+
+    def as_maps(self, path: str, output: Tensor) -> Tensor:
+        """A layer's output as maps (batch, channels, height, width), exactly or not at all.
+
+        Raises:
+            ValueError: when it cannot be read so: which layer, its shape, and what to do.
+        """
+        shape = tuple(output.shape)
+        if output.ndim == 2:
+            return output[..., None, None]
+        if output.ndim == 4 and self.channels_last:
+            return output.movedim(-1, 1)
+        if output.ndim == 4:
+            _, channels, height, width = shape
+            if channels == height and width > height:
+                raise ValueError(
+                    f"{path!r} gives {shape}, which looks like (batch, height, width, channels): "
+                    "say Layers(..., channels_last=True), or name a layer of maps."
+                )
+            return output
+        if output.ndim == 3 and self.prefix_tokens is not None:
+            return self._unfolded(path, output[:, self.prefix_tokens :])
+        hint = ": say Layers(..., prefix_tokens=0)" if output.ndim == 3 else ""
+        raise ValueError(
+            f"{path!r} gives {shape}, not maps (batch, channels, height, width){hint}, or name "
+            "another layer."
+        )
+
+    def _unfolded(self, path: str, tokens: Tensor) -> Tensor:
+        batch, count, channels = tokens.shape
+        side = math.isqrt(count)
+        grid = self.grid if self.grid and math.prod(self.grid) == count else (side, side)
+        if math.prod(grid) != count:
+            raise ValueError(
+                f"{path!r} gives {count} tokens, which are no square: say "
+                "Layers(..., grid=(height, width)) and how many prefix_tokens come first."
+            )
+        return tokens.transpose(1, 2).reshape(batch, channels, *grid)
+
+
+class View:
+    """One network on one batch.
+
+    Attributes:
+        logits: (batch, classes).
+        maps, before: (batch, channels, height, width) each, at the layers' places.
+        embedding: (batch, features).
+        classifier: the weight of the classifier, (classes, features).
+        groups: the weights of the convolutions in each layer's stage.
+    """
+
+    def __init__(
+        self, logits: Tensor, outputs: Mapping[str, Tensor], layers: Layers, network: nn.Module
+    ) -> None:
+        self.logits = logits
+        self._outputs, self._layers, self._network = outputs, layers, network
+
+    @property
+    def maps(self) -> list[Tensor]:
+        return [self._layers.as_maps(path, self._outputs[path]) for path in self._layers.maps]
+
+    @property
+    def before(self) -> list[Tensor]:
+        return [self._layers.as_maps(path, self._outputs[path]) for path in self._layers.before]
+
+    @property
+    def embedding(self) -> Tensor:
+        path = self._layers.embedding
+        if not path:
+            raise ValueError(
+                "nobody said what the classifier reads: name it, Layers(..., embedding=...) or "
+                "Layers(..., head=...)."
+            )
+        output = self._outputs[path]
+        if output.ndim > 2 and output[0, ..., :1, :1].numel() != output[0].numel():
+            raise ValueError(
+                f"{path!r} gives {tuple(output.shape)}, not (batch, features): name what the "
+                "classifier reads, Layers(..., embedding=...)."
+            )
+        return output.flatten(1)
+
+    @property
+    def classifier(self) -> Tensor:
+        return self._network.get_submodule(self._layers.head).weight.flatten(1)
+
+    @property
+    def groups(self) -> list[list[Tensor]]:
+        return [_convolutions(self._network, path) for path in self._layers.maps]
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The layers' outputs by path, as the network gave them."""
+        return {path: self._outputs[path] for path in self._layers.paths}
+
+    def watched(self) -> tuple[View, set[str]]:
+        """The same view, and a set that gathers the paths whose outputs are looked at in it."""
+        watch = _Watched(self._outputs)
+        return View(self.logits, watch, self._layers, self._network), watch.seen
+
+
+class _Watched(Mapping[str, Tensor]):
+    def __init__(self, outputs: Mapping[str, Tensor]) -> None:
+        self.outputs, self.seen = outputs, set()
+
+    def __getitem__(self, path: str) -> Tensor:
+        self.seen.add(path)
+        return self.outputs[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outputs)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+
+def _convolutions(network: nn.Module, path: str) -> list[Tensor]:
+    """The weights of the convolutions in a module, or in the module around it that has some."""
+    while True:
+        modules = network.get_submodule(path).modules()
+        weights = [module.weight for module in modules if isinstance(module, nn.Conv2d)]
+        if weights or not path:
+            return weights
+        path = path.rpartition(".")[0]
+
+
+class _Both(Mapping[str, Tensor]):
+    """What modules gave, and what others were given."""
+
+    def __init__(self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> None:
+        self.outputs, self.inputs = outputs, inputs
+
+    def __getitem__(self, path: str) -> Tensor:
+        if not path.endswith(INPUT):
+            return self.outputs[path]
+        if path not in self.inputs:
+            raise LookupError(f"module {path.removesuffix(INPUT)!r} has not run.")
+        return self.inputs[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.outputs, *self.inputs])
+
+    def __len__(self) -> int:
+        return len(self.outputs) + len(self.inputs)
+
+
+def _module(network: nn.Module, path: str) -> nn.Module:
+    """The module of a path or of a `path:input`.
+
+    Raises:
+        ValueError: when there is none, with the nearest paths.
+    """
+    name, known = path.removesuffix(INPUT), dict(network.named_modules())
+    if name not in known:
+        raise ValueError(
+            f"{type(network).__name__} has no module {name!r} ({nearest(name, known)})."
+        )
+    return known[name]
+
+
+def _keeper(given: dict[str, Tensor], path: str) -> Callable[[nn.Module, Any], None]:
+    def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        value = arguments[0]
+        # What works in place writes over what it was given.
+        given[path] = value.clone() if getattr(module, "inplace", False) else value
+
+    return keep
+
+
+@contextlib.contextmanager
+def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], View]]:
+    """Collect the layers' outputs while the block runs.
+
+    Yields:
+        A function from the logits that the network has just returned to its `View`.
+    """
+    inputs = [path for path in layers.paths if path.endswith(INPUT)]
+    plain = [path for path in layers.paths if path not in inputs]
+    given: dict[str, Tensor] = {}
+    with features(network, plain) as outputs, contextlib.ExitStack() as stack:
+        for path in inputs:
+            handle = _module(network, path).register_forward_pre_hook(_keeper(given, path))
+            stack.callback(handle.remove)
+        yield lambda logits: View(logits, _Both(outputs, given), layers, network)
+
+
+@torch.no_grad()
+def look(network: nn.Module, layers: Layers, images: Tensor) -> View:
+    """A `View` of some images, in eval mode and without gradients; the mode is put back."""
+    training = network.training
+    network.eval()
+    try:
+        with viewing(network, layers) as seen:
+            return seen(network(images))
+    finally:
+        network.train(training)
