@@ -157,12 +157,16 @@ def _torchvision(network: nn.Module, maps: Sequence[str]) -> Layers:
 def _stages(network: nn.Module) -> list[str]:
     """Where the stages of a network of torchvision end."""
     names = [name for name, _ in network.named_children()]
-    if numbered := [name for name in names if name.startswith(("layer", "stage")) and name[-1:].isdigit()]:
+    if numbered := [
+        name for name in names if name.startswith(("layer", "stage")) and name[-1:].isdigit()
+    ]:
         return numbered + ["conv5"] * ("conv5" in names)
     outers = ("trunk_output", "blocks", "features", "layers")
     outer = next((name for name in outers if name in names), None)
     if hasattr(network, "encoder") and hasattr(network.encoder, "layers"):
-        return _quarters([f"encoder.layers.{n}" for n, _ in network.encoder.layers.named_children()])
+        return _quarters(
+            [f"encoder.layers.{n}" for n, _ in network.encoder.layers.named_children()]
+        )
     if outer is None:
         return []
     parts = dict(getattr(network, outer).named_children())

@@ -46,7 +46,7 @@ class Layers:
     def __post_init__(self) -> None:
         for name in ("maps", "before"):
             if isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be a tuple of module paths, not one string.")
+                raise TypeError(f"{name} must be a tuple of module paths, not one string.")
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "before", self.before or self.maps)
         if len(self.before) != len(self.maps):

@@ -103,7 +103,7 @@ def test_an_embedding_that_is_none_is_refused():
     assert look(net, Layers(("0",), head="2"), torch.randn(2, 3, 8, 8)).embedding.shape == (2, 144)
     with pytest.raises(ValueError, match=r"has no module '9'"):
         look(net, Layers(("0",), head="9"), torch.randn(2, 3, 8, 8))
-    with pytest.raises(ValueError, match="a tuple of module paths"):
+    with pytest.raises(TypeError, match="a tuple of module paths"):
         Layers("stage1")
 
 
