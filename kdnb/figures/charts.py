@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from kdnb.figures.theme import BLUE, GREY, colours
 
@@ -72,6 +73,7 @@ def points(
     order: Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     baseline: str | float | None = None,
+    baseline_label: str | None = None,
     published: Mapping[str, float] | None = None,
     log: bool = False,
     axes: Axes | None = None,
@@ -88,6 +90,7 @@ def points(
         order: the conditions to draw, in this order.
         roles: condition -> role; see `colours`. The baseline's is `student` unless given.
         baseline: a condition, whose mean is drawn as a dashed line, or a value.
+        baseline_label: what the legend calls that line; by default "mean of" the condition.
         published: condition -> the published value, drawn as a hollow diamond.
         log: whether the axis is logarithmic.
         axes: where to draw instead of into a new figure.
@@ -127,6 +130,7 @@ def points(
     handles.append(_mark("o", GREY, "one seed", size=3.5, alpha=0.55))
     if at is not None:
         what = f"mean of {baseline}" if isinstance(baseline, str) else "baseline"
+        what = baseline_label or what
         handles.append(Line2D([], [], color=GREY, lw=1.2, ls=(0, (5, 3)), label=what))
     if published:
         places = [order.index(name) for name in published]
@@ -278,7 +282,9 @@ def lines(
     """
     frame, order = _prepared(frame, [value, over, condition], condition, order)
     own = axes is None
-    figure, axes = plt.subplots(figsize=(7.2, 3.4)) if own else (axes.figure, axes)
+    figure, axes = (
+        plt.subplots(layout="constrained", figsize=(7.2, 3.4)) if own else (axes.figure, axes)
+    )
     if "x" in log:
         axes.set_xscale("log")
     if "y" in log:
@@ -302,6 +308,8 @@ def lines(
         ticks = sorted(frame[over].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
+    elif pd.api.types.is_integer_dtype(frame[over]) and "x" not in log:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel=over if over_label is None else over_label, ylabel=label)
     handles, texts = axes.get_legend_handles_labels()
     if legend := axes.get_legend():
@@ -344,15 +352,17 @@ def heat(
         cells = rows * columns <= SMALL
     if decimals is None:
         decimals = 0 if high - low >= 20 else 1 if high - low >= 2 else 2
-    cell = (
-        max(0.3, min(0.62, 5.4 / max(rows, columns)))
-        if cells
-        else min(0.4, 4.2 / max(rows, columns))
-    )
+    square = len(panels) == 1 and rows == columns
+    cell = min(0.5 if square else 0.6, (5.4 if cells else 4.2) / max(rows, columns))
     if axes is None:
-        size = (min(9.4, len(panels) * (cell * columns + 1.2) + 1.0), min(7.5, cell * rows + 1.3))
+        size = (min(9.4, len(panels) * (cell * columns + 0.8) + 1.0), min(7.5, cell * rows + 1.2))
         figure, grid = plt.subplots(
-            1, len(panels), figsize=size, squeeze=False, sharey=len(panels) > 1
+            1,
+            len(panels),
+            layout="compressed" if square else "constrained",
+            figsize=size,
+            squeeze=False,
+            sharey=len(panels) > 1,
         )
         grid = list(grid[0])
     else:
@@ -360,7 +370,8 @@ def heat(
     for panel, (title, one) in zip(grid, panels.items(), strict=True):
         sns.heatmap(
             one.astype(float), vmin=low, vmax=high, cmap="cividis" if centre is None else "vlag",
-            annot=cells, fmt=f".{decimals}f", annot_kws={"fontsize": 9}, cbar=False, square=True,
+            annot=one.astype(float).round(decimals) + 0.0 if cells else False,
+            fmt=f".{decimals}f", annot_kws={"fontsize": 9}, cbar=False, square=square,
             linewidths=0.5 if cells else 0, linecolor="white", ax=panel,
             xticklabels=True if columns <= 30 else "auto", yticklabels=True if rows <= 30 else "auto",
         )  # fmt: skip
@@ -405,7 +416,7 @@ def _prepared(
 def _axes(axes: Axes | None, rows: float) -> tuple[Figure, Axes, bool]:
     if axes is not None:
         return axes.figure, axes, False
-    figure, axes = plt.subplots(figsize=(7.2, ROW * rows + 1.4))
+    figure, axes = plt.subplots(layout="constrained", figsize=(7.2, ROW * rows + 1.4))
     return figure, axes, True
 
 

@@ -63,9 +63,9 @@ def images(
             raise ValueError(f"{len(titles)} titles of {what} for {count} {what} of images.")
     aspect = grid[0][0].shape[-2] / grid[0][0].shape[-1]
     margin = 0.085 * max((len(line) for text in rows or [] for line in text.split("\n")), default=0)
-    high = size * aspect + (0.24 if captions else 0)
+    high = size * aspect + (0.17 if captions else 0)
     figure, axes = plt.subplots(
-        len(grid), wide, squeeze=False,
+        len(grid), wide, squeeze=False, layout="constrained",
         figsize=(wide * (size + 0.06) + margin + (1.0 if limits else 0.1),
                  len(grid) * (high + 0.06) + (0.35 if columns else 0.1)),
     )  # fmt: skip
@@ -124,7 +124,7 @@ def softened(
     """
     rows, columns = len(pictures), len(temperatures) + 1
     figure, grid = plt.subplots(
-        rows, columns, figsize=(2.1 * columns, 1.35 * rows + 0.5), squeeze=False, sharey="col",
+        rows, columns, layout="constrained", figsize=(2.1 * columns, 1.35 * rows + 0.5), squeeze=False, sharey="col",
         width_ratios=[0.7] + [1.5] * len(temperatures),
     )  # fmt: skip
     for column, temperature in enumerate(temperatures, 1):

@@ -23,12 +23,13 @@ class Table:
         marks = self._bold.map(lambda yes: "font-weight: bold" if yes else "")
         numbers = [name for name in self.frame if self.frame[name].map(_numeric).all()]
         styler = self.frame.style.apply(lambda _: marks, axis=None).set_uuid("kdnb")
+        styler = styler.format(escape="html").format_index(escape="html")
         styler = styler.set_properties(**{"text-align": "left"}).set_properties(
             subset=numbers, **{"text-align": "right"}
         )
         if self._caption:
             styler = styler.set_caption(self._caption)
-        return styler.set_table_attributes('class="dataframe"').to_html(escape=True)
+        return styler.set_table_attributes('class="dataframe"').to_html()
 
 
 def table(

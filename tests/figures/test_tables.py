@@ -1,0 +1,39 @@
+"""Tables read well as text and as HTML, and are the same each time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdnb import figures
+
+FRAME = pd.DataFrame(
+    {"test error, %": [8.9123, 10.0, np.nan], "images": [50000, 60000, 1], "holds": [True, False, True],
+     "kind": ["a & b", "<b>", "c"]},
+    index=pd.Index(["teacher", "student", "KD"], name="condition"),
+)  # fmt: skip
+
+
+def test_numbers_have_the_digits_that_matter():
+    text = repr(figures.table(FRAME, caption="All of them."))
+    assert text.startswith("All of them.\n")
+    assert "8.9" in text and "8.91" not in text and "50,000" in text and "nan" not in text.lower()
+    assert "yes" in text and "True" not in text
+    assert "8.912" in repr(figures.table(FRAME, decimals={"test error, %": 3}))
+
+
+def test_html_escapes_marks_the_best_and_is_the_same_each_time():
+    made = [figures.table(FRAME, best={"test error, %": "lower"})._repr_html_() for _ in range(2)]
+    assert made[0] == made[1]
+    assert "&lt;b&gt;" in made[0] and "a &amp; b" in made[0]
+    assert made[0].count("font-weight: bold") == 1
+    assert "#T_kdnb_row0_col0" in made[0].split("font-weight: bold")[0]
+
+
+def test_the_callers_frame_is_left_and_unknown_columns_are_named():
+    before = FRAME.copy()
+    figures.table(FRAME)
+    pd.testing.assert_frame_equal(FRAME, before)
+    with pytest.raises(ValueError, match="no column 'error': it has test error"):
+        figures.table(FRAME, best={"error": "lower"})
