@@ -256,6 +256,16 @@ def bench(
 
 
 @app.command()
+def where(
+    name: Annotated[str, typer.Argument(help="a method or a paper, such as crd or zhang2018dml")],
+) -> None:
+    """Where a method's or a paper's loss, scheme, test, chapter, claims and record are."""
+    from kdnb.workbook.where import shown
+
+    console.print(shown(name), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """What this machine has, and what is missing: versions, hardware, data, disk."""
     from kdnb import data as datasets

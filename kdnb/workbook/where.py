@@ -1,0 +1,182 @@
+"""Where everything about a method or a paper is: `kdnb where crd`. Only what exists is named."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from kdnb import papers, paths
+from kdnb.methods import METHODS, names
+from kdnb.names import nearest
+
+WIDTH = 80
+PARTS = ("what", "paper", "loss", "scheme", "test", "chapter", "claims", "record")
+
+
+def where(name: str) -> dict[str, list[str]]:
+    """What there is of a method or a paper, as paths from the checkout's root.
+
+    Args:
+        name: of a method of the catalogue (any spelling), a file of `kdnb/losses` or
+            `kdnb/methods`, or a paper's key in `papers/references.bib`.
+
+    Returns:
+        For each of `PARTS`, lines; an empty list where there is nothing. After a path stands, in
+        brackets, what to look for in it.
+
+    Raises:
+        ValueError: for a name that none of these has, with the nearest.
+    """
+    known = names.common(name)
+    if known in METHODS:
+        return _method(known)
+    keys = set(papers.bibliography().entries.keys())
+    stems = _stems()
+    if name in keys:
+        taught = [one for one, method in METHODS.items() if method.paper == name]
+        if taught:
+            return _merged([_method(one) for one in taught])
+        return _scheme(_stem_of(name), name)
+    if name in stems:
+        cited = sorted(key for key in keys if _stem_of(key) == name)
+        return _scheme(name, cited[0] if len(cited) == 1 else None)
+    raise ValueError(
+        f"there is no method, file or paper {name!r} ({nearest(name, [*METHODS, *stems, *keys])})."
+    )
+
+
+def shown(name: str) -> str:
+    """`where` as text of at most 80 columns; `none` where there is nothing."""
+    lines = []
+    for part, found in where(name).items():
+        for label, line in zip([part, *[""] * len(found)], found or ["none"], strict=False):
+            lines += textwrap.wrap(
+                line, WIDTH, initial_indent=f"{label:<9}", subsequent_indent=" " * 11,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+    return "\n".join(lines)
+
+
+def _method(name: str) -> dict[str, list[str]]:
+    method = METHODS[name]
+    options = ", ".join(f"{key}={value!r}" for key, value in method.options.items()) or "none"
+    row = _relative(Path(names.__file__).with_name("catalogue.py"))
+    loss = _relative(method.file)
+    record = _records(method.paper)
+    recorded = names.former(name)
+    for path in sorted((paths.root() / "papers").glob("*/results/*.json")):
+        arms = [
+            arm for arm in json.loads(path.read_text())["arms"] if arm.startswith(f"{recorded}_")
+        ]
+        if arms and _relative(path) not in record:
+            record.append(f"{_relative(path)} ({', '.join(arms)})")
+    return {
+        "what": [f'method "{name}": {method.title}, {method.section}; options: {options}; {row}'],
+        "paper": _cited(method.paper),
+        "loss": [f"{loss} ({method.loss})"],
+        "scheme": _existing([f"kdnb/methods/{method.scheme.replace('.', '/')}.py"]),
+        "test": _tests([paths.root() / loss], [method.loss])
+        + _existing(["tests/methods/test_contract.py"]),
+        "chapter": _existing(
+            [str(path.relative_to(paths.root()))
+             for path in (paths.root() / "notebooks").glob(f"{method.chapter}-*.ipynb")]
+        ),
+        "claims": _existing([f"papers/{method.paper}/claims.toml"]),
+        "record": record,
+    }  # fmt: skip
+
+
+def _scheme(stem: str, key: str | None) -> dict[str, list[str]]:
+    losses, schemes = _files("kdnb/losses", stem), _files("kdnb/methods", stem)
+    return {
+        "what": [f'"{stem}"' if losses or schemes else f"the paper {key}"],
+        "paper": _cited(key) if key else [],
+        "loss": [_relative(path) for path in losses],
+        "scheme": [_relative(path) for path in schemes],
+        "test": _tests([*losses, *schemes]),
+        "chapter": _chapters(key, [*losses, *schemes]),
+        "claims": _existing([f"papers/{key}/claims.toml"]),
+        "record": _records(key) if key else [],
+    }
+
+
+def _merged(found: list[dict[str, list[str]]]) -> dict[str, list[str]]:
+    return {
+        part: list(dict.fromkeys(line for one in found for line in one[part])) for part in PARTS
+    }
+
+
+def _cited(key: str) -> list[str]:
+    entry = papers.bibliography().entries[key]
+    title = re.sub(r"[{}]", "", entry.fields["title"])
+    return [f"{key}: {title} ({entry.fields['year']}); papers/references.bib"]
+
+
+def _records(key: str) -> list[str]:
+    found = (paths.root() / "papers" / key / "results").glob("*.json")
+    return sorted(_relative(path) for path in found)
+
+
+def _stem_of(key: str) -> str:
+    """What a key says after the year: `zhang2018dml` is about `dml`."""
+    found = re.fullmatch(r"[a-z]+\d{4}([a-z]\w*)", key)
+    return found[1] if found else key
+
+
+def _stems() -> set[str]:
+    folders = (paths.root() / "kdnb" / room for room in ("losses", "methods"))
+    files = (path for folder in folders for path in folder.rglob("*.py"))
+    return {path.stem for path in files if not path.stem.startswith("_")}
+
+
+def _files(folder: str, stem: str) -> list[Path]:
+    return sorted((paths.root() / folder).rglob(f"{stem}.py"))
+
+
+def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
+    """The test files of the same name; else those that speak of one of the functions."""
+    folder = paths.root() / "tests"
+    named = sorted(path for file in files for path in folder.rglob(f"test_{file.stem}.py"))
+    if not named:
+        wanted = list(functions) or [one for file in files for one in _public(file)]
+        pattern = re.compile(rf"\b({'|'.join(map(re.escape, wanted))})\b")
+        rooms = dict.fromkeys("losses" if "losses" in file.parts else "methods" for file in files)
+        texts = [path for room in rooms for path in sorted((folder / room).rglob("test_*.py"))]
+        named = [path for path in texts if wanted and pattern.search(path.read_text())]
+    return [_relative(path) for path in dict.fromkeys(named)]
+
+
+def _public(file: Path) -> list[str]:
+    """What a file defines for others."""
+    defined = ast.parse(file.read_text()).body
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [one.name for one in defined if isinstance(one, kinds) and not one.name.startswith("_")]
+
+
+def _chapters(key: str | None, files: list[Path]) -> list[str]:
+    """The chapters that judge a paper; else those whose code calls one of the functions."""
+    found, called = [], []
+    functions = [one for file in files for one in _public(file)]
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\(")
+    for path in sorted((paths.root() / "notebooks").glob("*.ipynb")):
+        notebook = json.loads(path.read_text())
+        if key in notebook["metadata"].get("kdnb", {}).get("papers", []):
+            found.append(_relative(path))
+        code = [
+            "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"
+        ]
+        if functions and any(map(pattern.search, code)):
+            called.append(_relative(path))
+    return found or called
+
+
+def _existing(candidates: Iterable[str]) -> list[str]:
+    return sorted(path for path in candidates if (paths.root() / path).is_file())
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(paths.root()))

@@ -1,0 +1,76 @@
+"""`kdnb where`: every place that it names exists, for every row of the catalogue and every paper."""
+
+import inspect
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from kdnb import losses, papers, paths
+from kdnb.methods import METHODS, names
+from kdnb.papers.records import read_record
+from kdnb.workbook.cli import app
+from kdnb.workbook.where import PARTS, shown, where
+
+
+def exist(lines):
+    for line in lines:
+        path, _, inside = re.fullmatch(r"(\S+)( \((.*)\))?", line).groups()
+        assert (paths.root() / path).is_file(), line
+        for name in (inside or "").split(", "):
+            assert name in (paths.root() / path).read_text(), line
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_tells_the_truth_about_every_method(name):
+    method, found = METHODS[name], where(name)
+    assert list(found) == list(PARTS)
+    for part in ("loss", "scheme", "test", "chapter", "claims", "record"):
+        exist(found[part])
+    function = getattr(losses, method.loss)
+    assert found["loss"] == [
+        f"{inspect.getfile(function).removeprefix(f'{paths.root()}/')} ({method.loss})"
+    ]
+    assert found["scheme"] and found["test"]
+    assert all(f"notebooks/{method.chapter}-" in path for path in found["chapter"])
+    assert bool(found["claims"]) == (method.paper in papers.reproduced_papers())
+    for key in papers.reproduced_papers():
+        for profile in papers.profiles(key):
+            record = read_record(key, profile)
+            arms = [arm for arm in record.arms if arm.startswith(f"{names.former(name)}_")]
+            told = any(
+                line.startswith(f"papers/{key}/results/{profile}.json") for line in found["record"]
+            )
+            assert told == (key == method.paper or bool(arms)), key  # fmt: skip
+
+
+@pytest.mark.parametrize("key", sorted(papers.reproduced_papers()))
+def test_it_finds_what_belongs_to_every_reproduced_paper(key):
+    found = where(key)
+    for part in ("loss", "scheme", "test", "chapter", "claims", "record"):
+        exist(found[part])
+    assert found["claims"] and found["paper"]
+    assert len(found["record"]) >= len(papers.profiles(key))
+
+
+def test_other_names():
+    assert where("attention_transfer") == where("AT") == where("at") == where("zagoruyko2017at")
+    assert where("dml")["scheme"] == ["kdnb/methods/online/dml.py"]
+    assert where("zhang2018dml")["chapter"] == ["notebooks/3-2-online-distillation.ipynb"]
+    assert where("romero2015fitnets")["what"][1].startswith('method "fitnets_stage1"')
+    with pytest.raises(ValueError, match=r"no method, file or paper 'zhang2018dmll' \(nearest: zh"):
+        where("zhang2018dmll")
+
+
+@pytest.mark.parametrize("name", [*METHODS, "dml", "chen2019dafl", "zhang2018graphvideo"])
+def test_the_command_fits_80_columns(name):
+    done = CliRunner().invoke(app, ["where", name], env={"COLUMNS": "80"})
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.output.splitlines())) <= 80
+    for part in PARTS:
+        assert re.search(rf"^{part}\b", done.output, re.MULTILINE)
+
+
+def test_what_does_not_exist_is_none():
+    assert where("zhang2018graphvideo")["loss"] == []
+    assert re.search(r"^loss +none$", shown("zhang2018graphvideo"), re.MULTILINE)
