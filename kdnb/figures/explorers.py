@@ -32,13 +32,14 @@ from kdnb.figures.saving import display_caption, display_png, keep
 MOST = 40  # frames in a page: about 15 kB each
 
 PAGE = """<div id="{id}" style="max-width:{width}px">
-<div class="kdnb-controls" style="display:none">{controls}</div>
-<img src="data:image/png;base64,{first}" alt="{alt}" style="max-width:100%">
+<small>The controls need scripts: trust this notebook in JupyterLab, or open it on the site.</small>
 </div>
 <script>
 (() => {{
-  const root = document.getElementById("{id}"), picture = root.querySelector("img");
-  const frames = {frames}, controls = {description}, alt = {alt_json};
+  const root = document.getElementById("{id}");
+  const frames = {frames}, controls = {description}, alt = {alt}, still = {still};
+  root.innerHTML = {markup};
+  const picture = root.querySelector("img");
   const inputs = [...root.querySelectorAll("input, select")];
   const draw = () => {{
     const at = inputs.map(input => Number(input.value));
@@ -51,15 +52,16 @@ PAGE = """<div id="{id}" style="max-width:{width}px">
     picture.alt = alt + " (" + shown.join(", ") + ")";
   }};
   inputs.forEach(input => input.addEventListener("input", draw));
-  root.querySelector(".kdnb-controls").style.display = "";
-  // The still picture above is for pages without scripts, such as GitHub's.
-  const still = "data:image/png;base64,{first}", hide = () => {{
+  draw();
+  // The still picture above is for pages that run no scripts, such as GitHub's.
+  const first = picture.src, hide = () => {{
     document.querySelectorAll("img").forEach(one => {{
-      if (!root.contains(one) && (one.src === still || one.alt === {still_json}))
+      if (!root.contains(one) && (one.src === first || one.alt === still))
         one.style.display = "none";
     }});
   }};
-  draw(); hide(); setTimeout(hide, 500);
+  hide();
+  setTimeout(hide, 500);
 }})();
 </script>"""
 
@@ -204,9 +206,9 @@ def _page(
     ]
     digest = hashlib.sha256("".join([name, *encoded]).encode()).hexdigest()[:12]
     page = PAGE.format(
-        id=f"kdnb-{digest}", controls="".join(rows), first=encoded[at], frames=json.dumps(encoded),
-        description=_script(description), alt=escape(_said(alt, first), quote=True),
-        alt_json=_script(alt), still_json=_script(_said(alt, first)),
+        id=f"kdnb-{digest}", frames=json.dumps(encoded), description=_script(description),
+        markup=_script(f'<div>{"".join(rows)}</div><img style="max-width:100%">'),
+        alt=_script(alt), still=_script(_said(alt, first)),
         width=max(Image.open(io.BytesIO(png)).width for png in pictures),
     )  # fmt: skip
     return page, pictures[at]
