@@ -43,7 +43,7 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"benchmarks.{name}")
 
 
-def kept(target: Path) -> dict[str, dict[str, Any]]:
+def measured_before(target: Path) -> dict[str, dict[str, Any]]:
     """The parts that a table holds: each with its rows and what it was measured with.
 
     Raises:
@@ -63,10 +63,10 @@ def kept(target: Path) -> dict[str, dict[str, Any]]:
 def write(name: str, rows: Iterable[Measured], target: Path) -> None:
     """A part into the table: Markdown, and beside it, with the ending .json, every number.
 
-    What the table holds of other parts stays. Raises as `kept`.
+    What the table holds of other parts stays. Raises as `measured_before`.
     """
     now_measured = {**provenance(), "measured": now(), "rows": [asdict(row) for row in rows]}
-    parts = kept(target) | {name: now_measured}
+    parts = measured_before(target) | {name: now_measured}
     parts = {name: parts[name] for name in PARTS if name in parts}
     paths.atomic_write(target.with_suffix(".json"), json.dumps(parts, indent=1) + "\n")
     paths.atomic_write(target, markdown(parts))

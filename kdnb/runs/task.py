@@ -73,14 +73,14 @@ def network_of(result: Result, source: ImageData | None = None) -> nn.Module:
 def restored(
     result: Result, network: dict[str, Any], source: ImageData, name: str = "network"
 ) -> nn.Module:
-    """The described network with the weights that a trial `kept` under a name, in eval mode."""
+    """The described network with the weights that a trial kept under a name, in eval mode."""
     model, start = built(network, source, seed=0), f"{name}."
     state = {k[len(start) :]: v for k, v in result.tensors().items() if k.startswith(start)}
     model.load_state_dict(state)
     return model.eval()
 
 
-def kept(network: nn.Module, name: str = "network") -> dict[str, Tensor]:
+def weights_kept(network: nn.Module, name: str = "network") -> dict[str, Tensor]:
     """A network's weights as a trial keeps them, for `restored` to find."""
     return {f"{name}.{key}": value.cpu() for key, value in network.state_dict().items()}
 
@@ -124,7 +124,7 @@ class Task(NamedTuple):
         metrics["train_images"] = float(len(self.batches.images))
         answers = {f"logits.{name}": logits[name] for name in ("validation", "test")}
         series = {key: [row[key] for row in history] for key in history[0]}
-        return Outcome(metrics, series, {**kept(network), **answers})
+        return Outcome(metrics, series, {**weights_kept(network), **answers})
 
 
 def prepared(

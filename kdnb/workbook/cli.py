@@ -244,7 +244,7 @@ def bench(
     from kdnb import paths
 
     target = output or paths.runs() / "benchmarks.md"
-    table.kept(target)  # refused before anything is measured
+    table.measured_before(target)  # refused before anything is measured
     for name, rows in table.measure(parts or []):
         table.write(name, rows, target)  # now: what comes next may take long, and be stopped
         shown = table.frame(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from kdnb.data import Batch
 from kdnb.losses import reverse_gradient, soft_targets
+from kdnb.methods.online.common import Distortion
 from kdnb.nets import constrain, features
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.inputs import batches_for
-
-View = Callable[[Tensor], Tensor]
 
 
 def shifted(images: Tensor, *, contrast: float = -0.5, shade: float = 1.0) -> Tensor:
@@ -57,7 +56,7 @@ def adversarial_domains(
     examples: Any,
     recipe: Recipe,
     *,
-    views: Sequence[View],
+    views: Sequence[Distortion],
     conditions: Mapping[str, Sequence[int]],
     path: str,
     reversal_weight: float = 1.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from kdnb.data import Batches, Images
 from kdnb.losses.checks import at_least_float32
 from kdnb.methods.offline.distil import train
+from kdnb.methods.online.common import Distortion
 from kdnb.training import Recipe
 
-View = Callable[[Tensor], Tensor]
 
-
-def shifts(pixels: int) -> list[View]:
+def shifts(pixels: int) -> list[Distortion]:
     """The image itself, and moved by some pixels up, down, left and right.
 
     Args:
@@ -28,7 +27,7 @@ def shifts(pixels: int) -> list[View]:
     if pixels < 1:
         raise ValueError(f"a shift needs 1 pixel or more; got {pixels}.")
 
-    def moved(down: int, right: int) -> View:
+    def moved(down: int, right: int) -> Distortion:
         def view(images: Tensor) -> Tensor:
             padded = nn.functional.pad(images, (pixels,) * 4, mode="replicate")
             top, left = pixels - down, pixels - right
@@ -41,7 +40,7 @@ def shifts(pixels: int) -> list[View]:
 
 
 @torch.no_grad()
-def ensembled(network: nn.Module, images: Tensor, views: Sequence[View]) -> Tensor:
+def ensembled(network: nn.Module, images: Tensor, views: Sequence[Distortion]) -> Tensor:
     r"""The mean of one network's answers to several views of the same images.
 
     .. math:: \hat y = \frac1V \sum_v \mathrm{softmax}\big(f(t_v(x))\big)
@@ -71,7 +70,7 @@ def ensembled(network: nn.Module, images: Tensor, views: Sequence[View]) -> Tens
 
 
 def self_labelled(
-    network: nn.Module, batches: Batches, views: Sequence[View], *, confidence: float = 0.0
+    network: nn.Module, batches: Batches, views: Sequence[Distortion], *, confidence: float = 0.0
 ) -> Images:
     """Hard labels for images without any, where the ensemble over views is sure enough.
 

@@ -54,17 +54,17 @@ class Discriminator(nn.Module):
         return self.head(self.layers(maps).mean((2, 3))).squeeze(1).sigmoid()
 
 
-def fooling_loss(judged_own: Tensor) -> Tensor:
+def map_fooling_loss(judged_own: Tensor) -> Tensor:
     r"""The network's side, :math:`[1 - D_k(T_k(G_k(x)))]^2`, averaged over the batch.
 
     >>> import torch
-    >>> fooling_loss(torch.tensor([0.5]))
+    >>> map_fooling_loss(torch.tensor([0.5]))
     tensor(0.2500)
     """
     return (1 - judged_own.float()).square().mean()
 
 
-def judging_loss(judged_other: Tensor, judged_own: Tensor) -> Tensor:
+def map_judging_loss(judged_other: Tensor, judged_own: Tensor) -> Tensor:
     r"""The critic's side: :math:`[1 - D_k(G_l(x))]^2 + [D_k(T_k(G_k(x)))]^2`.
 
     The network's own maps are the fakes, the imitated network's the real ones.
@@ -90,7 +90,7 @@ def adversarial_maps(
 
     Three updates on every batch: the networks on :math:`H(y, p_k) + w\, T^2` times the mean
     divergence from their peers' answers; the networks and transfer layers on
-    :func:`fooling_loss`; the critics on :func:`judging_loss`. Network k imitates the next one, the
+    :func:`map_fooling_loss`; the critics on :func:`map_judging_loss`. Network k imitates the next one, the
     last the first: a pair imitate each other, more networks form the paper's cycle.
 
     Args:
@@ -147,7 +147,7 @@ def adversarial_maps(
                 made[name] = taken[name][maps].float()
             own = {name: running[f"{name}.transfer"](made[name]) for name in names}
             parts = {
-                f"{name}.fooling": fooling_loss(running[f"{name}.critic"](own[name]))
+                f"{name}.fooling": map_fooling_loss(running[f"{name}.critic"](own[name]))
                 for name in names
             }
             made.update({f"{name}.own": value.detach() for name, value in own.items()})
@@ -158,7 +158,7 @@ def adversarial_maps(
             for name in names:
                 critic = running[f"{name}.critic"]
                 real = critic(made[follows[name]].detach())
-                parts[f"{name}.judging"] = judging_loss(real, critic(made[f"{name}.own"]))
+                parts[f"{name}.judging"] = map_judging_loss(real, critic(made[f"{name}.own"]))
             made.clear()
             return parts
 

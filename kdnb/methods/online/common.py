@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from kdnb.nets import constrain
 
 __all__ = [
+    "Distortion",
     "Ramp",
-    "View",
     "asked",
     "check_networks",
     "constrain_all",
@@ -21,7 +21,7 @@ __all__ = [
     "running_statistics_kept",
 ]
 
-View = Callable[[Tensor], Tensor]
+Distortion = Callable[[Tensor], Tensor]  # of a batch of images
 
 
 def ramp_up(epoch: int, epochs: int) -> float:

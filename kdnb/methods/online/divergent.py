@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses import hard_loss, mutual_loss
-from kdnb.methods.online.afd import fooling_loss, judging_loss
+from kdnb.methods.online.afd import map_fooling_loss, map_judging_loss
 from kdnb.methods.online.common import check_networks, constrain_all, running_statistics_kept
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.inputs import batches_for
@@ -95,14 +95,14 @@ def adversarial_codistillation(
         apart = sum(_apart(logits, place) for place in range(len(names)))
         return {
             "divergence": -divergence_weight * apart,
-            "realism": realism_weight * fooling_loss(running["critic"](made)),
+            "realism": realism_weight * map_fooling_loss(running["critic"](made)),
         }
 
     def judging(running, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
             made = running["generator"](batch.images)
         critic = running["critic"]
-        return {"critic": judging_loss(critic(batch.images), critic(made))}
+        return {"critic": map_judging_loss(critic(batch.images), critic(made))}
 
     def learning(running, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from kdnb.data import Batch, Batches
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import at_least_float32, check_labels
-from kdnb.methods.online.common import View, check_networks, constrain_all
+from kdnb.methods.online.common import Distortion, check_networks, constrain_all
 from kdnb.training import Recipe, Update, fit, predict
 from kdnb.training.inputs import batches_for
 
@@ -129,7 +129,7 @@ def kdcl(
     *,
     aggregate: Aggregate = "min_logit",
     validation: Batches | None = None,
-    view: View | None = None,
+    view: Distortion | None = None,
     weight: float = 1.0,
     temperature: float = 2.0,
     seed: int = 0,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses import consistency_cost, labelled_cross_entropy
-from kdnb.methods.online.common import Ramp, View
+from kdnb.methods.online.common import Distortion, Ramp
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.inputs import batches_for
@@ -55,7 +55,7 @@ def mean_teacher(
     *,
     weight: float = 100.0,
     ramp_up: int = 5,
-    view: View | None = None,
+    view: Distortion | None = None,
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdnb.methods.adversarial.kdgan import kdgan
 from kdnb.runs.functions.online import peer_seed
-from kdnb.runs.task import built, kept, network_of, prepared
+from kdnb.runs.task import built, network_of, prepared, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training.inputs import evaluated, logits_on
 
@@ -84,7 +84,7 @@ def kdgan_trial(
     tensors = dict(outcome.tensors)
     if master is not None:
         metrics["teacher_test_errors"] = errors(master, test)
-        tensors |= kept(master, "teacher")
+        tensors |= weights_kept(master, "teacher")
     return replace(outcome, metrics=metrics, tensors=tensors)
 
 

@@ -29,7 +29,7 @@ from kdnb.methods.data_free.generators import Generator, generate
 from kdnb.methods.data_free.synthesis import NoiseBatches
 from kdnb.methods.data_free.zskt import zskt
 from kdnb.methods.offline.distil import distil
-from kdnb.runs.task import built, kept, network_of
+from kdnb.runs.task import built, network_of, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import evaluated, logits_on
@@ -37,8 +37,8 @@ from kdnb.training.inputs import evaluated, logits_on
 DAFL_STUDENT = {"optimiser": "adam", "lr": 2e-3, "schedule": "constant"}
 DAFL_GENERATOR = {"optimiser": "adam", "lr": 0.2, "schedule": "constant"}
 BASES = {"released": 10.0, "natural": None}
-Method = Callable[..., list[dict[str, float]]]
-ADVERSARIES: dict[str, Method] = {"zskt": zskt, "dfad": dfad}
+Adversary = Callable[..., list[dict[str, float]]]
+ADVERSARIES: dict[str, Adversary] = {"zskt": zskt, "dfad": dfad}
 SHOWN = 100  # images of the generator that a trial keeps
 
 
@@ -181,7 +181,7 @@ def measured(
         "test_images": float(len(test)),
     }
     series = {key: [row[key] for row in history] for key in history[0]}
-    return Outcome(metrics, series, {**kept(student), "logits.test": logits})
+    return Outcome(metrics, series, {**weights_kept(student), "logits.test": logits})
 
 
 def errors_on(source: ImageData, data: dict[str, Any]) -> Callable[[Any], dict[str, float]]:
@@ -204,7 +204,7 @@ def _recipe(
 
 
 def _played(
-    method: Method,
+    method: Adversary,
     student: nn.Module,
     teacher: nn.Module,
     generator: dict[str, Any],
@@ -232,7 +232,7 @@ def _played(
     return Outcome(
         outcome.metrics | measures | class_shares(counts),
         outcome.series,
-        {**outcome.tensors, **kept(maker, "generator"), **bank_tensors(bank)},
+        {**outcome.tensors, **weights_kept(maker, "generator"), **bank_tensors(bank)},
     )
 
 

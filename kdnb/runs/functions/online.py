@@ -12,7 +12,7 @@ from kdnb import data as datasets
 from kdnb.data import Batches
 from kdnb.methods.online.dml import mutual
 from kdnb.methods.online.measures import ensemble_errors, loss_rise, posterior_entropy
-from kdnb.runs.task import built, kept, restored
+from kdnb.runs.task import built, restored, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import batches_of, evaluated, examples_of, in_order, logits_on
@@ -85,7 +85,7 @@ def mutual_trial(
     metrics["train_images"] = float(len(batches.images))
     tensors: dict[str, Tensor] = {}
     for name, of in logits.items():
-        tensors |= kept(peers[name], name)
+        tensors |= weights_kept(peers[name], name)
         tensors |= {f"logits.{name}.{split}": of[split] for split in ("validation", "test")}
     series = {key: [row[key] for row in history] for key in history[0]}
     return Outcome(metrics, series, tensors)

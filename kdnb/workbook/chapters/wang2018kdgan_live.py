@@ -15,7 +15,7 @@ from kdnb.data import ImageData, Images
 from kdnb.methods import adversarial, online
 from kdnb.methods.adversarial import Critic, ImageCritic, ImageGenerator
 from kdnb.methods.offline import distil
-from kdnb.runs.task import Task, data_spec, kept, network_of, prepared
+from kdnb.runs.task import Task, data_spec, network_of, prepared, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result, Trial
 from kdnb.training import Recipe
 from kdnb.training.devices import default_device
@@ -162,7 +162,7 @@ def adapted(
                 wrong = model(seen).argmax(1) != truth
             metrics[f"{owner}{view}errors"] = float(wrong.sum())
     series = {"condition": [row["domain.condition"] for row in history]}
-    return Outcome(metrics, series, kept(task.network))
+    return Outcome(metrics, series, weights_kept(task.network))
 
 
 def made(
@@ -210,7 +210,7 @@ def made(
         "parameters": float(sum(p.numel() for p in student.parameters())),
     }
     series = {key: [row[key] for row in history] for key in history[0]}
-    tensors = kept(student, "generator") | {"images": pixels(source, drawn[:10])}
+    tensors = weights_kept(student, "generator") | {"images": pixels(source, drawn[:10])}
     return Outcome(metrics, series, tensors)
 
 

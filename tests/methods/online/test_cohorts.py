@@ -171,10 +171,10 @@ def afd(parts, data, recipe=STEP, adversarial=STEP, **options):
 
 def test_the_adversaries_losses_by_hand():
     own, other = torch.tensor([0.2, 0.6]), torch.tensor([0.9, 0.5])
-    assert float(online.fooling_loss(own)) == pytest.approx((0.64 + 0.16) / 2)
+    assert float(online.map_fooling_loss(own)) == pytest.approx((0.64 + 0.16) / 2)
     expected = (0.01 + 0.25) / 2 + (0.04 + 0.36) / 2
-    assert float(online.judging_loss(other, own)) == pytest.approx(expected)
-    assert float(online.judging_loss(torch.ones(3), torch.zeros(3))) == 0
+    assert float(online.map_judging_loss(other, own)) == pytest.approx(expected)
+    assert float(online.map_judging_loss(torch.ones(3), torch.zeros(3))) == 0
 
 
 @pytest.mark.parametrize("count", [2, 3])
