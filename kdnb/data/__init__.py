@@ -6,9 +6,10 @@
 torch.Size([50000, 1, 28, 28])
 """
 
-from kdnb.data.batches import Batch, Batches, LoaderBatches, as_batches
+from kdnb.data.batches import Batch, Batches, in_order
 from kdnb.data.cards import Card, DataError, card, names
 from kdnb.data.images import Images
+from kdnb.data.loaders import LoaderBatches, TensorBatches, as_batches
 from kdnb.data.sources import ImageData, load
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "ImageData",
     "Images",
     "LoaderBatches",
+    "TensorBatches",
     "as_batches",
     "card",
+    "in_order",
     "load",
     "names",
 ]

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from kdnb.data.images import Images
 
@@ -22,7 +21,8 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, C, H, W) float32, normalised.
-        labels: (B,) int64.
+        labels: (B,) int64. What a stranger's data gives may have other shapes, or be None where
+            no term reads labels.
         index: (B,) int64, where the images lie in the `Images` they come from; None when unknown.
         view: (B,) int64, always on the CPU: which of its views each image shows, counted over
             all images, index · views + (y · (2 padding + 1) + x) · 2 + mirrored; None when views
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     index: Tensor | None = None
     view: Tensor | None = None
 
@@ -221,95 +221,14 @@ def _flipped(images: Tensor, flip: Tensor) -> Tensor:
     return both.index_select(0, torch.arange(count, device=images.device) + count * flip)
 
 
-class LoaderBatches:
-    """Somebody's own batches behind the interface of `Batches`.
+def in_order(images: Images, like: Any, device: torch.device) -> Batches:
+    """Batches for a pass without training: the images as they are, one after the other.
 
     Args:
-        loader: a DataLoader, or anything with a length that can be iterated over again and again
-            and gives (images, labels): floating-point images ready for the network, integer labels.
-        device: where the batches are moved to.
-        seed: of the order, where `loader` has a generator of its own.
-
-    Raises:
-        TypeError: when `loader` has no length, or can be read only once.
+        like: whose `mean` and `sd` of the pixels are taken.
     """
-
-    augmented = True  # unknown, so an image is never taken to look the same twice
-
-    def __init__(self, loader: Any, device: torch.device | str = "cpu", *, seed: int = 0):
-        if isinstance(loader, Iterator) or not hasattr(loader, "__iter__"):
-            raise TypeError(
-                f"batches are read again in every epoch, which a {type(loader).__name__} cannot: "
-                "give a DataLoader, a Dataset or a list of (images, labels)."
-            )
-        try:
-            self._length = len(loader)
-        except TypeError as error:
-            raise TypeError(
-                f"the {type(loader).__name__} has no length, which learning-rate schedules need: "
-                "give its class or its Dataset a __len__."
-            ) from error
-        self.loader, self.device, self.seed = loader, torch.device(device), seed
-
-    @property
-    def examples(self) -> int:
-        """The number of images, or of batches when the loader does not tell."""
-        dataset = getattr(self.loader, "dataset", None)
-        return len(dataset) if dataset is not None else self._length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.epoch(0)
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch; the order follows (seed, number) where the loader allows it."""
-        generator = getattr(self.loader, "generator", None)
-        if generator is not None:
-            generator.manual_seed(mixed_seed(self.seed, number, "order"))
-        sampler = getattr(self.loader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(number)
-        for item in self.loader:
-            yield self._batch(item)
-
-    def _batch(self, item: Any) -> Batch:
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
-            raise TypeError(f"a batch must be a pair (images, labels), not {type(item).__name__}.")
-        images, labels = (torch.as_tensor(part) for part in item)
-        if not images.is_floating_point():
-            raise TypeError(
-                f"the loader gives {images.dtype} images, a network needs floating-point ones: "
-                "convert and normalise them in the Dataset."
-            )
-        if labels.is_floating_point():
-            raise TypeError(f"the loader gives {labels.dtype} labels, not numbers of classes.")
-        moved = images.to(self.device, torch.float32, non_blocking=True)
-        return Batch(moved, labels.to(self.device, torch.int64, non_blocking=True))
-
-
-def as_batches(
-    data: Any, batch_size: int, device: torch.device | str = "cpu", *, seed: int = 0
-) -> Batches | LoaderBatches:
-    """Whatever holds training data as batches.
-
-    Args:
-        data: `Batches` or `LoaderBatches` (returned as they are), a DataLoader, a torch Dataset of
-            (image, label), or any other iterable of batches with a length.
-        batch_size, seed: of a Dataset, which is shuffled anew in every epoch.
-
-    Raises:
-        TypeError: when `data` is none of these.
-    """
-    if isinstance(data, (Batches, LoaderBatches)):
-        return data
-    if isinstance(data, Images):
-        raise TypeError("Images are not normalised: give Batches(images, ..., mean=..., sd=...).")
-    if isinstance(data, Dataset) and not isinstance(data, DataLoader):
-        shuffle = not isinstance(data, IterableDataset)
-        data = DataLoader(data, batch_size, shuffle=shuffle, generator=torch.Generator())
-    return LoaderBatches(data, device, seed=seed)
+    size = 250 if device.type == "cpu" else 1000  # what fits a cache; what fills an accelerator
+    return Batches(images, size, mean=like.mean, sd=like.sd, shuffle=False, device=device)
 
 
 def mixed_seed(seed: int, number: int, purpose: str) -> int:

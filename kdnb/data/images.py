@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from kdnb.data.cards import Card
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +22,8 @@ class Images:
     Attributes:
         images: (N, C, H, W) uint8, 0 to 255.
         labels: (N,) int64.
+        card: of the data set they belong to, whose `mean` and `sd` normalise them; None for
+            images of your own.
 
     Raises:
         ValueError: when a shape or type is another one, or the lengths differ.
@@ -25,6 +31,7 @@ class Images:
 
     images: Tensor
     labels: Tensor
+    card: Card | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
@@ -47,11 +54,11 @@ class Images:
             where = torch.as_tensor(where, device=self.images.device)
             if where.dtype == torch.bool and where.shape != self.labels.shape:
                 raise ValueError(f"the mask needs {len(self)} entries, not {tuple(where.shape)}.")
-        return Images(self.images[where], self.labels[where])
+        return Images(self.images[where], self.labels[where], self.card)
 
     def to(self, device: torch.device | str) -> Images:
         """The images on a device: the same tensors where they are there already."""
-        return Images(self.images.to(device), self.labels.to(device))
+        return Images(self.images.to(device), self.labels.to(device), self.card)
 
     @cached_property
     def digest(self) -> str:

@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -74,6 +74,7 @@ def _loaded(path: Path, cache: Path, folders: str, offline: bool) -> ImageData:
     about = read_card(path)
     searched = [Path(folder).expanduser() for folder in folders.split(os.pathsep) if folder]
     splits = find(about, cache, searched, offline=offline)
+    splits = {split: replace(images, card=about) for split, images in splits.items()}
     whole = splits["train"]
     cut = len(whole) - about.validation
     return ImageData(

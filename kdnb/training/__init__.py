@@ -2,11 +2,24 @@
 
 `recipe` says how a network is trained, `loop` trains it, `inputs` makes batches of anybody's
 examples, `teacher` and `teacher_cache` ask a frozen teacher, `layers` look inside a network,
-`metrics` measure it, and `devices` say where and in which precision.
+`metrics` measure it, `fitted` is what a verb returns, and `devices` say where and in which
+precision. `answers` and `targets` understand what users' networks return and their labels are;
+`borrowed` puts back what training changes of a network besides numbers; `identity` tells runs apart.
 """
 
+from kdnb.training.fitted import Fit
 from kdnb.training.loop import Losses, Networks, NonFiniteLoss, Update, fit
-from kdnb.training.metrics import predict
+from kdnb.training.metrics import evaluate, predict
 from kdnb.training.recipe import Recipe
 
-__all__ = ["Losses", "Networks", "NonFiniteLoss", "Recipe", "Update", "fit", "predict"]
+__all__ = [
+    "Fit",
+    "Losses",
+    "Networks",
+    "NonFiniteLoss",
+    "Recipe",
+    "Update",
+    "evaluate",
+    "fit",
+    "predict",
+]

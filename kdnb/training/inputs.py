@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdnb.data import Batches, ImageData, Images, as_batches
+from kdnb.data import Batches, ImageData, Images, as_batches, in_order
+from kdnb.data.cards import Card
+from kdnb.data.loaders import Labels
 from kdnb.training.devices import default_device
 from kdnb.training.metrics import predict
 from kdnb.training.recipe import Recipe
 
 
-def batches_for(examples: Any, recipe: Recipe, seed: int) -> Batches:
-    """Anybody's examples as batches; an augmentation that would silently not happen is refused."""
-    batches = as_batches(examples, recipe.batch_size, seed=seed)
-    wanted = {name: getattr(recipe, name) for name in ("crop_padding", "flip", "jitter")}
-    if any(value and getattr(batches, name, 0) != value for name, value in wanted.items()):
+def batches_for(
+    examples: Any, recipe: Recipe, seed: int, labels: Labels = "classes", given: Container[str] = ()
+) -> Batches:
+    """Anybody's examples as batches; what a recipe asks of them in vain is refused.
+
+    Args:
+        examples: `Images` of a data set, which its card normalises and the recipe augments; or
+            what `as_batches` takes.
+        labels: see `LoaderBatches`.
+        given: the recipe's fields that the caller has named.
+
+    Raises:
+        ValueError: for an augmentation that would silently not happen, a batch size that the
+            batches do not have, or images without a card.
+    """
+    if isinstance(examples, Images):
+        return _of_card(examples, recipe, seed)
+    batches = as_batches(examples, recipe.batch_size, seed=seed, labels=labels)
+    wanted = {name: getattr(recipe, name) for name in AUGMENTATIONS}
+    for name, value in wanted.items():
+        if (value or name in given) and getattr(batches, name, type(value)()) != value:
+            raise ValueError(
+                f"the recipe asks for {wanted}, which these batches do not do: make them by "
+                "`batches_of`, or augment in your Dataset and leave it out of the recipe."
+            )
+    made = getattr(getattr(batches, "loader", batches), "batch_size", None)
+    if "batch_size" in given and made != recipe.batch_size:
         raise ValueError(
-            f"the recipe asks for {wanted}, which these batches do not do: make them by "
-            "`batches_of`, or augment in your Dataset and leave it out of the recipe."
+            f"batch_size={recipe.batch_size} would be ignored: the batches are made already, of "
+            f"{made or 'their own'} images each."
         )
     return batches
 
 
-def in_order(images: Images, like: Batches | ImageData, device: torch.device) -> Batches:
-    """Batches for a pass without training: the images as they are, one after the other.
+AUGMENTATIONS = ("crop_padding", "flip", "jitter")
 
-    Args:
-        like: whose `mean` and `sd` of the pixels are taken.
-    """
-    size = 250 if device.type == "cpu" else 1000  # what fits a cache; what fills an accelerator
-    return Batches(images, size, mean=like.mean, sd=like.sd, shuffle=False, device=device)
+
+def _of_card(images: Images, recipe: Recipe, seed: int) -> Batches:
+    if images.card is None:
+        raise ValueError(
+            "these Images belong to no data set whose card would normalise them: give "
+            "kdnb.data.Batches(images, ..., mean=..., sd=...)."
+        )
+    return batches_of(images, images.card, recipe, seed)
 
 
 def examples_of(source: ImageData, spec: dict[str, Any]) -> Images:
@@ -48,7 +75,7 @@ def examples_of(source: ImageData, spec: dict[str, Any]) -> Images:
     return images.select(keep)
 
 
-def batches_of(images: Images, source: ImageData, recipe: Recipe, seed: int) -> Batches:
+def batches_of(images: Images, source: ImageData | Card, recipe: Recipe, seed: int) -> Batches:
     """Training batches as the recipe wants them."""
     return Batches(
         images, recipe.batch_size, mean=source.mean, sd=source.sd, seed=seed,

@@ -7,6 +7,7 @@ knows no method by name. It runs on Lightning Fabric, which brings device, preci
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.torch
@@ -27,7 +28,10 @@ from kdnb.data import Batch, Batches
 from kdnb.paths import atomic_write
 from kdnb.progress import bar
 from kdnb.training import devices
+from kdnb.training.answers import in_float32
+from kdnb.training.borrowed import borrowed, still_parts, takes_channels_last
 from kdnb.training.devices import arithmetic
+from kdnb.training.identity import Identity, of_data, of_network
 from kdnb.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -77,23 +81,30 @@ def fit(
     checkpoint: Path | None = None,
     log_dir: Path | None = None,
     fabric: Fabric | None = None,
+    answer: Callable[[Any], Tensor] | None = None,
+    identity: Identity | None = None,
 ) -> list[dict[str, float]]:
     """Train networks for `recipe.epochs` epochs; their state is the last epoch's.
 
     Args:
         networks: by name. Those that no update moves are frozen while it lasts: eval mode, no
-            gradients. The others are left in eval mode.
+            gradients. The others train, but for submodules that are in eval mode in a network in
+            train mode, and are left in eval mode. All else about them (memory format, the frozen
+            ones' modes and `requires_grad`) is put back, also when training raises.
         batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
         updates: carried out in order on every batch.
         seed: of dropout and whatever else draws random numbers while training.
-        evaluate: called with the networks in eval mode after every epoch; its values join the
-            history.
+        evaluate: called with the networks in eval mode after every epoch; its values, numbers of
+            any kind by name, or one number, join the history.
         checkpoint: a file, written after every epoch (of short ones: once a second, and after the
             last), from which a killed run goes on. A resumed run equals the uninterrupted one bit
-            for bit on the same machine.
+            for bit on the same machine. It belongs to one run: recipe, seed, data, networks with
+            their initial weights, and what `identity` adds.
         log_dir: TensorBoard scalars of every epoch, and the images of the first batch.
         fabric: a launched Fabric, for another device, precision or several processes: the
             gradients are averaged and every process takes its share of each batch.
+        answer: what is made of each network's answer before the terms see it; nothing when None.
+        identity: by what else the run's checkpoint is recognised: JSON values by name.
 
     Returns:
         One dict an epoch: `epoch`, `lr`, `seconds`, the mean of every loss term, and what
@@ -105,13 +116,18 @@ def fit(
     """
     updates = [updates] if isinstance(updates, Update) else list(updates)
     fabric = fabric or devices.fabric(arithmetic(recipe.precision))
-    run = _Run(networks, updates, recipe, len(batches) * recipe.epochs, seed, fabric)
-    history = run.resume(checkpoint)
-    writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
-    progress = bar(recipe.epochs, len(history), "epoch")
-    with _own_random_state(fabric.device), progress, contextlib.ExitStack() as stack:
+    with borrowed(*networks.values()), contextlib.ExitStack() as stack:
+        names = _names(networks, updates, recipe, seed)
+        if checkpoint:  # of the networks as they come: training changes them
+            names |= {"weights": {name: of_network(n) for name, n in networks.items()}}
+            names |= {"data": of_data(batches), **(identity or {})}
+        run = _Run(networks, updates, recipe, batches, names, fabric, answer)
+        history = run.resume(checkpoint)
+        writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
         if writer:
             stack.callback(writer.close)
+        progress = stack.enter_context(bar(recipe.epochs, len(history), "epoch"))
+        stack.enter_context(_own_random_state(fabric.device))
         for epoch in range(len(history), recipe.epochs):
             # Seeding each epoch by its number is what makes a resumed run equal to the other.
             rank = [fabric.global_rank] if fabric.global_rank else []
@@ -124,7 +140,7 @@ def fit(
             row["seconds"] = perf_counter() - started
             if evaluate:
                 with run.evaluating():
-                    row |= evaluate(run.networks)
+                    row |= _numbers(evaluate(run.networks))
             history.append(row)
             if checkpoint and fabric.is_global_zero:
                 run.save(checkpoint, history, last=epoch + 1 == recipe.epochs)
@@ -133,43 +149,81 @@ def fit(
             shown = {k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")}
             progress.set_postfix(shown)
             progress.update()
-    run.release()
+    for name in run.moved:
+        run.plain[name].eval()
     return history
+
+
+def _names(
+    networks: Networks, updates: Sequence[Update], recipe: Recipe, seed: int
+) -> dict[str, Any]:
+    """What tells a run from others, as far as it costs nothing to know."""
+    moved = [name for update in updates for name in update.networks]
+    if unknown := set(moved) - set(networks):
+        raise ValueError(f"an update moves {sorted(unknown)}, but fit got {list(networks)}.")
+    named = {"moved": moved, "all": list(networks)}
+    return {"recipe": recipe.model_dump(mode="json"), "seed": seed, "networks": named}
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    """What `evaluate` gave, as plain numbers by name.
+
+    Raises:
+        TypeError: for a value that is no number.
+    """
+    if found is None:
+        return {}
+    if not hasattr(found, "items") or isinstance(found, Tensor):
+        found = {"evaluate": found}
+    numbers: dict[str, float] = {}
+    for name, value in found.items():
+        try:
+            plain = value if isinstance(value, (int, float)) else float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"evaluate must give numbers by name; {name!r} is a {type(value).__name__}."
+            ) from error
+        numbers[str(name)] = plain
+    return numbers
 
 
 class _Run:
     """The moving parts of one `fit`: wrapped networks, their optimisers, and the checkpoint."""
 
-    def __init__(self, networks, updates, recipe, steps, seed, fabric):
-        self.updates, self.recipe, self.steps, self.fabric = updates, recipe, steps, fabric
+    def __init__(self, networks, updates, recipe, batches, names, fabric, answer):
+        self.updates, self.recipe, self.fabric = updates, recipe, fabric
+        self.steps = len(batches) * recipe.epochs
         self.plain = dict(networks)
         self.saved_at = self.durable_at = perf_counter()
-        moved = [name for update in updates for name in update.networks]
-        if unknown := set(moved) - set(self.plain):
-            raise ValueError(f"an update moves {sorted(unknown)}, but fit got {list(self.plain)}.")
-        self.signature = json.dumps([recipe.model_dump(mode="json"), seed, moved, list(networks)])
-        self.networks: dict[str, nn.Module] = {}
-        self.frozen: list[tuple[nn.Module, bool, list[nn.Parameter]]] = []
+        self.names = json.loads(json.dumps(names))
+        self.moved = set(self.names["networks"]["moved"])
+        self.still = [part for n in self.moved for part in still_parts(self.plain[n])]
+        self.models: dict[str, nn.Module] = {}  # as Fabric has set them up
+        example = functools.cache(lambda: next(iter(batches.epoch(0))).images.to(fabric.device)[:2])
         for name, network in self.plain.items():
+            network.to(fabric.device)
             if _convolutional(network) and recipe.precision != "32":
-                network.to(memory_format=torch.channels_last)
-            if name in moved:
-                self.networks[name] = fabric.setup_module(devices.compiled(network, trained=True))
+                _lay_channels_last(network, example)
+            if name in self.moved:
+                self.models[name] = fabric.setup_module(devices.compiled(network, trained=True))
             else:
-                self.frozen.append((network, network.training, _wanting_gradients(network)))
-                network.to(fabric.device).eval().requires_grad_(False)
-                self.networks[name] = _Frozen(devices.compiled(network, trained=False), fabric)
+                network.eval().requires_grad_(False)
+                self.models[name] = _Frozen(devices.compiled(network, trained=False), fabric)
+        self.networks = self.models
+        if answer:
+            self.networks = {k: _Answering(model, answer) for k, model in self.models.items()}
         self.optimisers = []
         for update in updates:
             parameters = [p for n in update.networks for p in self.plain[n].parameters()]
             optimiser = (update.recipe or recipe).optimiser_for(parameters)
             self.optimisers.append(fabric.setup_optimizers(optimiser))
-        self.moved = set(moved)
 
     def epoch(self, batches: Iterator[Batch], first_step: int) -> dict[str, float]:
         """Train on one epoch of batches; the mean of each loss term, read from the device once."""
         for name in self.moved:
             self.networks[name].train()
+        for part in self.still:
+            part.training = False
         check_every = 1 if self.fabric.device.type == "cpu" else 50  # a check waits for the device
         rows: list[Tensor] = []
         sizes: list[int] = []
@@ -183,7 +237,7 @@ class _Run:
                     group["lr"] = recipe.learning_rate(first_step + offset, self.steps)
                 terms = update.losses(self.networks, batch)
                 optimiser.zero_grad(set_to_none=True)
-                self.fabric.backward(sum(terms.values()), model=self.networks[update.networks[0]])
+                self.fabric.backward(sum(terms.values()), model=self.models[update.networks[0]])
                 optimiser.step()
                 if update.after:
                     update.after()
@@ -225,20 +279,14 @@ class _Run:
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Eval mode without gradients; the next epoch switches the moved ones back."""
+        """Eval mode without gradients; the next epoch switches the moved ones back.
+
+        Not inference mode: what is copied from a network there could not be trained.
+        """
         for name in self.moved:
             self.networks[name].eval()
-        with torch.inference_mode(), devices.uncompiled():
+        with torch.no_grad(), devices.uncompiled():
             yield
-
-    def release(self) -> None:
-        """Leave the trained networks in eval mode and the frozen ones as they were."""
-        for name in self.moved:
-            self.plain[name].eval()
-        for network, training, parameters in self.frozen:
-            network.train(training)
-            for parameter in parameters:
-                parameter.requires_grad_()
 
     def save(self, path: Path, history: list[dict[str, float]], *, last: bool) -> None:
         """Write networks, optimisers and history into one file: old or new, never a part."""
@@ -255,7 +303,7 @@ class _Run:
                     if value is not None:
                         tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
         tensors = {key: value.contiguous() for key, value in tensors.items()}
-        about = {"signature": self.signature, "history": json.dumps(history)}
+        about = {"identity": json.dumps(self.names), "history": json.dumps(history)}
         # Short epochs need not wait for the disk: a power failure costs seconds of work.
         durable = perf_counter() - self.durable_at > DURABLE_EVERY
         atomic_write(path, safetensors.torch.save(tensors, about), durable=durable)
@@ -274,10 +322,11 @@ class _Run:
         except SafetensorError as error:
             log.warning("the checkpoint %s is damaged (%s): starting afresh.", path, error)
             return []
-        if about.get("signature") != self.signature:
+        theirs = json.loads(about.get("identity", "{}"))
+        if others := [name for name in self.names if theirs.get(name) != self.names[name]]:
             raise ValueError(
-                f"the checkpoint {path} belongs to another run (its recipe, seed or networks "
-                "differ): delete it or name another file."
+                f"the checkpoint {path} belongs to another run ({', '.join(others)} differ): "
+                "delete it or name another file."
             )
         for name in self.moved:
             start = f"network.{name}."
@@ -294,8 +343,11 @@ class _Run:
         return json.loads(about["history"])
 
 
-def _wanting_gradients(network: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+def _lay_channels_last(network: nn.Module, example: Callable[[], Tensor]) -> None:
+    """The format in which half precision is fast, for networks that answer in it."""
+    known = type(network).__module__.startswith("kdnb.")
+    if known or takes_channels_last(network, example()):
+        network.to(memory_format=torch.channels_last)
 
 
 def _convolutional(network: nn.Module) -> bool:
@@ -315,7 +367,18 @@ class _Frozen(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         with self.fabric.autocast():
-            return self.network(*inputs).float()
+            return in_float32(self.network(*inputs))
+
+
+class _Answering(nn.Module):
+    """A network as the terms see it: with something made of its answer."""
+
+    def __init__(self, network: nn.Module, answer: Callable[[Any], Tensor]):
+        super().__init__()
+        self.network, self.answer = network, answer
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.answer(self.network(*inputs))
 
 
 @contextlib.contextmanager
@@ -351,5 +414,6 @@ def _writer(log_dir: Path | None, batches: Batches, epoch: int):
     writer = SummaryWriter(str(log_dir), purge_step=epoch + 1)
     if epoch == 0:
         images = next(iter(batches.epoch(0))).images[:64].float().cpu()
-        writer.add_image("images", make_grid(images, normalize=True), 0)
+        if images.ndim == 4 and images.shape[1] in (1, 3):
+            writer.add_image("images", make_grid(images, normalize=True), 0)
     return writer

@@ -2,23 +2,136 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from kdnb.data import Batches
+from kdnb.data import Batches, Images, as_batches, in_order
+from kdnb.training.answers import Output, logits_of, teacher_of
+from kdnb.training.borrowed import modes_kept
+from kdnb.training.targets import NOTHING, labelled_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def predict(network: nn.Module, batches: Batches) -> Tensor:
+def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tensor:
     """The network's outputs for one epoch of batches in float32, (examples, classes), on the CPU.
 
     Eval mode and no gradients; the mode is put back. Rows follow the order of the batches, so
     use `shuffle=False`. Not autocast: what claims are judged by is computed in full precision.
     """
-    training = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            outputs = [network(batch.images).float().cpu() for batch in batches.epoch(0)]
-    finally:
-        network.train(training)
+    with modes_kept(network), torch.inference_mode():
+        network.eval()
+        outputs = [
+            logits_of(network(batch.images), output).float().cpu() for batch in batches.epoch(0)
+        ]
     return torch.cat(outputs).clone()
+
+
+BINS = 15  # of the calibration error: equal widths of confidence, as in Guo et al. 2017
+
+
+def evaluate(
+    network: nn.Module,
+    data: Any,
+    *,
+    teacher: Any = None,
+    output: Output = None,
+    ignore_index: int = NOTHING,
+) -> pd.Series:
+    r"""What a network's answers are worth on labelled data, in eval mode and full precision.
+
+    The calibration is the expected calibration error over 15 bins of equal width,
+
+    .. math:: \mathrm{ECE} = \sum_{m=1}^{15} \frac{n_m}{n} | a_m - c_m |
+
+    with the accuracy a and the mean confidence c (the largest probability) of the n_m images whose
+    confidence lies in ((m - 1)/15, m/15] (Guo et al. 2017, equation 3).
+
+    Args:
+        network: inputs -> logits; left as it is, in whatever mode. It is asked on its own device.
+        data: `Images` of a data set, which its card normalises; or `Batches`, a Dataset, a
+            DataLoader or tensors (inputs, labels). Images are looked at as they are, without
+            augmentation. Of dense maps every labelled place counts as one image.
+        teacher: a module, a list of modules or a function of a batch's inputs, to agree with.
+        output: where the logits are in what the network returns, see `kdnb.distil`.
+        ignore_index: the label of places that do not count.
+
+    Returns:
+        A Series: `images`; `errors`, how many; `accuracy`, a share; `cross_entropy` in nats;
+        `calibration`; with a teacher `agreement`, the share of images where both name one class.
+
+    Raises:
+        ValueError: for data without labels, or labels that do not fit the logits.
+    """
+    import pandas as pd
+
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    guide = None if teacher is None else teacher_of(teacher, output=output)
+    sums, parts = _Sums(), [network, *([guide] if guide else [])]
+    with modes_kept(*parts), torch.inference_mode():
+        for part in parts:
+            part.eval()
+        for batch in _plain(data, device).epoch(0):
+            images = batch.images.to(device)
+            logits = logits_of(network(images), output).float()
+            taught = logits_of(guide(images), output).to(device) if guide else None
+            if batch.labels is None:
+                raise ValueError("evaluate reads labels, and this data gives none.")
+            sums.add(logits, batch.labels.to(device), taught, ignore_index)
+    if not sums.images:
+        raise ValueError("evaluate found no labelled image in this data.")
+    return pd.Series(sums.measured(), name=type(network).__name__)
+
+
+def _plain(data: Any, device: torch.device) -> Any:
+    """Data for one pass: in order, without augmentation."""
+    if isinstance(data, Batches):
+        return in_order(data.images, data, device)
+    if isinstance(data, Images) and data.card is not None:
+        return in_order(data, data.card, device)
+    return as_batches(data, 250, labels="any", shuffle=False)
+
+
+class _Sums:
+    """What batches add up to."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.right = self.surprise = self.agreeing = 0.0
+        self.bins = torch.zeros(3, BINS, dtype=torch.float64)  # images, right ones, confidence
+        self.taught = False
+
+    def add(
+        self, logits: Tensor, labels: Tensor, taught: Tensor | None, ignore_index: int
+    ) -> None:
+        wide, flat = labelled_rows(logits, labels, ignore_index)
+        if not len(flat):
+            return
+        confidence, said = wide.softmax(1).max(1)
+        right = said == flat
+        self.images += len(flat)
+        self.right += float(right.sum())
+        self.surprise += float(F.cross_entropy(wide.double(), flat, reduction="sum"))
+        place = (confidence.double() * BINS).ceil().long().clamp(1, BINS) - 1
+        for row, value in enumerate((torch.ones_like(confidence), right, confidence)):
+            self.bins[row].index_add_(0, place.cpu(), value.double().cpu())
+        if taught is not None:
+            self.taught = True
+            theirs, _ = labelled_rows(taught, labels, ignore_index)
+            self.agreeing += float((theirs.argmax(1) == said).sum())
+
+    def measured(self) -> dict[str, float]:
+        """The measures over all of them."""
+        _, right, confidence = self.bins
+        found = {
+            "images": float(self.images),
+            "errors": self.images - self.right,
+            "accuracy": self.right / self.images,
+            "cross_entropy": self.surprise / self.images,
+            "calibration": float((right - confidence).abs().sum() / self.images),
+        }
+        return found | ({"agreement": self.agreeing / self.images} if self.taught else {})

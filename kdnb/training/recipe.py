@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -21,7 +21,7 @@ OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
 class Recipe(BaseModel):
     """How a network is trained: everything but the networks, the data and the loss."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=1, description="images a step")
@@ -71,3 +71,63 @@ class Recipe(BaseModel):
         elif all(parameter.is_cuda for parameter in parameters):
             options["fused"] = True  # one kernel a step; on a CPU it is no faster
         return OPTIMISERS[self.optimiser](parameters, **options)
+
+
+# What a verb takes where neither a recipe nor a keyword says so.
+EPOCHS = 10
+RATES = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.001}
+
+# Fields that only some recipes read: field -> the field that decides, and its values that read it.
+_READ_BY = {
+    "milestones": ("schedule", ("step",)),
+    "decay": ("schedule", ("step",)),
+    "momentum": ("optimiser", ("sgd",)),
+    "nesterov": ("optimiser", ("sgd",)),
+    "smoothing": ("optimiser", ("rmsprop",)),
+    "epsilon": ("optimiser", ("adam", "adamw", "rmsprop")),
+}
+
+
+def recipe_for(recipe: Recipe | None, fields: Mapping[str, Any]) -> Recipe:
+    """A recipe out of a recipe, fields as keywords, or both: then the keywords change the recipe.
+
+    Where nothing says otherwise it is 10 epochs of 128 images a step, by SGD with momentum 0.9, the
+    learning rate falling from 0.05 along a cosine (0.001 for the other optimisers).
+
+    Raises:
+        TypeError: when `recipe` is no Recipe.
+        ValueError: for a field's bad value, or one that the recipe would ignore.
+
+    >>> recipe_for(None, {"optimiser": "adam", "epochs": 3}).lr
+    0.001
+    """
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise TypeError(
+            f"recipe must be a kdnb.training.Recipe, not a {type(recipe).__name__}: give its "
+            "fields as keywords, such as epochs=10, lr=0.1."
+        )
+    known: dict[str, Any] = recipe.model_dump() if recipe else {"epochs": EPOCHS}
+    whole = {**known, **fields}
+    whole.setdefault("lr", RATES.get(whole.get("optimiser", "sgd"), RATES["sgd"]))
+    try:
+        found = Recipe(**whole)
+    except ValidationError as error:
+        raise ValueError(_sentence(error)) from None
+    for name in fields:
+        by, values = _READ_BY.get(name, (None, ()))
+        if by and getattr(found, by) not in values:
+            wanted = " or ".join(f"{by}={value!r}" for value in values)
+            raise ValueError(
+                f"{name}={fields[name]!r} would be ignored: {wanted} reads it, and the recipe has "
+                f"{by}={getattr(found, by)!r}."
+            )
+    return found
+
+
+def _sentence(error: ValidationError) -> str:
+    found = []
+    for one in error.errors():
+        name = ".".join(map(str, one["loc"]))
+        message = one["msg"][0].lower() + one["msg"][1:]
+        found.append(f"{name}={one['input']!r} is refused ({message})")
+    return "; ".join(found) + "."

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
 from kdnb.progress import note
+from kdnb.training.answers import Called, Output
 from kdnb.training.devices import arithmetic
 from kdnb.training.inputs import in_order
 from kdnb.training.layers import Layers, View, look
@@ -22,7 +23,7 @@ from kdnb.training.teacher_cache import TeacherCache
 
 @contextlib.contextmanager
 def asked(
-    teacher: nn.Module, batches: Any, recipe: Recipe
+    teacher: nn.Module, batches: Any, recipe: Recipe, output: Output = None
 ) -> Iterator[Callable[[Networks, Batch], Tensor]]:
     """How a scheme asks the frozen network "teacher" what it says of a batch: (B, classes).
 
@@ -30,10 +31,11 @@ def asked(
     cropped and flipped every view is asked about once and kept on disk (`TeacherCache`). Other
     batches cannot be recognised: there the teacher answers in every step.
     """
-    if not isinstance(batches, Batches) or not batches.views:
+    known = isinstance(batches, Batches) and not isinstance(teacher, Called)
+    if not known or not batches.views:
         yield torch.no_grad()(lambda networks, batch: networks["teacher"](batch.images))
     elif not batches.augmented:
-        stored = teacher_logits(teacher, batches)
+        stored = teacher_logits(teacher, batches, output)
         yield lambda networks, batch: stored[batch.index]
     else:
         cache = TeacherCache(teacher, batches, arithmetic(recipe.precision))
@@ -41,7 +43,7 @@ def asked(
         note(f"teacher: {cache}")
 
 
-def teacher_logits(teacher: nn.Module, batches: Batches) -> Tensor:
+def teacher_logits(teacher: nn.Module, batches: Batches, output: Output = None) -> Tensor:
     """The teacher's logits for every image of un-augmented batches, (examples, classes) float32.
 
     Raises:
@@ -54,7 +56,7 @@ def teacher_logits(teacher: nn.Module, batches: Batches) -> Tensor:
             "jittered anew in every epoch: ask the teacher in every step instead."
         )
     plain = in_order(batches.images, batches, batches.device)
-    return predict(teacher.to(batches.device), plain).to(batches.device)
+    return predict(teacher.to(batches.device), plain, output).to(batches.device)
 
 
 class Recorded:
@@ -71,7 +73,14 @@ class Recorded:
         ValueError: when the batches augment their images.
     """
 
-    def __init__(self, network: nn.Module, layers: Layers, batches: Batches, half: bool) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Layers,
+        batches: Batches,
+        half: bool,
+        output: Output = None,
+    ) -> None:
         if batches.augmented:
             raise ValueError(
                 "views cannot be stored for batches that are cropped, flipped or jittered anew in "
@@ -83,11 +92,21 @@ class Recorded:
         kept: list[dict[str, Tensor]] = []
         for batch in plain.epoch(0):
             with torch.autocast(batches.device.type, torch.bfloat16, enabled=half):
+<<<<<<< HEAD
                 view = look(network, layers, batch.images)
             shown = {"": view.logits.float(), **view.outputs()}
             if layers.embedding:
                 shown[layers.embedding] = view.embedding.float()
             kept.append(shown)
+=======
+                view = look(network, layers, batch.images, output)
+            kept.append(
+                {"": view.logits.float()}
+                | dict(zip(layers.maps, view.maps, strict=True))
+                | dict(zip(layers.before, view.before, strict=True))
+                | {layers.embedding: view.embedding.float()}
+            )
+>>>>>>> ce01ad5 (Put back what training changes of a user's networks; evaluate; any labels)
         self.outputs = {path: torch.cat([part[path] for part in kept]) for path in kept[0]}
 
     def __call__(self, index: Tensor) -> View:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from kdnb.names import nearest
 from kdnb.nets import features
+from kdnb.training.answers import Output, logits_of
+from kdnb.training.borrowed import modes_kept
 
 INPUT = ":input"
 
@@ -243,12 +245,7 @@ def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], V
 
 
 @torch.no_grad()
-def look(network: nn.Module, layers: Layers, images: Tensor) -> View:
+def look(network: nn.Module, layers: Layers, images: Tensor, output: Output = None) -> View:
     """A `View` of some images, in eval mode and without gradients; the mode is put back."""
-    training = network.training
-    network.eval()
-    try:
-        with viewing(network, layers) as seen:
-            return seen(network(images))
-    finally:
-        network.train(training)
+    with modes_kept(network), viewing(network, layers) as seen:
+        return seen(logits_of(network.eval()(images), output))

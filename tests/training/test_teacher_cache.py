@@ -110,7 +110,9 @@ def test_cold_warm_and_without_are_equal_to_the_bit(precision, monkeypatch, runs
     assert same(cold, warm) and same(cold, without)
     assert [row["soft"] for row in cold_history] == [row["soft"] for row in history]
     assert [row["soft"] for row in warm_history] == [row["soft"] for row in history]
-    assert second.seen == 4 < first.seen <= third.seen + 4 and third.seen == 3 * 20 + 4
+    tried = 2 if precision == "bf16" else 0  # whether it can answer with channels last
+    assert second.seen == 4 + tried < first.seen <= third.seen + 4
+    assert third.seen == 3 * 20 + 4 + tried
     kind = "bfloat16" if precision == "bf16" else "float32"
     assert [path.suffix for path in tables(runs)] == [f".{kind}"]
 

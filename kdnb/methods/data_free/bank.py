@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.data.batches import Batch, LoaderBatches, mixed_seed
+from kdnb.data.batches import Batch, mixed_seed
+from kdnb.data.loaders import LoaderBatches
 from kdnb.methods.data_free.collapse import class_balance, diversity
 from kdnb.paths import atomic_write
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdnb.data.batches import Batch, LoaderBatches, mixed_seed
+from kdnb.data.batches import Batch, mixed_seed
+from kdnb.data.loaders import LoaderBatches
 from kdnb.methods.data_free.collapse import CollapseDetector
 from kdnb.methods.data_free.generators import Generator
 from kdnb.training import Networks, Recipe, Update, fit

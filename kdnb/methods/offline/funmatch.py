@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import losses
-from kdnb.data.batches import Batch, Batches, LoaderBatches, mixed_seed
+from kdnb.data.batches import Batch, Batches, mixed_seed
+from kdnb.data.loaders import LoaderBatches
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.teacher import teacher_logits

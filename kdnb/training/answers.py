@@ -1,0 +1,157 @@
+"""What networks and teachers answer, brought to logits: outputs, ensembles, functions, one logit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.losses import ensemble_log_probabilities
+from kdnb.losses.checks import at_least_float32
+
+Output = Callable[[Any], Tensor] | str | int | None
+
+
+def logits_of(answer: Any, output: Output = None) -> Tensor:
+    """The logits in what a network returns.
+
+    A tensor is itself; else `.logits`, the entry "logits" of a dict, or the first of a tuple.
+
+    Args:
+        output: says otherwise: a function of the answer, or the name of an attribute, a key or a
+            position.
+
+    Raises:
+        TypeError: when there are none, naming the type that came.
+    """
+    found = _named(answer, output) if output is not None else _usual(answer)
+    if not isinstance(found, Tensor):
+        where = "" if output is None else f", and output={output!r} finds no tensor in it"
+        raise TypeError(
+            f"a network returned {_kind(answer)}, in which kdnb finds no logits{where}: "
+            'say where they are by output=, such as output=lambda answer: answer["scores"].'
+        )
+    return found
+
+
+def _usual(answer: Any) -> Any:
+    if isinstance(answer, Tensor):
+        return answer
+    if isinstance(getattr(answer, "logits", None), Tensor):
+        return answer.logits
+    if isinstance(answer, Mapping):
+        return answer.get("logits")
+    if isinstance(answer, (tuple, list)) and answer:
+        return _usual(answer[0])
+    return None
+
+
+def _named(answer: Any, output: Any) -> Any:
+    if callable(output):
+        return output(answer)
+    if isinstance(output, str) and hasattr(answer, output):
+        return getattr(answer, output)
+    try:
+        return answer[output]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _kind(answer: Any) -> str:
+    if isinstance(answer, Mapping):
+        return f"a {type(answer).__name__} with {', '.join(map(repr, answer)) or 'nothing'}"
+    return f"a {type(answer).__name__}"
+
+
+class Ensemble(nn.Module):
+    r"""Several teachers as one: its softmax at the temperature T is the mean of theirs.
+
+    .. math:: v = T \log \frac1K \sum_k \mathrm{softmax}(v_k / T)
+
+    Hinton, Vinyals and Dean 2015 distil ensembles so, by the arithmetic mean of the members'
+    softened answers.
+    """
+
+    def __init__(
+        self, members: Sequence[nn.Module], temperature: float = 1.0, output: Output = None
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.temperature, self.output = float(temperature), output
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes)."""
+        answers = [at_least_float32(logits_of(m(images), self.output)) for m in self.members]
+        softened = [answer / self.temperature for answer in answers]
+        return self.temperature * ensemble_log_probabilities(softened)
+
+    def extra_repr(self) -> str:
+        """What a stored answer depends on besides the members."""
+        return f"temperature={self.temperature}"
+
+
+class Called(nn.Module):
+    """A teacher that is a function of the inputs: asked in every step, for nothing of it is known."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor) -> Any:
+        """Whatever the function returns."""
+        return self.function(images)
+
+
+def teacher_of(teacher: Any, temperature: float = 1.0, output: Output = None) -> nn.Module:
+    """A teacher as one module: a module, a list of modules, or any function of a batch's inputs.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(teacher, nn.Module) and not isinstance(teacher, nn.ModuleList):
+        return teacher
+    if isinstance(teacher, (list, tuple, nn.ModuleList)) and len(teacher):
+        if all(isinstance(member, nn.Module) for member in teacher):
+            return Ensemble(list(teacher), temperature, output)
+    elif callable(teacher):
+        return Called(teacher)
+    raise TypeError(
+        "a teacher is a module, a list of modules or a function of a batch's inputs; "
+        f"got a {type(teacher).__name__}."
+    )
+
+
+def two_logits(logits: Tensor) -> Tensor:
+    """One logit of a binary task (batch, 1) as two, [0, z]: the same probabilities by a softmax."""
+    return F.pad(logits, (1, 0))
+
+
+def rows(logits: Tensor) -> Tensor:
+    """Logits of every place as rows (places, classes).
+
+    Maps (batch, classes, height, width) and sequences (batch, tokens, classes) become rows in the
+    order of their labels; (batch, classes) stays.
+    """
+    if logits.ndim == 4:
+        logits = logits.movedim(1, -1)
+    return logits.flatten(0, -2) if logits.ndim > 2 else logits
+
+
+def places(logits: Tensor) -> tuple[int, ...]:
+    """The shape of the labels that belong to logits: (batch,), (batch, height, width), ..."""
+    shape = tuple(logits.shape)
+    return (shape[0], *shape[2:]) if len(shape) == 4 else shape[:-1]
+
+
+def in_float32(answer: Any) -> Any:
+    """Half precision in an answer becomes float32, as Fabric converts what networks return."""
+    from lightning_utilities.core.apply_func import apply_to_collection
+
+    if isinstance(answer, Tensor):
+        return answer.float()
+    return apply_to_collection(
+        answer, Tensor, lambda value: value.float() if torch.is_floating_point(value) else value
+    )

@@ -1,0 +1,53 @@
+"""What every verb returns: the history, the trained networks, and what was learnt besides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished training.
+
+    Attributes:
+        history: a DataFrame, one row an epoch: `epoch` from 1, `lr`, the mean of every loss term
+            (weighted, as it was minimised; `hard` is the cross-entropy with the labels), what
+            `evaluate` gave, and `seconds`.
+        networks: by name; the very modules that were given, trained in place.
+        learnt: what was learnt besides, such as a method's adapters; None where nothing was. For
+            several methods, a module with one entry each.
+    """
+
+    history: pd.DataFrame
+    networks: dict[str, nn.Module] = field(default_factory=dict)
+    learnt: nn.Module | None = None
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        networks: Mapping[str, nn.Module],
+        learnt: nn.Module | None = None,
+    ) -> Fit:
+        """From the loop's rows, one an epoch."""
+        import pandas as pd
+
+        return cls(pd.DataFrame(list(rows)), dict(networks), learnt)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The history as plain values, one dict an epoch."""
+        return self.history.to_dict("records")
+
+    def __repr__(self) -> str:
+        last = self.rows[-1] if len(self.history) else {}
+        shown = [f"{k} {v:.4g}" for k, v in last.items() if k not in ("epoch", "lr", "seconds")]
+        about = f"Fit of {', '.join(self.networks)}: {len(self.history)} epochs"
+        return f"{about}; at last {', '.join(shown)}" if shown else about

@@ -1,0 +1,125 @@
+"""The cross-entropy with whatever labels a user has: classes, soft labels, one logit, dense maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses import label_smoothing
+from kdnb.losses.checks import at_least_float32
+from kdnb.training.answers import places, rows, two_logits
+
+
+NOTHING = -100  # the label of what does not count, as torch has it
+
+
+def label_loss(
+    logits: Tensor, labels: Tensor | None, smoothing: float = 0.0, ignore_index: int = NOTHING
+) -> Tensor:
+    """The cross-entropy with the true labels, in float32 at least.
+
+    Args:
+        logits: (batch, classes), maps (batch, classes, height, width), sequences (batch, tokens,
+            classes), or one logit (batch, 1) of a binary task, whose class 1 is the positive one.
+        labels: numbers of classes, one for each place; or probabilities, shaped as the logits (for
+            one logit, the probability of class 1).
+        smoothing: of the labels, see `losses.label_smoothing`.
+        ignore_index: the label of places that do not count.
+
+    Raises:
+        ValueError: for labels that fit no such task: what came, and what is taken.
+    """
+    if labels is None:
+        raise ValueError(
+            "a term reads labels, and this data gives none: give pairs (inputs, labels), or leave "
+            "the labels out by label_weight=0."
+        )
+    if labels.is_floating_point():
+        return _soft(logits, labels, smoothing)
+    plain = logits.ndim == 2 and logits.shape[1] > 1 and labels.shape == logits.shape[:1]
+    if plain and ignore_index == NOTHING:
+        return label_smoothing(logits, labels, smoothing)
+    wide, flat = _classes(logits, labels)
+    _check_range(flat, wide.shape[1], ignore_index)
+    total = F.cross_entropy(
+        at_least_float32(wide), flat, ignore_index=ignore_index, label_smoothing=smoothing,
+        reduction="sum",
+    )  # fmt: skip
+    return total / (flat != ignore_index).sum().clamp_min(1)  # 0 where nothing is labelled
+
+
+def labelled_rows(
+    logits: Tensor, labels: Tensor, ignore_index: int = NOTHING
+) -> tuple[Tensor, Tensor]:
+    """Logits (places, classes) and labels (places,), without the places that do not count.
+
+    Of soft labels the likeliest class is taken.
+    """
+    if labels.is_floating_point():
+        if labels.shape == logits.shape and logits.shape[-1] > 1:
+            labels = labels.argmax(1 if labels.ndim == 4 else -1)
+        elif not torch.equal(labels, labels.round()):
+            raise ValueError(
+                f"labels must be numbers of classes of shape {places(logits)}; got real values."
+            )
+    wide, flat = _classes(logits, labels)
+    kept = flat != ignore_index
+    return (wide, flat) if bool(kept.all()) else (wide[kept], flat[kept])
+
+
+def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    wanted = places(logits)
+    wide = rows(logits)
+    if labels.shape == logits.shape and labels.ndim == 2 and logits.shape[1] > 1:
+        if bool(((labels == 0) | (labels == 1)).all() & (labels.sum(1) == 1).all()):
+            labels = labels.argmax(1)  # one-hot rows
+    if labels.shape == (*wanted, 1):
+        labels = labels.squeeze(-1)
+    if tuple(labels.shape) != wanted:
+        raise ValueError(
+            f"labels must be numbers of classes of shape {wanted} or probabilities of shape "
+            f"{tuple(logits.shape)}, for logits of that shape; got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}."
+        )
+    return (two_logits(wide) if wide.shape[1] == 1 else wide), labels.reshape(-1).long()
+
+
+def _check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
+    """On the CPU alone: elsewhere it would make the device wait."""
+    if labels.device.type != "cpu":
+        return
+    kept = labels[labels != ignore_index]
+    if len(kept) and not 0 <= int(kept.min()) <= int(kept.max()) < classes:
+        raise ValueError(
+            f"labels must lie in 0 to {classes - 1} for {classes} classes; got {int(kept.min())} to "
+            f"{int(kept.max())}: name the label of places that do not count by ignore_index."
+        )
+
+
+def _soft(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    shape = tuple(logits.shape)
+    if shape[-1:] == (1,) and logits.ndim == 2:
+        truth = labels.reshape(-1, 1) if labels.shape in (logits.shape, logits.shape[:1]) else None
+        if truth is None or bool(((truth < 0) | (truth > 1)).any()):
+            raise ValueError(
+                "one logit takes labels 0 and 1 or probabilities between them, of shape "
+                f"{shape[:1]}; got {labels.dtype} of shape {tuple(labels.shape)}, from "
+                f"{labels.min().item():.3g} to {labels.max().item():.3g}."
+            )
+        labels = torch.cat([1 - truth, truth], 1)
+        logits = two_logits(logits)
+    axis = 1 if logits.ndim == 4 else -1
+    whole = labels.shape == logits.shape and bool(
+        (labels >= 0).all() & ((labels.sum(axis) - 1).abs() < 1e-3).all()
+    )
+    if not whole:
+        raise ValueError(
+            f"labels must be numbers of classes of shape {places(logits)} or probabilities of shape "
+            f"{shape}, whose rows sum to 1; got {labels.dtype} of shape {tuple(labels.shape)}. For "
+            "real values give label_weight=0 and a loss of your own as method."
+        )
+    wide = labels.movedim(1, -1) if labels.ndim == 4 else labels
+    return F.cross_entropy(
+        at_least_float32(rows(logits)), wide.flatten(0, -2), label_smoothing=smoothing
+    )
