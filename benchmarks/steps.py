@@ -38,7 +38,6 @@ from kdnb.methods import online
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.data_free import Generator, dafl
 from kdnb.methods.offline import distil
-from kdnb.methods.offline.distil import transfer
 from kdnb.training import Recipe, devices, teacher_cache
 
 BATCH, STEPS, ROUNDS = 64, 10, 7
@@ -123,7 +122,9 @@ def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
 
     def distilled(runs: str) -> None:
         with mock.patch.dict("os.environ", KDNB_RUNS=runs):
-            distil.distil(network("resnet20"), teacher, batches, RECIPE, loss=SOFT)
+            distil.distil(
+                network("resnet20"), teacher, batches, RECIPE, method=SOFT, label_weight=0
+            )
 
     def cold() -> None:
         with tempfile.TemporaryDirectory() as empty:
@@ -141,15 +142,15 @@ def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
     def method(name: str) -> Callable[[], object]:
         weight = METHODS[name].weight or 1.0
         return asking(
-            lambda: transfer(network("resnet20"), teacher, batches, RECIPE, method=name,
-                             weight=1e-3 * weight)
+            lambda: distil.distil(network("resnet20"), teacher, batches, RECIPE, method=name,
+                                  weight=1e-3 * weight)
         )  # fmt: skip
 
     student = network("resnet20")
 
     def compiled() -> None:
         with mock.patch.dict("os.environ", KDNB_RUNS=kept.name, KDNB_COMPILE="1"):
-            distil.distil(student, teacher, batches, RECIPE, loss=SOFT)
+            distil.distil(student, teacher, batches, RECIPE, method=SOFT, label_weight=0)
 
     peers = {name: network("resnet20") for name in ("one", "other")}
     lenets = {"in_channels": 1, "image_size": 32}

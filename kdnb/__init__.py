@@ -1,3 +1,55 @@
-"""The executable edition of the survey "Knowledge Distillation: A Survey"."""
+"""The executable edition of the survey "Knowledge Distillation: A Survey".
+
+>>> import kdnb
+>>> digits = kdnb.data.load("mnist")
+>>> teacher = kdnb.nets.pretrained("lenet5", "mnist")
+>>> student = kdnb.nets.build("lenet5_half_dafl")
+>>> fit = kdnb.distil(student, teacher, digits.train, method="kd", temperature=4)  # doctest: +SKIP
+>>> kdnb.evaluate(student, digits.test)  # doctest: +SKIP
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+
+# Looked up when they are first asked for: `import kdnb` costs nothing.
+_HOMES = {
+    "Fit": "kdnb.training",
+    "Recipe": "kdnb.training",
+    "born_again": "kdnb.methods.self_distillation.ban",
+    "distil": "kdnb.methods.offline.distil",
+    "evaluate": "kdnb.training",
+    "mutual": "kdnb.methods.online.dml",
+    "train": "kdnb.methods.offline.distil",
+}
+_ROOMS = ("data", "figures", "losses", "methods", "nets", "papers", "training")
+
+__all__ = [
+    "Fit",
+    "Recipe",
+    "__version__",
+    "born_again",
+    "data",
+    "distil",
+    "evaluate",
+    "figures",
+    "losses",
+    "methods",
+    "mutual",
+    "nets",
+    "papers",
+    "train",
+    "training",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"kdnb.{name}")
+    raise AttributeError(f"kdnb has no {name!r}; it offers {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

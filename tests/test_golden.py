@@ -47,7 +47,7 @@ def test_a_frozen_training_run():
         network[1].bias.zero_()
     recipe = Recipe(epochs=3, batch_size=16, lr=0.01, schedule="one_cycle", precision="32",
                     crop_padding=1)  # fmt: skip
-    history = distil.train(network, batches, recipe, smoothing=0.1, seed=5)
+    history = distil.train(network, batches, recipe, label_smoothing=0.1, seed=5).rows
     assert [row["hard"] for row in history] == pytest.approx(GOLDEN, rel=1e-4)
 
 

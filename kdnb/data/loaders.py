@@ -102,9 +102,8 @@ class LoaderBatches:
         return Batch(moved, labels)
 
     def _labels(self, parts: Any) -> Tensor | None:
-        if self.labels == "none":
-            if len(parts) != 2 or not isinstance(parts[1], Tensor):
-                return None
+        if self.labels == "none" and (len(parts) != 2 or not isinstance(parts[1], Tensor)):
+            return None
         labels = torch.as_tensor(parts[1])
         kind = torch.int64
         if labels.is_floating_point():
@@ -209,7 +208,9 @@ def as_batches(
         data = (data, None)
     if _pair_of_tensors(data):
         if data[1] is None and labels != "none":
-            raise TypeError("labels are read, and one tensor of inputs has none: give (inputs, labels).")
+            raise TypeError(
+                "labels are read, and one tensor of inputs has none: give (inputs, labels)."
+            )
         return TensorBatches(*data, batch_size, seed=seed, shuffle=shuffle)
     if isinstance(data, Dataset) and not isinstance(data, DataLoader):
         mixing = shuffle and not isinstance(data, IterableDataset)

@@ -33,6 +33,7 @@ from kdnb.training.borrowed import borrowed, still_parts, takes_channels_last
 from kdnb.training.devices import arithmetic
 from kdnb.training.identity import Identity, of_data, of_network
 from kdnb.training.recipe import Recipe
+from kdnb.training.reporting import numbers, writer_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -81,7 +82,7 @@ def fit(
     checkpoint: Path | None = None,
     log_dir: Path | None = None,
     fabric: Fabric | None = None,
-    answer: Callable[[Any], Tensor] | None = None,
+    answers: Mapping[str, Callable[[Any], Tensor]] | None = None,
     identity: Identity | None = None,
 ) -> list[dict[str, float]]:
     """Train networks for `recipe.epochs` epochs; their state is the last epoch's.
@@ -103,7 +104,7 @@ def fit(
         log_dir: TensorBoard scalars of every epoch, and the images of the first batch.
         fabric: a launched Fabric, for another device, precision or several processes: the
             gradients are averaged and every process takes its share of each batch.
-        answer: what is made of each network's answer before the terms see it; nothing when None.
+        answers: what is made of some networks' answers before the terms see them, by name.
         identity: by what else the run's checkpoint is recognised: JSON values by name.
 
     Returns:
@@ -121,9 +122,9 @@ def fit(
         if checkpoint:  # of the networks as they come: training changes them
             names |= {"weights": {name: of_network(n) for name, n in networks.items()}}
             names |= {"data": of_data(batches), **(identity or {})}
-        run = _Run(networks, updates, recipe, batches, names, fabric, answer)
+        run = _Run(networks, updates, recipe, batches, names, fabric, answers or {})
         history = run.resume(checkpoint)
-        writer = _writer(log_dir, batches, len(history)) if fabric.is_global_zero else None
+        writer = writer_for(log_dir, batches, len(history)) if fabric.is_global_zero else None
         if writer:
             stack.callback(writer.close)
         progress = stack.enter_context(bar(recipe.epochs, len(history), "epoch"))
@@ -140,7 +141,7 @@ def fit(
             row["seconds"] = perf_counter() - started
             if evaluate:
                 with run.evaluating():
-                    row |= _numbers(evaluate(run.networks))
+                    row |= numbers(evaluate(run.networks))
             history.append(row)
             if checkpoint and fabric.is_global_zero:
                 run.save(checkpoint, history, last=epoch + 1 == recipe.epochs)
@@ -165,32 +166,10 @@ def _names(
     return {"recipe": recipe.model_dump(mode="json"), "seed": seed, "networks": named}
 
 
-def _numbers(found: Any) -> dict[str, float]:
-    """What `evaluate` gave, as plain numbers by name.
-
-    Raises:
-        TypeError: for a value that is no number.
-    """
-    if found is None:
-        return {}
-    if not hasattr(found, "items") or isinstance(found, Tensor):
-        found = {"evaluate": found}
-    numbers: dict[str, float] = {}
-    for name, value in found.items():
-        try:
-            plain = value if isinstance(value, (int, float)) else float(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(
-                f"evaluate must give numbers by name; {name!r} is a {type(value).__name__}."
-            ) from error
-        numbers[str(name)] = plain
-    return numbers
-
-
 class _Run:
     """The moving parts of one `fit`: wrapped networks, their optimisers, and the checkpoint."""
 
-    def __init__(self, networks, updates, recipe, batches, names, fabric, answer):
+    def __init__(self, networks, updates, recipe, batches, names, fabric, answers):
         self.updates, self.recipe, self.fabric = updates, recipe, fabric
         self.steps = len(batches) * recipe.epochs
         self.plain = dict(networks)
@@ -209,9 +188,10 @@ class _Run:
             else:
                 network.eval().requires_grad_(False)
                 self.models[name] = _Frozen(devices.compiled(network, trained=False), fabric)
-        self.networks = self.models
-        if answer:
-            self.networks = {k: _Answering(model, answer) for k, model in self.models.items()}
+        self.networks = {
+            name: _Answering(model, answers[name]) if name in answers else model
+            for name, model in self.models.items()
+        }
         self.optimisers = []
         for update in updates:
             parameters = [p for n in update.networks for p in self.plain[n].parameters()]
@@ -403,17 +383,3 @@ def _seed_everything(seed: int) -> None:
 def _mix(*numbers: int) -> int:
     """One 63-bit seed out of several numbers, unlike for unlike numbers."""
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
-
-
-def _writer(log_dir: Path | None, batches: Batches, epoch: int):
-    if log_dir is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, rarely wanted
-    from torchvision.utils import make_grid
-
-    writer = SummaryWriter(str(log_dir), purge_step=epoch + 1)
-    if epoch == 0:
-        images = next(iter(batches.epoch(0))).images[:64].float().cpu()
-        if images.ndim == 4 and images.shape[1] in (1, 3):
-            writer.add_image("images", make_grid(images, normalize=True), 0)
-    return writer

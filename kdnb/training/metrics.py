@@ -105,9 +105,7 @@ class _Sums:
         self.bins = torch.zeros(3, BINS, dtype=torch.float64)  # images, right ones, confidence
         self.taught = False
 
-    def add(
-        self, logits: Tensor, labels: Tensor, taught: Tensor | None, ignore_index: int
-    ) -> None:
+    def add(self, logits: Tensor, labels: Tensor, taught: Tensor | None, ignore_index: int) -> None:
         wide, flat = labelled_rows(logits, labels, ignore_index)
         if not len(flat):
             return

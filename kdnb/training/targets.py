@@ -10,7 +10,6 @@ from kdnb.losses import label_smoothing
 from kdnb.losses.checks import at_least_float32
 from kdnb.training.answers import places, rows, two_logits
 
-
 NOTHING = -100  # the label of what does not count, as torch has it
 
 
@@ -71,9 +70,9 @@ def labelled_rows(
 def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     wanted = places(logits)
     wide = rows(logits)
-    if labels.shape == logits.shape and labels.ndim == 2 and logits.shape[1] > 1:
-        if bool(((labels == 0) | (labels == 1)).all() & (labels.sum(1) == 1).all()):
-            labels = labels.argmax(1)  # one-hot rows
+    rows_of_labels = labels.shape == logits.shape and labels.ndim == 2 and logits.shape[1] > 1
+    if rows_of_labels and bool((labels * labels == labels).all() & (labels.sum(1) == 1).all()):
+        labels = labels.argmax(1)  # one-hot
     if labels.shape == (*wanted, 1):
         labels = labels.squeeze(-1)
     if tuple(labels.shape) != wanted:

@@ -92,21 +92,11 @@ class Recorded:
         kept: list[dict[str, Tensor]] = []
         for batch in plain.epoch(0):
             with torch.autocast(batches.device.type, torch.bfloat16, enabled=half):
-<<<<<<< HEAD
-                view = look(network, layers, batch.images)
+                view = look(network, layers, batch.images, output)
             shown = {"": view.logits.float(), **view.outputs()}
             if layers.embedding:
                 shown[layers.embedding] = view.embedding.float()
             kept.append(shown)
-=======
-                view = look(network, layers, batch.images, output)
-            kept.append(
-                {"": view.logits.float()}
-                | dict(zip(layers.maps, view.maps, strict=True))
-                | dict(zip(layers.before, view.before, strict=True))
-                | {layers.embedding: view.embedding.float()}
-            )
->>>>>>> ce01ad5 (Put back what training changes of a user's networks; evaluate; any labels)
         self.outputs = {path: torch.cat([part[path] for part in kept]) for path in kept[0]}
 
     def __call__(self, index: Tensor) -> View:

@@ -271,7 +271,7 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 import copy
 
 from kdnb.methods.catalogue import METHODS, Method
-from kdnb.methods.offline.distil import transfer
+from kdnb.methods.offline.distil import distil
 from kdnb.training import Recipe
 from kdnb.training.devices import default_device
 from kdnb.training.layers import layers_of, look
@@ -296,9 +296,9 @@ def taught(method, start=student):
     """A copy of a student, taught by one relation loss alone; and the loss with what it learnt."""
     network = copy.deepcopy(start)
     how = METHODS.get(method, method)
-    options = {"weight": how.weight or 1.0, "hard_weight": 0.0, "recorded": seen}
-    _, knowledge = transfer(network, teacher, lessons, recipe, method=how, **options)
-    return view(network), knowledge
+    options = {"weight": how.weight or 1.0, "label_weight": 0.0, "recorded": seen}
+    fit = distil(network, teacher, lessons, recipe, method=how, **options)
+    return view(network), fit.learnt
 
 
 # %%
@@ -634,7 +634,7 @@ show_verdicts(papers.verdicts("tian2020crd", "laptop"), "laptop")
 #
 # ### All methods of this section
 #
-# Each is one call of `kdnb.methods.offline.distil.transfer(student, teacher, examples, recipe, method=name,
+# Each is one call of `kdnb.distil(student, teacher, examples, recipe, method=name,
 # weight=…)`. The last columns are the comparison's verdicts; the table is built from the code
 # and the record, so it cannot fall behind them. `comparison.methods_table("2.1", fair)` and `"2.2"` give
 # the same for responses and features, which chapters 2.1 and 2.2 explain. RCO, of section

@@ -129,12 +129,11 @@ teacher = network_of(taught)
 live.teacher().arguments["recipe"]
 
 # %% [markdown]
-# Step two is one call. For a loss of the logits it is `offline.distil`; for any other method of section 2 it is
-# `transfer.transfer`, with the same arguments and the method's name:
+# Step two is one call, for a loss of the logits as for any other method of section 2:
 #
 # ```python
-# offline.distil(student, teacher, examples, recipe, loss=partial(losses.soft_targets, temperature=4))
-# transfer.transfer(student, teacher, examples, recipe, method="rkd", weight=1.0)
+# kdnb.distil(student, teacher, examples, recipe, method="kd", temperature=4)
+# kdnb.distil(student, teacher, examples, recipe, method="rkd", weight=1.0)
 # ```
 #
 # Two more calls make two **stages**. FitNets first fit a hint in the middle of the network, without labels, and
@@ -467,7 +466,7 @@ figures.show(
 #
 # | method, paper | who teaches whom | what it costs | standing |
 # |---|---|---|---|
-# | two-step pipeline (3.1; Hinton et al. 2015), `offline.distil`, `transfer.transfer` | a frozen teacher one student | a forward pass of the teacher a step, or none where answers are stored | judged in chapters 2.1 to 2.3; here illustrated, not judged |
+# | two-step pipeline (3.1; Hinton et al. 2015), `kdnb.distil` | a frozen teacher one student | a forward pass of the teacher a step, or none where answers are stored | judged in chapters 2.1 to 2.3; here illustrated, not judged |
 # | several stages (2.2, 3.1; Romero et al. 2015), `start=` | the same teacher, first by a hint, then by soft targets | the sum of the stages | judged in chapter 2.2; here illustrated, not judged |
 # | early-stopped teacher (3.1; Cho and Hariharan 2019), a shorter recipe | an unfinished teacher | *less* than the full teacher | judged above |
 # | early-stopped distillation (3.1; the same), `route.distil_then_labels` | the teacher for some epochs, then nobody | less than the whole distillation | judged above |

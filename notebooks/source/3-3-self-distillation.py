@@ -217,7 +217,7 @@ figures.show(
 # | `independent1` | the same fresh ones | labels |
 #
 # `arms = []` runs generations 2 and 3, BAN+L (`with_labels`), CWTM, DKPP and all ensembles too. With any networks
-# and data of your own it is one call, `own.train_generations(make, examples, recipe, generations=3)`.
+# and data of your own it is one call, `kdnb.born_again(make, examples, recipe, generations=3)`.
 
 # %% tags=["nbval-ignore-output"]
 record = reproduce(furlanello2018ban.REPRODUCTION, parameters, profile=profile, arms=arms)
@@ -583,7 +583,7 @@ figures.show(
 #
 # 1. Set `arms = []`. Is the spread between seeds larger or smaller than the steps between generations?
 # 2. Show that in Mobahi's setting the ratio of two coordinates' shrinkage, of eigenvalues $d_i>d_j$, grows with every round.
-# 3. In `own.train_generations`, set `hard_weight=1.0`. Which generation is most like its teacher (KL divergence on test images)?
+# 3. In `kdnb.born_again`, set `label_weight=1.0`. Which generation is most like its teacher (KL divergence on test images)?
 # 4. Train an ensemble of three by `own.born_again` from *one* teacher, and compare it with a chain of three.
 # 5. Derive $\epsilon=w(1-c)K/(K-1)$. What does $w=1$ mean?
 # 6. Make a `own.MultiExit` of ResNet-20 with exits after its first two stages. What share do the exits cost now?

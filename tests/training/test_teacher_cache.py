@@ -11,7 +11,7 @@ from torch import nn
 from kdnb import losses
 from kdnb.data import Batches, Images, LoaderBatches
 from kdnb.methods.offline import distil
-from kdnb.methods.self_distillation import born_again
+from kdnb.methods.self_distillation import next_generation
 from kdnb.training import Recipe, teacher_cache
 from kdnb.training.teacher_cache import Table, TeacherCache, digest_of
 
@@ -61,9 +61,9 @@ class Counting(nn.Module):
 def taught(teacher=None, recipe=RECIPE, **more):
     student = network(1)
     history = distil.distil(
-        student, teacher or Counting(), shown(recipe, **more), recipe, loss=LOSS
+        student, teacher or Counting(), shown(recipe, **more), recipe, method=LOSS, label_weight=0
     )
-    return student.state_dict(), history
+    return student.state_dict(), history.rows
 
 
 def same(one, other):
@@ -120,8 +120,8 @@ def test_cold_warm_and_without_are_equal_to_the_bit(precision, monkeypatch, runs
 def test_another_seed_and_another_scheme_share_the_table(runs):
     taught()
     teacher = Counting()
-    distil.distil(network(2), teacher, shown(seed=1), RECIPE, loss=LOSS, seed=1)
-    born_again(network(3), teacher, shown(seed=0), RECIPE)
+    distil.distil(network(2), teacher, shown(seed=1), RECIPE, method=LOSS, label_weight=0, seed=1)
+    next_generation(network(3), teacher, shown(seed=0), RECIPE)
     assert len(tables(runs)) == 1
     assert teacher.seen < 2 * 3 * 20 - 30
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_counted_is_asked_in_every_step(runs):
     assert teacher.seen == 3 * 20
     own = LoaderBatches([(torch.randn(5, 3, 8, 8), torch.zeros(5).long())])
     plain = RECIPE.model_copy(update={"crop_padding": 0, "flip": False})
-    distil.distil(network(1), teacher, own, plain, loss=LOSS)
+    distil.distil(network(1), teacher, own, plain, method=LOSS, label_weight=0)
     assert teacher.seen == 3 * 20 + 3 * 5
     assert not (runs / "teachers").exists()
 

@@ -55,9 +55,9 @@ def distil_in_turn(
         raise ValueError("a chain needs a teacher and at least one student, all different modules.")
     return [
         distil(
-            student, teacher, examples, recipe, loss=loss, soft_weight=soft_weight,
-            hard_weight=hard_weight, seed=seed, **own_checkpoint(options, number),
-        )
+            student, teacher, examples, recipe, method=loss, weight=soft_weight,
+            label_weight=hard_weight, seed=seed, **own_checkpoint(options, number),
+        ).rows
         for number, (teacher, student) in enumerate(pairwise(networks))
     ]  # fmt: skip
 

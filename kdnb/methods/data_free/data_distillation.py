@@ -129,4 +129,4 @@ def omni_supervised(
         union, recipe.batch_size, mean=mean, sd=sd, seed=seed, crop_padding=recipe.crop_padding,
         flip=recipe.flip, jitter=recipe.jitter,
     )  # fmt: skip
-    return train(student, batches, recipe, seed=seed, **options)
+    return train(student, batches, recipe, seed=seed, **options).rows

@@ -1,277 +1,337 @@
 """Offline distillation (section 3.1): a teacher is trained first, then a student imitates it.
 
-`train` learns from labels alone, `distil` from a teacher's logits, `transfer` from any knowledge
-that `kdnb.methods.catalogue` lists. All take any networks and data.
+`train` learns from labels alone, `distil` from a teacher, by one method of the catalogue, several,
+or any loss of the logits. Both take any networks and data, and return a `Fit`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
-from kdnb import losses
-from kdnb.data import Batch, Batches
-from kdnb.losses import hard_loss
-from kdnb.methods import catalogue
-from kdnb.methods.catalogue import Method
-from kdnb.methods.wiring import Setting
+from kdnb.data import Batch
+from kdnb.methods.offline.looking import (
+    Answering,
+    layers_for,
+    prepare,
+    students_views,
+    teachers_views,
+)
+from kdnb.methods.offline.parts import Part, Weight, build, check_options, first_value, parts_of
+from kdnb.methods.options import recipe_of, told_apart
 from kdnb.nets import constrain
-from kdnb.progress import note
-from kdnb.training import Recipe, Update, fit
-from kdnb.training.devices import arithmetic
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.answers import Called, Ensemble, Output, logits_of, teacher_of
+from kdnb.training.borrowed import borrowed
+from kdnb.training.identity import of_function, of_network
 from kdnb.training.inputs import batches_for
-from kdnb.training.layers import Layers, View, layers_of, look, viewing
-from kdnb.training.teacher import Recorded, Remembered, asked
+from kdnb.training.layers import Layers
+from kdnb.training.metrics import evaluate as measure
+from kdnb.training.recipe import recipe_for
+from kdnb.training.targets import NOTHING, label_loss
+from kdnb.training.teacher import Recorded
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Answering", "Loss", "distil", "first_value", "train"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def train(
     network: nn.Module,
-    examples: Any,
-    recipe: Recipe,
+    data: Any,
+    recipe: Recipe | None = None,
     *,
-    smoothing: float = 0.0,
+    label_smoothing: float = 0.0,
+    evaluate: Any = None,
     seed: int = 0,
-    **options: Any,
-) -> list[dict[str, float]]:
+    checkpoint: Path | None = None,
+    log_dir: Path | None = None,
+    output: Output = None,
+    ignore_index: int = NOTHING,
+    fabric: Fabric | None = None,
+    **fields: Any,
+) -> Fit:
     """Train one network on labels alone: a teacher, or the student nobody teaches.
 
     Args:
-        network: images -> logits (batch, classes). Trained in place.
-        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        smoothing: of the labels, 0 for plain cross-entropy.
-        options: of `training.fit` (evaluate, checkpoint, log_dir, fabric).
+        network: inputs -> logits; trained in place. It leaves in the mode, memory format and
+            `requires_grad` in which it came; what it has in eval mode while it is itself in train
+            mode, such as a frozen batch norm, stays so.
+        data: `Images` of a data set (normalised by its card, augmented as the recipe says),
+            `Batches`, a Dataset, a DataLoader, or tensors (inputs, labels). Labels are numbers of
+            classes, (batch,) or one for each place of dense logits; or probabilities, shaped as
+            the logits. One logit (batch, 1) is a binary task.
+        recipe: a `Recipe`, or its fields as keywords (`epochs=10, lr=0.1`), or both: then the
+            keywords change it. Without any see :func:`kdnb.training.recipe.recipe_for`.
+        label_smoothing: of the labels, 0 for plain cross-entropy.
+        evaluate: a function of the networks by name, called after every epoch, whose numbers join
+            the history; or data, on which `kdnb.evaluate` measures the network.
+        seed: of the order of the data, of dropout and of augmentation.
+        checkpoint: a file from which a killed run goes on, see :func:`kdnb.training.fit`.
+        log_dir: a folder for TensorBoard: every term of every epoch.
+        output: where the logits are in what the network returns. Left out: the tensor itself,
+            `.logits`, the entry "logits", or the first of a tuple. Else a function of the answer,
+            or the name of an attribute, key or position.
+        ignore_index: the label of places that do not count.
+        fabric: a launched Fabric, for another device or several processes.
 
     Returns:
-        The history, one dict an epoch.
-    """
+        The history, with the term `hard`, and the network, as `fit.networks["network"]`.
 
-    def terms(networks, batch: Batch) -> dict[str, Tensor]:
+    Raises:
+        ValueError: for an unknown or ignored keyword, or labels that do not fit the logits.
+
+    >>> net = torch.nn.Linear(2, 2)
+    >>> data = torch.eye(2).repeat(8, 1), torch.arange(2).repeat(8)
+    >>> train(net, data, epochs=20, batch_size=4, lr=0.5).history.hard.iloc[-1] < 0.1
+    True
+    """
+    recipe = recipe_of("train", recipe, fields)
+    _check_module("network", network)
+    batches = batches_for(data, recipe, seed, labels="any", given=fields)
+
+    def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         logits = networks["network"](batch.images)
-        return {"hard": losses.label_smoothing(logits, batch.labels, smoothing)}
+        return {"hard": label_loss(logits, batch.labels, label_smoothing, ignore_index)}
 
     update = Update(("network",), terms, after=lambda: constrain(network))
-    batches = batches_for(examples, recipe, seed)
-    return fit({"network": network}, batches, update, recipe, seed=seed, **options)
+    identity = {"method": {"verb": "train", "label_smoothing": label_smoothing}}
+    with borrowed(network):
+        history = fit(
+            {"network": network}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+            evaluate=watching(evaluate, {"network": network}, output, ignore_index), log_dir=log_dir,
+            fabric=fabric, answers={"network": partial(logits_of, output=output)},
+            identity=identity,
+        )  # fmt: skip
+    return Fit.of(history, {"network": network})
 
 
 def distil(
     student: nn.Module,
-    teacher: nn.Module,
-    examples: Any,
-    recipe: Recipe,
+    teacher: Any,
+    data: Any,
+    recipe: Recipe | None = None,
     *,
-    loss: Loss,
-    soft_weight: float | tuple[float, float] = 1.0,
-    hard_weight: float = 0.0,
-    seed: int = 0,
-    **options: Any,
-) -> list[dict[str, float]]:
-    """Train a student to imitate a teacher: soft_weight · loss + hard_weight · cross-entropy.
-
-    The teacher sees exactly the images the student sees, and is asked once for each: see `asked`.
-
-    Args:
-        student, teacher: images -> logits (batch, classes). The student is trained in place;
-            the teacher is frozen.
-        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        loss: (student logits, teacher logits) -> scalar, such as `losses.soft_targets` with its
-            temperature bound.
-        soft_weight: of that loss; a pair changes from epoch to epoch, linearly from its first
-            number in the first epoch to its second in the last.
-        hard_weight: of the cross-entropy with the true labels; at 0 no label is read.
-        options: of `training.fit`.
-
-    Returns:
-        The history, one dict an epoch.
-    """
-    batches = batches_for(examples, recipe, seed)
-    first, last = soft_weight if isinstance(soft_weight, Sequence) else (soft_weight, soft_weight)
-    weight = first
-
-    def begin(epoch: int) -> None:
-        nonlocal weight
-        weight = first + (last - first) * epoch / max(1, recipe.epochs - 1)
-
-    def terms(networks, batch: Batch) -> dict[str, Tensor]:
-        # The teacher first: the student's maps, kept for its backward pass, are then still near.
-        answers = taught(networks, batch)
-        logits = networks["student"](batch.images)
-        parts = {"soft": weight * loss(logits, answers)}
-        if hard_weight:
-            parts["hard"] = hard_weight * hard_loss(logits, batch.labels)
-        return parts
-
-    update = Update(("student",), terms, after=lambda: constrain(student), begin=begin)
-    networks = {"student": student, "teacher": teacher}
-    with asked(teacher, batches, recipe) as taught:
-        return fit(networks, batches, update, recipe, seed=seed, **options)
-
-
-# A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps.
-PREPARATION = Recipe(epochs=2, optimiser="adam", lr=0.001, schedule="constant", precision="32")
-
-
-def transfer(
-    student: nn.Module,
-    teacher: nn.Module,
-    examples: Any,
-    recipe: Recipe,
-    *,
-    method: str | Method,
-    weight: float,
-    hard_weight: float = 1.0,
-    layers: tuple[Layers, Layers] | None = None,
+    method: Any = "kd",
+    weight: Weight | Mapping[str, Weight] | None = None,
+    label_weight: float | None = None,
+    layers: tuple[Layers | None, Layers | None] | None = None,
     recorded: Recorded | None = None,
+    evaluate: Any = None,
     seed: int = 0,
-    **options: Any,
-) -> tuple[list[dict[str, float]], nn.Module]:
-    """Train a student with one method of section 2: weight · method + hard_weight · cross-entropy.
+    checkpoint: Path | None = None,
+    log_dir: Path | None = None,
+    output: Output | tuple[Output, Output] = None,
+    ignore_index: int = NOTHING,
+    fabric: Fabric | None = None,
+    **fields_and_options: Any,
+) -> Fit:
+    r"""Train a student to imitate a teacher, by one method or several.
 
-    Adapters are built from the shapes of a first batch and join the student's optimiser. The
-    teacher sees exactly the images the student sees. Where these never change, its views are
-    computed once; so are its logits and embeddings of images that are cropped and flipped, when
-    the method looks at nothing else of the teacher.
+    .. math:: L = w_h\, H(y, q) + \sum_m w_m L_m
+
+    with the cross-entropy H of the true labels and the loss :math:`L_m` of each method. Adapters
+    that a method needs are built from the shapes of a first batch and join the student's optimiser.
+    The teacher sees exactly the images the student sees. Of images that never change it is asked
+    once, of cropped and flipped ones once a view, where the methods allow it.
 
     Args:
-        student, teacher: images -> logits (batch, classes). The student is trained in place; the
-            teacher is frozen.
-        examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        method: a name of the catalogue, or a `Method` of your own.
-        hard_weight: of the cross-entropy with the true labels.
-        layers: where to look in student and teacher; found by `layers_of` when None.
+        student: inputs -> logits; trained in place, and left as `train` leaves its network.
+        teacher: frozen. A module; a list of modules, whose softened answers are averaged (the mean
+            of their probabilities at the method's temperature, or at 1 for a loss of your own); or
+            any function of a batch's inputs that returns logits.
+        data, recipe, evaluate, seed, checkpoint, log_dir, fabric: as in :func:`train`. Where no
+            term reads labels, data needs none.
+        method: a name of the catalogue (`kdnb.methods.table()` lists them), a `Method`, any
+            callable loss(student_logits, teacher_logits[, labels]), or a list of those.
+        weight: of the method: one number, or a pair that changes linearly from the first epoch to
+            the last; for several methods by name, `{"at": 1000}`. Left out: the published one, or
+            1 for a loss of your own.
+        label_weight: w_h. Left out: 1, or 0 where a method stands alone (SimKD).
+        layers: where to look in student and teacher, see `kdnb.training.layers.Layers`; found by
+            `layers_of` where left out. Methods on logits need none.
         recorded: the teacher's views, when they are at hand already.
-        seed: of the adapters' initial weights, and as in `fit`.
-        options: of `training.fit`.
+        output: as in `train`, for both networks; or a pair, the student's and the teacher's.
+        ignore_index: the label of places of dense logits that do not count.
+        fields_and_options: fields of the recipe, and options of the method by name, such as
+            `temperature=4`. An option that several methods have is given by method,
+            `temperature={"kd": 4, "dkd": 2}`.
 
     Returns:
-        The history, one dict an epoch, and the method's module with what it learnt.
+        The history, with a column for each method and `hard` for the labels; the student, as
+        `fit.networks["student"]` (and "deployed", where a method deploys more than the student);
+        what the methods learnt.
 
     Raises:
-        ValueError: for an unknown method, or layers whose shapes the method cannot take.
+        ValueError: for an unknown method, option or field; one that would be ignored; layers whose
+            shapes a method cannot take; or a student that is its own teacher.
     """
-    method = catalogue.method(method) if isinstance(method, str) else method
-    batches = batches_for(examples, recipe, seed)
-    ours, theirs = layers or (layers_of(student), layers_of(teacher))
-    knowledge, wanted = _built(method, student, teacher, (ours, theirs), batches, seed)
-    remembered = None
-    if recorded is None and isinstance(batches, Batches) and batches.views:
-        if not batches.augmented:
-            recorded = Recorded(teacher, theirs, batches, recipe.precision == "bf16")
-        elif wanted <= {theirs.embedding}:
-            remembered = Remembered(teacher, theirs, batches, arithmetic(recipe.precision))
-    networks = {"student": student, "teacher": teacher, "knowledge": knowledge}
+    parts = parts_of(method, weight)
+    fields, options = told_apart("distil", fields_and_options, {p.name: p.known for p in parts})
+    for part in parts:
+        part.options = options[part.name]
+        check_options(part)
+    recipe = recipe_for(recipe, fields)
+    if label_weight is None:
+        label_weight = 0.0 if any(p.method and p.method.alone for p in parts) else 1.0
+    outputs = output if isinstance(output, tuple) else (output, output)
+    guide = teacher_of(teacher, _temperature(parts, teacher), outputs[1])
+    if guide is not teacher and isinstance(guide, Ensemble):
+        outputs = outputs[0], None  # it takes its members' logits itself
+    _check_pair(student, guide)
+    reads = bool(label_weight) or any(part.labels for part in parts)
+    batches = batches_for(data, recipe, seed, "any" if reads else "none", given=fields)
 
-    with viewing(student, ours) as seen, viewing(teacher, theirs) as taught:
-
-        def teachers_view(networks: Mapping[str, nn.Module], batch: Batch) -> View:
-            if recorded is not None:
-                return recorded(batch.index)
-
-            def looked(images: Tensor) -> View:
-                return taught(networks["teacher"](images))
-
-            with torch.no_grad():
-                return remembered(looked, batch) if remembered else looked(batch.images)
-
-        def preparation(networks, batch: Batch) -> dict[str, Tensor]:
-            return {"preparation": knowledge.prepare(teachers_view(networks, batch))}
-
-        def terms(networks, batch: Batch) -> dict[str, Tensor]:
-            # The teacher first: the student's maps, kept for its backward pass, are then still near.
-            target = teachers_view(networks, batch)
-            view = seen(networks["student"](batch.images))
-            loss = networks["knowledge"](view, target, batch)
-            parts = {"knowledge": weight * loss}
-            if hard_weight:
-                parts["hard"] = hard_weight * hard_loss(view.logits, batch.labels)
-            return parts
-
-        if hasattr(knowledge, "prepare"):
-            first = PREPARATION.model_copy(update={"batch_size": recipe.batch_size})
-            fit(networks, batches, Update(("knowledge",), preparation), first, seed=seed)
-            knowledge.prepared()
-        learning = any(p.requires_grad for p in knowledge.parameters())
-        moved = ("student", "knowledge") if learning else ("student",)
-        update = Update(
-            moved, terms, after=lambda: constrain(student), begin=getattr(knowledge, "begin", None)
+    with borrowed(student, guide), contextlib.ExitStack() as stack:
+        at = layers_for(student, guide, layers)
+        deep, wanted = build(parts, (student, guide), at, batches, seed, outputs, ignore_index)
+        networks = {"student": student, "teacher": guide}
+        networks |= {part.name: part.module for part in parts if part.module is not None}
+        answers = dict(
+            zip(networks, (partial(logits_of, output=one) for one in outputs), strict=False)
         )
-        history = fit(networks, batches, update, recipe, seed=seed, **options)
-    if remembered:
-        note(f"teacher: {remembered.cache}")
-    return history, knowledge
+        identity = _identity(parts, label_weight, student, guide, networks)
+        ours = stack.enter_context(students_views(student, at[0], deep))
+        theirs = stack.enter_context(
+            teachers_views(guide, at[1], deep, wanted, batches, recipe, recorded, outputs[1])
+        )
+        for part in parts:
+            if hasattr(part.module, "prepare"):
+                prepare(part, networks, theirs, batches, recipe, seed, answers)
+        weights = {part.name: part.weight[0] for part in parts}
+
+        def begin(epoch: int) -> None:
+            done = epoch / max(1, recipe.epochs - 1)
+            for part in parts:
+                first, last = part.weight
+                weights[part.name] = first + (last - first) * done
+                if hasattr(part.module, "begin"):
+                    part.module.begin(epoch)
+
+        def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
+            # The teacher first: the student's maps, kept for its backward pass, are then still near.
+            target = theirs(networks, batch)
+            view = ours(networks, batch)
+            found = {
+                part.name: weights[part.name]
+                * part.value(networks, view, target, batch, ignore_index)
+                for part in parts
+            }
+            if label_weight:
+                loss = label_loss(view.logits, batch.labels, 0.0, ignore_index)
+                found["hard"] = label_weight * loss
+            return found
+
+        moved = ["student"]
+        for part in parts:
+            if part.module is not None and any(p.requires_grad for p in part.module.parameters()):
+                moved.append(part.name)
+        update = Update(tuple(moved), terms, after=lambda: constrain(student), begin=begin)
+        watch = watching(evaluate, {"student": student}, outputs[0], ignore_index)
+        history = fit(
+            networks, batches, update, recipe, seed=seed, checkpoint=checkpoint, evaluate=watch,
+            log_dir=log_dir, fabric=fabric, answers=answers, identity=identity,
+        )  # fmt: skip
+    return _finished(history, parts, student, guide, at)
 
 
-def _built(
-    method: Method,
+def _finished(
+    history: list[dict[str, float]],
+    parts: Sequence[Part],
     student: nn.Module,
     teacher: nn.Module,
-    layers: tuple[Layers, Layers],
-    batches: Any,
-    seed: int,
-) -> tuple[nn.Module, set[str]]:
-    """The method's module for these two networks, tried on a first batch before any training.
+    at: Sequence[Layers | str],
+) -> Fit:
+    networks = {"student": student}
+    for part in parts:
+        if hasattr(part.module, "answer"):
+            head = teacher.get_submodule(at[1].head)
+            networks["deployed"] = Answering(student, part.module, head, at[0])
+    learnt = {part.name: part.module for part in parts if part.module and _holds(part.module)}
+    if len(parts) > 1:
+        return Fit.of(history, networks, nn.ModuleDict(learnt) if learnt else None)
+    return Fit.of(history, networks, learnt.get(parts[0].name))
 
-    The seed fixes its initial weights. Beside it: the teacher's layers that it looks at.
+
+def _holds(module: nn.Module) -> bool:
+    return any(True for _ in (*module.parameters(), *module.buffers()))
+
+
+def watching(
+    evaluate: Any,
+    networks: Mapping[str, nn.Module],
+    output: Output = None,
+    ignore_index: int = NOTHING,
+) -> Callable[[Any], Any] | None:
+    """What `fit` calls after every epoch: a user's function, or `kdnb.evaluate` on a user's data.
+
+    Args:
+        networks: that are to be measured.
     """
-    batch = next(iter(batches.epoch(0)))
-    views = _both(student, teacher, layers, batch)
-    setting = Setting(images=batches.examples, batch_size=len(batch.images))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        try:
-            knowledge = method.build(*views, setting).to(batch.images.device)
-            watched, seen = views[1].watched()
-            knowledge.eval()(views[0], watched, batch)
-        except (ValueError, RuntimeError) as error:
-            shown = [_shapes(view, at) for view, at in zip(views, layers, strict=True)]
-            raise ValueError(
-                f"{method.title} cannot take these layers: {error} The student shows {shown[0]}; "
-                f"the teacher {shown[1]}."
-            ) from error
-    return knowledge, seen
+    if evaluate is None or callable(evaluate):
+        return evaluate
+
+    def measured(_: Any) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, network in networks.items():
+            start = f"{name}." if len(networks) > 1 else ""
+            values = measure(network, evaluate, output=output, ignore_index=ignore_index)
+            found |= {f"{start}{key}": value for key, value in values.items()}
+        return found
+
+    return measured
 
 
-def _both(student: nn.Module, teacher: nn.Module, layers: Any, batch: Batch) -> list[View]:
-    device = batch.images.device
-    pairs = zip((student, teacher), layers, strict=True)
-    return [look(network.to(device), at, batch.images) for network, at in pairs]
+def _temperature(parts: Sequence[Part], teacher: Any) -> float:
+    """At which several teachers' answers are averaged."""
+    found = {part.temperature for part in parts if part.temperature is not None}
+    if len(found) > 1 and isinstance(teacher, (list, tuple, nn.ModuleList)):
+        raise ValueError(
+            "several teachers are averaged at one temperature; these methods have "
+            f"{' and '.join(f'{one:g}' for one in sorted(found))}: give them one."
+        )
+    return found.pop() if len(found) == 1 else 1.0
 
 
-def _shapes(view: View, layers: Layers) -> str:
-    maps = zip(layers.maps, view.maps, strict=True)
-    named = [*maps, (layers.embedding, view.embedding), ("logits", view.logits)]
-    return ", ".join(f"{path} {tuple(value.shape)}" for path, value in named)
+def _check_module(name: str, network: Any) -> None:
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{name} must be a torch module; got a {type(network).__name__}.")
 
 
-@torch.no_grad()
-def first_value(
-    method: Method,
+def _check_pair(student: Any, teacher: nn.Module) -> None:
+    _check_module("student", student)
+    theirs = {id(part) for part in teacher.modules()}
+    weights = {id(parameter) for parameter in teacher.parameters()}
+    if id(student) in theirs or any(id(part) == id(teacher) for part in student.modules()):
+        raise ValueError(
+            "the student is its own teacher: give copy.deepcopy(network) as the teacher, or two "
+            "networks."
+        )
+    if any(id(parameter) in weights for parameter in student.parameters()):
+        raise ValueError(
+            "student and teacher share parameters, which would move and stay at once: give the "
+            "teacher copies of its own (copy.deepcopy)."
+        )
+
+
+def _identity(
+    parts: Sequence[Part],
+    label_weight: float,
     student: nn.Module,
     teacher: nn.Module,
-    batches: Any,
-    layers: tuple[Layers, Layers],
-    seed: int = 0,
-) -> float:
-    """The method's value on the first batch, before any training: its scale, to choose a weight."""
-    knowledge, _ = _built(method, student, teacher, layers, batches, seed)
-    batch = next(iter(batches.epoch(0)))
-    return float(knowledge(*_both(student, teacher, layers, batch), batch))
-
-
-class Answering(nn.Module):
-    """The deployed network of a method that answers otherwise than the student (SimKD)."""
-
-    def __init__(self, student: nn.Module, knowledge: nn.Module, classifier: nn.Module) -> None:
-        super().__init__()
-        self.student, self.knowledge, self.classifier = student, knowledge, classifier
-        self.layers = layers_of(student)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes)."""
-        with viewing(self.student, self.layers) as seen:
-            return self.knowledge.answer(seen(self.student(images)), self.classifier)
+    networks: Mapping[str, nn.Module],
+) -> dict[str, Any]:
+    """By what a checkpoint of this run is recognised, before anything has learnt."""
+    called = isinstance(teacher, Called)
+    weights = {name: of_network(one) for name, one in networks.items() if one is not teacher}
+    weights["teacher"] = of_function(teacher.function) if called else of_network(teacher)
+    methods = [part.identity() for part in parts]
+    return {"method": {"methods": methods, "label_weight": label_weight}, "weights": weights}

@@ -47,7 +47,8 @@ def record_route(
             route.append({k: v.detach().cpu().clone() for k, v in network.state_dict().items()})
         return look(networks) if look else {}
 
-    return train(network, examples, recipe, seed=seed, evaluate=evaluate, **options), route
+    fit = train(network, examples, recipe, seed=seed, evaluate=evaluate, **options)
+    return fit.rows, route
 
 
 def equal_intervals(epochs: int, anchors: int) -> list[int]:
@@ -156,7 +157,9 @@ def follow_route(
         guide = copy.deepcopy(teacher)
         guide.load_state_dict(route[epoch - 1])
         own = own_checkpoint(options, number)
-        histories.append(distil(student, guide, examples, recipe, loss=loss, seed=seed, **own))
+        own |= {"weight": own.pop("soft_weight", 1.0), "label_weight": own.pop("hard_weight", 0.0)}
+        taught = distil(student, guide, examples, recipe, method=loss, seed=seed, **own)
+        histories.append(taught.rows)
     return histories
 
 

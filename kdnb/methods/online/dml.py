@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses import hard_loss
 from kdnb.losses.dml import TARGETS, Target, mutual_loss
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import asked, check_networks, constrain_all
+from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
-from kdnb.training import Recipe, Update, fit
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.answers import Output, logits_of
+from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Order = Literal["sequential", "simultaneous"]
 ORDERS = ("sequential", "simultaneous")
 
 
 def mutual(
-    networks: Mapping[str, nn.Module],
-    examples: Any,
-    recipe: Recipe,
+    networks: Sequence[nn.Module] | Mapping[str, nn.Module],
+    data: Any,
+    recipe: Recipe | None = None,
     *,
     weight: float = 1.0,
-    order: Order = "sequential",
-    target: Target = "peers",
     temperature: float = 1.0,
+    target: Target = "peers",
+    order: Order = "sequential",
+    evaluate: Any = None,
     seed: int = 0,
-    **options: Any,
-) -> list[dict[str, float]]:
+    checkpoint: Path | None = None,
+    log_dir: Path | None = None,
+    output: Output = None,
+    fabric: Fabric | None = None,
+    **fields: Any,
+) -> Fit:
     r"""Train K >= 2 networks together: each minimises
     :math:`L_{C_k} + \mathrm{weight} \cdot` :func:`mutual_loss` (Zhang et al. 2018, equations 4-7).
 
@@ -41,27 +54,33 @@ def mutual(
     pass, and the first K - 1 networks one more forward pass in ``sequential``.
 
     Args:
-        networks: by name, of any kinds; two at least. Trained in place, in this order.
-        examples: `Batches`, or a torch Dataset or DataLoader of (image, label). All networks see
-            the same images.
+        networks: by name, or a list, whose names are then `peer0`, `peer1`, ...; of any kinds, two
+            at least. Trained in place, in this order, and left as `kdnb.train` leaves its network.
+        data, recipe, evaluate, seed, checkpoint, log_dir, output, fabric: as in
+            :func:`kdnb.methods.offline.distil.train`. All networks see the same images.
         weight: of the peers' term. At 0 the networks are trained independently.
-        options: of `training.fit`.
+        temperature, target: of :func:`mutual_loss`.
+        fields: of the recipe.
 
     Returns:
-        The history; the terms are `<name>.hard` and `<name>.soft`.
+        The history, with the terms `<name>.hard` and `<name>.soft`, and the networks.
 
     Raises:
-        ValueError: for one network, networks that share parameters, or an unknown order or target.
+        ValueError: for one network, networks that share parameters, an unknown order or target, or
+            an unknown or ignored keyword.
 
     Departures: answers made again use batch normalisation's batch statistics, and do not count in
     its running ones a second time, of which the paper says nothing.
     """
+    recipe = recipe_of("mutual", recipe, fields)
+    if not isinstance(networks, Mapping):
+        networks = {f"peer{number}": network for number, network in enumerate(networks)}
     check_networks(networks)
     if order not in ORDERS or target not in TARGETS:
         raise ValueError(
             f"order is one of {ORDERS}, target of {TARGETS}; got {order!r}, {target!r}."
         )
-    batches = batches_for(examples, recipe, seed)
+    batches = batches_for(data, recipe, seed, given=fields)
     names = list(networks)
     own: dict[str, Tensor] = {}  # each network's logits of this batch, waiting for its step
     seen: dict[str, Tensor] = {}  # what its peers see of it
@@ -98,4 +117,12 @@ def mutual(
             Update((name,), partial(in_turn, number), after=partial(constrain, networks[name]))
             for number, name in enumerate(names)
         ]
-    return fit(networks, batches, updates, recipe, seed=seed, **options)
+    settings = {"verb": "mutual", "weight": weight, "temperature": temperature}
+    with borrowed(*networks.values()):
+        history = fit(
+            networks, batches, updates, recipe, seed=seed, checkpoint=checkpoint, log_dir=log_dir,
+            evaluate=watching(evaluate, networks, output), fabric=fabric,
+            answers=dict.fromkeys(names, partial(logits_of, output=output)),
+            identity={"method": {**settings, "target": target, "order": order}},
+        )  # fmt: skip
+    return Fit.of(history, networks)

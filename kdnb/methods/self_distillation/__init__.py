@@ -26,9 +26,8 @@ from kdnb.losses import (
     virtual_teacher_identity,
 )
 from kdnb.methods.self_distillation.ban import (
-    Generation,
     born_again,
-    train_generations,
+    next_generation,
 )
 from kdnb.methods.self_distillation.beta_smoothing import WithAverage, beta_smoothed, beta_targets
 from kdnb.methods.self_distillation.byot import be_your_own_teacher, exit_terms
@@ -55,7 +54,6 @@ from kdnb.methods.self_distillation.tfkd import self_taught, virtually_taught
 from kdnb.methods.self_distillation.tolerant import tolerant_teacher
 
 __all__ = [
-    "Generation",
     "JointClassifier",
     "MultiExit",
     "PairedBatches",
@@ -90,6 +88,7 @@ __all__ = [
     "kernel_rounds",
     "mean_discrepancy",
     "multi_exit_distil",
+    "next_generation",
     "noisy_sinusoid",
     "penalty_for",
     "permuted_predictions",
@@ -106,7 +105,6 @@ __all__ = [
     "teacher_free_regularisation",
     "tolerant_teacher",
     "top_score_difference",
-    "train_generations",
     "virtual_teacher",
     "virtual_teacher_identity",
     "virtually_taught",

@@ -8,8 +8,9 @@ the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
@@ -20,24 +21,23 @@ from kdnb.losses import (
     permuted_predictions,
     soft_targets,
 )
-from kdnb.methods.offline import distil
+from kdnb.methods.offline.distil import train, watching
+from kdnb.methods.options import recipe_of
 from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh_seed
-from kdnb.training import Recipe
+from kdnb.training import Fit, Recipe
+from kdnb.training.answers import Output, logits_of
+from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 from kdnb.training.teacher import asked
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Targets = Literal["soft", "cwtm", "dkpp"]
 TARGETS = ("soft", "cwtm", "dkpp")
 
 
-class Generation(NamedTuple):
-    """A trained network and its history."""
-
-    network: nn.Module
-    history: History
-
-
-def born_again(
+def next_generation(
     student: nn.Module,
     teacher: nn.Module,
     examples: Any,
@@ -48,6 +48,7 @@ def born_again(
     hard_weight: float = 0.0,
     temperature: float = 1.0,
     seed: int = 0,
+    output: Output = None,
     **options: Any,
 ) -> History:
     """Train one generation: soft_weight · (what the teacher says) + hard_weight · cross-entropy.
@@ -59,6 +60,7 @@ def born_again(
         targets: "soft" (BAN, and BAN+L with a hard_weight), "cwtm" or "dkpp"; DKPP draws new
             permutations in every step.
         temperature: of "soft" and "dkpp"; the paper uses none.
+        output: where the logits are in what both networks return, see `kdnb.train`.
         options: of `training.fit`.
 
     Returns:
@@ -83,67 +85,94 @@ def born_again(
             parts["hard"] = hard_weight * hard_loss(logits, batch.labels)
         return parts
 
-    with asked(teacher, batches, recipe) as taught:
+    named = {"verb": "born_again", "targets": targets, "temperature": temperature}
+    identity = {"method": {**named, "weights": [soft_weight, hard_weight]}}
+    answers = dict.fromkeys(("network", "teacher"), partial(logits_of, output=output))
+    with asked(teacher, batches, recipe, output) as taught:
         return fit_one(
-            student, batches, recipe, terms, seed=seed, frozen={"teacher": teacher}, **options
-        )
+            student, batches, recipe, terms, seed=seed, frozen={"teacher": teacher},
+            answers=answers, identity=identity, **options,
+        )  # fmt: skip
 
 
-def train_generations(
+def born_again(
     make: Callable[[], nn.Module],
-    examples: Any,
-    recipe: Recipe,
+    data: Any,
+    recipe: Recipe | None = None,
     *,
-    generations: int,
+    generations: int = 2,
     targets: Targets = "soft",
-    soft_weight: float = 1.0,
-    hard_weight: float = 0.0,
+    weight: float = 1.0,
+    label_weight: float = 0.0,
     temperature: float = 1.0,
-    smoothing: float = 0.0,
+    label_smoothing: float = 0.0,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | None = None,
-    **options: Any,
-) -> list[Generation]:
+    log_dir: Path | None = None,
+    output: Output = None,
+    fabric: Fabric | None = None,
+    **fields: Any,
+) -> Fit:
     """Born-again networks from the first generation on (Furlanello 2018, section 3).
 
     Args:
         make: builds an untrained network from torch's random state; called once a generation,
             each time with another seed, so that no two start from the same weights.
+        data, recipe, evaluate, output, fabric: as in :func:`kdnb.methods.offline.distil.train`. A
+            function `evaluate` gets the generation's network under the name "network".
         generations: taught ones: the result holds one more, generation 0, which learns from labels.
-        smoothing: of generation 0's labels.
+        targets, weight, label_weight, temperature: of the taught generations, see
+            `next_generation`.
+        label_smoothing: of generation 0's labels.
         checkpoint: a file; generation k writes beside it, with its number in the name.
-        targets, soft_weight, hard_weight, temperature: see `born_again`.
-        options: of `training.fit`.
+        log_dir: a folder; generation k writes into its subfolder `generation<k>`.
+        fields: of the recipe.
 
     Returns:
-        generations + 1 trained networks with their histories.
+        The networks, as `fit.networks["generation0"]` and so on, and their histories one below the
+        other, with the column `generation`.
 
     Raises:
-        ValueError: for fewer than 0 generations, or other targets.
+        ValueError: for fewer than 0 generations, other targets, networks that are not new, or an
+            unknown or ignored keyword.
     """
+    recipe = recipe_of("born_again", recipe, fields)
     _check_targets(targets)
     if generations < 0:
         raise ValueError(f"generations must be at least 0; got {generations}.")
-    line: list[Generation] = []
+    batches_for(data, recipe, seed, given=fields)  # what cannot be batches is refused before all
+    networks: dict[str, nn.Module] = {}
+    rows: History = []
+    former = None
     for number in range(generations + 1):
         own = fresh_seed(seed, number)
         network = fresh(make, own)
-        file = checkpoint and checkpoint.with_name(f"{checkpoint.name}.{number}")
-        shared = {"seed": own, "checkpoint": file, **options}
-        if line:
-            history = born_again(
-                network, line[-1].network, examples, recipe, targets=targets,
-                soft_weight=soft_weight, hard_weight=hard_weight, temperature=temperature, **shared,
-            )  # fmt: skip
+        if any(network is other for other in networks.values()):
+            raise ValueError("make must build a new network at every call; it returned one twice.")
+        shared = {
+            "seed": own,
+            "checkpoint": checkpoint and checkpoint.with_name(f"{checkpoint.name}.{number}"),
+            "log_dir": log_dir and Path(log_dir) / f"generation{number}",
+            "fabric": fabric,
+        }
+        if former is None:
+            history = train(
+                network, data, recipe, label_smoothing=label_smoothing, evaluate=evaluate,
+                output=output, **shared,
+            ).rows  # fmt: skip
         else:
-            history = distil.train(network, examples, recipe, smoothing=smoothing, **shared)
-        line.append(Generation(network, history))
-    return line
+            with borrowed(network):
+                history = next_generation(
+                    network, former, data, recipe, targets=targets, soft_weight=weight,
+                    hard_weight=label_weight, temperature=temperature, output=output,
+                    evaluate=watching(evaluate, {"network": network}, output), **shared,
+                )  # fmt: skip
+        former = networks[f"generation{number}"] = network
+        rows += [{"generation": number, **row} for row in history]
+    return Fit.of(rows, networks)
 
 
 def _check_targets(targets: str) -> None:
     if targets not in TARGETS:
         raise ValueError(f"targets must be one of {', '.join(TARGETS)}; got {targets!r}.")
-
-
-# --- as trials ------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hard_loss, teacher_free_regularisation
 from kdnb.losses.checks import Variant
-from kdnb.methods.self_distillation.ban import Generation, train_generations
+from kdnb.methods.self_distillation.ban import born_again
 from kdnb.methods.self_distillation.common import History, fit_one
-from kdnb.training import Recipe
+from kdnb.training import Fit, Recipe
 
 
 def virtually_taught(
@@ -62,7 +62,7 @@ def self_taught(
     hard_weight: float = 0.1,
     seed: int = 0,
     **options: Any,
-) -> tuple[Generation, Generation]:
+) -> Fit:
     """Train with Tf-KD_self (Yuan 2020, section 4): a network, then another one from its answers.
 
     One generation of born-again networks, with a temperature and with labels.
@@ -70,15 +70,15 @@ def self_taught(
     Args:
         make: builds an untrained network from torch's random state; called twice.
         soft_weight, hard_weight: the paper's α and 1 - α.
-        options: of `training.fit`.
+        options: of `born_again`.
 
     Returns:
-        The teacher and the student, which start from different weights.
+        As `born_again`: the teacher is `generation0`, the student `generation1`; they start from
+        different weights.
 
     Departures: the paper tunes α and the temperature for every network; these are of its order.
     """
-    teacher, student = train_generations(
+    return born_again(
         make, examples, recipe, generations=1, temperature=temperature,
-        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **options,
+        weight=soft_weight, label_weight=hard_weight, seed=seed, **options,
     )  # fmt: skip
-    return teacher, student

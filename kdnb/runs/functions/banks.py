@@ -184,9 +184,9 @@ def banked_trial(
     plan = Recipe(**recipe)
     history = distil(
         student, master, bank_in(bank).batches(plan.batch_size, seed=seed), plan,
-        loss=partial(losses.soft_targets, temperature=temperature), seed=seed,
+        method=partial(losses.soft_targets, temperature=temperature), label_weight=0, seed=seed,
         checkpoint=context.checkpoint, evaluate=errors_on(source, data),
-    )  # fmt: skip
+    ).rows  # fmt: skip
     return measured(student, source, data, history)
 
 

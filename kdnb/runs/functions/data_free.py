@@ -108,8 +108,9 @@ def dafl_trial(
         shape = (source.test.images.shape[1], size, size)
         history = distil(
             student, master, NoiseBatches(every, batch_size, shape, seed=seed), recipe,
-            loss=partial(losses.soft_targets, temperature=1.0), seed=seed, **watch,
-        )  # fmt: skip
+            method=partial(losses.soft_targets, temperature=1.0), label_weight=0, seed=seed,
+            **watch,
+        ).rows  # fmt: skip
         return measured(student, source, data, history)
     return _played(
         dafl, student, master, generator, source, data, recipe,

@@ -10,8 +10,10 @@ import torch
 
 from kdnb import data as datasets
 from kdnb.data import Batches, Images
+from kdnb.methods.catalogue import METHODS
+from kdnb.methods.names import known_as
 from kdnb.methods.offline.bss import distil_at_boundaries
-from kdnb.methods.offline.distil import Answering, distil, train, transfer
+from kdnb.methods.offline.distil import distil, train
 from kdnb.methods.offline.eskd import distil_then_labels
 from kdnb.methods.offline.fskd import match_blocks
 from kdnb.methods.offline.funmatch import Views, match
@@ -38,10 +40,11 @@ def supervised(
     The network starts from the weights that the trial `start` ended with, else from fresh ones.
     """
     task = prepared(context, seed, data, network, recipe, start=start)
-    history = train(
-        task.network, task.batches, task.recipe, smoothing=smoothing, seed=seed, **task.options
-    )
-    return task.outcome(history)
+    fit = train(
+        task.network, task.batches, task.recipe, label_smoothing=smoothing, seed=seed,
+        **task.options,
+    )  # fmt: skip
+    return task.outcome(fit.rows)
 
 
 def distilled(
@@ -63,11 +66,11 @@ def distilled(
     weights as `supervised` gives the same network and seed.
     """
     task = prepared(context, seed, data, network, recipe, start=start, name="student")
-    history = distil(
-        task.network, network_of(teacher), task.batches, task.recipe, loss=loss_of(loss),
-        soft_weight=soft_weight, hard_weight=hard_weight, seed=seed, **task.options,
+    fit = distil(
+        task.network, network_of(teacher), task.batches, task.recipe, method=loss_of(loss),
+        weight=soft_weight, label_weight=hard_weight, seed=seed, **task.options,
     )  # fmt: skip
-    return task.outcome(history)
+    return task.outcome(fit.rows)
 
 
 def transferred(
@@ -85,7 +88,7 @@ def transferred(
     teacher_maps: list[str] | None = None,
     start: Result | None = None,
 ) -> Outcome:
-    """A trial of `transfer`. Arguments: see `offline.distilled`.
+    """A trial of `distil` by a method of the catalogue. Arguments: see `offline.distilled`.
 
     The student starts from the same weights as `offline.supervised` gives the same network and
     seed, or from those of the trial `start`.
@@ -100,14 +103,14 @@ def transferred(
     if not task.batches.augmented:
         half = task.recipe.precision == "bf16"
         recorded = _recorded(teacher.digest, json.dumps(data), layers[1], half)
-    history, knowledge = transfer(
+    fit = distil(
         task.network, master, task.batches, task.recipe, method=method, weight=weight,
-        hard_weight=hard_weight, layers=layers, recorded=recorded, seed=seed, **task.options,
+        label_weight=hard_weight, layers=layers, recorded=recorded, seed=seed, **task.options,
     )  # fmt: skip
-    if hasattr(knowledge, "answer"):
-        classifier = master.get_submodule(layers[1].head)
-        return task.outcome(history, Answering(task.network, knowledge, classifier).eval())
-    return task.outcome(history)
+    deployed = fit.networks.get("deployed")
+    recorded_as = {known_as(method, list(METHODS)): "knowledge"}  # the name in older records
+    history = fit.history.rename(columns=recorded_as).to_dict("records")
+    return task.outcome(history, deployed.eval() if deployed else None)
 
 
 @functools.lru_cache(maxsize=2)

@@ -60,7 +60,7 @@ def mutual_trial(
     history = mutual(
         peers, batches, plan, weight=weight, order=order, target=target,
         temperature=temperature, seed=seed, checkpoint=context.checkpoint,
-    )  # fmt: skip
+    ).rows  # fmt: skip
     images = {
         "train": batches.images,
         "validation": evaluated(source.validation, data),

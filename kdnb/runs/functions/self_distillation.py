@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb.losses import ensemble_log_probabilities
 from kdnb.losses.checks import Variant
-from kdnb.methods.self_distillation.ban import Targets, born_again
+from kdnb.methods.self_distillation.ban import Targets, next_generation
 from kdnb.methods.self_distillation.common import fresh_seed
 from kdnb.methods.self_distillation.tfkd import virtually_taught
 from kdnb.runs.task import network_of, prepared
@@ -65,7 +65,7 @@ def ban_generation(
     hard_weight: float = 0.0,
     temperature: float = 1.0,
 ) -> Outcome:
-    """A trial of `born_again`, whose teacher is the former generation's trial of the same seed.
+    """A trial of `next_generation`, whose teacher is the former generation's trial of the same seed.
 
     The weights and the order of the data come from `fresh_seed(seed, generation)`: a chain of
     generations shares its seed, its members no weights. An `offline.supervised` trial of that very
@@ -77,7 +77,7 @@ def ban_generation(
     number = generation_of(teacher) + 1
     own = fresh_seed(seed, number)
     task = prepared(context, own, data, network, recipe)
-    history = born_again(
+    history = next_generation(
         task.network, network_of(teacher), task.batches, task.recipe, targets=targets,
         soft_weight=soft_weight, hard_weight=hard_weight, temperature=temperature, seed=own,
         **task.options,

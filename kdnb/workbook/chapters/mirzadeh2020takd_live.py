@@ -114,8 +114,9 @@ class Lab:
     def taught(self, student: nn.Module) -> nn.Module:
         """The network, taught by the teacher's soft targets."""
         distil.distil(
-            student, self.teacher, self.batches, self.recipe, loss=soft_targets, **WEIGHTS
-        )
+            student, self.teacher, self.batches, self.recipe, method=soft_targets,
+            weight=WEIGHTS["soft_weight"], label_weight=WEIGHTS["hard_weight"],
+        )  # fmt: skip
         return student.eval()
 
     def right(self, network: nn.Module) -> float:

@@ -19,7 +19,7 @@ from kdnb import figures, losses
 from kdnb.data import Batches, ImageData
 from kdnb.losses.adapters import to_common_size
 from kdnb.methods import catalogue
-from kdnb.methods.offline.distil import transfer
+from kdnb.methods.offline.distil import distil
 from kdnb.methods.wiring import Setting
 from kdnb.training import Recipe
 from kdnb.training.layers import Layers, View, layers_of, look
@@ -108,9 +108,9 @@ def train_and_look(
         def trained(moving: bool, method=method, fresh=fresh) -> tuple[nn.Module, nn.Module]:
             network, mine = copy.deepcopy((student, fresh))
             network.requires_grad_(moving)
-            transfer(network, teacher, batches, recipe, weight=method.weight, recorded=recorded,
-                     method=replace(method, wire=lambda *_: mine), layers=(ours, theirs),
-                     hard_weight=float(moving))  # fmt: skip
+            distil(network, teacher, batches, recipe, weight=method.weight, recorded=recorded,
+                   method=replace(method, wire=lambda *_: mine), layers=(ours, theirs),
+                   label_weight=float(moving))  # fmt: skip
             return network, mine
 
         def agreement(network: nn.Module, mine: nn.Module, name=name) -> Agreement:

@@ -46,11 +46,11 @@ Method = Callable[..., list[dict[str, float]]]
 
 
 def labels(t: Task, teachers: Sequence[nn.Module]) -> list[dict[str, float]]:
-    return distil.train(t.network, t.batches, t.recipe)
+    return distil.train(t.network, t.batches, t.recipe).rows
 
 
 def soft_targets(t: Task, teachers: Sequence[nn.Module]) -> list[dict[str, float]]:
-    return distil.distil(t.network, teachers[0], t.batches, t.recipe, loss=soft, hard_weight=1.0)
+    return distil.distil(t.network, teachers[0], t.batches, t.recipe, method=soft).rows
 
 
 def generated(

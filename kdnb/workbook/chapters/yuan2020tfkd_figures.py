@@ -124,14 +124,14 @@ def _trained(function: Callable, make: Callable[[Lab], nn.Module], **options):
     def train(lab: Lab) -> nn.Module:
         model = make(lab)
         function(model, lab.batches, lab.recipe, **options)
-        return model
+        return model.eval()
 
     return train
 
 
 def _born_again(lab: Lab, teacher: nn.Module | None = None, **options) -> nn.Module:
     student = lab.fresh(1)
-    own.born_again(
+    own.next_generation(
         student, teacher or lab.teacher, lab.batches, lab.recipe, seed=own.fresh_seed(0, 1),
         **options,
     )  # fmt: skip

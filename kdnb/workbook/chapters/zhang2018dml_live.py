@@ -99,13 +99,13 @@ class Workshop:
 def alone(w: Workshop) -> Networks:
     network = w.network()
     train(network, w.batches(), w.recipe)
-    return {"network": network}
+    return {"network": network.eval()}
 
 
 def mutual(w: Workshop, peers: tuple[str, ...] = ("tiny",) * 2, **options) -> Networks:
     networks = w.peers(*peers)
     online.mutual(networks, w.batches(), w.recipe, **options)
-    return networks
+    return {name: network.eval() for name, network in networks.items()}
 
 
 def kdcl(w: Workshop, aggregate: str) -> Networks:

@@ -279,7 +279,7 @@ def test_nothing_generated_is_plain_distillation():
     data = batches()
     changing = Changing(data.images, 8, mean=(0.5,), sd=(0.3,))
     one, two, teacher = linear(0), linear(0), linear(1)
-    distil.distil(one, teacher, changing, QUICK, loss=soft, hard_weight=0.3)
+    distil.distil(one, teacher, changing, QUICK, method=soft, label_weight=0.3)
     mix(two, teacher, Constant(7.0), data, generated_share=0.0, hard_weight=0.3)
     torch.testing.assert_close(one[1].weight, two[1].weight)
 

@@ -114,7 +114,7 @@ def test_the_student_learns_what_the_teacher_knows():
     teacher = net(5, 4, 6)
     distil.train(teacher, batches(), RECIPE.model_copy(update={"epochs": 40, "lr": 0.1}))
     short = RECIPE.model_copy(update={"epochs": 2})
-    alone = distil.train(net(0, 4, 6), batches(), short)
+    alone = distil.train(net(0, 4, 6), batches(), short).rows
     routes = {"3": [(0, "3")], "1": [(0, "1")]}
     _, helped = learn_from_flow(
         net(0, 4, 6), [teacher], batches(), short, routes=routes, dependence_weight=0.0,

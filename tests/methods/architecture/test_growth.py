@@ -112,7 +112,7 @@ def test_grown_twice_and_then_trained():
     pictures = torch.randint(0, 256, (16, 1, 28, 28), dtype=torch.uint8)
     batches = Batches(Images(pictures, torch.arange(16) % 10), 8, mean=(0.5,), sd=(0.3,))
     recipe = Recipe(epochs=2, batch_size=8, lr=0.01, precision="32")
-    history = distil.train(student.float(), batches, recipe)
+    history = distil.train(student.float(), batches, recipe).rows
     assert history[1]["hard"] < history[0]["hard"]
 
 

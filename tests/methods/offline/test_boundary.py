@@ -153,7 +153,7 @@ def test_without_boundary_samples_it_is_plain_distillation(teacher):
         return -(F.softmax(v / 2, 1) * F.log_softmax(z / 2, 1)).sum(1).mean()
 
     distil.distil(
-        plain, teacher, batches(), RECIPE, loss=cross_entropy, soft_weight=1.5, hard_weight=1.0
+        plain, teacher, batches(), RECIPE, method=cross_entropy, weight=1.5, label_weight=1.0
     )
     for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)

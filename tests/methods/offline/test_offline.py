@@ -35,11 +35,11 @@ def test_a_strangers_model_and_data():
     teacher = nets.build("timm:resnet10t", num_classes=3, in_channels=3, image_size=32)
     student = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, 3))
     distil.train(teacher, Stripes(), Recipe(epochs=6, batch_size=8, lr=0.05, precision="32"))
-    history = distil.distil(
+    fit = distil.distil(
         student, teacher, Stripes(), Recipe(epochs=12, batch_size=8, lr=0.05, precision="32"),
-        loss=lambda z, v: losses.soft_targets(z, v, temperature=4.0), hard_weight=0.1,
+        method="kd", temperature=4.0, label_weight=0.1,
     )  # fmt: skip
-    assert history[-1]["soft"] < 0.5 * history[0]["soft"]
+    assert fit.history.kd.iloc[-1] < 0.5 * fit.history.kd.iloc[0]
     images = torch.stack([Stripes()[i][0] for i in range(24)])
     labels = torch.tensor([i % 3 for i in range(24)])
     assert (student(images).argmax(1) == labels).float().mean() > 0.9
@@ -67,13 +67,13 @@ def soft(z, v):
 def test_stored_teacher_logits_change_nothing():
     """Looking the logits up gives the student that asking the teacher in every step gives."""
     teacher, looked_up, asked = linear(1), linear(2), linear(2)
-    distil.distil(looked_up, teacher, batches(), QUICK, loss=soft)
+    distil.distil(looked_up, teacher, batches(), QUICK, method=soft, label_weight=0)
 
     class Changing(Batches):  # the same batches without the promise that images never change
         augmented = True
 
     changing = Changing(pictures(), 8, mean=(0.5,), sd=(0.3,))
-    distil.distil(asked, teacher, changing, QUICK, loss=soft)
+    distil.distil(asked, teacher, changing, QUICK, method=soft, label_weight=0)
     torch.testing.assert_close(looked_up[1].weight, asked[1].weight, rtol=1e-5, atol=1e-6)
 
 
@@ -96,7 +96,7 @@ def test_the_teacher_sees_what_the_student_sees():
         network.register_forward_pre_hook(lambda _, x, name=name: seen[name].append(x[0].clone()))
     # With jitter no view comes twice; what is known of crops and flips: test_teacher_cache.
     changing = batches(crop_padding=2, flip=True, jitter=0.1)
-    distil.distil(student, teacher, changing, QUICK, loss=soft)
+    distil.distil(student, teacher, changing, QUICK, method=soft, label_weight=0)
     assert len(seen["student"]) == len(seen["teacher"]) == 10
     assert all(torch.equal(a, b) for a, b in zip(*seen.values(), strict=True))
 
@@ -104,7 +104,7 @@ def test_the_teacher_sees_what_the_student_sees():
 def test_the_teacher_is_left_as_it_was():
     teacher = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 3))
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
-    distil.distil(linear(0), teacher, batches(crop_padding=1), QUICK, loss=soft)
+    distil.distil(linear(0), teacher, batches(crop_padding=1), QUICK, method=soft, label_weight=0)
     for key, value in teacher.state_dict().items():
         assert torch.equal(value, before[key])
 
@@ -112,9 +112,9 @@ def test_the_teacher_is_left_as_it_was():
 def test_without_hard_weight_no_label_is_read():
     blank = Images(pictures().images, torch.full((40,), 2))
     one, two = linear(0), linear(0)
-    distil.distil(one, linear(1), batches(), QUICK, loss=soft)
+    distil.distil(one, linear(1), batches(), QUICK, method=soft, label_weight=0)
     other = Batches(blank, 8, mean=(0.5,), sd=(0.3,))
-    distil.distil(two, linear(1), other, QUICK, loss=soft)
+    distil.distil(two, linear(1), other, QUICK, method=soft, label_weight=0)
     assert torch.equal(one[1].weight, two[1].weight)
 
 

@@ -66,7 +66,8 @@ def test_never_stopped_is_plain_distillation_and_stopped_at_once_is_training(opt
     weights = {"soft_weight": 0.5, "hard_weight": 0.3}
     run = partial(eskd.distil_then_labels, loss=soft, **weights)
     run(taught, linear(1), batches(**options), RECIPE, stop_epoch=4)
-    distil.distil(plain, linear(1), batches(**options), RECIPE, loss=soft, **weights)
+    lesson = batches(**options)
+    distil.distil(plain, linear(1), lesson, RECIPE, method=soft, weight=0.5, label_weight=0.3)
     assert torch.equal(taught[1].weight, plain[1].weight)
     run(alone, linear(1), batches(**options), RECIPE, stop_epoch=0)
     distil.train(labels, batches(**options), RECIPE)
@@ -131,7 +132,7 @@ def test_the_student_follows_the_anchors_in_their_order(tmp_path):
         guide.load_state_dict(states[anchor - 1])
         expected = guide(first).detach()
         torch.testing.assert_close(asked[number * 4 * 5], expected, rtol=1e-5, atol=1e-5)
-        distil.distil(by_hand, guide, batches(shuffle=False), RECIPE, loss=soft)
+        distil.distil(by_hand, guide, batches(shuffle=False), RECIPE, method=soft, label_weight=0)
     assert torch.equal(student[1].weight, by_hand[1].weight)
     assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.0", "state.1", "state.2"]

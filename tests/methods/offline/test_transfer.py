@@ -8,7 +8,7 @@ from kdnb import losses, nets
 from kdnb.data import Batches, Images
 from kdnb.methods.catalogue import METHODS, Method
 from kdnb.methods.offline import distil
-from kdnb.methods.offline.distil import Answering, first_value, transfer
+from kdnb.methods.offline.distil import Answering, first_value
 from kdnb.methods.wiring import Setting
 from kdnb.training import Recipe, teacher_cache
 from kdnb.training.layers import Layers, layers_of, look
@@ -46,14 +46,16 @@ def test_every_method_trains_a_student_of_another_width(name):
     before, kept = state(student), state(teacher)
     hard = 0.0 if METHODS[name].alone else 1.0
     decaying = QUICK.model_copy(update={"weight_decay": 0.1})  # moves whatever has a gradient
-    history, knowledge = transfer(
-        student, teacher, batches(), decaying, method=name, weight=1e-3, hard_weight=hard
+    fit = distil.distil(
+        student, teacher, batches(), decaying, method=name, weight=1e-3, label_weight=hard
     )
-    assert ("hard" in history[0]) == bool(hard)
+    assert ("hard" in fit.history) == bool(hard)
     assert not same(before, state(student))
     assert same(kept, state(teacher))
     built = _fresh(name, resnet(1, 0.25), resnet(0, 0.5))
-    for key, parameter in knowledge.named_parameters():  # what it learns joined the optimiser
+    for key, parameter in (
+        fit.learnt.named_parameters() if fit.learnt else ()
+    ):  # what it learns joined the optimiser
         moved = not torch.equal(parameter, built[key])
         first_stage = "paraphraser" in key or "attention" in key
         assert moved == parameter.requires_grad or first_stage, key
@@ -69,8 +71,8 @@ def test_what_is_remembered_of_views_changes_no_method(name, monkeypatch, tmp_pa
         student, teacher, count = resnet(1, 0.25), resnet(0, 0.5), []
         teacher.register_forward_hook(lambda _, x, y, count=count: count.append(len(x[0])))
         hard = 0.0 if METHODS[name].alone else 1.0
-        transfer(student, teacher, batches(flip=True), flipping, method=name, weight=1e-3,
-                 hard_weight=hard)  # fmt: skip
+        distil.distil(student, teacher, batches(flip=True), flipping, method=name, weight=1e-3,
+                 label_weight=hard)  # fmt: skip
         ends.append(state(student))
         asked.append(sum(count))
     assert same(ends[0], ends[2]) and same(ends[1], ends[2])
@@ -89,7 +91,7 @@ def _fresh(name, student, teacher):
 
 def test_without_weight_it_is_training_on_labels():
     taught, alone = resnet(1, 0.25), resnet(1, 0.25)
-    transfer(taught, resnet(0, 0.5), batches(), QUICK, method="kd", weight=0.0)
+    distil.distil(taught, resnet(0, 0.5), batches(), QUICK, method="kd", weight=0.0)
     distil.train(alone, batches(), QUICK)
     assert same(state(taught), state(alone))
 
@@ -97,10 +99,10 @@ def test_without_weight_it_is_training_on_labels():
 def test_soft_targets_here_and_in_distil_are_one():
     here, there = resnet(1, 0.25), resnet(1, 0.25)
     teacher = resnet(0, 0.5)
-    transfer(here, teacher, batches(), QUICK, method="kd", weight=2.0, hard_weight=0.5)
+    distil.distil(here, teacher, batches(), QUICK, method="kd", weight=2.0, label_weight=0.5)
     distil.distil(
-        there, teacher, batches(), QUICK, loss=lambda z, v: losses.soft_targets(z, v, 4.0),
-        soft_weight=2.0, hard_weight=0.5,
+        there, teacher, batches(), QUICK, method=lambda z, v: losses.soft_targets(z, v, 4.0),
+        weight=2.0, label_weight=0.5,
     )  # fmt: skip
     for key, value in state(here).items():
         torch.testing.assert_close(value, state(there)[key], rtol=1e-4, atol=1e-6)
@@ -130,19 +132,19 @@ def test_the_teacher_sees_what_the_student_sees():
     for name, network in (("student", student), ("teacher", teacher)):
         network.register_forward_pre_hook(lambda _, x, name=name: seen[name].append(x[0].clone()))
     changing = batches(crop_padding=2, flip=True)
-    transfer(student, teacher, changing, QUICK, method="at", weight=1.0)
+    distil.distil(student, teacher, changing, QUICK, method="at", weight=1.0)
     assert len(seen["student"]) == len(seen["teacher"]) == 3  # two steps, and one to see the shapes
     assert all(torch.equal(a, b) for a, b in zip(*seen.values(), strict=True))
 
 
 def test_the_paraphraser_is_trained_first_and_then_kept():
-    _, one = transfer(
+    one = distil.distil(
         resnet(1, 0.25), resnet(0, 0.5), batches(), QUICK, method="ft", weight=1.0
-    )
+    ).learnt
     longer = QUICK.model_copy(update={"epochs": 3})
-    _, two = transfer(
+    two = distil.distil(
         resnet(1, 0.25), resnet(0, 0.5), batches(), longer, method="ft", weight=1.0
-    )
+    ).learnt
     fresh = _fresh("ft", resnet(1, 0.25), resnet(0, 0.5))
     key = "paraphraser.encoder.0.weight"
     assert not torch.equal(dict(one.named_parameters())[key], fresh[key])
@@ -152,9 +154,10 @@ def test_the_paraphraser_is_trained_first_and_then_kept():
 
 def test_the_reused_classifier_answers_with_the_teachers_head():
     student, teacher = resnet(1, 0.25), resnet(0, 0.5)
-    _, knowledge = transfer(
-        student, teacher, batches(), QUICK, method="simkd", weight=1.0, hard_weight=0.0
+    fit = distil.distil(
+        student, teacher, batches(), QUICK, method="simkd", weight=1.0, label_weight=0.0
     )
+    knowledge = fit.learnt
     deployed = Answering(student, knowledge, teacher.head).eval()
     images = next(iter(batches())).images
     maps = knowledge.projector.layers(look(student, layers_of(student), images).maps[-1])
@@ -185,26 +188,30 @@ def test_a_strangers_networks_with_named_layers():
         layers_of(mine)
     ours, teacher = Layers(("1",), ("0",), "3", "4"), resnet(0, 0.5)
     theirs = layers_of(teacher, ["stage3"])
-    history, _ = transfer(
+    history = distil.distil(
         mine, teacher, batches(), QUICK.model_copy(update={"epochs": 4}), method="fitnets", weight=1.0,
         layers=(ours, theirs),
-    )  # fmt: skip
-    assert history[-1]["knowledge"] < history[0]["knowledge"]
+    ).history  # fmt: skip
+    assert history.fitnets.iloc[-1] < history.fitnets.iloc[0]
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"there is no method 'atention' \(nearest: at\b"):
-        transfer(resnet(1, 0.25), resnet(0, 0.5), batches(), QUICK, method="atention", weight=1.0)
+        distil.distil(
+            resnet(1, 0.25), resnet(0, 0.5), batches(), QUICK, method="atention", weight=1.0
+        )
     student, teacher = resnet(1, 0.25), resnet(0, 0.5)
     layers = layers_of(student, ["stage1"]), layers_of(teacher)
     with pytest.raises(ValueError, match="got 1 of the student and 3 of the teacher"):
-        transfer(student, teacher, batches(), QUICK, method="fitnets", weight=1.0, layers=layers)
+        distil.distil(
+            student, teacher, batches(), QUICK, method="fitnets", weight=1.0, layers=layers
+        )
     wide = nets.build("tiny", num_classes=3, in_channels=3, image_size=32)
     images = torch.zeros(6, 3, 32, 32, dtype=torch.uint8)
     large = Batches(Images(images, torch.arange(6) % 3), 6, mean=(0.5,) * 3, sd=(0.3,) * 3)
     refused = r"CAT-KD cannot take .*\(classes, 32\).*student shows stage1 \(6, 8, 15, 15\)"
     with pytest.raises(ValueError, match=refused + r".*teacher stage1 \(6, 8, 32, 32\)"):
-        transfer(wide, teacher, large, QUICK, method="catkd", weight=1.0)
+        distil.distil(wide, teacher, large, QUICK, method="catkd", weight=1.0)
     with pytest.raises(ValueError, match="has no module 'stage9'"):
         layers_of(student, ["stage9"])
 
@@ -218,5 +225,5 @@ def test_a_method_of_ones_own():
     network, teacher = resnet(1, 0.25), resnet(0, 0.5)
     value = first_value(own, network, teacher, batches(), (layers_of(network), layers_of(teacher)))
     assert value > 0
-    history, _ = transfer(network, teacher, batches(), QUICK, method=own, weight=1.0)
-    assert history[0]["knowledge"] > 0
+    history = distil.distil(network, teacher, batches(), QUICK, method=own, weight=1.0).history
+    assert history.knowledge[0] > 0

@@ -129,7 +129,7 @@ def test_weight_0_is_independent_training_bit_for_bit(order):
 def test_unequal_peers_of_every_number_and_target():
     for count, target in ((2, "peers"), (3, "ensemble"), (5, "mean_logits")):
         networks = {str(i): small(i, hidden=4 + 3 * i) for i in range(count)}
-        history = online.mutual(networks, batches(), QUICK, target=target)
+        history = online.mutual(networks, batches(), QUICK, target=target).rows
         assert {f"{i}.{term}" for i in range(count) for term in ("hard", "soft")} <= set(history[0])
         assert all(row["0.soft"] > 0 for row in history)
 
@@ -168,7 +168,7 @@ def test_what_a_step_costs(order, passes):
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
     whole = {"a": small(0), "b": small(1)}
-    expected = online.mutual(whole, batches(), QUICK)
+    expected = online.mutual(whole, batches(), QUICK).rows
 
     class Killed(Exception):
         pass
@@ -186,7 +186,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
             {"a": small(0), "b": small(1)}, batches(), QUICK, checkpoint=file, evaluate=stop
         )
     resumed = {"a": small(0), "b": small(1)}
-    history = online.mutual(resumed, batches(), QUICK, checkpoint=file)
+    history = online.mutual(resumed, batches(), QUICK, checkpoint=file).rows
     for name, network in whole.items():
         assert_same(state(network), state(resumed[name]))
     assert history[-1]["b.soft"] == expected[-1]["b.soft"]

@@ -156,22 +156,22 @@ def test_half_precision_and_autocast():
 
 def test_a_generation_is_distillation_at_temperature_1():
     one, two, teacher = linear(0), linear(0), linear(1)
-    own.born_again(one, teacher, batches(), QUICK, hard_weight=0.3)
+    own.next_generation(one, teacher, batches(), QUICK, hard_weight=0.3)
     loss = partial(soft_targets, temperature=1.0)
-    distil.distil(two, teacher, batches(), QUICK, loss=loss, hard_weight=0.3)
+    distil.distil(two, teacher, batches(), QUICK, method=loss, label_weight=0.3)
     assert torch.equal(one[1].weight, two[1].weight)
 
 
 @pytest.mark.parametrize("targets", ["soft", "cwtm", "dkpp"])
 def test_stored_answers_equal_asked_ones(targets):
     stored, asked, teacher = linear(0), linear(0), linear(1)
-    own.born_again(stored, teacher, batches(), QUICK, targets=targets)
+    own.next_generation(stored, teacher, batches(), QUICK, targets=targets)
 
     class Changing(Batches):
         augmented = True
 
     changing = Changing(pictures(), 8, mean=(0.5,), sd=(0.3,))
-    own.born_again(asked, teacher, changing, QUICK, targets=targets)
+    own.next_generation(asked, teacher, changing, QUICK, targets=targets)
     torch.testing.assert_close(stored[1].weight, asked[1].weight, rtol=1e-5, atol=1e-6)
 
 
@@ -179,12 +179,12 @@ def test_targets_differ_and_others_are_refused():
     weights = []
     for targets in ("soft", "cwtm", "dkpp"):
         student = linear(0)
-        own.born_again(student, linear(1), batches(), QUICK, targets=targets)
+        own.next_generation(student, linear(1), batches(), QUICK, targets=targets)
         weights.append(student[1].weight)
     assert not torch.allclose(weights[0], weights[1], atol=1e-4)
     assert not torch.allclose(weights[0], weights[2], atol=1e-4)
     with pytest.raises(ValueError, match="targets must be one of soft, cwtm, dkpp; got 'hard'"):
-        own.born_again(linear(0), linear(1), batches(), QUICK, targets="hard")
+        own.next_generation(linear(0), linear(1), batches(), QUICK, targets="hard")
 
 
 def test_generations_start_afresh_and_are_reproducible(tmp_path):
@@ -197,32 +197,38 @@ def test_generations_start_afresh_and_are_reproducible(tmp_path):
 
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    line = own.train_generations(watched, batches(), QUICK, generations=2, seed=5)
+    line = own.born_again(watched, batches(), QUICK, generations=2, seed=5)
     assert torch.equal(torch.get_rng_state(), before)
-    assert len(line) == len(starts) == 3
+    assert list(line.networks) == ["generation0", "generation1", "generation2"]
+    assert len(starts) == 3
     assert all(not torch.equal(starts[i], starts[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-    assert [set(g.history[0]) & {"soft", "hard"} for g in line] == [{"hard"}, {"soft"}, {"soft"}]
-    again = own.train_generations(
+    told = line.history.groupby("generation")[["hard", "soft"]].count() > 0
+    assert told.hard.tolist() == [True, False, False]
+    assert told.soft.tolist() == [False, True, True]
+    again = own.born_again(
         make, batches(), QUICK, generations=2, seed=5, checkpoint=tmp_path / "state"
     )
     assert sorted(file.name for file in tmp_path.iterdir()) == ["state.0", "state.1", "state.2"]
-    resumed = own.train_generations(
+    resumed = own.born_again(
         make, batches(), QUICK, generations=2, seed=5, checkpoint=tmp_path / "state"
     )
-    for one, two, three in zip(line, again, resumed, strict=True):
-        assert torch.equal(one.network[1].weight, two.network[1].weight)
-        assert torch.equal(one.network[1].weight, three.network[1].weight)
+    for name, network in line.networks.items():
+        assert torch.equal(network[1].weight, again.networks[name][1].weight)
+        assert torch.equal(network[1].weight, resumed.networks[name][1].weight)
+    with pytest.raises(ValueError, match="make must build a new network at every call"):
+        same = make()
+        own.born_again(lambda: same, batches(), QUICK, generations=1)
     with pytest.raises(ValueError, match="generations must be at least 0"):
-        own.train_generations(make, batches(), QUICK, generations=-1)
+        own.born_again(make, batches(), QUICK, generations=-1)
 
 
 def test_without_hard_weight_only_generation_0_reads_labels():
-    line = own.train_generations(make, batches(), QUICK, generations=1, seed=2)
+    line = own.born_again(make, batches(), QUICK, generations=1, seed=2).networks
     wrong = Images(pictures().images, torch.zeros(40, dtype=torch.int64))
     unread = Batches(wrong, 8, mean=(0.5,), sd=(0.3,))
     student = linear(own.fresh_seed(2, 1))
-    own.born_again(student, line[0].network, unread, QUICK, seed=own.fresh_seed(2, 1))
-    assert torch.equal(student[1].weight, line[1].network[1].weight)
+    own.next_generation(student, line["generation0"], unread, QUICK, seed=own.fresh_seed(2, 1))
+    assert torch.equal(student[1].weight, line["generation1"][1].weight)
 
 
 # --- trials ---------------------------------------------------------------------------------------

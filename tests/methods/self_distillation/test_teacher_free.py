@@ -133,22 +133,22 @@ def test_training_with_the_virtual_teacher_is_training_with_smoothed_labels():
     one, two = small(), small()
     own.virtually_taught(one, batches(), QUICK, soft_weight=0.3, hard_weight=0.7, variant="authors")
     epsilon = own.equivalent_smoothing(0.3, 3, 20.0)
-    distil.train(two, batches(), QUICK, smoothing=epsilon)
+    distil.train(two, batches(), QUICK, label_smoothing=epsilon)
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_self_training_is_one_tempered_generation():
-    teacher, student = own.self_taught(
+    found = own.self_taught(
         Small, batches(), QUICK, temperature=4.0, soft_weight=0.8, hard_weight=0.2, seed=1
     )
-    line = own.train_generations(
-        Small, batches(), QUICK, generations=1, temperature=4.0, soft_weight=0.8,
-        hard_weight=0.2, seed=1,
+    line = own.born_again(
+        Small, batches(), QUICK, generations=1, temperature=4.0, weight=0.8, label_weight=0.2,
+        seed=1,
     )  # fmt: skip
-    for one, two in zip((teacher, student), line, strict=True):
-        assert torch.equal(one.network.head.weight, two.network.head.weight)
-    assert {"soft", "hard"} <= set(student.history[0])
+    for name, network in line.networks.items():
+        assert torch.equal(network.head.weight, found.networks[name].head.weight)
+    assert found.history[["soft", "hard"]][found.history.generation == 1].notna().all(axis=None)
 
 
 # --- tolerant teachers ----------------------------------------------------------------------------

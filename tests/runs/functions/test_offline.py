@@ -106,6 +106,6 @@ def test_the_soft_weight_moves_from_epoch_to_epoch():
     one, two = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)) for _ in range(2))
     recipe = Recipe(epochs=4, batch_size=6, lr=0.1, precision="32")
     history = distil.distil(
-        one, two, batches, recipe, loss=lambda z, v: 1 + 0 * z.sum(), soft_weight=(4.0, 1.0)
-    )
-    assert [row["soft"] for row in history] == pytest.approx([4.0, 3.0, 2.0, 1.0])
+        one, two, batches, recipe, method=lambda z, v: 1 + 0 * z.sum(), weight=(4.0, 1.0)
+    ).history
+    assert history.soft.tolist() == pytest.approx([4.0, 3.0, 2.0, 1.0])

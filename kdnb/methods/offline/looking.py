@@ -1,0 +1,126 @@
+"""What the terms of a distillation see of student and teacher, and the network that is deployed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch, Batches
+from kdnb.methods.offline.parts import Bare, Part, places_in, shown
+from kdnb.progress import note
+from kdnb.training import Recipe, Update, fit
+from kdnb.training.answers import Called, Ensemble, Output
+from kdnb.training.devices import arithmetic
+from kdnb.training.layers import Layers, View, layers_of, viewing
+from kdnb.training.teacher import Recorded, Remembered, asked
+
+Looked = Callable[[Any, Batch], View | Bare]  # networks, batch -> what is seen of one of them
+
+# A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps.
+PREPARATION = Recipe(epochs=2, optimiser="adam", lr=0.001, schedule="constant", precision="32")
+
+
+def layers_for(
+    student: nn.Module, teacher: nn.Module, layers: Any
+) -> tuple[Layers | str, Layers | str]:
+    """Where to look in student and teacher: as given, as found, or else why nothing was found."""
+    ours, theirs = layers or (None, None)
+    if isinstance(teacher, (Ensemble, Called)):
+        why = "several teachers, or a function, have no layers to look at: give one module."
+        return places_in(student, ours), why
+    return places_in(student, ours), places_in(teacher, theirs)
+
+
+@contextlib.contextmanager
+def students_views(network: nn.Module, layers: Layers | str, deep: bool) -> Iterator[Looked]:
+    """What the student shows of a batch: its answer, and its layers where they count."""
+    if not deep:
+        yield lambda networks, batch: shown(networks["student"](batch.images), layers, network)
+        return
+    with viewing(network, layers) as seen:
+        yield lambda networks, batch: seen(networks["student"](batch.images))
+
+
+@contextlib.contextmanager
+def teachers_views(
+    teacher: nn.Module,
+    layers: Layers | str,
+    deep: bool,
+    wanted: set[str],
+    batches: Any,
+    recipe: Recipe,
+    recorded: Recorded | None,
+    output: Output,
+) -> Iterator[Looked]:
+    """What the frozen teacher shows of a batch: asked once for each image or view, where exact."""
+    if recorded is not None:
+        yield lambda networks, batch: recorded(batch.index)
+        return
+    if not deep:
+        with asked(teacher, batches, recipe, output) as taught:
+            yield lambda networks, batch: shown(taught(networks, batch), layers, teacher)
+        return
+    countable = isinstance(batches, Batches) and batches.views
+    if countable and not batches.augmented:
+        stored = Recorded(teacher, layers, batches, recipe.precision == "bf16", output)
+        yield lambda networks, batch: stored(batch.index)
+        return
+    remembered = None
+    if countable and wanted <= {layers.embedding}:
+        remembered = Remembered(teacher, layers, batches, arithmetic(recipe.precision))
+    with viewing(teacher, layers) as seen:
+
+        @torch.no_grad()
+        def view(networks: Any, batch: Batch) -> View:
+            def looked(images: Tensor) -> View:
+                return seen(networks["teacher"](images))
+
+            return remembered(looked, batch) if remembered else looked(batch.images)
+
+        yield view
+    if remembered:
+        note(f"teacher: {remembered.cache}")
+
+
+def prepare(
+    part: Part,
+    networks: Mapping[str, nn.Module],
+    theirs: Looked,
+    batches: Any,
+    recipe: Recipe,
+    seed: int,
+    answers: Mapping[str, Any],
+) -> None:
+    """A method's first stage, on the teacher alone."""
+
+    def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
+        return {"preparation": part.module.prepare(theirs(networks, batch))}
+
+    first = PREPARATION.model_copy(update={"batch_size": recipe.batch_size})
+    update = Update((part.name,), terms)
+    fit(networks, batches, update, first, seed=seed, answers=answers)
+    part.module.prepared()
+
+
+class Answering(nn.Module):
+    """The deployed network of a method that answers otherwise than the student (SimKD)."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        knowledge: nn.Module,
+        classifier: nn.Module,
+        layers: Layers | None = None,
+    ) -> None:
+        super().__init__()
+        self.student, self.knowledge, self.classifier = student, knowledge, classifier
+        self.layers = layers or layers_of(student)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes)."""
+        with viewing(self.student, self.layers) as seen:
+            return self.knowledge.answer(seen(self.student(images)), self.classifier)

@@ -1,0 +1,67 @@
+"""A verb's keywords told apart: fields of the recipe, and options of one method or another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdnb.names import nearest
+from kdnb.training import Recipe
+from kdnb.training.recipe import recipe_for
+
+FIELDS = tuple(Recipe.model_fields)
+
+
+def recipe_of(verb: str, recipe: Recipe | None, fields: Mapping[str, Any]) -> Recipe:
+    """The recipe of a verb that takes no other keywords than a recipe's fields.
+
+    Raises:
+        ValueError: for an unknown keyword, with the nearest, or a field that would be ignored.
+    """
+    known, _ = told_apart(verb, fields, {})
+    return recipe_for(recipe, known)
+
+
+def told_apart(
+    verb: str, given: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Keywords as the recipe's fields, and as options of each method.
+
+    An option that several methods have is given to each by name: `temperature={"kd": 4, "dkd": 2}`.
+
+    Args:
+        methods: the options of each method, by the method's name.
+
+    Returns:
+        The fields, and the options of each method.
+
+    Raises:
+        ValueError: for an unknown keyword, with the nearest, or one that could mean two things.
+    """
+    fields: dict[str, Any] = {}
+    options: dict[str, dict[str, Any]] = {name: {} for name in methods}
+    for key, value in given.items():
+        owners = [name for name, known in methods.items() if key in known]
+        named = isinstance(value, Mapping) and bool(value) and set(value) <= set(owners)
+        if named:
+            for name, own in value.items():
+                options[name][key] = own
+        elif key in FIELDS and not owners:
+            fields[key] = value
+        elif len(owners) == 1 and key not in FIELDS:
+            options[owners[0]][key] = value
+        elif owners:
+            raise ValueError(_ambiguous(key, value, owners))
+        else:
+            known = [*FIELDS, *(option for own in methods.values() for option in own)]
+            raise ValueError(f"{verb} has no option {key!r} ({nearest(key, known)}).")
+    return fields, options
+
+
+def _ambiguous(key: str, value: Any, owners: list[str]) -> str:
+    example = ", ".join(f'"{name}": {value!r}' for name in owners)
+    also = " and a field of the recipe" if key in FIELDS else ""
+    return (
+        f"{key} is an option of {' and '.join(owners)}{also}: say whose by "
+        f"{key}={{{example}}}{', or give a Recipe' if also else ''}."
+    )

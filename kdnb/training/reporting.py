@@ -1,0 +1,44 @@
+"""What is written down after every epoch: numbers of any kind as plain ones, and TensorBoard's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+def numbers(found: Any) -> dict[str, float]:
+    """What `evaluate` gave, as plain numbers by name.
+
+    Raises:
+        TypeError: for a value that is no number.
+    """
+    if found is None:
+        return {}
+    if not hasattr(found, "items") or isinstance(found, Tensor):
+        found = {"evaluate": found}
+    plain: dict[str, float] = {}
+    for name, value in found.items():
+        try:
+            plain[str(name)] = value if isinstance(value, (int, float)) else float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"evaluate must give numbers by name; {name!r} is a {type(value).__name__}."
+            ) from error
+    return plain
+
+
+def writer_for(log_dir: Path | None, batches: Any, epoch: int) -> Any:
+    """A TensorBoard writer that goes on after `epoch`, with the images of the first batch."""
+    if log_dir is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, rarely wanted
+    from torchvision.utils import make_grid
+
+    writer = SummaryWriter(str(log_dir), purge_step=epoch + 1)
+    if epoch == 0:
+        images = next(iter(batches.epoch(0))).images[:64].float().cpu()
+        if images.ndim == 4 and images.shape[1] in (1, 3):
+            writer.add_image("images", make_grid(images, normalize=True), 0)
+    return writer
