@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.methods.offline.looking import (
     Answering,
-    layers_for,
+    places_for,
     prepare,
     students_views,
     teachers_views,
@@ -191,8 +191,10 @@ def distil(
     batches = batches_for(data, recipe, seed, "any" if reads else "none", given=fields)
 
     with borrowed(student, guide), contextlib.ExitStack() as stack:
-        at = layers_for(student, guide, layers)
-        deep, wanted = build(parts, (student, guide), at, batches, seed, outputs, ignore_index)
+        at = places_for(student, guide, layers)
+        deep, wanted, at = build(
+            parts, (student, guide), at, batches, seed, outputs, ignore_index, match=not layers
+        )
         networks = {"student": student, "teacher": guide}
         networks |= {part.name: part.module for part in parts if part.module is not None}
         answers = dict(

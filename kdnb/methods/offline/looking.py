@@ -24,7 +24,7 @@ Looked = Callable[[Any, Batch], View | Bare]  # networks, batch -> what is seen 
 PREPARATION = Recipe(epochs=2, optimiser="adam", lr=0.001, schedule="constant", precision="32")
 
 
-def layers_for(
+def places_for(
     student: nn.Module, teacher: nn.Module, layers: Any
 ) -> tuple[Layers | str, Layers | str]:
     """Where to look in student and teacher: as given, as found, or else why nothing was found."""

@@ -19,7 +19,7 @@ from kdnb.methods.wiring import Setting
 from kdnb.training.answers import Output, logits_of, places, rows, two_logits
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.identity import of_function
-from kdnb.training.layers import Layers, View, layers_of, look
+from kdnb.training.layers import Layers, View, layers_of, look, matched
 from kdnb.training.targets import NOTHING
 
 Weight = float | tuple[float, float]
@@ -274,22 +274,34 @@ def build(
     seed: int,
     outputs: tuple[Output, Output] = (None, None),
     ignore_index: int = NOTHING,
-) -> tuple[bool, set[str]]:
+    match: bool = False,
+) -> tuple[bool, set[str], tuple[Layers | str, Layers | str]]:
     """Make every part's module for two networks, tried on a first batch before any training.
 
     The seed fixes their initial weights.
 
+    Args:
+        match: choose as many layers of both networks, where they have different numbers.
+
     Returns:
-        Whether a part looks inside a network, and the teacher's layers that are looked at.
+        Whether a part looks inside a network, the teacher's layers that are looked at, and the
+        layers of both networks.
 
     Raises:
         ValueError: for layers whose shapes a method cannot take, or labels that are missing.
     """
     wired = [part for part in parts if part.method]
     if not wired:
-        return False, set()
+        return False, set(), layers
     batch = next(iter(batches.epoch(0)))
     views = _both(networks, layers, outputs, batch)
+    found = all(isinstance(at, Layers) for at in layers)
+    if match and found and any(part.method.section != "2.1" for part in wired):
+        layers = matched(*layers, *views)
+        views = [
+            View(view.logits, view.outputs(), at, network)
+            for view, at, network in zip(views, layers, networks, strict=True)
+        ]
     setting = Setting(images=batches.examples, batch_size=len(batch.images))
     deep, wanted = False, set()
     for part in wired:
@@ -313,7 +325,7 @@ def build(
                 raise ValueError(_refusal(part.method, error, views, layers)) from error
         deep = deep or bool(inside or taught)
         wanted |= taught
-    return deep, wanted
+    return deep, wanted, layers
 
 
 def _unusual(views: Sequence[Any]) -> bool:
