@@ -18,9 +18,3 @@ def runs_of_the_session(tmp_path_factory):
 def own_runs(runs_of_the_session, monkeypatch):
     if "KDNB_RUNS" not in os.environ:
         monkeypatch.setenv("KDNB_RUNS", str(runs_of_the_session))
-
-
-@pytest.fixture(autouse=True)
-def every_epoch_is_saved(monkeypatch):
-    """Tests interrupt runs whose epochs take milliseconds; such runs save once a second."""
-    monkeypatch.setattr("kdnb.training.loop.SAVE_EVERY", 0.0)

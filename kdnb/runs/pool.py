@@ -10,40 +10,34 @@ from collections.abc import Hashable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
-from unittest import mock
 
-from kdnb.paths import PACKAGE
+import torch
 
-TRAINING = ("kdnb.methods.offline.distil", "lightning_fabric")  # what takes longest to import
+from kdnb.paths import PACKAGE, surroundings
 
-# PyTorch is imported where it is needed: `prepare` is there to be called before it is.
-
-
-def prepare(*modules: str) -> None:
-    """Start the process that workers are forked from, which takes the time to import meanwhile.
-
-    One process imports the modules for all workers; they begin at once and share its
-    memory. Where there is no forking (Windows), each worker imports for itself.
-    """
-    if "forkserver" in get_all_start_methods():
-        # It would look for them in the working folder first, which may be another checkout.
-        path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
-        with mock.patch.dict(os.environ, PYTHONPATH=path.strip(os.pathsep), PYTHONSAFEPATH="1"):
-            forkserver.set_forkserver_preload(list(modules))  # has no effect on one that runs
-            forkserver.ensure_running()
+# What workers need and takes long to import: the process that they are forked from does it once.
+TRAINING = ["kdnb.methods.offline.distil", "lightning_fabric"]
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
     """Worker processes that share this one's threads, one a core by default, between them."""
-    import torch
-
-    prepare(*TRAINING)
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     # What is forked has the environment of the time when its server started.
-    surroundings = max(1, torch.get_num_threads() // jobs), dict(os.environ)
+    state = max(1, torch.get_num_threads() // jobs), dict(os.environ)
     return ProcessPoolExecutor(
-        jobs, mp_context=get_context(method), initializer=_start_worker, initargs=surroundings
+        jobs, mp_context=get_context(_method()), initializer=_start_worker, initargs=state
     )
+
+
+def _method() -> str:
+    """How workers start: forked from a server that has imported PyTorch, where that is possible."""
+    if "forkserver" not in get_all_start_methods():  # Windows: each worker imports for itself
+        return "spawn"
+    # It would look for them in the working folder first, which may be another checkout.
+    path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    with surroundings({"PYTHONPATH": path.strip(os.pathsep), "PYTHONSAFEPATH": "1"}):
+        forkserver.set_forkserver_preload(TRAINING)  # has no effect on one that runs
+        forkserver.ensure_running()
+    return "forkserver"
 
 
 def kept(least: int = 1) -> ProcessPoolExecutor:
@@ -63,19 +57,11 @@ def kept(least: int = 1) -> ProcessPoolExecutor:
         return _kept_pool(*wanted)
 
 
-def wake() -> None:
-    """Let the server import, where `KDNB_JOBS` asks for workers, while this process goes on."""
-    if jobs() > 1 and not os.environ.get("KDNB_CLUSTER"):
-        prepare(*TRAINING)
-
-
 def default_jobs() -> int:
     """Processes for the trials: one a core, but one alone where they would share a GPU.
 
     At most 8: each holds PyTorch and a data set, more than half a gigabyte.
     """
-    import torch
-
     return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
 
 
@@ -107,8 +93,6 @@ def abandon(executor: ProcessPoolExecutor) -> None:
 
 
 def _start_worker(threads: int, environment: dict[str, str]) -> None:
-    import torch
-
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(threads)

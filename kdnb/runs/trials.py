@@ -39,8 +39,7 @@ from torch import Tensor
 
 from kdnb import paths
 from kdnb.progress import bar
-from kdnb.runs import background, companions, pool, registry
-from kdnb.runs.background import Awaited
+from kdnb.runs import companions, pool, registry
 from kdnb.runs.provenance import now, provenance
 
 # Part of every digest. Raise it when a change to the training code alters what a trial computes:
@@ -149,7 +148,7 @@ class Result:
 def run(trial: Trial) -> Result:
     """The result of a trial: read from disk, or made now.
 
-    Safe when killed at any moment (at most the running epoch, or a second, is lost) and when several
+    Safe when killed at any moment (at most the running epoch is lost) and when several
     processes ask for the same trial (one works, the others wait and read).
     """
     if result := finished(trial):
@@ -201,8 +200,10 @@ def accompany(digest: str) -> None:
     work(described(description(digest)))
 
 
-def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[str, Result]:
-    """Run trials and all they rest on, each once, and return their results by digest.
+def run_all(
+    trials: Iterable[Trial] | Mapping[str, Trial], executor: Executor | None = None
+) -> dict[str, Result]:
+    """Run trials and all they rest on, each once.
 
     Args:
         trials: in any order; a trial starts as soon as those among its arguments are finished.
@@ -210,11 +211,17 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
             default the cluster that `KDNB_CLUSTER` names (see `kdnb.runs.cluster`), else `KDNB_JOBS`
             processes, or this process when that is unset or 1.
 
+    Returns:
+        the results by digest, those of the trials that others rest on too; by name, where the
+        trials were given by name.
+
     Raises:
         RuntimeError: when a trial fails or its worker dies: which, and why.
     """
+    if isinstance(trials, Mapping):
+        results = run_all(trials.values(), executor)
+        return {name: results[trial.digest] for name, trial in trials.items()}
     everything = _closure(trials)
-    background.catch_up(everything, is_finished)
     waiting = dict(everything)
     done = {digest for digest, trial in waiting.items() if finished(trial)}
     for digest in done:
@@ -223,9 +230,7 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
         from kdnb.runs import cluster  # brings Dask along
 
         executor = cluster.executor()
-    # A single trial runs here, but not in a thread: it would share one random state.
-    several = len(waiting) > 1 or background.is_here()
-    own = executor is None and bool(waiting) and several and pool.jobs() > 1
+    own = executor is None and len(waiting) > 1 and pool.jobs() > 1  # a single trial runs here
     if own:
         executor = pool.kept()
     # No more at a time than keep its processes busy: what is submitted waits in the order in which
@@ -266,23 +271,6 @@ def run_all(trials: Iterable[Trial], executor: Executor | None = None) -> dict[s
     finally:
         progress.close()
     return {digest: read(digest) for digest in everything}
-
-
-def start(named: Mapping[str, Trial]) -> Awaited[Result]:
-    """Begin trials and go on meanwhile: to look a result up is to wait for it.
-
-    With several processes (`KDNB_JOBS`) they run beside this one, in the order given, and
-    `run_all` waits for those of them that it is asked for. In a single process each runs when it
-    is looked up; on a cluster all run at once, and this call waits.
-
-    Raises:
-        RuntimeError: on looking up a trial that failed: it is tried once more.
-    """
-    if os.environ.get("KDNB_CLUSTER"):
-        run_all(named.values())
-    elif pool.jobs() > 1:
-        background.begin(_closure(named.values()), lambda: run_all(named.values()))
-    return Awaited(named, lambda name: run_all([named[name]])[named[name].digest])
 
 
 def store() -> Path:

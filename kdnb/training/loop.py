@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
-SAVE_EVERY = 1.0  # seconds at least between two checkpoints: epochs may take milliseconds
-DURABLE_EVERY = 5.0  # seconds between two checkpoints that wait for the disk
 
 
 Networks = Mapping[str, nn.Module]
@@ -144,7 +142,7 @@ def fit(
                     row |= numbers(evaluate(run.networks))
             history.append(row)
             if checkpoint and fabric.is_global_zero:
-                run.save(checkpoint, history, last=epoch + 1 == recipe.epochs)
+                run.save(checkpoint, history)
             for name, value in row.items() if writer else ():
                 writer.add_scalar(name, value, epoch + 1)
             shown = {k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")}
@@ -173,7 +171,6 @@ class _Run:
         self.updates, self.recipe, self.fabric = updates, recipe, fabric
         self.steps = len(batches) * recipe.epochs
         self.plain = dict(networks)
-        self.saved_at = self.durable_at = perf_counter()
         self.names = json.loads(json.dumps(names))
         self.moved = set(self.names["networks"]["moved"])
         self.still = [part for n in self.moved for part in still_parts(self.plain[n])]
@@ -268,10 +265,8 @@ class _Run:
         with torch.no_grad(), devices.uncompiled():
             yield
 
-    def save(self, path: Path, history: list[dict[str, float]], *, last: bool) -> None:
+    def save(self, path: Path, history: list[dict[str, float]]) -> None:
         """Write networks, optimisers and history into one file: old or new, never a part."""
-        if not last and perf_counter() - self.saved_at < SAVE_EVERY:
-            return
         tensors = {
             f"network.{name}.{key}": value
             for name in sorted(self.moved)
@@ -284,12 +279,7 @@ class _Run:
                         tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
         tensors = {key: value.contiguous() for key, value in tensors.items()}
         about = {"identity": json.dumps(self.names), "history": json.dumps(history)}
-        # Short epochs need not wait for the disk: a power failure costs seconds of work.
-        durable = perf_counter() - self.durable_at > DURABLE_EVERY
-        atomic_write(path, safetensors.torch.save(tensors, about), durable=durable)
-        self.saved_at = perf_counter()
-        if durable:
-            self.durable_at = self.saved_at
+        atomic_write(path, safetensors.torch.save(tensors, about))
 
     def resume(self, path: Path | None) -> list[dict[str, float]]:
         """Take the state of `path`, where there is one, and return the history so far."""

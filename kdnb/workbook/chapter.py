@@ -10,7 +10,6 @@ from IPython.display import display
 from pydantic import BaseModel, ValidationError
 
 from kdnb.papers.claims import Verdict
-from kdnb.runs import pool
 from kdnb.workbook.parameters import Parameter, ParameterError, injected, unknown
 
 VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
@@ -49,8 +48,6 @@ def check(model: type[Model], values: Mapping[str, Any]) -> Model:
         problems += [_explain(model, entry) for entry in error.errors()]
     if problems:
         raise ParameterError(" ".join(problems))
-    if notebook:
-        pool.wake()  # the first cells are prose and pictures: workers start meanwhile
     return parameters
 
 

@@ -76,12 +76,6 @@ def run(
     in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
-    from kdnb.runs import pool as processes
-
-    if len(names or []) != 1 and jobs != 1 and not cluster:
-        processes.prepare(
-            "kdnb.workbook.runner"
-        )  # chapters side by side: imported while this one imports
     from kdnb.training.devices import span, start_compiling
     from kdnb.workbook import runner
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict, dataclass
@@ -20,18 +18,12 @@ from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from unittest import mock
-
-import torch
-
-# For international addresses, which no notebook has, jsonschema would compile grammars: 3 s.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import nbformat
 import papermill
+import torch
 from filelock import FileLock
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from kdnb import paths
@@ -46,34 +38,6 @@ if TYPE_CHECKING:
     from kdnb.runs.cluster import Workers
 
 RECORDED = ("laptop", "full", "long")  # the profiles whose results are kept in papers/
-SAVE_EVERY = 5.0  # seconds between two looks at a running chapter on disk
-# The workers' server starts with the kernel and imports while the first cells do. It leaves no name.
-WAKE = "__import__('kdnb.runs.pool').runs.pool.wake()"
-
-
-class SeldomSaved(NBClientEngine):
-    """papermill's engine, which would write the notebook twice a cell: longer than most cells run.
-
-    At the end it is written whatever happened.
-    """
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
-        """Execute the cells; see `NBClientEngine`."""
-        write = nb_man.save
-
-        def save(**_: Any) -> None:
-            if (nb_man.now() - nb_man.last_save_time).total_seconds() >= SAVE_EVERY:
-                write()
-
-        nb_man.save = save
-        try:
-            super().execute_managed_notebook(nb_man, kernel_name, **options)
-        finally:
-            nb_man.save = write
-
-
-papermill_engines.register("kdnb", SeldomSaved)
 
 
 @dataclass(frozen=True)
@@ -232,8 +196,9 @@ def run(
         jobs: processes for the trials.
         cluster: where the trials run instead.
         cell_timeout: seconds a cell may take; no limit when None.
-        in_place: write the executed notebook back over the chapter's own, as for a commit. Only
-            with the parameters that stand in it, and with its trials one after another.
+        in_place: write the executed notebook back over the chapter's own, and its figures into
+            `figures/`, as for a commit. Only with the parameters that stand in it, and with its
+            trials one after another.
     """
     profile = item.profile_of(chosen)
     default = chosen == item.defaults
@@ -242,26 +207,25 @@ def run(
     folder = paths.runs() / item.name / profile
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{item.name}.ipynb"
-    figures = paths.root() / "figures" if default else folder / "figures"
     record(item, chosen, jobs, cluster)
     started, outcome, message = perf_counter(), "ok", ""
     # No progress bars in the kernel: they would be kept as outputs. It has this process's threads.
     # In place, trials run in the kernel: what one says then stands under the cell that asked.
     settings = {
-        "KDNB_JOBS": "1" if in_place else str(jobs), "KDNB_FIGURES": str(figures), "TQDM_DISABLE": "1",
+        "KDNB_JOBS": "1" if in_place else str(jobs),
+        "KDNB_FIGURES": str(paths.root() / "figures" if in_place else folder / "figures"),
+        "TQDM_DISABLE": "1",
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         **(cluster.environment if cluster else {}),
     }  # fmt: skip
-    with FileLock(folder / "lock"), mock.patch.dict(os.environ, settings):
+    with FileLock(folder / "lock"), paths.surroundings(settings):
         try:
             papermill.execute_notebook(
                 item.path, target, parameters={} if default else dict(chosen),
-                engine_name="kdnb", kernel_name="python3", cwd=paths.root(), progress_bar=False,
+                kernel_name="python3", cwd=paths.root(), progress_bar=False,
                 execution_timeout=cell_timeout,
-                extra_arguments=[
-                    "--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines={WAKE}",
-                ],
-                shutdown_kernel="immediate",  # all is on disk; by itself it takes seconds to go
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                shutdown_kernel="immediate",  # all is on disk
             )  # fmt: skip
         except PapermillExecutionError as error:
             outcome, message = "failed cell", f"{error.ename}: {error.evalue}"
@@ -296,7 +260,7 @@ def record(
         return
     parameters = item.experiment.Parameters(**chosen)
     arms = chosen.get("arms", [])
-    with mock.patch.dict(os.environ, KDNB_JOBS=str(jobs)):
+    with paths.surroundings({"KDNB_JOBS": str(jobs)}):
         for key in item.papers:
             module = importlib.import_module(f"kdnb.reproductions.{key}")
             if arms and module is not item.experiment:
@@ -359,7 +323,7 @@ def run_all(
 def _run_apart(name: str, values: dict[str, Any], options: dict[str, Any]) -> Run:
     """A chapter in a process of its own or on a worker; its trials stay with it."""
     item = chapter(name)
-    with mock.patch.dict(os.environ, KDNB_CLUSTER=""):
+    with paths.surroundings({"KDNB_CLUSTER": ""}):
         return run(item, item.checked(values), **options)
 
 

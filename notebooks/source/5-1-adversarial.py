@@ -76,7 +76,6 @@ from kdnb.workbook.chapters import wang2018kdgan_methods as methods
 
 parameters = check(wang2018kdgan.Parameters, globals())
 profile = profile_of(parameters, wang2018kdgan.PROFILES)
-found = trials.start(wang2018kdgan_live.described())  # of "The relatives": beside this kernel, if processes are free
 
 # %%
 figures.style()
@@ -354,11 +353,12 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 #
 # All other methods run below, on 300 real digits, for a few epochs, from one teacher: a LeNet-5
 # trained on 2,000. The student is its half with the same 84 hidden units. That shows *how they work*
-# and no more: **illustrated, not judged**. Each run is a trial. All were started in the first cell of
-# code, and to look one up is to wait for it.
+# and no more: **illustrated, not judged**. Each run is a trial; the next
+# cell makes them all.
 
 # %%
 source = data.load("mnist")
+found = trials.run_all(wang2018kdgan_live.described())
 print(f"{len(found)} short runs")
 
 # %% [markdown]

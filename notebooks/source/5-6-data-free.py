@@ -88,7 +88,6 @@ from kdnb.workbook.chapters import chen2019dafl_live as live
 # %%
 parameters = check(chen2019dafl.Parameters, globals())
 profile = profile_of(parameters, chen2019dafl.PROFILES)
-found = live.start(parameters)  # all short runs: beside this kernel, if processes are free
 figures.style()
 pd.set_option("display.max_colwidth", None)
 OTHERS = ["nayak2019zskd", "micaelli2019zskt", "yin2020deepinversion", "wang2018dd"]
@@ -196,9 +195,9 @@ print("the package agrees; the base of the logarithm is a weight")
 # Forty-eight iterations are a five-hundredth of the published number: read the *order*, not the values.
 #
 # *Accuracy* is that of the last iteration; *class balance*, *diversity* and *confidence* are explained
-# below. Everything else of this chapter was started in the first cell of code, as trials: every method
+# below. The next cell also makes every other run of this chapter, as trials: every method
 # makes about a hundred images in a few dozen steps, and a student learns from them. That shows *how
-# they work* and no more: **illustrated, not judged**. To look one up is to wait for it. (Red lines under
+# they work* and no more: **illustrated, not judged**. (Red lines under
 # a cell, where there are any, come from the collapse detector; we shall meet it.)
 
 # %% tags=["nbval-ignore-output"]
@@ -206,6 +205,7 @@ record = reproduce(chen2019dafl.REPRODUCTION, parameters, profile=profile, arms=
 shown = ["accuracy", "class_balance", "diversity", "confidence"]
 table = record.table().mean().unstack("metric").reindex(columns=shown)
 display(table.loc[list(record.arms)].round(2))
+found = live.run(parameters)
 source = data.load("mnist")
 teacher, normed = (network_of(found.results[name]) for name in ("teacher", "normed"))
 cpu = torch.device("cpu")

@@ -9,15 +9,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 import torch
 import trial_functions  # noqa: F401 - registers what runs may name here
 
-import kdnb
 from kdnb.runs import pool, trials
 from kdnb.runs.trials import Trial
 
@@ -83,69 +80,6 @@ def test_any_executor_does(own_runs, make):
     assert len(trace(own_runs)) == 5
 
 
-def processes(seeds, **more):
-    done = trials.run_all(Trial("process", more, seed) for seed in seeds)
-    return {result.metrics["process"] for result in done.values()}
-
-
-def test_workers_are_kept_for_the_next_trials(own_runs, monkeypatch):
-    monkeypatch.setenv("KDNB_JOBS", "2")
-    first = processes(range(4))
-    assert len(first) == 2 and os.getpid() not in first
-    assert processes(range(4, 8)) == first
-    assert processes([8]) == {os.getpid()}  # nothing beside it: no other process is needed
-    with pytest.raises(RuntimeError, match="no such luck"):
-        processes(range(4), fail=True)
-    later = processes(range(9, 13))  # after a failure nobody knows what the old ones do
-    assert len(later) == 2 and not later & first
-    monkeypatch.setenv("KDNB_RUNS", str(own_runs / "elsewhere"))
-    assert not processes(range(4)) & later  # workers would write where they did before
-
-
-def test_a_worker_that_died_between_two_calls_is_replaced(own_runs, monkeypatch):
-    monkeypatch.setenv("KDNB_JOBS", "2")
-    first = processes(range(4))
-    for process in first:
-        os.kill(int(process), signal.SIGKILL)
-    deadline = time.time() + 20
-    while time.time() < deadline:  # until the pool has noticed
-        try:
-            pool._kept_pool(
-                2,
-                os.getcwd(),
-                frozenset(
-                    (k, v) for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))
-                ),
-            ).submit(int)
-        except BrokenProcessPool:
-            break
-        time.sleep(0.05)
-    later = processes(range(4, 8))
-    assert len(later) == 2 and not later & first
-
-
-def test_the_workers_server_is_woken_before_it_is_needed(monkeypatch):
-    woken = []
-    monkeypatch.setattr(pool, "prepare", lambda *modules: woken.append(modules))
-    monkeypatch.setenv("KDNB_JOBS", "1")
-    pool.wake()
-    assert woken == []
-    monkeypatch.setenv("KDNB_JOBS", "2")
-    pool.wake()
-    assert woken == [pool.TRAINING]
-
-
-def test_workers_are_forked_with_todays_environment_and_this_package(monkeypatch, tmp_path):
-    pool.prepare(*pool.TRAINING)  # it keeps the environment of now
-    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
-    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    with pool.pool(1) as executor:
-        assert executor.submit(os.getppid).result() == forkserver._forkserver._forkserver_pid
-        assert executor.submit(os.getenv, "KDNB_RUNS").result() == str(tmp_path)
-        assert executor.submit(os.getenv, "PYTHONSAFEPATH").result() is None
-        assert executor.submit(eval, "__import__('kdnb').__file__").result() == kdnb.__file__
-
-
 def test_damaged_tensors_are_refused(own_runs):
     result = trials.run(add(2.0))
     file = result.folder / "tensors.safetensors"
@@ -173,6 +107,15 @@ def test_a_trial_without_its_description_can_be_pruned():
         trials.run(add(2.0))
     trials.remove(trials.find(result.digest[:8]))
     assert trials.run(add(2.0)).metrics == {"sum": 2.0}
+
+
+def test_results_by_name_for_trials_by_name(own_runs):
+    teacher = add(10.0)
+    named = {"taught": add(1.0, to=teacher), "alone": add(2.0), "again": add(2.0)}
+    found = trials.run_all(named)
+    sums = {name: result.metrics["sum"] for name, result in found.items()}
+    assert sums == {"taught": 11.0, "alone": 2.0, "again": 2.0}
+    assert len(trace(own_runs)) == 3
 
 
 def test_failures_name_the_trial():
@@ -265,33 +208,6 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_done_twice(own_run
         result = trials.run(slow(seed))
         assert result.metrics["epochs"] == 5.0
         assert not (result.folder / "checkpoint").exists()
-
-
-POOLED = """
-import trial_functions
-from kdnb.runs import pool, trials
-from kdnb.runs.trials import Trial
-if __name__ == "__main__":
-    with pool.pool(2) as executor:
-        todo = [Trial("slow", {"epochs": 400}, seed) for seed in range(2)]
-        trials.run_all(todo, executor)
-"""
-
-
-def test_workers_end_with_the_run_that_was_killed(own_runs):
-    script = own_runs / "pooled.py"
-    script.write_text(POOLED)
-    process = subprocess.Popen([sys.executable, str(script)], env=os.environ.copy())
-    deadline = time.time() + 60
-    while len(trace(own_runs)) < 4 and time.time() < deadline:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    time.sleep(0.5)
-    lines = len(trace(own_runs))
-    assert 4 <= lines < 400
-    time.sleep(0.5)
-    assert len(trace(own_runs)) == lines
 
 
 def test_two_processes_share_the_work(own_runs):

@@ -131,37 +131,26 @@ def test_a_resumed_run_begins_with_the_epoch_it_had_reached(tmp_path):
     assert seen == [0, 1, 1, 2]  # the second epoch was not kept, and is done again
 
 
-def test_only_seldom_does_a_run_wait_for_the_disk(tmp_path, monkeypatch):
-    waits = []
-    monkeypatch.setattr("kdnb.paths.os.fsync", lambda handle: waits.append(handle))
-    file, update = tmp_path / "checkpoint", Update(("net",), cross_entropy)
-    fit({"net": network()}, batches(), update, PLAIN, checkpoint=file)
-    assert not waits and file.exists()
-    monkeypatch.setattr("kdnb.training.loop.DURABLE_EVERY", 0.0)
-    longer = PLAIN.model_copy(update={"epochs": 3})
-    fit({"net": network()}, batches(), update, longer, checkpoint=tmp_path / "other")
-    assert len(waits) == 3
-
-
-def test_short_epochs_are_saved_once_a_second_and_the_last_always(tmp_path, monkeypatch):
-    clock, written, history = iter(range(10_000)), [], []
-    monkeypatch.setattr("kdnb.training.loop.perf_counter", lambda: next(clock) / 10)
-    monkeypatch.setattr("kdnb.training.loop.SAVE_EVERY", 1.0)
+def test_every_epoch_is_saved_and_on_the_disk(tmp_path, monkeypatch):
+    waits, epochs, written = [], [], []
+    monkeypatch.setattr("kdnb.paths.os.fsync", waits.append)
     monkeypatch.setattr(
         "kdnb.training.loop.atomic_write",
-        lambda path, content, durable: (written.append(len(history)), atomic_write(path, content)),
+        lambda path, content: (written.append(len(epochs)), atomic_write(path, content)),
     )
-    update = Update(("net",), cross_entropy)
+    recipe, file = PLAIN.model_copy(update={"epochs": 12}), tmp_path / "checkpoint"
 
     def seen(networks):
-        history.append(1)
+        epochs.append(1)
         return {}
 
-    recipe = PLAIN.model_copy(update={"epochs": 12})
-    fit({"net": network()}, batches(), update, recipe, checkpoint=tmp_path / "c", evaluate=seen)
-    assert written[-1] == 12 and 2 <= len(written) <= 6
-    again = fit({"net": network()}, batches(), update, recipe, checkpoint=tmp_path / "c")
-    assert len(again) == 12 and len(history) == 12
+    def run():
+        update = Update(("net",), cross_entropy)
+        return fit({"net": network()}, batches(), update, recipe, checkpoint=file, evaluate=seen)
+
+    run()
+    assert written == list(range(1, 13)) and len(waits) == 12
+    assert len(run()) == 12 and len(epochs) == 12  # a finished run is not made again
 
 
 def test_checkpoint_of_another_run_is_refused(tmp_path):

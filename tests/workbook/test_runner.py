@@ -111,6 +111,23 @@ def test_a_precision_may_be_written_as_a_number():
         runner.parameters(item, "laptop", {"precision": 16})
 
 
+FIGURE = """from kdnb import figures
+import matplotlib.pyplot as plt
+plt.plot([temperature])
+figures.show(plt.gcf(), "9-9-line", "a line")"""
+
+
+def test_a_run_keeps_its_figures_to_itself_and_in_place_they_are_the_workbooks(chapter, tmp_path):
+    item = chapter(FIGURE)
+    assert runner.run(item, item.defaults).outcome == "ok"
+    kept = tmp_path / "runs/9-9-small/quick/figures"
+    assert [path.name for path in kept.iterdir()] == ["9-9-line.png"]
+    assert not (tmp_path / "figures").exists()
+    runner.run(item, item.defaults, in_place=True)
+    ours = (tmp_path / "figures/9-9-line.png").read_bytes()
+    assert ours == (kept / "9-9-line.png").read_bytes()
+
+
 def test_in_place_writes_the_chapter_itself(chapter):
     item = chapter("import os; print(os.environ['KDNB_JOBS'])")
     runner.run(item, item.defaults, jobs=2, in_place=True)
@@ -142,36 +159,6 @@ def test_failures_are_reported_and_the_half_run_notebook_kept(
     assert "so far" in outputs(tmp_path, result)
     about = json.loads((tmp_path / "runs/9-9-small/quick/run.json").read_text())
     assert about["outcome"] == outcome
-
-
-def test_a_running_chapter_is_looked_at_now_and_then_and_written_at_the_end(chapter, monkeypatch):
-    """papermill's own engine writes it twice a cell."""
-    written = []
-    write = papermill.engines.write_ipynb
-
-    def noted(notebook, path):
-        written.append(sum(bool(cell.get("outputs")) for cell in notebook.cells))
-        write(notebook, path)
-
-    monkeypatch.setattr(papermill.engines, "write_ipynb", noted)
-    for seconds, expected in ((60.0, [1]), (0.0, [0, 0, 0, 0, 1, 1])):
-        written.clear()
-        monkeypatch.setattr(runner, "SAVE_EVERY", seconds)
-        assert runner.run(chapter(), Parameters().model_dump()).outcome == "ok"
-        assert written[-len(expected) :] == expected and len(written) <= len(expected) + 1
-
-
-@pytest.mark.parametrize(("jobs", "woken"), [(1, False), (2, True)])
-def test_the_workers_server_starts_with_the_kernel_and_leaves_no_name(
-    chapter, tmp_path, jobs, woken
-):
-    names = "before = sorted(name for name in dir() if 'worker' in name)"
-    item = chapter(
-        f"{names}\nfrom multiprocessing import forkserver\n"
-        "print(before, forkserver._forkserver._forkserver_pid is not None)"
-    )
-    result = runner.run(item, item.defaults, jobs=jobs)
-    assert outputs(tmp_path, result) == f"[] {woken}\n"
 
 
 @pytest.mark.parametrize(
@@ -314,6 +301,6 @@ def test_trials_on_the_command_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("cores", "gpu", "jobs"), [(2, False, 2), (64, False, 8), (64, True, 1)])
 def test_jobs_by_the_machine(monkeypatch, cores, gpu, jobs):
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: cores)
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(pool.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(pool.torch.cuda, "is_available", lambda: gpu)
     assert pool.default_jobs() == jobs

@@ -8,7 +8,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from kdnb.runs import pool
 from kdnb.workbook import cli, runner
 
 # Says when it ran, and what it was given.
@@ -68,22 +67,6 @@ def test_the_longest_comes_first_and_each_has_its_share(make, tmp_path):
     share = str(max(1, torch.get_num_threads() // 2))
     assert all(line[0].split()[2:] == ["1", share] for line in lines.values())
     assert all(line[1] == "''" for line in lines.values())  # their trials stay with them
-
-
-@pytest.mark.parametrize(
-    ("arguments", "prepared"),
-    [([], [("kdnb.workbook.runner",)]), (["9-1"], []), (["--jobs", "1"], [])],
-)
-def test_workers_are_prepared_for_chapters_side_by_side_alone(
-    make, monkeypatch, arguments, prepared
-):
-    asked = []
-    monkeypatch.setattr(pool, "prepare", lambda *modules: asked.append(modules))
-    monkeypatch.setattr(runner, "run_all", lambda plans, **options: iter(()))
-    make({"9-1-a": "print(seeds)", "9-2-b": "print(seeds)"})
-    done = CliRunner().invoke(cli.app, ["run", *arguments])
-    assert done.exit_code == 0, done.output
-    assert asked == prepared
 
 
 def test_one_process_runs_them_in_order(make, tmp_path):

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
-from unittest import mock
 
 from kdnb import data as datasets
 from kdnb import losses
@@ -46,8 +45,11 @@ def untouchable_training_set(name: str = "mnist") -> Iterator[ImageData]:
     """While this lasts, whoever loads the data set gets one whose training images raise."""
     source, no = datasets.load(name), Untouchable()
     guarded = replace(source, train_all=no, train=no, validation=no)
-    with mock.patch.object(datasets, "load", lambda *_, **__: guarded):
+    load, datasets.load = datasets.load, lambda *_, **__: guarded
+    try:
         yield guarded
+    finally:
+        datasets.load = load
 
 
 def anew(trial: Trial) -> Outcome:
@@ -60,8 +62,12 @@ def anew(trial: Trial) -> Outcome:
         key: trials.run(value) if isinstance(value, Trial) else value
         for key, value in trial.arguments.items()
     }
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(collapse.log, "disabled", True):
-        return function(Context(Path(folder) / "checkpoint"), trial.seed, **arguments)
+    collapse.log.disabled = True
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return function(Context(Path(folder) / "checkpoint"), trial.seed, **arguments)
+    finally:
+        collapse.log.disabled = False
 
 
 def learn_from(

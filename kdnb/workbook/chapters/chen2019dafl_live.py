@@ -14,7 +14,6 @@ from kdnb.methods.data_free import Bank, bank_of, deepinversion
 from kdnb.reproductions import chen2019dafl as dafl
 from kdnb.reproductions import chosen
 from kdnb.runs import trials
-from kdnb.runs.background import Awaited
 from kdnb.runs.functions.banks import bank_in
 from kdnb.runs.task import data_spec, network_of
 from kdnb.runs.trials import Result, Trial
@@ -27,7 +26,7 @@ COMPETE = 10.0  # of the adaptive term: ours
 
 
 class Shelf(NamedTuple):
-    """What the methods made and taught; to look at a part is to wait for it.
+    """What the methods made and taught.
 
     Attributes:
         banks: method -> a hundred images or fewer, and the teacher's answers to them.
@@ -35,9 +34,9 @@ class Shelf(NamedTuple):
         results: name -> finished trial, of everything that was run.
     """
 
-    banks: Awaited[Bank]
-    accuracy: Awaited[float]
-    results: Awaited[Result]
+    banks: dict[str, Bank]
+    accuracy: dict[str, float]
+    results: dict[str, Result]
 
 
 def few(p: dafl.Parameters, images: int, **more: Any) -> dict[str, Any]:
@@ -191,11 +190,8 @@ def toy(rounds: int = 12) -> Trial:
     return Trial("belief_matching_toy", {"rounds": rounds}, 0)
 
 
-def start(p: dafl.Parameters) -> Shelf:
-    """Everything of this module and the judged arms, in the background where processes are free.
-
-    In the order in which the chapter looks at them, so that it draws while they run.
-    """
+def run(p: dafl.Parameters) -> Shelf:
+    """Everything of this module and the judged arms, several at a time where processes are free."""
     arms = chosen(dafl.REPRODUCTION, p, p.arms)
     judged = {f"{arm}, seed {seed}": trial for (arm, seed), trial in arms.items()}
     makes, alone = makers(p), with_data(p)
@@ -206,7 +202,7 @@ def start(p: dafl.Parameters) -> Shelf:
     chain = {
         name: made[name] for name in ("bank of DeepInversion", "bank of adaptive DeepInversion")
     }
-    results = trials.start(
+    results = trials.run_all(
         {**judged, **teachers(p), **chain, **logarithms(p), **own, "toy": toy(), **alone, **made,
          **taught}
     )  # fmt: skip
@@ -220,8 +216,8 @@ def start(p: dafl.Parameters) -> Shelf:
         return bank_of(images, teacher, {"trial": results[name].digest})
 
     kept = [*makes, *own, *distilled, "pseudo-examples", "data distillation"]
-    accuracy = Awaited([*own, *alone, *taught], lambda name: right(results[name]))
-    return Shelf(Awaited(kept, bank), accuracy, results)
+    accuracy = {name: right(results[name]) for name in [*own, *alone, *taught]}
+    return Shelf({name: bank(name) for name in kept}, accuracy, results)
 
 
 def right(result: Result) -> float:

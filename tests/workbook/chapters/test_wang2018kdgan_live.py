@@ -41,7 +41,7 @@ def world(tmp_path_factory):
         patch.setattr(live, "SEEN", COUNT)
         patch.setattr(methods, "SEEN", COUNT)
         patch.setenv("KDNB_RUNS", str(tmp_path_factory.mktemp("runs")))
-        yield source, trials.start(live.described(images=32, epochs=1, teacher_images=64))
+        yield source, trials.run_all(live.described(images=32, epochs=1, teacher_images=64))
 
 
 def test_every_method_runs_and_has_a_row(world):
