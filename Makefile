@@ -1,24 +1,35 @@
-# Two commands do everything: `make run` and `make test`. Both first bring .venv to what
+# Two commands do everything: `make run` and `make test`. All but lock and clean first bring .venv to what
 # requirements.lock says, from any Python >= 3.11 (PYTHON=... names one), with nothing else
 # installed; when it is there already, that takes no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab lock clean setup
+.PHONY: help run regenerate test board lab lock clean setup
 
 BIN := .venv/bin
 
 help:
-	@echo "make run     set up .venv, run every chapter (quick profile), print the verdicts"
-	@echo "make test    set up .venv, pass all tests: unit, golden, notebooks, end to end"
-	@echo "make lab     set up .venv, open the notebooks in JupyterLab"
-	@echo "make lock    bring requirements.lock up to pyproject.toml (needs uv)"
-	@echo "make clean   remove .venv and caches; runs/ and data/cache/ stay"
+	@echo "make run         run every chapter (quick profile), print the verdicts"
+	@echo "make test        pass all tests: unit, golden, notebooks, end to end"
+	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make board       watch the runs in TensorBoard"
+	@echo "make regenerate  run every chapter in place: writes notebooks/ and figures/"
+	@echo "make lock        bring requirements.lock up to pyproject.toml (needs uv)"
+	@echo "make clean       remove .venv and caches; runs/ and data/cache/ stay"
 
 setup:
 	@python="$$(sh tools/find_python.sh)" && "$$python" -I tools/make_venv.py
 
+# What it makes lies in runs/: the checkout stays as it is.
 run: setup
 	@$(BIN)/kdnb run
+
+# The committed notebooks and figures, made again.
+regenerate: setup
+	@$(BIN)/kdnb run --in-place
+
+board: setup
+	@mkdir -p "$${KDNB_RUNS:-runs}"
+	@$(BIN)/tensorboard --logdir "$${KDNB_RUNS:-runs}"
 
 # The kernel is pinned to this environment: a python3 kernel of the user's would win otherwise.
 test: setup

@@ -1,9 +1,13 @@
-"""Hints for names that nobody knows."""
+"""Hints for names that nobody knows, and the error for what was asked wrongly."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """Something that was asked for does not exist or cannot be: the command line exits with 2."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from kdnb.papers.records import (
     Outcome,
     PaperError,
     Record,
+    UnknownPaper,
     environment_id,
     read_record,
     record_path,
@@ -91,7 +92,7 @@ def bibtex(key: str) -> str:
     entries = bibliography().entries
     if key not in entries:
         hint = nearest(key, entries)
-        raise PaperError(f"There is no entry {key!r} in the bibliography ({hint}).")
+        raise UnknownPaper(f"There is no entry {key!r} in the bibliography ({hint}).")
     return BibliographyData({key: entries[key]}).to_string("bibtex").strip()
 
 
@@ -106,7 +107,7 @@ def cite(key: str, profile: str | None = None, claim: str | None = None) -> str:
         chosen = [one for one in claims_of(key) if claim in (None, one.id)]
         if not chosen:
             hint = nearest(str(claim), [one.id for one in claims_of(key)])
-            raise PaperError(f"{key!r} has no claim {claim!r} ({hint}).")
+            raise UnknownPaper(f"{key!r} has no claim {claim!r} ({hint}).")
         names = [profile] if profile else profiles(key)
         for record in [read_record(key, name) for name in names]:
             judged = claims.judge_all(chosen, record.table())
@@ -228,7 +229,7 @@ def _unit(claim: claims.Claim, result: claims.Result) -> str:
 
 def _known(key: str) -> None:
     if key not in reproduced_papers():
-        raise PaperError(f"kdnb has no claims of {key!r} ({nearest(key, reproduced_papers())}).")
+        raise UnknownPaper(f"kdnb has no claims of {key!r} ({nearest(key, reproduced_papers())}).")
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from kdnb import paths
-from kdnb.names import nearest
+from kdnb.names import UsageError, nearest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]  # what a quantity of a claim can name
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -20,6 +20,10 @@ Text = Annotated[str, Field(min_length=1)]
 
 class PaperError(ValueError):
     """A paper, record or key is unknown or damaged; the message says which and what to do."""
+
+
+class UnknownPaper(PaperError, UsageError):
+    """There is no such paper or claim."""
 
 
 class _Model(BaseModel):

@@ -38,6 +38,7 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from kdnb import paths
+from kdnb.names import UsageError
 from kdnb.progress import bar
 from kdnb.runs import companions, pool, registry
 from kdnb.runs.provenance import now, provenance
@@ -330,12 +331,12 @@ def find(prefix: str) -> str:
     """The digest on disk that begins so.
 
     Raises:
-        ValueError: when none or several do.
+        UsageError: when none or several do.
     """
     # Also a folder that is damaged, without its description: it must be found to be pruned.
     found = [folder.name for folder in store().glob(f"{escape(prefix)}*") if folder.is_dir()]
     if len(found) != 1:
-        raise ValueError(
+        raise UsageError(
             f"{len(found) or 'no'} trials begin with {prefix!r}: see `kdnb trials list`."
         )
     return found[0]

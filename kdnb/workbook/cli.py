@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +14,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kdnb.names import UsageError
+
 app = typer.Typer(
     help="Knowledge distillation, executable: chapters that reproduce their papers.",
+    epilog="With --debug, an error shows where it was raised.",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 console = Console()
 
@@ -23,23 +28,51 @@ COLOURS = {"reproduced": "green", "direction only": "yellow", "not reproduced": 
 
 
 def main() -> None:
-    """The command's entry: an expected failure is one sentence and exit code 1."""
+    """The command's entry. A foreseeable error is one sentence.
+
+    Exit codes: 2 for what was asked wrongly, 1 for what failed, 130 for an interrupt.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
     try:
-        app()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        Console(stderr=True).print(f"kdnb: {error}", style="red", markup=False)
-        raise SystemExit(1) from None
+        app(arguments)
+    except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError) as error:
+        if debug:
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        Console(stderr=True, soft_wrap=True).print(
+            f"kdnb: {said}", style="red", markup=False, highlight=False
+        )
+        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
 
 
 @app.command("list")
-def list_chapters() -> None:
-    """The chapters, what they reproduce, and their parameters."""
+def list_chapters(
+    name: Annotated[str | None, typer.Argument(help="a chapter, such as 2-1")] = None,
+) -> None:
+    """The chapters; with a name, its parameters: types, values allowed, defaults."""
     from kdnb.workbook import runner
 
-    table = Table("chapter", "reproduces", "parameters")
-    for item in runner.chapters():
-        table.add_row(item.name, ", ".join(item.papers), ", ".join(item.parameters))
+    if name is None:
+        table = Table("chapter", "title", "papers", "time", box=box.SIMPLE_HEAD)
+        for column in table.columns:
+            column.no_wrap = True
+        for item in runner.chapters():
+            first, *others = item.papers or [""]
+            papers = f"{first} and {len(others)} more" if others else first
+            table.add_row(item.number, item.title, papers, f"{item.seconds:.0f} s")
+        console.print(table)
+        return
+    item = runner.chapter(name)
+    table = Table("parameter", "type", "allowed", "default", "meaning", box=box.SIMPLE_HEAD)
+    for column, fold in zip(table.columns, (True, True, False, False, False), strict=True):
+        column.no_wrap = fold
+    for parameter in item.parameters.values():
+        default = json.dumps(parameter.default).strip('"')
+        table.add_row(parameter.name, parameter.type, parameter.range, default, parameter.help)
+    console.print(f"{item.number} {item.title}", style="bold", highlight=False)
     console.print(table)
+    console.print(f"kdnb run {item.number} --set NAME=VALUE", highlight=False)
 
 
 @app.command()
@@ -73,7 +106,9 @@ def run(
         typer.Option(envvar="KDNB_GPU", help="GPUs a trial takes on the cluster, such as 0.5"),
     ] = None,
     cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
-    in_place: Annotated[bool, typer.Option(help="write back over the chapter's notebook")] = False,
+    in_place: Annotated[
+        bool, typer.Option(help="write notebooks/ and figures/, as for a commit")
+    ] = False,
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
     from kdnb.training.devices import span, start_compiling
@@ -87,7 +122,7 @@ def run(
     plans = [(item, runner.parameters(item, profile, changes)) for item in items]
     for option, asked in (("devices", devices > 1), ("compile", compiling)):
         if asked and cluster:
-            raise ValueError(
+            raise UsageError(
                 f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
             )
     if compiling:
@@ -96,7 +131,7 @@ def run(
         span(devices)
         jobs = jobs or 1  # trials that span all devices have no other trial beside them
     if in_place and cluster:
-        raise ValueError("--in-place writes into this checkout: run it without --cluster.")
+        raise UsageError("--in-place writes into this checkout: run it without --cluster.")
     with ExitStack() as stack:
         workers = None
         if cluster:
@@ -112,22 +147,20 @@ def run(
             console.print(f"{done.chapter}: {done.outcome}, {done.seconds:.0f} s", highlight=False)
             runs.append(done)
     runs.sort(key=lambda done: [item.name for item in items].index(done.chapter))
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("chapter, its claims, where to open it", overflow="fold")
-    for column in ("verdict", "of profile", "seconds"):
-        table.add_column(column, no_wrap=True, justify="right" if column == "seconds" else "left")
+    table = Table("chapter", "result", "time", "open the notebook in", box=box.SIMPLE_HEAD)
+    table.columns[2].justify = "right"
+    table.columns[3].overflow = "fold"
     for done in runs:
-        outcome = "" if done.outcome == "ok" else f"[red]{done.outcome}[/]"
-        table.add_row(f"[bold]{done.chapter}[/]", outcome, "", f"{done.seconds:.0f}")
-        for of_profile, words in done.verdicts.items():
-            for claim, word in words.items():
-                table.add_row(f"  {claim}", f"[{COLOURS.get(word, 'white')}]{word}[/]", of_profile)
-        table.add_row(f"  {done.notebook}")
-        table.add_section()
+        outcome = f"[{'green' if done.outcome == 'ok' else 'red'}]{done.outcome}[/]"
+        folder = str(Path(done.notebook).parent)
+        table.add_row(runner.chapter(done.chapter).number, outcome, f"{done.seconds:.0f} s", folder)
     console.print(table)
     failed = [done for done in runs if done.outcome != "ok"]
     for done in failed:
-        console.print(f"{done.chapter}: {done.outcome}: {done.message}", style="red", markup=False)
+        console.print(
+            f"{done.chapter}: {done.outcome}: {done.message}", style="red", markup=False,
+            highlight=False,
+        )  # fmt: skip
     raise typer.Exit(1 if failed else 0)
 
 
@@ -234,8 +267,14 @@ def bench(
     ] = None,
 ) -> None:
     """Measure this machine: steps, their operators, growth, chapters, chapters side by side."""
-    from benchmarks import table
     from kdnb import paths
+
+    if not (paths.root() / "benchmarks" / "table.py").is_file():
+        raise FileNotFoundError(
+            f"{paths.root()} has no benchmarks/: they are part of a checkout, not of the package."
+        )
+    sys.path.insert(0, str(paths.root()))
+    from benchmarks import table
 
     target = output or paths.runs() / "benchmarks.md"
     table.measured_before(target)  # refused before anything is measured

@@ -34,14 +34,17 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kdnb.names import UsageError
+
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", list: "list"}
 
 
-class ParameterError(ValueError):
+class ParameterError(UsageError):
     """A parameter that is unknown, of another type, or out of range."""
 
 
@@ -61,6 +64,12 @@ class Parameter:
     limits: str
     default: Any
     help: str = ""
+
+    @property
+    def range(self) -> str:
+        """The limits in few words, for a table: `1 to 100`."""
+        limits = re.sub(r"at least (\S+) and at most (\S+)", r"\1 to \2", self.limits)
+        return limits.removeprefix("one of ").replace("'", "")
 
 
 def check(values: Mapping[str, Any], /, **allowed: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import asdict, dataclass
@@ -50,6 +51,18 @@ class Chapter:
     def name(self) -> str:
         """Such as `2-1-response-based-knowledge`."""
         return self.path.stem
+
+    @property
+    def number(self) -> str:
+        """Such as `2-1`: what a command calls the chapter."""
+        return re.match(r"\d+(-\d+)*|", self.name)[0] or self.name
+
+    @property
+    def title(self) -> str:
+        """The notebook's first heading, without its number."""
+        text = "\n".join(cell.source for cell in self._notebook.cells)
+        heading = re.search(r"^# +(?:[\d.]+ +)?(.+)$", text, re.MULTILINE)
+        return heading[1] if heading else self.name
 
     @cached_property
     def _notebook(self) -> nbformat.NotebookNode:

@@ -8,6 +8,7 @@ import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
 from typer.testing import CliRunner
 
 from kdnb.reproductions import hinton2015
@@ -268,6 +269,53 @@ def test_command_line_runs_and_reports(chapter):
     assert isinstance(wrong.exception, ParameterError)
 
 
+def at_80_columns(*arguments):
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(cli.app, list(arguments))
+    assert done.exit_code == 0, done.output
+    lines = [line.rstrip() for line in done.output.splitlines()]
+    assert max(map(len, lines)) <= 80
+    return [line for line in lines if line and "─" not in line]
+
+
+def test_the_list_is_a_line_a_chapter(monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=80))
+    head, *lines = at_80_columns("list")
+    assert head.split() == ["chapter", "title", "papers", "time"]
+    assert [line.split()[0] for line in lines] == [item.number for item in runner.chapters()]
+    for line, item in zip(lines, runner.chapters(), strict=True):
+        assert item.title in line and all(key in line for key in item.papers[:1])
+
+
+def test_the_list_of_a_chapter_is_its_parameters(chapter, monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=80))
+    chapter(DECLARED, about={"papers": []})
+    head, names, *lines, call = at_80_columns("list", "9-9")
+    assert head == "9-9 9-9-small" and names.split()[:4] == [
+        "parameter",
+        "type",
+        "allowed",
+        "default",
+    ]
+    rows = [line.split() for line in lines]
+    assert rows == [
+        ["temperature", "number", "0.1", "to", "100.0", "4.0"],
+        ["seeds", "integer", "1", "to", "9", "1"],
+        ["deep", "boolean", "false"],
+    ]
+    assert call == "kdnb run 9-9 --set NAME=VALUE"
+
+
+def test_the_closing_table_is_a_line_a_chapter(chapter, monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=80))
+    monkeypatch.setattr(runner, "run_all", lambda plans, **options: iter([ended]))
+    ended = runner.Run(
+        "9-9-small", "quick", "ok", "", 61.4, {}, "runs/9-9-small/quick/9-9-small.ipynb"
+    )
+    chapter()
+    lines = at_80_columns("run", "9-9")
+    assert lines[-1].split() == ["9-9", "ok", "61", "s", "runs/9-9-small/quick"]
+
+
 def test_command_line_shows_and_cites():
     shown = kdnb("show", "hinton2015")
     assert shown.exit_code == 0 and "published and ours" in shown.output
@@ -277,14 +325,45 @@ def test_command_line_shows_and_cites():
     assert kdnb("data").exit_code == kdnb("list").exit_code == kdnb("doctor").exit_code == 0
 
 
-def test_command_line_errors_are_one_sentence(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["kdnb", "show", "hinton2051"])
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["show", "hinton2051"], 2, "kdnb: kdnb has no claims of 'hinton2051'"),
+        (["list", "2-9"], 2, "kdnb: No single chapter is called '2-9'"),
+        (["run", "2-1", "--set", "temperature=-3"], 2, "kdnb: Parameter 'temperature' must be"),
+        (["run", "2-1", "--in-place", "--cluster", "local"], 2, "kdnb: --in-place writes into"),
+        (["trials", "show", "zzz"], 2, "kdnb: no trials begin with 'zzz'"),
+        (["run", "--bogus"], 2, "Usage: "),
+        (["doctor"], 1, "kdnb: the disk is gone"),
+    ],
+)
+def test_command_line_errors_are_one_sentence(capsys, monkeypatch, arguments, code, words):
+    def gone(folder):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(cli.shutil, "disk_usage", gone)
+    monkeypatch.setattr("sys.argv", ["kdnb", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    error = capsys.readouterr().err
+    assert error.startswith(words)
+    assert "Traceback" not in error
+
+
+def test_debug_shows_where_an_error_was_raised(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["kdnb", "list", "2-9", "--debug"])
+    with pytest.raises(ParameterError, match="No single chapter"):
+        cli.main()
+
+
+def test_bench_needs_a_checkout(chapter, capsys, monkeypatch):
+    chapter()
+    monkeypatch.setattr("sys.argv", ["kdnb", "bench"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
-    error = capsys.readouterr().err
-    assert error.startswith("kdnb: kdnb has no claims of 'hinton2051'")
-    assert "Traceback" not in error
+    assert "has no benchmarks/" in capsys.readouterr().err
 
 
 def test_trials_on_the_command_line(tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def test_two_chapters_run_at_once_and_the_table_keeps_their_order(make):
     make({"9-1-a": first, "9-2-b": second})
     done = CliRunner().invoke(cli.app, ["run", "--jobs", "2", "--cell-timeout", "200"])
     assert done.exit_code == 0, done.output
-    table = done.output.split("chapter, its claims")[1]
+    table = done.output.split("open the notebook in")[1]
     assert table.index("9-1-a") < table.index("9-2-b")
 
 
