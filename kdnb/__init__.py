@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 # Looked up when they are first asked for: `import kdnb` costs nothing.
 _HOMES = {
+    "Criterion": "kdnb.methods.criterion",
     "Fit": "kdnb.training",
     "Recipe": "kdnb.training",
     "born_again": "kdnb.methods.self_distillation.ban",
@@ -25,6 +26,7 @@ _HOMES = {
 _ROOMS = ("data", "figures", "losses", "methods", "nets", "papers", "training")
 
 __all__ = [
+    "Criterion",
     "Fit",
     "Recipe",
     "__version__",

@@ -332,6 +332,8 @@ class Contrastive(Term):
     ) -> None:
         super().__init__()
         widths = student.embedding.shape[1], teacher.embedding.shape[1]
+        if setting.images is None:
+            raise ValueError("it needs to know how many images the training set has: images=...")
         queue = min(queue, setting.images // 2)
         self.crd = losses.CRD(*widths, setting.images, queue, features, temperature, quiet=True)
 

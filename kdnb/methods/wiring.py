@@ -29,11 +29,11 @@ class Setting:
     """What a method may have to know besides the two networks.
 
     Attributes:
-        images: how many the training set has.
+        images: how many the training set has; None when nobody said.
         batch_size: of the training.
     """
 
-    images: int
+    images: int | None
     batch_size: int
 
 

@@ -22,7 +22,15 @@ from kdnb.methods.offline.looking import (
     students_views,
     teachers_views,
 )
-from kdnb.methods.offline.parts import Part, Weight, build, check_options, first_value, parts_of
+from kdnb.methods.offline.parts import (
+    Part,
+    Weight,
+    build,
+    check_options,
+    first_value,
+    parts_of,
+    shared_temperature,
+)
 from kdnb.methods.options import recipe_of, told_apart
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -183,7 +191,7 @@ def distil(
     if label_weight is None:
         label_weight = 0.0 if any(p.method and p.method.alone for p in parts) else 1.0
     outputs = output if isinstance(output, tuple) else (output, output)
-    guide = teacher_of(teacher, _temperature(parts, teacher), outputs[1])
+    guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])
     if guide is not teacher and isinstance(guide, Ensemble):
         outputs = outputs[0], None  # it takes its members' logits itself
     _check_pair(student, guide)
@@ -290,17 +298,6 @@ def watching(
         return found
 
     return measured
-
-
-def _temperature(parts: Sequence[Part], teacher: Any) -> float:
-    """At which several teachers' answers are averaged."""
-    found = {part.temperature for part in parts if part.temperature is not None}
-    if len(found) > 1 and isinstance(teacher, (list, tuple, nn.ModuleList)):
-        raise ValueError(
-            "several teachers are averaged at one temperature; these methods have "
-            f"{' and '.join(f'{one:g}' for one in sorted(found))}: give them one."
-        )
-    return found.pop() if len(found) == 1 else 1.0
 
 
 def _check_module(name: str, network: Any) -> None:

@@ -154,6 +154,17 @@ def _part(method: Any) -> Part:
     )
 
 
+def shared_temperature(parts: Sequence[Part], teacher: Any) -> float:
+    """At which several teachers' answers are averaged."""
+    found = {part.temperature for part in parts if part.temperature is not None}
+    if len(found) > 1 and isinstance(teacher, (list, tuple, nn.ModuleList)):
+        raise ValueError(
+            "several teachers are averaged at one temperature; these methods have "
+            f"{' and '.join(f'{one:g}' for one in sorted(found))}: give them one."
+        )
+    return found.pop() if len(found) == 1 else 1.0
+
+
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         asked = function.forward if isinstance(function, nn.Module) else function

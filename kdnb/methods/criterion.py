@@ -1,0 +1,196 @@
+"""A distillation loss for one's own training loop: `loss = criterion(inputs, targets)`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.methods.offline.looking import places_for, prepare, shown
+from kdnb.methods.offline.parts import Weight, build, check_options, parts_of, shared_temperature
+from kdnb.methods.options import FIELDS, told_apart
+from kdnb.training import Recipe
+from kdnb.training.answers import Ensemble, Output, logits_of, teacher_of
+from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.inputs import batches_for
+from kdnb.training.layers import Layers, viewing
+from kdnb.training.targets import NOTHING, label_loss
+
+
+class Criterion(nn.Module):
+    r"""What `kdnb.distil` minimises, as a module for a loop or trainer of one's own.
+
+    .. math:: L = w_h\, H(y, q) + \sum_m w_m L_m
+
+        criterion = kdnb.Criterion("crd", student, teacher, images, images=50000)
+        optimiser = torch.optim.SGD([*student.parameters(), *criterion.parameters()], lr=0.1)
+        for inputs, targets in loader:
+            loss = criterion(inputs, targets)  # runs student and teacher
+            optimiser.zero_grad(); loss.backward(); optimiser.step()
+
+    Its parameters are what the method learns besides the student, such as adapters; its state holds
+    neither network. The student answers in the mode in which it is; the teacher always in eval mode
+    and without gradients, and is left as it was. No hook stays on either between calls.
+
+    Args:
+        method, weight, label_weight, layers, output, ignore_index: as in `kdnb.distil`. A pair of
+            weights moves with `begin`.
+        student, teacher: as in `kdnb.distil`.
+        example: some inputs as the loop will give them, or a pair (inputs, targets): adapters are
+            built from the shapes that both networks show of it.
+        images: how many the training set has; CRD must know.
+        seed: of the adapters' initial weights.
+        options: of the method by name.
+
+    Attributes:
+        terms: of the last call, by name: the loss's parts, weighted, without gradients; `hard` is
+            the cross-entropy with the labels.
+        logits: the student's answer in the last call, without gradients.
+
+    Raises:
+        ValueError: as `kdnb.distil`; in a call, for targets that are missing.
+
+    >>> student, teacher = nn.Linear(4, 3), nn.Linear(4, 3)
+    >>> criterion = Criterion("kd", student, teacher, torch.zeros(2, 4), temperature=2)
+    >>> loss = criterion(torch.ones(2, 4), torch.tensor([0, 1]))
+    >>> sorted(criterion.terms), len(list(criterion.parameters()))
+    (['hard', 'kd'], 0)
+    """
+
+    def __init__(
+        self,
+        method: Any,
+        student: nn.Module,
+        teacher: Any,
+        example: Any,
+        *,
+        weight: Weight | Mapping[str, Weight] | None = None,
+        label_weight: float | None = None,
+        layers: tuple[Layers | None, Layers | None] | None = None,
+        output: Output | tuple[Output, Output] = None,
+        ignore_index: int = NOTHING,
+        images: int | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if wrong := [key for key in options if key in FIELDS]:
+            raise ValueError(
+                f"Criterion takes no {wrong[0]}: that belongs to your own loop (kdnb.distil has it)."
+            )
+        self.parts = parts_of(method, weight)
+        _, own = told_apart("Criterion", options, {part.name: part.known for part in self.parts})
+        for part in self.parts:
+            part.options = own[part.name]
+            check_options(part)
+        if label_weight is None:
+            label_weight = 0.0 if any(p.method and p.method.alone for p in self.parts) else 1.0
+        self.label_weight, self.ignore_index, self.seed = label_weight, ignore_index, seed
+        self.outputs = output if isinstance(output, tuple) else (output, output)
+        guide = teacher_of(teacher, shared_temperature(self.parts, teacher), self.outputs[1])
+        if isinstance(guide, Ensemble) and guide is not teacher:
+            self.outputs = self.outputs[0], None  # it takes its members' logits itself
+        self.networks = student, guide  # in a tuple: they are no parts of this module
+        inputs, targets = _pair(example)
+        batch = Batch(inputs, targets)
+        once = SimpleNamespace(epoch=lambda number: iter([batch]), examples=images)
+        at = places_for(*self.networks, layers)
+        with borrowed(*self.networks):
+            self.deep, _, self.places = build(
+                self.parts, self.networks, at, once, seed, self.outputs, ignore_index,
+                match=layers is None,
+            )  # fmt: skip
+        self.learnt = nn.ModuleDict(
+            {part.name: part.module for part in self.parts if part.module is not None}
+        ).train()
+        self.weights = {part.name: part.weight[0] for part in self.parts}
+        self.unprepared = {part.name for part in self.parts if hasattr(part.module, "prepare")}
+        self.terms: dict[str, Tensor] = {}
+        self.logits: Tensor | None = None
+
+    def begin(self, epoch: int, epochs: int = 1) -> None:
+        """Say that an epoch begins, from 0: for CTKD, IFM, and weights that change over `epochs`."""
+        for part in self.parts:
+            first, last = part.weight
+            self.weights[part.name] = first + (last - first) * epoch / max(1, epochs - 1)
+            if hasattr(part.module, "begin"):
+                part.module.begin(epoch)
+
+    def prepare(self, data: Any, batch_size: int = 64) -> None:
+        """The first stage of FT and MHGD, on the teacher alone: needed once, before the first call.
+
+        Args:
+            data: as in `kdnb.distil`; labels are not read.
+        """
+        recipe = Recipe(epochs=1, batch_size=batch_size, lr=1.0, precision="32")
+        batches = batches_for(data, recipe, self.seed, labels="none")
+        networks = {"teacher": self.networks[1], **self.learnt}
+        answers = {"teacher": lambda answer: logits_of(answer, self.outputs[1])}
+        for part in self.parts:
+            if part.name in self.unprepared:
+                with self._seen(1) as seen, borrowed(self.networks[1]):
+
+                    def theirs(networks: Any, batch: Batch, seen: Any = seen) -> Any:
+                        with torch.no_grad():
+                            return seen(networks["teacher"](batch.images))
+
+                    prepare(part, networks, theirs, batches, recipe, self.seed, answers)
+                self.unprepared.discard(part.name)
+        self.learnt.train()
+
+    def forward(self, inputs: Any, targets: Tensor | None = None) -> Tensor:
+        """The loss of a batch, a scalar; the terms are left in `terms`.
+
+        Args:
+            inputs: as the networks take them.
+            targets: as in `kdnb.distil`; None where no term reads labels.
+        """
+        student, teacher = self.networks
+        if self.unprepared:
+            name = min(self.unprepared)
+            raise ValueError(f"{name} has a first stage: call criterion.prepare(data) once before.")
+        if self.label_weight and targets is None:
+            raise ValueError("the cross-entropy reads labels: give targets, or label_weight=0.")
+        batch = Batch(inputs, targets)
+        with self._seen(1) as seen, modes_kept(teacher), torch.no_grad():
+            target = seen(logits_of(teacher.eval()(inputs), self.outputs[1]))
+        with self._seen(0) as seen:
+            view = seen(logits_of(student(inputs), self.outputs[0]))
+        terms = {
+            part.name: self.weights[part.name]
+            * part.value(self.learnt, view, target, batch, self.ignore_index)
+            for part in self.parts
+        }
+        if self.label_weight:
+            hard = label_loss(view.logits, targets, 0.0, self.ignore_index)
+            terms["hard"] = self.label_weight * hard
+        self.logits = view.logits.detach()
+        self.terms = {name: value.detach() for name, value in terms.items()}
+        return torch.stack([value.float() for value in terms.values()]).sum()
+
+    @contextlib.contextmanager
+    def _seen(self, which: int) -> Iterator[Any]:
+        """From an answer of one of the networks to its view."""
+        network, layers = self.networks[which], self.places[which]
+        if not self.deep:
+            yield lambda logits: shown(logits, layers, network)
+            return
+        with viewing(network, layers) as seen:
+            yield seen
+
+    def extra_repr(self) -> str:
+        """The weights."""
+        weights = {**self.weights, **({"hard": self.label_weight} if self.label_weight else {})}
+        return ", ".join(f"{name} {value:g}" for name, value in weights.items())
+
+
+def _pair(example: Any) -> tuple[Any, Tensor | None]:
+    """Inputs and targets of an example batch."""
+    if isinstance(example, (tuple, list)) and len(example) == 2:
+        return example[0], torch.as_tensor(example[1])
+    return example, None
