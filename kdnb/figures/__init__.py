@@ -9,7 +9,6 @@ This room rests on no other but `kdnb.paths`.
 
 from kdnb.figures.charts import (
     forest,
-    heat,
     interval,
     lines,
     paired,
@@ -20,6 +19,7 @@ from kdnb.figures.charts import (
 )
 from kdnb.figures.explorers import explorer
 from kdnb.figures.grids import bars, class_likeness, image, images, softened
+from kdnb.figures.heatmaps import heat
 from kdnb.figures.saving import save, show
 from kdnb.figures.schematic import schematic, teacher_student
 from kdnb.figures.tables import Table, forest_rows, published_and_ours, table

@@ -24,7 +24,6 @@ from kdnb.figures.theme import BLUE, GREY, colours
 PUBLISHED = "#1A1A1A"  # the published value: a hollow diamond, nearly black
 ROW = 0.44  # inches a condition takes
 SHIFT = 0.24  # how far the seeds lie below their mean, in rows
-SMALL = 120  # cells up to which a heat map writes its values
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -277,6 +276,7 @@ def lines(
         order: the conditions to draw, in this order; roles: see `colours`.
         baseline: a level drawn as a dashed line, called `baseline_label`.
         bars: intervals as bars and every seed as a dot, for a few places such as temperatures.
+            Several conditions are drawn a little apart there, so that their bars can be seen.
         log: the axes that are logarithmic.
         axes: where to draw instead of into a new figure.
     """
@@ -291,6 +291,9 @@ def lines(
         axes.set_yscale("log")
     places = frame[over].nunique()
     palette = colours(order, roles)
+    ticks = sorted(frame[over].unique())
+    if bars and len(order) > 1:
+        frame = _dodged(frame, over, condition, order, "x" in log)
     few = bars or places <= 12
     if baseline is not None:
         axes.axhline(baseline, color=GREY, lw=1.2, ls=(0, (1, 1.5)), zorder=1, label=baseline_label)
@@ -305,7 +308,6 @@ def lines(
         **({"err_kws": {"capsize": 0, "elinewidth": 1.6}} if bars else {}),
     )  # fmt: skip
     if places <= 10:
-        ticks = sorted(frame[over].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
     elif pd.api.types.is_integer_dtype(frame[over]) and "x" not in log:
@@ -315,81 +317,10 @@ def lines(
     if legend := axes.get_legend():
         legend.remove()
     if len(texts) > 1:
-        axes.legend(handles, texts, loc="best")
-    return figure
-
-
-def heat(
-    matrix: pd.DataFrame | Mapping[str, pd.DataFrame],
-    label: str,
-    *,
-    limits: tuple[float, float] | None = None,
-    centre: float | None = None,
-    decimals: int | None = None,
-    cells: bool | None = None,
-    axes: Axes | None = None,
-) -> Figure:
-    """A matrix as a heat map with one colour bar; several matrices share one scale and one bar.
-
-    Args:
-        matrix: rows and columns named as readers see them; the names of the index and of the
-            columns label the axes. Cells that are NaN stay white. Or title -> matrix.
-        label: what the colours show, with its unit.
-        limits: of the scale; by default all values.
-        centre: a value in the middle of a scale of two colours, such as 0.
-        decimals: of the values written into the cells.
-        cells: whether values are written; by default where a matrix has at most 120 cells.
-        axes: where to draw one matrix instead of into a new figure.
-    """
-    panels = {"": matrix} if isinstance(matrix, pd.DataFrame) else dict(matrix)
-    values = np.concatenate([one.to_numpy(dtype=float).ravel() for one in panels.values()])
-    low, high = limits or (float(np.nanmin(values)), float(np.nanmax(values)))
-    if centre is not None and limits is None:
-        reach = max(high - centre, centre - low)
-        low, high = centre - reach, centre + reach
-    rows, columns = (max(one.shape[side] for one in panels.values()) for side in (0, 1))
-    if cells is None:
-        cells = rows * columns <= SMALL
-    if decimals is None:
-        decimals = 0 if high - low >= 20 else 1 if high - low >= 2 else 2
-    square = len(panels) == 1 and rows == columns
-    cell = min(0.5 if square else 0.6, (5.4 if cells else 4.2) / max(rows, columns))
-    if axes is None:
-        size = (min(9.4, len(panels) * (cell * columns + 0.8) + 1.0), min(7.5, cell * rows + 1.2))
-        figure, grid = plt.subplots(
-            1,
-            len(panels),
-            layout="compressed" if square else "constrained",
-            figsize=size,
-            squeeze=False,
-            sharey=len(panels) > 1,
-        )
-        grid = list(grid[0])
-    else:
-        figure, grid = axes.figure, [axes]
-    for panel, (title, one) in zip(grid, panels.items(), strict=True):
-        sns.heatmap(
-            one.astype(float), vmin=low, vmax=high, cmap="cividis" if centre is None else "vlag",
-            annot=one.astype(float).round(decimals) + 0.0 if cells else False,
-            fmt=f".{decimals}f", annot_kws={"fontsize": 9}, cbar=False, square=square,
-            linewidths=0.5 if cells else 0, linecolor="white", ax=panel,
-            xticklabels=True if columns <= 30 else "auto", yticklabels=True if rows <= 30 else "auto",
-        )  # fmt: skip
-        long = max((len(str(name)) for name in one.columns), default=0) > 3
-        turn = (
-            {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {"rotation": 0}
-        )
-        panel.set_xticks(
-            panel.get_xticks(), [t.get_text() for t in panel.get_xticklabels()], **turn
-        )
-        panel.set(title=title, xlabel=one.columns.name or "", ylabel=one.index.name or "")
-        panel.tick_params(left=False, bottom=False)
-        panel.tick_params(axis="y", rotation=0)
-        if panel is not grid[0]:
-            panel.set_ylabel("")
-    figure.colorbar(
-        grid[0].collections[0], ax=grid, label=label, fraction=0.05, pad=0.02
-    ).outline.set_visible(False)
+        if own:
+            _key(figure, axes, handles, own)
+        else:
+            axes.legend(handles, texts, loc="best")
     return figure
 
 
@@ -439,6 +370,16 @@ def _mean_and_seeds(
     )  # fmt: skip
 
 
+def _dodged(
+    frame: pd.DataFrame, over: str, condition: str, order: Sequence[str], log: bool
+) -> pd.DataFrame:
+    """The conditions moved apart by a hundredth of the horizontal axis each."""
+    place = np.log(frame[over].astype(float)) if log else frame[over].astype(float)
+    number = frame[condition].map({name: i - (len(order) - 1) / 2 for i, name in enumerate(order)})
+    moved = place + 0.01 * np.ptp(place) * number.astype(float)
+    return frame.assign(**{over: np.exp(moved) if log else moved})
+
+
 def _rows(axes: Axes, names: Sequence[str], label: str, log: bool) -> None:
     axes.set_yticks(range(len(names)), [str(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -462,7 +403,15 @@ def _mark(
 def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> None:
     """The legend: below a figure of our own, inside axes that were given."""
     if own:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles),
-                      handletextpad=0.5, columnspacing=1.6)  # fmt: skip
+        widths = [0.6 + 0.08 * len(handle.get_label()) for handle in handles]
+        fits = max(1, min(len(handles), int(0.97 * figure.get_figwidth() / max(widths))))
+        if sum(widths) <= figure.get_figwidth():
+            fits = len(handles)
+        rows = math.ceil(len(handles) / fits)
+        figure.set_figheight(figure.get_figheight() + 0.24 * (rows - 1))
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / rows),
+            handletextpad=0.5, columnspacing=1.6,
+        )  # fmt: skip
     else:
         axes.legend(handles=handles, loc="best")

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from kdnb.figures.charts import heat
+from kdnb.figures.heatmaps import heat
 from kdnb.figures.theme import BLUE, ORANGE
 
 

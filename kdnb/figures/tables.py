@@ -45,7 +45,7 @@ def table(
         frame: columns and index named as readers see them, units in the names.
         caption: what the table says.
         decimals: of all columns of floats, or column -> decimals. By default three digits of a
-            column's largest value.
+            column's largest value, or of each value where they differ a hundredfold.
         best: column -> which of its values is printed bold.
 
     Raises:
@@ -96,22 +96,30 @@ def forest_rows(frame: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     return rows.rename(columns={"ours": "mean"})[["mean", "low", "high", "published"]]
 
 
-def _decimals(column: pd.Series, asked: int | None) -> int:
+def _decimals(column: pd.Series, asked: int | None) -> int | None:
+    """Decimals of a column; None where its values differ too much in size for one number."""
     if asked is not None or not pd.api.types.is_float_dtype(column):
         return asked or 0
-    sizes = column.abs().replace(np.inf, np.nan).dropna()
+    sizes = column.abs().replace([np.inf, 0.0], np.nan).dropna()
     if sizes.empty or (sizes == sizes.round()).all():
         return 0
-    return int(np.clip(2 - np.floor(np.log10(max(sizes.max(), 1e-9))), 0, 4))
+    if sizes.max() / sizes.min() >= 100:
+        return None
+    return _three_digits(sizes.max())
 
 
-def _text(value: object, decimals: int) -> str:
+def _three_digits(size: float) -> int:
+    """The decimals that show three digits of a number, at most 4."""
+    return int(np.clip(2 - np.floor(np.log10(max(abs(size), 1e-9))), 0, 4))
+
+
+def _text(value: object, decimals: int | None) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
         return ""
     if isinstance(value, float | np.floating):
-        return f"{value:,.{decimals}f}"
+        return f"{value:,.{_three_digits(value) if decimals is None else decimals}f}"
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 

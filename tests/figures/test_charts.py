@@ -103,6 +103,21 @@ def test_one_seed_has_a_point_and_no_interval():
     assert [points for points in drawn if points] == [[[1.0, 0.0]], [[2.0, 1.0]]]
 
 
+def test_no_text_is_cut_however_long_the_names(frame):
+    long = frame.replace({"KD": "knowledge distillation at a temperature of four"})
+    course = pd.concat(long.assign(epoch=epoch) for epoch in range(20))
+    for figure in (
+        figures.points(long, "errors", "errors", baseline="undistilled student"),
+        figures.paired(long, "errors", "errors", against="undistilled student"),
+        figures.lines(course, "errors", "errors", baseline=1.0, baseline_label="a level " * 5),
+    ):
+        figure.canvas.draw()
+        extent = figure.legends[0].get_window_extent()
+        assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width
+        for label in figure.axes[0].get_yticklabels():
+            assert label.get_window_extent().x0 >= 0
+
+
 def test_groups_lie_beside_each_other_with_a_legend(frame):
     both = pd.concat(
         [frame.assign(what="one"), frame.assign(what="ensemble", errors=frame.errors - 9)]
@@ -187,7 +202,8 @@ def test_lines_draw_means_and_scipys_band():
     at = sorted(set(band[band[:, 0] == 7][:, 1]))
     assert (at[0], at[-1]) == pytest.approx((low, high))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "validation error, %")
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["teacher", "a", "b"]
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["teacher", "a", "b"]
     assert all(float(tick).is_integer() for tick in axes.get_xticks())
     assert curves[0].get_linestyle() != curves[1].get_linestyle()  # told apart without colour
 
@@ -205,6 +221,19 @@ def test_lines_with_bars_show_every_seed_at_the_places_given():
     )
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "4", "8", "20"]
     assert axes.get_xscale() == "log"
+
+
+def test_bars_of_several_conditions_lie_beside_each_other():
+    rows = [(c, s, t, t + s) for c in "ab" for s in range(3) for t in (1, 10)]
+    frame = pd.DataFrame(rows, columns=["condition", "seed", "T", "error"])
+    axes = figures.lines(frame, "error", "error, %", over="T", bars=True, log="x").axes[0]
+    one, other = (
+        line.get_xdata()
+        for line in axes.lines
+        if line.get_marker() in ("o", "s") and len(line.get_xdata()) == 2
+    )
+    assert 1.01 < other[0] / one[0] < 1.05 and one[0] * other[0] == pytest.approx(1)
+    assert list(axes.get_xticks()) == [1, 10]
 
 
 def test_heat_draws_the_matrix_writes_small_ones_and_labels_its_bar():

@@ -23,6 +23,13 @@ def test_numbers_have_the_digits_that_matter():
     assert "8.912" in repr(figures.table(FRAME, decimals={"test error, %": 3}))
 
 
+def test_a_column_of_sums_and_ratios_keeps_the_digits_of_both():
+    mixed = pd.DataFrame({"value": [146.25, 0.4312, 0.0]}, index=["errors", "ratio", "nothing"])
+    assert [row.split()[-1] for row in repr(figures.table(mixed)).splitlines()[1:]] == [
+        "146", "0.431", "0.0000",
+    ]  # fmt: skip
+
+
 def test_html_escapes_marks_the_best_and_is_the_same_each_time():
     made = [figures.table(FRAME, best={"test error, %": "lower"})._repr_html_() for _ in range(2)]
     assert made[0] == made[1]

@@ -250,29 +250,26 @@ def courses(
     published: float,
     arms: Sequence[str] = ("dafl", "only_one_hot_entropy", "dafl_published_rate", "noise"),
 ) -> Figure:
-    """Test accuracy in the course of a run: means over the seeds, and their standard deviations.
+    """Test accuracy in the course of a run: means over the seeds, 95% intervals and every seed.
 
     Args:
         table, long: results of the two profiles; of the long one, DAFL's only seed is drawn.
         published: the paper's accuracy, in percent.
     """
-    figure, axes = plt.subplots(figsize=(7.6, 3.2))
-    axes.axhline(published, color=figures.GREY, lw=1, ls="--")
-    axes.annotate(
-        "DAFL, published", (20, published), (0, 3), textcoords="offset points", fontsize=9
-    )
-    names = [*(f"accuracy_after_{part}" for part in COURSE), "accuracy"]
-    colours = (figures.BLUE, figures.GREEN, figures.ORANGE, figures.GREY)
-    for shift, (arm, colour) in enumerate(zip(arms, colours, strict=False)):
-        found = table[arm][names]
-        places = np.array([*COURSE, 100]) + 0.6 * (shift - 1.5)
-        axes.errorbar(places, found.mean(), yerr=found.std(), fmt="o-", ms=4, capsize=2,
-                      color=colour, label=ARMS[arm])  # fmt: skip
-    axes.plot([*COURSE, 100], long["dafl"][names].iloc[0], "s--", ms=4, color=figures.RED,
-              label="published generator and iterations")  # fmt: skip
-    axes.set(xlabel="share of the iterations, %", ylabel="test accuracy, %", ylim=(0, 106))
-    axes.set_xticks([*COURSE, 100])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    names = {f"accuracy_after_{part}": part for part in COURSE} | {"accuracy": 100}
+    parts = [table[arm][list(names)].rename(columns=names).assign(condition=ARMS[arm])
+             for arm in arms]  # fmt: skip
+    parts.append(long["dafl"][list(names)].iloc[:1].rename(columns=names)
+                 .assign(condition="published generator and iterations"))  # fmt: skip
+    course = pd.concat(parts).rename_axis("seed").reset_index()
+    course = course.melt(["condition", "seed"], var_name="share", value_name="accuracy")
+    figure = figures.lines(
+        course.dropna().astype({"share": int}), "accuracy", "test accuracy, %", over="share",
+        over_label="share of the iterations, %", bars=True, baseline=published,
+        baseline_label="DAFL, published", roles={ARMS["noise"]: "other"} if "noise" in arms else None,
+    )  # fmt: skip
+    (axes,) = figure.axes
+    axes.set_ylim(0, 106)
     return figure
 
 
@@ -309,12 +306,9 @@ def impressions(weight: Tensor, classes: Sequence[str], shown: int = 3) -> Figur
     figure, (left, *panels) = plt.subplots(1, 3, figsize=(8.8, 3.0), width_ratios=(1.25, 1, 1))
     similar = class_similarity(weight.detach())
     size = float((similar - torch.eye(len(similar))).abs().max())
-    picture = left.imshow(similar.numpy(), cmap="RdBu_r", vmin=-size, vmax=size)
-    left.set_xticks(range(len(classes)), classes)
-    left.set_yticks(range(len(classes)), classes)
+    frame = pd.DataFrame(similar.numpy(), classes, classes)
+    figures.heat(frame, "", centre=0, limits=(-size, size), cells=False, axes=left)
     left.set(title="cosine of two classes' weights", xlabel="class", ylabel="class")
-    left.grid(False)
-    figure.colorbar(picture, ax=left, shrink=0.85)
     for axes, scale in zip(panels, (1.0, 0.1), strict=True):
         drawn = dirichlet_targets(weight, 4, scales=(scale,))[4 * shown : 4 * shown + 4].numpy()
         places = np.arange(len(classes))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -142,23 +143,18 @@ def matrices(
     relations: Mapping[str, Tensor], labels: Tensor, classes: Sequence[str], unit: str
 ) -> Figure:
     """(batch, batch) relations sorted by class, one panel each, on one scale without the diagonal."""
-    figure, grid = plt.subplots(1, len(relations), figsize=(8.8, 2.9), sharey=True)
-    off = ~torch.eye(len(labels), dtype=torch.bool)
-    values = torch.cat([matrix[off] for matrix in relations.values()])
-    low, high = torch.quantile(values, torch.tensor([0.02, 0.98])).tolist()
-    ends = [i + 0.5 for i in range(len(labels) - 1) if labels[i] != labels[i + 1]]
-    middles = np.convolve([-0.5, *ends, len(labels) - 0.5], [0.5, 0.5], mode="valid")
-    for axes, (title, matrix) in zip(grid, relations.items(), strict=True):
-        shown = np.where(off.numpy(), matrix.numpy(), np.nan)
-        picture = axes.imshow(shown, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
-        for end in ends:
-            axes.axhline(end, color="white", lw=0.6)
-            axes.axvline(end, color="white", lw=0.6)
-        axes.set(title=title, xticks=[], xlabel="images, in the same order")
-        axes.grid(False)
-    grid[0].set_yticks(middles, classes)
-    grid[0].tick_params(length=0)
-    figure.colorbar(picture, ax=grid, label=unit, shrink=0.8)
+    ends = [i + 1 for i in range(len(labels) - 1) if labels[i] != labels[i + 1]]
+    middles = np.convolve([0, *ends, len(labels)], [0.5, 0.5], mode="valid")
+    shown = {}
+    for title, matrix in relations.items():
+        shown[title] = pd.DataFrame(matrix.numpy().copy()).astype(float)
+        shown[title] = shown[title].mask(np.eye(len(labels), dtype=bool))
+    figure = figures.heat(shown, unit, cells=False)
+    for axes in figure.axes[: len(shown)]:
+        axes.hlines(ends, 0, len(labels), color="white", lw=0.6)
+        axes.vlines(ends, 0, len(labels), color="white", lw=0.6)
+        axes.set(xticks=[], xlabel="images, in the same order")
+        axes.set_yticks(middles, classes)
     return figure
 
 
@@ -208,16 +204,12 @@ def distances_and_angles(teacher: Tensor, before: Tensor, after: Tensor) -> Figu
 
 def flows(relations: Mapping[str, Tensor]) -> Figure:
     """FSP matrices (channels, channels), the mean over some images, on one scale."""
-    figure, grid = plt.subplots(1, len(relations), figsize=(8.8, 2.3), sharey=True)
-    values = torch.cat([matrix.flatten() for matrix in relations.values()])
-    high = float(values.quantile(0.98))
-    for axes, (title, matrix) in zip(grid, relations.items(), strict=True):
-        picture = axes.imshow(matrix.numpy(), cmap="cividis", vmin=0, vmax=high, aspect="auto")
-        axes.set(title=title, xlabel="channel of stage 2")
-        axes.grid(False)
-    grid[0].set_ylabel("channel of stage 1")
-    figure.colorbar(picture, ax=grid, label="$G$")
-    return figure
+    shown = {
+        title: pd.DataFrame(matrix.numpy())
+        .rename_axis(index="channel of stage 1", columns="channel of stage 2")
+        for title, matrix in relations.items()
+    }  # fmt: skip
+    return figures.heat(shown, "$G$", cells=False)
 
 
 def layout(samples: Tensor) -> np.ndarray:

@@ -7,13 +7,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kdnb import figures, papers
 from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
-from kdnb.papers.statistics import interval
 from kdnb.reproductions.passalis2018pkt import Parameters
 from kdnb.reproductions.tian2020crd import COMPARED, LEFT_OUT, STUDENTS, against, arm_of, trial
 
@@ -74,34 +74,43 @@ def title_of(method: str) -> str:
 
 
 def dots(table: pd.DataFrame) -> Figure:
-    """Mean accuracy of every method with its 95% interval, a panel for each student.
+    """Mean accuracy of every method with its 95% interval and its seeds, a panel for each student.
 
-    Methods stand in the order of their mean over both students. Lines mark soft targets and the
-    undistilled student.
+    Methods stand in the order of their mean over both students, the best at the top. Lines mark
+    soft targets and the undistilled student.
     """
     accuracy = table.xs("accuracy", axis=1, level="metric")
     names = list(STUDENTS)
-    order = sorted(COMPARED, key=lambda m: sum(accuracy[arm_of(m, s)].mean() for s in names))
-    figure, grid = plt.subplots(1, len(names), figsize=(8.8, 0.235 * len(order) + 1.3), sharey=True)
+    order = sorted(COMPARED, key=lambda m: -sum(accuracy[arm_of(m, s)].mean() for s in names))
+    titles = [METHODS[m].title for m in order]
+    size = (8.8, 0.235 * len(order) + 1.3)
+    figure, grid = plt.subplots(1, len(names), figsize=size, sharey=True, layout="constrained")
     for axes, student in zip(grid, names, strict=True):
-        for height, method in enumerate(order):
-            values = accuracy[arm_of(method, student)].dropna().to_numpy()
-            low, high = interval(values)
-            _, colour, marker = LOOKS[METHODS[method].section]
-            axes.errorbar(values.mean(), height, xerr=[[values.mean() - low], [high - values.mean()]],
-                          fmt=marker, color=colour, capsize=2, ms=4.5, lw=1.3)  # fmt: skip
+        arms = {arm_of(m, student): METHODS[m].title for m in order}
+        frame = figures.tidy(table, "accuracy", arms)
+        section = {METHODS[m].title: METHODS[m].section for m in order}
+        look = {
+            "data": frame.assign(section=frame["condition"].map(section)), "x": "accuracy",
+            "y": "condition", "order": titles, "hue": "section", "hue_order": list(LOOKS),
+            "palette": [colour for _, colour, _ in LOOKS.values()], "legend": False, "ax": axes,
+        }  # fmt: skip
+        sns.stripplot(**look, jitter=False, size=3, alpha=0.35, zorder=1)
+        sns.pointplot(
+            **look, errorbar=figures.interval, linestyle="none", markersize=4.5, zorder=3,
+            markers=[marker for *_, marker in LOOKS.values()], err_kws={"linewidth": 1.4},
+        )  # fmt: skip
         axes.axvline(accuracy[arm_of(KD, student)].mean(), color=figures.BLUE, lw=1.2, ls="--")
         axes.axvline(accuracy[f"student_{student}"].mean(), color=figures.GREY, lw=1.2, ls=":")
-        axes.set(xlabel="test accuracy, %", title=NAMES[student])
-    grid[0].set_yticks(range(len(order)), [METHODS[m].title for m in order])
-    grid[0].set_ylim(-0.7, len(order) - 0.3)
+        axes.set(xlabel="test accuracy, %", ylabel="", title=NAMES[student])
     handles = [
         Line2D([], [], color=colour, marker=marker, ls="", label=f"{section} {name}")
         for section, (name, colour, marker) in LOOKS.items()
     ]
     handles.append(Line2D([], [], color=figures.BLUE, lw=1.2, ls="--", label="KD"))
     handles.append(Line2D([], [], color=figures.GREY, lw=1.2, ls=":", label="undistilled"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    handles.append(Line2D([], [], color=figures.GREY, marker="o", ms=3, ls="", alpha=0.5,
+                          label="one seed"))  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, columnspacing=1.2)
     return figure
 
 
