@@ -46,8 +46,8 @@ def test_each_network_is_taught_by_the_one_before(tmp_path):
     assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
     other_teacher, other_assistant, other_student = networks()
     pair = partial(
-        distil.distil, examples=batches(), recipe=RECIPE, loss=soft, soft_weight=0.9,
-        hard_weight=0.1, seed=4,
+        distil.distil, data=batches(), recipe=RECIPE, method=soft, weight=0.9, label_weight=0.1,
+        seed=4,
     )  # fmt: skip
     pair(other_assistant, other_teacher)
     pair(other_student, other_assistant)

@@ -1,0 +1,73 @@
+"""What `kdnb.evaluate` measures, against naive counts."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import kdnb
+from kdnb.data import Batches, Images
+
+
+class Fixed(nn.Module):
+    """Answers what its inputs say: the logits are the inputs."""
+
+    def forward(self, logits):
+        return logits
+
+
+def data(count=200, classes=4):
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(count, classes, generator=generator)
+    return logits, torch.randint(classes, (count,), generator=generator)
+
+
+def test_counts_cross_entropy_and_agreement():
+    logits, labels = data()
+    found = kdnb.evaluate(Fixed(), (logits, labels), teacher=lambda x: -x)
+    assert found["images"] == 200
+    assert found["errors"] == (logits.argmax(1) != labels).sum()
+    assert found["accuracy"] == pytest.approx(1 - found["errors"] / 200)
+    assert found["cross_entropy"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert found["agreement"] == 0
+    assert kdnb.evaluate(Fixed(), (logits, labels), teacher=Fixed())["agreement"] == 1
+    assert "agreement" not in kdnb.evaluate(Fixed(), (logits, labels))
+
+
+def test_the_calibration_error_is_the_textbooks():
+    logits, labels = data()
+    confidence, said = logits.softmax(1).max(1)
+    expected = 0.0
+    for m in range(15):
+        here = (confidence > m / 15) & (confidence <= (m + 1) / 15)
+        if here.any():
+            gap = (said == labels)[here].double().mean() - confidence[here].double().mean()
+            expected += float(here.sum() / 200 * gap.abs())
+    assert kdnb.evaluate(Fixed(), data())["calibration"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_sure_and_right_network_is_calibrated():
+    labels = torch.arange(30) % 3
+    sure = 50 * F.one_hot(labels, 3).float()
+    assert kdnb.evaluate(Fixed(), (sure, labels))["calibration"] == pytest.approx(0, abs=1e-6)
+    wrong = kdnb.evaluate(Fixed(), (sure, (labels + 1) % 3))
+    assert wrong["calibration"] == pytest.approx(1) and wrong["errors"] == 30
+
+
+def test_images_are_looked_at_without_augmentation_and_modes_stay():
+    pictures = torch.randint(0, 256, (20, 1, 4, 4), dtype=torch.uint8)
+    images = Images(pictures, torch.arange(20) % 2)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 2))
+    network[1].eval()
+    before = [part.training for part in network.modules()]
+    plain = Batches(images, 7, mean=(0.5,), sd=(0.3,))
+    shaken = Batches(images, 7, mean=(0.5,), sd=(0.3,), crop_padding=2, flip=True, jitter=0.3)
+    one, two = kdnb.evaluate(network, plain), kdnb.evaluate(network, shaken)
+    assert one.equals(two)
+    assert [part.training for part in network.modules()] == before
+
+
+def test_data_without_labels_is_refused():
+    with pytest.raises((TypeError, ValueError), match="has none"):
+        kdnb.evaluate(Fixed(), data()[0])
