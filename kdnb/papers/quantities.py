@@ -16,6 +16,7 @@ from pydantic import AfterValidator
 
 from kdnb.names import nearest
 
+PARAMETERS = "parameters"  # in a quantity: what the record was made with, not an arm
 Names = dict[tuple[str, str | None], str]  # (arm, metric or None) -> column of the expression
 
 
@@ -95,6 +96,8 @@ def on_means(expression: str, frame: pd.DataFrame, positions: np.ndarray) -> np.
 def select(quantity: str, metric: str | None, table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """The expression of a quantity and its columns c0, c1, ... of the table.
 
+    The arm `parameters` stands for the record's numbers, from `table.attrs["parameters"]`.
+
     Raises `NotTestable` naming the nearest known arm or metric when one has no results.
     """
     expression, names = parse(quantity)
@@ -102,6 +105,9 @@ def select(quantity: str, metric: str | None, table: pd.DataFrame) -> tuple[str,
     frame = {}
     for (arm, own), column in names.items():
         key = (arm, own or metric)
+        if arm == PARAMETERS:
+            frame[column] = _parameter(own, table)
+            continue
         if arm not in arms:
             raise NotTestable(f"there are no results for arm {arm!r} ({nearest(arm, arms)})")
         if key not in table.columns:
@@ -111,6 +117,14 @@ def select(quantity: str, metric: str | None, table: pd.DataFrame) -> tuple[str,
     if table.empty:
         raise NotTestable("there are no results")
     return expression, pd.DataFrame(frame, index=table.index)
+
+
+def _parameter(name: str | None, table: pd.DataFrame) -> float:
+    known = table.attrs.get(PARAMETERS, {})
+    if name not in known:
+        hint = nearest(str(name), known)
+        raise NotTestable(f"the record has no parameter {name!r} that is a number ({hint})")
+    return float(known[name])
 
 
 def published_value(quantity: str, published: dict[str, float]) -> float:

@@ -55,7 +55,7 @@ class Record(_Model):
     profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
     recipe_digest: Text
     created: Text  # when its last trial ended
-    parameters: dict[str, Any] = {}  # of the chapter
+    parameters: dict[str, Any] = {}  # of its reproduction
     arms: Annotated[
         dict[Name, Annotated[dict[int, Outcome], Field(min_length=1)]], Field(min_length=1)
     ]
@@ -95,7 +95,10 @@ class Record(_Model):
         return ", ".join(f"{commit[:12]}{'+dirty' if dirty else ''}" for commit, dirty in made)
 
     def table(self) -> pd.DataFrame:
-        """Columns (arm, metric), one row for each seed; NaN where an arm was not run."""
+        """Columns (arm, metric), one row for each seed; NaN where an arm was not run.
+
+        `attrs["parameters"]` has the parameters that are numbers, which premises may name.
+        """
         values: dict[tuple[str, str], dict[int, float]] = {}
         for arm, seeds in self.arms.items():
             for seed, outcome in seeds.items():
@@ -103,7 +106,13 @@ class Record(_Model):
                     values.setdefault((arm, metric), {})[seed] = value
         frame = pd.DataFrame({key: pd.Series(by_seed) for key, by_seed in values.items()})
         frame.columns = pd.MultiIndex.from_tuples(values, names=["arm", "metric"])
-        return frame.sort_index().rename_axis(index="seed").astype(float)
+        frame = frame.sort_index().rename_axis(index="seed").astype(float)
+        frame.attrs["parameters"] = {
+            name: float(value)
+            for name, value in self.parameters.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        return frame
 
 
 def environment_id(environment: dict[str, Any]) -> str:
@@ -115,6 +124,12 @@ def environment_id(environment: dict[str, Any]) -> str:
 def record_path(key: str, profile: str) -> Path:
     """Where the record of a paper at a profile lies."""
     return paths.root() / "papers" / key / "results" / f"{profile}.json"
+
+
+def earlier_path(record: Record) -> Path:
+    """Where a record goes when its setting is replaced: named after its recipes."""
+    folder = record_path(record.paper, record.profile).parent / "earlier"
+    return folder / f"{record.profile}-{record.recipe_digest[:8]}.json"
 
 
 def write_record(record: Record, path: str | Path) -> None:

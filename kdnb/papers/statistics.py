@@ -8,12 +8,14 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 
 LEVEL = 0.05
+MOST_SEEDS = 10_000
 MIN_SEEDS = 6  # below it no two-sided exact sign-flip test can reach p < 0.05
 
 Interval = tuple[float, float]
@@ -100,3 +102,39 @@ def seeds_needed(sides: tuple[Literal["one", "two"], ...]) -> int:
     while sides and max(holm([smallest_p(side, n) for side in sides])) >= LEVEL:
         n += 1
     return n
+
+
+def seeds_to_settle(
+    effect: float, sd: float, sides: Literal["one", "two", "equivalence"] = "two", tests: int = 1
+) -> float:
+    """The fewest paired seeds (>= 6) with which an effect is found with a power of 80%.
+
+    By the power of the paired t-test (statsmodels), at 5% over `tests` tests together.
+
+    Args:
+        effect: the smallest difference that is to be told from 0; of an equivalence its tolerance,
+            inside which a true difference of 0 is to be shown by the whole 95% interval.
+        sd: of the paired differences over seeds.
+        sides: of the test; an equivalence is two one-sided tests at 2.5%.
+
+    Returns:
+        Seeds; `inf` above 10,000, NaN where effect or sd is not known.
+    """
+    if not (math.isfinite(effect) and math.isfinite(sd)) or effect == 0:
+        return math.nan
+    if sd == 0:
+        return MIN_SEEDS
+    from statsmodels.stats.power import TTestPower
+
+    level, power = LEVEL / tests, 0.8
+    if sides == "equivalence":  # a difference of 0 may leave the range on either side
+        level, power = LEVEL / 2 / tests, 0.9
+
+    def found(n: int) -> bool:
+        alternative = "two-sided" if sides == "two" else "larger"
+        reached = TTestPower().power(abs(effect) / sd, n, level, alternative=alternative)
+        return not reached < power  # NaN where it is 1 to the last bit
+
+    if not found(MOST_SEEDS):
+        return math.inf
+    return 1 + bisect_left(range(1, MOST_SEEDS + 1), True, lo=MIN_SEEDS - 1, key=found)

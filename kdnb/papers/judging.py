@@ -1,0 +1,449 @@
+"""Verdicts: a claim, the premises it rests on, and a table of results, judged.
+
+Premises come first: where one does not hold, our setting says nothing about the claim. Then the
+criteria, on paired seeds (see `kdnb.papers.schema` for their kinds):
+
+- a direction *holds* when the mean lies on the claimed side of the bound and an exact sign-flip
+  test of the paired differences says so at p < 0.05, Holm-adjusted over the directions of the
+  claim; it is *against* the claim when the mean lies on the other side and the same (two-sided) or
+  the 95% interval says so;
+- a magnitude holds when the point estimate, an equivalence when the whole 95% interval lies in the
+  range; either is against the claim when the whole interval lies outside. A magnitude that is missed
+  beside significant directions leaves the claim partly reproduced, closeness that is refuted does not.
+
+A claim of several directions is reproduced only when every one is significant. That alone is an
+intersection-union test, which keeps its level without adjustment; Holm makes it stricter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from kdnb.papers.identities import identity
+from kdnb.papers.quantities import (
+    NotTestable,
+    evaluate,
+    on_means,
+    parse,
+    published_value,
+    select,
+)
+from kdnb.papers.schema import (
+    WHOLE,
+    Claim,
+    ClaimError,
+    Criterion,
+    Direction,
+    Equivalence,
+    Exact,
+    Premise,
+)
+from kdnb.papers.statistics import (
+    LEVEL,
+    MIN_SEEDS,
+    bca,
+    holm,
+    interval,
+    seeds_needed,
+    seeds_to_settle,
+    sign_flip,
+)
+
+__all__ = ["WORDS", "Checked", "Result", "Verdict", "judge", "judge_all", "measure"]
+
+Word = Literal[
+    "reproduced",
+    "partly reproduced",
+    "contradicted",
+    "inconclusive",
+    "premise not met",
+    "not testable here",
+    "identity holds",
+    "identity fails",
+]
+WORDS: tuple[Word, ...] = (  # of claims; an identity is listed apart, with two words of its own
+    "reproduced",
+    "partly reproduced",
+    "contradicted",
+    "inconclusive",
+    "premise not met",
+    "not testable here",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One quantity on our trials, and whether its criterion holds.
+
+    `mean` is the value on the means for a pooled quantity, whose `sd` over seeds is undefined, and
+    the function's value for an exact check. `right`: the point estimate lies on the claimed side.
+    `holds`: the criterion holds, None when that cannot be tested; `note` says why. `against`: the
+    interval or the test speaks against the claim. `seeds`: how many would settle it.
+    """
+
+    kind: str
+    quantity: str
+    requirement: str = ""
+    published: float = math.nan
+    n: int = 0
+    mean: float = math.nan
+    sd: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    interval: str = ""
+    p: float = math.nan
+    p_holm: float = math.nan
+    right: bool | None = None
+    holds: bool | None = None
+    note: str = ""
+    label: str = ""
+    against: bool = False
+    effect: float = math.nan
+    seeds: float = math.nan
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the 95% interval."""
+        return (self.high - self.low) / 2
+
+    @property
+    def name(self) -> str:
+        """The quantity in words where it has some."""
+        return self.label or self.quantity
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A premise on our trials: its value, and whether it holds; None when it has no value."""
+
+    premise: Premise
+    value: float = math.nan
+    holds: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a claim ended: its word, the reason, and the statistics of premises and criteria.
+
+    `str(verdict)` is one line that never carries a measured number, so that it can be compared
+    strictly where the numbers differ between machines; `reason` carries them as well.
+    """
+
+    claim: Claim
+    word: Word
+    gist: str
+    reason: str
+    results: tuple[Result, ...]
+    premises: tuple[Checked, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.claim.id}: {self.word} - {self.gist}"
+
+    def table(self) -> pd.DataFrame:
+        """All statistics, one row for each criterion."""
+        return pd.DataFrame([asdict(result) for result in self.results])
+
+
+def judge(claim: Claim, table: pd.DataFrame) -> Verdict:
+    """Judge a claim on a table with columns (arm, metric) and one row for each seed.
+
+    Raises `ClaimError` for a malformed table, and for a NaN naming the arm and the seed.
+    """
+    if claim.identity:
+        results = [_check(criterion, claim) for criterion in claim.criteria]
+        failed = [result for result in results if not result.holds]
+        word: Word = "identity fails" if failed else "identity holds"
+        gist = f"{failed[0].name!r} is not 0" if failed else "checked to rounding"
+        return Verdict(claim, word, gist, gist, tuple(results))
+    rows = _paired(claim, table)
+    results = [_examine(criterion, claim, rows) for criterion in claim.criteria]
+    tested = [i for i, result in enumerate(results) if math.isfinite(result.p)]
+    adjusted = holm([results[i].p for i in tested])
+    against = holm([results[i].p if _two(claim, i) else 1.0 for i in tested])
+    for i, p_holm, p_other in zip(tested, adjusted, against, strict=True):
+        results[i] = _tested(results[i], p_holm, p_other, _seeds_needed(claim))
+    premises = tuple(_premise(premise, claim, table, rows) for premise in claim.premises)
+    word, gist, numbers = _decide(claim, results, premises)
+    return Verdict(claim, word, gist, gist + numbers, tuple(results), premises)
+
+
+def judge_all(claims: Sequence[Claim], table: pd.DataFrame) -> list[Verdict]:
+    """Judge the claims of a paper; Holm runs within each claim, not across them."""
+    return [judge(claim, table) for claim in claims]
+
+
+def measure(quantity: str, claim: Claim, table: pd.DataFrame, pooled: bool = False) -> Result:
+    """A quantity on our trials: n, mean, sd and 95% interval, beside its published value.
+
+    Raises `NotTestable` when an arm has no results or the quantity divides by zero.
+    """
+    return _measured(quantity, claim, _paired(claim, table), pooled)
+
+
+def _measured(quantity: str, claim: Claim, rows: pd.DataFrame, pooled: bool) -> Result:
+    expression, frame = select(quantity, claim.metric, rows)
+    values = on_means(expression, frame, np.arange(len(frame))[None])
+    if not pooled:
+        values = evaluate(expression, frame)
+    if not np.isfinite(values).all():
+        seed = "" if pooled else f" for seed {frame.index[~np.isfinite(values)][0]}"
+        raise NotTestable(f"{quantity!r} divides by zero{seed}")
+    if pooled:
+        low, high = bca(lambda seeds: on_means(expression, frame, seeds), len(frame))
+    else:
+        low, high = interval(values)
+    return Result(
+        kind="value",
+        quantity=quantity,
+        published=published_value(quantity, claim.published),
+        n=len(frame),
+        mean=float(values.mean()),
+        sd=float(values.std(ddof=1)) if len(values) > 1 else math.nan,
+        low=low,
+        high=high,
+        interval="BCa" if pooled else "t",
+    )
+
+
+def _paired(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the seeds that the arms of a claim were run on, without a hole among them."""
+    if not isinstance(table.columns, pd.MultiIndex) or table.columns.nlevels != 2:
+        raise ClaimError("The table of results needs columns (arm, metric) and seeds as its index.")
+    if table.columns.has_duplicates or table.index.has_duplicates:
+        raise ClaimError("The table of results has a seed, or a metric of an arm, twice.")
+    named = [key for quantity in claim.quantities() for key in parse(quantity)[1]]
+    wanted = dict.fromkeys((arm, metric or claim.metric) for arm, metric in named)
+    used = table[[column for column in wanted if column in table.columns]].astype(float)
+    if used.shape[1] > 1:  # a seed run for other claims only is not a seed of this one
+        used = used.dropna(how="all")
+    for (arm, metric), column in used.items():
+        for seed in column.index[~np.isfinite(column)]:
+            raise ClaimError(
+                f"Claim {claim.id!r}: arm {arm!r} has {metric} = {column[seed]} for seed {seed}: "
+                "run that arm with that seed, or leave the seed out of every arm."
+            )
+    return table.loc[used.index]
+
+
+def _premise(premise: Premise, claim: Claim, table: pd.DataFrame, rows: pd.DataFrame) -> Checked:
+    """A premise on the means over the claim's seeds, or over its own arms' where those differ."""
+    try:
+        expression, frame = select(premise.quantity, claim.metric, table)
+        known = frame.loc[np.isfinite(frame).all(axis=1)]
+        known = known.loc[known.index.intersection(rows.index)] if len(rows) else known
+        if known.empty:
+            raise NotTestable(f"no seed of {premise.quantity!r} was run")
+        value = float(on_means(expression, known, np.arange(len(known))[None])[0])
+        if not math.isfinite(value):
+            raise NotTestable(f"{premise.quantity!r} divides by zero")
+    except NotTestable as reason:
+        return Checked(premise, note=str(reason))
+    return Checked(premise, value, _between(premise.at_least, value, premise.at_most))
+
+
+def _between(low: float | None, value: float, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+def _examine(criterion: Criterion, claim: Claim, rows: pd.DataFrame) -> Result:
+    shown = {
+        "kind": criterion.kind,
+        "requirement": criterion.requirement,
+        "label": criterion.label,
+    }
+    pooled = criterion.kind == "magnitude" and criterion.pooled
+    try:
+        result = replace(_measured(criterion.quantity, claim, rows, pooled), **shown)
+    except NotTestable as reason:
+        value = published_value(criterion.quantity, claim.published)
+        return Result(quantity=criterion.quantity, published=value, note=str(reason), **shown)
+    few = result.n < MIN_SEEDS
+    result = replace(result, note=f"not testable (n = {result.n} < {MIN_SEEDS})" if few else "")
+    expression, frame = select(criterion.quantity, claim.metric, rows)
+    if isinstance(criterion, Direction):
+        return _directed(result, criterion, evaluate(expression, frame), claim)
+    low, high = _bounds(criterion, frame)
+    right = _between(low, result.mean, high)
+    outside = (high is not None and result.low > high) or (low is not None and result.high < low)
+    sure = low is None or result.low >= low
+    sure = sure and (high is None or result.high <= high)
+    equivalent = isinstance(criterion, Equivalence)
+    room = _room(low, high) if equivalent else math.nan
+    return replace(
+        result,
+        right=right,
+        holds=None if few else sure if equivalent else right,
+        against=outside and not few,
+        effect=room,
+        seeds=seeds_to_settle(room, result.sd, "equivalence") if equivalent else math.nan,
+    )
+
+
+def _directed(
+    result: Result, criterion: Direction, values: np.ndarray, claim: Claim
+) -> Result:
+    up = criterion.at_least is not None
+    bound = criterion.at_least if up else criterion.at_most
+    sign = 1 if up else -1
+    difference = sign * (values - bound)
+    side = "greater" if criterion.sided == "one" else "two-sided"
+    p = math.nan if result.n < MIN_SEEDS else sign_flip(difference, side)
+    edge = result.high if up else result.low  # of the interval, on the side that is claimed
+    effect = sign * (result.published - bound)
+    if math.isnan(effect):
+        effect = criterion.smallest or math.nan
+    if not effect > 0:  # nothing on the claimed side is published: no number of seeds is right
+        effect = math.nan
+    sides = [c.sided for c in claim.criteria if c.kind == "direction"]
+    return replace(
+        result,
+        right=bool(difference.mean() > 0),
+        p=p,
+        against=result.n >= MIN_SEEDS and sign * (edge - bound) < 0,
+        effect=effect,
+        seeds=max(
+            seeds_to_settle(effect, result.sd, criterion.sided, len(sides)), _seeds_needed(claim)
+        ),
+    )
+
+
+def _tested(result: Result, p_holm: float, p_other: float, needed: int) -> Result:
+    """A direction with its adjusted p: it holds, it is against the claim, or it stays open."""
+    few = result.n < needed
+    return replace(
+        result,
+        p_holm=p_holm,
+        holds=None if few else bool(result.right and p_holm < LEVEL),
+        against=result.against or bool(not result.right and p_other < LEVEL),
+        note=f"not testable (n = {result.n} < {needed})" if few else "",
+    )
+
+
+def _two(claim: Claim, place: int) -> bool:
+    return claim.criteria[place].sided == "two"
+
+
+def _bounds(criterion: Criterion, frame: pd.DataFrame) -> tuple[float | None, float | None]:
+    """The range of a magnitude or an equivalence."""
+    if isinstance(criterion, Equivalence):
+        room = criterion.tolerance
+        if criterion.within_sd is not None:
+            room = criterion.within_sd * math.sqrt(frame.var(ddof=1).mean())
+        if room is not None:
+            return -room, room
+    return criterion.at_least, criterion.at_most
+
+
+def _room(low: float | None, high: float | None) -> float:
+    """How far a range lets a quantity go from its middle, or from 0 where it is open."""
+    if low is None or high is None:
+        return abs(low if high is None else high)
+    return (high - low) / 2
+
+
+def _check(criterion: Exact, claim: Claim) -> Result:
+    try:
+        function = identity(criterion.check)
+    except ValueError as error:
+        raise ClaimError(f"Claim {claim.id!r}: {error}.") from error
+    value, tolerance = (float(number) for number in function())
+    holds = abs(value) <= tolerance  # False for NaN
+    requirement = f"0 within {tolerance:g}"
+    return Result("exact", criterion.quantity, requirement, mean=value, right=holds, holds=holds)
+
+
+Decision = tuple[Word, str, str]  # the word, its reason without measured numbers, and the numbers
+
+
+def _decide(claim: Claim, results: list[Result], premises: Sequence[Checked]) -> Decision:
+    for result in results:
+        if result.n == 0:
+            return "not testable here", result.note, ""
+    for checked in premises:
+        why, asked = checked.premise.why, checked.premise.requirement
+        if checked.holds is None:
+            return "not testable here", f"the premise that {why} has no value: {checked.note}", ""
+        if not checked.holds:
+            gist = f"{why}: asked for {asked}"
+            return "premise not met", gist, f", found {checked.value:.3g}"
+    directions = [result for result in results if result.kind == "direction"]
+    sizes = [result for result in results if result.kind != "direction"]
+    n, needed = min(result.n for result in results), _seeds_needed(claim)
+    for result in directions:
+        if result.against:
+            return "contradicted", f"{result.name!r} lies {_opposite(result)}", _interval(result)
+    if n < needed:
+        return "not testable here", _too_few(n, needed, directions), ""
+    # Closeness that is refuted weighs more than a size that is not reached, and that than doubt.
+    sizes.sort(key=lambda size: (not size.against, size.kind != "equivalence"))
+    missed = next((size for size in sizes if not size.holds), None)
+    for result in directions:
+        if not result.holds and not (missed and missed.against):
+            gist = f"{result.name!r} is not significant"
+            return "inconclusive", gist, f", p = {result.p_holm:.3g}{_settling(result)}"
+    if missed:
+        whose = "the interval of " * (missed.kind == "equivalence")
+        gist = f"{whose}{missed.name!r} is not {missed.requirement.removesuffix(WHOLE)}"
+        shown = directions and all(result.holds for result in directions)
+        if missed.against and (missed.kind == "equivalence" or not shown):
+            return "contradicted", gist, _interval(missed)
+        if shown:
+            return "partly reproduced", gist, _interval(missed)
+        return "inconclusive", gist, _settling(missed)
+    kinds = [result.kind for result in results]
+    said = {"direction": "direction is significant", "magnitude": "magnitude holds",
+            "equivalence": "equivalence is shown"}  # fmt: skip
+    parts = [f"every {words}" for kind, words in said.items() if kind in kinds]
+    return "reproduced", " and ".join(parts), ""
+
+
+def _too_few(n: int, needed: int, directions: list[Result]) -> str:
+    """What it would take: more seeds."""
+    gist = f"significance is not testable (n = {n} < {needed})"
+    if n >= MIN_SEEDS:
+        gist += f": {len(directions)} directions under Holm need {needed} seeds"
+    wrong = [result for result in directions if not result.right]
+    if wrong:
+        return f"{gist}; {wrong[0].name!r} goes in the wrong direction in the mean"
+    return f"{gist}; every direction holds in the mean" if directions else gist
+
+
+def _opposite(result: Result) -> str:
+    """`> 0` as `significantly below 0`."""
+    sign, bound = result.requirement.split()
+    return f"significantly {'below' if sign == '>' else 'above'} {bound}"
+
+
+def _interval(result: Result) -> str:
+    p = f", p = {result.p_holm:.3g}" if math.isfinite(result.p_holm) else ""
+    return f": {result.mean:.4g} (95% interval {result.low:.4g} to {result.high:.4g}{p})"
+
+
+def _settling(result: Result) -> str:
+    """How wide the interval is, beside the effect that is looked for, and the seeds for that."""
+    parts = [f"half-width {result.half_width:.3g}"]
+    if math.isfinite(result.effect):
+        looked_for = "tolerance" if result.kind == "equivalence" else "published effect"
+        if result.kind == "direction" and not math.isfinite(result.published):
+            looked_for = "smallest effect of interest"
+        parts.append(f"{looked_for} {result.effect:.3g}")
+    else:
+        parts.append("no published effect")
+    if result.seeds <= result.n:
+        parts.append(f"{result.seeds:.0f} seeds would have shown it")
+    elif math.isinf(result.seeds):
+        parts.append("more than 10,000 seeds would settle it")
+    elif math.isfinite(result.seeds):
+        parts.append(f"{result.seeds:.0f} seeds would settle it")
+    return f" ({', '.join(parts)})"
+
+
+def _seeds_needed(claim: Claim) -> int:
+    return seeds_needed(tuple(c.sided for c in claim.criteria if c.kind == "direction"))

@@ -1,0 +1,47 @@
+"""The papers that we reproduce: their claims, the profiles that are recorded, and the verdicts.
+
+Each has a folder `papers/<key>/` with `claims.toml` and one record for each profile,
+`results/<profile>.json`. Profiles are never mixed: each is judged by itself.
+"""
+
+from __future__ import annotations
+
+from kdnb import paths
+from kdnb.names import nearest
+from kdnb.papers import judging, schema
+from kdnb.papers.records import PaperError, UnknownPaper, read_record, record_path
+
+PROFILES = ("full", "laptop", "quick")  # the order in which they are shown
+
+
+def reproduced_papers() -> list[str]:
+    """The keys of the papers that have claims."""
+    return sorted(path.parent.name for path in (paths.root() / "papers").glob("*/claims.toml"))
+
+
+def known(key: str) -> None:
+    """Raises `PaperError` naming the nearest papers when a key has no claims."""
+    if key not in reproduced_papers():
+        raise UnknownPaper(f"kdnb has no claims of {key!r} ({nearest(key, reproduced_papers())}).")
+
+
+def claims_of(key: str) -> list[schema.Claim]:
+    """The claims of a paper; `PaperError` for an unknown key, `ClaimError` for a bad file."""
+    known(key)
+    path = paths.root() / "papers" / key / "claims.toml"
+    loaded = schema.load_claims(path)
+    if loaded[0].paper != key:
+        raise PaperError(f"{path} says paper = {loaded[0].paper!r}, but its folder is {key!r}.")
+    return loaded
+
+
+def profiles(key: str) -> list[str]:
+    """The profiles with a record of this paper: full, laptop, quick, then any other."""
+    known(key)
+    found = {path.stem for path in record_path(key, "any").parent.glob("*.json")}
+    return [name for name in PROFILES if name in found] + sorted(found - set(PROFILES))
+
+
+def verdicts(key: str, profile: str) -> list[judging.Verdict]:
+    """The verdict of each claim of a paper on its record at a profile."""
+    return judging.judge_all(claims_of(key), read_record(key, profile).table())

@@ -1,0 +1,155 @@
+"""The scoreboard: how the claims of all papers ended, by word.
+
+A paper's own claims are counted by the six words. Identities, which algebra decides, and our own
+questions are counted apart. Each paper is judged on one record: `full` where there is one, else
+`laptop`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from kdnb import paths
+from kdnb.papers import judging, results
+from kdnb.papers.records import PaperError, read_record
+from kdnb.papers.references import authors
+
+JUDGED = ("full", "laptop")
+SHORT = {  # headings that fit
+    "reproduced": "repro-\nduced",
+    "partly reproduced": "partly",
+    "contradicted": "contra-\ndicted",
+    "inconclusive": "incon-\nclusive",
+    "premise not met": "premise\nnot met",
+    "not testable here": "not\ntestable",
+}
+LEGEND = "Our own questions: reproduced/asked. Identities: hold/checked."
+
+
+def scoreboard() -> dict[str, Any]:
+    """Every verdict and the counts, as plain data that JSON holds: what `verdicts.json` has.
+
+    `papers` has for each key its profile, the record's digest and its claims; `counts` has the
+    papers' own claims by word, `identities` and `ours`.
+    """
+    papers = {key: _judged(key) for key in results.reproduced_papers()}
+    everything = [claim for paper in papers.values() for claim in paper["claims"].values()]
+    return {"counts": counts(everything), "papers": papers}
+
+
+def counts(claims: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Claims by word: the papers' own; identities and our questions apart."""
+    claims = list(claims)
+    own = Counter(c["word"] for c in claims if not (c["identity"] or c["ours"]))
+    ours = Counter(c["word"] for c in claims if c["ours"] and not c["identity"])
+    identities = Counter(c["word"] for c in claims if c["identity"])
+    return {
+        "claims": {word: own[word] for word in judging.WORDS},
+        "ours": {word: ours[word] for word in judging.WORDS},
+        "identities": {"holds": identities["identity holds"], "fails": identities["identity fails"]},
+    }
+
+
+def _judged(key: str) -> dict[str, Any]:
+    profile = next((name for name in JUDGED if name in results.profiles(key)), None)
+    if profile is None:
+        raise PaperError(f"{key!r} has no record to judge: make one with kdnb reproduce {key}.")
+    record = read_record(key, profile)
+    verdicts = judging.judge_all(results.claims_of(key), record.table())
+    return {
+        "profile": profile,
+        "record": record.digest,
+        "claims": {
+            verdict.claim.id: {
+                "word": verdict.word,
+                "ours": verdict.claim.ours,
+                "identity": verdict.claim.identity,
+                "title": verdict.claim.title,
+                "why": verdict.gist,
+            }
+            for verdict in verdicts
+        },
+    }
+
+
+def path() -> Path:
+    """Where the committed scoreboard lies."""
+    return paths.root() / "papers" / "verdicts.json"
+
+
+def text() -> str:
+    """The scoreboard as the JSON text that is committed."""
+    return json.dumps(scoreboard(), indent=1, ensure_ascii=False) + "\n"
+
+
+def write() -> Path:
+    """Write `papers/verdicts.json`."""
+    paths.atomic_write(path(), text())
+    return path()
+
+
+def is_current() -> bool:
+    """The committed scoreboard is what the claims and the records give today."""
+    return path().is_file() and path().read_text(encoding="utf-8") == text()
+
+
+def rows() -> list[tuple[str, dict[str, Any]]]:
+    """(key, counts) of each paper."""
+    board = scoreboard()
+    return [(key, counts(paper["claims"].values())) for key, paper in board["papers"].items()]
+
+
+def table() -> Table:
+    """The scoreboard for a terminal of 80 columns."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), caption=LEGEND)
+    shown.caption_justify = "left"
+    shown.add_column("paper", no_wrap=True)
+    for word in judging.WORDS:
+        shown.add_column(SHORT[word], justify="right")
+    shown.add_column("our\nown", justify="right")
+    shown.add_column("iden-\ntities", justify="right")
+    everything = rows()
+    for key, counted in everything:
+        shown.add_row(key, *_cells(counted))
+    shown.add_section()
+    shown.add_row("all", *_cells(scoreboard()["counts"]), style="bold")
+    return shown
+
+
+def _cells(counted: Mapping[str, Any]) -> list[str]:
+    own = [str(counted["claims"][word] or "") for word in judging.WORDS]
+    ours = counted["ours"]
+    asked = f"{ours['reproduced']}/{sum(ours.values())}" if sum(ours.values()) else ""
+    identities = counted["identities"]
+    checked = sum(identities.values())
+    return [*own, asked, f"{identities['holds']}/{checked}" if checked else ""]
+
+
+def markdown(chapters: Mapping[str, Iterable[str]] | None = None) -> str:
+    """The scoreboard as a Markdown table, for the README.
+
+    Args:
+        chapters: chapter -> the keys of its papers: then one row a chapter. Else one row a paper.
+    """
+    board = scoreboard()
+    found = {key: list(paper["claims"].values()) for key, paper in board["papers"].items()}
+    if chapters is None:
+        grouped = {f"{authors(key)} (`{key}`)": found[key] for key in found}
+    else:
+        grouped = {
+            chapter: [claim for key in keys for claim in found.get(key, ())]
+            for chapter, keys in chapters.items()
+        }
+    heads = ["paper" if chapters is None else "chapter", *judging.WORDS, "our own", "identities"]
+    lines = [f"| {' | '.join(heads)} |", f"|---{'|---:' * (len(heads) - 1)}|"]
+    for name, claims in grouped.items():
+        if claims:
+            lines.append(f"| {name} | {' | '.join(_cells(counts(claims)))} |")
+    lines.append(f"| **all** | {' | '.join(_cells(board['counts']))} |")
+    return "\n".join([*lines, "", LEGEND]) + "\n"
