@@ -286,9 +286,7 @@ def _examine(criterion: Criterion, claim: Claim, rows: pd.DataFrame) -> Result:
     )
 
 
-def _directed(
-    result: Result, criterion: Direction, values: np.ndarray, claim: Claim
-) -> Result:
+def _directed(result: Result, criterion: Direction, values: np.ndarray, claim: Claim) -> Result:
     up = criterion.at_least is not None
     bound = criterion.at_least if up else criterion.at_most
     sign = 1 if up else -1
@@ -372,7 +370,7 @@ def _decide(claim: Claim, results: list[Result], premises: Sequence[Checked]) ->
             return "not testable here", f"the premise that {why} has no value: {checked.note}", ""
         if not checked.holds:
             gist = f"{why}: asked for {asked}"
-            return "premise not met", gist, f", found {checked.value:.3g}"
+            return "premise not met", gist, f", found {checked.value:.4g}"
     directions = [result for result in results if result.kind == "direction"]
     sizes = [result for result in results if result.kind != "direction"]
     n, needed = min(result.n for result in results), _seeds_needed(claim)

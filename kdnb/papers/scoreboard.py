@@ -52,7 +52,10 @@ def counts(claims: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "claims": {word: own[word] for word in judging.WORDS},
         "ours": {word: ours[word] for word in judging.WORDS},
-        "identities": {"holds": identities["identity holds"], "fails": identities["identity fails"]},
+        "identities": {
+            "holds": identities["identity holds"],
+            "fails": identities["identity fails"],
+        },
     }
 
 

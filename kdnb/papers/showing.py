@@ -91,6 +91,7 @@ def _published(verdict: judging.Verdict, table: pd.DataFrame) -> list[judging.Re
 
 def show(key: str, profile: str | None = None) -> RenderableType:
     """Published beside ours for a terminal: one block a claim, and why it ended so."""
+    results.known(key)
     blocks: list[RenderableType] = [Text(f"{key}: {authors(key)}", style="bold")]
     for name, found in itertools.groupby(judged(key, profile), key=lambda one: one[0]):
         verdicts = [(verdict, table) for _, verdict, table in found]
@@ -157,7 +158,7 @@ def _premise(checked: judging.Checked) -> str:
     if checked.holds is None:
         return f"{checked.premise.why} ({asked}): {checked.note}"
     outcome = "holds" if checked.holds else "does not hold"
-    return f"{checked.premise.why}: {checked.value:.3g}, asked for {asked}: {outcome}"
+    return f"{checked.premise.why}: {checked.value:.4g}, asked for {asked}: {outcome}"
 
 
 def _why(verdict: judging.Verdict) -> str:
@@ -170,6 +171,7 @@ def _why(verdict: judging.Verdict) -> str:
 
 def markdown(key: str, profile: str | None = None) -> str:
     """The same as Markdown: a heading and a table for each claim."""
+    results.known(key)
     lines = [f"# {key}: {authors(key)}", ""]
     before = None
     for name, verdict, table in judged(key, profile):

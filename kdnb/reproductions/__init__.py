@@ -1,20 +1,37 @@
 """One module for each paper we reproduce: its arms, and what is measured on them.
 
-An arm is one way of training, repeated over seeds; the claims in `papers/<key>/claims.toml` are
-about arms. `reproduce` runs the arms as trials and gathers what they measured into a record.
+An arm is one way of training, a condition, repeated over seeds; the claims in
+`papers/<key>/claims.toml` are about arms. Each module has its `Parameters` and `PROFILES`.
+`reproduce` runs the arms as trials and gathers what they measured into a record; `record` does so
+for the key of a paper and keeps the record in `papers/<key>/results/`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import importlib
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
+from pydantic import BaseModel
+
+from kdnb import paths
 from kdnb.data import card
-from kdnb.papers.records import Record, environment_id
-from kdnb.runs import trials
+from kdnb.names import nearest
+from kdnb.papers.records import (
+    PaperError,
+    Record,
+    earlier_path,
+    environment_id,
+    read_record,
+    record_path,
+    write_record,
+)
+from kdnb.papers.results import known
+from kdnb.runs import pool, trials
 from kdnb.runs.trials import Result, Trial
 
 Arms = dict[str, Callable[[int], Trial]]
@@ -26,7 +43,7 @@ class Reproduction:
 
     Attributes:
         paper: its key in `papers/references.bib`.
-        arms: chapter parameters -> for each arm, seed -> trial.
+        arms: parameters of its module -> for each arm, seed -> trial.
         measure: (arm, result) -> the metrics of one arm and seed. It may give several arms out
             of one trial: a name `other.metric` counts for the arm `other`.
     """
@@ -34,6 +51,157 @@ class Reproduction:
     paper: str
     arms: Callable[[Any], Arms]
     measure: Callable[[str, Result], dict[str, float]]
+
+
+def every_arm(profiles: Mapping[str, Any]) -> dict[str, Any]:
+    """Profiles of a paper that shares another's parameters: all of its own arms, not the other's.
+
+    Profiles that are about some of the other's arms alone are left out.
+    """
+    return {
+        name: profile.model_copy(update={"arms": []})
+        for name, profile in profiles.items()
+        if name == "quick" or not profile.arms
+    }
+
+
+def module_of(key: str) -> ModuleType:
+    """The reproduction of a paper. Raises `PaperError` naming the nearest ones when unknown."""
+    known(key)
+    return importlib.import_module(f"kdnb.reproductions.{key}")
+
+
+def record(
+    key: str,
+    profile: str = "laptop",
+    *,
+    seeds: int | None = None,
+    only: Iterable[str] = (),
+    jobs: int = 1,
+    executor: Executor | None = None,
+) -> Record:
+    """Make the record of a paper at a profile, or go on with it, and write it.
+
+    Trials that are finished are not run again: an interrupted call goes on where it was. What an
+    older record of the same setting holds besides stays in it; one of another setting, where an arm
+    and seed stands for another trial, moves to `results/earlier/`.
+
+    Args:
+        key: of the paper.
+        profile: of its reproduction's `PROFILES`.
+        seeds: paired repetitions; the profile's when None.
+        only: the conditions (arms) to run; all of the profile when empty.
+        jobs: processes side by side.
+        executor: where the trials run instead, see `trials.run_all`.
+
+    Raises:
+        PaperError: for an unknown paper or profile, and for a damaged record.
+        ValueError: for an unknown condition.
+    """
+    module = module_of(key)
+    parameters = parameters_at(key, profile, seeds)
+    if only := list(only):
+        parameters = parameters.model_copy(update={"arms": only})
+    chosen(module.REPRODUCTION, parameters, parameters.arms)  # refused before anything is run
+    own = pool.pool(jobs) if jobs > 1 and executor is None else None
+    try:
+        made = reproduce(
+            module.REPRODUCTION,
+            parameters,
+            profile=profile,
+            arms=parameters.arms,
+            executor=executor or own,
+        )
+    finally:
+        if own is not None:
+            own.shutdown(wait=False, cancel_futures=True)
+    return keep(made, module.REPRODUCTION, parameters)
+
+
+def parameters_at(key: str, profile: str, seeds: int | None = None) -> BaseModel:
+    """The parameters of a paper's reproduction at a profile.
+
+    Raises:
+        PaperError: for an unknown paper or profile.
+    """
+    profiles = module_of(key).PROFILES
+    if profile not in profiles:
+        hint = nearest(profile, profiles)
+        raise PaperError(f"{key!r} has no profile {profile!r} ({hint}).")
+    values = profiles[profile].model_dump() | ({} if seeds is None else {"seeds": seeds})
+    return module_of(key).Parameters(**values)
+
+
+def keep(made: Record, reproduction: Reproduction, parameters: BaseModel) -> Record:
+    """Write a record; an older one is taken up into it, or moved away where its setting differs.
+
+    Returns:
+        What was written.
+    """
+    target = record_path(made.paper, made.profile)
+    if target.is_file():
+        old = read_record(made.paper, made.profile)
+        if same_setting(old, reproduction, parameters):
+            made = merged(old, made, reproduction, parameters)
+        else:
+            paths.atomic_write(earlier_path(old), target.read_text(encoding="utf-8"))
+    write_record(made, target)
+    return made
+
+
+def same_setting(old: Record, reproduction: Reproduction, parameters: BaseModel) -> bool:
+    """A record has these parameters, but for seeds and arms, and every trial of it is today's."""
+    free = {"seeds", "arms"}
+    theirs, ours = old.parameters, parameters.model_dump(mode="json")
+    if {k: v for k, v in theirs.items() if k not in free} != {
+        k: v for k, v in ours.items() if k not in free
+    }:
+        return False
+    available = reproduction.arms(parameters)
+    seeds = {seed for outcomes in old.arms.values() for seed in outcomes}
+    today = {arm(seed).digest for arm in available.values() for seed in seeds}
+    return all(o.trial in today for outcomes in old.arms.values() for o in outcomes.values())
+
+
+def merged(old: Record, new: Record, reproduction: Reproduction, parameters: BaseModel) -> Record:
+    """Two records of one setting as one; where both measured the same, the new one's value."""
+    available = reproduction.arms(parameters)
+    arms: dict[str, dict[int, Any]] = {arm: dict(seeds) for arm, seeds in old.arms.items()}
+    for arm, seeds in new.arms.items():
+        for seed, outcome in seeds.items():
+            before = arms.setdefault(arm, {}).get(seed)
+            if before is not None:  # an arm may be measured on the trials of two
+                own = available[arm](seed).digest if arm in available else outcome.trial
+                first = before if before.trial == own != outcome.trial else outcome
+                values = {**before.metrics, **outcome.metrics}
+                outcome = first.model_copy(update={"metrics": values})
+            arms[arm][seed] = outcome
+    conditions = _conditions(old, available) | _conditions(new, available)
+    seeds = max(old.parameters["seeds"], new.parameters["seeds"])
+    names = [name for name in available if name in conditions]
+    kept = [outcome for by_seed in arms.values() for outcome in by_seed.values()]
+    environments = {**old.environments, **new.environments}
+    return Record(
+        paper=new.paper,
+        profile=new.profile,
+        recipe_digest=recipe_digest(
+            available[name](seed) for name in names for seed in arms.get(name, range(seeds))
+        ),
+        created=max(old.created, new.created),
+        parameters={
+            **new.parameters,
+            "seeds": seeds,
+            "arms": [] if len(names) == len(available) else names,
+        },
+        arms=arms,
+        environments={o.environment: environments[o.environment] for o in kept},
+        data={**old.data, **new.data},
+    )
+
+
+def _conditions(record: Record, available: Arms) -> set[str]:
+    """The arms that were run for a record."""
+    return set(record.parameters["arms"] or available)
 
 
 def reproduce(
@@ -47,7 +215,7 @@ def reproduce(
     """Run arms over seeds 0, 1, ... and return the record of what they measured.
 
     Args:
-        parameters: the chapter's; `parameters.seeds` tells how many seeds.
+        parameters: of its module; `parameters.seeds` tells how many seeds.
         profile: the name the record carries: `quick`, `laptop`, `full` or `custom`.
         arms: their names; all when empty.
         executor: where the trials run, see `trials.run_all`.

@@ -59,7 +59,7 @@ TEACHER, STUDENT = {"name": "lenet5"}, {"name": "lenet5_half_dafl"}
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 5-6; the defaults are the `quick` profile."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

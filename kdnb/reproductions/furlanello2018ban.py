@@ -22,7 +22,7 @@ ENSEMBLES = (2, 3)  # members, the first of them generation 0
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 3-3, of both its papers; the defaults are the `quick` profile."""
+    """What the records of this paper and of Tf-KD are made with; the defaults are `quick`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -27,7 +27,7 @@ WIDE_TEMPERATURES = (8, 40)
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 2-1; the defaults are the `quick` profile."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -28,9 +28,9 @@ import torch
 from kdnb import data as datasets
 from kdnb.data import Batches
 from kdnb.methods.data_free.belief_matching import mean_transition_error
-from kdnb.reproductions import Arms, Reproduction
+from kdnb.reproductions import Arms, Reproduction, every_arm
 from kdnb.reproductions import chen2019dafl as dafl
-from kdnb.reproductions.chen2019dafl import PROFILES, Parameters
+from kdnb.reproductions.chen2019dafl import Parameters
 from kdnb.runs.functions.data_free import isolated
 from kdnb.runs.task import data_spec, network_of
 from kdnb.runs.trials import Context, Outcome, Result, Trial
@@ -38,6 +38,8 @@ from kdnb.training.devices import default_device
 from kdnb.training.inputs import evaluated
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "beliefs", "measure"]
+
+PROFILES = every_arm(dafl.PROFILES)
 
 BATCHES = 80_000  # of the generator, as published
 STUDENT_STEPS = 10  # on each of them

@@ -24,7 +24,7 @@ ASSISTANTS = (8, 6, 4)
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 4; the defaults are the `quick` profile."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -7,15 +7,20 @@ Departures: the paper's smoothed teacher replaces dropout by smoothing; ours kee
 the two teachers differ in nothing but their targets.
 """
 
-from kdnb.reproductions import Arms, Reproduction, hinton2015
+from kdnb.reproductions import Arms, Reproduction, every_arm, hinton2015
+from kdnb.reproductions.hinton2015 import Parameters, measure
+
+__all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms"]
+
+PROFILES = every_arm(hinton2015.PROFILES)
 
 NEEDED = ("teacher", "distilled", "student", "smoothed_student", "smoothed_teacher",
           "distilled_from_smoothed")  # fmt: skip
 
 
-def arms(p: hinton2015.Parameters) -> Arms:
-    """The arms of the comparison, by the parameters of chapter 2-1."""
+def arms(p: Parameters) -> Arms:
+    """The arms of the comparison."""
     return {name: arm for name, arm in hinton2015.arms(p).items() if name in NEEDED}
 
 
-REPRODUCTION = Reproduction("muller2019", arms, hinton2015.measure)
+REPRODUCTION = Reproduction("muller2019", arms, measure)

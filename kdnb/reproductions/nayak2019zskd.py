@@ -18,9 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdnb.reproductions import Arms, Reproduction
+from kdnb.reproductions import Arms, Reproduction, chen2019dafl, every_arm
 from kdnb.reproductions.chen2019dafl import (
-    PROFILES,
     TEACHER,
     Parameters,
     distilled,
@@ -31,6 +30,8 @@ from kdnb.reproductions.chen2019dafl import (
 from kdnb.runs.trials import Trial
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
+
+PROFILES = every_arm(chen2019dafl.PROFILES)
 
 STUDENT = {"name": "lenet5_half_zskd"}
 TEMPERATURE = 20.0  # of the impressions and of every student

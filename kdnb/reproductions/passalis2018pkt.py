@@ -29,7 +29,7 @@ RECALLS = 11  # levels of recall, 0 to 1, at which precision is read
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 2-3; the defaults are the `quick` profile."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

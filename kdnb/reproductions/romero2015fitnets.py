@@ -24,7 +24,7 @@ GUIDED, HINT = ["layers.3"], ["layers.1"]
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 2-2; the defaults are the `quick` profile."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -26,8 +26,8 @@ from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.names import former
 from kdnb.methods.offline.distil import first_value
-from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.passalis2018pkt import PROFILES, Parameters, students_data, teacher
+from kdnb.reproductions import Arms, Reproduction, every_arm, passalis2018pkt
+from kdnb.reproductions.passalis2018pkt import Parameters, students_data, teacher
 from kdnb.runs import trials
 from kdnb.runs.task import built, network_of
 from kdnb.runs.trials import Result, Trial
@@ -36,6 +36,8 @@ from kdnb.training.inputs import examples_of
 from kdnb.training.layers import layers_of
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
+
+PROFILES = every_arm(passalis2018pkt.PROFILES)
 
 # The teacher's three stages, and as many places in each student.
 STUDENTS: dict[str, dict[str, Any]] = {

@@ -28,14 +28,16 @@ from torch import Tensor, nn
 from kdnb import data as datasets
 from kdnb.data import ImageData, Images
 from kdnb.methods.data_free.dataset_distillation import DistilledData, distil_dataset, trained_on
-from kdnb.reproductions import Arms, Reproduction, chen2019dafl
-from kdnb.reproductions.chen2019dafl import PROFILES, TEACHER, Parameters, setting, supervised
+from kdnb.reproductions import Arms, Reproduction, chen2019dafl, every_arm
+from kdnb.reproductions.chen2019dafl import TEACHER, Parameters, setting, supervised
 from kdnb.runs.task import built
 from kdnb.runs.trials import Context, Outcome, Result, Trial
 from kdnb.training import Recipe
 from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
+
+PROFILES = every_arm(chen2019dafl.PROFILES)
 
 STEPS, EPOCHS = 10, 3  # for any initialisation: 10 images a step, 3 times through all steps
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

@@ -34,7 +34,7 @@ ALL = 10000
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 5-1; the defaults are the `quick` profile."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -30,13 +30,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.chen2019dafl import PROFILES, Parameters, measure, setting
+from kdnb.reproductions import Arms, Reproduction, chen2019dafl, every_arm
+from kdnb.reproductions.chen2019dafl import Parameters, measure, setting
 from kdnb.runs.functions.banks import bank_in
 from kdnb.runs.task import data_spec
 from kdnb.runs.trials import Context, Outcome, Result, Trial
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
+
+PROFILES = every_arm(chen2019dafl.PROFILES)
 
 TEMPERATURE = 3.0  # of the soft targets, recalled
 DREAM = {"class": 1.0, "variation": 2.5e-5, "norm": 3e-8}  # the third recalled

@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 from kdnb.methods.self_distillation import fresh_seed
-from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.furlanello2018ban import PROFILES, Parameters
+from kdnb.reproductions import Arms, Reproduction, every_arm, furlanello2018ban
+from kdnb.reproductions.furlanello2018ban import Parameters
 from kdnb.reproductions.setting import setting
 from kdnb.runs.trials import Result, Trial
 
@@ -29,6 +29,8 @@ PUBLISHED_CLASSES = 100
 SMOOTHING = 0.1
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "relative_weight"]
+
+PROFILES = every_arm(furlanello2018ban.PROFILES)
 
 
 def relative_weight(share: float) -> float:

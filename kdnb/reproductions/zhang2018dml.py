@@ -19,7 +19,7 @@ NOISE = 0.02  # standard deviation of the weight noise under which the loss rise
 
 
 class Parameters(BaseModel):
-    """The parameters of chapter 3-2; the defaults are the `quick` profile."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -16,9 +16,13 @@ VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
 
 COLOURS = {
     "reproduced": "#00664b",
-    "direction only": "#0072b2",
-    "not reproduced": "#a64a00",
+    "partly reproduced": "#0072b2",
+    "contradicted": "#a64a00",
+    "inconclusive": "#7a5c00",
+    "premise not met": "#7d3c98",
     "not testable here": "#595959",
+    "identity holds": "#00664b",
+    "identity fails": "#a64a00",
 }
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -1,4 +1,5 @@
-"""`kdnb`: list, run, show, cite, data, trials, bench, doctor; each a few lines over the package."""
+"""`kdnb`: list, run, show, cite, reproduce, verdicts, data, trials, bench, doctor;
+each a few lines over the package."""
 
 from __future__ import annotations
 
@@ -24,7 +25,15 @@ app = typer.Typer(
 )
 console = Console()
 
-COLOURS = {"reproduced": "green", "direction only": "yellow", "not reproduced": "red"}
+COLOURS = {  # as `kdnb.papers.showing` has them, which takes a second to import
+    "reproduced": "green",
+    "partly reproduced": "cyan",
+    "contradicted": "red",
+    "inconclusive": "yellow",
+    "premise not met": "magenta",
+    "identity holds": "green",
+    "identity fails": "red",
+}
 
 
 def main() -> None:
@@ -168,11 +177,23 @@ def run(
 def show(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
     profile: Annotated[str | None, typer.Option(help="laptop or full; all when none")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    markdown: Annotated[bool, typer.Option(help="as Markdown")] = False,
 ) -> None:
     """Published results beside ours, with intervals and verdicts."""
-    from kdnb import papers
+    from kdnb.papers import showing
 
-    console.print(papers.show(key, profile))
+    if as_json:
+        _plain(showing.as_json(key, profile))
+    elif markdown:
+        _plain(showing.markdown(key, profile))
+    else:
+        console.print(showing.show(key, profile))
+
+
+def _plain(text: str) -> None:
+    """Text as it is, for a file or another program."""
+    console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -180,11 +201,12 @@ def cite(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
     profile: Annotated[str | None, typer.Option(help="laptop or full")] = None,
     claim: Annotated[str | None, typer.Option(help="one claim only")] = None,
+    format: Annotated[str, typer.Option(help="bibtex, markdown, latex or csl-json")] = "bibtex",
 ) -> None:
-    """BibTeX of a paper, and a citable line of our result."""
+    """A paper, the survey and kdnb to cite, and a citable line of our result."""
     from kdnb import papers
 
-    console.print(papers.cite(key, profile, claim), markup=False, highlight=False, soft_wrap=True)
+    _plain(papers.cite(key, profile, claim, format))
 
 
 @app.command()
@@ -296,6 +318,49 @@ def where(
     from kdnb.workbook.where import shown
 
     console.print(shown(name), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def reproduce(
+    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
+    profile: Annotated[str, typer.Option(help="laptop or full; some have more")] = "laptop",
+    seeds: Annotated[int | None, typer.Option(min=1, help="paired repetitions")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CONDITION", help="such as student; all when none")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="processes side by side; one a core, at most 8")
+    ] = None,
+) -> None:
+    """Make the record of a paper, or go on with it, and judge its claims."""
+    from kdnb import reproductions
+    from kdnb.papers import showing
+    from kdnb.runs.pool import default_jobs
+
+    jobs = jobs or default_jobs()
+    made = reproductions.record(key, profile, seeds=seeds, only=only or (), jobs=jobs)
+    console.print(showing.show(key, made.profile))
+
+
+@app.command()
+def verdicts(
+    as_json: Annotated[bool, typer.Option("--json", help="every verdict, as JSON")] = False,
+    markdown: Annotated[bool, typer.Option(help="one row a chapter, as Markdown")] = False,
+    write: Annotated[bool, typer.Option(help="write papers/verdicts.json")] = False,
+) -> None:
+    """The scoreboard: how the claims of all papers ended."""
+    from kdnb.papers import scoreboard
+
+    if write:
+        console.print(f"written: {scoreboard.write()}")
+    elif as_json:
+        _plain(scoreboard.text())
+    elif markdown:
+        from kdnb.workbook import runner
+
+        _plain(scoreboard.markdown({item.name: item.papers for item in runner.chapters()}))
+    else:
+        console.print(scoreboard.table())
 
 
 @app.command()

@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.power import TTestPower
 
 from kdnb.papers import quantities, statistics
 
@@ -102,6 +103,31 @@ def test_t_interval_holds_the_mean_and_shifts_with_it(values, shift):
 )
 def test_seeds_needed(sides, seeds):
     assert statistics.seeds_needed(tuple(sides)) == seeds
+
+
+def test_seeds_to_settle_are_those_of_the_power_analysis():
+    found = statistics.seeds_to_settle
+    assert found(10, 15) == math.ceil(TTestPower().solve_power(10 / 15, alpha=0.05, power=0.8))
+    assert found(10, 15, "one", 2) == math.ceil(
+        TTestPower().solve_power(10 / 15, alpha=0.025, power=0.8, alternative="larger")
+    )
+    assert found(10, 15, "equivalence") == math.ceil(
+        TTestPower().solve_power(10 / 15, alpha=0.025, power=0.9, alternative="larger")
+    )
+    assert found(-10, 15) == found(10, 15)
+    assert found(1000, 15) == found(1, 0.0) == statistics.MIN_SEEDS
+    assert found(0.01, 15) == math.inf
+    for unknown in ((math.nan, 1.0), (1.0, math.nan), (0.0, 1.0)):
+        assert math.isnan(found(*unknown))
+
+
+def test_seeds_to_settle_an_equivalence_by_simulation():
+    sd, tolerance = 15.0, 10.0
+    n = statistics.seeds_to_settle(tolerance, sd, "equivalence")
+    drawn = np.random.default_rng(0).normal(0, sd, size=(4000, n))
+    half = scipy.stats.t.ppf(0.975, n - 1) * drawn.std(axis=1, ddof=1) / math.sqrt(n)
+    inside = np.abs(drawn.mean(axis=1)) + half <= tolerance
+    assert 0.77 < inside.mean() < 0.86
 
 
 # Quantities

@@ -318,7 +318,7 @@ def test_the_closing_table_is_a_line_a_chapter(chapter, monkeypatch):
 
 def test_command_line_shows_and_cites():
     shown = kdnb("show", "hinton2015")
-    assert shown.exit_code == 0 and "published and ours" in shown.output
+    assert shown.exit_code == 0 and "errors of 10,000" in shown.output
     cited = kdnb("cite", "hinton2015", "--profile", "laptop", "--claim", "order")
     assert "@article{hinton2015" in cited.output or "@misc{hinton2015" in cited.output
     assert "profile laptop, commit" in cited.output

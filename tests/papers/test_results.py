@@ -1,0 +1,62 @@
+"""The papers that we reproduce: claims, profiles, verdicts."""
+
+import importlib
+
+import pandas as pd
+import pytest
+from paper_tables import CLAIMS, save
+
+from kdnb import papers, paths
+from kdnb.papers.quantities import PARAMETERS, parse
+from kdnb.papers.records import PaperError
+
+
+def test_profiles_are_never_mixed(home):
+    save(profile="quick", seeds=2)
+    save(profile="laptop", student=75.0)
+    assert papers.profiles("hinton2015") == ["laptop", "quick"]
+    assert papers.verdicts("hinton2015", "quick")[0].word == "not testable here"
+    assert papers.verdicts("hinton2015", "laptop")[0].word == "contradicted"
+    frame = papers.show_frame("hinton2015")
+    assert list(dict.fromkeys(frame.profile)) == ["laptop", "quick"]
+    both = frame[frame.quantity == "student - distilled"].set_index("profile")
+    assert both.n.to_dict() == {"laptop": 6, "quick": 2}
+    assert both.ours.to_dict() == {"laptop": -5.0, "quick": 70.0}
+    only = papers.show_frame("hinton2015", "laptop")
+    pd.testing.assert_frame_equal(only, frame[frame.profile == "laptop"])
+
+
+def test_claims_of_another_paper_are_refused(home):
+    path = home / "papers" / "hinton2015" / "claims.toml"
+    path.write_text(CLAIMS.replace('"hinton2015"', '"zhang2018dml"'))
+    with pytest.raises(PaperError, match="paper = 'zhang2018dml'.*folder is 'hinton2015'"):
+        papers.verdicts("hinton2015", "laptop")
+
+
+CLAIMED = sorted(path.parent.name for path in (paths.root() / "papers").glob("*/claims.toml"))
+
+
+@pytest.mark.parametrize("key", CLAIMED)
+def test_committed_claims_load(key):
+    assert papers.claims_of(key)
+
+
+MEASURED_BESIDE = {"hinton2015": {"no_3_shifted", "only_7_8_shifted"}}
+
+
+@pytest.mark.parametrize("key", CLAIMED)
+def test_claims_speak_of_arms_that_run_and_of_metrics_that_are_measured(key):
+    module = importlib.import_module(f"kdnb.reproductions.{key}")
+    known = {arm for p in module.PROFILES.values() for arm in module.REPRODUCTION.arms(p)}
+    known |= MEASURED_BESIDE.get(key, set())
+    recorded = (paths.root() / "papers" / key / "results" / "laptop.json").exists()
+    metrics = {m for _, m in papers.read_record(key, "laptop").table()} if recorded else None
+    for claim in papers.claims_of(key):
+        premises = [premise.quantity for premise in claim.premises]
+        for quantity in claim.quantities() + premises:
+            for arm, metric in parse(quantity)[1]:
+                if arm == PARAMETERS:
+                    assert metric in module.Parameters.model_fields, claim.id
+                    continue
+                assert arm in known, claim.id
+                assert metrics is None or (metric or claim.metric) in metrics, claim.id
