@@ -32,7 +32,7 @@ def cite(
             bibliography) or `csl-json` (results are the note of the software's item).
 
     Raises:
-        PaperError: for an unknown key, claim, record or format.
+        PaperError: for an unknown key, claim, record or format; `UnknownPaper` but for the record.
     """
     if format not in FORMATS:
         known = ", ".join(FORMATS)

@@ -23,7 +23,7 @@ class PaperError(ValueError):
 
 
 class UnknownPaper(PaperError, UsageError):
-    """There is no such paper or claim."""
+    """There is no such paper, claim, profile or format."""
 
 
 class _Model(BaseModel):

@@ -20,10 +20,10 @@ from pydantic import BaseModel
 
 from kdnb import paths
 from kdnb.data import card
-from kdnb.names import nearest
+from kdnb.names import UsageError, nearest
 from kdnb.papers.records import (
-    PaperError,
     Record,
+    UnknownPaper,
     earlier_path,
     environment_id,
     read_record,
@@ -122,12 +122,12 @@ def parameters_at(key: str, profile: str, seeds: int | None = None) -> BaseModel
     """The parameters of a paper's reproduction at a profile.
 
     Raises:
-        PaperError: for an unknown paper or profile.
+        UnknownPaper: for an unknown paper or profile.
     """
     profiles = module_of(key).PROFILES
     if profile not in profiles:
         hint = nearest(profile, profiles)
-        raise PaperError(f"{key!r} has no profile {profile!r} ({hint}).")
+        raise UnknownPaper(f"{key!r} has no profile {profile!r} ({hint}).")
     values = profiles[profile].model_dump() | ({} if seeds is None else {"seeds": seeds})
     return module_of(key).Parameters(**values)
 
@@ -237,7 +237,7 @@ def chosen(
     """
     arms, available = list(arms), reproduction.arms(parameters)
     if unknown := set(arms) - set(available):
-        raise ValueError(
+        raise UsageError(
             f"{reproduction.paper} has no arm {min(unknown)!r}; it has {', '.join(available)}."
         )
     wanted = [name for name in available if not arms or name in arms]
