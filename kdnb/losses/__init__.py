@@ -1,10 +1,15 @@
 """Every loss, one file a method, under the name that everybody uses. Torch alone.
 
 A loss is a pure function of tensors, and a module only where it learns something. Import any of
-them from here: ``from kdnb.losses import soft_targets``. Section 2.1 of the survey (response) is
-``kd`` and its successors, 2.2 (feature) from ``fitnets`` on, 2.3 (relation) ``fsp``, ``rkd``,
-``crd`` and their kin; the losses of online, self-, adversarial and data-free distillation lie
-beside them. Which networks meet in a loss is the matter of :mod:`kdnb.methods`.
+them from here: ``from kdnb.losses import soft_targets``. Every loss computes in float32 at least,
+takes half precision and autocast, names the reduction in its docstring, gives NaN for NaN, and
+refuses wrong input in one sentence (:mod:`kdnb.losses.checks`). Gradients flow into the teacher's
+tensors too unless they are detached or the docstring says otherwise.
+
+Section 2.1 of the survey (response) is ``kd`` and its successors, 2.2 (feature) ``fitnets``,
+``at``, ``nst`` and their kin, 2.3 (relation) ``fsp``, ``rkd``, ``crd`` and theirs; the losses of
+online, self-, adversarial and data-free distillation lie beside them, under the names of their
+files in :mod:`kdnb.methods`, which says which networks meet in a loss.
 """
 
 from kdnb.losses.ab import activation_boundary, depth_weights
@@ -19,7 +24,7 @@ from kdnb.losses.ban import (
 )
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
-from kdnb.losses.cmi import contrastive_diversity
+from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
 from kdnb.losses.conditional import logit_distance
 from kdnb.losses.crd import CRD, crd
 from kdnb.losses.cross_entropy import cross_entropy_with, hard_loss, label_smoothing
@@ -33,7 +38,7 @@ from kdnb.losses.ctkd import (
 from kdnb.losses.dafl import activation, information_entropy, one_hot
 from kdnb.losses.darkrank import darkrank
 from kdnb.losses.ddgsd import mean_discrepancy
-from kdnb.losses.deepinversion import competition, decision_adversarial
+from kdnb.losses.deepinversion import competition, statistics_distance, total_variation
 from kdnb.losses.dfad import discrepancy
 from kdnb.losses.dist import pearson_distillation
 from kdnb.losses.dkd import decoupled_kd, decoupled_terms
@@ -45,7 +50,6 @@ from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
-from kdnb.losses.image_priors import statistics_distance, total_variation
 from kdnb.losses.irg import irg_edges, irg_transformation
 from kdnb.losses.kd import soft_targets
 from kdnb.losses.kdsvd import kd_svd

@@ -1,19 +1,27 @@
-"""AB: activation boundaries (Heo et al. 2019)."""
+"""AB (Heo et al. 2019a): transfer of activation boundaries; and the weights of the layers in AB and OFD."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+from kdnb.losses._arithmetic import nan_from
+from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_number, check_variant
 
 
 def depth_weights(layers: int) -> list[float]:
     """1 for the last layer, half of it for each layer before: the authors' weights in AB and OFD.
 
+    Args:
+        layers: how many there are, at least 1.
+
+    Raises:
+        ValueError: for fewer.
+
     >>> depth_weights(3)
     [0.25, 0.5, 1.0]
     """
+    check_number(least=1, whole=True, layers=layers)
     return [2.0 ** (layer - layers + 1) for layer in range(layers)]
 
 
@@ -51,9 +59,9 @@ def activation_boundary(
     """
     check_variant(variant)
     check_maps(student_responses=student_responses, teacher_responses=teacher_responses)
-    if not margin > 0:
-        raise ValueError(f"margin must be above 0; got {margin}.")
+    check_number(above=0, margin=margin)
     student = at_least_float32(student_responses)
     side = torch.where(teacher_responses > 0, 1.0, -1.0).to(student.dtype)
     loss = (margin - side * student).relu().square().flatten(1).sum(dim=1).mean()
+    loss = nan_from(loss, teacher_responses)
     return loss * 3 / 1000 if variant == "authors" else loss

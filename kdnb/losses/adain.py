@@ -1,19 +1,21 @@
-"""AdaIN: statistics of each channel (Yang et al. 2020)."""
+"""Statistics of channels, by adaptive instance normalisation (Yang et al. 2020, arXiv 2003.04289)."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses._maps import squared_distance
-from kdnb.losses.checks import at_least_float32, check_maps
+from kdnb.losses._arithmetic import summed_squares
+from kdnb.losses.checks import at_least_float32, check_maps, check_number
 
 
 def channel_statistics(maps: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each sample's channels over the positions, (batch, channels).
 
-    `epsilon` is added to the (biased) variance, so that a constant channel has a gradient.
+    `epsilon`, at least 0, is added to the (biased) variance, so that a constant channel has a
+    gradient.
     """
     check_maps(maps=maps)
+    check_number(least=0, epsilon=epsilon)
     flat = at_least_float32(maps).flatten(2)
     return flat.mean(dim=2), (flat.var(dim=2, unbiased=False) + epsilon).sqrt()
 
@@ -33,7 +35,7 @@ def feature_statistics(student_maps: Tensor, teacher_maps: Tensor, epsilon: floa
         A scalar in squared units of the maps, 0 where the statistics agree.
 
     Raises:
-        ValueError: for other shapes or different channels.
+        ValueError: for other shapes, different channels, or an epsilon below 0.
 
     Departures: the paper's abstract names this L2 term, finds it of limited use and adds the one
     built on :func:`restyle`. That it takes standard deviations, as in style transfer, rather
@@ -48,7 +50,7 @@ def feature_statistics(student_maps: Tensor, teacher_maps: Tensor, epsilon: floa
         channel_statistics(teacher_maps, epsilon),
         strict=True,
     )
-    mean, deviation = (squared_distance(student, teacher) for student, teacher in pairs)
+    mean, deviation = (summed_squares(student, teacher) for student, teacher in pairs)
     return mean + deviation
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.losses.checks import check_maps
+from kdnb.losses.checks import check_lists, check_maps
 
 
 def map_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
@@ -20,6 +20,7 @@ def map_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
     >>> map_shape((8, 16, 7, 5), "student_shape")
     (16, 7, 5)
     """
+    check_lists(**{name: shape})
     if len(shape) not in (3, 4) or any(size < 1 for size in shape):
         raise ValueError(
             f"{name} must be (batch, channels, height, width) or (channels, height, width), all at "

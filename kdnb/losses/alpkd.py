@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdnb.losses._maps import no_autocast
-from kdnb.losses.checks import at_least_float32, check_temperature
+from kdnb.losses._arithmetic import product
+from kdnb.losses.checks import at_least_float32, check_samples, check_temperature
 
 
 def layer_projection(
@@ -40,14 +40,14 @@ def layer_projection(
     tensor(1.)
     """
     check_temperature(temperature)
+    check_samples(minimum=1, student_states=student_states, teacher_states=teacher_states)
     shapes = [tuple(states.shape) for states in (student_states, teacher_states)]
-    if any(len(shape) != 3 or 0 in shape for shape in shapes) or shapes[0][::2] != shapes[1][::2]:
+    if any(len(shape) != 3 for shape in shapes) or shapes[0][::2] != shapes[1][::2]:
         raise ValueError(
             "student_states and teacher_states must be (batch, layers, width) with the same batch "
             f"and width; got student_states {shapes[0]} and teacher_states {shapes[1]}."
         )
     student, teacher = at_least_float32(student_states), at_least_float32(teacher_states)
-    with no_autocast(student):
-        attention = torch.softmax(student @ teacher.mT / temperature, dim=2)
-        mixture = attention @ teacher
+    attention = torch.softmax(product(student, teacher.mT) / temperature, dim=2)
+    mixture = product(attention, teacher)
     return (student - mixture).square().mean(dim=(0, 2)).sum()

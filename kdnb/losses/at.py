@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdnb.losses._maps import unit
+from kdnb.losses._arithmetic import unit
 from kdnb.losses.adapters import to_common_size
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_number, check_variant
 
 
 def attention_map(maps: Tensor, power: float = 2.0) -> Tensor:
@@ -17,6 +17,7 @@ def attention_map(maps: Tensor, power: float = 2.0) -> Tensor:
     tensor([[[1., 8.]]])
     """
     check_maps(maps=maps)
+    check_number(least=1, power=power)
     return at_least_float32(maps).abs().pow(power).sum(dim=1)
 
 
@@ -57,8 +58,7 @@ def attention_transfer(
     """
     check_variant(variant)
     check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
-    if not power >= 1:
-        raise ValueError(f"power must be at least 1; got {power}.")
+    check_number(least=1, power=power)
     student, teacher = to_common_size(
         at_least_float32(student_maps), at_least_float32(teacher_maps)
     )

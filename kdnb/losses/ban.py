@@ -1,4 +1,4 @@
-"""What a teacher's answer holds, taken apart (Furlanello 2018): CWTM, DKPP, two parts of a gradient."""
+"""Born-again networks (Furlanello et al. 2018): the controls CWTM and DKPP, and the gradient's two parts."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ def permuted_predictions(
 
     Args:
         teacher_logits: (batch, classes).
-        generator: of the permutations, one for each row; torch's global one when None, which
-            `training.fit` seeds in every epoch.
+        generator: of the permutations, one for each row; torch's global one when None.
 
     Returns:
         Logits (batch, classes), float32 at least, without gradient: the same numbers in every row,

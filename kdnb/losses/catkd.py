@@ -6,8 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._maps import no_autocast, unit
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+from kdnb.losses._arithmetic import no_autocast, unit
+from kdnb.losses.checks import (
+    Variant,
+    at_least_float32,
+    check_maps,
+    check_number,
+    check_parameters,
+    check_variant,
+)
 
 
 def class_activation_maps(maps: Tensor, classifier_weight: Tensor) -> Tensor:
@@ -24,6 +31,7 @@ def class_activation_maps(maps: Tensor, classifier_weight: Tensor) -> Tensor:
     3.0
     """
     check_maps(maps=maps)
+    check_parameters(classifier_weight=classifier_weight)
     if classifier_weight.ndim != 2 or classifier_weight.shape[1] != maps.shape[1]:
         raise ValueError(
             f"classifier_weight must be (classes, {maps.shape[1]}) for maps {tuple(maps.shape)}; "
@@ -73,8 +81,7 @@ def class_attention(
         student_activation_maps=student_activation_maps,
         teacher_activation_maps=teacher_activation_maps,
     )
-    if resolution < 1:
-        raise ValueError(f"resolution must be at least 1; got {resolution}.")
+    check_number(least=1, whole=True, resolution=resolution)
     student, teacher = (
         unit(F.adaptive_avg_pool2d(at_least_float32(maps), resolution), (2, 3))
         for maps in (student_activation_maps, teacher_activation_maps)

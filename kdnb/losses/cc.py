@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import check_positive, check_samples, cosines, rows
+from kdnb.losses._arithmetic import cosines, rows
+from kdnb.losses.checks import check_number, check_samples
 
 
 def correlation_congruence(
@@ -40,7 +41,8 @@ def correlation_congruence(
     >>> correlation_congruence(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(2, 2))
     tensor(0.1266)
     """
-    check_positive(kernel_coefficient=kernel_coefficient, order=order)
+    check_number(above=0, kernel_coefficient=kernel_coefficient)
+    check_number(least=1, whole=True, order=order)
     check_samples(minimum=1, student=student, teacher=teacher)
     weights = [
         math.exp(-2 * kernel_coefficient) * (2 * kernel_coefficient) ** p / math.factorial(p)

@@ -1,8 +1,14 @@
-"""Checks of what a loss is given: each error names the argument, what it got and what it takes."""
+"""What a loss may be given: each error says which argument, what came and what is taken.
+
+Every check is a function of keywords, so that the error can name the caller's own argument:
+``check_logits(student_logits=z, teacher_logits=v)``. All of them raise ``ValueError``.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,39 +16,41 @@ from torch import Tensor
 Variant = Literal["paper", "authors"]
 
 
-def check_logits(**logits: Tensor) -> None:
-    """Require two-dimensional, non-empty, equally shaped logits; names come from the keywords."""
+def check_logits(classes: int = 1, **logits: Tensor) -> None:
+    """Require floating tensors (batch, classes) of one shape, with at least so many classes."""
     for name, value in logits.items():
-        if value.ndim != 2 or 0 in value.shape:
+        _check_floats(name, value, "logits of shape (batch, classes), both at least 1", (2,))
+        if value.shape[1] < classes:
             raise ValueError(
-                f"{name} must be logits of shape (batch, classes), both at least 1; "
-                f"got {tuple(value.shape)}."
+                f"{name} must have at least {classes} classes; got {tuple(value.shape)}."
             )
-        _check_real(name, value)
-    shapes = {name: tuple(value.shape) for name, value in logits.items()}
-    if len(set(shapes.values())) > 1:
-        got = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"logits must have the same shape; got {got}.")
+    if len({value.shape for value in logits.values()}) > 1:
+        raise ValueError(f"logits must have the same shape; got {_shapes(logits)}.")
+    _check_together(logits)
 
 
-def _check_real(name: str, value: Tensor) -> None:
-    if not value.is_floating_point():
-        raise ValueError(f"{name} must hold floating-point numbers; got {value.dtype}.")
-
-
-def check_labels(logits: Tensor, labels: Tensor) -> None:
+def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> None:
     """Require one integer label for each row of the logits, below the number of classes.
 
-    The range is looked at on the CPU alone: elsewhere it would make the device wait.
+    Dense logits (batch, classes, ...) have labels (batch, ...).
+
+    The range is looked at on the CPU alone: elsewhere it would make the device wait. `ignored` is
+    a label that stands for none.
     """
-    if labels.shape != logits.shape[:1] or labels.is_floating_point():
+    if not isinstance(labels, Tensor):
+        raise _wrong("labels", "a tensor of integers", _kind(labels))
+    shape = logits.shape[:1] + logits.shape[2:]
+    if labels.shape != shape or not _holds_integers(labels):
         raise ValueError(
-            f"labels must be integers of shape ({logits.shape[0]},), one for each row of logits "
+            f"labels must be integers of shape {tuple(shape)}, one for each row of logits "
             f"{tuple(logits.shape)}; got {labels.dtype} of shape {tuple(labels.shape)}."
         )
     if labels.device.type != "cpu":
         return
     classes, lowest, highest = logits.shape[1], int(labels.min()), int(labels.max())
+    if lowest == ignored:
+        lowest = int(labels.masked_fill(labels == ignored, max(highest, 0)).min())
+        highest = max(highest, 0)
     if not 0 <= lowest <= highest < classes:
         raise ValueError(
             f"labels must lie in 0 to {classes - 1} for {classes} classes; "
@@ -52,14 +60,169 @@ def check_labels(logits: Tensor, labels: Tensor) -> None:
 
 def check_temperature(temperature: float | Tensor, batch: int = 1) -> None:
     """Require a finite temperature above zero: one, or a tensor (batch, 1) of one a sample."""
-    values = torch.as_tensor(temperature)
-    if not bool((torch.isfinite(values) & (values > 0)).all()):
+    if not isinstance(temperature, Tensor):
+        check_number(above=0, temperature=temperature)
+        return
+    if not bool((torch.isfinite(temperature) & (temperature > 0)).all()):
         raise ValueError(f"temperature must be a finite number above 0; got {temperature}.")
-    if values.numel() != 1 and values.shape != (batch, 1):
+    if temperature.numel() != 1 and temperature.shape != (batch, 1):
         raise ValueError(
             f"temperature must be one number or have shape ({batch}, 1), one for each sample; "
-            f"got {tuple(values.shape)}."
+            f"got {tuple(temperature.shape)}."
         )
+
+
+def check_maps(same: str = "BCHW", **maps: Tensor) -> None:
+    """Require floating maps (batch, channels, height, width) that agree in the axes `same`."""
+    takes = "feature maps of shape (batch, channels, height, width), all at least 1"
+    for name, value in maps.items():
+        _check_floats(name, value, takes, (4,))
+    if (
+        len({tuple(value.shape["BCHW".index(axis)] for axis in same) for value in maps.values()})
+        > 1
+    ):
+        words = {"B": "batch size", "C": "channels", "H": "height", "W": "width"}
+        needed = ", ".join(words[axis] for axis in same)
+        raise ValueError(f"feature maps must have the same {needed}; got {_shapes(maps)}.")
+    _check_together(maps)
+
+
+def check_channels(**maps: Tensor) -> None:
+    """Require maps of one number of channels: those of a student and of its teacher."""
+    if len({value.shape[1] for value in maps.values()}) > 1:
+        raise ValueError(
+            f"{_shapes(maps)} must have the same number of channels; map the student's with a 1x1 "
+            "convolution."
+        )
+
+
+def check_vectors(length: int | None = None, **vectors: Tensor) -> None:
+    """Require floating tensors (channels,), of the given length or of one and the same."""
+    for name, value in vectors.items():
+        takes = "(channels,)" if length is None else f"({length},)"
+        _check_floats(name, value, f"{takes}, one number for each channel", (1,))
+        length = len(value) if length is None else length
+        if len(value) != length:
+            raise ValueError(
+                f"{name} must be ({length},), one number for each channel; got {tuple(value.shape)}."
+            )
+    _check_together(vectors)
+
+
+def check_scores(**scores: Tensor) -> None:
+    """Require floating tensors (batch,), whose batches may differ."""
+    for name, value in scores.items():
+        _check_floats(name, value, "scores of shape (batch,), at least 1", (1,))
+    _check_together(scores)
+
+
+def check_samples(minimum: int = 2, **samples: Tensor) -> None:
+    """Require floating tensors (batch, ...) of one batch size, at least `minimum` samples."""
+    for name, value in samples.items():
+        _check_floats(name, value, "features of shape (batch, ...), nothing empty", range(2, 99))
+    if len({len(value) for value in samples.values()}) > 1:
+        raise ValueError(f"features must have the same number of samples; got {_shapes(samples)}.")
+    if any(len(value) < minimum for value in samples.values()):
+        raise ValueError(
+            f"a relation needs at least {minimum} samples in the batch; got {_shapes(samples)}."
+        )
+    _check_together(samples)
+
+
+def check_parameters(**tensors: Tensor) -> None:
+    """Require floating tensors of any shape, none empty."""
+    for name, value in tensors.items():
+        _check_floats(name, value, "floating-point parameters, none empty", range(99))
+    _check_together(tensors)
+
+
+def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -> None:
+    """Require lists of one length: `count`, or any that is at least `minimum`."""
+    for name, value in lists.items():
+        if isinstance(value, (Tensor, str)) or not isinstance(value, Sequence):
+            raise _wrong(name, "a list", _kind(value))
+    names, lengths = " and ".join(lists), [len(value) for value in lists.values()]
+    if count is not None and set(lengths) != {count}:
+        takes = f"of length {count}"
+    elif len(set(lengths)) > 1 or lengths[0] < minimum:
+        takes = f"of one length, at least {minimum}" if len(lists) > 1 else f"of at least {minimum}"
+    else:
+        return
+    kind = "lists" if len(lists) > 1 else "a list"
+    raise _wrong(names, f"{kind} {takes}", " and ".join(map(str, lengths)))
+
+
+def check_triplets(triplets: Tensor, batch: int) -> None:
+    """Require indices (triplets, 3) of samples of a batch."""
+    if not isinstance(triplets, Tensor):
+        raise _wrong("triplets", "a tensor of integers", _kind(triplets))
+    if triplets.ndim != 2 or triplets.shape[1] != 3 or len(triplets) == 0:
+        raise ValueError(f"triplets must have shape (triplets, 3); got {tuple(triplets.shape)}.")
+    if not _holds_integers(triplets):
+        raise ValueError(
+            f"triplets must be integers from 0 to {batch - 1}, the batch's indices; "
+            f"got {triplets.dtype}."
+        )
+    lowest, highest = int(triplets.min()), int(triplets.max())
+    if not 0 <= lowest <= highest < batch:
+        raise ValueError(
+            f"triplets must be integers from 0 to {batch - 1}, the batch's indices; "
+            f"got {lowest} to {highest}."
+        )
+
+
+def check_number(
+    above: float | None = None,
+    least: float | None = None,
+    most: float = math.inf,
+    whole: bool = False,
+    **numbers: float,
+) -> None:
+    """Require finite numbers `above` a bound or of at `least` one, of at `most` another.
+
+    >>> check_number(least=0, most=1, smoothing=1.5)
+    Traceback (most recent call last):
+    ValueError: smoothing must lie in [0, 1]; got 1.5.
+    """
+    for name, value in numbers.items():
+        number = _number(value, whole)
+        if (
+            number is not None
+            and (above is None or number > above)
+            and (least is None or number >= least)
+            and number <= most
+        ):
+            continue
+        if most < math.inf:
+            opening = f"({above}" if above is not None else f"[{least}"
+            takes = f"lie in {opening}, {most}]"
+        elif least is not None:
+            takes = f"be at least {least}"
+        else:
+            takes = "be a finite number" + (f" above {above}" if above is not None else "")
+        takes += ", a whole number" if whole else ""
+        got = value if isinstance(value, (int, float)) else _kind(value)
+        raise ValueError(f"{name} must {takes}; got {got}.")
+
+
+def check_choice(allowed: Sequence[Any], **choices: Any) -> None:
+    """Require one of a few values.
+
+    >>> check_choice(("soft", "hard"), form="medium")
+    Traceback (most recent call last):
+    ValueError: form must be "soft" or "hard"; got 'medium'.
+    """
+    for name, value in choices.items():
+        if not any(type(value) is type(one) and value == one for one in allowed):
+            *first, last = (f'"{one}"' if isinstance(one, str) else str(one) for one in allowed)
+            taken = f"{', '.join(first)} or {last}" if first else last
+            got = _kind(value) if isinstance(value, Tensor) else repr(value)
+            raise ValueError(f"{name} must be {taken}; got {got}.")
+
+
+def check_variant(variant: str, allowed: tuple[str, ...] = ("paper", "authors")) -> None:
+    """Require one of the named definitions."""
+    check_choice(allowed, variant=variant)
 
 
 def at_least_float32(value: Tensor) -> Tensor:
@@ -67,25 +230,48 @@ def at_least_float32(value: Tensor) -> Tensor:
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
-def check_maps(same: str = "BCHW", **maps: Tensor) -> None:
-    """Require four-dimensional, non-empty maps that agree in the axes named in `same`."""
-    for name, value in maps.items():
-        if value.ndim != 4 or 0 in value.shape:
-            raise ValueError(
-                f"{name} must be feature maps of shape (batch, channels, height, width), all at "
-                f"least 1; got {tuple(value.shape)}."
-            )
-        _check_real(name, value)
-    kept = [tuple(value.shape["BCHW".index(axis)] for axis in same) for value in maps.values()]
-    if len(set(kept)) > 1:
-        got = " and ".join(f"{name} {tuple(value.shape)}" for name, value in maps.items())
-        words = {"B": "batch size", "C": "channels", "H": "height", "W": "width"}
-        needed = ", ".join(words[axis] for axis in same)
-        raise ValueError(f"feature maps must have the same {needed}; got {got}.")
+def _check_floats(name: str, value: Any, takes: str, dimensions: Sequence[int]) -> None:
+    if not isinstance(value, Tensor):
+        raise _wrong(name, f"{takes}, a tensor", _kind(value))
+    if value.ndim not in dimensions or 0 in value.shape:
+        raise _wrong(name, takes, tuple(value.shape))
+    if not value.is_floating_point():
+        raise ValueError(f"{name} must hold floating-point numbers; got {value.dtype}.")
 
 
-def check_variant(variant: str, allowed: tuple[str, ...] = ("paper", "authors")) -> None:
-    """Require one of the named definitions."""
-    if variant not in allowed:
-        names = " or ".join(f'"{name}"' for name in allowed)
-        raise ValueError(f"variant must be {names}; got {variant!r}.")
+def _check_together(tensors: dict[str, Tensor]) -> None:
+    """Require one device. Precisions may differ: a loss is computed in the widest."""
+    if len({value.device for value in tensors.values()}) > 1:
+        got = " and ".join(f"{name} on {value.device}" for name, value in tensors.items())
+        raise ValueError(f"tensors must lie on one device; got {got}.")
+
+
+def _wrong(name: str, takes: str, got: object) -> ValueError:
+    return ValueError(f"{name} must be {takes}; got {got}.")
+
+
+def _holds_integers(value: Tensor) -> bool:
+    return not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+
+
+def _number(value: Any, whole: bool) -> float | None:
+    """A finite number that the value is, or None."""
+    if isinstance(value, (bool, str)) or (whole and not hasattr(type(value), "__index__")):
+        return None
+    if isinstance(value, Tensor) and (value.ndim or value.dtype == torch.bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shapes(tensors: dict[str, Tensor]) -> str:
+    return " and ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"{value!r}" if isinstance(value, (bool, str)) else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""CMI: contrastive diversity of synthetic images (Fang et al. 2021)."""
+"""CMI (Fang et al. 2021): new images unlike all others, on which student and teacher disagree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses.checks import at_least_float32, check_temperature
+from kdnb.losses._arithmetic import divergence, product
+from kdnb.losses.checks import at_least_float32, check_logits, check_samples, check_temperature
 
 
 def contrastive_diversity(
@@ -39,16 +40,48 @@ def contrastive_diversity(
     Departures: as in the authors' code, no gradient flows through the whole views.
     """
     check_temperature(temperature)
-    if local.shape != whole.shape or local.ndim != 2 or len(local) == 0:
-        raise ValueError(
-            f"views must be (batch, features); got {tuple(local.shape)}, {tuple(whole.shape)}."
-        )
+    _check_views(local=local, whole=whole)
+    if (old_local is None) != (old_whole is None):
+        raise ValueError("old_local and old_whole belong together; got one of them.")
     count = len(local)
     if old_local is not None and old_whole is not None and len(old_local):
+        _check_views(old_local=old_local, old_whole=old_whole)
         local, whole = torch.cat([local, old_local]), torch.cat([whole, old_whole])
-    logits = at_least_float32(local) @ at_least_float32(whole).detach().T / temperature
+    logits = product(at_least_float32(local), at_least_float32(whole).detach().T) / temperature
     rows = F.cross_entropy(
         logits, torch.arange(len(logits), device=logits.device), reduction="none"
     )
     old = rows[count:].mean() if len(rows) > count else 0.0
     return rows[:count].mean() + old
+
+
+def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    r"""CMI's and Fast's adversarial term: disagree in degree, not in the decision.
+
+    .. math:: L_{adv} = -\frac1n \sum_i [\arg\max T(x_i) = \arg\max S(x_i)]\,
+        \mathrm{KL}\big(T(x_i) \Vert S(x_i)\big)
+
+    (Fang et al. 2021, after Choi et al. 2020). Where the two already decide differently there is
+    nothing to gain from making the image harder still.
+
+    Args:
+        student_logits, teacher_logits: (batch, classes).
+
+    Returns:
+        A scalar in nats, at most 0.
+
+    Raises:
+        ValueError: for other or different shapes, or an empty batch.
+    """
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
+    student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
+    same = student.argmax(1) == teacher.argmax(1)
+    return -(divergence(teacher, student) * same).mean()
+
+
+def _check_views(**views: Tensor) -> None:
+    check_samples(minimum=1, **views)
+    shapes = {tuple(view.shape) for view in views.values()}
+    if len(shapes) > 1 or len(shapes.pop()) != 2:
+        got = ", ".join(f"{name} {tuple(view.shape)}" for name, view in views.items())
+        raise ValueError(f"views must be (batch, features), of one shape; got {got}.")

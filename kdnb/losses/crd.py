@@ -1,4 +1,4 @@
-"""Contrastive representation distillation (section 2.3): this sample's teacher among others."""
+"""CRD (Tian, Krishnan and Isola 2020): this sample's teacher embedding, told from other samples'."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import check_positive, check_samples, product, rows, unit
+from kdnb.losses._arithmetic import product, rows, unit
+from kdnb.losses.checks import check_number, check_samples
 
 
 def crd(
@@ -37,7 +38,7 @@ def crd(
         normaliser: Z > 0; 1 in the paper.
 
     Returns:
-        A scalar in nats, above 0.
+        A scalar in nats, above 0. Gradients flow into the teacher too unless it is detached.
 
     Raises:
         ValueError: for different shapes, an in-batch loss without any negative, or numbers that
@@ -52,7 +53,8 @@ def crd(
     >>> crd(embedding, embedding, dataset_size=1, temperature=1.0)
     tensor(1.0064)
     """
-    check_positive(dataset_size=dataset_size, temperature=temperature, normaliser=normaliser)
+    check_number(above=0, temperature=temperature, normaliser=normaliser)
+    check_number(least=1, dataset_size=dataset_size)
     _check_embeddings(student=student, teacher=teacher)
     student, teacher = unit(rows(student)), unit(rows(teacher))
     if negatives is not None:
@@ -104,8 +106,11 @@ class CRD(nn.Module):
         quiet: bool = False,
     ) -> None:
         super().__init__()
-        check_positive(dataset_size=dataset_size, features=features, temperature=temperature)
-        if not 0 <= queue < dataset_size:
+        check_number(above=0, temperature=temperature)
+        sizes = {"student_features": student_features, "teacher_features": teacher_features}
+        check_number(least=1, whole=True, dataset_size=dataset_size, features=features, **sizes)
+        check_number(least=0, whole=True, queue=queue)
+        if not queue < dataset_size:
             raise ValueError(f"queue must lie in [0, dataset_size); got {queue}, {dataset_size}.")
         self.project_student = nn.Linear(student_features, features)
         self.project_teacher = nn.Linear(teacher_features, features)
@@ -187,9 +192,9 @@ def _check_width(name: str, left: Tensor, other: str, right: Tensor) -> None:
 def _different(labels: Tensor | None, samples: Tensor) -> Tensor:
     if labels is None:
         labels = torch.arange(len(samples), device=samples.device)
-    if labels.shape != samples.shape[:1]:
+    if not isinstance(labels, Tensor) or labels.shape != samples.shape[:1]:
         raise ValueError(
             f"labels must have shape ({len(samples)},), one for each sample; "
-            f"got {tuple(labels.shape)}."
+            f"got {tuple(getattr(labels, 'shape', [type(labels).__name__]))}."
         )
     return labels.unsqueeze(0) != labels.unsqueeze(1)

@@ -1,20 +1,53 @@
-"""Cross-entropy with labels: plain, smoothed (Szegedy et al. 2016), or with any target distribution."""
+"""Cross-entropy: with labels, with smoothed labels (Szegedy et al. 2016), with probabilities."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses.checks import at_least_float32, check_labels, check_logits
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_labels,
+    check_logits,
+    check_number,
+    check_samples,
+)
 
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the true labels, in float32 at least: the term of every scheme."""
+    """Cross-entropy with the true labels, in float32 at least: the term of every scheme.
+
+    Args:
+        logits: (batch, classes), or dense ones, (batch, classes, ...).
+        labels: (batch,) or (batch, ...) integers, where -100 counts for nothing; or probabilities
+            of the shape of the logits.
+
+    Returns:
+        A scalar in nats, averaged over the labels that count.
+
+    Raises:
+        ValueError: for labels of another shape, of truth values, or beyond the classes.
+
+    >>> hard_loss(torch.zeros(2, 4), torch.tensor([1, 3]))
+    tensor(1.3863)
+    """
+    check_samples(minimum=1, logits=logits)
+    if not (isinstance(labels, Tensor) and labels.shape == logits.shape):
+        check_labels(logits, labels, ignored=-100)
+        labels = labels.long()
+    elif not labels.is_floating_point():
+        raise ValueError(
+            f"labels must be indices or probabilities; got {labels.dtype} of the shape of logits."
+        )
     return F.cross_entropy(at_least_float32(logits), labels)
 
 
 def cross_entropy_with(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """The cross-entropy of probabilities (batch, classes) with the logits' softmax, in nats."""
+    """The cross-entropy of probabilities (batch, classes) with the logits' softmax, in nats.
+
+    >>> cross_entropy_with(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
+    tensor(0.6931)
+    """
     check_logits(logits=logits, probabilities=probabilities)
     return -(probabilities * at_least_float32(logits).log_softmax(1)).sum(1).mean()
 
@@ -43,6 +76,5 @@ def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     """
     check_logits(logits=logits)
     check_labels(logits, labels)
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"smoothing must lie in [0, 1]; got {smoothing}.")
+    check_number(least=0, most=1, smoothing=smoothing)
     return F.cross_entropy(at_least_float32(logits), labels.long(), label_smoothing=smoothing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kdnb.losses.checks import check_logits
 from kdnb.losses.kd import soft_targets
 
 
@@ -25,4 +26,5 @@ def class_wise(logits: Tensor, partner_logits: Tensor, temperature: float = 4.0)
     Raises:
         ValueError: for other shapes, an empty batch, or a temperature not above 0.
     """
+    check_logits(logits=logits, partner_logits=partner_logits)
     return soft_targets(logits, partner_logits.detach(), temperature)

@@ -1,4 +1,4 @@
-"""A temperature that is learned against the student: CTKD (2023)."""
+"""CTKD (Li et al. 2023, AAAI): a temperature that is learned against the student."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdnb.losses.checks import check_logits
+from kdnb.losses.checks import check_logits, check_number
 
 
 class CurriculumTemperature(nn.Module):
@@ -17,8 +17,8 @@ class CurriculumTemperature(nn.Module):
     .. math:: T = T_{\min} + T_{\mathrm{range}}\, \mathrm{sigmoid}(\theta), \quad
         \theta \leftarrow \theta + \mu\, \lambda\, \partial L / \partial \theta
 
-    The forward pass gives T, a scalar, as the ``temperature`` of a loss here or in
-    :mod:`kdnb.losses.response`. Its gradient is multiplied by -λ on the way back, so the
+    The forward pass gives T, a scalar, as the ``temperature`` of any loss that takes
+    one, such as :func:`kdnb.losses.soft_targets`. Its gradient is multiplied by -λ on the way back, so the
     optimiser that descends for the student climbs for T. λ is :func:`curriculum_weight`.
     :class:`InstanceTemperature` is the per-sample version.
 
@@ -87,8 +87,7 @@ class InstanceTemperature(nn.Module):
     ) -> None:
         super().__init__()
         _check_range(lowest, span, start)
-        if classes < 1 or hidden < 1:
-            raise ValueError(f"classes and hidden must be at least 1; got {classes} and {hidden}.")
+        check_number(least=1, whole=True, classes=classes, hidden=hidden)
         self.classes, self.lowest, self.span = classes, lowest, span
         self.prediction = nn.Sequential(
             nn.Linear(2 * classes, hidden), nn.ReLU(), nn.Linear(hidden, 1)
@@ -135,10 +134,9 @@ def curriculum_weight(
     >>> [round(curriculum_weight(epoch), 3) for epoch in (0, 2, 5, 10, 200)]
     [0.0, 0.095, 0.5, 1.0, 1.0]
     """
-    if not (epoch >= 0 and ramp_epochs > 0):
-        raise ValueError(
-            f"epoch must be at least 0 and ramp_epochs above 0; got {epoch} and {ramp_epochs}."
-        )
+    check_number(least=0, epoch=epoch)
+    check_number(above=0, ramp_epochs=ramp_epochs)
+    check_number(lowest=lowest, highest=highest)
     turn = math.cos((1 + min(epoch, ramp_epochs) / ramp_epochs) * math.pi)
     return lowest + (highest - lowest) * (1 + turn) / 2
 
@@ -160,17 +158,13 @@ def reverse_gradient(values: Tensor, weight: float = 1.0) -> Tensor:
     >>> torch.autograd.grad(3 * reverse_gradient(x, 0.5), x)
     (tensor(-1.5000),)
     """
-    if not weight >= 0:
-        raise ValueError(f"weight must be at least 0; got {weight}.")
+    check_number(least=0, weight=weight)
     return _Reversal.apply(values, weight)
 
 
 def _check_range(lowest: float, span: float, start: float) -> None:
-    if not (0 < lowest < math.inf and 0 < span < math.inf and math.isfinite(start)):
-        raise ValueError(
-            "lowest and span must be finite numbers above 0 and start finite; "
-            f"got {lowest}, {span} and {start}."
-        )
+    check_number(above=0, lowest=lowest, span=span)
+    check_number(start=start)
 
 
 class _Reversal(torch.autograd.Function):

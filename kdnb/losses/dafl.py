@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses.checks import at_least_float32, check_logits, check_variant
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_logits,
+    check_number,
+    check_samples,
+    check_variant,
+)
 
 
 def one_hot(teacher_logits: Tensor) -> Tensor:
@@ -62,8 +68,8 @@ def information_entropy(teacher_logits: Tensor, base: float | None = 10.0) -> Te
     tensor(-0.6931)
     """
     check_logits(teacher_logits=teacher_logits)
-    if base is not None and not base > 1:
-        raise ValueError(f"base must be a number above 1, or None for e; got {base}.")
+    if base is not None:
+        check_number(above=1, base=base)
     log_p = F.log_softmax(at_least_float32(teacher_logits), dim=1)
     log_mean = torch.logsumexp(log_p, dim=0) - math.log(len(log_p))
     natural = (log_mean.exp() * log_mean).sum()
@@ -93,8 +99,7 @@ def activation(features: Tensor, variant: Literal["paper", "authors"] = "authors
     >>> activation(torch.tensor([[1.0, -3.0]]))
     tensor(-2.)
     """
-    if features.ndim < 2 or features.numel() == 0:
-        raise ValueError(f"features must be (batch, ...), not empty; got {tuple(features.shape)}.")
+    check_samples(minimum=1, features=features)
     check_variant(variant)
     size = at_least_float32(features).abs().flatten(1)
     return -(size.sum(1) if variant == "paper" else size.mean(1)).mean()

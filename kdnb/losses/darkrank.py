@@ -9,14 +9,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kdnb.losses._geometry import (
-    check_positive,
-    check_samples,
+from kdnb.losses._arithmetic import (
     identity,
+    in_double,
+    nan_from,
     root,
     rows,
     squared_distances,
+    unit,
 )
+from kdnb.losses.checks import at_least_float32, check_choice, check_number, check_samples
 
 
 def darkrank(
@@ -26,6 +28,7 @@ def darkrank(
     scale: float = 3.0,
     power: float = 3.0,
     list_length: int = 4,
+    normalise: bool = False,
 ) -> Tensor:
     r"""The teacher's ranking of the batch around each sample (Chen, Wang and Zhang 2018).
 
@@ -37,10 +40,13 @@ def darkrank(
     the teacher's own order. The mean over queries.
 
     Args:
-        student, teacher: (batch, ...); flattened, not normalised here (the paper's are).
+        student, teacher: (batch, ...); flattened.
         form: "soft" (ListNet) or "hard" (ListMLE).
         scale, power: alpha and beta of the score, above 0.
         list_length: n, from 1 to batch - 1; at most 6 for the soft form.
+        normalise: make every sample a unit vector first, as the paper does. Its scale and power
+            belong to such embeddings: of raw features with distances far above 1 the scores are
+            so large that each order is certain, and the gradient as large as the scores.
 
     Returns:
         A scalar in nats. The soft form is 0 when student and teacher agree; the hard one never.
@@ -51,35 +57,40 @@ def darkrank(
     Departures: scores, lists and both forms were read in code (TuSimple/DarkRank, by the
     authors, and lenscloth/RKD, whose scale, power and length are the defaults). The authors'
     score is (scale · squared distance) to their power, of normalised embeddings: here that is a
-    scale to their power, and twice the power. Their queries are half of the batch and their soft value is the cross-entropy, which has the
-    gradient of this divergence. The hard form's list there is the whole batch in the first, and
-    `list_length` in the second, as here.
+    scale to their power, and twice the power. Their queries are half of the batch and their soft
+    value is the cross-entropy, which has the gradient of this divergence. The hard form's list
+    there is the whole batch in the first, and `list_length` in the second, as here. Scores are
+    computed in float64 where the device has it: a third power of distances leaves float32 too
+    few digits.
 
     >>> line = torch.tensor([[0.0], [1.0], [3.0]])
     >>> darkrank(line, line, "hard", scale=1.0, power=1.0, list_length=2)
     tensor(0.2512)
     """
     check_samples(student=student, teacher=teacher)
-    check_positive(scale=scale, power=power)
-    if form not in ("soft", "hard"):
-        raise ValueError(f'form must be "soft" or "hard"; got {form!r}.')
+    check_number(above=0, scale=scale, power=power)
+    check_choice(("soft", "hard"), form=form)
+    check_number(whole=True, list_length=list_length)
     longest = min(len(student) - 1, 6 if form == "soft" else len(student))
     if not 1 <= list_length <= longest:
         raise ValueError(
             f"list_length must lie in 1..{longest} for {form} lists in a batch of {len(student)}; "
             f"got {list_length}."
         )
-    distances = squared_distances(rows(teacher)).masked_fill(identity(teacher), math.inf)
-    order = distances.argsort(dim=1, stable=True)[:, :list_length]
-    scores = [
-        -scale * root(squared_distances(rows(samples)).gather(1, order)) ** power
-        for samples in (student, teacher)
+    squares = [
+        squared_distances(unit(wide) if normalise else wide)
+        for wide in (in_double(rows(samples)) for samples in (student, teacher))
     ]
+    distances = squares[1].masked_fill(identity(teacher), math.inf)
+    order = distances.argsort(dim=1, stable=True)[:, :list_length]
+    scores = [-scale * root(square.gather(1, order)) ** power for square in squares]
+    precision = at_least_float32(student).dtype
     if form == "hard":
-        return -_log_order(scores[0]).mean()
+        return nan_from(-_log_order(scores[0]).mean(), teacher).to(precision)
     orders = torch.tensor(list(itertools.permutations(range(list_length))), device=student.device)
     log_q, log_p = (_log_order(score[:, orders]) for score in scores)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+    loss = (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+    return nan_from(loss, teacher).to(precision)
 
 
 def _log_order(scores: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses.checks import at_least_float32
+from kdnb.losses.checks import at_least_float32, check_samples
 
 
 def mean_discrepancy(one: Tensor, other: Tensor) -> Tensor:
@@ -15,13 +15,17 @@ def mean_discrepancy(one: Tensor, other: Tensor) -> Tensor:
     Args:
         one, other: features (batch, ...) of the two views.
 
+    Returns:
+        A scalar in squared units of the features.
+
     Raises:
         ValueError: for shapes that differ, or an empty batch.
 
     >>> mean_discrepancy(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [0.0]]))
     tensor(4.)
     """
-    if one.shape != other.shape or one.ndim < 2 or 0 in one.shape:
+    check_samples(minimum=1, one=one, other=other)
+    if one.shape != other.shape:
         raise ValueError(
             f"both views need features of one shape (batch, ...), none of it empty; got "
             f"{tuple(one.shape)} and {tuple(other.shape)}."

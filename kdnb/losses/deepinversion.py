@@ -1,4 +1,7 @@
-"""DeepInversion: images on which student and teacher disagree (Yin et al. 2020)."""
+"""DeepInversion (Yin et al. 2020): what a synthetic image is asked for beside its class.
+
+The statistics of the teacher's batch normalisation, smoothness, and a student that still errs.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +11,78 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
+from kdnb.losses._arithmetic import root
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_logits,
+    check_maps,
+    check_temperature,
+    check_vectors,
+)
 
 
-def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    r"""CMI's and Fast's adversarial term: disagree in degree, not in the decision.
+def statistics_distance(
+    mean: Tensor, variance: Tensor, stored_mean: Tensor, stored_variance: Tensor
+) -> Tensor:
+    r"""DeepInversion's term of one batch normalisation.
 
-    .. math:: L_{adv} = -\frac1n \sum_i [\arg\max T(x_i) = \arg\max S(x_i)]\,
-        \mathrm{KL}\big(T(x_i) \Vert S(x_i)\big)
+    .. math:: \lVert \mu_l(x) - \hat\mu_l \rVert_2 + \lVert \sigma_l^2(x) - \hat\sigma_l^2 \rVert_2
 
-    (Fang et al. 2021, after Choi et al. 2020). Where the two already decide differently there is
-    nothing to gain from making the image harder still.
+    (Yin et al. 2020, equation 4). The stored statistics of the teacher's training are all that it
+    still tells of its data. At a perfect match the gradient is 0.
 
     Args:
-        student_logits, teacher_logits: (batch, classes).
+        mean, variance: (channels,), of the layer's inputs over the batch and all positions; the
+            variance divides by their number.
+        stored_mean, stored_variance: (channels,), the layer's running statistics.
 
     Returns:
-        A scalar in nats, at most 0.
+        A scalar.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for shapes other than (channels,), or that differ.
+
+    >>> one, zero = torch.ones(1), torch.zeros(1)
+    >>> statistics_distance(one, one, zero, zero)
+    tensor(2.)
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    log_q, log_p = (
-        F.log_softmax(at_least_float32(logits), dim=1)
-        for logits in (student_logits, teacher_logits)
+    check_vectors(
+        mean=mean, variance=variance, stored_mean=stored_mean, stored_variance=stored_variance
     )
-    rows = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
-    return -(rows * (log_q.argmax(1) == log_p.argmax(1))).mean()
+    return _norm(mean - stored_mean) + _norm(variance - stored_variance)
+
+
+def total_variation(images: Tensor) -> Tensor:
+    r"""The prior that neighbouring pixels are alike, in four directions.
+
+    .. math:: R_{TV} = \sum_{\delta} \Big( \sum_{i} (x_{i+\delta} - x_i)^2 \Big)^{1/2}
+
+    over the shifts to the right, down and along both diagonals; each norm is over the whole batch,
+    as in the authors' code of DeepInversion. At constant images the gradient is 0.
+
+    Args:
+        images: (batch, channels, height, width), at least 2 pixels high and wide.
+
+    Returns:
+        A scalar in units of the pixels. It grows as the root of the batch's size.
+
+    Raises:
+        ValueError: for another shape.
+
+    >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
+    tensor(3.4142)
+    """
+    check_maps(images=images)
+    if min(images.shape[2:]) < 2:
+        raise ValueError(f"images must be 2x2 pixels or larger; got {tuple(images.shape)}.")
+    x = at_least_float32(images)
+    differences = (
+        x[..., 1:] - x[..., :-1],
+        x[..., 1:, :] - x[..., :-1, :],
+        x[..., 1:, 1:] - x[..., :-1, :-1],
+        x[..., 1:, :-1] - x[..., :-1, 1:],
+    )
+    return torch.stack([_norm(difference) for difference in differences]).sum()
 
 
 def competition(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -62,7 +109,7 @@ def competition(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
     >>> competition(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
     tensor(1.)
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_temperature(temperature)
     log_q, log_p = (
         F.log_softmax(at_least_float32(logits) / temperature, dim=1)
@@ -71,3 +118,8 @@ def competition(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     both = [F.kl_div(log_m, log, reduction="batchmean", log_target=True) for log in (log_p, log_q)]
     return 1 - sum(both) / 2
+
+
+def _norm(value: Tensor) -> Tensor:
+    """The L2 norm of all elements, with gradient 0 instead of NaN at 0."""
+    return root(at_least_float32(value).square().sum())

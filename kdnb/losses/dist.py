@@ -1,14 +1,16 @@
-"""DIST: correlation in place of equality (Huang et al. 2022)."""
+"""DIST (Huang et al. 2022, NeurIPS): correlation of the softened outputs in place of equality."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from kdnb.losses._arithmetic import direction
 from kdnb.losses.checks import (
     Variant,
     at_least_float32,
     check_logits,
+    check_number,
     check_temperature,
     check_variant,
 )
@@ -43,7 +45,8 @@ def pearson_distillation(
         is then above 0 at a match, too.
 
     Raises:
-        ValueError: for other shapes, an empty batch, a bad temperature, an unknown variant.
+        ValueError: for other shapes, an empty batch, one class, a bad temperature or weight, an
+            unknown variant.
 
     Departures: equations from notes on the paper, code read; the T² stands in copies of the
     authors' code, not in the version of theirs at hand, which has no T. Its 1e-8 outweighs
@@ -54,8 +57,9 @@ def pearson_distillation(
     >>> round(pearson_distillation(student, teacher).item(), 4)
     4.0
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_temperature(temperature, len(student_logits))
+    check_number(inter_weight=inter_weight, intra_weight=intra_weight)
     check_variant(variant)
     q = (at_least_float32(student_logits) / temperature).softmax(1)
     p = (at_least_float32(teacher_logits) / temperature).softmax(1)
@@ -65,25 +69,9 @@ def pearson_distillation(
     return scale * (inter_weight * inter + intra_weight * intra)
 
 
-def _direction(values: Tensor, dim: int) -> Tensor:
-    """Along dim, centred and of length 1; zeros where the values are constant up to rounding.
-
-    Divided by the largest deviation first, so that tiny probabilities do not underflow squared.
-    """
-    centred = values - values.mean(dim, keepdim=True)
-    limits = torch.finfo(values.dtype)
-    largest = centred.detach().abs().amax(dim, keepdim=True)
-    rounding = 8 * limits.eps * values.detach().abs().amax(dim, keepdim=True) + 4 * limits.tiny
-    constant = largest <= rounding
-    scaled = (centred / largest.masked_fill(constant, 1)).masked_fill(constant, 1)
-    return (scaled / torch.linalg.vector_norm(scaled, dim=dim, keepdim=True)).masked_fill(
-        constant, 0
-    )
-
-
 def _pearson_distance(q: Tensor, p: Tensor, dim: int) -> Tensor:
     """1 - ρ along dim, as half the squared distance of directions; 1 where either is constant."""
-    u, v = _direction(q, dim), _direction(p, dim)
+    u, v = direction(q, dim), direction(p, dim)
     return ((u - v).square().sum(dim) / 2).masked_fill(~(u.any(dim) & v.any(dim)), 1)
 
 

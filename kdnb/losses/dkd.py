@@ -1,12 +1,18 @@
-"""DKD: decoupled knowledge distillation (Zhao et al. 2022)."""
+"""DKD (Zhao et al. 2022, CVPR): the two halves of distillation, target and other classes, decoupled."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from kdnb.losses._logits import check_two_classes, divergence, split_target
-from kdnb.losses.checks import at_least_float32, check_labels, check_logits, check_temperature
+from kdnb.losses._arithmetic import divergence, split_target
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_labels,
+    check_logits,
+    check_number,
+    check_temperature,
+)
 
 
 def decoupled_terms(
@@ -36,20 +42,17 @@ def decoupled_terms(
     >>> decoupled_terms(student, teacher, torch.tensor([0]), temperature=1.0)
     (tensor([0.4330]), tensor([0.]))
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    check_two_classes(student_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_labels(student_logits, labels)
     check_temperature(temperature, len(student_logits))
     student, teacher = (
         split_target(at_least_float32(logits) / temperature, labels)
         for logits in (student_logits, teacher_logits)
     )
-    log_q, log_p = (
-        torch.stack([target, rest.logsumexp(1)], 1).log_softmax(1)
-        for target, rest in (student, teacher)
+    two_student, two_teacher = (
+        torch.stack([target, rest.logsumexp(1)], 1) for target, rest in (student, teacher)
     )
-    log_rest_q, log_rest_p = (rest.log_softmax(1) for _, rest in (student, teacher))
-    return divergence(log_p, log_q), divergence(log_rest_p, log_rest_q)
+    return divergence(two_teacher, two_student), divergence(teacher[1], student[1])
 
 
 def decoupled_kd(
@@ -81,6 +84,7 @@ def decoupled_kd(
     >>> decoupled_kd(student, teacher, torch.tensor([0]), temperature=1.0)
     tensor(0.4330)
     """
+    check_number(target_weight=target_weight, other_weight=other_weight)
     target, rest = decoupled_terms(student_logits, teacher_logits, labels, temperature)
     rows = (target_weight * target + other_weight * rest).unsqueeze(1)
     return (rows * temperature**2).mean()

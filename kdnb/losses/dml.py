@@ -1,4 +1,4 @@
-"""DML: deep mutual learning (Zhang et al. 2018)."""
+"""DML (Zhang et al. 2018): deep mutual learning, the distance of one network from its peers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdnb.losses.checks import check_choice, check_lists, check_logits, check_temperature
 from kdnb.losses.ensemble import ensemble_log_probabilities
 from kdnb.losses.kd import soft_targets
 
@@ -24,10 +25,10 @@ def mutual_loss(
     - ``ensemble`` (DML_e): :math:`T^2\, KL\big(\frac{1}{K-1} \sum_{l \ne k} p_l \,\|\, p_k\big)`;
     - ``mean_logits``: the peers' logits are averaged before the softmax.
 
-    The first two differ by :math:`H(\bar p) - \frac{1}{K-1}\sum H(p_l)`, in which p_k does not
+    `peers` and `ensemble` differ by :math:`H(\bar p) - \frac{1}{K-1}\sum H(p_l)`, in which p_k does not
     occur: their gradients for p_k are equal. The paper finds DML_e worse because averaging makes
     the teacher more peaked; a mean of probabilities is never more peaked than its members are on
-    average, a mean of logits may be. Hence the third.
+    average, a mean of logits may be. Hence `mean_logits`.
 
     Args:
         logits: (batch, classes) of the network that learns.
@@ -46,10 +47,10 @@ def mutual_loss(
     >>> mutual_loss(torch.zeros(1, 2), [z, -z]), mutual_loss(torch.zeros(1, 2), [z, -z], "ensemble")
     (tensor(0.3278), tensor(0.))
     """
-    if target not in TARGETS:
-        raise ValueError(f"target must be one of {TARGETS}; got {target!r}.")
-    if not peers:
-        raise ValueError("mutual learning needs a peer; got none.")
+    check_choice(TARGETS, target=target)
+    check_lists(peers=peers)
+    check_logits(logits=logits, **{f"peers[{i}]": peer for i, peer in enumerate(peers)})
+    check_temperature(temperature)
     peers = [peer.detach() for peer in peers]
     if target == "peers":
         divergences = [soft_targets(logits, peer, temperature) for peer in peers]

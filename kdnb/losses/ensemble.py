@@ -1,4 +1,4 @@
-"""The mean opinion of several networks."""
+"""The mean of several networks' probabilities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses.checks import at_least_float32, check_logits
+from kdnb.losses.checks import at_least_float32, check_lists, check_logits
 
 
 def ensemble_log_probabilities(logits: Sequence[Tensor]) -> Tensor:
@@ -23,8 +23,7 @@ def ensemble_log_probabilities(logits: Sequence[Tensor]) -> Tensor:
     Raises:
         ValueError: for no logits, or for shapes that differ.
     """
-    if not logits:
-        raise ValueError("an ensemble has at least one member; got none.")
-    check_logits(**{f"logits[{i}]": value for i, value in enumerate(logits)})
+    check_lists(logits=logits)
+    check_logits(2, **{f"logits[{i}]": value for i, value in enumerate(logits)})
     stacked = torch.stack([F.log_softmax(at_least_float32(value), dim=1) for value in logits])
     return stacked.logsumexp(0) - torch.tensor(float(len(logits))).log().to(stacked)

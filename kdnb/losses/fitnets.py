@@ -1,4 +1,4 @@
-"""FitNets: hints from a middle layer (Romero et al. 2015)."""
+"""FitNets (Romero et al. 2015): a hint from a middle layer of the teacher."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from kdnb.losses._maps import mean_squared, squared_distance
+from kdnb.losses._arithmetic import mean_squares, summed_squares
 from kdnb.losses.checks import check_maps, check_variant
 
 
@@ -42,5 +42,5 @@ def hint(
     check_variant(variant, ("paper", "common"))
     check_maps(regressed=regressed, teacher_maps=teacher_maps)
     if variant == "common":
-        return mean_squared(regressed, teacher_maps)
-    return squared_distance(regressed, teacher_maps) / 2
+        return mean_squares(regressed, teacher_maps)
+    return summed_squares(regressed, teacher_maps) / 2

@@ -1,12 +1,12 @@
-"""FSP: the flow of the solution procedure between two layers (Yim et al. 2017)."""
+"""FSP (Yim et al. 2017): the flow of the solution procedure between two layers."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import check_maps, check_same_channels, product
-from kdnb.losses.checks import at_least_float32
+from kdnb.losses._arithmetic import product
+from kdnb.losses.checks import at_least_float32, check_channels, check_maps
 
 
 def fsp_matrix(first: Tensor, last: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def fsp_matrix(first: Tensor, last: Tensor) -> Tensor:
     Raises:
         ValueError: for anything but two maps of one batch size.
     """
-    check_maps(first=first, last=last)
+    check_maps("B", first=first, last=last)
     size = tuple(map(min, first.shape[2:], last.shape[2:]))
     first, last = (_pooled(at_least_float32(maps), size).flatten(2) for maps in (first, last))
     return product(first, last.transpose(1, 2)) / first.shape[2]
@@ -60,13 +60,14 @@ def fsp(
     tensor(6.)
     """
     check_maps(
+        "B",
         student_first=student_first,
         student_last=student_last,
         teacher_first=teacher_first,
         teacher_last=teacher_last,
     )
-    check_same_channels(("student_first", student_first), ("teacher_first", teacher_first))
-    check_same_channels(("student_last", student_last), ("teacher_last", teacher_last))
+    check_channels(student_first=student_first, teacher_first=teacher_first)
+    check_channels(student_last=student_last, teacher_last=teacher_last)
     gap = fsp_matrix(student_first, student_last) - fsp_matrix(teacher_first, teacher_last)
     return gap.square().sum(dim=(1, 2)).mean()
 

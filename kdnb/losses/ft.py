@@ -1,4 +1,4 @@
-"""FT: factor transfer with a paraphraser and a translator (Kim et al. 2018)."""
+"""FT (Kim, Park and Kwak 2018): factor transfer, with a paraphraser and a translator."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kdnb.losses._maps import squared_distance, unit
+from kdnb.losses._arithmetic import summed_squares, unit
 from kdnb.losses.adapters import map_shape, to_common_size
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+from kdnb.losses.checks import (
+    Variant,
+    at_least_float32,
+    check_choice,
+    check_maps,
+    check_number,
+    check_variant,
+)
 
 
 def factor_transfer(
@@ -49,8 +56,9 @@ def factor_transfer(
     """
     check_variant(variant)
     check_maps("BC", student_factor=student_factor, teacher_factor=teacher_factor)
-    if norm not in (1, 2) or (variant == "authors" and norm != 1):
-        raise ValueError(f"norm must be 1 or 2, and 1 for the authors' variant; got {norm}.")
+    check_choice((1, 2), norm=norm)
+    if variant == "authors" and norm != 1:
+        raise ValueError(f"norm must be 1 for the authors' variant; got {norm}.")
     student, teacher = to_common_size(
         at_least_float32(student_factor), at_least_float32(teacher_factor)
     )
@@ -67,7 +75,7 @@ def paraphrase_reconstruction(reconstruction: Tensor, teacher_maps: Tensor) -> T
     tensor(2.)
     """
     check_maps(reconstruction=reconstruction, teacher_maps=teacher_maps)
-    return squared_distance(reconstruction, teacher_maps)
+    return summed_squares(reconstruction, teacher_maps)
 
 
 def _stack(widths: Sequence[int], layer: type[nn.Module]) -> nn.Sequential:
@@ -80,7 +88,7 @@ def _stack(widths: Sequence[int], layer: type[nn.Module]) -> nn.Sequential:
 class Paraphraser(nn.Module):
     """FT's auto-encoder of the teacher's last maps: three 3x3 layers each way, leaky ReLU 0.1.
 
-    `rate` is the paraphrase rate k: the factor has k times the teacher's channels. Train it on
+    `rate` is the paraphrase rate k > 0: the factor has k times the teacher's channels. Train it on
     :func:`paraphrase_reconstruction`, then freeze it and use :meth:`encode`. Layers, widths and
     the slope are those of the authors' code; the paper's batch normalisation is commented out
     there and absent here.
@@ -89,6 +97,7 @@ class Paraphraser(nn.Module):
     def __init__(self, teacher_shape: Sequence[int], rate: float = 0.5) -> None:
         super().__init__()
         channels, *_ = map_shape(teacher_shape, "teacher_shape")
+        check_number(above=0, rate=rate)
         self.factors = max(1, round(channels * rate))
         self.encoder = _stack((channels, channels, self.factors, self.factors), nn.Conv2d)
         self.decoder = _stack((self.factors, self.factors, channels, channels), nn.ConvTranspose2d)
@@ -108,6 +117,7 @@ class Translator(nn.Module):
     def __init__(self, student_shape: Sequence[int], factors: int) -> None:
         super().__init__()
         channels, *_ = map_shape(student_shape, "student_shape")
+        check_number(least=1, whole=True, factors=factors)
         self.layers = _stack((channels, channels, factors, factors), nn.Conv2d)
 
     def forward(self, student_maps: Tensor) -> Tensor:

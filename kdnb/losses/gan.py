@@ -1,14 +1,13 @@
-"""The losses of a game between a generator and a discriminator (Goodfellow et al. 2014)."""
+"""The losses of a game between a generator and a discriminator (Goodfellow et al. 2014, and its kin)."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses.checks import at_least_float32
+from kdnb.losses.checks import at_least_float32, check_choice, check_number, check_scores
 
 Kind = Literal["non_saturating", "saturating", "least_squares"]
 
@@ -76,14 +75,8 @@ def fooling_loss(fake_scores: Tensor, kind: Kind = "non_saturating") -> Tensor:
 
 
 def _check(kind: str, **scores: Tensor) -> None:
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
-    for name, value in scores.items():
-        if value.ndim != 1 or not len(value) or not torch.is_floating_point(value):
-            raise ValueError(
-                f"{name} must be floating-point scores of shape (batch,), at least 1; "
-                f"got {value.dtype} of shape {tuple(value.shape)}."
-            )
+    check_choice(get_args(Kind), kind=kind)
+    check_scores(**scores)
 
 
 def confused_judging_loss(
@@ -110,8 +103,7 @@ def confused_judging_loss(
     Raises:
         ValueError: for a weight below 0, or scores that are not (batch,).
     """
-    if not confusion_weight >= 0:
-        raise ValueError(f"confusion_weight must be at least 0; got {confusion_weight}.")
+    check_number(least=0, confusion_weight=confusion_weight)
     loss = judging_loss(real_scores, fake_scores, kind)
     as_real = "least_squares" if kind == "least_squares" else "non_saturating"
     return loss + confusion_weight * fooling_loss(fake_scores, as_real)

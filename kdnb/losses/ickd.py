@@ -1,12 +1,12 @@
-"""ICKD: correlation between channels (Liu et al. 2021)."""
+"""ICKD (Liu et al. 2021): how alike the channels of a layer are."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import check_maps, check_same_channels, product, unit
-from kdnb.losses.checks import Variant, at_least_float32, check_variant
+from kdnb.losses._arithmetic import product, unit
+from kdnb.losses.checks import Variant, at_least_float32, check_channels, check_maps, check_variant
 
 
 def inter_channel_correlation(
@@ -37,8 +37,8 @@ def inter_channel_correlation(
     tensor(0.7500)
     """
     check_variant(variant)
-    check_maps(student=student, teacher=teacher)
-    check_same_channels(("student", student), ("teacher", teacher))
+    check_maps("B", student=student, teacher=teacher)
+    check_channels(student=student, teacher=teacher)
     grams = []
     for maps in (student, teacher):
         flat = at_least_float32(maps).flatten(2)

@@ -1,4 +1,4 @@
-"""IFM: the flow of information between layers (Passalis et al. 2020)."""
+"""IFM (Passalis, Tzelepi and Tefas 2020): the flow of information between layers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kdnb.losses._geometry import check_layers, check_positive
-from kdnb.losses.checks import Variant
+from kdnb.losses.checks import Variant, check_lists, check_number
 from kdnb.losses.pkt import hybrid_transfer
 
 
@@ -49,12 +48,10 @@ def information_flow(
     >>> information_flow(flow, goal, epoch=0), information_flow(flow[::-1], goal[::-1], epoch=1)
     (tensor(0.5961), tensor(41.7288))
     """
-    check_layers(student_layers, teacher_layers)
-    check_positive(initial_weight=initial_weight, decay=decay)
-    if decay > 1:
-        raise ValueError(f"decay must lie in (0, 1]; got {decay}.")
-    if epoch < 0:
-        raise ValueError(f"epoch must be at least 0; got {epoch}.")
+    check_lists(student_layers=student_layers, teacher_layers=teacher_layers)
+    check_number(above=0, initial_weight=initial_weight)
+    check_number(above=0, most=1, decay=decay)
+    check_number(least=0, epoch=epoch)
     losses = [
         hybrid_transfer(student, teacher, variant)
         for student, teacher in zip(student_layers, teacher_layers, strict=True)

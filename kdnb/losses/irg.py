@@ -1,19 +1,19 @@
-"""IRG: the instance relationship graph (Liu et al. 2019)."""
+"""IRG (Liu et al. 2019): the instance relationship graph, its edges and its transformation."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import (
+from kdnb.losses._arithmetic import ratio, rows, squared_distances
+from kdnb.losses.checks import (
+    Variant,
+    at_least_float32,
+    check_channels,
     check_maps,
-    check_same_channels,
     check_samples,
-    ratio,
-    rows,
-    squared_distances,
+    check_variant,
 )
-from kdnb.losses.checks import Variant, at_least_float32, check_variant
 
 
 def irg_transformation(
@@ -52,13 +52,14 @@ def irg_transformation(
     tensor(0.2812)
     """
     check_maps(
+        "B",
         student_first=student_first,
         student_last=student_last,
         teacher_first=teacher_first,
         teacher_last=teacher_last,
     )
-    check_same_channels(("student_first", student_first), ("student_last", student_last))
-    check_same_channels(("teacher_first", teacher_first), ("teacher_last", teacher_last))
+    check_channels(student_first=student_first, student_last=student_last)
+    check_channels(teacher_first=teacher_first, teacher_last=teacher_last)
     check_variant(variant)
     if variant == "authors":
         student_first, student_last, teacher_first, teacher_last = (

@@ -1,10 +1,11 @@
-"""KD: soft targets (Hinton, Vinyals and Dean 2015)."""
+"""KD (Hinton, Vinyals and Dean 2015): the teacher's softened outputs as targets."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdnb.losses._arithmetic import divergence
 from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 
 
@@ -21,7 +22,8 @@ def soft_targets(
     without it dL/dz = (q - p) / (B T), and q - p itself shrinks as 1/T.
 
     Args:
-        student_logits: (batch, classes).
+        student_logits: (batch, classes). A single column z is that of a binary task: it stands
+            for the logits [z, 0].
         teacher_logits: (batch, classes). Gradients flow into it too unless it is detached.
         temperature: T > 0, in the units of the logits; one number, or a tensor (batch, 1) of
             one for each sample, whose T² then stands inside the mean.
@@ -34,14 +36,17 @@ def soft_targets(
 
     Departures: the paper writes the cross-entropy H(p, q). The divergence differs from it by the
     teacher's entropy, which does not depend on the student: the gradients are the same, and
-    the value is 0 at a perfect match.
+    the value is 0 at a perfect match. It is summed from terms that are never negative, so that
+    rounding cannot push it below 0, however high the temperature.
 
     >>> soft_targets(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]]), temperature=1.0)
     tensor(0.4338)
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_temperature(temperature, len(student_logits))
-    log_q = F.log_softmax(at_least_float32(student_logits) / temperature, dim=1)
-    log_p = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=1)
-    rows = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1, keepdim=True)
-    return (rows * temperature**2).mean()
+    student, teacher = (
+        F.pad(logits, (0, 1)) if logits.shape[1] == 1 else logits
+        for logits in (at_least_float32(student_logits), at_least_float32(teacher_logits))
+    )
+    each = divergence(teacher, student, temperature).unsqueeze(1)
+    return (each * temperature**2).mean()

@@ -1,4 +1,4 @@
-"""KD-SVD: singular vectors of maps, compared between layers (Lee et al. 2018)."""
+"""KD-SVD (Lee, Kim and Song 2018): singular vectors of maps, related between layers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdnb.losses._geometry import check_layers, check_maps, check_same_channels, product, unit
-from kdnb.losses.checks import at_least_float32
+from kdnb.losses._arithmetic import product, unit
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_channels,
+    check_lists,
+    check_maps,
+    check_number,
+)
 
 
 def kd_svd(
@@ -49,20 +55,21 @@ def kd_svd(
     >>> kd_svd([maps, maps], [maps, maps]).round(decimals=6)
     tensor(0.)
     """
-    check_layers(student_layers, teacher_layers, minimum=2)
-    if vectors < 1 or spare < 0:
-        raise ValueError(f"vectors must be at least 1 and spare at least 0; got {vectors}, {spare}")
+    check_lists(2, student_layers=student_layers, teacher_layers=teacher_layers)
+    check_number(least=1, whole=True, vectors=vectors)
+    check_number(least=0, whole=True, spare=spare)
     student_relations, teacher_relations = [], []
     for index, (student, teacher) in enumerate(zip(student_layers, teacher_layers, strict=True)):
         names = f"student_layers[{index}]", f"teacher_layers[{index}]"
-        check_maps(**{names[0]: student, names[1]: teacher})
-        check_same_channels((names[0], student), (names[1], teacher))
-        target, values = _right_vectors(teacher, vectors)
+        pair = dict(zip(names, (student, teacher), strict=True))
+        check_maps("B", **pair)
+        check_channels(**pair)
+        target, values = right_vectors(teacher, vectors)
         total = target.sum(dim=1, keepdim=True)
         target = target * torch.where(total < 0, -1.0, 1.0)
-        found, _ = _right_vectors(student, vectors + spare)
+        found, _ = right_vectors(student, vectors + spare)
         weight = unit(values, dim=1).unsqueeze(1)
-        student_relations.append(_matched(found, target) * weight)
+        student_relations.append(matched(found, target) * weight)
         teacher_relations.append(target * weight)
     loss = 0
     for level in range(1, len(student_relations)):
@@ -79,7 +86,7 @@ def _kernel(earlier: Tensor, later: Tensor) -> Tensor:
     return torch.exp((later.unsqueeze(2) - earlier.unsqueeze(1)).square() / -8)
 
 
-def _matched(found: Tensor, target: Tensor) -> Tensor:
+def matched(found: Tensor, target: Tensor) -> Tensor:
     """For each target vector the found one with the largest absolute cosine, its sign turned."""
     cosine = product(found.transpose(1, 2), target)
     best = cosine.abs().argmax(dim=1, keepdim=True)
@@ -87,16 +94,18 @@ def _matched(found: Tensor, target: Tensor) -> Tensor:
     return found.gather(2, best.expand(-1, found.shape[1], -1)) * sign
 
 
-def _right_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def right_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The first right singular vectors (batch, C, count) and values of the maps as (H W, C).
 
     The vectors come from a decomposition without gradient. The gradient is then that of the
     perturbation series, dv_i = sum_j v_j (v_j' dA v_i) / (s_i² - s_j²) with A = X'X, which stays
-    finite: terms between nearly equal singular values are left out.
+    finite: terms between nearly equal singular values are left out. A map that is not finite has
+    vectors of NaN.
     """
     matrix = at_least_float32(maps).flatten(2).transpose(1, 2)
     with torch.no_grad():
-        _, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        finite = matrix.isfinite().all(dim=2, keepdim=True).all(dim=1, keepdim=True)
+        _, values, right = torch.linalg.svd(matrix.where(finite, 0), full_matrices=False)
         squares = values.square()
         vectors = right.transpose(1, 2)[:, :, :count]
         leading = squares[:, None, :count]

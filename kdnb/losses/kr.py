@@ -1,4 +1,4 @@
-"""Knowledge in the parameters themselves, not in what they compute: KR (2019)."""
+"""KR (Liu et al. 2019): the distribution of the parameters themselves, not of what they compute."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdnb.losses._maps import check_layers, unit
-from kdnb.losses.checks import at_least_float32
+from kdnb.losses._arithmetic import nan_from, unit
+from kdnb.losses.checks import at_least_float32, check_lists, check_number, check_parameters
 
 
 def parameter_histogram(group: Sequence[Tensor], bins: int = 32, span: float = 3.0) -> Tensor:
@@ -34,19 +34,18 @@ def parameter_histogram(group: Sequence[Tensor], bins: int = 32, span: float = 3
     >>> parameter_histogram([torch.tensor([-1.0, 1.0, 1.0, 1.0])], bins=3, span=1.0)
     tensor([0.2667, 0.0667, 0.6667])
     """
-    if not group or any(value.numel() == 0 or not value.is_floating_point() for value in group):
-        got = [f"{value.dtype} {tuple(value.shape)}" for value in group]
-        raise ValueError(f"a group must hold floating tensors, none empty; got {got}.")
-    if bins < 2 or not 0 < span < math.inf:
-        raise ValueError(f"bins must be at least 2 and span finite and above 0; got {bins}, {span}")
+    check_lists(group=group)
+    check_parameters(**{f"group[{i}]": value for i, value in enumerate(group)})
+    check_number(least=2, whole=True, bins=bins)
+    check_number(above=0, span=span)
     values = [at_least_float32(value).flatten() for value in group]
     scaled = torch.cat([unit(value, 0) * math.sqrt(value.numel()) for value in values])
     position = ((scaled / span + 1) / 2 * (bins - 1)).clamp(0, bins - 1)
-    lower = position.detach().floor().clamp_max(bins - 2)
+    lower = position.detach().nan_to_num().floor().clamp_max(bins - 2)
     share = position - lower
     counts = torch.zeros(bins, dtype=share.dtype, device=share.device)
     counts = counts.index_add(0, lower.long(), 1 - share).index_add(0, lower.long() + 1, share)
-    return (counts + 1 / bins) / (len(share) + 1)
+    return nan_from((counts + 1 / bins) / (len(share) + 1), scaled)
 
 
 def parameter_distribution(
@@ -89,9 +88,9 @@ def parameter_distribution(
     >>> parameter_distribution([group], [group], bins=3, kept=2)
     tensor(0.6172)
     """
-    check_layers(student_groups, teacher_groups, "groups of the teacher")
-    if not 2 <= kept <= bins:
-        raise ValueError(f"kept must lie in [2, bins]; got {kept} of {bins}.")
+    check_lists(student_groups=student_groups, teacher_groups=teacher_groups)
+    check_number(least=2, whole=True, bins=bins)
+    check_number(least=2, most=bins, whole=True, kept=kept)
     losses = []
     for student, teacher in zip(student_groups, teacher_groups, strict=True):
         p, q = parameter_histogram(teacher, bins), parameter_histogram(student, bins)

@@ -1,4 +1,4 @@
-"""Regression of the logits (Ba and Caruana 2014)."""
+"""Regression of the teacher's logits (Ba and Caruana 2014)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def logit_regression(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     temperature (Hinton 2015, equation 4).
 
     Args:
-        student_logits, teacher_logits: (batch, classes).
+        student_logits, teacher_logits: (batch, classes). Gradients flow into the teacher's too
+            unless they are detached.
 
     Returns:
         A scalar in squared units of the logits.

@@ -1,4 +1,4 @@
-"""LP: locality-preserving distillation (Chen et al. 2020)."""
+"""LP (Chen et al. 2021): locality-preserving embedding of the teacher's manifold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from kdnb.losses._geometry import check_positive, check_samples, identity, rows, squared_distances
+from kdnb.losses._arithmetic import identity, rows, squared_distances
+from kdnb.losses.checks import check_number, check_samples
 
 
 def locality_preserving(
@@ -42,7 +43,8 @@ def locality_preserving(
     >>> locality_preserving(line, line, neighbours=1, bandwidth=1.0)
     tensor(0.2697)
     """
-    check_positive(neighbours=neighbours, bandwidth=bandwidth)
+    check_number(least=1, whole=True, neighbours=neighbours)
+    check_number(above=0, bandwidth=bandwidth)
     check_samples(student=student, teacher=teacher)
     kept = min(neighbours, len(student) - 1)
     teacher_squares = squared_distances(rows(teacher))

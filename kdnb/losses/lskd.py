@@ -1,4 +1,4 @@
-"""LSKD: standardised logits (Sun et al. 2024)."""
+"""LSKD (Sun et al. 2024, CVPR): logits standardised row by row before they are compared."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 
 from torch import Tensor
 
-from kdnb.losses._logits import check_two_classes
+from kdnb.losses._arithmetic import direction
 from kdnb.losses.checks import Variant, at_least_float32, check_logits, check_variant
-from kdnb.losses.dist import _direction
 from kdnb.losses.kd import soft_targets
 
 
@@ -37,12 +36,11 @@ def standardize_logits(logits: Tensor, variant: Variant = "paper") -> Tensor:
     >>> standardize_logits(torch.tensor([[7.0, 5.0]])).round()
     tensor([[ 1., -1.]])
     """
-    check_logits(logits=logits)
-    check_two_classes(logits)
+    check_logits(2, logits=logits)
     check_variant(variant)
     logits = at_least_float32(logits)
     if variant == "paper":
-        return _direction(logits, dim=1) * math.sqrt(logits.shape[1])
+        return direction(logits, dim=1) * math.sqrt(logits.shape[1])
     centred = logits - logits.mean(1, keepdim=True)
     return centred / (logits.std(1, keepdim=True) + 1e-7)
 

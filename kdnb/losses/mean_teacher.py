@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses.checks import at_least_float32, check_logits
+from kdnb.losses.checks import at_least_float32, check_labels, check_logits
 
 
 def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
@@ -18,6 +18,15 @@ def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
     Args:
         logits: (batch, classes).
         probabilities: (batch, classes), the target; no gradient flows into it.
+
+    Returns:
+        A scalar without unit.
+
+    Raises:
+        ValueError: for other or different shapes, or an empty batch.
+
+    >>> consistency_cost(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+    tensor(0.2500)
     """
     check_logits(logits=logits, probabilities=probabilities)
     difference = at_least_float32(logits).softmax(1) - at_least_float32(probabilities).detach()
@@ -27,8 +36,21 @@ def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
 def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy over the images whose label is not -1, divided by the whole batch.
 
+    Args:
+        logits: (batch, classes).
+        labels: (batch,) integers, -1 for an image without label.
+
+    Returns:
+        A scalar in nats.
+
+    Raises:
+        ValueError: for other shapes, an empty batch, or labels beyond the classes.
+
     >>> labelled_cross_entropy(torch.zeros(2, 4), torch.tensor([1, -1]))
     tensor(0.6931)
     """
-    total = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum")
+    check_logits(logits=logits)
+    check_labels(logits, labels, ignored=-1)
+    logits, labels = at_least_float32(logits), labels.long()
+    total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
     return total / len(labels)

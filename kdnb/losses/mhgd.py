@@ -1,4 +1,4 @@
-"""Graphs that a multi-head attention network draws between the samples of a batch: MHGD (2019)."""
+"""MHGD (Lee and Song 2019): graphs that a multi-head attention network draws between samples."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import (
-    check_layers,
+from kdnb.losses._arithmetic import divergence, unit
+from kdnb.losses.checks import (
+    Variant,
+    at_least_float32,
+    check_channels,
+    check_lists,
     check_maps,
-    check_positive,
-    check_same_channels,
+    check_number,
+    check_parameters,
     check_samples,
-    unit,
+    check_variant,
 )
-from kdnb.losses.checks import Variant, at_least_float32, check_variant
-from kdnb.losses.kdsvd import _matched, _right_vectors
+from kdnb.losses.kdsvd import matched, right_vectors
 
 
 def feature_vectors(student: Tensor, teacher: Tensor, spare: int = 3) -> tuple[Tensor, Tensor]:
@@ -34,16 +37,18 @@ def feature_vectors(student: Tensor, teacher: Tensor, spare: int = 3) -> tuple[T
         spare: how many more of the student's are searched; 3 in the authors' code.
 
     Returns:
-        Two tensors (batch, channels), student first, of length 1.
+        Two tensors (batch, channels), student first, of length 1. Gradients flow into the
+        teacher's too unless its maps are detached.
 
     Raises:
         ValueError: for anything but maps, or different batch sizes or channels.
     """
-    check_maps(student=student, teacher=teacher)
-    check_same_channels(("student", student), ("teacher", teacher))
+    check_maps("B", student=student, teacher=teacher)
+    check_channels(student=student, teacher=teacher)
+    check_number(least=0, whole=True, spare=spare)
     target = _leading_vector(teacher)
-    found, _ = _right_vectors(student, 1 + spare)
-    return _matched(found, target.unsqueeze(2)).squeeze(2), target
+    found, _ = right_vectors(student, 1 + spare)
+    return matched(found, target.unsqueeze(2)).squeeze(2), target
 
 
 def graph_distillation(
@@ -63,34 +68,35 @@ def graph_distillation(
         variant: "authors" is KL(A_S ‖ A_T), summed over the batch as well.
 
     Returns:
-        A scalar in nats, at least 0; 0 when all graphs agree.
+        A scalar in nats, at least 0; 0 when all graphs agree. Gradients flow into the teacher's
+        graphs too unless they are detached.
 
     Raises:
         ValueError: for lists of different length, graphs of different shapes, or no graphs.
 
     Departures: the authors' code was read, the paper only in its abstract. The direction and
-    the batch mean of "paper" are the form that the survey's Table 2 and the house give the KL
-    divergence; the authors' is the other direction.
+    the batch mean of "paper" are the form that the survey's Table 2 gives the KL divergence; the
+    authors' is the other direction.
 
     >>> graph_distillation([torch.zeros(1, 2, 2)], [torch.tensor([[[9.0, -9.0], [0.0, 0.0]]])])
     tensor(0.1639)
     """
     check_variant(variant)
-    check_layers(student_graphs, teacher_graphs)
+    check_lists(student_graphs=student_graphs, teacher_graphs=teacher_graphs)
     loss = 0
-    for student, teacher in zip(student_graphs, teacher_graphs, strict=True):
-        if student.shape != teacher.shape or student.ndim != 3 or 0 in student.shape:
+    for index, (student, teacher) in enumerate(zip(student_graphs, teacher_graphs, strict=True)):
+        names = f"student_graphs[{index}]", f"teacher_graphs[{index}]"
+        check_parameters(**dict(zip(names, (student, teacher), strict=True)))
+        if student.shape != teacher.shape or student.ndim != 3:
             raise ValueError(
-                "graphs must be pairs of one shape (heads, batch, batch), nothing empty; got "
+                "graphs must be pairs of one shape (heads, batch, batch); got "
                 f"{tuple(student.shape)} and {tuple(teacher.shape)}."
             )
-        log_student, log_teacher = (
-            at_least_float32(graph).tanh().log_softmax(dim=2) for graph in (student, teacher)
-        )
+        held, moved = (at_least_float32(graph).tanh().flatten(0, 1) for graph in (teacher, student))
         if variant == "authors":
-            log_student, log_teacher = log_teacher, log_student
-        divergence = F.kl_div(log_student, log_teacher, reduction="sum", log_target=True)
-        loss = loss + (divergence if variant == "authors" else divergence / student.shape[1])
+            held, moved = moved, held
+        total = divergence(held, moved).sum()
+        loss = loss + (total if variant == "authors" else total / student.shape[1])
     return loss
 
 
@@ -128,7 +134,9 @@ class MultiHeadGraphs(nn.Module):
 
     def __init__(self, channels: Sequence[int], heads: int = 8) -> None:
         super().__init__()
-        check_positive(heads=heads, **{f"channels[{i}]": width for i, width in enumerate(channels)})
+        check_lists(channels=channels)
+        widths = {f"channels[{i}]": width for i, width in enumerate(channels)}
+        check_number(least=1, whole=True, heads=heads, **widths)
         if len(channels) < 2:
             raise ValueError(f"a graph lies between 2 layers; got channels {list(channels)}.")
         self.channels = tuple(channels)
@@ -173,11 +181,15 @@ class MultiHeadGraphs(nn.Module):
         return [value.to(dtype) for value in vectors]
 
     def _check(self, layers: Sequence[Tensor]) -> None:
-        widths = tuple(maps.shape[1] if maps.ndim == 4 else None for maps in layers)
+        check_lists(layers=layers)
+        widths = tuple(
+            maps.shape[1] if isinstance(maps, Tensor) and maps.ndim == 4 else None
+            for maps in layers
+        )
         if widths != self.channels:
             raise ValueError(
                 f"built for maps (batch, channels, height, width) with channels {self.channels}; "
-                f"got {[tuple(maps.shape) for maps in layers]}."
+                f"got {[tuple(getattr(maps, 'shape', ())) for maps in layers]}."
             )
 
 
@@ -231,5 +243,5 @@ def _frozen(layers: nn.Sequential, vectors: Tensor) -> Tensor:
 
 def _leading_vector(maps: Tensor) -> Tensor:
     """(batch, channels): the first right singular vector, its entries adding up to at least 0."""
-    vector = _right_vectors(maps, 1)[0].squeeze(2)
+    vector = right_vectors(maps, 1)[0].squeeze(2)
     return vector * torch.where(vector.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)

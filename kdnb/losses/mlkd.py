@@ -1,4 +1,4 @@
-"""MLKD: multi-level logit distillation (Jin et al. 2023)."""
+"""MLKD (Jin et al. 2023, CVPR): predictions aligned by sample, by pairs of samples and of classes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdnb.losses._logits import divergence
+from kdnb.losses._arithmetic import divergence
 from kdnb.losses.checks import (
     Variant,
     at_least_float32,
+    check_lists,
     check_logits,
+    check_number,
     check_temperature,
     check_variant,
 )
@@ -58,25 +60,24 @@ def multi_level_logits(
     >>> multi_level_logits(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), temperatures=[2.0])
     tensor(0.1814)
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_variant(variant)
-    if not len(temperatures):
-        raise ValueError("temperatures must hold at least one; got none.")
+    check_lists(temperatures=temperatures)
+    check_number(
+        instance_weight=instance_weight, batch_weight=batch_weight, class_weight=class_weight
+    )
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     batch, classes = student.shape
     total = student.new_zeros(())
     for temperature in temperatures:
         check_temperature(temperature)
-        log_q, log_p = (
-            (student / temperature).log_softmax(1),
-            (teacher / temperature).log_softmax(1),
-        )
-        q, p = log_q.exp(), log_p.exp()
+        q, p = ((logits / temperature).softmax(1) for logits in (student, teacher))
         with torch.autocast(q.device.type, enabled=False):  # it would round the products
             between_samples = (p @ p.T - q @ q.T).square().sum() / batch
             between_classes = _gram_distance(p, q) / classes
         scale = 1.0 if variant == "paper" else temperature**2
-        total = total + instance_weight * scale * divergence(log_p, log_q).mean()
+        by_sample = divergence(teacher, student, temperature).mean()
+        total = total + instance_weight * scale * by_sample
         total = total + batch_weight * between_samples + class_weight * between_classes
     return total
 

@@ -1,11 +1,17 @@
-"""NKD: normalised knowledge distillation (Yang et al. 2023)."""
+"""NKD (Yang et al. 2023, ICCV): soft cross-entropy on the target, a normalised one on the rest."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses._logits import check_two_classes, split_target
-from kdnb.losses.checks import at_least_float32, check_labels, check_logits, check_temperature
+from kdnb.losses._arithmetic import split_target
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_labels,
+    check_logits,
+    check_number,
+    check_temperature,
+)
 
 
 def normalized_kd(
@@ -33,10 +39,10 @@ def normalized_kd(
     >>> normalized_kd(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([0]))
     tensor(1.4059)
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    check_two_classes(student_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_labels(student_logits, labels)
     check_temperature(temperature, len(student_logits))
+    check_number(other_weight=other_weight)
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     log_q, log_p = (
         split_target(student.log_softmax(1), labels),

@@ -1,4 +1,4 @@
-"""NST: neuron selectivity transfer (Huang and Wang 2017)."""
+"""NST (Huang and Wang 2017): neuron selectivity transfer, the discrepancy of normalised channels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kdnb.losses._maps import no_autocast, unit
+from kdnb.losses._arithmetic import product, unit
 from kdnb.losses.adapters import to_common_size
-from kdnb.losses.checks import at_least_float32, check_maps
+from kdnb.losses.checks import at_least_float32, check_choice, check_maps, check_number
 
 
 def neuron_selectivity(
@@ -45,7 +45,8 @@ def neuron_selectivity(
         A scalar without unit, at least 0 up to rounding, 0 where the channels agree.
 
     Raises:
-        ValueError: for other shapes, an unknown kernel, or a bandwidth that is not above 0.
+        ValueError: for other shapes, an unknown kernel, a degree below 1, an offset that is not
+            finite, or a bandwidth that is not above 0.
 
     Departures: the authors' code leaves out the teacher's own term, which has no gradient for
     the student. Polynomial and linear forms are confirmed (authors' code; notes on the paper);
@@ -56,10 +57,11 @@ def neuron_selectivity(
     tensor(2.)
     """
     check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
-    if kernel not in ("linear", "polynomial", "gaussian"):
-        raise ValueError(f"kernel must be linear, polynomial or gaussian; got {kernel!r}.")
-    if bandwidth is not None and not bandwidth > 0:
-        raise ValueError(f"bandwidth must be above 0; got {bandwidth}.")
+    check_choice(("linear", "polynomial", "gaussian"), kernel=kernel)
+    check_number(least=1, whole=True, degree=degree)
+    check_number(offset=offset)
+    if bandwidth is not None:
+        check_number(above=0, bandwidth=bandwidth)
     student, teacher = to_common_size(
         at_least_float32(student_maps), at_least_float32(teacher_maps)
     )
@@ -67,8 +69,7 @@ def neuron_selectivity(
     if kernel == "linear":
         return (student.mean(dim=1) - teacher.mean(dim=1)).square().sum(dim=1).mean()
     pairs = ((teacher, teacher), (student, student), (teacher, student))
-    with no_autocast(student):
-        grams = [torch.bmm(a, b.mT) for a, b in pairs]
+    grams = [product(a, b.mT) for a, b in pairs]
     if kernel == "polynomial":
         values = [(gram + offset) ** degree for gram in grams]
     else:

@@ -1,4 +1,4 @@
-"""OFD: the overhaul of feature distillation (Heo et al. 2019)."""
+"""OFD (Heo et al. 2019b): the overhaul of feature distillation, its margin and its partial distance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant, check_vectors
 
 
 def overhaul_margin(weight: Tensor, bias: Tensor, variant: Variant = "paper") -> Tensor:
@@ -37,18 +37,14 @@ def overhaul_margin(weight: Tensor, bias: Tensor, variant: Variant = "paper") ->
     tensor([ -0.7979, -10.0000])
     """
     check_variant(variant)
-    if weight.ndim != 1 or weight.shape != bias.shape:
-        raise ValueError(
-            f"weight and bias must be vectors of one length; got weight {tuple(weight.shape)} "
-            f"and bias {tuple(bias.shape)}."
-        )
+    check_vectors(weight=weight, bias=bias)
     scale, mean = weight.detach().double().abs(), bias.detach().double()
-    ratio = mean / torch.where(scale > 0, scale, torch.ones_like(scale))
+    ratio = mean / torch.where(scale == 0, torch.ones_like(scale), scale)
     hazard = math.sqrt(2 / math.pi) / torch.special.erfcx(ratio / math.sqrt(2))
     margin = (mean - scale * hazard).clamp_max(0)
     if variant == "authors":
-        margin = torch.where(torch.special.ndtr(-ratio) > 0.001, margin, -3 * scale)
-    margin = torch.where(scale > 0, margin, mean.clamp_max(0))
+        margin = torch.where(torch.special.ndtr(-ratio) <= 0.001, -3 * scale, margin)
+    margin = torch.where(scale == 0, mean.clamp_max(0), margin)
     return margin.to(at_least_float32(weight).dtype)
 
 
@@ -83,11 +79,7 @@ def overhaul(student_responses: Tensor, teacher_responses: Tensor, margin: Tenso
     tensor(9.)
     """
     check_maps(student_responses=student_responses, teacher_responses=teacher_responses)
-    if margin.shape != student_responses.shape[1:2]:
-        raise ValueError(
-            f"margin must be ({student_responses.shape[1]},) for student_responses "
-            f"{tuple(student_responses.shape)}; got {tuple(margin.shape)}."
-        )
+    check_vectors(student_responses.shape[1], margin=margin)
     student, teacher = at_least_float32(student_responses), at_least_float32(teacher_responses)
     target = torch.maximum(teacher, margin.to(teacher.dtype)[:, None, None])
     counted = (student > target) | (target > 0)

@@ -1,7 +1,6 @@
-"""Probabilistic knowledge transfer (section 2.3): who is near whom, as a distribution.
+"""PKT (Passalis and Tefas 2018; Passalis 2020): who is near whom in a batch, as a distribution.
 
-Every loss takes batches (batch, ...), flattens each sample, and works in float32 at least
-whatever the autocast mode. The "paper" variants sum over pairs of distinct samples; the "authors"
+The "paper" variants sum over pairs of distinct samples; the "authors"
 variants keep each sample's pair with itself, whose similarity is 1 by construction, and take the
 mean over batch²: hence their weights of several ten thousand.
 Gradients flow into the teacher too unless it is detached.
@@ -12,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdnb.losses._geometry import check_samples, cosines, identity, root, rows, squared_distances
-from kdnb.losses.checks import Variant, check_variant
+from kdnb.losses._arithmetic import cosines, identity, root, rows, squared_distances
+from kdnb.losses.checks import Variant, check_samples, check_variant
 
 FLOOR = 1e-7  # the least similarity: exactly opposite samples would make the divergence infinite
 
@@ -43,6 +42,8 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor, variant: Variant = 
 
     Departures: similarities are floored at 1e-7 in the paper's variant, so that opposite samples
     stay finite. The paper's equation is recalled; the code (passalis/probabilistic_kt) was read.
+    It adds 1e-7 to the norms as well, which is left out of both variants here: a sample of zeros
+    has cosine 0 with all others, without it.
 
     >>> student, teacher = torch.eye(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     >>> probabilistic_transfer(student, teacher)

@@ -1,4 +1,4 @@
-"""ReviewKD: the student's deep layers, fused into its shallow ones, meet the teacher's."""
+"""ReviewKD (Chen et al. 2021): the student's deep layers, fused into its shallow ones, meet the teacher's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.losses._maps import check_layers, mean_squared
+from kdnb.losses._arithmetic import mean_squares
 from kdnb.losses.adapters import map_shape
-from kdnb.losses.checks import at_least_float32, check_maps
+from kdnb.losses.checks import at_least_float32, check_lists, check_maps, check_number
 
 
 def hierarchical_context(
@@ -34,7 +34,7 @@ def hierarchical_context(
         A scalar in squared units of the maps, 0 where they agree.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for other or different shapes, or a level below 1.
 
     Departures: follows the authors' code, which decides by the height alone; here a level is
     kept if it shrinks either axis, and never enlarges one. The same on square maps.
@@ -43,9 +43,11 @@ def hierarchical_context(
     tensor(1.)
     """
     check_maps(student_maps=student_maps, teacher_maps=teacher_maps)
+    check_lists(0, levels=levels)
+    check_number(least=1, whole=True, **{f"levels[{i}]": level for i, level in enumerate(levels)})
     student, teacher = at_least_float32(student_maps), at_least_float32(teacher_maps)
     height, width = student.shape[2:]
-    loss, weight, total = mean_squared(student, teacher), 1.0, 1.0
+    loss, weight, total = mean_squares(student, teacher), 1.0, 1.0
     for level in levels:
         size = (min(level, height), min(level, width))
         if size == (height, width):
@@ -53,7 +55,7 @@ def hierarchical_context(
         weight /= 2
         total += weight
         pooled = (F.adaptive_avg_pool2d(maps, size) for maps in (student, teacher))
-        loss = loss + weight * mean_squared(*pooled)
+        loss = loss + weight * mean_squares(*pooled)
     return loss / total
 
 
@@ -110,14 +112,11 @@ class ReviewFusion(nn.Module):
         middle: int | None = None,
     ) -> None:
         super().__init__()
-        if not student_shapes or len(student_shapes) != len(teacher_shapes):
-            raise ValueError(
-                "student_shapes and teacher_shapes must list as many layers, at least one; got "
-                f"{len(student_shapes)} and {len(teacher_shapes)}."
-            )
+        check_lists(student_shapes=student_shapes, teacher_shapes=teacher_shapes)
         students = [map_shape(shape, "student_shapes")[0] for shape in student_shapes]
         teachers = [map_shape(shape, "teacher_shapes") for shape in teacher_shapes]
         middle = min(512, students[-1]) if middle is None else middle
+        check_number(least=1, whole=True, middle=middle)
         last = len(students) - 1
         self.sizes = [shape[1:] for shape in teachers]
         self.fusions = nn.ModuleList(
@@ -127,7 +126,7 @@ class ReviewFusion(nn.Module):
 
     def forward(self, student_maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps of the teacher's shapes, from shallow to deep."""
-        check_layers(student_maps, self.fusions, "layers of the module")
+        check_lists(count=len(self.fusions), student_maps=student_maps)
         outputs: list[Tensor] = []
         residual = None
         layers = list(zip(student_maps, self.fusions, self.sizes, strict=True))

@@ -1,4 +1,4 @@
-"""RKD: relations of distance and angle between samples (Park et al. 2019)."""
+"""RKD (Park et al. 2019): relations of distance and of angle between samples."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import (
+from kdnb.losses._arithmetic import (
     centred_gram,
-    check_samples,
     differences,
     gram_distances,
     identity,
@@ -20,7 +19,7 @@ from kdnb.losses._geometry import (
     squared_distances,
     unit,
 )
-from kdnb.losses.checks import Variant, check_variant
+from kdnb.losses.checks import Variant, check_samples, check_variant
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> Tensor:
@@ -46,7 +45,7 @@ def rkd_distance(student: Tensor, teacher: Tensor, variant: Variant = "paper") -
 
     Departures: the authors' code takes distances from a Gram matrix and floors them at 1e-6,
     which loses digits far from the origin. Here pairs are subtracted, or, for large maps, the
-    batch is centred first. Coinciding samples have distance 0 and give no gradient. The paper's
+    batch is centred first, and where samples lie close together their products are of float64. Coinciding samples have distance 0 and give no gradient. The paper's
     sum is recalled; the code (lenscloth/RKD) was read.
 
     >>> rkd_distance(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [1.0], [2.0]]))
@@ -114,4 +113,4 @@ def _angles(samples: Tensor) -> Tensor:
     inner = products - seen.unsqueeze(2) - seen.unsqueeze(1)
     lengths = root(gram_distances(products))
     scale = ratio(torch.ones_like(lengths), lengths)
-    return inner * scale.unsqueeze(2) * scale.unsqueeze(1)
+    return (inner * scale.unsqueeze(2) * scale.unsqueeze(1)).to(samples.dtype)

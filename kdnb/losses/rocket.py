@@ -1,4 +1,4 @@
-"""Rocket launching: the hint between light net and booster (Zhou et al. 2018)."""
+"""Rocket launching (Zhou et al. 2018): the hint between the light net and its booster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ def rocket_hint(light: Tensor, booster: Tensor, gradient_block: bool = True) -> 
         light, booster: (batch, classes).
         gradient_block: keep this gradient away from the booster.
 
-    >>> import torch
+    Returns:
+        A scalar in squared units of the logits.
+
+    Raises:
+        ValueError: for other or different shapes, or an empty batch.
+
     >>> rocket_hint(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 1.0]]))
     tensor(5.)
     """

@@ -1,4 +1,4 @@
-"""SAD: self-attention distillation between layers (Hou et al. 2019)."""
+"""SAD (Hou et al. 2019): a layer's attention imitates that of the next deeper one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdnb.losses.at import attention_map
-from kdnb.losses.checks import at_least_float32, check_maps
+from kdnb.losses.checks import at_least_float32, check_lists, check_maps, check_number
 
 
 def spatial_attention(maps: Tensor, size: Sequence[int] | None = None) -> Tensor:
@@ -25,8 +25,14 @@ def spatial_attention(maps: Tensor, size: Sequence[int] | None = None) -> Tensor
 
     Returns:
         (batch, height, width), non-negative, 1 in sum over the positions.
+
+    Raises:
+        ValueError: for other shapes, or a size that is not two numbers of at least 1.
     """
     attention = attention_map(maps)
+    if size is not None:
+        check_lists(count=2, size=size)
+        check_number(least=1, whole=True, **{"size[0]": size[0], "size[1]": size[1]})
     if size is not None and tuple(size) != tuple(attention.shape[1:]):
         enlarged = F.interpolate(
             attention[:, None], size=tuple(size), mode="bilinear", align_corners=False
@@ -59,8 +65,7 @@ def self_attention(maps: Sequence[Tensor]) -> Tensor:
     >>> self_attention([torch.ones(1, 3, 2, 2), torch.ones(1, 5, 1, 1)])
     tensor(0.)
     """
-    if len(maps) < 2:
-        raise ValueError(f"a layer imitates the next one: two maps are needed; got {len(maps)}.")
+    check_lists(2, maps=maps)
     check_maps("B", **{f"maps[{number}]": value for number, value in enumerate(maps)})
     total = at_least_float32(maps[0]).new_zeros(())
     for shallow, deep in pairwise(maps):

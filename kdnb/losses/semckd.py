@@ -1,4 +1,4 @@
-"""SemCKD: semantic calibration of layers (Chen et al. 2021)."""
+"""SemCKD (Chen et al. 2021): semantic calibration, which layer teaches which by attention."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kdnb.losses._maps import check_layers, no_autocast, unit
+from kdnb.losses._arithmetic import no_autocast, unit
 from kdnb.losses.adapters import bottleneck, map_shape, to_common_size
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+from kdnb.losses.checks import (
+    Variant,
+    at_least_float32,
+    check_lists,
+    check_maps,
+    check_number,
+    check_parameters,
+    check_variant,
+)
 
 
 def semantic_calibration(
@@ -42,10 +50,11 @@ def semantic_calibration(
     tensor(0.2500)
     """
     check_variant(variant)
-    check_layers(student_maps, teacher_maps)
+    check_lists(student_maps=student_maps, teacher_maps=teacher_maps)
+    check_parameters(attention=attention)
     rows = []
     for student_row, teacher_row in zip(student_maps, teacher_maps, strict=True):
-        check_layers(student_row, teacher_row)
+        check_lists(student_maps=student_row, teacher_maps=teacher_row)
         row = []
         for student, teacher in zip(student_row, teacher_row, strict=True):
             check_maps(student_maps=student, teacher_maps=teacher)
@@ -79,6 +88,9 @@ class SemanticCalibration(nn.Module):
         reduction: int = 4,
     ) -> None:
         super().__init__()
+        check_lists(student_shapes=student_shapes)
+        check_lists(teacher_shapes=teacher_shapes)
+        check_number(least=1, whole=True, batch=batch, reduction=reduction)
         self.batch = batch
         width = max(1, batch // reduction)
         self.queries = nn.ModuleList(self._embedding(batch, width) for _ in student_shapes)
@@ -107,8 +119,8 @@ class SemanticCalibration(nn.Module):
         self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]
     ) -> tuple[list[list[Tensor]], list[list[Tensor]], Tensor]:
         """Projected student maps and teacher maps for every pair, and the attention."""
-        check_layers(student_maps, self.queries, "student layers of the module")
-        check_layers(teacher_maps, self.keys, "teacher layers of the module")
+        check_lists(count=len(self.queries), student_maps=student_maps)
+        check_lists(count=len(self.keys), teacher_maps=teacher_maps)
         with no_autocast(student_maps[0]):
             queries = self._describe(student_maps, self.queries)
             keys = self._describe(teacher_maps, self.keys)

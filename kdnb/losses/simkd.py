@@ -1,4 +1,4 @@
-"""SimKD: the teacher's classifier used again (Chen et al. 2022)."""
+"""SimKD (Chen et al. 2022): the student's features in front of the teacher's own classifier."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kdnb.losses._maps import mean_squared, squared_distance
+from kdnb.losses._arithmetic import mean_squares, summed_squares
 from kdnb.losses.adapters import bottleneck, map_shape, to_common_size
-from kdnb.losses.checks import Variant, check_maps, check_variant
+from kdnb.losses.checks import Variant, check_maps, check_number, check_variant
 
 
 def reused_classifier(
@@ -38,7 +38,7 @@ def reused_classifier(
     """
     check_variant(variant)
     check_maps(projected=projected, teacher_maps=teacher_maps)
-    distance = mean_squared if variant == "authors" else squared_distance
+    distance = mean_squares if variant == "authors" else summed_squares
     return distance(projected, teacher_maps)
 
 
@@ -54,6 +54,7 @@ class ReusedClassifierProjector(nn.Module):
         super().__init__()
         channels, *_ = map_shape(student_shape, "student_shape")
         out, *_ = map_shape(teacher_shape, "teacher_shape")
+        check_number(least=1, whole=True, reduction=reduction)
         self.layers = bottleneck(channels, max(1, out // reduction), out, close=True)
 
     def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,11 @@
-"""SLA: self-supervised label augmentation (Lee et al. 2020)."""
+"""SLA (Lee et al. 2020): labels augmented by the rotation of the image."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from kdnb.losses.checks import at_least_float32, check_labels
+from kdnb.losses.checks import at_least_float32, check_labels, check_parameters
 from kdnb.losses.cross_entropy import hard_loss
 
 VIEWS = 4  # rotations by multiples of 90 degrees
@@ -24,6 +24,9 @@ def aggregated(joint_logits: Tensor) -> Tensor:
 
     Returns:
         Logits (batch, classes).
+
+    Raises:
+        ValueError: for another shape.
     """
     _check_joint(joint_logits)
     return at_least_float32(joint_logits).diagonal(dim1=0, dim2=3).mean(2)
@@ -35,17 +38,27 @@ def joint_loss(joint_logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         joint_logits: (views, batch, classes, views).
         labels: (batch,) integers.
+
+    Returns:
+        A scalar in nats.
+
+    Raises:
+        ValueError: for other shapes, or labels beyond the classes.
+
+    >>> joint_loss(torch.zeros(2, 1, 3, 2), torch.tensor([0]))
+    tensor(1.7918)
     """
     _check_joint(joint_logits)
     check_labels(joint_logits[0, ..., 0], labels)
     views = len(joint_logits)
-    turned = labels * views + torch.arange(views, device=labels.device)[:, None]
+    turned = labels.long() * views + torch.arange(views, device=labels.device)[:, None]
     return hard_loss(joint_logits.flatten(0, 1).flatten(1), turned.flatten())
 
 
 def _check_joint(joint_logits: Tensor) -> None:
+    check_parameters(joint_logits=joint_logits)
     shape = tuple(joint_logits.shape)
-    if len(shape) != 4 or 0 in shape or shape[0] != shape[3]:
+    if len(shape) != 4 or shape[0] != shape[3]:
         raise ValueError(
             f"joint_logits must have shape (views, batch, classes, views); got {shape}."
         )

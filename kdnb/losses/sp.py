@@ -1,11 +1,12 @@
-"""SP: similarity-preserving distillation (Tung and Mori 2019)."""
+"""SP (Tung and Mori 2019): which samples of a batch resemble one another."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._geometry import check_samples, gram, rows, unit
+from kdnb.losses._arithmetic import gram, rows, unit
+from kdnb.losses.checks import check_samples
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:

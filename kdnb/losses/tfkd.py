@@ -1,4 +1,4 @@
-"""Tf-KD: teacher-free distillation (Yuan et al. 2020)."""
+"""Tf-KD (Yuan et al. 2020): distillation from a teacher made by hand, and the smoothing it equals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kdnb.losses.checks import (
     at_least_float32,
     check_labels,
     check_logits,
+    check_number,
     check_temperature,
     check_variant,
 )
@@ -39,8 +40,9 @@ def virtual_teacher(
     >>> virtual_teacher(torch.tensor([1]), classes=3, correct=0.9)
     tensor([[0.0500, 0.9000, 0.0500]])
     """
-    if classes < 2:
-        raise ValueError(f"classes must be at least 2; got {classes}.")
+    check_number(least=2, whole=True, classes=classes)
+    check_number(correct=correct)
+    check_labels(torch.empty(len(labels), classes, device="meta"), labels)
     if not 1 / classes < correct < 1:
         raise ValueError(f"correct must lie between 1 / {classes} and 1; got {correct}.")
     wrong = (1 - correct) / (classes - 1)

@@ -1,10 +1,10 @@
-"""The tolerant teacher: a bounded gap between top scores (Yang et al. 2019)."""
+"""The tolerant teacher (Yang et al. 2019, AAAI): a bounded gap between its top scores."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses.checks import at_least_float32, check_logits
+from kdnb.losses.checks import at_least_float32, check_logits, check_number
 
 
 def top_score_difference(logits: Tensor, kept: int = 5) -> Tensor:
@@ -31,7 +31,6 @@ def top_score_difference(logits: Tensor, kept: int = 5) -> Tensor:
     tensor(0.)
     """
     check_logits(logits=logits)
-    if not 2 <= kept <= logits.shape[1]:
-        raise ValueError(f"kept must lie in [2, {logits.shape[1]}]; got {kept}.")
+    check_number(least=2, most=logits.shape[1], whole=True, kept=kept)
     top = at_least_float32(logits).softmax(1).topk(kept, 1).values
     return (top[:, 0] - top[:, 1:].mean(1)).mean()

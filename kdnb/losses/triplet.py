@@ -1,13 +1,12 @@
-"""Triplet distillation (Feng et al. 2019)."""
+"""Triplet distillation (Feng et al. 2019): the teacher's distances as the margins of a triplet loss."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
-from kdnb.losses._geometry import check_samples, ratio, rows, squared_distances
+from kdnb.losses._arithmetic import ratio, rows, squared_distances
+from kdnb.losses.checks import check_number, check_samples, check_triplets
 
 
 def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor:
@@ -26,6 +25,7 @@ def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor
     >>> all_triplets(3).tolist()
     [[0, 1, 2], [1, 0, 2], [2, 0, 1]]
     """
+    check_number(least=0, whole=True, batch=batch)
     if batch < 3:
         raise ValueError(f"a triplet needs at least 3 samples in the batch; got {batch}.")
     query, one, other = torch.meshgrid([torch.arange(batch, device=device)] * 3, indexing="ij")
@@ -68,8 +68,9 @@ def triplet_distillation(
     tensor(0.1000)
     """
     check_samples(student=student, teacher=teacher)
-    _check_triplets(triplets, len(student))
-    if not 0 <= least_margin <= greatest_margin < math.inf:
+    check_triplets(triplets, len(student))
+    check_number(least=0, least_margin=least_margin, greatest_margin=greatest_margin)
+    if not least_margin <= greatest_margin:
         raise ValueError(
             "margins must satisfy 0 <= least_margin <= greatest_margin; "
             f"got {least_margin} and {greatest_margin}."
@@ -82,10 +83,3 @@ def triplet_distillation(
     squares = squared_distances(rows(student))
     near, far = squares[anchor, positive], squares[anchor, negative]
     return (near - far + margin).clamp_min(0).mean()
-
-
-def _check_triplets(triplets: Tensor, batch: int) -> None:
-    if triplets.ndim != 2 or triplets.shape[1] != 3 or len(triplets) == 0:
-        raise ValueError(f"triplets must have shape (triplets, 3); got {tuple(triplets.shape)}.")
-    if triplets.is_floating_point() or not 0 <= int(triplets.min()) <= int(triplets.max()) < batch:
-        raise ValueError(f"triplets must be integers from 0 to {batch - 1}, the batch's indices.")

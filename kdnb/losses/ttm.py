@@ -1,10 +1,10 @@
-"""WTTM: the transformed teacher (Zheng and Yang 2024)."""
+"""TTM and WTTM (Zheng and Yang 2024, ICLR): the temperature on the teacher's side alone."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses._logits import divergence
+from kdnb.losses._arithmetic import divergence
 from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 
 
@@ -40,10 +40,8 @@ def transformed_teacher(
     >>> transformed_teacher(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), temperature=2.0)
     tensor(0.1424)
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_temperature(temperature, len(student_logits))
     powers = at_least_float32(teacher_logits).log_softmax(1) / temperature
-    log_sum = powers.logsumexp(1, keepdim=True)
-    log_q = at_least_float32(student_logits).log_softmax(1)
-    loss = divergence(powers - log_sum, log_q)
-    return (loss * log_sum.squeeze(1).exp() if weighted else loss).mean()
+    loss = divergence(powers, at_least_float32(student_logits))
+    return (loss * powers.logsumexp(1).exp() if weighted else loss).mean()

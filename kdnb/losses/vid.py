@@ -1,4 +1,4 @@
-"""Variational information distillation: how well the student's maps predict the teacher's."""
+"""VID (Ahn et al. 2019): how well the student's maps predict the teacher's, as a Gaussian bound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.losses.adapters import map_shape, to_common_size
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant
+from kdnb.losses.checks import (
+    Variant,
+    at_least_float32,
+    check_maps,
+    check_number,
+    check_variant,
+    check_vectors,
+)
 
 
 def variational_information(
@@ -32,7 +39,7 @@ def variational_information(
         predicted_mean: (batch, channels, height, width), mu(s) of :class:`VariationalRegressor`.
         teacher_maps: the same shape.
         raw_variance: (channels,), alpha.
-        minimum_variance: epsilon.
+        minimum_variance: epsilon, at least 0.
         variant: "authors" averages over every element instead of summing over c, h and w.
 
     Returns:
@@ -51,11 +58,8 @@ def variational_information(
     """
     check_variant(variant)
     check_maps(predicted_mean=predicted_mean, teacher_maps=teacher_maps)
-    if raw_variance.shape != teacher_maps.shape[1:2]:
-        raise ValueError(
-            f"raw_variance must be ({teacher_maps.shape[1]},) for teacher_maps "
-            f"{tuple(teacher_maps.shape)}; got {tuple(raw_variance.shape)}."
-        )
+    check_vectors(teacher_maps.shape[1], raw_variance=raw_variance)
+    check_number(least=0, minimum_variance=minimum_variance)
     raw = at_least_float32(raw_variance)
     variance = (torch.logaddexp(raw, torch.zeros_like(raw)) + minimum_variance)[:, None, None]
     square = (at_least_float32(teacher_maps) - at_least_float32(predicted_mean)).square()
@@ -80,6 +84,7 @@ class VariationalRegressor(nn.Module):
     ) -> None:
         super().__init__()
         check_variant(variant)
+        check_number(initial_variance=initial_variance, minimum_variance=minimum_variance)
         if not initial_variance > minimum_variance > 0:
             raise ValueError(
                 "initial_variance must be above minimum_variance, and that above 0; got "
@@ -101,7 +106,7 @@ class VariationalRegressor(nn.Module):
         self.variant: Variant = variant
 
     def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
-        """The loss."""
+        """The loss of maps (batch, channels, height, width) of both networks."""
         student, teacher = to_common_size(student_maps, teacher_maps)
         return variational_information(
             self.mean(student), teacher, self.raw_variance, self.minimum_variance, self.variant

@@ -1,15 +1,15 @@
-"""Relative dissimilarity under several teachers (You et al. 2017)."""
+"""You et al. 2017: relative dissimilarity, the order of distances by a vote of several teachers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from kdnb.losses._geometry import check_samples, root, rows, squared_distances
-from kdnb.losses.triplet import _check_triplets, all_triplets
+from kdnb.losses._arithmetic import nan_from, root, rows, squared_distances
+from kdnb.losses.checks import check_lists, check_number, check_samples, check_triplets
+from kdnb.losses.triplet import all_triplets
 
 
 def relative_dissimilarity(
@@ -40,21 +40,19 @@ def relative_dissimilarity(
             margin.
 
     Departures: recalled, not read: Euclidean distances, the vote's handling of ties, the mean
-    over triplets and the margin are this book's reading.
+    over triplets and the margin are our reading.
 
     >>> student, teacher = torch.tensor([[0.0], [2.0], [1.0]]), torch.tensor([[0.0], [1.0], [3.0]])
     >>> relative_dissimilarity(student, [teacher], torch.tensor([[0, 1, 2]]), margin=0.5)
     tensor(1.5000)
     """
-    if not teachers:
-        raise ValueError("teachers must hold at least one batch of features; got none.")
-    for index, teacher in enumerate(teachers):
-        check_samples(minimum=3, student=student, **{f"teachers[{index}]": teacher})
-    if not 0 <= margin < math.inf:
-        raise ValueError(f"margin must be a finite number, at least 0; got {margin}.")
+    check_lists(teachers=teachers)
+    named = {f"teachers[{index}]": teacher for index, teacher in enumerate(teachers)}
+    check_samples(minimum=3, student=student, **named)
+    check_number(least=0, margin=margin)
     if triplets is None:
         triplets = all_triplets(len(student), student.device)
-    _check_triplets(triplets, len(student))
+    check_triplets(triplets, len(student))
     query, one, other = triplets.unbind(dim=1)
     votes = 0
     for teacher in teachers:
@@ -63,4 +61,4 @@ def relative_dissimilarity(
     nearer = torch.sign(votes)
     distances = root(squared_distances(rows(student)))
     losses = (nearer * (distances[query, one] - distances[query, other]) + margin).clamp_min(0)
-    return (losses * (nearer != 0)).mean()
+    return nan_from((losses * (nearer != 0)).mean(), student, *teachers)

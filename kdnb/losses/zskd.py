@@ -1,4 +1,4 @@
-"""ZSKD: matching softmax targets that a Dirichlet distribution drew (Nayak et al. 2019)."""
+"""ZSKD (Nayak et al. 2019): an impression matches softmax targets that a Dirichlet distribution drew."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ def matching_cross_entropy(
     Args:
         teacher_logits: (batch, classes).
         targets: (batch, classes), rows that sum to 1.
-        temperature: tau.
+        temperature: tau > 0.
 
     Returns:
         A scalar in nats, at least the mean entropy of the targets.
 
     Raises:
         ValueError: for other or different shapes, an empty batch, or a temperature not above 0.
+
+    >>> matching_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
+    tensor(0.6931)
     """
     check_logits(teacher_logits=teacher_logits, targets=targets)
     check_temperature(temperature)

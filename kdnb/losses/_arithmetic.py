@@ -1,0 +1,218 @@
+"""Arithmetic that several losses share: directions and distances that survive zeros, divergences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses.checks import at_least_float32
+
+# Up to this many numbers the differences of all pairs are formed; above, a centred product is.
+PAIRWISE_LIMIT = 2**22
+# A pair whose squared distance is less than this share of its squared norms is close: float32
+# products would leave fewer than some four digits of the distance.
+CLOSE = 1e-2
+
+
+def rows(samples: Tensor) -> Tensor:
+    """(batch, ...) as (batch, features), in float32 at least."""
+    return at_least_float32(samples).flatten(1)
+
+
+def no_autocast(value: Tensor) -> torch.autocast:
+    """Inside, matrix products keep their inputs' precision."""
+    return torch.autocast(value.device.type, enabled=False)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """A matrix product in the wider precision of its factors, whatever the autocast mode."""
+    dtype = torch.promote_types(left.dtype, right.dtype)
+    with no_autocast(left):
+        return left.to(dtype) @ right.to(dtype)
+
+
+def in_double(value: Tensor) -> Tensor:
+    """The same numbers in float64, where the device has it (Apple's has not)."""
+    return value if value.device.type == "mps" else value.double()
+
+
+def nan_from(value: Tensor, *sources: Tensor) -> Tensor:
+    """The value, or NaN where one of the sources holds a NaN that a comparison would swallow."""
+    spoilt = torch.stack([source.detach().isnan().any() for source in sources]).any()
+    return value * torch.ones_like(value).masked_fill(spoilt, torch.nan)
+
+
+def root(squares: Tensor) -> Tensor:
+    """The square root, with gradient 0 instead of infinity where the square is 0."""
+    zero = squares <= 0
+    return torch.where(zero, 1, squares).sqrt() * ~zero
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator, and 0 without gradient where the denominator is 0."""
+    zero = denominator <= 0
+    return numerator / torch.where(zero, 1, denominator) * ~zero
+
+
+def unit(vectors: Tensor, dim: int | tuple[int, ...] = -1) -> Tensor:
+    """Vectors of length 1 along `dim`; a zero vector stays zero and gets no gradient."""
+    vectors = at_least_float32(vectors)
+    norms = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors * ratio(torch.ones_like(norms), norms)
+
+
+def direction(values: Tensor, dim: int) -> Tensor:
+    """Along dim, centred and of length 1; zeros where the values are constant up to rounding.
+
+    Divided by the largest deviation first, so that tiny probabilities do not underflow squared.
+    """
+    centred = values - values.mean(dim, keepdim=True)
+    limits = torch.finfo(values.dtype)
+    largest = centred.detach().abs().amax(dim, keepdim=True)
+    rounding = 8 * limits.eps * values.detach().abs().amax(dim, keepdim=True) + 4 * limits.tiny
+    constant = largest <= rounding
+    scaled = (centred / largest.masked_fill(constant, 1)).masked_fill(constant, 1)
+    return (scaled / torch.linalg.vector_norm(scaled, dim=dim, keepdim=True)).masked_fill(
+        constant, 0
+    )
+
+
+def summed_squares(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared L2 distance of each sample, averaged over the batch."""
+    difference = at_least_float32(student) - at_least_float32(teacher)
+    return difference.square().flatten(1).sum(dim=1).mean()
+
+
+def mean_squares(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared difference averaged over every element."""
+    return (at_least_float32(student) - at_least_float32(teacher)).square().mean()
+
+
+def split_target(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's value at its label (batch,), and the others in order (batch, classes - 1)."""
+    column = labels.long().unsqueeze(1)
+    others = torch.arange(values.shape[1] - 1, device=values.device).expand(len(values), -1)
+    return values.gather(1, column).squeeze(1), values.gather(1, others + (others >= column))
+
+
+def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    r"""KL(softmax(teacher / T) ‖ softmax(student / T)) of each row (batch,), never below 0.
+
+    Its gradient is that of the sum of p (log p - log q), which is accurate. That sum's value is
+    not: near a match its terms of both signs cancel. With w = (v - z) / T less its mean under p,
+    the divergence is exactly
+
+    .. math:: \log \sum_k p_k e^{-w_k} = \log\Big(1 + \sum_k p_k (e^{-w_k} - 1 + w_k)\Big),
+
+    whose terms are all at least 0. The value is taken from there where it is below log 2.
+    """
+    log_q = (student / temperature).log_softmax(1)
+    log_p = (teacher / temperature).log_softmax(1)
+    summed = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+    with torch.no_grad():
+        p = log_p.exp()
+        gap = (student - teacher) / temperature
+        moved = gap - (p * gap).sum(1, keepdim=True)
+        small = (p * _beyond_linear(moved)).sum(1)
+        value = torch.where(small < 1, small.log1p(), summed.clamp_min(0))
+    return _Valued.apply(summed, value)
+
+
+class _Valued(torch.autograd.Function):
+    """The second tensor's value with the first one's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, differentiable: Tensor, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def _beyond_linear(x: Tensor) -> Tensor:
+    """e^x - 1 - x, by its series where the subtraction would cancel."""
+    terms = 6 if torch.finfo(x.dtype).eps > 1e-10 else 12
+    series = torch.full_like(x, 1 / (terms + 2))
+    for divisor in range(terms + 1, 1, -1):
+        series = (1 + x * series) / divisor
+    return torch.where(x.abs() < 0.25, x.square() * series, x.expm1() - x)
+
+
+def gram(samples: Tensor) -> Tensor:
+    """(batch, batch) products of all pairs of rows."""
+    return _Gram.apply(samples)
+
+
+class _Gram(torch.autograd.Function):
+    """X X' with the gradient (G + G') X: one product where autograd, not knowing that both
+    factors are the same, takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor) -> Tensor:
+        ctx.save_for_backward(samples)
+        return product(samples, samples.T)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return product(gradient + gradient.T, *ctx.saved_tensors)
+
+
+def cosines(samples: Tensor) -> Tensor:
+    """(batch, batch) cosines of all pairs of rows from one matrix product."""
+    products = gram(samples)
+    norms = root(products.diagonal())
+    return ratio(products, norms.unsqueeze(0) * norms.unsqueeze(1))
+
+
+def differences(samples: Tensor) -> Tensor:
+    """(batch, batch, features): entry [j, i] is row i minus row j."""
+    return samples.unsqueeze(0) - samples.unsqueeze(1)
+
+
+def is_small(samples: Tensor) -> bool:
+    """Whether the differences of all pairs are few enough to be formed."""
+    return len(samples) * samples.numel() <= PAIRWISE_LIMIT
+
+
+def centred_gram(samples: Tensor) -> Tensor:
+    """(batch, batch) products after the mean is taken off: no digits go to a common offset.
+
+    The mean carries no gradient: what is made of differences does not change with it. Where two
+    samples lie close together the products are of float64, from which their distance keeps its
+    digits.
+    """
+    products = gram(samples - samples.detach().mean(dim=0))
+    if products.dtype == torch.float32 and bool(_some_pair_is_close(products.detach())):
+        wide = in_double(samples)
+        products = gram(wide - wide.detach().mean(dim=0))
+    return products
+
+
+def _some_pair_is_close(products: Tensor) -> Tensor:
+    norms = products.diagonal()
+    norms = norms.unsqueeze(0) + norms.unsqueeze(1)
+    close = norms - 2 * products < CLOSE * norms
+    return close.masked_fill(identity(products), False).any()
+
+
+def squared_distances(samples: Tensor) -> Tensor:
+    """(batch, batch) squared Euclidean distances of the rows, with an exact zero diagonal."""
+    if is_small(samples):
+        return differences(samples).square().sum(dim=-1)
+    return gram_distances(centred_gram(samples)).to(samples.dtype)
+
+
+def gram_distances(products: Tensor) -> Tensor:
+    """The squared distances that a Gram matrix implies."""
+    norms = products.diagonal()
+    squares = (norms.unsqueeze(0) + norms.unsqueeze(1) - 2 * products).clamp_min(0)
+    return squares.masked_fill(identity(products), 0)
+
+
+def identity(samples: Tensor) -> Tensor:
+    """(batch, batch) truth values: is it the same sample?"""
+    return torch.eye(len(samples), dtype=torch.bool, device=samples.device)
