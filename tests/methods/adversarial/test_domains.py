@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from kdnb import losses
 from kdnb.data import Batches, Images
-from kdnb.losses import reverse_gradient
 from kdnb.methods.adversarial import Critic, adversarial_domains, shifted
 from kdnb.training import Recipe
 
 STEP = Recipe(epochs=1, batch_size=40, lr=0.1, momentum=0.0, schedule="constant", precision="32")
+
 CONDITIONS = {"domain": [0, 1]}
+
 VIEWS = [lambda images: images, shifted]
 
 
@@ -58,18 +59,6 @@ def test_the_shift_by_hand():
             shifted(images, contrast=wrong)
     with pytest.raises(ValueError, match=r"\(3, 5\)"):
         shifted(images[0, 0])
-
-
-def test_the_gradient_turns_round():
-    x = draw(3, 2).requires_grad_()
-    y = reverse_gradient(x, 0.7)
-    assert torch.equal(y, x)
-    (gradient,) = torch.autograd.grad((y**3).sum(), x)
-    torch.testing.assert_close(gradient, -0.7 * 3 * x.detach() ** 2)
-    (nothing,) = torch.autograd.grad(reverse_gradient(x, 0.0).sum(), x)
-    assert (nothing == 0).all()
-    with pytest.raises(ValueError, match="at least 0; got -1"):
-        reverse_gradient(x, -1.0)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.8])

@@ -1,49 +1,21 @@
-"""Networks with exits: their costs and savings, BYOT, multi-exit distillation, SAD."""
+"""Networks with exits: their costs and savings."""
 
 import draws
 import pytest
 import torch
+from exit_networks import exits, resnet
 from torch import nn
-from torch.autograd import gradcheck
-from torch.nn import functional as F
 
 from kdnb import nets
-from kdnb.data import Batches, Images
 from kdnb.methods import architecture
 from kdnb.methods import self_distillation as own
 from kdnb.nets import features
-from kdnb.training import Recipe
-
-QUICK = Recipe(epochs=2, batch_size=8, lr=0.02, precision="32")
-
-
-def pictures(count=24, size=8):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, 1, size, size), generator=generator, dtype=torch.uint8)
-    return Images(images, torch.arange(count) % 3)
-
-
-def batches(**options):
-    return Batches(pictures(), 8, mean=(0.5,), sd=(0.3,), **options)
-
-
-def resnet(seed=0):
-    torch.manual_seed(seed)
-    return nets.build("resnet8", num_classes=3, in_channels=1, image_size=8)
-
-
-def exits(seed=0):
-    network = resnet(seed)
-    return own.MultiExit(network, ["stage1", "stage2"], "stage3", torch.zeros(2, 1, 8, 8))
 
 
 def mlp_exits():
     torch.manual_seed(0)
     network = nets.build("mlp", num_classes=3, in_channels=1, image_size=8, widths=[16, 12, 10])
     return own.MultiExit(network, ["hidden.0", "hidden.1"], "hidden.2", torch.zeros(2, 1, 8, 8))
-
-
-# --- the networks ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("build", [exits, mlp_exits])
@@ -76,9 +48,6 @@ def test_wrong_exits():
         own.MultiExit(resnet(), ["stage9"], "stage3", example)
     with pytest.raises(ValueError, match="cannot be adapted"):
         own.MultiExit(resnet(), ["stage3"], "stage1", example)
-
-
-# --- costs and savings ----------------------------------------------------------------------------
 
 
 def test_multiply_adds_by_hand():
@@ -160,168 +129,6 @@ def test_stopping_early_computes_no_further_and_answers_the_same():
     network(images)  # the hooks are gone
     with pytest.raises(ValueError, match="batch of 12"):
         network.stop_early(images, 0.5)
-
-
-# --- training -------------------------------------------------------------------------------------
-
-
-def test_exit_terms_by_hand_and_the_deepest_is_not_taught():
-    logits, labels = draws.draw(6, 3, 4).requires_grad_(), torch.arange(6) % 4
-    terms = own.exit_terms(logits, labels, temperature=2.0, soft_weight=0.3, hard_weight=0.7)
-    cross = [F.cross_entropy(logits[:, e], labels) for e in range(3)]
-    assert terms["hard"].item() == pytest.approx((0.7 * (cross[0] + cross[1]) + cross[2]).item())
-    p = (logits[:, 2] / 2).softmax(1)
-    soft = sum(
-        (p * (p.log() - (logits[:, e] / 2).log_softmax(1))).sum(1).mean() * 4 for e in (0, 1)
-    )
-    assert terms["soft"].item() == pytest.approx(0.3 * soft.item())
-    (gradient,) = torch.autograd.grad(terms["soft"], logits)
-    assert gradient[:, 2].abs().max() == 0
-    assert gradient[:, :2].abs().min() > 0
-    teacher = draws.draw(6, 1, 4, seed=9)
-
-    def loss(early):
-        full = torch.cat([early, teacher], 1)
-        return sum(
-            own.exit_terms(full, labels, temperature=2.0, soft_weight=1.0, hard_weight=1.0).values()
-        )
-
-    assert gradcheck(loss, (draws.draw(6, 2, 4, seed=3).requires_grad_(),))
-    with pytest.raises(ValueError, match="only where there are two"):
-        own.exit_terms(logits[:, :1], labels, temperature=1.0, soft_weight=1.0, hard_weight=1.0)
-
-
-def test_byot_trains_every_exit_and_its_hint_pulls_features_together():
-    def apart(network):
-        images = next(iter(batches(shuffle=False))).images
-        with torch.no_grad(), features(network.eval(), network.feature_paths) as seen:
-            network(images)
-        *early, last = (seen[path] for path in network.feature_paths)
-        return [float((one - last).square().mean() / last.square().mean()) for one in early]
-
-    plan = QUICK.model_copy(update={"epochs": 6})
-    with_hint, without = exits(), exits()
-    history = own.be_your_own_teacher(with_hint, batches(), plan, hint_weight=1e-3)
-    assert {"hard", "soft", "hint"} <= set(history[0])
-    assert history[-1]["hard"] < history[0]["hard"]
-    assert "hint" not in own.be_your_own_teacher(without, batches(), plan, hint_weight=0.0)[0]
-    assert sum(apart(with_hint)) < sum(apart(without))
-    start = exits()
-    for one, two in zip(start.exits.parameters(), with_hint.exits.parameters(), strict=True):
-        assert not torch.equal(one, two)
-
-
-def test_byots_hint_does_not_move_the_deepest_features():
-    """One step with and without the hint: stage3 moves alike, the shared stage1 does not."""
-    one_step = QUICK.model_copy(update={"epochs": 1, "batch_size": 24})
-    whole = Batches(pictures(), 24, mean=(0.5,), sd=(0.3,))
-    first, second = exits(), exits()
-    for model, weight in ((first, 1.0), (second, 0.0)):
-        own.be_your_own_teacher(
-            model, whole, one_step, soft_weight=0.0, hard_weight=0.0, hint_weight=weight
-        )
-    pairs = zip(first.network.stage3.parameters(), second.network.stage3.parameters(), strict=True)
-    for a, b in pairs:
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
-    one, two = first.network.stage1[0].conv1, second.network.stage1[0].conv1
-    assert not torch.equal(one.weight, two.weight)
-
-
-def test_the_temperature_rises_while_the_teacher_is_too_sure():
-    sharp, flat = torch.tensor([[9.0, 0.0, 0.0]]), torch.zeros(1, 3)
-    one = torch.tensor(2.0)
-    assert own.annealed_temperature(one, sharp).item() == pytest.approx(2.1)
-    assert own.annealed_temperature(one, flat).item() == 2.0
-    # At the temperature where the confidence falls to one half it stops.
-    temperature = torch.tensor(1.0)
-    for _ in range(500):
-        temperature = own.annealed_temperature(temperature, sharp)
-    assert 0.45 < (sharp / temperature).softmax(1).max() <= 0.5
-
-
-def test_multi_exit_distillation_anneals_and_resumes(tmp_path):
-    class Killed(Exception):
-        pass
-
-    def die(networks):
-        if (tmp_path / "state").exists():
-            raise Killed
-        return {}
-
-    plan = QUICK.model_copy(update={"epochs": 4, "lr": 0.1})
-    straight, broken = exits(), exits()
-    history = own.multi_exit_distil(straight, batches(), plan, confidence=0.34)
-    assert straight.temperature > 1
-    with pytest.raises(Killed):
-        own.multi_exit_distil(
-            broken, batches(), plan, confidence=0.34, checkpoint=tmp_path / "state", evaluate=die
-        )
-    resumed = exits()
-    own.multi_exit_distil(resumed, batches(), plan, confidence=0.34, checkpoint=tmp_path / "state")
-    assert torch.equal(resumed.temperature, straight.temperature)
-    for one, two in zip(straight.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, two)
-    assert {"hard", "soft"} <= set(history[0])
-    constant = exits()
-    own.multi_exit_distil(constant, batches(), QUICK, temperature=4.0)
-    assert constant.temperature == 1
-    with pytest.raises(ValueError, match="temperature must be"):
-        own.multi_exit_distil(constant, batches(), QUICK, temperature=0.0)
-
-
-# --- self-attention -------------------------------------------------------------------------------
-
-
-def test_spatial_attention_against_a_loop():
-    maps = draws.draw(2, 3, 4, 5, scale=0.5)
-    found = own.spatial_attention(maps)
-    for b in range(2):
-        energy = [
-            float(sum(maps[b, c, i, j] ** 2 for c in range(3))) for i in range(4) for j in range(5)
-        ]
-        expected = torch.tensor(energy, dtype=torch.float64).softmax(0).view(4, 5)
-        torch.testing.assert_close(found[b], expected)
-    larger = own.spatial_attention(maps, (8, 10))
-    assert larger.shape == (2, 8, 10)
-    torch.testing.assert_close(larger.sum((1, 2)), torch.ones(2, dtype=torch.float64))
-
-
-def test_self_attention_imitates_downwards():
-    shallow, middle, deep = (
-        draws.draw(2, 3, side, side, seed=side, scale=0.5).requires_grad_() for side in (4, 2, 1)
-    )
-    loss = own.self_attention([shallow, middle, deep])
-    size = (4, 4)
-    first = own.spatial_attention(shallow) - own.spatial_attention(middle, size)
-    second = own.spatial_attention(middle) - 0.25  # the deepest map of one position is uniform
-    expected = first.square().sum((1, 2)).mean() + second.square().sum((1, 2)).mean()
-    assert loss.item() == pytest.approx(expected.item())
-    gradients = torch.autograd.grad(loss, (shallow, middle, deep), allow_unused=True)
-    assert gradients[0].abs().max() > 0
-    assert gradients[1].abs().max() > 0
-    assert gradients[2] is None
-    (target,) = torch.autograd.grad(
-        own.self_attention([shallow, middle]), (middle,), allow_unused=True
-    )
-    assert target is None
-    target = middle.detach()
-    assert gradcheck(lambda x: own.self_attention([x, target]), (shallow,))
-    with pytest.raises(ValueError, match="two maps are needed; got 1"):
-        own.self_attention([shallow])
-    with pytest.raises(ValueError, match="batch size"):
-        own.self_attention([shallow, torch.zeros(3, 3, 2, 2)])
-
-
-def test_sad_begins_late():
-    plan = QUICK.model_copy(update={"epochs": 3})
-    history = own.self_attention_distil(
-        resnet(), batches(), plan, paths=["stage1", "stage2", "stage3"], start=2 / 3
-    )
-    assert [row["attention"] > 0 for row in history] == [False, False, True]
-    now = own.self_attention_distil(
-        resnet(), batches(), QUICK, paths=["stage1", "stage2"], start=0.0
-    )
-    assert all(row["attention"] > 0 for row in now)
 
 
 def test_stopping_early_costs_what_the_table_says():
