@@ -1,7 +1,6 @@
-"""The adversary's side: the losses of a GAN as functions of scores, and a small discriminator.
+"""A small discriminator, the adversary of this section's methods; its losses are in `kdnb.losses.gan`.
 
-A score is a logit: the discriminator's odds for "real" are exp(score). Every loss is written with
-softplus, log(1 + e^x), so that no logarithm meets a rounded 0.
+Its score is a logit: the odds for "real" are exp(score).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Teacher-student architecture (section 4 of the survey): which networks teach which.
 
-`assistants` bridges the capacity gap, `growth` starts a student from its teacher's function, `flow`
-and `residual` join networks while they train, `design` makes and compares students.
+`takd` bridges the capacity gap with teacher assistants, `net2net` starts a student from its
+teacher's function, `knowledge_flow` and `residual` join networks while they train, `design` makes
+and compares students.
 """
 
 from kdnb.methods.architecture.design import (

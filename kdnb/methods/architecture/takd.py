@@ -2,7 +2,7 @@
 
 A teacher much larger than its student teaches it worse than a middling one. TAKD puts networks of
 sizes in between: each is taught by the one before. Cho and Hariharan 2019 report the contrary, that
-such sequences do not help; `kdnb.methods.offline.rco` holds what they do instead.
+such sequences do not help; `kdnb.methods.offline.eskd` holds what they do instead.
 """
 
 from __future__ import annotations

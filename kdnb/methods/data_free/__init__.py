@@ -1,11 +1,11 @@
 """Distilling without the data (section 5.6): the teacher is there, its training set is not.
 
-`dafl` and the games of `adversarial_generation` train a generator beside the student;
-`impressions`, `inversion`, `contrastive` (CMI), `meta_synthesis` and `statistics` make a `bank` of
-images first. `few_shot`, `dataset_distillation` and `ensembles` are what the survey puts beside
-them: few data, small data, and unlabelled data. `losses` and `priors` are what is asked of an
-image, `collapse` watches what is made; `trials` are runs memoised on disk. Every training is
-`training.fit`.
+`dafl`, `zskt` and `dfad` train a generator beside the student; `zskd`, `deepinversion`, `cmi`,
+`fast` and `statistics` make images first, which a `bank` keeps. `few_shot`, `dataset_distillation`
+and `data_distillation` are what the survey puts beside them: few data, small data, and unlabelled
+data. `synthesis` and `generators` are what they share, `collapse` watches what is made, and
+`belief_matching` looks at ZSKT's result. What is asked of an image lies in `kdnb.losses`. Every
+training is `training.fit`.
 """
 
 from kdnb.losses import (

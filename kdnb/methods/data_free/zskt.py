@@ -1,4 +1,4 @@
-"""Generators against the student: ZSKT (Micaelli and Storkey 2019) and DFAD (Fang et al. 2019).
+"""ZSKT (Micaelli and Storkey 2019): a generator against the student.
 
 The generator seeks images on which student and teacher disagree; the student closes the gap there.
 Nobody asks that the images look like data.

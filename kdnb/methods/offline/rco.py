@@ -1,7 +1,6 @@
-"""The teacher's course of training as a teacher: stopped early, or followed from point to point.
+"""RCO (Jin et al. 2019), route-constrained optimisation: the teacher's course of training teaches.
 
-Cho and Hariharan 2019 stop the teacher early, and the distillation too. Route-constrained
-optimisation (RCO, Jin et al. 2019) lets the student follow the teacher's checkpoints in turn.
+The student follows the teacher's checkpoints in turn. Distillation that stops early is `eskd`.
 """
 
 from __future__ import annotations

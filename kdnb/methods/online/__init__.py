@@ -1,9 +1,10 @@
 """Online distillation (section 3.2): teacher and student, or many students, train together.
 
-Every method takes networks, examples and a recipe, and trains by `training.fit`. `mutual` is deep
-mutual learning; `adversarial` and `divergent` add critics; `branches`, `diverse`, `fusion` and
-`rocket` are networks with several heads; `consistency` is teaching by one's own past;
-`codistillation` runs in several processes.
+Every method takes networks, examples and a recipe, and trains by `training.fit`. `dml` is deep
+mutual learning and `kdcl` makes one target of all students; `afd` and `divergent` add critics;
+`one`, `okddip`, `ffl` and `rocket` train networks with several heads (`branches`), `cheap` a cheap
+copy beside the original; `temporal_ensembling`, `mean_teacher`, `best_so_far` and `mkt` are teaching
+by one's own past; `codistillation` runs in several processes. `measures` is what they are judged by.
 """
 
 from kdnb.losses import (

@@ -1,4 +1,4 @@
-"""One network with several branches: what they are, and ONE, whose gate makes the teacher."""
+"""One network with several branches: how it is made of another, and how branches are trained."""
 
 from __future__ import annotations
 

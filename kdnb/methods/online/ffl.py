@@ -1,4 +1,4 @@
-"""Teachers fused from the students' last maps: FFL (Kim 2019); cheap convolutions (Xie 2019)."""
+"""FFL (Kim et al. 2019): the students' last maps are fused into a teacher, which they teach in turn."""
 
 from __future__ import annotations
 

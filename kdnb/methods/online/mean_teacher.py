@@ -1,4 +1,4 @@
-"""A network taught by its own past: temporal ensembling, mean teacher, the best checkpoint."""
+"""Mean teacher (Tarvainen and Valpola 2017): the moving average of the weights teaches."""
 
 from __future__ import annotations
 

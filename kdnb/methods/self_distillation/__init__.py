@@ -1,9 +1,10 @@
 """Self-distillation (section 3.3): a network learns from itself, as it was, is, or sees elsewhere.
 
-From its former generation (`generations`, `dark_knowledge`, `teacher_free`), its deeper layers (`deep_supervision`,
-on the networks of `exits`), its earlier weights (`snapshots`), its answers to other images of the
-class (`classwise`) or to other views (`augmentation`), or its own idea of the labels
-(`softened_labels`). `kernel` is the theory, exactly. Everything can be imported from here.
+From its former generation (`ban`, `tfkd`, `tolerant`), its deeper layers (`byot`, `multi_exit` and
+`sad`, on the networks of `exits`), its earlier weights (`snapshot`), its answers to other images of
+the class (`cskd`) or to other views (`sla`, `ddgsd`), or its own idea of the labels
+(`label_embedding`, `beta_smoothing`). `kernel` is the theory, exactly. Everything can be imported
+from here.
 """
 
 from kdnb.losses import (

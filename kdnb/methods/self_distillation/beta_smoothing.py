@@ -1,4 +1,4 @@
-"""Labels softened by the network itself: a tolerant teacher, embeddings, Beta smoothing."""
+"""Beta smoothing: labels softened by the network itself, more where it is less sure."""
 
 from __future__ import annotations
 

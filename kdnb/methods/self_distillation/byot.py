@@ -1,4 +1,4 @@
-"""The deepest part of a network teaches the shallower ones: BYOT, multi-exit distillation, SAD."""
+"""BYOT (Zhang et al. 2019): the deepest exit of a network teaches the shallower ones."""
 
 from __future__ import annotations
 

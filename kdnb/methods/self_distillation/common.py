@@ -1,4 +1,4 @@
-"""What the schemes of this package share: classifiers' training, fresh weights, second views."""
+"""What the methods of this section share: classifiers' training, fresh weights, second views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several views of an image teach each other: SLA with rotations (Lee 2019), DDGSD (Xu 2019)."""
+"""SLA (Lee et al. 2020): rotated views of an image teach the network that sees it upright."""
 
 from __future__ import annotations
 
