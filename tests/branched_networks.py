@@ -1,4 +1,4 @@
-"""Shared"""
+"""Small networks with several branches."""
 
 import torch
 from torch import nn

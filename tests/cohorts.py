@@ -1,4 +1,4 @@
-"""Shared"""
+"""Recipes of a small cohort: two epochs, and a plain one of constant steps."""
 
 from kdnb.training import Recipe
 

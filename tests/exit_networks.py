@@ -1,4 +1,4 @@
-"""Shared"""
+"""Small networks with exits, and pictures for them."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Shared"""
+"""Pictures, networks and critics of features, and a step checked by hand."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Shared"""
+"""A run that is killed after some steps, and its recipe."""
 
 from kdnb.training import Recipe
 

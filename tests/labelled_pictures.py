@@ -1,4 +1,4 @@
-"""Shared"""
+"""Labelled pictures in batches."""
 
 import torch
 

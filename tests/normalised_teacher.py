@@ -1,4 +1,4 @@
-"""Shared"""
+"""A small teacher with batch normalisation."""
 
 import data_free_workshop as workshop
 import torch

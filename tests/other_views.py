@@ -1,4 +1,4 @@
-"""Shared"""
+"""Pictures, batches and a small network for the tests of other views."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Shared"""
+"""Batches, a generator and a critic for the tests of GANs."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Shared"""
+"""Batches and a small network for the tests of softened labels."""
 
 import torch
 from torch import nn

@@ -119,7 +119,7 @@ def check_scores(**scores: Tensor) -> None:
 def check_samples(minimum: int = 2, **samples: Tensor) -> None:
     """Require floating tensors (batch, ...) of one batch size, at least `minimum` samples."""
     for name, value in samples.items():
-        _check_floats(name, value, "features of shape (batch, ...), nothing empty", range(2, 99))
+        _check_floats(name, value, "of shape (batch, ...), not empty", range(2, 99))
     if len({len(value) for value in samples.values()}) > 1:
         raise ValueError(f"features must have the same number of samples; got {_shapes(samples)}.")
     if any(len(value) < minimum for value in samples.values()):
@@ -197,7 +197,8 @@ def check_number(
             opening = f"({above}" if above is not None else f"[{least}"
             takes = f"lie in {opening}, {most}]"
         elif least is not None:
-            takes = f"be at least {least}"
+            finite = not isinstance(value, float) or math.isfinite(value)
+            takes = f"be at least {least}" + ("" if finite else " and finite")
         else:
             takes = "be a finite number" + (f" above {above}" if above is not None else "")
         takes += ", a whole number" if whole else ""

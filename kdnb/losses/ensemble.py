@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,4 +27,4 @@ def ensemble_log_probabilities(logits: Sequence[Tensor]) -> Tensor:
     check_lists(logits=logits)
     check_logits(2, **{f"logits[{i}]": value for i, value in enumerate(logits)})
     stacked = torch.stack([F.log_softmax(at_least_float32(value), dim=1) for value in logits])
-    return stacked.logsumexp(0) - torch.tensor(float(len(logits))).log().to(stacked)
+    return stacked.logsumexp(0) - math.log(len(logits))

@@ -67,6 +67,8 @@ def multi_level_logits(
         instance_weight=instance_weight, batch_weight=batch_weight, class_weight=class_weight
     )
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
+    dtype = torch.promote_types(student.dtype, teacher.dtype)
+    student, teacher = student.to(dtype), teacher.to(dtype)
     batch, classes = student.shape
     total = student.new_zeros(())
     for temperature in temperatures:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from draws import draw
 from torch import nn
+from torch.autograd import gradcheck
 
 from kdnb.losses import (
     contrastive_diversity,
@@ -50,3 +51,18 @@ def test_equal_images_are_what_the_contrast_forbids():
     same = nn.functional.normalize(torch.ones(4, 3))
     assert contrastive_diversity(same, same).item() == pytest.approx(math.log(4))
     assert contrastive_diversity(torch.eye(4), torch.eye(4)).item() < 1e-3
+
+
+def test_gradients_by_finite_differences():
+    logits, other = draw(4, 3).requires_grad_(), draw(4, 3, seed=1).requires_grad_()
+    assert gradcheck(decision_adversarial, (logits, other))
+    assert gradcheck(lambda a: contrastive_diversity(a, draw(4, 3, seed=2)), (logits,))
+
+
+def test_views_of_other_shapes_are_named():
+    with pytest.raises(ValueError, match=r"features must have the same number of samples"):
+        contrastive_diversity(torch.zeros(2, 3), torch.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"views must be \(batch, features\)"):
+        contrastive_diversity(torch.zeros(2, 3), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="belong together; got one of them"):
+        contrastive_diversity(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(1, 3))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from draws import draw
+from torch.autograd import gradcheck
 
 from kdnb.losses import (
     activation,
@@ -60,3 +61,27 @@ def test_activation_is_the_sum_or_the_mean_over_features():
     total = sum(abs(value) for value in maps.flatten().tolist())
     assert activation(maps, "paper").item() == pytest.approx(-total / 3, rel=1e-10)
     assert activation(maps).item() == pytest.approx(-total / maps.numel(), rel=1e-10)
+
+
+def test_gradients_by_finite_differences():
+    logits = draw(4, 3).requires_grad_()
+    assert gradcheck(one_hot, (logits,))
+    assert gradcheck(information_entropy, (logits,))
+    assert gradcheck(activation, (draw(2, 3, 2, 2).requires_grad_(),))
+
+
+def test_half_precision_is_computed_in_float32():
+    logits = torch.randn(4, 3, dtype=torch.bfloat16)
+    for value in (one_hot(logits), information_entropy(logits), activation(logits)):
+        assert value.dtype == torch.float32
+
+
+def test_errors_name_what_was_got():
+    with pytest.raises(ValueError, match="must be logits of shape"):
+        one_hot(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"base must be a finite number above 1; got 1"):
+        information_entropy(torch.zeros(2, 3), base=1)
+    with pytest.raises(ValueError, match='variant must be "paper" or "authors"'):
+        activation(torch.zeros(2, 3), "code")
+    with pytest.raises(ValueError, match="not empty"):
+        activation(torch.zeros(0, 3))

@@ -19,5 +19,5 @@ def test_mean_discrepancy_is_the_linear_kernels():
     shuffled = other[[3, 1, 4, 0, 2]]
     assert losses.mean_discrepancy(one, shuffled).item() == pytest.approx(kernel / 25)
     assert gradcheck(losses.mean_discrepancy, (one.requires_grad_(), other.requires_grad_()))
-    with pytest.raises(ValueError, match=r"\(5, 4\) and \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"one \(5, 4\) and other \(4, 4\)"):
         losses.mean_discrepancy(one, other[:4])

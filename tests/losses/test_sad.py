@@ -42,7 +42,7 @@ def test_self_attention_imitates_downwards():
     assert target is None
     target = middle.detach()
     assert gradcheck(lambda x: losses.self_attention([x, target]), (shallow,))
-    with pytest.raises(ValueError, match="two maps are needed; got 1"):
+    with pytest.raises(ValueError, match="maps must be a list of at least 2; got 1"):
         losses.self_attention([shallow])
     with pytest.raises(ValueError, match="batch size"):
         losses.self_attention([shallow, torch.zeros(3, 3, 2, 2)])

@@ -113,3 +113,11 @@ def test_statistics_are_those_of_the_layers_inputs():
         expected += ((mean - layer.running_mean) ** 2).sum().sqrt()
         expected += ((variance - layer.running_var) ** 2).sum().sqrt()
     torch.testing.assert_close(found, expected)
+
+
+def test_a_network_without_normalisation_is_refused():
+    with (
+        pytest.raises(ValueError, match="has no BatchNorm2d with running statistics"),
+        batch_norm_inputs(nn.Linear(2, 2)),
+    ):
+        pass

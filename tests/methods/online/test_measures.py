@@ -51,7 +51,7 @@ def test_the_ensemble_is_the_mean_of_probabilities():
     torch.testing.assert_close(online.ensemble_log_probabilities(logits).exp(), mean)
     labels = torch.arange(9) % 4
     assert online.ensemble_errors(logits, labels) == int((mean.argmax(1) != labels).sum())
-    with pytest.raises(ValueError, match="at least one member"):
+    with pytest.raises(ValueError, match="logits must be a list of at least 1; got 0"):
         online.ensemble_log_probabilities([])
     with pytest.raises(ValueError, match="same shape"):
         online.ensemble_log_probabilities([logits[0], logits[0][:, :2]])

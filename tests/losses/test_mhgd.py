@@ -216,8 +216,8 @@ def test_wrong_arguments():
     graphs, maps = MultiHeadGraphs([4, 6]), layers(dtype=torch.float32)
     for channels, heads, message in (
         ([4], 8, r"between 2 layers; got channels \[4\]"),
-        ([4, 0], 8, r"channels\[1\] must be a finite number above 0; got 0"),
-        ([4, 6], 0, "heads must be a finite number above 0; got 0"),
+        ([4, 0], 8, r"channels\[1\] must be at least 1, a whole number; got 0"),
+        ([4, 6], 0, "heads must be at least 1, a whole number; got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             MultiHeadGraphs(channels, heads)

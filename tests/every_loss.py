@@ -1,0 +1,184 @@
+"""Every loss as a function of two tensors, for the properties that all of them share.
+
+A name begins with the file of the loss; what follows tells its variant. `FREE` says what a loss
+does not see, `MATCHING` which are 0 where the student equals its teacher.
+"""
+
+from __future__ import annotations
+
+import torch
+from draws import MAPS, draw, draw_wide, labels_of
+
+from kdnb import losses
+
+TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
+
+
+def probabilities(logits):
+    """The softmax in the precision of the logits, computed in float32 at least."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return wide.softmax(1).to(logits.dtype)
+
+
+LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take one
+    "kd": lambda s, t: losses.soft_targets(s, t, 3.0),
+    "logit_regression": losses.logit_regression,
+    "cskd": lambda s, t: losses.class_wise(s, t, 3.0),
+    "dml": lambda s, t: losses.mutual_loss(s, [t, -t], "peers", 3.0),
+    "dml ensemble": lambda s, t: losses.mutual_loss(s, [t, -t], "ensemble", 3.0),
+    "dml mean": lambda s, t: losses.mutual_loss(s, [t, t / 2], "mean_logits", 3.0),
+    "dist": lambda s, t: losses.pearson_distillation(s, t, 3.0),
+    "dist authors": lambda s, t: losses.pearson_distillation(s, t, 3.0, variant="authors"),
+    "lskd": lambda s, t: losses.standardized_soft_targets(s, t, 3.0),
+    "lskd authors": lambda s, t: losses.standardized_soft_targets(s, t, 3.0, "authors"),
+    "mlkd": losses.multi_level_logits,
+    "mlkd authors": lambda s, t: losses.multi_level_logits(s, t, variant="authors"),
+    "ttm": lambda s, t: losses.transformed_teacher(s, t, 3.0, weighted=False),
+    "ttm weighted": lambda s, t: losses.transformed_teacher(s, t, 3.0),
+    "dkd": lambda s, t: losses.decoupled_kd(s, t, labels_of(s), 3.0),
+    "nkd": lambda s, t: losses.normalized_kd(s, t, labels_of(s), 3.0),
+    "ban": lambda s, t: losses.confidence_weighted(s, t, labels_of(s)),
+    "rocket": losses.rocket_hint,
+    "conditional": losses.logit_distance,
+    "dfad": losses.discrepancy,
+    "cmi adversarial": losses.decision_adversarial,
+    "deepinversion competition": losses.competition,
+    "ensemble": lambda s, t: -losses.ensemble_log_probabilities([s, t])[:, 0].mean(),
+    "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
+    "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
+    "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
+}
+ALONE = {  # the student's logits alone
+    "cross_entropy": lambda s, t: losses.hard_loss(s, labels_of(s)),
+    "cross_entropy smoothed": lambda s, t: losses.label_smoothing(s, labels_of(s), 0.1),
+    "mean_teacher labels": lambda s, t: losses.labelled_cross_entropy(s, labels_of(s)),
+    "tfkd": lambda s, t: losses.teacher_free_regularisation(s, labels_of(s)),
+    "tfkd authors": lambda s, t: losses.teacher_free_regularisation(
+        s, labels_of(s), variant="authors"
+    ),
+    "tolerant": lambda s, t: losses.top_score_difference(s, 2),
+    "dafl one-hot": lambda s, t: losses.one_hot(s),
+    "dafl entropy": lambda s, t: losses.information_entropy(s),
+    "dafl activation": lambda s, t: losses.activation(s),
+}
+MATCHING_MAPS = {
+    "fitnets": losses.hint,
+    "fitnets common": lambda s, t: losses.hint(s, t, "common"),
+    "at": losses.attention_transfer,
+    "at authors": lambda s, t: losses.attention_transfer(s, t, variant="authors"),
+    "nst linear": lambda s, t: losses.neuron_selectivity(s, t, "linear"),
+    "nst": losses.neuron_selectivity,
+    "nst gaussian": lambda s, t: losses.neuron_selectivity(s, t, "gaussian", bandwidth=0.5),
+    "nst adaptive": lambda s, t: losses.neuron_selectivity(s, t, "gaussian"),
+    "ft": losses.factor_transfer,
+    "ft L2": lambda s, t: losses.factor_transfer(s, t, 2),
+    "ft reconstruction": losses.paraphrase_reconstruction,
+    "ofd": lambda s, t: losses.overhaul(s, t, torch.full((4,), -9.0)),
+    "catkd": losses.class_attention,
+    "adain": losses.feature_statistics,
+    "reviewkd": losses.hierarchical_context,
+    "simkd": losses.reused_classifier,
+    "semckd": lambda s, t: losses.semantic_calibration([[s]], [[t]], torch.ones(len(s), 1, 1)),
+}
+OTHER_MAPS = {
+    "ab": losses.activation_boundary,
+    "vid": lambda s, t: losses.variational_information(s, t, torch.zeros(4)),
+    "alpkd": lambda s, t: losses.layer_projection(s.flatten(2), t.flatten(2)),
+    "sad": lambda s, t: losses.self_attention([s, t]),
+    "deepinversion variation": lambda s, t: losses.total_variation(s),
+}
+MAP_LOSSES = MATCHING_MAPS | OTHER_MAPS
+LAYERS = {  # relations within a network's maps
+    "fsp": lambda s, t: losses.fsp(s, s.flip(1), t, t.flip(1)),
+    "ickd": losses.inter_channel_correlation,
+    "ickd authors": lambda s, t: losses.inter_channel_correlation(s, t, "authors"),
+    "irg transformation": lambda s, t: losses.irg_transformation(s, s.flip(1), t, t.flip(1)),
+    "kdsvd": lambda s, t: losses.kd_svd([s, s.flip(1)], [t, t.flip(1)]),
+}
+MATCHING_SAMPLES = {
+    "rkd distance": losses.rkd_distance,
+    "rkd distance authors": lambda s, t: losses.rkd_distance(s, t, "authors"),
+    "rkd angle": losses.rkd_angle,
+    "rkd angle authors": lambda s, t: losses.rkd_angle(s, t, "authors"),
+    "pkt hybrid": losses.hybrid_transfer,
+    "pkt hybrid authors": lambda s, t: losses.hybrid_transfer(s, t, "authors"),
+    "pkt": losses.probabilistic_transfer,
+    "sp": losses.similarity_preserving,
+    "cc": losses.correlation_congruence,
+    "irg": losses.irg_edges,
+    "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
+}
+RELATIONS = MATCHING_SAMPLES | {
+    "pkt authors": lambda s, t: losses.probabilistic_transfer(s, t, "authors"),
+    "lp": losses.locality_preserving,
+}
+RANKINGS = {
+    "triplet": lambda s, t: losses.triplet_distillation(s, t, TRIPLETS),
+    "you2017": lambda s, t: losses.relative_dissimilarity(s, [t], margin=0.1),
+    "darkrank": lambda s, t: losses.darkrank(s, t, "soft", 1.0, 2.0),
+    "darkrank hard": lambda s, t: losses.darkrank(s, t, "hard", 1.0, 2.0),
+    "darkrank normalised": lambda s, t: losses.darkrank(s, t, normalise=True),
+    "crd": lambda s, t: losses.crd(s, t, 100),
+}
+OTHERS = {
+    "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
+    "ddgsd": losses.mean_discrepancy,
+    "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
+    "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
+    "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
+    "sla": lambda s, t: losses.joint_loss(s, torch.tensor([0, 2, 1])),
+    "gan": losses.judging_loss,
+    "gan least squares": lambda s, t: losses.judging_loss(s, t, "least_squares"),
+    "gan fooling": lambda s, t: losses.fooling_loss(s),
+    "gan confused": lambda s, t: losses.confused_judging_loss(s, t, 0.5),
+    "deepinversion": lambda s, t: losses.statistics_distance(s, s.flip(0), t, t.flip(0)),
+    "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
+    "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
+}
+EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATIONS | RANKINGS | OTHERS
+
+SHAPES = {
+    "alpkd": MAPS,
+    "kr": (6, 4),
+    "mhgd": (2, 3, 3),
+    "mhgd authors": (2, 3, 3),
+    "sla": (2, 3, 4, 2),
+    **dict.fromkeys(("gan", "gan least squares", "gan fooling", "gan confused"), (5,)),
+    **dict.fromkeys(("deepinversion", "ofd margin", "ofd margin authors"), (4,)),
+}
+# No gradient flows into the teacher, or not the whole one.
+HELD = {
+    "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
+    "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
+}  # fmt: skip
+# The student is the only tensor.
+SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}
+# No gradient at all, or none that finite differences find: a bandwidth is held constant.
+STILL = {"nst adaptive", "ofd margin", "ofd margin authors"}
+# NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
+MATCHING = [
+    *(MATCHING_MAPS | LAYERS | MATCHING_SAMPLES),
+    *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
+    *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
+    *("mhgd", "mhgd authors", "deepinversion"),
+]
+
+
+def pair(name, seed=0):
+    """Float64 tensors of student and teacher that the loss takes."""
+    if name in LOGITS or name in ALONE:
+        return draw_wide(4, 5, seed=seed), draw_wide(4, 5, seed=seed + 1)
+    if name in MAP_LOSSES or name in LAYERS:
+        shape = (2, 4, 3, 2)
+    else:
+        shape = SHAPES.get(name, (5, 3))
+    return draw(*shape, seed=seed), draw(*shape, seed=seed + 1)
+
+
+def stem(name):
+    """The file of kdnb/losses in which a loss lies."""
+    return name.split()[0]
+
+
+def finite(*values):
+    return all(bool(v.isfinite().all()) for v in values)
