@@ -92,3 +92,14 @@ def test_the_first_images_stay_the_same():
     """What `mnist[0]` is, is part of every recorded result."""
     mnist = data.load("mnist")
     assert mnist.train.labels[:8].tolist() == [3, 7, 3, 4, 4, 3, 5, 1]
+
+
+def test_images_as_tensors_are_what_batches_hold():
+    digits = data.load("mnist")
+    few = digits.train.select(slice(40))
+    inputs, labels = few.tensors()
+    batches = data.Batches(few, 40, mean=digits.mean, sd=digits.sd, shuffle=False)
+    (batch,) = batches.epoch(0)
+    assert torch.equal(inputs, batch.images) and torch.equal(labels, batch.labels)
+    plain, _ = data.Images(few.images, few.labels).tensors()
+    assert torch.equal(plain, few.images.float() / 255)
