@@ -13,6 +13,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from kdnb import paths
+from kdnb.commit import code
 
 _numbers: dict[str, int] = {}
 
@@ -84,7 +85,5 @@ def display_caption(name: str, caption: str) -> None:
 
 
 def _source() -> str:
-    from kdnb.runs.provenance import provenance  # here: figures rest on no other room
-
-    code = provenance()
-    return f"kdnb commit {code['commit']}{' with changes' if code['dirty'] else ''}"
+    made_by = code()
+    return f"kdnb commit {made_by['commit']}{' with changes' if made_by['dirty'] else ''}"

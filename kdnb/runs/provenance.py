@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from kdnb import __version__, paths
+from kdnb import __version__
+from kdnb.commit import code
 from kdnb.training import devices
 
 LIBRARIES = ("torch", "torchvision", "lightning-fabric", "numpy", "scipy", "timm")
@@ -21,28 +21,12 @@ def provenance() -> dict[str, Any]:
 
     Without git or outside a checkout the commit is `"unknown"` and the tree counts as dirty.
     """
-    return {**_code(), "versions": _versions(), "hardware": _hardware()}
+    return {**code(), "versions": _versions(), "hardware": _hardware()}
 
 
 def now() -> str:
     """The time in UTC to the second, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@functools.cache  # once a process: a run is made by the code it was started with
-def _code() -> dict[str, Any]:
-    try:
-        commit = _git("rev-parse", "HEAD")
-        # Only the code that makes numbers counts: a notebook being written does not dirty a trial.
-        dirty = bool(_git("status", "--porcelain", "--", "kdnb", "papers/*/claims.toml"))
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": "unknown", "dirty": True}
-    return {"commit": commit, "dirty": dirty}
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(paths.PACKAGE.parent), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @functools.cache
