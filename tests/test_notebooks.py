@@ -135,7 +135,7 @@ def test_widget_state_and_hidden_verdicts_are_found(copy):
     ]
 
 
-@pytest.mark.parametrize("word", ["reproduced", "not reproduced"])
+@pytest.mark.parametrize("word", ["identity holds", "identity fails"])
 def test_nbval_compares_the_verdict_lines(tmp_path, word):
     """The chapter's own cell of exact claims, with its own verdicts and with a changed one."""
     setup = (
@@ -145,7 +145,7 @@ def test_nbval_compares_the_verdict_lines(tmp_path, word):
     chapter = nbformat.read(runner.chapter("2-1").path, as_version=4)
     cell = next(c for c in code(chapter) if "exact = " in c.source)
     (output,) = cell.outputs
-    text = output.data["text/plain"].replace("balance: reproduced", f"balance: {word}")
+    text = output.data["text/plain"].replace("balance: identity holds", f"balance: {word}")
     words = {"exact": output.data[VERDICTS_MIME]["exact"] | {"hinton2015/balance": word}}
     shown = new_output("display_data", data={"text/plain": text, VERDICTS_MIME: words})
     cells = [
@@ -157,4 +157,4 @@ def test_nbval_compares_the_verdict_lines(tmp_path, word):
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q",
                "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(path)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=paths.root(), timeout=200)
-    assert (done.returncode == 0) == (word == "reproduced"), done.stdout[-3000:]
+    assert (done.returncode == 0) == (word == "identity holds"), done.stdout[-3000:]

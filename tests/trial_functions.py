@@ -24,6 +24,12 @@ def add(context: Context, seed: int, *, amount: float, to: Result | None = None)
     return Outcome({"sum": float(total)}, {"course": [0.0, float(total)]}, {"sum": total})
 
 
+def counted(context: Context, seed: int, *, data: dict, value: int) -> Outcome:
+    """What a reproduction measures, without any data read."""
+    trace(f"counted {value} {seed}")
+    return Outcome({"errors": float(value + seed)})
+
+
 def slow(context: Context, seed: int, *, epochs: int) -> Outcome:
     """Counts epochs in a checkpoint, as training does; every epoch takes 20 ms."""
     from kdnb.paths import atomic_write
@@ -64,5 +70,5 @@ def fails_beside(context: Context, seed: int) -> Outcome:
     return Outcome({"one": 1.0})
 
 
-for function in (add, slow, fails, dies, not_finite, process, fails_beside):
+for function in (add, counted, slow, fails, dies, not_finite, process, fails_beside):
     registry.register(function.__name__, f"trial_functions:{function.__name__}")
