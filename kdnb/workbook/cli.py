@@ -150,11 +150,17 @@ def run(
             workers = stack.enter_context(Workers(cluster, jobs, gpu))
         console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)
         runs = []
-        for done in runner.run_all(
-            plans, jobs=jobs, cluster=workers, cell_timeout=cell_timeout, in_place=in_place
-        ):  # fmt: skip
-            console.print(f"{done.chapter}: {done.outcome}, {done.seconds:.0f} s", highlight=False)
-            runs.append(done)
+        try:
+            for done in runner.run_all(
+                plans, jobs=jobs, cluster=workers, cell_timeout=cell_timeout, in_place=in_place
+            ):  # fmt: skip
+                console.print(
+                    f"{done.chapter}: {done.outcome}, {done.seconds:.0f} s", highlight=False
+                )
+                runs.append(done)
+        except KeyboardInterrupt:
+            console.print("interrupted: the same command goes on from what is finished")
+            raise
     runs.sort(key=lambda done: [item.name for item in items].index(done.chapter))
     table = Table("chapter", "result", "time", "open the notebook in", box=box.SIMPLE_HEAD)
     table.columns[2].justify = "right"
