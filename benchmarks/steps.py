@@ -45,8 +45,7 @@ LONGER = 4  # times as many steps, where the loop is held against the bare passe
 # So small a rate that no loss diverges, for the teacher is untrained; a step's time is the same.
 RECIPE = Recipe(epochs=1, batch_size=BATCH, lr=1e-4, schedule="constant", crop_padding=4, flip=True)
 SOFT = partial(losses.soft_targets, temperature=4.0)
-RELATIONS = ("rkd", "similarity_preserving", "correlation_congruence", "probabilistic_transfer",
-             "crd")  # fmt: skip
+RELATIONS = ("rkd", "sp", "cc", "pkt", "crd")
 
 
 class Pictures(Dataset):
@@ -160,8 +159,8 @@ def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
         "KD, no answer known": cold,
         "KD, all answers known": lambda: distilled(kept.name),
         **({"KD, all answers known, compiled": compiled} if devices.can_compile() else {}),
-        "KD, teacher asked": method("soft_targets"),
-        **{METHODS[name].title: method(name) for name in ("hint", *RELATIONS)},
+        "KD, teacher asked": method("kd"),
+        **{METHODS[name].title: method(name) for name in ("fitnets", *RELATIONS)},
         "DML, two ResNet-20": lambda: online.mutual(peers, batches, RECIPE, order="simultaneous"),
         "DAFL, LeNet-5": lambda: dafl(
             makers[1], makers[0], Generator("dafl"), once, generator_recipe=once, steps=STEPS
