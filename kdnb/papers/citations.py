@@ -36,7 +36,9 @@ def cite(
     """
     if format not in FORMATS:
         known = ", ".join(FORMATS)
-        raise UnknownPaper(f"Unknown format {format!r} ({nearest(format, FORMATS)}); known: {known}.")
+        raise UnknownPaper(
+            f"Unknown format {format!r} ({nearest(format, FORMATS)}); known: {known}."
+        )
     entry(key)
     lines = _results(key, profile, claim)
     keys = list(dict.fromkeys([key, SURVEY, SOFTWARE]))
