@@ -138,8 +138,8 @@ def _beyond_linear(x: Tensor) -> Tensor:
     terms = 6 if torch.finfo(x.dtype).eps > 1e-10 else 12
     series = torch.full_like(x, 1 / (terms + 2))
     for divisor in range(terms + 1, 1, -1):
-        series = (1 + x * series) / divisor
-    return torch.where(x.abs() < 0.25, x.square() * series, x.expm1() - x)
+        series.mul_(x).add_(1).div_(divisor)
+    return torch.where(x.abs() < 0.25, series.mul_(x).mul_(x), x.expm1().sub_(x))
 
 
 def gram(samples: Tensor) -> Tensor:
