@@ -157,13 +157,15 @@ def table(section: str | None = None) -> pd.DataFrame:
 
 
 def _class_attention(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
-    maps = [losses.class_activation_maps(v.maps[-1], v.classifier) for v in (student, teacher)]
-    return losses.class_attention(*maps, **options)
+    ours = losses.class_activation_maps(student.maps[-1], student.classifier)
+    theirs = losses.class_activation_maps(teacher.maps[-1], teacher.classifier.detach())
+    return losses.class_attention(ours, theirs, **options)
 
 
 def _parameters(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
     pairs_of(student, teacher)
-    return losses.parameter_distribution(student.groups, teacher.groups, **options)
+    theirs = [[weight.detach() for weight in group] for group in teacher.groups]
+    return losses.parameter_distribution(student.groups, theirs, **options)
 
 
 def _flows(loss: Any, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
@@ -261,7 +263,8 @@ METHODS: dict[str, Method] = {
     "fsp": Method("2.3", "yim2017fsp", "FSP", adapted(losses.fsp, _flows)),
     "kdsvd": Method("2.3", "lee2018kdsvd", "KD-SVD", adapted(losses.kd_svd, whole), 1.0),
     "mhgd": Method(
-        "2.3", "lee2019mhgd", "MHGD", learnt(losses.graph_distillation, learning.Graphs)),
+        "2.3", "lee2019mhgd", "MHGD",
+        learnt(losses.graph_distillation, learning.Graphs, least=2)),
     "ifm": Method(
         "2.3", "passalis2020ifm", "IFM",
         learnt(losses.information_flow, learning.InformationFlow, least=2)),

@@ -178,10 +178,13 @@ def on_embedding(loss: Callable[..., Tensor], least: Least = 1, **defaults: Any)
 
 
 def on_each_layer(loss: Callable[..., Tensor], **defaults: Any) -> Wire:
-    """A loss of (student maps, teacher maps), summed over pairs of layers."""
+    """A loss of (student maps, teacher maps) that compares places, summed over pairs of layers."""
 
     def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
-        return torch.stack([loss(s, t, **options) for s, t in pairs_of(student, teacher)]).sum()
+        pairs = pairs_of(student, teacher)
+        if all(min(s[0, 0].numel(), t[0, 0].numel()) == 1 for s, t in pairs):
+            raise ValueError("it compares the places of maps, and these maps have one place each.")
+        return torch.stack([loss(s, t, **options) for s, t in pairs]).sum()
 
     return plain(loss, term, **defaults)
 

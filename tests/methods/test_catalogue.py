@@ -8,7 +8,7 @@ from kdnb.methods import catalogue, names
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.wiring import Setting
 from kdnb.runs.trials import Trial
-from kdnb.training.layers import layers_of, look
+from kdnb.training.layers import Layers, layers_of, look
 
 
 def views(count=12):
@@ -116,3 +116,14 @@ def test_the_table():
     assert all(hasattr(losses, loss) for loss in whole["loss"])
     with pytest.raises(ValueError, match=r"section '9.9': 2.1, 2.2, 2.3 have"):
         catalogue.table("9.9")
+
+
+@pytest.mark.parametrize("name", ["at", "nst"])
+def test_maps_of_one_place_hold_nothing_to_compare(name):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
+    view = look(net, Layers(("1",), head="2"), torch.randn(8, 6))
+    term = METHODS[name].build(view, view, Setting(24, 8))
+    with pytest.raises(ValueError, match="these maps have one place each"):
+        term(view, view, None)
+    assert METHODS["fitnets"].build(view, view, Setting(24, 8))(view, view, None) > 0
