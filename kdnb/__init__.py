@@ -17,10 +17,13 @@ _HOMES = {
     "Criterion": "kdnb.methods.criterion",
     "Fit": "kdnb.training",
     "Recipe": "kdnb.training",
+    "Toy": "kdnb.training.toy",
     "born_again": "kdnb.methods.self_distillation.ban",
+    "compare": "kdnb.reproductions.compare",
     "distil": "kdnb.methods.offline.distil",
     "evaluate": "kdnb.training",
     "mutual": "kdnb.methods.online.dml",
+    "toy": "kdnb.training.toy",
     "train": "kdnb.methods.offline.distil",
 }
 _ROOMS = ("data", "figures", "losses", "methods", "nets", "papers", "training")
@@ -29,8 +32,10 @@ __all__ = [
     "Criterion",
     "Fit",
     "Recipe",
+    "Toy",
     "__version__",
     "born_again",
+    "compare",
     "data",
     "distil",
     "evaluate",
@@ -40,6 +45,7 @@ __all__ = [
     "mutual",
     "nets",
     "papers",
+    "toy",
     "train",
     "training",
 ]

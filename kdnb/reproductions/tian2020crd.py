@@ -13,6 +13,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -29,6 +32,7 @@ from kdnb.methods.offline.distil import first_value
 from kdnb.reproductions import Arms, Reproduction, every_arm, passalis2018pkt
 from kdnb.reproductions.passalis2018pkt import Parameters, students_data, teacher
 from kdnb.runs import trials
+from kdnb.runs.functions.offline import transferred
 from kdnb.runs.task import built, network_of
 from kdnb.runs.trials import Result, Trial
 from kdnb.training import NonFiniteLoss
@@ -99,6 +103,28 @@ def trial(p: Parameters, method: str, student: str, weight: float | None, seed: 
     if setting["maps"]:
         arguments["student_maps"] = setting["maps"]
     return Trial("transferred", arguments, seed)
+
+
+def newcomer(
+    p: Parameters, student: str, seed: int, *, method: Any, weight: float = 1.0, **options: Any
+) -> dict[str, float]:
+    """Anybody's loss in this comparison: the data, weights, order and steps of `trial`.
+
+    The teacher is trained first, where it is not at hand.
+
+    Args:
+        method, weight, options: of `kdnb.distil`.
+
+    Returns:
+        What `measure` gives of a recorded condition.
+    """
+    shared = trial(p, "kd", student, weight, seed).arguments
+    arguments = {**shared, "teacher": trials.run(teacher(p)), "method": method}
+    with tempfile.TemporaryDirectory() as folder:
+        context = trials.Context(Path(folder) / "checkpoint")
+        outcome = transferred(context, seed, **arguments, method_options=options)
+    described = SimpleNamespace(metrics=outcome.metrics, description={"arguments": shared})
+    return measure("newcomer", described)
 
 
 def tune(p: Parameters, student: str = "vgg") -> dict[str, Any]:

@@ -370,6 +370,31 @@ def verdicts(
 
 
 @app.command()
+def compare(
+    losses: Annotated[
+        list[str], typer.Argument(help="module:function of your own, or a method's name")
+    ],
+    setting: Annotated[str, typer.Option(help="the paper whose comparison is recorded")],
+    seeds: Annotated[int, typer.Option(min=2, help="paired repetitions")] = 6,
+    student: Annotated[str | None, typer.Option(help="one of the setting's students")] = None,
+    weight: Annotated[float | None, typer.Option(help="beside the cross-entropy")] = None,
+    profile: Annotated[str, typer.Option(help="of the record")] = "laptop",
+) -> None:
+    """Put a loss of your own beside the recorded conditions of a comparison."""
+    import sys
+
+    sys.path.insert(0, "")  # a module of the folder where the command is given
+    from kdnb.reproductions.compare import compare as compared
+    from kdnb.reproductions.compare import named_conditions
+
+    found = compared(
+        named_conditions(losses, weight), seeds=seeds, setting=setting, student=student,
+        profile=profile,
+    )  # fmt: skip
+    console.print(repr(found), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """What this machine has, and what is missing: versions, hardware, data, disk."""
     from kdnb import data as datasets

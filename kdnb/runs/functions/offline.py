@@ -87,6 +87,7 @@ def transferred(
     student_maps: list[str] | None = None,
     teacher_maps: list[str] | None = None,
     start: Result | None = None,
+    method_options: dict[str, Any] | None = None,
 ) -> Outcome:
     """A trial of `distil` by a method of the catalogue. Arguments: see `offline.distilled`.
 
@@ -95,6 +96,7 @@ def transferred(
 
     Args:
         student_maps, teacher_maps: module paths, shallow to deep; all stages when None.
+        method_options: of the method, by name.
     """
     task = prepared(context, seed, data, network, recipe, start=start, name="student")
     master = network_of(teacher)
@@ -106,9 +108,11 @@ def transferred(
     fit = distil(
         task.network, master, task.batches, task.recipe, method=method, weight=weight,
         label_weight=hard_weight, layers=layers, recorded=recorded, seed=seed, **task.options,
+        **(method_options or {}),
     )  # fmt: skip
     deployed = fit.networks.get("deployed")
-    recorded_as = {known_as(method, list(METHODS)): "knowledge"}  # the name in older records
+    named = known_as(method, list(METHODS)) if isinstance(method, str) else None
+    recorded_as = {named: "knowledge"}  # the name in older records
     history = fit.history.rename(columns=recorded_as).to_dict("records")
     return task.outcome(history, deployed.eval() if deployed else None)
 
