@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from kdnb.data import Batch
 from kdnb.losses import fooling_loss, logit_regression
 from kdnb.losses.checks import at_least_float32, check_labels, check_logits, check_temperature
-from kdnb.methods.online.common import asked
+from kdnb.methods.online.common import in_passing
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.inputs import batches_for
@@ -210,7 +210,7 @@ def kdgan(
         table = networks["critic"](batch.images)
         loss_ = F.softplus(-pair_scores(table, batch.labels)).mean()
         for name, share in shares.items():
-            chances = asked(networks[name], batch.images).float().softmax(1)
+            chances = in_passing(networks[name], batch.images).float().softmax(1)
             drawn = torch.multinomial(chances, 1)[:, 0]
             loss_ = loss_ + share * F.softplus(pair_scores(table, drawn)).mean()
         return {"judging": loss_}
@@ -218,12 +218,12 @@ def kdgan(
     def play(name: str, other: str, weight: float):
         def terms(networks, batch: Batch) -> dict[str, Tensor]:
             z = networks[name](batch.images)
-            table = asked(networks["critic"], batch.images)
+            table = in_passing(networks["critic"], batch.images)
             sample = concrete(z, gumbel_noise(z), temperature)
             fooled = fooling_loss(pair_scores(table, sample), "saturating")
             parts = {f"{name}.fooling": shares[name] * fooled}
             if other in players:
-                v = asked(networks[other], batch.images)
+                v = in_passing(networks[other], batch.images)
                 parts[f"{name}.soft"] = weight * loss(z, v)
             return parts
 

@@ -14,9 +14,9 @@ from kdnb.nets import constrain
 __all__ = [
     "Distortion",
     "Ramp",
-    "asked",
     "check_networks",
     "constrain_all",
+    "in_passing",
     "ramp_up",
     "running_statistics_kept",
 ]
@@ -64,7 +64,7 @@ def running_statistics_kept(network: nn.Module) -> Iterator[None]:
             part.track_running_stats = True
 
 
-def asked(network: nn.Module, images: Tensor) -> Tensor:
+def in_passing(network: nn.Module, images: Tensor) -> Tensor:
     """What a network in training says of a batch, without a gradient.
 
     Batch normalisation uses the batch, as in the network's own training step, but its running

@@ -13,7 +13,7 @@ from kdnb.data import Batch
 from kdnb.losses import hard_loss
 from kdnb.losses.dml import TARGETS, Target, mutual_loss
 from kdnb.methods.offline.distil import watching
-from kdnb.methods.online.common import asked, check_networks, constrain_all
+from kdnb.methods.online.common import check_networks, constrain_all, in_passing
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -107,7 +107,7 @@ def mutual(
             answer(networks, batch)
         elif weight:
             moved = names[number - 1]
-            seen[moved] = asked(networks[moved], batch.images)
+            seen[moved] = in_passing(networks[moved], batch.images)
         return terms(names[number], batch)
 
     if order == "simultaneous":

@@ -9,7 +9,7 @@ from kdnb import data as datasets
 from kdnb.data import Batches
 from kdnb.methods import online
 from kdnb.methods.offline import distil
-from kdnb.methods.online.common import asked
+from kdnb.methods.online.common import in_passing
 from kdnb.runs.functions.online import peer_of, peer_seed
 from kdnb.runs.task import data_spec
 from kdnb.runs.trials import Trial, run
@@ -89,7 +89,7 @@ def test_asking_a_peer_does_not_count_the_batch_twice():
     network = small().train()
     images = next(iter(batches())).images
     before = state(network)
-    said = asked(network, images)
+    said = in_passing(network, images)
     assert_same(state(network), before)
     assert not said.requires_grad
     torch.testing.assert_close(said, network(images))  # which does count it
