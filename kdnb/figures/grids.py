@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from scipy.special import softmax
 
 from kdnb.figures.heatmaps import heat
-from kdnb.figures.theme import BLUE, ORANGE
+from kdnb.figures.theme import BLUE
+
+PALE = "#8FC1E0"  # of the teacher's blue
 
 
 def image(
@@ -101,13 +103,13 @@ def images(
 
 
 def bars(axes: Axes, shares: Any, classes: Sequence[str]) -> None:
-    """Probabilities (K,) as bars; the likeliest class in orange."""
+    """Probabilities (K,) as bars; the likeliest class darker."""
     shares = np.asarray(shares)
     likeliest = int(np.argmax(shares))
     places = range(len(shares))
     sns.barplot(
         x=list(places), y=shares, hue=[place == likeliest for place in places], legend=False,
-        palette={False: BLUE, True: ORANGE}, saturation=1, width=0.8, dodge=False, ax=axes,
+        palette={False: PALE, True: BLUE}, saturation=1, width=0.8, dodge=False, ax=axes,
         native_scale=True,
     )  # fmt: skip
     short = all(len(name) <= 2 for name in classes)
@@ -120,24 +122,24 @@ def softened(
 ) -> Figure:
     """Pictures (N, C, H, W) beside the softmax of their logits (N, K) at several temperatures.
 
-    Every column has a scale of its own, from 0 to a little above its highest bar.
+    All bars have one scale, from 0 to 1.
     """
     rows, columns = len(pictures), len(temperatures) + 1
     figure, grid = plt.subplots(
-        rows, columns, layout="constrained", figsize=(2.1 * columns, 1.35 * rows + 0.5), squeeze=False, sharey="col",
+        rows, columns, layout="constrained", figsize=(2.1 * columns, 1.15 * rows + 0.5), squeeze=False,
         width_ratios=[0.7] + [1.5] * len(temperatures),
     )  # fmt: skip
     for column, temperature in enumerate(temperatures, 1):
         shares = softmax(np.asarray(logits) / temperature, axis=1)
         for row, axes in enumerate(grid[:, column]):
             bars(axes, shares[row], classes)
-            axes.set_ylim(0, min(1.0, 1.12 * float(shares.max())))
-            axes.tick_params(labelbottom=row == rows - 1)
+            axes.set(ylim=(0, 1), yticks=(0, 0.5, 1))
+            axes.tick_params(labelbottom=row == rows - 1, labelleft=column == 1)
         grid[0, column].set_title(f"$T$ = {temperature:g}")
         grid[-1, column].set_xlabel("class")
     for row, picture in enumerate(pictures):
         image(grid[row, 0], picture)
-    figure.supylabel("probability (scales differ between columns)", fontsize=10)
+    grid[rows // 2, 1].set_ylabel("probability")
     return figure
 
 
@@ -146,7 +148,7 @@ def class_likeness(shares: Any, classes: Sequence[str]) -> Figure:
     values = 100 * np.array(shares, dtype=float)
     np.fill_diagonal(values, np.nan)
     index = pd.Index(classes, name="true class")
-    reminded = pd.Index(classes, name="class the teacher is reminded of")
+    reminded = pd.Index(classes, name="class")
     return heat(pd.DataFrame(values, index, reminded), "mean softened probability, %")
 
 
