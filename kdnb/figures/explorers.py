@@ -24,9 +24,7 @@ from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.special import softmax
 
-from kdnb.figures.grids import bars, image
 from kdnb.figures.saving import display_caption, display_png, keep
 
 MOST = 40  # frames in a page: about 15 kB each
@@ -246,34 +244,3 @@ def _written(value: Any) -> str:
 def _script(value: Any) -> str:
     """JSON that cannot end the script it stands in."""
     return json.dumps(value).replace("<", "\\u003c")
-
-
-# --- chapter 2-1's, until it is rewritten ---------------------------------------------------------
-
-
-def temperature_slider(
-    pictures: Any, logits: Any, classes: Sequence[str], temperature: float = 4.0
-) -> ipywidgets.Widget:
-    """A slider for T over one picture's soft targets; the picture is chosen from a list.
-
-    Args:
-        pictures: (N, C, H, W) uint8.
-        logits: (N, K), the teacher's answers to them.
-        temperature: where the slider starts, among 0.5, 1, 2, 4, 8, 16 and 32.
-    """
-    logits = np.asarray(logits)
-    names = [f"{classes[int(row.argmax())]} (no. {i})" for i, row in enumerate(logits)]
-
-    def draw(image_shown: str, T: float) -> Figure:
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.4), width_ratios=[1, 2.4])
-        index = names.index(image_shown)
-        image(left, pictures[index])
-        shares = softmax(logits[index] / T)
-        bars(right, shares, classes)
-        entropy = float(-(shares * np.log2(np.maximum(shares, 1e-30))).sum())
-        right.set(xlabel="class", ylabel="probability", ylim=(0, 1),
-                  title=f"T = {T:g}: entropy {entropy:.2f} bits")  # fmt: skip
-        return figure
-
-    controls = {"image_shown": names, "T": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0]}
-    return widget(draw, controls, {"image_shown": names[0], "T": temperature})
