@@ -141,7 +141,7 @@ def test_nbval_compares_the_verdict_lines(tmp_path, word):
     """The chapter's own cell of a paper's verdicts, as it is and with one word changed."""
     setup = "from kdnb import papers\nfrom kdnb.workbook.chapter import show_verdicts"
     chapter = nbformat.read(runner.chapter("2-1").path, as_version=4)
-    cell = next(c for c in code(chapter) if 'papers.verdicts("hinton2015"' in c.source)
+    cell = next(c for c in code(chapter) if 'show_verdicts(papers.verdicts("hinton2015"' in c.source)
     (output,) = cell.outputs
     text = output.data["text/plain"].replace("balance: identity holds", f"balance: {word}")
     words = {"laptop": output.data[VERDICTS_MIME]["laptop"] | {"hinton2015/balance": word}}
