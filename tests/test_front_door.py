@@ -134,6 +134,14 @@ def test_fields_are_the_recipe_and_change_a_recipe():
     assert len(kdnb.train(linear(), tensors()).history) == 10  # the default
 
 
+def test_the_default_recipe_trains_a_network_without_batch_normalisation():
+    digits, network = kdnb.data.load("mnist"), nets.build("lenet5_half_dafl")
+    teacher = nets.pretrained("lenet5", "mnist")
+    lessons, held_out = digits.train.select(slice(1000)), digits.test.select(slice(500))
+    kdnb.distil(network, teacher, lessons, temperature=4)
+    assert kdnb.evaluate(network, held_out)["accuracy"] > 0.5
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
