@@ -16,6 +16,7 @@ from kdnb.methods.offline.distil import Loss
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
+from kdnb.training.loop import convolutional
 
 
 def loss_of(description: dict[str, Any]) -> Loss:
@@ -85,6 +86,13 @@ def weights_kept(network: nn.Module, name: str = "network") -> dict[str, Tensor]
     return {f"{name}.{key}": value.cpu() for key, value in network.state_dict().items()}
 
 
+def as_trained(network: nn.Module, recipe: Recipe) -> nn.Module:
+    """A network in the memory format in which it was trained: its answers round as they did then."""
+    if recipe.precision != "32" and convolutional(network):
+        network.to(memory_format=torch.channels_last)
+    return network
+
+
 class Task(NamedTuple):
     """What a trial of one classifier starts from.
 
@@ -108,7 +116,7 @@ class Task(NamedTuple):
         Args:
             network: the one to deploy, when it is another than the one trained.
         """
-        network = network or self.network
+        network = as_trained(network or self.network, self.recipe)
         sets = {
             "train": self.batches.images,
             "validation": evaluated(self.source.validation, self.data),

@@ -178,7 +178,7 @@ class _Run:
         example = functools.cache(lambda: next(iter(batches.epoch(0))).images.to(fabric.device)[:2])
         for name, network in self.plain.items():
             network.to(fabric.device)
-            if _convolutional(network) and recipe.precision != "32":
+            if convolutional(network) and recipe.precision != "32":
                 _lay_channels_last(network, example)
             if name in self.moved:
                 self.models[name] = fabric.setup_module(devices.compiled(network, trained=True))
@@ -320,7 +320,8 @@ def _lay_channels_last(network: nn.Module, example: Callable[[], Tensor]) -> Non
         network.to(memory_format=torch.channels_last)
 
 
-def _convolutional(network: nn.Module) -> bool:
+def convolutional(network: nn.Module) -> bool:
+    """Whether a network has two-dimensional convolutions, which are faster channels last."""
     return any(isinstance(module, nn.Conv2d) for module in network.modules())
 
 

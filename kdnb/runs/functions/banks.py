@@ -23,7 +23,7 @@ from kdnb.methods.data_free.synthesis import pixel_bounds
 from kdnb.methods.data_free.zskd import data_impressions, dirichlet_targets
 from kdnb.methods.offline.distil import distil
 from kdnb.runs.functions.data_free import bank_tensors, class_shares, errors_on, isolated, measured
-from kdnb.runs.task import built, network_of
+from kdnb.runs.task import as_trained, built, network_of
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
@@ -187,7 +187,7 @@ def banked_trial(
         method=partial(losses.soft_targets, temperature=temperature), label_weight=0, seed=seed,
         checkpoint=context.checkpoint, evaluate=errors_on(source, data),
     ).rows  # fmt: skip
-    return measured(student, source, data, history)
+    return measured(as_trained(student, plan), source, data, history)
 
 
 def bank_in(result: Result) -> Bank:

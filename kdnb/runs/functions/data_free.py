@@ -29,7 +29,7 @@ from kdnb.methods.data_free.generators import Generator, generate
 from kdnb.methods.data_free.synthesis import NoiseBatches
 from kdnb.methods.data_free.zskt import zskt
 from kdnb.methods.offline.distil import distil
-from kdnb.runs.task import built, network_of, weights_kept
+from kdnb.runs.task import as_trained, built, network_of, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import evaluated, logits_on
@@ -111,7 +111,7 @@ def dafl_trial(
             method=partial(losses.soft_targets, temperature=1.0), label_weight=0, seed=seed,
             **watch,
         ).rows  # fmt: skip
-        return measured(student, source, data, history)
+        return measured(as_trained(student, recipe), source, data, history)
     return _played(
         dafl, student, master, generator, source, data, recipe,
         generator_recipe=_recipe(iterations, every, batch_size, precision, generator_recipe),
@@ -222,7 +222,7 @@ def _played(
         maker = Generator(channels=source.test.images.shape[1], **generator)
     detector = CollapseDetector(len(source.classes))
     history = method(student, teacher, maker, recipe, detector=detector, seed=seed, **options)
-    outcome = measured(student, source, data, history)
+    outcome = measured(as_trained(student, recipe), source, data, history)
     measures = {key: history[-1][key] for key in detector.limits}
     measures["collapse_warnings"] = float(
         sum(any(row[key] < at for key, at in detector.limits.items()) for row in history)

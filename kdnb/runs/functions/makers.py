@@ -32,7 +32,7 @@ from kdnb.methods.data_free.statistics import (
 )
 from kdnb.methods.data_free.synthesis import pixel_bounds
 from kdnb.runs.functions.data_free import bank_tensors, class_shares, errors_on, isolated, measured
-from kdnb.runs.task import built, network_of
+from kdnb.runs.task import as_trained, built, network_of
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
@@ -167,7 +167,7 @@ def pseudo_trial(
         pseudo_recipe=plan.model_copy(update={"lr": 0.05}),
         bounds=pixel_bounds(source.mean, source.sd), evaluate=errors_on(source, data), seed=seed,
     )  # fmt: skip
-    outcome = measured(student, source, data, history)
+    outcome = measured(as_trained(student, plan), source, data, history)
     bank = bank_tensors(bank_of(pixels, master))
     return Outcome(outcome.metrics, outcome.series, {**outcome.tensors, **bank, "start": start})
 
@@ -221,7 +221,7 @@ def omni_trial(
         "wrong_by_all_views": wrong(answers.argmax(1), others.labels),
         "wrong_among_kept": wrong(found.labels, others.labels[sure]),
     }
-    outcome = measured(student, source, data, history)
+    outcome = measured(as_trained(student, plan), source, data, history)
     bank = bank_tensors(Bank(shown[:100], answers[:100].clamp_min(1e-8).log()))
     return Outcome({**outcome.metrics, **more}, outcome.series, {**outcome.tensors, **bank})
 

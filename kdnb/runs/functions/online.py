@@ -12,7 +12,7 @@ from kdnb import data as datasets
 from kdnb.data import Batches
 from kdnb.methods.online.dml import mutual
 from kdnb.methods.online.measures import ensemble_errors, loss_rise, posterior_entropy
-from kdnb.runs.task import built, restored, weights_kept
+from kdnb.runs.task import as_trained, built, restored, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import batches_of, evaluated, examples_of, in_order, logits_on
@@ -61,6 +61,7 @@ def mutual_trial(
         peers, batches, plan, weight=weight, order=order, target=target,
         temperature=temperature, seed=seed, checkpoint=context.checkpoint,
     ).rows  # fmt: skip
+    peers = {name: as_trained(peer, plan) for name, peer in peers.items()}
     images = {
         "train": batches.images,
         "validation": evaluated(source.validation, data),
