@@ -1,19 +1,41 @@
-"""The README's Python blocks run, one after the other, as a reader would paste them."""
+"""The README: short, its table current, and its snippets run one after the other as they stand."""
 
 import re
 
 import pytest
 
 from kdnb import paths
+from kdnb.papers import scoreboard
+from kdnb.workbook.readme import with_scoreboard
 
-TEXT = (paths.root() / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+def readme():
+    return (paths.root() / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif("kdnb.distil(" not in TEXT, reason="the README does not show the verbs yet")
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_a_block_runs_by_itself_after_the_first(number):
-    namespace = {}
-    exec(compile(BLOCKS[0], "README.md, block 1", "exec"), namespace)
-    if number:
-        exec(compile(BLOCKS[number], f"README.md, block {number + 1}", "exec"), namespace)
+def test_it_has_at_most_eighty_lines():
+    assert len(readme().splitlines()) <= 80
+
+
+def test_its_table_is_current():
+    assert readme() == with_scoreboard(readme()), "run kdnb verdicts --write"
+
+
+def test_a_readme_without_markers_is_refused():
+    with pytest.raises(ValueError, match="around its scoreboard"):
+        scoreboard.into_readme("# kdnb", {})
+
+
+def test_its_snippets_run(capsys):
+    names = {}
+    snippets = re.findall(r"```python\n(.*?)```", readme(), re.DOTALL)
+    assert len(snippets) == 4
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert "agreement" in capsys.readouterr().out
+    assert len(names["fit"].networks) == 3
+
+
+def test_every_link_leads_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", readme()):
+        assert (paths.root() / target).exists(), target

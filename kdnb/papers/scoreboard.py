@@ -29,6 +29,7 @@ SHORT = {  # headings that fit
     "premise not met": "premise\nnot met",
     "not testable here": "not\ntestable",
 }
+README_BEGIN, README_END = "<!-- kdnb verdicts -->", "<!-- end -->"
 LEGEND = "Our own questions: reproduced/asked. Identities: hold/checked."
 
 
@@ -95,6 +96,22 @@ def write() -> Path:
     """Write `papers/verdicts.json`."""
     paths.atomic_write(path(), text())
     return path()
+
+
+def into_readme(text: str, chapters: Mapping[str, Iterable[str]]) -> str:
+    """The text of a README with this scoreboard between its two markers.
+
+    Args:
+        chapters: what the first column says of a chapter -> the keys of its papers.
+
+    Raises:
+        ValueError: when the markers are not there.
+    """
+    head, begin, rest = text.partition(README_BEGIN)
+    _, end, tail = rest.partition(README_END)
+    if not (begin and end):
+        raise ValueError(f"the README has no {README_BEGIN} and {README_END} around its scoreboard.")
+    return f"{head}{begin}\n{markdown(chapters).strip()}\n{end}{tail}"
 
 
 def is_current() -> bool:

@@ -352,13 +352,17 @@ def reproduce(
 def verdicts(
     as_json: Annotated[bool, typer.Option("--json", help="every verdict, as JSON")] = False,
     markdown: Annotated[bool, typer.Option(help="one row a chapter, as Markdown")] = False,
-    write: Annotated[bool, typer.Option(help="write papers/verdicts.json")] = False,
+    write: Annotated[
+        bool, typer.Option(help="write papers/verdicts.json and the README's table")
+    ] = False,
 ) -> None:
     """The scoreboard: how the claims of all papers ended."""
     from kdnb.papers import scoreboard
 
     if write:
-        console.print(f"written: {scoreboard.write()}")
+        from kdnb.workbook.readme import write_readme
+
+        console.print(f"written: {scoreboard.write()} and {write_readme()}")
     elif as_json:
         _plain(scoreboard.text())
     elif markdown:
