@@ -51,8 +51,8 @@ class Layers:
                 raise TypeError(f"{name} must be a tuple of module paths, not one string.")
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "before", self.before or self.maps)
-        if len(self.before) != len(self.maps):
-            raise ValueError(f"{len(self.maps)} maps need as many `before`; got {self.before}.")
+        if len(self.before) > len(self.maps):
+            raise ValueError(f"`before` has more places than `maps`; got {self.before}.")
         if not self.embedding and self.head:
             object.__setattr__(self, "embedding", f"{self.head}{INPUT}")
 

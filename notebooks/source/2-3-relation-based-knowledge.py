@@ -274,7 +274,8 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 # %%
 import copy
 
-from kdnb.methods.catalogue import METHODS, Method
+from kdnb.methods import catalogue
+from kdnb.methods.catalogue import Method
 from kdnb.methods.offline.distil import distil
 from kdnb.training import Recipe
 from kdnb.training.devices import default_device
@@ -299,7 +300,7 @@ def view(network):
 def taught(method, start=student):
     """A copy of a student, taught by one relation loss alone; and the loss with what it learnt."""
     network = copy.deepcopy(start)
-    how = METHODS.get(method, method)
+    how = catalogue.method(method) if isinstance(method, str) else method
     options = {"weight": how.weight or 1.0, "label_weight": 0.0, "recorded": seen}
     fit = distil(network, teacher, lessons, recipe, method=how, **options)
     return view(network), fit.learnt

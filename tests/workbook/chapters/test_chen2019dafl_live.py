@@ -10,7 +10,7 @@ from kdnb import data as datasets
 from kdnb.data import ImageData, Images
 from kdnb.methods.data_free import Bank, ensembled, shifts
 from kdnb.reproductions import chen2019dafl as dafl
-from kdnb.runs import trials
+from kdnb.runs import registry, trials
 from kdnb.runs.functions.data_free import toy_trial
 from kdnb.runs.task import network_of
 from kdnb.runs.trials import Trial
@@ -54,8 +54,7 @@ def ran(trial, source, folder, **more):
         **stand_ins,
         "data": {**trial.arguments["data"], "evaluated": 20},
     }
-    module, name = trial.function.split(":")
-    function = getattr(__import__(module, fromlist=[name]), name)
+    function = registry.function_of(trial.function)
     return function(workshop.context(folder), 0, **{**arguments, **more})
 
 
@@ -194,9 +193,8 @@ def test_the_shelf_holds_a_bank_and_an_accuracy_of_every_method(source, monkeypa
     distilled = {"distilled.images": torch.randn(1, 10, 1, 28, 28)}
 
     def result(trial):
-        name = trial.function.partition(":")[2]
-        held = {"distilled_trial": distilled, "supervised": {}, "distilled": {},
-                "banked_trial": {}, "toy_trial": {}}.get(name, bank)  # fmt: skip
+        held = {"distilled_images": distilled, "supervised": {}, "distilled": {},
+                "bank_taught": {}, "belief_matching_toy": {}}.get(trial.function, bank)  # fmt: skip
         both = {"fixed_test_errors": 25.0, "fresh_test_errors": 50.0}
         return SimpleNamespace(
             digest=trial.digest, metrics=both if held is distilled else {"test_errors": 25.0},
@@ -207,9 +205,9 @@ def test_the_shelf_holds_a_bank_and_an_accuracy_of_every_method(source, monkeypa
         live.trials, "run_all", lambda wanted: {one.digest: result(one) for one in wanted}
     )
     monkeypatch.setattr(
-        live.offline, "network_of", lambda _: network_of(workshop.teacher_trial(source), source)
+        live, "network_of", lambda _: network_of(workshop.teacher_trial(source), source)
     )
-    shelf = live.start(P)
+    shelf = live.run(P)
     assert set(shelf.banks) == {
         "DAFL", *live.terms(P), *MADE, "ZSKT", "DFAD", "pseudo-examples", "data distillation",
         "dataset distillation, fixed", "dataset distillation, random",
