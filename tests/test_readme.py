@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+import kdnb
 from kdnb import paths
 from kdnb.papers import scoreboard
 from kdnb.workbook.readme import with_scoreboard
@@ -33,6 +34,8 @@ def test_its_snippets_run(capsys):
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)
     assert "agreement" in capsys.readouterr().out
+    measured = kdnb.evaluate(names["student"], names["digits"].validation)
+    assert measured.accuracy > 0.8  # not near chance, also after the loop of one's own
     assert len(names["fit"].networks) == 3
 
 
