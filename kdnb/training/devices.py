@@ -1,7 +1,7 @@
 """What a trial runs on: its arithmetic, several devices at once, networks compiled.
 
 One trial over several devices has a process for each, and Fabric averages the gradients (DDP):
-`kdnb run --devices 2`, or `KDNB_DEVICES=2`. Every process runs the trial's function with the same
+`kdnb reproduce hinton2015 --devices 2`, or `KDNB_DEVICES=2`. Every process runs the trial's function with the same
 seeds, so all make the same batches, and each trains on its share of every batch: the global batch
 stays the recipe's. The process that was asked is the first; it alone writes.
 
@@ -9,7 +9,7 @@ Batch normalisations see their process's share of a batch: with them, the number
 devices are those of a run with half the batch there. A network that answers several times in one
 step may be refused by DDP.
 
-`kdnb run --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
+`kdnb reproduce hinton2015 --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
 costs up to a minute for each network and shape, so it pays in runs of hours; `kdnb bench` says how
 much here. The numbers are those of the plain networks but for rounding. A network whose inner
 layers a method watches (most of chapters 2.2 and 2.3, DAFL's teacher) stays as it is. What is said

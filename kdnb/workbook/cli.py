@@ -8,7 +8,7 @@ import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -17,6 +17,9 @@ from rich.table import Table
 
 from kdnb.names import UsageError
 
+if TYPE_CHECKING:
+    from kdnb.runs.cluster import Workers
+
 app = typer.Typer(
     help="Knowledge distillation, executable: chapters that reproduce their papers.",
     epilog="With --debug, an error shows where it was raised.",
@@ -24,6 +27,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="processes side by side; one a core, at most 8, or one with a GPU"),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(envvar="KDNB_CLUSTER", help="a Dask scheduler (tcp://, tls://), local or slurm"),
+]
+Gpu = Annotated[
+    float | None,
+    typer.Option(envvar="KDNB_GPU", help="GPUs a trial takes on the cluster, such as 0.5"),
+]
 
 COLOURS = {  # as `kdnb.papers.showing` has them, which takes a second to import
     "reproduced": "green",
@@ -87,40 +103,20 @@ def list_chapters(
 @app.command()
 def run(
     names: Annotated[list[str] | None, typer.Argument(help="such as 2-1; all when none")] = None,
-    profile: Annotated[str, typer.Option(help="quick, laptop, full; 5-6: long")] = "quick",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="change a parameter")
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="paired repetitions")] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="processes side by side; one a core, at most 8, or one with a GPU"
-        ),
-    ] = None,
-    devices: Annotated[
-        int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each trial")
-    ] = 1,
-    compiling: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the networks: for runs of hours")
-    ] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            envvar="KDNB_CLUSTER", help="a Dask scheduler (tcp://, tls://), local or slurm"
-        ),
-    ] = None,
-    gpu: Annotated[
-        float | None,
-        typer.Option(envvar="KDNB_GPU", help="GPUs a trial takes on the cluster, such as 0.5"),
-    ] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    gpu: Gpu = None,
     cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
     in_place: Annotated[
         bool, typer.Option(help="write notebooks/ and figures/, as for a commit")
     ] = False,
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
-    from kdnb.training.devices import span, start_compiling
+    from kdnb.papers import scoreboard
     from kdnb.workbook import runner
 
     changes = runner.parsed(settings or [])
@@ -128,26 +124,11 @@ def run(
         changes["seeds"] = seeds
     items = [runner.chapter(name) for name in names] if names else runner.chapters()
     # All parameters are checked before the first chapter starts.
-    plans = [(item, runner.parameters(item, profile, changes)) for item in items]
-    for option, asked in (("devices", devices > 1), ("compile", compiling)):
-        if asked and cluster:
-            raise UsageError(
-                f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
-            )
-    if compiling:
-        start_compiling()
-    if devices > 1:
-        span(devices)
-        jobs = jobs or 1  # trials that span all devices have no other trial beside them
+    plans = [(item, item.checked(changes)) for item in items]
     if in_place and cluster:
         raise UsageError("--in-place writes into this checkout: run it without --cluster.")
     with ExitStack() as stack:
-        workers = None
-        if cluster:
-            from kdnb.runs.cluster import Workers
-
-            console.print(f"waiting for a worker of {cluster} ...", highlight=False)
-            workers = stack.enter_context(Workers(cluster, jobs, gpu))
+        workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
         console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)
         runs = []
         try:
@@ -170,6 +151,7 @@ def run(
         folder = str(Path(done.notebook).parent)
         table.add_row(runner.chapter(done.chapter).number, outcome, f"{done.seconds:.0f} s", folder)
     console.print(table)
+    console.print(scoreboard.table())
     failed = [done for done in runs if done.outcome != "ok"]
     for done in failed:
         console.print(
@@ -195,6 +177,13 @@ def show(
         _plain(showing.markdown(key, profile))
     else:
         console.print(showing.show(key, profile))
+
+
+def _workers(cluster: str, jobs: int | None, gpu: float | None) -> Workers:
+    from kdnb.runs.cluster import Workers  # brings Dask along
+
+    console.print(f"waiting for a worker of {cluster} ...", highlight=False)
+    return Workers(cluster, jobs, gpu)
 
 
 def _plain(text: str) -> None:
@@ -334,17 +323,38 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option(metavar="CONDITION", help="such as student; all when none")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="processes side by side; one a core, at most 8")
-    ] = None,
+    jobs: Jobs = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each trial")
+    ] = 1,
+    compiling: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the networks: for runs of hours")
+    ] = False,
+    cluster: Cluster = None,
+    gpu: Gpu = None,
 ) -> None:
     """Make the record of a paper, or go on with it, and judge its claims."""
     from kdnb import reproductions
     from kdnb.papers import showing
     from kdnb.runs.pool import default_jobs
+    from kdnb.training.devices import span, start_compiling
 
-    jobs = jobs or default_jobs()
-    made = reproductions.record(key, profile, seeds=seeds, only=only or (), jobs=jobs)
+    for option, asked in (("devices", devices > 1), ("compile", compiling)):
+        if asked and cluster:
+            raise UsageError(
+                f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
+            )
+    if compiling:
+        start_compiling()
+    if devices > 1:
+        span(devices)
+        jobs = jobs or 1  # trials that span all devices have no other trial beside them
+    with ExitStack() as stack:
+        workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
+        made = reproductions.record(
+            key, profile, seeds=seeds, only=only or (), jobs=jobs or default_jobs(),
+            executor=workers,
+        )  # fmt: skip
     console.print(showing.show(key, made.profile))
 
 

@@ -28,17 +28,13 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from kdnb import paths
-from kdnb.papers.records import record_path, write_record
-from kdnb.reproductions import reproduce
 from kdnb.runs.pool import default_jobs, pool
 from kdnb.runs.provenance import now, provenance
-from kdnb.workbook.chapter import check, parameters_of, profile_of, verdicts_shown
+from kdnb.workbook.chapter import check, parameters_of, verdicts_shown
 from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
 
 if TYPE_CHECKING:
     from kdnb.runs.cluster import Workers
-
-RECORDED = ("laptop", "full", "long")  # the profiles whose results are kept in papers/
 
 
 @dataclass(frozen=True)
@@ -119,8 +115,6 @@ class Chapter:
 
     def profile_of(self, values: Mapping[str, Any]) -> str:
         """The name of these parameters: `quick` for the chapter's own, `custom` for a reader's."""
-        if self.experiment:
-            return profile_of(self.experiment.Parameters(**values), self.experiment.PROFILES)
         return "quick" if values == self.defaults else "custom"
 
     @cached_property
@@ -165,17 +159,6 @@ def chapter(name: str) -> Chapter:
     raise ParameterError(f"No single chapter is called {name!r}: {hint}")
 
 
-def parameters(
-    item: Chapter, profile: str = "quick", changes: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The checked parameters of a profile with some of them changed."""
-    profiles = item.experiment.PROFILES if item.experiment else {"quick": None}
-    if profile not in profiles:
-        raise ParameterError(f"Unknown profile {profile!r}: there are {', '.join(profiles)}.")
-    values = profiles[profile].model_dump() if item.experiment else {}
-    return item.checked(values | dict(changes or {}))
-
-
 def parsed(settings: list[str]) -> dict[str, Any]:
     """`["temperature=4", "dataset=mnist"]` as values: JSON where it is JSON, else text."""
     values = {}
@@ -201,11 +184,10 @@ def run(
 ) -> Run:
     """Execute a chapter and keep what it made, also when it fails half-way.
 
-    At the recorded profiles, the records of the chapter's papers are made first, in
-    `papers/<key>/results/`, from trials that are all kept: an interrupted run goes on.
+    Its trials are all kept: an interrupted run goes on.
 
     Args:
-        chosen: from `parameters`.
+        chosen: from `Chapter.checked`.
         jobs: processes for the trials.
         cluster: where the trials run instead.
         cell_timeout: seconds a cell may take; no limit when None.
@@ -220,7 +202,6 @@ def run(
     folder = paths.runs() / item.name / profile
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{item.name}.ipynb"
-    record(item, chosen, jobs, cluster)
     started, outcome, message = perf_counter(), "ok", ""
     # No progress bars in the kernel: they would be kept as outputs. It has this process's threads.
     # In place, trials run in the kernel: what one says then stands under the cell that asked.
@@ -260,30 +241,6 @@ def run(
     return result
 
 
-def record(
-    item: Chapter, chosen: Mapping[str, Any], jobs: int = 1, cluster: Workers | None = None
-) -> None:
-    """At the recorded profiles, run every arm of the chapter's papers and write their records.
-
-    A profile that names arms means those of the chapter's own experiment, and records them alone.
-    Each record is written whole or not at all.
-    """
-    profile = item.profile_of(chosen)
-    if not item.experiment or profile not in RECORDED:
-        return
-    parameters = item.experiment.Parameters(**chosen)
-    arms = chosen.get("arms", [])
-    with paths.surroundings({"KDNB_JOBS": str(jobs)}):
-        for key in item.papers:
-            module = importlib.import_module(f"kdnb.reproductions.{key}")
-            if arms and module is not item.experiment:
-                continue
-            made = reproduce(
-                module.REPRODUCTION, parameters, profile=profile, arms=arms, executor=cluster
-            )
-            write_record(made, record_path(key, profile))
-
-
 def run_all(
     plans: Sequence[tuple[Chapter, Mapping[str, Any]]],
     *,
@@ -295,10 +252,10 @@ def run_all(
 
     One chapter has its trials side by side, on `jobs` processes or on the cluster. Several chapters
     stand side by side themselves, each on a process or a worker, with its trials one after
-    another; only the recorded profiles' trials, which take hours, are made first, by all.
+    another.
 
     Args:
-        plans: chapters and their parameters, from `parameters`.
+        plans: chapters and their parameters, from `Chapter.checked`.
         jobs: processes, of which chapters side by side get equal parts; by default as many as
             `default_jobs`. Without meaning on a cluster.
         cluster: where trials and chapters go instead.
@@ -314,8 +271,7 @@ def run_all(
             yield run(item, chosen, jobs=jobs, cluster=cluster, **options)
         return
     for item, chosen in plans:
-        record(item, chosen, jobs, cluster)
-    executor: Executor = cluster or pool(abreast)
+        executor: Executor = cluster or pool(abreast)
     options["jobs"] = max(1, jobs // abreast)
     # Those that took longest come first, so that none of them is left alone at the end.
     plans = sorted(plans, key=lambda plan: plan[0].seconds, reverse=True)

@@ -233,7 +233,7 @@ show_verdicts([live["initialisation"]], profile)
 # ## Recorded results
 #
 # 10,000 training images, all 10,000 test images, 7 paired seeds, 10 epochs for every student, 3 of them
-# for the hints; a teacher of 50,000 images. (`kdnb run 2-2 --profile laptop` makes them anew.)
+# for the hints; a teacher of 50,000 images. (`kdnb reproduce romero2015fitnets` makes them anew.)
 # *Published* are the paper's numbers; it trains on 50,000 images until validation errors have not fallen
 # for 100 epochs. The claims and tolerances were written down in `papers/romero2015fitnets/claims.toml`
 # before the first run.

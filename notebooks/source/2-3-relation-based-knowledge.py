@@ -218,7 +218,7 @@ figures.show(
 # ## Recorded results
 #
 # The same code with a teacher of 40,000 images, students of 20,000 images, 2,000 queries and 6 seeds.
-# (`kdnb run 2-3 --profile laptop` makes them anew.) *Published* are the values in the authors' result
+# (`kdnb reproduce passalis2018pkt` makes them anew.) *Published* are the values in the authors' result
 # files; *ours* are means over seeds with 95% intervals. The claims were written down in
 # `papers/passalis2018pkt/claims.toml` before the first run.
 

@@ -409,7 +409,7 @@ record.table().mean().unstack("metric").loc[list(record.arms)].round(2)
 #
 # ## Recorded results
 #
-# The same code with 2,048 images, 8 epochs, 5,000 test images and 6 seeds. (`kdnb run 3-1 --profile laptop` makes them anew.) The early-stopped teacher
+# The same code with 2,048 images, 8 epochs, 5,000 test images and 6 seeds. (`kdnb reproduce cho2019efficacy` makes them anew.) The early-stopped teacher
 # has 3 of 8 epochs, and early-stopped distillation ends after 4; both were fixed before the first run, where the paper searches. The claims
 # were written in `papers/cho2019efficacy/claims.toml` before any number existed. They are of *direction*: the paper's own networks are wide ResNets on CIFAR-10 and
 # ImageNet's, and its numbers do not carry over.

@@ -229,7 +229,7 @@ record.table().mean().unstack("metric").loc[list(record.arms)].round(2)
 #
 # ## Recorded results: born-again networks
 #
-# Eight epochs on 4,096 CIFAR-10 images, 10,000 test images, 6 seeds. (`kdnb run 3-3 --profile laptop` makes them anew.)
+# Eight epochs on 4,096 CIFAR-10 images, 10,000 test images, 6 seeds. (`kdnb reproduce furlanello2018ban` makes them anew.)
 # *Published* are CIFAR-100 errors of DenseNet-112-33. The claims were written down in
 # `papers/furlanello2018ban/claims.toml` before the first run.
 

@@ -198,7 +198,7 @@ record.table().mean().unstack("metric").loc[list(record.arms)].round(1)
 #
 # ## Recorded results
 #
-# The same code with 2,048 images, 8 epochs, 5,000 test images and 6 seeds. (`kdnb run 4 --profile laptop` makes them
+# The same code with 2,048 images, 8 epochs, 5,000 test images and 6 seeds. (`kdnb reproduce mirzadeh2020takd` makes them
 # anew.) *Published* are the paper's plain networks on CIFAR-10, after 150 epochs on 50,000 images. *Ours* are means over seeds with 95%
 # intervals. The claims were written in `papers/mirzadeh2020takd/claims.toml` before the first run.
 

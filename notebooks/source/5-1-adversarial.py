@@ -280,7 +280,7 @@ figures.show(
 # ## Recorded results
 #
 # The same code with 300 passes over 100 labelled images, 60 over 1,000, all 10,000 test images and 6
-# seeds. (`kdnb run 5-1 --profile laptop` makes them anew; the `full` profile has wider networks, more
+# seeds. (`kdnb reproduce wang2018kdgan` makes them anew; the `full` profile has wider networks, more
 # passes and 10 seeds. A test runs all its arms for ten epochs; it is not recorded.) *Ours* are means
 # over seeds with 95% intervals.
 #

@@ -8,6 +8,7 @@ import trial_functions  # noqa: F401 - registers its functions
 from typer.testing import CliRunner
 
 from kdnb import papers, paths, reproductions
+from kdnb.names import UsageError
 from kdnb.papers.records import UnknownPaper, earlier_path, read_record, record_path
 from kdnb.reproductions import Reproduction, keep, merged, recipe_digest, reproduce, same_setting
 from kdnb.reproductions.zhang2018dml import PROFILES, Parameters
@@ -163,8 +164,22 @@ def test_the_command_makes_the_record_and_judges_it(monkeypatch):
     assert done.exit_code == 0, done.output
     assert asked == {
         "key": "zhang2018dml", "profile": "laptop", "seeds": 9, "only": ["mutual"], "jobs": 1,
+        "executor": None,
     }  # fmt: skip
     assert "both-improve" in done.output
+
+
+@pytest.mark.parametrize("option", [["--devices", "2"], ["--compile"]])
+def test_what_is_of_this_machine_is_not_asked_of_a_cluster(option):
+    command = ["reproduce", "zhang2018dml", "--cluster", "local", *option]
+    done = CliRunner().invoke(cli.app, command)
+    assert isinstance(done.exception, UsageError)
+    assert f"{option[0]} is for this machine" in str(done.exception)
+
+
+def test_a_profile_may_name_its_conditions():
+    arms = ["teacher", "distilled", "dafl", "dafl_published_batch"]
+    assert reproductions.parameters_at("chen2019dafl", "long").arms == arms
 
 
 def test_seeds_of_a_profile_can_be_changed():

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from typer.testing import CliRunner
 
+from kdnb.papers import scoreboard
 from kdnb.reproductions import hinton2015
 from kdnb.runs import pool
 from kdnb.workbook import cli, runner
@@ -61,10 +62,10 @@ def outputs(folder, result):
 
 def test_run_injects_checked_parameters_and_leaves_provenance(chapter, tmp_path):
     item = chapter()
-    result = runner.run(item, runner.parameters(item, "laptop", {"seeds": 10}))
-    assert (result.outcome, result.profile) == ("ok", "laptop")
+    result = runner.run(item, item.checked({"temperature": 20.0, "seeds": 10}))
+    assert (result.outcome, result.profile) == ("ok", "custom")
     assert outputs(tmp_path, result) == "200.0\n"
-    about = json.loads((tmp_path / "runs/9-9-small/laptop/run.json").read_text())
+    about = json.loads((tmp_path / "runs/9-9-small/custom/run.json").read_text())
     assert about["parameters"] == {"temperature": 20.0, "seeds": 10, "deep": False}
     assert {"commit", "dirty", "versions", "hardware", "finished", "seconds"} <= set(about)
     notebook = nbformat.read(tmp_path / result.notebook, as_version=4)
@@ -72,44 +73,12 @@ def test_run_injects_checked_parameters_and_leaves_provenance(chapter, tmp_path)
     assert str(tmp_path) not in (tmp_path / result.notebook).read_text()
 
 
-def test_recorded_profiles_write_the_records_of_their_papers(chapter, monkeypatch):
-    written = []
-    item = chapter()
-    item.metadata["papers"] = ["hinton2015", "muller2019"]
-    monkeypatch.setattr(
-        runner, "reproduce", lambda what, chosen, profile, arms, executor: (what.paper, profile)
-    )
-    monkeypatch.setattr(runner, "write_record", lambda made, path: written.append((made, path)))
-    runner.run(
-        item, item.checked({"temperature": 5.0})
-    )  # a reader's own parameters are not recorded
-    assert written == []
-    runner.run(item, runner.parameters(item, "laptop"))
-    assert [made for made, _ in written] == [("hinton2015", "laptop"), ("muller2019", "laptop")]
-    assert [path.parts[-4:] for _, path in written] == [
-        ("papers", key, "results", "laptop.json") for key in ("hinton2015", "muller2019")
-    ]
-
-
-def test_a_profile_that_names_arms_records_these_arms_of_the_chapters_own_paper(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        runner, "reproduce", lambda what, chosen, arms, **_: asked.append((what.paper, arms))
-    )
-    monkeypatch.setattr(runner, "write_record", lambda made, path: None)
-    item = runner.chapter("5-6")
-    assert len(item.papers) > 1
-    runner.record(item, runner.parameters(item, "long"))
-    arms = ["teacher", "distilled", "dafl", "dafl_published_batch"]
-    assert asked == [("chen2019dafl", arms)]
-
-
 def test_a_precision_may_be_written_as_a_number():
     item, changes = runner.chapter("3-3"), runner.parsed(["precision=32"])
     assert changes == {"precision": 32}
-    assert runner.parameters(item, "laptop", changes)["precision"] == "32"
+    assert item.checked(changes)["precision"] == "32"
     with pytest.raises(ParameterError, match="'precision' .*one of '32', 'bf16'; got '16'"):
-        runner.parameters(item, "laptop", {"precision": 16})
+        item.checked({"precision": 16})
 
 
 FIGURE = """from kdnb import figures
@@ -213,9 +182,9 @@ print(temperature * seeds)"""
 def test_a_chapter_that_declares_its_parameters_needs_no_module(chapter, tmp_path):
     item = chapter(DECLARED, about={"papers": []})
     assert item.defaults == {"temperature": 4.0, "seeds": 1, "deep": False}
-    own = runner.run(item, runner.parameters(item))
+    own = runner.run(item, item.checked({}))
     assert (own.outcome, own.profile, outputs(tmp_path, own)) == ("ok", "quick", "4.0\n")
-    changed = runner.run(item, runner.parameters(item, "quick", {"temperature": 5, "seeds": 2}))
+    changed = runner.run(item, item.checked({"temperature": 5, "seeds": 2}))
     assert (changed.profile, outputs(tmp_path, changed)) == ("custom", "10\n")
     about = json.loads((tmp_path / "runs/9-9-small/custom/run.json").read_text())
     assert about["parameters"] == {"temperature": 5, "seeds": 2, "deep": False}
@@ -224,7 +193,7 @@ def test_a_chapter_that_declares_its_parameters_needs_no_module(chapter, tmp_pat
         ({"seed": 1}, "Unknown parameter 'seed': did you mean 'seeds'"),
     ):
         with pytest.raises(ParameterError, match=words):
-            runner.parameters(item, "quick", wrong)
+            item.checked(wrong)
         with pytest.raises(papermill.PapermillExecutionError, match=words):
             papermill.execute_notebook(
                 item.path, tmp_path / "out.ipynb", parameters=wrong, cwd=tmp_path,
@@ -239,12 +208,10 @@ def test_profile_is_named_only_for_its_own_parameters():
     assert profile_of(Parameters(temperature=5.0), PROFILES) == "custom"
 
 
-def test_names_of_chapters_and_profiles(chapter):
-    item = chapter()
+def test_names_of_chapters_and_values(chapter):
+    chapter()
     with pytest.raises(ParameterError, match="did you mean 9-9-small"):
         runner.chapter("9-9-smal")
-    with pytest.raises(ParameterError, match="Unknown profile 'huge': there are quick, laptop"):
-        runner.parameters(item, "huge")
     with pytest.raises(ParameterError, match="'seeds' is not of the form name=value"):
         runner.parsed(["seeds"])
     assert runner.parsed(["a=4", "b=mnist", "c=[1, 2]", "d=true"]) == {
@@ -312,8 +279,10 @@ def test_the_closing_table_is_a_line_a_chapter(chapter, monkeypatch):
         "9-9-small", "quick", "ok", "", 61.4, {}, "runs/9-9-small/quick/9-9-small.ipynb"
     )
     chapter()
+    monkeypatch.setattr(scoreboard, "table", lambda: "the scoreboard")
     lines = at_80_columns("run", "9-9")
-    assert lines[-1].split() == ["9-9", "ok", "61", "s", "runs/9-9-small/quick"]
+    assert lines[-2].split() == ["9-9", "ok", "61", "s", "runs/9-9-small/quick"]
+    assert lines[-1] == "the scoreboard"
 
 
 def test_command_line_shows_and_cites():
