@@ -410,6 +410,7 @@ def draw_answers(image, T):
     palette = [figures.ROLES[role] for role in ("teacher", "method", "student")]
     sns.barplot(table, x="class", y="probability", hue="network", palette=palette, saturation=1, ax=right)
     right.set(ylim=(0, 1), title=f"T = {T:g}")
+    right.tick_params(axis="x", labelrotation=0 if len(max(source.classes, key=len)) < 3 else 30)
     right.legend(title="")
     return figure
 
