@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from few_pictures import sizes
+from few_pictures import few, sizes  # noqa: F401 - a fixture
 from pydantic import ValidationError
 
 from kdnb.reproductions import mirzadeh2020takd as takd

@@ -202,7 +202,7 @@ def test_the_shelf_holds_a_bank_and_an_accuracy_of_every_method(source, monkeypa
         )  # fmt: skip
 
     monkeypatch.setattr(
-        live.trials, "run_all", lambda wanted: {one.digest: result(one) for one in wanted}
+        live.trials, "run_all", lambda named: {name: result(one) for name, one in named.items()}
     )
     monkeypatch.setattr(
         live, "network_of", lambda _: network_of(workshop.teacher_trial(source), source)
