@@ -63,7 +63,7 @@ def test_a_trial_that_kills_its_workers_is_named_and_no_other(own_runs):
         with pytest.raises(RuntimeError) as error:
             trials.run_all([poison, *behind], workers)
         assert str(error.value) == (
-            f"trial {poison.digest} (trial_functions:dies, seed 3) failed: 4 workers died while "
+            f"trial {poison.digest} (dies, seed 3) failed: 4 workers died while "
             "they ran it, one after another, most often for want of memory."
         )
         assert len(trials.run_all(behind, workers)) == 3  # and the cluster is as good as before

@@ -67,7 +67,7 @@ def test_other_data_sets_are_refused():
         takd.Parameters(dataset="imagenet")
 
 
-def test_one_epoch_of_every_arm_of_the_full_profile(few):
+def test_one_epoch_of_every_arm_of_the_full_profile(few):  # noqa: F811
     changed = {"epochs": 1, "seeds": 1, "train_images": 64, "test_images": 30}
     parameters = takd.PROFILES["full"].model_copy(update=changed)
     record = reproduce(takd.REPRODUCTION, parameters, profile="custom")
