@@ -113,7 +113,7 @@ def test_what_we_start_takes_nobody_in_without_its_certificate(own_runs, monkeyp
             with pytest.raises((OSError, ValueError)):
                 Client(outside, security=security, timeout="5s", set_as_default=False)
         code = "import trial_functions; from kdnb.runs import cluster, trials; from kdnb.runs.trials import Trial\n"
-        code += "print(trials.run_all([Trial('trial_functions:process', {}, 0)]))"
+        code += "print(trials.run_all([Trial('process', {}, 0)]))"
         environment = {**os.environ, **workers.environment}
         done = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True,
