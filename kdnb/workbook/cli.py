@@ -79,7 +79,7 @@ def list_chapters(
     from kdnb.workbook import runner
 
     if name is None:
-        table = Table("chapter", "title", "papers", "time", box=box.SIMPLE_HEAD)
+        table = Table("chapter", "title", "papers", "time", box=box.SIMPLE_HEAD, pad_edge=False)
         for column in table.columns:
             column.no_wrap = True
         for item in runner.chapters():
@@ -89,7 +89,9 @@ def list_chapters(
         console.print(table)
         return
     item = runner.chapter(name)
-    table = Table("parameter", "type", "allowed", "default", "meaning", box=box.SIMPLE_HEAD)
+    table = Table(
+        "parameter", "type", "allowed", "default", "meaning", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for column, fold in zip(table.columns, (True, True, False, False, False), strict=True):
         column.no_wrap = fold
     for parameter in item.parameters.values():
@@ -143,7 +145,9 @@ def run(
             console.print("interrupted: the same command goes on from what is finished")
             raise
     runs.sort(key=lambda done: [item.name for item in items].index(done.chapter))
-    table = Table("chapter", "result", "time", "open the notebook in", box=box.SIMPLE_HEAD)
+    table = Table(
+        "chapter", "result", "time", "open the notebook in", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     table.columns[2].justify = "right"
     table.columns[3].overflow = "fold"
     for done in runs:

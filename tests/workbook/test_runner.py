@@ -251,6 +251,7 @@ def test_the_list_is_a_line_a_chapter(monkeypatch):
     assert [line.split()[0] for line in lines] == [item.number for item in runner.chapters()]
     for line, item in zip(lines, runner.chapters(), strict=True):
         assert item.title in line and all(key in line for key in item.papers[:1])
+        assert line.endswith(f"{item.seconds:.0f} s")
 
 
 def test_the_list_of_a_chapter_is_its_parameters(chapter, monkeypatch):
