@@ -166,3 +166,18 @@ def test_no_file_names_a_machine_path_or_a_registry():
 def test_nothing_that_a_set_up_makes_would_be_committed():
     made = (".venv/", ".venv.lock", "runs/", "data/cache/", "kdnb.egg-info/")
     assert [name for name in written_files() if name.startswith(made)] == []
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("run", ".venv/bin/kdnb run"),
+        ("regenerate", ".venv/bin/kdnb run --in-place"),
+        ("board", '.venv/bin/tensorboard --logdir "${KDNB_RUNS:-runs}"'),
+    ],
+)
+def test_make_runs_watches_and_regenerates(target, command):
+    asked = subprocess.run(
+        ["make", "--dry-run", target], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert asked.stdout.splitlines()[-1] == command
