@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from kdnb.names import nearest
 from kdnb.progress import note
 from kdnb.training.views import INPUT, Layers, View, look, viewing
 
-__all__ = ["Layers", "View", "layers_for", "layers_of", "look", "matched", "viewing"]
+__all__ = ["Layers", "View", "layers_of", "look", "matched", "viewing"]
 
 BLOCKS = 4  # of a network whose blocks all show maps of one size
 
@@ -46,22 +46,6 @@ def layers_of(network: nn.Module, maps: Sequence[str] = ()) -> Layers:
     if _is_of(network, "torchvision"):
         return _torchvision(network, maps)
     return _own(network, list(paths), maps)
-
-
-def layers_for(student: nn.Module, teacher: nn.Module, images: Tensor) -> tuple[Layers, Layers]:
-    """The layers of a student and a teacher, as many of both.
-
-    Args:
-        images: a batch, on which the resolution of their stages is seen.
-
-    Raises:
-        ValueError: as `layers_of`, and for a network that shows no maps.
-    """
-    ours, theirs = layers_of(student), layers_of(teacher)
-    if len(ours.maps) == len(theirs.maps):
-        return ours, theirs
-    views = [look(net, at, images) for net, at in ((student, ours), (teacher, theirs))]
-    return matched(ours, theirs, *views)
 
 
 def matched(ours: Layers, theirs: Layers, student: View, teacher: View) -> tuple[Layers, Layers]:

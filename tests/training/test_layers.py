@@ -9,7 +9,7 @@ from torch import nn
 from kdnb import nets
 from kdnb.methods import METHODS
 from kdnb.methods.wiring import Setting, pairs_of
-from kdnb.training.layers import Layers, layers_for, layers_of, look, matched
+from kdnb.training.layers import Layers, layers_of, look, matched
 
 # name, image size, (channels, height) of every stage, width of what the classifier reads
 TORCHVISION = [
@@ -123,12 +123,13 @@ def test_stages_are_matched_from_the_end():
     small = nets.build("resnet8", in_channels=3, image_size=32)  # 32, 16, 8 pixels
     large = made("timm", "resnet18")  # 16, 8, 4, 2, 1 pixels
     images = torch.randn(2, 3, 32, 32)
-    ours, theirs = layers_for(small, large, images)
+    found = layers_of(small), layers_of(large)
+    seen = look(small, found[0], images), look(large, found[1], images)
+    ours, theirs = matched(*found, *seen)
     assert ours == layers_of(small)
     assert theirs.maps == ("layer2", "layer3", "layer4")
     assert theirs.before == ("layer2.1.act2:input", "layer3.1.act2:input", "layer4.1.act2:input")
-    back = layers_for(large, small, images)
-    assert back == (theirs, ours)
+    assert matched(*reversed(found), *reversed(seen)) == (theirs, ours)
     views = look(small, ours, images), look(large, theirs, images)
     assert len(pairs_of(*views)) == 3
     for name in ("fitnets", "at", "ofd", "crd"):
