@@ -99,17 +99,31 @@ def badges(verdicts: Mapping[str, Iterable[Verdict]], profile: str) -> None:
     display({"text/html": " ".join(html), "text/plain": "\n".join(text)}, raw=True)
 
 
-def show_verdicts(verdicts: Iterable[Verdict], profile: str) -> None:
+def show_verdicts(verdicts: Iterable[Verdict], profile: str, *, grouped: bool = False) -> None:
     """Print one line a verdict; the runner reads the same from the executed notebook.
 
     Args:
         profile: what the verdicts rest on: the run's own, `laptop`, `full`, or `exact`.
+        grouped: whether claims that lack the same premise share a line, which then tells the value
+            that was found. For verdicts on a record: there the value is the same on every machine.
     """
     verdicts = list(verdicts)
     words = {f"{verdict.claim.paper}/{verdict.claim.id}": verdict.word for verdict in verdicts}
-    display(
-        {"text/plain": "\n".join(map(str, verdicts)), VERDICTS_MIME: {profile: words}}, raw=True
-    )
+    lines = _grouped(verdicts) if grouped else map(str, verdicts)
+    display({"text/plain": "\n".join(lines), VERDICTS_MIME: {profile: words}}, raw=True)
+
+
+def _grouped(verdicts: Iterable[Verdict]) -> list[str]:
+    """One line a verdict, or one for all claims whose premise fails with the same value."""
+    claims: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        unmet = verdict.word == "premise not met"
+        reason = verdict.reason if unmet else f"{verdict.claim.id}: {verdict.word} - {verdict.gist}"
+        claims.setdefault(reason, []).append(verdict.claim.id if unmet else "")
+    return [
+        f"{', '.join(names)}: premise not met - {reason}" if names[0] else reason
+        for reason, names in claims.items()
+    ]
 
 
 def verdicts_shown(notebook: Mapping[str, Any]) -> dict[str, dict[str, str]]:
