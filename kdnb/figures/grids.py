@@ -148,8 +148,8 @@ def class_likeness(shares: Any, classes: Sequence[str]) -> Figure:
     values = 100 * np.array(shares, dtype=float)
     np.fill_diagonal(values, np.nan)
     index = pd.Index(classes, name="true class")
-    reminded = pd.Index(classes, name="class")
-    return heat(pd.DataFrame(values, index, reminded), "mean softened probability, %")
+    given = pd.Index(classes, name="class that gets the probability")
+    return heat(pd.DataFrame(values, index, given), "mean softened probability, %")
 
 
 def _grid(pictures: Any, per_row: int | None) -> list[list[np.ndarray]]:

@@ -53,7 +53,9 @@ def heat(
     wide = 0.2 if any(_long(one.columns) for one in panels.values()) else 0.27
     steps = {"xticklabels": math.ceil(wide / cell), "yticklabels": math.ceil(0.19 / cell)}
     if axes is None:
-        size = (len(panels) * (cell * columns + 0.8) + 1.0, cell * rows + 1.2)
+        named = max(len(str(name)) for one in panels.values() for name in one.index)
+        beside = 1.0 + 0.09 * max(0, named - 3)  # the colour bar, and long names of rows
+        size = (len(panels) * (cell * columns + 0.8) + beside, cell * rows + 1.2)
         figure, grid = plt.subplots(
             1, len(panels), layout="compressed", figsize=size, squeeze=False,
             sharey=len(panels) > 1,
@@ -77,6 +79,7 @@ def heat(
             panel.get_xticks(), [t.get_text() for t in panel.get_xticklabels()], **turn
         )
         panel.set(title=title, xlabel=one.columns.name or "", ylabel=one.index.name or "")
+        panel.grid(False)  # it would show through the cells that are left white
         panel.tick_params(left=False, bottom=False)
         panel.tick_params(axis="y", rotation=0)
         if panel is not grid[0]:

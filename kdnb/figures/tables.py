@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -65,8 +67,19 @@ def table(
     return Table(pd.DataFrame(shown, frame.index), bold, caption)
 
 
-def published_and_ours(frame: pd.DataFrame) -> pd.DataFrame:
-    """`papers.show_frame` as a reader wants it: one row a quantity, numbers as text."""
+def published_and_ours(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """`papers.show_frame` as a reader wants it: one row a quantity, numbers as text.
+
+    Args:
+        frame: of `papers.show_frame`.
+        names: a quantity, or a condition or measure that occurs in one -> its name for readers.
+            With names a criterion is marked "yes", "no" or "open", as `kdnb show` marks it, and
+            "no" means that the numbers speak against it. Without, quantities keep the codes of
+            the claims file, and "no" stands wherever a criterion was not shown to hold.
+
+    Raises:
+        ValueError: for a code that has no name, when names are given.
+    """
 
     def number(value: float) -> str:
         return "" if pd.isna(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
@@ -76,18 +89,32 @@ def published_and_ours(frame: pd.DataFrame) -> pd.DataFrame:
         f"{number(a)} to {number(b)}" if pd.notna(a) else ""
         for a, b in zip(kept.low, kept.high, strict=True)
     ]
+    said = kept.holds.map({True: "yes", False: "no"}).fillna("") if names is None else kept.mark
     columns = {
         "claim": kept.claim,
-        "quantity": kept.quantity,
-        "claimed": kept.requirement,
+        "quantity": kept.quantity if names is None else kept.quantity.map(partial(_named, names)),
+        "claimed" if names is None else "asked for": kept.requirement,
         "published": kept.published.map(number),
         "ours": kept.ours.map(number),
         "95% interval": bounds,
         "n": kept.n,
         "p (Holm)": kept.p.map(number),
-        "holds": kept.holds.map({True: "yes", False: "no"}).fillna(""),
+        "holds": said,
     }
     return pd.DataFrame(columns).set_index(["claim", "quantity"])
+
+
+def _named(names: Mapping[str, str], quantity: str) -> str:
+    """A quantity such as `student - few.errors` in the words of its readers."""
+
+    def name(code: re.Match[str]) -> str:
+        if code[0] not in names:
+            raise ValueError(f"the quantity {quantity!r} needs a name of {code[0]!r}.")
+        return names[code[0]]
+
+    if quantity in names:
+        return names[quantity]
+    return re.sub(r"[A-Za-z_][\w.]*", name, quantity).replace(" - ", " \N{MINUS SIGN} ")
 
 
 def forest_rows(frame: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:

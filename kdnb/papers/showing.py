@@ -46,7 +46,8 @@ def show_frame(key: str, profile: str | None = None) -> pd.DataFrame:
     """Published beside ours, one row for each profile, claim and quantity.
 
     The quantities are a claim's published ones, then those of its criteria; `p` is Holm-adjusted.
-    Without any record the profile is empty and only the exact checks have values.
+    `mark` says of a criterion "yes", "no" (the numbers speak against it) or "open" (they allow
+    both), and nothing where a premise is not met. Without any record the profile is empty and only the exact checks have values.
     """
     rows: list[dict[str, Any]] = []
     for name, verdict, table in judged(key, profile):
@@ -68,6 +69,7 @@ def show_frame(key: str, profile: str | None = None) -> pd.DataFrame:
                     "n": result.n,
                     "p": result.p_holm,
                     "holds": result.holds,
+                    "mark": _mark(result) if verdict.word != "premise not met" else "",
                     "verdict": verdict.word,
                     "unit": unit(verdict.claim, result),
                     "note": result.note,

@@ -249,8 +249,18 @@ def test_heat_draws_the_matrix_writes_small_ones_and_labels_its_bar():
     assert [text.get_text() for text in axes.texts] == ["1.0", "0.0", "4.0"]  # and no -0.0
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("answer", "true class")
     assert bar.get_ylabel() == "probability, %"
+    assert not any(line.get_visible() for line in axes.get_xgridlines() + axes.get_ygridlines())
     large = figures.heat(pd.DataFrame(np.random.rand(20, 20)), "distance")
     assert not large.axes[0].texts
+
+
+def test_long_names_of_rows_widen_the_figure_and_leave_the_matrix_its_size():
+    matrix = pd.DataFrame(np.eye(10))
+    figure = figures.heat(matrix.set_axis(["label smoothing, 0.1"] * 10), "change", centre=0)
+    figure.canvas.draw()
+    axes = figure.axes[0].get_window_extent().height / figure.bbox.height
+    assert figure.get_figwidth() > figures.heat(matrix, "change").get_figwidth() + 1
+    assert axes > 0.75  # no wide margin above and below
 
 
 def test_heat_maps_beside_each_other_share_one_scale_and_one_bar():

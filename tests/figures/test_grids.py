@@ -67,3 +67,4 @@ def test_class_likeness_leaves_the_diagonal_out():
     array = figure.axes[0].collections[0].get_array()
     assert np.diag(array.mask).all() and array.max() == 25
     assert shares[0, 0] == 0.25  # the caller's is as it was
+    assert figure.axes[0].get_xlabel() == "class that gets the probability"

@@ -44,3 +44,48 @@ def test_the_callers_frame_is_left_and_unknown_columns_are_named():
     pd.testing.assert_frame_equal(FRAME, before)
     with pytest.raises(ValueError, match="no column 'error': it has test error"):
         figures.table(FRAME, best={"error": "lower"})
+
+
+SHOWN = pd.DataFrame(
+    {
+        "claim": "order",
+        "quantity": [
+            "distilled",
+            "(student - distilled) / student",
+            "student.rate - distilled.rate",
+        ],
+        "requirement": ["", ">= 0.6", "> 0"],
+        "published": [74, 0.91, np.nan],
+        "ours": [113.9, 0.5786, -3.0],
+        "low": [107.1, 0.4937, -4.0],
+        "high": [120.7, 0.6481, -2.0],
+        "n": 7,
+        "p": [np.nan, np.nan, 0.03],
+        "holds": [None, False, False],
+        "mark": ["", "open", "no"],
+    }
+)
+
+
+def test_a_criterion_that_the_interval_leaves_open_is_not_called_no():
+    names = {"student": "labels", "distilled": "soft targets",
+             "student.rate - distilled.rate": "difference of rates"}  # fmt: skip
+    shown = figures.published_and_ours(SHOWN, names)
+    assert list(shown.index) == [
+        ("order", "soft targets"),
+        ("order", "(labels \N{MINUS SIGN} soft targets) / labels"),
+        ("order", "difference of rates"),
+    ]
+    assert list(shown.holds) == ["", "open", "no"]
+    assert list(shown["asked for"]) == ["", ">= 0.6", "> 0"]
+    assert list(shown["95% interval"]) == ["107 to 121", "0.494 to 0.648", "-4 to -2"]
+
+
+def test_codes_stay_without_names_and_a_name_that_is_missing_is_asked_for():
+    shown = figures.published_and_ours(SHOWN)
+    assert list(shown.index.get_level_values("quantity")) == list(SHOWN.quantity)
+    assert list(shown.holds) == ["", "no", "no"]
+    with pytest.raises(
+        ValueError, match="'student.rate - distilled.rate' needs a name of 'student.rate'"
+    ):
+        figures.published_and_ours(SHOWN, {"student": "labels", "distilled": "soft targets"})

@@ -24,6 +24,7 @@ def test_show_frame_sets_published_beside_ours(home):
     (few,) = frame[frame.claim == "few-data"].itertuples()
     assert (few.verdict, few.n) == ("not testable here", 0)
     assert "no results for arm 'few_hard'" in few.note
+    assert list(order.mark) == ["", "", "", "yes", "yes"] and few.mark != "yes"
 
 
 def text_of(shown, width=80):
