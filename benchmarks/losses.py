@@ -137,8 +137,9 @@ def map_losses() -> dict[str, Callable]:
     shape = (CHANNELS, SIZE, SIZE)
     regressor = losses.VariationalRegressor(shape, shape)
     crd = losses.CRD(math.prod(shape), math.prod(shape), 50_000, quiet=True)
-    for _ in range(2):  # the second step has a queue
-        crd(draw(BATCH, *shape, seed=8), draw(BATCH, *shape, seed=9))
+    index = torch.arange(BATCH)
+    for step in range(2):  # the second step has a memory
+        crd(draw(BATCH, *shape, seed=8), draw(BATCH, *shape, seed=9), index=index + step * BATCH)
     calibration = losses.SemanticCalibration([shape], [shape], BATCH)
     graphs = losses.MultiHeadGraphs([CHANNELS, CHANNELS])
     classifier = draw(CLASSES, CHANNELS, seed=2)
@@ -187,7 +188,7 @@ def map_losses() -> dict[str, Callable]:
         "relative_dissimilarity": lambda s, t: losses.relative_dissimilarity(s, [t]),
         "triplet_distillation": lambda s, t: losses.triplet_distillation(s, t, triplets),
         "crd": NAMED["CRD"][0],
-        "CRD": crd,
+        "CRD": lambda s, t: crd(s, t, index=index),
     }
 
 

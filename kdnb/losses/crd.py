@@ -18,6 +18,7 @@ def crd(
     labels: Tensor | None = None,
     temperature: float = 0.07,
     normaliser: float = 1.0,
+    kept: Tensor | None = None,
 ) -> Tensor:
     r"""Contrastive representation distillation (Tian, Krishnan and Isola 2020).
 
@@ -26,23 +27,25 @@ def crd(
 
     for unit vectors: telling the teacher's embedding of the same sample from N others, of M
     samples in the training set. The student is the anchor; for the teacher as the anchor, call it
-    with both exchanged. :class:`CRD` adds both and keeps the projections and the queues.
+    with both exchanged. :class:`CRD` adds both and keeps the projections and the memory.
 
     Args:
         student, teacher: (batch, features) embeddings of one width; normalised here.
         dataset_size: M, at least 1.
-        negatives: (N, features) of other samples' teacher embeddings; by default every sample
-            takes the others of its batch.
+        negatives: (negatives, features) of other samples' teacher embeddings; by default every
+            sample takes the others of its batch.
         labels: (batch,) classes; samples of the same class are then no negatives of the batch.
         temperature: tau > 0; 0.07 in the paper.
         normaliser: Z > 0; 1 in the paper.
+        kept: (batch, negatives) truth values: which of `negatives` count for which sample, all by
+            default. N is how many count for the sample. The paper keeps other classes alone.
 
     Returns:
         A scalar in nats, above 0. Gradients flow into the teacher too unless it is detached.
 
     Raises:
-        ValueError: for different shapes, an in-batch loss without any negative, or numbers that
-            are not above 0.
+        ValueError: for different shapes, a sample without any negative, or numbers that are not
+            above 0.
 
     Departures: h and tau are the paper's, recalled; the authors' code (RepDistiller, read)
     divides exp by a Z fixed on the first batch, adds 1e-7 in the denominator, and draws negatives
@@ -60,7 +63,12 @@ def crd(
     if negatives is not None:
         _check_width("student", student, "negatives", negatives)
         others = product(student, unit(rows(negatives)).T)
-        kept = torch.ones_like(others, dtype=torch.bool)
+        kept = torch.ones_like(others, dtype=torch.bool) if kept is None else kept
+        if kept.shape != others.shape or kept.dtype != torch.bool:
+            raise ValueError(
+                f"kept must be truth values of shape {tuple(others.shape)}, (batch, negatives); "
+                f"got {kept.dtype} of shape {tuple(kept.shape)}."
+            )
     else:
         others = product(student, teacher.T)
         kept = _different(labels, student)
@@ -74,25 +82,31 @@ def crd(
 
 
 class CRD(nn.Module):
-    """Both directions of :func:`crd` with linear projections and queues of past embeddings.
+    """Both directions of :func:`crd` with linear projections and a memory of past embeddings.
 
-    Runs on any device: no sampler, no index. Negatives are the queue as far as it is filled, or,
-    for a queue of 0 and in the first step, the others of the batch. The queues' memory is printed
-    when the module is made. Its parameters join the optimiser.
+    The memory holds one embedding of each network for every training sample that was seen, mixed
+    with the sample's earlier one. The negatives of a batch are drawn from it, the same for the
+    whole batch, and each sample keeps those of other classes, and never its own. Until the memory
+    holds anything, and for `negatives=0`, the batch's own other samples serve. A sample without
+    any negative adds 0. The memory's size is printed when the module is made. Its parameters join
+    the optimiser.
 
     Args:
         student_features, teacher_features: widths of the two layers, flattened.
         dataset_size: M, how many samples the training set has.
-        queue: how many past embeddings of each network are kept; 0 for none. Below M, else a
-            sample can be its own negative.
+        negatives: at most so many are drawn for a batch; 16384 in the paper. 0 keeps no memory.
         features: width of the projections; 128 in the paper.
         temperature: 0.07 in the paper.
+        momentum: the share of a sample's earlier embedding in its new entry, in [0, 1]; 0.5 in the
+            authors' code.
         quiet: do not print the memory.
 
-    Departures: the authors keep one embedding of every training sample, updated with momentum 0.5,
-    and draw 16384 of them for each image. A queue needs no sample index; with shuffled epochs
-    its entries are other samples but for the turn of an epoch. The normaliser Z of each direction
-    is M times the mean of exp over the first batch in training, then fixed, as theirs.
+    Departures: the authors' memory (RepDistiller, read) starts with random vectors, and each
+    sample draws its negatives for itself, with repetitions where its other classes have fewer than
+    16384; here they are drawn without repetition, once a batch, and N is the number kept. Their
+    positive is the memory's entry of the sample before its update, here it is the embedding of the
+    batch. The normaliser Z of each direction is M times the mean of exp over the first batch in
+    training, then fixed, as theirs.
     """
 
     def __init__(
@@ -100,57 +114,132 @@ class CRD(nn.Module):
         student_features: int,
         teacher_features: int,
         dataset_size: int,
-        queue: int = 16384,
+        negatives: int = 16384,
         features: int = 128,
         temperature: float = 0.07,
+        momentum: float = 0.5,
         quiet: bool = False,
     ) -> None:
         super().__init__()
         check_number(above=0, temperature=temperature)
         sizes = {"student_features": student_features, "teacher_features": teacher_features}
         check_number(least=1, whole=True, dataset_size=dataset_size, features=features, **sizes)
-        check_number(least=0, whole=True, queue=queue)
-        if not queue < dataset_size:
-            raise ValueError(f"queue must lie in [0, dataset_size); got {queue}, {dataset_size}.")
+        check_number(least=0, whole=True, negatives=negatives)
+        check_number(least=0, most=1, momentum=momentum)
         self.project_student = nn.Linear(student_features, features)
         self.project_teacher = nn.Linear(teacher_features, features)
         self.dataset_size, self.temperature = dataset_size, temperature
-        self.register_buffer("student_queue", torch.zeros(queue, features))
-        self.register_buffer("teacher_queue", torch.zeros(queue, features))
-        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+        self.negatives, self.momentum = negatives, momentum
+        size = dataset_size if negatives else 0
+        self.register_buffer("student_memory", torch.zeros(size, features))
+        self.register_buffer("teacher_memory", torch.zeros(size, features))
+        self.register_buffer("classes", torch.full((size,), -1))
+        self.register_buffer("filled", torch.zeros(size, dtype=torch.bool))
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
         self.register_buffer("normalisers", torch.zeros(2))
         if not quiet:
-            print(f"CRD: two queues of {queue} x {features}, {self.queue_bytes / 2**20:.1f} MiB")
+            mebibytes = self.memory_bytes / 2**20
+            print(f"CRD: a memory of two times {size} x {features}, {mebibytes:.1f} MiB")
 
     @property
-    def queue_bytes(self) -> int:
-        """The memory of both queues."""
-        return 2 * self.student_queue.numel() * self.student_queue.element_size()
+    def memory_bytes(self) -> int:
+        """What the embeddings of both networks take."""
+        return 2 * self.student_memory.numel() * self.student_memory.element_size()
 
-    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The loss of a batch of features; in training the batch then enters the queues."""
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        labels: Tensor | None = None,
+        index: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch of features; in training the batch then enters the memory.
+
+        Args:
+            student, teacher: (batch, ...), flattened.
+            labels: (batch,) classes. Without them other samples of the class are negatives, too.
+            index: (batch,) places of the samples in the training set, below its size. Without
+                them entries follow each other in turn, and a sample's own can only be told by its
+                class.
+
+        Raises:
+            ValueError: for a memory with neither labels nor index: a sample would meet itself.
+        """
         check_samples(student=student, teacher=teacher)
-        with torch.autocast(student.device.type, enabled=False):
-            student = unit(self.project_student(rows(student).to(self.student_queue.dtype)))
-            teacher = unit(self.project_teacher(rows(teacher).to(self.student_queue.dtype)))
-        filled = int(self.filled)
-        past = (self.teacher_queue[:filled], self.student_queue[:filled]) if filled else (None,) * 2
-        loss = 0
-        pairs = ((student, teacher), (teacher, student))
-        for direction, (anchor, other) in enumerate(pairs):
-            loss = loss + crd(
-                anchor,
-                other,
-                self.dataset_size,
-                None if past[direction] is None else past[direction].clone(),
-                labels,
-                self.temperature,
-                self._normaliser(direction, anchor, other),
+        if labels is not None:
+            _check_labels(labels, student)
+        if self.negatives and labels is None and index is None:
+            raise ValueError(
+                "CRD needs labels or the samples' places in the training set, else a sample's own "
+                "past embedding would be its negative."
             )
-        if self.training:
-            self._remember(student.detach(), teacher.detach())
+        with torch.autocast(student.device.type, enabled=False):
+            student = unit(self.project_student(rows(student).to(self.student_memory.dtype)))
+            teacher = unit(self.project_teacher(rows(teacher).to(self.student_memory.dtype)))
+        places = self._places(index, len(student))
+        drawn = self._drawn()
+        kept = self._kept(labels, index, drawn, student)
+        able = kept.any(dim=1)
+        pairs = (student, teacher, self.teacher_memory), (teacher, student, self.student_memory)
+        loss = (student.sum() + teacher.sum()) * 0
+        for direction, (anchor, other, memory) in enumerate(pairs):
+            normaliser = self._normaliser(direction, anchor, other)
+            if bool(able.any()):
+                one = crd(
+                    anchor[able],
+                    other[able],
+                    self.dataset_size,
+                    other if drawn is None else memory[drawn],
+                    temperature=self.temperature,
+                    normaliser=normaliser,
+                    kept=kept[able],
+                )
+                loss = loss + one * (able.sum() / len(able))
+        if self.training and places is not None:
+            self._remember(student.detach(), teacher.detach(), labels, places, index is not None)
         return loss
+
+    @torch.no_grad()
+    def _places(self, index: Tensor | None, count: int) -> Tensor | None:
+        """The batch's rows in the memory."""
+        if not self.negatives:
+            return None
+        device = self.student_memory.device
+        if index is None:
+            return (torch.arange(count, device=device) + self.position) % self.dataset_size
+        index = index.to(device)
+        if bool((index < 0).any()) or bool((index >= self.dataset_size).any()):
+            raise ValueError(
+                f"index must lie in 0 to {self.dataset_size - 1}, the training set's size being "
+                f"{self.dataset_size}; got {int(index.min())} to {int(index.max())}."
+            )
+        return index
+
+    @torch.no_grad()
+    def _drawn(self) -> Tensor | None:
+        """The rows of the memory that serve this batch; None where it is empty."""
+        there = self.filled.nonzero().squeeze(1)
+        if len(there) > self.negatives:
+            order = torch.randperm(len(there))[: self.negatives]
+            there = there[order.to(there.device)]
+        return there if len(there) else None
+
+    @torch.no_grad()
+    def _kept(
+        self, labels: Tensor | None, index: Tensor | None, drawn: Tensor | None, batch: Tensor
+    ) -> Tensor:
+        """(batch, negatives): those of other classes that are not the sample itself."""
+        device = batch.device
+        if drawn is None:
+            own = torch.arange(len(batch), device=device)
+            kept = own.unsqueeze(0) != own.unsqueeze(1)
+            return kept if labels is None else kept & _different(labels.to(device), batch)
+        kept = torch.ones(len(batch), len(drawn), dtype=torch.bool, device=device)
+        if index is not None:
+            kept &= index.to(device).unsqueeze(1) != drawn.unsqueeze(0)
+        if labels is not None:
+            kept &= labels.to(device).unsqueeze(1) != self.classes[drawn].unsqueeze(0)
+        return kept
 
     @torch.no_grad()
     def _normaliser(self, direction: int, anchor: Tensor, other: Tensor) -> float:
@@ -164,16 +253,16 @@ class CRD(nn.Module):
         return value
 
     @torch.no_grad()
-    def _remember(self, student: Tensor, teacher: Tensor) -> None:
-        size = len(self.student_queue)
-        if size == 0:
-            return
-        student, teacher = student[-size:], teacher[-size:]
-        places = (torch.arange(len(student), device=student.device) + self.position) % size
-        self.student_queue[places] = student
-        self.teacher_queue[places] = teacher
-        self.position.copy_((self.position + len(student)) % size)
-        self.filled.copy_(torch.clamp(self.filled + len(student), max=size))
+    def _remember(
+        self, student: Tensor, teacher: Tensor, labels: Tensor | None, places: Tensor, known: bool
+    ) -> None:
+        before = self.filled[places].unsqueeze(1) & known  # else another sample's
+        share = self.momentum * before
+        for memory, fresh in ((self.student_memory, student), (self.teacher_memory, teacher)):
+            memory[places] = unit(share * memory[places] + (1 - share) * fresh)
+        self.classes[places] = -1 if labels is None else labels.to(self.classes)
+        self.filled[places] = True
+        self.position.copy_((self.position + len(places)) % self.dataset_size)
 
 
 def _check_embeddings(student: Tensor, teacher: Tensor) -> None:
@@ -192,9 +281,13 @@ def _check_width(name: str, left: Tensor, other: str, right: Tensor) -> None:
 def _different(labels: Tensor | None, samples: Tensor) -> Tensor:
     if labels is None:
         labels = torch.arange(len(samples), device=samples.device)
+    _check_labels(labels, samples)
+    return labels.unsqueeze(0) != labels.unsqueeze(1)
+
+
+def _check_labels(labels: Tensor, samples: Tensor) -> None:
     if not isinstance(labels, Tensor) or labels.shape != samples.shape[:1]:
         raise ValueError(
             f"labels must have shape ({len(samples)},), one for each sample; "
             f"got {tuple(getattr(labels, 'shape', [type(labels).__name__]))}."
         )
-    return labels.unsqueeze(0) != labels.unsqueeze(1)

@@ -21,9 +21,9 @@ def irg_transformation(
     student_last: Tensor,
     teacher_first: Tensor,
     teacher_last: Tensor,
-    variant: Variant = "paper",
+    variant: Variant = "authors",
 ) -> Tensor:
-    r"""How far each sample moves between two layers, relative to the batch (Liu 2019, IRG).
+    r"""How far each sample moves between two layers (Liu 2019, IRG).
 
     .. math:: L = \frac1B \sum_b (\lambda^T_b - \lambda^S_b)^2, \quad
         \lambda_b = \lVert f^2_b - f^1_b \rVert_2^2 / \max_c \lVert f^2_c - f^1_c \rVert_2^2
@@ -33,23 +33,26 @@ def irg_transformation(
         teacher_first, teacher_last: maps of the teacher, with equally many channels, which may
             be others than the student's. Where heights or widths of a network's two maps differ,
             the larger is reduced by average pooling.
-        variant: "authors" reduces every map to its mean over the positions first; their loss is
-            half of this, with a weight of 0.005.
+        variant: "authors" reduces every map to its mean over the positions first, and divides by
+            the batch's largest move; their loss is half of this, with a weight of 0.005. "paper"
+            does neither: the loss has the fourth power of the features' unit.
 
     Returns:
-        A scalar without unit in [0, 1].
+        A scalar, without unit and in [0, 1] for "authors".
 
     Raises:
         ValueError: for anything but maps, different batch sizes, or two layers of one network
             with different channels, named.
 
     Departures: squares over the batch's largest, and layers of one width alone, are confirmed in
-    the authors' code. Whether the paper's text keeps the positions, as the default does, could
-    not be read.
+    the authors' code. The paper could not be read; a public summary of it divides by no maximum.
+    Whether it keeps the positions, as "paper" does, is not known.
 
     >>> still, moved = torch.zeros(2, 1, 2, 2), torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
     >>> irg_transformation(still, still + moved, still, still + 1)
     tensor(0.2812)
+    >>> irg_transformation(still, still + moved, still, still + 1, variant="paper")
+    tensor(72.)
     """
     check_maps(
         "B",
@@ -61,22 +64,27 @@ def irg_transformation(
     check_channels(student_first=student_first, student_last=student_last)
     check_channels(teacher_first=teacher_first, teacher_last=teacher_last)
     check_variant(variant)
-    if variant == "authors":
+    authors = variant == "authors"
+    if authors:
         student_first, student_last, teacher_first, teacher_last = (
             at_least_float32(maps).mean(dim=(2, 3), keepdim=True)
             for maps in (student_first, student_last, teacher_first, teacher_last)
         )
-    return F.mse_loss(_moves(student_first, student_last), _moves(teacher_first, teacher_last))
+    moves = _moves(student_first, student_last), _moves(teacher_first, teacher_last)
+    return F.mse_loss(*(_relative(one, authors) for one in moves))
 
 
 def _moves(first: Tensor, last: Tensor) -> Tensor:
     size = tuple(map(min, first.shape[2:], last.shape[2:]))
     first, last = (F.adaptive_avg_pool2d(at_least_float32(maps), size) for maps in (first, last))
-    squares = (last - first).square().sum(dim=(1, 2, 3))
-    return ratio(squares, squares.max())
+    return (last - first).square().sum(dim=(1, 2, 3))
 
 
-def irg_edges(student: Tensor, teacher: Tensor) -> Tensor:
+def _relative(squares: Tensor, relative: bool) -> Tensor:
+    return ratio(squares, squares.max()) if relative else squares
+
+
+def irg_edges(student: Tensor, teacher: Tensor, variant: Variant = "authors") -> Tensor:
     r"""The edges of the instance relationship graph at one layer (Liu 2019).
 
     .. math:: L = \frac{1}{B^2} \lVert A_T - A_S \rVert_F^2, \quad
@@ -84,20 +92,24 @@ def irg_edges(student: Tensor, teacher: Tensor) -> Tensor:
 
     Args:
         student, teacher: (batch, ...), at least 2 samples; flattened.
+        variant: "paper" has A without the maximum, so that a student must meet the teacher's
+            distances themselves.
 
     Returns:
-        A scalar without unit in [0, 1].
+        A scalar, without unit and in [0, 1] for "authors".
 
     Raises:
         ValueError: for different batch sizes, fewer than 2 samples, anything empty.
 
     Departures: squared distances over their largest are confirmed in the authors' code, where the
     loss is B/2 times this, with a weight of 0.005; it takes the pooled last layer and holds the
-    largest distance constant in the gradient.
+    largest distance constant in the gradient. The paper could not be read; "paper" is the equation
+    of a public summary, averaged over pairs.
 
     >>> irg_edges(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [0.0], [2.0]]))
     tensor(0.1389)
     """
     check_samples(student=student, teacher=teacher)
-    student, teacher = squared_distances(rows(student)), squared_distances(rows(teacher))
-    return F.mse_loss(ratio(student, student.max()), ratio(teacher, teacher.max()))
+    check_variant(variant)
+    squares = squared_distances(rows(student)), squared_distances(rows(teacher))
+    return F.mse_loss(*(_relative(one, variant == "authors") for one in squares))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdnb.losses._arithmetic import product, unit
+from kdnb.losses._arithmetic import product, ratio, unit
 from kdnb.losses.checks import (
     at_least_float32,
     check_channels,
@@ -15,6 +15,8 @@ from kdnb.losses.checks import (
     check_maps,
     check_number,
 )
+
+CLOSE_GAP = 1e-3  # of two squared singular values, in parts of the largest
 
 
 def kd_svd(
@@ -48,8 +50,10 @@ def kd_svd(
     Departures: taken from RepDistiller's reading of the authors' code, without its assumption of
     square maps; the paper's text was not read. A singular vector has no sign of its own, on which
     the value depends: here the teacher's entries add up to at least 0. Singular vectors of equal
-    singular values have no derivative; that part of the gradient is left out, and the singular
-    values themselves carry none.
+    singular values have no derivative; that part of the gradient fades as two values draw near
+    (:func:`right_vectors`), and the singular values themselves carry none. The authors clip this
+    loss's gradient besides, parameter by parameter, to that of the labels, which is a matter of
+    the training: `kdnb.distil` does it.
 
     >>> maps = torch.arange(12.0).reshape(1, 3, 2, 2)
     >>> kd_svd([maps, maps], [maps, maps]).round(decimals=6)
@@ -98,9 +102,10 @@ def right_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The first right singular vectors (batch, C, count) and values of the maps as (H W, C).
 
     The vectors come from a decomposition without gradient. The gradient is then that of the
-    perturbation series, dv_i = sum_j v_j (v_j' dA v_i) / (s_i² - s_j²) with A = X'X, which stays
-    finite: terms between nearly equal singular values are left out. A map that is not finite has
-    vectors of NaN.
+    perturbation series, dv_i = sum_j v_j (v_j' dA v_i) / g with A = X'X and the gap g = s_i² -
+    s_j², in which 1 / g is replaced by g / (g² + d²), d a thousandth of the largest s². So it has
+    no pole: no term is larger than 500 / s_1², and one of equal values is 0. A map that is not
+    finite has vectors of NaN.
     """
     matrix = at_least_float32(maps).flatten(2).transpose(1, 2)
     with torch.no_grad():
@@ -108,14 +113,19 @@ def right_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
         _, values, right = torch.linalg.svd(matrix.where(finite, 0), full_matrices=False)
         squares = values.square()
         vectors = right.transpose(1, 2)[:, :, :count]
-        leading = squares[:, None, :count]
-        gaps = leading - squares[:, :, None]
-        least = 10 * torch.finfo(values.dtype).eps * squares[:, :1, None]
-        weights = torch.where(gaps.abs() > least, 1 / gaps, 0)
-        outside = torch.where(leading > least, 1 / leading, 0)
+        leading, largest = squares[:, None, :count], squares[:, :1, None]
+        weights, outside = (
+            _inverse(gap, largest) for gap in (leading - squares[:, :, None], leading)
+        )
     image = product(matrix.transpose(1, 2), product(matrix, vectors))
     change = image - image.detach()
     inside = product(right, change)
     rest = change - product(right.transpose(1, 2), inside)
     moved = product(right.transpose(1, 2), weights * inside) + outside * rest
     return vectors + moved, values[:, :count]
+
+
+def _inverse(gap: Tensor, largest: Tensor) -> Tensor:
+    """1 / gap without its pole at 0."""
+    part = ratio(gap, largest)
+    return ratio(part / (part.square() + CLOSE_GAP**2), largest)

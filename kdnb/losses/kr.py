@@ -54,7 +54,10 @@ def parameter_distribution(
     bins: int = 32,
     kept: int = 16,
 ) -> Tensor:
-    r"""Knowledge representing, KR (Liu et al. 2019, CVPR workshops): parameters' distributions.
+    r"""Our reconstruction of KR (Liu et al. 2019, CVPR workshops): parameters' distributions.
+
+    It is no more than its abstract says: the method's sparse recoding and its penalty on gradients
+    are not known to us. A result of this loss is none of the paper's.
 
     .. math:: L = -\frac1G \sum_g \sum_{k \in K_g}
         \frac{p_{gk}}{\sum_{k' \in K_g} p_{gk'}} \log \frac{q_{gk}}{\sum_{k' \in K_g} q_{gk'}}

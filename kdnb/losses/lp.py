@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from kdnb.losses._arithmetic import identity, rows, squared_distances
+from kdnb.losses._arithmetic import identity, ratio, rows, squared_distances
 from kdnb.losses.checks import check_number, check_samples
 
 
 def locality_preserving(
-    student: Tensor, teacher: Tensor, neighbours: int = 5, bandwidth: float = math.sqrt(2)
+    student: Tensor, teacher: Tensor, neighbours: int = 5, bandwidth: float | None = None
 ) -> Tensor:
     r"""Locality-preserving embedding of the teacher's manifold (Chen 2021, LP).
 
@@ -27,7 +27,9 @@ def locality_preserving(
     Args:
         student, teacher: (batch, ...); flattened. The paper takes the layer before the last.
         neighbours: k >= 1; at most batch - 1 are used.
-        bandwidth: delta > 0 in the teacher's units; far too small and every weight is 0.
+        bandwidth: delta > 0 in the teacher's units; far too small and every weight is 0. By default
+            the root of the mean squared distance to the neighbours of the batch in the teacher's
+            space, so that the teacher's scale does not matter.
 
     Returns:
         A scalar in squared units of the student's features.
@@ -37,18 +39,21 @@ def locality_preserving(
             neighbours or bandwidth.
 
     Departures: the weights and the sum over neighbours are as a public reading has them; the
-    paper could not be read, so the factor 1 / (B k), k = 5 and delta² = 2 are not confirmed.
+    paper could not be read, so the factor 1 / (B k), k = 5 and the default of delta are not
+    confirmed.
 
     >>> line = torch.tensor([[0.0], [1.0], [3.0]])
     >>> locality_preserving(line, line, neighbours=1, bandwidth=1.0)
     tensor(0.2697)
     """
     check_number(least=1, whole=True, neighbours=neighbours)
-    check_number(above=0, bandwidth=bandwidth)
+    if bandwidth is not None:
+        check_number(above=0, bandwidth=bandwidth)
     check_samples(student=student, teacher=teacher)
     kept = min(neighbours, len(student) - 1)
     teacher_squares = squared_distances(rows(teacher))
     reachable = teacher_squares.detach().masked_fill(identity(teacher), math.inf)
     nearest = reachable.topk(kept, dim=1, largest=False).indices
-    weights = torch.exp(-teacher_squares.gather(1, nearest) / bandwidth**2)
+    near = teacher_squares.gather(1, nearest)
+    weights = torch.exp(-(ratio(near, near.mean()) if bandwidth is None else near / bandwidth**2))
     return (weights * squared_distances(rows(student)).gather(1, nearest)).mean()

@@ -127,8 +127,8 @@ class MultiHeadGraphs(nn.Module):
     Departures: architecture, phases and the dropping of heads follow the authors' code (40 epochs
     of phase 1 there). There each head of a sample is dropped with a chance of about a half while
     v̂ is trained; the code clips the transfer gradient of each parameter to the norm of the
-    cross-entropy's, which belongs to a scheme and is not here. Batch normalisation has torch's
-    defaults; a cosine's gradient passes the singular vectors as in
+    cross-entropy's, which is a matter of the training: `kdnb.distil` does it. Batch normalisation
+    has their epsilon of 0.001, and torch's momentum; a cosine's gradient passes the singular vectors as in
     :func:`~kdnb.losses.kd_svd`.
     """
 
@@ -225,7 +225,7 @@ class _Link(nn.Module):
 
 
 def _normalised(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs))
+    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs, eps=1e-3))
 
 
 def _frozen(layers: nn.Sequential, vectors: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
-from kdnb.methods import learning
+from kdnb.methods import learning, relating
 from kdnb.methods.names import known_as
 from kdnb.methods.wiring import (
     Build,
@@ -28,6 +28,7 @@ from kdnb.methods.wiring import (
     Wire,
     adapted,
     by_depth,
+    clipped,
     learnt,
     on_each_layer,
     on_embedding,
@@ -37,6 +38,7 @@ from kdnb.methods.wiring import (
     pairs_of,
     plain,
     summed,
+    warmed_up,
     whole,
 )
 from kdnb.names import nearest
@@ -58,6 +60,7 @@ class Method:
         weight: the published weight beside the cross-entropy; None where none is known.
         alone: whether it replaces the cross-entropy, too.
         scheme: the name of the module that trains with it, in `kdnb.methods`.
+        revision: raised whenever what it does in a training changes; runs are described by it.
     """
 
     section: str
@@ -67,6 +70,7 @@ class Method:
     weight: float | None = None
     alone: bool = False
     scheme: str = "offline.distil"
+    revision: int = 1
 
     @property
     def options(self) -> dict[str, Any]:
@@ -129,6 +133,31 @@ def method(name: str) -> Method:
     return METHODS[known_as(name, list(METHODS))]
 
 
+def revised(name: str) -> dict[str, int]:
+    """What the description of a run says of a method's revision: nothing of the first.
+
+    >>> revised("kd"), revised("crd")
+    ({}, {'revision': 2})
+    """
+    found = method(name).revision
+    return {} if found == 1 else {"revision": found}
+
+
+def check_revision(name: Any, revision: int) -> None:
+    """Require that a run which names a method of the catalogue means it as it is today.
+
+    Raises:
+        ValueError: for a run of another revision.
+    """
+    today = method(name).revision if isinstance(name, str) else revision
+    if revision != today:
+        raise ValueError(
+            f"this run is described with revision {revision} of {method(name).title}, which is at "
+            f"revision {today} today: its records keep their values, and a new run says "
+            f"revision={today}."
+        )
+
+
 def table(section: str | None = None) -> pd.DataFrame:
     """The methods of a section of the survey, or all: one row each, indexed by name.
 
@@ -168,13 +197,6 @@ def _parameters(student: View, teacher: View, batch: Batch, **options: Any) -> T
     return losses.parameter_distribution(student.groups, theirs, **options)
 
 
-def _flows(loss: Any, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-    steps = range(len(student) - 1)
-    return torch.stack(
-        [loss(student[i], student[i + 1], teacher[i], teacher[i + 1]) for i in steps]
-    ).sum()
-
-
 def _triplets(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
     """Every anchor with the next sample of its class and the next of another, around the batch."""
     same = batch.labels[:, None] == batch.labels[None]
@@ -204,7 +226,8 @@ METHODS: dict[str, Method] = {
     "kd": Method("2.1", "hinton2015", "KD", on_logits(losses.soft_targets, temperature=4.0), 1.0),
     "logit_regression": Method("2.1", "ba2014", "Logits", on_logits(losses.logit_regression)),
     "dkd": Method(
-        "2.1", "zhao2022dkd", "DKD", on_logits(losses.decoupled_kd, True, temperature=4.0), 1.0),
+        "2.1", "zhao2022dkd", "DKD",
+        warmed_up(on_logits(losses.decoupled_kd, True, temperature=4.0)), 1.0, revision=2),
     "nkd": Method("2.1", "yang2023nkd", "NKD", on_logits(losses.normalized_kd, True), 1.0),
     "dist": Method("2.1", "huang2022dist", "DIST", on_logits(losses.pearson_distillation), 2.0),
     "lskd": Method(
@@ -233,12 +256,20 @@ METHODS: dict[str, Method] = {
         "2.2", "zagoruyko2017at", "AT",
         on_each_layer(losses.attention_transfer, variant="authors"), 1000.0),
     "nst": Method("2.2", "huang2017nst", "NST", on_each_layer(losses.neuron_selectivity), 50.0),
-    "ft": Method("2.2", "kim2018ft", "FT", learnt(losses.factor_transfer, learning.Factors), 200.0),
+    "ft": Method(
+        "2.2", "kim2018ft", "FT", learnt(losses.factor_transfer, learning.Factors), 200.0,
+        revision=2),
     "ab": Method(
         "2.2", "heo2019ab", "AB",
         adapted(losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"),
         1.0),
-    "ofd": Method("2.2", "heo2019ofd", "OFD", learnt(losses.overhaul, learning.Overhaul), 1.0),
+    "ab_stage1": Method(
+        "2.2", "heo2019ab", "AB (first stage)",
+        adapted(losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"),
+        1.0, alone=True),
+    "ofd": Method(
+        "2.2", "heo2019ofd", "OFD",
+        learnt(losses.overhaul, learning.Overhaul, batch_statistics=True), 1.0, revision=2),
     "vid": Method(
         "2.2", "ahn2019vid", "VID",
         learnt(losses.variational_information, learning.Variational), 1.0),
@@ -247,7 +278,7 @@ METHODS: dict[str, Method] = {
         learnt(losses.semantic_calibration, learning.Calibration), 400.0),
     "reviewkd": Method(
         "2.2", "chen2021reviewkd", "ReviewKD",
-        learnt(losses.hierarchical_context, learning.Review), 1.0),
+        warmed_up(learnt(losses.hierarchical_context, learning.Review, least=2)), 1.0, revision=2),
     "simkd": Method(
         "2.2", "chen2022simkd", "SimKD",
         learnt(losses.reused_classifier, learning.ReusedClassifier), 1.0, alone=True),
@@ -255,34 +286,46 @@ METHODS: dict[str, Method] = {
         "2.2", "guo2023catkd", "CAT-KD", plain(losses.class_attention, _class_attention)),
     "adain": Method(
         "2.2", "yang2020adain", "AdaIN", adapted(losses.feature_statistics, summed)),
-    "kr": Method("2.2", "liu2019kr", "KR", plain(losses.parameter_distribution, _parameters)),
+    "kr": Method(
+        "2.2", "liu2019kr", "KR (our reconstruction)",
+        plain(losses.parameter_distribution, _parameters)),
     "alpkd": Method(
         "2.2", "passban2021alp", "ALP-KD",
         learnt(losses.layer_projection, learning.LayerProjection)),
     # 2.3 relations between layers
-    "fsp": Method("2.3", "yim2017fsp", "FSP", adapted(losses.fsp, _flows)),
-    "kdsvd": Method("2.3", "lee2018kdsvd", "KD-SVD", adapted(losses.kd_svd, whole), 1.0),
+    "fsp": Method("2.3", "yim2017fsp", "FSP", learnt(losses.fsp, relating.Flows), revision=2),
+    "fsp_stage1": Method(
+        "2.3", "yim2017fsp", "FSP (first stage)", learnt(losses.fsp, relating.Flows), 1.0,
+        alone=True),
+    "kdsvd": Method(
+        "2.3", "lee2018kdsvd", "KD-SVD", clipped(adapted(losses.kd_svd, whole)), 1.0, revision=2),
     "mhgd": Method(
         "2.3", "lee2019mhgd", "MHGD",
-        learnt(losses.graph_distillation, learning.Graphs, least=2)),
+        clipped(learnt(losses.graph_distillation, relating.Graphs, least=2)), 1.0, revision=2),
     "ifm": Method(
         "2.3", "passalis2020ifm", "IFM",
-        learnt(losses.information_flow, learning.InformationFlow, least=2)),
+        learnt(losses.information_flow, relating.InformationFlow, least=2), scheme="offline.ifm",
+        revision=2),
     # 2.3 relations between samples
     "rkd": Method(
         "2.3", "park2019rkd", "RKD",
-        learnt(losses.rkd_distance, learning.DistancesAndAngles, least=3), 1.0),
+        learnt(losses.rkd_distance, relating.DistancesAndAngles, least=3), 1.0),
     "sp": Method("2.3", "tung2019sp", "SP", on_last_layer(losses.similarity_preserving), 3000.0),
-    "cc": Method("2.3", "peng2019cckd", "CC", on_embedding(losses.correlation_congruence), 0.02),
+    "cc": Method(
+        "2.3", "peng2019cckd", "CC",
+        learnt(losses.correlation_congruence, relating.Congruence), 1.0, revision=2),
     "pkt": Method(
         "2.3", "passalis2018pkt", "PKT",
         on_embedding(losses.probabilistic_transfer, 2, variant="authors"), 30000.0),
     "pkt_hybrid": Method(
         "2.3", "passalis2020pktlight", "PKT (hybrid)", on_embedding(losses.hybrid_transfer, 2)),
-    "irg": Method("2.3", "liu2019irg", "IRG (edges)", on_embedding(losses.irg_edges, 2)),
-    "lp": Method("2.3", "chen2021lp", "LP", on_embedding(losses.locality_preserving, 2)),
+    "irg": Method(
+        "2.3", "liu2019irg", "IRG", learnt(losses.irg_edges, relating.RelationshipGraph, least=2),
+        revision=2),
+    "lp": Method("2.3", "chen2021lp", "LP", on_embedding(losses.locality_preserving, 2), revision=2),
     "crd": Method(
-        "2.3", "tian2020crd", "CRD", learnt(losses.crd, learning.Contrastive, least=2), 0.8),
+        "2.3", "tian2020crd", "CRD", learnt(losses.crd, relating.Contrastive, least=2), 0.8,
+        revision=2),
     "ickd": Method(
         "2.3", "liu2021ickd", "ICKD",
         adapted(losses.inter_channel_correlation, summed, which="last")),
@@ -292,5 +335,6 @@ METHODS: dict[str, Method] = {
         "2.3", "chen2018darkrank", "DarkRank",
         on_embedding(losses.darkrank, lambda options: options["list_length"] + 1)),
     "you2017": Method(
-        "2.3", "you2017multi", "You 2017", plain(losses.relative_dissimilarity, _dissimilarity, 3)),
+        "2.3", "you2017multi", "You 2017 (one teacher)",
+        plain(losses.relative_dissimilarity, _dissimilarity, 3), scheme="offline.you2017"),
 }  # fmt: skip

@@ -11,8 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.methods.offline.looking import places_for, prepare, shown
-from kdnb.methods.offline.parts import Weight, build, check_options, parts_of, shared_temperature
+from kdnb.methods.offline import clipping
+from kdnb.methods.offline.looking import asked_by, places_for, prepare, shown
+from kdnb.methods.offline.parts import (
+    Weight,
+    build,
+    check_options,
+    parts_of,
+    shared_temperature,
+)
 from kdnb.methods.options import FIELDS, told_apart
 from kdnb.training import Recipe
 from kdnb.training.answers import Ensemble, Output, logits_of, teacher_of
@@ -109,25 +116,34 @@ class Criterion(nn.Module):
             {part.name: part.module for part in self.parts if part.module is not None}
         ).train()
         self.weights = {part.name: part.weight[0] for part in self.parts}
+        self.most = clipping.share(0, 1)
+        modules = [part.module for part in self.parts]
+        self.by_batch = any(getattr(module, "batch_statistics", False) for module in modules)
         self.unprepared = {part.name for part in self.parts if hasattr(part.module, "prepare")}
         self.terms: dict[str, Tensor] = {}
         self.logits: Tensor | None = None
 
     def begin(self, epoch: int, epochs: int = 1) -> None:
-        """Say that an epoch begins, from 0: for CTKD, IFM, and weights that change over `epochs`."""
+        """Say that an epoch begins, from 0, of so many: for whatever changes as they pass.
+
+        These are the weights of `weight`, the warm-ups of DKD and ReviewKD, the clipping of KD-SVD
+        and MHGD, CTKD and IFM.
+        """
+        self.most = clipping.share(epoch, epochs)
         for part in self.parts:
             first, last = part.weight
             self.weights[part.name] = first + (last - first) * epoch / max(1, epochs - 1)
             if hasattr(part.module, "begin"):
-                part.module.begin(epoch)
+                part.module.begin(epoch, epochs)
 
-    def prepare(self, data: Any, batch_size: int = 64) -> None:
+    def prepare(self, data: Any, batch_size: int = 64, epochs: int = 1) -> None:
         """The first stage of FT and MHGD, on the teacher alone: needed once, before the first call.
 
         Args:
             data: as in `kdnb.distil`; labels are not read.
+            epochs: of the training to come, of which the first stage takes its share.
         """
-        recipe = Recipe(epochs=1, batch_size=batch_size, lr=1.0, precision="32")
+        recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=1.0, precision="32")
         batches = batches_for(data, recipe, self.seed, labels="none")
         networks = {"teacher": self.networks[1], **self.learnt}
         answers = {"teacher": lambda answer: logits_of(answer, self.outputs[1])}
@@ -143,12 +159,15 @@ class Criterion(nn.Module):
                 self.unprepared.discard(part.name)
         self.learnt.train()
 
-    def forward(self, inputs: Any, targets: Tensor | None = None) -> Tensor:
+    def forward(
+        self, inputs: Any, targets: Tensor | None = None, index: Tensor | None = None
+    ) -> Tensor:
         """The loss of a batch, a scalar; the terms are left in `terms`.
 
         Args:
             inputs: as the networks take them.
             targets: as in `kdnb.distil`; None where no term reads labels.
+            index: (batch,) where the samples lie in the training set, for CRD's memory.
         """
         student, teacher = self.networks
         if self.unprepared:
@@ -156,9 +175,10 @@ class Criterion(nn.Module):
             raise ValueError(f"{name} has a first stage: call criterion.prepare(data) once before.")
         if self.label_weight and targets is None:
             raise ValueError("the cross-entropy reads labels: give targets, or label_weight=0.")
-        batch = Batch(inputs, targets)
-        with self._seen(1) as seen, modes_kept(teacher), torch.no_grad():
-            target = seen(logits_of(teacher.eval()(inputs), self.outputs[1]))
+        batch = Batch(inputs, targets, index)
+        asked = asked_by(teacher, inputs, self.by_batch)
+        with self._seen(1) as seen, modes_kept(teacher), torch.no_grad(), asked:
+            target = seen(logits_of(teacher(inputs), self.outputs[1]))
         with self._seen(0) as seen:
             view = seen(logits_of(student(inputs), self.outputs[0]))
         terms = {
@@ -169,6 +189,8 @@ class Criterion(nn.Module):
         if self.label_weight:
             hard = label_loss(view.logits, targets, 0.0, self.ignore_index)
             terms["hard"] = self.label_weight * hard
+            if torch.is_grad_enabled():
+                clipping.clip(self.parts, terms, student, self.most)
         self.logits = view.logits.detach()
         self.terms = {name: value.detach() for name, value in terms.items()}
         return torch.stack([value.float() for value in terms.values()]).sum()

@@ -31,60 +31,12 @@ class LearntTemperature(Term):
         self.temperature = losses.CurriculumTemperature(lowest, span, start)
         self.reversal, self.ramp_epochs = 0.0, ramp_epochs
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, epochs: int) -> None:
         self.reversal = losses.curriculum_weight(epoch + 1, self.ramp_epochs)
 
     def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         temperature = self.temperature(self.reversal)
         return losses.soft_targets(student.logits, teacher.logits, temperature)
-
-
-class InformationFlow(Term):
-    epoch = 0
-
-    def __init__(
-        self,
-        student: View,
-        teacher: View,
-        setting: Setting,
-        initial_weight: float = 100.0,
-        decay: float = 0.7,
-        variant: Variant = "paper",
-    ) -> None:
-        super().__init__()
-        self.options = {"initial_weight": initial_weight, "decay": decay, "variant": variant}
-
-    def begin(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
-        pairs = pairs_of(student, teacher)
-        return losses.information_flow(
-            [pair[0] for pair in pairs], [pair[1] for pair in pairs], self.epoch, **self.options
-        )
-
-
-class DistancesAndAngles(Term):
-    """RKD: both of its terms, with the authors' weights."""
-
-    def __init__(
-        self,
-        student: View,
-        teacher: View,
-        setting: Setting,
-        distance_weight: float = 25.0,
-        angle_weight: float = 50.0,
-        variant: Variant = "authors",
-    ) -> None:
-        super().__init__()
-        self.distance_weight, self.angle_weight = distance_weight, angle_weight
-        self.variant = variant
-
-    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
-        pair = student.embedding, teacher.embedding
-        return self.distance_weight * losses.rkd_distance(
-            *pair, variant=self.variant
-        ) + self.angle_weight * losses.rkd_angle(*pair, variant=self.variant)
 
 
 class _Pieces(nn.Module):
@@ -161,44 +113,26 @@ class Factors(Term):
         return losses.factor_transfer(self.translator(student.maps[-1]), factor, **self.options)
 
 
-class Graphs(Adapted):
-    """MHGD: the attention network is trained first, on the teacher alone, and then stays as it is."""
+class Overhaul(Adapted):
+    """OFD; the margins come from the batch normalisations in front of the teacher's ReLUs.
+
+    Where none is there, the mean and standard deviation of the first batch's responses stand for
+    its bias and weight.
+    """
 
     def __init__(
-        self,
-        student: View,
-        teacher: View,
-        setting: Setting,
-        heads: int = 8,
-        variant: Variant = "paper",
+        self, student: View, teacher: View, setting: Setting, variant: Variant = "paper"
     ) -> None:
-        super().__init__(student, teacher, self._loss, "maps", "all", normalise=False)
-        self.variant = variant
-        self.attention = losses.MultiHeadGraphs([maps.shape[1] for maps in teacher.maps], heads)
-
-    def prepare(self, teacher: View) -> Tensor:
-        """The loss of the first stage."""
-        if len(teacher.logits) < self.least:
-            return sum(weights.sum() for weights in self.attention.parameters()) * 0
-        return self.attention.estimation([maps.float() for maps in teacher.maps])
-
-    def prepared(self) -> None:
-        """What the first stage has taught is kept."""
-        self.attention.requires_grad_(False)
-
-    def _loss(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        return self.attention(student, teacher, self.variant)
-
-
-class Overhaul(Adapted):
-    """OFD; the margins are the means of the teacher's negative responses on the first batch."""
-
-    def __init__(self, student: View, teacher: View, setting: Setting) -> None:
         super().__init__(student, teacher, self._loss, "before", "all", normalise=True)
-        for level, responses in enumerate(teacher.before):
-            negative = responses.float().clamp_max(0)
-            count = (negative < 0).sum((0, 2, 3)).clamp_min(1)
-            self.register_buffer(f"margin{level}", negative.sum((0, 2, 3)) / count)
+        pairs = zip(teacher.before, teacher.norms, strict=True)
+        for level, (responses, norm) in enumerate(pairs):
+            if norm is not None:
+                scale, shift = norm.weight, norm.bias
+            else:
+                values = responses.float().transpose(0, 1).flatten(1)
+                scale, shift = values.std(1, correction=0), values.mean(1)
+            margin = losses.overhaul_margin(scale, shift, variant)
+            self.register_buffer(f"margin{level}", margin.clone())
 
     def _loss(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         terms = [
@@ -259,6 +193,8 @@ class Calibration(Term):
 
 
 class Review(Term):
+    """ReviewKD on the stages and, as the deepest level, on the last one's mean, a map of one place."""
+
     def __init__(
         self,
         student: View,
@@ -270,13 +206,17 @@ class Review(Term):
         super().__init__()
         pairs_of(student, teacher)
         self.levels = tuple(levels)
-        ours, theirs = ([m.shape for m in view.maps] for view in (student, teacher))
+        ours, theirs = ([m.shape for m in _and_pooled(view)] for view in (student, teacher))
         self.fusion = losses.ReviewFusion(ours, theirs, middle)
 
     def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
-        fused = self.fusion(student.maps)
-        pairs = zip(fused, teacher.maps, strict=True)
+        fused = self.fusion(_and_pooled(student))
+        pairs = zip(fused, _and_pooled(teacher), strict=True)
         return torch.stack([losses.hierarchical_context(s, t, self.levels) for s, t in pairs]).sum()
+
+
+def _and_pooled(view: View) -> list[Tensor]:
+    return [*view.maps, view.maps[-1].mean((2, 3), keepdim=True)]
 
 
 class ReusedClassifier(Term):
@@ -320,24 +260,3 @@ class LayerProjection(Term):
         return losses.layer_projection(
             self._states(student, self.ours), self._states(teacher, self.theirs), self.temperature
         )
-
-
-class Contrastive(Term):
-    def __init__(
-        self,
-        student: View,
-        teacher: View,
-        setting: Setting,
-        queue: int = 16384,
-        features: int = 128,
-        temperature: float = 0.07,
-    ) -> None:
-        super().__init__()
-        widths = student.embedding.shape[1], teacher.embedding.shape[1]
-        if setting.images is None:
-            raise ValueError("it needs to know how many images the training set has: images=...")
-        queue = min(queue, setting.images // 2)
-        self.crd = losses.CRD(*widths, setting.images, queue, features, temperature, quiet=True)
-
-    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
-        return self.crd(student.embedding, teacher.embedding, batch.labels)

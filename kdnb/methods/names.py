@@ -90,6 +90,12 @@ ALIASES = {
     "interchannel": "ickd",
     "rank": "darkrank",
     "you": "you2017",
+    # keys of papers, of today's bibliography and of the catalogue's first one
+    "peng2019cckd": "cc",
+    "peng2019cc": "cc",
+    "chen2021lp": "lp",
+    "chen2020lp": "lp",
+    "you2017multi": "you2017",
 }
 
 

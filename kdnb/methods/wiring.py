@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.adapters import PointwiseAdapter
+from kdnb.losses.checks import check_number
 from kdnb.progress import note
 from kdnb.training.layers import View
 
@@ -46,12 +48,17 @@ class Wire:
         make: (views of student and teacher on a first batch, setting, **options) -> the term.
         options: what `make` takes by name, with the values it has when nobody names it.
         least: how many samples a batch needs, for these options.
+        clipped: its gradient on the student is clipped to that of the labels' loss
+            (`kdnb.methods.offline.clipping`).
+        batch_statistics: the teacher normalises by the batch's own statistics, as in training.
     """
 
     loss: Callable[..., Any]
     make: Callable[..., nn.Module]
     options: Options = field(default_factory=dict)
     least: Least = 1
+    clipped: bool = False
+    batch_statistics: bool = False
 
     def __call__(self, student: View, teacher: View, setting: Setting, **options: Any) -> nn.Module:
         chosen = {**self.options, **options}
@@ -61,6 +68,7 @@ class Wire:
             raise ValueError(f"it needs at least {least} samples in a batch; got {got}.")
         term = self.make(student, teacher, setting, **chosen)
         term.least = max(least, getattr(term, "least", 1))
+        term.clipped, term.batch_statistics = self.clipped, self.batch_statistics
         return term
 
 
@@ -82,6 +90,9 @@ def options_of(function: Callable[..., Any], **defaults: Any) -> dict[str, Any]:
 
 class Term(nn.Module):
     """A loss between the views of two networks. Subclasses have `value(student, teacher, batch)`.
+
+    One that changes in the course of training has `begin(epoch, epochs)`, called before each epoch
+    with its number, from 0, and how many there are.
 
     A batch with fewer samples than the loss needs, such as an epoch's last, adds 0: said once.
     """
@@ -144,6 +155,36 @@ class Adapted(Term):
             for adapter, (s, t) in zip(self.adapters, self._pairs(student, teacher), strict=True)
         ]
         return self.function([pair[0] for pair in adapted], [pair[1] for pair in adapted])
+
+
+class WarmedUp(Term):
+    """A term whose weight rises step by step from 0 to 1 in the first part of the training.
+
+    Args:
+        share: which part, of all epochs; 0 for no warm-up. Before `begin` is called there is none.
+    """
+
+    def __init__(self, term: nn.Module, setting: Setting, share: float) -> None:
+        super().__init__()
+        check_number(least=0, most=1, warm_up=share)
+        self.term, self.share = term, share
+        self.least = getattr(term, "least", 1)
+        self.steps = math.ceil(setting.images / setting.batch_size) if setting.images else None
+        self.epoch = self.epochs = self.step = 0
+
+    def begin(self, epoch: int, epochs: int) -> None:
+        self.epoch, self.epochs, self.step = epoch, epochs, 0
+        if hasattr(self.term, "begin"):
+            self.term.begin(epoch, epochs)
+
+    def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
+        value = self.term(student, teacher, batch)
+        rise = self.epochs * self.share
+        if not rise:
+            return value
+        done = self.epoch + (self.step / self.steps if self.steps else 1)
+        self.step += 1
+        return value * min(done / rise, 1.0)
 
 
 def pairs_of(student: View, teacher: View, place: Place = "maps") -> list[tuple[Tensor, Tensor]]:
@@ -242,9 +283,26 @@ def learnt(
     loss: Callable[..., Any],
     module: Callable[..., nn.Module],
     least: Least = 1,
+    batch_statistics: bool = False,
 ) -> Wire:
     """A loss in a module that learns something, of (student view, teacher view, setting, ...)."""
-    return Wire(loss, module, options_of(module), least)
+    return Wire(loss, module, options_of(module), least, batch_statistics=batch_statistics)
+
+
+def clipped(wire: Wire) -> Wire:
+    """A method whose gradient is clipped to that of the labels' loss."""
+    return replace(wire, clipped=True)
+
+
+def warmed_up(wire: Wire, share: float = 20 / 240) -> Wire:
+    """A method whose weight rises in the first part of the training, an option `warm_up`."""
+
+    def make(
+        student: View, teacher: View, setting: Setting, warm_up: float, **options: Any
+    ) -> nn.Module:
+        return WarmedUp(wire.make(student, teacher, setting, **options), setting, warm_up)
+
+    return replace(wire, make=make, options={**wire.options, "warm_up": share})
 
 
 def summed(

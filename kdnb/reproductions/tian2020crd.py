@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -30,7 +31,7 @@ from kdnb.methods.catalogue import METHODS
 from kdnb.methods.names import former
 from kdnb.methods.offline.distil import first_value
 from kdnb.reproductions import Arms, Reproduction, every_arm, passalis2018pkt
-from kdnb.reproductions.passalis2018pkt import Parameters, students_data, teacher
+from kdnb.reproductions.passalis2018pkt import students_data, teacher
 from kdnb.runs import trials
 from kdnb.runs.functions.offline import transferred
 from kdnb.runs.task import built, network_of
@@ -41,7 +42,19 @@ from kdnb.training.layers import layers_of
 
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
 
-PROFILES = every_arm(passalis2018pkt.PROFILES)
+
+class Parameters(passalis2018pkt.Parameters):
+    """What the records are made with."""
+
+    revised: bool = Field(
+        False, description="methods as they are today; the first record has each in its first form"
+    )
+
+
+PROFILES = {
+    name: Parameters(**profile.model_dump(), revised=True)
+    for name, profile in every_arm(passalis2018pkt.PROFILES).items()
+}
 
 # The teacher's three stages, and as many places in each student.
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -53,10 +66,16 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }
 LEFT_OUT = {
     "fitnets_stage1": "the first stage of two",
+    "ab_stage1": "the first stage of two",
+    "fsp_stage1": "the first stage of two",
     "projected_hint": "has no labels",
     "random_hint": "has no labels",
 }
 COMPARED = [name for name in METHODS if name not in LEFT_OUT]
+# Trained in two stages, the transfer alone and then the labels alone, and the first one's share of
+# the epochs, as in the authors' code of MHGD: 40 of 140.
+FIRST_STAGES = {"ab": "ab_stage1", "fsp": "fsp_stage1"}
+FIRST_SHARE = 40 / 140
 FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
 TUNING_SEED = 1000  # no seed of the recorded runs
 
@@ -87,7 +106,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def trial(p: Parameters, method: str, student: str, weight: float | None, seed: int) -> Trial:
-    """One student of one method."""
+    """One student of one method; in two stages where the method has two, with as many epochs in all."""
     setting = STUDENTS[student]
     arguments = {
         "data": students_data(p, p.compare_images),
@@ -102,7 +121,22 @@ def trial(p: Parameters, method: str, student: str, weight: float | None, seed: 
         arguments["hard_weight"] = 0.0
     if setting["maps"]:
         arguments["student_maps"] = setting["maps"]
-    return Trial("transferred", arguments, seed)
+    if not getattr(p, "revised", False):  # nor have the parameters of PKT's own record
+        return Trial("transferred", arguments, seed)
+    if method in FIRST_STAGES:
+        return _in_two_stages(arguments, FIRST_STAGES[method], seed)
+    return Trial("transferred", {**arguments, **catalogue.revised(method)}, seed)
+
+
+def _in_two_stages(arguments: dict[str, Any], stage: str, seed: int) -> Trial:
+    """A student that is first taught by a method alone and then learns the labels alone."""
+    recipe = arguments["recipe"]
+    epochs = max(1, round(FIRST_SHARE * recipe["epochs"]))
+    first = {**arguments, "recipe": {**recipe, "epochs": epochs}, "hard_weight": 0.0}
+    first |= {"method": stage, **catalogue.revised(stage)}
+    second = {key: arguments[key] for key in ("data", "network")}
+    second["recipe"] = {**recipe, "epochs": max(1, recipe["epochs"] - epochs)}
+    return Trial("supervised", {**second, "start": Trial("transferred", first, seed)}, seed)
 
 
 def newcomer(
@@ -120,6 +154,8 @@ def newcomer(
     """
     shared = trial(p, "kd", student, weight, seed).arguments
     arguments = {**shared, "teacher": trials.run(teacher(p)), "method": method}
+    if isinstance(method, str):
+        arguments |= catalogue.revised(method)
     with tempfile.TemporaryDirectory() as folder:
         context = trials.Context(Path(folder) / "checkpoint")
         outcome = transferred(context, seed, **arguments, method_options=options)

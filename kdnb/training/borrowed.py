@@ -21,6 +21,24 @@ def modes_kept(*networks: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def by_batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, batch normalisations use the batch's statistics, and keep their running ones as they are."""
+    norms = [
+        part
+        for part in network.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
+    ]
+    before = [part.training for part in norms]
+    try:
+        for part in norms:
+            part.training, part.track_running_stats = True, False
+        yield
+    finally:
+        for part, training in zip(norms, before, strict=True):
+            part.training, part.track_running_stats = training, True
+
+
+@contextlib.contextmanager
 def borrowed(*networks: nn.Module) -> Iterator[None]:
     """Modes, `requires_grad` and memory formats leave the block as they came, however it ends."""
     parameters = [(p, p.requires_grad) for network in networks for p in network.parameters()]

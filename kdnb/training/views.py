@@ -109,6 +109,8 @@ class View:
         embedding: (batch, features).
         classifier: the weight of the classifier, (classes, features).
         groups: the weights of the convolutions in each layer's stage.
+        norms: the batch normalisation whose output, perhaps beside a shortcut's, is each of
+            `before`; None where there is none.
     """
 
     def __init__(
@@ -149,6 +151,11 @@ class View:
     def groups(self) -> list[list[Tensor]]:
         return [_convolutions(self._network, path) for path in self._layers.maps]
 
+    @property
+    def norms(self) -> list[nn.BatchNorm2d | None]:
+        pairs = zip(self._layers.before, self.before, strict=True)
+        return [_norm_of(self._network, path, maps.shape[1]) for path, maps in pairs]
+
     def outputs(self) -> dict[str, Tensor]:
         """The layers' outputs by path, as the network gave them."""
         return {path: self._outputs[path] for path in self._layers.paths}
@@ -182,6 +189,33 @@ def _convolutions(network: nn.Module, path: str) -> list[Tensor]:
         if weights or not path:
             return weights
         path = path.rpartition(".")[0]
+
+
+SHORTCUTS = {"shortcut", "downsample"}  # what kdnb, torchvision and timm call them
+
+
+def _norm_of(network: nn.Module, path: str, channels: int) -> nn.BatchNorm2d | None:
+    """The batch normalisation in front of a ReLU, or of the place between it and a shortcut's sum.
+
+    In a chain it is the last one before the place; in a block, the block's last one that belongs to
+    no shortcut.
+    """
+    name = path.removesuffix(INPUT)
+    module = network.get_submodule(name)
+    if isinstance(module, nn.BatchNorm2d) and path == name:
+        return module if module.affine else None
+    if not isinstance(module, nn.ReLU | nn.Identity):
+        return None
+    outer = name.rpartition(".")[0]
+    found = None
+    for inner, part in network.get_submodule(outer).named_modules(prefix=outer):
+        if inner == name and isinstance(network.get_submodule(outer), nn.Sequential):
+            break
+        inside = inner.removeprefix(outer).strip(".").split(".")
+        if isinstance(part, nn.BatchNorm2d) and not SHORTCUTS & set(inside):
+            found = part
+    known = found is not None and found.affine and found.num_features == channels
+    return found if known else None
 
 
 class _Both(Mapping[str, Tensor]):

@@ -487,7 +487,7 @@ figures.show(
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
-untrained = losses.CRD(before.embedding.shape[1], goal.embedding.shape[1], 1000, queue=0, quiet=True)
+untrained = losses.CRD(before.embedding.shape[1], goal.embedding.shape[1], 1000, negatives=0, quiet=True)
 after, learnt = taught("crd")
 with torch.no_grad():
     pairs = {title: (crd.project_student(seen_by.embedding), crd.project_teacher(goal.embedding))

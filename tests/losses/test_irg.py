@@ -14,11 +14,11 @@ from kdnb.losses import (
 )
 
 
-def naive_transformation(student_first, student_last, teacher_first, teacher_last):
+def naive_transformation(student_first, student_last, teacher_first, teacher_last, relative=True):
     tables = []
     for first, last in ((student_first, student_last), (teacher_first, teacher_last)):
         moves = [((last[b] - first[b]) ** 2).sum().item() for b in range(len(first))]
-        tables.append([move / max(moves) for move in moves])
+        tables.append([move / max(moves) if relative else move for move in moves])
     return sum((a - b) ** 2 for a, b in zip(*tables, strict=True)) / len(student_first)
 
 
@@ -36,22 +36,23 @@ def rotation(size, seed=9):
     return torch.linalg.qr(draw_wide(size, size, seed=seed)).Q
 
 
-def naive_edges(student, teacher):
+def naive_edges(student, teacher, relative=True):
     tables = []
     for x in (lists(student), lists(teacher)):
         squares = [distance(a, b) ** 2 for a in x for b in x]
-        tables.append([value / max(squares) for value in squares])
+        tables.append([value / max(squares) if relative else value for value in squares])
     return sum((a - b) ** 2 for a, b in zip(*tables, strict=True)) / len(student) ** 2
 
 
 def test_transformation_against_loops():
     same = four(student=(3, 3), teacher=(2, 2))
-    assert irg_transformation(*same).item() == pytest.approx(naive_transformation(*same), rel=1e-12)
+    got = irg_transformation(*same, variant="paper").item()
+    assert got == pytest.approx(naive_transformation(*same, relative=False), rel=1e-12)
     pooled = [torch.tensor([[[[float(channel.mean())]] for channel in sample] for sample in maps],
                            dtype=torch.float64) for maps in same]  # fmt: skip
     got = irg_transformation(*same, variant="authors").item()
     assert got == pytest.approx(naive_transformation(*pooled), rel=1e-12)
-    assert got != pytest.approx(irg_transformation(*same).item(), rel=1e-3)
+    assert got != pytest.approx(irg_transformation(*same, variant="paper").item(), rel=1e-3)
 
 
 def test_the_larger_layer_is_average_pooled():
@@ -89,6 +90,8 @@ def test_edges_against_loops(one, other, limit, monkeypatch):
     monkeypatch.setattr(_arithmetic, "PAIRWISE_LIMIT", limit)
     s, t = draw_wide(*one), draw_wide(*other, seed=1)
     assert irg_edges(s, t).item() == pytest.approx(naive_edges(s, t), rel=1e-9)
+    got = irg_edges(s, t, "paper").item()
+    assert got == pytest.approx(naive_edges(s, t, relative=False), rel=1e-9)
 
 
 def test_irg_sees_no_motion_and_no_scale():

@@ -8,6 +8,7 @@ from draws import draw
 from torch.autograd import gradcheck
 
 from kdnb.losses import kd_svd
+from kdnb.losses.kdsvd import right_vectors
 
 
 def top_vectors(matrix, count):
@@ -95,6 +96,32 @@ def test_kd_svd_sees_no_permutation_of_positions_and_no_scale():
     torch.testing.assert_close(
         kd_svd([2 * m for m in maps[:2]], teacher), kd_svd(maps[:2], teacher)
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gap", [0.0, 1e-7, 1e-5, 1e-3, 0.5])
+def test_the_gradient_of_close_singular_values_has_a_bound(gap, dtype):
+    """Two squared singular values g apart, of 1: 1 / g in the exact gradient, at most 500 in ours."""
+    left = torch.linalg.qr(draw(6, 4))[0]
+    right = torch.linalg.qr(draw(4, 4, seed=2))[0]
+    values = torch.tensor([1.0, 1.0 - gap, 0.25, 0.04], dtype=torch.float64).sqrt()
+    maps = (left * values @ right.T).T.reshape(1, 4, 2, 3).to(dtype).requires_grad_()
+    vectors, _ = right_vectors(maps, 1)
+    way = draw(1, 4, 1, seed=3).to(dtype)
+    (gradient,) = torch.autograd.grad((vectors * way).sum(), maps)
+    assert torch.isfinite(gradient).all()
+    # d(A) = X' dX + dX' X, so that a term of 500 makes a gradient of at most 2 * 500 * |way|.
+    assert gradient.norm() < 1000 * way.norm()
+    if gap == 0.5:  # far apart it is the exact one
+        exact = exact_vector(maps)
+        sign = torch.sign((exact * vectors).sum()).detach()
+        (expected,) = torch.autograd.grad((sign * exact * way).sum(), maps)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+def exact_vector(maps):
+    matrix = maps.flatten(2).transpose(1, 2)
+    return torch.linalg.eigh(matrix.mT @ matrix).eigenvectors[:, :, -1:]
 
 
 def test_kd_svd_names_wrong_layers():

@@ -34,6 +34,19 @@ def test_locality_against_loops(one, other, limit, monkeypatch):
     assert got.item() == pytest.approx(naive_locality(s, t, 2, 9.0), rel=1e-9)
 
 
+def test_the_teachers_scale_does_not_matter():
+    """With a fixed delta of the square root of 2, every weight of a teacher ten times as large is 0."""
+    s, t = draw_wide(8, 4), draw_wide(8, 5, seed=1)
+    got = locality_preserving(s, t, 3)
+    torch.testing.assert_close(locality_preserving(s, 10 * t, 3), got)
+    near = [sorted(distance(a, b) ** 2 for b in lists(t) if b != a)[:3] for a in lists(t)]
+    delta = math.sqrt(sum(map(sum, near)) / 24)
+    assert got.item() == pytest.approx(naive_locality(s, t, 3, delta), rel=1e-9)
+    torch.testing.assert_close(
+        locality_preserving(s, 0 * t, 3), locality_preserving(s, 0 * t, 3, 1.0)
+    )
+
+
 def test_lp_refuses_wrong_options():
     s = torch.ones(4, 3)
     with pytest.raises(ValueError, match="bandwidth must be a finite number above 0; got nan"):

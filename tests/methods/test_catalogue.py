@@ -23,7 +23,8 @@ def views(count=12):
     [("kd", "kd"), ("Hinton", "kd"), ("soft_targets", "kd"), ("FitNet", "fitnets"),
      ("hint", "fitnets"), ("hint_regression", "fitnets_stage1"), ("attention_transfer", "at"),
      ("attention", "at"), ("similarity", "sp"), ("KD-SVD", "kdsvd"), ("CRD", "crd"),
-     ("logits", "logit_regression"), ("review", "reviewkd"), ("projected-hint", "projected_hint")],
+     ("logits", "logit_regression"), ("review", "reviewkd"), ("projected-hint", "projected_hint"),
+     ("peng2019cc", "cc"), ("chen2021lp", "lp"), ("you2017multi", "you2017")],
 )  # fmt: skip
 def test_spellings(spelling, name):
     assert catalogue.method(spelling) is METHODS[name]

@@ -53,7 +53,7 @@ def loop(method, weight=None, **options):
         criterion.begin(epoch, 2)
         student.train()
         for batch in data.epoch(epoch):
-            loss = criterion(batch.images, batch.labels)
+            loss = criterion(batch.images, batch.labels, batch.index)
             for optimiser in optimisers:
                 optimiser.zero_grad()
             loss.backward()

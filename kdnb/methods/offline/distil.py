@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from kdnb.data import Batch
+from kdnb.methods.offline import clipping
 from kdnb.methods.offline.looking import (
     Answering,
     places_for,
@@ -211,20 +212,32 @@ def distil(
         identity = _identity(parts, label_weight, student, guide, networks)
         ours = stack.enter_context(students_views(student, at[0], deep))
         theirs = stack.enter_context(
-            teachers_views(guide, at[1], deep, wanted, batches, recipe, recorded, outputs[1])
+            teachers_views(
+                guide,
+                at[1],
+                deep,
+                wanted,
+                batches,
+                recipe,
+                recorded,
+                outputs[1],
+                any(getattr(part.module, "batch_statistics", False) for part in parts),
+            )
         )
         for part in parts:
             if hasattr(part.module, "prepare"):
                 prepare(part, networks, theirs, batches, recipe, seed, answers)
         weights = {part.name: part.weight[0] for part in parts}
+        most = [1.0]  # length of a clipped gradient, in lengths of the labels'
 
         def begin(epoch: int) -> None:
             done = epoch / max(1, recipe.epochs - 1)
+            most[0] = clipping.share(epoch, recipe.epochs)
             for part in parts:
                 first, last = part.weight
                 weights[part.name] = first + (last - first) * done
                 if hasattr(part.module, "begin"):
-                    part.module.begin(epoch)
+                    part.module.begin(epoch, recipe.epochs)
 
         def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
             # The teacher first: the student's maps, kept for its backward pass, are then still near.
@@ -238,6 +251,7 @@ def distil(
             if label_weight:
                 loss = label_loss(view.logits, batch.labels, 0.0, ignore_index)
                 found["hard"] = label_weight * loss
+                clipping.clip(parts, found, student, most[0])
             return found
 
         moved = ["student"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,14 +15,17 @@ from kdnb.methods.offline.parts import Bare, Part, places_in, shown
 from kdnb.progress import note
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output
+from kdnb.training.borrowed import by_batch_statistics
 from kdnb.training.devices import arithmetic
 from kdnb.training.layers import Layers, View, layers_of, viewing
 from kdnb.training.teacher import Recorded, Remembered, asked
 
 Looked = Callable[[Any, Batch], View | Bare]  # networks, batch -> what is seen of one of them
 
-# A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps.
-PREPARATION = Recipe(epochs=2, optimiser="adam", lr=0.001, schedule="constant", precision="32")
+# A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps. Its
+# authors give it 40 epochs before 100 of the student; few images need more, to make some steps.
+PREPARATION = Recipe(epochs=40, optimiser="adam", lr=0.001, schedule="constant", precision="32")
+STUDENTS_EPOCHS, LEAST_STEPS = 100, 200
 
 
 def places_for(
@@ -33,6 +37,18 @@ def places_for(
         why = "several teachers, or a function, have no layers to look at: give one module."
         return places_in(student, ours), why
     return places_in(student, ours), places_in(teacher, theirs)
+
+
+@contextlib.contextmanager
+def asked_by(teacher: nn.Module, inputs: Any, by_batch: bool) -> Iterator[None]:
+    """The teacher in eval mode, normalising by its running statistics, or by those of the batch.
+
+    One sample alone has no statistics.
+    """
+    teacher.eval()
+    alone = isinstance(inputs, Tensor) and len(inputs) < 2
+    with contextlib.nullcontext() if alone or not by_batch else by_batch_statistics(teacher):
+        yield
 
 
 @contextlib.contextmanager
@@ -55,8 +71,23 @@ def teachers_views(
     recipe: Recipe,
     recorded: Recorded | None,
     output: Output,
+    by_batch: bool = False,
 ) -> Iterator[Looked]:
-    """What the frozen teacher shows of a batch: asked once for each image or view, where exact."""
+    """What the frozen teacher shows of a batch: asked once for each image or view, where exact.
+
+    Args:
+        by_batch: its batch normalisations use the batch's own statistics, so that nothing is exact.
+    """
+    if by_batch:
+        with viewing(teacher, layers) as seen:
+
+            @torch.no_grad()
+            def by_this_batch(networks: Any, batch: Batch) -> View:
+                with asked_by(teacher, batch.images, True):
+                    return seen(networks["teacher"](batch.images))
+
+            yield by_this_batch
+        return
     if recorded is not None:
         yield lambda networks, batch: recorded(batch.index)
         return
@@ -95,12 +126,14 @@ def prepare(
     seed: int,
     answers: Mapping[str, Any],
 ) -> None:
-    """A method's first stage, on the teacher alone."""
+    """A method's first stage, on the teacher alone, in the authors' share of the student's epochs."""
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         return {"preparation": part.module.prepare(theirs(networks, batch))}
 
-    first = PREPARATION.model_copy(update={"batch_size": recipe.batch_size})
+    wanted = PREPARATION.epochs * recipe.epochs / STUDENTS_EPOCHS
+    epochs = math.ceil(max(wanted, LEAST_STEPS / len(batches)))
+    first = PREPARATION.model_copy(update={"batch_size": recipe.batch_size, "epochs": epochs})
     update = Update((part.name,), terms)
     fit(networks, batches, update, first, seed=seed, answers=answers)
     part.module.prepared()

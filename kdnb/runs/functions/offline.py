@@ -10,7 +10,7 @@ import torch
 
 from kdnb import data as datasets
 from kdnb.data import Batches, Images
-from kdnb.methods.catalogue import METHODS
+from kdnb.methods.catalogue import METHODS, check_revision
 from kdnb.methods.names import known_as
 from kdnb.methods.offline.bss import distil_at_boundaries
 from kdnb.methods.offline.distil import distil, train
@@ -88,6 +88,7 @@ def transferred(
     teacher_maps: list[str] | None = None,
     start: Result | None = None,
     method_options: dict[str, Any] | None = None,
+    revision: int = 1,
 ) -> Outcome:
     """A trial of `distil` by a method of the catalogue. Arguments: see `offline.distilled`.
 
@@ -97,7 +98,9 @@ def transferred(
     Args:
         student_maps, teacher_maps: module paths, shallow to deep; all stages when None.
         method_options: of the method, by name.
+        revision: of the method in the catalogue; a run of an earlier one is refused.
     """
+    check_revision(method, revision)
     task = prepared(context, seed, data, network, recipe, start=start, name="student")
     master = network_of(teacher)
     layers = layers_of(task.network, student_maps or ()), layers_of(master, teacher_maps or ())

@@ -1,0 +1,110 @@
+"""You et al. 2017: several teachers, whose softened answers are averaged and whose distances vote."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb import losses
+from kdnb.data import Batch
+from kdnb.methods.options import recipe_of
+from kdnb.nets import constrain
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.inputs import batches_for
+from kdnb.training.layers import Layers, layers_of, viewing
+from kdnb.training.targets import label_loss
+
+
+def learn_from_several(
+    student: nn.Module,
+    teachers: Sequence[nn.Module],
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    temperature: float = 4.0,
+    soft_weight: float = 1.0,
+    relation_weight: float = 1.0,
+    label_weight: float = 1.0,
+    margin: float = 0.0,
+    layers: Sequence[Layers] | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    **fields: Any,
+) -> Fit:
+    r"""One student of several teachers (You, Xu, Xu and Tao 2017).
+
+    .. math:: L = w_h H(y, q) + \lambda T^2 \mathrm{KL}\Big(\tfrac1K \sum_k p_k \,\Big\|\, q\Big)
+        + w_r L_R
+
+    with the teachers' softened answers p averaged, and :func:`kdnb.losses.relative_dissimilarity`
+    for L_R, in which the teachers vote on the order of distances in a middle layer.
+
+    Args:
+        student: trained in place.
+        teachers: frozen, at least one; an odd number has no ties.
+        data, recipe, fields: as in `kdnb.distil`.
+        temperature: T of all teachers and the student.
+        soft_weight, relation_weight, label_weight: lambda, w_r and w_h.
+        margin: of the distances, in units of the student's features.
+        layers: of the student and then of each teacher; found by `layers_of` where left out. The
+            middle one of `maps` is compared.
+
+    Returns:
+        The history, with `soft`, `relations` and `hard`, and the network "student".
+
+    Raises:
+        ValueError: for no teacher, another number of layers than of networks, or as `kdnb.distil`.
+
+    Departures: recalled, but for the three terms; the weights are ours. A batch of fewer than three
+    samples has no relations.
+    """
+    recipe = recipe_of("learn_from_several", recipe, fields)
+    networks = [student, *teachers]
+    if len(networks) < 2:
+        raise ValueError("learn_from_several needs at least one teacher; got none.")
+    at = [layers_of(network) for network in networks] if layers is None else list(layers)
+    if len(at) != len(networks):
+        raise ValueError(
+            f"layers must hold one for the student and one for each of {len(networks) - 1} "
+            f"teachers; got {len(at)}."
+        )
+    names = ["student", *(f"teacher{number}" for number in range(1, len(networks)))]
+    batches = batches_for(data, recipe, seed, "any", given=fields)
+    with borrowed(*networks), contextlib.ExitStack() as stack:
+        looks = [stack.enter_context(viewing(*one)) for one in zip(networks, at, strict=True)]
+
+        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
+            with torch.no_grad():
+                theirs = [
+                    look(trained[name](batch.images))
+                    for name, look in zip(names[1:], looks[1:], strict=True)
+                ]
+            ours = looks[0](trained["student"](batch.images))
+            softened = [view.logits.float() / temperature for view in theirs]
+            mean = temperature * losses.ensemble_log_probabilities(softened)
+            soft = losses.soft_targets(ours.logits, mean, temperature)
+            found = {"soft": soft_weight * soft}
+            if len(ours.logits) >= 3:
+                middle = [view.maps[len(view.maps) // 2] for view in (ours, *theirs)]
+                relations = losses.relative_dissimilarity(middle[0], middle[1:], margin=margin)
+                found["relations"] = relation_weight * relations
+            else:
+                found["relations"] = soft.detach() * 0
+            hard = label_loss(ours.logits, batch.labels)
+            return {**found, "hard": label_weight * hard}
+
+        update = Update(("student",), terms, after=lambda: constrain(student))
+        history = fit(
+            dict(zip(names, networks, strict=True)), batches, update, recipe, seed=seed,
+            checkpoint=checkpoint,
+            identity={"method": {"verb": "learn_from_several", "temperature": temperature,
+                                 "weights": [soft_weight, relation_weight, label_weight],
+                                 "margin": margin}},
+        )  # fmt: skip
+    return Fit.of(history, {"student": student})

@@ -1,0 +1,53 @@
+"""Several teachers: their mean answer and their votes, against the losses."""
+
+import pytest
+import torch
+
+from kdnb import losses, nets
+from kdnb.methods.offline.you2017 import learn_from_several
+from kdnb.training import Recipe
+from kdnb.training.layers import layers_of, look
+
+RECIPE = Recipe(epochs=1, batch_size=8, lr=1e-9, precision="32", schedule="constant")
+
+
+def resnet(seed, width=0.25):
+    torch.manual_seed(seed)
+    return nets.build("resnet8", num_classes=3, in_channels=3, image_size=8, width=width)
+
+
+def test_the_answers_are_averaged_and_the_distances_voted_on():
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(8) % 3
+    student, teachers = resnet(0), [resnet(1, 0.5), resnet(2, 0.5), resnet(3)]
+    kept = [{k: v.clone() for k, v in one.state_dict().items()} for one in teachers]
+    fit = learn_from_several(
+        student, teachers, (images, labels), RECIPE, temperature=3.0, soft_weight=0.5,
+        relation_weight=2.0, label_weight=0.25, margin=0.1,
+    )  # fmt: skip
+    for one, before in zip(teachers, kept, strict=True):
+        assert all(torch.equal(before[key], value) for key, value in one.state_dict().items())
+    fresh = resnet(0).train()  # the student's batch normalisation trains
+    middles = []
+    handle = fresh.stage2.register_forward_hook(lambda *given: middles.append(given[2]))
+    logits = fresh(images)
+    handle.remove()
+    views = [look(one, layers_of(one), images) for one in teachers]
+    mean = torch.stack([(view.logits / 3.0).softmax(1) for view in views]).mean(0)
+    soft = 9 * (mean * (mean.log() - (logits / 3.0).log_softmax(1))).sum(1).mean()
+    votes = losses.relative_dissimilarity(middles[0], [view.maps[1] for view in views], margin=0.1)
+    row = fit.rows[0]
+    assert row["soft"] == pytest.approx(0.5 * soft.item(), rel=1e-4)
+    assert row["relations"] == pytest.approx(2 * votes.item(), rel=1e-4)
+    hard = torch.nn.functional.cross_entropy(logits, labels)
+    assert row["hard"] == pytest.approx(0.25 * hard.item(), rel=1e-4)
+
+
+def test_teachers_and_layers_are_counted():
+    data = torch.zeros(4, 3, 8, 8), torch.arange(4) % 3
+    with pytest.raises(ValueError, match="needs at least one teacher"):
+        learn_from_several(resnet(0), [], data, RECIPE)
+    with pytest.raises(ValueError, match="one for each of 2 teachers; got 1"):
+        learn_from_several(
+            resnet(0), [resnet(1), resnet(2)], data, RECIPE, layers=[layers_of(resnet(0))]
+        )
