@@ -24,7 +24,9 @@ def information_flow(
 
     where L_l is :func:`hybrid_transfer` of the l-th pair of layers and e the epoch: the layers
     on the way matter in the first, critical epochs, then only the last does. Match the layers of
-    a student with those of an auxiliary teacher of like depth, itself distilled from the teacher.
+    a student with those of an auxiliary teacher of like depth, itself distilled from the teacher:
+    `kdnb.methods.offline.ifm.through_auxiliary` does both. The decay is that of one of 50 epochs;
+    for another budget give the part that has passed, times 50, for e.
 
     Args:
         student_layers, teacher_layers: equally many tensors (batch, ...), first layer first.

@@ -61,7 +61,7 @@ def overhaul(student_responses: Tensor, teacher_responses: Tensor, margin: Tenso
             (:class:`~kdnb.losses.adapters.PointwiseAdapter`, `normalise=True`).
         teacher_responses: the same shape, before the ReLU. The authors keep the teacher in
             training mode, so that its batch statistics are the student's; restore its running
-            statistics afterwards.
+            statistics afterwards (`kdnb.distil` normalises by the batch and leaves them alone).
         margin: (channels,) from :func:`overhaul_margin`, at most 0.
 
     Returns:

@@ -216,6 +216,8 @@ LOOKS_AT = {
     "nst": ("the patterns of single channels", "losses.neuron_selectivity"),
     "ft": ("a code of the last maps", "losses.factor_transfer"),
     "ab": ("the signs in front of the ReLU", "losses.activation_boundary"),
+    "ab_stage1": (
+        "the signs in front of the ReLU, as a first stage", "losses.activation_boundary"),
     "ofd": ("responses in front of the ReLU, negative ones as ceilings", "losses.overhaul"),
     "vid": (
         "maps, each channel as far as it can be predicted", "losses.variational_information"),
@@ -251,6 +253,8 @@ def method_table() -> pd.DataFrame:
             judged = "chapter 2-3's fair comparison (tian2020crd)"
             if name not in COMPARED:
                 judged = "chapter 2-3's retrieval (passalis2018pkt)"
+            if name == "ab_stage1":
+                judged = "not judged by itself"
             if name == "fitnets_stage1":
                 judged = "this chapter (romero2015fitnets)"
             rows.append((method.title, method.paper, what, where, judged))

@@ -55,11 +55,11 @@ def weights_frame(found: dict[str, Any]) -> pd.DataFrame:
         taken = one["held_out_errors"][f"{one['weight']:g}"]
         end = {min(errors): "smallest", max(errors): "largest"}
         nearest = min(errors, key=lambda weight: abs(weight - one["weight"]))
+        published = f"{catalogue.method(method).weight or 0:g}"
         rows[catalogue.method(method).title] = {
             "weight": f"{one['weight']:g}",
-            "published": f"{catalogue.method(method).weight:g}"
-            if one["origin"] == "published"
-            else "",
+            # Of a method that has changed since, the record's first weight is not today's.
+            "published": published if published in one["held_out_errors"] else "",
             "tried": f"{min(errors):g} to {max(errors):g}",
             "held-out errors": taken,
             "of the others": f"{sorted(errors.values())[1]} to {max(errors.values())}",
