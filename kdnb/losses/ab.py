@@ -37,7 +37,8 @@ def activation_boundary(
         + (1 - \rho(T)) \odot \sigma(\mu 1 + S) \big\rVert_2^2
 
     with sigma the ReLU and rho(T) = 1 where T > 0. Responses are taken before the ReLU; how far
-    the teacher's lie from 0 plays no part. The paper uses it to initialise the student.
+    the teacher's lie from 0 plays no part. The paper uses it to initialise the student, which then
+    learns its task: `kdnb.distil(..., method="ab_stage1")`, then `kdnb.train` or `kdnb.distil`.
 
     Args:
         student_responses: (batch, channels, height, width), behind a connector where widths

@@ -163,12 +163,13 @@ class CRD(nn.Module):
                 class.
 
         Raises:
-            ValueError: for a memory with neither labels nor index: a sample would meet itself.
+            ValueError: in training, for neither labels nor index: a sample would meet itself in the
+                memory.
         """
         check_samples(student=student, teacher=teacher)
         if labels is not None:
             _check_labels(labels, student)
-        if self.negatives and labels is None and index is None:
+        if self.training and self.negatives and labels is None and index is None:
             raise ValueError(
                 "CRD needs labels or the samples' places in the training set, else a sample's own "
                 "past embedding would be its negative."

@@ -39,7 +39,8 @@ def fsp(
     .. math:: L = \frac1B \sum_b \lVert G^T_b - G^S_b \rVert_F^2
 
     with :func:`fsp_matrix` G. One pair of layers; weigh and add over pairs. Permuting the
-    positions of both layers of a network together changes nothing.
+    positions of both layers of a network together changes nothing. The paper trains with it alone
+    first and then with the task: `kdnb.distil(..., method="fsp_stage1")`, then `kdnb.train`.
 
     Args:
         student_first, student_last: maps of the student.
