@@ -4,7 +4,8 @@
 examples, `teacher` and `teacher_cache` ask a frozen teacher, `layers` look inside a network,
 `metrics` measure it, `fitted` is what a verb returns, and `devices` say where and in which
 precision. `answers` and `targets` understand what users' networks return and their labels are;
-`borrowed` puts back what training changes of a network besides numbers; `identity` tells runs apart.
+`borrowed` puts back what training changes of a network besides numbers; `identity` tells runs apart,
+and `checkpoint` keeps what they need to go on.
 """
 
 from kdnb.training.fitted import Fit

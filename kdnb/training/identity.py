@@ -24,6 +24,15 @@ def of_network(network: nn.Module) -> str:
     return found.hexdigest()[:16]
 
 
+def of_tensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
+    """A digest of tensors and words by name."""
+    found = hashlib.sha256(repr(sorted(words.items())).encode())
+    for key, value in sorted(tensors.items()):
+        found.update(key.encode())
+        _add(found, value)
+    return found.hexdigest()
+
+
 def of_data(batches: Any) -> str:
     """A digest of what batches hold and how they come, as far as that can be told."""
     found = hashlib.sha256()
@@ -99,6 +108,8 @@ def _add_function(found: Any, function: Any) -> None:
                 continue
             if isinstance(held, types.FunctionType):
                 _add_code(found, held.__code__)
+            elif isinstance(held, functools.partial):
+                _add_function(found, held)
             else:
                 _describe(found, held, depth=6)
 

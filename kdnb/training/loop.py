@@ -19,19 +19,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
-from kdnb.paths import atomic_write
+from kdnb.paths import atomic_write, check_writable, sweep
 from kdnb.progress import bar
 from kdnb.training import devices
 from kdnb.training.answers import in_float32
 from kdnb.training.borrowed import borrowed, still_parts, takes_channels_last
+from kdnb.training.checkpoint import AnotherRun, Damaged, Foreign, sealed, unsealed
 from kdnb.training.devices import arithmetic
-from kdnb.training.identity import Identity, of_data, of_network
+from kdnb.training.identity import Identity, of_data, of_function, of_network
 from kdnb.training.recipe import Recipe
 from kdnb.training.reporting import numbers, writer_for
 
@@ -103,7 +102,8 @@ def fit(
         fabric: a launched Fabric, for another device, precision or several processes: the
             gradients are averaged and every process takes its share of each batch.
         answers: what is made of some networks' answers before the terms see them, by name.
-        identity: by what else the run's checkpoint is recognised: JSON values by name.
+        identity: by what else the run's checkpoint is recognised, JSON values by name; when None,
+            by the code of the losses and the values bound to it.
 
     Returns:
         One dict an epoch: `epoch`, `lr`, `seconds`, the mean of every loss term, and what
@@ -111,7 +111,8 @@ def fit(
 
     Raises:
         NonFiniteLoss: when a term turns NaN or infinite: which, and at which step.
-        ValueError: when the checkpoint belongs to another run.
+        AnotherRun: a ValueError, when the checkpoint belongs to another run, or the file is none.
+        OSError: when the checkpoint cannot be read, or written (`kdnb.paths.DiskError`).
     """
     updates = [updates] if isinstance(updates, Update) else list(updates)
     fabric = fabric or devices.fabric(arithmetic(recipe.precision))
@@ -119,7 +120,8 @@ def fit(
         names = _names(networks, updates, recipe, seed)
         if checkpoint:  # of the networks as they come: training changes them
             names |= {"weights": {name: of_network(n) for name, n in networks.items()}}
-            names |= {"data": of_data(batches), **(identity or {})}
+            named = identity or {"losses": [of_function(update.losses) for update in updates]}
+            names |= {"data": of_data(batches), **named}
         run = _Run(networks, updates, recipe, batches, names, fabric, answers or {})
         history = run.resume(checkpoint)
         writer = writer_for(log_dir, batches, len(history)) if fabric.is_global_zero else None
@@ -160,7 +162,9 @@ def _names(
     moved = [name for update in updates for name in update.networks]
     if unknown := set(moved) - set(networks):
         raise ValueError(f"an update moves {sorted(unknown)}, but fit got {list(networks)}.")
-    named = {"moved": moved, "all": list(networks)}
+    named: dict[str, Any] = {"moved": moved, "all": list(networks)}
+    if own := [u.recipe and u.recipe.model_dump(mode="json") for u in updates if u.recipe]:
+        named["recipes"] = own
     return {"recipe": recipe.model_dump(mode="json"), "seed": seed, "networks": named}
 
 
@@ -277,24 +281,31 @@ class _Run:
                 for key, value in state.items():
                     if value is not None:
                         tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
-        tensors = {key: value.contiguous() for key, value in tensors.items()}
         about = {"identity": json.dumps(self.names), "history": json.dumps(history)}
-        atomic_write(path, safetensors.torch.save(tensors, about))
+        atomic_write(path, sealed(tensors, about))
 
     def resume(self, path: Path | None) -> list[dict[str, float]]:
         """Take the state of `path`, where there is one, and return the history so far."""
-        if path is None or not path.exists():
+        if path is None:
             return []
+        if self.fabric.is_global_zero:
+            check_writable(path.parent)
+            sweep(path.parent, path.name)
         try:
-            with safe_open(path, "pt", device=str(self.fabric.device)) as file:
-                about = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
+            tensors, about = unsealed(path.read_bytes())
+        except FileNotFoundError:
+            return []
+        except Foreign as error:
+            raise AnotherRun(
+                f"{path} is no checkpoint that can be gone on with ({error}): delete it or name "
+                "another file."
+            ) from error
+        except Damaged as error:
             log.warning("the checkpoint %s is damaged (%s): starting afresh.", path, error)
             return []
         theirs = json.loads(about.get("identity", "{}"))
         if others := [name for name in self.names if theirs.get(name) != self.names[name]]:
-            raise ValueError(
+            raise AnotherRun(
                 f"the checkpoint {path} belongs to another run ({', '.join(others)} differ): "
                 "delete it or name another file."
             )

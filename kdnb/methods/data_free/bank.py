@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +16,7 @@ from kdnb.data.batches import Batch, mixed_seed
 from kdnb.data.loaders import LoaderBatches
 from kdnb.methods.data_free.collapse import class_balance, diversity
 from kdnb.paths import atomic_write
+from kdnb.training.checkpoint import Damaged, check_ours, sealed, unsealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +77,16 @@ class Bank:
         return BankBatches(self, batch_size, seed=seed)
 
     def save(self, path: Path) -> None:
-        """Write it into one safetensors file: old or new, never a part."""
-        tensors = {"images": self.images.contiguous(), "logits": self.logits.contiguous()}
+        """Write it into one safetensors file with its digest: old or new, never a part.
+
+        Raises:
+            ValueError: when another file lies there.
+            OSError: when it cannot be written.
+        """
+        check_ours(path)
+        tensors = {"images": self.images, "logits": self.logits}
         about = {"origin": json.dumps(dict(self.origin), sort_keys=True)}
-        atomic_write(path, safetensors.torch.save(tensors, about))
+        atomic_write(path, sealed(tensors, about))
 
     @classmethod
     def load(cls, path: Path) -> Bank:
@@ -89,13 +94,13 @@ class Bank:
 
         Raises:
             ValueError: when the file is no bank, or damaged.
+            OSError: when it cannot be read.
         """
         try:
-            with safe_open(path, "pt") as file:
-                origin = json.loads((file.metadata() or {})["origin"])
-                return cls(file.get_tensor("images"), file.get_tensor("logits"), origin)
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is no bank of images: {error}.") from error
+            tensors, about = unsealed(path.read_bytes())
+            return cls(tensors["images"], tensors["logits"], json.loads(about["origin"]))
+        except (Damaged, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is no bank of images, or damaged: {error}.") from error
 
 
 class BankBatches(LoaderBatches):

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kdnb.data import Batch
@@ -18,6 +16,7 @@ from kdnb.losses import ensemble_log_probabilities, hard_loss, soft_targets
 from kdnb.nets import constrain
 from kdnb.paths import atomic_write
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.checkpoint import Damaged, check_ours, sealed, unsealed
 from kdnb.training.inputs import batches_for
 
 log = logging.getLogger(__name__)
@@ -25,8 +24,7 @@ log = logging.getLogger(__name__)
 
 def publish(network: nn.Module, file: Path, step: int) -> None:
     """Write a network's state and its step, so that a reader finds the old file or the new."""
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    atomic_write(file, safetensors.torch.save(state, {"step": str(step)}), durable=False)
+    atomic_write(file, sealed(network.state_dict(), {"step": str(step)}), durable=False)
 
 
 class StalePeer:
@@ -48,15 +46,14 @@ class StalePeer:
     def refresh(self) -> None:
         """Take over what the peer has published; keep the older copy where that cannot be read."""
         try:
-            with safe_open(self.file, "pt") as file:
-                step = int(file.metadata()["step"])
-                if step == self.step:
-                    return
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            state, about = unsealed(self.file.read_bytes())
+            step = int(about["step"])
         except FileNotFoundError:
             return
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+        except (Damaged, OSError, KeyError, ValueError) as error:
             log.warning("the peer's file %s cannot be read (%s).", self.file, error)
+            return
+        if step == self.step:
             return
         self.network.load_state_dict(state)
         self.step = step
@@ -104,7 +101,8 @@ def codistil(
         teach, negative when the peer is ahead).
 
     Raises:
-        ValueError: for no peer, a peer of this copy's name, or `every` below 1.
+        ValueError: for no peer, a peer of this copy's name, `every` below 1, or where another's
+            file stands in the place of this copy's.
         RuntimeError: when a peer's file holds another architecture.
 
     Departures: the paper's cross-entropy with the mean prediction is a divergence here, which has
@@ -115,6 +113,7 @@ def codistil(
         raise ValueError(f"{name!r} needs peers of other names, each once; got {list(peers)}.")
     if every < 1 or burn_in < 0:
         raise ValueError(f"every must be at least 1 and burn_in 0; got {every} and {burn_in}.")
+    check_ours(folder / f"{name}.safetensors")
     kinds = kinds or [copy.deepcopy(network) for _ in peers]
     stale = {
         peer: StalePeer(kind, folder / f"{peer}.safetensors")

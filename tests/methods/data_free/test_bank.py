@@ -53,3 +53,18 @@ def test_every_image_of_a_bank_comes_once_an_epoch():
     assert index.tolist() != torch.cat([batch.index for batch in batches.epoch(1)]).tolist()
     assert torch.equal(torch.cat([batch.images for batch in seen]), kept.images[index])
     assert torch.equal(torch.cat([batch.labels for batch in seen]), kept.labels[index])
+
+
+def test_a_bank_that_was_changed_is_refused_and_another_file_is_not_overwritten(tmp_path):
+    file = tmp_path / "bank"
+    bank().save(file)
+    bank(6).save(file)  # a bank of ours may be replaced
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="is no bank of images, or damaged: its content"):
+        Bank.load(file)
+    file.write_text("my notes")
+    with pytest.raises(ValueError, match="is there and is none of our files"):
+        bank().save(file)
+    assert file.read_text() == "my notes"

@@ -140,3 +140,19 @@ def test_wrong_arguments(tmp_path):
         online.codistil(linear(), batches(), QUICK, name="a", peers=[], **options)
     with pytest.raises(ValueError, match="every must be at least 1"):
         online.codistil(linear(), batches(), QUICK, name="a", peers=["b"], folder=tmp_path, every=0)
+
+
+def test_a_changed_file_of_a_peer_is_passed_over_and_a_strangers_is_not_overwritten(tmp_path):
+    file = tmp_path / "b.safetensors"
+    online.publish(linear(1), file, 7)
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    peer = online.StalePeer(linear(5), file)
+    peer.refresh()
+    assert peer.step is None
+    torch_file = tmp_path / "a.safetensors"
+    torch_file.write_bytes(b"weights of somebody else")
+    with pytest.raises(ValueError, match=r"a.safetensors is there and is none of our files"):
+        online.codistil(linear(), batches(), QUICK, name="a", peers=["b"], folder=tmp_path, every=1)
+    assert torch_file.read_bytes() == b"weights of somebody else"
