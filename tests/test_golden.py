@@ -36,7 +36,7 @@ def test_losses_by_hand(value, expected):
 
 
 def test_a_frozen_training_run():
-    """Whoever changes these digits changes every recorded number: raise `trials.NUMERICS`."""
+    """Whoever changes these digits changes every recorded number: raise `runs.description.NUMERICS`."""
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (60, 1, 8, 8), generator=generator, dtype=torch.uint8)
     images = Images(pictures, torch.arange(60) % 3)

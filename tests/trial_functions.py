@@ -64,11 +64,52 @@ def process(context: Context, seed: int, *, fail: bool = False) -> Outcome:
     return Outcome({"process": float(os.getpid())})
 
 
+def trained(context: Context, seed: int, *, epochs: int, first: int = 0) -> Outcome:
+    """A small network trained by the loop, from its checkpoint where there is one."""
+    from kdnb.data import LoaderBatches
+    from kdnb.training import Recipe, Update, fit
+
+    torch.manual_seed(first)
+    network = torch.nn.Linear(2, 2)
+    batches = LoaderBatches([(torch.eye(2), torch.arange(2))] * 2)
+
+    def losses(networks, batch):
+        logits = networks["network"](batch.images)
+        return {"hard": torch.nn.functional.cross_entropy(logits, batch.labels)}
+
+    history = fit(
+        {"network": network}, batches, Update(("network",), losses),
+        Recipe(epochs=epochs, batch_size=2, lr=0.1, precision="32"), checkpoint=context.checkpoint,
+    )  # fmt: skip
+    return Outcome({"epochs": float(len(history))})
+
+
 def fails_beside(context: Context, seed: int) -> Outcome:
     if os.environ["LOCAL_RANK"] == "1":
         raise ValueError("no")
     return Outcome({"one": 1.0})
 
 
-for function in (add, counted, slow, fails, dies, not_finite, process, fails_beside):
+def waits_together(context: Context, seed: int) -> Outcome:
+    """Meets the other processes of the trial, says so, and waits to be killed."""
+    from kdnb.training import devices
+
+    devices.fabric("32-true").barrier()
+    trace(f"met {os.getpid()}")
+    time.sleep(600)
+    return Outcome({"one": 1.0})
+
+
+for function in (
+    add,
+    counted,
+    slow,
+    fails,
+    dies,
+    not_finite,
+    process,
+    trained,
+    waits_together,
+    fails_beside,
+):
     registry.register(function.__name__, f"trial_functions:{function.__name__}")

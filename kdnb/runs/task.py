@@ -13,6 +13,7 @@ from kdnb import data as datasets
 from kdnb import losses, nets
 from kdnb.data import Batches, ImageData
 from kdnb.methods.offline.distil import Loss
+from kdnb.names import nearest
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
@@ -20,9 +21,16 @@ from kdnb.training.loop import convolutional
 
 
 def loss_of(description: dict[str, Any]) -> Loss:
-    """The function of `kdnb.losses` that `{"name": ..., **arguments}` describes."""
+    """The function of `kdnb.losses` that `{"name": ..., **arguments}` describes.
+
+    Raises:
+        ValueError: for what is no loss there, with the nearest.
+    """
     arguments = dict(description)
-    return functools.partial(getattr(losses, arguments.pop("name")), **arguments)
+    name = arguments.pop("name")
+    if name not in losses.__all__:
+        raise ValueError(f"there is no loss {name!r} ({nearest(name, losses.__all__)}).")
+    return functools.partial(getattr(losses, name), **arguments)
 
 
 def data_spec(

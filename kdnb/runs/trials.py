@@ -14,17 +14,17 @@ Its folder is named by the digest of that description, so the same run is never 
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from glob import escape
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
@@ -32,118 +32,23 @@ from queue import SimpleQueue
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
-from filelock import FileLock
-from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
-from torch import Tensor
 
 from kdnb import paths
 from kdnb.names import UsageError
 from kdnb.progress import bar
 from kdnb.runs import companions, pool, registry
+from kdnb.runs.description import Context, Outcome, Result, Trial, described, resolved
 from kdnb.runs.provenance import now, provenance
+from kdnb.training.checkpoint import AnotherRun
 
-# Part of every digest. Raise it when a change to the training code alters what a trial computes:
-# the old results are then no longer taken for the new.
-NUMERICS = 1
+log = logging.getLogger(__name__)
+
+DIGEST = re.compile("[0-9a-f]{1,24}")  # or the beginning of one
 
 # Seconds after which a result that another machine wrote must be seen here: NFS remembers for up
 # to 60 that a file was not there.
 LATE = 90.0
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The description of one run.
-
-    Attributes:
-        function: its name in `kdnb.runs.registry`. It is called as
-            function(context, seed, **arguments) and returns an `Outcome`.
-        arguments: JSON values; a `Trial` anywhere among them is run first and handed over as
-            its `Result`.
-        seed: of the initial weights and the order of the data.
-    """
-
-    function: str
-    arguments: dict[str, Any]
-    seed: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "function", registry.name_of(self.function))
-
-    def describe(self) -> dict[str, Any]:
-        """The description as JSON values; a nested trial is an object with one key, `trial`."""
-        return {
-            "function": self.function,
-            "arguments": _encode(self.arguments),
-            "seed": self.seed,
-        }
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """24 hexadecimal digits that name this description."""
-        whole = {"numerics": NUMERICS, **registry.as_first_written(self.describe())}
-        text = json.dumps(whole, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-    def parents(self) -> list[Trial]:
-        """The trials among the arguments."""
-        return list(_trials_in(self.arguments))
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a trial's function may use besides its arguments.
-
-    Attributes:
-        checkpoint: the file to hand to `training.fit`.
-    """
-
-    checkpoint: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial's function returns: finite numbers, their course over time, and tensors."""
-
-    metrics: dict[str, float]
-    series: dict[str, list[float]] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished trial, read from its folder.
-
-    Attributes:
-        description: `Trial.describe()`.
-        metrics, series: as the function returned them.
-        provenance: commit, versions, hardware, wall time in seconds.
-    """
-
-    digest: str
-    folder: Path
-    description: dict[str, Any]
-    metrics: dict[str, float]
-    series: dict[str, list[float]]
-    provenance: dict[str, Any]
-    tensors_sha256: str
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What the trial learnt, verified against its digest.
-
-        Raises:
-            ValueError: when the file is damaged or missing.
-        """
-        path = self.folder / "tensors.safetensors"
-        content = path.read_bytes() if path.exists() else b""
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.tensors_sha256:
-            raise ValueError(
-                f"{path} is damaged (SHA-256 {found}, expected {self.tensors_sha256}): "
-                f"`kdnb trials prune {self.digest}` removes it, and the next run makes it again."
-            )
-        return tensors_of(content)
 
 
 def run(trial: Trial) -> Result:
@@ -157,15 +62,18 @@ def run(trial: Trial) -> Result:
     for parent in trial.parents():
         run(parent)
     folder = store() / trial.digest
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with paths.locked(folder / "lock"):
         if result := finished(trial):
             return result
+        paths.sweep(folder)
         paths.atomic_write(folder / "trial.json", _json(trial.describe()))
         started, origin = perf_counter(), provenance()
-        place = registry.place_of(trial.function)
-        with companions.spanned(trial.digest, trial.function, place):
-            outcome = work(trial)
+        try:
+            outcome = _work_everywhere(trial)
+        except AnotherRun as error:
+            log.warning("trial %s starts anew: %s", trial.digest, error)
+            _remove_checkpoints(folder)
+            outcome = _work_everywhere(trial)
         for name, value in outcome.metrics.items():
             if not math.isfinite(value):
                 raise ValueError(f"trial {trial.digest} measured {name} = {value}.")
@@ -177,9 +85,29 @@ def run(trial: Trial) -> Result:
             "tensors_sha256": hashlib.sha256(content).hexdigest(),
             "provenance": {**origin, "finished": now(), "wall_s": perf_counter() - started},
         }
+        document["sha256"] = _seal(trial.digest, document)
         paths.atomic_write(folder / "result.json", _json(document))
-        (folder / "checkpoint").unlink(missing_ok=True)
+        _remove_checkpoints(folder)
     return read(trial.digest)
+
+
+def _work_everywhere(trial: Trial) -> Outcome:
+    """`work` on all devices that a trial spans."""
+    place = registry.place_of(trial.function)
+    with companions.spanned(trial.digest, trial.function, place):
+        return work(trial)
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Those of an older version of the code, or of a finished trial; some have one for each part."""
+    for path in folder.glob("checkpoint*"):
+        path.unlink(missing_ok=True)
+
+
+def _seal(digest: str, document: dict[str, Any]) -> str:
+    """What `result.json` carries: SHA-256 of its trial and of all else in it."""
+    as_read = json.loads(_json(document))
+    return hashlib.sha256((digest + _json(as_read)).encode()).hexdigest()
 
 
 def work(trial: Trial) -> Outcome:
@@ -190,15 +118,21 @@ def work(trial: Trial) -> Outcome:
     parents = {parent.digest: read(parent.digest) for parent in trial.parents()}
     context = Context(store() / trial.digest / "checkpoint")
     function = registry.function_of(trial.function)
-    return function(context, trial.seed, **_resolve(trial.arguments, parents))
+    return function(context, trial.seed, **resolved(trial.arguments, parents))
 
 
 def accompany(digest: str) -> None:
     """What a trial's process on another device does: run its function too, and forget the outcome.
 
     `companions.spanned` starts it, when the trial and what it rests on are on disk.
+
+    Raises:
+        ValueError: when the description there is another trial's.
     """
-    work(described(description(digest)))
+    trial = described(description(digest))
+    if trial.digest != digest:
+        raise ValueError(f"trial.json in {store() / digest} describes another trial.")
+    work(trial)
 
 
 def run_all(
@@ -289,14 +223,19 @@ def read(digest: str) -> Result:
 
     Raises:
         ValueError: when its files are missing or damaged.
+        OSError: when they cannot be read.
     """
     folder = store() / digest
     try:
-        description = json.loads((folder / "trial.json").read_text())
-        return Result(
-            digest, folder, description, **json.loads((folder / "result.json").read_text())
-        )
-    except (OSError, ValueError, TypeError) as error:
+        about = description(digest)
+        found = json.loads((folder / "result.json").read_bytes())
+        # Results had no digest of their own at first.
+        if found.pop("sha256", None) not in (None, _seal(digest, found)):
+            raise ValueError("result.json is not what its digest says")
+        if described(about).digest != digest:
+            raise ValueError("trial.json describes another trial")
+        return Result(digest, folder, about, **found)
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(
             f"the trial in {folder} is damaged ({error}): `kdnb trials prune {digest}` removes "
             "it, and the next run makes it again."
@@ -305,11 +244,17 @@ def read(digest: str) -> Result:
 
 def stored() -> Iterator[tuple[str, Path, bool]]:
     """(digest, folder, finished) of every trial on disk, oldest first."""
-    if not store().is_dir():
-        return
-    for folder in sorted(store().iterdir(), key=lambda path: path.stat().st_mtime):
+    found = []
+    for folder in filter(_is_digest, store().iterdir() if store().is_dir() else ()):
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+            found.append((folder.stat().st_mtime, folder))
+    for _, folder in sorted(found):
         if (folder / "trial.json").exists():
             yield folder.name, folder, (folder / "result.json").exists()
+
+
+def _is_digest(folder: Path) -> bool:
+    return bool(DIGEST.fullmatch(folder.name))
 
 
 def is_finished(digest: str) -> bool:
@@ -319,12 +264,7 @@ def is_finished(digest: str) -> bool:
 
 def description(digest: str) -> dict[str, Any]:
     """`Trial.describe()` of a trial on disk, finished or not."""
-    return json.loads((store() / digest / "trial.json").read_text())
-
-
-def described(description: dict[str, Any]) -> Trial:
-    """The trial of a description: the inverse of `Trial.describe`."""
-    return Trial(**{**description, "arguments": _decode(description["arguments"])})
+    return json.loads((store() / digest / "trial.json").read_bytes())
 
 
 def find(prefix: str) -> str:
@@ -334,7 +274,8 @@ def find(prefix: str) -> str:
         UsageError: when none or several do.
     """
     # Also a folder that is damaged, without its description: it must be found to be pruned.
-    found = [folder.name for folder in store().glob(f"{escape(prefix)}*") if folder.is_dir()]
+    asked = store().glob(f"{prefix}*") if DIGEST.fullmatch(prefix) else ()
+    found = [folder.name for folder in asked if folder.is_dir()]
     if len(found) != 1:
         raise UsageError(
             f"{len(found) or 'no'} trials begin with {prefix!r}: see `kdnb trials list`."
@@ -342,51 +283,19 @@ def find(prefix: str) -> str:
     return found[0]
 
 
-def remove(digest: str) -> None:
-    """Delete a trial's folder, whatever its state; the result marker goes first."""
+def remove(digest: str, timeout: float = 1) -> None:
+    """Delete a trial's folder, whatever its state; the result marker goes first.
+
+    Raises:
+        UsageError: for what is no digest.
+        filelock.Timeout: while the trial runs.
+    """
+    if not DIGEST.fullmatch(digest):
+        raise UsageError(f"{digest!r} is no digest of a trial: see `kdnb trials list`.")
     folder = store() / digest
-    with FileLock(folder / "lock", timeout=1):
+    with paths.locked(folder / "lock", timeout):
         (folder / "result.json").unlink(missing_ok=True)
-    shutil.rmtree(folder)
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, Trial):
-        return {"trial": value.describe()}
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    return value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"trial"} and isinstance(value["trial"], dict):
-            return described(value["trial"])
-        return {key: _decode(item) for key, item in value.items()}
-    return [_decode(item) for item in value] if isinstance(value, list) else value
-
-
-def _trials_in(value: Any) -> Iterator[Trial]:
-    if isinstance(value, Trial):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _trials_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _trials_in(item)
-
-
-def _resolve(value: Any, results: dict[str, Result]) -> Any:
-    if isinstance(value, Trial):
-        return results[value.digest]
-    if isinstance(value, dict):
-        return {key: _resolve(item, results) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_resolve(item, results) for item in value]
-    return value
+        shutil.rmtree(folder)
 
 
 def _closure(trials: Iterable[Trial]) -> dict[str, Trial]:

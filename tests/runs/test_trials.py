@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import trial_functions  # noqa: F401 - registers what runs may name here
+import trial_functions  # registers what runs may name here
 
 from kdnb.runs import pool, trials
 from kdnb.runs.trials import Trial
@@ -237,3 +237,92 @@ def test_a_description_gives_back_its_trial():
     outer = Trial("add", {"teacher": inner, "many": [inner, {"deep": inner}]}, 4)
     again = trials.described(json.loads(json.dumps(outer.describe())))
     assert again.digest == outer.digest and again.parents() == outer.parents()
+
+
+def test_a_result_that_was_changed_or_moved_is_refused():
+    result = trials.run(add(2.0))
+    file = result.folder / "result.json"
+    whole = file.read_text()
+    for changed in (whole.replace('"sum": 2.0', '"sum": 2.5'), whole.replace("wall_s", "wall_t")):
+        assert changed != whole
+        file.write_text(changed)
+        with pytest.raises(ValueError, match=r"is damaged \(result.json is not what its digest"):
+            trials.run(add(2.0))
+    other = trials.run(add(3.0)).folder
+    file.write_text((other / "result.json").read_text())
+    with pytest.raises(ValueError, match=r"is damaged \(result.json is not what its digest"):
+        trials.run(add(2.0))
+    file.write_text(whole)
+    (result.folder / "trial.json").write_text((other / "trial.json").read_text())
+    with pytest.raises(ValueError, match=r"is damaged \(trial.json describes another trial"):
+        trials.run(add(2.0))
+
+
+def test_a_result_of_before_there_were_digests_is_read():
+    result = trials.run(add(2.0))
+    file = result.folder / "result.json"
+    document = json.loads(file.read_text())
+    del document["sha256"]
+    file.write_text(json.dumps(document))
+    assert trials.run(add(2.0)) == result
+
+
+@pytest.mark.parametrize("name", ["result.json", "trial.json", "tensors.safetensors"])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), PermissionError(13, "no"), OSError(5, "no"), OSError(24, "no")]
+)
+def test_a_reading_error_is_no_damage_and_nothing_is_deleted(monkeypatch, name, error):
+    result = trials.run(add(2.0))
+    there = {path.name: path.read_bytes() for path in result.folder.iterdir()}
+    read = Path.read_bytes
+
+    def fail(self):
+        if self.name == name:
+            raise error
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(type(error)) as caught:
+        trials.run(add(2.0)).tensors()
+    monkeypatch.undo()
+    assert caught.value is error
+    assert {path.name: path.read_bytes() for path in result.folder.iterdir()} == there
+
+
+def test_a_checkpoint_of_an_older_version_costs_its_epochs_and_one_line(caplog):
+    trial = Trial("trained", {"epochs": 2}, 0)
+    folder = trials.store() / trial.digest
+    for left in (b"an older version wrote this", trained_elsewhere()):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoint").write_bytes(left)
+        (folder / ".checkpoint.x1.tmp").write_bytes(b"half")
+        caplog.clear()
+        assert trials.run(trial).metrics["epochs"] == 2.0
+        (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert line.startswith(f"trial {trial.digest} starts anew: ") and "\n" not in line
+        assert {path.name for path in folder.iterdir()} <= {
+            "trial.json", "result.json", "tensors.safetensors", "lock",
+        }  # fmt: skip
+        trials.remove(trial.digest)
+
+
+def trained_elsewhere():
+    """A sound checkpoint, of code that began with other weights."""
+    trial = Trial("trained", {"epochs": 2, "first": 5}, 0)
+    file = trials.store() / "here"
+    trial_functions.trained(trials.Context(file), 0, epochs=2, first=5)
+    content = file.read_bytes()
+    file.unlink()
+    assert not trials.is_finished(trial.digest)
+    return content
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "*", "?" * 24, "[0-9]*", "lock"])
+def test_only_digests_are_removed(own_runs, name):
+    result = trials.run(add(2.0))
+    (own_runs / "runs" / "x").mkdir()
+    with pytest.raises(ValueError, match="no trials begin with"):
+        trials.find(name)
+    with pytest.raises(ValueError, match="is no digest"):
+        trials.remove(name)
+    assert result.folder.is_dir() and (own_runs / "runs" / "x").is_dir()
