@@ -5,9 +5,10 @@ mode a teacher's answer is a function of the view. So each answer is asked for o
 trial, seed or process comes first, and looked up from then on. (An answer cached for the *image*,
 while the student sees views of it, would be another image's answer: the classic bug.)
 
-A file is a table with a row for each view, sparse until the rows are written, mapped into memory
-by all processes at once. A row holds the answer and a 16-bit check of it, so that nothing else has
-to be kept in step: a row not yet written, half written or damaged is simply asked for again.
+A file is a table with a row for each view, mapped into memory by all processes at once; its room on
+the disk is taken when it is begun. A row holds the answer and a 64-bit check of the answer, the row's
+number and the table's name, so that nothing else has to be kept in step: a row not yet written, half
+written, damaged or of another place is simply asked for again.
 Answers are kept in bfloat16 where that loses no bit (under bf16 autocast), else in float32.
 """
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 LARGEST = 4 << 30  # bytes of one table; a larger one is not begun
 ALL = 16 << 30  # bytes on disk of all tables; the one not used for longest goes first
 FEWEST = 4  # images asked at a time, at least: for fewer most kernels round otherwise
-EMPTY = 0x5A17  # the check of a row of zeros, which a sparse file is full of: never 0
+CHECK = 4  # 16-bit words of a row's check
 
 
 class Table:
@@ -46,27 +47,40 @@ class Table:
         self.path, self.dtype, self.width = path, dtype, width
         self.words = width * dtype.itemsize // 2
         path.parent.mkdir(parents=True, exist_ok=True)
+        begun = not path.exists()
         path.touch()  # the time of the last use
-        size = rows * (self.words + 1)
+        self.file = path.open("r+b")  # taken while this process uses it
+        paths.take(self.file.fileno(), shared=True)
+        size = rows * (self.words + CHECK)
+        try:  # a mapped file must never meet a full disk
+            paths.reserve(self.file.fileno(), 2 * size)
+        except OSError:
+            if begun:
+                path.unlink(missing_ok=True)
+            raise
         mapped = torch.from_file(str(path), shared=True, size=size, dtype=torch.int16)
-        self.cells = mapped.view(rows, self.words + 1)
-        stream = torch.Generator().manual_seed(0)
-        self.factors = 2 * torch.randint(1 << 15, (self.words,), generator=stream) + 1
+        self.cells = mapped.view(rows, self.words + CHECK)
+        # Multilinear hashing modulo 2^64 (Lemire and Kaser 2014): two rows that differ have the
+        # same upper 32 bits by a chance of 2^-32, whatever they hold.
+        name = hashlib.sha256(path.name.encode()).digest()
+        stream = torch.Generator().manual_seed(int.from_bytes(name[:8], "little") >> 1)
+        factors = torch.empty(self.words + 2, dtype=torch.int64)
+        self.factors = factors.random_(torch.iinfo(torch.int64).min, None, generator=stream)
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Some rows (B,) int64: their numbers (B, width), and which of them are valid (B,) bool."""
         found = self.cells.index_select(0, rows)
-        words, check = found[:, : self.words].contiguous(), found[:, self.words]
-        return words.view(self.dtype), self._check(words) == check
+        words, check = found[:, : self.words].contiguous(), found[:, self.words :]
+        return words.view(self.dtype), (self._check(rows, words) == check).all(1)
 
     def write(self, rows: Tensor, values: Tensor) -> None:
         """Numbers (B, width) of this table's type into some rows."""
         words = values.contiguous().view(torch.int16)
-        self.cells[rows] = torch.cat([words, self._check(words)[:, None]], 1)
+        self.cells[rows] = torch.cat([words, self._check(rows, words)], 1)
 
-    def _check(self, words: Tensor) -> Tensor:
-        total = (words.long() * self.factors).sum(1) & 0xFFFF
-        return (total ^ EMPTY).to(torch.int32).to(torch.int16)
+    def _check(self, rows: Tensor, words: Tensor) -> Tensor:
+        total = (words.long() * self.factors[2:]).sum(1) + rows * self.factors[1] + self.factors[0]
+        return (total | 1)[:, None].view(torch.int16)  # never zeros, as what is not written has
 
 
 class TeacherCache:
@@ -133,11 +147,11 @@ class TeacherCache:
     def _begun(self, width: int, dtype: torch.dtype) -> Table | None:
         """The table on disk, unless it might grow too large."""
         folder = paths.runs() / "teachers"
-        size = self.rows * (width * dtype.itemsize + 2)
+        size = self.rows * (width * dtype.itemsize + 2 * CHECK)
         if size > min(LARGEST, shutil.disk_usage(folder.parent).free // 2):
-            return None  # a mapped file must never meet a full disk
-        path = folder / f"{self.name}-{width}.{str(dtype).removeprefix('torch.')}"
-        _make_room(folder, path)
+            return None
+        path = folder / f"{self.name}-{width}-{CHECK}.{str(dtype).removeprefix('torch.')}"
+        _make_room(path)
         return Table(path, self.rows, width, dtype)
 
     def _answers(
@@ -207,10 +221,15 @@ def on_disk(path: Path) -> int:
     return getattr(about, "st_blocks", about.st_size / 512) * 512
 
 
-def _make_room(folder: Path, wanted: Path) -> None:
+def tables() -> list[Path]:
+    """The tables on disk, and those that a version before this one made."""
+    return list((paths.runs() / "teachers").glob("*-*.*"))
+
+
+def _make_room(wanted: Path) -> None:
     """Take away the tables that nobody has used for longest, as long as all are too large."""
     found = []
-    for path in folder.glob("*-*.*"):
+    for path in tables():
         try:
             found.append((path.stat().st_mtime, on_disk(path), path))
         except FileNotFoundError:  # another process was quicker

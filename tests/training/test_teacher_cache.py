@@ -300,3 +300,51 @@ def test_processes_share_a_table_at_the_same_time(runs, tmp_path_factory, monkey
     found = [torch.load(path, weights_only=True) for path in runs.glob("*.pt")]
     assert len(found) == 3 and all(same(alone, one) for one in found)
     assert len(tables(runs)) == 1
+
+
+def test_a_row_belongs_to_its_place_and_its_table(runs):
+    table = Table(runs / "a-b-3-4.bfloat16", 6, 3, torch.bfloat16)
+    rows, values = torch.tensor([1, 4]), torch.arange(6.0).view(2, 3).bfloat16()
+    table.write(rows, values)
+    table.cells[2] = table.cells[1]  # a whole row in another's place
+    assert table.read(torch.arange(6))[1].tolist() == [False, True, False, False, True, False]
+    other = Table(runs / "c-d-3-4.bfloat16", 6, 3, torch.bfloat16)
+    other.cells.copy_(table.cells)  # the file under another's name
+    assert not other.read(torch.arange(6))[1].any()
+
+
+def test_changes_of_a_row_escape_its_check_less_often_than_once_in_a_million(runs):
+    """A check of 16 bits would let some 30 of two million through."""
+    count, width = 250_000, 10
+    table = Table(runs / "a-b-10-4.bfloat16", count, width, torch.bfloat16)
+    rows, stream = torch.arange(count), torch.Generator().manual_seed(0)
+    table.write(rows, torch.randn(count, width, generator=stream).bfloat16())
+    whole, seen = table.cells.clone(), 0
+    for _ in range(8):
+        for _ in range(3):  # bits of three words
+            word = torch.randint(table.cells.shape[1], (count,), generator=stream)
+            bit = 1 << torch.randint(15, (count,), generator=stream)
+            table.cells[rows, word] ^= bit.to(torch.int16)
+        changed = (table.cells != whole).any(1)
+        seen += int((table.read(rows)[1] & changed).sum())
+        table.cells.copy_(whole)
+    assert seen == 0
+
+
+def test_a_full_disk_costs_the_table_and_not_the_process(runs, monkeypatch, caplog):
+    whole, _ = taught()
+    for path in tables(runs):
+        path.unlink()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kdnb.paths.os.posix_fallocate", full)
+    again, _ = taught()
+    assert same(whole, again) and tables(runs) == []
+    assert "the teacher's answers are not kept" in caplog.text
+
+
+def test_a_table_has_its_room_on_the_disk_when_it_is_begun(runs):
+    table = Table(runs / "a-b-3-4.bfloat16", 5000, 3, torch.bfloat16)
+    assert teacher_cache.on_disk(table.path) >= 5000 * (6 + 8)
