@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,9 @@ from kdnb.names import UsageError, nearest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]  # what a quantity of a claim can name
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{24,64}$")]  # of a trial, or of several
 Text = Annotated[str, Field(min_length=1)]
+PROFILE = r"^[a-z][a-z0-9_-]*$"
 
 
 class PaperError(ValueError):
@@ -43,7 +46,7 @@ class Outcome(_Model):
     """What one trial gave: its metrics, its digest, its environment and its wall time in s."""
 
     metrics: Annotated[dict[Name, FiniteFloat], Field(min_length=1)]
-    trial: Text
+    trial: Digest
     environment: str
     wall_s: Annotated[FiniteFloat, Field(ge=0)]
 
@@ -52,8 +55,8 @@ class Record(_Model):
     """The recorded results of a paper at one profile."""
 
     paper: Text
-    profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
-    recipe_digest: Text
+    profile: Annotated[str, Field(pattern=PROFILE)]
+    recipe_digest: Digest
     created: Text  # when its last trial ended
     parameters: dict[str, Any] = {}  # of its reproduction
     arms: Annotated[
@@ -145,8 +148,9 @@ def read_record(key: str, profile: str) -> Record:
     Raises `PaperError` when there is none, or when the file is damaged.
     """
     path = record_path(key, profile)
-    if not path.is_file():
-        found = ", ".join(sorted(other.stem for other in path.parent.glob("*.json"))) or "none"
+    if not re.fullmatch(PROFILE, profile) or not path.is_file():
+        there = record_path(key, "any").parent.glob("*.json")
+        found = ", ".join(sorted(other.stem for other in there)) or "none"
         message = f"There is no record of {key!r} at profile {profile!r} (recorded: {found})."
         raise PaperError(message)
     try:

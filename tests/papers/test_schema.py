@@ -1,5 +1,7 @@
 """What a claims file may hold, and how a mistake in it is named."""
 
+from pathlib import Path
+
 import pytest
 from paper_tables import SAMPLE, claim
 
@@ -188,3 +190,12 @@ def test_a_claim_of_the_paper_says_where_it_is_published():
                 assert not one.where.startswith(("not in", "our ")), (key, one.id)
             else:
                 assert one.published == {} or "ours" in one.statement, (key, one.id)
+
+
+def test_a_reading_error_is_no_bad_file(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(PermissionError):
+        load_claims(tmp_path / "claims.toml")
