@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kdnb.paths import root
 
@@ -17,6 +17,12 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 
 class DataError(RuntimeError):
     """A data set is unknown, missing or not what it should be; the message says what to do."""
+
+
+# What a card can name: files and folders below another, packages by plain names, digests.
+Below = Annotated[str, Field(pattern=r"^[\w][\w.+-]*(/[\w][\w.+-]*)*$")]
+Plain = Annotated[str, Field(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._+-]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
@@ -35,8 +41,8 @@ class Layout(_Part):
     """
 
     format: Literal["idx", "records", "rows"]
-    train: tuple[str, ...]
-    test: tuple[str, ...]
+    train: tuple[Below, ...]
+    test: tuple[Below, ...]
     label_bytes: int = 1
 
 
@@ -50,20 +56,26 @@ class Official(Layout):
         pickled: a folder of the same data in a form that is never read.
     """
 
-    folders: tuple[str, ...]
-    torchvision: str | None = None
-    archive: str | None = None
-    md5: str | None = None
-    pickled: str | None = None
+    folders: Annotated[tuple[Below, ...], Field(min_length=1)]
+    torchvision: Literal["MNIST", "FashionMNIST", "KMNIST"] | None = None
+    archive: Annotated[str, Field(pattern=r"^https://[^/]+/.*[^/]$")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    pickled: Below | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Official:
+        if self.archive and not self.md5:
+            raise ValueError("an archive needs the digest that its authors publish: md5")
+        return self
 
 
 class Package(Layout):
     """A package of a registry that carries the data; `folder` is where its files lie inside."""
 
     client: Literal["npm", "apt"]
-    name: str
-    version: str | None = None
-    folder: str
+    name: Plain
+    version: Annotated[str, Field(pattern=r"^\d[\w.+-]*$")] | None = None
+    folder: Below
 
 
 class Card(_Part):
@@ -88,12 +100,12 @@ class Card(_Part):
     validation: int
     mean: tuple[float, ...]
     sd: tuple[float, ...]
-    sha256: dict[Split, str]
+    sha256: dict[Split, Sha256]
     licence: str
     cite: str
     official: Official
     package: Package | None = None
-    file_sha256: dict[str, str] = {}
+    file_sha256: dict[str, Sha256] = {}
 
     @property
     def name(self) -> str:

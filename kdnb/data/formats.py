@@ -55,10 +55,13 @@ def read_npz(path: Path, card: Card) -> dict[Split, Images]:
         DataError: when an array is missing, unreadable or not the right one.
     """
     splits: dict[Split, Images] = {}
+    content = path.read_bytes()  # what the disk refuses is no damage
     for split in SPLITS:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(BytesIO(content), allow_pickle=False) as file:
                 images, labels = file[f"{split}_images"], file[f"{split}_labels"]
+        except MemoryError:
+            raise
         except Exception as error:  # a damaged zip archive fails in a dozen ways
             why = f"it holds no readable {split} images and labels ({error!s:.120})"
             raise damaged(path, card, split, why) from error
@@ -119,6 +122,8 @@ def _rows(paths: list[Path], layout: Layout, card: Card, split: Split) -> Arrays
         content = _content(path, card, split)
         try:
             pixels = np.asarray(Image.open(BytesIO(content)))
+        except MemoryError:
+            raise
         except Exception as error:  # and so does a damaged image
             raise damaged(path, card, split, f"it is no readable image ({error!s:.120})") from error
         if pixels.shape != (count, height * width, channels):
@@ -177,8 +182,8 @@ def _channels_first(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarr
 
 def _content(path: Path, card: Card, split: Split) -> bytes:
     """The bytes of a file, gunzipped where it is a .gz."""
+    content = path.read_bytes()
     try:
-        content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, card, split, f"it cannot be read ({error})") from error

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,13 +16,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from kdnb.data import fetch
 from kdnb.data.cards import SPLITS, Card, DataError, Layout, Split, card, read_card
 from kdnb.data.formats import holds, read_files, read_npz
 from kdnb.data.images import Images
-from kdnb.paths import atomic_write, data_cache
+from kdnb.paths import atomic_write, data_cache, data_folders, locked, temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +63,13 @@ def load(name: str, *, offline: bool = False) -> ImageData:
         DataError: when the name is unknown, a file is damaged (which one, the expected and the
             found digest), or no source has the data (and the ways out).
     """
-    return _loaded(card(name).path, data_cache(), os.environ.get("KDNB_DATA_DIRS", ""), offline)
+    return _loaded(card(name).path, data_cache(), data_folders(), offline)
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: Path, cache: Path, folders: str, offline: bool) -> ImageData:
+def _loaded(path: Path, cache: Path, folders: tuple[Path, ...], offline: bool) -> ImageData:
     about = read_card(path)
-    searched = [Path(folder).expanduser() for folder in folders.split(os.pathsep) if folder]
-    splits = find(about, cache, searched, offline=offline)
+    splits = find(about, cache, list(folders), offline=offline)
     splits = {split: replace(images, card=about) for split, images in splits.items()}
     whole = splits["train"]
     cut = len(whole) - about.validation
@@ -101,7 +97,7 @@ def find(about: Card, cache: Path, folders: list[Path], *, offline: bool = False
         return _from_cache(kept, about)
     if not folders and (splits := _beside_the_card(about)):
         return splits
-    with FileLock(cache / f".{about.name}.lock"):
+    with locked(cache / f".{about.name}.lock"):
         if kept.exists():  # another process was faster
             return _from_cache(kept, about)
         for stale in cache.glob(f".{kept.name}.*.tmp"):  # of a process that was killed
@@ -174,9 +170,9 @@ def _places(folder: Path, names: tuple[str, ...]) -> list[Path]:
 def _from_archive(archive: Path, about: Card) -> Splits:
     """The data from the official archive as it was downloaded by hand."""
     official = about.official
-    with tempfile.TemporaryDirectory(prefix="kdnb-") as into:
+    with temporary_folder("kdnb-") as into:
         try:
-            files = fetch.unpacked(archive, official.train + official.test, Path(into))
+            files = fetch.unpacked(archive, official.train + official.test, into)
         except DataError as error:
             with archive.open("rb") as file:
                 found = hashlib.file_digest(file, "md5").hexdigest()
@@ -199,9 +195,9 @@ def _fetched(about: Card, notes: list[str]) -> Splits | None:
         )
     for source, layout, name in origins:
         log.info("fetching %s: %s.", about.title, name)
-        with tempfile.TemporaryDirectory(prefix="kdnb-") as into:
+        with temporary_folder("kdnb-") as into:
             try:
-                files = source(about, Path(into))
+                files = source(about, into)
                 with _explained("", temporary=files, name=name):
                     return read_files(files, layout, about)
             except DataError as error:

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from data_workshop import (
 )
 
 from kdnb.data import DataError
+from kdnb.data.cards import read_card
 from kdnb.data.sources import find
 
 
@@ -229,3 +231,49 @@ def test_two_processes_at_once(shop):
     wanted = digest_of(*shop.colour["train"])
     assert [process.communicate()[0].strip() for process in started] == [wanted] * 2
     assert shop.cached() == ["colour.npz"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), PermissionError(13, "no"), OSError(5, "no")])
+def test_a_reading_error_is_no_damage_and_takes_nothing_away(shop, monkeypatch, error):
+    write(shop.own, {"colour.npz": npz_file(shop.colour)})
+    shop.find("colour")
+    kept = shop.cache / "colour.npz"
+    content = kept.read_bytes()
+
+    def fail(*_, **__):
+        raise error
+
+    for module, name in ((Path, "read_bytes"), (np, "load")):
+        if name == "load" and not isinstance(error, MemoryError):
+            continue  # what is read from memory fails by damage alone
+        with monkeypatch.context() as patched, pytest.raises(type(error)) as caught:
+            patched.setattr(module, name, fail)
+            shop.find("colour")
+        assert caught.value is error
+    assert kept.read_bytes() == content
+
+
+HOSTILE = {
+    "an import path": ('torchvision = "MNIST"', 'torchvision = "os:system"'),
+    "another class": ('torchvision = "MNIST"', 'torchvision = "ImageFolder"'),
+    "a folder outside": ('"grey"]', '"../../grey"]'),
+    "an absolute folder": ('"grey"]', '"/etc"]'),
+    "a file outside": ("train-images", "../train-images"),
+    "a package by address": ('"dataset-grey"', '"https://x.example/a.tgz"'),
+    "a package by path": ('"dataset-grey"', '"../a"'),
+    "an option": ('"dataset-grey"', '"--option"'),
+    "an archive without a digest": ('torchvision = "MNIST"', 'archive = "https://x.example/a"'),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_card_names_nothing_outside(shop, kind):
+    path = shop.card("grey").path
+    text = path.read_text()
+    for key in ("torchvision", "folders", "name", "folder"):  # as the replacements have them
+        text = text.replace(f'"{key}" = ', f"{key} = ")
+    before, after = HOSTILE[kind]
+    assert before in text
+    path.write_text(text.replace(before, after))
+    with pytest.raises(DataError, match="is malformed"):
+        read_card(path)
