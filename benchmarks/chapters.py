@@ -11,6 +11,7 @@ from time import perf_counter, sleep
 import psutil
 
 from benchmarks import Measured
+from kdnb.paths import temporary_folder
 from kdnb.workbook import runner
 
 
@@ -22,8 +23,8 @@ def measured() -> list[Measured]:
     """
     rows = []
     for item in runner.chapters():
-        with tempfile.TemporaryDirectory() as folder:
-            elapsed, peak = run_anew(folder, item.name)
+        with temporary_folder("kdnb-") as folder:
+            elapsed, peak = run_anew(str(folder), item.name)
         rows.append(Measured(f"{item.name}", elapsed, elapsed, elapsed, "s"))
         rows.append(Measured(f"{item.name}, peak memory", peak, peak, peak, "MB"))
     return rows

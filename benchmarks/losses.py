@@ -18,8 +18,6 @@ import json
 import math
 import statistics
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import torch
@@ -29,6 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.growth import logit_losses
 from kdnb import losses
+from kdnb.paths import temporary_folder
 
 BATCH, CHANNELS, SIZE, CLASSES = 64, 64, 32, 10
 WANTED = 1.3
@@ -207,8 +206,8 @@ def allocations(loss: Callable, student: Tensor, teacher: Tensor) -> list[int]:
     """The bytes that one pass allocates (above 0) and frees (below 0), in order."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         step(loss, student, teacher)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "trace.json")
+    with temporary_folder("kdnb-") as folder:
+        path = folder / "trace.json"
         record.export_chrome_trace(str(path))
         events = json.loads(path.read_text())["traceEvents"]
     memory = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"])

@@ -13,8 +13,9 @@ step:
 
 from __future__ import annotations
 
-import tempfile
+import atexit
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from unittest import mock
 
@@ -38,6 +39,7 @@ from kdnb.methods import online
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.data_free import Generator, dafl
 from kdnb.methods.offline import distil
+from kdnb.paths import temporary_folder
 from kdnb.training import Recipe, devices, teacher_cache
 
 BATCH, STEPS, ROUNDS = 64, 10, 7
@@ -117,7 +119,9 @@ def bare(images: Tensor, steps: int, *, asks: bool) -> Callable[[], None]:
 def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
     """Name -> one epoch of a scheme as a chapter calls it."""
     batches = Batches(images, BATCH, mean=source.mean, sd=source.sd, crop_padding=4, flip=True)
-    teacher, kept = network("resnet56"), tempfile.TemporaryDirectory()
+    teacher, stack = network("resnet56"), ExitStack()
+    kept = str(stack.enter_context(temporary_folder("kdnb-")))
+    atexit.register(stack.close)
 
     def distilled(runs: str) -> None:
         with mock.patch.dict("os.environ", KDNB_RUNS=runs):
@@ -126,8 +130,8 @@ def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
             )
 
     def cold() -> None:
-        with tempfile.TemporaryDirectory() as empty:
-            distilled(empty)
+        with temporary_folder("kdnb-") as empty:
+            distilled(str(empty))
 
     def asking(work: Callable[[], object]) -> Callable[[], object]:
         """The same without a table of answers: the teacher is asked in every step."""
@@ -148,7 +152,7 @@ def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
     student = network("resnet20")
 
     def compiled() -> None:
-        with mock.patch.dict("os.environ", KDNB_RUNS=kept.name, KDNB_COMPILE="1"):
+        with mock.patch.dict("os.environ", KDNB_RUNS=kept, KDNB_COMPILE="1"):
             distil.distil(student, teacher, batches, RECIPE, method=SOFT, label_weight=0)
 
     peers = {name: network("resnet20") for name in ("one", "other")}
@@ -157,7 +161,7 @@ def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
     once = Recipe(epochs=1, batch_size=BATCH, optimiser="adam", lr=2e-3, schedule="constant")
     return {
         "KD, no answer known": cold,
-        "KD, all answers known": lambda: distilled(kept.name),
+        "KD, all answers known": lambda: distilled(kept),
         **({"KD, all answers known, compiled": compiled} if devices.can_compile() else {}),
         "KD, teacher asked": method("kd"),
         **{METHODS[name].title: method(name) for name in ("fitnets", *RELATIONS)},

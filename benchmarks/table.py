@@ -24,6 +24,8 @@ PARTS = {
     "workers": "All chapters on one process and on two, a core each",
 }
 
+HEAD = ("# Benchmarks", "", "Made by `kdnb bench`.")  # how a table begins
+
 
 def measure(names: Sequence[str]) -> Iterator[tuple[str, list[Measured]]]:
     """Some parts, all when none is named: each with its rows, as soon as it is measured.
@@ -47,9 +49,17 @@ def measured_before(target: Path) -> dict[str, dict[str, Any]]:
     """The parts that a table holds: each with its rows and what it was measured with.
 
     Raises:
-        ParameterError: when the .json beside the Markdown is there and is no such table.
+        ParameterError: when the Markdown, or the .json beside it, is there and is no such table.
+        OSError: when they cannot be read, or no file can be made in their folder.
     """
     numbers = target.with_suffix(".json")
+    paths.check_writable(target.parent)
+    ours = target.suffix == ".md" and (not target.exists() or target.is_file() and _begins(target))
+    if not ours:
+        raise ParameterError(
+            f"{target} is no table of `kdnb bench` (a .md file): move it away, or name another "
+            "--output."
+        )
     try:
         parts = json.loads(numbers.read_text()) if numbers.exists() else {}
         markdown(parts)
@@ -58,6 +68,12 @@ def measured_before(target: Path) -> dict[str, dict[str, Any]]:
             f"{numbers} is no table of `kdnb bench`: move it away, or name another --output."
         ) from error
     return parts
+
+
+def _begins(target: Path) -> bool:
+    head = "\n".join(HEAD)
+    with target.open("rb") as file:
+        return file.read(len(head)) == head.encode()
 
 
 def write(name: str, rows: Iterable[Measured], target: Path) -> None:
@@ -75,8 +91,7 @@ def write(name: str, rows: Iterable[Measured], target: Path) -> None:
 def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
     """A table for each part, below what it was measured with."""
     lines = [
-        "# Benchmarks", "",
-        "Made by `kdnb bench`. Medians, with the range over the repetitions of one run.", "",
+        *HEAD[:-1], f"{HEAD[-1]} Medians, with the range over the repetitions of one run.", "",
     ]  # fmt: skip
     for name, part in parts.items():
         code = f"commit {part['commit'][:10]}{' with changes' if part['dirty'] else ''}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from benchmarks.steps import (
     BATCH,
     bare,
 )
+from kdnb.paths import temporary_folder
 from kdnb.runs import pool
 
 
@@ -33,10 +33,10 @@ def measured(*names: str) -> list[Measured]:
     """
     whole, beside = {}, {}
     for jobs in (1, 2):
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder("kdnb-") as folder:
             options = {"OMP_NUM_THREADS": str(jobs)}  # the processes share them: one each
-            whole[jobs], _ = run_anew(folder, *names, "--jobs", str(jobs), **options)
-            beside[jobs] = whole[jobs] - _window(Path(folder))
+            whole[jobs], _ = run_anew(str(folder), *names, "--jobs", str(jobs), **options)
+            beside[jobs] = whole[jobs] - _window(folder)
     gain, more = whole[1] / whole[2], beside[2] - beside[1]
     return [
         Measured("all chapters, one process", whole[1], whole[1], whole[1], "s"),

@@ -1,4 +1,4 @@
-"""A workbook of small chapters, for tests that run several; also the experiment they name."""
+"""A workbook of small chapters, for tests that run several."""
 
 from __future__ import annotations
 
@@ -6,23 +6,12 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from pydantic import BaseModel, ConfigDict, Field
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Parameters(BaseModel):
-    """What the small chapters take."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    seeds: int = Field(1, ge=1)
-
-
-PROFILES = {"quick": Parameters()}
-
-
 def make(folder: Path, chapters: dict[str, str], seconds: dict[str, float] | None = None) -> None:
-    """Write chapters, their code by name, each in one cell after its parameters.
+    """Write chapters, their code by name, each in one cell.
 
     Args:
         seconds: what the run took that a chapter's notebook holds.
@@ -31,15 +20,14 @@ def make(folder: Path, chapters: dict[str, str], seconds: dict[str, float] | Non
     for name in ("papers", "data"):
         (folder / name).symlink_to(ROOT / name)
     for name, code in chapters.items():
-        cells = [
-            new_code_cell("seeds = 1", metadata={"tags": ["parameters"]}),
-            new_code_cell(code),
-        ]
-        about = {"kdnb": {"experiment": "made_chapters", "papers": []}}
+        about = {"kdnb": {"papers": []}}
         if seconds and name in seconds:
             about["kdnb_run"] = {"seconds": seconds[name]}
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = new_notebook(cells=cells, metadata={**about, "kernelspec": kernel})
+        notebook = new_notebook(
+            cells=[new_code_cell("seeds = 1"), new_code_cell(code)],
+            metadata={**about, "kernelspec": kernel},
+        )
         nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
 
 

@@ -71,6 +71,31 @@ def test_a_file_that_is_no_table_is_refused_before_anything_is_measured(
     assert (tmp_path / "b.json").read_text() == damaged
 
 
+@pytest.mark.parametrize("name", ["README.md", "notes.txt", "notes.json", "folder.md"])
+def test_what_bench_did_not_write_is_not_overwritten(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(steps, "measured", lambda: pytest.fail("it was measured"))
+    target = tmp_path / name
+    if name == "folder.md":
+        target.mkdir()
+    else:
+        target.write_text("# Mine\n")
+    done = CliRunner().invoke(cli.app, ["bench", "steps", "--output", str(target)])
+    assert isinstance(done.exception, ParameterError)
+    assert f"{target} is no table of `kdnb bench`" in str(done.exception)
+    assert target.is_dir() or target.read_text() == "# Mine\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_where_nothing_can_be_written_nothing_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "measured", lambda: pytest.fail("it was measured"))
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "b.md"
+    done = CliRunner().invoke(cli.app, ["bench", "steps", "--output", str(target)])
+    assert isinstance(done.exception, OSError)
+    assert str(done.exception).endswith("a file stands where a folder is needed: name another "
+                                        "folder.")  # fmt: skip
+
+
 def test_an_unknown_part_is_refused_before_anything_is_measured(monkeypatch):
     monkeypatch.setattr(steps, "measured", lambda: pytest.fail("it was measured"))
     with pytest.raises(ParameterError, match="no benchmark is called 'speed': there are steps"):

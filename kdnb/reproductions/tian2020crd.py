@@ -13,8 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +28,7 @@ from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.names import former
 from kdnb.methods.offline.distil import first_value
+from kdnb.paths import temporary_folder
 from kdnb.reproductions import Arms, Reproduction, every_arm, passalis2018pkt
 from kdnb.reproductions.passalis2018pkt import students_data, teacher
 from kdnb.runs import trials
@@ -156,8 +155,8 @@ def newcomer(
     arguments = {**shared, "teacher": trials.run(teacher(p)), "method": method}
     if isinstance(method, str):
         arguments |= catalogue.revised(method)
-    with tempfile.TemporaryDirectory() as folder:
-        context = trials.Context(Path(folder) / "checkpoint")
+    with temporary_folder("kdnb-") as folder:
+        context = trials.Context(folder / "checkpoint")
         outcome = transferred(context, seed, **arguments, method_options=options)
     described = SimpleNamespace(metrics=outcome.metrics, description={"arguments": shared})
     return measure("newcomer", described)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +26,7 @@ import torch
 
 from kdnb import paths
 from kdnb.runs.pool import default_jobs
+from kdnb.runs.pruning import CLUSTERS
 
 try:
     import dask
@@ -78,10 +78,8 @@ class Workers(Executor):
         with ExitStack() as undo:
             undo.callback(self.shutdown)
             # Whoever shares the runs folder sees this one; others are sent away before they work.
-            made = TemporaryDirectory(
-                prefix=".cluster-", dir=paths.runs(), ignore_cleanup_errors=True
-            )
-            self._folder = Path(self._open.enter_context(made))
+            made = paths.temporary_folder(CLUSTERS, paths.runs())
+            self._folder = self._open.enter_context(made)
             self._client, tls = self._connected(where, jobs)
             self._open.callback(self._client.close)
             address = self._client.scheduler.address
@@ -232,7 +230,8 @@ def _credentials(folder: Path) -> tuple[Security, dict[str, str]]:
     files = {"cert": folder / "cert.pem", "key": folder / "key.pem"}
     for part, content in (("cert", made.tls_ca_file), ("key", made.tls_client_key)):
         files[part].touch(mode=0o600)
-        files[part].write_text(content)
+        with paths.told(files[part]):
+            files[part].write_text(content)
     names = {part: str(path.absolute()) for part, path in files.items()}
     roles = {
         f"tls_{role}_{part}": names[part]

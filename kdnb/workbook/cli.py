@@ -14,6 +14,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kdnb.names import UsageError
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(markup=False, emoji=False)  # names are shown as they are
 
 Jobs = Annotated[
     int | None,
@@ -61,10 +62,14 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     try:
         app(arguments)
-    except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError,
+            MemoryError) as error:  # fmt: skip
         if debug:
             raise
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split()) or (
+            "there is too little memory: close other programs, or ask for fewer --jobs."
+            if isinstance(error, MemoryError) else type(error).__name__
+        )  # fmt: skip
         Console(stderr=True, soft_wrap=True).print(
             f"kdnb: {said}", style="red", markup=False, highlight=False
         )
@@ -151,7 +156,7 @@ def run(
     table.columns[2].justify = "right"
     table.columns[3].overflow = "fold"
     for done in runs:
-        outcome = f"[{'green' if done.outcome == 'ok' else 'red'}]{done.outcome}[/]"
+        outcome = Text(done.outcome, style="green" if done.outcome == "ok" else "red")
         folder = str(Path(done.notebook).parent)
         table.add_row(runner.chapter(done.chapter).number, outcome, f"{done.seconds:.0f} s", folder)
     console.print(table)
@@ -171,10 +176,17 @@ def show(
     profile: Annotated[str | None, typer.Option(help="laptop or full; all when none")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
     markdown: Annotated[bool, typer.Option(help="as Markdown")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="first compare claims and records with their digests")
+    ] = False,
 ) -> None:
     """Published results beside ours, with intervals and verdicts."""
-    from kdnb.papers import showing
+    from kdnb.papers import digests, showing
 
+    if verify:
+        count = digests.verify(key)
+        said = f"{count} files of {key} are those of papers/SHA256SUMS"
+        Console(stderr=True).print(said, markup=False, highlight=False)
     if as_json:
         _plain(showing.as_json(key, profile))
     elif markdown:
@@ -242,10 +254,14 @@ def list_trials() -> None:
 
     table = Table("digest", "state", "function", "seed", "MB")
     for digest, folder, finished in trials.stored():
-        about = trials.description(digest)
+        try:
+            about = trials.description(digest)
+            function, seed = str(about["function"]), str(about["seed"])
+        except (ValueError, TypeError, KeyError):
+            function, seed = "trial.json is damaged", ""
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
         state = "finished" if finished else "unfinished"
-        table.add_row(digest, state, about["function"], str(about["seed"]), f"{size:.1f}")
+        table.add_row(digest, state, function, seed, f"{size:.1f}")
     console.print(table)
 
 
@@ -266,18 +282,14 @@ def show_trial(digest: Annotated[str, typer.Argument(help="the first digits are 
 @trials_app.command("prune")
 def prune_trials(
     digests: Annotated[list[str] | None, typer.Argument(help="these; else the unfinished")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="finished ones too")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="finished ones and the teachers' tables too")
+    ] = False,
 ) -> None:
-    """Delete trials: the named ones, the unfinished ones, or all."""
-    from kdnb.runs import trials
+    """Delete trials, named ones or the unfinished, and what killed runs left; what runs stays."""
+    from kdnb.runs.pruning import prune
 
-    stored = list(trials.stored())
-    chosen = [trials.find(digest) for digest in digests or []]
-    if not chosen:
-        chosen = [digest for digest, _, finished in stored if everything or not finished]
-    for digest in chosen:
-        trials.remove(digest)
-    console.print(f"removed {len(chosen)} of {len(stored)} trials")
+    console.print(prune(digests or [], everything=everything), highlight=False)
 
 
 @app.command()
@@ -367,16 +379,17 @@ def verdicts(
     as_json: Annotated[bool, typer.Option("--json", help="every verdict, as JSON")] = False,
     markdown: Annotated[bool, typer.Option(help="one row a chapter, as Markdown")] = False,
     write: Annotated[
-        bool, typer.Option(help="write papers/verdicts.json and the README's table")
+        bool,
+        typer.Option(help="write papers/SHA256SUMS, papers/verdicts.json and the README's table"),
     ] = False,
 ) -> None:
     """The scoreboard: how the claims of all papers ended."""
-    from kdnb.papers import scoreboard
+    from kdnb.papers import digests, scoreboard
 
     if write:
         from kdnb.workbook.readme import write_readme
 
-        console.print(f"written: {scoreboard.write()} and {write_readme()}")
+        console.print(f"written: {digests.write()}, {scoreboard.write()} and {write_readme()}")
     elif as_json:
         _plain(scoreboard.text())
     elif markdown:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import papermill
 import torch
-from filelock import FileLock
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from kdnb import paths
 from kdnb.runs.pool import default_jobs, pool
@@ -81,9 +81,20 @@ class Chapter:
 
     @cached_property
     def experiment(self) -> ModuleType | None:
-        """The module with `Parameters` and `PROFILES`, of a chapter that is not yet rewritten."""
+        """The module with `Parameters` and `PROFILES`, of a chapter that is not yet rewritten.
+
+        Raises:
+            ParameterError: when the notebook names another module than a reproduction of ours.
+        """
         name = self.metadata.get("experiment")
-        return importlib.import_module(name) if name else None
+        if not name:
+            return None
+        if not re.fullmatch(r"kdnb\.reproductions\.[a-z]\w*", str(name)):
+            raise ParameterError(
+                f"{self.path} names the experiment {name!r}: only modules of kdnb.reproductions "
+                "can be named, and a chapter that declares its parameters needs none."
+            )
+        return importlib.import_module(name)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -200,7 +211,6 @@ def run(
     if in_place and not default:
         raise ParameterError("A chapter is executed in place with its own parameters only.")
     folder = paths.runs() / item.name / profile
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{item.name}.ipynb"
     started, outcome, message = perf_counter(), "ok", ""
     # No progress bars in the kernel: they would be kept as outputs. It has this process's threads.
@@ -212,7 +222,13 @@ def run(
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         **(cluster.environment if cluster else {}),
     }  # fmt: skip
-    with FileLock(folder / "lock"), paths.surroundings(settings):
+    with (
+        paths.locked(folder / "lock"),
+        paths.surroundings(settings),
+        paths.temporary_folder("kdnb-") as own,  # for the key with which one speaks to the kernel
+    ):
+        for left in (folder, folder / "figures"):
+            paths.sweep(left)
         try:
             papermill.execute_notebook(
                 item.path, target, parameters={} if default else dict(chosen),
@@ -220,6 +236,7 @@ def run(
                 execution_timeout=cell_timeout,
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
                 shutdown_kernel="immediate",  # all is on disk
+                config=Config(ConnectionFileMixin={"connection_file": str(own / "kernel.json")}),
             )  # fmt: skip
         except PapermillExecutionError as error:
             outcome, message = "failed cell", f"{error.ename}: {error.evalue}"

@@ -2,6 +2,7 @@
 
 import json
 import types
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -26,6 +27,7 @@ class Parameters(BaseModel):
 
 
 PROFILES = {"quick": Parameters(), "laptop": Parameters(temperature=20.0, seeds=6)}
+EXPERIMENT = "kdnb.reproductions.small_experiment"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 CELLS = """temperature = 4.0
 seeds = 1
@@ -39,13 +41,13 @@ def chapter(tmp_path, monkeypatch):
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
     for folder in ("papers", "notebooks"):
         (tmp_path / folder).mkdir()
-    module = types.ModuleType("small_experiment")
+    module = types.ModuleType(EXPERIMENT)
     module.Parameters, module.PROFILES = Parameters, PROFILES
-    monkeypatch.setitem(__import__("sys").modules, "small_experiment", module)
+    monkeypatch.setitem(__import__("sys").modules, EXPERIMENT, module)
 
     def make(code="print(temperature * seeds)", about=None):
         tagged = new_code_cell(CELLS, metadata={"tags": ["parameters"]})
-        about = about or {"experiment": "small_experiment", "papers": []}
+        about = about or {"experiment": EXPERIMENT, "papers": []}
         notebook = new_notebook(
             cells=[tagged, new_code_cell(code)], metadata={"kdnb": about, "kernelspec": KERNEL}
         )
@@ -353,3 +355,33 @@ def test_jobs_by_the_machine(monkeypatch, cores, gpu, jobs):
     monkeypatch.setattr(pool.os, "cpu_count", lambda: cores)
     monkeypatch.setattr(pool.torch.cuda, "is_available", lambda: gpu)
     assert pool.default_jobs() == jobs
+
+
+@pytest.mark.parametrize("name", ["os", "small", "kdnb.reproductions.hinton2015.x", "..x", 3])
+def test_a_notebook_names_no_module_but_a_reproduction(chapter, name):
+    item = chapter(about={"experiment": name, "papers": []})
+    with pytest.raises(ParameterError, match="only modules of kdnb.reproductions can be named"):
+        item.checked({})
+
+
+def test_the_key_of_a_kernel_goes_with_it(chapter, tmp_path):
+    code = "from ipykernel.connect import get_connection_file; print(get_connection_file())"
+    item = chapter(code)
+    printed = Path(outputs(tmp_path, runner.run(item, item.defaults)).strip())
+    assert printed.parent.name.startswith("kdnb-") and not printed.parent.exists()
+
+
+def test_names_are_shown_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    folder = tmp_path / "trials" / "abc123"
+    folder.mkdir(parents=True)
+    about = {"function": "[red]mine[/x] :smile:", "arguments": {}, "seed": 0}
+    (folder / "trial.json").write_text(json.dumps(about))
+    shown = kdnb("trials", "list")
+    assert shown.exit_code == 0 and "[red]mine[/x] :smile:" in shown.output
+
+
+def test_show_verifies_claims_and_records(chapter, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    done = kdnb("show", "hinton2015", "--verify")
+    assert done.exit_code == 0 and "2 files of hinton2015 are those of" in done.output

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 from kdnb import data as datasets
@@ -15,6 +13,7 @@ from kdnb import losses
 from kdnb.data import ImageData
 from kdnb.methods.data_free import Bank, collapse
 from kdnb.methods.offline import distil
+from kdnb.paths import temporary_folder
 from kdnb.runs import registry, trials
 from kdnb.runs.task import built, network_of
 from kdnb.runs.trials import Context, Outcome, Result, Trial
@@ -64,8 +63,8 @@ def anew(trial: Trial) -> Outcome:
     }
     collapse.log.disabled = True
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            return function(Context(Path(folder) / "checkpoint"), trial.seed, **arguments)
+        with temporary_folder("kdnb-") as folder:
+            return function(Context(folder / "checkpoint"), trial.seed, **arguments)
     finally:
         collapse.log.disabled = False
 

@@ -1,0 +1,51 @@
+"""What may go of the runs folder: trials, teachers' tables, and what killed processes left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from filelock import Timeout
+
+from kdnb import paths
+from kdnb.runs import trials
+from kdnb.training import teacher_cache
+
+CLUSTERS = ".cluster-"  # how the folders with a cluster's keys begin
+
+
+def prune(digests: Sequence[str] = (), *, everything: bool = False) -> str:
+    """Delete what nobody uses; what runs stays.
+
+    Args:
+        digests: of trials, or how they begin: these alone. Without any, the unfinished trials and
+            the temporary files and folders of processes that were killed.
+        everything: finished trials and the teachers' tables too.
+
+    Returns:
+        What was done, in a sentence.
+
+    Raises:
+        UsageError: for what is no digest of one trial.
+    """
+    stored = list(trials.stored())
+    chosen = [trials.find(digest) for digest in digests] or [
+        digest for digest, _, finished in stored if everything or not finished
+    ]
+    busy = 0
+    for digest in chosen:
+        try:
+            trials.remove(digest, timeout=0)
+        except Timeout:
+            busy += 1
+    said = [f"removed {len(chosen) - busy} of {len(stored)} trials"]
+    if not digests:
+        runs = paths.runs()
+        folders = {path.parent for path in runs.rglob(".*.tmp")}
+        left = sum(map(paths.sweep, folders)) + paths.sweep_folders(CLUSTERS, runs)
+        said.append(f"{left} temporary files or folders")
+    if everything and not digests:
+        tables = teacher_cache.tables()
+        gone = sum(paths.if_unused(path, path.unlink) for path in tables)
+        said.append(f"{gone} of {len(tables)} teachers' tables")
+    running = f"; {busy} that run stay" if busy else ""
+    return ", ".join(said) + running
