@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from html import escape
 from typing import Literal
 
 import numpy as np
@@ -26,11 +27,12 @@ class Table:
         numbers = [name for name in self.frame if self.frame[name].map(_numeric).all()]
         styler = self.frame.style.apply(lambda _: marks, axis=None).set_uuid("kdnb")
         styler = styler.format(escape="html").format_index(escape="html")
+        styler = styler.format_index(escape="html", axis=1)
         styler = styler.set_properties(**{"text-align": "left"}).set_properties(
             subset=numbers, **{"text-align": "right"}
         )
         if self._caption:
-            styler = styler.set_caption(self._caption)
+            styler = styler.set_caption(escape(self._caption))
         return styler.set_table_attributes('class="dataframe"').to_html()
 
 

@@ -128,14 +128,18 @@ def _block(
 
 def _numbers(verdict: judging.Verdict, table: pd.DataFrame) -> Table:
     shown = Table(box=None, pad_edge=False, show_edge=False, expand=False)
-    shown.add_column(verdict.claim.unit, ratio=1, overflow="fold", style="", header_style="dim")
+    shown.add_column(
+        Text(verdict.claim.unit), ratio=1, overflow="fold", style="", header_style="dim"
+    )
     for column in ("published", "ours", "95% interval", "n", ""):
         shown.add_column(column, justify="right", no_wrap=True, header_style="dim")
     for result in [*_published(verdict, table), *verdict.results]:
         name = f"{result.name} {result.requirement}".strip()
         spread = f"{result.low:.4g} to {result.high:.4g}" if math.isfinite(result.low) else ""
         numbers = [_number(result.published), _number(result.mean), spread, str(result.n or "")]
-        shown.add_row(name, *numbers, _mark(result) if verdict.word != "premise not met" else "")
+        shown.add_row(
+            Text(name), *numbers, _mark(result) if verdict.word != "premise not met" else ""
+        )
     return shown
 
 

@@ -88,7 +88,7 @@ def badges(verdicts: Mapping[str, Iterable[Verdict]], profile: str) -> None:
     """
     html, text = [], []
     for key, judged in verdicts.items():
-        html.append(f"<b>{key}</b>, {profile} profile:")
+        html.append(f"<b>{escape(key)}</b>, {escape(profile)} profile:")
         text.append(f"{key}, {profile} profile:")
         for verdict in judged:
             style = f"background:{COLOURS[verdict.word]};color:#fff;padding:1px 8px;"

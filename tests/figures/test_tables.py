@@ -89,3 +89,10 @@ def test_codes_stay_without_names_and_a_name_that_is_missing_is_asked_for():
         ValueError, match="'student.rate - distilled.rate' needs a name of 'student.rate'"
     ):
         figures.published_and_ours(SHOWN, {"student": "labels", "distilled": "soft targets"})
+
+
+def test_names_are_escaped_everywhere():
+    bad = "<script>alert(1)</script>"
+    frame = pd.DataFrame({bad: [bad]}, index=pd.Index([bad], name=bad))
+    page = figures.table(frame, caption=bad)._repr_html_()
+    assert "<script>" not in page and page.count("&lt;script&gt;") == 5
