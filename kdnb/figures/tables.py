@@ -32,7 +32,7 @@ class Table:
             subset=numbers, **{"text-align": "right"}
         )
         if self._caption:
-            styler = styler.set_caption(escape(self._caption))
+            styler = styler.set_caption(escape(self._caption, quote=False))
         return styler.set_table_attributes('class="dataframe"').to_html()
 
 
