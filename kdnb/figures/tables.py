@@ -25,7 +25,9 @@ class Table:
     def _repr_html_(self) -> str:
         marks = self._bold.map(lambda yes: "font-weight: bold" if yes else "")
         numbers = [name for name in self.frame if self.frame[name].map(_numeric).all()]
-        styler = self.frame.style.apply(lambda _: marks, axis=None).set_uuid("kdnb")
+        index = self.frame.index  # whose names no formatter of older pandas escapes
+        index = index.set_names([name and escape(str(name), quote=False) for name in index.names])
+        styler = self.frame.set_axis(index).style.apply(lambda _: marks, axis=None).set_uuid("kdnb")
         styler = styler.format(escape="html").format_index(escape="html")
         styler = styler.format_index(escape="html", axis=1)
         styler = styler.set_properties(**{"text-align": "left"}).set_properties(
