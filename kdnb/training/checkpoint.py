@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
 from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from kdnb.training.identity import of_tensors
@@ -28,7 +28,7 @@ class AnotherRun(ValueError):
 def sealed(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> bytes:
     """A safetensors file of tensors, words and the digest of both."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return safetensors.torch.save(tensors, {**words, "sha256": of_tensors(tensors, words)})
+    return save(tensors, {**words, "sha256": of_tensors(tensors, words)})
 
 
 def unsealed(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -42,7 +42,7 @@ def unsealed(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         words = dict(header.get("__metadata__", {}))
         digest = words.pop("sha256", None)
-        tensors = safetensors.torch.load(content)
+        tensors = load(content)
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as error:
         kind = Foreign if _of_another_kind(content) else Damaged
         raise kind(" ".join(str(error).split()) or type(error).__name__) from error
