@@ -80,7 +80,7 @@ def test_the_methods_of_today_have_runs_of_their_own(tuned):
             changed = METHODS[method].revision > 1 or method in fair.FIRST_STAGES
             assert (one.digest != two.digest) == changed, method
             assert "revision" not in one.arguments
-    assert all(profile.revised for profile in fair.PROFILES.values())
+    assert [name for name, profile in fair.PROFILES.items() if not profile.revised] == ["laptop"]
 
 
 @pytest.mark.parametrize("method", ["ab", "fsp"])
