@@ -24,7 +24,7 @@
 # above all when labelled images are few. Knowledge distillation trains a small *student* to reproduce
 # the outputs of a large, trained *teacher*, including the small probabilities that the teacher gives to
 # wrong classes. In this chapter you look at these probabilities, write the training loop yourself, and
-# see a student with 500 images make about 40% fewer errors than the same student trained on labels
+# see a student with 500 images make almost 40% fewer errors than the same student trained on labels
 # alone.
 #
 # **Sources.** Section 2.1 of the survey by [Gou, Yu, Maybank and Tao
@@ -85,11 +85,15 @@ figures.use()
 # network's answers differ. They tell how the network generalises: which images it takes to be similar,
 # and which classes. This is called its **dark knowledge**.
 #
-# Distillation uses it in two steps. First a large **teacher** is trained, at any cost. Then a small
-# **student** is trained to give the same answers as the teacher, on a set of images called the *transfer
-# set*. The student is the network that is deployed. What the student imitates here is the *response* of
-# the teacher, its last layer: hence *response-based knowledge*. Chapter 2.2 uses the layers in between,
-# and chapter 2.3 the relations between samples.
+# Distillation uses it in two steps. First a large **teacher** is trained. Then a small **student**, the
+# network that is deployed, is trained to give the same answers as the teacher, on a set of images called
+# the *transfer set*. The student imitates the *response* of the teacher, its last layer: hence
+# *response-based knowledge*. Chapter 2.2 uses the layers in between, and chapter 2.3 the relations
+# between samples.
+#
+# A response need not be class probabilities. The survey names the class scores and box offsets of a
+# detector and the heat maps of a pose estimator; it also notes that soft targets, being class
+# probabilities, belong to supervised learning.
 
 # %%
 figures.save(
@@ -142,8 +146,9 @@ print(f"test errors of the teacher: {errors_of(teacher, source.test)} of {len(so
 # runner-up is far smaller.
 #
 # At $T=1$, the usual softmax, there is one tall bar and little else. The *temperature* $T$ divides the
-# logits before the softmax. At $T=4$ a second class appears, another one for each image. At $T=20$ all
-# classes are ranked.
+# logits before the softmax. At $T=4$ a runner-up appears: 7 for the 1 and for the 4, 5 for the 3, 3 for
+# the 5, and 2 for the 7. The order of the classes is the same at every $T$; at $T=20$ all ten bars can be
+# seen.
 
 # %% tags=["nbval-ignore-output"]
 v = logits_of(teacher, source.test)
@@ -155,9 +160,9 @@ chosen = [next(i for i in telling.tolist() if labels[i] == c) for c in (1, 3, 4,
 figures.save(
     figures.softened(source.test.images[chosen], v[chosen], (1, 4, 20), source.classes),
     "2-1-dark-knowledge",
-    alt="Five test images with the teacher's probabilities at temperatures 1, 4 and 20. At 1 one "
-    "class has nearly everything; at 4 a second class is visible, another for each image; at 20 all "
-    "ten classes have a visible share.",
+    alt="Five test images with the teacher's probabilities at temperatures 1, 4 and 20. At 1 the right "
+    "class has nearly everything. At 4 a runner-up can be seen: 7 for the 1 and for the 4, 5 for the 3, "
+    "3 for the 5 and 2 for the 7. At 20 all ten bars can be seen.",
     caption="The teacher is sure of its answer at $T=1$. A higher temperature shows what else each "
     "image resembles. Dark: the likeliest class, which is the right one for all five images.",
 )
@@ -195,15 +200,17 @@ figures.save(
 #   \qquad \mathrm{KL}(p \,\|\, q) = \sum_{k=1}^K p_k \log\frac{p_k}{q_k}.$$
 #
 # The first term is the **distillation loss**: the Kullback-Leibler divergence of the student's softened
-# probabilities from the teacher's. The second is the usual **student loss**: the cross-entropy
+# probabilities from the teacher's. It is $H(p, q) - H(p)$, the cross-entropy minus the teacher's entropy:
+# 0 if $q = p$, and positive otherwise. The second is the usual **student loss**: the cross-entropy
 # $H(\mathbf{1}_y, q^{(1)}) = -\log q^{(1)}_y$ of the label with the student's probabilities at $T=1$,
 # written $q^{(1)}$. The weights $w_\text{soft}$ and $w_\text{label}$ balance the two.
 #
 # Three facts about the first term (Hinton 2015, section 2) explain the $T^2$ and the role of $T$:
 #
 # 1. **Gradient.** $\;\partial\, \mathrm{KL}(p\,\|\,q) / \partial z_k = (q_k - p_k)/T$.
-# 2. **Balance.** $q_k - p_k$ also shrinks like $1/T$ when $T$ is large, so the gradient shrinks like $1/T^2$. The factor
-#    $T^2$ compensates: the ratio $w_\text{soft} : w_\text{label}$ keeps its meaning when $T$ changes.
+# 2. **Balance.** $q_k - p_k$ also shrinks like $1/T$ when $T$ is large, so the gradient shrinks like
+#    $1/T^2$. The factor $T^2$ compensates: the gradient of the first term then hardly depends on $T$ (below,
+#    from $T=2$ on), and $w_\text{soft} : w_\text{label}$ keeps its meaning when $T$ changes.
 # 3. **High temperature.** If $T$ is large compared with the logits, and the logits of each image have
 #    mean zero, the gradient of $T^2\,\mathrm{KL}$ tends to $(z_k - v_k)/K$. This is the gradient of
 #    $\frac{1}{2K}\lVert z - v\rVert^2$: distillation becomes regression of the logits, which
@@ -228,11 +235,11 @@ def soft_gradient(T):
 for T in (1, 4, 20):
     expected = T**2 * ((z / T).softmax(1) - (v0 / T).softmax(1)) / T
     torch.testing.assert_close(soft_gradient(T), expected.detach())
-ratio = soft_gradient(100).norm() / soft_gradient(50).norm()
+lengths = {T: soft_gradient(T).norm().item() for T in (1, 2, 4, 8, 20, 100)}
 limit = ((z - v0) / 10).detach()
 distance = (soft_gradient(1000) - limit).norm() / limit.norm()
 print("1. gradient: (q - p) / T, to rounding, at T = 1, 4 and 20")
-print(f"2. balance: from T = 50 to T = 100 the length of the gradient changes by {ratio - 1:+.1%}")
+print("2. balance: length of the gradient", ", ".join(f"{a:.1f} at T = {T}" for T, a in lengths.items()))
 print(f"3. high temperature: at T = 1000 it differs from (z - v) / K by {distance:.1%}")
 
 # %% [markdown]
@@ -306,7 +313,8 @@ wide = live.pivot(index="seed", columns="condition", values="test errors")
 fitted = live[live.condition == "labels alone"]["training errors"]
 difference = wide["labels alone"] - wide["soft targets"]
 low, high = figures.interval(difference)
-print("premise, the undistilled student fits its images:", bool(fitted.max() <= 0.01 * labelled_images))
+print("premise, the undistilled student misses at most 1% of its images:",
+      bool(fitted.max() <= 0.01 * labelled_images))  # fmt: skip
 better = 2 * errors_of(teacher, source.test) < wide["labels alone"].min()
 print("premise, the teacher makes less than half of its test errors:", bool(better))
 print("soft targets give fewer test errors, the 95% interval lies above zero:", bool(low > 0))
@@ -326,21 +334,25 @@ figures.save(
     alt="Test error of students trained on 500 images. With soft targets every student makes fewer "
     "errors than every student trained on labels alone.",
     caption=f"Test error of LeNet-5 students after {epochs} epochs on {labelled_images} images, with and without "
-    "soft targets; dots are seeds. Both fit their training images: the soft targets change what they "
-    "do on new ones.",
+    "soft targets; dots are seeds. Soft targets help in every pair. No student misses more than "
+    f"{live['training errors'].max()} of its training images.",
 )
 
 # %% [markdown]
-# With soft targets the errors fall by more than a third, in every pair. The undistilled student fits all
-# of its training images; the distilled one misses a handful, because on some images it follows the
-# teacher rather than the label. Labels alone leave the student free: many functions fit 500 labels, and
-# the one that training finds is wrong on eight to ten test images of a hundred. The soft targets say
-# much more about each image, so fewer of these functions remain.
+# With soft targets the errors fall in every pair, by 32 to 40%. The undistilled student fits all of its
+# training images; the distilled one misses a few, because on some images it follows the teacher rather
+# than the label. Labels alone leave the student free: many functions fit 500 labels, and the one that
+# training finds is wrong on eight to ten test images of a hundred. The soft targets say more about each
+# image, so fewer of these functions remain.
 #
-# One caution. The teacher was trained on 50,000 labelled images, and the students' 500 are among them.
-# The soft targets carry knowledge from all 50,000. The student has not learnt from 500 images alone; it
-# has learnt *with* 500 images from somebody who had seen many more. This is what distillation is for. It
-# does not make labels superfluous: somebody had to label the 50,000.
+# This is one account of why distillation works. Yuan et al. (2020) see the teacher above all as a
+# regulariser, akin to label smoothing; Stanton et al. (2021) find students that gain although they do not
+# match the teacher's answers. The undistilled student here is not tuned further; the recorded
+# experiments below set soft targets beside smoothed labels.
+#
+# One caution. The teacher was trained on 50,000 labelled images, the students' 500 among them. The
+# student has not learnt from 500 images alone, but *with* 500 images from a network that had seen many
+# more. This is what distillation is for. It does not make labels superfluous.
 
 # %% [markdown]
 # ### The same with one call
@@ -368,8 +380,9 @@ torch.testing.assert_close(
 print("the loop above and kdnb.distil give the same logits on all test images")
 
 # %% [markdown]
-# Every verb of the package returns a `Fit`. Its `history` is a table with one row for each epoch, and
-# `kdnb.evaluate` measures a network:
+# Every verb of the package returns a `Fit`. Its `history` has one row for each epoch; `kd` and `hard` are
+# the loss terms times their weights. `kdnb.evaluate` measures a network; *calibration* (the expected
+# calibration error) and *agreement* are explained in [the glossary](../docs/notation.md#glossary).
 
 # %% tags=["nbval-ignore-output"]
 fit.history
@@ -394,9 +407,9 @@ for name in list(answers)[1:]:
     print(f"{name}: mean KL(p || q) on the test images at T = {temperature:g}: {distance:.3f} nats")
 
 # %% [markdown]
-# On average the distilled student is much closer to the teacher. On single images it still differs:
-# choose one and move the temperature. (On GitHub you see one frame; the sliders work in Jupyter and on
-# the workbook's site, without a running kernel.)
+# On average the distilled student is much closer to the teacher. On single images it need not be: for the
+# 3 below the undistilled student is closer. Choose an image and move the temperature. (On GitHub you see
+# one frame; the sliders work in Jupyter and on the workbook's site, without a running kernel.)
 
 # %% tags=["nbval-ignore-output"]
 shown = {f"a {source.classes[c]}": i for c, i in zip((1, 3, 4, 5, 7), chosen, strict=True)}
@@ -416,10 +429,12 @@ def draw_answers(image, T):
 
 
 figures.explorer(
-    draw_answers, name="2-1-explorer", image=list(shown), T=[1, 2, 4, 8], start={"T": 4},
-    alt="Probabilities of the ten classes by the teacher, the distilled and the undistilled student. All "
-    "three find the right class; they differ in the shares of the wrong ones.",
-    caption="What the three networks say about one test image at temperature $T$.",
+    draw_answers, name="2-1-explorer", image=list(shown), T=[1, 2, 4, 8],
+    start={"T": 4, "image": list(shown)[-1]},
+    alt="Probabilities of the ten classes by the teacher, the distilled and the undistilled student. Of "
+    "the 7 teacher and distilled student say 7, or else 2; the undistilled student says 4.",
+    caption="What the three networks say about one test image at temperature $T$. On this 7 the distilled "
+    "student has the teacher's two likeliest classes, the undistilled one is wrong.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -435,109 +450,99 @@ figures.explorer(
 # labels alone gets the same treatment.
 
 # %% tags=["nbval-ignore-output"]
-def best_shift(student, c=3):
-    """By how much to raise the bias of class c for the fewest errors on the validation images."""
+def best_shift(student, which):
+    """How many times to add `which` to the biases for the fewest errors on the validation images."""
     z, y = logits_of(student, source.validation), source.validation.labels
     shifts = torch.arange(0, 20.1, 0.5)
-    raised = [z + s * F.one_hot(torch.tensor(c), 10) for s in shifts]
-    return shifts[torch.stack([(r.argmax(1) != y).sum() for r in raised]).argmin()]
+    return shifts[torch.stack([((z + s * which).argmax(1) != y).sum() for s in shifts]).argmin()]
 
 
-rows = []
+class_3, rows = F.one_hot(torch.tensor(3), 10), []
 for seed in range(min(seeds, 2)):
     images = draw(seed)
     for name, weights in conditions.items():
         student = train_student(images.select(images.labels != 3), seed, **weights)
-        shift = best_shift(student)
+        shift = best_shift(student, class_3)
         z = logits_of(student, source.test)
         for when, s in (("as trained", 0), ("bias of class 3 raised", shift)):
-            right = (z + s * F.one_hot(torch.tensor(3), 10)).argmax(1) == labels
-            rows.append({"student": name, "when": when,
+            right = (z + s * class_3).argmax(1) == labels
+            rows.append({"student": name, "when": when, "seed": seed,
                          "class 3 recognised, %": 100 * right[labels == 3].float().mean().item(),
                          "test error, all classes, %": 100 * (1 - right.float().mean().item())})  # fmt: skip
-unseen = pd.DataFrame(rows).groupby(["student", "when"]).mean()
-figures.table(unseen, decimals=1, caption="Students that never saw class 3: means of two seeds")
+unseen = pd.DataFrame(rows).sort_values(["student", "when", "seed"]).set_index(["student", "when", "seed"])
+figures.table(unseen, decimals=1, caption="Students that never saw class 3")
 
 # %% [markdown]
 # Labels alone never give the student a reason to answer "3": it recognises none, and no shift of the
-# bias pays. The distilled student has never seen a 3 either. As trained it recognises a few, and once
-# its bias is raised about four of five. It had learnt what a 3 looks like; its bias kept it from saying
-# so. In total it then makes about as few errors as the undistilled student that did see 3s. With all of
-# MNIST as transfer set most 3s are recognised even before the bias is raised: see the recorded results
-# below.
+# bias pays. The distilled student has never seen a 3 either. As trained it recognises few, and once its
+# bias is raised about four of five in these two runs. It had learnt what a 3 looks like; its bias kept it
+# from saying so. With all of MNIST as transfer set most 3s are recognised even before the bias is raised:
+# see the recorded results below.
 #
 # %% [markdown]
 # ## The relatives
 #
 # Since 2015 many losses on logits have been proposed. Each changes one thing about the distillation
-# loss. Below, $p$ and $q$ are the softened probabilities, $y$ the label, sums run over the $K$ classes,
-# and each formula is averaged over the batch of $B$ images. Each is one call of `kdnb.distil`; options
-# such as `temperature=4` and `weight=2` follow the method, and `kdnb.losses` has the bare functions.
+# loss, and each is one call: `kdnb.distil(student, teacher, images, method="dkd")`. Options such as
+# `temperature=4` and `weight=2` follow the method; `kdnb.losses` has the bare functions.
 #
-# **Logit regression** ([Ba and Caruana 2014](https://arxiv.org/abs/1312.6184)) compares the logits
-# themselves. By fact 3 it is what KD becomes at a high temperature.
-# $$L = \tfrac12 \lVert z - v \rVert_2^2$$
+# - **Logit regression** ([Ba and Caruana 2014](https://arxiv.org/abs/1312.6184)) compares the logits
+#   themselves. `method="logit_regression", weight=0.1`: with the weight $1/K$ it is KD's limit for high
+#   temperatures and logits of mean zero (fact 3).
+# - **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) needs no teacher. It
+#   mixes the label with the uniform distribution, as if a teacher found all wrong classes equally wrong.
+#   `kdnb.train(student, images, label_smoothing=0.1)`
+# - **DKD**, decoupled knowledge distillation ([Zhao et al. 2022](https://arxiv.org/abs/2203.08679)), splits
+#   KL exactly into a part about the label's class against the rest (TCKD) and a part among the other
+#   classes (NCKD). The second part, the dark knowledge, counts little in KD where the teacher is sure; DKD
+#   gives it a weight of its own. `method="dkd"`
+# - **NKD**, normalised KD ([Yang et al. 2023](https://arxiv.org/abs/2303.13005)), also treats the label's
+#   class apart, and normalises the other probabilities so that they sum to one. `method="nkd"`
+# - **DIST**, distillation from a stronger teacher ([Huang et al. 2022](https://arxiv.org/abs/2205.10536)),
+#   asks only that student and teacher be *correlated*: over the classes of each image, and over the images
+#   for each class. A student too small to match the probabilities may still match their pattern.
+#   `method="dist"`
+# - **LSKD**, logit standardisation ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)), first brings the
+#   logits of each image to mean 0 and standard deviation 1, so that the student need not match the
+#   teacher's scale. `method="lskd"`
+# - **MLKD**, multi-level logit distillation (Jin et al. 2023), matches images, pairs of images and pairs
+#   of classes, at several temperatures. `method="mlkd"`
+# - **WTTM**, weighted transformed teacher matching ([Zheng and Yang
+#   2024](https://arxiv.org/abs/2402.11148)), puts the temperature on the teacher's side alone, and gives
+#   more weight to images about which the teacher is less sure. `method="ttm", weight=1`
+# - **CTKD**, curriculum temperature ([Li et al. 2023](https://arxiv.org/abs/2211.16231)), learns the
+#   temperature: while the student descends the loss, $T$ climbs it (through a reversed gradient), so the
+#   task becomes harder. `method="ctkd"`
 #
-# `kdnb.distil(student, teacher, images, method="logit_regression", weight=0.1)`
+# <details><summary><b>The formulas</b></summary>
 #
-# **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) needs no teacher. It
-# mixes the label with the uniform distribution; this is distillation from an imaginary teacher that
-# finds all wrong classes equally wrong. It regularises like soft targets do, and holds no dark
-# knowledge.
-# $$L = H\big((1-\epsilon)\,\mathbf{1}_y + \epsilon/K,\; q^{(1)}\big)$$
+# Sums run over the $K$ classes; each formula is averaged over the $B$ images of a batch. Hats:
+# probabilities of the classes other than $y$, divided by their sum.
 #
-# `kdnb.train(student, images, label_smoothing=0.1)`
+# - Logit regression: $\tfrac12 \lVert z - v \rVert_2^2$
+# - Label smoothing: $H\big((1-\epsilon)\,\mathbf{1}_y + \epsilon/K,\; q^{(1)}\big)$
+# - DKD: $T^2\,(w_1\,\mathrm{TCKD} + w_2\,\mathrm{NCKD})$ with
+#   $\mathrm{TCKD} = p_y \log\frac{p_y}{q_y} + (1-p_y)\log\frac{1-p_y}{1-q_y}$ and
+#   $\mathrm{NCKD} = \sum_{k \ne y} \hat p_k \log\frac{\hat p_k}{\hat q_k}$. KD is the case $w_1 = 1$,
+#   $w_2 = 1 - p_y$. ($T^2$ and the average as in the authors' code.)
+# - NKD: $-p_y^{(1)} \log q_y^{(1)} - w\,T^2 \sum_{k\ne y} \hat p_k \log \hat q_k$, beside the cross-entropy
+#   with weight 1.
+# - DIST: $\tfrac1B \sum_b \big(1-\rho(q_{b\cdot}, p_{b\cdot})\big) + \tfrac1K \sum_k \big(1-\rho(q_{\cdot k},
+#   p_{\cdot k})\big)$, with Pearson's correlation $\rho$.
+# - LSKD: $T^2\,\mathrm{KL}\big(\mathrm{softmax}(\bar v/T) \,\|\, \mathrm{softmax}(\bar z/T)\big)$ with
+#   $\bar z = (z-\mathrm{mean}(z))/\mathrm{sd}(z)$, and $\bar v$ likewise.
+# - MLKD: $\sum_T \big[\tfrac1B \sum_b \mathrm{KL}(p_b\,\|\,q_b) + \tfrac1B \lVert pp^\top -
+#   qq^\top\rVert_F^2 + \tfrac1K \lVert p^\top p - q^\top q\rVert_F^2\big]$ with matrices $p$ and $q$ of shape
+#   $(B, K)$. (The first $\tfrac1B$ as in the authors' code; their augmented view is left out.)
+# - WTTM: $\big(\sum_k (p_k^{(1)})^{1/T}\big)\, \mathrm{KL}\big(p^{(T)} \,\|\, q^{(1)}\big)$
+# - CTKD: $\min_\theta \max_T\; T^2\,\mathrm{KL}(p\,\|\,q)$
 #
-# **DKD** ([Zhao et al. 2022](https://arxiv.org/abs/2203.08679)) splits KL exactly into a part about the
-# label's class against the rest (TCKD) and a part among the other classes (NCKD): $\mathrm{KL}(p\,\|\,q)
-# = \mathrm{TCKD} + (1-p_y)\,\mathrm{NCKD}$. The second part, the dark knowledge, counts little where the
-# teacher is sure ($p_y \approx 1$). DKD gives it a weight of its own.
-# $$L = T^2\,(w_1\,\mathrm{TCKD} + w_2\,\mathrm{NCKD})$$
+# </details>
 #
-# `kdnb.distil(student, teacher, images, method="dkd")`
-#
-# **NKD** ([Yang et al. 2023](https://arxiv.org/abs/2303.13005)) also treats the label's class apart, and
-# normalises the probabilities of the other classes so that they sum to one (hats).
-# $$L = -p_y^{(1)} \log q_y^{(1)} - w\,T^2 \sum_{k\ne y} \hat p_k \log \hat q_k$$
-#
-# `kdnb.distil(student, teacher, images, method="nkd")`
-#
-# **DIST** ([Huang et al. 2022](https://arxiv.org/abs/2205.10536)) asks only that student and teacher be
-# *correlated* ($\rho$, Pearson's): over the classes of each image, and over the images for each class. A
-# student too small to match the teacher's probabilities may still match their pattern.
-# $$L = \tfrac1B \textstyle\sum_b \big(1-\rho(q_{b\cdot}, p_{b\cdot})\big) + \tfrac1K \sum_k \big(1-\rho(q_{\cdot k}, p_{\cdot k})\big)$$
-#
-# `kdnb.distil(student, teacher, images, method="dist")`
-#
-# **LSKD** ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)) first brings the logits of each image to
-# mean 0 and standard deviation 1, so that the student need not match the teacher's scale.
-# $$L = T^2\,\mathrm{KL}\big(\mathrm{softmax}(\bar v/T) \,\|\, \mathrm{softmax}(\bar z/T)\big), \quad \bar z = \tfrac{z-\mathrm{mean}(z)}{\mathrm{sd}(z)}$$
-#
-# `kdnb.distil(student, teacher, images, method="lskd")`
-#
-# **MLKD** (Jin et al. 2023) matches at three levels, images, pairs of images and pairs of classes, and
-# sums over several temperatures. Here $p$ and $q$ are whole matrices $(B, K)$.
-# $$L = \textstyle\sum_T \tfrac1B \sum_b \mathrm{KL}(p_b\,\|\,q_b) + \tfrac1B \lVert pp^\top - qq^\top\rVert_F^2 + \tfrac1K \lVert p^\top p - q^\top q\rVert_F^2$$
-#
-# `kdnb.distil(student, teacher, images, method="mlkd")`
-#
-# **WTTM** ([Zheng and Yang 2024](https://arxiv.org/abs/2402.11148)) puts the temperature on the
-# teacher's side alone, and gives more weight to images about which the teacher is less sure.
-# $$L = \Big(\textstyle\sum_k (p_k^{(1)})^{1/T}\Big)\, \mathrm{KL}\big(p^{(T)} \,\|\, q^{(1)}\big)$$
-#
-# `kdnb.distil(student, teacher, images, method="ttm", weight=1)`
-#
-# **CTKD** ([Li et al. 2023](https://arxiv.org/abs/2211.16231)) learns the temperature: while the student
-# descends the loss, $T$ climbs it (through a reversed gradient), so the task becomes harder in the
-# course of training.
-# $$\min_\theta \max_T\; T^2\,\mathrm{KL}(p\,\|\,q)$$
-#
-# `kdnb.distil(student, teacher, images, method="ctkd")`
-#
-# The catalogue lists them with their options and published weights. Where it knows no weight, give one.
+# The catalogue lists their options and published weights. Where it knows no weight, give one.
 
 # %%
-methods.table("2.1").drop(columns="section")
+figures.table(methods.table("2.1")[["title", "loss", "weight", "options"]])
 
 # %% [markdown]
 # ### What each of them asks for
@@ -569,23 +574,24 @@ pull = pd.DataFrame({name: g / g.norm() for name, g in pull.items()}, source.cla
 figures.save(
     figures.heat(pull.rename_axis(index="", columns="class"), "change asked of the logit", centre=0),
     "2-1-pulls",
-    alt="Change that each loss asks of the ten logits. The labels ask to raise 4 and to lower 9. KD, "
-    "DKD and NKD ask above all to raise 7, which the teacher finds similar, and to lower 9. Label "
-    "smoothing lowers 4, DIST and MLKD do nearly what the labels do.",
-    caption="What each loss asks the undistilled student of seed 0 to change for the 4 of figure 2 (each row "
-    "scaled to length 1). The student's runner-up is 9, the teacher's is 7: the losses that compare all "
-    "classes say so, the labels do not.",
+    alt="Change that each loss asks of the ten logits. The labels, DIST and MLKD ask to raise 4 and to "
+    "lower 9. KD, DKD and NKD ask above all to raise 7 and to lower 9. Logit regression asks to raise 1 "
+    "and to lower 5, LSKD to raise 7 and 4 and to lower 5. WTTM and label smoothing ask to lower 4.",
+    caption="What each loss asks the undistilled student of seed 0 to change for the 4 of figure 2; each row "
+    "is scaled to length 1. The student's runner-up is 9, the teacher's is 7. $T=4$, but LSKD at 2 and MLKD "
+    "at 2 to 6.",
 )
 
 # %% [markdown]
-# The undistilled student takes the 4 for something like a 9; the teacher says "4, or else a 7". The
-# labels ask for more of 4 and less of 9. KD corrects the wrong classes: 7 up, 9 down. DKD and NKD leave
-# the right class aside and do this alone. Logit regression asks most of class 1 and class 5, which both
-# networks find very unlikely: it takes all logits equally seriously. LSKD lies between the two. DIST and
-# MLKD compare probabilities, not their logarithms, and so see hardly more than the largest ones. WTTM
-# and label smoothing find this student too sure of its 4 and lower it. Which is best depends on the data
-# and on the weights; `kdnb.compare` puts any of them, or a loss of your own, beside plain KD on the same
-# seeds.
+# The student is sure of the 4, with 9 as its runner-up; the teacher's runner-up is 7. The labels ask for
+# more of 4 and less of 9. KD mainly corrects the wrong classes: 7 up, 9 down. DKD and NKD hardly touch the
+# right class and do this alone. Logit regression asks most of classes 1 and 5, to which both networks give
+# little: it takes all logits equally seriously. LSKD, after its standardisation, wants more of 7 and 4 and
+# less of 5. DIST compares probabilities, not their logarithms, and so sees hardly more than the largest
+# ones; in MLKD the two matrix terms, which do the same, outweigh the KL here. WTTM and label smoothing
+# find this student too sure of its 4 and lower it. One image shows how the losses differ, not which is
+# best: that depends on the data and on the weights. `kdnb.compare` puts any of them, or a loss of your
+# own, beside plain KD on the same seeds.
 #
 # ## Watching a run in TensorBoard
 #
@@ -609,18 +615,42 @@ watched.history.drop(columns="seconds")
 # %% [markdown]
 # ## The reproduction
 #
-# The live part above is small. The paper's own experiment uses all of MNIST: a 784-1200-1200-10 teacher,
-# a 784-800-800-10 student, soft targets at $T=20$. We ran it with all 60,000 images, for 7 seeds, in
-# every condition (`kdnb reproduce hinton2015`). Student and distilled student of one seed start from the
-# same weights. The claims, their tolerances and the premises are in `papers/hinton2015/claims.toml`; the
-# raw values are beside them.
+# The paper's own experiment uses all of MNIST: a 784-1200-1200-10 teacher, a 784-800-800-10 student, soft
+# targets at $T=20$. We ran it for 7 seeds (`kdnb reproduce hinton2015`); student and distilled student of
+# one seed start from the same weights. Most conditions learn from all 60,000 images. The transfer sets
+# without 3s (44,919 images) and of 7s and 8s alone (10,099) are taken from 50,000 of them; the other
+# 10,000, which the teacher has seen and the student has not, tune the biases. Few data are 1,800 images.
 #
-# In the table, *published* is the paper's number, *ours* the mean over seeds, *claimed* what the number
-# must satisfy; $p$ is that of an exact paired test, adjusted by Holm's method within each claim.
+# Claims, tolerances and premises are in `papers/hinton2015/claims.toml`; [how a claim is
+# judged](../docs/verdicts.md) explains the words. They were written before the runs, and revised once
+# with the records known: the premises came in, the share of 3s asked for went from 10% to 50%, the range
+# of 4,000 to 6,000 errors was added, and of an equivalence the whole interval now counts. So the verdicts
+# *unseen-class*, *two-classes* and *temperature* are not fully pre-registered.
+#
+# Numbers are test errors of 10,000, unless the name says otherwise. *Asked for* is our own criterion;
+# *ours* is the mean over seeds. $p$ is that of the exact sign-flip test of the paired differences (how
+# often so large a mean would come about if the sign of each pair were a coin toss), adjusted by Holm's
+# method for the directions of a claim; before that, with 7 pairs, it is at least 0.0156. A criterion *holds*, is
+# missed (*no*), or is *open*: the interval allows both.
 
 # %%
+names = {
+    "teacher": "teacher", "student": "labels alone", "distilled": "soft targets",
+    "(student - distilled) / (student - teacher)": "share of the gap to the teacher that is closed",
+    "no_3": "without 3s", "no_3_shifted": "without 3s, bias raised",
+    "no_3.right_on_3": "share of the 3s recognised, without 3s",
+    "no_3_shifted.right_on_3": "share of the 3s recognised, without 3s, bias raised",
+    "(no_3 - no_3_shifted) / no_3": "share of the errors that the raised bias removes",
+    "only_7_8": "7s and 8s alone", "only_7_8_shifted": "7s and 8s alone, biases lowered",
+    **{f"narrow_T{T}": f"30 units, T = {T}" for T in (1, 3, 20)},
+    **{f"wide_T{T}": f"soft targets at T = {T}" for T in (8, 40)},
+    "few_hard": "1,800 images, labels", "few_soft": "1,800 images, soft targets",
+    "few_hard.best_validation_errors": "validation errors: 1,800 images, labels, best epoch",
+    "few_soft.validation_errors": "1,800 images, soft targets, last epoch",
+    "few_hard.overfit - few_soft.overfit": "overfitting in nats: labels \N{MINUS SIGN} soft targets",
+}  # fmt: skip
 recorded = papers.show_frame("hinton2015", "laptop")
-figures.published_and_ours(recorded[recorded["kind"] != "exact"])
+figures.published_and_ours(recorded[recorded["kind"] != "exact"], names)
 
 # %% [markdown]
 # The premises first, then the verdict on each claim and its reason. (The last three lines are algebra,
@@ -636,11 +666,14 @@ show_verdicts(papers.verdicts("hinton2015", "laptop"), "laptop")
 
 # %%
 record = papers.read_record("hinton2015", "laptop").table()
-names = {"teacher": "teacher", "distilled": "student, soft targets", "student": "student, labels alone",
-         "no_3": "student, soft targets without 3s", "no_3_shifted": "the same, bias of 3 raised"}  # fmt: skip
-errors = figures.tidy(record, "test_errors", names)
+drawn = {"teacher": "teacher", "distilled": "student, soft targets",
+         "regressed": "student, logit regression (ours)", "student": "student, labels alone",
+         "smoothed_student": "student, smoothed labels (ours)",
+         "no_3": "student, soft targets, no 3s (44,919 images)",
+         "no_3_shifted": "the same, bias of 3 raised"}  # fmt: skip
+errors = figures.tidy(record, "test_errors", drawn)
 published = {"teacher": 67, "student, soft targets": 74, "student, labels alone": 146,
-             "student, soft targets without 3s": 206, "the same, bias of 3 raised": 109}  # fmt: skip
+             drawn["no_3"]: 206, drawn["no_3_shifted"]: 109}  # fmt: skip
 figures.save(
     figures.published_beside_ours(
         errors, "test_errors", "test errors of 10,000", published, baseline="student, labels alone",
@@ -648,28 +681,50 @@ figures.save(
     ),
     "2-1-recorded",
     alt="Test errors of seven seeds with 95% intervals and the published values. Soft targets take "
-    "the student from 150 to 114 errors, the paper's from 146 to 74. Our teacher makes 87 errors, the "
-    "paper's 67. Without 3s the student makes 190 errors, after the bias is raised 146.",
-    caption="Hinton's MNIST experiment on all images. Soft targets help in every pair, but they close a "
-    "smaller part of the gap between student and teacher than in the paper.",
+    "the student from 150 to 114 errors, the paper's from 146 to 74; logit regression gives 112, "
+    "smoothed labels 146. Our teacher makes 87 errors, the paper's 67. Without 3s the student makes 190 "
+    "errors, after the bias is raised 146.",
+    caption="Hinton's MNIST experiment. Soft targets help in every pair, but they close a smaller part of "
+    "the gap between student and teacher than in the paper. Smoothed labels, a control of ours, do not.",
 )
+
+# %%
+def compare(first, second):
+    difference = record[first, "test_errors"] - record[second, "test_errors"]
+    low, high = figures.interval(difference)
+    return f"{difference.mean():.1f} errors (95% interval {low:.1f} to {high:.1f})"
+
+
+print("labels alone minus soft targets:", compare("student", "distilled"))
+print("smoothed labels minus soft targets:", compare("smoothed_student", "distilled"))
+print("logit regression minus soft targets:", compare("regressed", "distilled"))
 
 # %% [markdown]
 # What the record shows:
 #
 # - **Soft targets help.** The order teacher, distilled student, undistilled student holds in all seven
 #   pairs, and our undistilled student is where the paper has it (150 errors against 146).
-# - **They help less than in the paper.** The distilled student closes 58% of the gap to the teacher, the
-#   paper's 91%. Our teacher is weaker too (87 errors against 67). The paper does not say how long its
-#   networks were trained; whether longer training makes the difference is open.
+# - **Regularisation does not explain it here** (our own control). With smoothed labels in place of soft
+#   targets the student makes 146 errors, 33 more (27 to 39).
+# - **Logit regression does as well** (ours, too), 112 errors against 114, as fact 3 leads one to expect.
+# - **They help less than in the paper.** The distilled student closes 58% of the gap to the teacher (49 to
+#   65%), the paper's 91%; a [public
+#   re-implementation](https://github.com/poperson1205/knowledge_distillation) reports 100, 171 and 111 errors
+#   for teacher, student and distilled student, which is 85%. Our teacher is weaker than the paper's (87
+#   errors against 67). The paper does not say how long its networks were trained; whether longer training
+#   makes the difference is open.
 # - **A class never seen.** Without any 3 in the transfer set the student recognises 91% of the 3s (paper:
 #   87%), and 97% after its bias is raised by an amount that is tuned on held-out training images
-#   (paper: 99%, tuned on test images). The total number of errors falls by 23%, the paper's by 47%: our
-#   student had a better bias to begin with.
+#   (paper: 99%, tuned on test images). The errors on 3s fall from 96 to 28, those on other digits rise from
+#   95 to 118 (paper: 133 to 14, and 73 to 95). The total falls by 23%, the paper's by 47%: ours starts
+#   lower and cannot fall as far, as our student makes 114 errors even with 3s, the paper's 74.
 # - **Two classes teach ten.** With only 7s and 8s in the transfer set, 48% of the test images are wrong
 #   (paper: 47%), and 16% after the two biases are lowered (paper: 13%).
-# - **Few data.** With 1,800 images (3%), soft targets halve the errors: 392 against 784. The
-#   paper shows this on speech, so only the direction can be compared.
+# - **Few data.** With 1,800 images (3%), soft targets halve the errors: 392 against 784. Early stopping
+#   does not rescue the labels: at its best epoch their student makes 812 validation errors, the distilled
+#   one 400 at its last. From its best epoch to its last the validation cross-entropy rises by 0.13 nats
+#   with labels, and by 0.002 with soft targets. The paper shows this on speech, so only the direction can
+#   be compared.
 #
 # ### Which temperature?
 #
@@ -678,9 +733,11 @@ figures.save(
 # temperature the student has to match all logits, also those of very unlikely classes. A wide student
 # can afford that, a narrow one cannot.
 #
-# Our narrow students agree. For the wide ones, "equally good" is tested as an equivalence, within one
-# standard deviation between seeds: seven seeds show it for $T=40$ against 20; for $T=8$ the interval
-# reaches a little further.
+# Our narrow students do best at $T=3$ (237 errors), far better than at 1 and at 20; $T=2$ (249) and $T=4$
+# (254) are not clearly worse. For the wide ones, "equally good" is tested as an equivalence: the whole
+# interval must lie within one standard deviation between seeds, pooled over the two conditions. Seven
+# seeds show it for $T=40$ against 20 (8.2 errors). For $T=8$, the edge of the paper's range, the interval
+# reaches beyond it (7.4 errors).
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.2))
@@ -697,47 +754,58 @@ figures.save(
     figure, "2-1-temperature",
     alt="Students of 30 units make fewest errors, 237, at temperature 3, and more at 1 and at 20. "
     "Students of 800 units make 111 to 114 errors at temperatures 8, 20 and 40.",
-    caption="The best temperature depends on the student. Narrow students do best near $T=3$ (left); "
-    "for wide ones we see no difference between 8, 20 and 40 (right; note the other scale).",
+    caption="The best temperature depends on the student. Narrow students do best between $T=2$ and 4 "
+    "(left); wide ones differ little between 8, 20 and 40 (right; note the other scale).",
 )
 
 # %% [markdown]
-# ### Label smoothing spoils a teacher
+# ### A smoothed teacher teaches worse here
 #
-# Label smoothing tells the teacher that all wrong classes are equally wrong: to forget its dark
-# knowledge. [Müller, Kornblith and Hinton (2019)](https://arxiv.org/abs/1906.02629) report that a
-# smoothed teacher is the better classifier on MNIST (59 errors against 67), and the worse teacher: its
-# student makes 91 errors against 74. Our record:
+# Label smoothing asks the teacher to find all wrong classes equally wrong. [Müller, Kornblith and Hinton
+# (2019)](https://arxiv.org/abs/1906.02629) report that on MNIST a smoothed teacher is the better
+# classifier (59 errors against 67) and the worse teacher: its student makes 91 errors against 74. In our
+# record, teacher, student and distilled student are the same runs as above:
 
 # %%
-figures.published_and_ours(papers.show_frame("muller2019", "laptop"))
+names |= {"smoothed_teacher": "smoothed teacher", "distilled_from_smoothed": "soft targets of the smoothed teacher"}
+figures.published_and_ours(papers.show_frame("muller2019", "laptop"), names)
+
+# %%
+print("soft targets of the smoothed teacher minus labels alone:", compare("distilled_from_smoothed", "student"))
+for name, arm in {"the teacher": "distilled", "the smoothed teacher": "distilled_from_smoothed"}.items():
+    missed = record[arm, "train_errors"].mean()
+    print(f"training errors of the student of {name}: {missed:.0f} of 60,000")
 
 # %%
 show_verdicts(papers.verdicts("muller2019", "laptop"), "laptop")
 
 # %% [markdown]
-# Our two teachers are equally good, and the smoothed teacher's student makes 51 errors more than the
-# other teacher's student: more even than the undistilled student. One caution: this student still
-# misclassifies 419 of its 60,000 training images after the last epoch, the other distilled student 154.
-# A part of the difference may come from slower training, and only one temperature and one weight were
-# tried.
+# Our smoothed teacher makes no more errors than the other, within our tolerance of 10 (the difference is
+# $-1.9$, $-8.5$ to 4.8); the paper's "better" is not tested. Its student makes 51 errors more than the
+# other teacher's, and in all seven pairs more even than the undistilled student. Two cautions. This student
+# still misclassifies 419 of its 60,000 training images after the last epoch, the other one 154: part of
+# the difference may come from slower training. And only one temperature and one weight were tried. How
+# general the finding is, is disputed: [Shen et al. (2021)](https://arxiv.org/abs/2104.00676) find smoothing
+# and distillation compatible in many settings, [Chandrasegaran et al.
+# (2022)](https://arxiv.org/abs/2206.14532) see the harm at raised temperatures and recommend low ones.
 
 # %% [markdown]
 # ## When it fails, and when to choose it
 #
 # Response-based distillation asks nothing of the two networks except the same outputs. It is the first
-# method to try, and the baseline for every other one in this workbook. It fails, or helps little,
+# method to try, and the baseline for every other one in this workbook. Where a number stands below, our
+# records show it; the rest is what papers report, and our records do not settle it. It fails, or helps
+# little,
 #
 # - **if the teacher has no dark knowledge to give**: trained with label smoothing (see above), or so sure
 #   of its training images that the softened probabilities are one-hot at every reasonable temperature. Train
 #   the teacher with regularisation or augmentation, and look at its soft targets first;
-# - **if the student is not short of information**: with 60,000 images the gain above is 36 errors of 150,
-#   with 1,800 it is half of the errors. Where labelled data are plentiful, expect little;
-# - **if the teacher is far larger than the student**: then a better teacher can teach worse
+# - **if the student is not short of information**: on MNIST the relative gain falls from half of the errors
+#   with 1,800 images to a quarter with 60,000;
+# - **if the teacher is far larger than the student**: a better teacher is then reported to teach worse
 #   ([chapter 4](4-teacher-student-architecture.ipynb));
-# - **if there are few classes**: with two classes the soft target is one number, and there is little
-#   to say about the wrong classes. Methods on features ([chapter 2.2](2-2-feature-based-knowledge.ipynb))
-#   carry more;
+# - **if there are few classes**: with two classes the soft target is one number, and says little about
+#   wrong classes. Features ([chapter 2.2](2-2-feature-based-knowledge.ipynb)) may then carry more;
 # - **if the temperature does not suit**: start with $T=4$; try 2 and 8 on held-out images; with a small
 #   student go lower. And check $T^2$ and the average over the batch, the usual mistakes.
 #
@@ -759,19 +827,22 @@ show_verdicts(papers.verdicts("muller2019", "laptop"), "laptop")
 # or to this package's networks.
 
 # %% tags=["nbval-ignore-output"]
+from copy import deepcopy
+
 from torch.utils.data import DataLoader, TensorDataset
 
+torch.manual_seed(0)
 inputs, targets = draw(0).tensors()
 my_data = DataLoader(TensorDataset(inputs, targets), batch_size=50, shuffle=True)
 my_teacher = teacher
 my_student = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 100), nn.ReLU(), nn.Linear(100, 10))
 
-fit = kdnb.distil(
-    my_student, my_teacher, my_data,
-    method="kd", temperature=4, label_weight=0.1,  # the method and its options
-    epochs=20, optimiser="adam", lr=0.002, precision="32",  # the recipe
-)  # fmt: skip
-print(f"test errors of my student: {errors_of(my_student, source.test)} of {len(source.test):,}")
+recipe = {"epochs": 20, "optimiser": "adam", "lr": 0.002, "precision": "32"}
+undistilled = deepcopy(my_student)  # the same initial weights: the baseline
+kdnb.train(undistilled, my_data, **recipe)
+kdnb.distil(my_student, my_teacher, my_data, method="kd", temperature=4, label_weight=0.1, **recipe)
+for name, network in {"labels alone": undistilled, "soft targets": my_student}.items():
+    print(f"test errors of my student, {name}: {errors_of(network, source.test)} of {len(source.test):,}")
 
 # %% [markdown]
 # In a loop or trainer of your own, `kdnb.Criterion` gives the loss alone:
@@ -799,25 +870,26 @@ print(f"test errors of my student: {errors_of(my_student, source.test)} of {len(
 #
 # </details>
 #
-# 2. **No labels at all.** Set `label_weight = 0`. The student now never reads a label. What does it cost?
+# 2. **No labels at all.** Set `label_weight = 0`. The student now never reads a label. What does it cost on the
+#    validation images (`errors_of(student, source.validation)`)?
 #
 # <details><summary>Solution</summary>
 #
-# Nearly nothing. On the validation images, seed 0 makes 578 errors without labels and 541 with them (836
-# without soft targets). The soft targets already hold what the labels say: the teacher is right about
-# nearly all of the 500 images. A transfer set need not be labelled.
+# A small part of the gain. Seed 0 makes 578 validation errors without labels, 541 with them, and 836
+# without soft targets: 37 of the 295 errors gained are lost. The soft targets already hold what most
+# labels say, because the teacher is right about nearly all of the 500 images. A transfer set need not be
+# labelled.
 #
 # </details>
 #
-# 3. **Temperature.** Run the live part with `temperature` 1, 2, 8 and 20. Judge by `source.validation`, not by
+# 3. **Temperature.** Run the live part with `temperature` 1, 2, 8 and 20. Judge by the validation images, not by
 #    the test images.
 #
 # <details><summary>Solution</summary>
 #
-# Validation errors of 10,000 for seed 0: 797 at $T=1$, 691 at 2, 541 at 4, 516 at 8, 545 at 20, against
-# 836 with labels alone. At $T=1$ the soft targets are nearly one-hot: the teacher is sure of its
-# training images, and there is nothing to learn from it beyond the labels. From $T=4$ on, the exact
-# value matters little.
+# For seed 0: 797 validation errors of 10,000 at $T=1$, 691 at 2, 541 at 4, 516 at 8, 545 at 20, against 836
+# with labels alone. At $T=1$ the soft targets are nearly one-hot: the teacher is sure of its training
+# images, and they say little beyond the labels. From $T=4$ on, this seed differs little.
 #
 # </details>
 #
@@ -834,29 +906,41 @@ print(f"test errors of my student: {errors_of(my_student, source.test)} of {len(
 #
 # </details>
 #
-# 5. **Only 7s and 8s.** Train a student with soft targets on 500 images of 7s and 8s alone
-#    (`images.select((images.labels == 7) | (images.labels == 8))`). How many of the other eight digits
-#    does it recognise, before and after one common shift of both biases?
+# 5. **Only 7s and 8s.** Train a student with soft targets on 500 images of 7s and 8s alone. How many of the
+#    other eight digits does it recognise, before and after one common shift of both biases?
+#
+#    ```python
+#    pool = source.train.select((source.train.labels == 7) | (source.train.labels == 8))
+#    generator = torch.Generator().manual_seed(0)
+#    images = pool.select(torch.randperm(len(pool), generator=generator)[:500])
+#    both = -F.one_hot(torch.tensor([7, 8]), 10).sum(0)   # for best_shift: lower both
+#    ```
 #
 # <details><summary>Solution</summary>
 #
-# As trained, none of them: it answers 7 or 8 to everything. With both biases lowered by 8.75 (tuned on
-# the validation images) it recognises 18% of the other digits, and 80% of the 7s and 8s. So the soft
-# targets of 7s and 8s do carry something about the other classes, but 500 images carry little of it:
-# with all 10,099 images of 7s and 8s, in the recorded results above, 84% of all test images are right.
+# As trained, none of them: it answers 7 or 8 to everything. With both biases lowered by 8
+# (`best_shift(student, both)`) it recognises 21% of the other digits, and 85% of the 7s and 8s. So the soft
+# targets of 7s and 8s do carry something about the other classes, but 500 images carry little of it: with
+# all 10,099 images of 7s and 8s, in the recorded results above, 84% of all test images are right.
 #
 # </details>
 #
-# 6. **Noise.** Replace the transfer set by 500 images of uniform noise,
-#    `data.Images(torch.randint(0, 256, (500, 1, 28, 28), dtype=torch.uint8), torch.zeros(500, dtype=torch.int64))`, with
-#    `label_weight = 0`. Does the student learn digits from the teacher's answers to noise?
+# 6. **Noise.** Replace the transfer set by 500 images of uniform noise, with `label_weight = 0`. The third
+#    argument is the card, by which `logits_of` normalises the images. Does the student learn digits from
+#    the teacher's answers to noise?
+#
+#    ```python
+#    generator = torch.Generator().manual_seed(0)
+#    noise = torch.randint(0, 256, (500, 1, 28, 28), generator=generator, dtype=torch.uint8)
+#    images = data.Images(noise, torch.zeros(500, dtype=torch.int64), source.train.card)
+#    ```
 #
 # <details><summary>Solution</summary>
 #
-# No: 9,452 test errors of 10,000, no better than guessing. To the teacher most of this noise is a 9 or a
-# 1 (255 and 135 of 500 images), and some classes never occur. The student learns what the teacher does
-# far away from digits, which says nothing about digits. Chapter [5.6](5-6-data-free.ipynb) makes images
-# on which it does.
+# No: with seed 0 it makes 9,452 test errors of 10,000, no better than guessing. To the teacher most of
+# this noise is a 9 or a 1 (255 and 135 of 500 images), and some classes never occur. The student learns
+# what the teacher does far away from digits, which says nothing about digits. Chapter
+# [5.6](5-6-data-free.ipynb) makes images on which it does.
 #
 # </details>
 #
@@ -869,6 +953,10 @@ print(f"test errors of my student: {errors_of(my_student, source.test)} of {len(
 # - C. Szegedy et al. (2016). Rethinking the Inception architecture for computer vision. *CVPR*. [doi:10.1109/CVPR.2016.308](https://doi.org/10.1109/CVPR.2016.308)
 # - R. Müller, S. Kornblith, G. Hinton (2019). When does label smoothing help? *NeurIPS*. [arXiv:1906.02629](https://arxiv.org/abs/1906.02629)
 # - B. Zhao et al. (2022). Decoupled knowledge distillation. *CVPR*. [arXiv:2203.08679](https://arxiv.org/abs/2203.08679)
+# - L. Yuan et al. (2020). Revisiting knowledge distillation via label smoothing regularization. *CVPR*. [arXiv:1909.11723](https://arxiv.org/abs/1909.11723)
+# - S. Stanton et al. (2021). Does knowledge distillation really work? *NeurIPS*. [arXiv:2106.05945](https://arxiv.org/abs/2106.05945)
+# - Z. Shen et al. (2021). Is label smoothing truly incompatible with knowledge distillation? *ICLR*. [arXiv:2104.00676](https://arxiv.org/abs/2104.00676)
+# - K. Chandrasegaran et al. (2022). Revisiting label smoothing and knowledge distillation compatibility. *ICML*. [arXiv:2206.14532](https://arxiv.org/abs/2206.14532)
 # - T. Huang et al. (2022). Knowledge distillation from a stronger teacher. *NeurIPS*. [arXiv:2205.10536](https://arxiv.org/abs/2205.10536)
 # - Z. Li et al. (2023). Curriculum temperature for knowledge distillation. *AAAI*. [arXiv:2211.16231](https://arxiv.org/abs/2211.16231)
 # - Y. Jin, J. Wang, D. Lin (2023). Multi-level logit distillation. *CVPR*.
@@ -905,9 +993,7 @@ print(papers.cite("hinton2015", "laptop", "order"))
 # length of each unit's incoming weights, shifts of up to two pixels. After 15 epochs, dropout of 0.5
 # gave 167 validation errors, 0.3 gave 140, 0.2 gave 123. (The usual pair, 0.2 on the inputs and
 # 0.5 on the hidden units, wants hundreds of epochs: a first recording that used it was stopped when its
-# teachers were seen to underfit, and everything was run anew. The claims stayed as they were.) Students
-# of the transfer sets without 3s, or with only 7s and 8s, learn from 50,000 images, because the other
-# 10,000 serve to tune the biases. The few-data claim is about speech; on MNIST only its direction is
+# teachers were seen to underfit, and everything was run anew.) The few-data claim is about speech; on MNIST only its direction is
 # tested. In Müller's comparison both of our teachers use dropout and differ in their targets alone.
 # Training runs in bfloat16 autocast; losses, soft targets and evaluations in float32.
 #
