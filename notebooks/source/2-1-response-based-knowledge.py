@@ -20,8 +20,8 @@
 # %% [markdown]
 # # 2.1 Response-based knowledge
 #
-# Large networks are accurate but expensive to run; small networks are cheap, but hard to train well,
-# above all when labelled images are few. Knowledge distillation trains a small *student* to reproduce
+# Large networks are accurate but expensive to run; small ones are cheap but hard to train well, above all
+# when labelled images are few. Knowledge distillation trains a small *student* to reproduce
 # the outputs of a large, trained *teacher*, including the small probabilities that the teacher gives to
 # wrong classes. In this chapter you look at these probabilities, write the training loop yourself, and
 # see a student with 500 images make almost 40% fewer errors than the same student trained on labels
@@ -79,11 +79,10 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# A label says *this is a 2* and nothing else. A trained network says more. For one carefully written 2
-# it may answer "2, with certainty". For another it may answer "2, but it looks a little like a 3", and
-# for a third "2, but it looks a little like a 7". The label is the same for all three images; the
-# network's answers differ. They tell how the network generalises: which images it takes to be similar,
-# and which classes. This is called its **dark knowledge**.
+# A label says *this is a 2* and nothing else. A trained network says more: for one 2 it may answer "2,
+# with certainty", for another "2, but it looks a little like a 3", for a third "2, but it looks a little
+# like a 7". The label is the same, the answers differ. They tell which images and which classes the
+# network takes to be similar. This is called its **dark knowledge**.
 #
 # Distillation uses it in two steps. First a large **teacher** is trained. Then a small **student**, the
 # network that is deployed, is trained to give the same answers as the teacher, on a set of images called
@@ -91,9 +90,9 @@ figures.use()
 # *response-based knowledge*. Chapter 2.2 uses the layers in between, and chapter 2.3 the relations
 # between samples.
 #
-# A response need not be class probabilities. The survey names the class scores and box offsets of a
-# detector and the heat maps of a pose estimator; it also notes that soft targets, being class
-# probabilities, belong to supervised learning.
+# A response need not be class probabilities: the survey names class scores and box offsets of a detector,
+# and heat maps of a pose estimator. It adds that soft targets, being class probabilities, belong to
+# supervised learning.
 
 # %%
 figures.save(
@@ -110,8 +109,8 @@ figures.save(
 # ## A trained teacher
 #
 # The workbook comes with trained networks. On MNIST the teacher has the form of Hinton's: two hidden
-# layers of 1200 units, trained with dropout and with images shifted by up to two pixels. On
-# Fashion-MNIST it is a LeNet-5. The student is a LeNet-5 with 62 thousand weights in both cases.
+# layers of 1200 units, trained with dropout and with images shifted by up to two pixels. The student is a
+# LeNet-5 with 62 thousand weights. (On Fashion-MNIST both are LeNet-5.)
 
 # %%
 source = data.load(dataset)
@@ -142,8 +141,7 @@ print(f"test errors of the teacher: {errors_of(teacher, source.test)} of {len(so
 #
 # Figure 2 shows five test images and what the teacher says about them. For each of five classes we took,
 # among the images that the teacher classifies correctly with at least 95% confidence, the one with the
-# largest runner-up at $T=4$. They are telling examples, then, and not typical ones: for most digits the
-# runner-up is far smaller.
+# largest runner-up at $T=4$. For most digits the runner-up is far smaller.
 #
 # At $T=1$, the usual softmax, there is one tall bar and little else. The *temperature* $T$ divides the
 # logits before the softmax. At $T=4$ a runner-up appears: 7 for the 1 and for the 4, 5 for the 3, 3 for
@@ -171,7 +169,7 @@ figures.save(
 # ### What the teacher knows about the classes
 #
 # The mean of these answers over all test images of a class shows which classes look alike to the
-# teacher. Nobody told it so: for a label, all wrong classes are equally wrong.
+# teacher. No label told it so.
 
 # %% tags=["nbval-ignore-output"]
 likeness = torch.stack([(v[labels == c] / 4).softmax(1).mean(0) for c in range(10)])
@@ -208,9 +206,9 @@ figures.save(
 # Three facts about the first term (Hinton 2015, section 2) explain the $T^2$ and the role of $T$:
 #
 # 1. **Gradient.** $\;\partial\, \mathrm{KL}(p\,\|\,q) / \partial z_k = (q_k - p_k)/T$.
-# 2. **Balance.** $q_k - p_k$ also shrinks like $1/T$ when $T$ is large, so the gradient shrinks like
-#    $1/T^2$. The factor $T^2$ compensates: the gradient of the first term then hardly depends on $T$ (below,
-#    from $T=2$ on), and $w_\text{soft} : w_\text{label}$ keeps its meaning when $T$ changes.
+# 2. **Balance.** For large $T$, $q_k - p_k$ also shrinks like $1/T$, and so the gradient like $1/T^2$. With
+#    the factor $T^2$ it hardly depends on $T$ (below, from $T=2$ on), and $w_\text{soft} : w_\text{label}$
+#    keeps its meaning when $T$ changes.
 # 3. **High temperature.** If $T$ is large compared with the logits, and the logits of each image have
 #    mean zero, the gradient of $T^2\,\mathrm{KL}$ tends to $(z_k - v_k)/K$. This is the gradient of
 #    $\frac{1}{2K}\lVert z - v\rVert^2$: distillation becomes regression of the logits, which
@@ -245,14 +243,13 @@ print(f"3. high temperature: at T = 1000 it differs from (z - v) / K by {distanc
 # %% [markdown]
 # ## The method as a training loop
 #
-# Here is the whole method. The student sees 500 labelled images. The loss is the formula above, term by
-# term. With `soft_weight=0` and `label_weight=1` the same loop trains the **undistilled** student, which
-# learns from labels alone: same initial weights, same images in the same order, same number of steps.
+# Here is the whole method; the loss is the formula above, term by term. With `soft_weight=0` and
+# `label_weight=1` the same loop trains the **undistilled** student, which learns from labels alone: same
+# initial weights, same images in the same order, same number of steps.
 #
-# Two details matter. We take *log*-softmaxes, because the logarithm of a softmax that has underflowed to
-# zero is $-\infty$. And we sum over classes before we average over the batch; `torch.nn.KLDivLoss()`
-# with its default also divides by the number of classes, which makes the term ten times too weak here
-# and a hundred times on CIFAR-100.
+# Two details matter. We take *log*-softmaxes, because a softmax may underflow to zero. And we sum over
+# classes before we average over the batch: `torch.nn.KLDivLoss()` by default also divides by the number of
+# classes, which makes the term ten times too weak here.
 
 # %%
 def train_student(images, seed, soft_weight, label_weight, T=temperature, epochs=epochs):
@@ -304,9 +301,8 @@ live["test error, %"] = 100 * live["test errors"] / len(source.test)
 live.pivot(index="seed", columns="condition", values=["test errors", "training errors"])
 
 # %% [markdown]
-# A comparison means something if its premises hold: the undistilled student must have learnt its
-# training images, and the teacher must be better than the student. Then the difference is judged over
-# the seeds, each of which gives one pair.
+# A comparison needs its premises: the undistilled student must have learnt its training images, and the
+# teacher must be better than the student. Then the difference is judged over pairs, one for each seed.
 
 # %%
 wide = live.pivot(index="seed", columns="condition", values="test errors")
@@ -340,26 +336,22 @@ figures.save(
 
 # %% [markdown]
 # With soft targets the errors fall in every pair, by 32 to 40%. The undistilled student fits all of its
-# training images; the distilled one misses a few, because on some images it follows the teacher rather
-# than the label. Labels alone leave the student free: many functions fit 500 labels, and the one that
-# training finds is wrong on eight to ten test images of a hundred. The soft targets say more about each
-# image, so fewer of these functions remain.
-#
-# This is one account of why distillation works. Yuan et al. (2020) see the teacher above all as a
-# regulariser, akin to label smoothing; Stanton et al. (2021) find students that gain although they do not
-# match the teacher's answers. The undistilled student here is not tuned further; the recorded
-# experiments below set soft targets beside smoothed labels.
+# training images; the distilled one misses a few, because on some it follows the teacher rather than the
+# label. Many functions fit 500 labels; the soft targets say more about each image, so fewer of these
+# functions remain. This is one account of why distillation works. Yuan et al. (2020) see the teacher above
+# all as a regulariser, akin to label smoothing; Stanton et al. (2021) find students that gain although they
+# do not match the teacher's answers. (Our undistilled student is not tuned further; the recorded
+# experiments below include one with smoothed labels.)
 #
 # One caution. The teacher was trained on 50,000 labelled images, the students' 500 among them. The
-# student has not learnt from 500 images alone, but *with* 500 images from a network that had seen many
-# more. This is what distillation is for. It does not make labels superfluous.
+# student has learnt *with* 500 images from a network that had seen many more. Distillation does not make
+# labels superfluous.
 
 # %% [markdown]
 # ### The same with one call
 #
-# `kdnb.distil` is this loop with everything that a longer training wants: any catalogued method,
-# learning-rate schedules, mixed precision, checkpoints, a log. For three epochs on the same batches from
-# the same weights, both give the same student up to rounding:
+# `kdnb.distil` is this loop with schedules, mixed precision, checkpoints, a log, and any catalogued method.
+# For three epochs on the same batches from the same weights, both give the same student up to rounding:
 
 # %%
 images = draw(seed=0)
@@ -440,14 +432,13 @@ figures.explorer(
 # %% [markdown]
 # ### A class that the student has never seen
 #
-# Hinton's most striking experiment: leave every 3 out of the transfer set. All that the student can then
-# know about 3s is by how much the teacher's answers to *other* digits lean towards 3. We do the same
-# with our 500 images, of which about 50 are 3s. (On Fashion-MNIST, class 3 is *dress*.)
+# Hinton left every 3 out of the transfer set. All that the student can then know about 3s is by how much
+# the teacher's answers to *other* digits lean towards 3. We do the same with our 500 images, of which
+# about 50 are 3s. (On Fashion-MNIST, class 3 is *dress*.)
 #
 # On such a transfer set class 3 is never the right answer, so its bias comes out too low. Hinton
-# therefore raises this one number after training. We choose the shift that gives the fewest errors on
-# 10,000 held-out training images (the paper tuned it on test images). As a control, the student of
-# labels alone gets the same treatment.
+# therefore raises this one number after training. We take the shift with the fewest errors on 10,000
+# held-out training images (the paper tuned it on test images), for the student of labels alone, too.
 
 # %% tags=["nbval-ignore-output"]
 def best_shift(student, which):
@@ -476,43 +467,37 @@ figures.table(unseen, decimals=1, caption="Students that never saw class 3")
 # Labels alone never give the student a reason to answer "3": it recognises none, and no shift of the
 # bias pays. The distilled student has never seen a 3 either. As trained it recognises few, and once its
 # bias is raised about four of five in these two runs. It had learnt what a 3 looks like; its bias kept it
-# from saying so. With all of MNIST as transfer set most 3s are recognised even before the bias is raised:
-# see the recorded results below.
+# from saying so.
 #
 # %% [markdown]
 # ## The relatives
 #
-# Since 2015 many losses on logits have been proposed. Each changes one thing about the distillation
-# loss, and each is one call: `kdnb.distil(student, teacher, images, method="dkd")`. Options such as
-# `temperature=4` and `weight=2` follow the method; `kdnb.losses` has the bare functions.
+# Since 2015 many losses on logits have been proposed. Each is one call, such as
+# `kdnb.distil(student, teacher, images, method="dkd", weight=2)`; `kdnb.losses` has the bare functions.
 #
 # - **Logit regression** ([Ba and Caruana 2014](https://arxiv.org/abs/1312.6184)) compares the logits
-#   themselves. `method="logit_regression", weight=0.1`: with the weight $1/K$ it is KD's limit for high
+#   themselves. `method="logit_regression", weight=0.1`: the weight $1/K$ makes it KD's limit for high
 #   temperatures and logits of mean zero (fact 3).
-# - **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) needs no teacher. It
-#   mixes the label with the uniform distribution, as if a teacher found all wrong classes equally wrong.
-#   `kdnb.train(student, images, label_smoothing=0.1)`
+# - **Label smoothing** ([Szegedy et al. 2016](https://arxiv.org/abs/1512.00567)) needs no teacher: it
+#   mixes the label with the uniform distribution. `kdnb.train(student, images, label_smoothing=0.1)`
 # - **DKD**, decoupled knowledge distillation ([Zhao et al. 2022](https://arxiv.org/abs/2203.08679)), splits
 #   KL exactly into a part about the label's class against the rest (TCKD) and a part among the other
-#   classes (NCKD). The second part, the dark knowledge, counts little in KD where the teacher is sure; DKD
-#   gives it a weight of its own. `method="dkd"`
-# - **NKD**, normalised KD ([Yang et al. 2023](https://arxiv.org/abs/2303.13005)), also treats the label's
-#   class apart, and normalises the other probabilities so that they sum to one. `method="nkd"`
+#   classes (NCKD). The second counts little in KD where the teacher is sure; DKD gives it a weight of its
+#   own. `method="dkd"`
+# - **NKD**, normalised KD ([Yang et al. 2023](https://arxiv.org/abs/2303.13005)), makes the probabilities of
+#   the other classes sum to one before it compares them. `method="nkd"`
 # - **DIST**, distillation from a stronger teacher ([Huang et al. 2022](https://arxiv.org/abs/2205.10536)),
 #   asks only that student and teacher be *correlated*: over the classes of each image, and over the images
-#   for each class. A student too small to match the probabilities may still match their pattern.
-#   `method="dist"`
+#   for each class. `method="dist"`
 # - **LSKD**, logit standardisation ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)), first brings the
-#   logits of each image to mean 0 and standard deviation 1, so that the student need not match the
-#   teacher's scale. `method="lskd"`
+#   logits of each image to mean 0 and standard deviation 1. `method="lskd"`
 # - **MLKD**, multi-level logit distillation (Jin et al. 2023), matches images, pairs of images and pairs
 #   of classes, at several temperatures. `method="mlkd"`
 # - **WTTM**, weighted transformed teacher matching ([Zheng and Yang
 #   2024](https://arxiv.org/abs/2402.11148)), puts the temperature on the teacher's side alone, and gives
 #   more weight to images about which the teacher is less sure. `method="ttm", weight=1`
 # - **CTKD**, curriculum temperature ([Li et al. 2023](https://arxiv.org/abs/2211.16231)), learns the
-#   temperature: while the student descends the loss, $T$ climbs it (through a reversed gradient), so the
-#   task becomes harder. `method="ctkd"`
+#   temperature: the student descends the loss, $T$ climbs it. `method="ctkd"`
 #
 # <details><summary><b>The formulas</b></summary>
 #
@@ -548,9 +533,8 @@ figures.table(methods.table("2.1")[["title", "loss", "weight", "options"]])
 # ### What each of them asks for
 #
 # A loss acts through its gradient: $-\partial L/\partial z_k$ says whether the student should raise or
-# lower the logit of class $k$. The next figure shows it for one test image, a 4 that the teacher finds
-# similar to a 7, at the undistilled student of seed 0. (CTKD is KD at a temperature that moves; it has
-# no row of its own.)
+# lower the logit of class $k$. The next figure shows it for one test image, the 4 of figure 2, at the
+# undistilled student of seed 0. (CTKD is KD at a temperature that moves.)
 
 # %% tags=["nbval-ignore-output"]
 one, T = chosen[2], temperature
@@ -583,21 +567,18 @@ figures.save(
 )
 
 # %% [markdown]
-# The student is sure of the 4, with 9 as its runner-up; the teacher's runner-up is 7. The labels ask for
-# more of 4 and less of 9. KD mainly corrects the wrong classes: 7 up, 9 down. DKD and NKD hardly touch the
-# right class and do this alone. Logit regression asks most of classes 1 and 5, to which both networks give
-# little: it takes all logits equally seriously. LSKD, after its standardisation, wants more of 7 and 4 and
-# less of 5. DIST compares probabilities, not their logarithms, and so sees hardly more than the largest
-# ones; in MLKD the two matrix terms, which do the same, outweigh the KL here. WTTM and label smoothing
-# find this student too sure of its 4 and lower it. One image shows how the losses differ, not which is
-# best: that depends on the data and on the weights. `kdnb.compare` puts any of them, or a loss of your
-# own, beside plain KD on the same seeds.
+# The labels ask for more of 4 and less of 9. KD, DKD and NKD mainly correct the wrong classes: 7 up, 9
+# down. Logit regression takes all logits equally seriously and asks most of classes 1 and 5, to which both
+# networks give little. LSKD wants more of 7 and 4 and less of 5. DIST compares probabilities, not their
+# logarithms, and so sees hardly more than the largest ones; in MLKD the two matrix terms, which do the
+# same, outweigh the KL here. WTTM and label smoothing lower the 4. One image shows how the losses differ,
+# not which is best; `kdnb.compare` puts any of them, or a loss of your own, beside KD on the same seeds.
 #
 # ## Watching a run in TensorBoard
 #
-# Every verb takes `log_dir`. It then writes the learning rate, every loss term, and whatever `evaluate`
-# returns, once an epoch, and the first batch of images. `make board` in the workbook's folder opens
-# TensorBoard on all runs below `runs/`; anywhere else, `tensorboard --logdir FOLDER` does.
+# Every verb takes `log_dir`, and then writes the learning rate, every loss term and whatever `evaluate`
+# returns once an epoch. `make board` in the workbook's folder opens TensorBoard on all runs below `runs/`;
+# anywhere else, `tensorboard --logdir FOLDER` does.
 
 # %% tags=["nbval-ignore-output"]
 import tempfile
@@ -618,20 +599,20 @@ watched.history.drop(columns="seconds")
 # The paper's own experiment uses all of MNIST: a 784-1200-1200-10 teacher, a 784-800-800-10 student, soft
 # targets at $T=20$. We ran it for 7 seeds (`kdnb reproduce hinton2015`); student and distilled student of
 # one seed start from the same weights. Most conditions learn from all 60,000 images. The transfer sets
-# without 3s (44,919 images) and of 7s and 8s alone (10,099) are taken from 50,000 of them; the other
-# 10,000, which the teacher has seen and the student has not, tune the biases. Few data are 1,800 images.
+# without 3s (44,919 images) and of 7s and 8s alone (10,099) come from 50,000 of them; the other 10,000,
+# which the teacher has seen and the student has not, tune the biases. Few data are 1,800 images.
 #
-# Claims, tolerances and premises are in `papers/hinton2015/claims.toml`; [how a claim is
-# judged](../docs/verdicts.md) explains the words. They were written before the runs, and revised once
-# with the records known: the premises came in, the share of 3s asked for went from 10% to 50%, the range
-# of 4,000 to 6,000 errors was added, and of an equivalence the whole interval now counts. So the verdicts
-# *unseen-class*, *two-classes* and *temperature* are not fully pre-registered.
+# The claims in `papers/hinton2015/claims.toml` were written before the runs, and revised once with the
+# records known: the premises came in, the share of 3s asked for went from 10% to 50%, the range of 4,000
+# to 6,000 errors was added, and of an equivalence the whole interval now counts. So the verdicts
+# *unseen-class*, *two-classes* and *temperature* are not fully pre-registered. [How a claim is
+# judged](../docs/verdicts.md) explains the words.
 #
-# Numbers are test errors of 10,000, unless the name says otherwise. *Asked for* is our own criterion;
-# *ours* is the mean over seeds. $p$ is that of the exact sign-flip test of the paired differences (how
-# often so large a mean would come about if the sign of each pair were a coin toss), adjusted by Holm's
-# method for the directions of a claim; before that, with 7 pairs, it is at least 0.0156. A criterion *holds*, is
-# missed (*no*), or is *open*: the interval allows both.
+# Numbers are test errors of 10,000, unless the name says otherwise. *Asked for* is our own criterion.
+# $p$ is that of the exact sign-flip test of the paired differences (how often so large a mean would come
+# about if the sign of each pair were a coin toss), at least 0.0156 with 7 pairs, then adjusted by Holm's
+# method for the directions of a claim. A criterion *holds*, is missed (*no*), or is *open*: the interval
+# allows both.
 
 # %%
 names = {
@@ -653,8 +634,9 @@ recorded = papers.show_frame("hinton2015", "laptop")
 figures.published_and_ours(recorded[recorded["kind"] != "exact"], names)
 
 # %% [markdown]
-# The premises first, then the verdict on each claim and its reason. (The last three lines are algebra,
-# checked to rounding; they do not count as reproductions.)
+# The premises first, then the verdict on each claim and its reason, in the codes of the claims file
+# (`student` is labels alone, `distilled` soft targets, `no_3` without 3s). The last three lines are algebra,
+# checked to rounding; they do not count as reproductions.
 
 # %%
 for checked in papers.verdicts("hinton2015", "laptop")[0].premises:
@@ -704,40 +686,34 @@ print("logit regression minus soft targets:", compare("regressed", "distilled"))
 #
 # - **Soft targets help.** The order teacher, distilled student, undistilled student holds in all seven
 #   pairs, and our undistilled student is where the paper has it (150 errors against 146).
-# - **Regularisation does not explain it here** (our own control). With smoothed labels in place of soft
-#   targets the student makes 146 errors, 33 more (27 to 39).
-# - **Logit regression does as well** (ours, too), 112 errors against 114, as fact 3 leads one to expect.
+# - **Smoothed labels do not do the same** (a control of ours): 146 errors, 33 more than with soft targets.
+#   This regulariser explains little of the gain. **Logit regression does as well** (ours, too), as fact 3
+#   leads one to expect.
 # - **They help less than in the paper.** The distilled student closes 58% of the gap to the teacher (49 to
-#   65%), the paper's 91%; a [public
+#   65%), the paper's 91%. A [public
 #   re-implementation](https://github.com/poperson1205/knowledge_distillation) reports 100, 171 and 111 errors
-#   for teacher, student and distilled student, which is 85%. Our teacher is weaker than the paper's (87
-#   errors against 67). The paper does not say how long its networks were trained; whether longer training
-#   makes the difference is open.
+#   of teacher, student and distilled student, which is 85%. The paper does not say how long it trained;
+#   whether that makes the difference is open.
 # - **A class never seen.** Without any 3 in the transfer set the student recognises 91% of the 3s (paper:
-#   87%), and 97% after its bias is raised by an amount that is tuned on held-out training images
-#   (paper: 99%, tuned on test images). The errors on 3s fall from 96 to 28, those on other digits rise from
-#   95 to 118 (paper: 133 to 14, and 73 to 95). The total falls by 23%, the paper's by 47%: ours starts
-#   lower and cannot fall as far, as our student makes 114 errors even with 3s, the paper's 74.
+#   87%), and 97% once its bias is raised (paper: 99%). The errors on 3s fall from 96 to 28, those on other
+#   digits rise from 95 to 118 (paper: 133 to 14, and 73 to 95). The total falls by 23%, the paper's by 47%;
+#   ours has less room to fall, because our student makes 114 errors even with 3s, the paper's 74.
 # - **Two classes teach ten.** With only 7s and 8s in the transfer set, 48% of the test images are wrong
 #   (paper: 47%), and 16% after the two biases are lowered (paper: 13%).
 # - **Few data.** With 1,800 images (3%), soft targets halve the errors: 392 against 784. Early stopping
 #   does not rescue the labels: at its best epoch their student makes 812 validation errors, the distilled
-#   one 400 at its last. From its best epoch to its last the validation cross-entropy rises by 0.13 nats
-#   with labels, and by 0.002 with soft targets. The paper shows this on speech, so only the direction can
-#   be compared.
+#   one 400 at its last. After the best epoch the validation cross-entropy rises by 0.13 nats with labels,
+#   by 0.002 with soft targets. The paper shows this on speech: only the direction can be compared.
 #
 # ### Which temperature?
 #
 # The paper reports that students with 30 units a layer do best at temperatures of 2.5 to 4, and that for
-# 300 units and more all temperatures above 8 are about equally good. A plausible reason: at a high
-# temperature the student has to match all logits, also those of very unlikely classes. A wide student
-# can afford that, a narrow one cannot.
+# 300 units and more all temperatures above 8 are about equally good.
 #
-# Our narrow students do best at $T=3$ (237 errors), far better than at 1 and at 20; $T=2$ (249) and $T=4$
-# (254) are not clearly worse. For the wide ones, "equally good" is tested as an equivalence: the whole
-# interval must lie within one standard deviation between seeds, pooled over the two conditions. Seven
-# seeds show it for $T=40$ against 20 (8.2 errors). For $T=8$, the edge of the paper's range, the interval
-# reaches beyond it (7.4 errors).
+# Our narrow students do best at $T=3$ (237 errors), far better than at 1 and at 20, with $T=2$ (249) and
+# $T=4$ (254) close behind. For the wide ones, "equally good" is tested as an equivalence: the whole
+# interval must lie within one standard deviation between seeds, pooled over the two conditions. It does
+# for $T=40$ against 20 (8.2 errors); for $T=8$, the edge of the paper's range, it reaches further (7.4).
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.2))
@@ -764,7 +740,8 @@ figures.save(
 # Label smoothing asks the teacher to find all wrong classes equally wrong. [Müller, Kornblith and Hinton
 # (2019)](https://arxiv.org/abs/1906.02629) report that on MNIST a smoothed teacher is the better
 # classifier (59 errors against 67) and the worse teacher: its student makes 91 errors against 74. In our
-# record, teacher, student and distilled student are the same runs as above:
+# record, teacher, student and distilled student are the same runs as above; this claim was revised once,
+# too:
 
 # %%
 names |= {"smoothed_teacher": "smoothed teacher", "distilled_from_smoothed": "soft targets of the smoothed teacher"}
@@ -782,35 +759,33 @@ show_verdicts(papers.verdicts("muller2019", "laptop"), "laptop")
 # %% [markdown]
 # Our smoothed teacher makes no more errors than the other, within our tolerance of 10 (the difference is
 # $-1.9$, $-8.5$ to 4.8); the paper's "better" is not tested. Its student makes 51 errors more than the
-# other teacher's, and in all seven pairs more even than the undistilled student. Two cautions. This student
-# still misclassifies 419 of its 60,000 training images after the last epoch, the other one 154: part of
-# the difference may come from slower training. And only one temperature and one weight were tried. How
-# general the finding is, is disputed: [Shen et al. (2021)](https://arxiv.org/abs/2104.00676) find smoothing
-# and distillation compatible in many settings, [Chandrasegaran et al.
-# (2022)](https://arxiv.org/abs/2206.14532) see the harm at raised temperatures and recommend low ones.
+# other teacher's, and in all seven pairs more even than the undistilled student. A part of this may come
+# from slower training: after the last epoch it misclassifies 419 of its training images, the other one
+# 154. Only one temperature and one weight were tried. Later work disputes how general the finding is: [Shen
+# et al. (2021)](https://arxiv.org/abs/2104.00676) find smoothing and distillation compatible in many
+# settings, [Chandrasegaran et al. (2022)](https://arxiv.org/abs/2206.14532) see the harm at raised
+# temperatures and recommend low ones.
 
 # %% [markdown]
 # ## When it fails, and when to choose it
 #
-# Response-based distillation asks nothing of the two networks except the same outputs. It is the first
-# method to try, and the baseline for every other one in this workbook. Where a number stands below, our
-# records show it; the rest is what papers report, and our records do not settle it. It fails, or helps
-# little,
+# Response-based distillation asks only for the same outputs of both networks. It is the first method to
+# try, and the baseline of every other. Where a number stands below, our records show it; the
+# rest is what papers report, and our records do not settle it. It fails, or helps little,
 #
 # - **if the teacher has no dark knowledge to give**: trained with label smoothing (see above), or so sure
-#   of its training images that the softened probabilities are one-hot at every reasonable temperature. Train
-#   the teacher with regularisation or augmentation, and look at its soft targets first;
+#   of its training images that the softened probabilities are one-hot at every reasonable temperature.
+#   Look at its soft targets first;
 # - **if the student is not short of information**: on MNIST the relative gain falls from half of the errors
 #   with 1,800 images to a quarter with 60,000;
 # - **if the teacher is far larger than the student**: a better teacher is then reported to teach worse
 #   ([chapter 4](4-teacher-student-architecture.ipynb));
-# - **if there are few classes**: with two classes the soft target is one number, and says little about
-#   wrong classes. Features ([chapter 2.2](2-2-feature-based-knowledge.ipynb)) may then carry more;
+# - **if there are few classes**: with two, the soft target is one number, and features
+#   ([chapter 2.2](2-2-feature-based-knowledge.ipynb)) may carry more;
 # - **if the temperature does not suit**: start with $T=4$; try 2 and 8 on held-out images; with a small
-#   student go lower. And check $T^2$ and the average over the batch, the usual mistakes.
+#   student go lower. And check $T^2$ and the average over the batch.
 #
-# Some advice for the first try. What it says about the relatives is what their papers argue, not something
-# that this chapter has tested.
+# A first try (about the relatives this repeats what their papers argue):
 #
 # | situation | try first |
 # |---|---|
@@ -823,8 +798,7 @@ show_verdicts(papers.verdicts("muller2019", "laptop"), "laptop")
 # ## With your own model and data
 #
 # Copy this cell. `my_teacher` and `my_student` may be any modules that return logits; `my_data` may be a
-# `Dataset` or `DataLoader` of (inputs, labels), or a pair of tensors. Nothing here is special to MNIST
-# or to this package's networks.
+# `Dataset` or `DataLoader` of (inputs, labels), or a pair of tensors.
 
 # %% tags=["nbval-ignore-output"]
 from copy import deepcopy
@@ -865,8 +839,7 @@ for name, network in {"labels alone": undistilled, "soft targets": my_student}.i
 # because the $p_j$ sum to 1. For large $T$, $e^{z_k/T} \approx 1 + z_k/T$, so $q_k \approx \frac{1 +
 # z_k/T}{K + \sum_j z_j/T}$. If $\sum_j z_j = 0$ the denominator is $K$, and likewise for $p_k$. Then
 # $q_k - p_k \approx (z_k - v_k)/(KT)$, and $T^2$ times the gradient is $(z_k - v_k)/K$. Without mean
-# zero, the difference of the two means appears as well: the softmax does not see a shift of all logits,
-# the squared distance does.
+# zero, the difference of the two means appears as well.
 #
 # </details>
 #
@@ -876,9 +849,8 @@ for name, network in {"labels alone": undistilled, "soft targets": my_student}.i
 # <details><summary>Solution</summary>
 #
 # A small part of the gain. Seed 0 makes 578 validation errors without labels, 541 with them, and 836
-# without soft targets: 37 of the 295 errors gained are lost. The soft targets already hold what most
-# labels say, because the teacher is right about nearly all of the 500 images. A transfer set need not be
-# labelled.
+# without soft targets: 37 of the 295 errors gained are lost. The teacher is right about nearly all of the
+# 500 images, so its soft targets hold what most labels say. A transfer set need not be labelled.
 #
 # </details>
 #
@@ -888,8 +860,8 @@ for name, network in {"labels alone": undistilled, "soft targets": my_student}.i
 # <details><summary>Solution</summary>
 #
 # For seed 0: 797 validation errors of 10,000 at $T=1$, 691 at 2, 541 at 4, 516 at 8, 545 at 20, against 836
-# with labels alone. At $T=1$ the soft targets are nearly one-hot: the teacher is sure of its training
-# images, and they say little beyond the labels. From $T=4$ on, this seed differs little.
+# with labels alone. At $T=1$ the soft targets are nearly one-hot and say little beyond the labels. From
+# $T=4$ on, this seed differs little.
 #
 # </details>
 #
@@ -899,10 +871,9 @@ for name, network in {"labels alone": undistilled, "soft targets": my_student}.i
 # <details><summary>Solution</summary>
 #
 # For seed 0 and `label_weight = 0` the student makes 578 validation errors with $T^2$, and 578 without.
-# Adam divides every step by the recent size of the gradient, so a constant factor of the whole loss
-# cancels. With SGD it acts like a learning rate that is 16 times smaller. And with a label weight above
-# 0 the factor changes the balance of the two terms, for every optimiser: without it the soft targets
-# count 16 times less.
+# Adam divides every step by the recent size of the gradient, so a constant factor cancels. With SGD it
+# acts like a learning rate that is 16 times smaller. And with a label weight above 0 the soft targets
+# count 16 times less without it, for every optimiser.
 #
 # </details>
 #
@@ -919,9 +890,8 @@ for name, network in {"labels alone": undistilled, "soft targets": my_student}.i
 # <details><summary>Solution</summary>
 #
 # As trained, none of them: it answers 7 or 8 to everything. With both biases lowered by 8
-# (`best_shift(student, both)`) it recognises 21% of the other digits, and 85% of the 7s and 8s. So the soft
-# targets of 7s and 8s do carry something about the other classes, but 500 images carry little of it: with
-# all 10,099 images of 7s and 8s, in the recorded results above, 84% of all test images are right.
+# (`best_shift(student, both)`) it recognises 21% of the other digits, and 85% of the 7s and 8s. With
+# all 10,099 images of 7s and 8s, in the record above, 84% of all test images are right.
 #
 # </details>
 #
@@ -938,9 +908,8 @@ for name, network in {"labels alone": undistilled, "soft targets": my_student}.i
 # <details><summary>Solution</summary>
 #
 # No: with seed 0 it makes 9,452 test errors of 10,000, no better than guessing. To the teacher most of
-# this noise is a 9 or a 1 (255 and 135 of 500 images), and some classes never occur. The student learns
-# what the teacher does far away from digits, which says nothing about digits. Chapter
-# [5.6](5-6-data-free.ipynb) makes images on which it does.
+# this noise is a 9 or a 1 (255 and 135 of 500 images), and some classes never occur. Chapter
+# [5.6](5-6-data-free.ipynb) makes images that do teach digits.
 #
 # </details>
 #
@@ -978,24 +947,20 @@ print(papers.cite("hinton2015", "laptop", "order"))
 # **Live part.** The setting (500 images, LeNet-5, Adam with rate 0.002 and a cosine schedule, 40 epochs,
 # $T=4$) was chosen on the 10,000 validation images, with seeds from 100 on, by its premises: the
 # undistilled student fits its images, and the teacher is far better. Soft targets at $T=8$ did a little
-# better in these pilots; we kept the usual $T=4$. A student of two fully connected layers (300 and 100
-# units) gains less (about a quarter of its errors). With SGD at a rate of 0.025 the distilled LeNet-5
-# did not train at all for $T \ge 4$ (200 images): the soft term's gradient is large in the first steps, so
-# lower the rate or use Adam. On Fashion-MNIST the gain is smaller: in pilots of 60 epochs the validation
-# errors fell from 2,100 to 1,959 at $T=4$ and to 1,835 at $T=2$. Each seed draws its own images, initial
-# weights and order of batches. The last epoch is reported; test images were not looked at for any choice.
+# better in these pilots; we kept the usual $T=4$. On Fashion-MNIST the gain is smaller:
+# in pilots of 60 epochs the validation errors fell from 2,100 to 1,959 at $T=4$ and to 1,835 at $T=2$. The
+# last epoch is reported; test images were not looked at for any choice.
 #
 # **Recorded part.** The paper gives neither optimiser nor learning rate, epochs, dropout or weights. We
 # chose them on 10,000 held-out training images. *Students*: SGD with momentum 0.9, one-cycle schedule
-# with peak 0.1, batches of 250, 15 epochs; weights 0.3 (soft) and
-# 0.1 (labels). With weights 1 and 0.1, validation errors were 144 against 138, and under a cosine schedule, which starts at
-# its peak, training diverged. *Teacher*: 30 epochs, dropout 0.2 on the hidden units, a bound on the
-# length of each unit's incoming weights, shifts of up to two pixels. After 15 epochs, dropout of 0.5
-# gave 167 validation errors, 0.3 gave 140, 0.2 gave 123. (The usual pair, 0.2 on the inputs and
-# 0.5 on the hidden units, wants hundreds of epochs: a first recording that used it was stopped when its
-# teachers were seen to underfit, and everything was run anew.) The few-data claim is about speech; on MNIST only its direction is
-# tested. In Müller's comparison both of our teachers use dropout and differ in their targets alone.
-# Training runs in bfloat16 autocast; losses, soft targets and evaluations in float32.
+# with peak 0.1, batches of 250, 15 epochs; weights 0.3 (soft) and 0.1 (labels). With weights 1 and 0.1,
+# validation errors were 144 against 138; under a cosine schedule training diverged. *Teacher*: 30 epochs,
+# dropout 0.2 on the hidden units, a bound on the length of each unit's incoming weights, shifts of up to
+# two pixels. After 15 epochs, dropout of 0.5 gave 167 validation errors, 0.3 gave 140, 0.2 gave 123. A
+# first recording, with dropout 0.2 on the inputs and 0.5 on the hidden units, was stopped when its teachers
+# were seen to underfit, and everything was run anew. In Müller's comparison both of our teachers use
+# dropout and differ in their targets alone. Training runs in bfloat16 autocast; losses, soft targets and
+# evaluations in float32.
 #
 # **Survey.** The survey writes the softened probabilities as $p(z_i, T)$ and the loss as $L_{ResD}$ (its
 # equations 1 to 3); it leaves the divergence open and notes that KL is usual.
