@@ -118,9 +118,9 @@ def register(name: str, place: str) -> None:
 
     Worker processes are told by the process that sends them a run.
     """
-    if name in FUNCTIONS and FUNCTIONS[name][0] != place:
-        raise ValueError(f"the name {name!r} belongs to {FUNCTIONS[name][0]} already.")
-    FUNCTIONS[name] = place, name
+    known, _ = FUNCTIONS.setdefault(name, (place, name))  # one of ours keeps its former name
+    if known != place:
+        raise ValueError(f"the name {name!r} belongs to {known} already.")
 
 
 def name_of(function: str) -> str:

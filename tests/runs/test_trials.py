@@ -15,7 +15,7 @@ import pytest
 import torch
 import trial_functions  # registers what runs may name here
 
-from kdnb.runs import pool, trials
+from kdnb.runs import pool, registry, trials
 from kdnb.runs.trials import Trial
 
 HERE = Path(__file__).parents[1]  # where trial_functions lies
@@ -326,3 +326,12 @@ def test_only_digests_are_removed(own_runs, name):
     with pytest.raises(ValueError, match="is no digest"):
         trials.remove(name)
     assert result.folder.is_dir() and (own_runs / "runs" / "x").is_dir()
+
+
+def test_a_function_that_is_told_again_keeps_its_digests():
+    """Workers and companions are told the place of a function that they may know."""
+    trial = Trial("supervised", {"data": {"name": "mnist"}}, 0)
+    registry.register("supervised", registry.place_of("supervised"))
+    assert Trial("supervised", {"data": {"name": "mnist"}}, 0).digest == trial.digest
+    with pytest.raises(ValueError, match="the name 'supervised' belongs to"):
+        registry.register("supervised", "os:system")
