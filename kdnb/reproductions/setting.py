@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from kdnb.runs.task import data_spec
 
@@ -17,31 +17,16 @@ Precision = Annotated[
 ]
 
 
-class Training(BaseModel):
-    """Parameters of a recipe that most reproductions share."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    lr: float = Field(0.1, gt=0, le=10, description="peak of the one-cycle learning rate")
-    augment: bool = Field(True, description="random crops (padding 4) and flips")
-
-
-def setting(p: Any, dataset: str | None = None) -> dict[str, Any]:
-    """Data and recipe of every training, from the parameters of a reproduction.
+def setting(p: Any) -> dict[str, Any]:
+    """Data and recipe of every training, from the parameters of a chapter.
 
     Args:
-        p: has `dataset`, `train_images`, `test_images`, `epochs` and `precision`, and may have what
-            `Training` has.
-        dataset: in place of the parameters' own.
+        p: has `dataset`, `train_images`, `test_images`, `epochs` and `precision`.
     """
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
-    name = dataset or p.dataset
-    lr = p.lr if isinstance(p, Training) else 0.1
-    recipe = {"epochs": p.epochs, "batch_size": 64, "lr": lr, "momentum": 0.9, "nesterov": True,
-              "weight_decay": 5e-4, "schedule": "one_cycle", "precision": p.precision}  # fmt: skip
-    if not isinstance(p, Training) or p.augment:
-        recipe |= {"crop_padding": 4, "flip": True}
     return {
-        "data": data_spec(name, split="train_all", limit=p.train_images, evaluated=evaluated),
-        "recipe": recipe,
-    }
+        "data": data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated),
+        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
+                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
+                   "crop_padding": 4, "flip": True, "precision": p.precision},
+    }  # fmt: skip
