@@ -133,10 +133,26 @@ def _launched(precision: str, devices: int) -> Fabric:
     # Named, since inside a SLURM job Fabric would take SLURM's tasks for the processes.
     options: dict[str, Any] = {"devices": devices, "plugins": LightningEnvironment()}
     if devices > 1:
+        _meet(devices)
         options["strategy"] = "ddp_find_unused_parameters_true"
     made = Fabric(precision=precision, **options)
     made.launch()
     return made
+
+
+def _meet(processes: int) -> None:
+    """Join the others of the running trial in the file that `kdnb.runs.companions` names.
+
+    A port that is free now may be another's a moment later, and would listen on every interface.
+    """
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo", rank=int(os.environ["LOCAL_RANK"]),
+            store=dist.FileStore(os.environ["KDNB_MEETING"], processes), world_size=processes,
+        )  # fmt: skip
 
 
 def default_device() -> torch.device:

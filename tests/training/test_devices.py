@@ -2,8 +2,12 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import trial_functions  # noqa: F401 - registers what runs may name here
@@ -116,3 +120,40 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="install no-such-compiler, or name one in CXX"):
         devices.start_compiling()
     assert not devices.compiles()
+
+
+def _gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_companions_meet_on_the_loopback_and_end_with_their_parent(monkeypatch, tmp_path, two):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    monkeypatch.setenv("KDNB_TEST_TRACE", str(tmp_path / "trace"))
+    code = (
+        "import trial_functions; from kdnb.runs import trials;"
+        "trials.run(trials.Trial('waits_together', {}, 0))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.time() + 300
+    trace = tmp_path / "trace"
+    while time.time() < deadline and not (trace.exists() and trace.read_text().count("met") == 2):
+        time.sleep(0.1)
+    words = trace.read_text().split()
+    (companion,) = {int(pid) for name, pid in zip(words[::2], words[1::2], strict=True)
+                    if name == "met"} - {process.pid}  # fmt: skip
+    for pid in (process.pid, companion):
+        listening = [
+            connection.laddr.ip for connection in psutil.Process(pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]  # fmt: skip
+        assert set(listening) <= {"127.0.0.1", "::1"}
+    process.kill()
+    process.wait()
+    deadline = time.time() + 30
+    while not _gone(companion) and time.time() < deadline:
+        time.sleep(0.1)
+    assert _gone(companion)
