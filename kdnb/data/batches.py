@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdnb.data.forms import Mixed, moved, rows_of, samples_in, tensors_in
 from kdnb.data.images import Images
 
 
@@ -20,19 +21,41 @@ class Batch(NamedTuple):
     """What a training step sees.
 
     Attributes:
-        images: (B, C, H, W) float32, normalised.
-        labels: (B,) int64. What a stranger's data gives may have other shapes, or be None where
-            no term reads labels.
+        images: (B, C, H, W) float32, normalised. What a stranger's data gives may be any tensor, or
+            a tuple, list or dict of them.
+        labels: (B,) int64. What a stranger's data gives may have other shapes, be `Mixed`, or None
+            where no term reads labels.
         index: (B,) int64, where the images lie in the `Images` they come from; None when unknown.
         view: (B,) int64, always on the CPU: which of its views each image shows, counted over
             all images, index · views + (y · (2 padding + 1) + x) · 2 + mirrored; None when views
             cannot be counted.
     """
 
-    images: Tensor
-    labels: Tensor | None
+    images: Any
+    labels: Any
     index: Tensor | None = None
     view: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of samples: of labels, where there are any."""
+        known = isinstance(self.labels, (Tensor, Mixed)) and len(self.labels)
+        return known or samples_in(self.images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return next((one.device for one in tensors_in(self.images)), torch.device("cpu"))
+
+    def share(self, part: slice) -> Batch:
+        """A part of the samples."""
+        cut = (None if value is None else rows_of(value, part) for value in self)
+        return Batch(*cut)
+
+    def to(self, device: torch.device) -> Batch:
+        """On a device; the view is a place in a file, and stays with the CPU."""
+        there = (None if value is None else moved(value, device) for value in self[:-1])
+        return Batch(*there, self.view)
 
 
 class Batches:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from kdnb.data.batches import Batch, Batches, mixed_seed
+from kdnb.data.forms import (
+    Mixed,
+    as_labels,
+    is_mixed,
+    mapped,
+    moved,
+    rows_of,
+    samples_in,
+    tensors_in,
+)
 from kdnb.data.images import Images
 
 Labels = Literal["classes", "any", "none"]
+LABEL_KEYS = ("labels", "label", "targets", "target")  # of a batch that is one dict
 
 
 class LoaderBatches:
@@ -21,14 +34,20 @@ class LoaderBatches:
 
     Args:
         loader: a DataLoader, or anything with a length that can be iterated over again and again
-            and gives (images, labels): floating-point images ready for the network.
+            and gives (inputs, labels), or one dict with the entry "labels". Inputs are a tensor, or
+            a tuple, list or dict of tensors, ready for the network: floating-point images, token
+            ids, masks. Labels of mixed images are a triple (first, second, share of the first).
         device: where the batches are moved to.
-        seed: of the order, where `loader` has a generator of its own.
+        seed: of the order. Generators that loader, sampler or data set hold are seeded anew for
+            every epoch, and persistent workers started anew, so that an epoch is a function of
+            (seed, number).
         labels: which labels are taken: "classes", numbers of classes alone; "any", also soft
-            labels and dense maps; "none", whatever comes or nothing, since nobody reads them.
+            labels, mixed ones and dense maps; "none", whatever comes or nothing, since nobody reads
+            them.
 
     Raises:
         TypeError: when `loader` has no length, or can be read only once.
+        ValueError: when it has no batch.
     """
 
     augmented = True  # unknown, so an image is never taken to look the same twice
@@ -53,18 +72,29 @@ class LoaderBatches:
                 f"the {type(loader).__name__} has no length, which learning-rate schedules need: "
                 "give its class or its Dataset a __len__."
             ) from error
+        if not self._length:
+            raise ValueError(
+                f"the {type(loader).__name__} gives no batch: it has no data, or fewer samples than "
+                "a batch and drop_last=True."
+            )
         self.loader, self.device, self.seed = loader, torch.device(device), seed
         self.labels: Labels = labels
 
     @property
     def examples(self) -> int:
-        """The images of an epoch: what the sampler gives, else the batches that are listed."""
+        """The samples of an epoch: what the sampler gives, else the batches that are listed.
+
+        A sampler that draws with replacement gives no more different ones than there are.
+        """
         dataset, sampler = (getattr(self.loader, name, None) for name in ("dataset", "sampler"))
-        for counted in (sampler, dataset):
-            if hasattr(counted, "__len__"):
-                return len(counted)
+        batched = getattr(self.loader, "batch_sampler", None)
+        if batched is not None and not isinstance(batched, BatchSampler):
+            return sum(len(one) for one in batched)
+        counts = [len(one) for one in (sampler, dataset) if hasattr(one, "__len__")]
+        if counts:
+            return min(counts)
         if isinstance(self.loader, (list, tuple)):
-            return sum(len(_parts(item)[0]) for item in self.loader)
+            return sum(self._batch(item).size for item in self.loader)
         return self._length
 
     def __len__(self) -> int:
@@ -75,36 +105,49 @@ class LoaderBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch; the order follows (seed, number) where the loader allows it."""
-        generator = getattr(self.loader, "generator", None)
-        if generator is not None:
-            generator.manual_seed(mixed_seed(self.seed, number, "order"))
-        sampler = getattr(self.loader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(number)
+        _seed_generators(self.loader, self.seed, number)
+        if getattr(self.loader, "persistent_workers", False):
+            self.loader._iterator = None  # workers of the former epoch hold a random state of it
         for item in self.loader:
             yield self._batch(item)
 
     def _batch(self, item: Any) -> Batch:
-        parts = _parts(item)
-        if len(parts) != 2 and self.labels != "none":
+        inputs, labels = self._pair(item)
+        return Batch(moved(_ready(inputs), self.device), self._labels(labels))
+
+    def _pair(self, item: Any) -> tuple[Any, Any]:
+        """Inputs and labels of what the loader gives."""
+        if isinstance(item, Mapping):
+            inputs, labels = _labels_apart(item)
+            if labels is None and self.labels != "none":
+                raise TypeError(
+                    f"a batch must be a pair (images, labels), or a dict with the entry 'labels', "
+                    f"not a {type(item).__name__} of {', '.join(map(repr, item))}."
+                )
+            return inputs, labels
+        if isinstance(item, Batch):
+            item = item[:2]
+        parts = item if isinstance(item, (tuple, list)) and len(item) else [item]
+        if len(parts) == 4 and is_mixed(parts[1:]):
+            parts = parts[0], tuple(parts[1:])
+        if self.labels == "none":
+            return parts[0], parts[1] if len(parts) == 2 else None
+        if len(parts) != 2:
             kind = f"a {type(item).__name__} of {len(parts)}" if parts[0] is not item else ""
             raise TypeError(
-                f"a batch must be a pair (images, labels), not {kind or type(item).__name__}."
+                f"a batch must be a pair (images, labels), not {kind or type(item).__name__}: give "
+                "several inputs as ((first, second), labels)."
             )
-        images = torch.as_tensor(parts[0])
-        if not images.is_floating_point():
-            raise TypeError(
-                f"the loader gives {images.dtype} images, a network needs floating-point ones: "
-                "convert and normalise them in the Dataset."
-            )
-        labels = self._labels(parts)
-        moved = images.to(self.device, torch.float32, non_blocking=True)
-        return Batch(moved, labels)
+        return parts[0], parts[1]
 
-    def _labels(self, parts: Any) -> Tensor | None:
-        if self.labels == "none" and (len(parts) != 2 or not isinstance(parts[1], Tensor)):
+    def _labels(self, given: Any) -> Tensor | Mixed | None:
+        if self.labels == "none" and not isinstance(given, (Tensor, Mixed)):
             return None
-        labels = torch.as_tensor(parts[1])
+        labels = as_labels(given)
+        if isinstance(labels, Mixed):
+            if self.labels == "classes":
+                raise TypeError("the loader gives mixed labels, not numbers of classes.")
+            return moved(labels, self.device)
         kind = torch.int64
         if labels.is_floating_point():
             if self.labels == "classes":
@@ -113,20 +156,79 @@ class LoaderBatches:
         return labels.to(self.device, kind, non_blocking=True)
 
 
-def _parts(item: Any) -> Any:
-    return item if isinstance(item, (tuple, list)) and len(item) else [item]
+def _ready(inputs: Any) -> Any:
+    """Inputs as networks take them: floating point in float32, whole numbers as they are.
+
+    Raises:
+        TypeError: for images of bytes, or inputs without any tensor.
+    """
+
+    def one(value: Tensor) -> Tensor:
+        if value.dtype == torch.uint8 and value.ndim == 4:
+            raise TypeError(
+                "the loader gives torch.uint8 images, a network needs floating-point ones: convert "
+                "and normalise them in the Dataset."
+            )
+        return value.float() if value.is_floating_point() else value
+
+    if isinstance(inputs, (int, float)):
+        inputs = torch.as_tensor(inputs)
+    ready = mapped(one, inputs)
+    if isinstance(ready, (Tensor, Mapping, tuple, list)) and next(tensors_in(ready), None) is None:
+        raise TypeError(f"the inputs are a {type(inputs).__name__} without a tensor in it.")
+    return ready
+
+
+def _labels_apart(item: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """A dict's inputs and its labels, where it has an entry for them."""
+    name = next((key for key in LABEL_KEYS if key in item), None)
+    return {key: value for key, value in item.items() if key != name}, item[name] if name else None
+
+
+def _seed_generators(loader: Any, seed: int, number: int) -> None:
+    """Start every generator that a loader, its sampler or its data set holds, and say the epoch."""
+    batched = getattr(loader, "batch_sampler", None)
+    holders = [loader, getattr(loader, "sampler", None), batched, getattr(batched, "sampler", None)]
+    holders.append(getattr(loader, "dataset", None))
+    seeded: set[int] = set()
+    for place, holder in enumerate(holders):
+        if holder is None or isinstance(holder, (list, tuple)):
+            continue
+        if hasattr(holder, "set_epoch"):
+            holder.set_epoch(number)
+        for name, value in sorted(getattr(holder, "__dict__", {}).items()):
+            if id(value) in seeded:
+                continue
+            purpose = "order" if name == "generator" and place < 4 else f"{place} {name}"
+            if _seeded(value, mixed_seed(seed, number, purpose)):
+                seeded.add(id(value))
+
+
+def _seeded(generator: Any, seed: int) -> bool:
+    """Start a generator of any make; False for what is none."""
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif isinstance(generator, random.Random):
+        generator.seed(seed)
+    elif isinstance(generator, np.random.RandomState):
+        generator.seed(seed % 2**32)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
+    else:
+        return False
+    return True
 
 
 class TensorBatches:
     """Batches of tensors in memory, in a new order in every epoch.
 
     Args:
-        inputs: (N, ...) floating point, ready for the network.
+        inputs: (N, ...), ready for the network; or a tuple, list or dict of such tensors.
         labels: (N, ...), or None where nobody reads them.
         seed: of the order: a function of (seed, epoch) alone.
 
     Raises:
-        TypeError: for inputs that are not floating point.
+        TypeError: for images of bytes.
         ValueError: for no input, or other numbers of inputs and labels.
     """
 
@@ -134,28 +236,27 @@ class TensorBatches:
 
     def __init__(
         self,
-        inputs: Tensor,
+        inputs: Any,
         labels: Tensor | None,
         batch_size: int,
         *,
         seed: int = 0,
         shuffle: bool = True,
     ):
-        if not inputs.is_floating_point():
-            raise TypeError(
-                f"the inputs are {inputs.dtype}, a network needs floating-point ones: convert and "
-                "normalise them first."
-            )
-        if len(inputs) == 0 or labels is not None and len(labels) != len(inputs):
-            count = "no" if labels is None else len(labels)
-            raise ValueError(f"tensors need one label an input; got {len(inputs)} and {count}.")
+        inputs = _ready(inputs)
+        lengths = {len(one) for one in tensors_in(inputs)}
+        count = samples_in(inputs)
+        if count == 0 or lengths != {count} or labels is not None and len(labels) != count:
+            given = "no" if labels is None else len(labels)
+            shown = " and ".join(map(str, sorted(lengths)))
+            raise ValueError(f"tensors need one label an input; got {shown} and {given}.")
         self.inputs, self.labels = inputs, labels
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
 
     @property
     def examples(self) -> int:
         """The number of inputs."""
-        return len(self.inputs)
+        return samples_in(self.inputs)
 
     def __len__(self) -> int:
         return math.ceil(self.examples / self.batch_size)
@@ -164,18 +265,19 @@ class TensorBatches:
         return self.epoch(0)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch, a function of (seed, number) alone."""
+        """The batches of one epoch, a function of (seed, epoch) alone."""
         order = torch.arange(self.examples)
         if self.shuffle:
             stream = torch.Generator().manual_seed(mixed_seed(self.seed, number, "order"))
             order = torch.randperm(self.examples, generator=stream)
+        device = next(tensors_in(self.inputs)).device
         for chosen in order.split(self.batch_size):
-            here = chosen.to(self.inputs.device)
+            here = chosen.to(device)
             labels = self.labels
             if labels is not None:
                 labels = labels[chosen.to(labels.device)]
                 labels = labels.float() if labels.is_floating_point() else labels.long()
-            yield Batch(self.inputs[here].float(), labels, here)
+            yield Batch(rows_of(self.inputs, here), labels, here)
 
 
 def as_batches(
@@ -191,7 +293,8 @@ def as_batches(
 
     Args:
         data: `Batches` or `LoaderBatches` (returned as they are), a pair of tensors (inputs,
-            labels), one tensor of inputs, a DataLoader, a torch Dataset of (image, label), or any
+            labels), whose inputs may be a tuple or a dict of tensors, inputs alone, a dict of
+            tensors with the entry "labels", a DataLoader, a torch Dataset of (input, label), or any
             other iterable of batches with a length.
         batch_size, seed: of a Dataset or tensors, which are shuffled anew in every epoch.
         labels: see `LoaderBatches`.
@@ -206,22 +309,32 @@ def as_batches(
         raise TypeError("Images are not normalised: give Batches(images, ..., mean=..., sd=...).")
     if isinstance(data, Tensor):
         data = (data, None)
+    elif isinstance(data, Mapping) and _all_tensors(data):
+        data = _labels_apart(data)
     if _pair_of_tensors(data):
         if data[1] is None and labels != "none":
-            raise TypeError(
-                "labels are read, and one tensor of inputs has none: give (inputs, labels)."
-            )
+            raise TypeError("labels are read, and this data has none: give (inputs, labels).")
         return TensorBatches(*data, batch_size, seed=seed, shuffle=shuffle)
     if isinstance(data, Dataset) and not isinstance(data, DataLoader):
+        if hasattr(data, "__len__") and not len(data):
+            raise ValueError(f"the {type(data).__name__} is empty.")
         mixing = shuffle and not isinstance(data, IterableDataset)
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
     return LoaderBatches(data, device, seed=seed, labels=labels)
 
 
 def _pair_of_tensors(data: Any) -> bool:
-    return (
-        isinstance(data, (tuple, list))
-        and len(data) == 2
-        and isinstance(data[0], Tensor)
-        and (data[1] is None or isinstance(data[1], Tensor))
-    )
+    """Whether data is (inputs, labels), and no list of batches."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        return False
+    inputs, labels = data
+    return _all_tensors(inputs) and (labels is None or isinstance(labels, Tensor))
+
+
+def _all_tensors(inputs: Any) -> bool:
+    if isinstance(inputs, Tensor):
+        return True
+    if isinstance(inputs, Mapping):
+        inputs = list(inputs.values())
+    several = isinstance(inputs, (tuple, list)) and len(inputs) > 0
+    return several and all(_all_tensors(one) for one in inputs)

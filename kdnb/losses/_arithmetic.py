@@ -15,6 +15,8 @@ PAIRWISE_LIMIT = 2**22
 # A pair whose squared distance is less than this share of its squared norms is close: float32
 # products would leave fewer than some four digits of the distance.
 CLOSE = 1e-2
+# A finite logit whose probability is 0 at every temperature.
+EXCLUDED = -1e30
 
 
 def rows(samples: Tensor) -> Tensor:
@@ -108,7 +110,12 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1
     .. math:: \log \sum_k p_k e^{-w_k} = \log\Big(1 + \sum_k p_k (e^{-w_k} - 1 + w_k)\Big),
 
     whose terms are all at least 0. The value is taken from there where it is below log 2.
+
+    A class that the teacher excludes by a logit of minus infinity adds nothing.
     """
+    excluded = torch.isneginf(teacher)
+    student = student.masked_fill(excluded & torch.isneginf(student), EXCLUDED)
+    teacher = teacher.masked_fill(excluded, EXCLUDED)
     log_q = (student / temperature).log_softmax(1)
     log_p = (teacher / temperature).log_softmax(1)
     summed = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)

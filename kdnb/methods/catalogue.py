@@ -9,7 +9,7 @@ the optimiser.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -304,7 +304,7 @@ METHODS: dict[str, Method] = {
         clipped(learnt(losses.graph_distillation, relating.Graphs, least=2)), 1.0, revision=2),
     "ifm": Method(
         "2.3", "passalis2020ifm", "IFM",
-        learnt(losses.information_flow, relating.InformationFlow, least=2), scheme="offline.ifm",
+        learnt(losses.information_flow, relating.InformationFlow, least=3), scheme="offline.ifm",
         revision=2),
     # 2.3 relations between samples
     "rkd": Method(
@@ -318,19 +318,20 @@ METHODS: dict[str, Method] = {
         "2.3", "passalis2018pkt", "PKT",
         on_embedding(losses.probabilistic_transfer, 2, variant="authors"), 30000.0),
     "pkt_hybrid": Method(
-        "2.3", "passalis2020pktlight", "PKT (hybrid)", on_embedding(losses.hybrid_transfer, 2)),
+        "2.3", "passalis2020pktlight", "PKT (hybrid)", on_embedding(losses.hybrid_transfer, 3)),
     "irg": Method(
         "2.3", "liu2019irg", "IRG", learnt(losses.irg_edges, relating.RelationshipGraph, least=2),
         revision=2),
     "lp": Method("2.3", "chen2021lp", "LP", on_embedding(losses.locality_preserving, 2), revision=2),
     "crd": Method(
-        "2.3", "tian2020crd", "CRD", learnt(losses.crd, relating.Contrastive, least=2), 0.8,
-        revision=2),
+        "2.3", "tian2020crd", "CRD",
+        replace(learnt(losses.crd, relating.Contrastive, least=2), classes=2), 0.8, revision=2),
     "ickd": Method(
         "2.3", "liu2021ickd", "ICKD",
         adapted(losses.inter_channel_correlation, summed, which="last")),
     "triplet": Method(
-        "2.3", "feng2019triplet", "Triplet", plain(losses.triplet_distillation, _triplets)),
+        "2.3", "feng2019triplet", "Triplet",
+        replace(plain(losses.triplet_distillation, _triplets), classes=2)),
     "darkrank": Method(
         "2.3", "chen2018darkrank", "DarkRank",
         on_embedding(losses.darkrank, lambda options: options["list_length"] + 1)),

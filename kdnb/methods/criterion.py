@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
+from kdnb.data.forms import as_labels
 from kdnb.methods.offline import clipping
 from kdnb.methods.offline.looking import asked_by, places_for, prepare, shown
 from kdnb.methods.offline.parts import (
@@ -22,7 +23,7 @@ from kdnb.methods.offline.parts import (
 )
 from kdnb.methods.options import FIELDS, told_apart
 from kdnb.training import Recipe
-from kdnb.training.answers import Ensemble, Output, logits_of, teacher_of
+from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import borrowed, modes_kept
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, viewing
@@ -159,9 +160,7 @@ class Criterion(nn.Module):
                 self.unprepared.discard(part.name)
         self.learnt.train()
 
-    def forward(
-        self, inputs: Any, targets: Tensor | None = None, index: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, inputs: Any, targets: Any = None, index: Tensor | None = None) -> Tensor:
         """The loss of a batch, a scalar; the terms are left in `terms`.
 
         Args:
@@ -175,12 +174,13 @@ class Criterion(nn.Module):
             raise ValueError(f"{name} has a first stage: call criterion.prepare(data) once before.")
         if self.label_weight and targets is None:
             raise ValueError("the cross-entropy reads labels: give targets, or label_weight=0.")
+        targets = None if targets is None else as_labels(targets)
         batch = Batch(inputs, targets, index)
         asked = asked_by(teacher, inputs, self.by_batch)
         with self._seen(1) as seen, modes_kept(teacher), torch.no_grad(), asked:
-            target = seen(logits_of(teacher(inputs), self.outputs[1]))
+            target = seen(logits_of(ask(teacher, inputs), self.outputs[1]))
         with self._seen(0) as seen:
-            view = seen(logits_of(student(inputs), self.outputs[0]))
+            view = seen(logits_of(ask(student, inputs), self.outputs[0]))
         terms = {
             part.name: self.weights[part.name]
             * part.value(self.learnt, view, target, batch, self.ignore_index)
@@ -214,5 +214,5 @@ class Criterion(nn.Module):
 def _pair(example: Any) -> tuple[Any, Tensor | None]:
     """Inputs and targets of an example batch."""
     if isinstance(example, (tuple, list)) and len(example) == 2:
-        return example[0], torch.as_tensor(example[1])
+        return example[0], as_labels(example[1])
     return example, None

@@ -169,7 +169,7 @@ class Calibration(Term):
     """SemCKD on all stages but the first, whose 3x3 projections cost more than any student here.
 
     Its attention describes a layer by similarities within a batch of a fixed size: a smaller last
-    batch adds nothing.
+    batch adds nothing, and of a larger one the first so many samples count.
     """
 
     def __init__(
@@ -187,9 +187,8 @@ class Calibration(Term):
         self.calibration = losses.SemanticCalibration(ours, theirs, size, reduction)
 
     def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
-        return losses.semantic_calibration(
-            *self.calibration(student.maps[1:], teacher.maps[1:]), variant=self.variant
-        )
+        ours, theirs = ([m[: self.least] for m in view.maps[1:]] for view in (student, teacher))
+        return losses.semantic_calibration(*self.calibration(ours, theirs), variant=self.variant)
 
 
 class Review(Term):

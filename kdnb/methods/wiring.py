@@ -33,10 +33,12 @@ class Setting:
     Attributes:
         images: how many the training set has; None when nobody said.
         batch_size: of the training.
+        classes: how many the first batch has; None when it has no numbers of classes.
     """
 
     images: int | None
     batch_size: int
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Wire:
         clipped: its gradient on the student is clipped to that of the labels' loss
             (`kdnb.methods.offline.clipping`).
         batch_statistics: the teacher normalises by the batch's own statistics, as in training.
+        classes: how many of them the first batch needs.
     """
 
     loss: Callable[..., Any]
@@ -59,6 +62,7 @@ class Wire:
     least: Least = 1
     clipped: bool = False
     batch_statistics: bool = False
+    classes: int = 1
 
     def __call__(self, student: View, teacher: View, setting: Setting, **options: Any) -> nn.Module:
         chosen = {**self.options, **options}
@@ -66,8 +70,14 @@ class Wire:
         got = len(student.logits)
         if got < least:
             raise ValueError(f"it needs at least {least} samples in a batch; got {got}.")
+        if setting.classes is not None and setting.classes < self.classes:
+            raise ValueError(
+                f"it needs {self.classes} classes in a batch; the first one has "
+                f"{setting.classes}: shuffle the data."
+            )
         term = self.make(student, teacher, setting, **chosen)
-        term.least = max(least, getattr(term, "least", 1))
+        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in term.modules())
+        term.least = max(least, getattr(term, "least", 1), 2 if norms else 1)
         term.clipped, term.batch_statistics = self.clipped, self.batch_statistics
         return term
 

@@ -16,6 +16,7 @@ from kdnb.methods.offline.distil import Loss
 from kdnb.names import nearest
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
+from kdnb.training.devices import default_device
 from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
 from kdnb.training.loop import convolutional
 
@@ -62,10 +63,11 @@ def built(network: dict[str, Any], source: ImageData, seed: int) -> nn.Module:
     channels, size = source.train.images.shape[1], source.train.images.shape[-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nets.build(
+        made = nets.build(
             options.pop("name"), num_classes=len(source.classes), in_channels=channels,
             image_size=size, **options,
         )  # fmt: skip
+    return made.to(default_device())
 
 
 def network_of(result: Result, source: ImageData | None = None) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,57 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdnb.data.forms import mapped
 from kdnb.losses import ensemble_log_probabilities
 from kdnb.losses.checks import at_least_float32
 
 Output = Callable[[Any], Tensor] | str | int | None
+
+
+def ask(network: Callable[..., Any], inputs: Any, like: Any = None) -> Any:
+    """What a network or a function returns for a batch's inputs, whatever their form.
+
+    A tuple or list is given as arguments and a dict as keywords, where the forward takes so many
+    or these names; else as one argument. Floating-point inputs come in the network's own precision,
+    in which it then computes.
+
+    Args:
+        like: the network by whose forward and precision this is decided, where `network` wraps it.
+    """
+    like = network if like is None else like
+    if getattr(like, "takes_whole", False):
+        return network(inputs)
+    own = precision_of(like)
+    if own is None:
+        arguments, named = _spread(like, inputs)
+        return network(*arguments, **named)
+    inputs = mapped(lambda one: one.to(own) if one.is_floating_point() else one, inputs)
+    arguments, named = _spread(like, inputs)
+    device = next(like.parameters()).device.type
+    with torch.autocast(device, enabled=False):
+        return network(*arguments, **named)
+
+
+def precision_of(network: Any) -> torch.dtype | None:
+    """The floating-point type of a network's weights, when it is not float32."""
+    if not isinstance(network, nn.Module):
+        return None
+    kinds = (p.dtype for p in network.parameters() if p.is_floating_point())
+    found = next(kinds, torch.float32)
+    return None if found == torch.float32 else found
+
+
+def _spread(network: Any, inputs: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Inputs as the arguments and the keywords of a call."""
+    if isinstance(inputs, Tensor) or not isinstance(inputs, (tuple, list, Mapping)):
+        return (inputs,), {}
+    arguments, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
+    try:
+        called = network.forward if isinstance(network, nn.Module) else network
+        inspect.signature(called).bind(*arguments, **named)
+    except (TypeError, ValueError):  # takes them whole, or does not say what it takes
+        return (inputs,), {}
+    return arguments, named
 
 
 def logits_of(answer: Any, output: Output = None) -> Tensor:
@@ -75,6 +123,8 @@ class Ensemble(nn.Module):
     softened answers.
     """
 
+    takes_whole = True  # each member is asked in its own way
+
     def __init__(
         self, members: Sequence[nn.Module], temperature: float = 1.0, output: Output = None
     ) -> None:
@@ -82,9 +132,9 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.temperature, self.output = float(temperature), output
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Any) -> Tensor:
         """Logits (batch, classes)."""
-        answers = [at_least_float32(logits_of(m(images), self.output)) for m in self.members]
+        answers = [at_least_float32(logits_of(ask(m, inputs), self.output)) for m in self.members]
         softened = [answer / self.temperature for answer in answers]
         return self.temperature * ensemble_log_probabilities(softened)
 
@@ -96,13 +146,15 @@ class Ensemble(nn.Module):
 class Called(nn.Module):
     """A teacher that is a function of the inputs: asked in every step, for nothing of it is known."""
 
+    takes_whole = True
+
     def __init__(self, function: Callable[[Any], Any]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, inputs: Any) -> Any:
         """Whatever the function returns."""
-        return self.function(images)
+        return ask(self.function, inputs)
 
 
 def teacher_of(teacher: Any, temperature: float = 1.0, output: Output = None) -> nn.Module:

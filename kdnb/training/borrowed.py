@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from kdnb.data.forms import tensors_in
+from kdnb.training.answers import ask
+from kdnb.training.randomness import own_random_state
 
 
 @contextlib.contextmanager
@@ -40,7 +46,11 @@ def by_batch_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def borrowed(*networks: nn.Module) -> Iterator[None]:
-    """Modes, `requires_grad` and memory formats leave the block as they came, however it ends."""
+    """Modes, `requires_grad`, memory formats and devices leave the block as they came, always.
+
+    A network that lies on several devices is not brought back there.
+    """
+    devices = [(network, _devices_of(network)) for network in networks]
     parameters = [(p, p.requires_grad) for network in networks for p in network.parameters()]
     formats = [
         (part, name, value.stride())
@@ -56,6 +66,9 @@ def borrowed(*networks: nn.Module) -> Iterator[None]:
             for parameter, wanted in parameters:
                 if parameter.requires_grad != wanted:
                     parameter.requires_grad_(wanted)
+            for network, before in devices:
+                if len(before) == 1 and _devices_of(network) != before:
+                    network.to(*before)
             for part, name, stride in formats:
                 _lay_out(getattr(part, name, None), stride)
 
@@ -77,27 +90,97 @@ def still_parts(network: nn.Module) -> list[nn.Module]:
     return [part for part in network.modules() if not part.training] if network.training else []
 
 
-def takes_channels_last(network: nn.Module, images: Tensor) -> bool:
+def shared_part(one: nn.Module, other: nn.Module) -> str | None:
+    """What two networks share that training one of them would change in the other, if anything.
+
+    Parameters and buffers; and modules that draw random numbers while training, since their mode
+    belongs to both. Modules without a state, such as a ReLU, may be shared.
+    """
+    theirs = {id(value) for value in (*other.parameters(), *other.buffers())}
+    for kind, named in (("parameters", one.named_parameters()), ("buffers", one.named_buffers())):
+        if any(id(value) in theirs for _, value in named):
+            return kind
+    parts = {id(part) for part in other.modules()}
+    drawing = (nn.modules.dropout._DropoutNd, nn.RReLU)
+    for path, part in one.named_modules():
+        if id(part) in parts and isinstance(part, drawing):
+            return f"the module {path!r}"
+    return None
+
+
+def takes_channels_last(network: nn.Module, inputs: Any, trained: bool = False) -> bool:
     """Whether a network still answers when its weights are laid out channels last.
 
-    One that flattens by `view` does not. Whoever cannot answer these images in either format, such
+    One that flattens by `view` does not. Whoever cannot answer these inputs in either format, such
     as a generator, is not asked about them. The network is left in the format that it is to have.
+
+    Args:
+        trained: whether it must also answer in train mode, and backwards.
     """
     network.to(memory_format=torch.channels_last)
-    if _answers(network, images):
+    if _answers(network, inputs) and (not trained or _learns(network, inputs)):
         return True
     network.to(memory_format=torch.contiguous_format)
-    if _answers(network, images):
+    if _answers(network, inputs):
         return False
     network.to(memory_format=torch.channels_last)
     return True
 
 
-def _answers(network: nn.Module, images: Tensor) -> bool:
-    devices = [images.device] if images.device.type == "cuda" else []
-    with modes_kept(network), torch.no_grad(), torch.random.fork_rng(devices):
+def _answers(network: nn.Module, inputs: Any) -> bool:
+    with modes_kept(network), torch.no_grad(), own_random_state(_device_of(network)):
         try:
-            network.eval()(images)
+            ask(network.eval(), inputs)
         except (RuntimeError, TypeError, ValueError):
             return False
     return True
+
+
+def _learns(network: nn.Module, inputs: Any) -> bool:
+    """Whether a copy of a network can go forwards in train mode, and back."""
+    with own_random_state(_device_of(network)), torch.enable_grad():
+        try:
+            twin = copy.deepcopy(network).train()
+            found = [one for one in tensors_in(ask(twin, inputs)) if one.requires_grad]
+            if found:
+                sum(one.float().sum() for one in found).backward()
+        except (RuntimeError, TypeError, ValueError):
+            return False
+    return True
+
+
+def needs_company(network: nn.Module, inputs: Any, still: Collection[nn.Module]) -> bool:
+    """Whether a batch normalisation that trains sees one value a channel, which torch refuses.
+
+    Args:
+        inputs: a batch of one sample.
+        still: parts that stay in eval mode.
+    """
+    alone: list[bool] = []
+    kept = {id(part) for part in still}
+
+    def look(part: nn.Module, given: tuple[Any, ...]) -> None:
+        if given and given[0].ndim > 1:
+            alone.append(given[0].numel() == given[0].shape[1])
+
+    norms = [
+        part
+        for part in network.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and id(part) not in kept
+    ]
+    handles = [part.register_forward_pre_hook(look) for part in norms]
+    try:
+        if norms:
+            _answers(network, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return any(alone)
+
+
+def _devices_of(network: nn.Module) -> set[torch.device]:
+    return {value.device for value in (*network.parameters(), *network.buffers())}
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    return next((p.device for p in network.parameters()), torch.device("cpu"))

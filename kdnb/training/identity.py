@@ -65,6 +65,10 @@ def _describe(found: Any, source: Any, depth: int = 0) -> None:
     elif isinstance(source, (tuple, list)):
         for item in source:
             _describe(found, item, depth + 1)
+    elif isinstance(source, Mapping):
+        for key, item in source.items():
+            _describe(found, key, depth + 1)
+            _describe(found, item, depth + 1)
     elif isinstance(source, TensorDataset):
         _describe(found, source.tensors, depth + 1)
     elif isinstance(source, Subset):

@@ -34,6 +34,8 @@ def batches_for(
     if isinstance(examples, Images):
         return _of_card(examples, recipe, seed)
     batches = as_batches(examples, recipe.batch_size, seed=seed, labels=labels)
+    if not len(batches):
+        raise ValueError("this data gives no batch.")
     wanted = {name: getattr(recipe, name) for name in AUGMENTATIONS}
     for name, value in wanted.items():
         if (value or name in given) and getattr(batches, name, type(value)()) != value:

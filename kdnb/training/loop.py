@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import logging
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
+from kdnb.data.forms import first_of
 from kdnb.paths import atomic_write, check_writable, sweep
-from kdnb.progress import bar
+from kdnb.progress import bar, note
 from kdnb.training import devices
-from kdnb.training.answers import in_float32
-from kdnb.training.borrowed import borrowed, still_parts, takes_channels_last
+from kdnb.training.answers import ask, in_float32, precision_of
+from kdnb.training.borrowed import borrowed, needs_company, still_parts, takes_channels_last
 from kdnb.training.checkpoint import AnotherRun, Damaged, Foreign, sealed, unsealed
 from kdnb.training.devices import arithmetic
+from kdnb.training.first import check_repeats, first_batch
 from kdnb.training.identity import Identity, of_data, of_function, of_network
+from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.recipe import Recipe
 from kdnb.training.reporting import numbers, writer_for
 
@@ -115,24 +115,25 @@ def fit(
         OSError: when the checkpoint cannot be read, or written (`kdnb.paths.DiskError`).
     """
     updates = [updates] if isinstance(updates, Update) else list(updates)
-    fabric = fabric or devices.fabric(arithmetic(recipe.precision))
+    fabric = fabric or devices.fabric(arithmetic(_precision(networks, recipe)))
     with borrowed(*networks.values()), contextlib.ExitStack() as stack:
         names = _names(networks, updates, recipe, seed)
         if checkpoint:  # of the networks as they come: training changes them
             names |= {"weights": {name: of_network(n) for name, n in networks.items()}}
             named = identity or {"losses": [of_function(update.losses) for update in updates]}
             names |= {"data": of_data(batches), **named}
+            check_repeats(batches)
         run = _Run(networks, updates, recipe, batches, names, fabric, answers or {})
         history = run.resume(checkpoint)
         writer = writer_for(log_dir, batches, len(history)) if fabric.is_global_zero else None
         if writer:
             stack.callback(writer.close)
         progress = stack.enter_context(bar(recipe.epochs, len(history), "epoch"))
-        stack.enter_context(_own_random_state(fabric.device))
+        stack.enter_context(own_random_state(fabric.device))
         for epoch in range(len(history), recipe.epochs):
             # Seeding each epoch by its number is what makes a resumed run equal to the other.
             rank = [fabric.global_rank] if fabric.global_rank else []
-            _seed_everything(_mix(seed, epoch, *rank))
+            seed_everything(mix(seed, epoch, *rank))
             started = perf_counter()
             for update in updates:
                 if update.begin:
@@ -179,18 +180,21 @@ class _Run:
         self.moved = set(self.names["networks"]["moved"])
         self.still = [part for n in self.moved for part in still_parts(self.plain[n])]
         self.models: dict[str, nn.Module] = {}  # as Fabric has set them up
-        example = functools.cache(lambda: next(iter(batches.epoch(0))).images.to(fabric.device)[:2])
+        self.alone: bool | None = None  # whether a batch of one is left out, once that is known
+        example = functools.cache(
+            lambda: first_of(first_batch(batches).to(fabric.device).images, 2)
+        )
         for name, network in self.plain.items():
             network.to(fabric.device)
             if convolutional(network) and recipe.precision != "32":
-                _lay_channels_last(network, example)
+                _lay_channels_last(network, example, name in self.moved)
             if name in self.moved:
                 self.models[name] = fabric.setup_module(devices.compiled(network, trained=True))
             else:
                 network.eval().requires_grad_(False)
                 self.models[name] = _Frozen(devices.compiled(network, trained=False), fabric)
         self.networks = {
-            name: _Answering(model, answers[name]) if name in answers else model
+            name: _Answering(model, self.plain[name], answers[name]) if name in answers else model
             for name, model in self.models.items()
         }
         self.optimisers = []
@@ -210,7 +214,10 @@ class _Run:
         sizes: list[int] = []
         names: list[str] = []
         for offset, batch in enumerate(batches):
-            batch = self._share(batch)
+            if self._left_out(batch):
+                continue
+            sizes.append(batch.size)
+            batch, share = self._share(batch)
             names, values = [], []
             for update, optimiser in zip(self.updates, self.optimisers, strict=True):
                 recipe = update.recipe or self.recipe
@@ -218,6 +225,8 @@ class _Run:
                     group["lr"] = recipe.learning_rate(first_step + offset, self.steps)
                 terms = update.losses(self.networks, batch)
                 optimiser.zero_grad(set_to_none=True)
+                if self._shared:
+                    terms = {name: share * value for name, value in terms.items()}
                 self.fabric.backward(sum(terms.values()), model=self.models[update.networks[0]])
                 optimiser.step()
                 if update.after:
@@ -225,9 +234,10 @@ class _Run:
                 names += terms
                 values += [value.detach() for value in terms.values()]
             rows.append(torch.stack(values))
-            sizes.append(len(batch.images))
             if (offset + 1) % check_every == 0:
                 self._check(rows[-check_every:], names, first_step + offset + 1)
+        if not rows:
+            raise ValueError("every batch has one sample, and batch normalisation needs two.")
         self._check(rows, names, first_step + len(rows))
         weights = torch.tensor(sizes, device=rows[0].device, dtype=torch.float64)
         means = (torch.stack(rows).double() * weights[:, None]).sum(0) / weights.sum()
@@ -239,13 +249,30 @@ class _Run:
     def _shared(self) -> bool:
         return self.fabric.world_size > 1
 
-    def _share(self, batch: Batch) -> Batch:
-        """This process's part of a batch on its device: all, unless several train together."""
-        part = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        device = self.fabric.device
-        ours = Batch(*(None if value is None else value[part] for value in batch))
-        moved = (None if value is None else value.to(device) for value in ours[:-1])
-        return Batch(*moved, ours.view)  # the view is a place in a file: it stays with the CPU
+    def _left_out(self, batch: Batch) -> bool:
+        """Whether a batch is too small: one sample, of which batch normalisation knows no variance."""
+        if batch.size >= 2 * self.fabric.world_size:
+            return False
+        if self.alone is None:
+            one = first_of(batch.to(self.fabric.device).images, 1)
+            self.alone = any(needs_company(self.plain[n], one, self.still) for n in self.moved)
+            if self.alone:
+                note("a batch of one sample is left out: batch normalisation needs two.")
+        return self.alone
+
+    def _share(self, batch: Batch) -> tuple[Batch, float]:
+        """This process's part of a batch on its device, and its weight in the mean over processes.
+
+        All of it and 1, unless several train together. A process without a sample takes the first,
+        with the weight 0: all processes must average their gradients.
+        """
+        if not self._shared:
+            return batch.to(self.fabric.device), 1.0
+        whole, several = batch.size, self.fabric.world_size
+        ours = batch.share(slice(self.fabric.global_rank, None, several))
+        if not ours.size:
+            return batch.share(slice(1)).to(self.fabric.device), 0.0
+        return ours.to(self.fabric.device), ours.size * several / whole
 
     @staticmethod
     def _check(rows: list[Tensor], names: list[str], last_step: int) -> None:
@@ -281,6 +308,9 @@ class _Run:
                 for key, value in state.items():
                     if value is not None:
                         tensors[f"optimiser.{number}.{parameter}.{key}"] = torch.as_tensor(value)
+        # Tied weights come under several names: each is written on its own.
+        tensors = {key: value.clone(memory_format=torch.contiguous_format)
+                   for key, value in tensors.items()}  # fmt: skip
         about = {"identity": json.dumps(self.names), "history": json.dumps(history)}
         atomic_write(path, sealed(tensors, about))
 
@@ -324,10 +354,24 @@ class _Run:
         return json.loads(about["history"])
 
 
-def _lay_channels_last(network: nn.Module, example: Callable[[], Tensor]) -> None:
+def _precision(networks: Networks, recipe: Recipe) -> str:
+    """The recipe's; networks whose weights are not float32 compute as they are."""
+    others = {name: kind for name, n in networks.items() if (kind := precision_of(n))}
+    if not others:
+        return recipe.precision
+    if recipe.precision == "bf16":
+        name, kind = next(iter(others.items()))
+        raise ValueError(
+            f"precision='bf16' is autocast, for networks in float32; {name!r} holds {kind}: leave "
+            "precision out, or give network.float()."
+        )
+    return "32"
+
+
+def _lay_channels_last(network: nn.Module, example: Callable[[], Any], trained: bool) -> None:
     """The format in which half precision is fast, for networks that answer in it."""
     known = type(network).__module__.startswith("kdnb.")
-    if known or takes_channels_last(network, example()):
+    if known or takes_channels_last(network, example(), trained):
         network.to(memory_format=torch.channels_last)
 
 
@@ -347,41 +391,18 @@ class _Frozen(nn.Module):
         self.network, self.fabric = network, fabric
         self.eval()
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         with self.fabric.autocast():
-            return in_float32(self.network(*inputs))
+            return in_float32(self.network(*inputs, **named))
 
 
 class _Answering(nn.Module):
-    """A network as the terms see it: with something made of its answer."""
+    """A network as the terms see it: asked as its inputs want it, something made of its answer."""
 
-    def __init__(self, network: nn.Module, answer: Callable[[Any], Tensor]):
+    def __init__(self, network: nn.Module, plain: nn.Module, answer: Callable[[Any], Tensor]):
         super().__init__()
         self.network, self.answer = network, answer
+        self.plain = [plain]  # in a list: its parameters are not counted twice
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.answer(self.network(*inputs))
-
-
-@contextlib.contextmanager
-def _own_random_state(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random state as it was: training is a function of its seed alone."""
-    others = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(others[0])
-            np.random.set_state(others[1])
-
-
-def _seed_everything(seed: int) -> None:
-    """Torch on all devices, and what a user's Dataset may draw from: random and numpy."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-def _mix(*numbers: int) -> int:
-    """One 63-bit seed out of several numbers, unlike for unlike numbers."""
-    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
+    def forward(self, inputs: Any) -> Tensor:
+        return self.answer(ask(self.network, inputs, self.plain[0]))

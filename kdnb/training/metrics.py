@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.data import Batches, Images, as_batches, in_order
-from kdnb.training.answers import Output, logits_of, teacher_of
+from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.targets import NOTHING, labelled_rows
 
@@ -23,12 +23,13 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     Eval mode and no gradients; the mode is put back. Rows follow the order of the batches, so
     use `shuffle=False`. Not autocast: what claims are judged by is computed in full precision.
     """
-    with modes_kept(network), torch.inference_mode():
+    with modes_kept(network), torch.no_grad():
         network.eval()
         outputs = [
-            logits_of(network(batch.images), output).float().cpu() for batch in batches.epoch(0)
+            logits_of(ask(network, batch.images), output).float().cpu()
+            for batch in batches.epoch(0)
         ]
-    return torch.cat(outputs).clone()
+    return torch.cat(outputs)
 
 
 BINS = 15  # of the calibration error: equal widths of confidence, as in Guo et al. 2017
@@ -71,17 +72,20 @@ def evaluate(
 
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     guide = None if teacher is None else teacher_of(teacher, output=output)
+    theirs = None if isinstance(guide, Ensemble) and guide is not teacher else output
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
-    with modes_kept(*parts), torch.inference_mode():
+    with modes_kept(*parts), torch.no_grad():
         for part in parts:
             part.eval()
         for batch in _plain(data, device).epoch(0):
-            images = batch.images.to(device)
-            logits = logits_of(network(images), output).float()
-            taught = logits_of(guide(images), output).to(device) if guide else None
+            batch = batch.to(device)
+            logits = logits_of(ask(network, batch.images), output).float()
+            taught = None
+            if guide:
+                taught = logits_of(ask(guide, batch.images), theirs).float().to(device)
             if batch.labels is None:
                 raise ValueError("evaluate reads labels, and this data gives none.")
-            sums.add(logits, batch.labels.to(device), taught, ignore_index)
+            sums.add(logits, batch.labels, taught, ignore_index)
     if not sums.images:
         raise ValueError("evaluate found no labelled image in this data.")
     return pd.Series(sums.measured(), name=type(network).__name__)

@@ -66,6 +66,11 @@ class Recipe(BaseModel):
             options |= {"momentum": self.momentum, "nesterov": self.nesterov}
         else:
             options["eps"] = self.epsilon
+            if any(p.dtype == torch.float16 for p in parameters) and self.epsilon < 6e-8:
+                raise ValueError(
+                    f"epsilon={self.epsilon} is 0 in float16, and {self.optimiser} divides by it: "
+                    "train network.float() under autocast, or take optimiser='sgd'."
+                )
         if self.optimiser == "rmsprop":
             options["alpha"] = self.smoothing
         elif all(parameter.is_cuda for parameter in parameters):

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from kdnb.training.first import first_batch
+
 
 def numbers(found: Any) -> dict[str, float]:
     """What `evaluate` gave, as plain numbers by name.
@@ -38,7 +40,8 @@ def writer_for(log_dir: Path | None, batches: Any, epoch: int) -> Any:
 
     writer = SummaryWriter(str(log_dir), purge_step=epoch + 1)
     if epoch == 0:
-        images = next(iter(batches.epoch(0))).images[:64].float().cpu()
-        if images.ndim == 4 and images.shape[1] in (1, 3):
-            writer.add_image("images", make_grid(images, normalize=True), 0)
+        images = first_batch(batches).images
+        if isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3):
+            grid = make_grid(images[:64].float().cpu(), normalize=True)
+            writer.add_image("images", grid, 0)
     return writer

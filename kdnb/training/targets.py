@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdnb.data.forms import Mixed
 from kdnb.losses import label_smoothing
 from kdnb.losses.checks import at_least_float32
 from kdnb.training.answers import places, rows, two_logits
@@ -14,7 +17,10 @@ NOTHING = -100  # the label of what does not count, as torch has it
 
 
 def label_loss(
-    logits: Tensor, labels: Tensor | None, smoothing: float = 0.0, ignore_index: int = NOTHING
+    logits: Tensor,
+    labels: Tensor | Mixed | None,
+    smoothing: float = 0.0,
+    ignore_index: int = NOTHING,
 ) -> Tensor:
     """The cross-entropy with the true labels, in float32 at least.
 
@@ -22,7 +28,8 @@ def label_loss(
         logits: (batch, classes), maps (batch, classes, height, width), sequences (batch, tokens,
             classes), or one logit (batch, 1) of a binary task, whose class 1 is the positive one.
         labels: numbers of classes, one for each place; or probabilities, shaped as the logits (for
-            one logit, the probability of class 1).
+            one logit, the probability of class 1); or `Mixed`, whose two losses are added in their
+            shares.
         smoothing: of the labels, see `losses.label_smoothing`.
         ignore_index: the label of places that do not count.
 
@@ -34,10 +41,13 @@ def label_loss(
             "a term reads labels, and this data gives none: give pairs (inputs, labels), or leave "
             "the labels out by label_weight=0."
         )
+    if isinstance(labels, Mixed):
+        return _mixed(logits, labels, smoothing, ignore_index)
     if labels.is_floating_point():
         return _soft(logits, labels, smoothing)
     plain = logits.ndim == 2 and logits.shape[1] > 1 and labels.shape == logits.shape[:1]
-    if plain and ignore_index == NOTHING:
+    whole = labels.device.type != "cpu" or not bool((labels == NOTHING).any())
+    if plain and ignore_index == NOTHING and whole:
         return label_smoothing(logits, labels, smoothing)
     wide, flat = _classes(logits, labels)
     _check_range(flat, wide.shape[1], ignore_index)
@@ -53,8 +63,11 @@ def labelled_rows(
 ) -> tuple[Tensor, Tensor]:
     """Logits (places, classes) and labels (places,), without the places that do not count.
 
-    Of soft labels the likeliest class is taken.
+    Of soft labels the likeliest class is taken, of mixed ones that with the larger share.
     """
+    if isinstance(labels, Mixed):
+        more = (labels.share >= 0.5).view(-1, *[1] * (labels.first.ndim - 1))
+        labels = torch.where(more, labels.first, labels.second)
     if labels.is_floating_point():
         if labels.shape == logits.shape and logits.shape[-1] > 1:
             labels = labels.argmax(1 if labels.ndim == 4 else -1)
@@ -65,6 +78,41 @@ def labelled_rows(
     wide, flat = _classes(logits, labels)
     kept = flat != ignore_index
     return (wide, flat) if bool(kept.all()) else (wide[kept], flat[kept])
+
+
+def counted_rows(logits: Tensor, labels: Any, ignore_index: int = NOTHING) -> Tensor:
+    """Logits (places, classes) of the places that count; one logit as two.
+
+    Args:
+        labels: whatever labels there are; of a dense task they say which places count.
+    """
+    wide = rows(logits)
+    numbers = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if logits.ndim > 2 and numbers and tuple(labels.shape) == places(logits):
+        wide = wide[labels.reshape(-1) != ignore_index]
+    return two_logits(wide) if wide.shape[1] == 1 else wide
+
+
+def _mixed(logits: Tensor, labels: Mixed, smoothing: float, ignore_index: int) -> Tensor:
+    """Each sample's two cross-entropies, weighted by their shares (Zhang et al. 2018, mixup)."""
+    share = labels.share.to(logits.device)
+    if len(share) != len(logits) or bool(((share < 0) | (share > 1)).any()):
+        raise ValueError(
+            f"mixed labels need one share between 0 and 1 for each of the {len(logits)} samples; "
+            f"got {len(share)}, from {share.min().item():.3g} to {share.max().item():.3g}."
+        )
+    total = count = logits.new_zeros((), dtype=torch.float32)
+    for truth, weight in ((labels.first, share), (labels.second, 1 - share)):
+        wide, flat = _classes(logits, truth)
+        _check_range(flat, wide.shape[1], ignore_index)
+        each = F.cross_entropy(
+            at_least_float32(wide), flat, ignore_index=ignore_index, label_smoothing=smoothing,
+            reduction="none",
+        )  # fmt: skip
+        weights = weight.repeat_interleave(len(flat) // len(weight))
+        total = total + (weights * each).sum()
+        count = count + (weights * (flat != ignore_index)).sum()
+    return total / count.clamp_min(1e-12)
 
 
 def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +164,7 @@ def _soft(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         raise ValueError(
             f"labels must be numbers of classes of shape {places(logits)} or probabilities of shape "
             f"{shape}, whose rows sum to 1; got {labels.dtype} of shape {tuple(labels.shape)}. For "
-            "real values give label_weight=0 and a loss of your own as method."
+            "real values give train a loss, and distil label_weight=0 and a loss as method."
         )
     wide = labels.movedim(1, -1) if labels.ndim == 4 else labels
     return F.cross_entropy(

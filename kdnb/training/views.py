@@ -13,10 +13,14 @@ from torch import Tensor, nn
 
 from kdnb.names import nearest
 from kdnb.nets import features
-from kdnb.training.answers import Output, logits_of
+from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import modes_kept
 
 INPUT = ":input"
+CHANNELS_FIRST = (
+    nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.MaxPool2d,
+    nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,12 @@ class Layers:
         """All paths whose outputs are collected."""
         return [path for path in dict.fromkeys([*self.maps, *self.before, self.embedding]) if path]
 
-    def as_maps(self, path: str, output: Tensor) -> Tensor:
+    def as_maps(self, path: str, output: Tensor, layout: str | None = None) -> Tensor:
         """A layer's output as maps (batch, channels, height, width), exactly or not at all.
+
+        Args:
+            layout: "first" or "last", where the layer's kind says where the channels are; else
+                square maps do, and for others `channels_last`.
 
         Raises:
             ValueError: when it cannot be read so: which layer, its shape, and what to do.
@@ -70,16 +78,19 @@ class Layers:
         shape = tuple(output.shape)
         if output.ndim == 2:
             return output[..., None, None]
-        if output.ndim == 4 and self.channels_last:
-            return output.movedim(-1, 1)
         if output.ndim == 4:
-            _, channels, height, width = shape
-            if channels == height and width > height:
+            last = layout == "last" if layout else self._looks_last(shape)
+            if last and not self.channels_last:
                 raise ValueError(
                     f"{path!r} gives {shape}, which looks like (batch, height, width, channels): "
                     "say Layers(..., channels_last=True), or name a layer of maps."
                 )
-            return output
+            if self.channels_last and not last:
+                raise ValueError(
+                    f"{path!r} gives {shape}, which looks like (batch, channels, height, width), "
+                    "and channels_last=True says otherwise: leave that out, or name another layer."
+                )
+            return output.movedim(-1, 1) if last else output
         if output.ndim == 3 and self.prefix_tokens is not None:
             return self._unfolded(path, output[:, self.prefix_tokens :])
         hint = ": say Layers(..., prefix_tokens=0)" if output.ndim == 3 else ""
@@ -87,6 +98,12 @@ class Layers:
             f"{path!r} gives {shape}, not maps (batch, channels, height, width){hint}, or name "
             "another layer."
         )
+
+    def _looks_last(self, shape: tuple[int, ...]) -> bool:
+        """Whether maps are square only when their channels come last; else what was said."""
+        _, one, two, three = shape
+        first, last = two == three, one == two
+        return self.channels_last if first == last else last
 
     def _unfolded(self, path: str, tokens: Tensor) -> Tensor:
         batch, count, channels = tokens.shape
@@ -116,16 +133,29 @@ class View:
     def __init__(
         self, logits: Tensor, outputs: Mapping[str, Tensor], layers: Layers, network: nn.Module
     ) -> None:
-        self.logits = logits
+        self.logits, self._samples = logits, len(logits)
         self._outputs, self._layers, self._network = outputs, layers, network
 
     @property
     def maps(self) -> list[Tensor]:
-        return [self._layers.as_maps(path, self._outputs[path]) for path in self._layers.maps]
+        return [self._map(path) for path in self._layers.maps]
 
     @property
     def before(self) -> list[Tensor]:
-        return [self._layers.as_maps(path, self._outputs[path]) for path in self._layers.before]
+        return [self._map(path) for path in self._layers.before]
+
+    def _map(self, path: str) -> Tensor:
+        layout = None if path.endswith(INPUT) else _layout(self._network.get_submodule(path))
+        return self._layers.as_maps(path, self._of_batch(path), layout)
+
+    def _of_batch(self, path: str) -> Tensor:
+        output = self._outputs[path]
+        if output.ndim == 0 or len(output) != self._samples:
+            raise ValueError(
+                f"{path!r} gives {tuple(output.shape)} for {self._samples} samples, which must come "
+                "first: name a layer whose output has the batch as its first axis."
+            )
+        return output
 
     @property
     def embedding(self) -> Tensor:
@@ -135,7 +165,7 @@ class View:
                 "nobody said what the classifier reads: name it, Layers(..., embedding=...) or "
                 "Layers(..., head=...)."
             )
-        output = self._outputs[path]
+        output = self._of_batch(path)
         if output.ndim > 2 and output[0, ..., :1, :1].numel() != output[0].numel():
             raise ValueError(
                 f"{path!r} gives {tuple(output.shape)}, not (batch, features): name what the "
@@ -179,6 +209,15 @@ class _Watched(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.outputs)
+
+
+def _layout(module: nn.Module) -> str | None:
+    """Where a layer of a known kind has its channels: "first" or "last"; None for others."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    if type(module) in (nn.Linear, nn.LayerNorm):  # a derived one may turn its input around
+        return "last"
+    return "first" if isinstance(module, CHANNELS_FIRST) else None
 
 
 def _convolutions(network: nn.Module, path: str) -> list[Tensor]:
@@ -252,9 +291,13 @@ def _module(network: nn.Module, path: str) -> nn.Module:
     return known[name]
 
 
-def _keeper(given: dict[str, Tensor], path: str) -> Callable[[nn.Module, Any], None]:
-    def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        value = arguments[0]
+def _keeper(given: dict[str, Tensor], path: str) -> Callable[[nn.Module, Any, Any], None]:
+    def keep(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        value = next(
+            (one for one in (*arguments, *named.values()) if isinstance(one, Tensor)), None
+        )
+        if value is None:
+            raise ValueError(f"module {path.removesuffix(INPUT)!r} is given no tensor.")
         # What works in place writes over what it was given.
         given[path] = value.clone() if getattr(module, "inplace", False) else value
 
@@ -273,13 +316,15 @@ def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], V
     given: dict[str, Tensor] = {}
     with features(network, plain) as outputs, contextlib.ExitStack() as stack:
         for path in inputs:
-            handle = _module(network, path).register_forward_pre_hook(_keeper(given, path))
+            handle = _module(network, path).register_forward_pre_hook(
+                _keeper(given, path), with_kwargs=True
+            )
             stack.callback(handle.remove)
         yield lambda logits: View(logits, _Both(outputs, given), layers, network)
 
 
 @torch.no_grad()
-def look(network: nn.Module, layers: Layers, images: Tensor, output: Output = None) -> View:
-    """A `View` of some images, in eval mode and without gradients; the mode is put back."""
+def look(network: nn.Module, layers: Layers, images: Any, output: Output = None) -> View:
+    """A `View` of some inputs, in eval mode and without gradients; the mode is put back."""
     with modes_kept(network), viewing(network, layers) as seen:
-        return seen(logits_of(network.eval()(images), output))
+        return seen(logits_of(ask(network.eval(), images), output))

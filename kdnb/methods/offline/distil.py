@@ -36,7 +36,8 @@ from kdnb.methods.options import recipe_of, told_apart
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output, logits_of, teacher_of
-from kdnb.training.borrowed import borrowed
+from kdnb.training.borrowed import borrowed, shared_part
+from kdnb.training.first import check_scalar, first_batch, tried
 from kdnb.training.identity import of_function, of_network
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers
@@ -59,6 +60,7 @@ def train(
     recipe: Recipe | None = None,
     *,
     label_smoothing: float = 0.0,
+    loss: Loss | None = None,
     evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | None = None,
@@ -73,14 +75,21 @@ def train(
     Args:
         network: inputs -> logits; trained in place. It leaves in the mode, memory format and
             `requires_grad` in which it came; what it has in eval mode while it is itself in train
-            mode, such as a frozen batch norm, stays so.
+            mode, such as a frozen batch norm, stays so. One in half or double precision computes
+            and stays in it.
         data: `Images` of a data set (normalised by its card, augmented as the recipe says),
-            `Batches`, a Dataset, a DataLoader, or tensors (inputs, labels). Labels are numbers of
-            classes, (batch,) or one for each place of dense logits; or probabilities, shaped as
-            the logits. One logit (batch, 1) is a binary task.
+            `Batches`, a Dataset, a DataLoader, or tensors (inputs, labels). Inputs are a tensor of
+            any type, a tuple (given as arguments, where the network's forward takes so many) or a
+            dict (as keywords, where it has these names). Labels are numbers of classes, (batch,)
+            or one for each place of dense logits; probabilities, shaped as the logits; or, from a
+            loader, a triple (first, second, share of the first) of mixed images. One logit
+            (batch, 1) is a binary task. A last batch of one sample is left out where a batch
+            normalisation could not take it.
         recipe: a `Recipe`, or its fields as keywords (`epochs=10, lr=0.1`), or both: then the
             keywords change it. Without any see :func:`kdnb.training.recipe.recipe_for`.
         label_smoothing: of the labels, 0 for plain cross-entropy.
+        loss: (answer, labels) -> scalar, in place of the cross-entropy: for real values, such as
+            `torch.nn.functional.mse_loss`.
         evaluate: a function of the networks by name, called after every epoch, whose numbers join
             the history; or data, on which `kdnb.evaluate` measures the network.
         seed: of the order of the data, of dropout and of augmentation.
@@ -93,10 +102,11 @@ def train(
         fabric: a launched Fabric, for another device or several processes.
 
     Returns:
-        The history, with the term `hard`, and the network, as `fit.networks["network"]`.
+        The history, with the term `hard` (`loss`, where one is given), and the network, as `fit.networks["network"]`.
 
     Raises:
-        ValueError: for an unknown or ignored keyword, or labels that do not fit the logits.
+        ValueError: for an unknown or ignored keyword, inputs that the network cannot take, or
+            labels that do not fit the logits.
 
     >>> net = torch.nn.Linear(2, 2)
     >>> data = torch.eye(2).repeat(8, 1), torch.arange(2).repeat(8)
@@ -105,14 +115,25 @@ def train(
     """
     recipe = recipe_of("train", recipe, fields)
     _check_module("network", network)
+    if loss is not None and label_smoothing:
+        raise ValueError("label_smoothing is of the cross-entropy, which loss=... replaces.")
     batches = batches_for(data, recipe, seed, labels="any", given=fields)
 
+    def value(logits: Tensor, labels: Any) -> dict[str, Tensor]:
+        if loss is not None:
+            return {"loss": loss(logits, labels)}
+        return {"hard": label_loss(logits, labels, label_smoothing, ignore_index)}
+
+    first = first_batch(batches, seed)
+    check_scalar(value(tried("network", network, first, output), first.labels))
+
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
-        logits = networks["network"](batch.images)
-        return {"hard": label_loss(logits, batch.labels, label_smoothing, ignore_index)}
+        return value(networks["network"](batch.images), batch.labels)
 
     update = Update(("network",), terms, after=lambda: constrain(network))
     identity = {"method": {"verb": "train", "label_smoothing": label_smoothing}}
+    if loss is not None:
+        identity["method"]["loss"] = of_function(loss)
     with borrowed(network):
         history = fit(
             {"network": network}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
@@ -153,14 +174,16 @@ def distil(
     once, of cropped and flipped ones once a view, where the methods allow it.
 
     Args:
-        student: inputs -> logits; trained in place, and left as `train` leaves its network.
+        student: inputs -> logits; trained in place, and left as `train` leaves its network. It may
+            want its inputs in another precision than the teacher.
         teacher: frozen. A module; a list of modules, whose softened answers are averaged (the mean
             of their probabilities at the method's temperature, or at 1 for a loss of your own); or
             any function of a batch's inputs that returns logits.
         data, recipe, evaluate, seed, checkpoint, log_dir, fabric: as in :func:`train`. Where no
             term reads labels, data needs none.
         method: a name of the catalogue (`kdnb.methods.table()` lists them), a `Method`, any
-            callable loss(student_logits, teacher_logits[, labels]), or a list of those.
+            callable loss(student_logits, teacher_logits[, labels]), or a list of those. Of dense
+            logits a callable that takes none gets a row for each place that counts.
         weight: of the method: one number, or a pair that changes linearly from the first epoch to
             the last; for several methods by name, `{"at": 1000}`. Left out: the published one, or
             1 for a loss of your own.
@@ -202,8 +225,9 @@ def distil(
     with borrowed(student, guide), contextlib.ExitStack() as stack:
         at = places_for(student, guide, layers)
         deep, wanted, at = build(
-            parts, (student, guide), at, batches, seed, outputs, ignore_index, match=not layers
-        )
+            parts, (student, guide), at, batches, seed, outputs, ignore_index, match=not layers,
+            label_weight=label_weight,
+        )  # fmt: skip
         networks = {"student": student, "teacher": guide}
         networks |= {part.name: part.module for part in parts if part.module is not None}
         answers = dict(
@@ -264,7 +288,7 @@ def distil(
             networks, batches, update, recipe, seed=seed, checkpoint=checkpoint, evaluate=watch,
             log_dir=log_dir, fabric=fabric, answers=answers, identity=identity,
         )  # fmt: skip
-    return _finished(history, parts, student, guide, at)
+    return _finished(history, parts, student, guide, at, outputs[0])
 
 
 def _finished(
@@ -273,12 +297,13 @@ def _finished(
     student: nn.Module,
     teacher: nn.Module,
     at: Sequence[Layers | str],
+    output: Output,
 ) -> Fit:
     networks = {"student": student}
     for part in parts:
         if hasattr(part.module, "answer"):
             head = teacher.get_submodule(at[1].head)
-            networks["deployed"] = Answering(student, part.module, head, at[0])
+            networks["deployed"] = Answering(student, part.module, head, at[0], output)
     learnt = {part.name: part.module for part in parts if part.module and _holds(part.module)}
     if len(parts) > 1:
         return Fit.of(history, networks, nn.ModuleDict(learnt) if learnt else None)
@@ -322,15 +347,14 @@ def _check_module(name: str, network: Any) -> None:
 def _check_pair(student: Any, teacher: nn.Module) -> None:
     _check_module("student", student)
     theirs = {id(part) for part in teacher.modules()}
-    weights = {id(parameter) for parameter in teacher.parameters()}
     if id(student) in theirs or any(id(part) == id(teacher) for part in student.modules()):
         raise ValueError(
             "the student is its own teacher: give copy.deepcopy(network) as the teacher, or two "
             "networks."
         )
-    if any(id(parameter) in weights for parameter in student.parameters()):
+    if shared := shared_part(student, teacher):
         raise ValueError(
-            "student and teacher share parameters, which would move and stay at once: give the "
+            f"student and teacher share {shared}, which would move and stay at once: give the "
             "teacher copies of its own (copy.deepcopy)."
         )
 

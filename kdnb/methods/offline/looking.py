@@ -14,7 +14,7 @@ from kdnb.data import Batch, Batches
 from kdnb.methods.offline.parts import Bare, Part, places_in, shown
 from kdnb.progress import note
 from kdnb.training import Recipe, Update, fit
-from kdnb.training.answers import Called, Ensemble, Output
+from kdnb.training.answers import Called, Ensemble, Output, ask, logits_of
 from kdnb.training.borrowed import by_batch_statistics
 from kdnb.training.devices import arithmetic
 from kdnb.training.layers import Layers, View, layers_of, viewing
@@ -148,12 +148,17 @@ class Answering(nn.Module):
         knowledge: nn.Module,
         classifier: nn.Module,
         layers: Layers | None = None,
+        output: Output = None,
     ) -> None:
         super().__init__()
+        self.output = output
         self.student, self.knowledge, self.classifier = student, knowledge, classifier
         self.layers = layers or layers_of(student)
 
-    def forward(self, images: Tensor) -> Tensor:
+    takes_whole = True
+
+    def forward(self, inputs: Any) -> Tensor:
         """Logits (batch, classes)."""
         with viewing(self.student, self.layers) as seen:
-            return self.knowledge.answer(seen(self.student(images)), self.classifier)
+            logits = logits_of(ask(self.student, inputs), self.output)
+            return self.knowledge.answer(seen(logits), self.classifier)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,19 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
+from kdnb.data.forms import Mixed
 from kdnb.methods import catalogue
 from kdnb.methods.catalogue import Method
 from kdnb.methods.names import known_as
+from kdnb.methods.offline.comparable import comparable, excludes, is_plain
 from kdnb.methods.wiring import Setting
-from kdnb.training.answers import Output, logits_of, places, rows, two_logits
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.answers import Output
+from kdnb.training.first import check_scalar, first_batch, tried
 from kdnb.training.identity import of_function
-from kdnb.training.layers import Layers, View, layers_of, look, matched
-from kdnb.training.targets import NOTHING
+from kdnb.training.layers import Layers, View, layers_of, matched, viewing
+from kdnb.training.randomness import own_random_state
+from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 
 Weight = float | tuple[float, float]
 TAKEN = ("hard", "epoch", "lr", "seconds", "student", "teacher", "deployed")
-BINARY = {"kd": two_logits, "ctkd": two_logits, "ttm": two_logits, "logit_regression": Tensor.clone}
 LABELS = ("label", "target", "truth", "true", "classes")  # what a loss calls its third argument
 
 
@@ -39,6 +40,8 @@ class Part:
         labels: whether the function takes labels.
         weight: at the first and the last epoch.
         module: the loss for two networks, once they are known; None for a mere function.
+        masked: whether the networks exclude classes, by logits of minus infinity.
+        by_rows: whether a function takes dense logits as rows (places, classes) alone.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Part:
     options: dict[str, Any] = field(default_factory=dict)
     weight: tuple[float, float] = (1.0, 1.0)
     module: nn.Module | None = None
+    masked: bool = False
+    by_rows: bool = False
 
     @property
     def known(self) -> dict[str, Any]:
@@ -65,36 +70,26 @@ class Part:
     ) -> Tensor:
         """The loss of a batch, unweighted."""
         if self.function is not None:
-            more = (batch.labels,) if self.labels else ()
-            return self.function(student.logits, teacher.logits, *more, **self.options)
-        if student.logits.ndim != 2 or student.logits.shape[1] == 1:
-            student, teacher, batch = self._as_rows(student, teacher, batch, ignore_index)
+            labels = batch.labels
+            pair = [student.logits, teacher.logits]
+            if self.by_rows:
+                pair = [counted_rows(logits, labels, ignore_index) for logits in pair]
+                if self.labels:
+                    _, labels = labelled_rows(student.logits, labels, ignore_index)
+            return self.function(*pair, *((labels,) if self.labels else ()), **self.options)
+        if self.masked or not is_plain(student):
+            student, teacher, batch = self._comparable(student, teacher, batch, ignore_index)
             if not len(student.logits):
                 return student.logits.sum() * 0
         return networks[self.name](student, teacher, batch)
 
-    def _as_rows(
+    def _comparable(
         self, student: Any, teacher: Any, batch: Batch, ignore_index: int
     ) -> tuple[Any, Any, Batch]:
-        """Dense or binary logits (places, classes), without the places that do not count."""
         if self.method.section != "2.1":  # it looks at layers
             return student, teacher, batch
-        ours, theirs, labels = rows(student.logits), rows(teacher.logits), batch.labels
-        if ours.shape[1] == theirs.shape[1] == 1:
-            if self.name not in BINARY:
-                raise ValueError(
-                    f"{self.method.title} has no form for one logit: give two logits, one for each "
-                    'class, or take method="kd".'
-                )
-            ours, theirs = BINARY[self.name](ours), BINARY[self.name](theirs)
-        dense = labels is not None and not labels.is_floating_point() and student.logits.ndim > 2
-        if dense and tuple(labels.shape) == places(student.logits):
-            labels = labels.reshape(-1)
-            kept = labels != ignore_index
-            ours, theirs, labels = ours[kept], theirs[kept], labels[kept]
-        student, teacher = copy.copy(student), copy.copy(teacher)
-        student.logits, teacher.logits = ours, theirs
-        return student, teacher, Batch(batch.images, labels, batch.index, batch.view)
+        about = self.name, self.method.title
+        return comparable(*about, student, teacher, batch, ignore_index, self.masked)
 
     def identity(self) -> dict[str, Any]:
         """By what a checkpoint knows it."""
@@ -286,6 +281,7 @@ def build(
     outputs: tuple[Output, Output] = (None, None),
     ignore_index: int = NOTHING,
     match: bool = False,
+    label_weight: float = 0.0,
 ) -> tuple[bool, set[str], tuple[Layers | str, Layers | str]]:
     """Make every part's module for two networks, tried on a first batch before any training.
 
@@ -293,6 +289,7 @@ def build(
 
     Args:
         match: choose as many layers of both networks, where they have different numbers.
+        label_weight: of the cross-entropy with the labels, which is tried, too, unless it is 0.
 
     Returns:
         Whether a part looks inside a network, the teacher's layers that are looked at, and the
@@ -301,11 +298,14 @@ def build(
     Raises:
         ValueError: for layers whose shapes a method cannot take, or labels that are missing.
     """
+    batch = first_batch(batches, seed)
+    views = _both(networks, layers, outputs, batch)
+    if label_weight:
+        label_loss(views[0].logits, batch.labels, 0.0, ignore_index)
+    _try_functions(parts, views, batch, ignore_index)
     wired = [part for part in parts if part.method]
     if not wired:
         return False, set(), layers
-    batch = next(iter(batches.epoch(0)))
-    views = _both(networks, layers, outputs, batch)
     found = all(isinstance(at, Layers) for at in layers)
     if match and found and any(part.method.section != "2.1" for part in wired):
         layers = matched(*layers, *views)
@@ -313,24 +313,26 @@ def build(
             View(view.logits, view.outputs(), at, network)
             for view, at, network in zip(views, layers, networks, strict=True)
         ]
-    setting = Setting(images=batches.examples, batch_size=len(batch.images))
+    counted = _of_classes(batch.labels)
+    classes = len(batch.labels.unique()) if counted else None
+    setting = Setting(images=batches.examples, batch_size=batch.size, classes=classes)
     deep, wanted = False, set()
     for part in wired:
         reading = _Reading(batch)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with own_random_state(), torch.no_grad():
             torch.manual_seed(seed)
             try:
-                given = part._as_rows(*views, batch, ignore_index) if _unusual(views) else views
+                part.masked = part.method.section == "2.1" and excludes(*views)
+                given = views
+                if part.masked or not is_plain(*views):
+                    given = part._comparable(*views, Batch(batch.images, None), ignore_index)
                 part.module = part.method.build(*given[:2], setting, **part.options)
-                part.module.to(batch.images.device).eval()
+                part.module.to(views[0].logits.device).eval()
                 (ours, inside), (theirs, taught) = (view.watched() for view in views)
                 part.value({part.name: part.module}, ours, theirs, reading, ignore_index)
             except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-                if reading.labels_read and batch.labels is None:
-                    raise ValueError(
-                        f"{part.method.title} reads labels, and this data gives none: give pairs "
-                        "(inputs, labels)."
-                    ) from error
+                if reading.labels_read and not _of_classes(batch.labels):
+                    raise ValueError(_unread(part.method, batch.labels)) from error
                 if isinstance(error, (TypeError, AttributeError)):
                     raise
                 raise ValueError(_refusal(part.method, error, views, layers)) from error
@@ -339,8 +341,41 @@ def build(
     return deep, wanted, layers
 
 
-def _unusual(views: Sequence[Any]) -> bool:
-    return any(view.logits.ndim != 2 or view.logits.shape[1] == 1 for view in views)
+def _try_functions(
+    parts: Sequence[Part], views: Sequence[Any], batch: Batch, ignore_index: int
+) -> None:
+    """Call losses of one's own on a first batch: what they cannot take is refused.
+
+    Dense logits are given as they are, or, to a loss that takes none, a row for each place.
+    """
+    dense = any(view.logits.ndim > 2 for view in views)
+    for part in [part for part in parts if part.function is not None]:
+        for part.by_rows in (False, True):
+            try:
+                with own_random_state(), torch.no_grad():
+                    value = part.value({}, *views, batch, ignore_index)
+                break
+            except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
+                if dense and not part.by_rows:
+                    continue
+                shapes = " and ".join(str(tuple(view.logits.shape)) for view in views)
+                raise ValueError(
+                    f"the method {part.name} cannot take these answers, {shapes}: {error}"
+                ) from error
+        check_scalar({f"the method {part.name}": value})
+
+
+def _of_classes(labels: Any) -> bool:
+    return isinstance(labels, Tensor) and not labels.is_floating_point()
+
+
+def _unread(method: Method, labels: Any) -> str:
+    if labels is None:
+        return (
+            f"{method.title} reads labels, and this data gives none: give pairs (inputs, labels)."
+        )
+    kind = "mixed labels" if isinstance(labels, Mixed) else f"labels of {labels.dtype}"
+    return f"{method.title} reads numbers of classes, one for each sample; this data gives {kind}."
 
 
 class _Reading:
@@ -355,7 +390,8 @@ class _Reading:
 
 
 def _refusal(method: Method, error: Exception, views: Sequence[Any], layers: Sequence[Any]) -> str:
-    whole = f"{method.title} cannot take these layers: {error}"
+    what = "answers" if method.section == "2.1" else "layers"
+    whole = f"{method.title} cannot take these {what}: {error}"
     if any(isinstance(view, Bare) for view in views):
         return whole
     seen = [_shapes(view, at) for view, at in zip(views, layers, strict=True)]
@@ -367,13 +403,15 @@ def _both(
     networks: Sequence[nn.Module], layers: Sequence[Any], outputs: Sequence[Output], batch: Batch
 ) -> list[View | Bare]:
     found: list[View | Bare] = []
-    for network, at, output in zip(networks, layers, outputs, strict=True):
-        network.to(batch.images.device)
+    names = ("student", "teacher")
+    for name, network, at, output in zip(names, networks, layers, outputs, strict=True):
+        network.to(batch.device)
+        learns = name == "student"
         if isinstance(at, str):
-            with modes_kept(network):
-                found.append(Bare(logits_of(network.eval()(batch.images), output), at))
-        else:
-            found.append(look(network, at, batch.images, output))
+            found.append(Bare(tried(name, network, batch, output, learns), at))
+            continue
+        with viewing(network, at) as seen:
+            found.append(seen(tried(name, network, batch, output, learns)))
     return found
 
 
@@ -395,6 +433,6 @@ def first_value(
     """The method's value on the first batch, before any training: its scale, to choose a weight."""
     (part,) = parts_of(method, 1.0)
     build([part], (student, teacher), layers, batches, seed)
-    batch = next(iter(batches.epoch(0)))
+    batch = first_batch(batches, seed)
     views = _both((student, teacher), layers, (None, None), batch)
     return float(part.value({part.name: part.module}, *views, batch, NOTHING))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdnb.nets import constrain
+from kdnb.training.borrowed import shared_part
 
 __all__ = [
     "Distortion",
@@ -64,7 +67,7 @@ def running_statistics_kept(network: nn.Module) -> Iterator[None]:
             part.track_running_stats = True
 
 
-def in_passing(network: nn.Module, images: Tensor) -> Tensor:
+def in_passing(network: nn.Module, images: Any) -> Tensor:
     """What a network in training says of a batch, without a gradient.
 
     Batch normalisation uses the batch, as in the network's own training step, but its running
@@ -75,14 +78,12 @@ def in_passing(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def check_networks(networks: Mapping[str, nn.Module]) -> None:
-    """Require two networks or more, and no parameter in two of them."""
+    """Require two networks or more, and nothing that training moves in two of them."""
     if len(networks) < 2:
         raise ValueError(f"learning from each other takes 2 networks or more; got {len(networks)}.")
-    seen: dict[int, str] = {}
-    for name, network in networks.items():
-        for parameter in network.parameters():
-            if (other := seen.setdefault(id(parameter), name)) != name:
-                raise ValueError(f"the networks {other!r} and {name!r} share parameters.")
+    for (one, ours), (other, theirs) in combinations(networks.items(), 2):
+        if shared := shared_part(ours, theirs):
+            raise ValueError(f"the networks {one!r} and {other!r} share {shared}.")
 
 
 def constrain_all(networks: Mapping[str, nn.Module]) -> None:

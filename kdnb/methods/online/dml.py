@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.losses import hard_loss
 from kdnb.losses.dml import TARGETS, Target, mutual_loss
 from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import check_networks, constrain_all, in_passing
@@ -19,7 +18,9 @@ from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Output, logits_of
 from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
+from kdnb.training.targets import NOTHING, counted_rows, label_loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -42,6 +43,7 @@ def mutual(
     checkpoint: Path | None = None,
     log_dir: Path | None = None,
     output: Output = None,
+    ignore_index: int = NOTHING,
     fabric: Fabric | None = None,
     **fields: Any,
 ) -> Fit:
@@ -56,7 +58,7 @@ def mutual(
     Args:
         networks: by name, or a list, whose names are then `peer0`, `peer1`, ...; of any kinds, two
             at least. Trained in place, in this order, and left as `kdnb.train` leaves its network.
-        data, recipe, evaluate, seed, checkpoint, log_dir, output, fabric: as in
+        data, recipe, evaluate, seed, checkpoint, log_dir, output, ignore_index, fabric: as in
             :func:`kdnb.methods.offline.distil.train`. All networks see the same images.
         weight: of the peers' term. At 0 the networks are trained independently.
         temperature, target: of :func:`mutual_loss`.
@@ -66,8 +68,8 @@ def mutual(
         The history, with the terms `<name>.hard` and `<name>.soft`, and the networks.
 
     Raises:
-        ValueError: for one network, networks that share parameters, an unknown order or target, or
-            an unknown or ignored keyword.
+        ValueError: for one network, networks that share parameters or answer for other classes than
+            their peers, an unknown order or target, or an unknown or ignored keyword.
 
     Departures: answers made again use batch normalisation's batch statistics, and do not count in
     its running ones a second time, of which the paper says nothing.
@@ -80,8 +82,9 @@ def mutual(
         raise ValueError(
             f"order is one of {ORDERS}, target of {TARGETS}; got {order!r}, {target!r}."
         )
-    batches = batches_for(data, recipe, seed, given=fields)
+    batches = batches_for(data, recipe, seed, labels="any", given=fields)
     names = list(networks)
+    _try(networks, first_batch(batches, seed), output, ignore_index)
     own: dict[str, Tensor] = {}  # each network's logits of this batch, waiting for its step
     seen: dict[str, Tensor] = {}  # what its peers see of it
 
@@ -92,10 +95,12 @@ def mutual(
 
     def terms(name: str, batch: Batch) -> dict[str, Tensor]:
         logits = own.pop(name)
-        parts = {f"{name}.hard": hard_loss(logits, batch.labels)}
+        parts = {f"{name}.hard": label_loss(logits, batch.labels, 0.0, ignore_index)}
         if weight:
-            peers = [seen[other] for other in names if other != name]
-            parts[f"{name}.soft"] = weight * mutual_loss(logits, peers, target, temperature)
+            rows = partial(counted_rows, labels=batch.labels, ignore_index=ignore_index)
+            ours, peers = rows(logits), [rows(seen[other]) for other in names if other != name]
+            soft = mutual_loss(ours, peers, target, temperature) if len(ours) else ours.sum()
+            parts[f"{name}.soft"] = weight * soft
         return parts
 
     def together(networks, batch: Batch) -> dict[str, Tensor]:
@@ -121,8 +126,20 @@ def mutual(
     with borrowed(*networks.values()):
         history = fit(
             networks, batches, updates, recipe, seed=seed, checkpoint=checkpoint, log_dir=log_dir,
-            evaluate=watching(evaluate, networks, output), fabric=fabric,
+            evaluate=watching(evaluate, networks, output, ignore_index), fabric=fabric,
             answers=dict.fromkeys(names, partial(logits_of, output=output)),
             identity={"method": {**settings, "target": target, "order": order}},
         )  # fmt: skip
     return Fit.of(history, networks)
+
+
+def _try(networks: Mapping[str, nn.Module], first: Batch, output: Output, ignored: int) -> None:
+    """Ask every network about a first batch; what does not fit is refused."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, network in networks.items():
+        logits = tried(f"network {name!r}", network, first, output)
+        label_loss(logits, first.labels, 0.0, ignored)
+        shapes[name] = tuple(counted_rows(logits, None).shape)
+    if len(set(shapes.values())) > 1:
+        shown = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"peers must answer for the same places and classes; got {shown}.")

@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.losses import (
-    confidence_weighted,
-    hard_loss,
-    permuted_predictions,
-    soft_targets,
-)
+from kdnb.losses import confidence_weighted, permuted_predictions, soft_targets
 from kdnb.methods.offline.distil import train, watching
 from kdnb.methods.options import recipe_of
 from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh_seed
@@ -28,6 +23,7 @@ from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Output, logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
+from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 from kdnb.training.teacher import asked
 
 if TYPE_CHECKING:
@@ -49,6 +45,7 @@ def next_generation(
     temperature: float = 1.0,
     seed: int = 0,
     output: Output = None,
+    ignore_index: int = NOTHING,
     **options: Any,
 ) -> History:
     """Train one generation: soft_weight · (what the teacher says) + hard_weight · cross-entropy.
@@ -60,7 +57,7 @@ def next_generation(
         targets: "soft" (BAN, and BAN+L with a hard_weight), "cwtm" or "dkpp"; DKPP draws new
             permutations in every step.
         temperature: of "soft" and "dkpp"; the paper uses none.
-        output: where the logits are in what both networks return, see `kdnb.train`.
+        output, ignore_index: see `kdnb.train`.
         options: of `training.fit`.
 
     Returns:
@@ -70,19 +67,23 @@ def next_generation(
         ValueError: for other targets.
     """
     _check_targets(targets)
-    batches = batches_for(examples, recipe, seed)
+    batches = batches_for(examples, recipe, seed, labels="any")
 
-    def soft(logits: Tensor, answer: Tensor, labels: Tensor) -> Tensor:
+    def soft(logits: Tensor, answer: Tensor, labels: Any) -> Tensor:
+        ours, theirs = (counted_rows(one, labels, ignore_index) for one in (logits, answer))
+        if not len(ours):
+            return ours.sum() * 0
         if targets == "cwtm":
-            return confidence_weighted(logits, answer, labels)
-        answer = permuted_predictions(answer) if targets == "dkpp" else answer
-        return soft_targets(logits, answer, temperature)
+            _, truth = labelled_rows(logits, labels, ignore_index)
+            return confidence_weighted(ours, theirs, truth)
+        theirs = permuted_predictions(theirs) if targets == "dkpp" else theirs
+        return soft_targets(ours, theirs, temperature)
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         logits = networks["network"](batch.images)
         parts = {"soft": soft_weight * soft(logits, taught(networks, batch), batch.labels)}
         if hard_weight:
-            parts["hard"] = hard_weight * hard_loss(logits, batch.labels)
+            parts["hard"] = hard_weight * label_loss(logits, batch.labels, 0.0, ignore_index)
         return parts
 
     named = {"verb": "born_again", "targets": targets, "temperature": temperature}
@@ -111,6 +112,7 @@ def born_again(
     checkpoint: Path | None = None,
     log_dir: Path | None = None,
     output: Output = None,
+    ignore_index: int = NOTHING,
     fabric: Fabric | None = None,
     **fields: Any,
 ) -> Fit:
@@ -119,7 +121,7 @@ def born_again(
     Args:
         make: builds an untrained network from torch's random state; called once a generation,
             each time with another seed, so that no two start from the same weights.
-        data, recipe, evaluate, output, fabric: as in :func:`kdnb.methods.offline.distil.train`. A
+        data, recipe, evaluate, output, ignore_index, fabric: as in :func:`kdnb.methods.offline.distil.train`. A
             function `evaluate` gets the generation's network under the name "network".
         generations: taught ones: the result holds one more, generation 0, which learns from labels.
         targets, weight, label_weight, temperature: of the taught generations, see
@@ -141,7 +143,9 @@ def born_again(
     _check_targets(targets)
     if generations < 0:
         raise ValueError(f"generations must be at least 0; got {generations}.")
-    batches_for(data, recipe, seed, given=fields)  # what cannot be batches is refused before all
+    batches_for(
+        data, recipe, seed, labels="any", given=fields
+    )  # what cannot be batches is refused before all
     networks: dict[str, nn.Module] = {}
     rows: History = []
     former = None
@@ -159,14 +163,15 @@ def born_again(
         if former is None:
             history = train(
                 network, data, recipe, label_smoothing=label_smoothing, evaluate=evaluate,
-                output=output, **shared,
+                output=output, ignore_index=ignore_index, **shared,
             ).rows  # fmt: skip
         else:
             with borrowed(network):
                 history = next_generation(
                     network, former, data, recipe, targets=targets, soft_weight=weight,
                     hard_weight=label_weight, temperature=temperature, output=output,
-                    evaluate=watching(evaluate, {"network": network}, output), **shared,
+                    evaluate=watching(evaluate, {"network": network}, output, ignore_index),
+                    ignore_index=ignore_index, **shared,
                 )  # fmt: skip
         former = networks[f"generation{number}"] = network
         rows += [{"generation": number, **row} for row in history]

@@ -1,0 +1,132 @@
+"""Inputs of any form: a tensor, or tuples, lists and dicts of tensors; labels, also those of mixup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Mixed(NamedTuple):
+    """The labels of mixed images: of the first and the second image of each pair.
+
+    Attributes:
+        first, second: (B,) int64, or one label for each place.
+        share: (B,) float32, of the first, between 0 and 1.
+    """
+
+    first: Tensor
+    second: Tensor
+    share: Tensor
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def as_labels(given: Any) -> Tensor | Mixed:
+    """Labels as a tensor, or those of mixed images: a triple (first, second, share of the first).
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if is_mixed(given):
+        first, second = (torch.as_tensor(one).long() for one in given[:2])
+        share = torch.as_tensor(given[2], dtype=torch.float32, device=first.device)
+        return Mixed(first, second, share.expand(len(first)))
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            "labels must be a tensor, or a triple (first, second, share of the first) of mixed "
+            f"images; got a {type(given).__name__}."
+        ) from error
+
+
+def is_mixed(given: Any) -> bool:
+    """Whether labels are those of mixed images: two of classes and a share of the first."""
+    if isinstance(given, Mixed):
+        return True
+    if not isinstance(given, (tuple, list)) or len(given) != 3:
+        return False
+    first, second, share = given
+    if not all(isinstance(one, Tensor) and not one.is_floating_point() for one in (first, second)):
+        return False
+    number = isinstance(share, (int, float))
+    shares = isinstance(share, Tensor) and share.is_floating_point() and share.ndim < 2
+    return first.shape == second.shape and (number or shares)
+
+
+def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """The same form with every tensor replaced by what the function makes of it.
+
+    What is neither a tensor nor a container stays as it is, unless it moves between devices as a
+    whole (`.to`), such as a batch of graphs.
+
+    >>> mapped(lambda t: t + 1, {"ids": torch.zeros(1), "names": ["a"]})
+    {'ids': tensor([1.]), 'names': ['a']}
+    """
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return function(torch.as_tensor(value))
+    if isinstance(value, Mapping):
+        return {key: mapped(function, one) for key, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(mapped(function, one) for one in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(mapped(function, one) for one in value)
+    return value
+
+
+def moved(value: Any, device: torch.device | str) -> Any:
+    """The same on a device; also a whole that only `.to` can move, such as a batch of graphs."""
+    if not isinstance(value, (Tensor, Mapping, tuple, list, np.ndarray)) and hasattr(value, "to"):
+        return value.to(device)
+    return mapped(lambda tensor: tensor.to(device, non_blocking=True), value)
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors of a form, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from tensors_in(one)
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from tensors_in(one)
+
+
+def samples_in(value: Any) -> int:
+    """How many samples inputs hold: the length of their first tensor.
+
+    >>> samples_in({"ids": torch.zeros(5, 7), "mask": torch.zeros(5)})
+    5
+    """
+    first = next((one for one in tensors_in(value) if one.ndim), None)
+    return len(first) if first is not None else len(value) if hasattr(value, "__len__") else 1
+
+
+def rows_of(value: Any, rows: Any) -> Any:
+    """Some rows, indices or a slice, of every tensor of a form.
+
+    Raises:
+        ValueError: when its tensors have different lengths, so that a row is no sample.
+    """
+    lengths = {len(one) for one in tensors_in(value) if one.ndim}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"these inputs cannot be cut into samples: their tensors have {sorted(lengths)} rows."
+        )
+    return mapped(lambda one: one[rows] if one.ndim else one, value)
+
+
+def first_of(value: Any, count: int) -> Any:
+    """The first samples of inputs; all, where they cannot be cut, such as a graph."""
+    try:
+        return rows_of(value, slice(count))
+    except ValueError:
+        return value

@@ -1,0 +1,113 @@
+"""What is tried on a first batch, before any training: data that can be drawn again, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.data.batches import Batches
+from kdnb.data.forms import tensors_in
+from kdnb.training.answers import Output, ask, logits_of
+from kdnb.training.borrowed import modes_kept
+from kdnb.training.randomness import mix, own_random_state, seed_everything
+
+
+def first_batch(batches: Any, seed: int = 0) -> Batch:
+    """The first batch of the first epoch; the caller's random state stays as it is.
+
+    Args:
+        seed: of the run, which then sees this batch first.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    with own_random_state():
+        seed_everything(mix(seed, 0))
+        batch = next(iter(batches.epoch(0)), None)
+    if batch is None:
+        raise ValueError("this data gives no batch.")
+    return batch
+
+
+def tried(
+    name: str, network: nn.Module, batch: Batch, output: Output = None, learns: bool = True
+) -> Tensor:
+    """A network's logits for a first batch, in eval mode, on the network's device.
+
+    Args:
+        name: what it is called in an error.
+        learns: whether it is going to be trained.
+
+    Raises:
+        ValueError: for inputs that it cannot take, naming their shapes; or, where it is to learn,
+            when it has nothing that learns.
+        TypeError: when its answer holds no logits.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with modes_kept(network), torch.no_grad(), own_random_state(device):
+        try:
+            answer = ask(network.eval(), batch.to(device).images)
+        except Exception as error:
+            if str(error).startswith("module "):  # of whoever looks inside it
+                raise
+            raise ValueError(cannot_take(name, batch.images, error)) from error
+    if learns and not any(p.requires_grad for p in network.parameters()):
+        raise ValueError(
+            f"the {name} has nothing to learn: none of its parameters has requires_grad=True."
+        )
+    return logits_of(answer, output)
+
+
+def cannot_take(name: str, inputs: Any, error: Exception) -> str:
+    """One sentence about a network that fails on some inputs."""
+    shapes = ", ".join(f"{str(one.dtype)[6:]} {tuple(one.shape)}" for one in tensors_in(inputs))
+    words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    return (
+        f"the {name} cannot take these inputs ({shapes}): {type(error).__name__}, {words}. Where it "
+        "wants another size or normalisation, give a module that brings the inputs to it first."
+    )
+
+
+def check_repeats(batches: Any) -> None:
+    """Require that an epoch can be drawn again, as a run that goes on from a checkpoint must.
+
+    Raises:
+        ValueError: when its first batch differs from one time to the next.
+    """
+    if isinstance(batches, Batches):  # by construction
+        return
+    one, two = (list(tensors_in(list(first_batch(batches)[:2]))) for _ in range(2))
+    if len(one) != len(two) or not all(_same(a, b) for a, b in zip(one, two, strict=True)):
+        raise ValueError(
+            "these batches differ each time an epoch is drawn, so that a run which goes on from a "
+            "checkpoint could not equal the uninterrupted one: give no checkpoint, or let the data "
+            "draw from torch, numpy or random, or from a generator that loader, sampler or data "
+            "set holds."
+        )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
+def check_scalar(terms: Mapping[str, Any]) -> None:
+    """Require terms that can be minimised, by name: tensors of one number each.
+
+    Raises:
+        TypeError: for another type.
+        ValueError: for another shape.
+    """
+    for name, value in terms.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} must return a tensor of one number; got a {type(value).__name__}."
+            )
+        if value.ndim or not value.is_floating_point():
+            raise ValueError(
+                f"{name} must return one floating-point number, shape (); got {value.dtype} of "
+                f"shape {tuple(value.shape)}: take its mean over the batch."
+            )

@@ -1,0 +1,36 @@
+"""Random numbers of a run: a function of its seed, and the caller's own state left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+@contextlib.contextmanager
+def own_random_state(device: torch.device | None = None) -> Iterator[None]:
+    """Leave the caller's random state as it was: training is a function of its seed alone."""
+    others = random.getstate(), np.random.get_state()
+    on_gpu = device is not None and device.type == "cuda"
+    with torch.random.fork_rng([device] if on_gpu else []):
+        try:
+            yield
+        finally:
+            random.setstate(others[0])
+            np.random.set_state(others[1])
+
+
+def seed_everything(seed: int) -> None:
+    """Torch on all devices, and what a user's Dataset may draw from: random and numpy."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed out of several numbers, unlike for unlike numbers."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,330 @@
+"""Networks of strangers: five foreign libraries' classes, and what is peculiar to some of them."""
+
+import copy
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+import kdnb
+from kdnb import nets
+from kdnb.training.layers import Layers, look
+
+QUICK = {"epochs": 2, "batch_size": 4, "lr": 0.01, "precision": "32"}
+
+
+def pictures(count=8, size=32):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 3, size, size, generator=generator), torch.arange(count) % 3
+
+
+def resnet(seed=0, size=32):
+    torch.manual_seed(seed)
+    options = {"num_classes": 3, "in_channels": 3, "image_size": size, "width": 0.25}
+    return nets.build("resnet8", **options)
+
+
+class ModelOutput(dict):
+    """As transformers answer: a dict whose entries are attributes, too."""
+
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+
+class Transformers(nn.Module):
+    """A classifier with a config, tied weights and an answer that is an object."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = {"hidden": 6}
+        self.patches = nn.Conv2d(3, 6, 16, 16)
+        self.up, self.down = nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False)
+        self.down.weight = self.up.weight
+        self.classifier = nn.Linear(6, 3)
+
+    def forward(self, pixel_values, return_dict=True):
+        states = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        states = self.down(torch.relu(self.up(states)))
+        logits = self.classifier(states.mean(1))
+        return ModelOutput(loss=None, logits=logits, hidden_states=(states,))
+
+
+class Lightning(nn.Module):
+    """A module with its own training step and optimisers, of which kdnb needs nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+        self.head = nn.Linear(4 * 900, 3)
+
+    def forward(self, x):
+        return self.head(self.model(x))
+
+    def training_step(self, batch, batch_idx):
+        raise AssertionError("kdnb has its own")
+
+    def configure_optimizers(self):
+        raise AssertionError("kdnb has its own")
+
+
+class Functional(nn.Module):
+    """Parameters and functions, no layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = nn.Parameter(0.1 * torch.randn(4, 3, 3, 3))
+        self.weight = nn.Parameter(0.1 * torch.randn(3, 4 * 900))
+
+    def forward(self, x):
+        maps = F.relu(F.conv2d(x, self.kernel))
+        return F.linear(maps.view(len(x), -1), self.weight)
+
+
+def torchvision_resnet():
+    return torchvision.models.resnet18(num_classes=3)
+
+
+def timm_vit():
+    size = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 24, "num_heads": 2}
+    return timm.create_model("vit_tiny_patch16_224", num_classes=3, **size)
+
+
+LIBRARIES = {
+    "torchvision": torchvision_resnet,
+    "timm": timm_vit,
+    "transformers": Transformers,
+    "lightning": Lightning,
+    "functional": Functional,
+}
+
+
+def made(kind, seed=0):
+    torch.manual_seed(seed)
+    return LIBRARIES[kind]()
+
+
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_a_class_of_a_foreign_library_trains_resumes_and_saves(kind, tmp_path):
+    teacher = resnet(1)
+
+    def run(file, stop=False):
+        student, seen = made(kind), []
+
+        def watch(_):
+            seen.append(1)
+            if stop:
+                raise InterruptedError
+
+        options = {"checkpoint": tmp_path / file, "evaluate": watch, **QUICK}
+        try:
+            kdnb.distil(student, teacher, pictures(), **options)
+        except InterruptedError:
+            return student, len(seen)
+        return student, len(seen)
+
+    whole, _ = run("whole")
+    before = made(kind)
+    moved = [
+        not torch.equal(a, b) for a, b in zip(before.parameters(), whole.parameters(), strict=True)
+    ]
+    assert any(moved)
+    run("other", stop=True)
+    again, trained = run("whole")
+    assert trained == 0  # it was finished
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+    safetensors.torch.save_model(whole, str(tmp_path / "student.safetensors"))
+    fresh = made(kind, seed=5)
+    safetensors.torch.load_model(fresh, str(tmp_path / "student.safetensors"))
+    assert kdnb.evaluate(fresh, pictures()).equals(kdnb.evaluate(whole, pictures()))
+    # and as a teacher, a peer, and in one's own loop
+    kdnb.distil(resnet(), whole, pictures(), **QUICK)
+    kdnb.mutual([made(kind), resnet()], pictures(), **{**QUICK, "epochs": 1})
+    assert kdnb.Criterion("kd", made(kind), whole, pictures())(*pictures()).requires_grad
+
+
+def test_tied_weights_stay_tied_in_a_resumed_run(tmp_path):
+    file = tmp_path / "c"
+    one, two = made("transformers"), made("transformers")
+    kdnb.train(one, pictures(), checkpoint=file, **QUICK)
+    kdnb.train(two, pictures(), checkpoint=file, **QUICK)
+    assert torch.equal(one.up.weight, two.up.weight) and two.down.weight is two.up.weight
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_in_another_precision_compute_in_it_and_stay_in_it(dtype):
+    student = resnet(0).to(dtype)
+    exact = kdnb.distil(resnet(0), resnet(1), pictures(), **QUICK).history
+    fit = kdnb.distil(student, resnet(1), pictures(), **QUICK).history
+    tolerance = 1e-5 if dtype == torch.float64 else 3e-2
+    assert fit.hard[0] == pytest.approx(exact.hard[0], rel=tolerance)
+    assert {p.dtype for p in student.parameters()} == {dtype}
+    kdnb.mutual([resnet(0).to(dtype), resnet(1)], pictures(), **QUICK)
+    kdnb.distil(resnet(0), resnet(1).to(dtype), pictures(), method="at", **QUICK)
+    assert kdnb.evaluate(student, pictures())["images"] == 8
+    with pytest.raises(ValueError, match="precision='bf16' is autocast, for networks in float32"):
+        kdnb.train(student, pictures(), epochs=1, precision="bf16")
+    if dtype == torch.float16:
+        with pytest.raises(ValueError, match="epsilon=1e-08 is 0 in float16"):
+            kdnb.train(student, pictures(), epochs=1)
+
+
+class OnlyTrainingViews(nn.Module):
+    """Flattens by `view` in train mode alone."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.head = nn.Conv2d(3, 4, 3), nn.Linear(3600, 3)
+
+    def forward(self, x):
+        maps = torch.relu(self.convolution(x))
+        return self.head(maps.view(len(x), -1) if self.training else maps.flatten(1))
+
+
+def test_a_student_that_flattens_by_view_trains_in_bf16():
+    for make in (OnlyTrainingViews, Functional):
+        student = make()
+        kdnb.distil(student, resnet(1), pictures(), **{**QUICK, "precision": "bf16"})
+        assert all(p.is_contiguous() for p in student.parameters())
+
+
+def test_what_student_and_teacher_may_share():
+    relu, dropout, norm = nn.ReLU(), nn.Dropout(), nn.BatchNorm2d(3, affine=False)
+
+    def pair(part):
+        return [nn.Sequential(part, nn.Flatten(), nn.Linear(3072, 3)) for _ in range(2)]
+
+    kdnb.distil(*pair(relu), pictures(), **QUICK)
+    with pytest.raises(ValueError, match="share the module '0'"):
+        kdnb.distil(*pair(dropout), pictures(), **QUICK)
+    with pytest.raises(ValueError, match="share buffers"):
+        kdnb.distil(*pair(norm), pictures(), **QUICK)
+    with pytest.raises(ValueError, match="'peer0' and 'peer1' share the module"):
+        kdnb.mutual(pair(dropout), pictures(), **QUICK)
+    frozen = resnet().requires_grad_(False)
+    with pytest.raises(ValueError, match="the student has nothing to learn"):
+        kdnb.distil(frozen, resnet(1), pictures(), **QUICK)
+
+
+def test_what_a_network_remembers_while_it_is_measured_can_be_trained():
+    class Remembering(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.scale = resnet(), None
+
+        def forward(self, x):
+            if self.scale is None:
+                self.scale = torch.full((1,), 2.0)
+            return self.inner(x) * self.scale
+
+    network = Remembering()
+    kdnb.evaluate(network, pictures())
+    kdnb.train(network, pictures(), **QUICK)
+
+
+def test_an_interrupt_in_the_forward_puts_everything_back():
+    class Interrupted(nn.Module):
+        def __init__(self, after):
+            super().__init__()
+            self.inner, self.left = resnet(), after
+
+        def forward(self, x):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return self.inner(x)
+
+    def state(network):
+        return (
+            [part.training for part in network.modules()],
+            [(p.requires_grad, p.stride(), p.dtype, p.device) for p in network.parameters()],
+            [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules()],
+        )
+
+    for after in (0, 2):
+        for run in (
+            lambda one, two: kdnb.train(one, pictures(), **QUICK),
+            lambda one, two: kdnb.distil(one, two, pictures(), **QUICK),
+            lambda one, two: kdnb.distil(two, one, pictures(), method="kd", **QUICK),
+            lambda one, two: kdnb.mutual([one, two], pictures(), **QUICK),
+        ):
+            one, two = Interrupted(after), resnet(1)
+            one.inner.stage1.eval()
+            two.stage2.eval()
+            next(two.parameters()).requires_grad_(False)
+            before = state(one), state(two)
+            with pytest.raises(KeyboardInterrupt):
+                run(one, two)
+            assert (state(one), state(two)) == before
+
+
+# --- layouts of features --------------------------------------------------------------------------
+
+
+class Last(nn.Module):
+    """Maps (batch, height, width, channels) out of a linear layer and a normalisation."""
+
+    def __init__(self, height, width, channels):
+        super().__init__()
+        torch.manual_seed(0)
+        self.size = height, width
+        self.embed, self.norm = nn.Linear(3, channels), nn.LayerNorm(channels)
+        self.mixed, self.head = nn.Identity(), nn.Linear(channels, 3)
+
+    def forward(self, x):
+        maps = F.adaptive_avg_pool2d(x, self.size).permute(0, 2, 3, 1)
+        return self.head(self.mixed(self.norm(self.embed(maps))).mean((1, 2)))
+
+
+@pytest.mark.parametrize("size", [(6, 6, 10), (6, 6, 4), (7, 14, 5), (6, 6, 6), (6, 4, 6)])
+def test_channels_last_is_read_right_or_refused(size):
+    network, (images, _) = Last(*size), pictures(2)
+    with pytest.raises(ValueError, match=r"looks like \(batch, height, width, channels\)"):
+        _ = look(network, Layers(("norm",), head="head"), images).maps
+    view = look(network, Layers(("norm",), head="head", channels_last=True), images)
+    height, width, channels = size
+    assert view.maps[0].shape == (2, channels, height, width)
+    if height == width != channels:  # a layer of unknown kind: the square tells
+        with pytest.raises(ValueError, match=r"looks like \(batch, height, width, channels\)"):
+            _ = look(network, Layers(("mixed",), head="head"), images).maps
+
+
+def test_channels_first_that_is_called_last_is_refused():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Flatten(), nn.Linear(2048, 3))
+    with pytest.raises(ValueError, match=r"looks like \(batch, channels, height, width\)"):
+        _ = look(network, Layers(("0",), head="2", channels_last=True), pictures(2)[0]).maps
+    oblong = nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d((8, 12)), nn.Flatten(),
+                           nn.Linear(768, 3))  # fmt: skip
+    assert look(oblong, Layers(("1",)), pictures(2)[0]).maps[0].shape == (2, 8, 8, 12)
+
+
+def test_tokens_that_come_before_the_batch_are_refused():
+    class Sequence(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.head = nn.Identity(), nn.Linear(3, 3)
+
+        def forward(self, x):
+            tokens = self.block(F.adaptive_avg_pool2d(x, 4).flatten(2).permute(2, 0, 1))
+            return self.head(tokens.mean(0))
+
+    layers = Layers(("block",), head="head", prefix_tokens=0)
+    with pytest.raises(
+        ValueError, match=r"gives \(16, 2, 3\) for 2 samples, which must come first"
+    ):
+        _ = look(Sequence(), layers, pictures(2)[0]).maps
+
+
+def test_a_copy_of_everything_is_independent():
+    student = made("transformers")
+    twin = copy.deepcopy(student)
+    kdnb.distil(student, twin, pictures(), **QUICK)
+    assert not torch.equal(student.up.weight, twin.up.weight)
