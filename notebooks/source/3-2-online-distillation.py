@@ -827,8 +827,8 @@ figures.save(
 # agree on its size: for ResNet-32, [one](https://github.com/chxy95/Deep-Mutual-Learning) reports 1.2 points, and
 # [another](https://github.com/pilsHan/DML), in different versions of its page, between almost nothing and 1.4.
 #
-# A setting that meets the premise is registered: 1,000 images and small networks (`kdnb reproduce zhang2018dml`
-# makes its record, which is not made yet; `papers/zhang2018dml/setting.md` has the pilots). The pilots also showed
+# A setting that meets the premise is proposed: 1,000 images and small networks. Its record is not made yet;
+# `papers/zhang2018dml/setting.md` has the pilots. The pilots also showed
 # the outcome, and settings with the premise but without a clear gain (LeNet-5 on MNIST and on Fashion-MNIST) were
 # not taken. What is found there is therefore an example of the
 # effect, and no estimate of how often it occurs.
