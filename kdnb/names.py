@@ -1,9 +1,14 @@
-"""Hints for names that nobody knows, and the error for what was asked wrongly."""
+"""Hints for names that nobody knows, the error for what was asked wrongly, values in sentences."""
 
 from __future__ import annotations
 
 import difflib
+import math
+import os
 from collections.abc import Iterable
+from typing import Any
+
+MANY = 20  # known names that a sentence lists at most
 
 
 class UsageError(ValueError):
@@ -11,7 +16,65 @@ class UsageError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the closest known ones, else all of them."""
+    """A hint for an unknown name: the closest known ones, else those there are, 20 at most."""
     known = [str(one) for one in known]
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"nearest: {', '.join(close)}" if close else f"known: {', '.join(known) or 'none'}"
+    close = difflib.get_close_matches(str(name)[:200], known, n=3, cutoff=0.5)
+    if close:
+        return f"nearest: {', '.join(close)}"
+    more = f" and {len(known) - MANY} more" if len(known) > MANY else ""
+    return f"known: {', '.join(known[:MANY]) or 'none'}{more}"
+
+
+def brief(value: Any, width: int = 60) -> str:
+    """A value as a sentence shows it: its repr, the middle of a long one left out.
+
+    >>> brief("a" * 1000, 11), brief(0.1)
+    ("'aaa...aaa'", '0.1')
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of very many digits"
+    half = (width - 3) // 2
+    return text if len(text) <= width else f"{text[:half]}...{text[-half:]}"
+
+
+def refused(error: Any) -> str:
+    """What a pydantic model refused, as one sentence: each field, its value and why.
+
+    Args:
+        error: the `pydantic.ValidationError`.
+    """
+    found = []
+    for one in sorted(error.errors(), key=lambda one: one["type"] == "missing"):
+        message = one["msg"].removeprefix("Value error, ").rstrip(".")
+        message = message[:1].lower() + message[1:]
+        name = ".".join(map(str, one["loc"]))
+        if one["type"] == "missing":
+            found.append(f"{name} is missing")
+        else:
+            found.append(
+                f"{name}={brief(one['input'])} is refused ({message})" if name else message
+            )
+    return "; ".join(found[:5]) + ("; and more" if len(found) > 5 else "") + "."
+
+
+def number_in(variable: str, usual: float | None = None, *, whole: bool = True) -> Any:
+    """The number in an environment variable, above 0; the usual one where it is unset or empty.
+
+    Raises:
+        UsageError: naming the variable and what it holds.
+    """
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return usual
+    try:
+        number = int(text) if whole else float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < 1e6:
+        kind = "whole number" if whole else "number"
+        raise UsageError(
+            f"{variable} must be a {kind} above 0, or not be set; it is {brief(text)}."
+        )
+    return number

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kdnb.names import UsageError, brief, refused
 from kdnb.paths import root
 
 Split = Literal["train", "test"]
@@ -24,9 +25,18 @@ Below = Annotated[str, Field(pattern=r"^[\w][\w.+-]*(/[\w][\w.+-]*)*$")]
 Plain = Annotated[str, Field(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._+-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+# Strict where a bool would be taken for a number.
+Count = Annotated[int, Field(strict=True, ge=1)]
+Level = Annotated[float, Field(strict=True, ge=0, le=1)]
+Spread = Annotated[float, Field(strict=True, gt=0, le=1)]
+
+
+class UnknownData(DataError, UsageError):
+    """There is no card of this name."""
+
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Layout(_Part):
@@ -43,7 +53,7 @@ class Layout(_Part):
     format: Literal["idx", "records", "rows"]
     train: tuple[Below, ...]
     test: tuple[Below, ...]
-    label_bytes: int = 1
+    label_bytes: Count = 1
 
 
 class Official(Layout):
@@ -94,18 +104,30 @@ class Card(_Part):
     path: Path
     title: str
     about: str
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    sizes: dict[Split, int]
-    validation: int
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    shape: tuple[Count, Count, Count]
+    sizes: dict[Split, Count]
+    validation: Annotated[int, Field(strict=True, ge=0)]
+    mean: tuple[Level, ...]
+    sd: tuple[Spread, ...]
     sha256: dict[Split, Sha256]
     licence: str
     cite: str
     official: Official
     package: Package | None = None
     file_sha256: dict[str, Sha256] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Card:
+        for name in ("sizes", "sha256"):
+            if missing := set(SPLITS) - set(getattr(self, name)):
+                raise ValueError(f"{name} has no entry {min(missing)!r}")
+        for name in ("mean", "sd"):
+            if len(getattr(self, name)) != self.shape[0]:
+                raise ValueError(f"{name} must have a number for each of {self.shape[0]} channels")
+        if self.validation >= self.sizes["train"]:
+            raise ValueError("validation leaves no training image")
+        return self
 
     @property
     def name(self) -> str:
@@ -126,14 +148,14 @@ def card(name: str) -> Card:
     """
     known = names()
     if name not in known:
-        wanted = name.lower().replace("-", "_")
+        wanted = str(name)[:200].lower().replace("-", "_")
         near = difflib.get_close_matches(wanted, known, 1) or difflib.get_close_matches(
             wanted.replace("_", ""), known, 1
         )
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise DataError(
-            f"there is no data set {name!r}: {hint}There are {', '.join(known)}; a new one is a "
-            "card in data/."
+        raise UnknownData(
+            f"there is no data set {brief(name)}: {hint}There are {', '.join(known)}; a new one is "
+            "a card in data/."
         )
     return read_card(root() / "data" / f"{name}.toml")
 
@@ -142,5 +164,7 @@ def read_card(path: Path) -> Card:
     """The card in a file."""
     try:
         return Card(path=path, **tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise DataError(f"the card {path} is malformed: {error}") from error
+    except ValidationError as error:
+        raise DataError(f"the card {path} is malformed: {refused(error)}") from error
+    except (TypeError, ValueError) as error:  # bad TOML and bad UTF-8 are ValueErrors
+        raise DataError(f"the card {path} cannot be read as TOML ({error}).") from error

@@ -1,12 +1,14 @@
 """What the methods of section 2 are called: common names, the spellings we understand, former ones.
 
-It imports nothing of the package.
+It imports nothing of the package but `kdnb.names`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+
+from kdnb.names import UsageError, brief
 
 # Common name -> what it was called when runs were first described: digests and recorded conditions
 # have these (`kdnb.runs.registry.as_first_written`). A method added today has no former name.
@@ -145,5 +147,5 @@ def known_as(name: str, known: list[str]) -> str:
         close = difflib.get_close_matches(spelt(name), [*map(spelt, known), *_COMMON], n=3)
         meant = dict.fromkeys(common(one) for one in close)
         hint = f"nearest: {', '.join(meant)}" if meant else f"known: {', '.join(known)}"
-        raise ValueError(f"there is no method {name!r} ({hint}).")
+        raise UsageError(f"there is no method {brief(name)} ({hint}).")
     return found

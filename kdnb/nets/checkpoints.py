@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors.torch import load
 from torch import nn
 
-from kdnb.names import nearest
+from kdnb.names import nearest, refused
 from kdnb.paths import root
 
 
@@ -47,14 +47,22 @@ class CheckpointCard(BaseModel):
     data_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     split: str
     recipe: dict[str, Any]
-    seed: int
+    seed: Annotated[int, Field(strict=True)]
     commit: str
     run: str
-    train_errors: int = Field(ge=0)
-    train_images: int = Field(ge=1)
-    test_errors: int = Field(ge=0)
-    test_images: int = Field(ge=1)
+    train_errors: int = Field(ge=0, strict=True)
+    train_images: int = Field(ge=1, strict=True)
+    test_errors: int = Field(ge=0, strict=True)
+    test_images: int = Field(ge=1, strict=True)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _shares(self) -> CheckpointCard:
+        for part in ("train", "test"):
+            errors, images = getattr(self, f"{part}_errors"), getattr(self, f"{part}_images")
+            if errors > images:
+                raise ValueError(f"{part}_errors ({errors}) is above {part}_images ({images})")
+        return self
 
     @property
     def test_error(self) -> float:
@@ -94,9 +102,11 @@ def card_of(name: str, dataset: str) -> CheckpointCard:
         )
     try:
         return CheckpointCard(**tomllib.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
+    except (TypeError, ValueError) as error:
+        said = refused(error) if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(
-            f"{path} is damaged ({error}): restore it from git, or run tools/make_checkpoints.py."
+            f"{path} is damaged ({said.rstrip('.')}): restore it from git, or run "
+            "tools/make_checkpoints.py."
         ) from error
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from kdnb.names import nearest
+from kdnb.names import brief, nearest
 from kdnb.papers import judging, results
 from kdnb.papers.quantities import parse
 from kdnb.papers.records import Record, UnknownPaper, read_record
@@ -37,7 +37,7 @@ def cite(
     if format not in FORMATS:
         known = ", ".join(FORMATS)
         raise UnknownPaper(
-            f"Unknown format {format!r} ({nearest(format, FORMATS)}); known: {known}."
+            f"Unknown format {brief(format)} ({nearest(format, FORMATS)}); known: {known}."
         )
     entry(key)
     lines = _results(key, profile, claim)
@@ -68,7 +68,7 @@ def _results(key: str, profile: str | None, claim: str | None) -> list[str]:
     chosen = [one for one in everything if claim in (None, one.id)]
     if not chosen:
         hint = nearest(str(claim), [one.id for one in everything])
-        raise UnknownPaper(f"{key!r} has no claim {claim!r} ({hint}).")
+        raise UnknownPaper(f"{key!r} has no claim {brief(claim)} ({hint}).")
     names = [profile] if profile else results.profiles(key)
     if not names:
         return [f"kdnb has no recorded result of {key} yet."]

@@ -12,13 +12,16 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from kdnb import paths
-from kdnb.names import UsageError, nearest
+from kdnb.names import UsageError, brief, nearest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]  # what a quantity of a claim can name
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{24,64}$")]  # of a trial, or of several
 Text = Annotated[str, Field(min_length=1)]
 PROFILE = r"^[a-z][a-z0-9_-]*$"
+
+
+PROFILES = ("full", "laptop", "quick")  # the order in which they are shown
 
 
 class PaperError(ValueError):
@@ -149,10 +152,15 @@ def read_record(key: str, profile: str) -> Record:
     """
     path = record_path(key, profile)
     if not re.fullmatch(PROFILE, profile) or not path.is_file():
-        there = record_path(key, "any").parent.glob("*.json")
-        found = ", ".join(sorted(other.stem for other in there)) or "none"
-        message = f"There is no record of {key!r} at profile {profile!r} (recorded: {found})."
-        raise PaperError(message)
+        found = sorted(other.stem for other in record_path(key, "any").parent.glob("*.json")) or [
+            "none"
+        ]
+        message = (
+            f"There is no record of {brief(key)} at profile {brief(profile)} (recorded: "
+            f"{', '.join(found)})."
+        )
+        # One that a paper may have but is not recorded yet is no mistake of who asks.
+        raise PaperError(message) if profile in PROFILES else UnknownPaper(message)
     try:
         raw = json.loads(path.read_bytes(), parse_constant=_refuse)
         record = Record.model_validate(raw)
@@ -161,7 +169,7 @@ def read_record(key: str, profile: str) -> Record:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         problem = f"{field}: " * bool(field) + first["msg"].removeprefix("Value error, ")
-    except ValueError as error:  # bad JSON and bad UTF-8 are ValueErrors
+    except (RecursionError, ValueError) as error:  # bad UTF-8 is a ValueError
         problem = f"it is not valid JSON ({error})"
     if not problem and (record.paper, record.profile) != (key, profile):
         problem = f"it holds {record.paper!r} at profile {record.profile!r}"

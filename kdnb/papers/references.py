@@ -13,7 +13,7 @@ from pybtex.database import BibliographyData, Entry, Person, parse_file
 from pybtex.plugin import find_plugin
 
 from kdnb import paths
-from kdnb.names import nearest
+from kdnb.names import brief, nearest
 from kdnb.papers.records import UnknownPaper
 
 CSL_TYPES = {
@@ -44,7 +44,7 @@ def entry(key: str) -> Entry:
     entries = bibliography().entries
     if key not in entries:
         hint = nearest(key, entries)
-        raise UnknownPaper(f"There is no entry {key!r} in the bibliography ({hint}).")
+        raise UnknownPaper(f"There is no entry {brief(key)} in the bibliography ({hint}).")
     return entries[key]
 
 

@@ -7,11 +7,9 @@ Each has a folder `papers/<key>/` with `claims.toml` and one record for each pro
 from __future__ import annotations
 
 from kdnb import paths
-from kdnb.names import nearest
+from kdnb.names import brief, nearest
 from kdnb.papers import judging, schema
-from kdnb.papers.records import PaperError, UnknownPaper, read_record, record_path
-
-PROFILES = ("full", "laptop", "quick")  # the order in which they are shown
+from kdnb.papers.records import PROFILES, PaperError, UnknownPaper, read_record, record_path
 
 
 def reproduced_papers() -> list[str]:
@@ -22,7 +20,9 @@ def reproduced_papers() -> list[str]:
 def known(key: str) -> None:
     """Raises `PaperError` naming the nearest papers when a key has no claims."""
     if key not in reproduced_papers():
-        raise UnknownPaper(f"kdnb has no claims of {key!r} ({nearest(key, reproduced_papers())}).")
+        raise UnknownPaper(
+            f"kdnb has no claims of {brief(key)} ({nearest(key, reproduced_papers())})."
+        )
 
 
 def claims_of(key: str) -> list[schema.Claim]:

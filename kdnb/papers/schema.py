@@ -244,7 +244,7 @@ def load_claims(path: str | Path) -> list[Claim]:
     """
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:  # bad TOML and bad UTF-8 are ValueErrors
+    except (FileNotFoundError, RecursionError, ValueError) as error:  # bad UTF-8 too
         raise ClaimError(f"{path}: cannot be read as TOML ({error}).") from None
     try:
         file = _File.model_validate(raw)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from kdnb import paths
 from kdnb.data import card
-from kdnb.names import UsageError, nearest
+from kdnb.names import UsageError, brief, nearest, refused
 from kdnb.papers.records import (
     Record,
     UnknownPaper,
@@ -127,9 +127,12 @@ def parameters_at(key: str, profile: str, seeds: int | None = None) -> BaseModel
     profiles = module_of(key).PROFILES
     if profile not in profiles:
         hint = nearest(profile, profiles)
-        raise UnknownPaper(f"{key!r} has no profile {profile!r} ({hint}).")
+        raise UnknownPaper(f"{key!r} has no profile {brief(profile)} ({hint}).")
     values = profiles[profile].model_dump() | ({} if seeds is None else {"seeds": seeds})
-    return module_of(key).Parameters(**values)
+    try:
+        return module_of(key).Parameters(**values)
+    except ValidationError as error:
+        raise UsageError(refused(error)) from None
 
 
 def keep(made: Record, reproduction: Reproduction, parameters: BaseModel) -> Record:
@@ -236,10 +239,9 @@ def chosen(
     Seed by seed, so that an interrupted run has whole pairs.
     """
     arms, available = list(arms), reproduction.arms(parameters)
-    if unknown := set(arms) - set(available):
-        raise UsageError(
-            f"{reproduction.paper} has no arm {min(unknown)!r}; it has {', '.join(available)}."
-        )
+    if unknown := [name for name in arms if name not in available]:
+        hint = nearest(unknown[0], available)
+        raise UsageError(f"{reproduction.paper} has no arm {brief(unknown[0])} ({hint}).")
     wanted = [name for name in available if not arms or name in arms]
     return {
         (name, seed): available[name](seed) for seed in range(parameters.seeds) for name in wanted

@@ -61,7 +61,7 @@ TEACHER, STUDENT = {"name": "lenet5"}, {"name": "lenet5_half_dafl"}
 class Parameters(BaseModel):
     """What the records are made with; the defaults are the `quick` profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     train_images: int = Field(2000, ge=512, le=60000, description="of the teacher, and with data")
     test_images: int = Field(500, ge=100, le=10000)

@@ -13,8 +13,10 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from kdnb.methods.catalogue import METHODS
+from kdnb.methods.names import known_as
 from kdnb.methods.offline.distil import distil, train
-from kdnb.names import nearest
+from kdnb.names import UsageError, brief, nearest
 from kdnb.papers.records import read_record
 from kdnb.papers.statistics import LEVEL, holm, interval, seeds_needed, sign_flip
 from kdnb.progress import bar
@@ -296,16 +298,18 @@ def _beside(
     profile: str,
 ) -> Comparison:
     if setting not in SETTINGS:
-        raise ValueError(f"{setting!r} is no recorded comparison ({nearest(setting, SETTINGS)}).")
+        raise UsageError(
+            f"{brief(setting)} is no recorded comparison ({nearest(setting, SETTINGS)})."
+        )
     paper = importlib.import_module(f"kdnb.reproductions.{setting}")
-    student = student or next(iter(paper.STUDENTS))
+    student = next(iter(paper.STUDENTS)) if student is None else student
     if student not in paper.STUDENTS:
-        raise ValueError(f"{setting} has no student {student!r}: {', '.join(paper.STUDENTS)}.")
+        raise UsageError(f"{setting} has no student {brief(student)}: {', '.join(paper.STUDENTS)}.")
     record = read_record(setting, profile)
     recorded = _recorded(paper, record, student)
     if missing := [seed for seed in seeds if seed not in recorded.index]:
-        raise ValueError(
-            f"seed {missing[0]} is not recorded: {setting} at {profile} has seeds "
+        raise UsageError(
+            f"seed {brief(missing[0])} is not recorded: {setting} at {profile} has seeds "
             f"{', '.join(map(str, recorded.index))}."
         )
     taken = set(recorded) & set(conditions)
@@ -346,7 +350,8 @@ def named_conditions(names: Sequence[str], weight: float | None = None) -> dict[
     """The conditions of a command line: `module:function`, or the name of a method.
 
     Raises:
-        ValueError: for a module that cannot be imported, or a function that it does not have.
+        UsageError: for a module that cannot be imported, a function that it does not have, or
+            an unknown method.
     """
     found: dict[str, Any] = {}
     for name in names:
@@ -355,13 +360,17 @@ def named_conditions(names: Sequence[str], weight: float | None = None) -> dict[
         if colon:
             try:
                 loss = getattr(importlib.import_module(module), function)
-            except ImportError as error:
-                raise ValueError(f"{module} cannot be imported ({error}).") from error
             except AttributeError:
-                known = vars(importlib.import_module(module))
-                raise ValueError(
-                    f"{module} has no {function!r} ({nearest(function, known)})."
+                known = [one for one in vars(importlib.import_module(module)) if one[0] != "_"]
+                raise UsageError(
+                    f"{module} has no {brief(function)} ({nearest(function, known)})."
                 ) from None
+            except (ImportError, TypeError, ValueError) as error:  # the last two of "" and ".."
+                raise UsageError(f"{brief(module)} cannot be imported ({error}).") from error
+            if not callable(loss):
+                raise UsageError(f"{name} is no function, but a {type(loss).__name__}.")
+        else:
+            known_as(name, list(METHODS))
         shown = function or f"{name} again"
         found[shown] = {"method": loss} | ({} if weight is None else {"weight": weight})
     return found

@@ -8,13 +8,13 @@ weights, sees the same images in the same order and learns from labels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.methods.self_distillation import fresh_seed
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.setting import Precision, setting
+from kdnb.reproductions.setting import Network, Precision, setting
 from kdnb.runs.trials import Result, Trial
 
 GENERATIONS = 3  # taught ones
@@ -24,11 +24,11 @@ ENSEMBLES = (2, 3)  # members, the first of them generation 0
 class Parameters(BaseModel):
     """What the records of this paper and of Tf-KD are made with; the defaults are `quick`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    dataset: str = Field("cifar10", pattern="^(cifar10|cifar100)$")
-    network: str = Field("resnet8", description="of every generation; the student of Tf-KD")
-    larger: str = Field("resnet20", description="Tf-KD's teacher, and the student in Re-KD")
+    dataset: Literal["cifar10", "cifar100"] = "cifar10"
+    network: Network = Field("resnet8", description="of every generation; the student of Tf-KD")
+    larger: Network = Field("resnet20", description="Tf-KD's teacher, and the student in Re-KD")
     train_images: int = Field(512, ge=64, le=50000)
     test_images: int = Field(500, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")

@@ -29,7 +29,7 @@ WIDE_TEMPERATURES = (8, 40)
 class Parameters(BaseModel):
     """What the records are made with; the defaults are the `quick` profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     dataset: Literal["mnist", "fashion_mnist"] = "mnist"
     train_images: int = Field(3000, ge=1000, le=60000, description="training images used")

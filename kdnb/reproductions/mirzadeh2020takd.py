@@ -8,7 +8,7 @@ prints the best test accuracy, we print the last epoch. `cho2019efficacy` shares
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,9 +26,9 @@ ASSISTANTS = (8, 6, 4)
 class Parameters(BaseModel):
     """What the records are made with; the defaults are the `quick` profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    dataset: str = Field("cifar10", pattern="^(cifar10|cifar100|fashion_mnist)$")
+    dataset: Literal["cifar10", "cifar100", "fashion_mnist"] = "cifar10"
     train_images: int = Field(128, ge=64, le=40000)
     test_images: int = Field(200, ge=100, le=TEST_IMAGES)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")

@@ -31,7 +31,7 @@ RECALLS = 11  # levels of recall, 0 to 1, at which precision is read
 class Parameters(BaseModel):
     """What the records are made with; the defaults are the `quick` profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     train_images: int = Field(2000, ge=256, le=40000, description="of the students")
     test_images: int = Field(500, ge=100, le=10000)

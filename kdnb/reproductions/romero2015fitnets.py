@@ -26,7 +26,7 @@ GUIDED, HINT = ["layers.3"], ["layers.1"]
 class Parameters(BaseModel):
     """What the records are made with; the defaults are the `quick` profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     train_images: int = Field(1000, ge=128, le=50000, description="of the students")
     test_images: int = Field(1000, ge=100, le=10000)

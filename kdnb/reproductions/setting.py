@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+import torch
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from kdnb import nets
+from kdnb.names import nearest
 from kdnb.runs.task import data_spec
 
 TEST_IMAGES = 10000
@@ -15,6 +18,17 @@ Precision = Annotated[
     BeforeValidator(str),  # on a command line, 32 is read as a number
     Field(description="of the arms; bf16 where the hardware has it"),
 ]
+
+
+def _known(name: str) -> str:
+    if name not in nets.names() and not name.startswith("wrn-"):
+        raise ValueError(f"there is no such network ({nearest(name, nets.names())})")
+    with torch.device("meta"):  # its sizes alone
+        nets.build(name, in_channels=3, image_size=32)
+    return name
+
+
+Network = Annotated[str, AfterValidator(_known)]  # of kdnb's own, for images of CIFAR's size
 
 
 def setting(p: Any) -> dict[str, Any]:

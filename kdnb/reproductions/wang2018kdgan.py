@@ -36,7 +36,7 @@ ALL = 10000
 class Parameters(BaseModel):
     """What the records are made with; the defaults are the `quick` profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     labelled: int = Field(100, ge=32, le=60000, description="training images")
     more_labelled: int = Field(1000, ge=32, le=60000, description="of the arms named so")

@@ -7,12 +7,12 @@ steps, that do not see one another; and the ensemble of these.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.setting import Precision, setting
+from kdnb.reproductions.setting import Network, Precision, setting
 from kdnb.runs.trials import Result, Trial
 
 NOISE = 0.02  # standard deviation of the weight noise under which the loss rises
@@ -21,11 +21,11 @@ NOISE = 0.02  # standard deviation of the weight noise under which the loss rise
 class Parameters(BaseModel):
     """What the records are made with; the defaults are the `quick` profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    dataset: str = Field("cifar10", pattern="^(cifar10|cifar100)$")
-    network: str = Field("resnet8", description="every peer of the equal cohorts")
-    larger: str = Field("resnet14", description="the second peer of the unequal pair")
+    dataset: Literal["cifar10", "cifar100"] = "cifar10"
+    network: Network = Field("resnet8", description="every peer of the equal cohorts")
+    larger: Network = Field("resnet14", description="the second peer of the unequal pair")
     train_images: int = Field(256, ge=64, le=40000)
     test_images: int = Field(500, ge=100, le=10000)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")

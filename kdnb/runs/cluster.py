@@ -14,17 +14,20 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import torch
 
 from kdnb import paths
+from kdnb.names import UsageError, brief, number_in
 from kdnb.runs.pool import default_jobs
 from kdnb.runs.pruning import CLUSTERS
 
@@ -71,8 +74,8 @@ class Workers(Executor):
     """
 
     def __init__(self, where: str, jobs: int | None = None, gpu: float | None = None):
-        if gpu is not None and gpu <= 0:
-            raise ValueError(f"a trial cannot take {gpu} GPUs: give a share, such as 1 or 0.5.")
+        if gpu is not None and not 0 < gpu < math.inf:
+            raise UsageError(f"a trial cannot take {gpu} GPUs: give a share, such as 1 or 0.5.")
         dask.config.update_defaults(DEFAULTS)
         self._open = ExitStack()
         with ExitStack() as undo:
@@ -96,15 +99,16 @@ class Workers(Executor):
             cluster = STARTS[where](jobs, security)
             self._open.callback(cluster.close)
             return Client(cluster, set_as_default=False), tls
-        if "://" not in where:
-            raise ValueError(
-                f"{where!r} is no cluster: give a scheduler's address (tcp://... or tls://...), "
-                f"{' or '.join(STARTS)}."
+        if not _is_address(where):
+            raise UsageError(
+                f"{brief(where)} is no cluster: give a scheduler's address (tcp://host:port or "
+                f"tls://host:port), {' or '.join(STARTS)}."
             )
         try:
             return Client(where, set_as_default=False), {}
         except (OSError, TypeError, ValueError) as error:  # TypeError: tls:// without certificates
-            raise ValueError(f"no scheduler can be reached at {where}: {error}") from error
+            said = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(f"no scheduler can be reached at {where}: {said}.") from error
 
     def _check(self, gpu: float | None) -> None:
         """A request that nobody can meet would wait for ever, without a word."""
@@ -164,10 +168,20 @@ class Workers(Executor):
         self._open.close()
 
 
+def _is_address(where: str) -> bool:
+    try:
+        parts = urlsplit(where)
+        return parts.scheme in ("tcp", "tls", "ucx", "ws", "wss") and bool(
+            parts.hostname and parts.port
+        )
+    except ValueError:  # of a port that is no number, or too large
+        return False
+
+
 def executor() -> Workers:
     """The cluster that `KDNB_CLUSTER` names, kept for the next call."""
-    jobs, gpu = os.environ.get("KDNB_JOBS"), os.environ.get("KDNB_GPU")
-    wanted = os.environ["KDNB_CLUSTER"], int(jobs) if jobs else None, float(gpu) if gpu else None
+    jobs, gpu = number_in("KDNB_JOBS"), number_in("KDNB_GPU", whole=False)
+    wanted = os.environ["KDNB_CLUSTER"], jobs, gpu
     if not _kept(*wanted, str(paths.runs())).running:
         _kept.cache_clear()
     return _kept(*wanted, str(paths.runs()))

@@ -13,6 +13,7 @@ from multiprocessing import forkserver, get_all_start_methods, get_context, pare
 
 import torch
 
+from kdnb.names import number_in
 from kdnb.paths import PACKAGE, surroundings
 
 # What workers need and takes long to import: the process that they are forked from does it once.
@@ -67,7 +68,7 @@ def default_jobs() -> int:
 
 def jobs() -> int:
     """The processes that are asked for: `KDNB_JOBS`, 1 by default."""
-    return int(os.environ.get("KDNB_JOBS", "1"))
+    return number_in("KDNB_JOBS", 1)
 
 
 _one_at_a_time = threading.Lock()  # two threads that ask at once get one pool

@@ -35,7 +35,7 @@ from typing import Any
 from safetensors.torch import save as bytes_of
 
 from kdnb import paths
-from kdnb.names import UsageError
+from kdnb.names import UsageError, brief
 from kdnb.progress import bar
 from kdnb.runs import companions, pool, registry
 from kdnb.runs.description import Context, Outcome, Result, Trial, described, resolved
@@ -278,7 +278,7 @@ def find(prefix: str) -> str:
     found = [folder.name for folder in asked if folder.is_dir()]
     if len(found) != 1:
         raise UsageError(
-            f"{len(found) or 'no'} trials begin with {prefix!r}: see `kdnb trials list`."
+            f"{len(found) or 'no'} trials begin with {brief(prefix)}: see `kdnb trials list`."
         )
     return found[0]
 

@@ -25,6 +25,8 @@ import shutil
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from kdnb.names import UsageError, number_in
+
 if TYPE_CHECKING:
     import torch
     from lightning_fabric import Fabric
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 def count() -> int:
     """The devices that one trial spans: `KDNB_DEVICES`, 1 by default."""
-    return int(os.environ.get("KDNB_DEVICES", "1"))
+    return number_in("KDNB_DEVICES", 1)
 
 
 def span(devices: int) -> None:
@@ -46,7 +48,7 @@ def span(devices: int) -> None:
 
     there = torch.cuda.device_count()
     if 0 < there < devices:
-        raise ValueError(f"--devices asks for {devices}, but this machine has {there} GPU(s).")
+        raise UsageError(f"--devices asks for {devices}, but this machine has {there} GPU(s).")
     os.environ["KDNB_DEVICES"] = str(devices)
 
 

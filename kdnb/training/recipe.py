@@ -10,6 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
+from kdnb.names import brief, refused
+
 OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
@@ -122,22 +124,13 @@ def recipe_for(recipe: Recipe | None, fields: Mapping[str, Any]) -> Recipe:
     try:
         found = Recipe(**whole)
     except ValidationError as error:
-        raise ValueError(_sentence(error)) from None
+        raise ValueError(refused(error)) from None
     for name in fields:
         by, values = _READ_BY.get(name, (None, ()))
         if by and getattr(found, by) not in values:
             wanted = " or ".join(f"{by}={value!r}" for value in values)
             raise ValueError(
-                f"{name}={fields[name]!r} would be ignored: {wanted} reads it, and the recipe has "
+                f"{name}={brief(fields[name])} would be ignored: {wanted} reads it, and the recipe has "
                 f"{by}={getattr(found, by)!r}."
             )
     return found
-
-
-def _sentence(error: ValidationError) -> str:
-    found = []
-    for one in error.errors():
-        name = ".".join(map(str, one["loc"]))
-        message = one["msg"][0].lower() + one["msg"][1:]
-        found.append(f"{name}={one['input']!r} is refused ({message})")
-    return "; ".join(found) + "."

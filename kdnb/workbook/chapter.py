@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from IPython.display import display
 from pydantic import BaseModel, ValidationError
 
+from kdnb.names import brief, nearest
 from kdnb.papers.claims import Verdict
 from kdnb.workbook.parameters import Parameter, ParameterError, injected, unknown
 
@@ -50,9 +52,32 @@ def check(model: type[Model], values: Mapping[str, Any]) -> Model:
         parameters = model(**{name: values[name] for name in known if name in values})
     except ValidationError as error:
         problems += [_explain(model, entry) for entry in error.errors()]
+    if not problems:
+        problems = _arms_left_out(model, parameters)
     if problems:
         raise ParameterError(" ".join(problems))
     return parameters
+
+
+def _arms_left_out(model: type[BaseModel], parameters: BaseModel) -> list[str]:
+    """What is wrong with the conditions that a chapter is to run.
+
+    Its tables and figures show its own, so those are needed; more may be added, or all be run.
+    """
+    reproduction = getattr(sys.modules[model.__module__], "REPRODUCTION", None)
+    if reproduction is None or not getattr(parameters, "arms", None):
+        return []
+    available = reproduction.arms(parameters)
+    for name in parameters.arms:
+        if name not in available:
+            return [f"Parameter 'arms' names {brief(name)} ({nearest(name, available)})."]
+    own = model.model_fields["arms"].default
+    if missing := [name for name in own if name not in parameters.arms]:
+        return [
+            "Parameter 'arms' must be empty, for all, or have the chapter's own: "
+            + f"{', '.join(own)}; {', '.join(missing)} is not among them."
+        ]
+    return []
 
 
 def parameters_of(model: type[BaseModel]) -> dict[str, Parameter]:
@@ -137,7 +162,15 @@ def verdicts_shown(notebook: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _explain(model: type[BaseModel], entry: Mapping[str, Any]) -> str:
+    if not entry["loc"]:  # two parameters that do not go together
+        said = entry["msg"].removeprefix("Value error, ").rstrip(".")
+        return f"{said[:1].upper()}{said[1:]}."
     name = str(entry["loc"][0])
+    got = f"got {brief(entry['input'])}"
+    if entry["type"] == "value_error":  # a name that nobody knows
+        return (
+            f"Parameter {name!r}: {entry['msg'].removeprefix('Value error, ').rstrip('.')}; {got}."
+        )
     parameter = parameters_of(model)[name]
     wanted = f"{parameter.type} {parameter.limits}".strip()
-    return f"Parameter {name!r} must be of type {wanted}; got {entry['input']!r}."
+    return f"Parameter {name!r} must be of type {wanted}; {got}."

@@ -4,6 +4,7 @@ each a few lines over the package."""
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdnb.names import UsageError
+from kdnb.names import UsageError, brief, refused
 
 if TYPE_CHECKING:
     from kdnb.runs.cluster import Workers
@@ -29,9 +30,19 @@ app = typer.Typer(
 )
 console = Console(markup=False, emoji=False)  # names are shown as they are
 
+
+def _positive(value: float | None) -> float | None:
+    """An option that is a number above 0: a range of Typer's takes nan."""
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value} is not a finite number above 0.")
+    return value
+
+
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="processes side by side; one a core, at most 8, or one with a GPU"),
+    typer.Option(
+        min=1, max=1000, help="processes side by side; one a core, at most 8, or one with a GPU"
+    ),
 ]
 Cluster = Annotated[
     str | None,
@@ -39,7 +50,9 @@ Cluster = Annotated[
 ]
 Gpu = Annotated[
     float | None,
-    typer.Option(envvar="KDNB_GPU", help="GPUs a trial takes on the cluster, such as 0.5"),
+    typer.Option(
+        envvar="KDNB_GPU", callback=_positive, help="GPUs a trial takes on the cluster, such as 0.5"
+    ),
 ]
 
 COLOURS = {  # as `kdnb.papers.showing` has them, which takes a second to import
@@ -61,19 +74,33 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
+        if any(not argument.strip() for argument in arguments):
+            raise UsageError("one of the arguments is empty: give it a value, or leave it out.")
         app(arguments)
-    except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError,
-            MemoryError) as error:  # fmt: skip
+    except Exception as error:
         if debug:
             raise
-        said = " ".join(str(error).split()) or (
-            "there is too little memory: close other programs, or ask for fewer --jobs."
-            if isinstance(error, MemoryError) else type(error).__name__
-        )  # fmt: skip
         Console(stderr=True, soft_wrap=True).print(
-            f"kdnb: {said}", style="red", markup=False, highlight=False
+            f"kdnb: {_sentence(error)}", style="red", markup=False, highlight=False
         )
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, as one sentence of at most some 1,000 letters."""
+    foreseen = (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError)
+    if hasattr(error, "errors") and hasattr(error, "error_count"):  # pydantic's
+        said = f"{error.title}: {refused(error)}"
+    elif isinstance(error, OSError) and error.strerror and error.filename:
+        said = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, foreseen) and str(error).strip():
+        said = " ".join(str(error).split())
+    elif isinstance(error, MemoryError):
+        said = "there is too little memory: close other programs, or ask for fewer --jobs"
+    else:
+        said = f"{type(error).__name__} {brief(str(error))}: --debug shows where it was raised"
+    said = said if len(said) <= 1000 else f"{said[:700]} ... {said[-250:]}"
+    return said if said.endswith((".", "?", "!")) else f"{said}."
 
 
 @app.command("list")
@@ -117,7 +144,9 @@ def run(
     jobs: Jobs = None,
     cluster: Cluster = None,
     gpu: Gpu = None,
-    cell_timeout: Annotated[int | None, typer.Option(help="seconds a cell may take")] = None,
+    cell_timeout: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="seconds a cell may take")
+    ] = None,
     in_place: Annotated[
         bool, typer.Option(help="write notebooks/ and figures/, as for a commit")
     ] = False,
@@ -128,6 +157,8 @@ def run(
 
     changes = runner.parsed(settings or [])
     if seeds is not None:
+        if "seeds" in changes:
+            raise UsageError("seeds is given twice: by --seeds or by --set, not by both.")
         changes["seeds"] = seeds
     items = [runner.chapter(name) for name in names] if names else runner.chapters()
     # All parameters are checked before the first chapter starts.
@@ -341,7 +372,8 @@ def reproduce(
     ] = None,
     jobs: Jobs = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share each trial")
+        int,
+        typer.Option(min=1, max=64, help="GPUs, or processes on the CPU, that share each trial"),
     ] = 1,
     compiling: Annotated[
         bool, typer.Option("--compile", help="torch.compile the networks: for runs of hours")
@@ -408,7 +440,9 @@ def compare(
     setting: Annotated[str, typer.Option(help="the paper whose comparison is recorded")],
     seeds: Annotated[int, typer.Option(min=2, help="paired repetitions")] = 6,
     student: Annotated[str | None, typer.Option(help="one of the setting's students")] = None,
-    weight: Annotated[float | None, typer.Option(help="beside the cross-entropy")] = None,
+    weight: Annotated[
+        float | None, typer.Option(callback=_positive, help="beside the cross-entropy")
+    ] = None,
     profile: Annotated[str, typer.Option(help="of the record")] = "laptop",
 ) -> None:
     """Put a loss of your own beside the recorded conditions of a comparison."""

@@ -39,7 +39,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdnb.names import UsageError
+from kdnb.names import UsageError, brief
 
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", list: "list"}
 
@@ -99,7 +99,7 @@ def problems(values: Mapping[str, Any], allowed: Mapping[str, Any]) -> list[str]
             found.append(f"Parameter {name!r} has no value.")
         elif not _fits(values[name], kind, rule):
             wanted = f"{TYPES[kind]} {limits}".strip()
-            found.append(f"Parameter {name!r} must be of type {wanted}; got {values[name]!r}.")
+            found.append(f"Parameter {name!r} must be of type {wanted}; got {brief(values[name])}.")
     return found
 
 
@@ -162,18 +162,22 @@ def described(rule: Any) -> tuple[type, str]:
 def unknown(name: str, known: Iterable[str]) -> str:
     """A sentence about an unknown name, with the nearest known one."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    return f"Unknown parameter {name!r}: {hint}"
+    near = difflib.get_close_matches(name[:200], known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}."
+    return f"Unknown parameter {brief(name)}: {hint}"
 
 
 def injected() -> list[str]:
-    """The names that papermill assigned in this kernel: its cell begins with `# Parameters`."""
+    """The names that papermill assigned in this kernel: its cell begins with `# Parameters`.
+
+    Those that it adds by itself (`--inject-paths`) begin with `PAPERMILL_` and are left out.
+    """
     from IPython import get_ipython
 
     shell = get_ipython()
     cells = [] if shell is None else shell.user_ns.get("In", [])
-    return [name for cell in cells if cell.startswith("# Parameters\n") for name in _assigned(cell)]
+    names = [name for cell in cells if cell.startswith("# Parameters\n") for name in _given(cell)]
+    return [name for name in names if not name.startswith("PAPERMILL_")]
 
 
 def _is_range(rule: Any) -> bool:
@@ -186,7 +190,7 @@ def _is_range(rule: Any) -> bool:
 def _fits(value: Any, kind: type, rule: Any) -> bool:
     if kind is float:
         right = isinstance(value, int | float) and not isinstance(value, bool)
-        right = right and math.isfinite(value)
+        right = right and -math.inf < value < math.inf  # isfinite fails on a huge whole number
     else:
         right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not right or isinstance(rule, type):
@@ -240,6 +244,12 @@ def _assigned(source: str) -> dict[str, Any]:
                 text = ast.unparse(statement)
                 raise ParameterError(f"{text!r} in the parameters cell is no literal.") from None
     return values
+
+
+def _given(source: str) -> list[str]:
+    """The names that a cell of papermill's assigns, whatever their values."""
+    targets = [t for line in ast.parse(source).body for t in getattr(line, "targets", [])]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _helps(cell: Mapping[str, Any]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from kdnb import paths
+from kdnb.names import brief
 from kdnb.runs.pool import default_jobs, pool
 from kdnb.runs.provenance import now, provenance
 from kdnb.workbook.chapter import check, parameters_of, verdicts_shown
@@ -165,9 +166,9 @@ def chapter(name: str) -> Chapter:
     if len(found) == 1:
         return found[0]
     names = [item.name for item in found or known]
-    near = difflib.get_close_matches(name, names, 1)
+    near = difflib.get_close_matches(name[:200], names, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
-    raise ParameterError(f"No single chapter is called {name!r}: {hint}")
+    raise ParameterError(f"No single chapter is called {brief(name)}: {hint}")
 
 
 def parsed(settings: list[str]) -> dict[str, Any]:
@@ -176,11 +177,16 @@ def parsed(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise ParameterError(f"{setting!r} is not of the form name=value.")
+            raise ParameterError(f"{brief(setting)} is not of the form name=value.")
+        name = name.strip()
+        if name in values:
+            raise ParameterError(f"{brief(name)} is set twice.")
         try:
-            values[name.strip()] = json.loads(text)
+            values[name] = json.loads(text)
         except json.JSONDecodeError:
-            values[name.strip()] = text
+            values[name] = text
+        except (ValueError, RecursionError):  # thousands of digits or of brackets
+            raise ParameterError(f"{brief(name)} has no usable value: {brief(text)}.") from None
     return values
 
 

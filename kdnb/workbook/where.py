@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kdnb import papers, paths
 from kdnb.methods import METHODS, names
-from kdnb.names import nearest
+from kdnb.names import UsageError, brief, nearest
 
 WIDTH = 80
 PARTS = ("what", "paper", "loss", "scheme", "test", "chapter", "claims", "record")
@@ -29,7 +29,7 @@ def where(name: str) -> dict[str, list[str]]:
         brackets, what to look for in it.
 
     Raises:
-        ValueError: for a name that none of these has, with the nearest.
+        UsageError: for a name that none of these has, with the nearest.
     """
     known = names.common(name)
     if known in METHODS:
@@ -44,8 +44,8 @@ def where(name: str) -> dict[str, list[str]]:
     if name in stems:
         cited = sorted(key for key in keys if _stem_of(key) == name)
         return _scheme(name, cited[0] if len(cited) == 1 else None)
-    raise ValueError(
-        f"there is no method, file or paper {name!r} ({nearest(name, [*METHODS, *stems, *keys])})."
+    raise UsageError(
+        f"there is no method, file or paper {brief(name)} ({nearest(name, [*METHODS, *stems, *keys])})."
     )
 
 
