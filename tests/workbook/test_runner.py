@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from typer.testing import CliRunner
 
+from kdnb.names import UsageError
 from kdnb.papers import scoreboard
 from kdnb.reproductions import hinton2015
 from kdnb.runs import pool
+from kdnb.training import devices
 from kdnb.workbook import cli, runner
 from kdnb.workbook.chapter import ParameterError, check, profile_of
 
@@ -165,7 +167,7 @@ def test_raw_papermill_is_checked_too(chapter, tmp_path):
             kernel_name="python3", progress_bar=False,
         )  # fmt: skip
 
-    execute(temperature=7)
+    execute(temperature=7, PAPERMILL_INPUT_PATH="in.ipynb")  # as --inject-paths does
     text = (tmp_path / "out.ipynb").read_text()
     assert '"7.0\\n"' in text
     for wrong, words in (
@@ -306,6 +308,45 @@ def test_command_line_shows_and_cites():
         (["run", "2-1", "--in-place", "--cluster", "local"], 2, "kdnb: --in-place writes into"),
         (["trials", "show", "zzz"], 2, "kdnb: no trials begin with 'zzz'"),
         (["run", "--bogus"], 2, "Usage: "),
+        (["run", "2-1", "--gpu", "nan"], 2, "Usage: "),
+        (["run", "2-1", "--cell-timeout", "0"], 2, "Usage: "),
+        (["run", "2-1", "--jobs", "99999999999"], 2, "Usage: "),
+        (["run", "2-1", "--cluster", "tcp://nowhere"], 2, "kdnb: 'tcp://nowhere' is no cluster"),
+        (["run", "2-1", "--cluster", "tcp://a:99999"], 2, "kdnb: 'tcp://a:99999' is no cluster"),
+        (["run", "2-1", "--seeds", "3", "--set", "seeds=4"], 2, "kdnb: seeds is given twice"),
+        (
+            ["run", "2-1", "--set", "epochs=1", "--set", "epochs=2"],
+            2,
+            "kdnb: 'epochs' is set twice",
+        ),
+        (["run", "2-1", "--set", "seeds=" + "9" * 5000], 2, "kdnb: 'seeds' has no usable value"),
+        (["run", "2-1", "--set", "seeds=" + "[" * 90000], 2, "kdnb: 'seeds' has no usable value"),
+        (["run", "2-1", "--set", "temperature=" + "9" * 400], 2, "kdnb: Parameter 'temperature'"),
+        (["run", ""], 2, "kdnb: one of the arguments is empty"),
+        (["data", "mnsit"], 2, "kdnb: there is no data set 'mnsit': did you mean 'mnist'?"),
+        (["where", "crf"], 2, "kdnb: there is no method, file or paper 'crf' (nearest: crd"),
+        (
+            ["show", "hinton2015", "--profile", "../x"],
+            2,
+            "kdnb: There is no record of 'hinton2015'",
+        ),
+        (
+            ["show", "hinton2015", "--profile", "full"],
+            1,
+            "kdnb: There is no record of 'hinton2015'",
+        ),
+        (["show", "x" * 5000], 2, "kdnb: kdnb has no claims of 'xxx"),
+        (["trials", "show", "/etc"], 2, "kdnb: no trials begin with '/etc'"),
+        (["compare", "kdd", "--setting", "tian2020crd"], 2, "kdnb: there is no method 'kdd'"),
+        (["compare", "..:f", "--setting", "tian2020crd"], 2, "kdnb: '..' cannot be imported"),
+        (["compare", "math:pi", "--setting", "tian2020crd"], 2, "kdnb: math:pi is no function"),
+        (["compare", "kd", "--setting", "tian"], 2, "kdnb: 'tian' is no recorded comparison"),
+        (["reproduce", "hinton2015", "--seeds", "101"], 2, "kdnb: seeds=101 is refused"),
+        (
+            ["reproduce", "hinton2015", "--only", "techer"],
+            2,
+            "kdnb: hinton2015 has no arm 'techer' (n",
+        ),
         (["doctor"], 1, "kdnb: the disk is gone"),
     ],
 )
@@ -321,6 +362,52 @@ def test_command_line_errors_are_one_sentence(capsys, monkeypatch, arguments, co
     error = capsys.readouterr().err
     assert error.startswith(words)
     assert "Traceback" not in error
+    if not words.startswith("Usage"):
+        assert error.count("\n") == 1 and error.endswith((".\n", "?\n", "!\n")), error
+        assert len(error) <= 1002
+
+
+def test_an_error_that_nobody_foresaw_is_one_sentence_too(capsys, monkeypatch):
+    monkeypatch.setattr(runner, "chapters", lambda: {}["chapters"])
+    monkeypatch.setattr("sys.argv", ["kdnb", "list"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "kdnb: KeyError \"'chapters'\": --debug shows where" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["kdnb", "list", "--debug"])
+    with pytest.raises(KeyError):
+        cli.main()
+
+
+@pytest.mark.parametrize("variable", ["KDNB_JOBS", "KDNB_DEVICES"])
+@pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "1.5", "9" * 5000])
+def test_numbers_of_the_environment(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    read = pool.jobs if variable == "KDNB_JOBS" else devices.count
+    with pytest.raises(UsageError, match=f"{variable} must be a whole number above 0"):
+        read()
+    monkeypatch.setenv(variable, " ")
+    assert read() == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "setting", "words"),
+    [
+        ("2-2", "arms=[\"teachr\"]", r"'arms' names 'teachr' \(nearest: teacher"),
+        ("2-2", "arms=[\"teacher\"]", "must be empty, for all, or have the chapter's own"),
+        ("2-2", "hint_epochs=9", r"Hint_epochs \(9\) must leave epochs"),
+        ("3-3", "network=resnet9", r"'network': there is no such network \(nearest: resnet"),
+        ("3-3", "network=wrn-1-1", "'network': "),
+        ("3-3", "dataset=cifar11", "'dataset' .*one of 'cifar10', 'cifar100'; got 'cifar11'"),
+        ("4", "dataset=mnist", "'dataset' .*one of 'cifar10', 'cifar100', 'fashion_mnist'"),
+        ("5-6", "generator_lr=Infinity", "'generator_lr' must be of type number above 0; got inf"),
+        ("5-6", "arms=teacher", "'arms' must be of type list; got 'teacher'"),
+        ("5-6", "epochs=true", "'epochs' must be of type integer"),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_of_a_chapter_are_checked_when_given(number, setting, words):
+    with pytest.raises(ParameterError, match=words):
+        runner.chapter(number).checked(runner.parsed([setting]))
 
 
 def test_debug_shows_where_an_error_was_raised(monkeypatch):
