@@ -45,6 +45,8 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
             f"labels must be integers of shape {tuple(shape)}, one for each row of logits "
             f"{tuple(logits.shape)}; got {labels.dtype} of shape {tuple(labels.shape)}."
         )
+    if labels.numel() == 0:
+        raise _wrong("labels", "not empty", tuple(labels.shape))
     if labels.device.type != "cpu":
         return
     classes, lowest, highest = logits.shape[1], int(labels.min()), int(labels.max())
@@ -132,7 +134,7 @@ def check_samples(minimum: int = 2, **samples: Tensor) -> None:
 def check_parameters(**tensors: Tensor) -> None:
     """Require floating tensors of any shape, none empty."""
     for name, value in tensors.items():
-        _check_floats(name, value, "floating-point parameters, none empty", range(99))
+        _check_floats(name, value, "floating-point numbers of any shape, none empty", range(99))
     _check_together(tensors)
 
 
@@ -202,7 +204,7 @@ def check_number(
         else:
             takes = "be a finite number" + (f" above {above}" if above is not None else "")
         takes += ", a whole number" if whole else ""
-        got = value if isinstance(value, (int, float)) else _kind(value)
+        got = _brief(value) if isinstance(value, (int, float)) else _kind(value)
         raise ValueError(f"{name} must {takes}; got {got}.")
 
 
@@ -217,8 +219,27 @@ def check_choice(allowed: Sequence[Any], **choices: Any) -> None:
         if not any(type(value) is type(one) and value == one for one in allowed):
             *first, last = (f'"{one}"' if isinstance(one, str) else str(one) for one in allowed)
             taken = f"{', '.join(first)} or {last}" if first else last
-            got = _kind(value) if isinstance(value, Tensor) else repr(value)
+            got = _kind(value) if isinstance(value, Tensor) else _brief(value)
             raise ValueError(f"{name} must be {taken}; got {got}.")
+
+
+def check_flags(**flags: bool) -> None:
+    """Require `True` or `False`, where any other value would count as one of them."""
+    for name, value in flags.items():
+        check_choice((True, False), **{name: value})
+
+
+def check_classes(count: int, whole: bool = False, **labels: Tensor) -> None:
+    """Require numbers (count,) that tell samples apart, whatever their range; `whole`: integers."""
+    for name, value in labels.items():
+        if not isinstance(value, Tensor):
+            raise _wrong(name, "a tensor of integers", _kind(value))
+        real = value.is_floating_point() and not whole
+        if value.shape != (count,) or not (real or _holds_integers(value)):
+            raise ValueError(
+                f"{name} must have shape ({count},), one integer for each sample; got "
+                f"{value.dtype} of shape {tuple(value.shape)}."
+            )
 
 
 def check_variant(variant: str, allowed: tuple[str, ...] = ("paper", "authors")) -> None:
@@ -257,7 +278,7 @@ def _holds_integers(value: Tensor) -> bool:
 
 def _number(value: Any, whole: bool) -> float | None:
     """A finite number that the value is, or None."""
-    if isinstance(value, (bool, str)) or (whole and not hasattr(type(value), "__index__")):
+    if isinstance(value, (bool, str, bytes)) or (whole and not hasattr(type(value), "__index__")):
         return None
     if isinstance(value, Tensor) and (value.ndim or value.dtype == torch.bool):
         return None
@@ -275,4 +296,13 @@ def _shapes(tensors: dict[str, Tensor]) -> str:
 def _kind(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return f"{value!r}" if isinstance(value, (bool, str)) else f"a {type(value).__name__}"
+    return _brief(value) if isinstance(value, (bool, str)) else f"a {type(value).__name__}"
+
+
+def _brief(value: Any) -> str:
+    """A value's repr, the middle of a long one left out."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:30]}...{text[-20:]}"

@@ -44,7 +44,7 @@ def contrastive_diversity(
     if (old_local is None) != (old_whole is None):
         raise ValueError("old_local and old_whole belong together; got one of them.")
     count = len(local)
-    if old_local is not None and old_whole is not None and len(old_local):
+    if old_local is not None and getattr(old_local, "shape", ())[:1] != (0,):
         _check_views(old_local=old_local, old_whole=old_whole)
         local, whole = torch.cat([local, old_local]), torch.cat([whole, old_whole])
     logits = product(at_least_float32(local), at_least_float32(whole).detach().T) / temperature

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.losses._arithmetic import product, rows, unit
-from kdnb.losses.checks import check_number, check_samples
+from kdnb.losses.checks import check_classes, check_flags, check_number, check_samples
 
 
 def crd(
@@ -60,14 +62,19 @@ def crd(
     check_number(least=1, dataset_size=dataset_size)
     _check_embeddings(student=student, teacher=teacher)
     student, teacher = unit(rows(student)), unit(rows(teacher))
+    if labels is not None:
+        check_classes(len(student), labels=labels)
     if negatives is not None:
+        if not isinstance(negatives, Tensor) or len(negatives):
+            check_samples(minimum=1, negatives=negatives)
         _check_width("student", student, "negatives", negatives)
         others = product(student, unit(rows(negatives)).T)
         kept = torch.ones_like(others, dtype=torch.bool) if kept is None else kept
-        if kept.shape != others.shape or kept.dtype != torch.bool:
+        if getattr(kept, "dtype", None) != torch.bool or kept.shape != others.shape:
             raise ValueError(
                 f"kept must be truth values of shape {tuple(others.shape)}, (batch, negatives); "
-                f"got {kept.dtype} of shape {tuple(kept.shape)}."
+                f"got {getattr(kept, 'dtype', type(kept).__name__)} of shape "
+                f"{tuple(getattr(kept, 'shape', ()))}."
             )
     else:
         others = product(student, teacher.T)
@@ -121,6 +128,7 @@ class CRD(nn.Module):
         quiet: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(quiet=quiet)
         check_number(above=0, temperature=temperature)
         sizes = {"student_features": student_features, "teacher_features": teacher_features}
         check_number(least=1, whole=True, dataset_size=dataset_size, features=features, **sizes)
@@ -168,7 +176,9 @@ class CRD(nn.Module):
         """
         check_samples(student=student, teacher=teacher)
         if labels is not None:
-            _check_labels(labels, student)
+            check_classes(len(student), labels=labels)
+        if index is not None:
+            check_classes(len(student), whole=True, index=index)
         if self.training and self.negatives and labels is None and index is None:
             raise ValueError(
                 "CRD needs labels or the samples' places in the training set, else a sample's own "
@@ -249,6 +259,8 @@ class CRD(nn.Module):
             return fixed
         scores = product(anchor, other.T) / self.temperature
         value = float(scores.exp().mean()) * self.dataset_size
+        if math.isnan(value):  # the loss is NaN whatever stands here; the next batch fixes it
+            return 1.0
         if self.training:
             self.normalisers[direction] = value
         return value
@@ -282,13 +294,4 @@ def _check_width(name: str, left: Tensor, other: str, right: Tensor) -> None:
 def _different(labels: Tensor | None, samples: Tensor) -> Tensor:
     if labels is None:
         labels = torch.arange(len(samples), device=samples.device)
-    _check_labels(labels, samples)
     return labels.unsqueeze(0) != labels.unsqueeze(1)
-
-
-def _check_labels(labels: Tensor, samples: Tensor) -> None:
-    if not isinstance(labels, Tensor) or labels.shape != samples.shape[:1]:
-        raise ValueError(
-            f"labels must have shape ({len(samples)},), one for each sample; "
-            f"got {tuple(getattr(labels, 'shape', [type(labels).__name__]))}."
-        )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdnb.losses.checks import check_logits, check_number
+from kdnb.losses.checks import check_logits, check_number, check_parameters
 
 
 class CurriculumTemperature(nn.Module):
@@ -158,6 +158,7 @@ def reverse_gradient(values: Tensor, weight: float = 1.0) -> Tensor:
     >>> torch.autograd.grad(3 * reverse_gradient(x, 0.5), x)
     (tensor(-1.5000),)
     """
+    check_parameters(values=values)
     check_number(least=0, weight=weight)
     return _Reversal.apply(values, weight)
 

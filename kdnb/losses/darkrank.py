@@ -18,7 +18,13 @@ from kdnb.losses._arithmetic import (
     squared_distances,
     unit,
 )
-from kdnb.losses.checks import at_least_float32, check_choice, check_number, check_samples
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_choice,
+    check_flags,
+    check_number,
+    check_samples,
+)
 
 
 def darkrank(
@@ -68,6 +74,7 @@ def darkrank(
     tensor(0.2512)
     """
     check_samples(student=student, teacher=teacher)
+    check_flags(normalise=normalise)
     check_number(above=0, scale=scale, power=power)
     check_choice(("soft", "hard"), form=form)
     check_number(whole=True, list_length=list_length)

@@ -108,6 +108,7 @@ class Paraphraser(nn.Module):
 
     def forward(self, teacher_maps: Tensor) -> Tensor:
         """The reconstruction of the maps."""
+        check_maps(teacher_maps=teacher_maps)
         return self.decoder(self.encoder(teacher_maps))
 
 
@@ -122,4 +123,5 @@ class Translator(nn.Module):
 
     def forward(self, student_maps: Tensor) -> Tensor:
         """The student's factor."""
+        check_maps(student_maps=student_maps)
         return self.layers(student_maps)

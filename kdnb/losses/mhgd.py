@@ -188,8 +188,8 @@ class MultiHeadGraphs(nn.Module):
         )
         if widths != self.channels:
             raise ValueError(
-                f"built for maps (batch, channels, height, width) with channels {self.channels}; "
-                f"got {[tuple(getattr(maps, 'shape', ())) for maps in layers]}."
+                "layers must be maps (batch, channels, height, width), as built, with channels "
+                f"{self.channels}; got {[tuple(getattr(maps, 'shape', ())) for maps in layers]}."
             )
 
 

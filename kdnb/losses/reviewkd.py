@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kdnb.losses._arithmetic import mean_squares
 from kdnb.losses.adapters import map_shape
-from kdnb.losses.checks import at_least_float32, check_lists, check_maps, check_number
+from kdnb.losses.checks import at_least_float32, check_flags, check_lists, check_maps, check_number
 
 
 def hierarchical_context(
@@ -69,6 +69,8 @@ class AttentionFusion(nn.Module):
 
     def __init__(self, channels: int, middle: int, out: int, fuse: bool) -> None:
         super().__init__()
+        check_number(least=1, whole=True, channels=channels, middle=middle, out=out)
+        check_flags(fuse=fuse)
         self.reduce = nn.Sequential(
             nn.Conv2d(channels, middle, 1, bias=False), nn.BatchNorm2d(middle)
         )
@@ -83,6 +85,9 @@ class AttentionFusion(nn.Module):
         self, maps: Tensor, residual: Tensor | None, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """(output of the teacher's width at `size`, residual of the middle width)."""
+        check_maps("B", maps=maps, **({} if residual is None else {"residual": residual}))
+        check_lists(count=2, size=size)
+        check_number(least=1, whole=True, height=size[0], width=size[1])
         fused = self.reduce(maps)
         if self.attention is not None and residual is not None:
             residual = F.interpolate(residual, fused.shape[2:], mode="nearest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses.checks import at_least_float32, check_logits
+from kdnb.losses.checks import at_least_float32, check_flags, check_logits
 
 
 def rocket_hint(light: Tensor, booster: Tensor, gradient_block: bool = True) -> Tensor:
@@ -24,5 +24,6 @@ def rocket_hint(light: Tensor, booster: Tensor, gradient_block: bool = True) -> 
     tensor(5.)
     """
     check_logits(light=light, booster=booster)
+    check_flags(gradient_block=gradient_block)
     booster = booster.detach() if gradient_block else booster
     return (at_least_float32(light) - at_least_float32(booster)).square().sum(1).mean()

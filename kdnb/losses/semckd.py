@@ -121,6 +121,8 @@ class SemanticCalibration(nn.Module):
         """Projected student maps and teacher maps for every pair, and the attention."""
         check_lists(count=len(self.queries), student_maps=student_maps)
         check_lists(count=len(self.keys), teacher_maps=teacher_maps)
+        for maps in (*student_maps, *teacher_maps):
+            check_maps("B", student_maps=student_maps[0], teacher_maps=maps)
         with no_autocast(student_maps[0]):
             queries = self._describe(student_maps, self.queries)
             keys = self._describe(teacher_maps, self.keys)

@@ -59,5 +59,6 @@ class ReusedClassifierProjector(nn.Module):
 
     def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, Tensor]:
         """The projected student and the teacher, at one size; average it for the classifier."""
+        check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
         student, teacher = to_common_size(student_maps, teacher_maps)
         return self.layers(student), teacher

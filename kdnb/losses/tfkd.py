@@ -42,7 +42,8 @@ def virtual_teacher(
     """
     check_number(least=2, whole=True, classes=classes)
     check_number(correct=correct)
-    check_labels(torch.empty(len(labels), classes, device="meta"), labels)
+    rows = len(labels) if isinstance(labels, Tensor) and labels.ndim else 1
+    check_labels(torch.empty(rows, classes, device="meta"), labels)
     if not 1 / classes < correct < 1:
         raise ValueError(f"correct must lie between 1 / {classes} and 1; got {correct}.")
     wrong = (1 - correct) / (classes - 1)
@@ -142,12 +143,13 @@ def equivalent_smoothing(
     >>> round(equivalent_smoothing(0.1, 10, 20.0), 4)
     0.0995
     """
+    check_number(least=0, most=1, soft_weight=soft_weight)
+    sure = softened_correct(classes, temperature, correct, variant)
     if variant == "paper" and temperature != 1:
         raise ValueError(
             "a softened student follows no label smoothing: the paper's variant equals one at "
             f"temperature 1 alone; got {temperature}."
         )
-    sure = softened_correct(classes, temperature, correct, variant)
     return soft_weight * (1 - sure) * classes / (classes - 1)
 
 

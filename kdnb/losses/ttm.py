@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kdnb.losses._arithmetic import divergence
-from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
+from kdnb.losses.checks import at_least_float32, check_flags, check_logits, check_temperature
 
 
 def transformed_teacher(
@@ -42,6 +42,7 @@ def transformed_teacher(
     """
     check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_temperature(temperature, len(student_logits))
+    check_flags(weighted=weighted)
     powers = at_least_float32(teacher_logits).log_softmax(1) / temperature
     loss = divergence(powers, at_least_float32(student_logits))
     return (loss * powers.logsumexp(1).exp() if weighted else loss).mean()

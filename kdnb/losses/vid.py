@@ -107,6 +107,7 @@ class VariationalRegressor(nn.Module):
 
     def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
         """The loss of maps (batch, channels, height, width) of both networks."""
+        check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
         student, teacher = to_common_size(student_maps, teacher_maps)
         return variational_information(
             self.mean(student), teacher, self.raw_variance, self.minimum_variance, self.variant
