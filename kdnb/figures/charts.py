@@ -401,9 +401,9 @@ def _mark(
 
 
 def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> None:
-    """The legend: below a figure of our own, inside axes that were given."""
+    """The legend, where no point can lie: below a figure of our own, or below axes that were given."""
+    widths = [0.6 + 0.08 * len(handle.get_label()) for handle in handles]
     if own:
-        widths = [0.6 + 0.08 * len(handle.get_label()) for handle in handles]
         fits = max(1, min(len(handles), int(0.97 * figure.get_figwidth() / max(widths))))
         if sum(widths) <= figure.get_figwidth():
             fits = len(handles)
@@ -414,4 +414,11 @@ def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> No
             handletextpad=0.5, columnspacing=1.6,
         )  # fmt: skip
     else:
-        axes.legend(handles=handles, loc="best")
+        extent = axes.get_window_extent()
+        fits = int(0.8 * extent.width / figure.dpi / max(widths))  # tick labels will need some width
+        below = 0.69 * figure.dpi / extent.height  # ticks, and a label of up to two lines
+        axes.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -below),
+            ncols=max(1, min(len(handles), fits)), handletextpad=0.5, columnspacing=1.6,
+            borderaxespad=0.0,
+        )  # fmt: skip

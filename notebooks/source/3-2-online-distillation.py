@@ -326,7 +326,7 @@ single = results.assign(error=results["one network"])
 both = results[results.condition != "two apart, twice the loss"]
 both = both.assign(error=both.ensemble, condition="ensemble of " + both.condition)
 order = list(conditions)
-figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.7), width_ratios=[1.15, 1])
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.2), width_ratios=[1.15, 1])
 figures.points(
     pd.concat([single, both]), "error", "test error, %", baseline="two apart", axes=left,
     roles={order[1]: "other", "ensemble of two apart": "teacher", "ensemble of two together": "teacher"},
@@ -789,7 +789,7 @@ figures.table(pd.DataFrame(rows).set_index(["claim", "difference"]))
 
 # %%
 arms = ("independent", "mutual", "three_peers", "five_peers", "ensemble_target")
-figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.4))
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.0))
 for axes, metric, images, label, line in (
     (left, "train_errors", record.parameters["train_images"], "training error, %",
      {"baseline": 5.0, "baseline_label": "premise: at most 5%"}),
@@ -798,7 +798,6 @@ for axes, metric, images, label, line in (
     drawn = figures.tidy(table, metric, {arm: names[arm] for arm in arms})
     drawn[metric] *= 100 / images
     figures.points(drawn, metric, label, roles={"two apart": "student"}, axes=axes, **line)
-left.get_legend().set_loc("center")
 figures.save(
     figure,
     "3-2-recorded",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy import stats
@@ -116,6 +117,18 @@ def test_no_text_is_cut_however_long_the_names(frame):
         assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width
         for label in figure.axes[0].get_yticklabels():
             assert label.get_window_extent().x0 >= 0
+
+
+def test_the_legend_of_given_axes_lies_below_them(frame):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figures.points(frame, "errors", "errors", baseline="undistilled student", axes=left)
+    figures.paired(frame, "errors", "errors", against="undistilled student", axes=right)
+    right.set_xlabel("a label\nof two lines")
+    figure.canvas.draw()
+    for axes in (left, right):
+        legend = axes.get_legend().get_window_extent()
+        assert legend.y1 <= axes.xaxis.label.get_window_extent().y0
+        assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width and legend.y0 >= 0
 
 
 def test_groups_lie_beside_each_other_with_a_legend(frame):
