@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 from matplotlib.ticker import MaxNLocator
 
 from kdnb.figures.theme import BLUE, GREY, colours
@@ -416,9 +417,10 @@ def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> No
     else:
         extent = axes.get_window_extent()
         fits = int(0.8 * extent.width / figure.dpi / max(widths))  # tick labels will need some width
-        below = 0.69 * figure.dpi / extent.height  # ticks, and a label of up to two lines
+        # Inches below the axes: the ticks, and a label of up to two lines.
+        below = axes.transAxes + ScaledTranslation(0, -0.69, figure.dpi_scale_trans)
         axes.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -below),
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below,
             ncols=max(1, min(len(handles), fits)), handletextpad=0.5, columnspacing=1.6,
             borderaxespad=0.0,
         )  # fmt: skip
