@@ -268,7 +268,7 @@ laptop.agg(["mean", "std"]).T.unstack("metric").round(2)
 #
 # A dozen methods share the idea and differ in the relation. The rest of this section looks at
 # them one by one on *real* batches: the live teacher, the live student before, and a copy of it after a short
-# training with one relation loss *and nothing else*, no label, on 1,000 images. The batch in the pictures
+# training with one relation loss *and nothing else*, no cross-entropy, on 1,000 images. The batch in the pictures
 # is one of test images that neither has seen, sorted by class.
 
 # %%
@@ -482,8 +482,9 @@ figures.show(
 #   h(t,s)=\frac{e^{t^\top s/\tau}/Z}{e^{t^\top s/\tau}/Z+N/M},\qquad\tau=0.07,$$
 #
 # a classifier of true pairs from false ones, whose best possible value bounds the *mutual information* of the two
-# representations from below. More negatives make the bound tighter: the paper takes 16,384 from a memory of the whole training set; ours
-# come from a queue. Because the maps are learnt, CRD does not care in which basis either network writes its embedding down.
+# representations from below. More negatives make the bound tighter: the paper draws 16,384 from a memory of the whole
+# training set, all of other classes than the image; so do we, as far as the memory is filled. This is all that CRD
+# reads the labels for. Because the maps are learnt, CRD does not care in which basis either network writes its embedding down.
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
@@ -565,6 +566,10 @@ comparison.protocol(passalis2018pkt.PROFILES["laptop"])
 
 # %% [markdown]
 # ### The weights and where they come from
+#
+# The record is older than today's methods: CRD, CC, AB, FSP, FT, OFD, ReviewKD, DKD, KD-SVD, MHGD, IFM, IRG and LP
+# were mended after their papers since, and their rows below belong to the first form
+# (`papers/tian2020crd/setting.md` says what changed).
 #
 # The weight beside the cross-entropy decides much, and published weights belong to other networks, images and
 # epochs. So each method was tried at six. First a sixteenth, a quarter, once and four times a starting value: the
