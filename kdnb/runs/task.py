@@ -18,7 +18,7 @@ from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.devices import default_device
 from kdnb.training.inputs import batches_of, evaluated, examples_of, logits_on
-from kdnb.training.loop import convolutional
+from kdnb.training.wrapped import convolutional
 
 
 def loss_of(description: dict[str, Any]) -> Loss:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from kdnb.names import brief
 from kdnb.training.identity import of_tensors
 
 
@@ -23,6 +26,57 @@ class Foreign(Damaged):
 
 class AnotherRun(ValueError):
     """A checkpoint is sound and belongs to another run; the message says which file, and why."""
+
+
+def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
+    """Where a checkpoint is kept; None where none is asked for.
+
+    Args:
+        number: of one run of several in a row, which then joins the file's name.
+
+    Raises:
+        TypeError: for what is no path.
+        ValueError: for a folder.
+    """
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, (str, os.PathLike)) or not str(checkpoint):
+        raise TypeError(f"checkpoint is the path of a file; got {brief(checkpoint)}.")
+    path = Path(checkpoint)
+    if number is not None:
+        path = path.with_name(f"{path.name}.{number}")
+    if path.is_dir():
+        raise ValueError(
+            f"checkpoint is the path of a file, and {path} is a folder: name a file in it."
+        )
+    return path
+
+
+def another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """What a checkpoint's run has otherwise than ours, and what to do; empty where nothing is."""
+    others = [name for name in ours if theirs.get(name) != ours[name]]
+    if not others:
+        return ""
+    differ = f"({', '.join(others)} differ)"
+    if "weights" in others and set(others) <= {"weights", "data"}:
+        return (
+            f"{differ}: a run goes on with its own data and initial weights. Build both as the first "
+            "time, after torch.manual_seed with the same seed; for a new run name another file."
+        )
+    if others == ["recipe"]:
+        there, here = theirs.get("recipe") or {}, ours["recipe"]
+        fields = [name for name in here if there.get(name) != here[name]]
+        shown = ", ".join(
+            f"{name} {there.get(name)} there and {here[name]} here" for name in fields
+        )
+        if fields == ["epochs"]:
+            return (
+                f"({shown}): its schedule ends there. Call it with epochs={there.get('epochs')} and "
+                "this file, which brings the trained weights back, then train these networks on "
+                "with another file."
+            )
+        return f"({shown}): give the recipe of that run, or name another file."
+    return f"{differ}: name another file, or delete this one if nobody needs it."
 
 
 def sealed(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> bytes:
@@ -44,8 +98,9 @@ def unsealed(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         digest = words.pop("sha256", None)
         tensors = load(content)
     except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as error:
-        kind = Foreign if _of_another_kind(content) else Damaged
-        raise kind(" ".join(str(error).split()) or type(error).__name__) from error
+        if _of_another_kind(content):
+            raise Foreign("it is a file of another kind") from error
+        raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
     if digest is None:
         raise Foreign("it carries no digest")
     if digest != of_tensors(tensors, words):

@@ -24,15 +24,31 @@ from kdnb.data.forms import first_of
 from kdnb.paths import atomic_write, check_writable, sweep
 from kdnb.progress import bar, note
 from kdnb.training import devices
-from kdnb.training.answers import ask, in_float32, precision_of
-from kdnb.training.borrowed import borrowed, needs_company, still_parts, takes_channels_last
-from kdnb.training.checkpoint import AnotherRun, Damaged, Foreign, sealed, unsealed
+from kdnb.training.borrowed import borrowed, needs_company, still_parts
+from kdnb.training.checkpoint import (
+    AnotherRun,
+    Damaged,
+    Foreign,
+    another,
+    file_of,
+    sealed,
+    unsealed,
+)
 from kdnb.training.devices import arithmetic
 from kdnb.training.first import check_repeats, first_batch
 from kdnb.training.identity import Identity, of_data, of_function, of_network
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.recipe import Recipe
 from kdnb.training.reporting import numbers, writer_for
+from kdnb.training.wrapped import (
+    Answered,
+    Compiled,
+    Frozen,
+    convolutional,
+    is_compiled,
+    lay_channels_last,
+    precision_for,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -76,8 +92,8 @@ def fit(
     *,
     seed: int = 0,
     evaluate: Callable[[Networks], dict[str, float]] | None = None,
-    checkpoint: Path | None = None,
-    log_dir: Path | None = None,
+    checkpoint: Path | str | None = None,
+    log_dir: Path | str | None = None,
     fabric: Fabric | None = None,
     answers: Mapping[str, Callable[[Any], Tensor]] | None = None,
     identity: Identity | None = None,
@@ -97,7 +113,8 @@ def fit(
         checkpoint: a file, written after every epoch (of short ones: once a second, and after the
             last), from which a killed run goes on. A resumed run equals the uninterrupted one bit
             for bit on the same machine. It belongs to one run: recipe, seed, data, networks with
-            their initial weights, and what `identity` adds.
+            their initial weights, and what `identity` adds. So build the networks as the first
+            time, after `torch.manual_seed` with a seed of your choice.
         log_dir: TensorBoard scalars of every epoch, and the images of the first batch.
         fabric: a launched Fabric, for another device, precision or several processes: the
             gradients are averaged and every process takes its share of each batch.
@@ -115,7 +132,8 @@ def fit(
         OSError: when the checkpoint cannot be read, or written (`kdnb.paths.DiskError`).
     """
     updates = [updates] if isinstance(updates, Update) else list(updates)
-    fabric = fabric or devices.fabric(arithmetic(_precision(networks, recipe)))
+    checkpoint = file_of(checkpoint)
+    fabric = fabric or devices.fabric(arithmetic(precision_for(networks, recipe)))
     with borrowed(*networks.values()), contextlib.ExitStack() as stack:
         names = _names(networks, updates, recipe, seed)
         if checkpoint:  # of the networks as they come: training changes them
@@ -187,14 +205,16 @@ class _Run:
         for name, network in self.plain.items():
             network.to(fabric.device)
             if convolutional(network) and recipe.precision != "32":
-                _lay_channels_last(network, example, name in self.moved)
+                lay_channels_last(network, example, name in self.moved)
             if name in self.moved:
-                self.models[name] = fabric.setup_module(devices.compiled(network, trained=True))
+                model = Compiled(network) if is_compiled(network) else None
+                model = model or devices.compiled(network, trained=True)
+                self.models[name] = fabric.setup_module(model)
             else:
                 network.eval().requires_grad_(False)
-                self.models[name] = _Frozen(devices.compiled(network, trained=False), fabric)
+                self.models[name] = Frozen(devices.compiled(network, trained=False), fabric)
         self.networks = {
-            name: _Answering(model, self.plain[name], answers[name]) if name in answers else model
+            name: Answered(model, self.plain[name], answers[name]) if name in answers else model
             for name, model in self.models.items()
         }
         self.optimisers = []
@@ -327,18 +347,15 @@ class _Run:
             return []
         except Foreign as error:
             raise AnotherRun(
-                f"{path} is no checkpoint that can be gone on with ({error}): delete it or name "
-                "another file."
+                f"{path} is no checkpoint of kdnb that can be gone on with ({error}): delete it or "
+                "name another file."
             ) from error
         except Damaged as error:
             log.warning("the checkpoint %s is damaged (%s): starting afresh.", path, error)
             return []
         theirs = json.loads(about.get("identity", "{}"))
-        if others := [name for name in self.names if theirs.get(name) != self.names[name]]:
-            raise AnotherRun(
-                f"the checkpoint {path} belongs to another run ({', '.join(others)} differ): "
-                "delete it or name another file."
-            )
+        if theirs != self.names and (why := another(theirs, self.names)):
+            raise AnotherRun(f"the checkpoint {path} belongs to another run {why}")
         for name in self.moved:
             start = f"network.{name}."
             state = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
@@ -352,57 +369,3 @@ class _Run:
                     state.setdefault(int(parameter), {})[entry] = value
             optimiser.load_state_dict({**whole, "state": state})
         return json.loads(about["history"])
-
-
-def _precision(networks: Networks, recipe: Recipe) -> str:
-    """The recipe's; networks whose weights are not float32 compute as they are."""
-    others = {name: kind for name, n in networks.items() if (kind := precision_of(n))}
-    if not others:
-        return recipe.precision
-    if recipe.precision == "bf16":
-        name, kind = next(iter(others.items()))
-        raise ValueError(
-            f"precision='bf16' is autocast, for networks in float32; {name!r} holds {kind}: leave "
-            "precision out, or give network.float()."
-        )
-    return "32"
-
-
-def _lay_channels_last(network: nn.Module, example: Callable[[], Any], trained: bool) -> None:
-    """The format in which half precision is fast, for networks that answer in it."""
-    known = type(network).__module__.startswith("kdnb.")
-    if known or takes_channels_last(network, example(), trained):
-        network.to(memory_format=torch.channels_last)
-
-
-def convolutional(network: nn.Module) -> bool:
-    """Whether a network has two-dimensional convolutions, which are faster channels last."""
-    return any(isinstance(module, nn.Conv2d) for module in network.modules())
-
-
-class _Frozen(nn.Module):
-    """A network that no update moves, at the run's precision.
-
-    Not `fabric.setup_module`: several processes would refuse a module without gradients.
-    """
-
-    def __init__(self, network: nn.Module, fabric: Fabric):
-        super().__init__()
-        self.network, self.fabric = network, fabric
-        self.eval()
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        with self.fabric.autocast():
-            return in_float32(self.network(*inputs, **named))
-
-
-class _Answering(nn.Module):
-    """A network as the terms see it: asked as its inputs want it, something made of its answer."""
-
-    def __init__(self, network: nn.Module, plain: nn.Module, answer: Callable[[Any], Tensor]):
-        super().__init__()
-        self.network, self.answer = network, answer
-        self.plain = [plain]  # in a list: its parameters are not counted twice
-
-    def forward(self, inputs: Any) -> Tensor:
-        return self.answer(ask(self.network, inputs, self.plain[0]))

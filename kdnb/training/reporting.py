@@ -31,7 +31,7 @@ def numbers(found: Any) -> dict[str, float]:
     return plain
 
 
-def writer_for(log_dir: Path | None, batches: Any, epoch: int) -> Any:
+def writer_for(log_dir: Path | str | None, batches: Any, epoch: int) -> Any:
     """A TensorBoard writer that goes on after `epoch`, with the images of the first batch."""
     if log_dir is None:
         return None

@@ -9,6 +9,7 @@ from killed_runs import QUICK, Killed, killed_after
 from torch import nn
 from torch.nn import functional as F
 
+import kdnb
 from kdnb.data import LoaderBatches
 from kdnb.training import Update, fit
 from kdnb.training.checkpoint import AnotherRun, Damaged, Foreign, sealed, unsealed
@@ -151,3 +152,49 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be written: a file stands where a folder is needed"):
         run(tmp_path / "file" / "checkpoint", evaluate=lambda networks: pytest.fail("trained"))
+
+
+def trained(file, epochs=2, seed=0, **more):
+    torch.manual_seed(seed)
+    net = nn.Linear(4, 3)
+    torch.manual_seed(0)
+    data = torch.randn(12, 4), torch.arange(12) % 3
+    fitted = kdnb.train(net, data, epochs=epochs, lr=0.05, checkpoint=file, **more)
+    return net.weight.detach().clone(), fitted
+
+
+def test_a_checkpoint_is_named_by_a_path_or_a_string(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, fitted = trained("run.pt", log_dir="logs")
+    again, resumed = trained(str(tmp_path / "run.pt"))
+    assert torch.equal(first, again) and resumed.history.equals(fitted.history)
+    assert (tmp_path / "run.pt").exists() and any((tmp_path / "logs").iterdir())
+    data = torch.randn(12, 4), torch.arange(12) % 3
+    kdnb.mutual([nn.Linear(4, 3), nn.Linear(4, 3)], data, epochs=1, checkpoint="peers")
+    kdnb.born_again(lambda: nn.Linear(4, 3), data, epochs=1, generations=1, checkpoint="ban.pt")
+    assert {"peers", "ban.pt.0", "ban.pt.1"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("wrong", [3, "", True, b"run.pt"])
+def test_what_is_no_path_is_no_checkpoint(wrong):
+    with pytest.raises(TypeError, match="checkpoint is the path of a file; got "):
+        trained(wrong)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path} is a folder: name a file in it"):
+        trained(tmp_path)
+
+
+def test_a_refused_checkpoint_says_how_to_go_on(tmp_path):
+    file = tmp_path / "run"
+    trained(file)
+    with pytest.raises(AnotherRun, match=r"\(weights differ\): .* torch.manual_seed with the same"):
+        trained(file, seed=1)
+    with pytest.raises(AnotherRun, match=r"epochs 2 there and 3 here\): its schedule ends there"):
+        trained(file, epochs=3)
+    with pytest.raises(AnotherRun, match=r"weight_decay 0.0 there and 0.1 here\): give the recipe"):
+        trained(file, weight_decay=0.1)
+    trained(file)  # none of them has touched it
+    with pytest.raises(AnotherRun, match=r"\(method differ\): name another file"):
+        trained(file, label_smoothing=0.1)

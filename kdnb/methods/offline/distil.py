@@ -63,8 +63,8 @@ def train(
     loss: Loss | None = None,
     evaluate: Any = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    log_dir: Path | None = None,
+    checkpoint: Path | str | None = None,
+    log_dir: Path | str | None = None,
     output: Output = None,
     ignore_index: int = NOTHING,
     fabric: Fabric | None = None,
@@ -93,7 +93,9 @@ def train(
         evaluate: a function of the networks by name, called after every epoch, whose numbers join
             the history; or data, on which `kdnb.evaluate` measures the network.
         seed: of the order of the data, of dropout and of augmentation.
-        checkpoint: a file from which a killed run goes on, see :func:`kdnb.training.fit`.
+        checkpoint: a file from which a killed run goes on, see :func:`kdnb.training.fit`. It
+            belongs to one run with its initial weights: build the networks as the first time,
+            after `torch.manual_seed`.
         log_dir: a folder for TensorBoard: every term of every epoch.
         output: where the logits are in what the network returns. Left out: the tensor itself,
             `.logits`, the entry "logits", or the first of a tuple. Else a function of the answer,
@@ -157,8 +159,8 @@ def distil(
     recorded: Recorded | None = None,
     evaluate: Any = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    log_dir: Path | None = None,
+    checkpoint: Path | str | None = None,
+    log_dir: Path | str | None = None,
     output: Output | tuple[Output, Output] = None,
     ignore_index: int = NOTHING,
     fabric: Fabric | None = None,

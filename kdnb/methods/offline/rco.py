@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.methods.offline.distil import Loss, distil, train
 from kdnb.training import Recipe
+from kdnb.training.checkpoint import file_of
 
 History = list[dict[str, float]]
 State = dict[str, Tensor]
@@ -164,5 +165,5 @@ def follow_route(
 
 def own_checkpoint(options: dict[str, Any], number: int) -> dict[str, Any]:
     """The options of one run of several in a row, each with a checkpoint file of its own."""
-    path = options.get("checkpoint")
-    return {**options, "checkpoint": path.with_name(f"{path.name}.{number}")} if path else options
+    path = file_of(options.get("checkpoint"), number)
+    return {**options, "checkpoint": path} if path else options

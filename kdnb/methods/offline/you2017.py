@@ -34,7 +34,7 @@ def learn_from_several(
     margin: float = 0.0,
     layers: Sequence[Layers] | None = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
     r"""One student of several teachers (You, Xu, Xu and Tao 2017).

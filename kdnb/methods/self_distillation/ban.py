@@ -22,6 +22,7 @@ from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Output, logits_of
 from kdnb.training.borrowed import borrowed
+from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 from kdnb.training.teacher import asked
@@ -109,8 +110,8 @@ def born_again(
     label_smoothing: float = 0.0,
     evaluate: Any = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    log_dir: Path | None = None,
+    checkpoint: Path | str | None = None,
+    log_dir: Path | str | None = None,
     output: Output = None,
     ignore_index: int = NOTHING,
     fabric: Fabric | None = None,
@@ -156,7 +157,7 @@ def born_again(
             raise ValueError("make must build a new network at every call; it returned one twice.")
         shared = {
             "seed": own,
-            "checkpoint": checkpoint and checkpoint.with_name(f"{checkpoint.name}.{number}"),
+            "checkpoint": file_of(checkpoint, number),
             "log_dir": log_dir and Path(log_dir) / f"generation{number}",
             "fabric": fabric,
         }

@@ -13,6 +13,7 @@ from kdnb.data import Batch
 from kdnb.losses import hard_loss, transformed_teacher
 from kdnb.methods.self_distillation.common import History, LaterBatches, fit_one
 from kdnb.training import Recipe
+from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
 
 
@@ -26,7 +27,7 @@ def snapshot_distil(
     soft_weight: float = 1.0,
     hard_weight: float = 1.0,
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     **options: Any,
 ) -> History:
     r"""Train in cycles of the learning rate; the last weights of a cycle teach the whole next one.
@@ -73,7 +74,7 @@ def snapshot_distil(
                 teacher is not None, teacher_temperature, soft_weight, hard_weight
             ),
             seed=seed + cycle,
-            checkpoint=checkpoint and checkpoint.with_name(f"{checkpoint.name}.{cycle}"),
+            checkpoint=file_of(checkpoint, cycle),
             frozen={"teacher": teacher} if teacher else None,
             **options,
         )  # fmt: skip

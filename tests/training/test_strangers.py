@@ -176,6 +176,22 @@ def test_networks_in_another_precision_compute_in_it_and_stay_in_it(dtype):
             kdnb.train(student, pictures(), epochs=1)
 
 
+def test_a_network_that_was_compiled_before_kdnb_came_in():
+    compile_ = getattr(torch.compile, "__wrapped__", torch.compile)  # as before Fabric's import
+    linear = [nn.Linear(4, 3) for _ in range(4)]
+    teacher, data = nn.Linear(4, 3), (torch.randn(12, 4), torch.arange(12) % 3)
+    for network in linear[1:]:
+        network.load_state_dict(linear[0].state_dict())
+    whole = [compile_(network, backend="eager") for network in linear[1:]]
+    kdnb.distil(linear[0], teacher, data, **QUICK)
+    fit = kdnb.distil(whole[0], compile_(teacher, backend="eager"), data, **QUICK)
+    assert fit.networks["student"] is whole[0]
+    torch.testing.assert_close(linear[1].weight, linear[0].weight)
+    kdnb.mutual(whole[1:], data, **QUICK)
+    kdnb.evaluate(whole[0], data)
+    assert kdnb.Criterion("kd", whole[0], teacher, data)(*data).requires_grad
+
+
 class OnlyTrainingViews(nn.Module):
     """Flattens by `view` in train mode alone."""
 

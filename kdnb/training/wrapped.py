@@ -1,0 +1,89 @@
+"""Networks as the loop runs them: their precision, memory format, and what is made of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.training.answers import ask, in_float32, precision_of
+from kdnb.training.borrowed import takes_channels_last
+from kdnb.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def precision_for(networks: Mapping[str, nn.Module], recipe: Recipe) -> str:
+    """The recipe's; networks whose weights are not float32 compute as they are."""
+    others = {name: kind for name, n in networks.items() if (kind := precision_of(n))}
+    if not others:
+        return recipe.precision
+    if recipe.precision == "bf16":
+        name, kind = next(iter(others.items()))
+        raise ValueError(
+            f"precision='bf16' is autocast, for networks in float32; {name!r} holds {kind}: leave "
+            "precision out, or give network.float()."
+        )
+    return "32"
+
+
+def lay_channels_last(network: nn.Module, example: Callable[[], Any], trained: bool) -> None:
+    """The format in which half precision is fast, for networks that answer in it."""
+    known = type(network).__module__.startswith("kdnb.")
+    if known or takes_channels_last(network, example(), trained):
+        network.to(memory_format=torch.channels_last)
+
+
+def convolutional(network: nn.Module) -> bool:
+    """Whether a network has two-dimensional convolutions, which are faster channels last."""
+    return any(isinstance(module, nn.Conv2d) for module in network.modules())
+
+
+class Frozen(nn.Module):
+    """A network that no update moves, at the run's precision.
+
+    Not `fabric.setup_module`: several processes would refuse a module without gradients.
+    """
+
+    def __init__(self, network: nn.Module, fabric: Fabric):
+        super().__init__()
+        self.network, self.fabric = network, fabric
+        self.eval()
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        with self.fabric.autocast():
+            return in_float32(self.network(*inputs, **named))
+
+
+class Answered(nn.Module):
+    """A network as the terms see it: asked as its inputs want it, something made of its answer."""
+
+    def __init__(self, network: nn.Module, plain: nn.Module, answer: Callable[[Any], Tensor]):
+        super().__init__()
+        self.network, self.answer = network, answer
+        self.plain = [plain]  # in a list: its parameters are not counted twice
+
+    def forward(self, inputs: Any) -> Tensor:
+        return self.answer(ask(self.network, inputs, self.plain[0]))
+
+
+class Compiled(nn.Module):
+    """A network that its owner compiled, as it is: Fabric would compile it anew, or refuse it.
+
+    Fabric knows how a network was compiled only where it was imported before `torch.compile` ran.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.network(*inputs, **named)
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Whether `torch.compile` made a network."""
+    return isinstance(network, torch._dynamo.OptimizedModule)
