@@ -25,7 +25,7 @@ def test_images_are_balanced_and_nested(count):
         balanced(source, 58 + 5)
 
 
-@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist", "cifar10"])
 def test_the_student_fits_and_the_teacher_is_better(dataset):
     toy = kdnb.toy(dataset, images=100)
     assert toy.train.labels.bincount().tolist() == [10] * 10
