@@ -41,11 +41,9 @@ def verify(key: str = "") -> int:
         How many files are what the list says.
 
     Raises:
-        PaperError: for the first that is changed, missing or not listed.
+        PaperError: for the first that is changed, missing or not listed, or a damaged list.
     """
-    listed = dict(
-        reversed(line.split("  ", 1)) for line in path().read_text(encoding="utf-8").splitlines()
-    )
+    listed = _listed()
     found = {_name(file): _digest(file) for file in files()}
     names = sorted(name for name in {*listed, *found} if not key or name.startswith(f"{key}/"))
     for name in names:
@@ -56,6 +54,17 @@ def verify(key: str = "") -> int:
                 "`kdnb verdicts --write` lists it."
             )
     return len(names)
+
+
+def _listed() -> dict[str, str]:
+    """The digests of the list, by name."""
+    try:
+        lines = path().read_text(encoding="utf-8").splitlines()
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except ValueError as error:  # bad UTF-8 is one too
+        raise PaperError(
+            f"{path()} is damaged: it has lines that are no digest and name. Restore it from git."
+        ) from error
 
 
 def _name(file: Path) -> str:

@@ -215,7 +215,11 @@ def store() -> Path:
 
 def finished(trial: Trial) -> Result | None:
     """The trial's result when it is on disk and whole, else None."""
-    return read(trial.digest) if is_finished(trial.digest) else None
+    if not is_finished(trial.digest):
+        return None
+    with contextlib.suppress(OSError):  # of a process that was killed right after its result
+        _remove_checkpoints(store() / trial.digest)
+    return read(trial.digest)
 
 
 def read(digest: str) -> Result:

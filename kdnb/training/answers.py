@@ -133,10 +133,19 @@ class Ensemble(nn.Module):
         self.temperature, self.output = float(temperature), output
 
     def forward(self, inputs: Any) -> Tensor:
-        """Logits (batch, classes)."""
+        """Logits of the members' shape: (batch, classes), maps, sequences, or one logit."""
         answers = [at_least_float32(logits_of(ask(m, inputs), self.output)) for m in self.members]
-        softened = [answer / self.temperature for answer in answers]
-        return self.temperature * ensemble_log_probabilities(softened)
+        shape = tuple(answers[0].shape)
+        binary = len(shape) == 2 and shape[1] == 1
+        flat = [two_logits(one) if binary else rows(one) for one in answers]
+        mean = self.temperature * ensemble_log_probabilities(
+            [one / self.temperature for one in flat]
+        )
+        if binary:
+            return mean[:, 1:] - mean[:, :1]
+        if len(shape) == 4:
+            return mean.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
+        return mean.view(shape)
 
     def extra_repr(self) -> str:
         """What a stored answer depends on besides the members."""

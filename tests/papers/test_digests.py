@@ -46,6 +46,14 @@ def test_what_is_changed_missing_or_new_is_named(home):
     assert digests.verify() == 2
 
 
+@pytest.mark.parametrize("content", [b"{}", b"\xff\xfe", b"my notes\n"])
+def test_a_damaged_list_is_named(home, content):
+    save()
+    digests.path().write_bytes(content)
+    with pytest.raises(PaperError, match="SHA256SUMS is damaged: .*Restore it from git"):
+        digests.verify()
+
+
 def test_a_record_is_found_below_its_paper_alone(home):
     save()
     from kdnb import papers

@@ -306,6 +306,15 @@ def test_a_checkpoint_of_an_older_version_costs_its_epochs_and_one_line(caplog):
         trials.remove(trial.digest)
 
 
+def test_a_checkpoint_left_beside_a_result_goes_when_the_result_is_read():
+    """Its process was killed between writing the one and removing the other."""
+    trial = Trial("trained", {"epochs": 2}, 0)
+    folder = trials.run(trial).folder
+    (folder / "checkpoint").write_bytes(b"left")
+    assert trials.run(trial).metrics == {"epochs": 2.0}
+    assert not (folder / "checkpoint").exists()
+
+
 def trained_elsewhere():
     """A sound checkpoint, of code that began with other weights."""
     trial = Trial("trained", {"epochs": 2, "first": 5}, 0)

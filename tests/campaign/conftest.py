@@ -1,0 +1,8 @@
+"""Where the undisturbed runs lie, with which the campaign compares."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def undisturbed_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("undisturbed")
