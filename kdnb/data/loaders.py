@@ -24,6 +24,7 @@ from kdnb.data.forms import (
     tensors_in,
 )
 from kdnb.data.images import Images
+from kdnb.names import brief
 
 Labels = Literal["classes", "any", "none"]
 LABEL_KEYS = ("labels", "label", "targets", "target")  # of a batch that is one dict
@@ -63,7 +64,7 @@ class LoaderBatches:
         if isinstance(loader, Iterator) or not hasattr(loader, "__iter__"):
             raise TypeError(
                 f"batches are read again in every epoch, which a {type(loader).__name__} cannot: "
-                "give a DataLoader, a Dataset or a list of (images, labels)."
+                "give a DataLoader, a Dataset, a list of batches or tensors (inputs, labels)."
             )
         try:
             self._length = len(loader)
@@ -121,7 +122,7 @@ class LoaderBatches:
             inputs, labels = _labels_apart(item)
             if labels is None and self.labels != "none":
                 raise TypeError(
-                    f"a batch must be a pair (images, labels), or a dict with the entry 'labels', "
+                    f"a batch must be a pair (inputs, labels), or a dict with the entry 'labels', "
                     f"not a {type(item).__name__} of {', '.join(map(repr, item))}."
                 )
             return inputs, labels
@@ -135,8 +136,9 @@ class LoaderBatches:
         if len(parts) != 2:
             kind = f"a {type(item).__name__} of {len(parts)}" if parts[0] is not item else ""
             raise TypeError(
-                f"a batch must be a pair (images, labels), not {kind or type(item).__name__}: give "
-                "several inputs as ((first, second), labels)."
+                f"a batch must be a pair (inputs, labels), not {kind or type(item).__name__}: give "
+                "several inputs as ((first, second), labels), and mixed labels as (inputs, first, "
+                "second, share of the first)."
             )
         return parts[0], parts[1]
 
@@ -148,6 +150,11 @@ class LoaderBatches:
             if self.labels == "classes":
                 raise TypeError("the loader gives mixed labels, not numbers of classes.")
             return moved(labels, self.device)
+        if not labels.ndim:
+            raise TypeError(
+                "these are single samples (input, label), not batches: give "
+                "torch.utils.data.DataLoader(samples, batch_size)."
+            )
         kind = torch.int64
         if labels.is_floating_point():
             if self.labels == "classes":
@@ -166,7 +173,7 @@ def _ready(inputs: Any) -> Any:
     def one(value: Tensor) -> Tensor:
         if value.dtype == torch.uint8 and value.ndim == 4:
             raise TypeError(
-                "the loader gives torch.uint8 images, a network needs floating-point ones: convert "
+                "the data gives torch.uint8 images, a network needs floating-point ones: convert "
                 "and normalise them in the Dataset."
             )
         return value.float() if value.is_floating_point() else value
@@ -247,6 +254,8 @@ class TensorBatches:
         lengths = {len(one) for one in tensors_in(inputs)}
         count = samples_in(inputs)
         if count == 0 or lengths != {count} or labels is not None and len(labels) != count:
+            if not count:
+                raise ValueError("these tensors hold no sample.")
             given = "no" if labels is None else len(labels)
             shown = " and ".join(map(str, sorted(lengths)))
             raise ValueError(f"tensors need one label an input; got {shown} and {given}.")
@@ -292,8 +301,8 @@ def as_batches(
     """Whatever holds training data as batches.
 
     Args:
-        data: `Batches` or `LoaderBatches` (returned as they are), a pair of tensors (inputs,
-            labels), whose inputs may be a tuple or a dict of tensors, inputs alone, a dict of
+        data: `Batches` or `LoaderBatches` (returned as they are), a pair of tensors or NumPy arrays
+            (inputs, labels), whose inputs may be a tuple or a dict of tensors, inputs alone, a dict of
             tensors with the entry "labels", a DataLoader, a torch Dataset of (input, label), or any
             other iterable of batches with a length.
         batch_size, seed: of a Dataset or tensors, which are shuffled anew in every epoch.
@@ -307,6 +316,12 @@ def as_batches(
         return data
     if isinstance(data, Images):
         raise TypeError("Images are not normalised: give Batches(images, ..., mean=..., sd=...).")
+    if data is None or isinstance(data, (str, bytes)):
+        raise TypeError(
+            f"the data is {brief(data)}: give tensors (inputs, labels), a Dataset, a DataLoader, or "
+            "the images of kdnb.data.load(name)."
+        )
+    data = _of_arrays(data)
     if isinstance(data, Tensor):
         data = (data, None)
     elif isinstance(data, Mapping) and _all_tensors(data):
@@ -321,6 +336,29 @@ def as_batches(
         mixing = shuffle and not isinstance(data, IterableDataset)
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
     return LoaderBatches(data, device, seed=seed, labels=labels)
+
+
+def _of_arrays(data: Any) -> Any:
+    """Arrays of NumPy, and labels in a list, as tensors; a tuple of too many tensors is refused."""
+    if isinstance(data, np.ndarray) and data.dtype != object:
+        return torch.as_tensor(data)
+    if not isinstance(data, (tuple, list)):
+        return data
+    if len(data) == 2 and _all_tensors(mapped(lambda one: one, data[0])):
+        inputs, labels = mapped(lambda one: one, data[0]), data[1]
+        numbers = isinstance(labels, list) and all(isinstance(one, (int, float)) for one in labels)
+        if numbers or isinstance(labels, np.ndarray):
+            return inputs, torch.as_tensor(labels)
+        return (inputs, labels) if isinstance(data, tuple) else data
+    mixed = len(data) == 4 and is_mixed(data[1:])
+    tensors = len(data) > 2 and _all_tensors(mapped(lambda one: one, data))
+    if isinstance(data, tuple) and (mixed or tensors):
+        raise TypeError(
+            f"the data is a tuple of {len(data)}: give (inputs, labels), several inputs as "
+            "((first, second), labels), and mixed labels in a list of batches, [(inputs, first, "
+            "second, share of the first), ...]."
+        )
+    return data
 
 
 def _pair_of_tensors(data: Any) -> bool:

@@ -11,20 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.data.forms import as_labels
+from kdnb.data.forms import as_labels, tensors_in
 from kdnb.methods.offline import clipping
+from kdnb.methods.offline.building import build
 from kdnb.methods.offline.looking import asked_by, places_for, prepare, shown
 from kdnb.methods.offline.parts import (
     Weight,
-    build,
     check_options,
+    check_weight,
     parts_of,
     shared_temperature,
 )
 from kdnb.methods.options import FIELDS, told_apart
+from kdnb.progress import note
 from kdnb.training import Recipe
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.first import cannot_take
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, viewing
 from kdnb.training.targets import NOTHING, label_loss
@@ -98,6 +101,7 @@ class Criterion(nn.Module):
             check_options(part)
         if label_weight is None:
             label_weight = 0.0 if any(p.method and p.method.alone for p in self.parts) else 1.0
+        check_weight(label_weight, "label_weight")
         self.label_weight, self.ignore_index, self.seed = label_weight, ignore_index, seed
         self.outputs = output if isinstance(output, tuple) else (output, output)
         guide = teacher_of(teacher, shared_temperature(self.parts, teacher), self.outputs[1])
@@ -121,6 +125,8 @@ class Criterion(nn.Module):
         modules = [part.module for part in self.parts]
         self.by_batch = any(getattr(module, "batch_statistics", False) for module in modules)
         self.unprepared = {part.name for part in self.parts if hasattr(part.module, "prepare")}
+        self.shapes = _shapes(inputs)
+        self.waits = any(first != last for first, last in (part.weight for part in self.parts))
         self.terms: dict[str, Tensor] = {}
         self.logits: Tensor | None = None
 
@@ -130,6 +136,7 @@ class Criterion(nn.Module):
         These are the weights of `weight`, the warm-ups of DKD and ReviewKD, the clipping of KD-SVD
         and MHGD, CTKD and IFM.
         """
+        self.waits = False
         self.most = clipping.share(epoch, epochs)
         for part in self.parts:
             first, last = part.weight
@@ -169,6 +176,11 @@ class Criterion(nn.Module):
             index: (batch,) where the samples lie in the training set, for CRD's memory.
         """
         student, teacher = self.networks
+        if self.waits:
+            self.waits = False
+            note(
+                "a pair of weights moves with criterion.begin(epoch, epochs): it stays at the first."
+            )
         if self.unprepared:
             name = min(self.unprepared)
             raise ValueError(f"{name} has a first stage: call criterion.prepare(data) once before.")
@@ -178,9 +190,9 @@ class Criterion(nn.Module):
         batch = Batch(inputs, targets, index)
         asked = asked_by(teacher, inputs, self.by_batch)
         with self._seen(1) as seen, modes_kept(teacher), torch.no_grad(), asked:
-            target = seen(logits_of(ask(teacher, inputs), self.outputs[1]))
+            target = seen(logits_of(self._ask("teacher", teacher, inputs), self.outputs[1]))
         with self._seen(0) as seen:
-            view = seen(logits_of(ask(student, inputs), self.outputs[0]))
+            view = seen(logits_of(self._ask("student", student, inputs), self.outputs[0]))
         terms = {
             part.name: self.weights[part.name]
             * part.value(self.learnt, view, target, batch, self.ignore_index)
@@ -194,6 +206,17 @@ class Criterion(nn.Module):
         self.logits = view.logits.detach()
         self.terms = {name: value.detach() for name, value in terms.items()}
         return torch.stack([value.float() for value in terms.values()]).sum()
+
+    def _ask(self, name: str, network: nn.Module, inputs: Any) -> Any:
+        try:
+            return ask(network, inputs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            if _shapes(inputs) == self.shapes:
+                raise
+            raise ValueError(
+                f"{cannot_take(name, inputs, error)} (A criterion runs both networks itself: give it "
+                "inputs, not logits.)"
+            ) from error
 
     @contextlib.contextmanager
     def _seen(self, which: int) -> Iterator[Any]:
@@ -209,6 +232,11 @@ class Criterion(nn.Module):
         """The weights."""
         weights = {**self.weights, **({"hard": self.label_weight} if self.label_weight else {})}
         return ", ".join(f"{name} {value:g}" for name, value in weights.items())
+
+
+def _shapes(inputs: Any) -> list[tuple[int, ...]]:
+    """Of one sample of each tensor."""
+    return [tuple(one.shape[1:]) for one in tensors_in(inputs)]
 
 
 def _pair(example: Any) -> tuple[Any, Tensor | None]:

@@ -100,6 +100,51 @@ ALIASES = {
     "you2017multi": "you2017",
 }
 
+# Methods that are more than a loss: the folder of their scheme, its chapter, their files.
+SCHEMES = {
+    "offline": ("3-1", "bss eskd fskd funmatch rco"),
+    "online": (
+        "3-2",
+        "afd codistillation dml ffl kdcl mean_teacher mkt okddip one rocket temporal_ensembling",
+    ),
+    "self_distillation": (
+        "3-3",
+        "ban beta_smoothing byot cskd ddgsd label_embedding multi_exit sad sla snapshot tfkd",
+    ),
+    "architecture": ("4", "design knowledge_flow net2net residual takd"),
+    "adversarial": ("5-1", "conditional gan kdgan meal"),
+    "data_free": (
+        "5-6",
+        (
+            "belief_matching cmi dafl data_distillation dataset_distillation deepinversion dfad "
+            "few_shot zskd zskt"
+        ),
+    ),
+}
+# Verbs of the front door that train otherwise than by a loss beside a teacher.
+VERBS = {
+    "dml": "dml trains peers that teach one another: use kdnb.mutual(networks, data)",
+    "ban": "ban trains one generation after the other: use kdnb.born_again(make, data)",
+}
+_VERBS = {"mutual": "dml", "deepmutuallearning": "dml", "bornagain": "ban"}
+
+
+def elsewhere(name: str) -> str | None:
+    """Where a method is that is no loss of the catalogue, as a sentence; None when unknown.
+
+    >>> elsewhere("DML")
+    'dml trains peers that teach one another: use kdnb.mutual(networks, data)'
+    """
+    wanted = _VERBS.get(spelt(name), spelt(name))
+    for folder, (chapter, names) in SCHEMES.items():
+        for own in names.split():
+            if spelt(own) == spelt(wanted):
+                return VERBS.get(own) or (
+                    f"{own} is a scheme of its own, not a loss beside a teacher: see "
+                    f"kdnb.methods.{folder}.{own} and chapter {chapter}"
+                )
+    return None
+
 
 def spelt(name: str) -> str:
     """A spelling in small letters and digits alone.
@@ -146,6 +191,10 @@ def known_as(name: str, known: list[str]) -> str:
     if found is None:
         close = difflib.get_close_matches(spelt(name), [*map(spelt, known), *_COMMON], n=3)
         meant = dict.fromkeys(common(one) for one in close)
-        hint = f"nearest: {', '.join(meant)}" if meant else f"known: {', '.join(known)}"
+        if (place := elsewhere(name)) is not None:
+            raise UsageError(f"{place}.")
+        more = ", ..." if len(known) > 8 else ""
+        listed = f"{', '.join(known[:8])}{more}; kdnb.methods.table() lists all"
+        hint = f"nearest: {', '.join(meant)}" if meant else f"known: {listed}"
         raise UsageError(f"there is no method {brief(name)} ({hint}).")
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from kdnb.methods import catalogue
 from kdnb.names import nearest
 from kdnb.training import Recipe
 from kdnb.training.recipe import recipe_for
@@ -53,9 +55,37 @@ def told_apart(
         elif owners:
             raise ValueError(_ambiguous(key, value, owners))
         else:
-            known = [*FIELDS, *(option for own in methods.values() for option in own)]
-            raise ValueError(f"{verb} has no option {key!r} ({nearest(key, known)}).")
+            raise ValueError(_unknown(verb, key, methods))
     return fields, options
+
+
+def _unknown(verb: str, key: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whose option it is, else the nearest that there is."""
+    own = _taken_by(verb)
+    known = [*FIELDS, *own, *(option for given in methods.values() for option in given)]
+    others = [name for name, one in catalogue.METHODS.items() if key in one.options]
+    if others and methods:
+        more = ", ..." if len(others) > 4 else ""
+        return (
+            f"{key} is an option of {', '.join(others[:4])}{more}, not of "
+            f"{' or '.join(methods)}: leave it out."
+        )
+    if verb != "distil" and (others or key in _taken_by("distil")):
+        return f"{verb} has no option {key!r}: it belongs to kdnb.distil."
+    return f"{verb} has no option {key!r} ({nearest(key, known)})."
+
+
+def _taken_by(verb: str) -> list[str]:
+    """The parameters of a verb of the front door."""
+    import kdnb
+
+    if verb not in kdnb.__all__:
+        return []
+    return [
+        name
+        for name, one in inspect.signature(getattr(kdnb, verb)).parameters.items()
+        if one.kind is one.KEYWORD_ONLY
+    ]
 
 
 def _ambiguous(key: str, value: Any, owners: list[str]) -> str:

@@ -161,6 +161,11 @@ class RelationshipGraph(Term):
         variant: Variant = "paper",
     ) -> None:
         super().__init__()
+        if len(student.logits) < 3:  # a later batch of two adds what it can
+            raise ValueError(
+                f"it needs at least 3 samples in a batch; got {len(student.logits)}: between two "
+                "there is one relation, which nothing can be compared with."
+            )
         self.logits_weight, self.vertex_weight = logits_weight, vertex_weight
         self.edge_weight, self.variant = edge_weight, variant
         ours, theirs = student.embedding.shape[1], teacher.embedding.shape[1]

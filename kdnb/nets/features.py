@@ -19,7 +19,9 @@ def module_paths(module: nn.Module) -> list[str]:
 
 
 @contextmanager
-def features(module: nn.Module, paths: Sequence[str]) -> Iterator[Mapping[str, Tensor]]:
+def features(
+    module: nn.Module, paths: Sequence[str], *, first: bool = False
+) -> Iterator[Mapping[str, Tensor]]:
     """Collect the outputs of the modules at these paths while the block runs.
 
     Each call of `module` fills the mapping anew; a part that runs several times in a call leaves
@@ -34,6 +36,8 @@ def features(module: nn.Module, paths: Sequence[str]) -> Iterator[Mapping[str, T
         module: any module, also of timm, torchvision or your own. Compile it inside the block or
             not at all: a module compiled before does not see the hooks.
         paths: some of `module_paths(module)`.
+        first: of a module that returns a tuple, such as a block of a transformer, keep the first
+            entry; else a tuple is refused.
 
     Yields:
         A mapping path -> Tensor.
@@ -53,7 +57,7 @@ def features(module: nn.Module, paths: Sequence[str]) -> Iterator[Mapping[str, T
     maps = _Maps(paths)
     handles = [module.register_forward_pre_hook(lambda *_: maps.clear())]
     try:
-        handles += [parts[path].register_forward_hook(_keeper(maps, path)) for path in paths]
+        handles += [parts[path].register_forward_hook(_keeper(maps, path, first)) for path in paths]
         yield maps
     finally:
         for handle in handles:
@@ -106,8 +110,10 @@ def _version(output: Tensor) -> int | None:
     return None if output.is_inference() else output._version
 
 
-def _keeper(maps: _Maps, path: str) -> Callable[[nn.Module, object, object], None]:
+def _keeper(maps: _Maps, path: str, first: bool) -> Callable[[nn.Module, object, object], None]:
     def keep(module: nn.Module, _: object, output: object) -> None:
+        if first and isinstance(output, (tuple, list)) and output:
+            output = output[0]
         if not isinstance(output, Tensor):
             inner = [f"{path}.{name}" for name in module_paths(module)[:5]]
             hint = f"take a module inside it ({', '.join(inner)})" if inner else "take another path"

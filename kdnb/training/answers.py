@@ -194,8 +194,10 @@ def rows(logits: Tensor) -> Tensor:
     """Logits of every place as rows (places, classes).
 
     Maps (batch, classes, height, width) and sequences (batch, tokens, classes) become rows in the
-    order of their labels; (batch, classes) stays.
+    order of their labels; (batch, classes) stays. One logit a sample, (batch,), becomes (batch, 1).
     """
+    if logits.ndim == 1:
+        return logits[:, None]
     if logits.ndim == 4:
         logits = logits.movedim(1, -1)
     return logits.flatten(0, -2) if logits.ndim > 2 else logits
@@ -204,6 +206,8 @@ def rows(logits: Tensor) -> Tensor:
 def places(logits: Tensor) -> tuple[int, ...]:
     """The shape of the labels that belong to logits: (batch,), (batch, height, width), ..."""
     shape = tuple(logits.shape)
+    if len(shape) == 1:
+        return shape
     return (shape[0], *shape[2:]) if len(shape) == 4 else shape[:-1]
 
 

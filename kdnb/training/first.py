@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.data.batches import Batches
 from kdnb.data.forms import tensors_in
+from kdnb.names import brief
+from kdnb.progress import note
 from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.randomness import mix, own_random_state, seed_everything
@@ -31,6 +36,26 @@ def first_batch(batches: Any, seed: int = 0) -> Batch:
     if batch is None:
         raise ValueError("this data gives no batch.")
     return batch
+
+
+def check_module(name: str, network: Any) -> None:
+    """Require a torch module.
+
+    Args:
+        name: what it is, or who asks for it.
+
+    Raises:
+        TypeError: for anything else; of a string it says how a network is built by its name.
+    """
+    if isinstance(network, nn.Module):
+        return
+    if isinstance(network, str):
+        got = f"the string {brief(network)}: build it by kdnb.nets.build or kdnb.nets.pretrained"
+    else:
+        got = f"a {type(network).__name__}"
+        if isinstance(network, type) and issubclass(network, nn.Module):
+            got = f"the class {network.__name__}: give an object, {network.__name__}(...)"
+    raise TypeError(f"{name} must be a torch module; got {got}.")
 
 
 def tried(
@@ -59,7 +84,20 @@ def tried(
         raise ValueError(
             f"the {name} has nothing to learn: none of its parameters has requires_grad=True."
         )
-    return logits_of(answer, output)
+    logits = logits_of(answer, output)
+    if are_probabilities(logits):
+        note(
+            f"the {name} answers with probabilities (each row sums to 1), and losses take logits: "
+            "leave its last softmax out."
+        )
+    return logits
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether an answer (batch, classes) looks as if a softmax had made it."""
+    if logits.ndim != 2 or min(logits.shape) < 2 or bool((logits < 0).any()):
+        return False
+    return bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())
 
 
 def cannot_take(name: str, inputs: Any, error: Exception) -> str:
@@ -92,6 +130,25 @@ def check_repeats(batches: Any) -> None:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
+@contextlib.contextmanager
+def no_spreading() -> Iterator[None]:
+    """A loss between tensors of two shapes is refused, which torch would spread over both.
+
+    Raises:
+        ValueError: (32, 1) beside (32,) gives (32, 32): torch warns, and training would go wrong.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Using a target size")
+        try:
+            yield
+        except UserWarning as error:
+            shapes = " and ".join(f"({one})" for one in re.findall(r"\[([\d, ]*)\]", str(error)))
+            raise ValueError(
+                f"the loss compares tensors of the shapes {shapes}: give labels the shape of the "
+                "answer, such as labels[:, None]."
+            ) from error
 
 
 def check_scalar(terms: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from kdnb.data import Batches, Images, as_batches, in_order
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import modes_kept
+from kdnb.training.first import check_module
 from kdnb.training.targets import NOTHING, labelled_rows
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ def evaluate(
         `calibration`; with a teacher `agreement`, the share of images where both name one class.
 
     Raises:
+        TypeError: for a network that is no module.
         ValueError: for data without labels, or labels that do not fit the logits.
     """
     import pandas as pd
 
+    check_module("the network that evaluate measures", network)
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     guide = None if teacher is None else teacher_of(teacher, output=output)
     theirs = None if isinstance(guide, Ensemble) and guide is not teacher else output

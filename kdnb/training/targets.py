@@ -14,6 +14,15 @@ from kdnb.losses.checks import at_least_float32
 from kdnb.training.answers import places, rows, two_logits
 
 NOTHING = -100  # the label of what does not count, as torch has it
+REAL = (
+    "For real values give train a loss, such as loss=torch.nn.functional.mse_loss, and distil "
+    "label_weight=0 and a loss as method."
+)
+SEVERAL = (
+    "For several classes a sample (multi-label) give train "
+    "loss=torch.nn.functional.binary_cross_entropy_with_logits, and distil label_weight=0 and a "
+    "loss as method."
+)
 
 
 def label_loss(
@@ -41,6 +50,7 @@ def label_loss(
             "a term reads labels, and this data gives none: give pairs (inputs, labels), or leave "
             "the labels out by label_weight=0."
         )
+    logits = rows(logits) if logits.ndim == 1 else logits
     if isinstance(labels, Mixed):
         return _mixed(logits, labels, smoothing, ignore_index)
     if labels.is_floating_point():
@@ -68,13 +78,15 @@ def labelled_rows(
     if isinstance(labels, Mixed):
         more = (labels.share >= 0.5).view(-1, *[1] * (labels.first.ndim - 1))
         labels = torch.where(more, labels.first, labels.second)
+    logits = rows(logits) if logits.ndim == 1 else logits
     if labels.is_floating_point():
+        axis = 1 if labels.ndim == 4 else -1
         if labels.shape == logits.shape and logits.shape[-1] > 1:
-            labels = labels.argmax(1 if labels.ndim == 4 else -1)
+            if not _are_shares(labels, axis):
+                raise ValueError(_no_classes(logits, labels, "Others name no class to count."))
+            labels = labels.argmax(axis)
         elif not torch.equal(labels, labels.round()):
-            raise ValueError(
-                f"labels must be numbers of classes of shape {places(logits)}; got real values."
-            )
+            raise ValueError(_no_classes(logits, labels, "Others name no class to count."))
     wide, flat = _classes(logits, labels)
     kept = flat != ignore_index
     return (wide, flat) if bool(kept.all()) else (wide[kept], flat[kept])
@@ -124,11 +136,7 @@ def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if labels.shape == (*wanted, 1):
         labels = labels.squeeze(-1)
     if tuple(labels.shape) != wanted:
-        raise ValueError(
-            f"labels must be numbers of classes of shape {wanted} or probabilities of shape "
-            f"{tuple(logits.shape)}, for logits of that shape; got {labels.dtype} of shape "
-            f"{tuple(labels.shape)}."
-        )
+        raise ValueError(_no_classes(logits, labels))
     return (two_logits(wide) if wide.shape[1] == 1 else wide), labels.reshape(-1).long()
 
 
@@ -152,21 +160,30 @@ def _soft(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
             raise ValueError(
                 "one logit takes labels 0 and 1 or probabilities between them, of shape "
                 f"{shape[:1]}; got {labels.dtype} of shape {tuple(labels.shape)}, from "
-                f"{labels.min().item():.3g} to {labels.max().item():.3g}."
+                f"{labels.min().item():.3g} to {labels.max().item():.3g}. {REAL}"
             )
         labels = torch.cat([1 - truth, truth], 1)
         logits = two_logits(logits)
     axis = 1 if logits.ndim == 4 else -1
-    whole = labels.shape == logits.shape and bool(
-        (labels >= 0).all() & ((labels.sum(axis) - 1).abs() < 1e-3).all()
-    )
-    if not whole:
-        raise ValueError(
-            f"labels must be numbers of classes of shape {places(logits)} or probabilities of shape "
-            f"{shape}, whose rows sum to 1; got {labels.dtype} of shape {tuple(labels.shape)}. For "
-            "real values give train a loss, and distil label_weight=0 and a loss as method."
-        )
+    if labels.shape != logits.shape or not _are_shares(labels, axis):
+        raise ValueError(_no_classes(logits, labels))
     wide = labels.movedim(1, -1) if labels.ndim == 4 else labels
     return F.cross_entropy(
         at_least_float32(rows(logits)), wide.flatten(0, -2), label_smoothing=smoothing
     )
+
+
+def _are_shares(labels: Tensor, axis: int) -> bool:
+    """Whether they are probabilities that sum to 1."""
+    return bool((labels >= 0).all() & ((labels.sum(axis) - 1).abs() < 1e-3).all())
+
+
+def _no_classes(logits: Tensor, labels: Tensor, remedy: str = "") -> str:
+    """Which labels belong to logits, what came, and what to do with labels of that kind."""
+    marks = labels.shape == logits.shape and bool(((labels == 0) | (labels == 1)).all())
+    kind = SEVERAL if marks else REAL if labels.is_floating_point() else ""
+    return (
+        f"labels must be numbers of classes of shape {places(logits)} or probabilities of shape "
+        f"{tuple(logits.shape)}, for logits of that shape, whose rows sum to 1; got {labels.dtype} "
+        f"of shape {tuple(labels.shape)}. {remedy or kind}"
+    ).rstrip()

@@ -39,6 +39,17 @@ class Toy:
     recipe: Recipe
     name: str = "a setting of one's own"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.recipe, Recipe):
+            raise TypeError(
+                f"recipe is a kdnb.Recipe, such as Recipe(epochs=40, lr=0.05); got a "
+                f"{type(self.recipe).__name__}."
+            )
+        if isinstance(self.student, nn.Module) or not callable(self.student):
+            raise TypeError(
+                f"student makes a network of a seed; got a {type(self.student).__name__}."
+            )
+
     def __repr__(self) -> str:
         taught = type(self.teacher).__name__ if self.teacher is not None else "no teacher"
         return (

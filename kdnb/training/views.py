@@ -31,7 +31,8 @@ class Layers:
 
     Attributes:
         maps: whose outputs are maps, shallow to deep: (batch, channels, height, width), or
-            (batch, features), read as maps of one position.
+            (batch, features), read as maps of one position. Of a module that returns a tuple the
+            first entry is taken.
         before: the same layers in front of their last ReLU; those of `maps` when none are named.
         embedding: what the classifier reads, (batch, features); the head's input when not named.
         head: the classifier, a linear layer.
@@ -314,7 +315,7 @@ def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], V
     inputs = [path for path in layers.paths if path.endswith(INPUT)]
     plain = [path for path in layers.paths if path not in inputs]
     given: dict[str, Tensor] = {}
-    with features(network, plain) as outputs, contextlib.ExitStack() as stack:
+    with features(network, plain, first=True) as outputs, contextlib.ExitStack() as stack:
         for path in inputs:
             handle = _module(network, path).register_forward_pre_hook(
                 _keeper(given, path), with_kwargs=True

@@ -183,3 +183,21 @@ def test_several_teachers_are_averaged_at_the_methods_temperature():
     criterion = kdnb.Criterion("kd", student, teachers, images, temperature=3.0, label_weight=0)
     answer = 3 * torch.stack([(t(images) / 3).softmax(1) for t in teachers]).mean(0).log()
     torch.testing.assert_close(criterion(images), soft_targets(student(images), answer, 3.0))
+
+
+def test_logits_in_place_of_inputs_are_told():
+    student, teacher = nn.Linear(4, 3), nn.Linear(4, 3)
+    criterion = kdnb.Criterion("kd", student, teacher, torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="runs both networks itself: give it inputs, not logits"):
+        criterion(student(torch.zeros(2, 4)), torch.tensor([0, 1]))
+
+
+def test_weights_that_wait_for_begin_say_so_once(monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    data = torch.randn(6, 4), torch.arange(6) % 3
+    pair = nn.Linear(4, 3), nn.Linear(4, 3)
+    waiting, begun = (kdnb.Criterion("kd", *pair, data, weight=(0.0, 1.0)) for _ in range(2))
+    begun.begin(1, 2)
+    assert waiting(*data) < begun(*data) and waiting.terms["kd"] == 0
+    waiting(*data)
+    assert capsys.readouterr().err.count("moves with criterion.begin(epoch, epochs)") == 1

@@ -1,5 +1,6 @@
 """Networks of strangers: five foreign libraries' classes, and what is peculiar to some of them."""
 
+import contextlib
 import copy
 
 import pytest
@@ -114,19 +115,18 @@ def made(kind, seed=0):
 def test_a_class_of_a_foreign_library_trains_resumes_and_saves(kind, tmp_path):
     teacher = resnet(1)
 
-    def run(file, stop=False):
+    def run(file, stop_in=99):
+        """Train, or be interrupted in an epoch; the student, and how many epochs were trained."""
         student, seen = made(kind), []
 
         def watch(_):
             seen.append(1)
-            if stop:
+            if len(seen) == stop_in:
                 raise InterruptedError
 
         options = {"checkpoint": tmp_path / file, "evaluate": watch, **QUICK}
-        try:
+        with contextlib.suppress(InterruptedError):
             kdnb.distil(student, teacher, pictures(), **options)
-        except InterruptedError:
-            return student, len(seen)
         return student, len(seen)
 
     whole, _ = run("whole")
@@ -135,11 +135,13 @@ def test_a_class_of_a_foreign_library_trains_resumes_and_saves(kind, tmp_path):
         not torch.equal(a, b) for a, b in zip(before.parameters(), whole.parameters(), strict=True)
     ]
     assert any(moved)
-    run("other", stop=True)
-    again, trained = run("whole")
-    assert trained == 0  # it was finished
-    for key, value in whole.state_dict().items():
-        assert torch.equal(value, again.state_dict()[key]), key
+    run("cut", stop_in=2)
+    for file, epochs in (("whole", 0), ("cut", 1)):  # finished; interrupted in its second epoch
+        torch.rand(7)
+        again, trained = run(file)
+        assert trained == epochs
+        for key, value in whole.state_dict().items():
+            assert torch.equal(value, again.state_dict()[key]), (file, key)
     safetensors.torch.save_model(whole, str(tmp_path / "student.safetensors"))
     fresh = made(kind, seed=5)
     safetensors.torch.load_model(fresh, str(tmp_path / "student.safetensors"))
@@ -190,6 +192,40 @@ def test_a_network_that_was_compiled_before_kdnb_came_in():
     kdnb.mutual(whole[1:], data, **QUICK)
     kdnb.evaluate(whole[0], data)
     assert kdnb.Criterion("kd", whole[0], teacher, data)(*data).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda net, data: kdnb.born_again(net, data),
+            "make builds a new network at every call, .* Li",
+        ),
+        (lambda net, data: kdnb.born_again("lenet5", data), "at every call.*got 'lenet5'"),
+        (
+            lambda net, data: kdnb.born_again(lambda: 3, data),
+            "what make returns must be a torch mod",
+        ),
+        (lambda net, data: kdnb.evaluate("lenet5", data), "string 'lenet5': build it by kdnb.nets"),
+        (lambda net, data: kdnb.distil("lenet5", net, data), "student must .* kdnb.nets.build"),
+        (lambda net, data: kdnb.train(nn.Linear, data), "the class Linear: give an object"),
+        (lambda net, data: kdnb.mutual(net, data), "two networks or more: give a list .* a Linear"),
+        (lambda net, data: kdnb.mutual([net, "a"], data), "network 'peer1' must be a torch module"),
+    ],
+)
+def test_what_is_no_network_is_refused_in_one_sentence(call, message):
+    data = torch.zeros(6, 4), torch.arange(6) % 3
+    with pytest.raises(TypeError, match=message):
+        call(nn.Linear(4, 3), data)
+
+
+def test_probabilities_in_place_of_logits_are_said(monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    data = torch.randn(6, 4), torch.arange(6) % 3
+    soft = nn.Sequential(nn.Linear(4, 3), nn.Softmax(1))
+    kdnb.distil(soft, nn.Linear(4, 3), data, epochs=1)
+    said = capsys.readouterr().err
+    assert "the student answers with probabilities" in said and "teacher answers" not in said
 
 
 class OnlyTrainingViews(nn.Module):

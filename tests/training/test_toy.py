@@ -51,3 +51,11 @@ def test_what_is_refused():
         kdnb.toy("mnist", images=0)
     with pytest.raises(ValueError, match="there is no trained resnet999 on mnist"):
         kdnb.toy("mnist", teacher="resnet999")
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("recipe", {}), ("student", torch.nn.Linear(1, 1))])
+def test_a_toy_of_wrong_parts_is_refused(name, wrong):
+    parts = {"train": None, "held_out": None, "student": lambda seed: None, "teacher": None}
+    parts |= {"recipe": kdnb.Recipe(epochs=1, lr=0.1), name: wrong}
+    with pytest.raises(TypeError, match=name):
+        kdnb.Toy(**parts)

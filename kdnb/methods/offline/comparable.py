@@ -22,6 +22,15 @@ def is_plain(*views: Any) -> bool:
     return all(view.logits.ndim == 2 and view.logits.shape[1] > 1 for view in views)
 
 
+def as_rows(view: Any) -> Any:
+    """A view whose logits have two axes: one logit a sample, (batch,), becomes (batch, 1)."""
+    if view.logits.ndim > 1:
+        return view
+    view = copy.copy(view)
+    view.logits = rows(view.logits)
+    return view
+
+
 def excludes(*views: Any) -> bool:
     """Whether classes are masked, by logits of minus infinity."""
     return any(bool(torch.isneginf(view.logits).any()) for view in views)

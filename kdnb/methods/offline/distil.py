@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.methods.offline import clipping
+from kdnb.methods.offline.building import build, first_value
 from kdnb.methods.offline.looking import (
     Answering,
     places_for,
@@ -26,9 +27,8 @@ from kdnb.methods.offline.looking import (
 from kdnb.methods.offline.parts import (
     Part,
     Weight,
-    build,
     check_options,
-    first_value,
+    check_weight,
     parts_of,
     shared_temperature,
 )
@@ -37,7 +37,13 @@ from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output, logits_of, teacher_of
 from kdnb.training.borrowed import borrowed, shared_part
-from kdnb.training.first import check_scalar, first_batch, tried
+from kdnb.training.first import (
+    check_module,
+    check_scalar,
+    first_batch,
+    no_spreading,
+    tried,
+)
 from kdnb.training.identity import of_function, of_network
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers
@@ -71,6 +77,8 @@ def train(
     **fields: Any,
 ) -> Fit:
     """Train one network on labels alone: a teacher, or the student nobody teaches.
+
+    docs/your-data.md has an example for every kind of data, targets and networks.
 
     Args:
         network: inputs -> logits; trained in place. It leaves in the mode, memory format and
@@ -116,7 +124,7 @@ def train(
     True
     """
     recipe = recipe_of("train", recipe, fields)
-    _check_module("network", network)
+    check_module("network", network)
     if loss is not None and label_smoothing:
         raise ValueError("label_smoothing is of the cross-entropy, which loss=... replaces.")
     batches = batches_for(data, recipe, seed, labels="any", given=fields)
@@ -127,7 +135,8 @@ def train(
         return {"hard": label_loss(logits, labels, label_smoothing, ignore_index)}
 
     first = first_batch(batches, seed)
-    check_scalar(value(tried("network", network, first, output), first.labels))
+    with no_spreading():
+        check_scalar(value(tried("network", network, first, output), first.labels))
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         return value(networks["network"](batch.images), batch.labels)
@@ -216,6 +225,7 @@ def distil(
     recipe = recipe_for(recipe, fields)
     if label_weight is None:
         label_weight = 0.0 if any(p.method and p.method.alone for p in parts) else 1.0
+    check_weight(label_weight, "label_weight")
     outputs = output if isinstance(output, tuple) else (output, output)
     guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])
     if guide is not teacher and isinstance(guide, Ensemble):
@@ -341,13 +351,8 @@ def watching(
     return measured
 
 
-def _check_module(name: str, network: Any) -> None:
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"{name} must be a torch module; got a {type(network).__name__}.")
-
-
 def _check_pair(student: Any, teacher: nn.Module) -> None:
-    _check_module("student", student)
+    check_module("student", student)
     theirs = {id(part) for part in teacher.modules()}
     if id(student) in theirs or any(id(part) == id(teacher) for part in student.modules()):
         raise ValueError(

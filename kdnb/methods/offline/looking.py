@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
-from kdnb.methods.offline.parts import Bare, Part, places_in, shown
+from kdnb.methods.offline.building import Bare, places_in, shown
+from kdnb.methods.offline.parts import Part
+from kdnb.names import brief
 from kdnb.progress import note
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output, ask, logits_of
@@ -32,7 +34,18 @@ def places_for(
     student: nn.Module, teacher: nn.Module, layers: Any
 ) -> tuple[Layers | str, Layers | str]:
     """Where to look in student and teacher: as given, as found, or else why nothing was found."""
-    ours, theirs = layers or (None, None)
+    pair = (None, None) if layers is None else layers
+    if (
+        not isinstance(pair, (tuple, list))
+        or len(pair) != 2
+        or not all(one is None or isinstance(one, Layers) for one in pair)
+    ):
+        raise TypeError(
+            "layers is a pair, the student's and the teacher's, each a kdnb.training.layers.Layers "
+            'or None: Layers(maps=("path.of.a.stage", ...), head="path.of.the.classifier"); got '
+            f"{brief(layers)}."
+        )
+    ours, theirs = pair
     if isinstance(teacher, (Ensemble, Called)):
         why = "several teachers, or a function, have no layers to look at: give one module."
         return places_in(student, ours), why

@@ -1,4 +1,4 @@
-"""The methods of one distillation: what they are called, their options and weights, their modules."""
+"""The methods of one distillation: what they are called, their options and weights."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.data.forms import Mixed
+from kdnb.losses.checks import check_number
 from kdnb.methods import catalogue
 from kdnb.methods.catalogue import Method
 from kdnb.methods.names import known_as
-from kdnb.methods.offline.comparable import comparable, excludes, is_plain
-from kdnb.methods.wiring import Setting
-from kdnb.training.answers import Output
-from kdnb.training.first import check_scalar, first_batch, tried
+from kdnb.methods.offline.comparable import as_rows, comparable, is_plain
+from kdnb.names import brief
 from kdnb.training.identity import of_function
-from kdnb.training.layers import Layers, View, layers_of, matched, viewing
-from kdnb.training.randomness import own_random_state
-from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
+from kdnb.training.targets import counted_rows, labelled_rows
 
 Weight = float | tuple[float, float]
 TAKEN = ("hard", "epoch", "lr", "seconds", "student", "teacher", "deployed")
@@ -78,16 +73,17 @@ class Part:
                     _, labels = labelled_rows(student.logits, labels, ignore_index)
             return self.function(*pair, *((labels,) if self.labels else ()), **self.options)
         if self.masked or not is_plain(student):
-            student, teacher, batch = self._comparable(student, teacher, batch, ignore_index)
+            student, teacher, batch = self.comparable(student, teacher, batch, ignore_index)
             if not len(student.logits):
                 return student.logits.sum() * 0
         return networks[self.name](student, teacher, batch)
 
-    def _comparable(
+    def comparable(
         self, student: Any, teacher: Any, batch: Batch, ignore_index: int
     ) -> tuple[Any, Any, Batch]:
+        """Views and a batch as the method takes them, see `comparable`."""
         if self.method.section != "2.1":  # it looks at layers
-            return student, teacher, batch
+            return as_rows(student), as_rows(teacher), batch
         about = self.name, self.method.title
         return comparable(*about, student, teacher, batch, ignore_index, self.masked)
 
@@ -134,6 +130,8 @@ def _part(method: Any) -> Part:
     if isinstance(method, Method):
         known = [name for name, one in catalogue.METHODS.items() if one is method]
         return Part(known[0] if known else "knowledge", method)
+    if isinstance(method, type) and issubclass(method, nn.Module):
+        raise TypeError(f"the method is the class {method.__name__}: give an object of it.")
     if callable(method):
         named = getattr(method, "__name__", "")
         part = Part(named if named.isidentifier() else "soft", function=method)
@@ -195,6 +193,13 @@ def check_options(part: Part) -> None:
     """
     if part.function is None:
         return
+    found = _parameters(part.function)
+    open_ended = any(p.kind is p.VAR_POSITIONAL for p in found)
+    if found and not open_ended and len([p for p in found if p.kind in _PLACED]) < 2:
+        raise ValueError(
+            f"the method {part.name} takes {len([p for p in found if p.kind in _PLACED])} argument: "
+            "a loss of your own takes (student_logits, teacher_logits[, labels])."
+        )
     skipped = 3 if part.labels else 2
     kinds = (*_PLACED, inspect.Parameter.KEYWORD_ONLY)
     for parameter in [p for p in _parameters(part.function) if p.kind in kinds][skipped:]:
@@ -222,10 +227,24 @@ def _weigh(parts: list[Part], weight: Any) -> None:
                 f"no weight is published for {part.method.title}: give one, "
                 f"{'weight=...' if len(parts) == 1 else f'weight={{{part.name!r}: ...}}'}."
             )
-        pair = own if isinstance(own, Sequence) else (own, own)
+        pair = own if isinstance(own, (tuple, list)) else (own, own)
+        if len(pair) != 2:
+            raise ValueError(
+                "a weight is one number, or a pair (first epoch, last epoch); got "
+                f"{brief(own)} for {part.name}."
+            )
+        for number in pair:
+            check_weight(number, f"the weight of {part.name}")
         part.weight = (float(pair[0]), float(pair[1]))
-        if not all(torch.isfinite(torch.tensor(part.weight))):
-            raise ValueError(f"a weight is a finite number; got {own} for {part.name}.")
+
+
+def check_weight(weight: Any, name: str) -> None:
+    """Require a finite number of at least 0.
+
+    Raises:
+        ValueError: naming what it is.
+    """
+    check_number(least=0, **{name: weight})
 
 
 def _weighed(name: str, parts: list[Part]) -> str:
@@ -237,202 +256,3 @@ def _weighed(name: str, parts: list[Part]) -> str:
     if known not in names:
         raise ValueError(f"weight names {name!r}, and the methods are {', '.join(names)}.")
     return known
-
-
-class Bare:
-    """A network of which only the answer is known: whoever looks inside is told why."""
-
-    def __init__(self, logits: Tensor, why: str) -> None:
-        self.logits, self._why = logits, why
-
-    def watched(self) -> tuple[Bare, set[str]]:
-        """As `View.watched`: there is nothing to look at."""
-        return self, set()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise ValueError(self._why)
-
-
-def shown(logits: Tensor, layers: Layers | str, network: nn.Module) -> View | Bare:
-    """An answer alone, as a view of which no layer was collected."""
-    if isinstance(layers, str):
-        return Bare(logits, layers)
-    return View(logits, {}, layers, network)
-
-
-def places_in(network: nn.Module, layers: Layers | None) -> Layers | str:
-    """Where to look in a network: as given, as found, or else why nothing was found."""
-    if layers is not None:
-        return layers
-    try:
-        return layers_of(network)
-    except ValueError as error:
-        return str(error)
-
-
-def build(
-    parts: Sequence[Part],
-    networks: tuple[nn.Module, nn.Module],
-    layers: tuple[Layers | str, Layers | str],
-    batches: Any,
-    seed: int,
-    outputs: tuple[Output, Output] = (None, None),
-    ignore_index: int = NOTHING,
-    match: bool = False,
-    label_weight: float = 0.0,
-) -> tuple[bool, set[str], tuple[Layers | str, Layers | str]]:
-    """Make every part's module for two networks, tried on a first batch before any training.
-
-    The seed fixes their initial weights.
-
-    Args:
-        match: choose as many layers of both networks, where they have different numbers.
-        label_weight: of the cross-entropy with the labels, which is tried, too, unless it is 0.
-
-    Returns:
-        Whether a part looks inside a network, the teacher's layers that are looked at, and the
-        layers of both networks.
-
-    Raises:
-        ValueError: for layers whose shapes a method cannot take, or labels that are missing.
-    """
-    batch = first_batch(batches, seed)
-    views = _both(networks, layers, outputs, batch)
-    if label_weight:
-        label_loss(views[0].logits, batch.labels, 0.0, ignore_index)
-    _try_functions(parts, views, batch, ignore_index)
-    wired = [part for part in parts if part.method]
-    if not wired:
-        return False, set(), layers
-    found = all(isinstance(at, Layers) for at in layers)
-    if match and found and any(part.method.section != "2.1" for part in wired):
-        layers = matched(*layers, *views)
-        views = [
-            View(view.logits, view.outputs(), at, network)
-            for view, at, network in zip(views, layers, networks, strict=True)
-        ]
-    counted = _of_classes(batch.labels)
-    classes = len(batch.labels.unique()) if counted else None
-    setting = Setting(images=batches.examples, batch_size=batch.size, classes=classes)
-    deep, wanted = False, set()
-    for part in wired:
-        reading = _Reading(batch)
-        with own_random_state(), torch.no_grad():
-            torch.manual_seed(seed)
-            try:
-                part.masked = part.method.section == "2.1" and excludes(*views)
-                given = views
-                if part.masked or not is_plain(*views):
-                    given = part._comparable(*views, Batch(batch.images, None), ignore_index)
-                part.module = part.method.build(*given[:2], setting, **part.options)
-                part.module.to(views[0].logits.device).eval()
-                (ours, inside), (theirs, taught) = (view.watched() for view in views)
-                part.value({part.name: part.module}, ours, theirs, reading, ignore_index)
-            except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-                if reading.labels_read and not _of_classes(batch.labels):
-                    raise ValueError(_unread(part.method, batch.labels)) from error
-                if isinstance(error, (TypeError, AttributeError)):
-                    raise
-                raise ValueError(_refusal(part.method, error, views, layers)) from error
-        deep = deep or bool(inside or taught)
-        wanted |= taught
-    return deep, wanted, layers
-
-
-def _try_functions(
-    parts: Sequence[Part], views: Sequence[Any], batch: Batch, ignore_index: int
-) -> None:
-    """Call losses of one's own on a first batch: what they cannot take is refused.
-
-    Dense logits are given as they are, or, to a loss that takes none, a row for each place.
-    """
-    dense = any(view.logits.ndim > 2 for view in views)
-    for part in [part for part in parts if part.function is not None]:
-        for part.by_rows in (False, True):
-            try:
-                with own_random_state(), torch.no_grad():
-                    value = part.value({}, *views, batch, ignore_index)
-                break
-            except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
-                if dense and not part.by_rows:
-                    continue
-                shapes = " and ".join(str(tuple(view.logits.shape)) for view in views)
-                raise ValueError(
-                    f"the method {part.name} cannot take these answers, {shapes}: {error}"
-                ) from error
-        check_scalar({f"the method {part.name}": value})
-
-
-def _of_classes(labels: Any) -> bool:
-    return isinstance(labels, Tensor) and not labels.is_floating_point()
-
-
-def _unread(method: Method, labels: Any) -> str:
-    if labels is None:
-        return (
-            f"{method.title} reads labels, and this data gives none: give pairs (inputs, labels)."
-        )
-    kind = "mixed labels" if isinstance(labels, Mixed) else f"labels of {labels.dtype}"
-    return f"{method.title} reads numbers of classes, one for each sample; this data gives {kind}."
-
-
-class _Reading:
-    """A batch that remembers whether its labels were read."""
-
-    def __init__(self, batch: Batch) -> None:
-        self._batch, self.labels_read = batch, False
-
-    def __getattr__(self, name: str) -> Any:
-        self.labels_read = self.labels_read or name == "labels"
-        return getattr(self._batch, name)
-
-
-def _refusal(method: Method, error: Exception, views: Sequence[Any], layers: Sequence[Any]) -> str:
-    what = "answers" if method.section == "2.1" else "layers"
-    whole = f"{method.title} cannot take these {what}: {error}"
-    if any(isinstance(view, Bare) for view in views):
-        return whole
-    seen = [_shapes(view, at) for view, at in zip(views, layers, strict=True)]
-    return f"{whole} The student shows {seen[0]}; the teacher {seen[1]}."
-
-
-@torch.no_grad()
-def _both(
-    networks: Sequence[nn.Module], layers: Sequence[Any], outputs: Sequence[Output], batch: Batch
-) -> list[View | Bare]:
-    found: list[View | Bare] = []
-    names = ("student", "teacher")
-    for name, network, at, output in zip(names, networks, layers, outputs, strict=True):
-        network.to(batch.device)
-        learns = name == "student"
-        if isinstance(at, str):
-            found.append(Bare(tried(name, network, batch, output, learns), at))
-            continue
-        with viewing(network, at) as seen:
-            found.append(seen(tried(name, network, batch, output, learns)))
-    return found
-
-
-def _shapes(view: View, layers: Layers) -> str:
-    maps = zip(layers.maps, view.maps, strict=True)
-    named = [*maps, (layers.embedding, view.embedding), ("logits", view.logits)]
-    return ", ".join(f"{path} {tuple(value.shape)}" for path, value in named)
-
-
-@torch.no_grad()
-def first_value(
-    method: Method,
-    student: nn.Module,
-    teacher: nn.Module,
-    batches: Any,
-    layers: tuple[Layers, Layers],
-    seed: int = 0,
-) -> float:
-    """The method's value on the first batch, before any training: its scale, to choose a weight."""
-    (part,) = parts_of(method, 1.0)
-    build([part], (student, teacher), layers, batches, seed)
-    batch = first_batch(batches, seed)
-    views = _both((student, teacher), layers, (None, None), batch)
-    return float(part.value({part.name: part.module}, *views, batch, NOTHING))

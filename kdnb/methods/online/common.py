@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kdnb.nets import constrain
 from kdnb.training.borrowed import shared_part
+from kdnb.training.first import check_module
 
 __all__ = [
     "Distortion",
@@ -79,6 +80,8 @@ def in_passing(network: nn.Module, images: Any) -> Tensor:
 
 def check_networks(networks: Mapping[str, nn.Module]) -> None:
     """Require two networks or more, and nothing that training moves in two of them."""
+    for name, network in networks.items():
+        check_module(f"network {name!r}", network)
     if len(networks) < 2:
         raise ValueError(f"learning from each other takes 2 networks or more; got {len(networks)}.")
     for (one, ours), (other, theirs) in combinations(networks.items(), 2):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from kdnb.data import Batch
+from kdnb.losses.checks import check_number
 from kdnb.losses.dml import TARGETS, Target, mutual_loss
 from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import check_networks, constrain_all, in_passing
@@ -75,6 +76,15 @@ def mutual(
     its running ones a second time, of which the paper says nothing.
     """
     recipe = recipe_of("mutual", recipe, fields)
+    check_number(least=0, weight=weight)
+    check_number(above=0, temperature=temperature)
+    if not isinstance(networks, (Mapping, nn.ModuleList, nn.ModuleDict, list, tuple)):
+        raise TypeError(
+            "mutual trains two networks or more: give a list of them, or a dict by name; got a "
+            f"{type(networks).__name__}."
+        )
+    if isinstance(networks, nn.ModuleDict):
+        networks = dict(networks.items())
     if not isinstance(networks, Mapping):
         networks = {f"peer{number}": network for number, network in enumerate(networks)}
     check_networks(networks)

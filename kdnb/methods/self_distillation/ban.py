@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses import confidence_weighted, permuted_predictions, soft_targets
+from kdnb.losses.checks import check_number
 from kdnb.methods.offline.distil import train, watching
 from kdnb.methods.options import recipe_of
 from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh_seed
+from kdnb.names import brief
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Output, logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.checkpoint import file_of
+from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 from kdnb.training.teacher import asked
@@ -137,11 +140,19 @@ def born_again(
         other, with the column `generation`.
 
     Raises:
+        TypeError: when make is a network, or returns none.
         ValueError: for fewer than 0 generations, other targets, networks that are not new, or an
             unknown or ignored keyword.
     """
     recipe = recipe_of("born_again", recipe, fields)
     _check_targets(targets)
+    if isinstance(make, nn.Module) or not callable(make):
+        got = f"a {type(make).__name__}" if isinstance(make, nn.Module) else brief(make)
+        raise TypeError(
+            f"make builds a new network at every call, such as lambda: nn.Linear(4, 3); got {got}."
+        )
+    check_number(least=0, weight=weight, label_weight=label_weight)
+    check_number(above=0, temperature=temperature)
     if generations < 0:
         raise ValueError(f"generations must be at least 0; got {generations}.")
     batches_for(
@@ -153,6 +164,7 @@ def born_again(
     for number in range(generations + 1):
         own = fresh_seed(seed, number)
         network = fresh(make, own)
+        check_module("what make returns", network)
         if any(network is other for other in networks.values()):
             raise ValueError("make must build a new network at every call; it returned one twice.")
         shared = {

@@ -247,8 +247,8 @@ def test_labels_that_make_sense_are_read(kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("none", r"a batch must be a pair \(images, labels\), not a list of 1"),
-        ("indexed", r"a batch must be a pair \(images, labels\), not a list of 3"),
+        ("none", r"a batch must be a pair \(inputs, labels\), not a list of 1"),
+        ("indexed", r"a batch must be a pair \(inputs, labels\), not a list of 3"),
         ("unnormalised", r"whose rows sum to 1; got torch.float32 of shape \(8, 3\)"),
         ("real", r"numbers of classes of shape \(8,\).*got torch.float32 of shape \(8,\)"),
     ],

@@ -1,0 +1,253 @@
+"""The methods of one distillation made for two networks, and tried on a first batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.data.forms import Mixed
+from kdnb.methods.catalogue import Method
+from kdnb.methods.offline.comparable import excludes, is_plain
+from kdnb.methods.offline.parts import Part, parts_of
+from kdnb.methods.wiring import Setting
+from kdnb.training.answers import Output, rows
+from kdnb.training.first import check_scalar, first_batch, no_spreading, tried
+from kdnb.training.layers import Layers, View, layers_of, matched, viewing
+from kdnb.training.randomness import own_random_state
+from kdnb.training.targets import NOTHING, REAL, label_loss
+
+
+class Bare:
+    """A network of which only the answer is known: whoever looks inside is told why."""
+
+    def __init__(self, logits: Tensor, why: str) -> None:
+        self.logits, self._why = logits, why
+
+    def watched(self) -> tuple[Bare, set[str]]:
+        """As `View.watched`: there is nothing to look at."""
+        return self, set()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise ValueError(self._why)
+
+
+def shown(logits: Tensor, layers: Layers | str, network: nn.Module) -> View | Bare:
+    """An answer alone, as a view of which no layer was collected."""
+    if isinstance(layers, str):
+        return Bare(logits, layers)
+    return View(logits, {}, layers, network)
+
+
+def places_in(network: nn.Module, layers: Layers | None) -> Layers | str:
+    """Where to look in a network: as given, as found, or else why nothing was found."""
+    if layers is not None:
+        return layers
+    try:
+        return layers_of(network)
+    except ValueError as error:
+        return str(error)
+
+
+def build(
+    parts: Sequence[Part],
+    networks: tuple[nn.Module, nn.Module],
+    layers: tuple[Layers | str, Layers | str],
+    batches: Any,
+    seed: int,
+    outputs: tuple[Output, Output] = (None, None),
+    ignore_index: int = NOTHING,
+    match: bool = False,
+    label_weight: float = 0.0,
+) -> tuple[bool, set[str], tuple[Layers | str, Layers | str]]:
+    """Make every part's module for two networks, tried on a first batch before any training.
+
+    The seed fixes their initial weights.
+
+    Args:
+        match: choose as many layers of both networks, where they have different numbers.
+        label_weight: of the cross-entropy with the labels, which is tried, too, unless it is 0.
+
+    Returns:
+        Whether a part looks inside a network, the teacher's layers that are looked at, and the
+        layers of both networks.
+
+    Raises:
+        ValueError: for layers whose shapes a method cannot take, or labels that are missing.
+    """
+    batch = first_batch(batches, seed)
+    views = _both(networks, layers, outputs, batch)
+    if label_weight:
+        label_loss(views[0].logits, batch.labels, 0.0, ignore_index)
+    _try_functions(parts, views, batch, ignore_index)
+    wired = [part for part in parts if part.method]
+    if not wired:
+        return False, set(), layers
+    found = all(isinstance(at, Layers) for at in layers)
+    if match and found and any(part.method.section != "2.1" for part in wired):
+        layers = matched(*layers, *views)
+        views = [
+            View(view.logits, view.outputs(), at, network)
+            for view, at, network in zip(views, layers, networks, strict=True)
+        ]
+    _check_real(wired, views, batch.labels)
+    counted = _of_classes(batch.labels)
+    classes = len(batch.labels.unique()) if counted else None
+    setting = Setting(images=batches.examples, batch_size=batch.size, classes=classes)
+    deep, wanted = False, set()
+    for part in wired:
+        reading = _Reading(batch)
+        with own_random_state(), torch.no_grad():
+            torch.manual_seed(seed)
+            try:
+                part.masked = part.method.section == "2.1" and excludes(*views)
+                given = views
+                if part.masked or not is_plain(*views):
+                    given = part.comparable(*views, Batch(batch.images, None), ignore_index)
+                part.module = part.method.build(*given[:2], setting, **part.options)
+                part.module.to(views[0].logits.device).eval()
+                (ours, inside), (theirs, taught) = (view.watched() for view in views)
+                part.value({part.name: part.module}, ours, theirs, reading, ignore_index)
+                if reading.labels_read and is_plain(*views):
+                    _check_labelled(part, batches, batch, ignore_index)
+            except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+                if reading.labels_read and is_plain(*views):
+                    _check_labelled(part, batches, batch, ignore_index)
+                if reading.labels_read and not _of_classes(batch.labels):
+                    raise ValueError(_unread(part.method, batch.labels)) from error
+                if isinstance(error, (TypeError, AttributeError)):
+                    raise
+                raise ValueError(_refusal(part, error, views, layers)) from error
+        deep = deep or bool(inside or taught)
+        wanted |= taught
+    return deep, wanted, layers
+
+
+def _try_functions(
+    parts: Sequence[Part], views: Sequence[Any], batch: Batch, ignore_index: int
+) -> None:
+    """Call losses of one's own on a first batch: what they cannot take is refused.
+
+    Dense logits are given as they are, or, to a loss that takes none, a row for each place.
+    """
+    dense = any(view.logits.ndim > 2 for view in views)
+    for part in [part for part in parts if part.function is not None]:
+        for part.by_rows in (False, True):
+            try:
+                with own_random_state(), torch.no_grad(), no_spreading():
+                    value = part.value({}, *views, batch, ignore_index)
+                break
+            except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
+                if dense and not part.by_rows:
+                    continue
+                shapes = " and ".join(str(tuple(view.logits.shape)) for view in views)
+                raise ValueError(
+                    f"the method {part.name} cannot take these answers, {shapes}: {error}"
+                ) from error
+        check_scalar({f"the method {part.name}": value})
+
+
+def _check_real(parts: Sequence[Part], views: Sequence[Any], labels: Any) -> None:
+    """Refuse real values beside one output, which methods on logits read as a binary task's."""
+    one = all(rows(view.logits).shape[1] == 1 for view in views)
+    real = isinstance(labels, Tensor) and labels.is_floating_point()
+    if one and real and bool(((labels < 0) | (labels > 1)).any()):
+        for part in [part for part in parts if part.method.section == "2.1"]:
+            raise ValueError(
+                f"the method {part.name} reads one output as the logit of a binary task, and these "
+                f"labels are real values. {REAL}"
+            )
+
+
+def _check_labelled(part: Part, batches: Any, batch: Batch, ignore_index: int) -> None:
+    """Refuse samples without a label, as far as they can be seen, for a method that reads labels."""
+    labels = getattr(getattr(batches, "images", batches), "labels", None)
+    labels = labels if isinstance(labels, Tensor) else batch.labels
+    if _of_classes(labels) and (count := int((labels == ignore_index).sum())):
+        raise ValueError(
+            f"the method {part.name} reads the label of every sample, and {count} of {len(labels)} "
+            f"have none ({ignore_index}): leave these samples out."
+        )
+
+
+def _of_classes(labels: Any) -> bool:
+    return isinstance(labels, Tensor) and not labels.is_floating_point()
+
+
+def _unread(method: Method, labels: Any) -> str:
+    if labels is None:
+        return (
+            f"{method.title} reads labels, and this data gives none: give pairs (inputs, labels)."
+        )
+    kind = "mixed labels" if isinstance(labels, Mixed) else f"labels of {labels.dtype}"
+    return f"{method.title} reads numbers of classes, one for each sample; this data gives {kind}."
+
+
+class _Reading:
+    """A batch that remembers whether its labels were read."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch, self.labels_read = batch, False
+
+    def __getattr__(self, name: str) -> Any:
+        self.labels_read = self.labels_read or name == "labels"
+        return getattr(self._batch, name)
+
+
+def _refusal(part: Part, error: Exception, views: Sequence[Any], layers: Sequence[Any]) -> str:
+    method = part.method
+    if str(error).split(" ")[0] in part.known:
+        return f"the method {part.name}: {error}"  # an option
+    if str(error).startswith(("it needs ", "labels ", "logits ", "a label ")):
+        return f"{method.title} cannot take this batch: {error}"
+    what = "answers" if method.section == "2.1" else "layers"
+    whole = f"{method.title} cannot take these {what}: {error}"
+    if any(isinstance(view, Bare) for view in views):
+        return whole
+    seen = [_shapes(view, at) for view, at in zip(views, layers, strict=True)]
+    return f"{whole} The student shows {seen[0]}; the teacher {seen[1]}."
+
+
+@torch.no_grad()
+def _both(
+    networks: Sequence[nn.Module], layers: Sequence[Any], outputs: Sequence[Output], batch: Batch
+) -> list[View | Bare]:
+    found: list[View | Bare] = []
+    names = ("student", "teacher")
+    for name, network, at, output in zip(names, networks, layers, outputs, strict=True):
+        network.to(batch.device)
+        learns = name == "student"
+        if isinstance(at, str):
+            found.append(Bare(tried(name, network, batch, output, learns), at))
+            continue
+        with viewing(network, at) as seen:
+            found.append(seen(tried(name, network, batch, output, learns)))
+    return found
+
+
+def _shapes(view: View, layers: Layers) -> str:
+    maps = zip(layers.maps, view.maps, strict=True)
+    named = [*maps, (layers.embedding, view.embedding), ("logits", view.logits)]
+    return ", ".join(f"{path} {tuple(value.shape)}" for path, value in named)
+
+
+@torch.no_grad()
+def first_value(
+    method: Method,
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Any,
+    layers: tuple[Layers, Layers],
+    seed: int = 0,
+) -> float:
+    """The method's value on the first batch, before any training: its scale, to choose a weight."""
+    (part,) = parts_of(method, 1.0)
+    build([part], (student, teacher), layers, batches, seed)
+    batch = first_batch(batches, seed)
+    views = _both((student, teacher), layers, (None, None), batch)
+    return float(part.value({part.name: part.module}, *views, batch, NOTHING))
