@@ -203,7 +203,9 @@ def run(
 
 @app.command()
 def show(
-    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
+    key: Annotated[
+        str | None, typer.Argument(help="a paper, such as hinton2015; with --verify also none")
+    ] = None,
     profile: Annotated[str | None, typer.Option(help="laptop or full; all when none")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
     markdown: Annotated[bool, typer.Option(help="as Markdown")] = False,
@@ -214,10 +216,14 @@ def show(
     """Published results beside ours, with intervals and verdicts."""
     from kdnb.papers import digests, showing
 
+    if key is None and not verify:
+        raise UsageError("name a paper, such as hinton2015 (kdnb verdicts lists them all).")
     if verify:
-        count = digests.verify(key)
-        said = f"{count} files of {key} are those of papers/SHA256SUMS"
+        count = digests.verify(key or "")
+        said = f"{count} files of {key or 'all papers'} are those of papers/SHA256SUMS"
         Console(stderr=True).print(said, markup=False, highlight=False)
+    if key is None:
+        return
     if as_json:
         _plain(showing.as_json(key, profile))
     elif markdown:
