@@ -80,10 +80,8 @@ def tried(
             if str(error).startswith("module "):  # of whoever looks inside it
                 raise
             raise ValueError(cannot_take(name, batch.images, error)) from error
-    if learns and not any(p.requires_grad for p in network.parameters()):
-        raise ValueError(
-            f"the {name} has nothing to learn: none of its parameters has requires_grad=True."
-        )
+    if learns:
+        check_learns(name, network)
     logits = logits_of(answer, output)
     if are_probabilities(logits):
         note(
@@ -91,6 +89,14 @@ def tried(
             "leave its last softmax out."
         )
     return logits
+
+
+def check_learns(name: str, *modules: nn.Module) -> None:
+    """Raise `ValueError` unless a network, or a module that learns beside it, has what can learn."""
+    if not any(p.requires_grad for module in modules for p in module.parameters()):
+        raise ValueError(
+            f"the {name} has nothing to learn: none of its parameters has requires_grad=True."
+        )
 
 
 def are_probabilities(logits: Tensor) -> bool:

@@ -266,6 +266,16 @@ def test_what_student_and_teacher_may_share():
         kdnb.distil(frozen, resnet(1), pictures(), **QUICK)
 
 
+def test_a_frozen_student_may_stand_beside_an_adapter_that_learns():
+    frozen = resnet().requires_grad_(False)
+    before = [value.clone() for value in frozen.parameters()]
+    fit = kdnb.distil(
+        frozen, resnet(1), pictures(), method="fitnets", weight=1.0, label_weight=0.0, **QUICK
+    )
+    assert all(map(torch.equal, before, frozen.parameters()))
+    assert any(p.requires_grad for p in fit.learnt.parameters())
+
+
 def test_what_a_network_remembers_while_it_is_measured_can_be_trained():
     class Remembering(nn.Module):
         def __init__(self):

@@ -15,7 +15,7 @@ from kdnb.methods.offline.comparable import excludes, is_plain
 from kdnb.methods.offline.parts import Part, parts_of
 from kdnb.methods.wiring import Setting
 from kdnb.training.answers import Output, rows
-from kdnb.training.first import check_scalar, first_batch, no_spreading, tried
+from kdnb.training.first import check_learns, check_scalar, first_batch, no_spreading, tried
 from kdnb.training.layers import Layers, View, layers_of, matched, viewing
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import NOTHING, REAL, label_loss
@@ -87,6 +87,7 @@ def build(
     _try_functions(parts, views, batch, ignore_index)
     wired = [part for part in parts if part.method]
     if not wired:
+        check_learns("student", networks[0])
         return False, set(), layers
     found = all(isinstance(at, Layers) for at in layers)
     if match and found and any(part.method.section != "2.1" for part in wired):
@@ -125,6 +126,8 @@ def build(
                 raise ValueError(_refusal(part, error, views, layers)) from error
         deep = deep or bool(inside or taught)
         wanted |= taught
+    # A frozen student may stand beside a method whose own parameters learn, such as an adapter.
+    check_learns("student", networks[0], *(part.module for part in wired))
     return deep, wanted, layers
 
 
@@ -221,12 +224,11 @@ def _both(
     names = ("student", "teacher")
     for name, network, at, output in zip(names, networks, layers, outputs, strict=True):
         network.to(batch.device)
-        learns = name == "student"
         if isinstance(at, str):
-            found.append(Bare(tried(name, network, batch, output, learns), at))
+            found.append(Bare(tried(name, network, batch, output, learns=False), at))
             continue
         with viewing(network, at) as seen:
-            found.append(seen(tried(name, network, batch, output, learns)))
+            found.append(seen(tried(name, network, batch, output, learns=False)))
     return found
 
 
