@@ -41,7 +41,7 @@ def as_labels(given: Any) -> Tensor | Mixed:
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             "labels must be a tensor, or a triple (first, second, share of the first) of mixed "
-            f"images; got a {type(given).__name__}."
+            f"samples; got a {type(given).__name__}."
         ) from error
 
 

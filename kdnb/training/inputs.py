@@ -47,7 +47,7 @@ def batches_for(
     if "batch_size" in given and made != recipe.batch_size:
         raise ValueError(
             f"batch_size={recipe.batch_size} would be ignored: the batches are made already, of "
-            f"{made or 'their own'} images each."
+            f"{made or 'their own'} samples each."
         )
     return batches
 

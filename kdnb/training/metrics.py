@@ -90,7 +90,7 @@ def evaluate(
                 raise ValueError("evaluate reads labels, and this data gives none.")
             sums.add(logits, batch.labels, taught, ignore_index)
     if not sums.images:
-        raise ValueError("evaluate found no labelled image in this data.")
+        raise ValueError("evaluate found no labelled sample in this data.")
     return pd.Series(sums.measured(), name=type(network).__name__)
 
 

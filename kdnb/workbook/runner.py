@@ -155,6 +155,11 @@ def chapters() -> list[Chapter]:
     return [Chapter(path) for path in sorted((paths.root() / "notebooks").glob("*.ipynb"))]
 
 
+def _letters(name: str) -> str:
+    """A name without its hyphens and blanks, in small letters."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def chapter(name: str) -> Chapter:
     """The chapter whose name begins so: `2-1` is enough.
 
@@ -166,8 +171,12 @@ def chapter(name: str) -> Chapter:
     if len(found) == 1:
         return found[0]
     names = [item.name for item in found or known]
-    near = difflib.get_close_matches(name[:200], names, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+    letters = _letters(name)
+    near = [one for one in names if letters and letters in _letters(one)]
+    if len(near) != 1:
+        near = difflib.get_close_matches(name[:200], names, 1)
+    short = [re.match(r"[\d-]*\d", one)[0] for one in names]
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(short)}."
     raise ParameterError(f"No single chapter is called {brief(name)}: {hint}")
 
 

@@ -45,7 +45,7 @@ def where(name: str) -> dict[str, list[str]]:
         cited = sorted(key for key in keys if _stem_of(key) == name)
         return _scheme(name, cited[0] if len(cited) == 1 else None)
     raise UsageError(
-        f"there is no method, file or paper {brief(name)} ({nearest(name, [*METHODS, *stems, *keys])})."
+        f"there is no method, file or paper {brief(name)} ({nearest(name, dict.fromkeys([*METHODS, *stems, *keys]))})."
     )
 
 

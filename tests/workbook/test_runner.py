@@ -410,6 +410,15 @@ def test_names_and_numbers_of_a_chapter_are_checked_when_given(number, setting, 
         runner.chapter(number).checked(runner.parsed([setting]))
 
 
+@pytest.mark.parametrize("name", ["2_1", "21", "respons", "Response-Based", "2.1"])
+def test_a_chapter_that_is_nearly_named_is_proposed(name):
+    with pytest.raises(ParameterError, match=r"did you mean 2-1-response-based-knowledge\?$"):
+        runner.chapter(name)
+    with pytest.raises(ParameterError, match="there are 2-1, 2-2, ") as error:
+        runner.chapter("zzzz")
+    assert len(str(error.value)) < 140
+
+
 def test_debug_shows_where_an_error_was_raised(monkeypatch):
     monkeypatch.setattr("sys.argv", ["kdnb", "list", "2-9", "--debug"])
     with pytest.raises(ParameterError, match="No single chapter"):
