@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import importlib
+import io
 import json
 import os
 import pickle
@@ -34,8 +36,8 @@ WRITES = {
 def count_writes(folder: str, reached: Callable[[], None]) -> None:
     """Call `reached` before every change of a file below a folder, as long as this process lives.
 
-    Opening to write, taking room on the disk, bringing bytes to it, renaming and removing count;
-    so does every `tiny_runs.stage`.
+    Opening to write and having opened, taking room on the disk, bringing bytes to it, renaming and
+    removing count; so does every `tiny_runs.stage`.
     """
     import tiny_runs
 
@@ -58,6 +60,16 @@ def count_writes(folder: str, reached: Callable[[], None]) -> None:
 
         return called
 
+    opened = io.open
+
+    def opening(path: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        file = opened(path, mode, *arguments, **named)
+        ours = not isinstance(path, int) and os.fsdecode(path).startswith(folder)
+        if ours and set(mode) & set("wax+"):
+            reached()  # it is there, and empty
+        return file
+
+    io.open = builtins.open = opening
     os.fsync, os.posix_fallocate = announced(os.fsync), announced(os.posix_fallocate)
     tiny_runs.stage = reached
     sys.addaudithook(hook)
