@@ -143,7 +143,7 @@ def a_checkpoint_of_a_reader(draw, place, template, caplog):
     found = []
     act = lambda: found.append(tiny_runs.plain(tiny_runs.trained(own)))
     if said := checked(place, act, AnotherRun):
-        assert str(own) in said and "delete it or name another" in said
+        assert str(own) in said and "name another" in said and "delete" in said
     else:
         assert found == [template[1]["own"]]
 
