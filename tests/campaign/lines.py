@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from kdnb import data, papers, paths
 from kdnb.methods import METHODS
+from kdnb.methods.names import common
 from kdnb.papers.results import profiles
 from kdnb.reproductions import module_of
 from kdnb.workbook import runner
@@ -172,7 +173,8 @@ def where(draw: random.Random, wrong: bool) -> list[str]:
     ]
     known = [*METHODS, *papers.bibliography().entries.keys()]
     if wrong:
-        return ["where", misspelt(draw, draw.choice(known), [*known, *files])]
+        word = misspelt(draw, draw.choice(known), [*known, *files])
+        return ["where", "nobody_knows_this" if common(word) in METHODS else word]
     return ["where", draw.choice(known)]
 
 

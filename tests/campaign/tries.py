@@ -99,7 +99,7 @@ def refused_by(said: Said, *codes: int) -> str:
     assert "Traceback" not in said.out + said.err, said
     lines = [line for line in said.err.splitlines() if line.strip()]
     assert lines, f"exit code {said.code} without a word: {said}"
-    if lines[0].startswith("Usage:"):
+    if lines[0].startswith(("Usage:", "╭")):
         return " ".join(line.strip(" │|") for line in lines[1:] if line.strip(" │|╭╰─╮╯"))
     assert len(lines) == 1 and lines[0].startswith("kdnb: "), said
     return one_sentence(lines[0])
