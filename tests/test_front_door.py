@@ -164,7 +164,7 @@ def test_a_field_that_is_unknown_ignored_or_out_of_range_is_refused(fields, mess
 
 def test_a_batch_size_that_the_batches_do_not_have_is_refused():
     loader = DataLoader(TensorDataset(*tensors()), 4)
-    with pytest.raises(ValueError, match="batch_size=8 would be ignored.*of 4 images"):
+    with pytest.raises(ValueError, match="batch_size=8 would be ignored.*of 4 samples"):
         kdnb.train(linear(), loader, epochs=1, batch_size=8)
     kdnb.train(linear(), loader, epochs=1, batch_size=4)
     with pytest.raises(TypeError, match=r"recipe must be a kdnb\.training\.Recipe, not a dict"):
