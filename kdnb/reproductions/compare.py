@@ -195,7 +195,7 @@ def _comparison(
     needed = seeds_needed(("two",) * family) if family else 0
     notes = []
     if len(errors) < needed:
-        notes = [f"With {family} tests together no p can fall below {LEVEL} under {needed} seeds."]
+        notes = [f"In a family of {family} no p can fall below {LEVEL} under {needed} seeds."]
     return Comparison(errors, tuple(controls), tuple(tested), about, tuple(notes))
 
 
