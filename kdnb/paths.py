@@ -139,6 +139,7 @@ def told(path: Path) -> Iterator[None]:
     words = {
         errno.ENOSPC: "the disk is full: make room, or name a folder on another one",
         errno.EDQUOT: "your quota is used up: make room, or name a folder elsewhere",
+        errno.EFBIG: "no larger file is allowed: raise the limit (ulimit -f), or name another folder",
         errno.EROFS: "the disk is read-only: name another folder",
         errno.EACCES: "you may not write there: name another folder, or change its permissions",
         errno.EPERM: "you may not write there: name another folder, or change its permissions",

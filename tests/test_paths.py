@@ -37,7 +37,9 @@ def test_a_folder_is_one_place_for_all_processes(tmp_path, monkeypatch):
     assert done.stdout.split() == [str(tmp_path / "here"), str(tmp_path / "there")]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES]
+)
 @pytest.mark.parametrize("call", ["mkstemp", "posix_fallocate", "fsync", "replace"])
 def test_a_disk_that_takes_nothing_is_one_sentence(tmp_path, monkeypatch, number, call):
     """Before, during and after the write; the old content stays, and nothing else."""
