@@ -89,13 +89,14 @@ def test_crd_module_fixes_its_normalisers_and_prints_its_memory(capsys):
     module = CRD(6, 10, dataset_size=100, features=4)
     assert "a memory of two times 100 x 4, 0.0 MiB" in capsys.readouterr().out
     assert module.memory_bytes == 2 * 100 * 4 * 4
-    batches = [features(3, seed) for seed in range(3)]
+    module = module.double()  # exp of a cosine over 0.07 makes float32's rounding 14 times as large
+    batches = [[values.double() for values in features(3, seed)] for seed in range(3)]
     indices = [torch.arange(3) + 3 * i for i in range(3)]
     first = module(*batches[0], index=indices[0])
     fixed = module.normalisers.clone()
     student, teacher = projected(module, batches[0])
     z = torch.exp(student @ teacher.T / 0.07).mean().item() * 100
-    torch.testing.assert_close(fixed, torch.tensor([z, z]))
+    torch.testing.assert_close(fixed, torch.tensor([z, z], dtype=torch.float64))
     both = crd(student, teacher, 100, normaliser=z) + crd(teacher, student, 100, normaliser=z)
     torch.testing.assert_close(first, both)
     torch.testing.assert_close(module.student_memory[:3], student.detach())
@@ -109,7 +110,7 @@ def test_crd_module_fixes_its_normalisers_and_prints_its_memory(capsys):
     before = module.teacher_memory.clone()
     module(*batches[0], index=indices[0])
     torch.testing.assert_close(module.teacher_memory, before)
-    fresh = CRD(6, 10, dataset_size=100, features=4, quiet=True)
+    fresh = CRD(6, 10, dataset_size=100, features=4, quiet=True).double()
     fresh.load_state_dict(module.state_dict())
     torch.testing.assert_close(
         fresh.eval()(*batches[1], index=indices[1]), module(*batches[1], index=indices[1])
