@@ -15,7 +15,7 @@ from torch import nn
 
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.names import known_as
-from kdnb.methods.offline.distil import distil, train
+from kdnb.methods.offline.distil import distil, planned, train
 from kdnb.names import UsageError, brief, nearest
 from kdnb.papers.records import read_record
 from kdnb.papers.statistics import LEVEL, holm, interval, seeds_needed, sign_flip
@@ -234,6 +234,9 @@ def _run_of(name: str, condition: Any, setting: Toy | None) -> Callable[[int], f
     keywords = _keywords(name, condition)
     if keywords and setting.teacher is None:
         raise ValueError(f"{name!r} needs a teacher, and {setting.name} has none.")
+    if keywords:  # a wrong name is refused before any condition is trained
+        others = {*inspect.signature(distil).parameters} - {"method", "weight"}
+        planned(**{key: value for key, value in keywords.items() if key not in others})
 
     def run(seed: int) -> float:
         network = setting.student(seed)

@@ -124,6 +124,18 @@ def test_conditions_of_a_seed_start_alike_and_see_the_same():
     assert len(seen) == 3 * (1 + 2 * 4)  # each run tries the loss on a first batch, then trains
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [("kdd", "nearest: .*kd"), ({"method": "kd", "temprature": 2}, "temprature"),
+     ({"method": "at", "weight": -1.0}, "weight")],
+)  # fmt: skip
+def test_a_wrong_condition_is_refused_before_any_is_trained(wrong, message):
+    called = []
+    with pytest.raises(ValueError, match=message):
+        compare({"first": called.append, "wrong": wrong}, setting=small(), seeds=2)
+    assert not called
+
+
 def test_kinds_of_conditions():
     def with_labels(student_logits, teacher_logits, labels):
         assert labels.shape == student_logits.shape[:1]

@@ -155,6 +155,22 @@ def train(
     return Fit.of(history, {"network": network})
 
 
+def planned(
+    method: Any = "kd", weight: Any = None, **fields_and_options: Any
+) -> tuple[list[Part], dict[str, Any]]:
+    """The methods that `distil` is asked for, with their options, and the fields of its recipe.
+
+    Raises:
+        ValueError: for an unknown method, option or field, or a weight of nothing.
+    """
+    parts = parts_of(method, weight)
+    fields, options = told_apart("distil", fields_and_options, {p.name: p.known for p in parts})
+    for part in parts:
+        part.options = options[part.name]
+        check_options(part)
+    return parts, fields
+
+
 def distil(
     student: nn.Module,
     teacher: Any,
@@ -217,11 +233,7 @@ def distil(
         ValueError: for an unknown method, option or field; one that would be ignored; layers whose
             shapes a method cannot take; or a student that is its own teacher.
     """
-    parts = parts_of(method, weight)
-    fields, options = told_apart("distil", fields_and_options, {p.name: p.known for p in parts})
-    for part in parts:
-        part.options = options[part.name]
-        check_options(part)
+    parts, fields = planned(method, weight, **fields_and_options)
     recipe = recipe_for(recipe, fields)
     if label_weight is None:
         label_weight = 0.0 if any(p.method and p.method.alone for p in parts) else 1.0
