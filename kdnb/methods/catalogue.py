@@ -221,6 +221,11 @@ def _dissimilarity(student: View, teacher: View, batch: Batch, **options: Any) -
     return losses.relative_dissimilarity(student.embedding, [teacher.embedding], **options)
 
 
+# AB, beside the cross-entropy or as a stage before it.
+BOUNDARIES = adapted(
+    losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"
+)
+
 METHODS: dict[str, Method] = {
     # 2.1 response
     "kd": Method("2.1", "hinton2015", "KD", on_logits(losses.soft_targets, temperature=4.0), 1.0),
@@ -259,14 +264,8 @@ METHODS: dict[str, Method] = {
     "ft": Method(
         "2.2", "kim2018ft", "FT", learnt(losses.factor_transfer, learning.Factors), 200.0,
         revision=2),
-    "ab": Method(
-        "2.2", "heo2019ab", "AB",
-        adapted(losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"),
-        1.0),
-    "ab_stage1": Method(
-        "2.2", "heo2019ab", "AB (first stage)",
-        adapted(losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"),
-        1.0, alone=True),
+    "ab": Method("2.2", "heo2019ab", "AB", BOUNDARIES, 1.0),
+    "ab_stage1": Method("2.2", "heo2019ab", "AB (first stage)", BOUNDARIES, 1.0, alone=True),
     "ofd": Method(
         "2.2", "heo2019ofd", "OFD",
         learnt(losses.overhaul, learning.Overhaul, batch_statistics=True), 1.0, revision=2),

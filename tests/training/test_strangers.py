@@ -289,7 +289,10 @@ def test_what_a_network_remembers_while_it_is_measured_can_be_trained():
 
     network = Remembering()
     kdnb.evaluate(network, pictures())
+    before = [weight.detach().clone() for weight in network.parameters()]
     kdnb.train(network, pictures(), **QUICK)
+    assert not network.scale.is_inference()
+    assert not any(map(torch.equal, before, network.parameters()))
 
 
 def test_an_interrupt_in_the_forward_puts_everything_back():
