@@ -105,6 +105,6 @@ def learn_from_several(
             checkpoint=checkpoint,
             identity={"method": {"verb": "learn_from_several", "temperature": temperature,
                                  "weights": [soft_weight, relation_weight, label_weight],
-                                 "margin": margin}},
+                                 "margin": margin, "layers": [list(one.maps) for one in at]}},
         )  # fmt: skip
     return Fit.of(history, {"student": student})
