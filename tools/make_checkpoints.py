@@ -39,19 +39,25 @@ SPECS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "lenet5-fashion_mnist": (
         "LeNet-5", {"name": "lenet5"}, {**DIGITS, "epochs": 40, "flip": True}
     ),
-    "resnet20-cifar10": ("ResNet-20", {"name": "resnet20"}, {**CIFAR, "epochs": 120}),
+    "resnet20-cifar10": ("ResNet-20", {"name": "resnet20"}, {**CIFAR, "epochs": 60}),
     "wrn-16-2-cifar10": ("WRN-16-2", {"name": "wrn-16-2"}, {**CIFAR, "epochs": 20}),
     "vgg8-cifar10": ("VGG-8", {"name": "vgg8"}, {**CIFAR, "epochs": 20}),
     "resnet20-cifar100": ("ResNet-20", {"name": "resnet20"}, {**CIFAR, "epochs": 30}),
 }  # fmt: skip
+CYCLES = {"resnet20-cifar10": 2}  # warm restarts (Loshchilov and Hutter 2017); the others have 1
 
 
 def make(spec: str, seed: int = 0) -> checkpoints.CheckpointCard:
     """Train one network, or take its finished run, and write its weights and its card."""
     name, _, dataset = spec.rpartition("-")
     title, network, recipe = SPECS[spec]
+    cycles = CYCLES.get(spec, 1)
     examples = data_spec(dataset, split="train")
-    done = run(Trial("supervised", {"data": examples, "network": network, "recipe": recipe}, seed))
+    arguments = {"data": examples, "network": network, "recipe": recipe}
+    trial = Trial("supervised", arguments, seed)
+    for cycle in range(1, cycles):  # another seed, so that the images come in another order
+        trial = Trial("supervised", {**arguments, "start": trial}, seed + cycle)
+    done = run(trial)
     source = data.load(dataset)
     channels, *size = source.train.images.shape[1:]
     built = {**network, "num_classes": len(source.classes), "in_channels": channels,
@@ -64,7 +70,7 @@ def make(spec: str, seed: int = 0) -> checkpoints.CheckpointCard:
     }
     card = checkpoints.CheckpointCard(
         title=title, network=built, dataset=dataset, data_sha256=examples["sha256"], split="train",
-        recipe=recipe, seed=seed, commit=done.provenance["commit"], run=done.digest,
+        recipe=recipe, cycles=cycles, seed=seed, commit=done.provenance["commit"], run=done.digest,
         train_errors=errors["train"], train_images=len(source.train), test_errors=errors["test"],
         test_images=len(source.test), sha256=hashlib.sha256(content).hexdigest(),
     )  # fmt: skip

@@ -33,6 +33,8 @@ class CheckpointCard(BaseModel):
         data_sha256: digest of the training images, as in the data set's card.
         split: `train` leaves out the validation images, `train_all` does not.
         recipe: the fields of `kdnb.training.Recipe`.
+        cycles: how often the recipe was gone through, each time from the weights that the time
+            before left.
         seed, commit, run: of the training; `run` is the digest of its description.
         train_errors, train_images, test_errors, test_images: after the last epoch, of the weights
             as they are stored.
@@ -47,6 +49,7 @@ class CheckpointCard(BaseModel):
     data_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     split: str
     recipe: dict[str, Any]
+    cycles: Annotated[int, Field(ge=1, strict=True)] = 1
     seed: Annotated[int, Field(strict=True)]
     commit: str
     run: str
