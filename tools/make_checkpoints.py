@@ -40,7 +40,7 @@ SPECS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "LeNet-5", {"name": "lenet5"}, {**DIGITS, "epochs": 40, "flip": True}
     ),
     "resnet20-cifar10": ("ResNet-20", {"name": "resnet20"}, {**CIFAR, "epochs": 60}),
-    "wrn-16-2-cifar10": ("WRN-16-2", {"name": "wrn-16-2"}, {**CIFAR, "epochs": 20}),
+    "wrn-16-2-cifar10": ("WRN-16-2", {"name": "wrn-16-2"}, {**CIFAR, "epochs": 15}),
     "vgg8-cifar10": ("VGG-8", {"name": "vgg8"}, {**CIFAR, "epochs": 20}),
     "resnet20-cifar100": ("ResNet-20", {"name": "resnet20"}, {**CIFAR, "epochs": 30}),
 }  # fmt: skip
