@@ -17,8 +17,7 @@ from typing import Any
 
 from kdnb.methods.self_distillation import fresh_seed
 from kdnb.reproductions import Arms, Reproduction, every_arm, furlanello2018ban
-from kdnb.reproductions.furlanello2018ban import Parameters
-from kdnb.reproductions.setting import setting
+from kdnb.reproductions.furlanello2018ban import Parameters, setting
 from kdnb.runs.trials import Result, Trial
 
 # α and τ of the released configurations: ResNet-18 teaches MobileNetV2, MobileNetV2 teaches

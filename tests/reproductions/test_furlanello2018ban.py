@@ -1,5 +1,6 @@
 """Born-again networks' arms: who teaches whom, from which weights; what is measured; one epoch."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -30,7 +31,36 @@ def test_each_generation_learns_from_the_one_before():
         "dkpp": {"targets": "dkpp"},
     }.items():
         assert trial[name].arguments == trial["generation1"].arguments | more
-    assert {t.seed for name, t in trial.items() if not name.startswith("independent")} == {3}
+    assert {t.seed for name, t in trial.items() if not re.search(r"independent\d", name)} == {3}
+
+
+def test_the_second_data_set_has_the_same_recipe_and_seeds():
+    for name in ("generation0", "generation1", "with_labels", "independent1"):
+        here, there = ARMS[name](3), ARMS[f"second_data_{name}"](3)
+        assert (there.function, there.seed) == (here.function, here.seed)
+        for key in ("recipe", "network"):
+            assert there.arguments[key] == here.arguments[key]
+        data = there.arguments["data"]
+        assert (data["name"], data["limit"]) == ("fashion_mnist", here.arguments["data"]["limit"])
+        if teacher := there.arguments.get("teacher"):
+            assert teacher == ARMS["second_data_generation0"](3)
+
+
+def test_softened_arms_differ_in_the_temperature_alone():
+    softened = {"temperature": 4.0}
+    for name, plain in (("generation1", "generation1"), ("dkpp", "dkpp")):
+        assert ARMS[f"softened_{name}"](3).arguments == ARMS[plain](3).arguments | softened
+    second = ARMS["softened_generation2"](3)
+    assert second.arguments["teacher"] == ARMS["softened_generation1"](3)
+    elsewhere = ARMS["second_data_softened_generation1"](3)
+    assert elsewhere.arguments == ARMS["second_data_generation1"](3).arguments | softened
+
+
+def test_nothing_is_augmented_but_at_the_papers_scale():
+    recipe = ARMS["generation0"](0).arguments["recipe"]
+    assert (recipe["lr"], recipe["crop_padding"], recipe["flip"]) == (0.05, 0, False)
+    full = ban.arms(ban.PROFILES["full"])["generation0"](0).arguments["recipe"]
+    assert (full["lr"], full["crop_padding"], full["flip"]) == (0.1, 4, True)
 
 
 def test_independent_networks_have_the_generations_seeds_and_data():

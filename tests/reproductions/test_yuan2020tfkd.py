@@ -27,7 +27,7 @@ def test_who_teaches_whom():
     for name, trial in TRIALS.items():
         assert trial.arguments.get("teacher") == TRIALS.get(taught.get(name)), name
         large = name in ("teacher", "poor_teacher", "reversed")
-        assert trial.arguments["network"] == {"name": "resnet20" if large else "resnet8"}, name
+        assert trial.arguments["network"] == {"name": "plain4" if large else "tiny"}, name
 
 
 def test_all_but_the_poor_teacher_learn_from_as_many_images():
