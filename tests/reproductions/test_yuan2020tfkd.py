@@ -10,12 +10,9 @@ from torch.nn import functional as F
 from kdnb import data as datasets
 from kdnb import losses
 from kdnb.data import ImageData, Images
-from kdnb.methods import self_distillation as own
-from kdnb.methods.offline import distil
 from kdnb.methods.self_distillation import fresh_seed
 from kdnb.reproductions import furlanello2018ban, reproduce, yuan2020tfkd
 from kdnb.reproductions import furlanello2018ban as ban
-from kdnb.workbook.chapters import yuan2020tfkd_figures as laboratory
 
 ARMS = yuan2020tfkd.arms(furlanello2018ban.PROFILES["laptop"])
 TRIALS = {name: arm(3) for name, arm in ARMS.items()}
@@ -114,22 +111,3 @@ def test_one_epoch_of_every_arm_of_the_full_profile(tmp_path, monkeypatch):
     assert set(record.arms) == set(ARMS)
     errors = [arm[0].metrics["test_errors"] for arm in record.arms.values()]
     assert all(0 < value <= 30 for value in errors)
-
-
-def test_every_method_of_the_laboratory_trains_a_classifier_of_its_own(monkeypatch):
-    source = source_of(drawn(32, 1, 12), drawn(10, 1, 12))
-    monkeypatch.setattr(datasets, "load", lambda name: source)
-    lab = laboratory.Lab(images=32, epochs=2)
-    teacher = {key: value.clone() for key, value in lab.teacher.state_dict().items()}
-    table = lab.table()
-    assert list(table.index) == [method.title for method in laboratory.METHODS.values()]
-    assert table["errors"].between(0, 10).all()
-    deployed = [lab.run(name).network for name in laboratory.METHODS]
-    weights = [network.head.weight.detach() for network in deployed]
-    assert all(weight.shape == (10, 32) for weight in weights)  # no exit, no rotation is kept
-    pairs = [(a, b) for i, a in enumerate(weights) for b in weights[:i]]
-    assert not any(torch.equal(a, b) for a, b in pairs)
-    assert all(torch.equal(lab.teacher.state_dict()[key], value) for key, value in teacher.items())
-    for method in laboratory.METHODS.values():
-        where = distil if method.call.startswith("distil.") else own
-        assert callable(getattr(where, method.call.removeprefix("distil.")))
