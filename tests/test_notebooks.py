@@ -47,7 +47,8 @@ RECORDED = [(item, key) for item in CHAPTERS for key in item.papers]
 def test_records_are_of_todays_recipe(item, key):
     module = importlib.import_module(f"kdnb.reproductions.{key}")
     record = papers.read_record(key, "laptop")
-    settings = item.experiment or module  # a rewritten chapter's records are of the paper's settings
+    # A rewritten chapter's records are of the paper's settings.
+    settings = item.experiment or module
     assert guards.stale_record(module.REPRODUCTION, settings, record) == []
     assert all(len(seeds) >= 6 for seeds in record.arms.values())
     assert not any(environment.dirty for environment in record.environments.values())
@@ -141,7 +142,9 @@ def test_nbval_compares_the_verdict_lines(tmp_path, word):
     """The chapter's own cell of a paper's verdicts, as it is and with one word changed."""
     setup = "from kdnb import papers\nfrom kdnb.workbook.chapter import show_verdicts"
     chapter = nbformat.read(runner.chapter("2-1").path, as_version=4)
-    cell = next(c for c in code(chapter) if 'show_verdicts(papers.verdicts("hinton2015"' in c.source)
+    cell = next(
+        c for c in code(chapter) if 'show_verdicts(papers.verdicts("hinton2015"' in c.source
+    )
     (output,) = cell.outputs
     text = output.data["text/plain"].replace("balance: identity holds", f"balance: {word}")
     words = {"laptop": output.data[VERDICTS_MIME]["laptop"] | {"hinton2015/balance": word}}

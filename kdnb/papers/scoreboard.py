@@ -110,7 +110,9 @@ def into_readme(text: str, chapters: Mapping[str, Iterable[str]]) -> str:
     head, begin, rest = text.partition(README_BEGIN)
     _, end, tail = rest.partition(README_END)
     if not (begin and end):
-        raise ValueError(f"the README has no {README_BEGIN} and {README_END} around its scoreboard.")
+        raise ValueError(
+            f"the README has no {README_BEGIN} and {README_END} around its scoreboard."
+        )
     return f"{head}{begin}\n{markdown(chapters).strip()}\n{end}{tail}"
 
 

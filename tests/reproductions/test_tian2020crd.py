@@ -158,7 +158,9 @@ def test_a_difference_that_only_one_test_would_show_is_not_shown(table):
     quiet = table.copy()
     base = quiet["student_resnet", "accuracy"]
     for method in fair.COMPARED:
-        quiet[fair.arm_of(method, "resnet"), "accuracy"] = base + np.array([1, -1, 0.5, -0.5, 0.2, -0.2])
+        quiet[fair.arm_of(method, "resnet"), "accuracy"] = base + np.array(
+            [1, -1, 0.5, -0.5, 0.2, -0.2]
+        )
     quiet["rkd_resnet", "accuracy"] = base + np.array([1.0, 0.2, 0.9, 0.1, 0.8, 0.5])
     row = fair.against(quiet, "resnet", "student").set_index("method").loc["rkd"]
     gap = quiet["rkd_resnet", "accuracy"] - base
@@ -239,7 +241,9 @@ def test_a_diverging_run_counts_as_the_worst_and_stops_nobody(bench):
     found = fair.tune(QUICK)["weights"]
     assert len(bench.done) == 6 * len(fair.COMPARED) - len(lost)
     for method, one in found.items():
-        assert one["weight"] == pytest.approx(start_of(method) * (2 if common(method) in lost else 64))
+        assert one["weight"] == pytest.approx(
+            start_of(method) * (2 if common(method) in lost else 64)
+        )
         if common(method) in lost:
             assert one["held_out_errors"][f"{4 * start_of(method):g}"] == QUICK.test_images
 
