@@ -31,9 +31,9 @@ def backwards():
         room = path.relative_to(PACKAGE).parts[0]
         for parts in imports_of(path):
             target = parts[0] if parts else ""
-            if room in ROOMS and target in ROOMS and target != room:
-                if ROOMS[target] >= ROOMS[room]:
-                    yield str(path.relative_to(PACKAGE)), ".".join(parts)
+            known = room in ROOMS and target in ROOMS and target != room
+            if known and ROOMS[target] >= ROOMS[room]:
+                yield str(path.relative_to(PACKAGE)), ".".join(parts)
 
 
 def test_imports_point_one_way():
