@@ -97,8 +97,15 @@ def contrastive_trial(
     batch_size: int,
     iterations: int,
     width: int = 8,
+    momentum: float = 0.9,
+    head_anew: bool = True,
 ) -> Outcome:
-    """CMI (Fang et al. 2021): batch after batch, each unlike those that the memory holds."""
+    """CMI (Fang et al. 2021): batch after batch, each unlike those that the memory holds.
+
+    Args:
+        momentum, head_anew: of `contrastive_inversion`, whose defaults are the authors' 0.5 and
+            False; a description that does not say stands for the first form.
+    """
     source = isolated(datasets.load(data["name"]))
     master = network_of(teacher, source)
     count = feature_count(master)
@@ -108,7 +115,7 @@ def contrastive_trial(
     made = [
         contrastive_inversion(
             master, generator, labels, memory, head, iterations=iterations, lr=1e-2,
-            seed=seed * 1_000_003 + number,
+            momentum=momentum, head_anew=head_anew, seed=seed * 1_000_003 + number,
         )
         for number in range(batches)
     ]  # fmt: skip
