@@ -16,7 +16,7 @@ from kdnb.losses import logit_regression, soft_targets
 from kdnb.methods.names import former
 from kdnb.papers.statistics import sign_flip
 from kdnb.reproductions import compare as module
-from kdnb.reproductions import passalis2018pkt, reproduce
+from kdnb.reproductions import reproduce
 from kdnb.reproductions import tian2020crd as fair
 from kdnb.reproductions.compare import compare
 from kdnb.training import Recipe
@@ -155,7 +155,7 @@ def test_kinds_of_conditions():
 
 # --- beside a record -------------------------------------------------------------------------------
 
-TINY = passalis2018pkt.Parameters(
+TINY = fair.Parameters(
     train_images=256, test_images=100, queries=10, teacher_images=256, teacher_epochs=1,
     compare_images=128, compare_epochs=1, seeds=2, arms=[],
 )  # fmt: skip
