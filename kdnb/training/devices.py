@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def count() -> int:
     """The devices that one trial spans: `KDNB_DEVICES`, 1 by default."""
-    return number_in("KDNB_DEVICES", 1)
+    return number_in("KDNB_DEVICES", 1, most=64)
 
 
 def span(devices: int) -> None:
