@@ -216,7 +216,8 @@ def kdgan(
     if label_epochs:
         alone = recipe.model_copy(update={"epochs": label_epochs})
         path = file_of(options.get("checkpoint"), 0)
-        train(classifier, batches, alone, seed=seed, checkpoint=path)
+        fabric = options.get("fabric")
+        train(classifier, batches, alone, seed=seed, checkpoint=path, fabric=fabric)
     tau = first
 
     players = {"classifier": classifier} | ({} if teacher is None else {"teacher": teacher})

@@ -19,6 +19,7 @@ from kdnb.methods.data_free.bank import bank_of
 from kdnb.methods.data_free.collapse import CollapseDetector
 from kdnb.methods.data_free.generators import Generator
 from kdnb.methods.data_free.synthesis import play, resting
+from kdnb.methods.online.common import running_statistics_kept
 from kdnb.nets import constrain, features
 from kdnb.training import Networks, Recipe, Update
 
@@ -126,9 +127,12 @@ def zskt(
         )  # fmt: skip
 
 
+@torch.no_grad()
 def _classes(teacher: nn.Module, generator: Generator) -> int:
-    side = generator.image_size
-    return bank_of(torch.zeros(2, generator.last.out_channels, side, side), teacher).logits.shape[1]
+    noise = torch.zeros(2, generator.latent, device=next(generator.parameters()).device)
+    with running_statistics_kept(generator):
+        images = generator.forward(noise)  # not a call: nobody's hooks should count it
+    return bank_of(images, teacher).logits.shape[1]
 
 
 class _Turns:

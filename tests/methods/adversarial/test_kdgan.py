@@ -265,6 +265,35 @@ def test_the_classifier_learns_from_the_labels_before_the_game(label_epochs):
     assert torch.equal(classifier[1].weight, linear(0)[1].weight) == (epochs == 0)
 
 
+def test_a_run_that_was_stopped_goes_on_through_both_of_its_parts(tmp_path):
+    def go(file, stop=False):
+        parts = linear(0), linear(1), linear(2)
+
+        def look(networks):
+            if stop:
+                raise KeyboardInterrupt
+            return {}
+
+        recipe = STEP.model_copy(update={"epochs": 2})
+        try:
+            kdgan(*parts, batches(), recipe, checkpoint=file, evaluate=look)
+        except KeyboardInterrupt:
+            return None
+        return parts
+
+    go(tmp_path / "stopped", stop=True)
+    for once, again in zip(go(tmp_path / "whole"), go(tmp_path / "stopped"), strict=True):
+        assert torch.equal(once[1].weight, again[1].weight)
+
+
+def test_the_examples_may_come_from_a_loader():
+    images = torch.randn(12, 1, 6, 6)
+    pairs = torch.utils.data.TensorDataset(images, torch.arange(12) % 3)
+    loader = torch.utils.data.DataLoader(pairs, batch_size=4)
+    history = kdgan(linear(0), linear(1), linear(2), loader, STEP)
+    assert math.isfinite(history[0]["judging"])
+
+
 @pytest.mark.parametrize(
     ("temperature", "expected"),
     [((8.0, 0.5), [8.0, 2.0, 0.5]), (0.7, [0.7, 0.7, 0.7]), (None, [10.0, 1.0, 0.1])],
