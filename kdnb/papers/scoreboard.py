@@ -118,7 +118,7 @@ def into_readme(text: str, chapters: Mapping[str, Iterable[str]]) -> str:
 
 def is_current() -> bool:
     """The committed scoreboard is what the claims and the records give today."""
-    return path().is_file() and path().read_text(encoding="utf-8") == text()
+    return path().is_file() and path().read_bytes() == text().encode()
 
 
 def rows() -> list[tuple[str, dict[str, Any]]]:

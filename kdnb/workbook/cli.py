@@ -398,6 +398,7 @@ def reproduce(
             raise UsageError(
                 f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
             )
+    reproductions.checked(key, profile, seeds, only or ())  # before a cluster is waited for
     if compiling:
         start_compiling()
     if devices > 1:

@@ -1,5 +1,6 @@
 """Comparisons on the same seeds: by hand, in a toy setting, and beside a record."""
 
+import itertools
 import math
 import sys
 
@@ -74,6 +75,8 @@ def test_several_controls():
     ("conditions", "options", "said"),
     [({}, {}, "at least one condition"),
      (calls(), {"seeds": 1}, "two or more different seeds"),
+     (calls(), {"seeds": 10**12}, "1,000 at most; got 1000000000000"),
+     (calls(), {"seeds": itertools.count()}, "1,000 at most; got count"),
      (calls(), {"seeds": [1, 1]}, "two or more different seeds"),
      (calls(), {"control": "d"}, "no condition 'd'"),
      ({"a": "kd"}, {}, "'a' says how to learn but not from what: give setting=kdnb.toy"),

@@ -302,6 +302,12 @@ def test_the_fused_optimisers_of_a_gpu_take_the_same_steps(name, monkeypatch):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("field", ["epochs", "batch_size", "crop_padding"])
+def test_a_recipe_refuses_counts_beyond_the_memory(field):
+    with pytest.raises(ValueError, match=field):
+        Recipe(**{"epochs": 1, "lr": 0.1, field: 10**9})
+
+
 def test_recipe_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="learning_rate"):
         Recipe(epochs=1, lr=0.1, learning_rate=0.2)
