@@ -59,7 +59,9 @@ def refused(error: Any) -> str:
     return "; ".join(found[:5]) + ("; and more" if len(found) > 5 else "") + "."
 
 
-def number_in(variable: str, usual: float | None = None, *, whole: bool = True) -> Any:
+def number_in(
+    variable: str, usual: float | None = None, *, whole: bool = True, most: float = 1000
+) -> Any:
     """The number in an environment variable, above 0; the usual one where it is unset or empty.
 
     Raises:
@@ -72,9 +74,10 @@ def number_in(variable: str, usual: float | None = None, *, whole: bool = True) 
         number = int(text) if whole else float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number < 1e6:
+    if not 0 < number <= most:
         kind = "whole number" if whole else "number"
         raise UsageError(
-            f"{variable} must be a {kind} above 0, or not be set; it is {brief(text)}."
+            f"{variable} must be a {kind} above 0 and at most {most:g}, or not be set; it is "
+            f"{brief(text)}."
         )
     return number

@@ -164,8 +164,13 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
     """
     lock = FileLock(path, timeout=timeout)
     with told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        while not lock.is_locked:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except FileNotFoundError:  # who held it removed the folder
+                if path.parent.exists():
+                    raise
     try:
         yield
     finally:

@@ -9,7 +9,6 @@ SHAPES = [((5, 3), (5, 7)), ((3, 2, 3, 5), (3, 4, 2, 1)), ((7, 4), (7, 2, 3))]
 AXES = [(c, h, w) for c in range(MAPS[1]) for h in range(MAPS[2]) for w in range(MAPS[3])]
 
 
-
 def flat(sample):
     """Channels as lists of plain numbers."""
     return [[value for row in channel for value in row] for channel in sample.tolist()]

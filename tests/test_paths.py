@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -112,3 +114,20 @@ def test_a_stranger_s_lock_file_is_not_swept(tmp_path):
     with temporary_folder("kdnb-", tmp_path):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kdnb-project", "kdnb-project.lock"]
+
+
+def test_who_waits_for_a_lock_gets_it_when_its_folder_is_removed(tmp_path):
+    lock, got = tmp_path / "folder" / "lock", threading.Event()
+
+    def wait():
+        with paths.locked(lock):
+            got.set()
+
+    with paths.locked(lock):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.2)
+        assert not got.is_set()
+        shutil.rmtree(lock.parent)
+    waiting.join(10)
+    assert got.is_set() and lock.exists()

@@ -90,6 +90,29 @@ def fails_beside(context: Context, seed: int) -> Outcome:
     return Outcome({"one": 1.0})
 
 
+def meets_nobody(context: Context, seed: int, *, signal: int = 0) -> Outcome:
+    """A companion that ends before it meets the first process."""
+    from kdnb.training import devices
+
+    if os.environ["LOCAL_RANK"] == "1":
+        if signal:
+            os.kill(os.getpid(), signal)
+        raise ValueError("no room\nat all")
+    devices.fabric("32-true")
+    return Outcome({"one": 1.0})
+
+
+def leaves_early(context: Context, seed: int) -> Outcome:
+    """A companion that ends between the meeting and what they do together."""
+    from kdnb.training import devices
+
+    fabric = devices.fabric("32-true")
+    if os.environ["LOCAL_RANK"] == "1":
+        raise ValueError("no room")
+    fabric.barrier()
+    return Outcome({"one": 1.0})
+
+
 def waits_together(context: Context, seed: int) -> Outcome:
     """Meets the other processes of the trial, says so, and waits to be killed."""
     from kdnb.training import devices
@@ -111,5 +134,7 @@ for function in (
     trained,
     waits_together,
     fails_beside,
+    leaves_early,
+    meets_nobody,
 ):
     registry.register(function.__name__, f"trial_functions:{function.__name__}")

@@ -416,7 +416,8 @@ def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> No
         )  # fmt: skip
     else:
         extent = axes.get_window_extent()
-        fits = int(0.8 * extent.width / figure.dpi / max(widths))  # tick labels will need some width
+        # A fifth is left for the tick labels.
+        fits = int(0.8 * extent.width / figure.dpi / max(widths))
         # Inches below the axes: the ticks, and a label of up to two lines.
         below = axes.transAxes + ScaledTranslation(0, -0.69, figure.dpi_scale_trans)
         axes.legend(

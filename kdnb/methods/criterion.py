@@ -95,7 +95,7 @@ class Criterion(nn.Module):
                 f"Criterion takes no {wrong[0]}: that belongs to your own loop (kdnb.distil has it)."
             )
         self.parts = parts_of(method, weight)
-        _, own = told_apart("Criterion", options, {part.name: part.known for part in self.parts})
+        _, own = told_apart(Criterion, options, {part.name: part.known for part in self.parts})
         for part in self.parts:
             part.options = own[part.name]
             check_options(part)

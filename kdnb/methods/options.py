@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdnb.methods import catalogue
@@ -14,7 +14,7 @@ from kdnb.training.recipe import recipe_for
 FIELDS = tuple(Recipe.model_fields)
 
 
-def recipe_of(verb: str, recipe: Recipe | None, fields: Mapping[str, Any]) -> Recipe:
+def recipe_of(verb: Callable, recipe: Recipe | None, fields: Mapping[str, Any]) -> Recipe:
     """The recipe of a verb that takes no other keywords than a recipe's fields.
 
     Raises:
@@ -25,13 +25,14 @@ def recipe_of(verb: str, recipe: Recipe | None, fields: Mapping[str, Any]) -> Re
 
 
 def told_apart(
-    verb: str, given: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]
+    verb: Callable, given: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Keywords as the recipe's fields, and as options of each method.
 
     An option that several methods have is given to each by name: `temperature={"kd": 4, "dkd": 2}`.
 
     Args:
+        verb: the function that they were given to.
         methods: the options of each method, by the method's name.
 
     Returns:
@@ -59,7 +60,7 @@ def told_apart(
     return fields, options
 
 
-def _unknown(verb: str, key: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
+def _unknown(verb: Callable, key: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
     """Whose option it is, else the nearest that there is."""
     own = _taken_by(verb)
     known = [*FIELDS, *own, *(option for given in methods.values() for option in given)]
@@ -70,22 +71,17 @@ def _unknown(verb: str, key: str, methods: Mapping[str, Mapping[str, Any]]) -> s
             f"{key} is an option of {', '.join(others[:4])}{more}, not of "
             f"{' or '.join(methods)}: leave it out."
         )
-    if verb != "distil" and (others or key in _taken_by("distil")):
-        return f"{verb} has no option {key!r}: it belongs to kdnb.distil."
-    return f"{verb} has no option {key!r} ({nearest(key, known)})."
+    from kdnb.methods.offline.distil import distil  # which imports this module
+
+    if verb is not distil and (others or key in _taken_by(distil)):
+        return f"{verb.__name__} has no option {key!r}: it belongs to kdnb.distil."
+    return f"{verb.__name__} has no option {key!r} ({nearest(key, known)})."
 
 
-def _taken_by(verb: str) -> list[str]:
-    """The parameters of a verb of the front door."""
-    import kdnb
-
-    if verb not in kdnb.__all__:
-        return []
-    return [
-        name
-        for name, one in inspect.signature(getattr(kdnb, verb)).parameters.items()
-        if one.kind is one.KEYWORD_ONLY
-    ]
+def _taken_by(verb: Callable) -> list[str]:
+    """The keywords of a function's own."""
+    parameters = inspect.signature(verb).parameters.items()
+    return [name for name, one in parameters if one.kind is one.KEYWORD_ONLY]
 
 
 def _ambiguous(key: str, value: Any, owners: list[str]) -> str:

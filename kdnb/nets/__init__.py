@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from kdnb.names import brief
 from kdnb.nets import _elsewhere, lenet, maxout, plain, resnet, vgg
-from kdnb.nets._shared import check_counts, height_width
+from kdnb.nets._shared import check_counts, check_fits, height_width
 from kdnb.nets.checkpoints import CheckpointCard, CheckpointError, pretrained_names, restore
 from kdnb.nets.features import features, module_paths
 from kdnb.nets.lenet import LeNet5
@@ -95,8 +96,14 @@ def build(
 
     Raises:
         ValueError: for an unknown name (with the nearest known ones), an option that the network
-            does not take (with those it does), or sizes that it cannot work on.
+            does not take (with those it does), or sizes that it cannot work on
+            or this machine cannot hold.
+        TypeError: for a name that is no string.
     """
+    if not isinstance(name, str):
+        raise TypeError(
+            f'the name of a network is a string, such as "resnet20"; got {brief(name)}.'
+        )
     check_counts(num_classes=num_classes, in_channels=in_channels)
     data = {
         "num_classes": num_classes,
@@ -105,8 +112,11 @@ def build(
     }
     if factory := _own(name):
         _check_options(name, factory, options)
-        return factory(**data, **options)
-    return _elsewhere.build(name, names(), data, options)
+        make = partial(factory, **data, **options)
+    else:
+        make = _elsewhere.builder(name, names(), data, options)
+    check_fits(name, {**data, **options}, make)
+    return make()
 
 
 def pretrained(name: str, dataset: str) -> nn.Module:
@@ -135,7 +145,7 @@ def pretrained(name: str, dataset: str) -> nn.Module:
 
 
 def _own(name: str) -> Callable[..., nn.Module] | None:
-    if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
+    if match := re.fullmatch(r"wrn-([0-9]+)-([0-9]+)", name):
         return partial(WideResNet, depth=int(match[1]), width=int(match[2]))
     return _NETWORKS.get(name)
 

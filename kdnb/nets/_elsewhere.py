@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+
+from kdnb.names import brief
 
 LIBRARIES = ("timm", "torchvision")
 # what would fetch or unpickle weights
 WEIGHTS = ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg")
 
 
-def build(
+def builder(
     name: str, own_names: Sequence[str], data: dict[str, Any], options: dict[str, Any]
-) -> nn.Module:
-    """The network `library:name`, or that of the first library which knows the bare name."""
+) -> Callable[[], nn.Module]:
+    """What builds `library:name`, or the network of the first library which knows the bare name."""
     library, _, rest = name.partition(":")
     if library not in LIBRARIES or not rest:
         library = next((library for library in LIBRARIES if name in known(library)), "")
@@ -32,10 +34,14 @@ def build(
         )
     arguments = _timm_arguments if library == "timm" else _torchvision_arguments
     keywords = {**arguments(rest, **data), **options}
-    try:
-        return _create(library, rest, keywords)
-    except Exception as error:
-        raise ValueError(_failure(library, rest, keywords, options, error)) from error
+
+    def build() -> nn.Module:
+        try:
+            return _create(library, rest, keywords)
+        except Exception as error:
+            raise ValueError(_failure(library, rest, keywords, options, error)) from error
+
+    return build
 
 
 def known(library: str) -> list[str]:
@@ -91,9 +97,10 @@ def _unknown(name: str, library: str, own_names: Sequence[str]) -> str:
     candidates = known(library) if library else [*own_names, *known("timm"), *known("torchvision")]
     where = library or "kdnb, timm or torchvision"
     unique = list(dict.fromkeys(candidates))
-    nearest = difflib.get_close_matches(name, unique, n=5, cutoff=0.5)
+    nearest = difflib.get_close_matches(name[:200], unique, n=5, cutoff=0.5)
     hint = f"the nearest names are {', '.join(nearest)}" if nearest else "no name is near it"
-    return f"there is no network {name!r} in {where}: {hint}. kdnb's own: {', '.join(own_names)}."
+    own = ", ".join(own_names)
+    return f"there is no network {brief(name)} in {where}: {hint}. kdnb's own: {own}."
 
 
 def _failure(
@@ -108,4 +115,4 @@ def _failure(
             f"{library}'s {name} does not take one of the options {', '.join(options)} ({error}); "
             f"its class {network.__name__} takes {', '.join(accepted)}."
         )
-    return f"{library} cannot build {name} with {keywords}: {error}"
+    return f"{library} cannot build {name} with {brief(keywords, 200)}: {' '.join(str(error).split())[:300]}"

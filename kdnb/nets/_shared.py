@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from numbers import Integral
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
 
+import psutil
 import torch
 from torch import nn
+
+from kdnb.names import brief
+
+LARGE = 4096  # only a network that is asked for with a larger number may be too large
 
 
 def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -17,7 +25,7 @@ def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
     if len(pair) != 2 or not all(_whole(side) for side in pair):
         raise ValueError(
             "image_size must be a whole number of pixels, or a pair (height, width), "
-            f"above 0; got {image_size!r}."
+            f"above 0; got {brief(image_size)}."
         )
     return pair
 
@@ -26,11 +34,16 @@ def check_counts(**counts: int) -> None:
     """Require whole numbers above 0; names come from the keywords."""
     for name, value in counts.items():
         if not _whole(value):
-            raise ValueError(f"{name} must be a whole number above 0; got {value!r}.")
+            raise ValueError(f"{name} must be a whole number above 0; got {brief(value)}.")
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+
+
+def above_zero(value: object) -> bool:
+    """Whether a value is a finite number above 0."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def at_least(name: str, image_size: int | Sequence[int], smallest: int) -> None:
@@ -45,10 +58,49 @@ def at_least(name: str, image_size: int | Sequence[int], smallest: int) -> None:
 
 def scaled(widths: Sequence[int], factor: float) -> list[int]:
     """Channels times a factor, rounded."""
+    if not isinstance(factor, Real) or isinstance(factor, bool) or not 0 <= factor < math.inf:
+        raise ValueError(f"width must be a finite number above 0; got {brief(factor)}.")
     found = [round(width * factor) for width in widths]
     if min(found) < 1:
-        raise ValueError(f"width {factor!r} leaves a layer of {min(widths)} channels none.")
+        raise ValueError(f"width {brief(factor)} leaves a layer of {min(widths)} channels none.")
     return found
+
+
+def check_fits(name: str, asked: Mapping[str, Any], make: Callable[[], nn.Module]) -> None:
+    """Require a network that the memory holds, before any of it is made.
+
+    Args:
+        name, asked: what was asked for.
+        make: builds it; it is called for its sizes alone.
+
+    Raises:
+        ValueError: naming the large numbers and what they would take.
+    """
+    large = [key for key, value in asked.items() if max(_numbers(value), default=0) > LARGE]
+    if not large and max(map(int, re.findall(r"[0-9]+", name)), default=0) <= LARGE:
+        return
+    memory, size = psutil.virtual_memory().total, math.inf
+    try:
+        with torch.device("meta"):
+            size = sum(4.0 * p.numel() for p in make().parameters())
+    except (RuntimeError, OverflowError, TypeError) as error:
+        if not re.search("overflow|too large|too big|out of range", str(error), re.IGNORECASE):
+            return  # it says why when it is built
+    if size > memory:
+        words = ", ".join(f"{key}={brief(asked[key])}" for key in large)
+        takes = f"{size / 1e9:,.0f} GB" if size < 1e18 else "far more"
+        raise ValueError(
+            f"{brief(name)} {f'with {words} ' if words else ''}would take {takes} for its weights, "
+            f"and this machine has {memory / 1e9:,.0f} GB of memory."
+        )
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, Real):
+        yield 0 if math.isnan(value) else value
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for one in value:
+            yield from _numbers(one)
 
 
 @torch.no_grad()

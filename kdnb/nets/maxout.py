@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kdnb.nets._shared import check_counts, height_width
+from kdnb.names import brief
+from kdnb.nets._shared import above_zero, check_counts, height_width
 
 
 class Layer(NamedTuple):
@@ -91,8 +92,8 @@ class MaxoutNet(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_channels=in_channels)
         size = height_width(image_size)
-        if irange is not None and not irange > 0:
-            raise ValueError(f"irange must be above 0, or None; got {irange!r}.")
+        if irange is not None and not above_zero(irange):
+            raise ValueError(f"irange must be a number above 0, or None; got {brief(irange)}.")
         if min(size) < 18:
             raise ValueError(
                 f"the maxout networks need images of at least 18x18 pixels; got {size[0]}x{size[1]}."

@@ -11,7 +11,8 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from kdnb.nets._shared import check_counts, height_width
+from kdnb.names import brief
+from kdnb.nets._shared import above_zero, check_counts, height_width
 from kdnb.nets.maxout import MaxoutNet
 
 
@@ -74,13 +75,17 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(widths, Sequence) or isinstance(widths, str):
-            raise TypeError(f"widths must be a list such as [1200, 1200]; got {widths!r}.")
+            raise TypeError(f"widths must be a list such as [1200, 1200]; got {brief(widths)}.")
+        if len(widths) > 1000:
+            raise ValueError(f"widths must name at most 1,000 layers; got {len(widths)}.")
         check_counts(**{f"widths[{i}]": width for i, width in enumerate(widths)})
         for name, share in (("dropout_input", dropout_input), ("dropout_hidden", dropout_hidden)):
-            if not isinstance(share, Real) or not 0 <= share < 1:
-                raise ValueError(f"{name} must lie in [0, 1); got {share!r}.")
-        if max_norm is not None and not (isinstance(max_norm, Real) and 0 < max_norm < math.inf):
-            raise ValueError(f"max_norm must be None or a finite number above 0; got {max_norm!r}.")
+            if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share < 1:
+                raise ValueError(f"{name} must lie in [0, 1); got {brief(share)}.")
+        if max_norm is not None and not above_zero(max_norm):
+            raise ValueError(
+                f"max_norm must be None or a finite number above 0; got {brief(max_norm)}."
+            )
         self.shape = (in_channels, *height_width(image_size))
         self.max_norm = max_norm
         sizes = [math.prod(self.shape), *widths]

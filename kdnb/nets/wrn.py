@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kdnb.names import brief
 from kdnb.nets._shared import at_least, check_counts, global_pool, initialise
 
 
@@ -38,8 +39,11 @@ class WideResNet(nn.Module):
         super().__init__()
         check_counts(width=width)
         at_least(f"wrn-{depth}-{width}", image_size, 4)
-        if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"a WRN has 6n + 4 layers (10, 16, 22, 28, 40, ...); got {depth}.")
+        if not 10 <= depth <= 1000 or (depth - 4) % 6:
+            raise ValueError(
+                "a WRN has 6n + 4 layers (10, 16, 22, 28, 40, ..., at most 1,000); "
+                f"got {brief(depth)}."
+            )
         blocks = (depth - 4) // 6
         self.stem = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.stage1 = _stage(16, 16 * width, blocks, 1)

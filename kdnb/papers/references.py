@@ -5,16 +5,19 @@ Formatting is pybtex's; only CSL-JSON, the format of reference managers, is mapp
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pybtex.database import BibliographyData, Entry, Person, parse_file
+from pybtex.exceptions import PybtexError
 from pybtex.plugin import find_plugin
 
 from kdnb import paths
 from kdnb.names import brief, nearest
-from kdnb.papers.records import UnknownPaper
+from kdnb.papers.records import PaperError, UnknownPaper
 
 CSL_TYPES = {
     "article": "article-journal",
@@ -34,9 +37,40 @@ CSL_FIELDS = {  # BibTeX -> CSL
 }
 
 
+def path() -> Path:
+    """Where the bibliography lies."""
+    return paths.root() / "papers" / "references.bib"
+
+
 def bibliography() -> BibliographyData:
-    """Every entry of `papers/references.bib`."""
-    return _parsed(paths.root() / "papers" / "references.bib")
+    """Every entry of `papers/references.bib`. Raises `PaperError` when it cannot be read."""
+    with _sound(f"{path()} is damaged"):
+        return _parsed(path())
+
+
+@contextlib.contextmanager
+def _sound(words: str) -> Iterator[None]:
+    """What fails inside is damage to the bibliography, whatever way it shows."""
+    try:
+        yield
+    except PaperError:
+        raise
+    except (PybtexError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())[:200].rstrip(".")
+        raise PaperError(
+            f"{words} ({type(error).__name__}: {said}): restore it from git."
+        ) from error
+
+
+def _of_entry(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a key, to which a damaged entry is one sentence."""
+
+    @functools.wraps(function)
+    def called(key: str, *arguments: Any, **named: Any) -> Any:
+        with _sound(f"the entry {key} of {path()} is damaged"):
+            return function(key, *arguments, **named)
+
+    return called
 
 
 def entry(key: str) -> Entry:
@@ -48,11 +82,13 @@ def entry(key: str) -> Entry:
     return entries[key]
 
 
+@_of_entry
 def bibtex(key: str) -> str:
     """The BibTeX entry of a key. Raises `PaperError` naming the nearest ones when unknown."""
     return BibliographyData({key: entry(key)}).to_string("bibtex").strip()
 
 
+@_of_entry
 def reference(key: str, format: str = "text") -> str:
     """One line for a list of references: authors, title, where, year.
 
@@ -67,6 +103,7 @@ def reference(key: str, format: str = "text") -> str:
     return line.replace(r"\.", ".").replace(r"\-", "-") if format == "markdown" else line
 
 
+@_of_entry
 def csl(key: str) -> dict[str, Any]:
     """The entry as a CSL-JSON item, which Zotero, Pandoc and others read."""
     source = entry(key)
@@ -91,6 +128,7 @@ def csl(key: str) -> dict[str, Any]:
     return item
 
 
+@_of_entry
 def authors(key: str) -> str:
     """A short name for tables: `Hinton et al. 2015`."""
     source = entry(key)

@@ -110,13 +110,15 @@ def into_readme(text: str, chapters: Mapping[str, Iterable[str]]) -> str:
     head, begin, rest = text.partition(README_BEGIN)
     _, end, tail = rest.partition(README_END)
     if not (begin and end):
-        raise ValueError(f"the README has no {README_BEGIN} and {README_END} around its scoreboard.")
+        raise ValueError(
+            f"the README has no {README_BEGIN} and {README_END} around its scoreboard."
+        )
     return f"{head}{begin}\n{markdown(chapters).strip()}\n{end}{tail}"
 
 
 def is_current() -> bool:
     """The committed scoreboard is what the claims and the records give today."""
-    return path().is_file() and path().read_text(encoding="utf-8") == text()
+    return path().is_file() and path().read_bytes() == text().encode()
 
 
 def rows() -> list[tuple[str, dict[str, Any]]]:

@@ -98,11 +98,7 @@ def record(
         PaperError: for an unknown paper or profile, and for a damaged record.
         ValueError: for an unknown condition.
     """
-    module = module_of(key)
-    parameters = parameters_at(key, profile, seeds)
-    if only := list(only):
-        parameters = parameters.model_copy(update={"arms": only})
-    chosen(module.REPRODUCTION, parameters, parameters.arms)  # refused before anything is run
+    module, parameters = module_of(key), checked(key, profile, seeds, only)
     own = pool.pool(jobs) if jobs > 1 and executor is None else None
     try:
         made = reproduce(
@@ -116,6 +112,17 @@ def record(
         if own is not None:
             own.shutdown(wait=False, cancel_futures=True)
     return keep(made, module.REPRODUCTION, parameters)
+
+
+def checked(
+    key: str, profile: str, seeds: int | None = None, only: Iterable[str] = ()
+) -> BaseModel:
+    """The parameters of what `record` is asked for, refused as it refuses it, before any run."""
+    parameters = parameters_at(key, profile, seeds)
+    if only := list(only):
+        parameters = parameters.model_copy(update={"arms": only})
+    chosen(module_of(key).REPRODUCTION, parameters, parameters.arms)
+    return parameters
 
 
 def parameters_at(key: str, profile: str, seeds: int | None = None) -> BaseModel:

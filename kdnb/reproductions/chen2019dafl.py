@@ -69,16 +69,24 @@ class Parameters(BaseModel):
     epochs: int = Field(4, ge=1, le=1000, description="of all networks that see data")
     width: int = Field(8, ge=2, le=512, description="channels of a generator; 128 published")
     batch_size: int = Field(64, ge=2, le=4096, description="images made at a time")
-    iterations: int = Field(48, ge=1, description="of generator and student")
-    every: int = Field(16, ge=1, description="iterations between two looks at the student")
+    iterations: int = Field(48, ge=1, le=10**7, description="of generator and student")
+    every: int = Field(
+        16, ge=1, le=10**7, description="iterations between two looks at the student"
+    )
     generator_lr: float = Field(RATE, gt=0, description="of the generator's Adam")
     bank_images: int = Field(
-        200, ge=20, multiple_of=20, description="synthetic images of a bank, all classes together"
+        200,
+        ge=20,
+        le=10**6,
+        multiple_of=20,
+        description="synthetic images of a bank, all classes together",
     )
-    pixel_steps: int = Field(100, ge=1, description="Adam's steps on the pixels of a bank")
-    bank_epochs: int = Field(20, ge=1, description="a student's passes over a bank")
+    pixel_steps: int = Field(
+        100, ge=1, le=10**6, description="Adam's steps on the pixels of a bank"
+    )
+    bank_epochs: int = Field(20, ge=1, le=10**5, description="a student's passes over a bank")
     distilling_epochs: int = Field(
-        1, ge=1, description="passes over the real images in dataset distillation"
+        1, ge=1, le=10**5, description="passes over the real images in dataset distillation"
     )
     arms: list[str] = Field(
         ["teacher", "noise", "dafl"], description="the arms to run; all when empty"

@@ -8,6 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,7 @@ from kdnb.progress import bar
 from kdnb.training import evaluate
 from kdnb.training.toy import Toy
 
+MOST_SEEDS = 1000  # of one comparison
 SETTINGS = ("tian2020crd",)  # recorded comparisons that take in anybody's loss
 CONTROLS = {"undistilled": "student", "kd": "kd"}  # of those: shown name -> condition
 
@@ -169,9 +171,12 @@ def compare(
         ValueError: for a condition that is none of these, an unknown setting, seeds that the record
             does not have, or fewer than two.
     """
-    wanted = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if len(wanted) < 2 or len(set(wanted)) < len(wanted):
-        raise ValueError(f"a paired comparison needs two or more different seeds; got {wanted}.")
+    wanted = list(islice(range(seeds) if isinstance(seeds, int) else seeds, MOST_SEEDS + 1))
+    if not 2 <= len(wanted) <= MOST_SEEDS or len(set(wanted)) < len(wanted):
+        raise ValueError(
+            f"a paired comparison needs two or more different seeds, {MOST_SEEDS:,} at most; got "
+            f"{brief(seeds)}."
+        )
     if not conditions:
         raise ValueError("give at least one condition, {name: method or callable}.")
     if isinstance(setting, str):

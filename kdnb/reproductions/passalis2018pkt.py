@@ -41,8 +41,6 @@ class Parameters(BaseModel):
     teacher_epochs: int = Field(3, ge=1, le=1000)
     student_epochs: int = Field(4, ge=1, le=1000, description="on labels, before the transfer")
     transfer_epochs: int = Field(3, ge=1, le=1000)
-    compare_images: int = Field(512, ge=128, le=40000, description="of the fair comparison")
-    compare_epochs: int = Field(1, ge=1, le=1000)
     precision: Precision = "32"
     arms: list[str] = Field(
         ["teacher", "student", "kd", "hint", "pkt"],
@@ -54,13 +52,11 @@ PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
         train_images=20000, test_images=5000, queries=2000, seeds=6, teacher_images=40000,
-        teacher_epochs=10, student_epochs=10, transfer_epochs=6, compare_images=4096,
-        compare_epochs=4, precision="bf16", arms=[],
+        teacher_epochs=10, student_epochs=10, transfer_epochs=6, precision="bf16", arms=[],
     ),
     "full": Parameters(
         train_images=40000, test_images=10000, queries=10000, seeds=10, teacher_images=40000,
-        teacher_epochs=100, student_epochs=100, transfer_epochs=50, compare_images=40000,
-        compare_epochs=240, precision="bf16", arms=[],
+        teacher_epochs=100, student_epochs=100, transfer_epochs=50, precision="bf16", arms=[],
     ),
 }  # fmt: skip
 

@@ -45,14 +45,21 @@ __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
 class Parameters(passalis2018pkt.Parameters):
     """What the records are made with."""
 
+    compare_images: int = Field(512, ge=128, le=40000, description="of the students")
+    compare_epochs: int = Field(1, ge=1, le=1000)
     revised: bool = Field(
         False, description="methods as they are today; the first record has each in its first form"
     )
 
 
+BUDGETS = {
+    "quick": {"compare_images": 512, "compare_epochs": 1},
+    "laptop": {"compare_images": 4096, "compare_epochs": 4},
+    "full": {"compare_images": 40000, "compare_epochs": 240},
+}
 # The record at `laptop` was made before some methods were mended; `revised` is the same with those.
 PROFILES = {
-    name: Parameters(**profile.model_dump(), revised=name != "laptop")
+    name: Parameters(**profile.model_dump(), **BUDGETS[name], revised=name != "laptop")
     for name, profile in every_arm(passalis2018pkt.PROFILES).items()
 }
 PROFILES["revised"] = PROFILES["laptop"].model_copy(update={"revised": True})
@@ -122,7 +129,7 @@ def trial(p: Parameters, method: str, student: str, weight: float | None, seed: 
         arguments["hard_weight"] = 0.0
     if setting["maps"]:
         arguments["student_maps"] = setting["maps"]
-    if not getattr(p, "revised", False):  # nor have the parameters of PKT's own record
+    if not p.revised:
         return Trial("transferred", arguments, seed)
     if method in FIRST_STAGES:
         return _in_two_stages(arguments, FIRST_STAGES[method], seed)

@@ -13,7 +13,9 @@ published 128 stands for it; no generator is used here) the data are MNIST, a te
 convolutions with batch normalisation (`tiny`) teaches DAFL's half LeNet-5, and a bank has three
 eighths of the chapter's images, made in half of its steps at twice the published rate: the student
 is not smaller than this teacher, only without data. The paper makes new images all the time while
-the student learns and merges them with the old ones; here that happens once.
+the student learns and merges them with the old ones; here that happens once. On MNIST a bank holds the
+images after the last step, as in the record (see `papers/yin2020deepinversion/setting.md`); on
+CIFAR-10 those of the lowest loss.
 
 The rate of the pixels, the batches of 250 and of 16 and the student's temperature were set before,
 and the weight of the competition (1 on MNIST; 10, recalled, on CIFAR-10) after, one pilot of one
@@ -57,6 +59,7 @@ class Scale(NamedTuple):
     iterations: int
     lr: float
     compete: float  # the weight of the competition
+    kept: dict[str, Any]  # which images of all steps; the last where it does not say
 
 
 def scale(p: Parameters) -> Scale:
@@ -66,7 +69,7 @@ def scale(p: Parameters) -> Scale:
                   "lr": 1e-3, "schedule": "constant"}  # fmt: skip
         return Scale(
             "tiny", "lenet5_half_dafl", setting(p), recipe, 28, p.bank_images * 3 // 8,
-            max(1, p.pixel_steps // 2), 0.1, 1.0,
+            max(1, p.pixel_steps // 2), 0.1, 1.0, {},
         )  # fmt: skip
     limit = None if p.train_images == 60000 else p.train_images
     evaluated = None if p.test_images == 10000 else p.test_images
@@ -77,7 +80,8 @@ def scale(p: Parameters) -> Scale:
         "recipe": {**recipe, "crop_padding": 4, "flip": True},
     }
     return Scale(
-        "wrn-40-2", "wrn-16-2", seen, recipe, 32, p.bank_images, p.pixel_steps, 0.05, 10.0
+        "wrn-40-2", "wrn-16-2", seen, recipe, 32, p.bank_images, p.pixel_steps, 0.05, 10.0,
+        {"keep": "best"},
     )  # fmt: skip
 
 
@@ -111,7 +115,7 @@ def arms(p: Parameters) -> Arms:
         arguments = {
             "data": data, "teacher": teacher(seed), "images": images, "batch_size": batch_size,
             "weights": weights, "image_size": s.size, "iterations": s.iterations, "lr": s.lr,
-            **more,
+            **s.kept, **more,
         }  # fmt: skip
         # Later images begin from other noise than the first.
         start = seed + 1000 * later

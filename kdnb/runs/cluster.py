@@ -74,6 +74,11 @@ class Workers(Executor):
     """
 
     def __init__(self, where: str, jobs: int | None = None, gpu: float | None = None):
+        if where not in STARTS and not _is_address(where):
+            raise UsageError(
+                f"{brief(where)} is no cluster: give a scheduler's address (tcp://host:port or "
+                f"tls://host:port), {' or '.join(STARTS)}."
+            )
         if gpu is not None and not 0 < gpu < math.inf:
             raise UsageError(f"a trial cannot take {gpu} GPUs: give a share, such as 1 or 0.5.")
         dask.config.update_defaults(DEFAULTS)
@@ -99,11 +104,6 @@ class Workers(Executor):
             cluster = STARTS[where](jobs, security)
             self._open.callback(cluster.close)
             return Client(cluster, set_as_default=False), tls
-        if not _is_address(where):
-            raise UsageError(
-                f"{brief(where)} is no cluster: give a scheduler's address (tcp://host:port or "
-                f"tls://host:port), {' or '.join(STARTS)}."
-            )
         try:
             return Client(where, set_as_default=False), {}
         except (OSError, TypeError, ValueError) as error:  # TypeError: tls:// without certificates

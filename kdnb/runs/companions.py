@@ -1,23 +1,28 @@
 """Processes that run a trial's function on the other devices, beside the one that keeps its outcome.
 
 They meet in a file and speak over the loopback interface: no port is open to others. One whose
-parent has ended ends too.
+parent has ended ends too; and where one fails, the first process fails at once, in its words.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
 
+from kdnb.names import brief
 from kdnb.paths import surroundings, temporary_folder
 from kdnb.runs import registry
 from kdnb.training import devices
 
+LATE = 5.0  # seconds in which a companion has ended after torch says that it is gone
 _COMPANION = "from kdnb.runs import companions; companions.accompany{arguments!r}"
 
 
@@ -39,9 +44,16 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
     import torch.distributed as dist
 
     command = [sys.executable, "-c", _COMPANION.format(arguments=(digest, function, place))]
+    others: list[subprocess.Popen[bytes]] = []
     with temporary_folder("kdnb-") as folder:
+
+        def look() -> None:
+            for rank, other in enumerate(others, 1):
+                if other.poll():
+                    said = _last_words(folder / f"said{rank}", other.returncode)
+                    raise RuntimeError(f"a companion of trial {digest} failed: {said}")
+
         meeting = {"KDNB_MEETING": str(folder / "meeting"), "TQDM_DISABLE": "1", **_loopback()}
-        others = []
         try:
             for rank in range(1, processes):
                 with (folder / f"said{rank}").open("wb") as said:
@@ -51,12 +63,19 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
                             command, env=surrounded, stdin=subprocess.PIPE, stderr=said
                         )
                     )
-            with surroundings({**meeting, "LOCAL_RANK": "0"}):
-                yield
-            for rank, other in enumerate(others, 1):
-                if other.wait():
-                    said = (folder / f"said{rank}").read_bytes()[-500:].decode(errors="replace")
-                    raise RuntimeError(f"a companion of trial {digest} failed: {said}")
+            with surroundings({**meeting, "LOCAL_RANK": "0"}), devices.meeting_while(look):
+                try:
+                    yield
+                except RuntimeError as error:  # such as torch's, which does not say why
+                    late = monotonic() + LATE
+                    while dist.is_initialized() and monotonic() < late:
+                        _raise_from(look, error)
+                        sleep(0.1)
+                    raise
+            while any(other.poll() is None for other in others):
+                look()
+                sleep(0.02)
+            look()
         finally:
             for other in others:
                 other.kill()
@@ -64,6 +83,26 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
                 other.stdin.close()
             if dist.is_initialized():
                 dist.destroy_process_group()  # the next trial has a meeting of its own
+
+
+def _raise_from(look: Callable[[], None], error: Exception) -> None:
+    try:
+        look()
+    except RuntimeError as failure:
+        raise failure from error
+
+
+def _last_words(said: Path, code: int) -> str:
+    """The error with which a companion ended, without its traceback."""
+    if code < 0:
+        return f"it was ended by signal {-code}."
+    lines = [
+        re.sub(r"^\[rank\d+\]: ?", "", line).strip()  # so torch marks them
+        for line in said.read_bytes()[-5000:].decode(errors="replace").splitlines()
+    ]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
+    found = (errors or [line for line in lines if line] or [f"exit code {code}"])[-1]
+    return found if len(found) < 400 else brief(found, 400)
 
 
 def accompany(digest: str, function: str, place: str) -> None:

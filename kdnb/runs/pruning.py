@@ -31,13 +31,13 @@ def prune(digests: Sequence[str] = (), *, everything: bool = False) -> str:
     chosen = [trials.find(digest) for digest in digests] or [
         digest for digest, _, finished in stored if everything or not finished
     ]
-    busy = 0
+    removed = busy = 0
     for digest in chosen:
         try:
-            trials.remove(digest, timeout=0)
+            removed += trials.remove(digest, timeout=0, unfinished=not (digests or everything))
         except Timeout:
             busy += 1
-    said = [f"removed {len(chosen) - busy} of {len(stored)} trials"]
+    said = [f"removed {removed} of {len(stored)} trials"]
     if not digests:
         runs = paths.runs()
         folders = {path.parent for path in runs.rglob(".*.tmp")}
@@ -47,5 +47,5 @@ def prune(digests: Sequence[str] = (), *, everything: bool = False) -> str:
         tables = teacher_cache.tables()
         gone = sum(paths.if_unused(path, path.unlink) for path in tables)
         said.append(f"{gone} of {len(tables)} teachers' tables")
-    running = f"; {busy} that run stay" if busy else ""
+    running = f"; {busy} running" if busy else ""
     return ", ".join(said) + running

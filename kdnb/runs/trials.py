@@ -88,7 +88,7 @@ def run(trial: Trial) -> Result:
         document["sha256"] = _seal(trial.digest, document)
         paths.atomic_write(folder / "result.json", _json(document))
         _remove_checkpoints(folder)
-    return read(trial.digest)
+        return read(trial.digest)
 
 
 def _work_everywhere(trial: Trial) -> Outcome:
@@ -219,7 +219,12 @@ def finished(trial: Trial) -> Result | None:
         return None
     with contextlib.suppress(OSError):  # of a process that was killed right after its result
         _remove_checkpoints(store() / trial.digest)
-    return read(trial.digest)
+    try:
+        return read(trial.digest)
+    except ValueError:
+        if is_finished(trial.digest):
+            raise
+        return None  # another process has just removed it
 
 
 def read(digest: str) -> Result:
@@ -287,8 +292,14 @@ def find(prefix: str) -> str:
     return found[0]
 
 
-def remove(digest: str, timeout: float = 1) -> None:
+def remove(digest: str, timeout: float = 1, *, unfinished: bool = False) -> bool:
     """Delete a trial's folder, whatever its state; the result marker goes first.
+
+    Args:
+        unfinished: leave a trial that is finished by now, as another process may have done.
+
+    Returns:
+        whether it was deleted.
 
     Raises:
         UsageError: for what is no digest.
@@ -298,8 +309,17 @@ def remove(digest: str, timeout: float = 1) -> None:
         raise UsageError(f"{digest!r} is no digest of a trial: see `kdnb trials list`.")
     folder = store() / digest
     with paths.locked(folder / "lock", timeout):
+        if unfinished and is_finished(digest):
+            return False
         (folder / "result.json").unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        # The lock goes last: who takes it anew meanwhile must not lose what it writes.
+        for path in folder.iterdir():
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (folder / "lock").unlink()
+        with contextlib.suppress(OSError):  # another process has just begun the trial anew
+            folder.rmdir()
+    return True
 
 
 def _closure(trials: Iterable[Trial]) -> dict[str, Trial]:

@@ -46,11 +46,8 @@ def by_batch_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def borrowed(*networks: nn.Module) -> Iterator[None]:
-    """Modes, `requires_grad`, memory formats and devices leave the block as they came, always.
-
-    A network that lies on several devices is not brought back there.
-    """
-    devices = [(network, _devices_of(network)) for network in networks]
+    """Modes, `requires_grad`, memory formats and devices leave the block as they came, always."""
+    homes = [home for network in networks for home in _homes(network)]
     parameters = [(p, p.requires_grad) for network in networks for p in network.parameters()]
     formats = [
         (part, name, value.stride())
@@ -66,11 +63,19 @@ def borrowed(*networks: nn.Module) -> Iterator[None]:
             for parameter, wanted in parameters:
                 if parameter.requires_grad != wanted:
                     parameter.requires_grad_(wanted)
-            for network, before in devices:
-                if len(before) == 1 and _devices_of(network) != before:
-                    network.to(*before)
+            for part, device in homes:
+                if _devices_of(part) != {device}:
+                    part.to(device)
             for part, name, stride in formats:
                 _lay_out(getattr(part, name, None), stride)
+
+
+def _homes(network: nn.Module) -> list[tuple[nn.Module, torch.device]]:
+    """Where a network lies; of one on several devices, such as several teachers, its parts."""
+    devices = _devices_of(network)
+    if len(devices) > 1:
+        return [home for part in network.children() for home in _homes(part)]
+    return [(network, device) for device in devices]
 
 
 def _lay_out(value: Tensor | None, stride: tuple[int, ...]) -> None:

@@ -22,7 +22,9 @@ import functools
 import logging
 import os
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from kdnb.names import UsageError, number_in
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 def count() -> int:
     """The devices that one trial spans: `KDNB_DEVICES`, 1 by default."""
-    return number_in("KDNB_DEVICES", 1)
+    return number_in("KDNB_DEVICES", 1, most=64)
 
 
 def span(devices: int) -> None:
@@ -142,6 +144,23 @@ def _launched(precision: str, devices: int) -> Fabric:
     return made
 
 
+_look: Callable[[], None] = lambda: None  # see `meeting_while`
+
+
+@contextmanager
+def meeting_while(look: Callable[[], None]) -> Iterator[None]:
+    """While this process waits for the others of its trial in the block, `look` is called.
+
+    It raises where one of them has ended: torch would wait for it half an hour.
+    """
+    global _look
+    before, _look = _look, look
+    try:
+        yield
+    finally:
+        _look = before
+
+
 def _meet(processes: int) -> None:
     """Join the others of the running trial in the file that `kdnb.runs.companions` names.
 
@@ -150,11 +169,16 @@ def _meet(processes: int) -> None:
     import torch
     import torch.distributed as dist
 
-    if not dist.is_initialized():
-        dist.init_process_group(
-            "nccl" if torch.cuda.is_available() else "gloo", rank=int(os.environ["LOCAL_RANK"]),
-            store=dist.FileStore(os.environ["KDNB_MEETING"], processes), world_size=processes,
-        )  # fmt: skip
+    if dist.is_initialized():
+        return
+    rank = int(os.environ["LOCAL_RANK"])
+    store = dist.FileStore(os.environ["KDNB_MEETING"], processes)
+    store.set(f"come{rank}", "yes")
+    while not store.check([f"come{other}" for other in range(processes)]):
+        _look()  # nothing interrupts torch once it waits for the others
+        time.sleep(0.05)
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, rank=rank, store=store, world_size=processes)
 
 
 def default_device() -> torch.device:

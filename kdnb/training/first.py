@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.data.batches import Batches
-from kdnb.data.forms import tensors_in
+from kdnb.data.forms import first_of, moved, samples_in, tensors_in
 from kdnb.names import brief
 from kdnb.progress import note
 from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.randomness import mix, own_random_state, seed_everything
+from kdnb.training.views import Layers, View, viewing
 
 
 def first_batch(batches: Any, seed: int = 0) -> Batch:
@@ -83,12 +84,68 @@ def tried(
     if learns:
         check_learns(name, network)
     logits = logits_of(answer, output)
+    if _unclear(logits, batch.size):
+        fewer = _of_fewer(network, batch)
+        if fewer is not None and len(found := logits_of(fewer, output)) == len(logits):
+            raise ValueError(f"{_not_first(f'the {name}', logits, found)}: transpose its answer.")
     if are_probabilities(logits):
         note(
             f"the {name} answers with probabilities (each row sums to 1), and losses take logits: "
             "leave its last softmax out."
         )
     return logits
+
+
+def check_samples_first(network: nn.Module, batch: Batch, layers: Layers, view: View) -> bool:
+    """Require layers that give samples first, also where there are as many tokens as samples.
+
+    Only a batch of another length tells (B, T, C) from (T, B, C) then.
+
+    Args:
+        view: of the whole batch.
+
+    Returns:
+        Whether the network was asked again, so that what `view` shows is of another batch.
+
+    Raises:
+        ValueError: naming the layer and its shapes.
+    """
+    unclear = {path: one for path, one in view.ran().items() if _unclear(one, batch.size)}
+    if not unclear:
+        return False
+    with viewing(network, layers) as seen:
+        fewer = {} if _of_fewer(network, batch) is None else seen(view.logits).ran()
+    for path, whole in unclear.items():
+        if path in fewer and len(fewer[path]) == len(whole):
+            raise ValueError(
+                f"{_not_first(repr(path), whole, fewer[path])}: name a layer whose output has the "
+                "batch as its first axis."
+            )
+    return True
+
+
+def _unclear(value: Tensor, samples: int) -> bool:
+    return value.ndim == 3 and value.shape[0] == value.shape[1] == samples > 1
+
+
+def _of_fewer(network: nn.Module, batch: Batch) -> Any:
+    """What a network answers to a first batch without its last sample; None where it cannot."""
+    inputs = first_of(batch.images, batch.size - 1)
+    if samples_in(inputs) == batch.size:
+        return None
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with modes_kept(network), torch.no_grad(), own_random_state(device):
+        try:
+            return ask(network.eval(), moved(inputs, device))
+        except (RuntimeError, TypeError, ValueError, IndexError):
+            return None
+
+
+def _not_first(what: str, one: Tensor, other: Tensor) -> str:
+    return (
+        f"{what} gives {tuple(one.shape)} for {one.shape[1]} samples and {tuple(other.shape)} for "
+        "one fewer, so that its samples do not come first"
+    )
 
 
 def check_learns(name: str, *modules: nn.Module) -> None:

@@ -72,6 +72,7 @@ class Update:
         networks: names of the networks whose parameters move.
         losses: (networks, batch) -> named terms, weighted already; their sum is minimised.
         recipe: optimiser and schedule of this update; the run's own when None.
+        max_norm: the gradient of all its parameters is scaled to this norm where it is longer.
         after: called after the step, for projections such as max-norm.
         begin: called with the number of each epoch, from 0, before its first step, for weights
             that change in the course of training; also for the first epoch of a resumed run.
@@ -80,6 +81,7 @@ class Update:
     networks: tuple[str, ...]
     losses: Losses
     recipe: Recipe | None = None
+    max_norm: float | None = None
     after: Callable[[], None] | None = None
     begin: Callable[[int], None] | None = None
 
@@ -184,6 +186,8 @@ def _names(
     named: dict[str, Any] = {"moved": moved, "all": list(networks)}
     if own := [u.recipe and u.recipe.model_dump(mode="json") for u in updates if u.recipe]:
         named["recipes"] = own
+    if any(norms := [update.max_norm for update in updates]):
+        named["max_norms"] = norms
     return {"recipe": recipe.model_dump(mode="json"), "seed": seed, "networks": named}
 
 
@@ -247,7 +251,12 @@ class _Run:
                 optimiser.zero_grad(set_to_none=True)
                 if self._shared:
                     terms = {name: share * value for name, value in terms.items()}
-                self.fabric.backward(sum(terms.values()), model=self.models[update.networks[0]])
+                first = self.models[update.networks[0]]
+                self.fabric.backward(sum(terms.values()), model=first)
+                if update.max_norm is not None:
+                    self.fabric.clip_gradients(
+                        first, optimiser, max_norm=update.max_norm, error_if_nonfinite=False
+                    )
                 optimiser.step()
                 if update.after:
                     update.after()

@@ -25,8 +25,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(128, ge=1, description="images a step")
+    epochs: int = Field(ge=1, le=10**6)
+    batch_size: int = Field(128, ge=1, le=10**6, description="images a step")
     optimiser: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
     lr: float = Field(gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, without damping")
@@ -37,7 +37,7 @@ class Recipe(BaseModel):
     schedule: Literal["constant", "step", "cosine", "one_cycle"] = "cosine"
     milestones: tuple[float, ...] = Field((0.5, 0.75), description="of `step`: shares of the run")
     decay: float = Field(0.1, gt=0, le=1, description="of `step`: the factor at each milestone")
-    crop_padding: int = Field(0, ge=0, description="pixels: pad, then crop at random")
+    crop_padding: int = Field(0, ge=0, le=1024, description="pixels: pad, then crop at random")
     flip: bool = False
     jitter: float = Field(0.0, ge=0, lt=1, description="brightness and contrast, relative")
     precision: Literal["auto", "32", "bf16"] = Field(

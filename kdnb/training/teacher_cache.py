@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 LARGEST = 4 << 30  # bytes of one table; a larger one is not begun
 ALL = 16 << 30  # bytes on disk of all tables; the one not used for longest goes first
 FEWEST = 4  # images asked at a time, at least: for fewer most kernels round otherwise
+SAME_NAME = 4  # tables that a teacher may have: its name says nothing of the code of its modules
 CHECK = 4  # 16-bit words of a row's check
 
 
@@ -130,27 +131,27 @@ class TeacherCache:
         exact = bool((answers == answers.bfloat16()).all())
         dtype = torch.bfloat16 if exact else torch.float32
         try:
-            self.table = self._begun(answers.shape[1], dtype)
+            for number in range(SAME_NAME):
+                table = self._begun(answers.shape[1], dtype, number)
+                if table is None or _agree(table, views, answers.cpu()):
+                    self.table = table
+                    break
+                log.warning(
+                    "%s holds other answers than this teacher gives, of other code or another "
+                    "machine: it stays, and is not used.", table.path,
+                )  # fmt: skip
         except (OSError, RuntimeError) as error:  # no workbook, a full or a read-only disk
             log.warning("the teacher's answers are not kept: %s", error)
-        if self.table is None:
-            self.refused = True
-            return
-        path = self.table.path
-        values, valid = self.table.read(views)
-        there = answers.cpu()[valid]
-        if not torch.allclose(values[valid].float(), there, rtol=1e-2, atol=1e-2):
-            log.warning("%s holds other answers than the teacher gives: it is begun anew.", path)
-            path.unlink(missing_ok=True)
-            self.table = Table(path, self.rows, self.table.width, dtype)
+        self.refused = self.table is None
 
-    def _begun(self, width: int, dtype: torch.dtype) -> Table | None:
-        """The table on disk, unless it might grow too large."""
+    def _begun(self, width: int, dtype: torch.dtype, number: int) -> Table | None:
+        """The table on disk, unless it might grow too large; one of several of the same name."""
         folder = paths.runs() / "teachers"
         size = self.rows * (width * dtype.itemsize + 2 * CHECK)
         if size > min(LARGEST, shutil.disk_usage(folder.parent).free // 2):
             return None
-        path = folder / f"{self.name}-{width}-{CHECK}.{str(dtype).removeprefix('torch.')}"
+        name = f"{self.name}-{width}-{CHECK}" + (f"-{number}" if number else "")
+        path = folder / f"{name}.{str(dtype).removeprefix('torch.')}"
         _make_room(path)
         return Table(path, self.rows, width, dtype)
 
@@ -185,6 +186,13 @@ class TeacherCache:
         size = on_disk(self.table.path) / 1e6 if self.table else 0.0
         known = f"{self.found:,} of {self.asked:,} answers were known ({share:.0f}%)"
         return f"{known}, {size:.1f} MB on disk"
+
+
+def _agree(table: Table, views: Tensor, answers: Tensor) -> bool:
+    """Whether what a table holds of some views is what the teacher says now, but for rounding."""
+    values, valid = table.read(views)
+    here, there = answers[valid], values[valid].float()
+    return torch.allclose(here, there, rtol=1e-2, atol=1e-2, equal_nan=True)
 
 
 def _in_company(

@@ -191,6 +191,14 @@ class View:
         """The layers' outputs by path, as the network gave them."""
         return {path: self._outputs[path] for path in self._layers.paths}
 
+    def ran(self) -> dict[str, Tensor]:
+        """Those of `outputs` that the network has run."""
+        found = {}
+        for path in self._layers.paths:
+            with contextlib.suppress(LookupError, RuntimeError):
+                found[path] = self._outputs[path]
+        return found
+
     def watched(self) -> tuple[View, set[str]]:
         """The same view, and a set that gathers the paths whose outputs are looked at in it."""
         watch = _Watched(self._outputs)

@@ -372,7 +372,7 @@ def where(
 def reproduce(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
     profile: Annotated[str, typer.Option(help="laptop or full; some have more")] = "laptop",
-    seeds: Annotated[int | None, typer.Option(min=1, help="paired repetitions")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="paired repetitions")] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="CONDITION", help="such as student; all when none")
     ] = None,
@@ -398,6 +398,7 @@ def reproduce(
             raise UsageError(
                 f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
             )
+    reproductions.checked(key, profile, seeds, only or ())  # before a cluster is waited for
     if compiling:
         start_compiling()
     if devices > 1:
@@ -444,7 +445,7 @@ def compare(
         list[str], typer.Argument(help="module:function of your own, or a method's name")
     ],
     setting: Annotated[str, typer.Option(help="the paper whose comparison is recorded")],
-    seeds: Annotated[int, typer.Option(min=2, help="paired repetitions")] = 6,
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="paired repetitions")] = 6,
     student: Annotated[str | None, typer.Option(help="one of the setting's students")] = None,
     weight: Annotated[
         float | None, typer.Option(callback=_positive, help="beside the cross-entropy")

@@ -57,8 +57,6 @@ teacher_images = 2000
 teacher_epochs = 3
 student_epochs = 4  # on labels, before the transfer
 transfer_epochs = 3
-compare_images = 512  # of the fair comparison
-compare_epochs = 1
 precision = "32"  # or "bf16", faster where the hardware has it
 arms = ["teacher", "student", "kd", "hint", "pkt"]  # all when empty
 
@@ -562,7 +560,7 @@ figures.show(
 # Here all losses of section 2 get the same chance, the newer ones on logits (2022 to 2024) included.
 
 # %%
-comparison.protocol(passalis2018pkt.PROFILES["laptop"])
+comparison.protocol(tian2020crd.PROFILES["laptop"])
 
 # %% [markdown]
 # ### The weights and where they come from

@@ -523,7 +523,7 @@ figures.explorer(
 # $$L=\sum_{k=1}^{N}\Big(H(y,p_k)+w\,T^2\,\mathrm{KL}(\tilde p_t\,\|\,\tilde p_k)\Big),\qquad
 #   z_t(c)=\min_k\big(z_k(c)-z_k(y)\big),\qquad \tilde p_t=\mathrm{softmax}(z_t/T).$$
 #
-# *Not confirmed: the exact form of the four targets. The run below distorts nothing (`view=` does).*
+# *Not confirmed: the exact form of the four targets. The run below distorts nothing (`view=None`).*
 #
 # </details>
 #
@@ -549,7 +549,9 @@ figures.explorer(
 # $$L=\sum_{k=1}^{m}H(y,p_k)+w\,T^2\sum_{k<m}\mathrm{KL}\Big(\sum_{l<m}a_{kl}\,\tilde p_l\,\Big\|\,
 #   \tilde p_k\Big)+w\,T^2\,\mathrm{KL}\Big(\frac1{m-1}\sum_{l<m}\tilde p_l\,\Big\|\,\tilde p_m\Big).$$
 #
-# *Not confirmed: that the paper averages probabilities and not logits.*
+# *Not confirmed: that the paper averages probabilities and not logits. In the run below a peer may listen to
+# itself, as in the authors' code (`itself=True`). The package's default excludes it: the divergence is 0 where
+# each peer listens to itself alone.*
 #
 # </details>
 #
@@ -655,7 +657,7 @@ def heads(count, at="stage3"):
 
 
 networks = peers()
-online.kdcl(networks, batches(0), recipe, aggregate="min_logit")
+online.kdcl(networks, batches(0), recipe, aggregate="min_logit", view=None)
 deployed["KDCL (min-logit)"] = list(networks.values())
 
 for name, weight in (("three heads, no teacher", 0.0), ("ONE, one head", 1.0)):
@@ -664,7 +666,7 @@ for name, weight in (("three heads, no teacher", 0.0), ("ONE, one head", 1.0)):
     deployed[name] = [branches.deployed(k) for k in range(3)]
 deployed["ONE, gated ensemble"] = [online.GatedBranches(branches, gate)]
 
-branches, attention = heads(4), online.PeerAttention(width=64)
+branches, attention = heads(4), online.PeerAttention(width=64, itself=True)
 online.okddip(branches, attention, batches(0), recipe)
 deployed["OKDDip, leader"] = [branches.deployed(3)]
 

@@ -408,10 +408,10 @@ figures.show(
 # | thinner | half the channels in every layer | `thinner(description)` |
 # | shallower | the next smaller depth, a ResNet-8 | `shallower(description)` |
 # | depthwise-separable | every 3x3 convolution becomes a 3x3 on each channel and a 1x1 over channels (MobileNet, Howard and others 2017) | `depthwise_separable(network)` |
-# | quantised copy | starts as the teacher, its weights on a grid of 4 bits | `quantised(network, bits=4)` |
+# | quantised copy | starts as the teacher, its weights on a grid of 4 bits | `fake_quantised(network, bits=4)` |
 #
 # Quantised weights are $Q(w)=s\,\mathrm{round}(w/s)$ with a step $s$ for each output channel. Rounding has no useful derivative, so the gradient is passed
-# through as if nothing had been rounded (the *straight-through* estimator). More on this in chapter 5.7.
+# through as if nothing had been rounded (the *straight-through* estimator). The grid is fixed; to learn where its points lie is a matter of chapter 5.7.
 
 # %% tags=["nbval-ignore-output"]
 students = live.trained_designs(lab, taught=True)

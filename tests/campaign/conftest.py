@@ -3,6 +3,6 @@
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # each module of tests remembers what is made there
 def undisturbed_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("undisturbed")

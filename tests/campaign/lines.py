@@ -20,6 +20,12 @@ ODD = (
     "\x1b[31m", "..", ".", "con", "a:b", "http://example.org/x", "import os", "[", "0x10",
 )  # fmt: skip
 COUNTS = ("0", "-1", "-5", "x", "1.5", "nan", "1e3", "", "99999999999999999999x", "1,2")
+NO_CLUSTERS = (
+    "x", "Local", "slrum", "tcp://", "tcp://host", "tcp://host:x", "tcp://host:99999999", "tcp://[::1",
+    "tcp://host:0", "http://host:1", "file:///etc/passwd", "tls://:8786", "host:8786", "local,slurm",
+    "tcp:/host:1", "é", "[red]x[/red]", "x" * 400, "a\tb",
+)  # fmt: skip
+A_CLUSTER = ("local", "slurm", "tcp://127.0.0.1:8786", "tls://host.example:1")
 WRONG = {
     "integer": ("NaN", "1.5", "[]", "{}", "null", '"abc"', "abc", "1e999", "", '"' + "x" * 400),
     "number": ("NaN", "Infinity", "-Infinity", "[]", "null", '"abc"', "abc", "{}", "", "1e999"),
@@ -30,10 +36,11 @@ WRONG = {
 
 
 class Line(NamedTuple):
-    """Words of a command, and whether something in it is wrong."""
+    """Words of a command, whether something in it is wrong, and environment variables."""
 
     words: tuple[str, ...]
     wrong: bool
+    surroundings: dict[str, str]
 
 
 def misspelt(draw: random.Random, known: str, names: Any) -> str:
@@ -114,6 +121,29 @@ def _recorded() -> list[str]:
     return [key for key in _papers() if profiles(key)]
 
 
+def clustered(draw: random.Random, wrong: bool) -> list[str]:
+    """A run or a record on a cluster, which the environment may name."""
+    record = draw.random() < 0.5
+    words = run(draw, False) if draw.random() < 0.5 else ["run", _chapter(draw, False)]
+    words = ["reproduce", draw.choice(_reproduced())] if record else words
+    part = draw.choice(("cluster", "cluster", "gpu", "together", "name")) if wrong else ""
+    if part == "name":
+        words[1] = "nobody_knows_this"
+    if part == "together":
+        words += ["--devices", "2"] if record else ["--in-place"]
+    if part == "gpu":
+        words += ["--gpu", draw.choice(("0", "-1", "x", "nan", "inf"))]
+    return [*words, "--cluster", draw.choice(NO_CLUSTERS if part == "cluster" else A_CLUSTER)]
+
+
+def in_place(draw: random.Random, wrong: bool) -> list[str]:
+    return [*run(draw, wrong), "--in-place"]
+
+
+def _reproduced() -> list[str]:
+    return [key for key in _papers() if (paths.PACKAGE / "reproductions" / f"{key}.py").is_file()]
+
+
 def show(draw: random.Random, wrong: bool) -> list[str]:
     part = draw.choice(("key", "key", "profile")) if wrong else ""
     key = name_of(draw, _recorded(), part == "key")
@@ -140,8 +170,7 @@ def cite(draw: random.Random, wrong: bool) -> list[str]:
 
 def reproduce(draw: random.Random, wrong: bool) -> list[str]:
     part = draw.choice(("key", "profile", "only", "count")) if wrong else ""
-    keys = [key for key in _papers() if (paths.PACKAGE / "reproductions" / f"{key}.py").is_file()]
-    key = name_of(draw, keys, part == "key")
+    key = name_of(draw, _reproduced(), part == "key")
     words = ["reproduce", key, "--jobs", "1"]
     if part == "key":
         return words
@@ -226,7 +255,7 @@ def nonsense(draw: random.Random, wrong: bool) -> list[str]:
 
 COMMANDS: tuple[Callable[[random.Random, bool], list[str]], ...] = (
     list_, run, run, run, show, cite, reproduce, reproduce, trials, where, data_, verdicts, compare,
-    bench, nonsense,
+    bench, nonsense, clustered, clustered, in_place,
 )  # fmt: skip
 
 
@@ -234,4 +263,7 @@ def line(draw: random.Random, number: int) -> Line:
     """A command line; two in three hold something wrong."""
     command = COMMANDS[number % len(COMMANDS)]
     wrong = command is nonsense or draw.random() < (0.95 if command is verdicts else 0.67)
-    return Line(tuple(command(draw, wrong)), wrong)
+    words, around = command(draw, wrong), {}
+    if command is clustered and draw.random() < 0.5:  # the same, said by the environment
+        *words, _, around["KDNB_CLUSTER"] = words
+    return Line(tuple(words), wrong, around)

@@ -22,7 +22,7 @@ def start(folder: Path, wanted) -> processes.Child:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def alone(undisturbed_folder):
     """What one process finds that is alone: by digest."""
     code, found = start(undisturbed_folder / "one", tiny_runs.everything(0, 1)).wait()

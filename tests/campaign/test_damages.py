@@ -16,7 +16,7 @@ from tries import command, drawn, every_try, files_below, refused, refused_by
 from kdnb import nets, papers
 from kdnb.data import DataError
 from kdnb.nets import checkpoints
-from kdnb.papers import digests
+from kdnb.papers import digests, scoreboard
 from kdnb.runs import trials
 from kdnb.training.checkpoint import AnotherRun
 
@@ -208,6 +208,43 @@ def a_file_of_the_papers(draw, place, template, caplog, monkeypatch):
     assert files_below(place) == before
 
 
+def the_bibliography(draw, place, template, caplog, monkeypatch):
+    home = place / "home"
+    shutil.copytree(template[0] / "home", home)
+    monkeypatch.setenv("KDNB_HOME", str(home))
+    bib = home / "papers" / "references.bib"
+    if draw.random() < 0.5:
+        spoil(draw, bib, home / "papers" / "hinton2015" / "claims.toml")
+    else:  # of thousands of bytes few are about one paper
+        content = bytearray(bib.read_bytes())
+        start = content.index(b"{hinton2015")
+        content[start + draw.randrange(400)] ^= 1 << draw.randrange(8)
+        bib.write_bytes(content)
+    before = files_below(place)
+    for arguments in (("cite", "hinton2015"), ("cite", "hinton2015", "--format", "csl-json"),
+                      ("cite", "hinton2015", "--format", "markdown"), ("show", "hinton2015")):  # fmt: skip
+        shown = command(*arguments)
+        if shown.code:
+            said = refused_by(shown, 1, 2)
+            assert "references.bib" in said or "hinton2015" in said, said
+    assert files_below(place) == before
+
+
+def the_scoreboard(draw, place, template, caplog, monkeypatch):
+    home = place / "home"
+    shutil.copytree(template[0] / "home", home)
+    monkeypatch.setenv("KDNB_HOME", str(home))
+    shutil.rmtree(home / "papers" / "tian2020crd")  # has no record
+    (home / "papers" / "hinton2015" / "results" / "full.json").unlink()  # of another profile
+    whole = scoreboard.write().read_bytes()
+    assert scoreboard.is_current()
+    how = spoil(draw, scoreboard.path(), home / "papers" / "hinton2015" / "claims.toml")
+    assert scoreboard.is_current() == (how == "nothing")
+    for more in ((), ("--json",)):  # judged anew, whatever lies there
+        assert command("verdicts", *more).code == 0
+    assert scoreboard.write().read_bytes() == whole
+
+
 def a_file_of_the_data(draw, place, template, caplog):
     shop = Workshop(place)
     raw = shop.own / "Grey" / "raw"
@@ -259,6 +296,8 @@ KINDS = (
     a_table_of_a_teacher,
     a_file_of_the_papers,
     a_file_of_the_papers,
+    the_bibliography,
+    the_scoreboard,
     a_file_of_the_data,
     a_trained_network_that_comes_along,
 )
@@ -267,7 +306,8 @@ KINDS = (
 @every_try("damages")
 def test_damage_is_mended_or_named(number, place, template, caplog, monkeypatch):
     kind = KINDS[number % len(KINDS)]
-    more = (monkeypatch,) if kind is a_file_of_the_papers else ()
+    at_home = (a_file_of_the_papers, the_bibliography, the_scoreboard)
+    more = (monkeypatch,) if kind in at_home else ()
     kind(drawn("damages", number), place, template, caplog, *more)
     for line in caplog.records:
         assert "\n" not in line.getMessage()

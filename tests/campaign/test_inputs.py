@@ -8,7 +8,7 @@ from lines import line
 from tries import command, drawn, every_try, files_below, refused_by
 
 from kdnb import data, paths
-from kdnb.runs import pool, trials
+from kdnb.runs import cluster, pool, trials
 from kdnb.workbook import runner
 
 
@@ -55,6 +55,7 @@ def nothing_works(store, monkeypatch):
     monkeypatch.setattr(pool, "pool", mock.MagicMock())
     monkeypatch.setattr(compare, "distil", begin)
     monkeypatch.setattr(compare, "train", begin)
+    monkeypatch.setattr(cluster.Workers, "_connected", begin)  # an address is looked at before
     load = data.load
     monkeypatch.setattr(
         data, "load", lambda name, **more: begin() if name in data.names() else load(name, **more)
@@ -63,14 +64,16 @@ def nothing_works(store, monkeypatch):
 
 
 @every_try("inputs")
-def test_a_command_line_works_or_is_refused_in_one_sentence(number, nothing_works):
+def test_a_command_line_works_or_is_refused_in_one_sentence(number, nothing_works, monkeypatch):
     draw = drawn("inputs", number)
     asked = line(draw, number)
+    for name, value in asked.surroundings.items():
+        monkeypatch.setenv(name, value)
     before = files_below(nothing_works)
     try:
         said = command(*asked.words)
     except Working:
-        assert not asked.wrong, f"{asked.words} went to work"
+        assert not asked.wrong, f"{asked} went to work"
         return
     if asked.wrong:
         refused_by(said, 2)

@@ -40,6 +40,10 @@ def test_it_errs_on_the_test_set_as_its_card_says(name, dataset):
     assert all(p.dtype == torch.float32 for p in network.parameters())
 
 
+def test_the_teacher_of_cifar_is_trained_out():
+    assert checkpoints.card_of("resnet20", "cifar10").test_error <= 0.09
+
+
 def test_all_together_fit_into_a_clone():
     files = [path for path in checkpoints.folder().rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 20e6

@@ -1,6 +1,7 @@
 """What `build` gives: published sizes, shapes, other libraries' networks, clear errors."""
 
 import importlib
+import math
 import sys
 
 import pytest
@@ -260,12 +261,76 @@ def test_own_networks_need_no_other_library(monkeypatch):
         ("mlp", {"widths": [100, 0]}, r"widths\[1\] must be a whole number above 0"),
         ("mlp", {"dropout_input": 1.0}, r"dropout_input must lie in \[0, 1\)"),
         ("mlp", {"dropout_hidden": "0.5"}, r"dropout_hidden must lie in \[0, 1\)"),
+        ("mlp", {"max_norm": True}, "max_norm must be None or a finite number above 0; got True"),
+        ("mlp", {"dropout_input": False}, r"dropout_input must lie in \[0, 1\); got False"),
+        ("mlp", {"widths": [1] * 1001}, "widths must name at most 1,000 layers; got 1001"),
+        ("mlp", {"num_classes": True}, "num_classes must be a whole number above 0; got True"),
+        ("resnet8", {"width": math.nan}, "width must be a finite number above 0; got nan"),
+        ("resnet8", {"width": math.inf}, "width must be a finite number above 0; got inf"),
+        ("resnet8", {"width": True}, "width must be a finite number above 0; got True"),
+        ("vgg8", {"width": "2"}, "width must be a finite number above 0; got '2'"),
+        ("resnet18_cifar", {"width": None}, "width must be a finite number above 0; got None"),
+        ("resnet8", {"width": 0}, "width 0 leaves a layer of 16 channels none"),
+        ("fitnet_mnist", {"irange": "a"}, "irange must be a number above 0, or None; got 'a'"),
+        ("fitnet_mnist", {"irange": math.inf}, "irange must be a number above 0, or None; got inf"),
+        ("wrn-1000000-1", {}, "at most 1,000.*; got 1000000"),
+        ("wrn-\u0661\u0666-1", {}, "there is no network"),
         ("mlp", {"max_norm": 0}, "max_norm must be None or a finite number above 0"),
     ],
 )
 def test_wrong_requests_are_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         on_meta(name, **arguments)
+
+
+@pytest.mark.parametrize("name", [3, None, ["resnet8"], b"resnet8", True])
+def test_a_name_that_is_no_string_is_refused(name):
+    with pytest.raises(
+        TypeError, match=r'the name of a network is a string, such as "resnet20"; g'
+    ):
+        build(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "named"),
+    [
+        ("mlp", {"num_classes": 10**9}, "num_classes=1000000000"),
+        ("mlp", {"num_classes": 10**30}, "num_classes=1000000"),
+        ("mlp", {"in_channels": 10**9}, "in_channels=1000000000"),
+        ("mlp", {"image_size": 10**6}, "image_size="),
+        ("mlp", {"widths": [10**12]}, "widths="),
+        ("tiny", {"image_size": 10**7}, "image_size="),
+        ("resnet8", {"width": 1e9}, "width=1000000000.0"),
+        ("vgg8", {"width": 1e300}, "width=1e"),
+        ("wrn-16-99999999999", {}, "'wrn-16-99999999999' would"),
+        ("resnet8", {"in_channels": 10**12}, "in_channels="),
+        ("timm:resnet18", {"num_classes": 10**10}, "num_classes="),
+        ("torchvision:resnet18", {"num_classes": 10**10, "in_channels": 3}, "num_classes="),
+    ],
+)
+def test_a_network_larger_than_the_memory_is_refused(name, arguments, named):
+    with pytest.raises(ValueError, match="would take .* GB of memory|would take far more") as error:
+        build(name, **arguments)
+    assert named in str(error.value) and "\n" not in str(error.value)
+
+
+def test_many_classes_are_fine():
+    assert build("mlp", num_classes=21843, widths=[4]).head.out_features == 21843
+
+
+def test_the_random_numbers_of_a_large_network_are_those_of_any():
+    torch.manual_seed(0)
+    one = build("mlp", num_classes=5000, widths=[3])
+    torch.manual_seed(0)
+    two = nets.MLP(num_classes=5000, widths=[3])
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_a_refusal_is_short():
+    for name in ("x" * 5000, "timm:" + "y" * 5000, "wrn-16-" + "9" * 3000):
+        with pytest.raises(ValueError) as error:
+            build(name)
+        assert len(str(error.value)) < 700 and "\n" not in str(error.value)
 
 
 def test_images_of_another_size_are_refused():

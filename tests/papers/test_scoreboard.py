@@ -78,6 +78,8 @@ def test_it_is_not_current_when_a_record_changes(board):
     assert scoreboard.is_current()
     save(student=151.0)
     assert not scoreboard.is_current()
+    scoreboard.path().write_bytes(b"\xff{")
+    assert not scoreboard.is_current()
 
 
 def test_a_paper_without_a_record_is_named(home):

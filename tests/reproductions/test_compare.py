@@ -1,5 +1,6 @@
 """Comparisons on the same seeds: by hand, in a toy setting, and beside a record."""
 
+import itertools
 import math
 import sys
 
@@ -16,7 +17,7 @@ from kdnb.losses import logit_regression, soft_targets
 from kdnb.methods.names import former
 from kdnb.papers.statistics import sign_flip
 from kdnb.reproductions import compare as module
-from kdnb.reproductions import passalis2018pkt, reproduce
+from kdnb.reproductions import reproduce
 from kdnb.reproductions import tian2020crd as fair
 from kdnb.reproductions.compare import compare
 from kdnb.training import Recipe
@@ -74,6 +75,8 @@ def test_several_controls():
     ("conditions", "options", "said"),
     [({}, {}, "at least one condition"),
      (calls(), {"seeds": 1}, "two or more different seeds"),
+     (calls(), {"seeds": 10**12}, "1,000 at most; got 1000000000000"),
+     (calls(), {"seeds": itertools.count()}, "1,000 at most; got count"),
      (calls(), {"seeds": [1, 1]}, "two or more different seeds"),
      (calls(), {"control": "d"}, "no condition 'd'"),
      ({"a": "kd"}, {}, "'a' says how to learn but not from what: give setting=kdnb.toy"),
@@ -155,7 +158,7 @@ def test_kinds_of_conditions():
 
 # --- beside a record -------------------------------------------------------------------------------
 
-TINY = passalis2018pkt.Parameters(
+TINY = fair.Parameters(
     train_images=256, test_images=100, queries=10, teacher_images=256, teacher_epochs=1,
     compare_images=128, compare_epochs=1, seeds=2, arms=[],
 )  # fmt: skip

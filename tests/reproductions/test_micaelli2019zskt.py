@@ -62,6 +62,12 @@ def test_the_full_profile_is_the_published_run():
     assert names == ["wrn-40-2", "wrn-16-1"]
 
 
+def test_the_record_is_of_the_first_form_and_the_full_profile_of_todays():
+    for name in ("zskt", "without_attention"):
+        assert "max_norm" not in DESCRIPTIONS[name]
+        assert DESCRIPTIONS[f"cifar10_{name}"]["max_norm"] == 5
+
+
 def test_the_claims_speak_of_these_arms_and_metrics():
     for claim in papers.claims_of("micaelli2019zskt"):
         assert claim.metric in ("accuracy", "transition_error")

@@ -51,6 +51,17 @@ def test_the_games_differ_in_the_teacher_alone():
     assert TRIALS["nagan"].function == TRIALS["kdgan"].function
 
 
+def test_the_games_of_the_record_are_of_the_first_form_and_the_full_ones_of_todays():
+    """There the classifier is the trained student, and the temperature falls."""
+    full = kdgan.arms(kdgan.PROFILES["full"])
+    students = {"nagan": "student", "kdgan": "student", "more_kdgan": "more_student"}
+    for name, student in students.items():
+        assert not {"start", "temperature"} & set(TRIALS[name].arguments)
+        given = full[name](3).arguments
+        assert given["start"].digest == full[student](3).digest
+        assert given["temperature"] == [10.0, 0.1]
+
+
 def test_the_claims_speak_of_these_arms_and_metrics():
     for claim in papers.claims_of("wang2018kdgan"):
         for quantity in claim.quantities():
@@ -134,3 +145,11 @@ def test_classifier_and_teacher_of_the_game_start_where_they_should(monkeypatch)
     assert len(found.series["test_errors"]) == 10
     assert found.metrics["last_ten_test_errors_sd"] == 0
     assert found.metrics["epochs_needed"] == 1
+    first = {"start": kdgan.arms(p)["student"](4), "temperature": [10.0, 0.1]}
+    found = trials.run(
+        trials.Trial(trial.function, trial.arguments | {"recipe": still, **first}, 4)
+    )
+    kept, learnt = found.tensors(), trials.run(first["start"]).tensors()
+    for key, value in learnt.items():
+        if key.startswith("network."):
+            torch.testing.assert_close(kept[key], value)

@@ -58,6 +58,14 @@ def test_all_banks_have_as_many_images(profile):
     assert dream["batch_size"] >= 25  # whose statistics are matched
 
 
+@pytest.mark.parametrize(("profile", "kept"), [("laptop", None), ("full", "best")])
+def test_the_record_holds_the_last_images_and_the_full_profile_the_best(profile, kept):
+    banks = [bank_of("deep_dream", profile=profile)]
+    for arm in ("deep_inversion", "adaptive"):
+        banks += bank_of(arm, profile=profile).arguments["banks"]
+    assert {bank.arguments.get("keep") for bank in banks} == {kept}
+
+
 def test_networks_with_data_are_those_of_the_chapter():
     like = chen2019dafl.arms(chen2019dafl.PROFILES["laptop"])["student"](3)
     assert ARMS["student"](3).digest == like.digest

@@ -52,7 +52,7 @@ def test_what_runs_stays_and_what_killed_runs_left_goes(own_runs):
         with paths.temporary_folder(CLUSTERS, own_runs) as other:
             said = prune()
             assert other.is_dir()
-        assert said.startswith("removed 0 of 2 trials, ") and said.endswith("; 1 that run stay")
+        assert said.startswith("removed 0 of 2 trials, ") and said.endswith("; 1 running")
         assert not any(path.exists() for path in left) and not list(runs.glob(f"{CLUSTERS}*"))
         assert process.poll() is None
     finally:
@@ -60,6 +60,16 @@ def test_what_runs_stays_and_what_killed_runs_left_goes(own_runs):
         process.wait()
     assert prune().startswith("removed 1 of 2 trials, ")
     assert [digest for digest, _, _ in trials.stored()] == [done.digest]
+
+
+def test_what_was_finished_meanwhile_stays(monkeypatch):
+    done = trials.run(Trial("add", {"amount": 2.0}, 0))
+    before = [(done.digest, done.folder, False)]  # as it was found while it ran
+    monkeypatch.setattr(trials, "stored", lambda: iter(before))
+    assert prune().startswith("removed 0 of 1 trials, ")
+    assert trials.is_finished(done.digest)
+    assert prune(everything=True).startswith("removed 1 of 1 trials, ")
+    assert not done.folder.exists()
 
 
 def test_teachers_tables_go_with_all_but_those_in_use():

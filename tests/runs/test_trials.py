@@ -109,6 +109,33 @@ def test_a_trial_without_its_description_can_be_pruned():
     assert trials.run(add(2.0)).metrics == {"sum": 2.0}
 
 
+def test_a_result_that_is_removed_while_it_is_read_is_made_again(monkeypatch, own_runs):
+    digest = trials.run(add(2.0)).digest
+    first = iter([True])
+
+    def description(asked, read=trials.description):
+        if next(first, False):
+            trials.remove(asked)
+        return read(asked)
+
+    monkeypatch.setattr(trials, "description", description)
+    assert trials.run(add(2.0)).metrics == {"sum": 2.0}
+    assert trials.is_finished(digest)
+
+
+def test_a_trial_that_is_begun_while_the_old_one_goes_keeps_its_files(monkeypatch):
+    folder = trials.run(add(2.0)).folder
+
+    def rmdir(path, gone=Path.rmdir):
+        (path / "lock").touch()
+        (path / "trial.json").write_text("new")
+        gone(path)
+
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    trials.remove(folder.name)
+    assert {path.name for path in folder.iterdir()} == {"lock", "trial.json"}
+
+
 def test_results_by_name_for_trials_by_name(own_runs):
     teacher = add(10.0)
     named = {"taught": add(1.0, to=teacher), "alone": add(2.0), "again": add(2.0)}

@@ -69,6 +69,27 @@ def test_a_companion_that_fails_is_reported(monkeypatch, tmp_path, two):
     assert not trials.is_finished(trial.digest)
 
 
+@pytest.mark.parametrize(
+    ("function", "arguments", "said"),
+    [
+        ("meets_nobody", {}, "ValueError: no room"),
+        ("meets_nobody", {"signal": 9}, "it was ended by signal 9."),
+        ("leaves_early", {}, "ValueError: no room"),
+    ],
+)
+def test_a_companion_that_ends_is_not_waited_for(
+    monkeypatch, tmp_path, two, function, arguments, said
+):
+    """Torch waits half an hour for whoever does not come, and does not know why another has gone."""
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    trial, started = Trial(function, arguments, 0), time.monotonic()
+    with pytest.raises(RuntimeError) as failure:
+        trials.run(trial)
+    assert str(failure.value) == f"a companion of trial {trial.digest} failed: {said}"
+    assert time.monotonic() - started < 120
+    assert not torch.distributed.is_initialized() and "LOCAL_RANK" not in os.environ
+
+
 def test_more_devices_than_there_are_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"asks for 2, but this machine has 1 GPU"):

@@ -388,6 +388,59 @@ def test_tokens_that_come_before_the_batch_are_refused():
         _ = look(Sequence(), layers, pictures(2)[0]).maps
 
 
+class Tokens(nn.Module):
+    """Tokens of 3 channels, (tokens, batch, channels) inside unless `first`; logits as `answer` says."""
+
+    def __init__(self, side, first=False, dense=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.block, self.head = nn.Identity(), nn.Linear(3, 3)
+        self.side, self.first, self.dense = side, first, dense
+
+    def forward(self, x):
+        tokens = F.adaptive_avg_pool2d(x, self.side).flatten(2).permute(2, 0, 1)
+        tokens = self.block(tokens.transpose(0, 1) if self.first else tokens)
+        return self.head(tokens if self.dense else tokens.mean(1 if self.first else 0))
+
+
+@pytest.mark.parametrize("call", ["distil", "criterion"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("side", [2, 4])
+def test_as_many_tokens_as_samples_are_not_mistaken(call, first, side):
+    """Whether (B, B, C) is samples first can be seen only in a batch of another length."""
+    layers = (Layers(("block",), head="head", prefix_tokens=0),) * 2
+    student, teacher, (images, labels) = Tokens(side, first), Tokens(side, first), pictures(16)
+
+    def run():
+        if call == "criterion":
+            return kdnb.Criterion("at", student, teacher, (images, labels), layers=layers)
+        return kdnb.distil(student, teacher, (images, labels), method="at", layers=layers,
+                           **{**QUICK, "batch_size": 16})  # fmt: skip
+
+    if first:
+        run()
+        return
+    with pytest.raises(ValueError) as error:
+        run()
+    said = str(error.value)
+    if side == 4:
+        assert "'block' gives (16, 16, 3) for 16 samples and (16, 15, 3) for one fewer" in said
+    else:
+        assert "'block' gives (4, 16, 3) for 16 samples, which must come first" in said
+
+
+def test_answers_for_tokens_that_come_before_the_samples_are_refused():
+    images, _ = pictures(16)
+    data = images, torch.arange(256).view(16, 16) % 3
+    with pytest.raises(
+        ValueError, match=r"the teacher gives \(16, 16, 3\) .* transpose its answer"
+    ):
+        kdnb.distil(
+            Tokens(4, True, True), Tokens(4, False, True), data, **{**QUICK, "batch_size": 16}
+        )
+    kdnb.distil(Tokens(4, True, True), Tokens(4, True, True), data, **{**QUICK, "batch_size": 16})
+
+
 def test_a_copy_of_everything_is_independent():
     student = made("transformers")
     twin = copy.deepcopy(student)

@@ -206,16 +206,49 @@ def test_an_answer_that_bfloat16_would_round_is_not_kept_in_it(runs):
         assert cache.table.dtype == torch.bfloat16 and int(valid.sum()) == 8
 
 
-def test_a_table_of_other_answers_is_begun_anew(runs, caplog):
+def test_a_table_of_other_answers_stays_and_is_not_used(runs, caplog):
     whole, _ = taught()
     (path,) = tables(runs)
+    content = path.read_bytes()
     rows = Table(path, 20 * 18, 4, torch.float32)
     everything = torch.arange(20 * 18)
     values, valid = rows.read(everything)
     rows.write(everything[valid], values[valid] + 1)  # valid, and wrong
+    spoilt = path.read_bytes()
     again, _ = taught()
-    assert same(whole, again)
-    assert "holds other answers than the teacher gives" in caplog.text
+    assert same(whole, again) and spoilt != content
+    (line,) = caplog.messages
+    assert line.startswith(f"{path} holds other answers") and "it stays, and is not used" in line
+    assert path.read_bytes() == spoilt
+    (other,) = set(tables(runs)) - {path}
+    assert other.name == path.name.replace(".float32", "-1.float32")
+    teacher = Counting()
+    again, _ = taught(teacher)
+    assert same(whole, again) and teacher.seen < 20  # the second table is found and used
+
+
+def test_a_teacher_whose_code_changes_is_another_one(runs, caplog):
+    """Its modules, numbers and name are the same: only its answers tell."""
+
+    class Teacher(Counting):
+        def forward(self, x):
+            return factor * super().forward(x)
+
+    found = []
+    for factor in (1.0, -1.0, 1.0):  # which `Teacher` reads
+        found.append(taught(Teacher())[0])
+    assert same(found[0], found[2]) and not same(found[0], found[1])
+    assert len(tables(runs)) == 2
+
+
+def test_a_teacher_that_answers_otherwise_each_time_is_not_kept(runs, caplog):
+    class Moody(Counting):
+        def forward(self, x):
+            return super().forward(x) + 9 * torch.rand(())
+
+    for _ in range(teacher_cache.SAME_NAME + 1):
+        taught(Moody())
+    assert len(tables(runs)) == teacher_cache.SAME_NAME
 
 
 def test_tables_have_a_bound(runs, monkeypatch):

@@ -380,7 +380,7 @@ def test_an_error_that_nobody_foresaw_is_one_sentence_too(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("variable", ["KDNB_JOBS", "KDNB_DEVICES"])
-@pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "1.5", "9" * 5000])
+@pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "1.5", "99999", "9" * 5000])
 def test_numbers_of_the_environment(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     read = pool.jobs if variable == "KDNB_JOBS" else devices.count

@@ -7,7 +7,7 @@ Classifier and teacher both propose a label for an image; the discriminator tell
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,12 +17,15 @@ from torch.nn import functional as F
 from kdnb.data import Batch
 from kdnb.losses import fooling_loss, logit_regression
 from kdnb.losses.checks import at_least_float32, check_labels, check_logits, check_temperature
+from kdnb.methods.offline.distil import train
 from kdnb.methods.online.common import in_passing
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+TEMPERATURES = (10.0, 0.1)  # of the concrete samples, first and last, in the authors' code
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
@@ -154,7 +157,8 @@ def kdgan(
     classifier_weight: float = 1.0,
     teacher_weight: float = 1.0,
     loss: Loss = logit_regression,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = TEMPERATURES,
+    label_epochs: int | None = None,
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
@@ -170,9 +174,9 @@ def kdgan(
     shown relaxed ones, it would learn to tell them by their softness.
 
     Args:
-        classifier, teacher: images -> logits (batch, classes); both are trained in place, and
-            are trained on labels beforehand in the paper. Without a teacher, None, it is the
-            naive game of two (NaGAN), and neither share nor weights are read.
+        classifier, teacher: images -> logits (batch, classes); both are trained in place. The
+            teacher comes trained on labels. Without one, None, it is the naive game of two
+            (NaGAN), and neither share nor weights are read.
         critic: images -> (batch, classes), the score of every label, such as any classifier;
             trained in place.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
@@ -180,7 +184,10 @@ def kdgan(
         classifier_share: rho, of the classifier's labels among those that are proposed.
         classifier_weight, teacher_weight: of what classifier and teacher learn from each other.
         loss: (own logits, the other's logits) -> scalar.
-        temperature: tau of the concrete samples.
+        temperature: tau of the concrete samples, or its values in the first and the last epoch,
+            between which it falls by the same factor in every one.
+        label_epochs: in which the classifier learns from the labels alone before the game, by the
+            run's recipe: 0 for one that comes trained, as many as the game's when None.
         options: of `training.fit`.
 
     Returns:
@@ -188,23 +195,39 @@ def kdgan(
         `classifier.soft`; `judging` and `classifier.fooling` without a teacher.
 
     Raises:
-        ValueError: for a share outside [0, 1] or a temperature that is not above 0.
+        ValueError: for a share outside [0, 1], a temperature that is not above 0, more than two
+            temperatures, or fewer than 0 epochs.
 
     Departures: the three players, both distillation losses and the concrete samples are
     confirmed by the abstract; the value is that of a secondary summary. That the discriminator
-    scores all labels at once, and that classifier and teacher are trained beforehand, are as in the
-    authors' public code; there the distillation loss is the mean squared difference of
-    log-probabilities, cross-entropy with the labels is added, and labels are drawn hard. The
-    teacher of the paper also sees privileged features, which an image alone does not have.
+    scores all labels at once, that classifier and teacher are trained beforehand, and that tau falls
+    from 10 to 0.1 are as in the authors' public code (`mdlcompr/`, read in November 2026). There the
+    discriminator, too, is trained on labels first, tau falls in steps of 0.88 for the classifier
+    alone, the distillation loss is a mean squared difference of logits, cross-entropy with the
+    labels is added, and labels are drawn hard. The teacher of the paper also sees privileged
+    features, which an image alone does not have.
     """
     check_share(classifier_share)
-    check_temperature(temperature)
+    first, last = _ends(temperature)
+    label_epochs = recipe.epochs if label_epochs is None else label_epochs
+    if label_epochs < 0:
+        raise ValueError(f"label_epochs must be at least 0; got {label_epochs}.")
     batches = batches_for(examples, recipe, seed)
+    if label_epochs:
+        alone = recipe.model_copy(update={"epochs": label_epochs})
+        path = file_of(options.get("checkpoint"), 0)
+        fabric = options.get("fabric")
+        train(classifier, batches, alone, seed=seed, checkpoint=path, fabric=fabric)
+    tau = first
 
     players = {"classifier": classifier} | ({} if teacher is None else {"teacher": teacher})
     shares = {"classifier": classifier_share, "teacher": 1 - classifier_share}
     if teacher is None:
         shares = {"classifier": 1.0}
+
+    def begin(epoch: int) -> None:
+        nonlocal tau
+        tau = first * (last / first) ** (epoch / max(1, recipe.epochs - 1))
 
     def judge(networks, batch: Batch) -> dict[str, Tensor]:
         table = networks["critic"](batch.images)
@@ -219,7 +242,7 @@ def kdgan(
         def terms(networks, batch: Batch) -> dict[str, Tensor]:
             z = networks[name](batch.images)
             table = in_passing(networks["critic"], batch.images)
-            sample = concrete(z, gumbel_noise(z), temperature)
+            sample = concrete(z, gumbel_noise(z), tau)
             fooled = fooling_loss(pair_scores(table, sample), "saturating")
             parts = {f"{name}.fooling": shares[name] * fooled}
             if other in players:
@@ -232,7 +255,7 @@ def kdgan(
     teach = play("teacher", "classifier", teacher_weight)
     learn = play("classifier", "teacher", classifier_weight)
     updates = [
-        Update(("critic",), judge, recipe=critic_recipe),
+        Update(("critic",), judge, recipe=critic_recipe, begin=begin),
         Update(("teacher",), teach, recipe=teacher_recipe, after=lambda: constrain(teacher)),
         Update(("classifier",), learn, after=lambda: constrain(classifier)),
     ]
@@ -245,6 +268,16 @@ def check_share(share: float) -> None:
     """Require a share of the whole."""
     if not 0 <= share <= 1:
         raise ValueError(f"a share must lie in [0, 1]; got {share}.")
+
+
+def _ends(temperature: float | Sequence[float]) -> tuple[float, float]:
+    """The temperatures of the first and the last epoch."""
+    ends = tuple(temperature) if isinstance(temperature, Sequence) else (temperature, temperature)
+    if len(ends) != 2:
+        raise ValueError(f"temperature is one number or two, first and last; got {temperature}.")
+    for value in ends:
+        check_temperature(value)
+    return ends
 
 
 def _mixture(classifier_logits: Tensor, teacher_logits: Tensor, share: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Students by design: thinner, shallower, of cheaper convolutions, quantised, or just the same.
+"""Students by design: thinner, shallower, depthwise-separable, fake-quantised, or just the same.
 
 Section 4 of the survey names what a student may be. Each can be made here from its teacher, and
 `measure` puts them side by side: parameters, multiply-adds, latency, accuracy.
@@ -75,6 +75,9 @@ def shallower(network: Spec) -> Spec:
 def depthwise_separable(network: nn.Module) -> nn.Module:
     """A copy whose convolutions are split in two, as in MobileNet (Howard et al. 2017).
 
+    The one efficient block here: those of ShuffleNet (grouped 1x1 convolutions and a shuffle of the
+    channels) or of later MobileNets are not made.
+
     A k x k convolution becomes a k x k one on each channel alone, batch normalisation, ReLU, and a
     1x1 convolution over the channels: about k² times fewer multiply-adds. The first convolution of
     the network, 1x1 and grouped ones stay, with their weights; the new ones start untrained.
@@ -133,19 +136,20 @@ class FakeQuantised(nn.Module):
         return weight + (torch.round(weight / step) * step - weight).detach()
 
 
-def quantised(network: nn.Module, bits: int = 8) -> nn.Module:
-    """A copy of a network whose weights lie on a grid: a quantised student of the same structure.
+def fake_quantised(network: nn.Module, bits: int = 8) -> nn.Module:
+    """A copy of a network whose weights are rounded to a fixed grid while it computes in floats.
 
     It can be trained as it is: a step moves the full-precision weights behind the grid (the
-    straight-through estimator). Start from the trained teacher.
+    straight-through estimator). Start from the trained teacher. The grid follows from the largest
+    weight and nothing of it is learnt: this is no differentiable quantisation, which belongs to
+    section 5.7 of the survey, and no quantisation of activations.
 
     Args:
         network: any module; left as it is. Weights of its Conv2d and Linear are quantised, each
             output channel by a step of its own; biases, normalisations and activations are not.
         bits: of a weight.
 
-    Departures: simulated in floating point, so it is as accurate as its integers but not faster;
-    `stored_bytes` counts what would be stored.
+    It is as accurate as its integers but not faster; `stored_bytes` counts what would be stored.
     """
     student = copy.deepcopy(network)
     for module in list(student.modules()):

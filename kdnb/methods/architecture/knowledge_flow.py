@@ -7,6 +7,7 @@ the end it stands alone, whatever the teachers' architectures and tasks were.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.data import Batch
-from kdnb.losses import hard_loss
-from kdnb.losses.checks import at_least_float32
+from kdnb.losses import hard_loss, soft_targets
+from kdnb.losses.checks import at_least_float32, check_number
 from kdnb.nets import constrain, features
 from kdnb.training import Recipe, Update, fit
 from kdnb.training.inputs import batches_for
@@ -176,35 +177,45 @@ def learn_from_flow(
     *,
     routes: Routes,
     dependence_weight: float = 1.0,
+    drift_weight: float = 0.05,
     independent_from: float = 0.9,
     seed: int = 0,
     **options: Any,
 ) -> tuple[KnowledgeFlow, list[dict[str, float]]]:
     r"""Train a student through Knowledge Flow until it is independent of its teachers.
 
-    .. math:: L = H(y, q) + \lambda(e)\, L_{dep}, \quad \lambda \text{ rising from } 0
+    .. math:: L = H(y, q) + \lambda_1(e)\, L_{dep} + \lambda_2\, KL(q_{old} \,\|\, q),
+        \quad \lambda_1 \text{ rising from } 0
+
+    The last term keeps the student's answers from jumping as the influence of the teachers fades:
+    q_old is what it answered, with what flowed then, before this epoch.
 
     Args:
         student: trained in place; afterwards it stands alone.
         teachers: trained on any task; frozen. Their outputs are not used, only their layers.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         routes: student path -> (number of the teacher, its path) of what may flow there.
-        dependence_weight: lambda at the end of the flow; it grows linearly with the epochs.
+        dependence_weight: lambda_1 at the end of the flow; it grows linearly with the epochs.
+        drift_weight: lambda_2, from the second epoch to the end of the flow.
         independent_from: the share of the run after which nothing flows and the student trains
             alone; 1 for never.
         options: of `training.fit`; `evaluate` sees the `flow`, whose `student` is the student.
 
     Returns:
         The flow, whose `shares()` tell what was taken from whom, and the history with the terms
-        `hard` and `dependence` and the value `own_share`, the smallest of the student's own.
+        `hard`, `dependence` and `drift` and the value `own_share`, the smallest of the student's
+        own.
 
     Raises:
-        ValueError: for impossible routes, or a share outside (0, 1].
+        ValueError: for impossible routes, a share outside (0, 1] or a negative weight.
 
-    Departures: the paper's second regulariser, which keeps the student's output from jumping as
-    the influence of the teachers fades, is left out; the last epochs without flow are ours, so
-    that the student is exactly independent even where its share has not quite reached 1.
+    Departures: that there is a Kullback-Leibler regulariser beside the dependence loss is
+    confirmed by summaries of the paper, its form and direction are recalled. Which parameters are
+    the old ones (an epoch's first: at those of the step before, the term has no gradient) and the
+    weight are ours. So are the last epochs without flow, so that the student is exactly
+    independent even where its share has not quite reached 1.
     """
+    check_number(least=0, dependence_weight=dependence_weight, drift_weight=drift_weight)
     if not 0 < independent_from <= 1:
         raise ValueError(f"independent_from must lie in (0, 1]; got {independent_from}.")
     batches = batches_for(examples, recipe, seed)
@@ -220,17 +231,24 @@ def learn_from_flow(
         network.train(training)
     last = max(1, round(independent_from * recipe.epochs))
     weight, flows = 0.0, True
+    old: KnowledgeFlow | None = None
 
     def begin(epoch: int) -> None:
-        nonlocal weight, flows
+        nonlocal weight, flows, old
         weight, flows = dependence_weight * min(1.0, (epoch + 1) / last), epoch < last
+        old = copy.deepcopy(flow) if drift_weight and flows and epoch else None
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
         taught = teacher_maps(teachers, flow.routes, batch.images) if flows else None
         logits = networks["flow"](batch.images, taught)
         hard = hard_loss(logits, batch.labels)
         leaning = dependence(list(flow.shares().values())) if flows else torch.zeros_like(hard)
-        return {"hard": hard, "dependence": weight * leaning}
+        drift = torch.zeros_like(hard)
+        if old is not None:
+            with torch.no_grad():
+                before = old(batch.images, taught)
+            drift = soft_targets(logits, before, 1.0)
+        return {"hard": hard, "dependence": weight * leaning, "drift": drift_weight * drift}
 
     look = options.pop("evaluate", None)
 

@@ -55,11 +55,11 @@ from kdnb.methods.data_free.few_shot import mixed_examples, pseudo_examples
 from kdnb.methods.data_free.generators import Generator, generate
 from kdnb.methods.data_free.statistics import (
     LayerRecord,
+    principal_directions,
     reconstruct,
     record,
     sample_activations,
-    spectral_basis,
-    spectral_loss,
+    share_outside,
 )
 from kdnb.methods.data_free.synthesis import NoiseBatches, optimise_pixels, pixel_bounds
 from kdnb.methods.data_free.zskd import (
@@ -112,15 +112,15 @@ __all__ = [
     "one_hot",
     "optimise_pixels",
     "pixel_bounds",
+    "principal_directions",
     "pseudo_examples",
     "random_view",
     "reconstruct",
     "record",
     "sample_activations",
     "self_labelled",
+    "share_outside",
     "shifts",
-    "spectral_basis",
-    "spectral_loss",
     "statistics_distance",
     "statistics_term",
     "total_variation",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from kdnb.methods.data_free.deepinversion import batch_norm_inputs, statistics_t
 from kdnb.methods.data_free.generators import Generator
 from kdnb.methods.data_free.synthesis import NoiseBatches, Pixels
 from kdnb.training import Networks, Recipe, Update, fit
+from kdnb.training.devices import default_device
 
 WEIGHTS = {"class": 1.0, "statistics": 1.0, "adversarial": 0.0, "contrast": 0.8}
 
@@ -63,9 +64,27 @@ class Head(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(features, features), nn.ReLU(), nn.Linear(features, outputs)
         )
+        self._adam: torch.optim.Adam | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(self.layers(features).float(), dim=1)
+
+    def adam(self, lr: float, *, anew: bool = False) -> torch.optim.Adam:
+        """Its optimiser, which goes on from batch to batch unless it shall begin `anew`."""
+        if anew or self._adam is None:
+            self._adam = torch.optim.Adam(self.parameters(), lr=lr)
+        for group in self._adam.param_groups:
+            group["lr"] = lr
+        return self._adam
+
+
+class _Adam(Recipe):
+    """Adam at a constant rate with this first momentum, which a recipe does not name."""
+
+    beta: float
+
+    def optimiser_for(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=self.lr, betas=(self.beta, 0.999))
 
 
 def feature_count(teacher: nn.Module) -> int:
@@ -116,6 +135,8 @@ def contrastive_inversion(
     negatives: int = 4096,
     iterations: int = 500,
     lr: float = 1e-3,
+    momentum: float = 0.5,
+    head_anew: bool = False,
     precision: str = "32",
     seed: int = 0,
 ) -> Tensor:
@@ -129,13 +150,16 @@ def contrastive_inversion(
 
     Args:
         teacher: frozen, with batch normalisation.
-        generator: its weights are drawn anew, then trained; `head` goes on from batch to batch.
+        generator: its weights are drawn anew, then trained.
         labels: (images,), as many as the batch holds.
-        memory, head: for `feature_count(teacher)` features; the memory is added to.
+        memory, head: for `feature_count(teacher)` features; the memory is added to, and the head goes
+            on from batch to batch with one Adam of its own.
         student: of the adversarial term.
         weights: of `class`, `statistics`, `adversarial` and `contrast`.
         temperature, negatives: of the contrast; at most so many remembered images take part.
-        iterations, lr: of Adam.
+        iterations, lr: of both Adams.
+        momentum: first momentum of the Adam of generator and noise, which is new for every batch.
+        head_anew: let the head's Adam forget the batches before.
 
     Returns:
         The images of the lowest loss, (images, channels, height, width) float32 on the CPU.
@@ -143,7 +167,8 @@ def contrastive_inversion(
     Raises:
         ValueError: for an unknown term, or an adversarial one without a student.
 
-    Departures: loop and terms follow the authors' code; its Adam has a first momentum of 0.5.
+    Loop, terms and optimisers follow the authors' code (`datafree/synthesis/contrastive.py`, read
+    in November 2026): the head's Adam has the default first momentum of 0.9.
     """
     if unknown := set(weights) - set(WEIGHTS):
         raise ValueError(f"CMI has no term {min(unknown)!r}; it has {', '.join(WEIGHTS)}.")
@@ -155,6 +180,8 @@ def contrastive_inversion(
         start_anew(generator)
         noise = Pixels(torch.randn(len(labels), generator.latent))
     best: dict[str, Tensor] = {}
+    head.to(default_device())
+    adam = head.adam(lr, anew=head_anew)
     with batch_norm_inputs(teacher) as inputs:
 
         def losses(running: Networks, batch: Batch) -> dict[str, Tensor]:
@@ -168,7 +195,7 @@ def contrastive_inversion(
             local = instance_features(inputs)
             if "contrast" in weight:
                 views = local, whole, *(old.to(local.device) for old in memory.draw(negatives))
-                placed = running["head"](torch.cat(views)).split([len(view) for view in views])
+                placed = head(torch.cat(views)).split([len(view) for view in views])
                 parts["contrast"] = contrastive_diversity(*placed, temperature=temperature)
             if "adversarial" in weight:
                 answer = running["student"](images)
@@ -181,12 +208,16 @@ def contrastive_inversion(
                 )
             return parts
 
-        networks = {"generator": generator, "noise": noise, "head": head, "teacher": teacher}
+        def move_head() -> None:
+            adam.step()
+            adam.zero_grad()
+
+        networks = {"generator": generator, "noise": noise, "teacher": teacher}
         if student is not None:
             networks["student"] = student
-        recipe = Recipe(epochs=1, batch_size=1, optimiser="adam", lr=lr, schedule="constant",
-                        precision=precision)  # fmt: skip
-        update = Update(("generator", "noise", "head"), losses)
+        recipe = _Adam(epochs=1, batch_size=1, optimiser="adam", lr=lr, schedule="constant",
+                       precision=precision, beta=momentum)  # fmt: skip
+        update = Update(("generator", "noise"), losses, after=move_head)
         fit(networks, NoiseBatches(iterations, 1, (1,)), update, recipe, seed=seed)
     memory.add(best["local"], best["whole"])
     return best["images"].float().cpu()

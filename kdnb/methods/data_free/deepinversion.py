@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from kdnb.losses import competition, statistics_distance, total_variation
 from kdnb.losses.checks import at_least_float32
-from kdnb.methods.data_free.synthesis import Bounds, optimise_pixels
+from kdnb.methods.data_free.synthesis import Bounds, Keep, check_keep, optimise_pixels
 from kdnb.training import Networks
 
 # Of the authors' CIFAR-10 run "with parameters from the paper".
@@ -89,6 +89,7 @@ def deep_inversion(
     iterations: int = 2000,
     lr: float = 0.05,
     precision: str = "32",
+    keep: Keep = "best",
     seed: int = 0,
 ) -> Tensor:
     r"""Dream images of some classes; with a student, images on which it still errs.
@@ -109,17 +110,21 @@ def deep_inversion(
         jitter: the images are shifted around by up to so many pixels, anew in every iteration.
         bounds: of the pixels; None as in the authors' CIFAR code.
         iterations, lr: of Adam.
+        keep: "best" for the images of the lowest loss, "last" for those after the last step.
 
     Returns:
         (images, *shape) float32 on the CPU.
 
     Raises:
-        ValueError: for an unknown term, a teacher without batch normalisation, or a competition
-            without a student.
+        ValueError: for an unknown term, another `keep`, a teacher without batch normalisation, or a
+            competition without a student.
 
-    Departures: the authors keep the images of the lowest loss, we those of the last step; their
-    competition clamps and swaps (see `competition`).
+    Departures: the authors' code, read in November 2026, keeps the images of the lowest loss: for
+    ImageNet a copy of them (`deepinversion.py`), for CIFAR-10 the very tensor that Adam then moves
+    on, which is "last" in effect (`deepinversion_cifar10.py`). Their competition clamps and swaps
+    (see `competition`).
     """
+    check_keep(keep)
     if unknown := set(weights) - set(WEIGHTS):
         raise ValueError(f"there is no term {min(unknown)!r}; there are {', '.join(WEIGHTS)}.")
     weight = {name: value for name, value in weights.items() if value}
@@ -144,5 +149,5 @@ def deep_inversion(
 
         return optimise_pixels(
             start, networks, terms, iterations=iterations, lr=lr, bounds=bounds,
-            precision=precision, seed=seed,
+            precision=precision, keep=keep, seed=seed,
         )  # fmt: skip

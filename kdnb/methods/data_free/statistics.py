@@ -1,8 +1,9 @@
 """Lopes et al. 2017: distilling from statistics of activations, recorded before the data went.
 
 Whoever trained the teacher leaves a record of what its layers did on the data, class by class:
-means and covariances of the top layer, or means of all layers, or the few directions in which a
-layer's activations lie. Images are then found that have such activations.
+means and covariances of the top layer, or means of all layers. Images are then found that have such
+activations. A third record, the few directions in which a layer's activations lie, is ours: it
+stands where the paper has its spectral records.
 """
 
 from __future__ import annotations
@@ -105,8 +106,14 @@ def sample_activations(kept: LayerRecord, per_class: int, *, seed: int = 0) -> T
     return (kept.mean[:, None] + drawn @ root.mT).flatten(0, 1).float()
 
 
-def spectral_basis(kept: LayerRecord, share: float = 0.1) -> Tensor:
+def principal_directions(kept: LayerRecord, share: float = 0.1) -> Tensor:
     """The directions of a layer's activations that carry most, class by class.
+
+    Not the paper's spectral record, which is of a graph whose nodes are the units of several
+    layers. Lopes et al. 2017 take a Laplacian of it (recalled). Their code (`replayed_distillation`,
+    `compute_stats.py`, read in November 2026) weighs an edge between units of neighbouring layers by
+    the product of their class means and takes no Laplacian; it is unfinished there, and what it
+    computes is not used by its objective. So the method is named and not taught.
 
     Args:
         kept: of the layer.
@@ -118,9 +125,6 @@ def spectral_basis(kept: LayerRecord, share: float = 0.1) -> Tensor:
 
     Raises:
         ValueError: for a share outside (0, 1].
-
-    Departures: the paper takes the eigenvectors of the Laplacian of a graph over the units; its
-    graph is only recalled, so the plain second moment stands in for it.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1]; got {share}.")
@@ -130,7 +134,7 @@ def spectral_basis(kept: LayerRecord, share: float = 0.1) -> Tensor:
     return vectors[..., : max(1, round(share * units))].float()
 
 
-def spectral_loss(activations: Tensor, basis: Tensor) -> Tensor:
+def share_outside(activations: Tensor, basis: Tensor) -> Tensor:
     r"""How much of the activations lies outside the recorded directions.
 
     .. math:: L = \frac1n \sum_i \Big( 1 -
@@ -146,7 +150,7 @@ def spectral_loss(activations: Tensor, basis: Tensor) -> Tensor:
     Raises:
         ValueError: when the shapes do not agree.
 
-    Departures: the paper's form is recalled.
+    Ours, for :func:`principal_directions`.
     """
     if activations.ndim != 2 or basis.shape[:2] != activations.shape:
         raise ValueError(
@@ -163,7 +167,7 @@ def reconstruct(
     targets: Mapping[str, Tensor],
     shape: tuple[int, ...],
     *,
-    spectral: bool = False,
+    directions: bool = False,
     bounds: Bounds | None = None,
     iterations: int = 500,
     lr: float = 0.05,
@@ -175,14 +179,14 @@ def reconstruct(
 
     .. math:: \hat X = \arg\min_X\; l\big(\Phi(X), \Phi_{rec}\big)
 
-    (Lopes et al. 2017, equation 2) with l the mean squared error, summed over the layers; or
-    :func:`spectral_loss`.
+    (Lopes et al. 2017, equation 2) with l the mean squared error, summed over the layers; or,
+    ours, :func:`share_outside`.
 
     Args:
         teacher: frozen.
         targets: module path -> activations (images, units): one path, the top layer's, of
-            `sample_activations`; or the class means of all layers. When `spectral`, path -> bases
-            (images, units, directions).
+            `sample_activations`; or the class means of all layers. With `directions`, path ->
+            bases (images, units, directions) of `principal_directions`.
         shape: of an image, (channels, height, width).
         bounds: of the pixels.
         iterations, lr: of Adam.
@@ -215,7 +219,7 @@ def reconstruct(
                     units = at_least_float32(maps[path].flatten(1))
                     goal = goal.to(units)
                     parts[path] = (
-                        spectral_loss(units, goal) if spectral else (units - goal).square().mean()
+                        share_outside(units, goal) if directions else (units - goal).square().mean()
                     )
                 return parts
 

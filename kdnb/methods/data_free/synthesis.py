@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from kdnb.training import Networks, Recipe, Update, fit
 
 Terms = Callable[[Networks, Tensor], dict[str, Tensor]]
 Bounds = tuple[Tensor, Tensor]
+Keep = Literal["best", "last"]
 
 
 def pixel_bounds(mean: Sequence[float], sd: Sequence[float]) -> Bounds:
@@ -103,6 +104,7 @@ def optimise_pixels(
     lr: float,
     bounds: Bounds | None = None,
     precision: str = "32",
+    keep: Keep = "last",
     seed: int = 0,
 ) -> Tensor:
     """Move images down the gradient of some terms, by Adam; the networks stay as they are.
@@ -113,18 +115,29 @@ def optimise_pixels(
         terms: (networks, images) -> named, weighted terms.
         iterations, lr: of Adam.
         bounds: pixels are kept between these two after every step.
+        keep: "last" for the images after the last step, "best" for those, of before any step, whose
+            terms had the lowest sum.
         seed: of what the terms draw.
 
     Returns:
-        The images after the last step, float32 on the CPU.
+        The images, float32 on the CPU.
 
     Raises:
+        ValueError: for another `keep`.
         NonFiniteLoss: when a term turns NaN or infinite.
     """
+    check_keep(keep)
     pixels = Pixels(start, bounds)
+    best: dict[str, Tensor] = {}
 
     def losses(running: Networks, batch: Batch) -> dict[str, Tensor]:
-        return terms(running, running["pixels"]())
+        images = running["pixels"]()
+        found = terms(running, images)
+        if keep == "best":
+            total = sum(found.values()).detach()
+            if not best or total < best["total"]:
+                best.update(total=total, images=images.detach())
+        return found
 
     recipe = Recipe(
         epochs=1, batch_size=1, optimiser="adam", lr=lr, schedule="constant", precision=precision
@@ -132,7 +145,16 @@ def optimise_pixels(
     update = Update(("pixels",), losses, after=pixels.clamp)
     ticks = NoiseBatches(iterations, 1, (1,))
     fit({"pixels": pixels, **networks}, ticks, update, recipe, seed=seed)
+    if best:
+        pixels.images.data.copy_(best["images"])
+        pixels.clamp()  # the start may lie outside
     return pixels.images.detach().cpu()
+
+
+def check_keep(keep: str) -> None:
+    """Require a way to choose among the images of all steps."""
+    if keep not in get_args(Keep):
+        raise ValueError(f"keep must be one of {', '.join(get_args(Keep))}; got {keep!r}.")
 
 
 def play(

@@ -15,11 +15,17 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
+from kdnb.methods.data_free.bank import bank_of
 from kdnb.methods.data_free.collapse import CollapseDetector
 from kdnb.methods.data_free.generators import Generator
 from kdnb.methods.data_free.synthesis import play, resting
+from kdnb.methods.online.common import running_statistics_kept
 from kdnb.nets import constrain, features
 from kdnb.training import Networks, Recipe, Update
+
+# Of the authors' loss, which is a mean over the classes too.
+ATTENTION_WEIGHT = 250.0
+MAX_NORM = 5.0
 
 
 def zskt(
@@ -32,7 +38,8 @@ def zskt(
     steps: int,
     student_steps: int = 10,
     attention: Mapping[str, str] | None = None,
-    attention_weight: float = 250.0,
+    attention_weight: float | None = None,
+    max_norm: float | None = MAX_NORM,
     detector: CollapseDetector | None = None,
     seed: int = 0,
     **options: Any,
@@ -42,7 +49,7 @@ def zskt(
     .. math:: \max_G\; \mathrm{KL}\big(T(x) \Vert S(x)\big), \qquad
         \min_S\; \mathrm{KL}\big(T(x) \Vert S(x)\big) + w \sum_l A_l, \quad x = G(z)
 
-    with attention transfer A_l on pairs of layers. For every batch of noise the generator makes one
+    with attention transfer A_l on pairs of layers, KL summed over the K classes. For every batch of noise the generator makes one
     step and the student `student_steps` steps on what it makes then.
 
     Args:
@@ -52,7 +59,9 @@ def zskt(
         generator_recipe: published: Adam at 1e-3, cosine.
         steps: of the student, an epoch; a multiple of `student_steps`.
         attention: student's module path -> teacher's, of maps; None leaves the term out.
-        attention_weight: of the sum of `losses.attention_transfer(variant="authors")`.
+        attention_weight: w, of the sum of `losses.attention_transfer(variant="authors")`; 250 K
+            when None.
+        max_norm: both gradients are clipped to K times this norm; None leaves them as they are.
         detector: sees every new batch of images.
         options: of `training.fit`.
 
@@ -62,14 +71,18 @@ def zskt(
     Raises:
         ValueError: when `steps` is not a multiple of `student_steps`.
 
-    Departures: loop, rates and weights follow the authors' code, except that theirs clips both
-    gradients to norm 5, which this loop does not, and divides the divergence by the number of
-    classes too (`KLDivLoss` with its default mean), so that beside it the attention weighs as
-    many times more. Temperature 1.
+    Departures: loop, rates, weights and clipping follow the authors' code (`solver.py`), read in
+    November 2026. Theirs divides the divergence by K too (`kl_div` with its default mean), beside
+    an attention weight of 250 and gradients clipped to 5: this loss and both numbers are K times
+    theirs, which Adam does not see. Temperature 1.
     """
     turns = _Turns(steps, student_steps)
     pairs = dict(attention or {})
     made: dict[str, Tensor] = {}
+    count = _classes(teacher, generator)
+    if attention_weight is None:
+        attention_weight = ATTENTION_WEIGHT * count
+    longest = None if max_norm is None else max_norm * count
 
     with ExitStack() as stack:
         ours = stack.enter_context(features(student, list(pairs)))
@@ -103,13 +116,23 @@ def zskt(
             return terms
 
         updates = [
-            Update(("generator",), attack, recipe=generator_recipe, begin=turns.begin),
-            Update(("student",), follow, after=lambda: constrain(student)),
+            Update(
+                ("generator",), attack, recipe=generator_recipe, max_norm=longest, begin=turns.begin
+            ),
+            Update(("student",), follow, max_norm=longest, after=lambda: constrain(student)),
         ]
         return play(
             student, teacher, generator, updates, recipe, steps=steps, detector=detector,
             seed=seed, **options,
         )  # fmt: skip
+
+
+@torch.no_grad()
+def _classes(teacher: nn.Module, generator: Generator) -> int:
+    noise = torch.zeros(2, generator.latent, device=next(generator.parameters()).device)
+    with running_statistics_kept(generator):
+        images = generator.forward(noise)  # not a call: nobody's hooks should count it
+    return bank_of(images, teacher).logits.shape[1]
 
 
 class _Turns:

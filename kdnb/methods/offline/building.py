@@ -15,7 +15,14 @@ from kdnb.methods.offline.comparable import excludes, is_plain
 from kdnb.methods.offline.parts import Part, parts_of
 from kdnb.methods.wiring import Setting
 from kdnb.training.answers import Output, rows
-from kdnb.training.first import check_learns, check_scalar, first_batch, no_spreading, tried
+from kdnb.training.first import (
+    check_learns,
+    check_samples_first,
+    check_scalar,
+    first_batch,
+    no_spreading,
+    tried,
+)
 from kdnb.training.layers import Layers, View, layers_of, matched, viewing
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import NOTHING, REAL, label_loss
@@ -228,7 +235,10 @@ def _both(
             found.append(Bare(tried(name, network, batch, output, learns=False), at))
             continue
         with viewing(network, at) as seen:
-            found.append(seen(tried(name, network, batch, output, learns=False)))
+            view = seen(tried(name, network, batch, output, learns=False))
+            if check_samples_first(network, batch, at, view):
+                view = seen(tried(name, network, batch, output, learns=False))
+            found.append(view)
     return found
 
 

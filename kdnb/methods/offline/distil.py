@@ -123,7 +123,7 @@ def train(
     >>> train(net, data, epochs=20, batch_size=4, lr=0.5).history.hard.iloc[-1] < 0.1
     True
     """
-    recipe = recipe_of("train", recipe, fields)
+    recipe = recipe_of(train, recipe, fields)
     check_module("network", network)
     if loss is not None and label_smoothing:
         raise ValueError("label_smoothing is of the cross-entropy, which loss=... replaces.")
@@ -164,7 +164,7 @@ def planned(
         ValueError: for an unknown method, option or field, or a weight of nothing.
     """
     parts = parts_of(method, weight)
-    fields, options = told_apart("distil", fields_and_options, {p.name: p.known for p in parts})
+    fields, options = told_apart(distil, fields_and_options, {p.name: p.known for p in parts})
     for part in parts:
         part.options = options[part.name]
         check_options(part)

@@ -58,7 +58,7 @@ def through_auxiliary(
     Departures: weights, decay, epochs and the first stage's loss are those of the authors' code
     (passalis/pkth, read), which gives the auxiliary 40 epochs and the student 50.
     """
-    recipe = recipe_of("through_auxiliary", recipe, fields)
+    recipe = recipe_of(through_auxiliary, recipe, fields)
     distil(
         auxiliary, teacher, data, recipe, method="pkt_hybrid", weight=1.0, label_weight=0.0,
         variant=variant, seed=seed,

@@ -64,7 +64,7 @@ def learn_from_several(
     Departures: recalled, but for the three terms; the weights are ours. A batch of fewer than three
     samples has no relations.
     """
-    recipe = recipe_of("learn_from_several", recipe, fields)
+    recipe = recipe_of(learn_from_several, recipe, fields)
     networks = [student, *teachers]
     if len(networks) < 2:
         raise ValueError("learn_from_several needs at least one teacher; got none.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.nets import constrain
 from kdnb.training.borrowed import shared_part
@@ -23,6 +24,7 @@ __all__ = [
     "in_passing",
     "ramp_up",
     "running_statistics_kept",
+    "shifted",
 ]
 
 Distortion = Callable[[Tensor], Tensor]  # of a batch of images
@@ -76,6 +78,36 @@ def in_passing(network: nn.Module, images: Any) -> Tensor:
     """
     with torch.no_grad(), running_statistics_kept(network):
         return network(images)
+
+
+def shifted(images: Tensor, *, most: float = 0.125) -> Tensor:
+    """Each image moved at random, anew in every call: a view that keeps its label.
+
+    Args:
+        images: (batch, channels, height, width). The border is continued.
+        most: of the side, up to which it moves in each direction.
+
+    Returns:
+        As the images. Draws from torch's random state.
+
+    Raises:
+        ValueError: for other shapes.
+    """
+    if images.ndim != 4:
+        raise ValueError(
+            "views are made of images (batch, channels, height, width): give view= a distortion of "
+            f"your own, or None; got {tuple(images.shape)}."
+        )
+    count, _, *sides = images.shape
+    reach = [max(1, round(most * side)) for side in sides]
+    padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0]), mode="replicate")
+    rows, columns = (
+        torch.randint(2 * far + 1, (count, 1), device=images.device)
+        + torch.arange(side, device=images.device)
+        for far, side in zip(reach, sides, strict=True)
+    )
+    which = torch.arange(count, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None]].movedim(3, 1)
 
 
 def check_networks(networks: Mapping[str, nn.Module]) -> None:

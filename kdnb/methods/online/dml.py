@@ -75,7 +75,7 @@ def mutual(
     Departures: answers made again use batch normalisation's batch statistics, and do not count in
     its running ones a second time, of which the paper says nothing.
     """
-    recipe = recipe_of("mutual", recipe, fields)
+    recipe = recipe_of(mutual, recipe, fields)
     check_number(least=0, weight=weight)
     check_number(above=0, temperature=temperature)
     if not isinstance(networks, (Mapping, nn.ModuleList, nn.ModuleDict, list, tuple)):

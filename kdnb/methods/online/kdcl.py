@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from kdnb.data import Batch, Batches
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import at_least_float32, check_labels
-from kdnb.methods.online.common import Distortion, check_networks, constrain_all
+from kdnb.methods.online.common import Distortion, check_networks, constrain_all, shifted
 from kdnb.training import Recipe, Update, fit, predict
 from kdnb.training.inputs import batches_for
 
@@ -129,7 +129,7 @@ def kdcl(
     *,
     aggregate: Aggregate = "min_logit",
     validation: Batches | None = None,
-    view: Distortion | None = None,
+    view: Distortion | None = shifted,
     weight: float = 1.0,
     temperature: float = 2.0,
     seed: int = 0,
@@ -147,7 +147,9 @@ def kdcl(
             :func:`general_weights` measured anew before every epoch.
         validation: un-shuffled, for ``general``.
         view: distorts a batch of images at random; every student sees a view of its own, which
-            is how the paper makes the target indifferent to distortions. None: all see the batch.
+            is how the paper makes the target indifferent to distortions. By default a shift by up
+            to an eighth of the side, after whatever the batches' own augmentation has done. None:
+            all see the batch.
         temperature: T, 2 in the paper (recalled).
         options: of `training.fit`.
 
@@ -155,11 +157,13 @@ def kdcl(
         The history; the terms are `<name>.hard` and `<name>.soft`.
 
     Raises:
-        ValueError: for one network, an unknown aggregate, or ``general`` without validation.
+        ValueError: for one network, an unknown aggregate, ``general`` without validation, or
+            inputs of which the default makes no views.
 
     Departures: the four targets are recalled from the paper, of which no code was published by
-    the authors; whether ``general`` weighs logits or probabilities is not confirmed. No gradient
-    flows into the target.
+    the authors; whether ``general`` weighs logits or probabilities is not confirmed. That every
+    student sees a view of its own is the paper's, the distortion of the default is ours. No
+    gradient flows into the target.
     """
     check_networks(networks)
     if aggregate not in (*TARGETS, "general"):

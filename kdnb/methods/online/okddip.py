@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,23 +22,33 @@ class PeerAttention(nn.Module):
     .. math:: a_{ab} = \frac{\exp(\langle L h_a, E h_b \rangle)}
         {\sum_f \exp(\langle L h_a, E h_f \rangle)}
 
-    with two linear maps that all peers share; a peer listens to itself too.
+    with two linear maps that all peers share.
 
     Args:
         width: of the features h.
         reduction: the maps lead to width // reduction numbers; 8 in the authors' code.
+        itself: let a peer listen to itself too, as in the paper and in the authors' code; else
+            b and f run over the other peers, and of two peers each listens to the other.
+
+    Departures: `itself`. The divergence of a peer from its target, which alone moves the maps, is 0
+    where the peer listens to itself alone, so that peers soon stop teaching. The authors'
+    gradients, through targets into peers, do not prevent it.
     """
 
-    def __init__(self, width: int, reduction: int = 8):
+    def __init__(self, width: int, reduction: int = 8, *, itself: bool = False):
         super().__init__()
+        self.itself = itself
         hidden = max(1, width // reduction)
         self.left = nn.Linear(width, hidden, bias=False)
         self.right = nn.Linear(width, hidden, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, peers, width) -> (batch, peers, peers): row a sums to 1."""
-        energy = self.left(features) @ self.right(features).transpose(1, 2)
-        return energy.float().softmax(2)
+        energy = (self.left(features) @ self.right(features).transpose(1, 2)).float()
+        if not self.itself:
+            own = torch.eye(energy.shape[1], dtype=torch.bool, device=energy.device)
+            energy = energy.masked_fill(own, -math.inf)
+        return energy.softmax(2)
 
 
 def own_targets(
@@ -105,8 +116,10 @@ def okddip(
     Raises:
         ValueError: for fewer than three heads.
 
-    Departures: that the paper averages probabilities is recalled; whether its targets carry
-    gradients is not said there, to our knowledge.
+    Departures: those of `PeerAttention`. That the paper averages probabilities is recalled; whether
+    its targets carry gradients is not said there, to our knowledge. The authors' code was read in
+    November 2026 (`train_GL.py`, `resnet_GL.py`): its targets are means of logits, through which
+    gradients flow into peers and attention.
     """
     if len(branches.heads) < 3:
         raise ValueError(f"okddip needs 2 peers and a leader; got {len(branches.heads)} heads.")

@@ -144,7 +144,7 @@ def born_again(
         ValueError: for fewer than 0 generations, other targets, networks that are not new, or an
             unknown or ignored keyword.
     """
-    recipe = recipe_of("born_again", recipe, fields)
+    recipe = recipe_of(born_again, recipe, fields)
     _check_targets(targets)
     if isinstance(make, nn.Module) or not callable(make):
         got = f"a {type(make).__name__}" if isinstance(make, nn.Module) else brief(make)

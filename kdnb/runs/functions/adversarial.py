@@ -28,18 +28,22 @@ def kdgan_trial(
     classifier_share: float = 0.5,
     classifier_weight: float = 1.0,
     teacher_weight: float = 1.0,
-    temperature: float = 1.0,
+    temperature: float | list[float] = 1.0,
+    start: Result | None = None,
 ) -> Outcome:
     """A trial of `kdgan`, or without a teacher of the naive game of two (NaGAN).
 
-    The classifier starts from the weights that `supervised` gives the same network and seed; the
-    teacher goes on from where its own trial ended.
+    The classifier starts from the weights that the trial `start` ended with, else from the fresh
+    ones that `supervised` gives the same network and seed; the teacher goes on from where its own
+    trial ended.
 
     Args:
         data: a `data_spec`.
         network, critic: of classifier and discriminator, as `built` takes them.
         recipe: of a `Recipe`, the same for every player.
         teacher: the trial that trained it on labels.
+        temperature: of `kdgan`; a description that says neither this nor `start` stands for the
+            first form, a constant 1 and a classifier that nobody trained before.
 
     Returns:
         What `Task.outcome` measures of the classifier; `last_ten_test_errors`, the mean over the
@@ -48,7 +52,7 @@ def kdgan_trial(
         2,000 validation images at most, and `test_errors`, by which nothing is chosen. Tensors:
         `network.<key>` (the classifier's), and `teacher.<key>`.
     """
-    task = prepared(context, seed, data, network, recipe)
+    task = prepared(context, seed, data, network, recipe, start=start)
     source = task.source
     judge = built(critic, source, peer_seed(seed, 1))
     master = None if teacher is None else network_of(teacher, source)
@@ -68,7 +72,7 @@ def kdgan_trial(
     history = kdgan(
         task.network, master, judge, task.batches, task.recipe,
         classifier_share=classifier_share, classifier_weight=classifier_weight,
-        teacher_weight=teacher_weight, temperature=temperature, seed=seed,
+        teacher_weight=teacher_weight, temperature=temperature, label_epochs=0, seed=seed,
         checkpoint=context.checkpoint, evaluate=evaluate,
     )  # fmt: skip
     outcome = task.outcome(history)

@@ -19,7 +19,7 @@ from kdnb import losses
 from kdnb.methods.data_free.bank import Bank, bank_of
 from kdnb.methods.data_free.dataset_distillation import DistilledData, distil_dataset, trained_on
 from kdnb.methods.data_free.deepinversion import WEIGHTS, deep_inversion
-from kdnb.methods.data_free.synthesis import pixel_bounds
+from kdnb.methods.data_free.synthesis import Keep, pixel_bounds
 from kdnb.methods.data_free.zskd import data_impressions, dirichlet_targets
 from kdnb.methods.offline.distil import distil
 from kdnb.runs.functions.data_free import bank_tensors, class_shares, errors_on, isolated, measured
@@ -89,6 +89,7 @@ def inversion_trial(
     iterations: int = 2000,
     lr: float = 0.05,
     jitter: int = 2,
+    keep: Keep = "last",
 ) -> Outcome:
     """A bank of DeepInversion's images, all classes in turn; adaptive with a student's trial.
 
@@ -97,6 +98,7 @@ def inversion_trial(
         images: how many, a multiple of `batch_size`.
         student: the trial of the network on which the images should be hard.
         weights, iterations, lr, jitter: of `deep_inversion`.
+        keep: of `deep_inversion`; a description that does not say was made with the last images.
 
     Returns:
         As `impressions_trial`.
@@ -114,7 +116,7 @@ def inversion_trial(
     made = [
         deep_inversion(
             master, wanted, shape, student=pupil, weights=weights, jitter=jitter,
-            iterations=iterations, lr=lr, seed=seed * 1_000_003 + number,
+            iterations=iterations, lr=lr, keep=keep, seed=seed * 1_000_003 + number,
         )
         for number, wanted in enumerate(labels.split(batch_size))
     ]  # fmt: skip

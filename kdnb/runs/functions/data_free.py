@@ -39,6 +39,11 @@ DAFL_GENERATOR = {"optimiser": "adam", "lr": 0.2, "schedule": "constant"}
 BASES = {"released": 10.0, "natural": None}
 Adversary = Callable[..., list[dict[str, float]]]
 ADVERSARIES: dict[str, Adversary] = {"zskt": zskt, "dfad": dfad}
+# What a description that does not say stands for: ZSKT as it was first written.
+FIRST_FORMS: dict[str, dict[str, Any]] = {
+    "zskt": {"max_norm": None, "attention_weight": 250.0},
+    "dfad": {},
+}
 SHOWN = 100  # images of the generator that a trial keeps
 
 
@@ -141,7 +146,8 @@ def adversarial_trial(
     Args:
         method: "zskt" or "dfad".
         iterations, every: steps of the student.
-        options: of the method: `student_steps`, `attention`, `attention_weight`.
+        options: of the method: `student_steps`, `attention`, `attention_weight`, `max_norm`. What
+            is not given is as in the first form (`FIRST_FORMS`): ZSKT without clipping.
 
     Raises:
         ValueError: for an unknown method, or iterations that are no multiple of `every`.
@@ -155,7 +161,7 @@ def adversarial_trial(
         _recipe(iterations, every, batch_size, precision, student_recipe),
         generator_recipe=_recipe(iterations, every, batch_size, precision, generator_recipe),
         steps=every, seed=seed, checkpoint=context.checkpoint, evaluate=errors_on(source, data),
-        **options,
+        **{**FIRST_FORMS[method], **options},
     )  # fmt: skip
 
 

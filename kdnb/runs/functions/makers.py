@@ -25,10 +25,10 @@ from kdnb.methods.data_free.fast import fast_synthesis
 from kdnb.methods.data_free.few_shot import mixed_examples, pseudo_examples
 from kdnb.methods.data_free.generators import Generator
 from kdnb.methods.data_free.statistics import (
+    principal_directions,
     reconstruct,
     record,
     sample_activations,
-    spectral_basis,
 )
 from kdnb.methods.data_free.synthesis import pixel_bounds
 from kdnb.runs.functions.data_free import bank_tensors, class_shares, errors_on, isolated, measured
@@ -58,7 +58,8 @@ def statistics_trial(
     Args:
         data: a `data_spec`; its training images are read once, for the record.
         way: "top": activations of the last hidden layer, drawn from means and covariances; "all":
-            the class means of three layers; "spectral": directions of the convolutions' outputs.
+            the class means of three layers; "spectral" (its first name): principal directions of the
+            convolutions' outputs, which are ours and no spectral record of the paper's.
 
     Raises:
         ValueError: for another way.
@@ -74,16 +75,16 @@ def statistics_trial(
     targets = {
         "top": lambda one: sample_activations(one, per_class, seed=seed),
         "all": lambda one: one.mean.float().repeat_interleave(per_class, 0),
-        "spectral": lambda one: spectral_basis(one, 0.05).repeat_interleave(per_class, 0),
+        "spectral": lambda one: principal_directions(one, 0.05).repeat_interleave(per_class, 0),
     }
     images = reconstruct(
         master, {path: targets[way](one) for path, one in kept.items()}, (1, SIZE, SIZE),
-        spectral=way == "spectral", bounds=pixel_bounds(source.mean, source.sd),
+        directions=way == "spectral", bounds=pixel_bounds(source.mean, source.sd),
         iterations=iterations, lr=lr, seed=seed,
     )  # fmt: skip
     stored = {"top": lambda one: one.mean.numel() + one.covariance.numel(),
               "all": lambda one: one.mean.numel(),
-              "spectral": lambda one: spectral_basis(one, 0.05).numel()}  # fmt: skip
+              "spectral": lambda one: principal_directions(one, 0.05).numel()}  # fmt: skip
     return _made(bank_of(images, master), stored=float(sum(map(stored[way], kept.values()))))
 
 
@@ -97,8 +98,15 @@ def contrastive_trial(
     batch_size: int,
     iterations: int,
     width: int = 8,
+    momentum: float = 0.9,
+    head_anew: bool = True,
 ) -> Outcome:
-    """CMI (Fang et al. 2021): batch after batch, each unlike those that the memory holds."""
+    """CMI (Fang et al. 2021): batch after batch, each unlike those that the memory holds.
+
+    Args:
+        momentum, head_anew: of `contrastive_inversion`, whose defaults are the authors' 0.5 and
+            False; a description that does not say stands for the first form.
+    """
     source = isolated(datasets.load(data["name"]))
     master = network_of(teacher, source)
     count = feature_count(master)
@@ -108,7 +116,7 @@ def contrastive_trial(
     made = [
         contrastive_inversion(
             master, generator, labels, memory, head, iterations=iterations, lr=1e-2,
-            seed=seed * 1_000_003 + number,
+            momentum=momentum, head_anew=head_anew, seed=seed * 1_000_003 + number,
         )
         for number in range(batches)
     ]  # fmt: skip

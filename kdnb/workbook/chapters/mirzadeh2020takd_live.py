@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kdnb import data, losses
 from kdnb.data import Batches, ImageData, Images
-from kdnb.methods.architecture import accuracy, deepen, depthwise_separable, quantised, widen
+from kdnb.methods.architecture import accuracy, deepen, depthwise_separable, fake_quantised, widen
 from kdnb.methods.architecture import shallower as next_shallower
 from kdnb.methods.architecture import thinner as half_as_wide
 from kdnb.methods.offline import distil
@@ -216,7 +216,7 @@ def designs(lab: Lab, bits: int = 4) -> dict[str, nn.Module]:
         "thinner": lab.built(half_as_wide(TEACHER), seed=1),
         "shallower": lab.built(next_shallower(TEACHER), seed=1),
         "depthwise-separable": depthwise_separable(lab.built(TEACHER, seed=1)),
-        f"quantised copy, {bits} bits": quantised(lab.teacher, bits),
+        f"quantised copy, {bits} bits": fake_quantised(lab.teacher, bits),
     }
 
 

@@ -14,8 +14,15 @@ from matplotlib.lines import Line2D
 from kdnb import figures, papers
 from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
-from kdnb.reproductions.passalis2018pkt import Parameters
-from kdnb.reproductions.tian2020crd import COMPARED, LEFT_OUT, STUDENTS, against, arm_of, trial
+from kdnb.reproductions.tian2020crd import (
+    COMPARED,
+    LEFT_OUT,
+    STUDENTS,
+    Parameters,
+    against,
+    arm_of,
+    trial,
+)
 
 KD = "kd"
 LOOKS = {"2.1": ("response", figures.BLUE, "o"), "2.2": ("feature", figures.ORANGE, "s"),

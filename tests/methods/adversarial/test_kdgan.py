@@ -1,6 +1,7 @@
 """KDGAN: concrete samples, the game's value and its equilibrium, three players who do not leak."""
 
 import copy
+import importlib
 import math
 
 import pytest
@@ -19,6 +20,7 @@ from kdnb.methods.adversarial import (
     kdgan,
     pair_scores,
 )
+from kdnb.methods.offline.distil import train
 from kdnb.training import Recipe
 
 STEP = Recipe(epochs=1, batch_size=40, lr=0.1, momentum=0.0, schedule="constant", precision="32")
@@ -164,7 +166,8 @@ def test_the_players_find_the_truth():
     recipe = Recipe(epochs=35, batch_size=50, lr=0.5, momentum=0.0, precision="32")
     kdgan(
         classifier, teacher, critic, data, recipe,
-        classifier_weight=0.1, teacher_weight=0.1, critic_recipe=recipe,
+        classifier_weight=0.1, teacher_weight=0.1, critic_recipe=recipe, label_epochs=0,
+        temperature=1.0,
     )  # fmt: skip
     one = torch.ones(1, 1, 1, 1)
     with torch.no_grad():
@@ -179,7 +182,7 @@ def test_the_players_find_the_truth():
 
 
 def run(parts, data, recipe=STEP, **options):
-    return kdgan(*parts, data, recipe, **options)
+    return kdgan(*parts, data, recipe, **{"label_epochs": 0, **options})
 
 
 def test_every_player_moves_and_the_history_tells():
@@ -247,6 +250,72 @@ def test_no_gradient_leaks_to_another_player():
     assert others == [(True, False)] * 2
 
 
+@pytest.mark.parametrize("label_epochs", [None, 0, 2])
+def test_the_classifier_learns_from_the_labels_before_the_game(label_epochs):
+    """As many epochs as the game has, unless it is said; in the game nobody moves here."""
+    classifier, alone = linear(0), linear(0)
+    recipe = STEP.model_copy(update={"epochs": 3, "lr": 0.05})
+    parts = {"critic_recipe": STILL, "teacher_recipe": STILL, "classifier_weight": 0.0}
+    kdgan(classifier, linear(1), linear(2), batches(), recipe, label_epochs=label_epochs,
+          classifier_share=0.0, **parts)  # fmt: skip
+    epochs = 3 if label_epochs is None else label_epochs
+    if epochs:
+        train(alone, batches(), recipe.model_copy(update={"epochs": epochs}))
+    torch.testing.assert_close(classifier[1].weight, alone[1].weight)
+    assert torch.equal(classifier[1].weight, linear(0)[1].weight) == (epochs == 0)
+
+
+def test_a_run_that_was_stopped_goes_on_through_both_of_its_parts(tmp_path):
+    def go(file, stop=False):
+        parts = linear(0), linear(1), linear(2)
+
+        def look(networks):
+            if stop:
+                raise KeyboardInterrupt
+            return {}
+
+        recipe = STEP.model_copy(update={"epochs": 2})
+        try:
+            kdgan(*parts, batches(), recipe, checkpoint=file, evaluate=look)
+        except KeyboardInterrupt:
+            return None
+        return parts
+
+    go(tmp_path / "stopped", stop=True)
+    for once, again in zip(go(tmp_path / "whole"), go(tmp_path / "stopped"), strict=True):
+        assert torch.equal(once[1].weight, again[1].weight)
+
+
+def test_the_examples_may_come_from_a_loader():
+    images = torch.randn(12, 1, 6, 6)
+    pairs = torch.utils.data.TensorDataset(images, torch.arange(12) % 3)
+    loader = torch.utils.data.DataLoader(pairs, batch_size=4)
+    history = kdgan(linear(0), linear(1), linear(2), loader, STEP)
+    assert math.isfinite(history[0]["judging"])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [((8.0, 0.5), [8.0, 2.0, 0.5]), (0.7, [0.7, 0.7, 0.7]), (None, [10.0, 1.0, 0.1])],
+)
+def test_the_temperature_falls_by_the_same_factor_in_every_epoch(
+    temperature, expected, monkeypatch
+):
+    found = []
+
+    def spied(logits, noise, tau):
+        found.append(tau)
+        return concrete(logits, noise, tau)
+
+    monkeypatch.setattr(
+        importlib.import_module("kdnb.methods.adversarial.kdgan"), "concrete", spied
+    )
+    recipe = STEP.model_copy(update={"epochs": 3})
+    given = {} if temperature is None else {"temperature": temperature}
+    run((linear(0), linear(1), linear(2)), batches(40), recipe, **given)
+    assert found[::2] == found[1::2] == pytest.approx(expected)  # teacher, then classifier
+
+
 def test_running_statistics_count_a_batch_once():
     parts = linear(0, norm=True), linear(1, norm=True), linear(2, norm=True)
     run(parts, batches())
@@ -259,3 +328,7 @@ def test_wrong_arguments_are_refused():
         run(parts, batches(), classifier_share=-0.1)
     with pytest.raises(ValueError, match="temperature must be"):
         run(parts, batches(), temperature=0.0)
+    with pytest.raises(ValueError, match="one number or two"):
+        run(parts, batches(), temperature=(3.0, 2.0, 1.0))
+    with pytest.raises(ValueError, match="label_epochs must be at least 0; got -1"):
+        run(parts, batches(), label_epochs=-1)

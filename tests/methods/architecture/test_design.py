@@ -95,7 +95,7 @@ def test_a_separable_resnet_learns():
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_quantised_weights_lie_on_a_grid_of_each_channel(bits):
     teacher = nn.Sequential(nn.Conv2d(2, 5, 3))
-    student = design.quantised(teacher, bits)
+    student = design.fake_quantised(teacher, bits)
     levels = 2 ** (bits - 1) - 1
     for found, wanted in zip(student[0].weight.detach(), teacher[0].weight.detach(), strict=True):
         step = float(wanted.abs().max()) / levels
@@ -117,10 +117,19 @@ def test_gradients_go_straight_through():
         design.FakeQuantised(1)
 
 
+def test_the_grid_is_fixed_by_the_weights_and_nothing_of_it_is_learnt():
+    """What the copy is not: differentiable quantisation learns where the grid's points lie."""
+    teacher = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(20, 3))
+    student = design.fake_quantised(teacher, 4)
+    grids = [part for part in student.modules() if isinstance(part, design.FakeQuantised)]
+    assert len(grids) == 2 and not any(list(grid.parameters()) for grid in grids)
+    assert design.parameters(student) == design.parameters(teacher)
+
+
 def test_a_quantised_copy_agrees_and_is_distilled_on_its_grid():
     teacher = built({"name": "mlp", "widths": [32]})
     distil.train(teacher, batches(), Recipe(epochs=5, batch_size=8, lr=0.05, precision="32"))
-    fine, coarse = design.quantised(teacher, 8), design.quantised(teacher, 2)
+    fine, coarse = design.fake_quantised(teacher, 8), design.fake_quantised(teacher, 2)
     plain = batches(shuffle=False)
     logits, errors = predict(teacher, plain), []
     for student in (fine, coarse):
@@ -145,7 +154,7 @@ def test_costs_by_hand():
     # BatchNorm keeps two statistics of float32 and one int64 counter.
     whole = 4 * (design.parameters(network) + 8) + 8
     assert design.stored_bytes(network) == whole
-    quantised = design.quantised(network, 8)
+    quantised = design.fake_quantised(network, 8)
     assert design.stored_bytes(quantised) == whole - 3 * (36 + 300) + 4 * (4 + 3)
     assert design.parameters(quantised) == design.parameters(network)
     assert design.multiply_adds(quantised, torch.zeros(1, 12, 12)) == 1200
@@ -183,7 +192,7 @@ def test_the_table_of_a_familys_students():
     students = {
         "teacher": teacher,
         "thinner": built({"name": "mlp", "widths": [16]}),
-        "quantised": design.quantised(teacher),
+        "quantised": design.fake_quantised(teacher),
         "same": copy.deepcopy(teacher),
     }
     table = design.measure(students, batches(shuffle=False), repeats=3, warm_up=1)

@@ -124,6 +124,27 @@ def test_the_student_learns_what_the_teacher_knows():
     assert helped[-1]["hard"] < alone[-1]["hard"]
 
 
+def test_answers_are_held_near_those_of_the_epoch_before():
+    """The paper's second regulariser: none in the first epoch, then less drift than without."""
+    images, drifts, moved = next(batches().epoch(0)).images, [], []
+    for weight in (0.0, 50.0):
+        student, teachers = trio()
+        answers = []
+
+        def look(networks, kept=answers):
+            kept.append(networks["flow"].student(images).softmax(1))
+            return {}
+
+        _, history = learn_from_flow(
+            student, teachers, batches(), RECIPE.model_copy(update={"epochs": 3}), routes=ROUTES,
+            drift_weight=weight, independent_from=1.0, evaluate=look,
+        )  # fmt: skip
+        drifts.append([row["drift"] for row in history])
+        moved.append((answers[2] - answers[0]).abs().sum())
+    assert drifts[0] == [0, 0, 0] and drifts[1][0] == 0 < drifts[1][1]
+    assert moved[1] < 0.5 * moved[0]
+
+
 def test_the_dependence_loss_by_hand():
     weights = [torch.tensor([0.2, -1.0, 0.5]).double(), torch.tensor([3.0, 0.0]).double()]
     expected = 0.0
@@ -151,6 +172,8 @@ def test_wrong_arguments():
         dependence([])
     with pytest.raises(ValueError, match=r"lie in \(0, 1\]; got 0"):
         learn_from_flow(student, teachers, batches(), RECIPE, routes=ROUTES, independent_from=0.0)
+    with pytest.raises(ValueError, match="drift_weight must be at least 0; got -1"):
+        learn_from_flow(student, teachers, batches(), RECIPE, routes=ROUTES, drift_weight=-1)
 
 
 def test_vectors_flow_into_vectors():

@@ -1,5 +1,6 @@
 """CMI: memory, views, features, a batch unlike the last."""
 
+import data_free_workshop as workshop
 import pytest
 import torch
 from normalised_teacher import LABELS, small, teacher
@@ -13,6 +14,7 @@ from kdnb.methods.data_free import (
     instance_features,
     random_view,
 )
+from kdnb.runs.functions import makers
 
 
 def test_the_memory_keeps_the_last_and_draws_pairs():
@@ -72,6 +74,43 @@ def test_cmi_makes_a_batch_and_remembers_it():
     assert any(not torch.equal(a, b) for a, b in zip(before, head.parameters(), strict=True))
     with pytest.raises(ValueError, match="the adversarial term needs a student"):
         contrastive_inversion(network, generator, LABELS, memory, head, weights={"adversarial": 1})
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_the_heads_adam_goes_on_and_the_generators_begins_anew(anew, monkeypatch):
+    """One optimiser of the head for all batches; the other has a first momentum of 0.5."""
+    made = []
+
+    class Recorded(torch.optim.Adam):
+        def __init__(self, parameters, **options):
+            super().__init__(parameters, **options)
+            made.append(self)
+
+    monkeypatch.setattr(torch.optim, "Adam", Recorded)
+    network, head, memory = teacher(), Head(4, 8), FeatureMemory(100, 4)
+    for seed in range(2):
+        contrastive_inversion(network, small(), LABELS, memory, head, iterations=3, lr=0.01,
+                              head_anew=anew, seed=seed)  # fmt: skip
+    betas = [adam.param_groups[0]["betas"][0] for adam in made]
+    assert betas == ([0.9, 0.5, 0.9, 0.5] if anew else [0.9, 0.5, 0.5])
+    steps = {int(state["step"]) for state in head.adam(0.01).state.values()}
+    assert steps == {3 if anew else 6}
+
+
+def test_a_bank_that_does_not_say_is_of_the_first_form(monkeypatch, tmp_path):
+    source = workshop.guarded_mnist(monkeypatch)
+    asked = []
+
+    def made(*_, momentum, head_anew, **options):
+        asked.append((momentum, head_anew))
+        return torch.zeros(10, 1, 28, 28)
+
+    monkeypatch.setattr(makers, "contrastive_inversion", made)
+    options = {"data": {"name": "mnist"}, "teacher": workshop.teacher_trial(source, name="tiny"),
+               "batches": 1, "batch_size": 10, "iterations": 1}  # fmt: skip
+    for more in ({}, {"momentum": 0.5, "head_anew": False}):
+        makers.contrastive_trial(workshop.context(tmp_path), 0, **options, **more)
+    assert asked == [(0.9, True), (0.5, False)]
 
 
 def test_the_contrast_is_what_makes_a_batch_diverse():

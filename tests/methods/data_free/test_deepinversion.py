@@ -12,6 +12,7 @@ from kdnb.methods.data_free import (
     deep_inversion,
     statistics_term,
 )
+from kdnb.runs.functions import banks
 from kdnb.runs.functions.banks import inversion_trial
 
 
@@ -30,6 +31,40 @@ def test_inversion_finds_classes_and_statistics():
     classes = deep_inversion(network, LABELS, (1, 8, 8), weights={"class": 1.0}, **options)
     assert (network(classes).argmax(1) == LABELS).all()
     assert gap(network, images) < gap(network, classes)
+
+
+def test_the_images_of_the_lowest_loss_are_kept():
+    """A rate so high that the loss swings: the last images are not the best."""
+    network = teacher()
+    options = {"weights": {"statistics": 1.0}, "lr": 2.0, "jitter": 0}
+    shape = (1, 8, 8)
+    start = torch.randn(12, *shape, generator=torch.Generator().manual_seed(0))
+    gaps = [gap(network, start)]
+    for steps in range(1, 13):
+        images = deep_inversion(network, LABELS, shape, iterations=steps, keep="last", **options)
+        gaps.append(gap(network, images))
+    best = deep_inversion(network, LABELS, shape, iterations=12, **options)
+    assert gap(network, best) == pytest.approx(min(gaps[:12]), rel=1e-4)
+    assert gaps[12] > 1.05 * min(gaps[:12])
+    with pytest.raises(ValueError, match="keep must be one of best, last; got 'first'"):
+        deep_inversion(network, LABELS, shape, keep="first")
+
+
+def test_a_bank_that_does_not_say_holds_the_last_images(monkeypatch, tmp_path):
+    """The first form, of which the record is; `keep` asks for today's."""
+    source = workshop.guarded_mnist(monkeypatch)
+    asked = []
+
+    def made(master, labels, shape, *, keep, **options):
+        asked.append(keep)
+        return torch.zeros(len(labels), *shape)
+
+    monkeypatch.setattr(banks, "deep_inversion", made)
+    options = {"data": {"name": "mnist"}, "teacher": workshop.teacher_trial(source),
+               "batch_size": 10, "images": 10}  # fmt: skip
+    for more in ({}, {"keep": "best"}):
+        inversion_trial(workshop.context(tmp_path), 0, **options, **more)
+    assert asked == ["last", "best"]
 
 
 def test_variation_makes_images_smooth():

@@ -4,6 +4,7 @@ import data_free_workshop as workshop
 import pytest
 import torch
 
+from kdnb import data as datasets
 from kdnb import losses
 from kdnb.methods.data_free import (
     Generator,
@@ -11,6 +12,7 @@ from kdnb.methods.data_free import (
     dfad,
     zskt,
 )
+from kdnb.runs.functions import data_free as trials
 from kdnb.runs.functions.data_free import adversarial_trial
 from kdnb.training import Recipe
 
@@ -80,6 +82,57 @@ def test_zskts_attention_is_attention_transfer():
         workshop.small_net(2)[0](images), teacher[0](images), variant="authors"
     )
     assert history[0]["attention"] == pytest.approx(7 * expected.item(), rel=1e-4)
+
+
+def moved(before, network):
+    """The length of a step: what the parameters have changed by."""
+    changes = [new - old for old, new in zip(before, network.parameters(), strict=True)]
+    return torch.cat([change.flatten() for change in changes]).norm().item()
+
+
+@pytest.mark.parametrize("max_norm", [1e-4, None])
+def test_both_gradients_are_clipped_in_the_units_of_a_mean_over_the_classes(max_norm):
+    """The authors clip the gradient of a loss that is as many times smaller as there are classes."""
+    teacher, student, generator = workshop.small_net(1), workshop.small_net(2), small()
+    classes = teacher(torch.zeros(1, 1, 8, 8)).shape[1]
+    starts = [[p.detach().clone() for p in part.parameters()] for part in (student, generator)]
+    zskt(student, teacher, generator, ONE, generator_recipe=ONE, steps=1, student_steps=1,
+         max_norm=max_norm)  # fmt: skip
+    for start, network in zip(starts, (student, generator), strict=True):
+        longest = 0.1 * 1e-4 * classes
+        if max_norm:
+            assert moved(start, network) == pytest.approx(longest, rel=1e-3)
+        else:
+            assert moved(start, network) > 2 * longest
+
+
+def test_the_default_weight_of_attention_grows_with_the_classes():
+    """Beside a divergence that is summed over them; the authors' 250 stands beside a mean."""
+    found = []
+    for weight in ({}, {"attention_weight": 1.0}):
+        history = zskt(
+            workshop.small_net(2), workshop.small_net(1), small(), ONE, generator_recipe=ONE,
+            steps=1, student_steps=1, attention={"0": "0"}, **weight,
+        )  # fmt: skip
+        found.append(history[0]["attention"])
+    classes = workshop.small_net(1)(torch.zeros(1, 1, 8, 8)).shape[1]
+    assert found[0] == pytest.approx(250 * classes * found[1], rel=1e-5)
+
+
+def test_a_description_of_the_first_form_keeps_its_meaning(monkeypatch, tmp_path):
+    """Without `max_norm` nothing is clipped, as when the records were made."""
+    workshop.guarded_mnist(monkeypatch)
+    asked = []
+    monkeypatch.setitem(trials.ADVERSARIES, "zskt", lambda *_, **options: asked.append(options))
+    arguments = {"data": {"name": "mnist"}, "network": {"name": "lenet5_half_dafl"},
+                 "teacher": workshop.teacher_trial(datasets.load("mnist")), "batch_size": 4,
+                 "generator": {"name": "zskt", "width": 2}, "iterations": 2, "every": 2,
+                 "student_recipe": {"lr": 1.0}, "generator_recipe": {"lr": 1.0}}  # fmt: skip
+    for more in ({}, {"max_norm": 5.0}):
+        with pytest.raises(TypeError):  # there is no history
+            adversarial_trial(workshop.context(tmp_path), 0, **arguments, method="zskt", **more)
+    assert [options["max_norm"] for options in asked] == [None, 5.0]
+    assert asked[0]["attention_weight"] == 250
 
 
 @pytest.mark.parametrize("game", [zskt, dfad])

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from kdnb.losses import soft_targets
 from kdnb.methods import online
+from kdnb.methods.online.common import shifted
 
 
 def losses_of(logits, labels):
@@ -84,7 +85,7 @@ def test_kdcl_by_a_bare_step(aggregate):
     ours, bare = [linear(s) for s in range(3)], [linear(s) for s in range(3)]
     online.kdcl(
         {str(i): n for i, n in enumerate(ours)}, batches(count=8), STEP, aggregate=aggregate,
-        weight=0.5,
+        weight=0.5, view=None,
     )  # fmt: skip
     batch = next(iter(batches(count=8)))
     logits = [network(batch.images) for network in bare]
@@ -106,6 +107,39 @@ def test_every_student_sees_a_view_of_its_own():
     online.kdcl({"a": linear(0), "b": linear(1)}, batches(count=8), STEP, view=view)
     assert len(seen) == 2
     assert not torch.equal(*seen)
+
+
+def test_views_differ_without_being_asked_for():
+    """Of one batch, whose images are the same in every view but for where they stand."""
+    seen = {}
+    networks = {"a": linear(0), "b": linear(1)}
+    for name, network in networks.items():
+        network.register_forward_hook(lambda _, given, __, name=name: seen.update({name: given[0]}))
+    online.kdcl(networks, batches(count=8), STEP)
+    plain = next(iter(batches(count=8))).images
+    assert seen["a"].shape == plain.shape
+    assert not torch.equal(seen["a"], seen["b"])
+    online.kdcl(networks, batches(count=8), STEP, view=None)
+    assert torch.equal(seen["a"], seen["b"])
+
+
+def test_a_shifted_image_is_the_image_elsewhere():
+    torch.manual_seed(0)
+    images = torch.randn(40, 2, 8, 16)
+    padded = F.pad(images, (2, 2, 1, 1), mode="replicate")
+    places = set()
+    for image, view in zip(padded, shifted(images), strict=True):
+        found = [
+            (y, x)
+            for y in range(3)
+            for x in range(5)
+            if torch.equal(view, image[:, y : y + 8, x : x + 16])
+        ]
+        assert len(found) == 1
+        places.update(found)
+    assert len(places) > 8
+    with pytest.raises(ValueError, match="give view= a distortion of your own"):
+        shifted(torch.zeros(3, 5))
 
 
 def test_general_asks_held_out_images_before_every_epoch(monkeypatch):

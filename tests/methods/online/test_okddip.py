@@ -11,7 +11,7 @@ from kdnb.methods import online
 
 
 def test_attention_by_hand():
-    attention = online.PeerAttention(16)
+    attention = online.PeerAttention(16, itself=True)
     features = draws.draw(2, 3, 16).float()
     shares = attention(features)
     assert attention.left.out_features == 2
@@ -20,6 +20,37 @@ def test_attention_by_hand():
             attention.left(features[1, a]) @ attention.right(features[1, b]) for b in range(3)
         ]
         torch.testing.assert_close(shares[1, a], torch.stack(energies).softmax(0))
+
+
+def test_a_peer_listens_to_the_others_alone():
+    features = draws.draw(2, 3, 16).float()
+    attention = online.PeerAttention(16)
+    shares = attention(features)
+    assert (shares.diagonal(dim1=1, dim2=2) == 0).all()
+    with_itself = online.PeerAttention(16, itself=True)
+    with_itself.load_state_dict(attention.state_dict())
+    others = with_itself(features).masked_fill(torch.eye(3, dtype=torch.bool), 0)
+    torch.testing.assert_close(shares, others / others.sum(2, keepdim=True))
+
+
+@pytest.mark.parametrize("variant", ["paper", "authors"])
+@pytest.mark.parametrize("itself", [False, True])
+def test_peers_go_on_teaching(variant, itself):
+    """Who may listen to itself ends by listening to nobody else; without, there is a target."""
+    torch.manual_seed(0)
+    attention = online.PeerAttention(32, itself=itself)
+    features = torch.randn(64, 3, 32)
+    logits = torch.nn.Linear(32, 4)(features).detach() * torch.tensor([1.0, -1.0, 2.0])[:, None]
+    adam = torch.optim.Adam(attention.parameters(), lr=0.01)
+    for _ in range(300):
+        targets = online.own_targets(logits, attention(features), 3.0, variant)
+        pairs = zip(logits.unbind(1), targets.unbind(1), strict=True)
+        loss = sum(soft_targets(z, t, 3.0) for z, t in pairs)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    own = attention(features).diagonal(dim1=1, dim2=2).mean()
+    assert (own > 0.9 and loss < 0.1) if itself else (own == 0 and loss > 0.1)
 
 
 def test_own_targets_by_hand():
@@ -67,7 +98,7 @@ def test_nobody_learns_from_the_leader():
 def test_okddip_trains_its_attention():
     attention = online.PeerAttention(64)
     before = attention.left.weight.clone()
-    history = online.okddip(branched(3), attention, large(), QUICK, variant="authors")
+    history = online.okddip(branched(4), attention, large(), QUICK, variant="authors")
     assert history[0]["peers"] > 0
     assert (attention.left.weight - before).abs().max() > 0
     with pytest.raises(ValueError, match="2 peers and a leader; got 2"):
