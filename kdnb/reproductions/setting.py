@@ -44,10 +44,10 @@ def setting(
     """
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
     name = dataset or p.dataset
-    views = {"crop_padding": 4, "flip": True} if augment else {}
     return {
         "data": data_spec(name, split="train_all", limit=p.train_images, evaluated=evaluated),
         "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": lr, "momentum": 0.9,
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   **views, "precision": p.precision},
+                   "crop_padding": 4 if augment else 0, "flip": augment,
+                   "precision": p.precision},
     }  # fmt: skip
