@@ -35,6 +35,8 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "mlkd authors": lambda s, t: losses.multi_level_logits(s, t, variant="authors"),
     "ttm": lambda s, t: losses.transformed_teacher(s, t, 3.0, weighted=False),
     "ttm weighted": lambda s, t: losses.transformed_teacher(s, t, 3.0),
+    "divergences reverse": lambda s, t: losses.reverse_kl(s, t, 3.0),
+    "divergences shannon": lambda s, t: losses.jensen_shannon(s, t, 0.3, 3.0),
     "dkd": lambda s, t: losses.decoupled_kd(s, t, labels_of(s), 3.0),
     "nkd": lambda s, t: losses.normalized_kd(s, t, labels_of(s), 3.0),
     "ban": lambda s, t: losses.confidence_weighted(s, t, labels_of(s)),
@@ -159,6 +161,7 @@ STILL = {"nst adaptive", "ofd margin", "ofd margin authors"}
 MATCHING = [
     *(MATCHING_MAPS | LAYERS | MATCHING_SAMPLES),
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
+    *("divergences reverse", "divergences shannon"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
     *("mhgd", "mhgd authors", "deepinversion"),
 ]

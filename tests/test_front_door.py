@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -299,14 +300,25 @@ def test_every_verb_writes_tensorboard_scalars(tmp_path):
         assert [event.step for event in events.Scalars(term)] == [1, 2]
 
 
-@pytest.mark.parametrize("value", [torch.tensor(0.5), torch.tensor([0.5]), 0.5, True, 3])
+@pytest.mark.parametrize(
+    "value",
+    [torch.tensor(0.5), torch.tensor([0.5]), 0.5, True, 3, np.float32(0.5), np.array([0.5])],
+)
 def test_numbers_of_any_kind_are_kept(value, tmp_path):
     fit = kdnb.train(
         linear(), tensors(), evaluate=lambda n: {"mine": value}, checkpoint=tmp_path / "c", **QUICK
     )
-    assert fit.history.mine.tolist() == [float(value)] * 2
+    assert fit.history.mine.tolist() == [float(np.asarray(value).item())] * 2
     again = kdnb.train(linear(), tensors(), checkpoint=tmp_path / "c", **QUICK)
-    assert again.history.mine.tolist() == [float(value)] * 2
+    assert again.history.mine.tolist() == [float(np.asarray(value).item())] * 2
+
+
+def test_a_measure_of_a_terms_name_takes_nothing_from_the_term():
+    plain = kdnb.train(linear(), tensors(), **QUICK).history
+    fit = kdnb.train(linear(), tensors(), evaluate=lambda n: {"hard": 7.0, "epoch": 9}, **QUICK)
+    assert fit.history["evaluate.hard"].tolist() == [7.0, 7.0]
+    assert fit.history["evaluate.epoch"].tolist() == [9, 9]
+    assert fit.history[["epoch", "hard"]].equals(plain[["epoch", "hard"]])
 
 
 def test_evaluate_may_give_one_number_or_data_but_no_text():

@@ -41,6 +41,7 @@ from kdnb.losses.ddgsd import mean_discrepancy
 from kdnb.losses.deepinversion import competition, statistics_distance, total_variation
 from kdnb.losses.dfad import discrepancy
 from kdnb.losses.dist import pearson_distillation
+from kdnb.losses.divergences import jensen_shannon, reverse_kl
 from kdnb.losses.dkd import decoupled_kd, decoupled_terms
 from kdnb.losses.dml import mutual_loss
 from kdnb.losses.ensemble import ensemble_log_probabilities
@@ -143,6 +144,7 @@ __all__ = [
     "inter_channel_correlation",
     "irg_edges",
     "irg_transformation",
+    "jensen_shannon",
     "joint_loss",
     "judging_loss",
     "kd_svd",
@@ -171,6 +173,7 @@ __all__ = [
     "restyle",
     "reused_classifier",
     "reverse_gradient",
+    "reverse_kl",
     "rkd_angle",
     "rkd_distance",
     "rocket_hint",

@@ -162,7 +162,7 @@ def fit(
             row["seconds"] = perf_counter() - started
             if evaluate:
                 with run.evaluating():
-                    row |= numbers(evaluate(run.networks))
+                    row |= numbers(evaluate(run.networks), taken=row)
             history.append(row)
             if checkpoint and fabric.is_global_zero:
                 run.save(checkpoint, history)

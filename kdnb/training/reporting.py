@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import Tensor
 from kdnb.training.first import first_batch
 
 
-def numbers(found: Any) -> dict[str, float]:
-    """What `evaluate` gave, as plain numbers by name.
+def numbers(found: Any, taken: Container[str] = ()) -> dict[str, float]:
+    """What `evaluate` gave, as plain numbers by name; a name that is taken gets its own, `evaluate.`.
 
     Raises:
         TypeError: for a value that is no number.
@@ -22,8 +23,10 @@ def numbers(found: Any) -> dict[str, float]:
         found = {"evaluate": found}
     plain: dict[str, float] = {}
     for name, value in found.items():
+        key = f"evaluate.{name}" if name in taken else str(name)
         try:
-            plain[str(name)] = value if isinstance(value, (int, float)) else float(value)
+            value_of = value.item() if hasattr(value, "item") else value
+            plain[key] = value_of if isinstance(value_of, (int, float)) else float(value_of)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
                 f"evaluate must give numbers by name; {name!r} is a {type(value).__name__}."

@@ -171,6 +171,8 @@ def _explain(model: type[BaseModel], entry: Mapping[str, Any]) -> str:
         return (
             f"Parameter {name!r}: {entry['msg'].removeprefix('Value error, ').rstrip('.')}; {got}."
         )
+    if len(entry["loc"]) > 1:
+        return f"Every entry of parameter {name!r} must be a {entry['type'].split('_')[0]}; {got}."
     parameter = parameters_of(model)[name]
     wanted = f"{parameter.type} {parameter.limits}".strip()
     return f"Parameter {name!r} must be of type {wanted}; {got}."

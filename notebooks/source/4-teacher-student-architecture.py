@@ -455,10 +455,10 @@ figures.show(
 # Any of them runs on your own modules: for instance `distil_in_turn` with three networks of any kind.
 
 # %% tags=["nbval-ignore-output"]
-three = [lab.teacher, lab.built(thin_net), lab.built("tiny")]
+three = {"teacher": lab.teacher, "half as wide": lab.built(thin_net), "tiny": lab.built("tiny")}
 short = lab.recipe.model_copy(update={"epochs": 2})
-architecture.distil_in_turn(three, lab.batches, short, loss=live.soft_targets, **live.WEIGHTS)
-print({type(n).__name__: round(lab.right(n), 1) for n in three})
+architecture.distil_in_turn(list(three.values()), lab.batches, short, loss=live.soft_targets, **live.WEIGHTS)
+print({name: round(lab.right(network), 1) for name, network in three.items()})
 
 # %% [markdown]
 # ## Easy, hard, different

@@ -402,6 +402,9 @@ def test_numbers_of_the_environment(monkeypatch, variable, value):
         ("4", "dataset=mnist", "'dataset' .*one of 'cifar10', 'cifar100', 'fashion_mnist'"),
         ("5-6", "generator_lr=Infinity", "'generator_lr' must be of type number above 0; got inf"),
         ("5-6", "arms=teacher", "'arms' must be of type list; got 'teacher'"),
+        ("4", "arms=[1]", "Every entry of parameter 'arms' must be a string; got 1"),
+        ("4", 'arms=[["student"]]', "Every entry of parameter 'arms' must be a string; got"),
+        ("4", "PAPERMILL_OUTPUT_PATH=a", "Unknown parameter 'PAPERMILL_OUTPUT_PATH'"),
         ("5-6", "epochs=true", "'epochs' must be of type integer"),
     ],
 )  # fmt: skip
