@@ -934,7 +934,7 @@ for first, second in (("generation0", "generation1"), ("independent1", "generati
 #   more); a gain as large as the paper's 64 lies outside this interval. The control from the same weights decides more
 #   sharply: generation 1 saves 1 error (22 more to 24 fewer), so that a gain of half a point is excluded. BAN+L is no better.
 # - *Later generations* stay where they are: generation 3 makes 15 errors fewer than generation 0 (53 more to 83 fewer).
-# - *An ensemble of generations beats its members*, by 553 errors: reproduced. But three networks that learnt from labels are
+# - *An ensemble of generations* makes 553 errors fewer than generation 0 and 526 fewer than generation 2: reproduced. But three networks that learnt from labels are
 #   as good (3 errors apart, at most 22). The gain is that of an ensemble and says nothing about generations.
 # - *DKPP is contradicted.* Permuted answers cost 59 errors against the teacher (4 to 114) and 47 against the
 #   control (7 to 87). Both intervals end near 0 ($p$ = 0.04 and 0.03) and this is one of twenty claims, so the evidence is weak.
@@ -947,7 +947,7 @@ for first, second in (("generation0", "generation1"), ("independent1", "generati
 #
 # **Why, as we think.** A network with no training errors answers its training images with almost the labels: in the live part 0.3% is left
 # for all other classes. How sure generation 0 of the record is was not recorded, but generation 1, BAN+L and CWTM all do as
-# labels do. A temperature brings out the rest. In the paper the images are distorted anew in every epoch and there are a hundred
+# labels do at $T=1$. A temperature brings out the rest. In the paper the images are distorted anew in every epoch and there are a hundred
 # classes, so that its answers may say more at $T=1$.
 #
 # The rest is knowledge in one case and only softness in the other: with 200 digits permuted answers are better than the answers
@@ -1017,7 +1017,7 @@ print(f"{names_tfkd['poor_teacher']}: {table['poor_teacher', 'test_errors'].mean
 #
 # **Why, as we think.** The paper explains the gain by regularisation through softer targets. In this regime this regularisation does harm by
 # itself, and the only teachers that help are networks that have learnt the images. So the record speaks against the explanation *here*; it
-# cannot do so for the paper's networks, where smoothing helps. Why smoothing costs 3 points on 1,000 images, we do not
+# cannot do so for the paper's networks, where smoothing is reported to help. Why smoothing costs 3 points on 1,000 images, we do not
 # know. The weights are those of other networks and of a hundred classes, and no setting was looked for in which smoothing helps.
 # The virtual teacher of Figure 3, which did help, had another temperature, another weight, and no labels beside it.
 
