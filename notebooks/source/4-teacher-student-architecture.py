@@ -450,7 +450,7 @@ figures.show(
 # | thinner, shallower | fewer channels or layers (4) | soft targets | one training | illustrated, not judged |
 # | depthwise-separable | cheaper operations (4; Howard 2017) | soft targets | one training | illustrated, not judged |
 # | quantised copy | the teacher on a grid (4, 5.7; Polino 2018) | soft targets | one short training | illustrated, not judged |
-# | same net | (4, 3.3; Furlanello 2018) | soft targets | one training | judged, chapter 3.3: premise not met |
+# | same net | (4, 3.3; Furlanello 2018) | soft targets | one training | judged, chapter 3.3: no gain over the teacher shown |
 #
 # Any of them runs on your own modules: for instance `distil_in_turn` with three networks of any kind.
 
