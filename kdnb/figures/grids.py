@@ -71,7 +71,9 @@ def images(
         figsize=(wide * (size + 0.06) + margin + (1.0 if limits else 0.1),
                  len(grid) * (high + 0.06) + (0.35 if columns else 0.1)),
     )  # fmt: skip
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    # A colour bar moves the images after room was made for the titles of the rows.
+    pad = 0.08 if limits else 0.02
+    figure.get_layout_engine().set(w_pad=pad, h_pad=0.02, wspace=0, hspace=0)
     scale: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 1}
     if limits:
         scale = {"cmap": "vlag" if limits[0] < 0 < limits[1] else "cividis",

@@ -43,6 +43,16 @@ def test_maps_have_a_scale_around_zero_and_a_bar():
     assert figure.axes[-1].get_ylabel() == "change"
 
 
+@pytest.mark.parametrize("limits", [None, (0, 1)])
+@pytest.mark.parametrize("title", ["a", "labels alone", "soft targets\n+ hint"])
+def test_titles_of_rows_are_not_cut(title, limits):
+    pictures = np.random.rand(3, 6, 1, 5, 5)
+    figure = figures.images(pictures, rows=["teacher", title, "x"], limits=limits, size=0.8)
+    figure.canvas.draw()
+    for axes in figure.axes[:18:6]:
+        assert axes.yaxis.label.get_window_extent().x0 >= 0
+
+
 def test_titles_must_fit():
     with pytest.raises(ValueError, match="2 titles of columns for 3 columns"):
         figures.images(PICTURES, columns=["a", "b"])

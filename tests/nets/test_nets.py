@@ -141,6 +141,21 @@ def test_parameters_of_the_maxout_networks():
     assert parameters(on_meta("fitnet_mnist")) == student == 30_130
 
 
+def test_the_signal_of_small_weights_dies_with_depth():
+    """Romero's student from uniform(±0.005) against He's start: the spread of the maps over images."""
+    spread = {}
+    for start, irange in (("uniform", 0.005), ("he", None)):
+        torch.manual_seed(0)
+        network = build("fitnet_mnist", irange=irange)
+        paths = [f"layers.{number}" for number in range(6)]
+        with features(network, paths) as maps, torch.no_grad():
+            network(torch.randn(16, 1, 28, 28))
+        spread[start] = [float(maps[path].std(0).mean()) for path in paths]
+    assert spread["uniform"] == sorted(set(spread["uniform"]), reverse=True)
+    assert max(spread["he"]) / min(spread["he"]) < 10
+    assert spread["uniform"][-1] < 1e-6 * spread["he"][-1]
+
+
 def test_the_tiny_network():
     """Sizes of Passalis and Tefas's public code on CIFAR-10: 128 numbers enter the hidden layer."""
     net = on_cifar("tiny", 10)

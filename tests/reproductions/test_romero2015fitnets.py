@@ -1,21 +1,14 @@
 """The arms of FitNets' reproduction: who starts where, in how many stages, and what is measured."""
 
-import pydoc
 from types import SimpleNamespace
 
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
 from torch.nn import functional as F
 
-from kdnb import losses, nets, papers
-from kdnb.methods import METHODS, catalogue
-from kdnb.methods.wiring import Setting
+from kdnb import losses
 from kdnb.reproductions import romero2015fitnets as romero
-from kdnb.training.layers import look
-from kdnb.workbook.chapters import romero2015fitnets_figures as pictures
-from kdnb.workbook.chapters import romero2015fitnets_live as trainings
 
 SMALL = romero.Parameters()
 ARMS = romero.arms(SMALL)
@@ -125,70 +118,3 @@ def test_measure_keeps_what_claims_ask_for():
     assert romero.measure("kd_he", result) == {
         "test_errors": 61.0, "train_errors": 0.0, "final_loss": 0.25,
     }  # fmt: skip
-
-
-# --- what the chapter's pictures rest on ----------------------------------------------------------
-
-
-def test_selectivity_is_all_that_the_polynomial_kernel_compares():
-    torch.manual_seed(0)
-    student, teacher = torch.randn(3, 4, 5, 2), torch.randn(3, 7, 5, 2)
-    grams = [trainings.selectivity(maps) for maps in (student, teacher)]
-    ours = (grams[0] - grams[1]).square().sum((1, 2)).mean()
-    torch.testing.assert_close(ours, losses.neuron_selectivity(student, teacher))
-
-
-def test_a_mosaic_holds_every_channel():
-    maps = torch.arange(2 * 5 * 2 * 3).reshape(2, 5, 2, 3).float()
-    sheet = trainings.mosaic(maps, columns=3)
-    assert sheet.shape == (2, 5, 11)
-    torch.testing.assert_close(sheet[:, 3:5, 4:7], maps[:, 4])
-    assert sheet[1][~sheet[1].isnan()].sort().values.equal(maps[1].flatten())
-
-
-@pytest.mark.parametrize("name", trainings.SHOWN)
-def test_what_is_drawn_agrees_with_itself(name):
-    """A student with the teacher's maps and a perfect adapter agrees wholly; a random one does not."""
-    torch.manual_seed(0)
-    network = nets.build("fitnet_mnist", irange=None)
-    places = trainings.places(network, trainings.STUDENT_MAPS)
-    view = look(network, places, torch.randn(12, 1, 28, 28))
-    other = look(nets.build("fitnet_mnist", irange=None), places, torch.randn(12, 1, 28, 28))
-    knowledge = catalogue.method(name).build(view, view, Setting(12, 12)).eval()
-    strangers = trainings.agreement_of(name, knowledge, other, view).value
-    perfect = _perfect(name, knowledge)
-    found = trainings.agreement_of(name, perfect, view, view)
-    assert found.value == pytest.approx(1, abs=1e-5)
-    torch.testing.assert_close(found.student, found.teacher, equal_nan=True)
-    assert strangers < 0.97
-
-
-def _perfect(name, knowledge):
-    """The adapter replaced by what turns the student's own maps into themselves."""
-    if name == "factor_transfer":
-        knowledge.translator.layers = knowledge.paraphraser.encoder
-    elif name == "variational_information":
-        knowledge.regressors[0].mean = nn.Identity()
-    elif name in ("activation_boundary", "overhaul"):
-        knowledge.adapters[0].projection = nn.Identity()
-    return knowledge
-
-
-def test_the_method_table_is_whole():
-    ours = {name for name, method in METHODS.items() if method.section == "2.2"}
-    assert set(pictures.LOOKS_AT) == ours
-    table = pictures.method_table()
-    assert len(table) == len(ours) + len(pictures.OTHERS)
-    for where in table["in kdnb"]:
-        assert callable(pydoc.locate(f"kdnb.{where}")), where
-    for paper in table["paper"]:
-        assert papers.bibtex(paper)
-
-
-def test_the_signal_of_small_weights_dies_with_depth():
-    torch.manual_seed(0)
-    frame = pictures.signal_by_depth(torch.randn(16, 1, 28, 28), torch.arange(16) % 10)
-    spread = frame.pivot(index="layer", columns="start", values="spread")
-    assert (spread["uniform"].diff().dropna() < 0).all()
-    assert spread["he"].max() / spread["he"].min() < 10
-    assert spread["uniform"].iloc[-1] < 1e-6 * spread["he"].iloc[-1]

@@ -393,9 +393,9 @@ def test_numbers_of_the_environment(monkeypatch, variable, value):
 @pytest.mark.parametrize(
     ("number", "setting", "words"),
     [
-        ("2-2", "arms=[\"teachr\"]", r"'arms' names 'teachr' \(nearest: teacher"),
-        ("2-2", "arms=[\"teacher\"]", "must be empty, for all, or have the chapter's own"),
-        ("2-2", "hint_epochs=9", r"Hint_epochs \(9\) must leave epochs"),
+        ("5-6", "arms=[\"teachr\"]", r"'arms' names 'teachr' \(nearest: teacher"),
+        ("5-6", "arms=[\"teacher\"]", "must be empty, for all, or have the chapter's own"),
+        ("5-6", "every=7", r"Iterations must be a multiple of every; got \d+ and 7"),
         ("3-3", "network=resnet9", r"'network': there is no such network \(nearest: resnet"),
         ("3-3", "network=wrn-1-1", "'network': "),
         ("3-3", "dataset=cifar11", "'dataset' .*one of 'cifar10', 'cifar100'; got 'cifar11'"),
