@@ -1009,7 +1009,7 @@ print(f"{names_tfkd['poor_teacher']}: {table['poor_teacher', 'test_errors'].mean
 # - *A network teaches itself* (Tf-KD self): reproduced. It saves 54 errors against labels from the same start (20 to 87) and is as
 #   good as the student of `plain4`, within one standard deviation. But that teacher gives no sure gain, either (31 more to 88 fewer).
 # - *A student improves its teacher* (Re-KD): reproduced, by 201 errors (16 to 386), in 9 of 10 pairs. One `plain4` had learnt
-#   badly and makes the mean large; without its seed the gain is 123 (56 to 190).
+#   badly and makes the mean large; without its seed the gain is 123 (56 to 190; this was not registered).
 # - *A poor teacher helps* (De-KD): contradicted. It costs 715 errors (576 to 854), in all ten pairs, and the well-trained teacher is
 #   better by 744 (607 to 881). The student has to fit labels and wrong answers at once.
 # - *The virtual teacher helps* (Tf-KD reg): contradicted, 253 errors more (206 to 300). *Smoothed labels* (ours) cost 319 (282 to 355). Whether
