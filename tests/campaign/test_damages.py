@@ -75,9 +75,11 @@ def sound(folder: Path) -> dict[str, object]:
     for key in ("hinton2015", "tian2020crd"):
         (home / key / "results").mkdir(parents=True)
         (home / key / "claims.toml").write_text(CLAIMS.replace("hinton2015", key))
+        own = record().model_copy(update={"paper": key})
+        papers.write_record(own, home / key / "results" / "laptop.json")
     shutil.copy(CHECKOUT / "papers" / "references.bib", home)
-    papers.write_record(record(), home / "hinton2015" / "results" / "laptop.json")
-    papers.write_record(record(seeds=4), home / "hinton2015" / "results" / "full.json")
+    longer = record(seeds=4).model_copy(update={"profile": "full"})
+    papers.write_record(longer, home / "hinton2015" / "results" / "full.json")
     return found
 
 
@@ -234,8 +236,6 @@ def the_scoreboard(draw, place, template, caplog, monkeypatch):
     home = place / "home"
     shutil.copytree(template[0] / "home", home)
     monkeypatch.setenv("KDNB_HOME", str(home))
-    shutil.rmtree(home / "papers" / "tian2020crd")  # has no record
-    (home / "papers" / "hinton2015" / "results" / "full.json").unlink()  # of another profile
     whole = scoreboard.write().read_bytes()
     assert scoreboard.is_current()
     how = spoil(draw, scoreboard.path(), home / "papers" / "hinton2015" / "claims.toml")

@@ -123,7 +123,7 @@ def test_maxout_networks_start_as_asked():
     assert abs(weights.var() * 3 / 0.005**2 - 1) < 0.05
     last = he.layers[2].maxout.conv.weight  # fan-in 16 · 25
     assert abs(last.var() * 400 / 2 - 1) < 0.05
-    with pytest.raises(ValueError, match="irange must be above 0, or None; got 0"):
+    with pytest.raises(ValueError, match="irange must be a number above 0, or None; got 0"):
         build("fitnet_mnist", irange=0)
 
 
