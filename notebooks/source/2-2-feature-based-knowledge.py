@@ -988,7 +988,7 @@ print(papers.cite("romero2015fitnets", "laptop"))
 # - *`tiny`, batches of 50, one stage*: 300 steps, seed 100: soft targets 619; with a hint of weight 1 576, 10 462;
 #   with AT of weight 1000 on two stages 546; labels 684; with a hint of weight 1 637, 10 579; with the hint of an
 #   untrained net 1000. Seed 101: soft targets 665; with a hint of weight 10 623, 30 604, 100 569. 240 steps, seed
-#   102: 683; 30 559, 100 561, 300 562.
+#   102: 683; 30 559, 100 561, 300 562; labels 931, labels with a hint of weight 100 655.
 # - *`tiny`, batches of 20, one stage, weight 100*: 400 steps, seeds 100, 101: soft targets 553, 611; with the hint
 #   471, 563; with that of an untrained net 914, 945; labels 683, 750; labels with the hint 545, 660. 300 steps:
 #   541, 622 and 508, 608.
