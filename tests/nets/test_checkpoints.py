@@ -20,8 +20,10 @@ def copy(tmp_path, monkeypatch):
     return tmp_path / "mnist"
 
 
-def test_there_are_teachers_for_digits_and_clothes():
-    assert {("mlp", "mnist"), ("lenet5", "mnist"), ("lenet5", "fashion_mnist")} <= set(ALL)
+def test_there_are_teachers_for_digits_clothes_and_objects():
+    digits = {("mlp", "mnist"), ("lenet5", "mnist"), ("lenet5", "fashion_mnist")}
+    objects = {("resnet20", "cifar10"), ("vgg8", "cifar10"), ("resnet20", "cifar100")}
+    assert digits | objects <= set(ALL)
 
 
 @pytest.mark.parametrize(("name", "dataset"), ALL)
