@@ -33,8 +33,7 @@ class CheckpointCard(BaseModel):
         data_sha256: digest of the training images, as in the data set's card.
         split: `train` leaves out the validation images, `train_all` does not.
         recipe: the fields of `kdnb.training.Recipe`.
-        cycles: how often the recipe was gone through, each time from the weights that the time
-            before left.
+        cycles: how often the recipe was run, each time from the weights of the run before.
         seed, commit, run: of the training; `run` is the digest of its description.
         train_errors, train_images, test_errors, test_images: after the last epoch, of the weights
             as they are stored.

@@ -63,12 +63,9 @@ PROFILES = {
 }  # fmt: skip
 
 
-def setting(p: Parameters) -> dict[str, Any]:
+def setting(p: Parameters, dataset: str | None = None) -> dict[str, Any]:
     """Data and recipe of every training of this paper and of Tf-KD."""
-    common = shared.setting(p)
-    padding = common["recipe"]["crop_padding"] if p.augment else 0
-    recipe = {**common["recipe"], "lr": p.lr, "crop_padding": padding, "flip": p.augment}
-    return {**common, "recipe": recipe}
+    return shared.setting(p, dataset=dataset, lr=p.lr, augment=p.augment)
 
 
 def arms(p: Parameters) -> Arms:
@@ -103,8 +100,7 @@ def arms(p: Parameters) -> Arms:
 
 def _first_generation(p: Parameters) -> Arms:
     """Labels, the first generation and its control, on the second data set."""
-    elsewhere = setting(p.model_copy(update={"dataset": p.second}))
-    same = {**elsewhere, "network": {"name": p.network}}
+    same = {**setting(p, p.second), "network": {"name": p.network}}
     first = _independent(same, 0)
     return {
         "generation0": first,

@@ -31,16 +31,23 @@ def _known(name: str) -> str:
 Network = Annotated[str, AfterValidator(_known)]  # of kdnb's own, for images of CIFAR's size
 
 
-def setting(p: Any) -> dict[str, Any]:
-    """Data and recipe of every training, from the parameters of a chapter.
+def setting(
+    p: Any, *, dataset: str | None = None, lr: float = 0.1, augment: bool = True
+) -> dict[str, Any]:
+    """Data and recipe of every training, from the parameters of a reproduction.
 
     Args:
         p: has `dataset`, `train_images`, `test_images`, `epochs` and `precision`.
+        dataset: in place of the parameters' own.
+        lr: the peak of the learning rate.
+        augment: random crops (padding 4) and flips.
     """
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
+    name = dataset or p.dataset
     return {
-        "data": data_spec(p.dataset, split="train_all", limit=p.train_images, evaluated=evaluated),
-        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
+        "data": data_spec(name, split="train_all", limit=p.train_images, evaluated=evaluated),
+        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": lr, "momentum": 0.9,
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": p.precision},
+                   "crop_padding": 4 if augment else 0, "flip": augment,
+                   "precision": p.precision},
     }  # fmt: skip

@@ -47,5 +47,5 @@ def prune(digests: Sequence[str] = (), *, everything: bool = False) -> str:
         tables = teacher_cache.tables()
         gone = sum(paths.if_unused(path, path.unlink) for path in tables)
         said.append(f"{gone} of {len(tables)} teachers' tables")
-    running = f"; {busy} running" if busy else ""
+    running = f"; {busy} still running" if busy else ""
     return ", ".join(said) + running

@@ -52,7 +52,7 @@ def test_what_runs_stays_and_what_killed_runs_left_goes(own_runs):
         with paths.temporary_folder(CLUSTERS, own_runs) as other:
             said = prune()
             assert other.is_dir()
-        assert said.startswith("removed 0 of 2 trials, ") and said.endswith("; 1 running")
+        assert said.startswith("removed 0 of 2 trials, ") and said.endswith("; 1 still running")
         assert not any(path.exists() for path in left) and not list(runs.glob(f"{CLUSTERS}*"))
         assert process.poll() is None
     finally:
