@@ -1,4 +1,4 @@
-"""Parameters that a notebook declares: read from its two cells, and checked when it runs."""
+"""Parameters that a notebook declares, and those of a paper: read, and checked when they are given."""
 
 import math
 
@@ -6,6 +6,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from kdnb import workbook
+from kdnb.reproductions import furlanello2018ban
+from kdnb.workbook import runner
+from kdnb.workbook.chapter import check
 from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
 
 CELL = """# Change them here.
@@ -100,3 +103,45 @@ def test_refused_values(value, rule, wanted):
 def test_all_problems_are_named_at_once():
     with pytest.raises(ParameterError, match="'a' has no value.*'b' must be"):
         workbook.check({"b": 0}, a=(1, 2), b=(1, 2))
+
+
+def test_a_precision_may_be_written_as_a_number():
+    item, changes = runner.chapter("4"), runner.parsed(["precision=32"])
+    assert changes == {"precision": 32}
+    assert item.checked(changes)["precision"] == "32"
+    with pytest.raises(ParameterError, match="'precision' .*one of '32', 'bf16'; got '16'"):
+        item.checked({"precision": 16})
+
+
+@pytest.mark.parametrize(
+    ("number", "setting", "words"),
+    [
+        ("5-6", "arms=[\"teachr\"]", r"'arms' names 'teachr' \(nearest: teacher"),
+        ("5-6", "arms=[\"teacher\"]", "must be empty, for all, or have the chapter's own"),
+        ("5-6", "every=7", r"Iterations must be a multiple of every; got \d+ and 7"),
+        ("3-3", "dataset=cifar11", "'dataset' .*one of 'mnist', 'fashion_mnist'; got 'cifar11'"),
+        ("4", "dataset=mnist", "'dataset' .*one of 'cifar10', 'cifar100', 'fashion_mnist'"),
+        ("5-6", "generator_lr=Infinity", "'generator_lr' must be of type number above 0; got inf"),
+        ("5-6", "arms=teacher", "'arms' must be of type list; got 'teacher'"),
+        ("4", "arms=[1]", "Every entry of parameter 'arms' must be a string; got 1"),
+        ("4", 'arms=[["student"]]', "Every entry of parameter 'arms' must be a string; got"),
+        ("4", "PAPERMILL_OUTPUT_PATH=a", "Unknown parameter 'PAPERMILL_OUTPUT_PATH'"),
+        ("5-6", "epochs=true", "'epochs' must be of type integer"),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_of_a_chapter_are_checked_when_given(number, setting, words):
+    with pytest.raises(ParameterError, match=words):
+        runner.chapter(number).checked(runner.parsed([setting]))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("resnet9", r"'network': there is no such network \(nearest: resnet"),
+        ("wrn-1-1", r"'network': a WRN has 6n \+ 4 layers"),
+    ],
+)
+def test_a_network_of_a_papers_parameters_is_checked(network, words):
+    own = furlanello2018ban.Parameters
+    with pytest.raises(ParameterError, match=words):
+        check(own, own().model_dump() | {"network": network})
