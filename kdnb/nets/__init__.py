@@ -90,7 +90,7 @@ def build(
         image_size: of the images in pixels, one number or (height, width). Networks with global
             pooling work on other sizes too.
         options: of the network. kdnb's: `mlp` takes widths, dropout_input, dropout_hidden and
-            max_norm; `resnet*` and `vgg*` take width, the former (but for 18 and 34 layers)
+            max_norm; `resnet*`, `vgg*` and `plain*` take width, the first (but for 18 and 34 layers)
             shortcut too; `*_mnist` take irange. timm's and torchvision's get theirs as given, but
             never weights: a network built here is an untrained one.
 

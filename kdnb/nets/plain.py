@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kdnb.nets._shared import at_least, height_width, initialise
+from kdnb.nets._shared import at_least, height_width, initialise, scaled
 
 # For each number of layers: the channels of the convolutions stage by stage, and the hidden units.
 LAYERS = {
@@ -40,9 +40,11 @@ class PlainNet(nn.Module):
         num_classes, in_channels, image_size: of the data; every stage halves the image, rounding
             down, so that it needs at least two pixels to the power of the number of stages.
         depth: the number of convolutions, 2, 4, 6, 8 or 10.
+        width: a factor for the channels and the hidden units.
 
     Raises:
-        ValueError: for another depth, or images that are too small.
+        ValueError: for another depth, a width that is no number above 0, or images that are too
+            small.
 
     Departures: the convolutions have no bias, which batch normalisation would subtract again. The
     ReLU after the hidden layer, and He's initial weights (:func:`kdnb.nets._shared.initialise`)
@@ -56,6 +58,7 @@ class PlainNet(nn.Module):
         in_channels: int = 1,
         image_size: int | Sequence[int] = 28,
         depth: int = 2,
+        width: float = 1,
     ) -> None:
         super().__init__()
         if depth not in LAYERS:
@@ -65,12 +68,14 @@ class PlainNet(nn.Module):
         self.stages = len(stages)
         channels = in_channels
         for number, widths in enumerate(stages, start=1):
-            self.add_module(f"stage{number}", _stage(channels, widths))
-            channels = widths[-1]
-        height, width = (side >> len(stages) for side in height_width(image_size))
-        features = channels * height * width
+            outputs = scaled(widths, width)
+            self.add_module(f"stage{number}", _stage(channels, outputs))
+            channels = outputs[-1]
+        rows, columns = (side >> len(stages) for side in height_width(image_size))
+        features = channels * rows * columns
         layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
         if hidden:
+            (hidden,) = scaled([hidden], width)
             layers |= {"linear": nn.Linear(features, hidden), "relu": nn.ReLU()}
         self.embedding = nn.Sequential(layers)
         self.head = nn.Linear(hidden or features, num_classes)

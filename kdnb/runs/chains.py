@@ -18,6 +18,7 @@ def chain(
     loss: Spec,
     soft_weight: float = 1.0,
     hard_weight: float = 0.0,
+    teacher_data: Spec | None = None,
     teacher_recipe: Spec | None = None,
     seed: int = 0,
 ) -> list[Trial]:
@@ -28,7 +29,8 @@ def chain(
     Args:
         networks: descriptions as `kdnb.runs.task.built` takes them, teacher first.
         data, recipe, loss: of :func:`kdnb.runs.functions.offline.distilled`.
-        teacher_recipe: of the teacher, when it is another.
+        teacher_data, teacher_recipe: what all but the last network learn from, and how; as the
+            last one where left out.
 
     Returns:
         One trial for each network, the teacher's (trained on labels) first.
@@ -38,11 +40,14 @@ def chain(
     """
     if len(networks) < 2:
         raise ValueError(f"a chain needs a teacher and a student; got {len(networks)} networks.")
+    own = {"data": data, "recipe": recipe}
+    before = {"data": teacher_data or data, "recipe": teacher_recipe or recipe}
     first, *others = networks
-    trials = [supervised(first, data=data, recipe=teacher_recipe or recipe, seed=seed)]
-    for network in others:
+    trials = [supervised(first, **before, seed=seed)]
+    for position, network in enumerate(others, start=1):
         arguments = {
-            "data": data, "network": network, "recipe": recipe, "teacher": trials[-1],
+            **(own if position == len(others) else before),
+            "network": network, "teacher": trials[-1],
             "loss": loss, "soft_weight": soft_weight, "hard_weight": hard_weight,
         }  # fmt: skip
         trials.append(Trial("distilled", arguments, seed))
@@ -64,6 +69,7 @@ def capacity_gap(
     loss: Spec,
     soft_weight: float = 1.0,
     hard_weight: float = 0.0,
+    teacher_data: Spec | None = None,
     teacher_recipe: Spec | None = None,
     seed: int = 0,
 ) -> Iterator[tuple[Trial, Trial]]:
@@ -84,6 +90,7 @@ def capacity_gap(
         yield tuple(
             chain(
                 [teacher, student], data=data, recipe=recipe, loss=loss, soft_weight=soft_weight,
-                hard_weight=hard_weight, teacher_recipe=teacher_recipe, seed=seed,
+                hard_weight=hard_weight, teacher_data=teacher_data, teacher_recipe=teacher_recipe,
+                seed=seed,
             )
         )  # fmt: skip

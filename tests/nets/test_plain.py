@@ -56,6 +56,14 @@ def test_parameters_are_frozen():
     }  # fmt: skip
 
 
+def test_a_width_multiplies_channels_and_hidden_units():
+    net = nets.build("plain8", in_channels=3, image_size=32, width=0.5)
+    expected = counted([8, 8, 16, 16, 32, 32, 64, 64], 64 * 2 * 2, 32, 10, 3)
+    assert sum(parameter.numel() for parameter in net.parameters()) == expected
+    with pytest.raises(ValueError, match="leaves a layer of 16 channels none"):
+        PlainNet(width=0.01)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_name_counts_the_convolutions_and_every_stage_halves_the_image(name):
     net = nets.build(name, in_channels=3, image_size=32)

@@ -121,6 +121,18 @@ def test_a_chain_runs(tmp_path, monkeypatch):
     assert result.metrics["train_images"] == 64
 
 
+def test_all_but_the_last_may_learn_from_other_data():
+    more, longer = {**SETTING["data"], "limit": 96}, {**SETTING["recipe"], "epochs": 2}
+    other = {"teacher_data": more, "teacher_recipe": longer}
+    teacher, assistant, student = chain(described(16, 8, 4), **SETTING, **other)
+    for trial in (teacher, assistant):
+        assert (trial.arguments["data"], trial.arguments["recipe"]) == (more, longer)
+    assert student.arguments["data"] == SETTING["data"]
+    assert student.arguments["recipe"] == SETTING["recipe"]
+    first, taught = next(capacity_gap(described(16), described(4)[0], **SETTING, **other))
+    assert first.digest == teacher.digest and taught.arguments["data"] == SETTING["data"]
+
+
 def test_every_path():
     found = paths([10, 8, 6, 4, 2])
     assert len(found) == len(set(found)) == 8
