@@ -552,8 +552,8 @@ figures.table(
 # | Beta smoothing ([Zhang and Sabuncu 2020](https://arxiv.org/abs/2006.05065)) | the running mean of its weights, which ranks the images | a copy of the weights | `beta_smoothed(average, …)` |
 #
 # The calls without `kdnb` are functions of `kdnb.methods.self_distillation`; their docstrings say where a paper
-# and our code differ. Open a method for its formula. There $q_T$ is the network's answer softened by $T$, and all
-# targets are constants.
+# and our code differ. Open a method for its formula. There $q$ are the network's probabilities at temperature 1 and $q_T$ those at
+# temperature $T$; all targets are constants.
 #
 # <details><summary><b>Tolerant teacher</b>: a generation 0 that is not too sure</summary>
 #
@@ -950,7 +950,7 @@ for first, second in (("generation0", "generation1"), ("independent1", "generati
 #   CWTM cannot be judged, for there is no gain to explain.
 # - *Temperature 4, which is ours, helps on Fashion-MNIST:* 75 errors fewer than the control (45 to 104), in 14 of 16 pairs. On
 #   CIFAR-10 the gain of 42 is not significant (10 more to 95 fewer). Generation 2 at this temperature makes 74 errors fewer than labels from
-#   its own start (22 to 127); this comparison was not registered.
+#   its own initial weights (22 to 127); this comparison was not registered.
 # - *Here dark knowledge matters.* Permuted softened answers make 89 errors more than the answers themselves (43 to 134), in 15 of
 #   16 pairs, and 46 more than labels (7 fewer to 100 more).
 #
