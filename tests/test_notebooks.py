@@ -38,7 +38,6 @@ def test_parameters_cell_is_the_quick_profile(item):
 
 # Chapters that are not yet rewritten show what belongs to the recorded runs of their other papers.
 RECORDED_ONLY = {
-    "3-3": {"larger", "poor_epochs"},
     "5-6": {"bank_images", "pixel_steps", "bank_epochs", "distilling_epochs"},
 }
 
