@@ -809,8 +809,10 @@ right.set_title("Fashion-MNIST")
 figures.save(
     figure,
     "3-2-recorded",
-    alt="RESULT",
-    caption="RESULT The record: test error of one network of each condition and of ensembles, mean and 95% "
+    alt="On CIFAR-10 networks trained together err on about 57.5% of the test images and those trained apart on "
+    "58.7%; on Fashion-MNIST 21.8% and 22.6%. The ensemble of two networks trained apart lies below both.",
+    caption="A peer saves about one percentage point on both data sets, and twice the loss does not; two networks "
+    "trained apart save more when both answer. Test error of one network of each condition and of ensembles, mean and 95% "
     "interval over ten seeds. Left: CIFAR-10, with larger cohorts. Right: Fashion-MNIST.",
 )
 
@@ -836,22 +838,36 @@ for axes, metric, label, title in (
 figures.save(
     figure,
     "3-2-recorded-more",
-    alt="RESULT",
-    caption="RESULT The record on CIFAR-10. Left: what each network of the unequal pair gains. Middle: entropy of "
+    alt="The small network of the unequal pair saves about 1 percentage point of test error, the larger one 0.3 with an "
+    "interval that holds 0. Entropy doubles with a peer, and the training loss rises less under weight noise.",
+    caption="Together the small network gains more than the larger one, and all answers are less certain. The record on "
+    "CIFAR-10. Left: what each network of the unequal pair gains. Middle: entropy of "
     "the answers to the training images. Right: rise of the training loss under weight noise of standard "
     "deviation 0.05. Mean and 95% interval over ten seeds.",
 )
 
 # %% [markdown]
-# **What this means.** RESULT
+# **What this means.** Five of the paper's six claims are reproduced in this small setting, and so is the first of
+# them on the second data set. All networks fit their training images.
 #
-# - *Both get better.* RESULT (CIFAR-10, Fashion-MNIST)
-# - *More than larger steps?* RESULT
-# - *More peers, and their ensemble as target.* RESULT
-# - *The unequal pair.* RESULT
-# - *Certainty and flatness.* RESULT Noise of one size is no fair test between networks whose weights
-#   differ in size, so that a smaller rise can have two reasons.
-# - *Ensembles.* RESULT
+# - *Both get better.* A network of a pair makes 117 errors fewer of 10,000 than one trained apart (95% interval
+#   66 to 168) on CIFAR-10, and 82 fewer (63 to 101) on Fashion-MNIST. Published: 198, in another setting.
+# - *More than larger steps?* Yes. With twice the cross-entropy two networks apart are no better than with once
+#   on CIFAR-10; the pair that learns together beats them by 144 errors (80 to 208), and by 64 (37 to 92) on
+#   Fashion-MNIST.
+# - *More peers, and their ensemble as target.* Three and five peers save 15 and 25 errors more than two, and both
+#   intervals hold 0 (half-widths 41 and 51): *inconclusive*. To imitate the mean of two peers' logits is worse than to
+#   imitate each of them, by 37 errors (9 to 65).
+# - *The unequal pair.* The small network saves 95 errors (43 to 148), 64 more than the larger one (24 to 104). That
+#   the larger one gains at all is not shown.
+# - *Certainty and flatness.* Entropy on the training images rises by a factor of 2.3, from 0.010 to 0.023 nats; the
+#   paper's 6.6 starts from 0.26. Under weight noise the training loss rises by 0.11 nats less (0.06 to 0.16).
+#   But twice the loss lowers that rise far more (0.08 against 0.49 nats) and saves no errors, so that flatness of
+#   this kind does not explain the gain. Noise of one size is also no fair test between networks whose weights
+#   differ in size.
+# - *Ensembles.* The ensemble of a pair gets better as well, by 73 errors (15 to 132). But two networks that were trained
+#   apart beat one that had a peer by 239 errors (173 to 305) when both answer: the method pays where only one
+#   network can be kept.
 #
 # Two remarks on the paper. Its own pairs do not all agree that the smaller network gains more: in its pair
 # of MobileNet and ResNet-32, the larger MobileNet gains 2.48 points and ResNet-32 only 2.11. And its
