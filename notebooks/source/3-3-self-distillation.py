@@ -21,14 +21,14 @@
 # # 3.3 Self-distillation
 #
 # In self-distillation a network learns from itself: from its former generation, its earlier weights, its
-# deeper layers, or its own answer to another view of the image. No larger network is needed, and so no
-# larger network's knowledge can explain a gain. In this chapter you train a network on 200 images, train
+# deeper layers, or its own answer to another view of the image. There is no larger network, so a gain cannot
+# come from a larger network's knowledge. In this chapter you train a network on 200 images, train
 # it again on its own answers, take these answers apart, and see that what helps here is not what they say
-# about the wrong classes. The record, on other images, will disagree.
+# about the wrong classes. The record, on other images, shows the opposite.
 #
 # The chapter belongs to section 3.3 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z),
-# [arXiv](https://arxiv.org/abs/2006.05525)). Its main papers are *Born-Again Neural Networks* (BAN;
+# [arXiv](https://arxiv.org/abs/2006.05525)). Its main papers are *Born Again Neural Networks* (BAN;
 # [Furlanello et al. 2018](https://arxiv.org/abs/1805.04770)) and *Revisiting Knowledge Distillation via Label
 # Smoothing Regularization* (Tf-KD; [Yuan et al. 2020](https://arxiv.org/abs/1909.11723)); eleven relatives follow,
 # with links at the end.
@@ -88,10 +88,10 @@ figures.use()
 # called *born again*.
 #
 # Generation 1 may turn out better than its teacher. The paper reports this for DenseNets on CIFAR-100:
-# 17.6% error instead of 18.3% in the first of its table's rows. How can that be, if the teacher knows nothing
-# that the labels do not say? Two answers have been given. The teacher's answers tell which classes an
-# image resembles, which a label does not (*dark knowledge*). Or its answers are only softer than labels, and
-# softer targets *regularise*, whatever they say.
+# 17.6% error instead of 18.3% in the first row of its table 2. How can that be, if the teacher knows nothing
+# that the labels do not say? There are two explanations. The teacher's answers tell which classes an
+# image resembles, which a label does not (*dark knowledge*). Or its answers help only because they are softer than
+# labels: softer targets *regularise*, whichever wrong classes they favour.
 
 # %%
 scheme = figures.schematic(
@@ -119,9 +119,9 @@ figures.save(
 # ## The mathematics
 #
 # Symbols are those of [the workbook's notation](../docs/notation.md). For an image $x$ with label $y$, one
-# of $K$ classes, the teacher (generation $k-1$) has the logits $v$ and the student (generation $k$) the
-# logits $z$; $p=\mathrm{softmax}(v/T)$ and $q=\mathrm{softmax}(z/T)$ are their probabilities at temperature $T$. Generation
-# $k$ minimises, averaged over a batch,
+# of $K$ classes, the teacher (one generation) has the logits $v$ and the student (the next generation) the
+# logits $z$; $p=\mathrm{softmax}(v/T)$ and $q=\mathrm{softmax}(z/T)$ are their probabilities at temperature $T$. The
+# student minimises, averaged over a batch,
 #
 # $$L=w_\text{soft}\,T^2\,\mathrm{KL}(p\,\|\,q)+w_\text{label}\,H(\mathbf 1_y,q^{(1)}).$$
 #
@@ -129,14 +129,15 @@ figures.save(
 # $w_\text{label}=1$ it is called BAN+L. No gradient flows into the teacher.
 #
 # **What is in an answer?** At $T=1$ the gradient at the logits is $q-p$, where a label would give
-# $q-\mathbf 1_y$. Split it at the label's class $y$:
+# $q-\mathbf 1_y$. Split it at the label's class $y$ (here $k$ counts the classes, and a bracket is 1 if its condition
+# holds and 0 if not):
 #
 # $$\frac{\partial L}{\partial z_k}=\underbrace{[k=y]\,(q_y-p_y)}_{\text{label part}}
 #   +\underbrace{[k\ne y]\,(q_k-p_k)}_{\text{dark knowledge}},\qquad
 #   q_y-p_y=p_y\,(q_y-1)+(1-p_y)\,q_y .$$
 #
-# For a teacher that is sure ($p_y$ near 1) the label part is $p_y(q_y-1)$, the gradient of the label times the
-# teacher's confidence. So an answer does two things: it *weighs* the images, and it says something about
+# For a teacher that is sure ($p_y$ near 1) the label part is nearly $p_y(q_y-1)$, the gradient of the label times the
+# teacher's confidence. So an answer has two effects: it *weighs* the images, and it says something about
 # the *wrong* classes. The paper separates them by two controls:
 #
 # - **CWTM**, *confidence weighted by teacher max*: labels, and image $b$ of a batch of $B$ has the weight
@@ -191,12 +192,12 @@ print("CWTM and DKPP agree with the package")
 # Its logits $v$ enter the loss above like those of any teacher (**Tf-KD reg**). **Tf-KD self** is one
 # generation of born-again networks with a temperature and with labels.
 #
-# **When is this label smoothing?** Where the *student* is not softened, exactly. Let $c$ be the probability that the
-# softened virtual teacher gives the label. Its answer is a mixture of label and uniform distribution,
-# and with the weight $w$ beside $1-w$ for the labels the loss has the gradient of label smoothing by
-# $\epsilon=w\,(1-c)\,K/(K-1)$. The released code is this case: it does not soften the student. (It also takes the
-# probabilities $p_k$ for logits; at $T=20$ and $K=10$ the label then keeps 0.1045 instead of 0.135.) In the
-# paper's formula the student is softened, too, and no amount of smoothing has the same gradient.
+# **When is this label smoothing?** It is exactly label smoothing if the *student* is not softened. Let $c$ be the
+# probability that the softened virtual teacher gives the label. Its answer is a mixture of the label and the uniform
+# distribution. With the weight $w$, and $1-w$ for the labels, the loss has the gradient of label smoothing by
+# $\epsilon=w\,(1-c)\,K/(K-1)$ (exercise 2). The released code is this case: it does not soften the student. (It also takes the
+# probabilities $p_k$ for logits; at $T=20$ and $K=10$ the label then keeps 0.1045 instead of 0.135, as Figure 2 shows.)
+# In the paper's formula the student is softened, too; at $T\ne1$ no amount of smoothing has the same gradient.
 
 # %%
 z, y = z.detach().requires_grad_(), torch.arange(64) % 10
@@ -270,7 +271,7 @@ def train_generation(start, images, answers=None, T=1.0, label_weight=0.0, shuff
 # %% [markdown]
 # ## The experiment
 #
-# A small convolutional network (`tiny`: three convolutions, about 15,000 weights) learns 200 images of
+# A small convolutional network (`tiny`: three convolutions, 8,762 weights) learns 200 images of
 # handwritten digits. Six trainings make one seed:
 #
 # | condition | starts from | learns from |
@@ -284,7 +285,7 @@ def train_generation(start, images, answers=None, T=1.0, label_weight=0.0, shuff
 #
 # The temperature is ours: BAN has none. Every comparison is *paired*. Each seed draws 200 training images, and the
 # five conditions below the first share weights, order of the batches and number of steps. A comparison with
-# generation 0 alone would mix the effect of the targets with that of another start.
+# generation 0 alone would mix the effect of the targets with that of other initial weights.
 #
 # One premise must hold: generation 0 has learnt its training images.
 
@@ -381,21 +382,23 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# **What the numbers say.** The differences are to the control, from the same weights, in points of test error (the
-# control errs on 14.7%).
+# **What the numbers say.** The differences are to the control, which has the same initial weights, in percentage
+# points of test error (the control errs on 14.7%).
 #
-# - *The paper's students, at $T=1$, are neither better nor worse:* $-0.1$ points ($-0.6$ to 0.4). The comparison with their
-#   teacher, generation 0, is four times as wide, since it mixes in the luck of another start. It would have shown nothing, either.
+# - *The paper's students, at $T=1$, show no difference:* $-0.1$ points ($-0.6$ to 0.4). The interval of the comparison with
+#   their teacher, generation 0, is almost four times as wide, because the initial weights differ. It contains 0, too.
 # - *Softened answers* save 0.9 points, but the interval contains 0 (2.8 less to 1.1 more).
 # - *Permuted softened answers* save 2.5 points (0.7 to 4.4), and 1.6 more than the answers themselves (0.9 to 2.3), in
 #   all eight seeds. Which classes an image resembles is what the permutation destroys.
-# - *A teacher that knows nothing but the labels* saves 1.5 points (0.6 to 2.5). It needs no generation 0 at all.
+# - *A teacher that knows nothing but the labels* saves 1.5 points (0.6 to 2.5). It needs no generation 0. Permuted
+#   answers save 1.0 point more, but that interval contains 0 (0.1 less to 2.1 more).
 #
-# So what helps on these 200 images is not what the teacher knows. Students of softened targets gain because the targets
-# regularise: the student, which is softened too, must not drive its logits apart without end. This is
-# the claim of Yuan et al. (2020). It does not follow that dark knowledge never helps. A network that knows 200 images by heart has
-# little of it: it errs on 15% of the test images, and its softened answers may mislead as much as they tell. Smoothing the labels does
-# not do the same (exercise 5). And on CIFAR-10 the record below finds the opposite: there permuted answers are worse than the answers themselves.
+# So what helps on these 200 images is not what the teacher knows about the wrong classes. This agrees with the claim of Yuan et
+# al. (2020) that softened targets regularise. We think that they limit the logits: a student of labels can lower its loss by
+# ever larger logits, a softened student of softened targets cannot. It does not follow that dark knowledge never helps. A
+# network that knows 200 images by heart has little of it: it errs on 15% of the test images, and its softened answers may be
+# as often wrong as right about what an image resembles. Label smoothing does not have this effect (exercise 5). And on
+# CIFAR-10 the record below shows the opposite: there permuted answers are worse than the answers themselves.
 
 # %% [markdown]
 # ### Why nothing happens at T = 1
@@ -418,10 +421,10 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# On its training images generation 0 leaves 0.3% to all other classes together at $T=1$: such an answer *is* a label,
-# but for a rest. On images that it has not seen it is far less sure, but these teach nobody. A temperature of 4 makes 39% of the
-# 0.3%. In the paper, on CIFAR-100, the networks are larger, the images are distorted anew in every epoch, and there are ten times
-# as many classes; how sure its teachers were on their training images we do not know.
+# On its training images generation 0 leaves 0.3% to all other classes together at $T=1$: such an answer is almost a label.
+# At $T=4$ the share is 39%. On images that it has not seen generation 0 leaves 11% at $T=1$, but no student learns from these. In
+# the paper, on CIFAR-100, the networks are larger, the images are distorted anew in every epoch, and there are ten times
+# as many classes. We do not know how sure its teachers were on their training images.
 
 # %% [markdown]
 # ## Explorer: what a student is asked to answer
@@ -521,21 +524,21 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# A second network removes 3.1 points of the error of one, whatever it learnt from: an ensemble of
-# generations 0 and 1 is as good as one of two networks that learnt from labels (at $T=1$ within 0.3 points). Only with permuted answers it
-# is better, by 1.0 point (0.2 to 1.9); these students are better by themselves. An ensemble of generations that beats its members
-# says nothing about generations.
+# A second network that learnt from labels removes 3.1 points of the error of one. A second generation at $T=1$ does the same
+# (within 0.3 points), at $T=4$ the difference is not significant (0.6 points more; 0.4 less to 1.5 more). Only with
+# permuted answers the ensemble is better, by 1.0 point (0.2 to 1.9); these students are also better on their own. So an
+# ensemble of generations that beats its members is no evidence for learning in generations.
 
 # %% [markdown]
-# ## The relatives: one network, many selves
+# ## The relatives
 #
-# The methods of this section differ in what "itself" means. Those of the second part of the table train a
-# single network, once.
+# The methods of this section differ in what teaches the network. The first three rows train it more than once; from
+# Tf-KD reg on a single network is trained once.
 #
 # | method | who teaches | what it needs beside the network | call |
 # |---|---|---|---|
 # | BAN, BAN+L | the former generation | one more training | `kdnb.born_again(make, …)` |
-# | Tf-KD self ([Yuan 2020](https://arxiv.org/abs/1909.11723)) | a network like it, at a temperature, beside labels | one more training | `self_taught(make, …)` |
+# | Tf-KD self ([Yuan 2020](https://arxiv.org/abs/1909.11723)) | a trained network of the same architecture, at a temperature, beside labels | one more training | `self_taught(make, …)` |
 # | tolerant teacher ([Yang 2019a](https://arxiv.org/abs/1805.05551)) | a generation 0 that is kept unsure | one more training | `tolerant_teacher(network, …)` |
 # | Tf-KD reg ([Yuan 2020](https://arxiv.org/abs/1909.11723)) | a teacher made by hand | nothing | `virtually_taught(network, …)` |
 # | snapshot distillation ([Yang 2019b](https://arxiv.org/abs/1812.00123)) | its weights at the end of the last cycle of the learning rate | a copy of the weights | `snapshot_distil(network, …)` |
@@ -554,19 +557,19 @@ figures.table(
 #
 # <details><summary><b>Tolerant teacher</b>: a generation 0 that is not too sure</summary>
 #
-# The first class must not run away from the next ones. With the probabilities sorted, $q_{(1)}\ge q_{(2)}\ge\dots$, and
+# The probability of the first class must stay near those of the next ones. With the probabilities sorted, $q_{(1)}\ge q_{(2)}\ge\dots$, and
 # $m=5$,
 #
 # $$L=w_\text{label}\,H(\mathbf 1_y,q)+w\Big(q_{(1)}-\frac1{m-1}\sum_{k=2}^{m}q_{(k)}\Big).$$
 #
-# *Recalled: the weights.*
+# The weights and $m=5$ could not be checked against the paper.
 #
 # </details>
 #
 # <details><summary><b>Snapshot distillation</b>: generations within one run</summary>
 #
 # The learning rate falls and restarts; the weights at the end of a cycle teach the whole next one. Only the
-# *teacher* is softened, so that the network is drawn to its old self, but less sure than that was:
+# *teacher* is softened, so that the targets of the network are less sure than its earlier outputs were:
 #
 # $$L=w_\text{label}\,H(\mathbf 1_y,q)+w\,\mathrm{KL}(p_T\,\|\,q),\qquad T=2.$$
 #
@@ -580,11 +583,11 @@ figures.table(
 # $$L=H(\mathbf 1_y,q^E)+\sum_{e<E}\Big[(1-w)\,H(\mathbf 1_y,q^e)+w\,T^2\,\mathrm{KL}(q^E_T\,\|\,q^e_T)
 #   +w_f\,\lVert f_e-f_E\rVert_2^2\Big].$$
 #
-# The layers below the last exit are trained by several losses at a short distance, and the exits may be thrown away
-# afterwards. Multi-exit distillation is about the exits themselves: it has no features, and $T$
-# rises while the last exit is too sure.
+# The early layers get gradients from the exits near to them, and the exits may be removed afterwards. Multi-exit
+# distillation wants the exits themselves: it has no feature term, the last cross-entropy has the weight $1-w$, too, and
+# $T$ rises while the last exit is too sure.
 #
-# *Ours: the shape of the exits, and BYOT's weights, which the paper does not state.*
+# The paper of BYOT does not state the shape of the exits and the weights; ours follow a public re-implementation.
 #
 # </details>
 #
@@ -592,8 +595,8 @@ figures.table(
 #
 # The attention of layer $m$ is where the squares of its maps $A_m$ are large,
 # $\Psi(A_m)=\mathrm{softmax}_\text{positions}\big(\sum_c A_{m,c}^2\big)$. Each layer imitates the next deeper one, once
-# the network has learnt something: $L=H(\mathbf 1_y,q)+w\sum_m\lVert\Psi(A_m)-\Psi(A_{m+1})\rVert_2^2$. It was made for the detection of
-# lanes. With few channels and many positions the softmax is nearly constant, and the term hardly acts.
+# the network has learnt something: $L=H(\mathbf 1_y,q)+w\sum_m\lVert\Psi(A_m)-\Psi(A_{m+1})\rVert_2^2$, where the smaller
+# map is enlarged to the size of the larger one. It was made for the detection of lanes.
 #
 # </details>
 #
@@ -601,22 +604,22 @@ figures.table(
 #
 # With $x'$ another image of the class, drawn anew in every epoch, CS-KD is
 # $L=H(\mathbf 1_y,q(x))+T^2\,\mathrm{KL}\big(q_T(x')\,\|\,q_T(x)\big)$. For two distortions $a,b$ of one image,
-# DDGSD adds to the cross-entropies $T^2\big[\mathrm{KL}(q^b_T\,\|\,q^a_T)+\mathrm{KL}(q^a_T\,\|\,q^b_T)\big]$ and the distance of the two batches' mean
-# features. SLA trains a second classifier that tells class and rotation together, $4K$ outputs; the mean over the four
+# DDGSD adds to the cross-entropies $T^2\big[\mathrm{KL}(q^b_T\,\|\,q^a_T)+\mathrm{KL}(q^a_T\,\|\,q^b_T)\big]$ and the squared distance of
+# the two batches' mean features. SLA trains a second classifier that tells class and rotation together, $4K$ outputs; the mean over the four
 # rotations, each read under its own, is distilled into the plain classifier, which alone is kept.
 #
-# *DDGSD's paper was not at hand; its terms follow the abstract and public code.*
+# We could not read DDGSD's paper; the terms follow its abstract and public code.
 #
 # </details>
 #
-# <details><summary><b>Self-knowledge</b> and <b>Beta smoothing</b>: the network's own idea of the labels</summary>
+# <details><summary><b>Self-knowledge</b> and <b>Beta smoothing</b>: the network softens the labels</summary>
 #
 # The rows $e_k$ of the last layer are embeddings of the classes. A class near the right one is a smaller mistake: the target is
-# $p_k\propto\exp(-\lVert e_y-e_k\rVert_2^2/2s^2)$ with a width $s$. Beta smoothing explains generations by saying that a teacher smooths *each* label by another
-# amount, and draws these amounts: numbers from a Beta distribution, sorted, the largest to the image of which the
-# running mean of the network is surest.
+# $p_k\propto\exp(-\lVert e_y-e_k\rVert_2^2/2s^2)$ with a width $s$. The authors of Beta smoothing explain the gain of generations
+# by the fact that a teacher smooths *each* label by another amount. Their method draws the probabilities of the labels from a Beta
+# distribution and sorts them; the largest one goes to the image of which the running mean of the network is surest.
 #
-# *Recalled: the form of the targets of Hahn and Choi, who made it for language models.*
+# Hahn and Choi made their targets for language models; their form could not be checked against the paper.
 #
 # </details>
 #
@@ -686,22 +689,25 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Read this table for what runs, and not as a ranking: it is one run of each method, and the control alone
-# varies by 1.2 points between seeds. With this seed the permuted answers gain nothing, though they do over eight.
+# This table is no ranking: it has one run of each method, and the control alone varies by 1.2 points between
+# seeds (standard deviation). With this seed the permuted answers gain nothing, though they do over eight seeds, and the answers at
+# $T=4$ cost 2 points.
 #
-# - Most of the rows are worse than the control, *Tf-KD self* and *Beta smoothing* by 4 points. Their weights were made for
-#   long training with many images, and the network has 120 steps for 200 images. All fit their images all the same (at most
-#   one of them wrong).
+# - Most of the rows are worse than the control, *Tf-KD self* and *Beta smoothing* by 4 points. We think that the weights
+#   are the reason: they were chosen for long training with many images, and here are 200 images and 120 steps. All networks fit
+#   their training images (at most one of them wrong).
 # - *DDGSD* has to be read against *labels, shifted images*: the shifts alone save 1.7 points, and DDGSD another 1.6. It also sees
 #   each image twice in a step.
-# - *SLA* sees four views of each image, and digits do not keep their meaning when they are turned: a 6 becomes a 9.
+# - *SLA*, 1.5 points worse than the control, sees four views of each image, but digits do not keep their meaning when they are
+#   turned: a 6 becomes a 9.
 
 # %% [markdown]
 # ### What leaving early saves
 #
 # A network with exits can stop at the first one that is sure enough. `own.exit_costs` counts the
-# multiply-adds up to each exit, the exits asked on the way included, and `own.savings` tells what a threshold of confidence
-# saves and costs. Here are the two networks with exits from the table.
+# multiply-adds up to each exit, with those of all exits on the way, and `own.savings` tells what a threshold of confidence
+# saves, against the same network when it always goes to the last exit, and how many errors it makes. Here are the two
+# networks with exits from the table.
 
 # %% tags=["nbval-ignore-output"]
 at_exits, left_early = [], []
@@ -737,8 +743,8 @@ figures.save(
 # %% [markdown]
 # The first exits alone err on 21 and 22% of the images. But they are mostly right where they are sure: BYOT saves 44% of the
 # multiply-adds, multi-exit distillation 51%, before they err more than at their last exit. Multi-exit distillation even errs
-# less when it may leave (13.3% at 46% saved): some images that an early exit gets right are spoilt later. The curve was drawn on test
-# images; a threshold for use must be chosen on others.
+# less when it may leave early (13.3% at 46% saved): the last exit is wrong about some images that an early exit gets right. The
+# curves were drawn on test images; a threshold for use must be chosen on others.
 
 # %% tags=["nbval-ignore-output"]
 def milliseconds(answer, image, times=300):
@@ -768,16 +774,17 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Multiply-adds are not time. In the tiny network the first exit needs 27% of the work and no less time than the whole network: a
-# call of a layer costs more than its arithmetic, and `stop_early` has to look at the confidence. In ResNet-20 leaving early saves
-# time. The times depend on the machine and on what else it does.
+# Fewer multiply-adds do not always save time. In the tiny network the first exit needs 27% of the work, but almost three times
+# as long as the whole network without exits: calling a layer costs more than its arithmetic, and `stop_early` has to compute and
+# compare the confidence. In ResNet-20 leaving early saves time, though less than work (36% of the work in 64% of the time). The
+# times depend on the machine and on its load.
 
 # %% [markdown]
 # ## Rounds in a Hilbert space
 #
 # [Mobahi, Farajtabar and Bartlett (2020)](https://arxiv.org/abs/2002.05715) found a case in which many generations can be
 # computed exactly. Let the network be a function $f$ on $n$ points $x_1,\dots,x_n$, out of the functions that a kernel
-# $g$ spans. To train it means: find the *smoothest* function that meets its targets up to a mean squared error
+# $g$ spans. Training finds the *smoothest* function that meets its targets up to a mean squared error
 # $\varepsilon$. Round 1 has the data as targets, round $t$ the values of round $t-1$. Let $G$ be the matrix
 # $g(x_i,x_j)/n$ with eigenvalues $d_1\ge d_2\ge\dots$ In its eigenbasis a round multiplies coordinate $i$ by
 #
@@ -802,9 +809,9 @@ print("closed form and linear algebra agree; every round uses fewer basis functi
 
 
 # %% [markdown]
-# Eleven noisy points of a sinusoid show both. Move the noise and the tolerance. With noise 0.1 the first round is
-# the best. With more noise a later one is, until too much is lost: round 4 of 7 at noise 0.5 and tolerance 0.02. A larger
-# tolerance gets there in fewer rounds.
+# Eleven noisy points of a sinusoid show both. Choose the standard deviation of the noise and the tolerance. With noise 0.1 the
+# first round is the best. With more noise a later one is (but for noise 0.3 with the largest tolerance): at noise 0.5 and
+# tolerance 0.02 it is round 4 of 7. The larger the tolerance, the sooner the best round comes.
 
 # %% tags=["nbval-ignore-output"]
 def show_rounds(noise, tolerance):
@@ -851,7 +858,8 @@ figures.explorer(
 # pilots that were known by then stand in
 # [`setting.md`](../papers/furlanello2018ban/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
 #
-# *Published* are CIFAR-100 errors of DenseNet-112-33: compare signs, not sizes. Questions that the paper does not ask are marked as ours.
+# The published values are CIFAR-100 errors of DenseNet-112-33: compare signs, not sizes. Questions that the paper does not ask are
+# marked as ours.
 
 # %%
 show_verdicts(papers.verdicts("furlanello2018ban", "laptop"), "laptop", grouped=True)
@@ -930,35 +938,35 @@ for first, second in (("generation0", "generation1"), ("independent1", "generati
 # %% [markdown]
 # **What holds, and what does not.** The premise holds: at temperature 1 no network errs on any of its 1,000 training images.
 #
-# - *A student that beats its teacher was not found.* Generation 1 makes 11 errors *more* than generation 0 (27 fewer to 48
-#   more); a gain as large as the paper's 64 lies outside this interval. The control from the same weights decides more
-#   sharply: generation 1 saves 1 error (22 more to 24 fewer), so that a gain of half a point is excluded. BAN+L is no better.
-# - *Later generations* stay where they are: generation 3 makes 15 errors fewer than generation 0 (53 more to 83 fewer).
+# - *A student that beats its teacher* was not found (inconclusive). Generation 1 makes 11 errors *more* than generation 0 (27
+#   fewer to 48 more); a gain as large as the paper's 64 lies outside this interval. The comparison with the control is more
+#   precise: generation 1 saves 1 error (22 more to 24 fewer), so a gain of half a percentage point, 50 errors, lies outside. BAN+L is
+#   no better: it makes 29 errors more than the control (15 fewer to 73 more).
+# - *Later generations* show no gain either (inconclusive): generation 3 makes 15 errors fewer than generation 0 (53 more to 83 fewer).
 # - *An ensemble of generations* makes 553 errors fewer than generation 0 and 526 fewer than generation 2: reproduced. But three networks that learnt from labels are
-#   as good (3 errors apart, at most 22). The gain is that of an ensemble and says nothing about generations.
+#   as good: they make 3 errors fewer (22 fewer to 17 more). So the gain is that of an ensemble, not of generations.
 # - *DKPP is contradicted.* Permuted answers cost 59 errors against the teacher (4 to 114) and 47 against the
-#   control (7 to 87). Both intervals end near 0 ($p$ = 0.04 and 0.03) and this is one of twenty claims, so the evidence is weak.
+#   control (7 to 87). Both intervals end near 0 ($p$ = 0.04 and 0.03), and these are two of twenty claims, so the evidence is weak.
 #   CWTM cannot be judged, for there is no gain to explain.
 # - *Temperature 4, which is ours, helps on Fashion-MNIST:* 75 errors fewer than the control (45 to 104), in 14 of 16 pairs. On
-#   CIFAR-10 the gain of 42 is open (10 more to 95 fewer). Generation 2 at this temperature makes 74 errors fewer than labels from
+#   CIFAR-10 the gain of 42 is not significant (10 more to 95 fewer). Generation 2 at this temperature makes 74 errors fewer than labels from
 #   its own start (22 to 127); this comparison was not registered.
-# - *Here it matters what softened answers say.* Permuted they cost 89 errors (43 to 134), in 15 of 16 pairs, which leaves them
-#   46 behind labels (7 ahead to 100 behind).
+# - *Here dark knowledge matters.* Permuted softened answers make 89 errors more than the answers themselves (43 to 134), in 15 of
+#   16 pairs, and 46 more than labels (7 fewer to 100 more).
 #
-# **Why, as we think.** A network with no training errors answers its training images with almost the labels: in the live part 0.3% is left
-# for all other classes. How sure generation 0 of the record is was not recorded, but generation 1, BAN+L and CWTM all do as
-# labels do at $T=1$. A temperature brings out the rest. In the paper the images are distorted anew in every epoch and there are a hundred
-# classes, so that its answers may say more at $T=1$.
-#
-# The rest is knowledge in one case and only softness in the other: with 200 digits permuted answers are better than the answers
-# themselves, with 1,000 images of CIFAR-10 they are worse. Whether the data make the difference, or their number, we do not know. Neither
-# finding is general.
+# **Our explanation.** A network with no training errors answers its training images with almost the labels, as in the live part
+# (0.3% for all other classes). The record does not contain how sure its generation 0 is, but generation 1, BAN+L and CWTM all
+# err as often as networks of labels at $T=1$. A temperature enlarges the small probabilities. With 200 digits these probabilities
+# help only by their softness: permuted answers are better than the answers themselves. With 1,000 images of CIFAR-10 they help by what
+# they say: permuted answers are worse. We do not know whether the data or their number make the difference. Neither finding
+# is general.
 
 # %% [markdown]
 # ## The reproduction: Yuan et al. 2020
 #
-# The same images, student, recipe; ten seeds. The baseline is generation 0 from above. The larger network is `plain4`,
-# four convolutions and 37,000 weights, on the same 1,000 images. The poor teacher is this network after one epoch.
+# Images, student and recipe are those of the last section; there are ten seeds. The baseline is generation 0 from above. The larger network is `plain4`,
+# four convolutions and about 37,000 weights (`tiny` has 15,050 for CIFAR-10), on the same 1,000 images. The poor teacher is this
+# network after one epoch.
 #
 # The weights of the terms are published ones. The released code averages the divergence over the classes as well, a hundred of
 # them, so that its "$\alpha=0.95$" means 0.05 of the labels and 0.0095 of $T^2\,\mathrm{KL}$. We keep this ratio, which is 1 to
@@ -1007,19 +1015,21 @@ print(f"{names_tfkd['poor_teacher']}: {table['poor_teacher', 'test_errors'].mean
 # fewer, and the poor teacher errs on 84% of the test images.
 #
 # - *A network teaches itself* (Tf-KD self): reproduced. It saves 54 errors against labels from the same start (20 to 87) and is as
-#   good as the student of `plain4`, within one standard deviation. But that teacher gives no sure gain, either (31 more to 88 fewer).
-# - *A student improves its teacher* (Re-KD): reproduced, by 201 errors (16 to 386), in 9 of 10 pairs. One `plain4` had learnt
-#   badly and makes the mean large; without its seed the gain is 123 (56 to 190; this was not registered).
+#   good as the student of `plain4`, within one standard deviation. But the gain of that student is not significant, either (29
+#   fewer than labels; 31 more to 88 fewer).
+# - *A student improves its teacher* (Re-KD): reproduced, by 201 errors (16 to 386), in 9 of 10 pairs. One `plain4` makes 6,280
+#   errors, 600 more than any other, and so enlarges the mean; without its seed the gain is 123 (56 to 190; this was not registered).
 # - *A poor teacher helps* (De-KD): contradicted. It costs 715 errors (576 to 854), in all ten pairs, and the well-trained teacher is
-#   better by 744 (607 to 881). The student has to fit labels and wrong answers at once.
+#   better by 744 (607 to 881). This student has to fit labels and wrong answers at once.
 # - *The virtual teacher helps* (Tf-KD reg): contradicted, 253 errors more (206 to 300). *Smoothed labels* (ours) cost 319 (282 to 355). Whether
 #   the two are alike within one standard deviation (55) is open: the virtual teacher is better by 66 (18 to 113).
 #
-# **Why, as we think.** The paper explains the gain by regularisation through softer targets. In this regime this regularisation does harm by
-# itself, and the only teachers that help are networks that have learnt the images. So the record speaks against the explanation *here*; it
-# cannot do so for the paper's networks, where smoothing is reported to help. Why smoothing costs 3 points on 1,000 images, we do not
-# know. The weights are those of other networks and of a hundred classes, and no setting was looked for in which smoothing helps.
-# The virtual teacher of Figure 3, which did help, had another temperature, another weight, and no labels beside it.
+# **Our explanation.** The paper explains the gain by regularisation through softer targets. Here this regularisation alone does
+# harm, and the only teachers that help are networks that have learnt the images. So in this setting the record speaks against the
+# explanation; it says nothing about the paper's networks, where smoothing is reported to help. We do not know why smoothing costs 3
+# points on 1,000 images. The weights are those of other networks and of a hundred classes, and we did not look for a setting in
+# which smoothing helps. The virtual teacher of Figure 3, which did help, had other images, another temperature, another weight, and no
+# labels beside it.
 
 # %% [markdown]
 # ## When it fails, when to choose it
@@ -1029,23 +1039,23 @@ print(f"{names_tfkd['poor_teacher']}: {table['poor_teacher', 'test_errors'].mean
 #
 # **It fails, or is not worth its price, when**
 #
-# - generation 0 knows its training images by heart and nothing is softened: its answers are the labels again (table under
-#   Figure 3);
+# - generation 0 knows its training images by heart and nothing is softened: its answers are almost the labels (the table on
+#   what generation 0 leaves to other classes);
 # - generation 0 has *not* learnt its images: a student that reads no label learns its mistakes. In our first record (4,096 images of
 #   CIFAR-10, 8 epochs) generation 0 erred on 45% of its training images, and every generation was worse than the one before;
-# - softness alone does as well, as on our digits, or does harm, as on CIFAR-10. Always put a made-up teacher, and a control
-#   from the same weights, beside your result;
+# - a teacher made by hand does as well, as on our digits. Always compare with one, and with a control from the same
+#   initial weights;
 # - the teacher is poor: in the record of Tf-KD it costs 7 points;
 # - you can run several networks: the ensemble of independent networks costs the same training and is the
 #   control of every ensemble of generations;
-# - a larger teacher, or one that has seen more images, is at hand: then there is something to hand down
+# - a larger teacher, or one that has seen more images, is at hand: its knowledge exceeds that of generation 0
 #   ([chapter 3.1](3-1-offline-distillation.ipynb)). With two networks at once, mutual learning
 #   ([chapter 3.2](3-2-online-distillation.ipynb)) needs no generations.
 #
 # | your situation | try first |
 # |---|---|
-# | over-fitted network, no teacher | a virtual teacher with a softened student costs nothing to try; it helped on 200 digits, and with other weights it did harm on CIFAR-10 |
-# | time for one more training | generation 1 at a temperature: 4 without labels, or 20 beside them (Tf-KD self) |
+# | over-fitted network, no teacher | a virtual teacher with a softened student costs no second training; it helped on 200 digits, and with other weights it did harm on CIFAR-10 |
+# | time for one more training | generation 1 at $T=4$ without labels (it helped on Fashion-MNIST; on 200 digits and on CIFAR-10 the gain was not significant), or at $T=20$ beside labels (Tf-KD self: it helped on CIFAR-10; in one run on 200 digits it cost 4 points) |
 # | one training only | snapshot distillation, CS-KD, Beta smoothing |
 # | answers wanted after a part of the work | multi-exit distillation |
 # | images with an upright position | SLA |
@@ -1081,8 +1091,8 @@ found = {name: kdnb.evaluate(network, my_test_images) for name, network in found
 figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 
 # %% [markdown]
-# One seed of a fully connected network: generation 1 makes 929 errors of 5,000, its control 958. Repeat it with several
-# before you believe it.
+# One seed of a fully connected network: generation 1 makes 929 errors of 5,000, its control 958; generation 2 makes 959. One run
+# does not separate such numbers: repeat it with several seeds.
 #
 # `targets="dkpp"` and `targets="cwtm"` give the controls, `label_weight=1` adds the labels, and `checkpoint=` lets an
 # interrupted run go on.
@@ -1131,10 +1141,10 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 #
 # <details><summary>Solution</summary>
 #
-# Neither. With one permutation the student is no better than the control (0.8 points more, 0.8 less to 2.3 more), and worse than
-# the student of the answers themselves (1.6 more, 0.7 to 2.6). Fresh permutations average out over the epochs: what the student
-# learns is that all wrong classes are alike, as the virtual teacher says. One permutation gives each image a false
-# resemblance, to be learnt by heart.
+# The shape alone does not help. With one permutation the student is no better than the control (0.8 points more, 0.8 less to 2.3
+# more), and worse than the student of the answers themselves (1.6 more, 0.7 to 2.6). The loss is linear in the target up to a constant, so new
+# permutations in every step act like their mean, in which all wrong classes are equally likely, as in the virtual teacher.
+# One permutation gives each image a false resemblance, and the student learns it by heart.
 #
 # </details>
 #
@@ -1154,7 +1164,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # <details><summary>Solution</summary>
 #
 # A network that starts from generation 2's own weights and learns from labels. Against it generation 2 errs on 0.9 points less (3.0
-# less to 1.2 more), and against generation 1 on 0.2 more (1.0 less to 1.5 more): eight seeds show nothing.
+# less to 1.2 more), and against generation 1 on 0.2 more (1.0 less to 1.5 more): both intervals contain 0.
 #
 # </details>
 #
@@ -1183,7 +1193,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # The survey: Gou, Yu, Maybank and Tao, *Knowledge Distillation: A Survey*, IJCV 2021
 # ([DOI](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
 #
-# - Furlanello, Lipton, Tschannen, Itti and Anandkumar, *Born-Again Neural Networks*, ICML 2018
+# - Furlanello, Lipton, Tschannen, Itti and Anandkumar, *Born Again Neural Networks*, ICML 2018
 #   ([arXiv](https://arxiv.org/abs/1805.04770)).
 # - Yuan, Tay, Li, Wang and Feng, *Revisiting Knowledge Distillation via Label Smoothing Regularization* (Tf-KD),
 #   CVPR 2020 ([arXiv](https://arxiv.org/abs/1909.11723)).
@@ -1226,12 +1236,13 @@ print(papers.cite("furlanello2018ban", "laptop", "student-beats-teacher"))
 #   example and no estimate of how often it occurs: on 300 images of Fashion-MNIST the gain of permuted answers was unsure in four pilots.
 # - **What the intervals cover.** Training images, initial weights, order of the batches. The test images are the same for all seeds.
 # - **Departures of the records.** 1,000 images, no augmentation, `tiny` and `plain4`; the papers have CIFAR-10 and CIFAR-100, DenseNets,
-#   wide ResNets, MobileNetV2 and ResNet-18. BAN+L weighs both terms alike, and ensembles begin with generation 0; both are recalled.
+#   wide ResNets, MobileNetV2 and ResNet-18. BAN+L weighs both terms alike, and ensembles begin with generation 0; neither could be
+#   checked against the paper.
 #   The profile `full` has the papers' data and length; it is coded and not recorded.
 # - **Weights of Tf-KD.** Those of one pair of networks for all conditions. `virtual` follows the paper's equation, times $T^2$.
 # - **Starts.** One public implementation of BAN starts every generation from the same weights; ours start from fresh ones, as
 #   the paper says.
-# - **The relatives.** The shape of BYOT's exits and its weights come from a public re-implementation; the weights of SAD and of
-#   the tolerant teacher, and the form of Hahn and Choi's targets, are recalled. The docstrings say more.
+# - **The relatives.** The weights of SAD, and temperature and weights of snapshot distillation, could not be checked against the
+#   papers. The docstrings say more on every method.
 #
 # </details>
