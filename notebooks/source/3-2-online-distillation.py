@@ -735,90 +735,139 @@ figures.table(
 # %% [markdown]
 # ## The reproduction: Zhang et al. 2018
 #
-# The live part above is a demonstration. The paper's claims are tested on a committed record:
-# seven conditions with six seeds each on 4,096 images of CIFAR-10. Claims, tolerances and premises stand in `papers/zhang2018dml/claims.toml`. Our
-# premise, not the paper's, is that training is long enough to fit the images. It is judged first.
+# The live part above is a demonstration. The paper's claims are tested on a committed record: eleven
+# conditions with ten paired seeds each. Claims, tolerances and premises were registered in
+# `papers/zhang2018dml/claims.toml` before the record was made. The setting is small:
+#
+# | | data | equal networks | unequal pair | epochs |
+# |---|---|---|---|---|
+# | published | CIFAR-100, all images | ResNet-32 | MobileNet and WRN-28-10 | 200 |
+# | ours | CIFAR-10, and Fashion-MNIST; 1,000 images each | `tiny` | `tiny` and `plain4` | 60 |
+#
+# The premise is ours and not the paper's: all networks fit their training images. It is judged first; the
+# setting was chosen by it. All seeds learn the same 1,000 images.
+
+# %%
+names = {"unequal_independent": "unequal pair apart", "unequal_mutual": "unequal pair together",
+         "independent": "two apart", "twice_the_loss": "two apart, twice the loss",
+         "mutual": "two together", "three_peers": "three together", "five_peers": "five together",
+         "ensemble_target": "three, mean of logits"}  # fmt: skip
+record = papers.read_record("zhang2018dml", "laptop")
+table = record.table()
+fits = {name: table[arm, "train_errors"] for arm, name in names.items()}
+fits |= {f"{names[arm]}, Fashion-MNIST": table[f"second_{arm}", "train_errors"]
+         for arm in ("independent", "twice_the_loss", "mutual")}  # fmt: skip
+fits = {name: 100 * found.mean() / record.parameters["train_images"] for name, found in fits.items()}
+figures.table(pd.DataFrame({"training error, %": fits}), decimals=2,
+              caption="The premise asks for at most 5% (mean over networks and seeds).")  # fmt: skip
 
 # %%
 show_verdicts(papers.verdicts("zhang2018dml", "laptop"), "laptop", grouped=True)
 
 # %% [markdown]
-# The table puts published differences beside ours, in errors of 10,000 test images or in nats. *Claimed* is
-# what the claim asks of the difference, and *interval* the 95% interval over six seeds. The two columns are
-# of different experiments, so compare signs and not sizes:
-#
-# | | data | equal networks | unequal pair | epochs |
-# |---|---|---|---|---|
-# | published | CIFAR-100, all images | ResNet-32 | MobileNet and WRN-28-10 | 200 |
-# | ours | CIFAR-10, 4,096 images | ResNet-8 | ResNet-8 and ResNet-14 | 8 |
-#
-# *Flatter minima* is measured by the rise of the training loss when noise of standard deviation 0.02 is
-# added to the weights.
+# The table puts published differences beside ours, in errors of 10,000 test images; *entropy* and *flatter*
+# are in nats. Published and ours are different experiments, so compare signs and not sizes. *Flatter* is
+# the rise of the training loss when noise of standard deviation 0.05 is added to the weights.
 
 # %%
-names = {"unequal_independent": "unequal apart", "unequal_mutual": "unequal together",
-         "independent": "two apart", "mutual": "two together", "three_peers": "three together",
-         "five_peers": "five together", "ensemble_target": "three, mean of logits",
-         ".first_errors": " (network 1)", ".second_errors": " (network 2)"}  # fmt: skip
-record = papers.read_record("zhang2018dml", "laptop")
-table = record.table()
+codes = dict(names)
+codes |= {f"second_{arm}": f"{name}, Fashion-MNIST" for arm, name in names.items()}
+for code, name in list(codes.items()):
+    codes |= {f"{code}.first_errors": f"{name} (network 1)",
+              f"{code}.second_errors": f"{name} (network 2)",
+              f"{code}.ensemble_errors": f"ensemble of {name}"}  # fmt: skip
 frame = papers.show_frame("zhang2018dml", "laptop")
-frame = frame[frame.requirement != ""].assign(
-    what=lambda f: f.label.where(f.label != "", f.quantity)
-)
-for code, name in names.items():
-    frame["what"] = frame.what.str.replace(code, name)
-titles = {claim.id: claim.title for claim in papers.claims_of("zhang2018dml")}
-titles["ensemble-target"] = "Peers one by one against the mean of logits"
-gap = table["unequal_independent", "second_errors"] - table["unequal_mutual", "second_errors"]
-low, high = figures.interval(gap)
-larger = {"claim": "smaller-gains-more", "what": "errors saved by the larger network", "requirement": "",
-          "published": 2131 - 1972, "ours": gap.mean(), "low": low, "high": high}  # fmt: skip
-place = frame.claim.tolist().index("entropy")
-frame = pd.concat([frame[:place], pd.DataFrame([larger]), frame[place:]])
-
-
-def number(value):
-    return "" if pd.isna(value) else f"{value:.0f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-rows = {
-    "claim": frame.claim.map(titles), "difference": frame.what, "claimed": frame.requirement,
-    "published": frame.published.map(number), "ours": frame.ours.map(number),
-    "interval": [f"{number(low)} to {number(high)}" for low, high in zip(frame.low, frame.high, strict=True)],
-}  # fmt: skip
-figures.table(pd.DataFrame(rows).set_index(["claim", "difference"]))
+labelled = frame[frame.label != ""]
+codes |= dict(zip(labelled.quantity, labelled.label, strict=True))
+figures.published_and_ours(frame[frame.requirement != ""], codes)
 
 # %%
-arms = ("independent", "mutual", "three_peers", "five_peers", "ensemble_target")
-figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.0))
-for axes, metric, images, label, line in (
-    (left, "train_errors", record.parameters["train_images"], "training error, %",
-     {"baseline": 5.0, "baseline_label": "premise: at most 5%"}),
-    (right, "test_errors", record.parameters["test_images"], "test error, %", {"baseline": "two apart"}),
-):  # fmt: skip
-    drawn = figures.tidy(table, metric, {arm: names[arm] for arm in arms})
-    drawn[metric] *= 100 / images
-    figures.points(drawn, metric, label, roles={"two apart": "student"}, axes=axes, **line)
+def drawn(table, prefix, singles, ensembles, images):
+    """Test errors in percent: one network of each condition, then the ensembles."""
+    parts = [
+        figures.tidy(table, metric, {prefix + arm: before + names[arm] for arm in arms})
+        .rename(columns={metric: "error"})
+        for metric, before, arms in
+        (("test_errors", "", singles), ("ensemble_errors", "ensemble of ", ensembles))
+    ]  # fmt: skip
+    return pd.concat(parts).eval(f"error = 100 * error / {images}")
+
+
+pair = ["independent", "twice_the_loss", "mutual"]
+both = ["independent", "mutual"]
+ensemble_roles = {f"ensemble of {names[arm]}": "teacher" for arm in both}
+roles = {names["twice_the_loss"]: "other", **ensemble_roles}
+images = record.parameters["test_images"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.6))
+cohorts = ["three_peers", "five_peers", "ensemble_target"]
+figures.points(drawn(table, "", pair + cohorts, both, images), "error", "test error, %",
+               baseline="two apart", roles=roles, axes=left)  # fmt: skip
+figures.points(drawn(table, "second_", pair, both, images), "error", "test error, %",
+               baseline="two apart", roles=roles, axes=right)  # fmt: skip
+left.set_title("CIFAR-10")
+right.set_title("Fashion-MNIST")
 figures.save(
     figure,
     "3-2-recorded",
-    alt="In the record equal networks err on 44 to 47% of their training images, far above the 5% of the "
-    "premise. Networks that learn together make more test errors than networks that learn apart.",
-    caption="The record on CIFAR-10: one network of each condition with equal networks. Left: no condition "
-    "meets the premise. Right: learning together costs errors here.",
+    alt="On CIFAR-10 networks trained together err on about 57.5% of the test images and those trained apart on "
+    "58.7%; on Fashion-MNIST 21.8% and 22.6%. The ensemble of two networks trained apart lies below both.",
+    caption="A peer saves about one percentage point on both data sets, and twice the loss does not; two networks "
+    "trained apart save more when both answer. Test error of one network of each condition and of ensembles, mean and 95% "
+    "interval over ten seeds. Left: CIFAR-10, with larger cohorts. Right: Fashion-MNIST.",
+)
+
+# %%
+sizes = {"first_errors": "small network", "second_errors": "larger network"}
+unequal = pd.concat([
+    pd.DataFrame({"condition": name, "seed": table.index, "saved":
+                  100 / images * (table["unequal_independent", metric] - table["unequal_mutual", metric])})
+    for metric, name in sizes.items()
+])  # fmt: skip
+shown = {arm: names[arm] for arm in (*pair, "three_peers", "five_peers")}
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 3.6), width_ratios=[0.8, 1, 1])
+figures.points(unequal, "saved", "test error saved by learning\ntogether, percentage points",
+               baseline=0.0, baseline_label="no gain", axes=left)  # fmt: skip
+left.set_title("unequal pair")
+for axes, metric, label, title in (
+    (middle, "entropy", "mean entropy, nats", "certainty"),
+    (right, "loss_rise", "rise of the training loss, nats", "weight noise"),
+):
+    figures.points(figures.tidy(table, metric, shown), metric, label, baseline="two apart",
+                   roles={names["twice_the_loss"]: "other"}, axes=axes)  # fmt: skip
+    axes.set_title(title)
+figures.save(
+    figure,
+    "3-2-recorded-more",
+    alt="The small network of the unequal pair saves about 1 percentage point of test error, the larger one 0.3 with an "
+    "interval that holds 0. Entropy doubles with a peer, and the training loss rises less under weight noise.",
+    caption="Together the small network gains more than the larger one, and all answers are less certain. The record on "
+    "CIFAR-10. Left: what each network of the unequal pair gains. Middle: entropy of "
+    "the answers to the training images. Right: rise of the training loss under weight noise of standard "
+    "deviation 0.05. Mean and 95% interval over ten seeds.",
 )
 
 # %% [markdown]
-# **What this means.** No claim can be judged on this record. The networks that were trained apart still
-# err on 44% of their training images (the unequal pair on 42%), where the premise asks for at most 5%. The
-# record neither supports nor contradicts the paper.
+# **What this means.** Five of the paper's six claims are reproduced in this small setting, and so is the first of
+# them on the second data set. All networks fit their training images.
 #
-# The record does show something by itself: in this short training, mutual learning costs errors. One
-# network of a pair makes about 175 errors more of 10,000 than one trained apart (130 to 221), in all six
-# pairs. The ensemble of a pair is worse, too: by 235 errors (205 to 264). In the unequal pair both networks
-# get worse in the mean, the small one by 53 errors (from 15 fewer to 121 more) and the larger one by 330 (181 to
-# 480); the difference of 278 has the claimed sign only for this reason. Entropy rises by 7%, where the paper reports a factor of 6.6.
+# - *Both get better.* A network of a pair makes 117 errors fewer of 10,000 than one trained apart (95% interval
+#   66 to 168) on CIFAR-10, and 82 fewer (63 to 101) on Fashion-MNIST. Published: 198, in another setting.
+# - *More than larger steps?* Yes. With twice the cross-entropy two networks apart are no better than with once
+#   on CIFAR-10; the pair that learns together beats them by 144 errors (80 to 208), and by 64 (37 to 92) on
+#   Fashion-MNIST.
+# - *More peers, and their ensemble as target.* Three and five peers save 15 and 25 errors more than two, and both
+#   intervals hold 0 (half-widths 41 and 51): *inconclusive*. To imitate the mean of two peers' logits is worse than to
+#   imitate each of them, by 37 errors (9 to 65).
+# - *The unequal pair.* The small network saves 95 errors (43 to 148), 64 more than the larger one (24 to 104). That
+#   the larger one gains at all is not shown.
+# - *Certainty and flatness.* Entropy on the training images rises by a factor of 2.3, from 0.010 to 0.023 nats; the
+#   paper's 6.6 starts from 0.26. Under weight noise the training loss rises by 0.11 nats less (0.06 to 0.16).
+#   But twice the loss lowers that rise far more (0.08 against 0.49 nats) and saves no errors, so that flatness of
+#   this kind does not explain the gain. Noise of one size is also no fair test between networks whose weights
+#   differ in size.
+# - *Ensembles.* The ensemble of a pair gets better as well, by 73 errors (15 to 132). But two networks that were trained
+#   apart beat one that had a peer by 239 errors (173 to 305) when both answer: the method pays where only one
+#   network can be kept.
 #
 # Two remarks on the paper. Its own pairs do not all agree that the smaller network gains more: in its pair
 # of MobileNet and ResNet-32, the larger MobileNet gains 2.48 points and ResNet-32 only 2.11. And its
@@ -828,11 +877,11 @@ figures.save(
 # agree on its size: for ResNet-32, [one](https://github.com/chxy95/Deep-Mutual-Learning) reports 1.2 points, and
 # [another](https://github.com/pilsHan/DML), in different versions of its page, between almost nothing and 1.4.
 #
-# A setting that meets the premise is proposed: 1,000 images and small networks. Its record is not made yet;
-# `papers/zhang2018dml/setting.md` has the pilots. The pilots also showed
-# the outcome, and settings with the premise but without a clear gain (LeNet-5 on MNIST and on Fashion-MNIST) were
-# not taken. What is found there is therefore an example of the
-# effect, and no estimate of how often it occurs.
+# How far does this reach? Networks that learn few images by heart are where soft targets should help most. The
+# pilots that chose the setting also showed the outcome of the first claim, and settings with the premise but without
+# a clear gain (LeNet-5 on MNIST and on Fashion-MNIST) were not taken: the record is an example of the effect, and no
+# estimate of how often it occurs. An earlier record, of ResNet-8 on 4,096 images for 8 epochs, failed the
+# premise: after so short a training a peer cost errors (`papers/zhang2018dml/setting.md`).
 
 # %% [markdown]
 # ## When it fails, when to choose it
@@ -842,8 +891,8 @@ figures.save(
 #
 # **It fails, or is not worth its price, when**
 #
-# - training is short. A peer cost errors in the record above and saved none in exercise 5; whether the lack of
-#   fit or the shortness is the cause is open;
+# - training is short. A peer saved no errors in exercise 5, and cost some in the earlier record with 8 epochs;
+#   whether the lack of fit or the shortness is the cause is open;
 # - you can run two networks afterwards. The ensemble of two networks that learnt apart costs the same
 #   training, needs no method, and is better than one network that learnt together (table under
 #   Figure 2). Always put it beside your result;
@@ -1057,13 +1106,16 @@ print(papers.cite("zhang2018dml", "laptop"))
 #   images are the same for all seeds.
 # - **Order.** The loop moves both networks after the same answers; the paper, and the record, move them
 #   in turn. Exercise 3 measures the difference.
-# - **Departures of the record.** ResNet-8 and ResNet-14 on 4,096 images of CIFAR-10 for 8 epochs with a
-#   one-cycle schedule. The paper has ResNet-32, MobileNet, InceptionV1 and WRN-28-10 on CIFAR-100 for
-#   200 epochs, with steps of the rate every 60 epochs, and person re-identification on Market-1501.
+# - **Departures of the record.** Three-layer networks and `plain4` on 1,000 images without augmentation for 60
+#   epochs with a one-cycle schedule, on CIFAR-10 and Fashion-MNIST. The paper has ResNet-32, MobileNet,
+#   InceptionV1 and WRN-28-10 on CIFAR-100 for 200 epochs, with steps of the rate every 60 epochs, and person
+#   re-identification on Market-1501. All seeds of the record share their training images, so that its
+#   intervals cover initial weights and order alone.
+# - **Twice the loss** is run in the record as twice the learning rate with half the weight decay, which is the same.
 # - **The ensemble target** of the record averages logits: a mean of probabilities would have the gradient of
 #   mutual learning itself (exercise 6).
 # - **Entropy and weight noise** are measured on the training images; the noise has standard deviation
-#   0.02 and three draws in the record. Which images and how many draws the paper used is not known to us.
+#   0.05 and three draws in the record. Which images and how many draws the paper used is not known to us.
 # - **The relatives.** ONE, OKDDip and rocket launching share the first layers, so that the stem gets the gradients
 #   of all heads, and ONE, OKDDip and FFL have terms with the factor $T^2$ on top of that. *Three heads, no teacher* is the
 #   control of ONE alone.
