@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.losses.checks import check_lists, check_maps
+from kdnb.losses.checks import check_lists, check_maps, fitted
 
 
 def map_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
@@ -93,6 +93,8 @@ class ConvolutionalRegressor(nn.Module):
 
     def forward(self, student_maps: Tensor) -> Tensor:
         """Maps of the teacher's shape."""
+        check_maps(student_maps=student_maps)
+        student_maps = fitted(self.convolution, "student_maps", student_maps)
         return self.activation(self.convolution(student_maps))
 
 
@@ -122,7 +124,7 @@ class PointwiseAdapter(nn.Module):
     def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, Tensor]:
         """The projected student and the teacher, at one size."""
         student, teacher = to_common_size(student_maps, teacher_maps)
-        return self.projection(student), teacher
+        return self.projection(fitted(self.projection, "student_maps", student)), teacher
 
 
 def bottleneck(channels: int, hidden: int, out: int, close: bool) -> nn.Sequential:

@@ -39,7 +39,7 @@ def confidence_weighted(student_logits: Tensor, teacher_logits: Tensor, labels: 
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_labels(student_logits, labels)
     weights = at_least_float32(teacher_logits.detach()).softmax(1).amax(1)
-    each = F.cross_entropy(at_least_float32(student_logits), labels, reduction="none")
+    each = F.cross_entropy(at_least_float32(student_logits), labels.long(), reduction="none")
     return (weights / weights.sum() * each).sum()
 
 
@@ -64,6 +64,9 @@ def permuted_predictions(
     (5.0, [1.0, 2.0, 3.0, 5.0])
     """
     check_logits(teacher_logits=teacher_logits)
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        got = type(generator).__name__
+        raise ValueError(f"generator must be a torch.Generator or None; got a {got}.")
     logits = at_least_float32(teacher_logits.detach())
     winner = logits.argmax(1, keepdim=True)
     # Drawn where the generator lives, so that a CPU generator serves logits of any device.
@@ -108,7 +111,7 @@ def gradient_decomposition(
     q = at_least_float32(student_logits.detach()).softmax(1)
     p = at_least_float32(teacher_logits.detach()).softmax(1)
     gradient = (q - p) / len(q)
-    at_label = F.one_hot(labels, q.shape[1]).bool()
+    at_label = F.one_hot(labels.long(), q.shape[1]).bool()
     return gradient * at_label, gradient * ~at_label
 
 

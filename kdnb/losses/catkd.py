@@ -13,6 +13,7 @@ from kdnb.losses.checks import (
     check_maps,
     check_number,
     check_parameters,
+    check_together,
     check_variant,
 )
 
@@ -37,6 +38,7 @@ def class_activation_maps(maps: Tensor, classifier_weight: Tensor) -> Tensor:
             f"classifier_weight must be (classes, {maps.shape[1]}) for maps {tuple(maps.shape)}; "
             f"got {tuple(classifier_weight.shape)}."
         )
+    check_together(maps=maps, classifier_weight=classifier_weight)
     with no_autocast(maps):
         weight, features = at_least_float32(classifier_weight), at_least_float32(maps)
         dtype = torch.promote_types(weight.dtype, features.dtype)
@@ -83,7 +85,7 @@ def class_attention(
     )
     check_number(least=1, whole=True, resolution=resolution)
     student, teacher = (
-        unit(F.adaptive_avg_pool2d(at_least_float32(maps), resolution), (2, 3))
+        unit(F.adaptive_avg_pool2d(at_least_float32(maps), int(resolution)), (2, 3))
         for maps in (student_activation_maps, teacher_activation_maps)
     )
     distance = (student - teacher).square()

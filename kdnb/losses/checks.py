@@ -7,13 +7,16 @@ Every check is a function of keywords, so that the error can name the caller's o
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Variant = Literal["paper", "authors"]
+# The sizes of numbers whose squares are numbers in float32.
+SMALLEST, LARGEST = 1e-15, 1e15
 
 
 def check_logits(classes: int = 1, **logits: Tensor) -> None:
@@ -26,7 +29,7 @@ def check_logits(classes: int = 1, **logits: Tensor) -> None:
             )
     if len({value.shape for value in logits.values()}) > 1:
         raise ValueError(f"logits must have the same shape; got {_shapes(logits)}.")
-    _check_together(logits)
+    check_together(**logits)
 
 
 def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> None:
@@ -47,6 +50,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
         )
     if labels.numel() == 0:
         raise _wrong("labels", "not empty", tuple(labels.shape))
+    check_together(logits=logits, labels=labels)
     if labels.device.type != "cpu":
         return
     classes, lowest, highest = logits.shape[1], int(labels.min()), int(labels.max())
@@ -65,13 +69,14 @@ def check_temperature(temperature: float | Tensor, batch: int = 1) -> None:
     if not isinstance(temperature, Tensor):
         check_number(above=0, temperature=temperature)
         return
-    if not bool((torch.isfinite(temperature) & (temperature > 0)).all()):
-        raise ValueError(f"temperature must be a finite number above 0; got {temperature}.")
-    if temperature.numel() != 1 and temperature.shape != (batch, 1):
+    if temperature.shape not in ((), (1,), (1, 1), (batch, 1)):
         raise ValueError(
             f"temperature must be one number or have shape ({batch}, 1), one for each sample; "
             f"got {tuple(temperature.shape)}."
         )
+    _check_values(temperature=temperature)
+    for one in temperature.detach().aminmax():
+        check_number(above=0, temperature=float(one))
 
 
 def check_maps(same: str = "BCHW", **maps: Tensor) -> None:
@@ -86,7 +91,7 @@ def check_maps(same: str = "BCHW", **maps: Tensor) -> None:
         words = {"B": "batch size", "C": "channels", "H": "height", "W": "width"}
         needed = ", ".join(words[axis] for axis in same)
         raise ValueError(f"feature maps must have the same {needed}; got {_shapes(maps)}.")
-    _check_together(maps)
+    check_together(**maps)
 
 
 def check_channels(**maps: Tensor) -> None:
@@ -108,14 +113,14 @@ def check_vectors(length: int | None = None, **vectors: Tensor) -> None:
             raise ValueError(
                 f"{name} must be ({length},), one number for each channel; got {tuple(value.shape)}."
             )
-    _check_together(vectors)
+    check_together(**vectors)
 
 
 def check_scores(**scores: Tensor) -> None:
     """Require floating tensors (batch,), whose batches may differ."""
     for name, value in scores.items():
         _check_floats(name, value, "scores of shape (batch,), at least 1", (1,))
-    _check_together(scores)
+    check_together(**scores)
 
 
 def check_samples(minimum: int = 2, **samples: Tensor) -> None:
@@ -128,14 +133,14 @@ def check_samples(minimum: int = 2, **samples: Tensor) -> None:
         raise ValueError(
             f"a relation needs at least {minimum} samples in the batch; got {_shapes(samples)}."
         )
-    _check_together(samples)
+    check_together(**samples)
 
 
 def check_parameters(**tensors: Tensor) -> None:
     """Require floating tensors of any shape, none empty."""
     for name, value in tensors.items():
         _check_floats(name, value, "floating-point numbers of any shape, none empty", range(99))
-    _check_together(tensors)
+    check_together(**tensors)
 
 
 def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -> None:
@@ -154,8 +159,9 @@ def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -
     raise _wrong(names, f"{kind} {takes}", " and ".join(map(str, lengths)))
 
 
-def check_triplets(triplets: Tensor, batch: int) -> None:
+def check_triplets(triplets: Tensor, samples: Tensor) -> None:
     """Require indices (triplets, 3) of samples of a batch."""
+    batch = len(samples)
     if not isinstance(triplets, Tensor):
         raise _wrong("triplets", "a tensor of integers", _kind(triplets))
     if triplets.ndim != 2 or triplets.shape[1] != 3 or len(triplets) == 0:
@@ -165,6 +171,8 @@ def check_triplets(triplets: Tensor, batch: int) -> None:
             f"triplets must be integers from 0 to {batch - 1}, the batch's indices; "
             f"got {triplets.dtype}."
         )
+    if triplets.device.type != "cpu":
+        check_together(samples=samples, triplets=triplets)
     lowest, highest = int(triplets.min()), int(triplets.max())
     if not 0 <= lowest <= highest < batch:
         raise ValueError(
@@ -178,15 +186,18 @@ def check_number(
     least: float | None = None,
     most: float = math.inf,
     whole: bool = False,
-    **numbers: float,
+    **named: float,
 ) -> None:
     """Require finite numbers `above` a bound or of at `least` one, of at `most` another.
+
+    Their squares must be numbers in float32, too: those of the largest, and of the smallest that
+    something may be divided by.
 
     >>> check_number(least=0, most=1, smoothing=1.5)
     Traceback (most recent call last):
     ValueError: smoothing must lie in [0, 1]; got 1.5.
     """
-    for name, value in numbers.items():
+    for name, value in named.items():
         number = _number(value, whole)
         if (
             number is not None
@@ -194,6 +205,8 @@ def check_number(
             and (least is None or number >= least)
             and number <= most
         ):
+            if abs(number) > LARGEST or (above == 0 and number < SMALLEST):
+                raise _wrong(name, f"of a size between {SMALLEST:g} and {LARGEST:g}", _brief(value))
             continue
         if most < math.inf:
             opening = f"({above}" if above is not None else f"[{least}"
@@ -240,11 +253,48 @@ def check_classes(count: int, whole: bool = False, **labels: Tensor) -> None:
                 f"{name} must have shape ({count},), one integer for each sample; got "
                 f"{value.dtype} of shape {tuple(value.shape)}."
             )
+        _check_values(**{name: value})
 
 
 def check_variant(variant: str, allowed: tuple[str, ...] = ("paper", "authors")) -> None:
     """Require one of the named definitions."""
     check_choice(allowed, variant=variant)
+
+
+def check_together(**tensors: Tensor) -> None:
+    """Require one device. Precisions may differ: a loss is computed in the widest."""
+    if len({value.device for value in tensors.values()}) > 1:
+        got = " and ".join(f"{name} on {value.device}" for name, value in tensors.items())
+        raise ValueError(f"tensors must lie on one device; got {got}.")
+
+
+def check_device(device: Any) -> None:
+    """Require a device on which torch can make a tensor here; None is that of new tensors."""
+    try:
+        torch.empty(0, device=None if isinstance(device, bool) else device)
+        usable = not isinstance(device, bool)
+    except (RuntimeError, TypeError, ValueError, AssertionError):
+        usable = False
+    if not usable:
+        raise _wrong("device", 'a device that torch has here, such as "cpu"', _brief(device))
+
+
+def fitted(layers: nn.Module, name: str, value: Tensor) -> Tensor:
+    """A tensor (batch, channels, ...) as layers take it: in their precision.
+
+    Raises:
+        ValueError: for other channels than the first layer was built for, or another device.
+    """
+    weight = next(layers.parameters())
+    first = next(m for m in layers.modules() if isinstance(getattr(m, "weight", None), Tensor))
+    channels = getattr(first, "in_channels", getattr(first, "in_features", value.shape[1]))
+    if value.shape[1] != channels:
+        takes = f"(batch, {channels}, ...), as the module was built"
+        raise _wrong(name, takes, tuple(value.shape))
+    if value.device != weight.device:
+        raise _wrong(name, f"on {weight.device}, as the module's weights", value.device)
+    cast = torch.is_autocast_enabled(value.device.type) and value.dtype != torch.float64
+    return value if cast else value.to(weight.dtype)
 
 
 def at_least_float32(value: Tensor) -> Tensor:
@@ -259,17 +309,21 @@ def _check_floats(name: str, value: Any, takes: str, dimensions: Sequence[int]) 
         raise _wrong(name, takes, tuple(value.shape))
     if not value.is_floating_point():
         raise ValueError(f"{name} must hold floating-point numbers; got {value.dtype}.")
-
-
-def _check_together(tensors: dict[str, Tensor]) -> None:
-    """Require one device. Precisions may differ: a loss is computed in the widest."""
-    if len({value.device for value in tensors.values()}) > 1:
-        got = " and ".join(f"{name} on {value.device}" for name, value in tensors.items())
-        raise ValueError(f"tensors must lie on one device; got {got}.")
+    if value.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense tensor; got {value.layout}.")
 
 
 def _wrong(name: str, takes: str, got: object) -> ValueError:
     return ValueError(f"{name} must be {takes}; got {got}.")
+
+
+def _check_values(**tensors: Tensor) -> None:
+    """Require real numbers that can be looked at."""
+    for name, value in tensors.items():
+        if value.dtype == torch.bool or value.is_complex():
+            raise ValueError(f"{name} must hold real numbers; got {value.dtype}.")
+        if value.device.type == "meta":
+            raise ValueError(f"{name} must hold numbers; got a tensor on meta.")
 
 
 def _holds_integers(value: Tensor) -> bool:
@@ -278,13 +332,19 @@ def _holds_integers(value: Tensor) -> bool:
 
 def _number(value: Any, whole: bool) -> float | None:
     """A finite number that the value is, or None."""
-    if isinstance(value, (bool, str, bytes)) or (whole and not hasattr(type(value), "__index__")):
+    if isinstance(value, Tensor):
+        plain = not (value.ndim or value.dtype == torch.bool or value.is_complex())
+        if whole or not plain or value.device.type == "meta":
+            return None
+    elif isinstance(value, bool) or not isinstance(
+        value, numbers.Integral if whole else numbers.Real
+    ):
         return None
-    if isinstance(value, Tensor) and (value.ndim or value.dtype == torch.bool):
-        return None
+    elif isinstance(value, numbers.Rational) and not isinstance(value, numbers.Integral):
+        return None  # a fraction, with which no tensor is multiplied
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except OverflowError:
         return None
     return number if math.isfinite(number) else None
 

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.losses._arithmetic import product, rows, unit
-from kdnb.losses.checks import check_classes, check_flags, check_number, check_samples
+from kdnb.losses.checks import (
+    check_classes,
+    check_flags,
+    check_number,
+    check_samples,
+    check_together,
+    fitted,
+)
 
 
 def crd(
@@ -65,7 +72,7 @@ def crd(
     if labels is not None:
         check_classes(len(student), labels=labels)
     if negatives is not None:
-        if not isinstance(negatives, Tensor) or len(negatives):
+        if not isinstance(negatives, Tensor) or negatives.ndim == 0 or len(negatives):
             check_samples(minimum=1, negatives=negatives)
         _check_width("student", student, "negatives", negatives)
         others = product(student, unit(rows(negatives)).T)
@@ -76,6 +83,7 @@ def crd(
                 f"got {getattr(kept, 'dtype', type(kept).__name__)} of shape "
                 f"{tuple(getattr(kept, 'shape', ()))}."
             )
+        check_together(student=student, kept=kept)
     else:
         others = product(student, teacher.T)
         kept = _different(labels, student)
@@ -185,8 +193,10 @@ class CRD(nn.Module):
                 "past embedding would be its negative."
             )
         with torch.autocast(student.device.type, enabled=False):
-            student = unit(self.project_student(rows(student).to(self.student_memory.dtype)))
-            teacher = unit(self.project_teacher(rows(teacher).to(self.student_memory.dtype)))
+            student = fitted(self.project_student, "student", rows(student))
+            teacher = fitted(self.project_teacher, "teacher", rows(teacher))
+            student = unit(self.project_student(student))
+            teacher = unit(self.project_teacher(teacher))
         places = self._places(index, len(student))
         drawn = self._drawn()
         kept = self._kept(labels, index, drawn, student)

@@ -48,6 +48,8 @@ class CurriculumTemperature(nn.Module):
 
         The logits are not looked at: they are taken so that both versions are called alike.
         """
+        given = {"student_logits": student_logits, "teacher_logits": teacher_logits}
+        check_logits(**{name: value for name, value in given.items() if value is not None})
         prediction = reverse_gradient(self.prediction, reversal_weight)
         return self.lowest + self.span * torch.sigmoid(prediction)
 

@@ -91,6 +91,8 @@ def darkrank(
     distances = squares[1].masked_fill(identity(teacher), math.inf)
     order = distances.argsort(dim=1, stable=True)[:, :list_length]
     scores = [-scale * root(square.gather(1, order)) ** power for square in squares]
+    # Of scores that left the range of numbers every order is still certain, not NaN.
+    scores = [score.clamp_min(torch.finfo(score.dtype).min / 1e10) for score in scores]
     precision = at_least_float32(student).dtype
     if form == "hard":
         return nan_from(-_log_order(scores[0]).mean(), teacher).to(precision)

@@ -27,8 +27,8 @@ def mean_discrepancy(one: Tensor, other: Tensor) -> Tensor:
     check_samples(minimum=1, one=one, other=other)
     if one.shape != other.shape:
         raise ValueError(
-            f"both views need features of one shape (batch, ...), none of it empty; got "
-            f"{tuple(one.shape)} and {tuple(other.shape)}."
+            f"one and other must have one shape (batch, ...); got {tuple(one.shape)} and "
+            f"{tuple(other.shape)}."
         )
     means = [at_least_float32(value).flatten(1).mean(0) for value in (one, other)]
     return (means[0] - means[1]).square().sum()

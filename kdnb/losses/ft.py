@@ -18,6 +18,7 @@ from kdnb.losses.checks import (
     check_maps,
     check_number,
     check_variant,
+    fitted,
 )
 
 
@@ -97,19 +98,19 @@ class Paraphraser(nn.Module):
     def __init__(self, teacher_shape: Sequence[int], rate: float = 0.5) -> None:
         super().__init__()
         channels, *_ = map_shape(teacher_shape, "teacher_shape")
-        check_number(above=0, rate=rate)
-        self.factors = max(1, round(channels * rate))
+        check_number(above=0, most=100, rate=rate)
+        self.factors = max(1, round(channels * float(rate)))
         self.encoder = _stack((channels, channels, self.factors, self.factors), nn.Conv2d)
         self.decoder = _stack((self.factors, self.factors, channels, channels), nn.ConvTranspose2d)
 
     def encode(self, teacher_maps: Tensor) -> Tensor:
         """The teacher's factor."""
-        return self.encoder(teacher_maps)
+        check_maps(teacher_maps=teacher_maps)
+        return self.encoder(fitted(self.encoder, "teacher_maps", teacher_maps))
 
     def forward(self, teacher_maps: Tensor) -> Tensor:
         """The reconstruction of the maps."""
-        check_maps(teacher_maps=teacher_maps)
-        return self.decoder(self.encoder(teacher_maps))
+        return self.decoder(self.encode(teacher_maps))
 
 
 class Translator(nn.Module):
@@ -124,4 +125,4 @@ class Translator(nn.Module):
     def forward(self, student_maps: Tensor) -> Tensor:
         """The student's factor."""
         check_maps(student_maps=student_maps)
-        return self.layers(student_maps)
+        return self.layers(fitted(self.layers, "student_maps", student_maps))

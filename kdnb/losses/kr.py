@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from kdnb.losses._arithmetic import nan_from, unit
-from kdnb.losses.checks import at_least_float32, check_lists, check_number, check_parameters
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_lists,
+    check_number,
+    check_parameters,
+    check_together,
+)
 
 
 def parameter_histogram(group: Sequence[Tensor], bins: int = 32, span: float = 3.0) -> Tensor:
@@ -97,6 +103,7 @@ def parameter_distribution(
     losses = []
     for student, teacher in zip(student_groups, teacher_groups, strict=True):
         p, q = parameter_histogram(teacher, bins), parameter_histogram(student, bins)
+        check_together(student_groups=q, teacher_groups=p)
         largest = p.detach().topk(kept).indices
         code, answer = (share[largest] / share[largest].sum() for share in (p, q))
         losses.append(-(code * answer.log()).sum())

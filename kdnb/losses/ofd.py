@@ -7,7 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_variant, check_vectors
+from kdnb.losses.checks import (
+    Variant,
+    at_least_float32,
+    check_maps,
+    check_together,
+    check_variant,
+    check_vectors,
+)
 
 
 def overhaul_margin(weight: Tensor, bias: Tensor, variant: Variant = "paper") -> Tensor:
@@ -80,6 +87,7 @@ def overhaul(student_responses: Tensor, teacher_responses: Tensor, margin: Tenso
     """
     check_maps(student_responses=student_responses, teacher_responses=teacher_responses)
     check_vectors(student_responses.shape[1], margin=margin)
+    check_together(student_responses=student_responses, margin=margin)
     student, teacher = at_least_float32(student_responses), at_least_float32(teacher_responses)
     target = torch.maximum(teacher, margin.to(teacher.dtype)[:, None, None])
     counted = (student > target) | (target > 0)

@@ -10,7 +10,14 @@ from torch.nn import functional as F
 
 from kdnb.losses._arithmetic import mean_squares
 from kdnb.losses.adapters import map_shape
-from kdnb.losses.checks import at_least_float32, check_flags, check_lists, check_maps, check_number
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_flags,
+    check_lists,
+    check_maps,
+    check_number,
+    fitted,
+)
 
 
 def hierarchical_context(
@@ -88,9 +95,9 @@ class AttentionFusion(nn.Module):
         check_maps("B", maps=maps, **({} if residual is None else {"residual": residual}))
         check_lists(count=2, size=size)
         check_number(least=1, whole=True, height=size[0], width=size[1])
-        fused = self.reduce(maps)
+        fused = self.reduce(fitted(self.reduce, "maps", maps))
         if self.attention is not None and residual is not None:
-            residual = F.interpolate(residual, fused.shape[2:], mode="nearest")
+            residual = F.interpolate(residual, fused.shape[2:], mode="nearest").to(fused.dtype)
             shares = torch.sigmoid(self.attention(torch.cat([fused, residual], dim=1)))
             fused = fused * shares[:, :1] + residual * shares[:, 1:]
         if fused.shape[2:] != size:

@@ -16,7 +16,9 @@ from kdnb.losses.checks import (
     check_maps,
     check_number,
     check_parameters,
+    check_together,
     check_variant,
+    fitted,
 )
 
 
@@ -67,6 +69,7 @@ def semantic_calibration(
             f"attention must be (batch, student layers, teacher layers) {tuple(distances.shape)}; "
             f"got {tuple(attention.shape)}."
         )
+    check_together(attention=attention, student_maps=distances)
     loss = (at_least_float32(attention) * distances).sum(dim=(1, 2)).mean()
     return loss / distances.shape[1] if variant == "authors" else loss
 
@@ -131,6 +134,11 @@ class SemanticCalibration(nn.Module):
         for student, row in zip(student_maps, self.projections, strict=True):
             pairs = [to_common_size(student, teacher) for teacher in teacher_maps]
             sources = [pair[0] for pair in pairs]
-            projected.append([layer(x) for layer, x in zip(row, sources, strict=True)])
+            projected.append(
+                [
+                    layer(fitted(layer, "student_maps", x))
+                    for layer, x in zip(row, sources, strict=True)
+                ]
+            )
             targets.append([pair[1] for pair in pairs])
         return projected, targets, attention

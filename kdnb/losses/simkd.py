@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdnb.losses._arithmetic import mean_squares, summed_squares
 from kdnb.losses.adapters import bottleneck, map_shape, to_common_size
-from kdnb.losses.checks import Variant, check_maps, check_number, check_variant
+from kdnb.losses.checks import Variant, check_maps, check_number, check_variant, fitted
 
 
 def reused_classifier(
@@ -61,4 +61,4 @@ class ReusedClassifierProjector(nn.Module):
         """The projected student and the teacher, at one size; average it for the classifier."""
         check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
         student, teacher = to_common_size(student_maps, teacher_maps)
-        return self.layers(student), teacher
+        return self.layers(fitted(self.layers, "student_maps", student)), teacher

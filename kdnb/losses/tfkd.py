@@ -42,13 +42,17 @@ def virtual_teacher(
     """
     check_number(least=2, whole=True, classes=classes)
     check_number(correct=correct)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating-point type of torch; got {dtype!r}.")
     rows = len(labels) if isinstance(labels, Tensor) and labels.ndim else 1
-    check_labels(torch.empty(rows, classes, device="meta"), labels)
+    device = labels.device if isinstance(labels, Tensor) else None
+    check_labels(torch.zeros((), device=device).expand(rows, classes), labels)
     if not 1 / classes < correct < 1:
         raise ValueError(f"correct must lie between 1 / {classes} and 1; got {correct}.")
+    correct = float(correct)
     wrong = (1 - correct) / (classes - 1)
     probabilities = torch.full((len(labels), classes), wrong, dtype=dtype, device=labels.device)
-    return probabilities.scatter_(1, labels[:, None], correct)
+    return probabilities.scatter_(1, labels.long()[:, None], correct)
 
 
 def teacher_free_regularisation(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdnb.losses._arithmetic import ratio, rows, squared_distances
-from kdnb.losses.checks import check_number, check_samples, check_triplets
+from kdnb.losses.checks import check_device, check_number, check_samples, check_triplets
 
 
 def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor:
@@ -26,6 +26,7 @@ def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor
     [[0, 1, 2], [1, 0, 2], [2, 0, 1]]
     """
     check_number(least=0, whole=True, batch=batch)
+    check_device(device)
     if batch < 3:
         raise ValueError(f"a triplet needs at least 3 samples in the batch; got {batch}.")
     query, one, other = torch.meshgrid([torch.arange(batch, device=device)] * 3, indexing="ij")
@@ -68,14 +69,14 @@ def triplet_distillation(
     tensor(0.1000)
     """
     check_samples(student=student, teacher=teacher)
-    check_triplets(triplets, len(student))
+    check_triplets(triplets, student)
     check_number(least=0, least_margin=least_margin, greatest_margin=greatest_margin)
     if not least_margin <= greatest_margin:
         raise ValueError(
             "margins must satisfy 0 <= least_margin <= greatest_margin; "
             f"got {least_margin} and {greatest_margin}."
         )
-    anchor, positive, negative = triplets.unbind(dim=1)
+    anchor, positive, negative = triplets.long().unbind(dim=1)
     squares = squared_distances(rows(teacher))
     near, far = squares[anchor, positive], squares[anchor, negative]
     surer = (far - near).clamp_min(0)

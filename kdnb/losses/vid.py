@@ -14,8 +14,10 @@ from kdnb.losses.checks import (
     at_least_float32,
     check_maps,
     check_number,
+    check_together,
     check_variant,
     check_vectors,
+    fitted,
 )
 
 
@@ -59,6 +61,7 @@ def variational_information(
     check_variant(variant)
     check_maps(predicted_mean=predicted_mean, teacher_maps=teacher_maps)
     check_vectors(teacher_maps.shape[1], raw_variance=raw_variance)
+    check_together(teacher_maps=teacher_maps, raw_variance=raw_variance)
     check_number(least=0, minimum_variance=minimum_variance)
     raw = at_least_float32(raw_variance)
     variance = (torch.logaddexp(raw, torch.zeros_like(raw)) + minimum_variance)[:, None, None]
@@ -110,5 +113,9 @@ class VariationalRegressor(nn.Module):
         check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
         student, teacher = to_common_size(student_maps, teacher_maps)
         return variational_information(
-            self.mean(student), teacher, self.raw_variance, self.minimum_variance, self.variant
+            self.mean(fitted(self.mean, "student_maps", student)),
+            teacher,
+            self.raw_variance,
+            self.minimum_variance,
+            self.variant,
         )

@@ -52,8 +52,8 @@ def relative_dissimilarity(
     check_number(least=0, margin=margin)
     if triplets is None:
         triplets = all_triplets(len(student), student.device)
-    check_triplets(triplets, len(student))
-    query, one, other = triplets.unbind(dim=1)
+    check_triplets(triplets, student)
+    query, one, other = triplets.long().unbind(dim=1)
     votes = 0
     for teacher in teachers:
         squares = squared_distances(rows(teacher))

@@ -179,7 +179,7 @@ WRONG = [
     (lambda a: losses.depth_weights(2.5), "layers must be at least 1, a whole number; got 2.5"),
     (lambda a: losses.factor_transfer(a, a, 3), "norm must be 1 or 2"),
     (lambda a: losses.factor_transfer(a, a, 2, "authors"), "norm must be 1 for the authors'"),
-    (lambda a: losses.Paraphraser((4, 2, 2), rate=0), "rate must be a finite number above 0"),
+    (lambda a: losses.Paraphraser((4, 2, 2), rate=0), r"rate must lie in \(0, 100\]; got 0"),
     (lambda a: losses.Translator((4, 2, 2), factors=0), "factors must be at least 1"),
     (lambda a: losses.class_attention(a, a, 0), "resolution must be at least 1"),
     (lambda a: losses.neuron_selectivity(a, a, "cubic"), 'kernel must be "linear", "polynomial"'),

@@ -1,0 +1,235 @@
+"""A valid call of every public loss and module, with all its arguments: for tests of all of them."""
+
+import torch
+from draws import draw, labels_of
+
+from kdnb import losses
+
+Z, V = draw(4, 5), draw(4, 5, seed=1)  # logits of student and teacher
+Y, P = labels_of(Z), V.softmax(1)
+A, B = draw(2, 4, 3, 2), draw(2, 4, 3, 2, seed=1)  # feature maps
+S, T = draw(5, 3), draw(5, 3, seed=1)  # embeddings
+U, W = draw(4), draw(4, seed=1)
+SHAPE = (4, 3, 2)
+TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1]])
+
+LOGITS = {"student_logits": Z, "teacher_logits": V}
+SAMPLES = {"student": S, "teacher": T}
+MAPS = {"student_maps": A, "teacher_maps": B}
+LAYERS = {"student_layers": [A, B], "teacher_layers": [B, A]}
+FOUR = {"student_first": A, "student_last": B, "teacher_first": B, "teacher_last": A}
+PAPER = {"variant": "paper"}
+HOT = {"temperature": 3.0}
+
+# A valid call of every function, with all its arguments.
+CALLS = {
+    "activation": {"features": S, **PAPER},
+    "activation_boundary": {
+        "student_responses": A, "teacher_responses": B, "margin": 1.0, **PAPER},
+    "aggregated": {"joint_logits": draw(2, 3, 4, 2)},
+    "all_triplets": {"batch": 4, "device": "cpu"},
+    "attention_map": {"maps": A, "power": 2.0},
+    "attention_transfer": {**MAPS, "power": 2.0, **PAPER},
+    "channel_statistics": {"maps": A, "epsilon": 1e-5},
+    "class_activation_maps": {"maps": A, "classifier_weight": draw(6, 4)},
+    "class_attention": {
+        "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
+    "class_wise": {"logits": Z, "partner_logits": V, **HOT},
+    "competition": {**LOGITS, **HOT},
+    "confidence_weighted": {**LOGITS, "labels": Y},
+    "confused_judging_loss": {
+        "real_scores": U, "fake_scores": W, "confusion_weight": 0.5, "kind": "non_saturating"},
+    "consistency_cost": {"logits": Z, "probabilities": P},
+    "contrastive_diversity": {
+        "local": S, "whole": T, "old_local": T, "old_whole": S, "temperature": 1.0},
+    "correlation_congruence": {**SAMPLES, "kernel_coefficient": 0.4, "order": 2},
+    "crd": {
+        **SAMPLES, "dataset_size": 100.0, "negatives": draw(7, 3, seed=2),
+        "labels": torch.arange(5), "temperature": 0.5, "normaliser": 1.0, "kept": torch.arange(35).view(5, 7) % 3 > 0,},
+    "cross_entropy_with": {"logits": Z, "probabilities": P},
+    "curriculum_weight": {"epoch": 1.0, "ramp_epochs": 10.0, "lowest": 0.0, "highest": 1.0},
+    "darkrank": {
+        **SAMPLES, "form": "soft", "scale": 1.0, "power": 2.0, "list_length": 3,
+        "normalise": False},
+    "decision_adversarial": LOGITS,
+    "decoupled_kd": {
+        **LOGITS, "labels": Y, **HOT, "target_weight": 1.0, "other_weight": 8.0},
+    "decoupled_terms": {**LOGITS, "labels": Y, **HOT},
+    "depth_weights": {"layers": 3},
+    "discrepancy": LOGITS,
+    "ensemble_log_probabilities": {"logits": [Z, V]},
+    "equivalent_smoothing": {
+        "soft_weight": 0.5, "classes": 4, "temperature": 2.0, "correct": 0.9,
+        "variant": "authors"},
+    "factor_transfer": {"student_factor": A, "teacher_factor": B, "norm": 1, **PAPER},
+    "feature_statistics": {**MAPS, "epsilon": 1e-5},
+    "feature_vectors": {"student": draw(2, 3, 4, 4), "teacher": draw(2, 3, 4, 4, seed=1),
+                        "spare": 2},
+    "fooling_loss": {"fake_scores": U, "kind": "least_squares"},
+    "fsp": FOUR,
+    "fsp_matrix": {"first": A, "last": B},
+    "gradient_decomposition": {**LOGITS, "labels": Y},
+    "gradient_identity": {},
+    "graph_distillation": {
+        "student_graphs": [draw(2, 3, 3)], "teacher_graphs": [draw(2, 3, 3, seed=1)], **PAPER},
+    "hard_loss": {"logits": Z, "labels": Y},
+    "hierarchical_context": {**MAPS, "levels": (2, 1)},
+    "hint": {"regressed": A, "teacher_maps": B, **PAPER},
+    "hybrid_transfer": {**SAMPLES, **PAPER},
+    "information_entropy": {"teacher_logits": V, "base": 10.0},
+    "information_flow": {
+        "student_layers": [S, S], "teacher_layers": [T, T], "epoch": 1.0, "initial_weight": 100.0,
+        "decay": 0.7, **PAPER},
+    "inter_channel_correlation": {"student": A, "teacher": B, **PAPER},
+    "irg_edges": {**SAMPLES, **PAPER},
+    "irg_transformation": {**FOUR, **PAPER},
+    "jensen_shannon": {**LOGITS, "teacher_share": 0.3, **HOT},
+    "joint_loss": {"joint_logits": draw(2, 3, 4, 2), "labels": torch.tensor([0, 2, 1])},
+    "judging_loss": {"real_scores": U, "fake_scores": W, "kind": "non_saturating"},
+    "kd_svd": {**LAYERS, "vectors": 1, "spare": 3},
+    "label_smoothing": {"logits": Z, "labels": Y, "smoothing": 0.1},
+    "labelled_cross_entropy": {"logits": Z, "labels": Y},
+    "layer_projection": {
+        "student_states": draw(2, 3, 4), "teacher_states": draw(2, 5, 4, seed=1), **HOT},
+    "locality_preserving": {**SAMPLES, "neighbours": 2, "bandwidth": 1.0},
+    "logit_distance": LOGITS,
+    "logit_regression": LOGITS,
+    "matching_cross_entropy": {"teacher_logits": V, "targets": P, **HOT},
+    "mean_discrepancy": {"one": S, "other": T},
+    "multi_level_logits": {
+        **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
+        "class_weight": 1.0, **PAPER},
+    "mutual_loss": {"logits": Z, "peers": [V, -V], "target": "peers", **HOT},
+    "neuron_selectivity": {
+        **MAPS, "kernel": "gaussian", "degree": 2, "offset": 0.0, "bandwidth": 0.5},
+    "normalized_kd": {**LOGITS, "labels": Y, **HOT, "other_weight": 1.5},
+    "one_hot": {"teacher_logits": V},
+    "overhaul": {"student_responses": A, "teacher_responses": B, "margin": -U.abs()},
+    "overhaul_margin": {"weight": U, "bias": W, **PAPER},
+    "parameter_distribution": {
+        "student_groups": [[S]], "teacher_groups": [[T]], "bins": 8, "kept": 6},
+    "parameter_histogram": {"group": [S, T], "bins": 8, "span": 3.0},
+    "paraphrase_reconstruction": {"reconstruction": A, "teacher_maps": B},
+    "pearson_distillation": {
+        **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
+    "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
+    "probabilistic_transfer": {**SAMPLES, **PAPER},
+    "relative_dissimilarity": {
+        "student": S, "teachers": [T, -T], "triplets": TRIPLETS, "margin": 0.1},
+    "restyle": {"teacher_maps": B, "student_maps": A, "epsilon": 1e-5},
+    "reused_classifier": {"projected": A, "teacher_maps": B, **PAPER},
+    "reverse_gradient": {"values": S, "weight": 1.0},
+    "reverse_kl": {**LOGITS, **HOT},
+    "rkd_angle": {**SAMPLES, **PAPER},
+    "rkd_distance": {**SAMPLES, **PAPER},
+    "rocket_hint": {"light": Z, "booster": V, "gradient_block": True},
+    "self_attention": {"maps": [A, B]},
+    "semantic_calibration": {
+        "student_maps": [[A]], "teacher_maps": [[B]], "attention": torch.ones(2, 1, 1), **PAPER},
+    "similarity_preserving": SAMPLES,
+    "soft_targets": {**LOGITS, **HOT},
+    "softened_correct": {"classes": 4, "temperature": 2.0, "correct": 0.9, **PAPER},
+    "spatial_attention": {"maps": A, "size": (3, 2)},
+    "standardize_logits": {"logits": Z, **PAPER},
+    "standardized_soft_targets": {**LOGITS, **HOT, **PAPER},
+    "statistics_distance": {
+        "mean": U, "variance": W.abs(), "stored_mean": W, "stored_variance": U.abs()},
+    "teacher_free_regularisation": {
+        "logits": Z, "labels": Y, "temperature": 20.0, "correct": 0.9, **PAPER},
+    "top_score_difference": {"logits": Z, "kept": 2},
+    "total_variation": {"images": A},
+    "transformed_teacher": {**LOGITS, **HOT, "weighted": True},
+    "triplet_distillation": {
+        **SAMPLES, "triplets": TRIPLETS, "least_margin": 0.2, "greatest_margin": 0.5},
+    "variational_information": {
+        "predicted_mean": A, "teacher_maps": B, "raw_variance": U, "minimum_variance": 1e-5,
+        **PAPER},
+    "virtual_teacher": {
+        "labels": Y, "classes": 5, "correct": 0.9, "dtype": torch.float64},
+    "virtual_teacher_identity": {},
+}  # fmt: skip
+
+# The modules: how one is made, and a call of it.
+MODULES = {
+    "AttentionFusion": (
+        {"channels": 4, "middle": 3, "out": 5, "fuse": True},
+        {"maps": A, "residual": draw(2, 3, 2, 2), "size": (3, 2)},
+    ),
+    "CRD": (
+        {"student_features": 3, "teacher_features": 3, "dataset_size": 20, "negatives": 8, "momentum": 0.5,
+         "features": 4, "temperature": 0.5, "quiet": True},
+        {**SAMPLES, "labels": torch.arange(5), "index": torch.arange(5)},
+    ),
+    "CurriculumTemperature": (
+        {"lowest": 1.0, "span": 20.0, "start": 1.0},
+        {"reversal_weight": 0.5, **LOGITS},
+    ),
+    "InstanceTemperature": (
+        {"classes": 5, "hidden": 4, "lowest": 1.0, "span": 20.0, "start": 1.0},
+        {"reversal_weight": 0.5, **LOGITS},
+    ),
+    "MultiHeadGraphs": (
+        {"channels": [4, 4], "heads": 2},
+        {"student_layers": [draw(2, 4, 4, 4), draw(2, 4, 4, 4, seed=1)],
+         "teacher_layers": [draw(2, 4, 4, 4, seed=2), draw(2, 4, 4, 4, seed=3)], **PAPER},
+    ),
+    "Paraphraser": ({"teacher_shape": SHAPE, "rate": 0.5}, {"teacher_maps": A}),
+    "ReusedClassifierProjector": (
+        {"student_shape": SHAPE, "teacher_shape": SHAPE, "reduction": 2}, MAPS),
+    "ReviewFusion": (
+        {"student_shapes": [SHAPE], "teacher_shapes": [SHAPE], "middle": 3},
+        {"student_maps": [A]},
+    ),
+    "SemanticCalibration": (
+        {"student_shapes": [SHAPE], "teacher_shapes": [SHAPE], "batch": 2, "reduction": 2},
+        {"student_maps": [A], "teacher_maps": [B]},
+    ),
+    "Translator": ({"student_shape": SHAPE, "factors": 3}, {"student_maps": A}),
+    "VariationalRegressor": (
+        {"student_shape": SHAPE, "teacher_shape": SHAPE, "initial_variance": 5.0,
+         "minimum_variance": 1e-5, **PAPER},
+        MAPS,
+    ),
+}  # fmt: skip
+
+
+def made(name):
+    torch.manual_seed(0)
+    return getattr(losses, name)(**MODULES[name][0]).double().eval()
+
+
+def calls():
+    """(name, what is called, its arguments) of all functions, constructors and modules."""
+    for name, arguments in CALLS.items():
+        yield name, getattr(losses, name), arguments
+    for name, (options, arguments) in MODULES.items():
+        yield name, getattr(losses, name), options
+        yield f"{name}()", lambda name=name, **given: made(name)(**given), arguments
+
+
+EVERY = {name: (call, arguments) for name, call, arguments in calls()}
+
+
+def flat(value):
+    """The tensors in what a call returns."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [one for part in value for one in flat(part)] if isinstance(value, list | tuple) else []
+
+
+def tensors_in(value, put=lambda one: one):
+    """(a tensor, a function that gives the argument with another in its place)."""
+    if isinstance(value, torch.Tensor):
+        yield value, put
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+
+            def inside(new, place=place):
+                return put([*value[:place], new, *value[place + 1:]])  # fmt: skip
+
+            yield from tensors_in(one, inside)
+
+
+def names(argument):
+    """What a sentence may call an argument: by its name, or by the noun in it."""
+    return {argument, *(part.removesuffix("s") for part in argument.split("_"))}
