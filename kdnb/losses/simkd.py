@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.losses._arithmetic import mean_squares, summed_squares
 from kdnb.losses.adapters import bottleneck, map_shape, to_common_size
@@ -52,9 +53,10 @@ class ReusedClassifierProjector(nn.Module):
         self, student_shape: Sequence[int], teacher_shape: Sequence[int], reduction: int = 2
     ) -> None:
         super().__init__()
-        channels, *_ = map_shape(student_shape, "student_shape")
-        out, *_ = map_shape(teacher_shape, "teacher_shape")
+        channels, *size = map_shape(student_shape, "student_shape")
+        out, *goal = map_shape(teacher_shape, "teacher_shape")
         check_number(least=1, whole=True, reduction=reduction)
+        self.shares = [min(1.0, theirs / ours) for ours, theirs in zip(size, goal, strict=True)]
         self.layers = bottleneck(channels, max(1, out // reduction), out, close=True)
 
     def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,3 +64,12 @@ class ReusedClassifierProjector(nn.Module):
         check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
         student, teacher = to_common_size(student_maps, teacher_maps)
         return self.layers(fitted(self.layers, "student_maps", student)), teacher
+
+    def project(self, student_maps: Tensor) -> Tensor:
+        """The projected student where no teacher is near: pooled as beside the teacher's maps."""
+        check_maps(student_maps=student_maps)
+        sides = zip(student_maps.shape[2:], self.shares, strict=True)
+        size = tuple(max(1, round(side * share)) for side, share in sides)
+        if student_maps.shape[2:] != size:
+            student_maps = F.adaptive_avg_pool2d(student_maps, size)
+        return self.layers(fitted(self.layers, "student_maps", student_maps))

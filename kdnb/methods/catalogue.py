@@ -24,10 +24,12 @@ from kdnb.methods import learning, relating
 from kdnb.methods.names import known_as
 from kdnb.methods.wiring import (
     Build,
+    Plain,
     Setting,
     Wire,
     adapted,
     by_depth,
+    check_pooled,
     clipped,
     learnt,
     on_each_layer,
@@ -191,6 +193,12 @@ def _class_attention(student: View, teacher: View, batch: Batch, **options: Any)
     return losses.class_attention(ours, theirs, **options)
 
 
+def _pooled(student: View, teacher: View, setting: Setting, **options: Any) -> nn.Module:
+    for name, view in (("student", student), ("teacher", teacher)):
+        check_pooled(name, view)
+    return Plain(partial(_class_attention, **options))
+
+
 def _parameters(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
     pairs_of(student, teacher)
     theirs = [[weight.detach() for weight in group] for group in teacher.groups]
@@ -282,7 +290,8 @@ METHODS: dict[str, Method] = {
         "2.2", "chen2022simkd", "SimKD",
         learnt(losses.reused_classifier, learning.ReusedClassifier), 1.0, alone=True),
     "catkd": Method(
-        "2.2", "guo2023catkd", "CAT-KD", plain(losses.class_attention, _class_attention)),
+        "2.2", "guo2023catkd", "CAT-KD",
+        Wire(losses.class_attention, _pooled, options_of(losses.class_attention))),
     "adain": Method(
         "2.2", "yang2020adain", "AdaIN", adapted(losses.feature_statistics, summed)),
     "kr": Method(

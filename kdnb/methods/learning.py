@@ -12,7 +12,7 @@ from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.adapters import ConvolutionalRegressor
 from kdnb.losses.checks import Variant
-from kdnb.methods.wiring import Adapted, Setting, Term, pairs_of, weighted_by_depth
+from kdnb.methods.wiring import Adapted, Setting, Term, check_pooled, pairs_of, weighted_by_depth
 from kdnb.training.layers import View
 
 
@@ -223,6 +223,7 @@ class ReusedClassifier(Term):
 
     def __init__(self, student: View, teacher: View, setting: Setting, reduction: int = 2) -> None:
         super().__init__()
+        check_pooled("teacher", teacher)
         self.projector = losses.ReusedClassifierProjector(
             student.maps[-1].shape, teacher.maps[-1].shape, reduction
         )
@@ -232,8 +233,10 @@ class ReusedClassifier(Term):
 
     def answer(self, student: View, classifier: nn.Module) -> Tensor:
         """The deployed logits; `classifier` is the teacher's."""
-        maps = self.projector.layers(student.maps[-1])
-        return classifier(maps.mean((2, 3)))
+        pooled = self.projector.project(student.maps[-1]).mean((2, 3), keepdim=True)
+        weight = next(classifier.parameters())
+        pooled = pooled.to(weight.dtype)
+        return classifier(pooled if weight.ndim == 4 else pooled.flatten(1)).flatten(1)
 
 
 class LayerProjection(Term):

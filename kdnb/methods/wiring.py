@@ -19,6 +19,8 @@ from kdnb.losses.checks import check_number
 from kdnb.progress import note
 from kdnb.training.layers import View
 
+# Two computations of one mean differ by less than this share of the largest, in half precision too.
+SAME = 0.02
 Place = Literal["maps", "before"]
 Which = Literal["all", "middle", "last"]
 Options = Mapping[str, Any]
@@ -205,6 +207,27 @@ def pairs_of(student: View, teacher: View, place: Place = "maps") -> list[tuple[
             "the teacher: name as many of both (kdnb.training.layers.Layers)."
         )
     return list(zip(ours, theirs, strict=True))
+
+
+def check_pooled(name: str, view: View) -> None:
+    """Require a classifier that reads the mean over all places of the last maps.
+
+    Raises:
+        ValueError: for another one, with the shapes of what it reads and of that mean.
+    """
+    pooled, read = view.maps[-1].float().mean((2, 3)), view.embedding.float()
+    wanted = view.classifier.shape[1]
+    shapes = {tuple(pooled.shape), tuple(read.shape)}
+    if shapes == {(len(pooled), wanted)}:
+        largest = torch.maximum(pooled.abs().max(), read.abs().max())
+        if (pooled - read).abs().max() <= SAME * largest:
+            return
+        got = "it reads something else of the same width"
+    else:
+        got = f"it reads {wanted} features, and that mean has {pooled.shape[1]}"
+    raise ValueError(
+        f"the {name}'s classifier must read the mean of its last maps over all places; {got}."
+    )
 
 
 def on_logits(

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from kdnb.names import nearest
+from kdnb.nets.wrn import WideResNet
 from kdnb.progress import note
 from kdnb.training.views import INPUT, Layers, View, look, viewing
 
@@ -22,7 +23,8 @@ BLOCKS = 4  # of a network whose blocks all show maps of one size
 def layers_of(network: nn.Module, maps: Sequence[str] = ()) -> Layers:
     """The layers of a classifier of kdnb, torchvision or timm, or of one built like kdnb's.
 
-    kdnb's have `stage1`, `stage2`, ... (or `layers`), an embedding and a `head`. In torchvision's
+    kdnb's have `stage1`, `stage2`, ... (or `layers`, or the layers of `hidden`), an embedding and a
+    `head`; of a WRN the last maps are those behind its final ReLU. In torchvision's
     the stages end where the resolution falls, in timm's they are those of `feature_info`; of
     networks of equal blocks, such as ViTs, every fourth part of the depth is taken.
 
@@ -97,13 +99,24 @@ def _refused(network: nn.Module, lacks: str) -> ValueError:
 
 
 def _own(network: nn.Module, paths: list[str], maps: Sequence[str]) -> Layers:
+    if isinstance(network, WideResNet):
+        return _wide(network, maps)
     found = list(maps) or [p for p in paths if p.startswith("stage") and "." not in p]
-    found = found or [p for p in paths if p.startswith("layers.") and p.count(".") == 1]
+    for outer in ("layers.", "hidden."):
+        found = found or [p for p in paths if p.startswith(outer) and p.count(".") == 1]
     embedding = next((p for p in ("embedding", "hidden", "pool") if p in paths), None)
     if not found or embedding is None or "head" not in paths:
         raise _refused(network, "has no stages, embedding and head")
     before = tuple(_before_relu(network, path) for path in found)
     return Layers(tuple(found), before, embedding, "head")
+
+
+def _wide(network: nn.Module, maps: Sequence[str]) -> Layers:
+    """Of pre-activation blocks: a stage's ReLU stands in the next one, behind its first norm."""
+    norms = {"stage1": "stage2.0.bn1", "stage2": "stage3.0.bn1", "stage3": "final.bn"}
+    norms["final.relu"] = norms["stage3"]
+    found = list(maps) or ["stage1", "stage2", "final.relu"]
+    return Layers(tuple(found), tuple(norms.get(path, path) for path in found), "final", "head")
 
 
 def _before_relu(network: nn.Module, path: str) -> str:

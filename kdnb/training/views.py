@@ -176,7 +176,17 @@ class View:
 
     @property
     def classifier(self) -> Tensor:
-        return self._network.get_submodule(self._layers.head).weight.flatten(1)
+        path = self._layers.head
+        if not path:
+            raise ValueError(
+                "nobody said which layer the classifier is: name it, Layers(head=...)."
+            )
+        weight = getattr(_module(self._network, path), "weight", None)
+        if not isinstance(weight, Tensor) or weight.ndim < 2:
+            raise ValueError(
+                f"{path!r} is no linear classifier: name another layer, Layers(head=...)."
+            )
+        return weight.flatten(1)
 
     @property
     def groups(self) -> list[list[Tensor]]:

@@ -175,6 +175,22 @@ def test_layers_of_the_networks():
     tiny = layers_of(nets.build("tiny", in_channels=3, image_size=32))
     assert (tiny.before[0], tiny.embedding) == ("stage1.bn", "embedding")
     assert layers_of(nets.build("fitnet_mnist"), ["layers.3"]).maps == ("layers.3",)
+    mlp = layers_of(nets.build("mlp", widths=(5, 4)))
+    assert mlp == Layers(
+        ("hidden.0", "hidden.1"), ("hidden.0.linear", "hidden.1.linear"), "hidden", "head"
+    )
+
+
+def test_the_layers_of_a_wrn_meet_their_relus_in_the_next_block():
+    network = nets.build("wrn-10-1", in_channels=3, image_size=8).eval()
+    layers = layers_of(network)
+    assert layers.maps == ("stage1", "stage2", "final.relu")
+    view = look(network, layers, torch.randn(2, 3, 8, 8))
+    assert view.norms == [network.stage2[0].bn1, network.stage3[0].bn1, network.final.bn]
+    torch.testing.assert_close(view.maps[2], view.before[2].relu())
+    torch.testing.assert_close(view.maps[2].mean((2, 3)), view.embedding)
+    torch.testing.assert_close(network.stage2[0].bn1(view.maps[0]), view.before[0])
+    assert layers_of(network, ["stage1.0"]).before == ("stage1.0",)
 
 
 def test_a_strangers_networks_with_named_layers():
