@@ -16,6 +16,7 @@ TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1]])
 LOGITS = {"student_logits": Z, "teacher_logits": V}
 SAMPLES = {"student": S, "teacher": T}
 MAPS = {"student_maps": A, "teacher_maps": B}
+SCORES = {"student_scores": Z, "teacher_scores": V}
 LAYERS = {"student_layers": [A, B], "teacher_layers": [B, A]}
 FOUR = {"student_first": A, "student_last": B, "teacher_first": B, "teacher_last": A}
 PAPER = {"variant": "paper"}
@@ -68,6 +69,8 @@ CALLS = {
     "fooling_loss": {"fake_scores": U, "kind": "least_squares"},
     "fsp": FOUR,
     "fsp_matrix": {"first": A, "last": B},
+    "generalised_distillation": {
+        **LOGITS, "labels": Y, "teacher_share": 0.3, **HOT, **PAPER},
     "gradient_decomposition": {**LOGITS, "labels": Y},
     "gradient_identity": {},
     "graph_distillation": {
@@ -91,6 +94,9 @@ CALLS = {
     "labelled_cross_entropy": {"logits": Z, "labels": Y},
     "layer_projection": {
         "student_states": draw(2, 3, 4), "teacher_states": draw(2, 5, 4, seed=1), **HOT},
+    "learning_without_forgetting": {**LOGITS, **HOT},
+    "listmle": SCORES,
+    "listnet": SCORES,
     "locality_preserving": {**SAMPLES, "neighbours": 2, "bandwidth": 1.0},
     "logit_distance": LOGITS,
     "logit_regression": LOGITS,
@@ -114,6 +120,8 @@ CALLS = {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
     "probabilistic_transfer": {**SAMPLES, **PAPER},
+    "ranking_distillation": {
+        **SCORES, "kept": 3, "position_scale": 1.0, "discrepancy_scale": 0.5, **PAPER},
     "relative_dissimilarity": {
         "student": S, "teachers": [T, -T], "triplets": TRIPLETS, "margin": 0.1},
     "restyle": {"teacher_maps": B, "student_maps": A, "epsilon": 1e-5},

@@ -37,6 +37,11 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "ttm weighted": lambda s, t: losses.transformed_teacher(s, t, 3.0),
     "divergences reverse": lambda s, t: losses.reverse_kl(s, t, 3.0),
     "divergences shannon": lambda s, t: losses.jensen_shannon(s, t, 0.3, 3.0),
+    "lwf": lambda s, t: losses.learning_without_forgetting(s, t, 3.0),
+    "generalised": lambda s, t: losses.generalised_distillation(s, t, labels_of(s), 0.3, 3.0),
+    "generalised authors": lambda s, t: losses.generalised_distillation(
+        s, t, labels_of(s), 0.3, 3.0, "authors"
+    ),
     "dkd": lambda s, t: losses.decoupled_kd(s, t, labels_of(s), 3.0),
     "nkd": lambda s, t: losses.normalized_kd(s, t, labels_of(s), 3.0),
     "ban": lambda s, t: losses.confidence_weighted(s, t, labels_of(s)),
@@ -122,6 +127,13 @@ RANKINGS = {
     "darkrank normalised": lambda s, t: losses.darkrank(s, t, normalise=True),
     "crd": lambda s, t: losses.crd(s, t, 100),
 }
+ORDERS = {  # (lists, items): scores of student and teacher
+    "listnet": losses.listnet,
+    "listmle": losses.listmle,
+    "rd": lambda s, t: losses.ranking_distillation(s, t, 2, 1.0, 0.5),
+    "rd authors": lambda s, t: losses.ranking_distillation(s, t, 2, 1.0, 0.5, "authors"),
+    "rd positions": lambda s, t: losses.ranking_distillation(s, t, 2, 2.0, None),
+}
 OTHERS = {
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
@@ -137,7 +149,7 @@ OTHERS = {
     "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
     "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
 }
-EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATIONS | RANKINGS | OTHERS
+EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATIONS | RANKINGS | ORDERS | OTHERS
 
 SHAPES = {
     "alpkd": MAPS,
@@ -151,7 +163,7 @@ SHAPES = {
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
-    "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
+    "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
 SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}

@@ -49,15 +49,19 @@ from kdnb.losses.fitnets import hint
 from kdnb.losses.fsp import fsp, fsp_matrix
 from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
+from kdnb.losses.generalised import generalised_distillation
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
 from kdnb.losses.irg import irg_edges, irg_transformation
 from kdnb.losses.kd import soft_targets
 from kdnb.losses.kdsvd import kd_svd
 from kdnb.losses.kr import parameter_distribution, parameter_histogram
+from kdnb.losses.listmle import listmle
+from kdnb.losses.listnet import listnet
 from kdnb.losses.logit_regression import logit_regression
 from kdnb.losses.lp import locality_preserving
 from kdnb.losses.lskd import standardize_logits, standardized_soft_targets
+from kdnb.losses.lwf import learning_without_forgetting
 from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
 from kdnb.losses.mlkd import multi_level_logits
@@ -65,6 +69,7 @@ from kdnb.losses.nkd import normalized_kd
 from kdnb.losses.nst import neuron_selectivity
 from kdnb.losses.ofd import overhaul, overhaul_margin
 from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
+from kdnb.losses.rd import ranking_distillation
 from kdnb.losses.reviewkd import AttentionFusion, ReviewFusion, hierarchical_context
 from kdnb.losses.rkd import rkd_angle, rkd_distance
 from kdnb.losses.rocket import rocket_hint
@@ -132,6 +137,7 @@ __all__ = [
     "fooling_loss",
     "fsp",
     "fsp_matrix",
+    "generalised_distillation",
     "gradient_decomposition",
     "gradient_identity",
     "graph_distillation",
@@ -151,6 +157,9 @@ __all__ = [
     "label_smoothing",
     "labelled_cross_entropy",
     "layer_projection",
+    "learning_without_forgetting",
+    "listmle",
+    "listnet",
     "locality_preserving",
     "logit_distance",
     "logit_regression",
@@ -169,6 +178,7 @@ __all__ = [
     "pearson_distillation",
     "permuted_predictions",
     "probabilistic_transfer",
+    "ranking_distillation",
     "relative_dissimilarity",
     "restyle",
     "reused_classifier",

@@ -128,6 +128,29 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1
     return _Valued.apply(summed, value)
 
 
+def softened_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
+    """H(softmax(teacher), softmax(student)) of each row (batch,)."""
+    return cross_entropy_of(teacher.softmax(1), student)
+
+
+def cross_entropy_of(probabilities: Tensor, logits: Tensor) -> Tensor:
+    """H(probabilities, softmax(logits)) of each row (batch,).
+
+    A class of probability 0 adds nothing, also where the logits exclude it by minus infinity.
+    """
+    nothing = torch.isneginf(logits) & (probabilities == 0)
+    return -(probabilities * logits.masked_fill(nothing, EXCLUDED).log_softmax(1)).sum(1)
+
+
+def log_order(scores: Tensor) -> Tensor:
+    """The log-probability of the order in which the scores of the last dimension stand.
+
+    Plackett and Luce's: one after the other is drawn, each by a softmax over those that remain.
+    """
+    rest = scores.flip(-1).logcumsumexp(dim=-1).flip(-1)
+    return (scores - rest).sum(dim=-1)
+
+
 class _Valued(torch.autograd.Function):
     """The second tensor's value with the first one's gradient."""
 

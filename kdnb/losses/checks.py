@@ -123,6 +123,17 @@ def check_scores(**scores: Tensor) -> None:
     check_together(**scores)
 
 
+def check_rankings(**scores: Tensor) -> None:
+    """Require floating tensors (lists, items) of one shape, of at least 2 items."""
+    for name, value in scores.items():
+        _check_floats(name, value, "scores of shape (lists, items), both at least 1", (2,))
+        if value.shape[1] < 2:
+            raise _wrong(name, "scores of at least 2 items", tuple(value.shape))
+    if len({value.shape for value in scores.values()}) > 1:
+        raise ValueError(f"scores must have the same shape; got {_shapes(scores)}.")
+    check_together(**scores)
+
+
 def check_samples(minimum: int = 2, **samples: Tensor) -> None:
     """Require floating tensors (batch, ...) of one batch size, at least `minimum` samples."""
     for name, value in samples.items():

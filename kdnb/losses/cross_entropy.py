@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdnb.losses._arithmetic import cross_entropy_of
 from kdnb.losses.checks import (
     at_least_float32,
     check_labels,
@@ -49,7 +50,7 @@ def cross_entropy_with(logits: Tensor, probabilities: Tensor) -> Tensor:
     tensor(0.6931)
     """
     check_logits(logits=logits, probabilities=probabilities)
-    return -(probabilities * at_least_float32(logits).log_softmax(1)).sum(1).mean()
+    return cross_entropy_of(probabilities, at_least_float32(logits)).mean()
 
 
 def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:

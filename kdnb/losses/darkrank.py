@@ -12,6 +12,7 @@ from torch import Tensor
 from kdnb.losses._arithmetic import (
     identity,
     in_double,
+    log_order,
     nan_from,
     root,
     rows,
@@ -95,14 +96,8 @@ def darkrank(
     scores = [score.clamp_min(torch.finfo(score.dtype).min / 1e10) for score in scores]
     precision = at_least_float32(student).dtype
     if form == "hard":
-        return nan_from(-_log_order(scores[0]).mean(), teacher).to(precision)
+        return nan_from(-log_order(scores[0]).mean(), teacher).to(precision)
     orders = torch.tensor(list(itertools.permutations(range(list_length))), device=student.device)
-    log_q, log_p = (_log_order(score[:, orders]) for score in scores)
+    log_q, log_p = (log_order(score[:, orders]) for score in scores)
     loss = (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
     return nan_from(loss, teacher).to(precision)
-
-
-def _log_order(scores: Tensor) -> Tensor:
-    """The log-probability of the order in which the scores of the last dimension stand."""
-    rest = scores.flip(-1).logcumsumexp(dim=-1).flip(-1)
-    return (scores - rest).sum(dim=-1)

@@ -48,7 +48,7 @@ OPTIONAL = {  # None is a value of these
     ("contrastive_diversity", "old_local"), ("contrastive_diversity", "old_whole"),
     ("crd", "negatives"), ("crd", "labels"), ("crd", "kept"), ("CRD()", "labels"), ("CRD()", "index"),
     ("locality_preserving", "bandwidth"), ("information_entropy", "base"),
-    ("neuron_selectivity", "bandwidth"), ("relative_dissimilarity", "triplets"),
+    ("ranking_distillation", "discrepancy_scale"), ("neuron_selectivity", "bandwidth"), ("relative_dissimilarity", "triplets"),
     ("all_triplets", "device"), ("permuted_predictions", "generator"),
     ("CurriculumTemperature()", "student_logits"), ("CurriculumTemperature()", "teacher_logits"),
     ("spatial_attention", "size"), ("AttentionFusion()", "residual"), ("ReviewFusion", "middle"),

@@ -12,6 +12,7 @@ from kdnb.losses import checks
 
 LABELLED = {
     "dkd": lambda z, y: losses.decoupled_kd(z, z, y, 1.0),
+    "generalised": lambda z, y: losses.generalised_distillation(z, z, y),
     "nkd": lambda z, y: losses.normalized_kd(z, z, y, 1.0),
     "ban": lambda z, y: losses.confidence_weighted(z, z, y),
     "gradient parts": lambda z, y: losses.gradient_decomposition(z, z, y),
@@ -54,7 +55,7 @@ def test_other_tensors_are_refused(name, spoil):
 # Losses to which the table does something first.
 PREPARED = {
     "dml", "dml ensemble", "dml mean", "mean_teacher", "cross_entropy probabilities", "zskd",
-    "dkd", "nkd", "ban", "cross_entropy", "cross_entropy smoothed", "mean_teacher labels", "tfkd",
+    "dkd", "nkd", "ban", "generalised", "generalised authors", "cross_entropy", "cross_entropy smoothed", "mean_teacher labels", "tfkd",
     "tfkd authors", "semckd", "alpkd", "fsp", "irg transformation", "kdsvd", "deepinversion",
     "ensemble",
 }  # fmt: skip

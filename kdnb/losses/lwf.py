@@ -1,0 +1,52 @@
+"""LwF (Li and Hoiem 2016): a network learns a new task and keeps what it answered for the old one."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses._arithmetic import softened_cross_entropy
+from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
+
+
+def learning_without_forgetting(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 2.0
+) -> Tensor:
+    r"""The loss on an old task's output while a new task is learnt (Li and Hoiem 2016).
+
+    .. math:: L = -\frac1B \sum_b \sum_k p'_{bk} \log q'_{bk}, \quad
+        p'_{bk} = \frac{p_{bk}^{1/T}}{\sum_j p_{bj}^{1/T}}, \quad
+        q'_{bk} = \frac{q_{bk}^{1/T}}{\sum_j q_{bj}^{1/T}}
+
+    with the old network's probabilities p and the new network's q on the old task's classes, both
+    on images of the new task. Renormalised powers of a softmax are the softmax of logits divided by
+    T. Added to the new task's cross-entropy, with a weight of 1 in most of the paper's experiments;
+    of several old tasks the losses are summed.
+
+    Args:
+        student_logits: (batch, classes of the old task), of the network that learns. A single
+            column z is that of a binary task: it stands for the logits [z, 0].
+        teacher_logits: the same shape, recorded from the network before. Gradients flow into it
+            too unless it is detached.
+        temperature: T > 0; 2 in the paper. One number, or a tensor (batch, 1) of one a sample.
+
+    Returns:
+        A scalar in nats. Its least value is the mean entropy of p', where q' = p': it is
+        `soft_targets` divided by T², plus that entropy.
+
+    Raises:
+        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+
+    Departures: the authors' code was read, the paper's equations are recalled. The code has no
+    factor T²: the gradient falls as 1/T. It sums over the images of a batch; here their mean.
+
+    >>> learning_without_forgetting(torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
+    tensor(1.1269)
+    """
+    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_temperature(temperature, len(student_logits))
+    student, teacher = (
+        F.pad(logits, (0, 1)) if logits.shape[1] == 1 else logits
+        for logits in (at_least_float32(student_logits), at_least_float32(teacher_logits))
+    )
+    return softened_cross_entropy(teacher / temperature, student / temperature).mean()
