@@ -145,6 +145,9 @@ def told(path: Path) -> Iterator[None]:
         errno.EPERM: "you may not write there: name another folder, or change its permissions",
         errno.ENOTDIR: "a file stands where a folder is needed: name another folder",
         errno.EEXIST: "a file stands where a folder is needed: name another folder",
+        errno.ENOENT: "there is no such folder, and none can be made: name another folder",
+        errno.ENAMETOOLONG: "the name is too long: name a shorter one",
+        errno.ELOOP: "its links lead in a circle: name another folder",
     }
     try:
         yield

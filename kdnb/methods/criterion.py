@@ -25,12 +25,13 @@ from kdnb.methods.offline.parts import (
 from kdnb.methods.options import FIELDS, told_apart
 from kdnb.progress import note
 from kdnb.training import Recipe
-from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
+from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed, modes_kept
-from kdnb.training.first import cannot_take
+from kdnb.training.first import cannot_take, check_module, check_weights
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, viewing
-from kdnb.training.targets import NOTHING, label_loss
+from kdnb.training.randomness import check_seed
+from kdnb.training.targets import NOTHING, check_index, label_loss
 
 
 class Criterion(nn.Module):
@@ -102,11 +103,15 @@ class Criterion(nn.Module):
         if label_weight is None:
             label_weight = 0.0 if any(p.method and p.method.alone for p in self.parts) else 1.0
         check_weight(label_weight, "label_weight")
+        check_index(ignore_index)
+        check_seed(seed)
         self.label_weight, self.ignore_index, self.seed = label_weight, ignore_index, seed
-        self.outputs = output if isinstance(output, tuple) else (output, output)
+        self.outputs = outputs_of(output)
         guide = teacher_of(teacher, shared_temperature(self.parts, teacher), self.outputs[1])
         if isinstance(guide, Ensemble) and guide is not teacher:
             self.outputs = self.outputs[0], None  # it takes its members' logits itself
+        check_module("student", student)
+        check_weights("teacher", guide)
         self.networks = student, guide  # in a tuple: they are no parts of this module
         inputs, targets = _pair(example)
         batch = Batch(inputs, targets)

@@ -82,7 +82,28 @@ def logits_of(answer: Any, output: Output = None) -> Tensor:
             f"a network returned {_kind(answer)}, in which kdnb finds no logits{where}: "
             'say where they are by output=, such as output=lambda answer: answer["scores"].'
         )
+    if not found.is_floating_point():
+        raise TypeError(
+            f"a network returned logits of {found.dtype}, and losses take real floating-point "
+            "numbers: say what is made of them by output=, such as output=lambda z: z.float()."
+        )
     return found
+
+
+def outputs_of(output: Any) -> tuple[Output, Output]:
+    """Where student and teacher have their logits: one answer for both, or a pair.
+
+    Raises:
+        ValueError: for a tuple of another length.
+    """
+    if not isinstance(output, tuple):
+        return output, output
+    if len(output) != 2:
+        raise ValueError(
+            f"output is one for both networks, or a pair (the student's, the teacher's); got a tuple "
+            f"of {len(output)}."
+        )
+    return output
 
 
 def _usual(answer: Any) -> Any:

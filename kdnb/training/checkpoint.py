@@ -45,6 +45,15 @@ def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
     path = Path(checkpoint)
     if number is not None:
         path = path.with_name(f"{path.name}.{number}")
+    try:
+        path.lstat()  # `is_dir` and `exists` are silent about names that no file can have
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # said when the folder is looked at
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ValueError(
+            f"checkpoint is the path of a file, and no file is called {brief(str(path))} ({why})."
+        ) from error
     if path.is_dir():
         raise ValueError(
             f"checkpoint is the path of a file, and {path} is a folder: name a file in it."

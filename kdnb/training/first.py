@@ -33,22 +33,34 @@ def first_batch(batches: Any, seed: int = 0) -> Batch:
     """
     with own_random_state():
         seed_everything(mix(seed, 0))
-        batch = next(iter(batches.epoch(0)), None)
+        try:
+            batch = next(iter(batches.epoch(0)), None)
+        except (TypeError, RuntimeError) as error:
+            if not str(error).startswith(("default_collate:", "stack expects")):
+                raise
+            words = str(error).removeprefix("default_collate: ")
+            raise ValueError(
+                f"the samples of this data make no batch: {words}. Convert them to tensors of one "
+                "shape in the Dataset, or give a DataLoader with a collate_fn."
+            ) from error
     if batch is None:
         raise ValueError("this data gives no batch.")
     return batch
 
 
-def check_module(name: str, network: Any) -> None:
-    """Require a torch module.
+def check_module(name: str, network: Any, learns: bool = True) -> None:
+    """Require a torch module whose weights are numbers.
 
     Args:
         name: what it is, or who asks for it.
+        learns: whether it is going to be trained, or teaches.
 
     Raises:
         TypeError: for anything else; of a string it says how a network is built by its name.
+        ValueError: see `check_weights`.
     """
     if isinstance(network, nn.Module):
+        check_weights(name, network, learns)
         return
     if isinstance(network, str):
         got = f"the string {brief(network)}: build it by kdnb.nets.build or kdnb.nets.pretrained"
@@ -57,6 +69,23 @@ def check_module(name: str, network: Any) -> None:
         if isinstance(network, type) and issubclass(network, nn.Module):
             got = f"the class {network.__name__}: give an object, {network.__name__}(...)"
     raise TypeError(f"{name} must be a torch module; got {got}.")
+
+
+def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
+    """Raise `ValueError` for weights without numbers, or that nobody may train or freeze."""
+    for value in (*network.parameters(), *network.buffers()):
+        if nn.parameter.is_lazy(value):  # it gets its shape and numbers with the first batch
+            continue
+        if value.device.type == "meta":
+            raise ValueError(
+                f"{name} has weights on the meta device, which holds no numbers: load them, or make "
+                "room by network.to_empty(device=...) and initialise them."
+            )
+        if learns and value.is_inference():
+            raise ValueError(
+                f"{name} was made under torch.inference_mode(), so that its weights can be neither "
+                "trained nor frozen: make it outside."
+            )
 
 
 def tried(
@@ -74,13 +103,20 @@ def tried(
         TypeError: when its answer holds no logits.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    inputs = batch.to(device).images
+    before = _versions(inputs)
     with modes_kept(network), torch.no_grad(), own_random_state(device):
         try:
-            answer = ask(network.eval(), batch.to(device).images)
+            answer = ask(network.eval(), inputs)
         except Exception as error:
             if str(error).startswith("module "):  # of whoever looks inside it
                 raise
             raise ValueError(cannot_take(name, batch.images, error)) from error
+    if name != "network" and _versions(inputs) != before:
+        raise ValueError(
+            f"the {name} changes its inputs in place, and another network is given the same ones: "
+            "let it begin with a copy, such as x = x.clone()."
+        )
     if learns:
         check_learns(name, network)
     logits = logits_of(answer, output)
@@ -122,6 +158,11 @@ def check_samples_first(network: nn.Module, batch: Batch, layers: Layers, view: 
                 "batch as its first axis."
             )
     return True
+
+
+def _versions(inputs: Any) -> list[int | None]:
+    """How often each tensor was written to."""
+    return [None if one.is_inference() else one._version for one in tensors_in(inputs)]
 
 
 def _unclear(value: Tensor, samples: int) -> bool:

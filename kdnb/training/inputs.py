@@ -13,6 +13,7 @@ from kdnb.data.cards import Card
 from kdnb.data.loaders import Labels
 from kdnb.training.devices import default_device
 from kdnb.training.metrics import predict
+from kdnb.training.randomness import check_seed
 from kdnb.training.recipe import Recipe
 
 
@@ -31,6 +32,7 @@ def batches_for(
         ValueError: for an augmentation that would silently not happen, a batch size that the
             batches do not have, or images without a card.
     """
+    check_seed(seed)
     if isinstance(examples, Images):
         return _of_card(examples, recipe, seed)
     batches = as_batches(examples, recipe.batch_size, seed=seed, labels=labels)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
 from kdnb.data.forms import first_of
+from kdnb.names import brief
 from kdnb.paths import atomic_write, check_writable, sweep
 from kdnb.progress import bar, note
 from kdnb.training import devices
@@ -135,6 +136,10 @@ def fit(
     """
     updates = [updates] if isinstance(updates, Update) else list(updates)
     checkpoint = file_of(checkpoint)
+    if fabric is not None and not hasattr(fabric, "setup_module"):
+        raise TypeError(
+            f"fabric is a launched lightning_fabric.Fabric, or None; got {brief(fabric)}."
+        )
     fabric = fabric or devices.fabric(arithmetic(precision_for(networks, recipe)))
     with borrowed(*networks.values()), contextlib.ExitStack() as stack:
         names = _names(networks, updates, recipe, seed)
@@ -215,7 +220,9 @@ class _Run:
                 model = model or devices.compiled(network, trained=True)
                 self.models[name] = fabric.setup_module(model)
             else:
-                network.eval().requires_grad_(False)
+                network.eval()
+                for parameter in network.parameters():  # a scripted module has no requires_grad_
+                    parameter.requires_grad_(False)
                 self.models[name] = Frozen(devices.compiled(network, trained=False), fabric)
         self.networks = {
             name: Answered(model, self.plain[name], answers[name]) if name in answers else model
@@ -251,8 +258,13 @@ class _Run:
                 optimiser.zero_grad(set_to_none=True)
                 if self._shared:
                     terms = {name: share * value for name, value in terms.items()}
-                first = self.models[update.networks[0]]
-                self.fabric.backward(sum(terms.values()), model=first)
+                first, total = self.models[update.networks[0]], sum(terms.values())
+                if not (isinstance(total, Tensor) and total.requires_grad):
+                    raise ValueError(
+                        f"no loss depends on what {', '.join(update.networks)} can learn: it answers "
+                        "under torch.no_grad(), or detaches its answer."
+                    )
+                self.fabric.backward(total, model=first)
                 if update.max_norm is not None:
                     self.fabric.clip_gradients(
                         first, optimiser, max_norm=update.max_norm, error_if_nonfinite=False
@@ -266,7 +278,10 @@ class _Run:
             if (offset + 1) % check_every == 0:
                 self._check(rows[-check_every:], names, first_step + offset + 1)
         if not rows:
-            raise ValueError("every batch has one sample, and batch normalisation needs two.")
+            if self.alone:
+                raise ValueError("every batch has one sample, and batch normalisation needs two.")
+            number = first_step // max(1, self.steps // self.recipe.epochs) + 1
+            raise ValueError(f"this data gives no batch in epoch {number}.")
         self._check(rows, names, first_step + len(rows))
         weights = torch.tensor(sizes, device=rows[0].device, dtype=torch.float64)
         means = (torch.stack(rows).double() * weights[:, None]).sum(0) / weights.sum()

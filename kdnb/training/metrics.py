@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from kdnb.data import Batches, Images, as_batches, in_order
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.first import check_module
-from kdnb.training.targets import NOTHING, labelled_rows
+from kdnb.training.targets import NOTHING, check_index, labelled_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,8 @@ def evaluate(
     """
     import pandas as pd
 
-    check_module("the network that evaluate measures", network)
+    check_module("the network that evaluate measures", network, learns=False)
+    check_index(ignore_index)
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     guide = None if teacher is None else teacher_of(teacher, output=output)
     theirs = None if isinstance(guide, Ensemble) and guide is not teacher else output
@@ -92,6 +94,25 @@ def evaluate(
     if not sums.images:
         raise ValueError("evaluate found no labelled sample in this data.")
     return pd.Series(sums.measured(), name=type(network).__name__)
+
+
+def check_measurable(evaluate: Any) -> None:
+    """Require what a verb's `evaluate` may be, before the epoch after which it is first asked.
+
+    Raises:
+        TypeError: for a function that does not take one argument, or for no data.
+    """
+    if not callable(evaluate):
+        _plain(evaluate, torch.device("cpu"))
+        return
+    try:
+        inspect.signature(evaluate).bind({})
+    except TypeError as error:
+        raise TypeError(
+            f"evaluate is a function of one argument, the networks by name, or data; {error}."
+        ) from error
+    except ValueError:  # a built-in function does not say what it takes
+        return
 
 
 def _plain(data: Any, device: torch.device) -> Any:

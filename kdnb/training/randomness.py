@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import numbers
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+
+from kdnb.names import brief
 
 
 @contextlib.contextmanager
@@ -22,6 +26,19 @@ def own_random_state(device: torch.device | None = None) -> Iterator[None]:
         finally:
             random.setstate(others[0])
             np.random.set_state(others[1])
+
+
+def check_seed(seed: Any) -> None:
+    """Require a whole number of 64 bits.
+
+    Raises:
+        ValueError: naming what came.
+    """
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not whole or not -(2**63) <= seed < 2**63:
+        raise ValueError(
+            f"seed must be a whole number from -2**63 to 2**63 - 1; got {brief(seed)}."
+        )
 
 
 def seed_everything(seed: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from kdnb.names import brief
+from kdnb.paths import check_writable
 from kdnb.training.first import first_batch
 
 
@@ -38,6 +41,9 @@ def writer_for(log_dir: Path | str | None, batches: Any, epoch: int) -> Any:
     """A TensorBoard writer that goes on after `epoch`, with the images of the first batch."""
     if log_dir is None:
         return None
+    if not isinstance(log_dir, (str, os.PathLike)) or not str(log_dir):
+        raise TypeError(f"log_dir is the path of a folder; got {brief(log_dir)}.")
+    check_writable(Path(log_dir))
     from torch.utils.tensorboard import SummaryWriter  # slow to import, rarely wanted
     from torchvision.utils import make_grid
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from kdnb.data.forms import Mixed
 from kdnb.losses import label_smoothing
 from kdnb.losses.checks import at_least_float32
+from kdnb.names import brief
 from kdnb.training.answers import places, rows, two_logits
 
 NOTHING = -100  # the label of what does not count, as torch has it
@@ -23,6 +24,29 @@ SEVERAL = (
     "loss=torch.nn.functional.binary_cross_entropy_with_logits, and distil label_weight=0 and a "
     "loss as method."
 )
+
+
+def check_index(ignore_index: Any) -> None:
+    """Require the label that stands for none to be a whole number."""
+    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
+        raise TypeError(f"ignore_index must be a whole number; got {brief(ignore_index)}.")
+
+
+def check_every_label(batches: Any, logits: Tensor, ignore_index: int = NOTHING) -> None:
+    """Require labels below the number of classes, of all samples whose labels are at hand.
+
+    Args:
+        batches: `Batches` of images, or of tensors; nobody knows the labels of others beforehand.
+        logits: of a first batch.
+
+    Raises:
+        ValueError: with the labels' range.
+    """
+    labels = getattr(getattr(batches, "images", batches), "labels", None)
+    whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if whole and tuple(labels.shape[1:]) == places(logits)[1:]:
+        classes = rows(logits).shape[1]
+        _check_range(labels.flatten(), 2 if classes == 1 else classes, ignore_index)
 
 
 def label_loss(

@@ -25,7 +25,7 @@ from kdnb.training.first import (
 )
 from kdnb.training.layers import Layers, View, layers_of, matched, viewing
 from kdnb.training.randomness import own_random_state
-from kdnb.training.targets import NOTHING, REAL, label_loss
+from kdnb.training.targets import NOTHING, REAL, check_every_label, label_loss
 
 
 class Bare:
@@ -53,6 +53,8 @@ def shown(logits: Tensor, layers: Layers | str, network: nn.Module) -> View | Ba
 
 def places_in(network: nn.Module, layers: Layers | None) -> Layers | str:
     """Where to look in a network: as given, as found, or else why nothing was found."""
+    if isinstance(network, torch.jit.ScriptModule):
+        return "nobody can look into a network of torch.jit: give the module that it was made of."
     if layers is not None:
         return layers
     try:
@@ -91,6 +93,7 @@ def build(
     views = _both(networks, layers, outputs, batch)
     if label_weight:
         label_loss(views[0].logits, batch.labels, 0.0, ignore_index)
+        check_every_label(batches, views[0].logits, ignore_index)
     _try_functions(parts, views, batch, ignore_index)
     wired = [part for part in parts if part.method]
     if not wired:

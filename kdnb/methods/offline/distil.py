@@ -35,11 +35,12 @@ from kdnb.methods.offline.parts import (
 from kdnb.methods.options import recipe_of, told_apart
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.answers import Called, Ensemble, Output, logits_of, teacher_of
+from kdnb.training.answers import Called, Ensemble, Output, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed, shared_part
 from kdnb.training.first import (
     check_module,
     check_scalar,
+    check_weights,
     first_batch,
     no_spreading,
     tried,
@@ -47,9 +48,10 @@ from kdnb.training.first import (
 from kdnb.training.identity import of_function, of_network
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers
+from kdnb.training.metrics import check_measurable
 from kdnb.training.metrics import evaluate as measure
 from kdnb.training.recipe import recipe_for
-from kdnb.training.targets import NOTHING, label_loss
+from kdnb.training.targets import NOTHING, check_every_label, check_index, label_loss
 from kdnb.training.teacher import Recorded
 
 if TYPE_CHECKING:
@@ -125,6 +127,7 @@ def train(
     """
     recipe = recipe_of(train, recipe, fields)
     check_module("network", network)
+    check_index(ignore_index)
     if loss is not None and label_smoothing:
         raise ValueError("label_smoothing is of the cross-entropy, which loss=... replaces.")
     batches = batches_for(data, recipe, seed, labels="any", given=fields)
@@ -135,8 +138,11 @@ def train(
         return {"hard": label_loss(logits, labels, label_smoothing, ignore_index)}
 
     first = first_batch(batches, seed)
+    logits = tried("network", network, first, output)
     with no_spreading():
-        check_scalar(value(tried("network", network, first, output), first.labels))
+        check_scalar(value(logits, first.labels))
+    if loss is None:
+        check_every_label(batches, logits, ignore_index)
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         return value(networks["network"](batch.images), batch.labels)
@@ -238,7 +244,8 @@ def distil(
     if label_weight is None:
         label_weight = 0.0 if any(p.method and p.method.alone for p in parts) else 1.0
     check_weight(label_weight, "label_weight")
-    outputs = output if isinstance(output, tuple) else (output, output)
+    outputs = outputs_of(output)
+    check_index(ignore_index)
     guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])
     if guide is not teacher and isinstance(guide, Ensemble):
         outputs = outputs[0], None  # it takes its members' logits itself
@@ -349,6 +356,8 @@ def watching(
     Args:
         networks: that are to be measured.
     """
+    if evaluate is not None:
+        check_measurable(evaluate)
     if evaluate is None or callable(evaluate):
         return evaluate
 
@@ -365,6 +374,7 @@ def watching(
 
 def _check_pair(student: Any, teacher: nn.Module) -> None:
     check_module("student", student)
+    check_weights("teacher", teacher)
     theirs = {id(part) for part in teacher.modules()}
     if id(student) in theirs or any(id(part) == id(teacher) for part in student.modules()):
         raise ValueError(

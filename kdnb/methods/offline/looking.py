@@ -101,6 +101,10 @@ def teachers_views(
 
             yield by_this_batch
         return
+    if recorded is not None and not callable(recorded):
+        raise TypeError(
+            f"recorded is the teacher's views, a kdnb.training.teacher.Recorded; got {brief(recorded)}."
+        )
     if recorded is not None:
         yield lambda networks, batch: recorded(batch.index)
         return

@@ -21,7 +21,7 @@ from kdnb.training.answers import Output, logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
-from kdnb.training.targets import NOTHING, counted_rows, label_loss
+from kdnb.training.targets import NOTHING, check_every_label, check_index, counted_rows, label_loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -94,7 +94,8 @@ def mutual(
         )
     batches = batches_for(data, recipe, seed, labels="any", given=fields)
     names = list(networks)
-    _try(networks, first_batch(batches, seed), output, ignore_index)
+    check_index(ignore_index)
+    _try(networks, batches, first_batch(batches, seed), output, ignore_index)
     own: dict[str, Tensor] = {}  # each network's logits of this batch, waiting for its step
     seen: dict[str, Tensor] = {}  # what its peers see of it
 
@@ -143,11 +144,14 @@ def mutual(
     return Fit.of(history, networks)
 
 
-def _try(networks: Mapping[str, nn.Module], first: Batch, output: Output, ignored: int) -> None:
+def _try(
+    networks: Mapping[str, nn.Module], batches: Any, first: Batch, output: Output, ignored: int
+) -> None:
     """Ask every network about a first batch; what does not fit is refused."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, network in networks.items():
         logits = tried(f"network {name!r}", network, first, output)
+        check_every_label(batches, logits, ignored)
         label_loss(logits, first.labels, 0.0, ignored)
         shapes[name] = tuple(counted_rows(logits, None).shape)
     if len(set(shapes.values())) > 1:
