@@ -318,7 +318,7 @@ METHODS: dict[str, Method] = {
     "rkd": Method(
         "2.3", "park2019rkd", "RKD",
         learnt(losses.rkd_distance, relating.DistancesAndAngles, least=3), 1.0),
-    "sp": Method("2.3", "tung2019sp", "SP", on_last_layer(losses.similarity_preserving), 3000.0),
+    "sp": Method("2.3", "tung2019sp", "SP", on_last_layer(losses.similarity_preserving, 2), 3000.0),
     "cc": Method(
         "2.3", "peng2019cckd", "CC",
         learnt(losses.correlation_congruence, relating.Congruence), 1.0, revision=2),

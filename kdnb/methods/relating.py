@@ -87,6 +87,8 @@ class Congruence(Term):
         order: int = 2,
     ) -> None:
         super().__init__()
+        if len(student.logits) < 2:  # a later batch of one still has its soft targets
+            raise ValueError("it needs at least 2 samples in a batch; got 1.")
         self.options = {"kernel_coefficient": kernel_coefficient, "order": order}
         self.soft_weight, self.temperature = soft_weight, temperature
         if congruence_weight is None:
