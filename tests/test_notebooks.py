@@ -1,19 +1,25 @@
 """The chapters as committed are whole; and what would spoil them makes this suite fail."""
 
+import contextlib
 import importlib
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import guards
+import IPython
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from kdnb import nets, papers, paths
 from kdnb.reproductions import hinton2015
 from kdnb.workbook import runner
 from kdnb.workbook.chapter import VERDICTS_MIME, verdicts_shown
+from kdnb.workbook.parameters import ParameterError
 
 CHAPTERS = runner.chapters()
 
@@ -68,6 +74,24 @@ def _other(item, name):
         return 2 * usual
     named = re.findall("'(.*?)'", about.limits) or nets.names()
     return next(value for value in named if value != usual)
+
+
+@pytest.mark.parametrize("item", CHAPTERS, ids=lambda item: item.name)
+def test_a_chapter_takes_the_paths_that_papermill_injects(item, monkeypatch):
+    """As `papermill --inject-paths` runs it: its cells as far as the check, in this process."""
+    given = {"PAPERMILL_INPUT_PATH": str(item.path), "PAPERMILL_OUTPUT_PATH": "out.ipynb"}
+    for more, wrong in (({}, None), ({"tempratre": 4}, "Unknown parameter 'tempratre'")):
+        notebook = parameterize_notebook(load_notebook_node(str(item.path)), given | more)
+        sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        last = next(i for i, source in enumerate(sources) if "check(" in source)
+        shell = SimpleNamespace(user_ns={"In": sources[: last + 1]})
+        monkeypatch.setattr(IPython, "get_ipython", lambda shell=shell: shell)
+        names = {"__name__": "__main__"}
+        with pytest.raises(ParameterError, match=wrong) if wrong else contextlib.nullcontext():
+            for source in sources[: last + 1]:
+                plain = [line for line in source.splitlines() if not line.startswith(("%", "!"))]
+                exec("\n".join(plain), names)  # noqa: S102 - a cell of ours
+        assert names["PAPERMILL_OUTPUT_PATH"] == "out.ipynb"
 
 
 def test_every_source_has_its_notebook():
