@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from scipy.special import softmax
 
 from kdnb.figures.heatmaps import heat
-from kdnb.figures.theme import BLUE
+from kdnb.figures.theme import BLUE, ORANGE
 
+FRAMES = {True: (BLUE, "-"), False: (ORANGE, (0, (1.5, 1.5)))}  # told apart without colour, too
 PALE = "#8FC1E0"  # of the teacher's blue
 
 
@@ -38,6 +39,7 @@ def images(
     rows: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     captions: Sequence[Sequence[str]] | None = None,
+    framed: Sequence[Sequence[bool | None]] | None = None,
     per_row: int | None = None,
     limits: tuple[float, float] | None = None,
     label: str = "",
@@ -51,6 +53,8 @@ def images(
             0 to 1.
         rows, columns: titles, to the left and on top.
         captions: one below each image, as nested as the images are laid.
+        framed: for each image True (a solid frame, such as of a right answer), False (a dashed
+            one) or None, as nested as the images are laid.
         limits: for maps of one channel that are not images: the scale of their colours, which a
             colour bar called `label` then shows. A scale around 0 is drawn in two colours.
         size: inches an image is wide.
@@ -97,6 +101,9 @@ def images(
                 cell.set_title(columns[c], fontsize=10)
             if captions is not None:
                 cell.set_xlabel(captions[r][c], fontsize=9, labelpad=2)
+            if framed is not None and framed[r][c] is not None:
+                colour, dashes = FRAMES[bool(framed[r][c])]
+                cell.spines[:].set(visible=True, color=colour, linewidth=2.2, linestyle=dashes)
         if rows is not None:
             line[0].set_ylabel(rows[r], rotation=0, ha="right", va="center", fontsize=10)
     if limits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from scipy.special import softmax
 
 from kdnb import figures
@@ -78,3 +79,14 @@ def test_class_likeness_leaves_the_diagonal_out():
     assert np.diag(array.mask).all() and array.max() == 25
     assert shares[0, 0] == 0.25  # the caller's is as it was
     assert figure.axes[0].get_xlabel() == "class that gets the probability"
+
+
+def test_frames_say_which_images_are_right():
+    framed = [[None, True, False], [True, None, False]]
+    figure = figures.images(PICTURES, rows=["a", "b"], framed=framed)
+    for axes, right in zip(figure.axes, [*framed[0], *framed[1]], strict=True):
+        spine = axes.spines["left"]
+        assert spine.get_visible() == (right is not None)
+        if right is not None:
+            assert spine.get_edgecolor()[:3] == to_rgb(figures.BLUE if right else figures.ORANGE)
+            assert (spine.get_linestyle() == "-") == right  # told apart without colour, too
