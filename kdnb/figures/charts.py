@@ -419,7 +419,7 @@ def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> No
         # A fifth is left for the tick labels.
         fits = int(0.8 * extent.width / figure.dpi / max(widths))
         # Inches below the axes: the ticks, and a label of up to two lines.
-        below = axes.transAxes + ScaledTranslation(0, -0.69, figure.dpi_scale_trans)
+        below = axes.transAxes + ScaledTranslation(0, -0.73, figure.dpi_scale_trans)
         axes.legend(
             handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below,
             ncols=max(1, min(len(handles), fits)), handletextpad=0.5, columnspacing=1.6,
