@@ -37,6 +37,7 @@ def built(spec):
         {"name": "resnet32x4"},
         {"name": "vgg13", "width": 0.125},
         {"name": "wrn-16-2"},
+        {"name": "plain6"},
     ],
 )
 def test_thinner_and_shallower_students_are_smaller(spec):
