@@ -94,13 +94,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         "kdnb.workbook.chapters.cho2019efficacy_live:pruned",
         f"{_OLD_PAPERS}.cho2019efficacy_live:pruned",
     ),
-    **{
-        f"adversarial_{name}": (
-            f"kdnb.workbook.chapters.wang2018kdgan_live:{name}",
-            f"{_OLD_PAPERS}.wang2018kdgan_live:{name}",
-        )
-        for name in ("made", "adapted", "taught")
-    },
 }
 _NAMES = {former: name for name, (_, former) in FUNCTIONS.items()}
 
