@@ -3,6 +3,7 @@ each a few lines over the package."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -93,6 +94,8 @@ def _sentence(error: Exception) -> str:
         said = f"{error.title}: {refused(error)}"
     elif isinstance(error, OSError) and error.strerror and error.filename:
         said = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of an open stream
+        said = "no space is left where the output goes: free some, or send it elsewhere"
     elif isinstance(error, foreseen) and str(error).strip():
         said = " ".join(str(error).split())
     elif isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run with all its processes, and says how it goes on."""
+"""Ctrl-C ends a run with all its processes and says how it goes on; a full disk is told, too."""
 
 import os
 import signal
@@ -55,3 +55,20 @@ def test_an_interrupt_leaves_no_process_and_says_how_to_go_on(tmp_path, jobs):
     while marked(str(tmp_path)) and time.time() < deadline:
         time.sleep(0.2)
     assert marked(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
+def test_a_full_disk_behind_the_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND[:-1], "list"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=200,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "kdnb: no space is left where the output goes: free some, or send it elsewhere.\n"
+    )
