@@ -77,6 +77,7 @@ def main() -> None:
     try:
         if any(not argument.strip() for argument in arguments):
             raise UsageError("one of the arguments is empty: give it a value, or leave it out.")
+        _check_folder()
         app(arguments)
     except Exception as error:
         if debug:
@@ -85,6 +86,14 @@ def main() -> None:
             f"kdnb: {_sentence(error)}", style="red", markup=False, highlight=False
         )
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def _check_folder() -> None:
+    """Refuse to start in a folder that is gone, where the mathematics library aborts."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise RuntimeError("the folder you are in is gone: change to another one") from None
 
 
 def _sentence(error: Exception) -> str:
