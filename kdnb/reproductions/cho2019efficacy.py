@@ -14,15 +14,14 @@ from kdnb.reproductions import Arms, Reproduction
 from kdnb.reproductions import mirzadeh2020takd as takd
 from kdnb.runs.trials import Trial
 
-TEACHER = 10
-SHARED = ("student", "teacher4", "teacher10", "taught_by_4", "taught_by_6", "taught_by_8",
-          "taught_by_10", "via_6", "full_path")  # fmt: skip
+SHARED = ("student", "teacher4", "largest_teacher", "taught_by_4", "taught_by_6",
+          "taught_by_largest", "via_6", "full_path")  # fmt: skip
 
 
 class Parameters(takd.Parameters):
     """The setting of `mirzadeh2020takd`, and where is stopped; the defaults are `quick`."""
 
-    teacher_epochs: int = Field(1, ge=1, le=1000, description="of the early-stopped teacher")
+    early_epochs: int = Field(1, ge=1, le=1000, description="of the early-stopped teacher")
     stop_epoch: int = Field(1, ge=0, le=1000, description="epochs with the teacher, then without")
     arms: list[str] = Field(
         ["student", "early_teacher", "taught_by_early_teacher"],
@@ -34,8 +33,8 @@ PROFILES = {
     name: Parameters(**{**takd.PROFILES[name].model_dump(), **own})
     for name, own in {
         "quick": {"arms": Parameters().arms},
-        "laptop": {"teacher_epochs": 3, "stop_epoch": 4},
-        "full": {"teacher_epochs": 50, "stop_epoch": 75},
+        "laptop": {"early_epochs": 2, "stop_epoch": 15},
+        "full": {"early_epochs": 50, "stop_epoch": 75},
     }.items()
 }
 
@@ -47,20 +46,23 @@ def arms(p: Parameters) -> Arms:
         **{name: both[name] for name in SHARED},
         "early_teacher": lambda seed: early_teacher(p, seed),
         "taught_by_early_teacher": lambda seed: student(p, seed, teacher=early_teacher(p, seed)),
-        "stopped": lambda seed: student(p, seed, teacher=takd.alone(p, TEACHER, seed),
+        "stopped": lambda seed: student(p, seed, teacher=takd.alone(p, p.largest, seed),
                                         stop_epoch=p.stop_epoch),
     }  # fmt: skip
 
 
 def early_teacher(p: Parameters, seed: int) -> Trial:
     """The teacher with a recipe of fewer epochs: its learning rate falls as far, only sooner."""
-    return takd.alone(p, TEACHER, seed, epochs=p.teacher_epochs)
+    return takd.alone(p, p.largest, seed, epochs=p.early_epochs)
 
 
 def student(p: Parameters, seed: int, *, teacher: Trial, **stop: int) -> Trial:
     """The student of a teacher; with `stop_epoch` the teacher falls silent after so many epochs."""
     function = "early_stopped" if stop else "distilled"
-    arguments = {**takd.setting(p), "network": takd.network(takd.STUDENT), "teacher": teacher}
+    arguments = {
+        **takd.student_setting(p), **takd.LOSS, "network": takd.network(takd.STUDENT),
+        "teacher": teacher,
+    }  # fmt: skip
     return Trial(function, {**arguments, **stop}, seed)
 
 

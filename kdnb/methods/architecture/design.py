@@ -33,8 +33,8 @@ def thinner(network: Spec, factor: float = 0.5) -> Spec:
     ({'name': 'resnet20', 'width': 0.5}, {'name': 'mlp', 'widths': [300, 300]})
 
     Raises:
-        ValueError: for networks other than kdnb's mlp, resnet, wrn and vgg, or a factor outside
-            (0, 1).
+        ValueError: for networks other than kdnb's mlp, resnet, wrn, vgg and plain, or a factor
+            outside (0, 1).
     """
     if not 0 < factor < 1:
         raise ValueError(f"a thinner network needs a factor within 0 and 1; got {factor}.")
@@ -44,7 +44,7 @@ def thinner(network: Spec, factor: float = 0.5) -> Spec:
         return {**network, "widths": widths}
     if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
         return {**network, "name": f"wrn-{match[1]}-{max(1, round(int(match[2]) * factor))}"}
-    if re.fullmatch(r"(resnet|vgg)\d+(x4)?", name):
+    if re.fullmatch(r"(resnet|vgg|plain)\d+(x4)?", name):
         return {**network, "width": network.get("width", 1.0) * factor}
     raise ValueError(f"there is no thinner {name!r} known: build one by its own options.")
 
@@ -56,7 +56,8 @@ def shallower(network: Spec) -> Spec:
     ({'name': 'resnet14'}, {'name': 'wrn-10-2'})
 
     Raises:
-        ValueError: for networks other than kdnb's mlp, resnet, wrn and vgg, or when there is none.
+        ValueError: for networks other than kdnb's mlp, resnet, wrn, vgg and plain, or when there is
+            none.
     """
     name = network["name"]
     if name == "mlp" and len(widths := network.get("widths", [1200, 1200])):
@@ -64,7 +65,7 @@ def shallower(network: Spec) -> Spec:
     if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
         if int(match[1]) > 10:
             return {**network, "name": f"wrn-{int(match[1]) - 6}-{match[2]}"}
-    elif match := re.fullmatch(r"(resnet|vgg)(\d+)(x4)?", name):
+    elif match := re.fullmatch(r"(resnet|vgg|plain)(\d+)(x4)?", name):
         alike = re.compile(rf"{match[1]}(\d+){match[3] or ''}")
         depths = [int(other[1]) for other in map(alike.fullmatch, names()) if other]
         if less := [depth for depth in depths if depth < int(match[2])]:

@@ -13,24 +13,21 @@ from typing import Any
 
 from torch import nn
 
-from kdnb.methods.offline.distil import Loss, distil
+from kdnb.methods.offline.distil import distil
 from kdnb.methods.offline.rco import own_checkpoint
-from kdnb.training import Recipe
-
-Spec = dict[str, Any]
+from kdnb.training import Fit, Recipe
 
 
 def distil_in_turn(
     networks: Sequence[nn.Module],
-    examples: Any,
-    recipe: Recipe,
+    data: Any,
+    recipe: Recipe | None = None,
     *,
-    loss: Loss,
-    soft_weight: float = 1.0,
-    hard_weight: float = 0.0,
+    teacher_data: Any = None,
+    teacher_recipe: Recipe | None = None,
     seed: int = 0,
     **options: Any,
-) -> list[list[dict[str, float]]]:
+) -> list[Fit]:
     r"""Distil along a chain: teacher, assistants, student; each learns from the one before.
 
     .. math:: L_i = w_h\, H(y, q_i) + w_s\, T^2\, \mathrm{KL}(q_{i-1} \Vert q_i)
@@ -41,23 +38,26 @@ def distil_in_turn(
     Args:
         networks: the trained teacher first, the student last; all but the first are trained in
             place, one after the other.
-        examples, recipe, loss, soft_weight, hard_weight: as in
-            :func:`kdnb.methods.offline.distil.distil`, the same for every pair.
-        options: of `training.fit`; a checkpoint becomes one file a pair.
+        data, recipe: as in :func:`kdnb.distil`.
+        teacher_data, teacher_recipe: what the assistants learn from, and how; as the student
+            where left out.
+        options: of :func:`kdnb.distil`, the same for every pair, such as `method`, `temperature`,
+            `weight`, `label_weight`; a checkpoint becomes one file a pair.
 
     Returns:
-        The history of every network but the first.
+        The fit of every network but the first.
 
     Raises:
         ValueError: for fewer than two networks, or one that stands twice in the chain.
     """
     if len(networks) < 2 or len({id(network) for network in networks}) < len(networks):
         raise ValueError("a chain needs a teacher and at least one student, all different modules.")
+    before = data if teacher_data is None else teacher_data, teacher_recipe or recipe
     return [
         distil(
-            student, teacher, examples, recipe, method=loss, weight=soft_weight,
-            label_weight=hard_weight, seed=seed, **own_checkpoint(options, number),
-        ).rows
+            student, teacher, *((data, recipe) if student is networks[-1] else before), seed=seed,
+            **own_checkpoint(options, number),
+        )
         for number, (teacher, student) in enumerate(pairwise(networks))
     ]  # fmt: skip
 

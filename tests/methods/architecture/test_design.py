@@ -37,6 +37,7 @@ def built(spec):
         {"name": "resnet32x4"},
         {"name": "vgg13", "width": 0.125},
         {"name": "wrn-16-2"},
+        {"name": "plain6"},
     ],
 )
 def test_thinner_and_shallower_students_are_smaller(spec):
@@ -53,6 +54,26 @@ def test_thinner_and_shallower_students_are_smaller(spec):
         assert design.parameters(student) < 0.85 * design.parameters(teacher)
         assert design.multiply_adds(student, images[0]) < design.multiply_adds(teacher, images[0])
         assert student(images).shape == (2, 3)
+
+
+def test_designs_are_smaller_each_in_its_own_way():
+    spec = {"name": "plain6"}
+    image, teacher = torch.zeros(1, 12, 12), built(spec)
+    students = {
+        "same": built(spec), "thinner": built(design.thinner(spec)),
+        "shallower": built(design.shallower(spec)),
+        "separable": design.depthwise_separable(teacher),
+        "quantised": design.fake_quantised(teacher, bits=4),
+    }  # fmt: skip
+    costs = {
+        name: (design.multiply_adds(network, image), design.stored_bytes(network))
+        for name, network in {"teacher": teacher, **students}.items()
+    }
+    operations, stored = costs.pop("teacher")
+    assert costs.pop("same") == (operations, stored)
+    quantised = costs.pop("quantised")
+    assert quantised[0] == operations and quantised[1] < stored / 4
+    assert all(a < operations and b < stored for a, b in costs.values()) and len(costs) == 3
 
 
 def test_students_without_a_rule_are_refused():

@@ -51,11 +51,11 @@ SETTING = {
 def test_each_network_is_taught_by_the_one_before(tmp_path):
     teacher, assistant, student = ours = networks()
     before = copy.deepcopy(teacher.state_dict())
-    histories = distil_in_turn(
-        ours, batches(), RECIPE, loss=soft, soft_weight=0.9, hard_weight=0.1, seed=4,
+    fits = distil_in_turn(
+        ours, batches(), RECIPE, method=soft, weight=0.9, label_weight=0.1, seed=4,
         checkpoint=tmp_path / "state",
     )  # fmt: skip
-    assert len(histories) == 2
+    assert [len(fit.history) for fit in fits] == [2, 2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.0", "state.1"]
     assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
     other_teacher, other_assistant, other_student = networks()
@@ -75,18 +75,36 @@ def test_each_network_is_taught_by_the_one_before(tmp_path):
 
 def test_a_chain_of_two_is_plain_distillation():
     teacher, student = mlp(1, 30), mlp(3, 4)
-    distil_in_turn([teacher, student], batches(), RECIPE, loss=soft)
+    distil_in_turn([teacher, student], batches(), RECIPE, method=soft, label_weight=0)
     plain = mlp(3, 4)
     distil.distil(plain, teacher, batches(), RECIPE, method=soft, label_weight=0)
     assert torch.equal(plain[1].weight, student[1].weight)
 
 
+def test_assistants_may_learn_from_other_images_and_longer():
+    teacher, assistant, student = networks()
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (24, 1, 6, 6), generator=generator, dtype=torch.uint8)
+    more = Batches(Images(images, torch.arange(24) % 3), 8, mean=(0.5,), sd=(0.3,))
+    longer = RECIPE.model_copy(update={"epochs": 3})
+    fits = distil_in_turn(
+        [teacher, assistant, student], batches(), RECIPE, teacher_data=more, teacher_recipe=longer,
+        temperature=2,
+    )  # fmt: skip
+    assert [len(fit.history) for fit in fits] == [3, 2]
+    _, other_assistant, other_student = networks()
+    distil.distil(other_assistant, teacher, more, longer, temperature=2)
+    distil.distil(other_student, other_assistant, batches(), RECIPE, temperature=2)
+    assert torch.equal(other_assistant[1].weight, assistant[1].weight)
+    assert torch.equal(other_student[1].weight, student[1].weight)
+
+
 def test_a_chain_needs_different_networks():
     with pytest.raises(ValueError, match="a teacher and at least one student"):
-        distil_in_turn([mlp(1, 3)], batches(), RECIPE, loss=soft)
+        distil_in_turn([mlp(1, 3)], batches(), RECIPE)
     twice = mlp(1, 3)
     with pytest.raises(ValueError, match="all different modules"):
-        distil_in_turn([twice, mlp(2, 3), twice], batches(), RECIPE, loss=soft)
+        distil_in_turn([twice, mlp(2, 3), twice], batches(), RECIPE)
 
 
 def test_trials_of_a_chain_stand_in_each_other():
