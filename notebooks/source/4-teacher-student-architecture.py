@@ -34,7 +34,7 @@
 #
 # **Before you start:** soft targets and the temperature
 # ([chapter 2.1](2-1-response-based-knowledge.ipynb)).
-# **Time:** roughly three to four minutes on two CPU cores.
+# **Time:** roughly four minutes on two CPU cores.
 #
 # The next cell holds every parameter of the live part. Change them here, or by
 # `kdnb run 4 --set seeds=10`.
@@ -276,6 +276,7 @@ def logits_of(network, inputs):
     return torch.cat([network.eval()(part) for part in inputs.split(500)])
 
 
+# %%
 sizes = {
     f"{layers} layers": {
         "parameters": architecture.parameters(new(layers, 0)),
@@ -1190,7 +1191,7 @@ print(papers.cite("mirzadeh2020takd", "laptop", "inverted-u"))
 #   10 and 100, and looked at training images only. With 10 the error of the maps was 0.11, for the student and for the sum of both, and the pair erred on half of its training
 #   images; with 100 the training broke down. So the default stayed.
 #   Our departures stand in the docstrings.
-# - **Time.** The page took about three minutes of processor time with one thread, on a machine that was busy with other work, where it lasted much longer. So the
+# - **Time.** The page took about four minutes of processor time with one thread, on a machine that was busy with other work, where it lasted much longer. So the
 #   minutes on top are rough. The milliseconds in the table of relatives suffer from this, too, and change from run to run.
 #
 # </details>
