@@ -288,8 +288,6 @@ def lines(
     )
     if "x" in log:
         axes.set_xscale("log")
-    if "y" in log:
-        axes.set_yscale("log")
     places = frame[over].nunique()
     palette = colours(order, roles)
     ticks = sorted(frame[over].unique())
@@ -308,6 +306,8 @@ def lines(
         errorbar=interval, err_style="bars" if bars else "band", ax=axes, markeredgewidth=0,
         **({"err_kws": {"capsize": 0, "elinewidth": 1.6}} if bars else {}),
     )  # fmt: skip
+    if "y" in log:  # not before: on a logarithmic axis seaborn takes means of logarithms
+        axes.set_yscale("log")
     if places <= 10:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()

@@ -22,15 +22,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "distilled": (f"{_FUNCTIONS}.offline:distilled", "kdnb.schemes.offline:distilled"),
     "transferred": (f"{_FUNCTIONS}.offline:transferred", "kdnb.schemes.transfer:transferred"),
     "early_stopped": (f"{_FUNCTIONS}.offline:early_stopped", "kdnb.schemes.route:early_stopped"),
-    "boundary_taught": (
-        f"{_FUNCTIONS}.offline:taught_at_boundaries",
-        "kdnb.schemes.boundary:taught_at_boundaries",
-    ),
-    "mended": (f"{_FUNCTIONS}.offline:mended", "kdnb.schemes.few_samples:mended"),
-    "function_matched": (
-        f"{_FUNCTIONS}.offline:matched",
-        "kdnb.schemes.function_matching:matched",
-    ),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",
@@ -89,10 +80,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "merged_banks": (
         "kdnb.reproductions.yin2020deepinversion:merged_trial",
         f"{_OLD_PAPERS}.yin2020deepinversion:merged_trial",
-    ),
-    "pruned": (
-        "kdnb.workbook.chapters.cho2019efficacy_live:pruned",
-        f"{_OLD_PAPERS}.cho2019efficacy_live:pruned",
     ),
     **{
         f"adversarial_{name}": (

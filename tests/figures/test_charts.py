@@ -221,6 +221,16 @@ def test_lines_draw_means_and_scipys_band():
     assert curves[0].get_linestyle() != curves[1].get_linestyle()  # told apart without colour
 
 
+def test_lines_on_a_logarithmic_axis_draw_means_and_not_means_of_logarithms():
+    frame = pd.DataFrame({"condition": "a", "seed": [0, 1], "epoch": 1, "error": [1.0, 100.0]})
+    axes = figures.lines(pd.concat([frame, frame.assign(epoch=2)]), "error", "error", log="y").axes[
+        0
+    ]
+    assert axes.get_yscale() == "log"
+    curve = next(line for line in axes.lines if len(line.get_xdata()) == 2)
+    np.testing.assert_allclose(curve.get_ydata(), 50.5)
+
+
 def test_lines_with_bars_show_every_seed_at_the_places_given():
     rows = [("a", s, t, t + s) for s in range(3) for t in (1, 2, 4, 8, 20)]
     frame = pd.DataFrame(rows, columns=["condition", "seed", "T", "error"])

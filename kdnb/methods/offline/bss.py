@@ -2,7 +2,7 @@
 
 The teacher attacks its own training images: each moves until the teacher's answer changes. The
 student imitates the teacher on these samples too, which lie where the two classes meet.
-`distil_at_boundaries` takes any networks and data; `taught_at_boundaries` is the same as a trial.
+`distil_at_boundaries` takes any networks and data.
 """
 
 from __future__ import annotations

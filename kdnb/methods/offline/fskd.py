@@ -3,7 +3,7 @@
 A student made by pruning or decomposition keeps its teacher's blocks. Behind the last convolution
 of each block stands a 1x1 convolution, estimated by least squares so that the block gives what the
 teacher's gives, from a few images without labels; then it is absorbed into that convolution.
-`match_blocks` takes any networks; `mended` is the same as a trial.
+`match_blocks` takes any networks.
 """
 
 from __future__ import annotations
@@ -157,6 +157,3 @@ def _output(network: nn.Module, path: str, images: Tensor) -> Tensor:
 
 def _error(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).double().square().sum() / wanted.double().square().sum())
-
-
-# --- the same as a trial -------------------------------------------------------------------------

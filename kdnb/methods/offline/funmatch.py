@@ -3,7 +3,7 @@
 Distillation is taken as matching two functions on as many points as possible: the same view of an
 image goes through both networks, mixup adds points between the images, no label is read, and the
 schedule is long. The controls of the paper give the teacher another view than the student.
-`match` takes any networks; `matched` is the same as a trial.
+`match` takes any networks.
 """
 
 from __future__ import annotations

@@ -6,17 +6,12 @@ import functools
 import json
 from typing import Any
 
-import torch
-
 from kdnb import data as datasets
 from kdnb.data import Batches, Images
 from kdnb.methods.catalogue import METHODS, check_revision
 from kdnb.methods.names import known_as
-from kdnb.methods.offline.bss import distil_at_boundaries
 from kdnb.methods.offline.distil import distil, train
 from kdnb.methods.offline.eskd import distil_then_labels
-from kdnb.methods.offline.fskd import match_blocks
-from kdnb.methods.offline.funmatch import Views, match
 from kdnb.runs.task import loss_of, network_of, prepared
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training.devices import default_device
@@ -130,87 +125,6 @@ def _recorded(digest: str, data: str, layers: Layers, half: bool) -> Recorded:
     images: Images = examples_of(source, spec)
     batches = Batches(images, 500, mean=source.mean, sd=source.sd, device=default_device())
     return Recorded(network_of(trials.read(digest)), layers, batches, half)
-
-
-def taught_at_boundaries(
-    context: Context,
-    seed: int,
-    *,
-    data: dict[str, Any],
-    network: dict[str, Any],
-    recipe: dict[str, Any],
-    teacher: Result,
-    start: Result | None = None,
-    **options: Any,
-) -> Outcome:
-    """A trial of `distil_at_boundaries`, with the published weights.
-
-    Arguments: see `offline.distilled`. The seed also fixes the classes that are walked to.
-
-    Args:
-        options: temperature, count, steps, step_size, bounds and variant, as JSON values.
-    """
-    task = prepared(context, seed, data, network, recipe, start=start, name="student")
-    history = distil_at_boundaries(
-        task.network, network_of(teacher), task.batches, task.recipe, seed=seed,
-        **options, **task.options,
-    )  # fmt: skip
-    return task.outcome(history)
-
-
-# A trial's images come with a recipe; nothing here is trained by one.
-NO_TRAINING = {"epochs": 1, "lr": 1.0}
-
-
-def mended(
-    context: Context,
-    seed: int,
-    *,
-    data: dict[str, Any],
-    network: dict[str, Any],
-    teacher: Result,
-    start: Result,
-    blocks: list[str] | dict[str, str],
-) -> Outcome:
-    """A trial of `match_blocks`, from all images of `data` at once, whose labels are not read.
-
-    Args:
-        data, network, teacher: as in `offline.distilled`.
-        start: the trial that made the student, with the teacher's channels that it has kept
-            among its tensors: `kept.<path>` for each student path where some were pruned.
-        blocks: of `match_blocks`.
-
-    Returns:
-        As every trial, and in the series the relative error of each block `before` and `after`.
-    """
-    task = prepared(context, seed, data, network, NO_TRAINING, start=start)
-    guide = network_of(teacher).to(task.batches.device)
-    student = task.network.to(task.batches.device)
-    kept = {k.removeprefix("kept."): v for k, v in start.tensors().items() if k.startswith("kept.")}
-    images = torch.cat([batch.images for batch in task.batches.epoch(0)])
-    errors = match_blocks(student, guide, images, blocks, kept)
-    return task.outcome([{"before": before, "after": after} for before, after in errors])
-
-
-def matched(
-    context: Context,
-    seed: int,
-    *,
-    data: dict[str, Any],
-    network: dict[str, Any],
-    recipe: dict[str, Any],
-    teacher: Result,
-    views: Views = "mixed",
-    temperature: float = 1.0,
-    start: Result | None = None,
-) -> Outcome:
-    """A trial of `match`. Arguments: see `offline.distilled`, and `match`."""
-    task = prepared(context, seed, data, network, recipe, start=start, name="student")
-    history = match(
-        task.network, network_of(teacher), task.batches, task.recipe, views=views,
-        temperature=temperature, seed=seed, **task.options,
-    )  # fmt: skip
-    return task.outcome(history)
 
 
 def early_stopped(

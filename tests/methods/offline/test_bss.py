@@ -17,9 +17,6 @@ from kdnb.methods.offline.bss import (
     distil_at_boundaries,
     published_weights,
 )
-from kdnb.runs import trials
-from kdnb.runs.task import built, data_spec, network_of, prepared
-from kdnb.runs.trials import Trial
 from kdnb.training import Recipe
 
 RECIPE = Recipe(epochs=4, batch_size=10, lr=0.05, precision="32")
@@ -185,24 +182,3 @@ def test_wrong_arguments():
         choose_targets(torch.zeros(3, 1))
     with pytest.raises(ValueError, match="count must be at least 1; got 0"):
         choose_bases(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(3).long(), 0)
-
-
-def test_a_trial_is_the_same_run(tmp_path, monkeypatch):
-    """The same weights as `distil_at_boundaries` by hand, from the weights of `supervised`."""
-    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
-    told = {"data": data_spec("mnist", limit=40, evaluated=20),
-            "network": {"name": "lenet5_half_dafl"},
-            "recipe": {"epochs": 2, "batch_size": 20, "lr": 0.01, "precision": "32"}}  # fmt: skip
-    guide = Trial("supervised", told, 7)
-    more = {"count": 8, "steps": 3, "bounds": [-1.0, 3.0]}
-    function = "boundary_taught"
-    result = trials.run(Trial(function, {**told, "teacher": guide, **more}, 1))
-    assert result.series["boundary"][0] > 0 == result.series["boundary"][1]
-    teacher = network_of(trials.finished(guide))
-    task = prepared(trials.Context(tmp_path / "state"), 1, *told.values())
-    distil_at_boundaries(task.network, teacher, task.batches, task.recipe, seed=1, **more)
-    found = network_of(result).state_dict()
-    for key, value in task.network.state_dict().items():
-        torch.testing.assert_close(found[key], value)
-    plain = built(told["network"], task.source, 1).state_dict()
-    assert not torch.allclose(found["head.weight"], plain["head.weight"], atol=1e-4)

@@ -6,9 +6,6 @@ from torch import nn
 
 from kdnb.data import Batches, Images, LoaderBatches
 from kdnb.methods.offline.funmatch import MixedBatches, another_view, match
-from kdnb.runs import trials
-from kdnb.runs.task import data_spec, network_of, prepared
-from kdnb.runs.trials import Trial
 from kdnb.training import Recipe, predict
 
 RECIPE = Recipe(epochs=3, batch_size=8, lr=0.05, precision="32")
@@ -149,25 +146,3 @@ def test_wrong_arguments():
     with pytest.raises(TypeError, match="independent views need kdnb's Batches; got LoaderBatches"):
         match(linear(0), linear(1), loader, RECIPE, views="independent")
     match(linear(0), linear(1), loader, RECIPE)
-
-
-def test_a_trial_is_the_same_run_with_the_views_it_names(tmp_path, monkeypatch):
-    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
-    told = {"data": data_spec("mnist", limit=40, evaluated=20),
-            "network": {"name": "lenet5_half_dafl"},
-            "recipe": {"epochs": 1, "batch_size": 20, "lr": 0.01, "precision": "32",
-                       "crop_padding": 2}}  # fmt: skip
-    guide = Trial("supervised", told, 7)
-    found = {}
-    for views in ("independent", "mixed"):
-        how = {"views": views, "temperature": 2.0}
-        arguments = {**told, "teacher": guide, **how}
-        result = trials.run(Trial("function_matched", arguments, 1))
-        found[views] = network_of(result).head.weight
-        task = prepared(trials.Context(tmp_path / "state"), 1, *told.values())
-        teacher = network_of(trials.finished(guide))
-        match(
-            task.network, teacher, task.batches, task.recipe, views=views, temperature=2.0, seed=1
-        )
-        torch.testing.assert_close(found[views], task.network.head.weight)
-    assert not torch.equal(*found.values())
