@@ -25,10 +25,10 @@
 # about each image only once, and you see which teachers help, which do harm, and when an answer may be stored.
 #
 # The chapter belongs to section 3.1 of the survey
-# ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z),
-# [arXiv](https://arxiv.org/abs/2006.05525)). Its main paper is *On the Efficacy of Knowledge Distillation*
+# ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
+# Its main paper is *On the Efficacy of Knowledge Distillation*
 # ([Cho and Hariharan 2019](https://doi.org/10.1109/ICCV.2019.00489),
-# [arXiv](https://arxiv.org/abs/1910.01348)), which asks what makes a good teacher; seven relatives follow, with
+# [arXiv](https://arxiv.org/abs/1910.01348)), which asks what makes a good teacher. Its relatives follow, with
 # links at the end.
 #
 # **Before you start:** soft targets and the temperature
@@ -86,19 +86,20 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# Offline distillation has two steps. *Step 1:* a teacher is trained as well as one can, and then frozen. *Step 2:* a
-# student is trained, and knowledge flows in one direction, from the teacher to the student. The two steps need not know
-# of each other. They may lie years apart; step 2 can be repeated for many students; and the teacher can be of any kind,
-# as long as it answers.
+# Offline distillation has two steps. *Step 1:* a teacher is trained as well as one can, and then frozen.
+# *Step 2:* a student is trained, and knowledge flows in one direction, from the teacher to the student. The
+# two steps need not know of each other. They may lie years apart, step 2 can be repeated for many students,
+# and the teacher can be of any kind, as long as it answers.
 #
-# Because the teacher never changes, its answer to an image never changes either. So it can be asked beforehand, and
-# only its answers are needed while the student is trained. In online distillation
-# ([chapter 3.2](3-2-online-distillation.ipynb)) the answers change with every step and have to be computed anew.
+# Because the teacher never changes, its answer to an image never changes either. So it can be asked
+# beforehand, and only its answers are needed while the student is trained. In online distillation
+# ([chapter 3.2](3-2-online-distillation.ipynb)) the answers change with every step and have to be computed
+# anew.
 
 # %%
 scheme = figures.schematic(
     {
-        "x": ("images $x$", 0, 0.5),
+        "x": ("images $x$", -0.3, 0.5),
         "teacher": ("teacher, trained\nbefore and frozen", 1, 0, "teacher"),
         "v": ("stored\nanswers $v$", 2, 0, "teacher"),
         "student": ("student", 1, 1, "student"),
@@ -120,31 +121,33 @@ figures.save(
 # %% [markdown]
 # ## The mathematics
 #
-# Symbols are those of [the workbook's notation](../docs/notation.md). The teacher has the parameters $\theta_t$, the
-# student $\theta_s$. For an image $x$ with label $y$, one of $K$ classes, their logits are $v$ and $z$. The two steps
-# are two minimisations, one after the other:
+# Symbols are those of [the workbook's notation](../docs/notation.md). The teacher has the parameters
+# $\theta_t$, the student $\theta_s$. For an image $x$ with label $y$, one of $K$ classes, their logits are
+# $v$ and $z$. The two steps are two minimisations, one after the other:
 #
 # $$\theta_t^*=\arg\min_{\theta_t}\ H(\mathbf 1_y,\,p^{(1)}),\qquad
 #   \theta_s^*=\arg\min_{\theta_s}\ L,\qquad
 #   L=w_\text{label}\,H(\mathbf 1_y,\,q^{(1)})+w_\text{soft}\,T^2\,\mathrm{KL}(p\,\|\,q),$$
 #
-# averaged over the training images of each step, which need not be the same. Here $p=\mathrm{softmax}(v/T)$ and
-# $q=\mathrm{softmax}(z/T)$ at the temperature $T$, and $p^{(1)}$, $q^{(1)}$ at temperature 1. In place of the divergence
-# any loss of section 2 may stand. In the second minimisation $\theta_t^*$ is a constant, so that no gradient flows into
-# the teacher. The gradient at the student's logits is
+# averaged over the training images of each step, which need not be the same. Here $p=\mathrm{softmax}(v/T)$
+# and $q=\mathrm{softmax}(z/T)$ at the temperature $T$, and $p^{(1)}$, $q^{(1)}$ at temperature 1. In place of
+# the divergence any loss of section 2 may stand. In the second minimisation $\theta_t^*$ is a constant, so
+# that no gradient flows into the teacher. The gradient at the student's logits is
 #
 # $$\frac{\partial L}{\partial z}=w_\text{label}\,\big(q^{(1)}-\mathbf 1_y\big)+w_\text{soft}\,T\,(q-p).$$
 #
 # Three things follow.
 #
 # 1. *The teacher enters through $p$ alone*, $K$ numbers for each image. The student never needs the network.
-# 2. *What may be stored.* $p$ is a function of what the teacher sees, the *view*. With $N$ images, $V$ views of each, $E$
-#    epochs and $S$ students, a teacher that is asked in every step answers $S\,E\,N$ times. A teacher whose answers
-#    are stored answers at most $\min(V,\,S\,E)\,N$ times. Where the images never change, $V=1$, the ratio is $S\,E$. With shifts
-#    by up to $m$ pixels $V=(2m+1)^2$, and twice as many with mirror images.
-# 3. *What a wrong answer costs.* If the stored answer $p'$ belongs to another view than the student sees, the gradient is
-#    wrong by $w_\text{soft}\,T\,(p-p')$. The absolute values of this sum to $2\,w_\text{soft}\,T\,d$, where
-#    $d=\frac12\sum_k|p_k-p'_k|$ is the share of probability that lies on the wrong classes (total variation).
+# 2. *What may be stored.* $p$ is a function of what the teacher sees, the *view*. With $N$ images, $V$ views
+#    of each, $E$ epochs and $S$ students, a teacher that is asked in every step answers $S\,E\,N$ times. A
+#    teacher whose answers are stored answers at most $\min(V,\,S\,E)\,N$ times. Where the images never
+#    change, $V=1$, the ratio is $S\,E$. With shifts by up to $m$ pixels $V=(2m+1)^2$, and twice as many with
+#    mirror images.
+# 3. *What a wrong answer costs.* If the stored answer $p'$ belongs to another view than the student sees, the
+#    gradient is wrong by $w_\text{soft}\,T\,(p-p')$. The absolute values of this sum to
+#    $2\,w_\text{soft}\,T\,d$, where $d=\frac12\sum_k|p_k-p'_k|$ is the share of probability that lies on the
+#    wrong classes (total variation).
 #
 # The next cell checks the gradient and the third point.
 
@@ -172,13 +175,16 @@ print("the gradient, and what a wrong answer costs, agree with automatic differe
 # %% [markdown]
 # ## The method as a training loop
 #
-# One loop serves both steps. Without `answers` a network learns from labels: this trains a teacher, or the student that
-# nobody teaches. With them it learns from labels and teacher. `answers` gives the teacher's logits for a batch; the
-# second function asks a teacher about all images once, and then only looks its answers up.
+# One loop serves both steps. Without `answers` a network learns from labels: this trains a teacher, or the
+# student that nobody teaches. With them it learns from labels and teacher: `answers` is a function that gives
+# the teacher's logits for a batch. The second function asks a teacher about all images once, and from then on
+# only looks its answers up.
 
 
 # %%
-def learn(network, batches, answers=None, *, soft_weight=1.0, label_weight=1.0, T=temperature, epochs=epochs, watch=None):  # fmt: skip
+def learn(
+    network, batches, answers=None, *, soft_weight=1.0, label_weight=1.0, T=temperature, epochs=epochs, watch=None
+):
     optimiser = torch.optim.Adam(network.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * len(batches))
     for epoch in range(epochs):
@@ -208,9 +214,9 @@ def ask_once(teacher, images, sharpness=1.0):
 # %% [markdown]
 # ## Teachers and students
 #
-# The first teacher comes with the workbook: a LeNet-5 that somebody else trained, on 50,000 images shifted at random. The
-# second one we train now by the loop, on 5,000 images, and we keep a copy of it after each epoch: this *route* will be
-# needed later. The student is `tiny`, three convolutions with about 15,000 weights.
+# The first teacher comes with the workbook: a LeNet-5 that somebody else trained, on 50,000 images shifted at
+# random. The second one we train now by the loop, on 5,000 images, and we keep a copy of it after each epoch:
+# this *route* will be needed later. The student is `tiny`, three convolutions with about 15,000 weights.
 
 # %%
 source = data.load(dataset)
@@ -273,18 +279,20 @@ for name, network in {"trained before": teacher, "trained here": own_teacher}.it
 # %% [markdown]
 # ## The experiment
 #
-# Each seed draws 200 images out of the pool, which both teachers have seen, an initial student and an order of the
-# batches. Five conditions share them and take the same number of steps:
+# Each seed draws 200 images out of the pool, which both teachers have seen, an initial student and an order
+# of the batches. Five conditions share them and take the same number of steps:
 #
 # - **labels alone**: the control, $w_\text{soft}=0$;
 # - **trained teacher**: the teacher that came with the workbook;
-# - **its answers to other images**: each image is given this teacher's answer to *another* image of the same class. This control
-#   keeps what the teacher says about the class and takes away what it says about the image;
+# - **its answers to other images**: each image is given this teacher's answer to *another* image of the same
+#   class. This control keeps what the teacher says about the class and takes away what it says about the
+#   image;
 # - **too sure a teacher**: its logits times 10. It names the same classes, but says nothing else;
 # - **untrained teacher**: a LeNet-5 with random weights. This control has the same loss and no knowledge.
 #
-# Two premises: the student of labels alone has learnt its images, and the teacher is better than it. A third is about the
-# method: the taught student has learnt its images, too, for otherwise its training was too short.
+# Two premises: the student of labels alone has learnt its images, and the teacher is better than it. A third
+# is about the method: the taught student has learnt its images, too, for otherwise its training was too
+# short.
 
 
 # %%
@@ -342,7 +350,14 @@ print("premise, labels alone miss at most 1% of their training images:", bool(fi
 print("premise, the teacher makes less than half of their test errors:", bool(better))
 print("premise, students of the trained teacher miss at most 1%:", bool(fitted[taught]))
 
+
 # %% tags=["nbval-ignore-output"]
+def minus(comparison, name, control):
+    """A mean paired difference with its 95% interval, in percentage points, as text."""
+    found = 100 / len(test) * comparison.against(control).loc[name, ["difference", "low", "high"]]
+    return "{:+.1f} points ({:+.1f} to {:+.1f})".format(*found)
+
+
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.6), width_ratios=[1.15, 1])
 roles = {others: "other", sure: "other", random: "other"}
 means = results.groupby("condition", sort=False)["test error"].mean()
@@ -353,9 +368,10 @@ figures.save(
     figure,
     "3-1-effect",
     alt="Mean test errors: " + ", ".join(f"{name} {mean:.1f}%" for name, mean in means.items()),
-    caption="A trained teacher helps by what it says about each image. Its answers to *other* images of the class do not help, nor does "
-    f"a teacher that is too sure; an untrained one does harm. Mean and 95% interval over {seeds} seeds, which differ in training "
-    "images, initial weights and order of the batches.",
+    caption=f"A trained teacher changes the test error by {minus(compared, taught, alone)} against labels alone. Its answers "
+    f"to *other* images of the class change it by {minus(compared, others, taught)} against its answers to the right ones, and "
+    f"an untrained teacher by {minus(compared, random, alone)} against labels alone. Mean and 95% interval over {seeds} "
+    "seeds, which differ in training images, initial weights and order of the batches.",
 )
 
 
@@ -383,24 +399,29 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# **What the numbers say.** Nearly all students know their training images by heart. Labels alone err on 14.8% of the test images, students of
-# the trained teacher on 12.8%: 2.0 points less (95% interval 1.3 to 2.7), in all five seeds. The other conditions tell why.
+# **What the numbers say.** Nearly all students know their training images by heart. Labels alone err on 14.8%
+# of the test images, students of the trained teacher on 12.8%: 2.0 points less (95% interval 1.3 to 2.7), in
+# all five seeds. The other conditions tell why.
 #
-# - *It is what the teacher says about this image.* With its answers to other images of the same class nothing is gained: 0.3 points more than
-#   labels alone (1.2 less to 1.8 more), and 2.3 more than with the right answers (1.4 to 3.2).
-# - *It is what the teacher says about the wrong classes.* The teacher that is too sure tells the class alone, and its students make 0.6 points
-#   more errors than labels alone (0.2 less to 1.4 more).
-# - *It is not the loss itself.* The untrained teacher costs 1.4 points (0.5 to 2.3), in all five seeds. A larger loss does not mean larger
-#   steps here, since Adam divides every step by the recent size of the gradient.
+# - *It is what the teacher says about this image.* With its answers to other images of the same class
+#   students make 2.3 points more errors than with the right answers (1.4 to 3.2). Against labels alone these
+#   answers show no gain: 0.3 points more (1.2 less to 1.8 more).
+# - *It is what the teacher says about the wrong classes.* The teacher that is too sure tells the class alone.
+#   Its students make 2.6 points more errors than those of the trained teacher (1.6 to 3.6), and show no gain
+#   over labels alone: 0.6 points more (0.2 less to 1.4 more).
+# - *It is not the loss itself.* The untrained teacher costs 1.4 points (0.5 to 2.3), in all five seeds. A
+#   larger loss does not mean larger steps here, since Adam divides every step by the recent size of the
+#   gradient.
 #
-# A caution. The teacher has learnt 50,000 labelled images, the students' 200 among them. The students learn *with* 200 images from a network that
-# has seen many more.
+# A caution. The teacher has learnt 50,000 labelled images, the students' 200 among them. So the students have
+# 200 images, but learn from a network that has seen many more.
 
 # %% [markdown]
 # ## Answers are asked for once
 #
-# In `learn` the teacher could as well be called in every step. The next cell does that, does it with stored answers, and has
-# `kdnb.distil` do it, for three epochs from the same weights, and counts the images that the teacher is asked about.
+# In `learn` the teacher could as well be called in every step. The next cell trains three students from the
+# same weights for three epochs: one whose teacher is called in every step, one with stored answers, and one
+# by `kdnb.distil`. It counts the images that the teacher is asked about.
 
 
 # %%
@@ -435,15 +456,17 @@ print("asked in every step, asked once, and kdnb.distil give the same logits on 
 print("images that the teacher is asked about:", asked)
 
 # %% [markdown]
-# The students agree to rounding, and the teacher answers 200 times in place of 600: the ratio is the number of epochs. `kdnb.distil`
-# stores the answers by itself wherever that is exact.
+# The students agree up to rounding, and the teacher answers 200 times in place of 600: the ratio is the
+# number of epochs. `kdnb.distil` stores the answers by itself wherever that is exact; the 20 more are a first
+# batch, from which it learns the shapes of the answers.
 #
 # ### An answer belongs to a view
 #
-# Images are often changed at random in training, here shifted by up to two pixels in both directions. Then an image has 25
-# views, and the teacher says something else about each. Stored once for each *view*, its answers are still exact: a batch of kdnb
-# knows which view of which image it shows (`batch.view`). The function below does so in a dictionary. The table counts what has to be
-# asked if several students, with different orders and shifts, learn the same 200 images for 30 epochs each.
+# Images are often changed at random in training, here shifted by up to two pixels in both directions. Then an
+# image has 25 views, and the teacher says something else about each. Stored once for each *view*, its answers
+# are still exact: a batch of kdnb knows which view of which image it shows (`batch.view`). The function below
+# keeps the answers in a dictionary. The table counts how often the teacher has to be asked if several
+# students, with different orders and shifts, learn the same 200 images for 30 epochs each.
 
 
 # %%
@@ -484,7 +507,7 @@ figures.table(
 )
 
 # %% [markdown]
-# What does it take to keep all of them? Logits are small where classes are few:
+# How much memory do all answers take? Logits are small where classes are few:
 
 # %%
 sizes = {"CIFAR-10": (50_000, 10), "CIFAR-100": (50_000, 100), "ImageNet": (1_281_167, 1000)}
@@ -497,11 +520,12 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Feature maps are far larger, and the map of a mirrored image is not the mirrored map: they are computed in every step.
+# Feature maps are far larger, and the map of a mirrored image is not the mirrored map. So they are computed
+# in every step.
 #
-# **The classic bug.** Whoever stores one answer for each *image*, and then shifts the images, gives the student answers to
-# another view than it sees. Nothing crashes: on this page, `ask_once` on shifted batches does it. The package refuses
-# (`kdnb.training.teacher.teacher_logits` raises an error). How wrong is such an answer?
+# **The classic bug.** If one answer is stored for each *image*, and the images are then shifted, the student
+# gets answers to another view than it sees. Nothing crashes: `ask_once` on shifted batches has this bug. The
+# package refuses (`kdnb.training.teacher.teacher_logits` raises an error). How wrong is such an answer?
 
 # %% tags=["nbval-ignore-output"]
 views = next(data.Batches(few, len(few), shuffle=False, **scale, **shifts).epoch(0)).images
@@ -510,16 +534,18 @@ d = (p - wrong_p).abs().sum(1) / 2
 print(f"probability on the wrong classes at T = {temperature:g}: mean {d.mean():.3f}, largest {d.max():.2f}")
 
 # %% [markdown]
-# The stored answer is wrong by 5% of the probability on average, and by up to 27%. Such a bug is easily overlooked: it costs students
-# 0.3 points of test error (0.1 less to 0.7 more), in all five seeds (exercise 5).
+# The stored answer is wrong by 5% of the probability on average, and by up to 27%. Such a bug is easily
+# overlooked: students make 0.3 points more errors (0.1 less to 0.7 more), so that even its sign is undecided
+# (exercise 5).
 
 # %% [markdown]
 # ## Which teacher teaches well?
 #
-# Cho and Hariharan report that a better teacher need not make a better student: a small student cannot follow a large network that
-# was trained to the end. They propose to stop the teacher early. We can look at this with the teacher that was trained here: its
-# checkpoints after 1 and 8 epochs teach the students of Figure 2. The last condition is a control of *sureness*: the teacher that came with the workbook, its
-# logits multiplied by a number below 1, so that it leaves as much probability to other classes as our teacher does.
+# Cho and Hariharan report that a better teacher need not make a better student: a small student cannot follow
+# a large network that was trained to the end. They propose to stop the teacher early. We can look at this
+# with the teacher that was trained here: its checkpoints after 1 and 8 epochs teach the students of Figure 2.
+# The last condition is a control of *sureness*: the teacher that came with the workbook, its logits
+# multiplied by a number below 1, so that it leaves as much probability to other classes as our teacher does.
 
 
 # %%
@@ -573,6 +599,7 @@ figures.table(
     differences(walk, "trained before").loc[[own, "trained before, less sure"]], decimals=2,
     caption="Students of two teachers against those of the teacher that was trained before.",
 )  # fmt: skip
+print(f"students of the teacher {own} minus those of the same teacher after 1 epoch: {minus(walk, own, 'after 1 epoch')}")
 
 # %% tags=["nbval-ignore-output"]
 everyone = in_percent(walk)
@@ -587,29 +614,33 @@ figures.save(
     "3-1-route",
     alt="Students' mean test errors by their teacher: " + ", ".join(f"{name} {mean:.1f}%" for name, mean in means.items()),
     caption=f"The most accurate teacher is not the best one: it errs on {errors(teacher, test):.1f}% of the test images, the teacher "
-    f"trained here on {errors(own_teacher, test):.1f}%, and the students of the latter make fewer errors.",
+    f"trained here on {errors(own_teacher, test):.1f}%, and the test error of the latter's students differs by "
+    f"{minus(walk, own, 'trained before')}. Mean and 95% interval over {seeds} seeds.",
 )
 
 # %% [markdown]
 # **What the numbers say.**
 #
-# - *Along one route the better teacher teaches better.* The untrained network costs its students 1.4 points against labels alone, the teacher after one
-#   epoch saves 0.8 (1.8 less to 0.1 more), and after eight epochs 3.2 (2.2 to 4.1). To stop this teacher early would have cost errors. That does not
-#   contradict Cho and Hariharan: they speak of large networks at the end of long training, and this one is neither large nor trained for long.
-# - *Between two teachers accuracy does not decide.* The teacher that came with the workbook errs on 0.4% of the test images, ours on 3.0%. Yet students of
-#   ours make fewer errors (table above).
-# - *Sureness is not the reason.* Made as unsure as ours, the teacher that came with the workbook teaches as well as before, and no better.
+# - *Along one route the better teacher teaches better.* The untrained network costs its students 1.4 points
+#   against labels alone, the teacher after one epoch saves 0.8 (1.8 less to 0.1 more), and after eight epochs
+#   3.2 (2.2 to 4.1). The last two differ by DIFF, so stopping this teacher early costs errors. That does not
+#   contradict Cho and Hariharan: they speak of large networks at the end of long training, and this one is
+#   neither large nor trained for long.
+# - *Between two teachers accuracy does not decide.* The teacher that came with the workbook errs on 0.4% of
+#   the test images, ours on 3.0%. Yet students of ours make fewer errors (table above).
+# - *Sureness is not the reason.* Made as unsure as ours, the teacher that came with the workbook teaches as
+#   well as before, and no better.
 #
-# We do not know the reason. The two teachers differ in their images, in the shifts that one of them was trained with, and in the length of training. Intervals
-# do not cover another teacher of either kind. What can be learnt from this is to try teachers on held-out images, and not to choose the one with the
-# fewest errors.
+# We do not know the reason. The two teachers differ in their images, in the shifts that one of them was
+# trained with, and in the length of training. Intervals do not cover another teacher of either kind. What can
+# be learnt from this is to try teachers on held-out images, and not to choose the one with the fewest errors.
 
 # %% [markdown]
 # ## Explorer: what a teacher says as it learns
 #
-# Below are the answers of four teachers to one training image. Choose one of the three images of seed 0 about which the
-# teacher that came with the workbook is least sure, and move the temperature. The first is a 1 that all trained teachers find
-# closer to a 7 or a 9.
+# Below are the answers of four teachers to one training image. Choose one of the three images of seed 0 about
+# which the teacher that came with the workbook is least sure, and move the temperature. The first is a 1 that
+# all trained teachers find closer to a 7 or a 9.
 
 # %% tags=["nbval-ignore-output"]
 told = {name: logits_of(route[which], in_order(few)) for name, (which, factor) in guides.items() if factor == 1}
@@ -635,7 +666,7 @@ figures.explorer(
     alt="The untrained teacher gives every class about 10 percent. The teacher trained here becomes surer from epoch to epoch. A "
     "higher temperature makes every teacher less sure",
     caption="What four teachers say about one training image at a temperature: a LeNet-5 before and during its "
-    "training here, and the one that was trained before.",
+    "training here, and the one that was trained before. Dark: the most probable class.",
     start={"image": next(iter(choices)), "T": 4},
     image=list(choices),
     T=[1, 2, 4, 8],
@@ -644,8 +675,8 @@ figures.explorer(
 # %% [markdown]
 # ## The relatives
 #
-# The offline methods of this section change one of four things: *which* teacher teaches, *when* it does, on *which* images, or
-# *how* the second minimum is found.
+# The offline methods of this section change one of four things: *which* teacher teaches, *when* it does, on
+# *which* images, or *how* the second minimum is found.
 #
 # | method | what is changed | what it needs | call |
 # |---|---|---|---|
@@ -661,14 +692,15 @@ figures.explorer(
 # | function matching ([Beyer 2022](https://doi.org/10.1109/CVPR52688.2022.01065)) | on which images: mixtures, the same for both | the teacher in every step | `funmatch.match(…)` |
 # | FSKD ([Li 2020](https://arxiv.org/abs/1812.01839)) | how: least squares, block by block | a student cut from its teacher | `fskd.match_blocks(…)` |
 #
-# The modules are those of `kdnb.methods.offline`; their docstrings say where a paper and our code differ. Open a method for its
-# formula. $L_\text{label}=H(\mathbf 1_y,q^{(1)})$ and $L_\text{soft}(p)=T^2\,\mathrm{KL}(p\,\|\,q)$ stand for the two terms of $L$.
+# The modules are those of `kdnb.methods.offline`; their docstrings say where a paper and our code differ.
+# Open a method for its formula. $L_\text{label}=H(\mathbf 1_y,q^{(1)})$ and
+# $L_\text{soft}(p)=T^2\,\mathrm{KL}(p\,\|\,q)$ stand for the two terms of $L$.
 #
 # <details><summary><b>Several stages</b>: a hint first</summary>
 #
-# The answers are only the last thing that a student can imitate. FitNets first fits maps in the middle of both networks through a small
-# regressor $r$, without labels; then the student goes on with soft targets from where it stands
-# ([chapter 2.2](2-2-feature-based-knowledge.ipynb)).
+# The answers are only the last thing that a student can imitate. FitNets first fits maps in the middle of
+# both networks through a small regressor $r$, without labels; then the student goes on with soft targets from
+# where it stands ([chapter 2.2](2-2-feature-based-knowledge.ipynb)).
 #
 # $$\text{stage 1:}\ \tfrac1{CHW}\lVert f_t-r(f_s)\rVert_2^2,\qquad
 #   \text{stage 2:}\ w_\text{label}\,L_\text{label}+w_\text{soft}\,L_\text{soft}(p).$$
@@ -677,8 +709,9 @@ figures.explorer(
 #
 # <details><summary><b>Early stopping</b>: of the teacher, or of the distillation</summary>
 #
-# A teacher that is stopped early needs no function, only a recipe with fewer epochs, whose learning rate falls to 0 all the same. In
-# early-stopped distillation the teacher falls silent after epoch $e$ of $E$, and the student goes on with labels alone:
+# A teacher that is stopped early needs no function, only a recipe with fewer epochs, whose learning rate
+# falls to 0 all the same. In early-stopped distillation the teacher falls silent after epoch $e$ of $E$, and
+# the student goes on with labels alone:
 #
 # $$L=\begin{cases}w_\text{label}\,L_\text{label}+w_\text{soft}\,L_\text{soft}(p)&\text{in epochs }1,\dots,e\\
 #   L_\text{label}&\text{in epochs }e+1,\dots,E.\end{cases}$$
@@ -689,14 +722,16 @@ figures.explorer(
 #
 # <details><summary><b>RCO</b>, route-constrained optimisation: the teacher's checkpoints in turn</summary>
 #
-# While the teacher learns, it leaves checkpoints $C_1,\dots,C_n$, the anchors. The student first imitates $C_1$, a poor network whose
-# function is easy, and goes on from one anchor to the next: a curriculum of functions.
+# While the teacher learns, it leaves checkpoints $C_1,\dots,C_n$, the anchors. The student first imitates
+# $C_1$, a poor network whose function is easy, and goes on from one anchor to the next: a curriculum of
+# functions.
 #
 # $$L_i=w_\text{label}\,L_\text{label}+w_\text{soft}\,L_\text{soft}(p_{C_i}),\qquad C_1\to C_2\to\dots\to C_n .$$
 #
-# Anchors lie at equal distances (`rco.equal_intervals`), or a greedy search takes the farthest checkpoint that is at most
-# $\delta$ times as hard as the last one (`rco.farthest_anchor`); *hardness* is the divergence of checkpoint and student. The control
-# has the same restarts of the learning rate and the last checkpoint from the first step on.
+# Anchors lie at equal distances (`rco.equal_intervals`), or a greedy search takes the farthest checkpoint
+# that is at most $\delta$ times as hard as the last one (`rco.farthest_anchor`); *hardness* is the divergence
+# of checkpoint and student. The control has the same restarts of the learning rate and the last checkpoint
+# from the first step on.
 #
 # *Not confirmed: that the learning rate starts anew at each anchor, and the criterion of the search.*
 #
@@ -704,8 +739,9 @@ figures.explorer(
 #
 # <details><summary><b>Several teachers</b>: a mean and a vote</summary>
 #
-# The student learns from the mean of the softened answers of $M$ teachers. In a middle layer the teachers vote which of two images is
-# nearer to a third one, and a relation loss $L_R$ makes the student's distances agree with the majority.
+# The student learns from the mean of the softened answers of $M$ teachers. In a middle layer the teachers
+# vote which of two images is nearer to a third one, and a relation loss $L_R$ makes the student's distances
+# agree with the majority.
 #
 # $$L=w_\text{label}\,L_\text{label}+w_\text{soft}\,L_\text{soft}\Big(\frac1M\sum_{m=1}^M p_m\Big)+w_R\,L_R .$$
 #
@@ -715,10 +751,11 @@ figures.explorer(
 #
 # <details><summary><b>IFM</b>, information flow modelling: through an auxiliary teacher</summary>
 #
-# Layers of networks of different depth do not correspond. So a network of the student's depth first learns the teacher's last layer;
-# then each layer $i$ of the student imitates that of this auxiliary teacher by the divergence $D$ of two distributions $P_t$, $P_s$ of similarities
-# within a batch ([chapter 2.3](2-3-relation-based-knowledge.ipynb)). The earlier layers count most in the first epochs,
-# for which the weights $a_i$ are large there.
+# Layers of networks of different depth do not correspond. So a network of the student's depth first learns
+# the teacher's last layer; then each layer $i$ of the student imitates that of this auxiliary teacher by the
+# divergence $D$ of two distributions $P_t$, $P_s$ of similarities within a batch
+# ([chapter 2.3](2-3-relation-based-knowledge.ipynb)). The earlier layers count most in the first epochs, for
+# which the weights $a_i$ are large there.
 #
 # $$L=w_\text{label}\,L_\text{label}+w\sum_i a_i\,D\big(P_t^{(i)},P_s^{(i)}\big).$$
 #
@@ -728,9 +765,10 @@ figures.explorer(
 #
 # <details><summary><b>BSS</b>, boundary-supporting samples</summary>
 #
-# Images mostly lie far from the boundaries between classes, where the teacher is sure. BSS lets the teacher attack its own images: each is moved
-# towards another class $k$ by the teacher's gradient until the answer changes, or nearly. There the student imitates the teacher, too. With the
-# class $b$ that the teacher gives to the image and its logits $v$, one step with the rate $\eta$ is
+# Images mostly lie far from the boundaries between classes, where the teacher is sure. BSS lets the teacher
+# attack its own images: each is moved towards another class $k$ by the teacher's gradient until the answer
+# changes, or nearly. There the student imitates the teacher, too. With the class $b$ that the teacher gives
+# to the image and its logits $v$, one step with the rate $\eta$ is
 #
 # $$x\leftarrow x+\eta\,\big(v_b(x)-v_k(x)+\epsilon\big)\,\frac{g}{\lVert g\rVert_2^2},\qquad g=\nabla_x\,(v_k-v_b)(x);$$
 #
@@ -738,16 +776,17 @@ figures.explorer(
 #
 # $$L=L_\text{label}+w_s\,\mathrm{KL}\big(p(x)\,\|\,q(x)\big)+w_b\,\mathrm{KL}\big(p(\dot x)\,\|\,q(\dot x)\big).$$
 #
-# The images are those on which the teacher is right and the student differs most; $k$ is drawn with the teacher's probabilities; $w_b$ falls to 0 at
-# three quarters of the training. *The squared norm in the step is not confirmed; the authors' code divides by the norm
-# (`variant="authors"`).*
+# The images are those on which the teacher is right and the student differs most; $k$ is drawn with the
+# teacher's probabilities; $w_b$ falls to 0 at three quarters of the training. *The squared norm in the step
+# is not confirmed; the authors' code divides by the norm (`variant="authors"`).*
 #
 # </details>
 #
 # <details><summary><b>Function matching</b>: patient and consistent</summary>
 #
-# Distillation is taken as making two *functions* equal, on as many points as possible. Teacher and student see the same crop, images are mixed
-# two by two, no label is read, and the training is very long (up to 9,600 epochs on ImageNet).
+# Distillation is taken as making two *functions* equal, on as many points as possible. Teacher and student
+# see the same crop, images are mixed two by two, no label is read, and the training is very long (up to 9,600
+# epochs on ImageNet).
 #
 # $$\tilde x=\lambda x_i+(1-\lambda)\,x_j,\qquad L=T^2\,\mathrm{KL}\big(p(\tilde x)\,\|\,q(\tilde x)\big).$$
 #
@@ -759,8 +798,9 @@ figures.explorer(
 #
 # </details>
 #
-# The next cell runs them on the images, initial weights and batches of the first three seeds, for the same number of steps. Weights are the package's
-# defaults. RCO and its control learn from the teacher trained here, whose checkpoints we have; FSKD has a section of its own.
+# The next cell runs them on the images, initial weights and batches of the first three seeds, for the same
+# number of steps. Weights are the package's defaults. RCO and its control learn from the teacher trained
+# here, whose checkpoints we have; FSKD has a section of its own.
 
 # %%
 soft = partial(losses.soft_targets, temperature=temperature)
@@ -836,18 +876,21 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Read this table for what runs, and not as a ranking: three seeds, and no correction for the number of methods.
+# This table shows that the methods run. It is no ranking: there are three seeds, and no correction for the
+# number of methods.
 #
-# - *RCO.* Its control, with the same restarts and the last anchor alone, does as well, and so does the same teacher without restarts. What RCO gains over the
-#   trained teacher is the gain of another teacher, and not of its route.
-# - *Several teachers* do no better than the better one of them by itself.
-# - *Function matching* reads no label and sees nothing but mixtures. It has a tenth of a percent of the paper's epochs: its patience cannot be shown here.
+# - *RCO.* Its control, with the same restarts and the last anchor alone, makes as few errors, and so does the
+#   same teacher without restarts. So nothing here speaks for the route.
+# - *Several teachers* did no better than the best of them by itself.
+# - *Function matching* reads no label and sees nothing but mixtures. It has 30 epochs where the paper has up
+#   to 9,600, so that its patience cannot be shown here.
 # - For a hint, IFM, BSS and early-stopped distillation the intervals contain 0.
 
 # %% [markdown]
 # ### At the boundary
 #
-# How a teacher moves its own images. Three test images walk towards the class that the teacher finds second likeliest.
+# BSS lets the teacher move images. Below, three test images walk towards the class that the teacher finds
+# second likeliest.
 
 # %% tags=["nbval-ignore-output"]
 steps = (0, 2, 5, 10)
@@ -870,8 +913,8 @@ figure.colorbar(drawn, ax=grid[:, -1], label="change of a pixel (white 0, black 
 figures.save(
     figure,
     "3-1-boundary",
-    alt="Three digits of which the teacher is 100 percent sure change in a few grey pixels until it gives a second class "
-    "a fifth or more; to the eye they stay the same digits.",
+    alt="Three digits of which the teacher is at least 98 percent sure. In ten steps some pixels turn grey, and the teacher gives "
+    "a second class a fifth or more; to the eye they stay the same digits.",
     caption="The teacher moves three test images towards the class that it finds second likeliest. Above each image: the teacher's "
     "probabilities at $T=1$ of the old answer and of that class. To the eye they stay the same digits.",
 )  # fmt: skip
@@ -883,25 +926,29 @@ print(f"after {steps[-1]} steps {int((after.argmax(1) != old[:, 0]).sum())} of {
       f"a pixel has changed by {change:.3f} on average")  # fmt: skip
 
 # %% [markdown]
-# In ten steps with the rate 0.3 nearly all images come near the boundary and hardly any crosses it: each step closes less than a third of what is left of
-# the gap. To a person nothing has happened. At such places the teacher's answers say more than at the images themselves, which it is sure of; whether a student
-# needs them is another question. In the table above it gained nothing.
+# In ten steps with the rate 0.3 nearly all images come near the boundary and hardly any crosses it: each step
+# closes less than a third of what is left of the gap. A person still sees the same digits. At such places the
+# teacher's answers say more than at the images themselves, of which it is sure. Whether that helps a student
+# is another question: in the table above no gain is seen.
 
 # %% [markdown]
 # ## Few samples: a closed form
 #
-# FSKD ([Li et al. 2020](https://arxiv.org/abs/1812.01839)) is for a student that was *cut from its teacher*, by pruning or by decomposition.
-# Such a student need not learn anew: block by block its feature maps are only somewhat off. FSKD puts a 1x1 convolution $Q$ behind each block and
-# chooses it by least squares, from a few images without labels,
+# FSKD ([Li et al. 2020](https://arxiv.org/abs/1812.01839)) is for a student that was *cut from its teacher*,
+# by pruning or by decomposition. Such a student need not learn anew: block by block its feature maps are only
+# somewhat off. FSKD puts a 1x1 convolution $Q$ behind each block and chooses it by least squares, from a few
+# images without labels,
 #
 # $$Q=\arg\min_Q\sum_i\lVert Q\,X^s_i-X^t_i\rVert_F^2,$$
 #
-# where $X^s_i$ and $X^t_i$ are the maps of the block for image $i$ in student and teacher, as matrices of channels by positions. There is no
-# learning rate and no epoch. Then $Q$ is multiplied into the convolution before it, so that the student keeps its size.
+# where $X^s_i$ and $X^t_i$ are the maps of the block for image $i$ in student and teacher, as matrices of
+# channels by positions. There is no learning rate and no epoch. Then $Q$ is multiplied into the convolution
+# before it, so that the student keeps its size.
 #
-# Each position of each image is an equation for every output channel, and each input channel an unknown. That is why so few images
-# may be enough, and the next cell checks it. Below, 2 of 6 and 4 of 16 channels of LeNet-5's first two convolutions are cut away, those with the smallest
-# weights. In the second block an image brings 100 equations for 12 unknowns; in the third it brings *one* equation for 120 unknowns.
+# Each position of each image is an equation for every output channel, and each input channel an unknown. That
+# is why so few images may be enough, and the next cell checks it. Below, 2 of 6 and 4 of 16 channels of
+# LeNet-5's first two convolutions are cut away, those with the smallest weights. In the second block an image
+# brings 100 equations for 12 unknowns; in the third it brings *one* equation for 120 unknowns.
 
 # %%
 maps_s, maps_t = torch.randn(2, 6, 5, 4, 4, generator=generator).double()
@@ -945,7 +992,7 @@ not_mended = errors(pruned, test)
 by_images = mended.groupby(["condition", "images"], sort=False)["test error"].mean().unstack()
 roles = {"labels, 100 steps": "student", "soft targets without labels, 100 steps": "teacher"}
 figure = figures.lines(
-    mended, "test error", "test error, %", over="images", over_label="images (a tenth a class, on average)", log="xy",
+    mended, "test error", "test error, %", over="images", over_label="training images (on average a tenth of them of each class)", log="xy",
     bars=True, baseline=not_mended, baseline_label="pruned, not mended", roles=roles,
 )  # fmt: skip
 ticks = (0.5, 1, 2, 5, 10, 20, 50)
@@ -967,52 +1014,75 @@ figures.table(
     caption=f"Mean test errors in % by the number of images, {relatives_seeds} seeds. Pruned and not mended: {not_mended:.1f}%; "
     f"the teacher: {errors(teacher, test):.1f}%.",
 )  # fmt: skip
+trained_on = "soft targets without labels, 100 steps"
+for name, count in (("FSKD, two blocks", 10), ("FSKD, two blocks", 100), ("FSKD, three blocks", 1000)):
+    wide = mended[mended.images == count].pivot(index="seed", columns="condition", values="test error")
+    low, high = figures.interval(wide[name] - wide[trained_on])
+    mean = (wide[name] - wide[trained_on]).mean()
+    print(f"{count} images, {name} minus soft targets: {mean:+.1f} points ({low:+.1f} to {high:+.1f})")
 
 # %% [markdown]
-# With 10 images least squares is far better than training, as long as the third block is left alone, and takes no label, no learning rate and no epoch. But more images do
-# not help these two blocks: what the third one misses, because it reads 12 of 16 channels, only its own fit can make good, and that needs more images than its 120
-# unknowns. From 100 images on plain distillation of the pruned network is better, and with 1,000 as good.
+# FEWTEXT
 
 # %% [markdown]
 # ## The reproduction: Cho and Hariharan 2019
 #
-# The live part is a demonstration. The paper's claims are tested on a committed record: plain convolutional networks of 2 to 10 layers, 2,048
-# images of CIFAR-10, 8 epochs, 6 seeds of every condition, 5,000 test images. The student has 2 layers. The early-stopped teacher has 3 of the 8 epochs, and
-# early-stopped distillation ends after 4; both were fixed before the first run, where the paper searches. Claims and premises stand in
-# `papers/cho2019efficacy/claims.toml`. They are of *direction*: the paper has wide ResNets on CIFAR-10 and ResNets on ImageNet, and its numbers do not
-# carry over. [How a claim is judged](../docs/verdicts.md) explains the words.
+# The live part is a demonstration. The paper's claims are tested on a committed record, whose setting is much
+# smaller than the paper's:
+#
+# | | published | ours |
+# |---|---|---|
+# | data | CIFAR-10 and ImageNet, the same images for teacher and student | CIFAR-10: the first 20,000 training images for teachers, the first 2,000 for the student |
+# | teachers | wide ResNets and ResNets, trained for long | plain convolutional networks of 4, 6 and 8 layers, 6 epochs |
+# | student | a smaller network of the same kind | a plain network of 2 layers, 30 epochs |
+# | early-stopped teacher | the best moment is searched for | 2 of 6 epochs, fixed beforehand |
+# | early-stopped distillation | the best moment is searched for | 15 of 30 epochs with the teacher, then labels alone; fixed beforehand |
+#
+# All conditions have six seeds, each seed has teachers of its own, and the 10,000 test images of CIFAR-10
+# decide. The teachers see more images than the student because at this scale a teacher of the same images
+# teaches nothing ([chapter 4](4-teacher-student-architecture.ipynb) measures this on the same runs).
+#
+# Claims and premises stand in `papers/cho2019efficacy/claims.toml`. Claims are of *direction*: the paper's
+# numbers do not carry over to so small a setting. The setting was chosen by its premises, on held-out
+# training images. But its pilots showed outcomes, too: when the claims were registered, we knew that the
+# larger teacher had been the worse one, as claimed, and that sequences had helped, against the claim. Of the
+# two early stops nothing was known. A first record with 2,048 images and 8 epochs for all networks could not
+# judge any claim, since its premises failed. [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("cho2019efficacy", "laptop"), "laptop", grouped=True)
 
 # %%
 names = {
-    "teacher4": "teacher of 4 layers", "teacher10": "teacher of 10 layers", "early_teacher": "10 layers, stopped early",
+    "teacher4": "teacher of 4 layers", "largest_teacher": "teacher of 8 layers", "early_teacher": "8 layers, stopped early",
     "student": "labels alone", "taught_by_4": "taught by 4 layers", "taught_by_6": "taught by 6 layers",
-    "taught_by_8": "taught by 8 layers", "taught_by_10": "taught by 10 layers",
-    "taught_by_early_teacher": "taught by 10 layers, stopped early", "stopped": "taught by 10 layers for 4 of 8 epochs",
-    "via_6": "by way of 6 layers", "full_path": "by way of 8, 6 and 4 layers",
+    "taught_by_largest": "taught by 8 layers", "via_6": "by way of 6 layers", "full_path": "by way of 6 and 4 layers",
+    "taught_by_early_teacher": "taught by 8 layers, stopped early", "stopped": "taught for half of the epochs",
 }  # fmt: skip
 figures.published_and_ours(papers.show_frame("cho2019efficacy", "laptop"), names)
 
 # %%
 record = papers.read_record("cho2019efficacy", "laptop").table()
-figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 5.0), sharey=True)
-roles = {names[arm]: "teacher" for arm in ("teacher4", "teacher10", "early_teacher")} | {names["student"]: "student"}
-roles |= {name: "other" for name in names.values() if name not in roles}
-for axes, metric, label, line in (
-    (left, "train_error", "training error, %", {"baseline": 5.0, "baseline_label": "premise: at most 5%"}),
-    (right, "test_error", "test error, %", {"baseline": names["student"]}),
-):
-    figures.points(figures.tidy(record, metric, names), metric, label, roles=roles, axes=axes, **line)
+direct = names["taught_by_largest"]
+pupils = {arm: name for arm, name in names.items() if "teacher" not in arm or arm.startswith("taught")}
+roles = {name: "other" if arm in pupils else "teacher" for arm, name in names.items()}
+roles |= {names["student"]: "student", direct: "method"}
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.6), width_ratios=[1.15, 1])
+figures.points(
+    figures.tidy(record, "test_error", names), "test_error", "test error, %", baseline=names["student"], roles=roles,
+    axes=left,
+)  # fmt: skip
+figures.paired(figures.tidy(record, "test_error", pupils), "test_error", "", against=direct, roles=roles, axes=right)
+right.set_xlabel("test error minus that of students\ntaught by 8 layers, percentage points")
 figures.save(
     figure,
     "3-1-recorded",
-    alt="No network of the record errs on less than 43% of its training images, where at most 5% are asked for. On the test images "
-    "labels alone err on 51.2%, the teacher of ten layers on 64.5%. Students of four, six, eight and ten layers err on 53.7, 52.1, "
-    "55.8 and 60.5%, that of the early-stopped teacher on 65.2%, with distillation stopped half-way on 52.7%.",
-    caption="The record on CIFAR-10. Left: no network has learnt its training images. Right: the teacher of ten layers is worse than the student of "
-    "labels alone, and so are all students that it taught. Blue: teachers; grey: students. Mean and 95% interval over six seeds.",
+    alt="Test errors in %: "
+    + ", ".join(f"{name} {record[arm, 'test_error'].mean():.1f}" for arm, name in names.items())
+    + ". On the right the differences from the students taught by 8 layers.",
+    caption="The record on CIFAR-10. Left: every taught student is better than labels alone. Right: against the student that "
+    "the largest teacher teaches to the end, a smaller teacher and sequences save errors, and both early stops cost some. Mean "
+    "and 95% interval over six seeds.",
 )  # fmt: skip
 
 
@@ -1024,68 +1094,97 @@ def gap(first, second):
 
 
 for first, second in (
-    ("teacher10", "student"), ("taught_by_10", "student"), ("taught_by_4", "student"), ("taught_by_6", "student"),
-    ("stopped", "student"), ("taught_by_10", "taught_by_4"), ("taught_by_early_teacher", "taught_by_10"),
-    ("taught_by_10", "stopped"), ("taught_by_10", "via_6"), ("taught_by_10", "full_path"), ("full_path", "taught_by_4"),
+    ("student", "largest_teacher"), ("student", "taught_by_largest"), ("teacher4", "largest_teacher"),
+    ("taught_by_largest", "taught_by_4"), ("early_teacher", "largest_teacher"), ("taught_by_early_teacher", "taught_by_largest"),
+    ("stopped", "taught_by_largest"), ("student", "stopped"), ("taught_by_largest", "via_6"),
+    ("taught_by_largest", "full_path"), ("full_path", "taught_by_4"),
 ):  # fmt: skip
     print(f"{names[first]} - {names[second]}: {gap(first, second)}")
+fitted = record.xs("train_error", axis=1, level="metric").mean()
+print("training errors, %:", ", ".join(f"{name} {fitted[arm]:.1f}" for arm, name in names.items()))
 
 # %% [markdown]
-# **What this means.** No claim can be judged on this record; both premises fail. The student of labels alone still errs on 44% of its training
-# images, where at most 5% are asked for. And the ten layers are no good teacher: they err on 64.5% of the test images, 13.3 points more than
-# that student. So the record says nothing for or against the paper. A setting in which the premises hold is to come.
+# **What holds, and what does not.** The premises hold: the student of labels alone errs on none of its
+# training images, and the largest teacher makes 27.9 points fewer test errors than it (26.6 to 29.2).
 #
-# What was measured, by itself, in points of test error:
+# - *The more accurate teacher is not the better one*: reproduced. The teacher of eight layers errs on 3.3
+#   points fewer test images than that of four (2.2 to 4.4), and its student on 4.8 points more than the
+#   other's (4.2 to 5.5).
+# - *An early-stopped teacher teaches better*: contradicted. It is worse by itself, by 15.3 points (13.9 to
+#   16.6), as the claim says. But its student is worse, too, by 1.4 points (0.3 to 2.4), in five of six pairs.
+# - *Distillation that stops early is better*: contradicted. It costs 3.2 points against distillation to the
+#   end (2.2 to 4.1). Against labels alone it saves 4.1 (3.2 to 4.9), as the claim says.
+# - *A sequence does not help*: contradicted. By way of six layers it saves 1.2 points against the direct way
+#   (0.4 to 2.1), by way of six and four layers 3.1 (2.5 to 3.6). A teacher of four layers that learnt from
+#   labels is better than this whole chain, by 1.8 points (1.3 to 2.2), and costs less.
 #
-# - *The larger teacher's student is worse* by 6.8 (5.5 to 8.1), as the paper says. But here the larger teacher is also the less accurate one, by
-#   10.9 (7.6 to 14.2), so that this is no paradox.
-# - *Stopping the teacher early costs 4.6* (3.1 to 6.1). It can help only a teacher that has gone too far, and this one has not got far enough.
-# - *Stopping the distillation half-way saves 7.8* (6.8 to 8.8) against distillation to the end. But the student that is never taught is better still, by 1.6
-#   (0.0 to 3.1): this teacher had better not be heard at all.
-# - *Sequences help*, by 1.2 through six layers (0.5 to 1.9) and 2.3 down the whole path (1.1 to 3.4), where the paper says that they do not. Each network of
-#   the path is better than the teacher before it. The direct student of four layers is 4.5 better than the whole path (3.9 to 5.2).
-# - *No taught student is better than labels alone.* For the one of six layers this may be chance: it is 0.9 worse, with an interval from 0.4 better to 2.2
-#   worse. All others are worse by intervals that end above 0.
+# **What this tells about the paper.** Its main finding is seen here in quite other networks and with few
+# images, so that it does not hang on wide ResNets. About its remedies the record tells less, since it lacks
+# what they are made for:
 #
-# **Not recorded here.** Soft targets, hints and chains have records of their own: Hinton et al. in [chapter 2.1](2-1-response-based-knowledge.ipynb), FitNets in
-# [chapter 2.2](2-2-feature-based-knowledge.ipynb), teacher assistants in [chapter 4](4-teacher-student-architecture.ipynb). RCO, BSS, FSKD, function matching, IFM and several
-# teachers have none; the live part shows that they run and what they did once, and tests no claim of their papers.
+# - *The teacher has not been trained for too long.* The paper stops a teacher that has many epochs and
+#   searches for the best moment. Ours errs on 39.7% of its own training images after two epochs, and on 22.8%
+#   after all six. The record shows that one can stop too early. The live part shows the same (Figure 3).
+#   Neither shows that there is no good moment.
+# - *The student is not too small for its images.* In the paper's explanation a small student cannot satisfy
+#   labels and teacher at once, and towards the end the teacher is in the way. Our student has only 2,000
+#   images and learns them by heart as soon as nobody teaches it: it errs on 0.1% of them at the end where the
+#   teacher fell silent, and on 20.1% where it did not. We think that it then loses part of what it had from
+#   the teacher. With many images per weight the outcome may differ.
+# - *Sequences* do help in the paper of Mirzadeh et al., who use plain networks as we do. The two papers
+#   disagree, and [chapter 4](4-teacher-student-architecture.ipynb) judges both on these runs.
+#
+# All seeds share the training images, so the intervals do not cover another choice of these.
+#
+# **Not recorded here.** Soft targets, hints and chains have records of their own: Hinton et al. in
+# [chapter 2.1](2-1-response-based-knowledge.ipynb), FitNets in
+# [chapter 2.2](2-2-feature-based-knowledge.ipynb), teacher assistants in
+# [chapter 4](4-teacher-student-architecture.ipynb). RCO, BSS, FSKD, function matching, IFM and several
+# teachers have none. The live part shows that they run and what they did once, and tests no claim of their
+# papers.
 
 # %% [markdown]
 # ## When it fails, when to choose it
 #
-# **Choose offline distillation when** a good teacher exists and its answers to your images can be had. It is the simplest scheme, the two steps can be
-# repaired one by one, and when several students, seeds or settings share the images, the teacher's answers are computed once for all.
+# **Choose offline distillation when** a good teacher exists and its answers to your images can be had. It is
+# the simplest scheme, the two steps can be repaired one by one, and when several students, seeds or settings
+# share the images, the teacher's answers are computed once for all.
 #
 # **It fails, or is not worth its price, when**
 #
-# - *the student's training is short.* After 10 epochs in place of 30 the taught student makes 14 points *more* errors than labels alone (exercise 4). Check that
-#   it fits its training images;
-# - *the teacher says no more than the label.* This is so if it is too sure (Figure 2), or has learnt nothing but the student's own images (exercise 3);
-# - *the teacher is poor.* An untrained one does harm (Figure 2), and so do the teachers of the record, which are worse than their student;
+# - *the student's training is short.* After 10 epochs in place of 30 the taught student makes 14 points
+#   *more* errors than labels alone (exercise 4). Check that it fits its training images;
+# - *the teacher says no more than the label.* This is so if it is too sure (Figure 2), or has learnt nothing
+#   but the student's own images (exercise 3);
+# - *the teacher is poor.* An untrained one does harm (Figure 2);
+# - *the teacher is too large for the student.* In the record students taught by eight layers make 4.8 points
+#   more errors than those taught by four, though still fewer than labels alone;
 # - *answers are stored for another view than the student sees* (exercise 5);
-# - *something cheaper does as much.* With shifted images labels alone are as good as labels and teacher here (exercise 5);
-# - *no teacher exists.* Then networks can teach each other ([chapter 3.2](3-2-online-distillation.ipynb)), or themselves
-#   ([chapter 3.3](3-3-self-distillation.ipynb)).
+# - *something cheaper does as much.* With shifted images labels alone are as good as labels and teacher here
+#   (exercise 5);
+# - *no teacher exists.* Then networks can teach each other ([chapter 3.2](3-2-online-distillation.ipynb)), or
+#   themselves ([chapter 3.3](3-3-self-distillation.ipynb)).
 #
 # | your situation | try first |
 # |---|---|
 # | any teacher, any student | soft targets, answers stored; then a second teacher, compared on held-out images |
 # | a few tens of images, a student cut from its teacher | FSKD, in blocks with more positions than channels |
 # | a hundred images and more | soft targets, also for a student cut from its teacher |
+# | a teacher far larger than the student | a smaller teacher, or else an assistant ([chapter 4](4-teacher-student-architecture.ipynb)) |
 # | maps of the teacher at hand, few images | a hint ([chapter 2.2](2-2-feature-based-knowledge.ipynb)) |
-# | a teacher far larger than the student | a smaller or an early-stopped teacher, an assistant ([chapter 4](4-teacher-student-architecture.ipynb)) |
 # | images without labels, much time | function matching |
 # | agreement where decisions are made | BSS |
 #
-# The first three rows rest on what this chapter shows, the others repeat what the papers argue. Where we tried them (RCO, BSS, function matching, early-stopped
-# distillation, IFM), three seeds showed no gain over soft targets of the same teacher.
+# The first four rows rest on what this chapter shows, the others repeat what the papers argue. For a hint,
+# function matching and BSS three seeds could not tell a gain over soft targets of the same teacher. An
+# early-stopped teacher and early-stopped distillation are not in the table: in our record both cost errors.
 
 # %% [markdown]
 # ## With your own model and data
 #
-# Replace the first lines by your own: any `Dataset` or `DataLoader` of (image, label), and any modules that return logits. The teacher may also be
-# a plain function of a batch's inputs, such as a call to a server. The second student is the control that every report should have: the same initial weights, and labels.
+# Replace the first lines by your own: any `Dataset` or `DataLoader` of (image, label), and any modules that
+# return logits. The teacher may also be a plain function of a batch's inputs, such as a call to a server. The
+# second student is the control that every report should have: the same initial weights, and labels.
 
 # %% tags=["nbval-ignore-output"]
 from torch import nn
@@ -1106,44 +1205,51 @@ found = {name: kdnb.evaluate(network, my_test_images, teacher=my_teacher) for na
 figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agreement"]])
 
 # %% [markdown]
-# One seed of a fully connected student: repeat it with several before you believe it. `fit.history` has the terms of the loss, `checkpoint=` lets an interrupted run go
-# on, and `output=` says where the logits are in what your network returns.
+# One seed of a fully connected student: repeat it with several before you believe it. `fit.history` has the
+# terms of the loss, `checkpoint=` lets an interrupted run go on, and `output=` says where the logits are in
+# what your network returns.
 #
 # Answers are stored where the package knows which image it sees: for the images of `kdnb.data.load`, and for
-# `kdnb.data.Batches(kdnb.data.Images(images, labels), …)` with uint8 images of your own. A Dataset or a DataLoader may show an image differently each time,
-# so that the teacher is asked in every step.
+# `kdnb.data.Batches(kdnb.data.Images(images, labels), …)` with uint8 images of your own. A Dataset or a
+# DataLoader may show an image differently each time, so that the teacher is asked in every step.
 
 # %% [markdown]
 # ## Exercises
 #
-# Numbers in the solutions were measured with the six seeds and 5,000 test images of Figure 2, unless said otherwise; intervals are 95% intervals of paired
-# differences.
+# Numbers in the solutions were measured with the five seeds and 5,000 test images of Figure 2, unless said
+# otherwise; intervals are 95% intervals of paired differences.
 #
-# **1. A wrong answer.** Derive the third point of the mathematics: what is the gradient's error when an answer $p'$ of another view is used?
+# **1. A wrong answer.** Derive the third point of the mathematics: what is the gradient's error when an
+# answer $p'$ of another view is used?
 #
 # <details><summary>Solution</summary>
 #
-# The soft term has the gradient $w_\text{soft}T(q-p)$. With $p'$ it is $w_\text{soft}T(q-p')$, so the error is $w_\text{soft}T(p-p')$. Its absolute values sum to
-# $w_\text{soft}T\sum_k|p_k-p'_k|=2\,w_\text{soft}\,T\,d$. With $d=0.053$, as measured above on shifted images, and $T=4$ this is 0.42, where the gradient of a label is at
-# most 2.
+# The soft term has the gradient $w_\text{soft}T(q-p)$. With $p'$ it is $w_\text{soft}T(q-p')$, so the error
+# is $w_\text{soft}T(p-p')$. Its absolute values sum to
+# $w_\text{soft}T\sum_k|p_k-p'_k|=2\,w_\text{soft}\,T\,d$. With $d=0.053$, as measured above on shifted
+# images, and $T=4$ this is 0.42, where the gradient of a label is at most 2.
 #
 # </details>
 #
-# **2. Without labels.** Let the students of the trained teacher read no label (`label_weight=0.0`). Do they need them?
+# **2. Without labels.** Let the students of the trained teacher read no label (`label_weight=0.0`). Do they
+# need them?
 #
 # <details><summary>Solution</summary>
 #
-# No. They err on 13.0% of the test images: 1.8 points less than labels alone (0.5 to 3.0), and 0.2 more than with labels (0.5 less to 0.9 more). They still learn
-# their images (at most two of 200 are wrong): on images that it has learnt, the teacher's first answer is nearly always the label.
+# No. They err on 13.0% of the test images: 1.8 points less than labels alone (0.5 to 3.0), and 0.2 more than
+# with labels (0.5 less to 0.9 more). They still learn their images (at most two of 200 are wrong): on images
+# that it has learnt, the teacher's first answer is nearly always the label.
 #
 # </details>
 #
-# **3. A teacher that has seen no more.** For each seed train a LeNet-5 on the student's own 200 images with `learn`, and let it teach. What do you expect?
+# **3. A teacher that has seen no more.** For each seed train a LeNet-5 on the student's own 200 images with
+# `learn`, and let it teach. What do you expect?
 #
 # <details><summary>Solution</summary>
 #
-# It does not help. The teacher errs on 12.9% of the test images, fewer than `tiny` with labels alone. Its students err on 15.5%: 0.7 points more than labels alone
-# (0.3 less to 1.7 more), and 2.7 more than students of the trained teacher (1.4 to 4.0). What it says about images that it knows by heart is nearly the label
+# It does not help. The teacher errs on 12.9% of the test images, fewer than `tiny` with labels alone. Its
+# students err on 15.5%: 0.7 points more than labels alone (0.3 less to 1.7 more), and 2.7 more than students
+# of the trained teacher (1.4 to 4.0). What it says about images that it knows by heart is nearly the label
 # ([chapter 3.3](3-3-self-distillation.ipynb)). Its better answers to other images reach nobody.
 #
 # </details>
@@ -1152,43 +1258,50 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agr
 #
 # <details><summary>Solution</summary>
 #
-# It does harm: 36.3% of the test images are wrong, against 22.1% with labels alone (14.2 points more, 9.6 to 18.9, in all five seeds). But the taught students
-# still miss 11 to 30% of their *training* images, those of labels alone 2 to 8%. A softened answer fixes all logits, a label only asks for one that is large: the
-# first takes more steps. A comparison at equal but short training measures this. That is why Figure 2 has the third premise.
+# It does harm: 36.3% of the test images are wrong, against 22.1% with labels alone (14.2 points more, 9.6 to
+# 18.9, in all five seeds). But the taught students still miss 11 to 30% of their *training* images, those of
+# labels alone 2 to 8%. A softened answer fixes all logits, a label only asks for one that is large: the first
+# takes more steps. A comparison at equal but short training measures this. That is why Figure 2 has the third
+# premise.
 #
 # </details>
 #
-# **5. The classic bug.** Train students on images shifted by up to two pixels (`trained(…, crop_padding=2)`): with labels alone, with
-# `ask_once_a_view(teacher)`, and with `ask_once(teacher, images)`, which belongs to other views. What does the bug cost?
+# **5. The classic bug.** Train students on images shifted by up to two pixels (`trained(…, crop_padding=2)`):
+# with labels alone, with `ask_once_a_view(teacher)`, and with `ask_once(teacher, images)`, which belongs to
+# other views. What does the bug cost?
 #
 # <details><summary>Solution</summary>
 #
-# Little: 11.0% of the test images are wrong, against 10.7% with the right answers (0.1 less to 0.7 more). But it is more in all five seeds. The second finding is worth more:
-# labels alone err on 10.6%. On shifted images the teacher gains nothing, at this length (the right answers cost 0.1 points, 0.8 less to 1.1 more). Its students
-# still miss 2 to 5.5% of their training images, those of labels alone 0.5 to 2%, so that the third premise fails. Longer training may change this; we have
-# not tried it.
+# Little: 11.0% of the test images are wrong, against 10.7% with the right answers (0.1 less to 0.7 more). It
+# is more in all five seeds, but the interval contains 0. The second finding is worth more: labels alone err
+# on 10.6%. On shifted images the teacher gains nothing, at this length (the right answers cost 0.1 points,
+# 0.8 less to 1.1 more). Its students still miss 2 to 5.5% of their training images, those of labels alone 0.5
+# to 2%, so that the third premise fails. Longer training may change this; we have not tried it.
 #
 # </details>
 #
-# **6. A full step.** Show that a BSS step with $\eta=1$ and linear logits lands just behind the boundary. Where does the authors' step land, which divides by
-# $\lVert g\rVert_2$ and not by its square?
+# **6. A full step.** Show that a BSS step with $\eta=1$ and linear logits lands just behind the boundary.
+# Where does the authors' step land, which divides by $\lVert g\rVert_2$ and not by its square?
 #
 # <details><summary>Solution</summary>
 #
-# If the logits are linear, the gap $v_b-v_k$ changes by $-g^\top\delta$ when $x$ changes by $\delta$. With $\delta=(v_b-v_k+\epsilon)\,g/\lVert g\rVert_2^2$ this is
-# $-(v_b-v_k+\epsilon)$, so that $-\epsilon$ is left: just behind the boundary. The authors' step is $\lVert g\rVert_2$ times as long. Where logits are steep,
-# $\lVert g\rVert_2>1$, it goes too far; where they are flat it stops short. `variant="authors"` therefore wants another $\eta$ for every network.
+# If the logits are linear, the gap $v_b-v_k$ changes by $-g^\top\delta$ when $x$ changes by $\delta$. With
+# $\delta=(v_b-v_k+\epsilon)\,g/\lVert g\rVert_2^2$ this is $-(v_b-v_k+\epsilon)$, so that $-\epsilon$ is
+# left: just behind the boundary. The authors' step is $\lVert g\rVert_2$ times as long. Where logits are
+# steep, $\lVert g\rVert_2>1$, it goes too far; where they are flat it stops short. `variant="authors"`
+# therefore wants another $\eta$ for every network.
 #
 # </details>
 #
-# **7. Why before the activation?** FSKD's convolution $Q$ stands behind a convolution and *before* its ReLU, and a batch normalisation in between must be folded
-# into the convolution first (`fskd.fold`). Why?
+# **7. Why before the activation?** FSKD's convolution $Q$ stands behind a convolution and *before* its ReLU,
+# and a batch normalisation in between must be folded into the convolution first (`fskd.fold`). Why?
 #
 # <details><summary>Solution</summary>
 #
-# Two linear maps in a row are one: $Q(Wx+b)=(QW)x+Qb$, so that $Q$ vanishes into the weights. Behind a ReLU, $Q\,\mathrm{ReLU}(Wx+b)$ is not the ReLU of
-# anything linear, and $Q$ would have to stay as an additional layer. In eval mode a batch normalisation is a factor and a shift for each channel. It is linear, too, but it
-# does not commute with $Q$, which mixes channels; so it has to be multiplied into $W$ before.
+# Two linear maps in a row are one: $Q(Wx+b)=(QW)x+Qb$, so that $Q$ vanishes into the weights. Behind a ReLU,
+# $Q\,\mathrm{ReLU}(Wx+b)$ is not the ReLU of anything linear, and $Q$ would have to stay as an additional
+# layer. In eval mode a batch normalisation is a factor and a shift for each channel. It is linear, too, but
+# it does not commute with $Q$, which mixes channels; so it has to be multiplied into $W$ before.
 #
 # </details>
 #
@@ -1199,19 +1312,21 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agr
 #
 # - Cho and Hariharan, *On the Efficacy of Knowledge Distillation*, ICCV 2019
 #   ([DOI](https://doi.org/10.1109/ICCV.2019.00489), [arXiv](https://arxiv.org/abs/1910.01348)).
-# - Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015 ([arXiv](https://arxiv.org/abs/1503.02531)).
+# - Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015
+#   ([arXiv](https://arxiv.org/abs/1503.02531)).
 # - Romero et al., *FitNets: Hints for Thin Deep Nets*, ICLR 2015 ([arXiv](https://arxiv.org/abs/1412.6550)).
 # - Jin et al., *Knowledge Distillation via Route Constrained Optimization* (RCO), ICCV 2019
 #   ([arXiv](https://arxiv.org/abs/1904.09149)).
-# - Heo, Lee, Yun and Choi, *Knowledge Distillation with Adversarial Samples Supporting Decision Boundary* (BSS), AAAI 2019
-#   ([arXiv](https://arxiv.org/abs/1805.05532)).
-# - Li, Li, Liu and Zhang, *Few Sample Knowledge Distillation for Efficient Network Compression* (FSKD), CVPR 2020
-#   ([arXiv](https://arxiv.org/abs/1812.01839)).
-# - Beyer et al., *Knowledge Distillation: A Good Teacher Is Patient and Consistent* (function matching), CVPR 2022
-#   ([DOI](https://doi.org/10.1109/CVPR52688.2022.01065), [arXiv](https://arxiv.org/abs/2106.05237)).
-# - You, Xu, Xu and Tao, *Learning from Multiple Teacher Networks*, KDD 2017 ([DOI](https://doi.org/10.1145/3097983.3098135)).
-# - Passalis, Tzelepi and Tefas, *Heterogeneous Knowledge Distillation Using Information Flow Modeling* (IFM), CVPR 2020
-#   ([arXiv](https://arxiv.org/abs/2005.00727)).
+# - Heo, Lee, Yun and Choi, *Knowledge Distillation with Adversarial Samples Supporting Decision Boundary*
+#   (BSS), AAAI 2019 ([arXiv](https://arxiv.org/abs/1805.05532)).
+# - Li, Li, Liu and Zhang, *Few Sample Knowledge Distillation for Efficient Network Compression* (FSKD), CVPR
+#   2020 ([arXiv](https://arxiv.org/abs/1812.01839)).
+# - Beyer et al., *Knowledge Distillation: A Good Teacher Is Patient and Consistent* (function matching), CVPR
+#   2022 ([DOI](https://doi.org/10.1109/CVPR52688.2022.01065), [arXiv](https://arxiv.org/abs/2106.05237)).
+# - You, Xu, Xu and Tao, *Learning from Multiple Teacher Networks*, KDD 2017
+#   ([DOI](https://doi.org/10.1145/3097983.3098135)).
+# - Passalis, Tzelepi and Tefas, *Heterogeneous Knowledge Distillation Using Information Flow Modeling* (IFM),
+#   CVPR 2020 ([arXiv](https://arxiv.org/abs/2005.00727)).
 # - Mirzadeh et al., *Improved Knowledge Distillation via Teacher Assistant*, AAAI 2020
 #   ([DOI](https://doi.org/10.1609/aaai.v34i04.5963), [arXiv](https://arxiv.org/abs/1902.03393)).
 #
@@ -1226,30 +1341,46 @@ print(papers.cite("cho2019efficacy", "laptop"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Setting of the live part.** Images and network are those of chapter 3.2. Pilots looked at the first 5,000 held-out training images (the validation split), with the
-#   seeds 100 and 101. Every pilot also showed the outcome, so that the effects of this chapter are examples and no estimates of how often they occur. All pilots, in percent of
-#   errors for both seeds:
-#   - *SGD as in chapter 3.2* (120 steps, $w_\text{soft}=w_\text{label}=1$, $T=4$): labels 16.7, 16.3; trained teacher 20.3, 13.8; teacher trained here 15.5, 12.1. All
-#     training errors 0. Left, because the loss times $T^2$ makes larger steps with SGD.
-#   - *Adam, batches of 50, 120 steps*: labels 19.6, 19.1; trained teacher 21.0, 24.6, with $w_\text{label}=0.1$ 21.8, 25.5. The premise fails: the taught students miss 1 to 5.5% of their
-#     training images.
-#   - *Adam, batches of 20, 300 steps*, the setting of chapter 2.2: labels 18.0, 16.8; trained teacher 14.7, 13.5, with $w_\text{label}=0.1$ 15.5, 13.4. All training errors 0: taken, with the
-#     package's weights of 1.
-#   - *The other conditions in this setting* (means of both seeds): answers to other images 16.4, too sure 18.2, untrained 17.2; teacher trained here after 1, 2 and 8 epochs 16.0, 14.6,
-#     12.7. Shifted images: labels 12.9, answers to the view 13.0, to the image 13.8, function matching 16.3. Students after two epochs' training of the teacher are not shown, to save time.
-#     In a first execution on test images they had 14.1%, 0.7 points less than labels alone (1.4 less to 0.0 more).
-#   - *Relatives*: hint 14.7, 12.5; early-stopped distillation 15.6, 14.5; a teacher trained for two epochs with its own fall of the rate 16.2, 13.3; RCO 13.0, 12.5 and its control 13.5, 11.8;
-#     several teachers 13.6, 12.2; BSS with more samples and steps 14.9, 13.5; function matching 15.6, 11.6.
-#   - *FSKD*: with 3 and 8 of the channels left the pruned network erred on 78%, and with 10 images FSKD on 47, 61 (two blocks: 62, 62), soft targets on 39, 56, labels on 42, 61; with 1,000 images on
-#     3.3, 3.6 (61, 62), 3.2, 3.3 and 3.9, 3.8. Then one draw for each of six ways to prune, on 2,000 images: with 6 and 12, 5 and 12, 4 and 12, 6 and 8, 5 and 14, 4 and 14 channels left the
-#     pruned network erred on 1.3, 2.2, 33.4, 5.5, 1.3 and 9.1%. We took the one that is damaged but not destroyed.
-# - **One execution before this one** showed the test images with the same setting; after it a checkpoint of the route and two seeds of the few-sample figure were left out, for time.
-# - **What the intervals cover.** Training images, initial weights, order of the batches; not the teachers, of which there is one of each kind. Tables with several conditions are not corrected for their number.
-# - **Two teachers.** The one that came with the workbook was trained on the data set's 50,000 training images, shifted by up to two pixels; students and the other teacher draw from the first 5,000 of
-#   these.
-# - **Departures of the record.** Plain networks, a one-cycle schedule and 8 epochs on 2,048 images, where the paper has wide ResNets and ResNets trained out on all images; early stops were fixed
-#   and not searched. That the label's weight is 1 after the stop is our reading.
-# - **The relatives.** BSS walks to one class at a time, as in the authors' code, where the paper sums over all. Function matching has 30 epochs, the opposite of its message. What is recalled and not
-#   confirmed stands in the docstrings under *Departures*.
+# - **Setting of the live part.** Images and network are those of chapter 3.2. Pilots looked at the first
+#   5,000 held-out training images (the validation split), with the seeds 100 and 101. Every pilot also showed
+#   the outcome, so that the effects of this chapter are examples and no estimates of how often they occur.
+#   All pilots, in percent of errors for both seeds:
+#   - *SGD as in chapter 3.2* (120 steps, $w_\text{soft}=w_\text{label}=1$, $T=4$): labels 16.7, 16.3; trained
+#     teacher 20.3, 13.8; teacher trained here 15.5, 12.1. All training errors 0. Left, because the loss times
+#     $T^2$ makes larger steps with SGD.
+#   - *Adam, batches of 50, 120 steps*: labels 19.6, 19.1; trained teacher 21.0, 24.6, with
+#     $w_\text{label}=0.1$ 21.8, 25.5. The premise fails: the taught students miss 1 to 5.5% of their training
+#     images.
+#   - *Adam, batches of 20, 300 steps*, the setting of chapter 2.2: labels 18.0, 16.8; trained teacher 14.7,
+#     13.5, with $w_\text{label}=0.1$ 15.5, 13.4. All training errors 0: taken, with the package's weights of
+#     1.
+#   - *The other conditions in this setting* (means of both seeds): answers to other images 16.4, too sure
+#     18.2, untrained 17.2; teacher trained here after 1, 2 and 8 epochs 16.0, 14.6, 12.7. Shifted images:
+#     labels 12.9, answers to the view 13.0, to the image 13.8, function matching 16.3. Students after two
+#     epochs' training of the teacher are not shown, to save time. In a first execution on test images they
+#     had 14.1%, 0.7 points less than labels alone (1.4 less to 0.0 more).
+#   - *Relatives*: hint 14.7, 12.5; early-stopped distillation 15.6, 14.5; a teacher trained for two epochs
+#     with its own fall of the rate 16.2, 13.3; RCO 13.0, 12.5 and its control 13.5, 11.8; several teachers
+#     13.6, 12.2; BSS with more samples and steps 14.9, 13.5; function matching 15.6, 11.6.
+#   - *FSKD*: with 3 and 8 of the channels left the pruned network erred on 78%, and with 10 images FSKD on
+#     47, 61 (two blocks: 62, 62), soft targets on 39, 56, labels on 42, 61; with 1,000 images on 3.3, 3.6
+#     (61, 62), 3.2, 3.3 and 3.9, 3.8. Then one draw for each of six ways to prune, on 2,000 images: with 6
+#     and 12, 5 and 12, 4 and 12, 6 and 8, 5 and 14, 4 and 14 channels left the pruned network erred on 1.3,
+#     2.2, 33.4, 5.5, 1.3 and 9.1%. We took the one that is damaged but not destroyed.
+# - **Earlier executions** showed the test images with the same setting. After the first one a checkpoint of
+#   the route and two seeds of the few-sample figure were left out, for time.
+# - **What the intervals cover.** Training images, initial weights, order of the batches; not the teachers, of
+#   which there is one of each kind. Tables with several conditions are not corrected for their number.
+# - **Two teachers.** The one that came with the workbook was trained on the data set's 50,000 training
+#   images, shifted by up to two pixels; students and the other teacher draw from the first 5,000 of these.
+# - **Departures of the record.** Plain networks, a one-cycle schedule, six epochs for teachers of 20,000
+#   images and 30 for students of 2,000, where the paper has wide ResNets and ResNets trained out on all
+#   images. Teachers see crops and flips, students do not. $T=4$, soft weight 0.9, label weight 0.1, not
+#   tuned. Early stops were fixed and not searched. That the label's weight is 1 after the stop is our
+#   reading. Pilots and the first record: [`setting.md`](../papers/mirzadeh2020takd/setting.md), shared with
+#   Mirzadeh et al.
+# - **The relatives.** BSS walks to one class at a time, as in the authors' code, where the paper sums over
+#   all. Function matching has 30 epochs, the opposite of its message. What is recalled and not confirmed
+#   stands in the docstrings under *Departures*.
 #
 # </details>
