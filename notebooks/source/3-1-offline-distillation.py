@@ -99,7 +99,7 @@ figures.use()
 # %%
 scheme = figures.schematic(
     {
-        "x": ("images $x$", -0.3, 0.5),
+        "x": ("images $x$", 0, 0.5),
         "teacher": ("teacher, trained\nbefore and frozen", 1, 0, "teacher"),
         "v": ("stored\nanswers $v$", 2, 0, "teacher"),
         "student": ("student", 1, 1, "student"),
@@ -107,7 +107,7 @@ scheme = figures.schematic(
         "loss": ("loss $L$", 3, 0.5, "method"),
         "y": ("labels $y$", 4, 0.5),
     },
-    [("x", "teacher", "once"), ("x", "student", "in every epoch"), ("teacher", "v"), ("student", "z"),
+    [("x", "teacher", "once"), ("x", "student", "each epoch"), ("teacher", "v"), ("student", "z"),
      ("v", "loss"), ("z", "loss"), ("y", "loss")],
 )  # fmt: skip
 figures.save(
@@ -400,16 +400,16 @@ figures.table(
 
 # %% [markdown]
 # **What the numbers say.** Nearly all students know their training images by heart. Labels alone err on 14.8%
-# of the test images, students of the trained teacher on 12.8%: 2.0 points less (95% interval 1.3 to 2.7), in
+# of the test images, students of the trained teacher on 12.8%: 2.0 points less (95% interval 1.2 to 2.8), in
 # all five seeds. The other conditions tell why.
 #
 # - *It is what the teacher says about this image.* With its answers to other images of the same class
-#   students make 2.3 points more errors than with the right answers (1.4 to 3.2). Against labels alone these
-#   answers show no gain: 0.3 points more (1.2 less to 1.8 more).
+#   students make 2.3 points more errors than with the right answers (1.3 to 3.2). Against labels alone these
+#   answers show no gain: 0.3 points more (1.3 less to 1.8 more).
 # - *It is what the teacher says about the wrong classes.* The teacher that is too sure tells the class alone.
-#   Its students make 2.6 points more errors than those of the trained teacher (1.6 to 3.6), and show no gain
-#   over labels alone: 0.6 points more (0.2 less to 1.4 more).
-# - *It is not the loss itself.* The untrained teacher costs 1.4 points (0.5 to 2.3), in all five seeds. A
+#   Its students make 2.5 points more errors than those of the trained teacher (1.4 to 3.7), and show no gain
+#   over labels alone: 0.5 points more (0.4 less to 1.4 more).
+# - *It is not the loss itself.* The untrained teacher costs 1.5 points (0.5 to 2.4), in all five seeds. A
 #   larger loss does not mean larger steps here, since Adam divides every step by the recent size of the
 #   gradient.
 #
@@ -595,11 +595,11 @@ figures.table(
 )  # fmt: skip
 
 # %% tags=["nbval-ignore-output"]
+print(f"students of the teacher {own} minus those of the same teacher after 1 epoch: {minus(walk, own, 'after 1 epoch')}")
 figures.table(
     differences(walk, "trained before").loc[[own, "trained before, less sure"]], decimals=2,
     caption="Students of two teachers against those of the teacher that was trained before.",
 )  # fmt: skip
-print(f"students of the teacher {own} minus those of the same teacher after 1 epoch: {minus(walk, own, 'after 1 epoch')}")
 
 # %% tags=["nbval-ignore-output"]
 everyone = in_percent(walk)
@@ -621,15 +621,16 @@ figures.save(
 # %% [markdown]
 # **What the numbers say.**
 #
-# - *Along one route the better teacher teaches better.* The untrained network costs its students 1.4 points
-#   against labels alone, the teacher after one epoch saves 0.8 (1.8 less to 0.1 more), and after eight epochs
-#   3.2 (2.2 to 4.1). The last two differ by DIFF, so stopping this teacher early costs errors. That does not
-#   contradict Cho and Hariharan: they speak of large networks at the end of long training, and this one is
-#   neither large nor trained for long.
+# - *Along one route the better teacher teaches better.* The untrained network costs its students 1.5 points
+#   against labels alone (0.5 to 2.4). The teacher after one epoch saves 0.8, which is undecided (0.1 more to
+#   1.7 less), and after eight epochs 3.1 (2.2 to 4.1). The last two differ by 2.3 points (0.7 to 4.0), so
+#   stopping this teacher early costs errors. That does not contradict Cho and Hariharan: they speak of large
+#   networks at the end of long training, and this one is neither large nor trained for long.
 # - *Between two teachers accuracy does not decide.* The teacher that came with the workbook errs on 0.4% of
-#   the test images, ours on 3.0%. Yet students of ours make fewer errors (table above).
+#   the test images, ours on 3.0%. Yet students of ours make 1.1 points fewer errors; the interval, 0.0 to
+#   2.2, ends close to 0.
 # - *Sureness is not the reason.* Made as unsure as ours, the teacher that came with the workbook teaches as
-#   well as before, and no better.
+#   it did before: its students gain 2.0 points in both cases.
 #
 # We do not know the reason. The two teachers differ in their images, in the shifts that one of them was
 # trained with, and in the length of training. Intervals do not cover another teacher of either kind. What can
@@ -881,10 +882,10 @@ figures.table(
 #
 # - *RCO.* Its control, with the same restarts and the last anchor alone, makes as few errors, and so does the
 #   same teacher without restarts. So nothing here speaks for the route.
-# - *Several teachers* did no better than the best of them by itself.
+# - *Several teachers* err about as often as the teacher trained here, which is one of them.
 # - *Function matching* reads no label and sees nothing but mixtures. It has 30 epochs where the paper has up
 #   to 9,600, so that its patience cannot be shown here.
-# - For a hint, IFM, BSS and early-stopped distillation the intervals contain 0.
+# - Three seeds decide little: all intervals but that of several teachers contain 0, even that of labels alone.
 
 # %% [markdown]
 # ### At the boundary
@@ -995,8 +996,8 @@ figure = figures.lines(
     mended, "test error", "test error, %", over="images", over_label="training images (on average a tenth of them of each class)", log="xy",
     bars=True, baseline=not_mended, baseline_label="pruned, not mended", roles=roles,
 )  # fmt: skip
-ticks = (0.5, 1, 2, 5, 10, 20, 50)
-figure.axes[0].set(ylim=(0.5, 60))
+ticks = (0.5, 1, 2, 5, 10, 20, 50, 100)
+figure.axes[0].set(ylim=(0.5, 100))
 figure.axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
 figure.axes[0].minorticks_off()
 figures.save(
@@ -1009,20 +1010,26 @@ figures.save(
 )  # fmt: skip
 
 # %% tags=["nbval-ignore-output"]
-figures.table(
-    by_images, decimals=2,
-    caption=f"Mean test errors in % by the number of images, {relatives_seeds} seeds. Pruned and not mended: {not_mended:.1f}%; "
-    f"the teacher: {errors(teacher, test):.1f}%.",
-)  # fmt: skip
 trained_on = "soft targets without labels, 100 steps"
 for name, count in (("FSKD, two blocks", 10), ("FSKD, two blocks", 100), ("FSKD, three blocks", 1000)):
     wide = mended[mended.images == count].pivot(index="seed", columns="condition", values="test error")
     low, high = figures.interval(wide[name] - wide[trained_on])
     mean = (wide[name] - wide[trained_on]).mean()
     print(f"{count} images, {name} minus soft targets: {mean:+.1f} points ({low:+.1f} to {high:+.1f})")
+figures.table(
+    by_images, decimals=2,
+    caption=f"Mean test errors in % by the number of images, {relatives_seeds} seeds. Pruned and not mended: {not_mended:.1f}%; "
+    f"the teacher: {errors(teacher, test):.1f}%.",
+)  # fmt: skip
 
 # %% [markdown]
-# FEWTEXT
+# With 10 images FSKD on two blocks errs on 8.1% of the test images, the pruned network on 33.8%: a gain
+# without labels, learning rate or epochs. Training with soft targets reaches 13.6%, which varies so much from
+# seed to seed that the difference is undecided (4.7 points more to 15.6 less for FSKD). More images do not
+# help the two blocks. The third block reads 12 of 16 channels, and what it misses only its own fit can make
+# good. That needs more images than its 120 unknowns. With 100 images soft targets are better by 6.7 points
+# (6.4 to 6.9). With 1,000 images FSKD on three blocks is as good as soft targets (0.2 points less to 0.3
+# more).
 
 # %% [markdown]
 # ## The reproduction: Cho and Hariharan 2019
@@ -1040,14 +1047,15 @@ for name, count in (("FSKD, two blocks", 10), ("FSKD, two blocks", 100), ("FSKD,
 #
 # All conditions have six seeds, each seed has teachers of its own, and the 10,000 test images of CIFAR-10
 # decide. The teachers see more images than the student because at this scale a teacher of the same images
-# teaches nothing ([chapter 4](4-teacher-student-architecture.ipynb) measures this on the same runs).
+# teaches nothing ([chapter 4](4-teacher-student-architecture.ipynb) measures this).
 #
-# Claims and premises stand in `papers/cho2019efficacy/claims.toml`. Claims are of *direction*: the paper's
-# numbers do not carry over to so small a setting. The setting was chosen by its premises, on held-out
-# training images. But its pilots showed outcomes, too: when the claims were registered, we knew that the
-# larger teacher had been the worse one, as claimed, and that sequences had helped, against the claim. Of the
-# two early stops nothing was known. A first record with 2,048 images and 8 epochs for all networks could not
-# judge any claim, since its premises failed. [How a claim is judged](../docs/verdicts.md) explains the words.
+# Claims and premises stand in `papers/cho2019efficacy/claims.toml`. They are of *direction*, since the
+# paper's numbers do not carry over to so small a setting; the last one asks for a gain of at most 0.3 points,
+# which we take for noise. The setting was chosen by its premises, on held-out training images. But its pilots
+# showed outcomes, too: when the claims were registered, we knew that the larger teacher had been the worse
+# one, as claimed, and that sequences had helped, against the claim. Of the two early stops nothing was known.
+# A first record with 2,048 images and 8 epochs for all networks could not judge any claim, since its premises
+# failed. [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("cho2019efficacy", "laptop"), "laptop", grouped=True)
@@ -1073,7 +1081,7 @@ figures.points(
     axes=left,
 )  # fmt: skip
 figures.paired(figures.tidy(record, "test_error", pupils), "test_error", "", against=direct, roles=roles, axes=right)
-right.set_xlabel("test error minus that of students\ntaught by 8 layers, percentage points")
+right.set_xlabel("test error minus \"taught by\n8 layers\", percentage points")
 figures.save(
     figure,
     "3-1-recorded",
@@ -1081,8 +1089,9 @@ figures.save(
     + ", ".join(f"{name} {record[arm, 'test_error'].mean():.1f}" for arm, name in names.items())
     + ". On the right the differences from the students taught by 8 layers.",
     caption="The record on CIFAR-10. Left: every taught student is better than labels alone. Right: against the student that "
-    "the largest teacher teaches to the end, a smaller teacher and sequences save errors, and both early stops cost some. Mean "
-    "and 95% interval over six seeds.",
+    "the largest teacher teaches to the end, smaller teachers and sequences save errors. Both early stops cost some: 1.4 points "
+    "(0.3 to 2.4) if the teacher stops its own training, 3.2 (2.2 to 4.1) if it falls silent half-way. Mean and 95% interval "
+    "over six seeds.",
 )  # fmt: skip
 
 
@@ -1107,30 +1116,31 @@ print("training errors, %:", ", ".join(f"{name} {fitted[arm]:.1f}" for arm, name
 # **What holds, and what does not.** The premises hold: the student of labels alone errs on none of its
 # training images, and the largest teacher makes 27.9 points fewer test errors than it (26.6 to 29.2).
 #
-# - *The more accurate teacher is not the better one*: reproduced. The teacher of eight layers errs on 3.3
-#   points fewer test images than that of four (2.2 to 4.4), and its student on 4.8 points more than the
-#   other's (4.2 to 5.5).
-# - *An early-stopped teacher teaches better*: contradicted. It is worse by itself, by 15.3 points (13.9 to
-#   16.6), as the claim says. But its student is worse, too, by 1.4 points (0.3 to 2.4), in five of six pairs.
+# - *The more accurate teacher is not the better one*: reproduced. The teacher of eight layers makes 3.3
+#   points fewer test errors than that of four (2.2 to 4.4), and its student 4.8 points more than the other's
+#   (4.2 to 5.5).
+# - *An early-stopped teacher teaches better*: contradicted. Such a teacher is worse by itself, by 15.3 points
+#   (13.9 to 16.6), as the claim says. But its student is worse, too, by 1.4 points (0.3 to 2.4), in five of
+#   six pairs.
 # - *Distillation that stops early is better*: contradicted. It costs 3.2 points against distillation to the
-#   end (2.2 to 4.1). Against labels alone it saves 4.1 (3.2 to 4.9), as the claim says.
+#   end (2.2 to 4.1). Against labels alone it saves 4.1 (3.3 to 4.9), as the claim says.
 # - *A sequence does not help*: contradicted. By way of six layers it saves 1.2 points against the direct way
 #   (0.4 to 2.1), by way of six and four layers 3.1 (2.5 to 3.6). A teacher of four layers that learnt from
 #   labels is better than this whole chain, by 1.8 points (1.3 to 2.2), and costs less.
 #
-# **What this tells about the paper.** Its main finding is seen here in quite other networks and with few
-# images, so that it does not hang on wide ResNets. About its remedies the record tells less, since it lacks
-# what they are made for:
+# **What this tells about the paper.** Its main finding also holds here, with other networks and few images,
+# so it does not depend on wide ResNets. About its remedies the record tells less, since it does not have the
+# troubles that they are made for:
 #
 # - *The teacher has not been trained for too long.* The paper stops a teacher that has many epochs and
-#   searches for the best moment. Ours errs on 39.7% of its own training images after two epochs, and on 22.8%
+#   searches for the best moment. Ours errs on 39.8% of its own training images after two epochs, and on 22.8%
 #   after all six. The record shows that one can stop too early. The live part shows the same (Figure 3).
 #   Neither shows that there is no good moment.
-# - *The student is not too small for its images.* In the paper's explanation a small student cannot satisfy
-#   labels and teacher at once, and towards the end the teacher is in the way. Our student has only 2,000
-#   images and learns them by heart as soon as nobody teaches it: it errs on 0.1% of them at the end where the
-#   teacher fell silent, and on 20.1% where it did not. We think that it then loses part of what it had from
-#   the teacher. With many images per weight the outcome may differ.
+# - *The student is not too small for its images.* As we read the paper, a small student cannot satisfy labels
+#   and teacher at once, and towards the end the teacher is in the way. Our student has only 2,000 images and
+#   learns them by heart once nobody teaches it. If the teacher falls silent, the student errs on 0.1% of them
+#   at the end, otherwise on 20.1%. We think that it then loses part of what it had from the teacher. With
+#   many images the outcome may differ.
 # - *Sequences* do help in the paper of Mirzadeh et al., who use plain networks as we do. The two papers
 #   disagree, and [chapter 4](4-teacher-student-architecture.ipynb) judges both on these runs.
 #
@@ -1175,9 +1185,10 @@ print("training errors, %:", ", ".join(f"{name} {fitted[arm]:.1f}" for arm, name
 # | images without labels, much time | function matching |
 # | agreement where decisions are made | BSS |
 #
-# The first four rows rest on what this chapter shows, the others repeat what the papers argue. For a hint,
-# function matching and BSS three seeds could not tell a gain over soft targets of the same teacher. An
-# early-stopped teacher and early-stopped distillation are not in the table: in our record both cost errors.
+# The first, third and fourth row rest on what this chapter shows. For the second it shows a gain over the
+# pruned network, but none over soft targets. The others repeat what the papers argue. For a hint, function
+# matching and BSS three seeds could not tell a gain over soft targets of the same teacher. An early-stopped
+# teacher and early-stopped distillation are not in the table: in our record both cost errors.
 
 # %% [markdown]
 # ## With your own model and data
