@@ -14,6 +14,7 @@ files in :mod:`kdnb.methods`, which says which networks meet in a loss.
 
 from kdnb.losses.ab import activation_boundary, depth_weights
 from kdnb.losses.adain import channel_statistics, feature_statistics, restyle
+from kdnb.losses.aekd import adaptive_ensemble, adaptive_weights, min_norm_weights
 from kdnb.losses.alpkd import layer_projection
 from kdnb.losses.at import attention_map, attention_transfer
 from kdnb.losses.ban import (
@@ -22,6 +23,7 @@ from kdnb.losses.ban import (
     gradient_identity,
     permuted_predictions,
 )
+from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
@@ -66,10 +68,13 @@ from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
 from kdnb.losses.mlkd import multi_level_logits
 from kdnb.losses.nkd import normalized_kd
+from kdnb.losses.noisy_teachers import noisy_logits
 from kdnb.losses.nst import neuron_selectivity
 from kdnb.losses.ofd import overhaul, overhaul_margin
+from kdnb.losses.oracle import oracle_weights
 from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
 from kdnb.losses.rd import ranking_distillation
+from kdnb.losses.reid import log_euclidean, similarities
 from kdnb.losses.reviewkd import AttentionFusion, ReviewFusion, hierarchical_context
 from kdnb.losses.rkd import rkd_angle, rkd_distance
 from kdnb.losses.rocket import rocket_hint
@@ -106,16 +111,20 @@ __all__ = [
     "VariationalRegressor",
     "activation",
     "activation_boundary",
+    "adaptive_ensemble",
+    "adaptive_weights",
     "aggregated",
     "all_triplets",
     "attention_map",
     "attention_transfer",
+    "certainty_weights",
     "channel_statistics",
     "class_activation_maps",
     "class_attention",
     "class_wise",
     "competition",
     "confidence_weighted",
+    "confidence_weights",
     "confused_judging_loss",
     "consistency_cost",
     "contrastive_diversity",
@@ -161,15 +170,19 @@ __all__ = [
     "listmle",
     "listnet",
     "locality_preserving",
+    "log_euclidean",
     "logit_distance",
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
+    "min_norm_weights",
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
+    "noisy_logits",
     "normalized_kd",
     "one_hot",
+    "oracle_weights",
     "overhaul",
     "overhaul_margin",
     "parameter_distribution",
@@ -189,6 +202,7 @@ __all__ = [
     "rocket_hint",
     "self_attention",
     "semantic_calibration",
+    "similarities",
     "similarity_preserving",
     "soft_targets",
     "softened_correct",
