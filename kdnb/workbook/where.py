@@ -43,7 +43,8 @@ def where(name: str) -> dict[str, list[str]]:
         return _scheme(_stem_of(name), name)
     if name in stems:
         cited = sorted(key for key in keys if _stem_of(key) == name)
-        return _scheme(name, cited[0] if len(cited) == 1 else None)
+        found = _scheme(name, cited[0] if len(cited) == 1 else None)
+        return found if len(cited) < 2 else {**found, "paper": [_cited(key)[0] for key in cited]}
     raise UsageError(
         f"there is no method, file or paper {brief(name)} ({nearest(name, dict.fromkeys([*METHODS, *stems, *keys]))})."
     )
@@ -122,7 +123,9 @@ def _records(key: str) -> list[str]:
 
 
 def _stem_of(key: str) -> str:
-    """What a key says after the year: `zhang2018dml` is about `dml`."""
+    """The file that a key is about: what it says after the year, `dml` of `zhang2018dml`."""
+    if key in names.FILES:
+        return names.FILES[key]
     found = re.fullmatch(r"[a-z]+\d{4}([a-z]\w*)", key)
     return found[1] if found else key
 
