@@ -158,6 +158,7 @@ CALLS = {
         "mean": U, "variance": W.abs(), "stored_mean": W, "stored_variance": U.abs()},
     "teacher_free_regularisation": {
         "logits": Z, "labels": Y, "temperature": 20.0, "correct": 0.9, **PAPER},
+    "top_cross_entropy": {**LOGITS, "kept": 2},
     "top_score_difference": {"logits": Z, "kept": 2},
     "total_variation": {"images": A},
     "transformed_teacher": {**LOGITS, **HOT, "weighted": True},

@@ -75,6 +75,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "noisy_teachers": lambda s, t: losses.logit_regression(
         s, losses.noisy_logits(t, 0.3, 1.0, torch.Generator().manual_seed(0))
     ),
+    "tan2019": lambda s, t: losses.top_cross_entropy(s, t, 2),
     "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
     "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),

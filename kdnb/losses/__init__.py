@@ -83,6 +83,7 @@ from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
 from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
 from kdnb.losses.sla import aggregated, joint_loss
 from kdnb.losses.sp import similarity_preserving
+from kdnb.losses.tan2019 import top_cross_entropy
 from kdnb.losses.tfkd import (
     equivalent_smoothing,
     softened_correct,
@@ -211,6 +212,7 @@ __all__ = [
     "standardized_soft_targets",
     "statistics_distance",
     "teacher_free_regularisation",
+    "top_cross_entropy",
     "top_score_difference",
     "total_variation",
     "transformed_teacher",

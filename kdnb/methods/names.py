@@ -117,7 +117,7 @@ SCHEMES = {
         "5-2",
         (
             "aekd collaborative_teaching combining concentration ekd ensemblenet feed merging "
-            "noisy_teachers reid switching unfolding"
+            "noisy_teachers reid sequences switching unfolding"
         ),
     ),
     "data_free": (
@@ -128,17 +128,20 @@ SCHEMES = {
         ),
     ),
 }
-# Papers whose key does not say the file that holds them: key -> stem of files of `kdnb`.
+# Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
 FILES = {
     "asif2020ensemble": "ekd",
     "chebotar2016": "combining",
     "chou2018merge": "merging",
     "cui2017": "combining",
+    "freitag2017": "sequences",
     "fukuda2017": "switching",
     "gao2017concentration": "concentration",
+    "kang2020oracle": "oracle combining",
     "sau2016": "noisy_teachers",
     "stahlberg2017": "unfolding",
-    "zhang2022camkd": "camkd",
+    "tan2019multinmt": "tan2019 sequences",
+    "zhang2022camkd": "camkd combining",
     "zhao2019highlight": "collaborative_teaching",
 }
 # Verbs of the front door that train otherwise than by a loss beside a teacher.

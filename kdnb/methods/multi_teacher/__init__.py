@@ -5,7 +5,8 @@ of them, `aekd` finds a compromise of their gradients, `noisy_teachers` makes on
 `ekd` and `ensemblenet` give the student a branch for each, `feed` a translator for each,
 `collaborative_teaching` has one teacher learn beside the student, and `learn_from_several` lets them
 vote (You et al. 2017, in `kdnb.methods.offline.you2017`). `reid` compares similarities, `unfolding`
-and `merging` work on weights, `concentration` has teachers of few classes each.
+and `merging` work on weights, `concentration` has teachers of few classes each, and `sequences`
+distils what an ensemble says at length.
 """
 
 from kdnb.losses import certainty_weights, confidence_weights, noisy_logits, oracle_weights
@@ -19,6 +20,15 @@ from kdnb.methods.multi_teacher.feed import FeatureTranslators, feed, feed_in_tu
 from kdnb.methods.multi_teacher.merging import Merged, calibrate, merge
 from kdnb.methods.multi_teacher.noisy_teachers import learn_from_noisy_teacher
 from kdnb.methods.multi_teacher.reid import Aggregator, learn_similarities, verification_risk
+from kdnb.methods.multi_teacher.sequences import (
+    Hypothesis,
+    Selective,
+    beam_search,
+    choose,
+    distilled_corpus,
+    edit_rate,
+    sentence_bleu,
+)
 from kdnb.methods.multi_teacher.switching import (
     OncePerTeacher,
     learn_by_augmentation,
@@ -38,17 +48,23 @@ __all__ = [
     "AveragedBranches",
     "Ensemble",
     "FeatureTranslators",
+    "Hypothesis",
     "Merged",
     "OncePerTeacher",
+    "Selective",
     "StructuredHead",
     "TeachersMaps",
     "aekd",
+    "beam_search",
     "calibrate",
     "certainty_weights",
+    "choose",
     "collaborative_teaching",
     "concentrate",
     "confidence_weights",
     "disagreement",
+    "distilled_corpus",
+    "edit_rate",
     "ekd",
     "ensemblenet",
     "factorised",
@@ -63,6 +79,7 @@ __all__ = [
     "merge",
     "noisy_logits",
     "oracle_weights",
+    "sentence_bleu",
     "shrink_by_data",
     "shrink_by_weights",
     "target_spread",
