@@ -8,8 +8,8 @@ tensors too unless they are detached or the docstring says otherwise.
 
 Section 2.1 of the survey (response) is ``kd`` and its successors, 2.2 (feature) ``fitnets``,
 ``at``, ``nst`` and their kin, 2.3 (relation) ``fsp``, ``rkd``, ``crd`` and theirs; the losses of
-online, self-, adversarial and data-free distillation lie beside them, under the names of their
-files in :mod:`kdnb.methods`, which says which networks meet in a loss.
+online, self-, adversarial, data-free and multi-teacher distillation lie beside them, under the
+names of their files in :mod:`kdnb.methods`, which says which networks meet in a loss.
 """
 
 from kdnb.losses.ab import activation_boundary, depth_weights

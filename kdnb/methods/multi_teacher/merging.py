@@ -88,7 +88,7 @@ class Coded(nn.Module):
 
 
 class Merged(nn.Module):
-    """Two networks on one set of codebooks: `merged(images, which)` or `merged.networks[which]`.
+    """Two networks on one set of codebooks; `merged.networks[0]` is the first alone.
 
     Args:
         networks: whose layers are :class:`Coded`.
