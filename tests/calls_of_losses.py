@@ -11,6 +11,7 @@ A, B = draw(2, 4, 3, 2), draw(2, 4, 3, 2, seed=1)  # feature maps
 S, T = draw(5, 3), draw(5, 3, seed=1)  # embeddings
 U, W = draw(4), draw(4, seed=1)
 SHAPE = (4, 3, 2)
+SHARES = torch.tensor([0.3, 0.7], dtype=torch.float64)  # of two teachers
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1]])
 
 LOGITS = {"student_logits": Z, "teacher_logits": V}
@@ -27,10 +28,15 @@ CALLS = {
     "activation": {"features": S, **PAPER},
     "activation_boundary": {
         "student_responses": A, "teacher_responses": B, "margin": 1.0, **PAPER},
+    "adaptive_ensemble": {
+        "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": False},
+    "adaptive_weights": {
+        "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": True},
     "aggregated": {"joint_logits": draw(2, 3, 4, 2)},
     "all_triplets": {"batch": 4, "device": "cpu"},
     "attention_map": {"maps": A, "power": 2.0},
     "attention_transfer": {**MAPS, "power": 2.0, **PAPER},
+    "certainty_weights": {"logits": [Z, V], "sharpness": 1.0},
     "channel_statistics": {"maps": A, "epsilon": 1e-5},
     "class_activation_maps": {"maps": A, "classifier_weight": draw(6, 4)},
     "class_attention": {
@@ -38,6 +44,7 @@ CALLS = {
     "class_wise": {"logits": Z, "partner_logits": V, **HOT},
     "competition": {**LOGITS, **HOT},
     "confidence_weighted": {**LOGITS, "labels": Y},
+    "confidence_weights": {"logits": [Z, V], "labels": Y},
     "confused_judging_loss": {
         "real_scores": U, "fake_scores": W, "confusion_weight": 0.5, "kind": "non_saturating"},
     "consistency_cost": {"logits": Z, "probabilities": P},
@@ -58,7 +65,8 @@ CALLS = {
     "decoupled_terms": {**LOGITS, "labels": Y, **HOT},
     "depth_weights": {"layers": 3},
     "discrepancy": LOGITS,
-    "ensemble_log_probabilities": {"logits": [Z, V]},
+    "ensemble_log_probabilities": {
+        "logits": [Z, V], "weights": SHARES, "mean": "arithmetic"},
     "equivalent_smoothing": {
         "soft_weight": 0.5, "classes": 4, "temperature": 2.0, "correct": 0.9,
         "variant": "authors"},
@@ -98,18 +106,23 @@ CALLS = {
     "listmle": SCORES,
     "listnet": SCORES,
     "locality_preserving": {**SAMPLES, "neighbours": 2, "bandwidth": 1.0},
+    "log_euclidean": {**SAMPLES, "ridge": 1.0},
     "logit_distance": LOGITS,
     "logit_regression": LOGITS,
     "matching_cross_entropy": {"teacher_logits": V, "targets": P, **HOT},
     "mean_discrepancy": {"one": S, "other": T},
+    "min_norm_weights": {"gradients": S, "largest": 0.9},
     "multi_level_logits": {
         **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
         "class_weight": 1.0, **PAPER},
     "mutual_loss": {"logits": Z, "peers": [V, -V], "target": "peers", **HOT},
     "neuron_selectivity": {
         **MAPS, "kernel": "gaussian", "degree": 2, "offset": 0.0, "bandwidth": 0.5},
+    "noisy_logits": {
+        "teacher_logits": V, "sd": 0.3, "share": 0.5, "generator": torch.Generator()},
     "normalized_kd": {**LOGITS, "labels": Y, **HOT, "other_weight": 1.5},
     "one_hot": {"teacher_logits": V},
+    "oracle_weights": {"logits": [Z, V], "labels": Y},
     "overhaul": {"student_responses": A, "teacher_responses": B, "margin": -U.abs()},
     "overhaul_margin": {"weight": U, "bias": W, **PAPER},
     "parameter_distribution": {
@@ -134,6 +147,7 @@ CALLS = {
     "self_attention": {"maps": [A, B]},
     "semantic_calibration": {
         "student_maps": [[A]], "teacher_maps": [[B]], "attention": torch.ones(2, 1, 1), **PAPER},
+    "similarities": {"samples": S},
     "similarity_preserving": SAMPLES,
     "soft_targets": {**LOGITS, **HOT},
     "softened_correct": {"classes": 4, "temperature": 2.0, "correct": 0.9, **PAPER},
@@ -144,6 +158,7 @@ CALLS = {
         "mean": U, "variance": W.abs(), "stored_mean": W, "stored_variance": U.abs()},
     "teacher_free_regularisation": {
         "logits": Z, "labels": Y, "temperature": 20.0, "correct": 0.9, **PAPER},
+    "top_cross_entropy": {**LOGITS, "kept": 2},
     "top_score_difference": {"logits": Z, "kept": 2},
     "total_variation": {"images": A},
     "transformed_teacher": {**LOGITS, **HOT, "weighted": True},
@@ -192,7 +207,7 @@ MODULES = {
         {"student_shapes": [SHAPE], "teacher_shapes": [SHAPE], "batch": 2, "reduction": 2},
         {"student_maps": [A], "teacher_maps": [B]},
     ),
-    "Translator": ({"student_shape": SHAPE, "factors": 3}, {"student_maps": A}),
+    "Translator": ({"student_shape": SHAPE, "factors": 3, "normalise": True}, {"student_maps": A}),
     "VariationalRegressor": (
         {"student_shape": SHAPE, "teacher_shape": SHAPE, "initial_variance": 5.0,
          "minimum_variance": 1e-5, **PAPER},

@@ -20,6 +20,10 @@ def probabilities(logits):
     return wide.softmax(1).to(logits.dtype)
 
 
+def weighed(logits, weights):
+    return losses.ensemble_log_probabilities(logits, weights)
+
+
 LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take one
     "kd": lambda s, t: losses.soft_targets(s, t, 3.0),
     "logit_regression": losses.logit_regression,
@@ -51,6 +55,27 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "cmi adversarial": losses.decision_adversarial,
     "deepinversion competition": losses.competition,
     "ensemble": lambda s, t: -losses.ensemble_log_probabilities([s, t])[:, 0].mean(),
+    "ensemble weighted": lambda s, t: losses.soft_targets(
+        s, losses.ensemble_log_probabilities([t, -t], torch.tensor([0.3, 0.7])), 3.0
+    ),
+    "ensemble geometric": lambda s, t: losses.soft_targets(
+        s, losses.ensemble_log_probabilities([t, t / 2], mean="geometric"), 3.0
+    ),
+    "oracle": lambda s, t: losses.soft_targets(
+        s, weighed([t, t.flip(1)], losses.oracle_weights([t, t.flip(1)], labels_of(s))), 3.0
+    ),
+    "camkd": lambda s, t: losses.soft_targets(
+        s, weighed([t, -t], losses.confidence_weights([t, -t], labels_of(s))), 3.0
+    ),
+    "camkd certainty": lambda s, t: losses.soft_targets(
+        s, weighed([t, t / 3], losses.certainty_weights([t, t / 3])), 3.0
+    ),
+    "aekd": lambda s, t: losses.adaptive_ensemble(s, [t, -t], 3.0, 0.9),
+    "aekd normalised": lambda s, t: losses.adaptive_ensemble(s, [t, t / 2], 3.0, 1.0, True),
+    "noisy_teachers": lambda s, t: losses.logit_regression(
+        s, losses.noisy_logits(t, 0.3, 1.0, torch.Generator().manual_seed(0))
+    ),
+    "tan2019": lambda s, t: losses.top_cross_entropy(s, t, 2),
     "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
     "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
@@ -113,6 +138,7 @@ MATCHING_SAMPLES = {
     "sp": losses.similarity_preserving,
     "cc": losses.correlation_congruence,
     "irg": losses.irg_edges,
+    "reid": losses.log_euclidean,
     "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
 }
 RELATIONS = MATCHING_SAMPLES | {
@@ -163,12 +189,13 @@ SHAPES = {
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
+    "camkd", "camkd certainty", "aekd", "aekd normalised",
     "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
 SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}
-# No gradient at all, or none that finite differences find: a bandwidth is held constant.
-STILL = {"nst adaptive", "ofd margin", "ofd margin authors"}
+# No gradient at all, or none that finite differences find: a bandwidth or weights are held constant.
+STILL = {"nst adaptive", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
     *(MATCHING_MAPS | LAYERS | MATCHING_SAMPLES),

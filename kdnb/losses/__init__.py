@@ -8,12 +8,13 @@ tensors too unless they are detached or the docstring says otherwise.
 
 Section 2.1 of the survey (response) is ``kd`` and its successors, 2.2 (feature) ``fitnets``,
 ``at``, ``nst`` and their kin, 2.3 (relation) ``fsp``, ``rkd``, ``crd`` and theirs; the losses of
-online, self-, adversarial and data-free distillation lie beside them, under the names of their
-files in :mod:`kdnb.methods`, which says which networks meet in a loss.
+online, self-, adversarial, data-free and multi-teacher distillation lie beside them, under the
+names of their files in :mod:`kdnb.methods`, which says which networks meet in a loss.
 """
 
 from kdnb.losses.ab import activation_boundary, depth_weights
 from kdnb.losses.adain import channel_statistics, feature_statistics, restyle
+from kdnb.losses.aekd import adaptive_ensemble, adaptive_weights, min_norm_weights
 from kdnb.losses.alpkd import layer_projection
 from kdnb.losses.at import attention_map, attention_transfer
 from kdnb.losses.ban import (
@@ -22,6 +23,7 @@ from kdnb.losses.ban import (
     gradient_identity,
     permuted_predictions,
 )
+from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
@@ -66,10 +68,13 @@ from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
 from kdnb.losses.mlkd import multi_level_logits
 from kdnb.losses.nkd import normalized_kd
+from kdnb.losses.noisy_teachers import noisy_logits
 from kdnb.losses.nst import neuron_selectivity
 from kdnb.losses.ofd import overhaul, overhaul_margin
+from kdnb.losses.oracle import oracle_weights
 from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
 from kdnb.losses.rd import ranking_distillation
+from kdnb.losses.reid import log_euclidean, similarities
 from kdnb.losses.reviewkd import AttentionFusion, ReviewFusion, hierarchical_context
 from kdnb.losses.rkd import rkd_angle, rkd_distance
 from kdnb.losses.rocket import rocket_hint
@@ -78,6 +83,7 @@ from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
 from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
 from kdnb.losses.sla import aggregated, joint_loss
 from kdnb.losses.sp import similarity_preserving
+from kdnb.losses.tan2019 import top_cross_entropy
 from kdnb.losses.tfkd import (
     equivalent_smoothing,
     softened_correct,
@@ -106,16 +112,20 @@ __all__ = [
     "VariationalRegressor",
     "activation",
     "activation_boundary",
+    "adaptive_ensemble",
+    "adaptive_weights",
     "aggregated",
     "all_triplets",
     "attention_map",
     "attention_transfer",
+    "certainty_weights",
     "channel_statistics",
     "class_activation_maps",
     "class_attention",
     "class_wise",
     "competition",
     "confidence_weighted",
+    "confidence_weights",
     "confused_judging_loss",
     "consistency_cost",
     "contrastive_diversity",
@@ -161,15 +171,19 @@ __all__ = [
     "listmle",
     "listnet",
     "locality_preserving",
+    "log_euclidean",
     "logit_distance",
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
+    "min_norm_weights",
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
+    "noisy_logits",
     "normalized_kd",
     "one_hot",
+    "oracle_weights",
     "overhaul",
     "overhaul_margin",
     "parameter_distribution",
@@ -189,6 +203,7 @@ __all__ = [
     "rocket_hint",
     "self_attention",
     "semantic_calibration",
+    "similarities",
     "similarity_preserving",
     "soft_targets",
     "softened_correct",
@@ -197,6 +212,7 @@ __all__ = [
     "standardized_soft_targets",
     "statistics_distance",
     "teacher_free_regularisation",
+    "top_cross_entropy",
     "top_score_difference",
     "total_variation",
     "transformed_teacher",

@@ -57,7 +57,8 @@ PREPARED = {
     "dml", "dml ensemble", "dml mean", "mean_teacher", "cross_entropy probabilities", "zskd",
     "dkd", "nkd", "ban", "generalised", "generalised authors", "cross_entropy", "cross_entropy smoothed", "mean_teacher labels", "tfkd",
     "tfkd authors", "semckd", "alpkd", "fsp", "irg transformation", "kdsvd", "deepinversion",
-    "ensemble",
+    "ensemble", "ensemble weighted", "ensemble geometric", "oracle", "camkd", "camkd certainty",
+    "aekd", "aekd normalised", "noisy_teachers",
 }  # fmt: skip
 
 
