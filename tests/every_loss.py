@@ -20,6 +20,13 @@ def probabilities(logits):
     return wide.softmax(1).to(logits.dtype)
 
 
+def halves(logits):
+    """Two classifiers that share the class in the middle, and which classes they know."""
+    middle, classes = logits.shape[1] // 2, logits.shape[1]
+    parts = [list(range(middle + 1)), list(range(middle, classes))]
+    return [logits[:, part] for part in parts], parts
+
+
 LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take one
     "kd": lambda s, t: losses.soft_targets(s, t, 3.0),
     "logit_regression": losses.logit_regression,
@@ -53,6 +60,19 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "ensemble": lambda s, t: -losses.ensemble_log_probabilities([s, t])[:, 0].mean(),
     "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
     "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
+    "uhc": lambda s, t: losses.restricted_cross_entropy(s, *halves(t)),
+    "uhc estimate": lambda s, t: losses.cross_entropy_with(
+        s, losses.cross_entropy_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc factorised": lambda s, t: losses.cross_entropy_with(
+        s, losses.factorised_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc log space": lambda s, t: losses.cross_entropy_with(
+        s, losses.log_space_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc padded": lambda s, t: losses.cross_entropy_with(
+        s, losses.zero_padded_mean(*halves(t), t.shape[1])
+    ),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone
@@ -163,7 +183,7 @@ SHAPES = {
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
-    "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
+    "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
 SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}

@@ -88,6 +88,17 @@ from kdnb.losses.tfkd import (
 from kdnb.losses.tolerant import top_score_difference
 from kdnb.losses.triplet import all_triplets, triplet_distillation
 from kdnb.losses.ttm import transformed_teacher
+from kdnb.losses.uhc import (
+    connected_classes,
+    cross_entropy_estimate,
+    factorised_estimate,
+    log_space_estimate,
+    mean_of_those_that_know,
+    mean_raw_logits,
+    most_confident_classifier,
+    restricted_cross_entropy,
+    zero_padded_mean,
+)
 from kdnb.losses.vid import VariationalRegressor, variational_information
 from kdnb.losses.you2017 import relative_dissimilarity
 from kdnb.losses.zskd import matching_cross_entropy
@@ -117,10 +128,12 @@ __all__ = [
     "competition",
     "confidence_weighted",
     "confused_judging_loss",
+    "connected_classes",
     "consistency_cost",
     "contrastive_diversity",
     "correlation_congruence",
     "crd",
+    "cross_entropy_estimate",
     "cross_entropy_with",
     "curriculum_weight",
     "darkrank",
@@ -132,6 +145,7 @@ __all__ = [
     "ensemble_log_probabilities",
     "equivalent_smoothing",
     "factor_transfer",
+    "factorised_estimate",
     "feature_statistics",
     "feature_vectors",
     "fooling_loss",
@@ -161,10 +175,14 @@ __all__ = [
     "listmle",
     "listnet",
     "locality_preserving",
+    "log_space_estimate",
     "logit_distance",
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
+    "mean_of_those_that_know",
+    "mean_raw_logits",
+    "most_confident_classifier",
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
@@ -180,6 +198,7 @@ __all__ = [
     "probabilistic_transfer",
     "ranking_distillation",
     "relative_dissimilarity",
+    "restricted_cross_entropy",
     "restyle",
     "reused_classifier",
     "reverse_gradient",
@@ -204,4 +223,5 @@ __all__ = [
     "variational_information",
     "virtual_teacher",
     "virtual_teacher_identity",
+    "zero_padded_mean",
 ]
