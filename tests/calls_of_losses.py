@@ -40,6 +40,7 @@ CALLS = {
     "class_attention": {
         "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
     "class_wise": {"logits": Z, "partner_logits": V, **HOT},
+    "common_feature_discrepancy": {"one": S, "other": T, "bandwidths": [0.5, 1.0]},
     "competition": {**LOGITS, **HOT},
     "confidence_weighted": {**LOGITS, "labels": Y},
     "confused_judging_loss": {
@@ -101,6 +102,7 @@ CALLS = {
     "labelled_cross_entropy": {"logits": Z, "labels": Y},
     "layer_projection": {
         "student_states": draw(2, 3, 4), "teacher_states": draw(2, 5, 4, seed=1), **HOT},
+    "least_ambiguous": {"teacher_logits": [Z, V]},
     "learning_without_forgetting": {**LOGITS, **HOT},
     "listmle": SCORES,
     "listnet": SCORES,
@@ -161,6 +163,7 @@ CALLS = {
     "transformed_teacher": {**LOGITS, **HOT, "weighted": True},
     "triplet_distillation": {
         **SAMPLES, "triplets": TRIPLETS, "least_margin": 0.2, "greatest_margin": 0.5},
+    "unit_filters": {"weight": B},
     "variational_information": {
         "predicted_mean": A, "teacher_maps": B, "raw_variance": U, "minimum_variance": 1e-5,
         **PAPER},

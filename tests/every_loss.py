@@ -60,6 +60,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "ensemble": lambda s, t: -losses.ensemble_log_probabilities([s, t])[:, 0].mean(),
     "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
     "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
+    "custom": lambda s, t: losses.soft_targets(s, losses.least_ambiguous([t, t / 2])[0], 3.0),
     "uhc": lambda s, t: losses.restricted_cross_entropy(s, *halves(t)),
     "uhc estimate": lambda s, t: losses.cross_entropy_with(
         s, losses.cross_entropy_estimate(*halves(t), t.shape[1])
@@ -155,6 +156,8 @@ ORDERS = {  # (lists, items): scores of student and teacher
     "rd positions": lambda s, t: losses.ranking_distillation(s, t, 2, 2.0, None),
 }
 OTHERS = {
+    "cfl": losses.common_feature_discrepancy,
+    "custom filters": lambda s, t: losses.unit_filters(s),
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
     "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
@@ -186,7 +189,7 @@ HELD = {
     "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
-SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}
+SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooling"}
 # No gradient at all, or none that finite differences find: a bandwidth is held constant.
 STILL = {"nst adaptive", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
@@ -195,7 +198,7 @@ MATCHING = [
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
-    *("mhgd", "mhgd authors", "deepinversion"),
+    *("mhgd", "mhgd authors", "deepinversion", "cfl"),
 ]
 
 

@@ -24,6 +24,7 @@ from kdnb.losses.ban import (
 )
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
+from kdnb.losses.cfl import common_feature_discrepancy
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
 from kdnb.losses.conditional import logit_distance
 from kdnb.losses.crd import CRD, crd
@@ -35,6 +36,7 @@ from kdnb.losses.ctkd import (
     curriculum_weight,
     reverse_gradient,
 )
+from kdnb.losses.custom import least_ambiguous, unit_filters
 from kdnb.losses.dafl import activation, information_entropy, one_hot
 from kdnb.losses.darkrank import darkrank
 from kdnb.losses.ddgsd import mean_discrepancy
@@ -125,6 +127,7 @@ __all__ = [
     "class_activation_maps",
     "class_attention",
     "class_wise",
+    "common_feature_discrepancy",
     "competition",
     "confidence_weighted",
     "confused_judging_loss",
@@ -172,6 +175,7 @@ __all__ = [
     "labelled_cross_entropy",
     "layer_projection",
     "learning_without_forgetting",
+    "least_ambiguous",
     "listmle",
     "listnet",
     "locality_preserving",
@@ -220,6 +224,7 @@ __all__ = [
     "total_variation",
     "transformed_teacher",
     "triplet_distillation",
+    "unit_filters",
     "variational_information",
     "virtual_teacher",
     "virtual_teacher_identity",
