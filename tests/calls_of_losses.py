@@ -40,7 +40,7 @@ CALLS = {
     "class_attention": {
         "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
     "class_wise": {"logits": Z, "partner_logits": V, **HOT},
-    "common_feature_discrepancy": {"one": S, "other": T, "bandwidths": [0.5, 1.0]},
+    "common_feature_discrepancy": {"one": S, "other": T, "bandwidths": (0.5, 1.0)},
     "competition": {**LOGITS, **HOT},
     "confidence_weighted": {**LOGITS, "labels": Y},
     "confused_judging_loss": {
