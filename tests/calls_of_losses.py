@@ -20,6 +20,10 @@ MAPS = {"student_maps": A, "teacher_maps": B}
 SCORES = {"student_scores": Z, "teacher_scores": V}
 LAYERS = {"student_layers": [A, B], "teacher_layers": [B, A]}
 FOUR = {"student_first": A, "student_last": B, "teacher_first": B, "teacher_last": A}
+UNION = {
+    "classifier_logits": [draw(4, 3), draw(4, 3, seed=1)],
+    "class_sets": [[0, 1, 2], [4, 3, 2]],
+}
 PAPER = {"variant": "paper"}
 HOT = {"temperature": 3.0}
 
@@ -42,11 +46,13 @@ CALLS = {
     "class_attention": {
         "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
     "class_wise": {"logits": Z, "partner_logits": V, **HOT},
+    "common_feature_discrepancy": {"one": S, "other": T, "bandwidths": (0.5, 1.0)},
     "competition": {**LOGITS, **HOT},
     "confidence_weighted": {**LOGITS, "labels": Y},
     "confidence_weights": {"logits": [Z, V], "labels": Y},
     "confused_judging_loss": {
         "real_scores": U, "fake_scores": W, "confusion_weight": 0.5, "kind": "non_saturating"},
+    "connected_classes": {"class_sets": [[0, 1], [1, 2], [3]], "classes": 4},
     "consistency_cost": {"logits": Z, "probabilities": P},
     "contrastive_diversity": {
         "local": S, "whole": T, "old_local": T, "old_whole": S, "temperature": 1.0},
@@ -54,6 +60,7 @@ CALLS = {
     "crd": {
         **SAMPLES, "dataset_size": 100.0, "negatives": draw(7, 3, seed=2),
         "labels": torch.arange(5), "temperature": 0.5, "normaliser": 1.0, "kept": torch.arange(35).view(5, 7) % 3 > 0,},
+    "cross_entropy_estimate": {**UNION, "classes": 5},
     "cross_entropy_with": {"logits": Z, "probabilities": P},
     "curriculum_weight": {"epoch": 1.0, "ramp_epochs": 10.0, "lowest": 0.0, "highest": 1.0},
     "darkrank": {
@@ -71,6 +78,7 @@ CALLS = {
         "soft_weight": 0.5, "classes": 4, "temperature": 2.0, "correct": 0.9,
         "variant": "authors"},
     "factor_transfer": {"student_factor": A, "teacher_factor": B, "norm": 1, **PAPER},
+    "factorised_estimate": {**UNION, "classes": 5, "steps": 100},
     "feature_statistics": {**MAPS, "epsilon": 1e-5},
     "feature_vectors": {"student": draw(2, 3, 4, 4), "teacher": draw(2, 3, 4, 4, seed=1),
                         "spare": 2},
@@ -102,16 +110,21 @@ CALLS = {
     "labelled_cross_entropy": {"logits": Z, "labels": Y},
     "layer_projection": {
         "student_states": draw(2, 3, 4), "teacher_states": draw(2, 5, 4, seed=1), **HOT},
+    "least_ambiguous": {"teacher_logits": [Z, V]},
     "learning_without_forgetting": {**LOGITS, **HOT},
     "listmle": SCORES,
     "listnet": SCORES,
     "locality_preserving": {**SAMPLES, "neighbours": 2, "bandwidth": 1.0},
     "log_euclidean": {**SAMPLES, "ridge": 1.0},
+    "log_space_estimate": {**UNION, "classes": 5},
     "logit_distance": LOGITS,
     "logit_regression": LOGITS,
     "matching_cross_entropy": {"teacher_logits": V, "targets": P, **HOT},
     "mean_discrepancy": {"one": S, "other": T},
     "min_norm_weights": {"gradients": S, "largest": 0.9},
+    "mean_of_those_that_know": {**UNION, "classes": 5},
+    "mean_raw_logits": {**UNION, "classes": 5},
+    "most_confident_classifier": {**UNION, "classes": 5},
     "multi_level_logits": {
         **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
         "class_weight": 1.0, **PAPER},
@@ -137,6 +150,7 @@ CALLS = {
         **SCORES, "kept": 3, "position_scale": 1.0, "discrepancy_scale": 0.5, **PAPER},
     "relative_dissimilarity": {
         "student": S, "teachers": [T, -T], "triplets": TRIPLETS, "margin": 0.1},
+    "restricted_cross_entropy": {"student_logits": Z, **UNION},
     "restyle": {"teacher_maps": B, "student_maps": A, "epsilon": 1e-5},
     "reused_classifier": {"projected": A, "teacher_maps": B, **PAPER},
     "reverse_gradient": {"values": S, "weight": 1.0},
@@ -164,12 +178,14 @@ CALLS = {
     "transformed_teacher": {**LOGITS, **HOT, "weighted": True},
     "triplet_distillation": {
         **SAMPLES, "triplets": TRIPLETS, "least_margin": 0.2, "greatest_margin": 0.5},
+    "unit_filters": {"weight": B},
     "variational_information": {
         "predicted_mean": A, "teacher_maps": B, "raw_variance": U, "minimum_variance": 1e-5,
         **PAPER},
     "virtual_teacher": {
         "labels": Y, "classes": 5, "correct": 0.9, "dtype": torch.float64},
     "virtual_teacher_identity": {},
+    "zero_padded_mean": {**UNION, "classes": 5},
 }  # fmt: skip
 
 # The modules: how one is made, and a call of it.

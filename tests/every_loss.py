@@ -24,6 +24,13 @@ def weighed(logits, weights):
     return losses.ensemble_log_probabilities(logits, weights)
 
 
+def halves(logits):
+    """Two classifiers that share the class in the middle, and which classes they know."""
+    middle, classes = logits.shape[1] // 2, logits.shape[1]
+    parts = [list(range(middle + 1)), list(range(middle, classes))]
+    return [logits[:, part] for part in parts], parts
+
+
 LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take one
     "kd": lambda s, t: losses.soft_targets(s, t, 3.0),
     "logit_regression": losses.logit_regression,
@@ -78,6 +85,20 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "tan2019": lambda s, t: losses.top_cross_entropy(s, t, 2),
     "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
     "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
+    "custom": lambda s, t: losses.soft_targets(s, losses.least_ambiguous([t, t / 2])[0], 3.0),
+    "uhc": lambda s, t: losses.restricted_cross_entropy(s, *halves(t)),
+    "uhc estimate": lambda s, t: losses.cross_entropy_with(
+        s, losses.cross_entropy_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc factorised": lambda s, t: losses.cross_entropy_with(
+        s, losses.factorised_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc log space": lambda s, t: losses.cross_entropy_with(
+        s, losses.log_space_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc padded": lambda s, t: losses.cross_entropy_with(
+        s, losses.zero_padded_mean(*halves(t), t.shape[1])
+    ),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone
@@ -161,6 +182,9 @@ ORDERS = {  # (lists, items): scores of student and teacher
     "rd positions": lambda s, t: losses.ranking_distillation(s, t, 2, 2.0, None),
 }
 OTHERS = {
+    "cfl": losses.common_feature_discrepancy,
+    # Its gradient, cubic in the scale, fills a half.
+    "custom filters": lambda s, t: losses.unit_filters(s / 100),
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
     "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
@@ -190,10 +214,10 @@ SHAPES = {
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
     "camkd", "camkd certainty", "aekd", "aekd normalised",
-    "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
+    "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
-SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}
+SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooling"}
 # No gradient at all, or none that finite differences find: a bandwidth or weights are held constant.
 STILL = {"nst adaptive", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
@@ -202,7 +226,7 @@ MATCHING = [
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
-    *("mhgd", "mhgd authors", "deepinversion"),
+    *("mhgd", "mhgd authors", "deepinversion", "cfl"),
 ]
 
 

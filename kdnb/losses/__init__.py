@@ -26,6 +26,7 @@ from kdnb.losses.ban import (
 from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
+from kdnb.losses.cfl import common_feature_discrepancy
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
 from kdnb.losses.conditional import logit_distance
 from kdnb.losses.crd import CRD, crd
@@ -37,6 +38,7 @@ from kdnb.losses.ctkd import (
     curriculum_weight,
     reverse_gradient,
 )
+from kdnb.losses.custom import least_ambiguous, unit_filters
 from kdnb.losses.dafl import activation, information_entropy, one_hot
 from kdnb.losses.darkrank import darkrank
 from kdnb.losses.ddgsd import mean_discrepancy
@@ -94,6 +96,17 @@ from kdnb.losses.tfkd import (
 from kdnb.losses.tolerant import top_score_difference
 from kdnb.losses.triplet import all_triplets, triplet_distillation
 from kdnb.losses.ttm import transformed_teacher
+from kdnb.losses.uhc import (
+    connected_classes,
+    cross_entropy_estimate,
+    factorised_estimate,
+    log_space_estimate,
+    mean_of_those_that_know,
+    mean_raw_logits,
+    most_confident_classifier,
+    restricted_cross_entropy,
+    zero_padded_mean,
+)
 from kdnb.losses.vid import VariationalRegressor, variational_information
 from kdnb.losses.you2017 import relative_dissimilarity
 from kdnb.losses.zskd import matching_cross_entropy
@@ -123,14 +136,17 @@ __all__ = [
     "class_activation_maps",
     "class_attention",
     "class_wise",
+    "common_feature_discrepancy",
     "competition",
     "confidence_weighted",
     "confidence_weights",
     "confused_judging_loss",
+    "connected_classes",
     "consistency_cost",
     "contrastive_diversity",
     "correlation_congruence",
     "crd",
+    "cross_entropy_estimate",
     "cross_entropy_with",
     "curriculum_weight",
     "darkrank",
@@ -142,6 +158,7 @@ __all__ = [
     "ensemble_log_probabilities",
     "equivalent_smoothing",
     "factor_transfer",
+    "factorised_estimate",
     "feature_statistics",
     "feature_vectors",
     "fooling_loss",
@@ -168,15 +185,20 @@ __all__ = [
     "labelled_cross_entropy",
     "layer_projection",
     "learning_without_forgetting",
+    "least_ambiguous",
     "listmle",
     "listnet",
     "locality_preserving",
     "log_euclidean",
+    "log_space_estimate",
     "logit_distance",
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
     "min_norm_weights",
+    "mean_of_those_that_know",
+    "mean_raw_logits",
+    "most_confident_classifier",
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
@@ -194,6 +216,7 @@ __all__ = [
     "probabilistic_transfer",
     "ranking_distillation",
     "relative_dissimilarity",
+    "restricted_cross_entropy",
     "restyle",
     "reused_classifier",
     "reverse_gradient",
@@ -217,7 +240,9 @@ __all__ = [
     "total_variation",
     "transformed_teacher",
     "triplet_distillation",
+    "unit_filters",
     "variational_information",
     "virtual_teacher",
     "virtual_teacher_identity",
+    "zero_padded_mean",
 ]

@@ -61,6 +61,8 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "fast_bank": (f"{_FUNCTIONS}.makers:fast_trial", f"{_OLD_FREE}:fast_trial"),
     "pseudo_examples": (f"{_FUNCTIONS}.makers:pseudo_trial", f"{_OLD_FREE}:pseudo_trial"),
     "omni_supervised": (f"{_FUNCTIONS}.makers:omni_trial", f"{_OLD_FREE}:omni_trial"),
+    "specialist": (f"{_FUNCTIONS}.uhc:specialist", "specialist"),
+    "unified": (f"{_FUNCTIONS}.uhc:unified", "unified"),
     "retrieved": (
         "kdnb.reproductions.passalis2018pkt:retrieved",
         f"{_OLD_PAPERS}.passalis2018pkt:retrieved",

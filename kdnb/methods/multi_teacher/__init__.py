@@ -7,6 +7,10 @@ of them, `aekd` finds a compromise of their gradients, `noisy_teachers` makes on
 vote (You et al. 2017, in `kdnb.methods.offline.you2017`). `reid` compares similarities, `unfolding`
 and `merging` work on weights, `concentration` has teachers of few classes each, and `sequences`
 distils what an ensemble says at length.
+
+Teachers of different classes or tasks: `uhc` unifies classifiers, `amalgamation`, `cfl`, `custom`,
+`filtered` and `master` amalgamate networks; `experts` asks them, `tasks` are networks of several
+tasks.
 """
 
 from kdnb.losses import certainty_weights, confidence_weights, noisy_logits, oracle_weights
