@@ -31,6 +31,11 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         f"{_FUNCTIONS}.offline:matched",
         "kdnb.schemes.function_matching:matched",
     ),
+    "privileged_synthetic": (
+        f"{_FUNCTIONS}.privileged:synthetic_trial",
+        "privileged_synthetic",
+    ),
+    "privileged_digits": (f"{_FUNCTIONS}.privileged:digits_trial", "privileged_digits"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",
