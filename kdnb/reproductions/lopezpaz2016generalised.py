@@ -100,6 +100,9 @@ def arms(p: Parameters) -> Arms:
     }
 
 
+SYNTHETIC = tuple(
+    f"{how}{who}" for how in ("", "exact_") for who in ("teacher", "regular", "distilled")
+)
 LABELS = {"name": "labels", "shares": [0.0]}
 
 
@@ -122,6 +125,17 @@ def trained_out(temperature: float) -> list[dict[str, Any]]:
     """The controls at one temperature, and the teacher's answers alone at all but the hottest."""
     swept = [{"name": f"t{t}", "temperature": float(t), "shares": [1.0]} for t in TEMPERATURES[:-1]]
     return [LABELS, *swept, *controls(temperature)]
+
+
+def conditions(p: Parameters) -> set[str]:
+    """The arms that `measure` gives beside those that run."""
+    found = set()
+    for name, trial in arms(p).items():
+        students = trial(0).arguments.get("students")
+        measured = SYNTHETIC if students is None else ("teacher", "own_view")
+        found |= {f"{name}_{one}" for one in measured}
+        found |= {f"{name}_{one['name']}" for one in students or ()}
+    return found
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:

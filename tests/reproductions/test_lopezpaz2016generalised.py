@@ -82,6 +82,7 @@ def test_every_condition_of_the_claims_is_measured(few):
         for quantity in named:
             for arm, metric in parse(quantity)[1]:
                 assert (metric or claim.metric) in record.arms[arm][0].metrics, arm
+    assert set(record.arms) == paper.conditions(TINY)
     assert set(record.data) == {"mnist"}  # synthetic trials have none
     assert "lopezpaz2016generalised" in papers.bibliography().entries
 
