@@ -20,6 +20,11 @@ def probabilities(logits):
     return wide.softmax(1).to(logits.dtype)
 
 
+def below_last(logits):
+    """Labels of all classes but the last, which is that of made-up features."""
+    return torch.arange(len(logits)) % (logits.shape[1] - 1)
+
+
 LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take one
     "kd": lambda s, t: losses.soft_targets(s, t, 3.0),
     "logit_regression": losses.logit_regression,
@@ -42,6 +47,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "generalised authors": lambda s, t: losses.generalised_distillation(
         s, t, labels_of(s), 0.3, 3.0, "authors"
     ),
+    "admd": lambda s, t: losses.modality_judging_loss(s, t, below_last(s)),
     "dkd": lambda s, t: losses.decoupled_kd(s, t, labels_of(s), 3.0),
     "nkd": lambda s, t: losses.normalized_kd(s, t, labels_of(s), 3.0),
     "ban": lambda s, t: losses.confidence_weighted(s, t, labels_of(s)),
@@ -63,6 +69,7 @@ ALONE = {  # the student's logits alone
     "tfkd authors": lambda s, t: losses.teacher_free_regularisation(
         s, labels_of(s), variant="authors"
     ),
+    "admd fooling": lambda s, t: losses.modality_fooling_loss(s, below_last(s)),
     "tolerant": lambda s, t: losses.top_score_difference(s, 2),
     "dafl one-hot": lambda s, t: losses.one_hot(s),
     "dafl entropy": lambda s, t: losses.information_entropy(s),
@@ -83,6 +90,7 @@ MATCHING_MAPS = {
     "ofd": lambda s, t: losses.overhaul(s, t, torch.full((4,), -9.0)),
     "catkd": losses.class_attention,
     "adain": losses.feature_statistics,
+    "hallucination": losses.hallucination_loss,
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
     "semckd": lambda s, t: losses.semantic_calibration([[s]], [[t]], torch.ones(len(s), 1, 1)),
@@ -137,6 +145,9 @@ ORDERS = {  # (lists, items): scores of student and teacher
 OTHERS = {
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
+    "graphdist": lambda s, t: losses.weighted_imitation(
+        s, [t, -t], s.new_tensor([[0.3, 0.7]]).expand(len(s), 2), s.new_tensor([0.5, 0.5])
+    ),
     "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
@@ -163,7 +174,7 @@ SHAPES = {
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
-    "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
+    "graphdist", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
 SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}

@@ -57,7 +57,7 @@ PREPARED = {
     "dml", "dml ensemble", "dml mean", "mean_teacher", "cross_entropy probabilities", "zskd",
     "dkd", "nkd", "ban", "generalised", "generalised authors", "cross_entropy", "cross_entropy smoothed", "mean_teacher labels", "tfkd",
     "tfkd authors", "semckd", "alpkd", "fsp", "irg transformation", "kdsvd", "deepinversion",
-    "ensemble",
+    "ensemble", "admd", "admd fooling", "graphdist",
 }  # fmt: skip
 
 
