@@ -40,6 +40,7 @@ from kdnb.methods.cross_modal.ranktransfer import (
     ordered_rightly,
     rank_transfer,
     ranking_svm,
+    ranking_svm_plus,
 )
 from kdnb.methods.cross_modal.speech import distil_privileged
 from kdnb.methods.cross_modal.stacks import correct_of, fit_stack, glorot_stack, stack_logits
@@ -52,7 +53,7 @@ __all__ = [
     "exact_logistic", "fit_stack", "generalised_distillation", "glorot_stack", "graph_prior_penalty",
     "hallucinate", "hallucination_loss", "halves", "mixed_targets", "modality_fooling_loss",
     "modality_judging_loss", "modality_prior", "narrow_band", "noisy_at", "ordered_pairs",
-    "ordered_rightly", "privileged_problem", "rank_transfer", "ranking_svm", "shuffled_within",
+    "ordered_rightly", "privileged_problem", "rank_transfer", "ranking_svm", "ranking_svm_plus", "shuffled_within",
     "smoothed_like", "stack_logits", "standardised", "transfer_supervision", "view_of",
     "weighted_imitation",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize, nnls
 from torch import Tensor
 
 from kdnb.losses.checks import check_choice, check_number
@@ -70,15 +70,16 @@ def ranking_svm(
     x = inputs.double()
     apart = (x[pairs[:, 0]] - x[pairs[:, 1]]).numpy()
 
-    def dual(a):
-        w = apart.T @ a
-        return w @ w / 2 - rho @ a, apart @ w - rho
+    def dual(a):  # in units of the cost
+        w = cost * (apart.T @ a)
+        return w @ w / 2 - cost * (rho @ a), cost * (apart @ w - rho)
 
     found = minimize(
-        dual, np.zeros(len(pairs)), jac=True, method="L-BFGS-B", bounds=[(0, cost)] * len(pairs),
-        options={"maxiter": 20000, "maxfun": 100000, "ftol": 1e-14, "gtol": 1e-8},
+        dual, np.zeros(len(pairs)), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * len(pairs),
+        options={"maxiter": 50000, "maxfun": 200000, "maxcor": 50, "ftol": 1e-15, "gtol": 1e-10},
     )  # fmt: skip
-    return Ranking(torch.from_numpy(apart.T @ found.x), torch.from_numpy(found.x))
+    held = cost * found.x
+    return Ranking(torch.from_numpy(apart.T @ held), torch.from_numpy(held))
 
 
 def rank_transfer(
@@ -111,8 +112,7 @@ def rank_transfer(
         ValueError: for other shapes, another word, or when the privileged view orders no pair rightly.
 
     Departures: the rank transfer is recalled with confidence; what becomes of pairs with a negative
-    margin is not known to us, and so a choice. The paper's other variant, with slacks that are a
-    function of the privileged view (SVM+), is not here.
+    margin is not known to us, and so a choice. The paper's other variant is `ranking_svm_plus`.
     """
     check_choice(("drop", "clip"), negative=negative)
     if len(inputs) != len(privileged) or len(inputs) != len(scores):
@@ -128,6 +128,69 @@ def rank_transfer(
         if not len(pairs):
             raise ValueError("the privileged view orders no pair rightly: there is no margin.")
     return ranking_svm(inputs, pairs, margins.clamp_min(0), cost), teacher
+
+
+def ranking_svm_plus(
+    inputs: Tensor,
+    privileged: Tensor,
+    pairs: Tensor,
+    *,
+    cost: float = 1.0,
+    privileged_share: float = 1.0,
+) -> Ranking:
+    r"""SVM+ for rankings: the slack of each pair is a linear function of the privileged view.
+
+    .. math:: \min_{w, w^*} \tfrac12 \|w\|^2 + \tfrac{\gamma}{2} \|w^*\|^2 + C \sum \xi_{ij}
+        \;\text{with}\; \xi_{ij} = \langle w^*, x^*_i - x^*_j \rangle \ge 0,\;
+        \langle w, x_i - x_j \rangle \ge 1 - \xi_{ij}
+
+    Slacks are free to be 0 for all pairs alone, or must order them all: hard constraints, which a
+    few wrong pairs on both views can make impossible.
+
+    Args:
+        inputs: (samples, features), what is there at test.
+        privileged: (samples, other features).
+        pairs: (pairs, 2) int64: the first ranks above the second.
+        cost: C > 0.
+        privileged_share: gamma > 0.
+
+    Returns:
+        The ranking; `dual` are the multipliers of the margins, at least 0.
+
+    Raises:
+        ValueError: for other shapes, numbers that are not above 0, or pairs that no direction of the
+            views allows.
+
+    Departures: SVM+ as section 3 of Lopez-Paz et al. 2016 states it, for differences and without
+    offsets; that it is the paper's first variant is recalled.
+    """
+    check_number(above=0, cost=cost, privileged_share=privileged_share)
+    if len(inputs) != len(privileged) or pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
+        raise ValueError(
+            "inputs and privileged must be of the same samples and pairs (pairs, 2), at least 1; got "
+            f"{len(inputs)}, {len(privileged)} and {tuple(pairs.shape)}."
+        )
+    apart, other = (_apart(view, pairs).numpy() for view in (inputs, privileged))
+    count, features = apart.shape
+    # In (w, sqrt(gamma) (w* + C / gamma sum d*)) it asks for the shortest vector z with G z >= h,
+    # which non-negative least squares finds in finitely many steps (Lawson and Hanson 1974).
+    root, offset = np.sqrt(privileged_share), other @ other.sum(0) * cost / privileged_share
+    limits = np.block([[apart, other / root], [np.zeros_like(apart), other / root]])
+    least = np.concatenate([1 + offset, offset])
+    system = np.vstack([limits.T, least])
+    size = np.abs(system).max()
+    wanted = np.append(np.zeros(len(system) - 1), 1.0)
+    found, _ = nnls(system / size, wanted, maxiter=50 * len(least))
+    rest = system / size @ found - wanted
+    if np.linalg.norm(rest) < 1e-9:
+        raise ValueError(
+            "no direction of the two views gives all pairs a margin and a slack above 0."
+        )
+    shortest = -rest[:-1] / rest[-1]
+    return Ranking(
+        torch.from_numpy(shortest[:features]),
+        torch.from_numpy(-found[:count] / (size * rest[-1])),
+    )
 
 
 def ordered_rightly(ranking: Ranking, inputs: Tensor, scores: Tensor) -> float:

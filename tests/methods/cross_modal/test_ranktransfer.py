@@ -11,6 +11,7 @@ from kdnb.methods.cross_modal import (
     ordered_rightly,
     rank_transfer,
     ranking_svm,
+    ranking_svm_plus,
 )
 
 
@@ -49,6 +50,19 @@ def test_the_svm_is_the_minimum_of_its_problem(cost):
     held = found.dual.numpy()
     assert (gap[held < cost - 1e-6] > -1e-4).all()  # not at the limit: the margin is kept
     assert (gap[held > 1e-6] < 1e-4).all()  # held by the pair: no room is left
+
+
+@pytest.mark.parametrize("cost", [0.01, 1.0, 100.0])
+def test_no_gap_is_left_between_primal_and_dual_on_digits(cost):
+    views, labels = digits()
+    chosen = (labels == 3) | (labels == 5)
+    x, scores = views["small"][chosen][:40].double(), (labels[chosen] == 3).double()[:40]
+    pairs = ordered_pairs(scores)
+    found = ranking_svm(x, pairs, 1.0, cost)
+    square = found.weights @ found.weights / 2
+    gaps = (1 - (x[pairs[:, 0]] - x[pairs[:, 1]]) @ found.weights).clamp_min(0)
+    primal, dual = square + cost * gaps.sum(), found.dual.sum() - square
+    assert dual.item() == pytest.approx(primal.item(), rel=1e-5)
 
 
 def test_equal_margins_are_the_ranking_svm():
@@ -100,6 +114,52 @@ def test_two_resolutions_of_digits():
     assert (
         ordered_rightly(ranking._replace(weights=-ranking.weights), unseen["small"], others) < 0.25
     )
+
+
+@pytest.mark.parametrize(("cost", "share"), [(0.1, 1.0), (1.0, 0.3)])
+def test_svm_plus_is_the_minimum_of_its_problem(cost, share):
+    """Against a general optimiser of the primal problem in (w, w*)."""
+    scores = torch.arange(8).double()
+    x, better = draw(8, 3), scores[:, None] + torch.stack([draw(8, seed=1), draw(8, seed=2)], 1) / 3
+    pairs = ordered_pairs(scores)
+    apart, other = (
+        (view[pairs[:, 0]] - view[pairs[:, 1]]).numpy() for view in (x, better)
+    )  # fmt: skip
+
+    def primal(v):
+        w, u = v[:3], v[3:]
+        value = w @ w / 2 + share * u @ u / 2 + cost * (other @ u).sum()
+        return value, np.concatenate([w, share * u + cost * other.sum(0)])
+
+    margins = np.hstack([apart, other])
+    slacks = np.hstack([np.zeros_like(apart), other])
+    limits = [
+        {"type": "ineq", "fun": lambda v: margins @ v - 1, "jac": lambda v: margins},
+        {"type": "ineq", "fun": lambda v: slacks @ v, "jac": lambda v: slacks},
+    ]
+    tried = [
+        minimize(
+            primal, np.append(np.zeros(3), np.full(2, size)), jac=True, method="SLSQP",
+            constraints=limits, options={"maxiter": 1000, "ftol": 1e-10},
+        )
+        for size in (0.1, 0.5, 1.0, 5.0)  # it stops at once from some starts
+    ]  # fmt: skip
+    best = min((one for one in tried if one.success), key=lambda one: one.fun)
+    found = ranking_svm_plus(x, better, pairs, cost=cost, privileged_share=share)
+    np.testing.assert_allclose(found.weights, best.x[:3], atol=5e-3)
+    assert (found.dual >= 0).all()
+
+
+def test_svm_plus_without_a_view_has_no_slack():
+    """A privileged view of zeros allows none: the hard-margin ranking, where one exists."""
+    scores = torch.arange(6).double()
+    x = torch.stack([scores, draw(6)], 1)
+    pairs = ordered_pairs(scores)
+    plus = ranking_svm_plus(x, torch.zeros(6, 1), pairs)
+    hard = ranking_svm(x, pairs, 1.0, 1e4)
+    torch.testing.assert_close(plus.weights, hard.weights, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="of the same samples"):
+        ranking_svm_plus(x, torch.zeros(5, 1), pairs)
 
 
 def test_a_tie_counts_half():
