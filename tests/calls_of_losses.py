@@ -91,6 +91,8 @@ CALLS = {
     "gradient_identity": {},
     "graph_distillation": {
         "student_graphs": [draw(2, 3, 3)], "teacher_graphs": [draw(2, 3, 3, seed=1)], **PAPER},
+    "graph_prior_penalty": {"edges": P, "prior": draw(5).softmax(0)},
+    "hallucination_loss": {"hallucinated_maps": A, "privileged_maps": B},
     "hard_loss": {"logits": Z, "labels": Y},
     "hierarchical_context": {**MAPS, "levels": (2, 1)},
     "hint": {"regressed": A, "teacher_maps": B, **PAPER},
@@ -128,6 +130,10 @@ CALLS = {
     "multi_level_logits": {
         **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
         "class_weight": 1.0, **PAPER},
+    "modality_fooling_loss": {"hallucinated_logits": Z, "labels": Y},
+    "modality_judging_loss": {
+        "privileged_logits": V, "hallucinated_logits": Z, "labels": Y},
+    "modality_prior": {"weights": U, **HOT},
     "mutual_loss": {"logits": Z, "peers": [V, -V], "target": "peers", **HOT},
     "neuron_selectivity": {
         **MAPS, "kernel": "gaussian", "degree": 2, "offset": 0.0, "bandwidth": 0.5},
@@ -186,6 +192,9 @@ CALLS = {
         "labels": Y, "classes": 5, "correct": 0.9, "dtype": torch.float64},
     "virtual_teacher_identity": {},
     "zero_padded_mean": {**UNION, "classes": 5},
+    "weighted_imitation": {
+        "student": S, "teachers": [T, -T], "edges": draw(5, 2).softmax(1),
+        "prior": draw(2).softmax(0)},
 }  # fmt: skip
 
 # The modules: how one is made, and a call of it.

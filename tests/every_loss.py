@@ -31,6 +31,11 @@ def halves(logits):
     return [logits[:, part] for part in parts], parts
 
 
+def below_last(logits):
+    """Labels of all classes but the last, which is that of made-up features."""
+    return torch.arange(len(logits)) % (logits.shape[1] - 1)
+
+
 LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take one
     "kd": lambda s, t: losses.soft_targets(s, t, 3.0),
     "logit_regression": losses.logit_regression,
@@ -53,6 +58,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "generalised authors": lambda s, t: losses.generalised_distillation(
         s, t, labels_of(s), 0.3, 3.0, "authors"
     ),
+    "admd": lambda s, t: losses.modality_judging_loss(s, t, below_last(s)),
     "dkd": lambda s, t: losses.decoupled_kd(s, t, labels_of(s), 3.0),
     "nkd": lambda s, t: losses.normalized_kd(s, t, labels_of(s), 3.0),
     "ban": lambda s, t: losses.confidence_weighted(s, t, labels_of(s)),
@@ -109,6 +115,7 @@ ALONE = {  # the student's logits alone
     "tfkd authors": lambda s, t: losses.teacher_free_regularisation(
         s, labels_of(s), variant="authors"
     ),
+    "admd fooling": lambda s, t: losses.modality_fooling_loss(s, below_last(s)),
     "tolerant": lambda s, t: losses.top_score_difference(s, 2),
     "dafl one-hot": lambda s, t: losses.one_hot(s),
     "dafl entropy": lambda s, t: losses.information_entropy(s),
@@ -129,6 +136,7 @@ MATCHING_MAPS = {
     "ofd": lambda s, t: losses.overhaul(s, t, torch.full((4,), -9.0)),
     "catkd": losses.class_attention,
     "adain": losses.feature_statistics,
+    "hallucination": losses.hallucination_loss,
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
     "semckd": lambda s, t: losses.semantic_calibration([[s]], [[t]], torch.ones(len(s), 1, 1)),
@@ -187,6 +195,9 @@ OTHERS = {
     "custom filters": lambda s, t: losses.unit_filters(s / 100),
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
+    "graphdist": lambda s, t: losses.weighted_imitation(
+        s, [t, -t], s.new_tensor([[0.3, 0.7]]).expand(len(s), 2), s.new_tensor([0.5, 0.5])
+    ),
     "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
@@ -214,7 +225,7 @@ SHAPES = {
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
     "camkd", "camkd certainty", "aekd", "aekd normalised",
-    "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
+    "graphdist", "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
 SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooling"}

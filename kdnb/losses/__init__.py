@@ -14,6 +14,7 @@ names of their files in :mod:`kdnb.methods`, which says which networks meet in a
 
 from kdnb.losses.ab import activation_boundary, depth_weights
 from kdnb.losses.adain import channel_statistics, feature_statistics, restyle
+from kdnb.losses.admd import modality_fooling_loss, modality_judging_loss
 from kdnb.losses.aekd import adaptive_ensemble, adaptive_weights, min_norm_weights
 from kdnb.losses.alpkd import layer_projection
 from kdnb.losses.at import attention_map, attention_transfer
@@ -54,6 +55,8 @@ from kdnb.losses.fsp import fsp, fsp_matrix
 from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
 from kdnb.losses.generalised import generalised_distillation
+from kdnb.losses.graphdist import graph_prior_penalty, modality_prior, weighted_imitation
+from kdnb.losses.hallucination import hallucination_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
 from kdnb.losses.irg import irg_edges, irg_transformation
@@ -168,6 +171,8 @@ __all__ = [
     "gradient_decomposition",
     "gradient_identity",
     "graph_distillation",
+    "graph_prior_penalty",
+    "hallucination_loss",
     "hard_loss",
     "hierarchical_context",
     "hint",
@@ -195,9 +200,12 @@ __all__ = [
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
-    "min_norm_weights",
     "mean_of_those_that_know",
     "mean_raw_logits",
+    "min_norm_weights",
+    "modality_fooling_loss",
+    "modality_judging_loss",
+    "modality_prior",
     "most_confident_classifier",
     "multi_level_logits",
     "mutual_loss",
@@ -244,5 +252,6 @@ __all__ = [
     "variational_information",
     "virtual_teacher",
     "virtual_teacher_identity",
+    "weighted_imitation",
     "zero_padded_mean",
 ]

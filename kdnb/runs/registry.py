@@ -22,6 +22,11 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "distilled": (f"{_FUNCTIONS}.offline:distilled", "kdnb.schemes.offline:distilled"),
     "transferred": (f"{_FUNCTIONS}.offline:transferred", "kdnb.schemes.transfer:transferred"),
     "early_stopped": (f"{_FUNCTIONS}.offline:early_stopped", "kdnb.schemes.route:early_stopped"),
+    "privileged_synthetic": (
+        f"{_FUNCTIONS}.privileged:synthetic_trial",
+        "privileged_synthetic",
+    ),
+    "privileged_digits": (f"{_FUNCTIONS}.privileged:digits_trial", "privileged_digits"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",

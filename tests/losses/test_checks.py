@@ -58,7 +58,7 @@ PREPARED = {
     "dkd", "nkd", "ban", "generalised", "generalised authors", "cross_entropy", "cross_entropy smoothed", "mean_teacher labels", "tfkd",
     "tfkd authors", "semckd", "alpkd", "fsp", "irg transformation", "kdsvd", "deepinversion",
     "ensemble", "ensemble weighted", "ensemble geometric", "oracle", "camkd", "camkd certainty",
-    "aekd", "aekd normalised", "noisy_teachers",
+    "aekd", "aekd normalised", "noisy_teachers", "admd", "admd fooling", "graphdist",
 }  # fmt: skip
 
 
