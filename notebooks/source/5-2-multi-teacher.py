@@ -409,7 +409,7 @@ roles = {"naive": "other", "mean of those that know": "other"}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.4), width_ratios=[1.15, 1])
 figures.points(results, "test error", "test error, %", baseline="labels", roles=roles, axes=left)
 figures.paired(results, "test error", "", against="naive", roles={"labels": "student"} | roles, axes=right)
-right.set_xlabel("test error minus that of the naive student,\npercentage points")
+right.set_xlabel("difference from the naive student,\npercentage points")
 figures.save(
     figure,
     "5-2-effect",
@@ -591,9 +591,9 @@ for axes, value, label in ((left, "loss", "loss on test images, nats"), (right, 
     axes.set(xlabel="$c$, added to the logits of classes 5 to 9", ylabel=label)
 left.set_ylim(0, 1.3 * moved["loss"].max())
 right.axhline(means["labels"], color=figures.ORANGE, ls="--", label="students of the labels")
-right.axhline(means["back-propagated"], color=figures.BLUE, ls="--", label="three overlapping sets")
+right.axhline(means["back-propagated"], color=figures.BLUE, ls=":", lw=2.5, label="three overlapping sets")
 right.set_ylim(0, 100)
-right.legend(loc="lower right")
+right.legend(loc="upper right", ncols=2)
 figures.save(
     figure,
     "5-2-disjoint",
@@ -820,7 +820,7 @@ for name, method in (plain | branched).items():
 
 # %% tags=["nbval-ignore-output"]
 print("teachers' test errors, %:", ", ".join(f"{errors(one, test):.1f}" for one in teachers),
-      f"; their mean's: {errors(kdnb.Ensemble(teachers).eval(), test):.1f}")  # fmt: skip
+      f"and of their mean: {errors(kdnb.Ensemble(teachers).eval(), test):.1f}")  # fmt: skip
 history = fits["AE-KD"].history
 print("AE-KD's mean weights in the last epoch:", ", ".join(f"{history[f'weight{k}'].iloc[-1]:.2f}" for k in (1, 2, 3)))
 figures.table(
@@ -904,7 +904,7 @@ sets = [data.load(name) for name in both]
 merged = mt.merge(*pair, words=64, length=8)
 before = copy.deepcopy(merged)
 calibrating = [one.train.select(slice(500)) for one in sets]
-mt.calibrate(merged, tuple(pair), tuple(calibrating), epochs=3, batch_size=50, optimiser="adam", lr=0.003)
+fit = mt.calibrate(merged, tuple(pair), tuple(calibrating), epochs=3, batch_size=50, optimiser="adam", lr=0.003)
 
 # %% tags=["nbval-ignore-output"]
 def two_errors(networks):
@@ -946,8 +946,7 @@ figures.table(
 # language, and drop a teacher once the student has overtaken it. *Not confirmed: thresholds, and how a pair is
 # left out.*
 #
-# These are shown on exact cases. [Chapter 7](https://arxiv.org/abs/2006.05525) of the survey has the
-# applications.
+# These are shown on exact cases. Section 7 of the survey has the applications.
 
 # %%
 features, other = torch.rand(6, 12, generator=generator).double(), torch.rand(6, 5, generator=generator).double()
@@ -1152,7 +1151,7 @@ groups = {
     "three classifiers, Fashion-MNIST": ("labels", [""]), "six classifiers": ("labels", ["many_"]),
     "two halves": ("labels", ["disjoint_"]), "three classifiers, MNIST": ("mnist_labels", ["mnist_"]),
 }  # fmt: skip
-figure, grid = plt.subplots(4, 1, figsize=(8.6, 9.6), height_ratios=[8, 6, 4, 4], layout="constrained")
+figure, grid = plt.subplots(4, 1, figsize=(8.6, 8.4), height_ratios=[9, 6, 4, 4], layout="constrained")
 for axes, (title, (control, found)) in zip(grid, groups.items(), strict=True):
     arms = {control: "labels"}
     arms |= {f"{p}{way}": name for p in found for way, name in ways_of.items() if f"{p}{way}" in record_errors}
@@ -1161,6 +1160,8 @@ for axes, (title, (control, found)) in zip(grid, groups.items(), strict=True):
     roles = {name: "other" for name in arms.values() if name in ("naive", "most confident", "mean of raw logits", "mean of those that know")}
     figures.points(frame, "test error", "test error, %" if axes is grid[-1] else "", baseline="labels", roles=roles, axes=axes)
     axes.set(title=title, xlim=(0, 50))
+    if axes is not grid[-1] and axes.get_legend():
+        axes.get_legend().remove()
 figures.save(
     figure,
     "5-2-recorded",
