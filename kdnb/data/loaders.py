@@ -63,7 +63,7 @@ class LoaderBatches:
     ):
         if isinstance(loader, Iterator) or not hasattr(loader, "__iter__"):
             raise TypeError(
-                f"batches are read again in every epoch, which a {type(loader).__name__} cannot: "
+                f"batches are read again in every epoch, which the {type(loader).__name__} given cannot: "
                 "give a DataLoader, a Dataset, a list of batches or tensors (inputs, labels)."
             )
         try:
@@ -322,6 +322,7 @@ def as_batches(
             "the images of kdnb.data.load(name)."
         )
     data = _of_arrays(data)
+    _check_form(data)
     if isinstance(data, Tensor):
         data = (data, None)
     elif isinstance(data, Mapping) and _all_tensors(data):
@@ -336,6 +337,29 @@ def as_batches(
         mixing = shuffle and not isinstance(data, IterableDataset)
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
     return LoaderBatches(data, device, seed=seed, labels=labels)
+
+
+def _check_form(data: Any) -> None:
+    """Refuse what only looks like batches: tables, sets and plain numbers in lists.
+
+    Raises:
+        TypeError: which says what to give.
+    """
+    wanted = "give tensors or arrays (inputs, labels)"
+    for one in (data, *(data if isinstance(data, (tuple, list)) else ())):
+        if hasattr(one, "to_numpy"):  # of pandas or polars
+            raise TypeError(
+                f"the data holds a {type(one).__name__}, a table: {wanted}, such as those of its "
+                "to_numpy()."
+            )
+    if isinstance(data, (set, frozenset)):
+        raise TypeError(f"the data is a {type(data).__name__}, which has no order: {wanted}.")
+    depth, first = 0, data
+    while isinstance(first, (tuple, list)) and first:
+        depth, first = depth + 1, first[0]
+    if depth and isinstance(first, str) or depth > 1 and isinstance(first, (int, float)):
+        what = "text" if isinstance(first, str) else "plain numbers"
+        raise TypeError(f"the data is {what} in a {type(data).__name__}: {wanted}.")
 
 
 def _of_arrays(data: Any) -> Any:

@@ -35,10 +35,9 @@ def cite(
         PaperError: for an unknown key, claim, record or format; `UnknownPaper` but for the record.
     """
     if format not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise UnknownPaper(
-            f"Unknown format {brief(format)} ({nearest(format, FORMATS)}); known: {known}."
-        )
+        hint, known = nearest(format, FORMATS), f"known: {', '.join(FORMATS)}"
+        more = "" if hint == known else f"; {known}"
+        raise UnknownPaper(f"Unknown format {brief(format)} ({hint}){more}.")
     entry(key)
     lines = _results(key, profile, claim)
     keys = list(dict.fromkeys([key, SURVEY, SOFTWARE]))

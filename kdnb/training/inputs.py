@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batches, ImageData, Images, as_batches, in_order
 from kdnb.data.cards import Card
-from kdnb.data.loaders import Labels
+from kdnb.data.loaders import Labels, LoaderBatches
 from kdnb.training.devices import default_device
 from kdnb.training.metrics import predict
 from kdnb.training.randomness import check_seed
@@ -47,6 +47,8 @@ def batches_for(
             )
     made = getattr(getattr(batches, "loader", batches), "batch_size", None)
     if "batch_size" in given and made != recipe.batch_size:
+        if isinstance(batches, LoaderBatches) and isinstance(batches.loader, (tuple, list)):
+            next(iter(batches))  # what is no batch at all is refused as that
         raise ValueError(
             f"batch_size={recipe.batch_size} would be ignored: the batches are made already, of "
             f"{made or 'their own'} samples each."

@@ -3,6 +3,7 @@ each a few lines over the package."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -76,6 +77,7 @@ def main() -> None:
     try:
         if any(not argument.strip() for argument in arguments):
             raise UsageError("one of the arguments is empty: give it a value, or leave it out.")
+        _check_folder()
         app(arguments)
     except Exception as error:
         if debug:
@@ -86,6 +88,14 @@ def main() -> None:
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
 
 
+def _check_folder() -> None:
+    """Refuse to start in a folder that is gone, where the mathematics library aborts."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise RuntimeError("the folder you are in is gone: change to another one") from None
+
+
 def _sentence(error: Exception) -> str:
     """What an error says, as one sentence of at most some 1,000 letters."""
     foreseen = (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError)
@@ -93,6 +103,8 @@ def _sentence(error: Exception) -> str:
         said = f"{error.title}: {refused(error)}"
     elif isinstance(error, OSError) and error.strerror and error.filename:
         said = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of an open stream
+        said = "no space is left where the output goes: free some, or send it elsewhere"
     elif isinstance(error, foreseen) and str(error).strip():
         said = " ".join(str(error).split())
     elif isinstance(error, MemoryError):

@@ -129,7 +129,7 @@ REFUSED = {
     "log_dir nowhere": ({"log_dir": "/proc/none"}, "cannot be written: there is no such folder"),
     "checkpoint null": ({"checkpoint": "a\0b"}, "no file is called 'a.x00b'"),
     "checkpoint long": ({"checkpoint": "x" * 300}, "no file is called .*too long"),
-    "evaluate a number": ({"evaluate": 5}, "a int cannot: give a DataLoader"),
+    "evaluate a number": ({"evaluate": 5}, "the int given cannot: give a DataLoader"),
     "evaluate without labels": ({"evaluate": images()}, "labels are read, and this data has none"),
     "evaluate of none": ({"evaluate": nothing}, "evaluate is a function of one argument"),
     "evaluate of two": ({"evaluate": lambda a, b: {}}, "evaluate is a function of one argument"),
@@ -235,3 +235,30 @@ def test_what_is_unusual_works():
     parametrised = linear()
     nn.utils.parametrizations.spectral_norm(parametrised[1])
     kdnb.distil(parametrised, torch.jit.trace(linear(1), images()), pairs(), **QUICK)
+
+
+class Table(list):
+    """What pandas and polars have in common."""
+
+    def to_numpy(self):
+        return self
+
+
+NO_BATCHES = {
+    "plain numbers": lambda: (images().flatten(1).tolist(), labels().tolist()),
+    "plain numbers in a list": lambda: [[[0.5] * 12, 1]] * 12,
+    "text in a list": lambda: ["a.png", "b.png"],
+    "holds a Table, a table": lambda: Table([1.0]),
+    "Table, a table": lambda: (Table([1.0]), labels()),
+    "a set, which has no order": lambda: {1, 2},
+    "single samples": lambda: [*zip(images(), labels().tolist(), strict=True)],
+}
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("said", NO_BATCHES)
+def test_what_only_looks_like_batches_is_named(said, batch_size):
+    """Also where a batch size is given, which must not be blamed."""
+    given = {} if batch_size is None else {"batch_size": batch_size}
+    with pytest.raises(TypeError, match=said):
+        kdnb.distil(linear(), linear(1), NO_BATCHES[said](), epochs=1, **given)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run with all its processes, and says how it goes on."""
+"""Ctrl-C ends a run with all its processes; a full disk and a folder that is gone are told."""
 
 import os
 import signal
@@ -55,3 +55,32 @@ def test_an_interrupt_leaves_no_process_and_says_how_to_go_on(tmp_path, jobs):
     while marked(str(tmp_path)) and time.time() < deadline:
         time.sleep(0.2)
     assert marked(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
+def test_a_full_disk_behind_the_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND[:-1], "list"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=200,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "kdnb: no space is left where the output goes: free some, or send it elsewhere.\n"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder in use")
+def test_a_folder_that_is_gone_is_one_sentence(tmp_path):
+    (tmp_path / "gone").mkdir()
+    there = ["sh", "-c", 'cd "$1" && rmdir "$1" && shift && "$@"', "sh", str(tmp_path / "gone")]
+    done = subprocess.run(
+        [*there, *COMMAND[:-1], "list"], check=False, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "PYTHONPATH": str(workbook.ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "kdnb: the folder you are in is gone: change to another one.\n"
