@@ -113,6 +113,10 @@ SCHEMES = {
     ),
     "architecture": ("4", "design knowledge_flow net2net residual takd"),
     "adversarial": ("5-1", "conditional gan kdgan meal"),
+    "cross_modal": (
+        "5-3",
+        "admd crossaction generalised graphdist hallucination ranktransfer speech supervision",
+    ),
     "data_free": (
         "5-6",
         (
