@@ -806,8 +806,7 @@ table(without_labels, "labels alone", f"Students of left halves. The teachers of
 # modality (the whole digit at 4 x 4 pixels), and the graph's prior as control.
 
 # %%
-on_pairs = adam(epochs=30, batch_size=50)
-SEES = {"left": 98, "right": 98, "small": 16}
+on_pairs, SEES = adam(epochs=30, batch_size=50), {"left": 98, "right": 98, "small": 16}
 
 
 def sensors(number):
