@@ -120,6 +120,10 @@ SCHEMES = {
             "noisy_teachers reid sequences switching unfolding"
         ),
     ),
+    "cross_modal": (
+        "5-3",
+        "admd crossaction generalised graphdist hallucination ranktransfer speech supervision",
+    ),
     "data_free": (
         "5-6",
         (
