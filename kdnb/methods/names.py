@@ -116,8 +116,9 @@ SCHEMES = {
     "multi_teacher": (
         "5-2",
         (
-            "aekd collaborative_teaching combining concentration ekd ensemblenet feed merging "
-            "noisy_teachers reid sequences switching unfolding"
+            "aekd amalgamation cfl collaborative_teaching combining concentration custom ekd "
+            "ensemblenet feed filtered master merging noisy_teachers reid sequences switching uhc "
+            "unfolding"
         ),
     ),
     "cross_modal": (
