@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 # Looked up when they are first asked for: `import kdnb` costs nothing.
 _HOMES = {
     "Criterion": "kdnb.methods.criterion",
+    "Ensemble": "kdnb.training.answers",
     "Fit": "kdnb.training",
     "Recipe": "kdnb.training",
     "Toy": "kdnb.training.toy",
@@ -30,6 +31,7 @@ _ROOMS = ("data", "figures", "losses", "methods", "nets", "papers", "training")
 
 __all__ = [
     "Criterion",
+    "Ensemble",
     "Fit",
     "Recipe",
     "Toy",

@@ -11,6 +11,7 @@ A, B = draw(2, 4, 3, 2), draw(2, 4, 3, 2, seed=1)  # feature maps
 S, T = draw(5, 3), draw(5, 3, seed=1)  # embeddings
 U, W = draw(4), draw(4, seed=1)
 SHAPE = (4, 3, 2)
+SHARES = torch.tensor([0.3, 0.7], dtype=torch.float64)  # of two teachers
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1]])
 
 LOGITS = {"student_logits": Z, "teacher_logits": V}
@@ -19,6 +20,10 @@ MAPS = {"student_maps": A, "teacher_maps": B}
 SCORES = {"student_scores": Z, "teacher_scores": V}
 LAYERS = {"student_layers": [A, B], "teacher_layers": [B, A]}
 FOUR = {"student_first": A, "student_last": B, "teacher_first": B, "teacher_last": A}
+UNION = {
+    "classifier_logits": [draw(4, 3), draw(4, 3, seed=1)],
+    "class_sets": [[0, 1, 2], [4, 3, 2]],
+}
 PAPER = {"variant": "paper"}
 HOT = {"temperature": 3.0}
 
@@ -27,19 +32,27 @@ CALLS = {
     "activation": {"features": S, **PAPER},
     "activation_boundary": {
         "student_responses": A, "teacher_responses": B, "margin": 1.0, **PAPER},
+    "adaptive_ensemble": {
+        "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": False},
+    "adaptive_weights": {
+        "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": True},
     "aggregated": {"joint_logits": draw(2, 3, 4, 2)},
     "all_triplets": {"batch": 4, "device": "cpu"},
     "attention_map": {"maps": A, "power": 2.0},
     "attention_transfer": {**MAPS, "power": 2.0, **PAPER},
+    "certainty_weights": {"logits": [Z, V], "sharpness": 1.0},
     "channel_statistics": {"maps": A, "epsilon": 1e-5},
     "class_activation_maps": {"maps": A, "classifier_weight": draw(6, 4)},
     "class_attention": {
         "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
     "class_wise": {"logits": Z, "partner_logits": V, **HOT},
+    "common_feature_discrepancy": {"one": S, "other": T, "bandwidths": (0.5, 1.0)},
     "competition": {**LOGITS, **HOT},
     "confidence_weighted": {**LOGITS, "labels": Y},
+    "confidence_weights": {"logits": [Z, V], "labels": Y},
     "confused_judging_loss": {
         "real_scores": U, "fake_scores": W, "confusion_weight": 0.5, "kind": "non_saturating"},
+    "connected_classes": {"class_sets": [[0, 1], [1, 2], [3]], "classes": 4},
     "consistency_cost": {"logits": Z, "probabilities": P},
     "contrastive_diversity": {
         "local": S, "whole": T, "old_local": T, "old_whole": S, "temperature": 1.0},
@@ -47,6 +60,7 @@ CALLS = {
     "crd": {
         **SAMPLES, "dataset_size": 100.0, "negatives": draw(7, 3, seed=2),
         "labels": torch.arange(5), "temperature": 0.5, "normaliser": 1.0, "kept": torch.arange(35).view(5, 7) % 3 > 0,},
+    "cross_entropy_estimate": {**UNION, "classes": 5},
     "cross_entropy_with": {"logits": Z, "probabilities": P},
     "curriculum_weight": {"epoch": 1.0, "ramp_epochs": 10.0, "lowest": 0.0, "highest": 1.0},
     "darkrank": {
@@ -58,11 +72,13 @@ CALLS = {
     "decoupled_terms": {**LOGITS, "labels": Y, **HOT},
     "depth_weights": {"layers": 3},
     "discrepancy": LOGITS,
-    "ensemble_log_probabilities": {"logits": [Z, V]},
+    "ensemble_log_probabilities": {
+        "logits": [Z, V], "weights": SHARES, "mean": "arithmetic"},
     "equivalent_smoothing": {
         "soft_weight": 0.5, "classes": 4, "temperature": 2.0, "correct": 0.9,
         "variant": "authors"},
     "factor_transfer": {"student_factor": A, "teacher_factor": B, "norm": 1, **PAPER},
+    "factorised_estimate": {**UNION, "classes": 5, "steps": 100},
     "feature_statistics": {**MAPS, "epsilon": 1e-5},
     "feature_vectors": {"student": draw(2, 3, 4, 4), "teacher": draw(2, 3, 4, 4, seed=1),
                         "spare": 2},
@@ -75,6 +91,8 @@ CALLS = {
     "gradient_identity": {},
     "graph_distillation": {
         "student_graphs": [draw(2, 3, 3)], "teacher_graphs": [draw(2, 3, 3, seed=1)], **PAPER},
+    "graph_prior_penalty": {"edges": P, "prior": draw(5).softmax(0)},
+    "hallucination_loss": {"hallucinated_maps": A, "privileged_maps": B},
     "hard_loss": {"logits": Z, "labels": Y},
     "hierarchical_context": {**MAPS, "levels": (2, 1)},
     "hint": {"regressed": A, "teacher_maps": B, **PAPER},
@@ -94,22 +112,36 @@ CALLS = {
     "labelled_cross_entropy": {"logits": Z, "labels": Y},
     "layer_projection": {
         "student_states": draw(2, 3, 4), "teacher_states": draw(2, 5, 4, seed=1), **HOT},
+    "least_ambiguous": {"teacher_logits": [Z, V]},
     "learning_without_forgetting": {**LOGITS, **HOT},
     "listmle": SCORES,
     "listnet": SCORES,
     "locality_preserving": {**SAMPLES, "neighbours": 2, "bandwidth": 1.0},
+    "log_euclidean": {**SAMPLES, "ridge": 1.0},
+    "log_space_estimate": {**UNION, "classes": 5},
     "logit_distance": LOGITS,
     "logit_regression": LOGITS,
     "matching_cross_entropy": {"teacher_logits": V, "targets": P, **HOT},
     "mean_discrepancy": {"one": S, "other": T},
+    "min_norm_weights": {"gradients": S, "largest": 0.9},
+    "mean_of_those_that_know": {**UNION, "classes": 5},
+    "mean_raw_logits": {**UNION, "classes": 5},
+    "most_confident_classifier": {**UNION, "classes": 5},
     "multi_level_logits": {
         **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
         "class_weight": 1.0, **PAPER},
+    "modality_fooling_loss": {"hallucinated_logits": Z, "labels": Y},
+    "modality_judging_loss": {
+        "privileged_logits": V, "hallucinated_logits": Z, "labels": Y},
+    "modality_prior": {"weights": U, **HOT},
     "mutual_loss": {"logits": Z, "peers": [V, -V], "target": "peers", **HOT},
     "neuron_selectivity": {
         **MAPS, "kernel": "gaussian", "degree": 2, "offset": 0.0, "bandwidth": 0.5},
+    "noisy_logits": {
+        "teacher_logits": V, "sd": 0.3, "share": 0.5, "generator": torch.Generator()},
     "normalized_kd": {**LOGITS, "labels": Y, **HOT, "other_weight": 1.5},
     "one_hot": {"teacher_logits": V},
+    "oracle_weights": {"logits": [Z, V], "labels": Y},
     "overhaul": {"student_responses": A, "teacher_responses": B, "margin": -U.abs()},
     "overhaul_margin": {"weight": U, "bias": W, **PAPER},
     "parameter_distribution": {
@@ -124,6 +156,7 @@ CALLS = {
         **SCORES, "kept": 3, "position_scale": 1.0, "discrepancy_scale": 0.5, **PAPER},
     "relative_dissimilarity": {
         "student": S, "teachers": [T, -T], "triplets": TRIPLETS, "margin": 0.1},
+    "restricted_cross_entropy": {"student_logits": Z, **UNION},
     "restyle": {"teacher_maps": B, "student_maps": A, "epsilon": 1e-5},
     "reused_classifier": {"projected": A, "teacher_maps": B, **PAPER},
     "reverse_gradient": {"values": S, "weight": 1.0},
@@ -134,6 +167,7 @@ CALLS = {
     "self_attention": {"maps": [A, B]},
     "semantic_calibration": {
         "student_maps": [[A]], "teacher_maps": [[B]], "attention": torch.ones(2, 1, 1), **PAPER},
+    "similarities": {"samples": S},
     "similarity_preserving": SAMPLES,
     "soft_targets": {**LOGITS, **HOT},
     "softened_correct": {"classes": 4, "temperature": 2.0, "correct": 0.9, **PAPER},
@@ -144,17 +178,23 @@ CALLS = {
         "mean": U, "variance": W.abs(), "stored_mean": W, "stored_variance": U.abs()},
     "teacher_free_regularisation": {
         "logits": Z, "labels": Y, "temperature": 20.0, "correct": 0.9, **PAPER},
+    "top_cross_entropy": {**LOGITS, "kept": 2},
     "top_score_difference": {"logits": Z, "kept": 2},
     "total_variation": {"images": A},
     "transformed_teacher": {**LOGITS, **HOT, "weighted": True},
     "triplet_distillation": {
         **SAMPLES, "triplets": TRIPLETS, "least_margin": 0.2, "greatest_margin": 0.5},
+    "unit_filters": {"weight": B},
     "variational_information": {
         "predicted_mean": A, "teacher_maps": B, "raw_variance": U, "minimum_variance": 1e-5,
         **PAPER},
     "virtual_teacher": {
         "labels": Y, "classes": 5, "correct": 0.9, "dtype": torch.float64},
     "virtual_teacher_identity": {},
+    "zero_padded_mean": {**UNION, "classes": 5},
+    "weighted_imitation": {
+        "student": S, "teachers": [T, -T], "edges": draw(5, 2).softmax(1),
+        "prior": draw(2).softmax(0)},
 }  # fmt: skip
 
 # The modules: how one is made, and a call of it.
@@ -192,7 +232,7 @@ MODULES = {
         {"student_shapes": [SHAPE], "teacher_shapes": [SHAPE], "batch": 2, "reduction": 2},
         {"student_maps": [A], "teacher_maps": [B]},
     ),
-    "Translator": ({"student_shape": SHAPE, "factors": 3}, {"student_maps": A}),
+    "Translator": ({"student_shape": SHAPE, "factors": 3, "normalise": True}, {"student_maps": A}),
     "VariationalRegressor": (
         {"student_shape": SHAPE, "teacher_shape": SHAPE, "initial_variance": 5.0,
          "minimum_variance": 1e-5, **PAPER},

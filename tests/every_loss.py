@@ -20,6 +20,22 @@ def probabilities(logits):
     return wide.softmax(1).to(logits.dtype)
 
 
+def weighed(logits, weights):
+    return losses.ensemble_log_probabilities(logits, weights)
+
+
+def halves(logits):
+    """Two classifiers that share the class in the middle, and which classes they know."""
+    middle, classes = logits.shape[1] // 2, logits.shape[1]
+    parts = [list(range(middle + 1)), list(range(middle, classes))]
+    return [logits[:, part] for part in parts], parts
+
+
+def below_last(logits):
+    """Labels of all classes but the last, which is that of made-up features."""
+    return torch.arange(len(logits)) % (logits.shape[1] - 1)
+
+
 LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take one
     "kd": lambda s, t: losses.soft_targets(s, t, 3.0),
     "logit_regression": losses.logit_regression,
@@ -42,6 +58,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "generalised authors": lambda s, t: losses.generalised_distillation(
         s, t, labels_of(s), 0.3, 3.0, "authors"
     ),
+    "admd": lambda s, t: losses.modality_judging_loss(s, t, below_last(s)),
     "dkd": lambda s, t: losses.decoupled_kd(s, t, labels_of(s), 3.0),
     "nkd": lambda s, t: losses.normalized_kd(s, t, labels_of(s), 3.0),
     "ban": lambda s, t: losses.confidence_weighted(s, t, labels_of(s)),
@@ -51,8 +68,43 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "cmi adversarial": losses.decision_adversarial,
     "deepinversion competition": losses.competition,
     "ensemble": lambda s, t: -losses.ensemble_log_probabilities([s, t])[:, 0].mean(),
+    "ensemble weighted": lambda s, t: losses.soft_targets(
+        s, losses.ensemble_log_probabilities([t, -t], torch.tensor([0.3, 0.7])), 3.0
+    ),
+    "ensemble geometric": lambda s, t: losses.soft_targets(
+        s, losses.ensemble_log_probabilities([t, t / 2], mean="geometric"), 3.0
+    ),
+    "oracle": lambda s, t: losses.soft_targets(
+        s, weighed([t, t.flip(1)], losses.oracle_weights([t, t.flip(1)], labels_of(s))), 3.0
+    ),
+    "camkd": lambda s, t: losses.soft_targets(
+        s, weighed([t, -t], losses.confidence_weights([t, -t], labels_of(s))), 3.0
+    ),
+    "camkd certainty": lambda s, t: losses.soft_targets(
+        s, weighed([t, t / 3], losses.certainty_weights([t, t / 3])), 3.0
+    ),
+    "aekd": lambda s, t: losses.adaptive_ensemble(s, [t, -t], 3.0, 0.9),
+    "aekd normalised": lambda s, t: losses.adaptive_ensemble(s, [t, t / 2], 3.0, 1.0, True),
+    "noisy_teachers": lambda s, t: losses.logit_regression(
+        s, losses.noisy_logits(t, 0.3, 1.0, torch.Generator().manual_seed(0))
+    ),
+    "tan2019": lambda s, t: losses.top_cross_entropy(s, t, 2),
     "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
     "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
+    "custom": lambda s, t: losses.soft_targets(s, losses.least_ambiguous([t, t / 2])[0], 3.0),
+    "uhc": lambda s, t: losses.restricted_cross_entropy(s, *halves(t)),
+    "uhc estimate": lambda s, t: losses.cross_entropy_with(
+        s, losses.cross_entropy_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc factorised": lambda s, t: losses.cross_entropy_with(
+        s, losses.factorised_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc log space": lambda s, t: losses.cross_entropy_with(
+        s, losses.log_space_estimate(*halves(t), t.shape[1])
+    ),
+    "uhc padded": lambda s, t: losses.cross_entropy_with(
+        s, losses.zero_padded_mean(*halves(t), t.shape[1])
+    ),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone
@@ -63,6 +115,7 @@ ALONE = {  # the student's logits alone
     "tfkd authors": lambda s, t: losses.teacher_free_regularisation(
         s, labels_of(s), variant="authors"
     ),
+    "admd fooling": lambda s, t: losses.modality_fooling_loss(s, below_last(s)),
     "tolerant": lambda s, t: losses.top_score_difference(s, 2),
     "dafl one-hot": lambda s, t: losses.one_hot(s),
     "dafl entropy": lambda s, t: losses.information_entropy(s),
@@ -83,6 +136,7 @@ MATCHING_MAPS = {
     "ofd": lambda s, t: losses.overhaul(s, t, torch.full((4,), -9.0)),
     "catkd": losses.class_attention,
     "adain": losses.feature_statistics,
+    "hallucination": losses.hallucination_loss,
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
     "semckd": lambda s, t: losses.semantic_calibration([[s]], [[t]], torch.ones(len(s), 1, 1)),
@@ -113,6 +167,7 @@ MATCHING_SAMPLES = {
     "sp": losses.similarity_preserving,
     "cc": losses.correlation_congruence,
     "irg": losses.irg_edges,
+    "reid": losses.log_euclidean,
     "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
 }
 RELATIONS = MATCHING_SAMPLES | {
@@ -135,8 +190,14 @@ ORDERS = {  # (lists, items): scores of student and teacher
     "rd positions": lambda s, t: losses.ranking_distillation(s, t, 2, 2.0, None),
 }
 OTHERS = {
+    "cfl": losses.common_feature_discrepancy,
+    # Its gradient, cubic in the scale, fills a half.
+    "custom filters": lambda s, t: losses.unit_filters(s / 100),
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
+    "graphdist": lambda s, t: losses.weighted_imitation(
+        s, [t, -t], s.new_tensor([[0.3, 0.7]]).expand(len(s), 2), s.new_tensor([0.5, 0.5])
+    ),
     "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
@@ -163,19 +224,20 @@ SHAPES = {
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
-    "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
+    "camkd", "camkd certainty", "aekd", "aekd normalised",
+    "graphdist", "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
-SINGLE = {*ALONE, "deepinversion variation", "sla", "gan fooling"}
-# No gradient at all, or none that finite differences find: a bandwidth is held constant.
-STILL = {"nst adaptive", "ofd margin", "ofd margin authors"}
+SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooling"}
+# No gradient at all, or none that finite differences find: a bandwidth or weights are held constant.
+STILL = {"nst adaptive", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
     *(MATCHING_MAPS | LAYERS | MATCHING_SAMPLES),
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
-    *("mhgd", "mhgd authors", "deepinversion"),
+    *("mhgd", "mhgd authors", "deepinversion", "cfl"),
 ]
 
 

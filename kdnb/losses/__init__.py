@@ -8,12 +8,14 @@ tensors too unless they are detached or the docstring says otherwise.
 
 Section 2.1 of the survey (response) is ``kd`` and its successors, 2.2 (feature) ``fitnets``,
 ``at``, ``nst`` and their kin, 2.3 (relation) ``fsp``, ``rkd``, ``crd`` and theirs; the losses of
-online, self-, adversarial and data-free distillation lie beside them, under the names of their
-files in :mod:`kdnb.methods`, which says which networks meet in a loss.
+online, self-, adversarial, data-free and multi-teacher distillation lie beside them, under the
+names of their files in :mod:`kdnb.methods`, which says which networks meet in a loss.
 """
 
 from kdnb.losses.ab import activation_boundary, depth_weights
 from kdnb.losses.adain import channel_statistics, feature_statistics, restyle
+from kdnb.losses.admd import modality_fooling_loss, modality_judging_loss
+from kdnb.losses.aekd import adaptive_ensemble, adaptive_weights, min_norm_weights
 from kdnb.losses.alpkd import layer_projection
 from kdnb.losses.at import attention_map, attention_transfer
 from kdnb.losses.ban import (
@@ -22,8 +24,10 @@ from kdnb.losses.ban import (
     gradient_identity,
     permuted_predictions,
 )
+from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
+from kdnb.losses.cfl import common_feature_discrepancy
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
 from kdnb.losses.conditional import logit_distance
 from kdnb.losses.crd import CRD, crd
@@ -35,6 +39,7 @@ from kdnb.losses.ctkd import (
     curriculum_weight,
     reverse_gradient,
 )
+from kdnb.losses.custom import least_ambiguous, unit_filters
 from kdnb.losses.dafl import activation, information_entropy, one_hot
 from kdnb.losses.darkrank import darkrank
 from kdnb.losses.ddgsd import mean_discrepancy
@@ -50,6 +55,8 @@ from kdnb.losses.fsp import fsp, fsp_matrix
 from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
 from kdnb.losses.generalised import generalised_distillation
+from kdnb.losses.graphdist import graph_prior_penalty, modality_prior, weighted_imitation
+from kdnb.losses.hallucination import hallucination_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
 from kdnb.losses.irg import irg_edges, irg_transformation
@@ -66,10 +73,13 @@ from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
 from kdnb.losses.mlkd import multi_level_logits
 from kdnb.losses.nkd import normalized_kd
+from kdnb.losses.noisy_teachers import noisy_logits
 from kdnb.losses.nst import neuron_selectivity
 from kdnb.losses.ofd import overhaul, overhaul_margin
+from kdnb.losses.oracle import oracle_weights
 from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
 from kdnb.losses.rd import ranking_distillation
+from kdnb.losses.reid import log_euclidean, similarities
 from kdnb.losses.reviewkd import AttentionFusion, ReviewFusion, hierarchical_context
 from kdnb.losses.rkd import rkd_angle, rkd_distance
 from kdnb.losses.rocket import rocket_hint
@@ -78,6 +88,7 @@ from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
 from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
 from kdnb.losses.sla import aggregated, joint_loss
 from kdnb.losses.sp import similarity_preserving
+from kdnb.losses.tan2019 import top_cross_entropy
 from kdnb.losses.tfkd import (
     equivalent_smoothing,
     softened_correct,
@@ -88,6 +99,17 @@ from kdnb.losses.tfkd import (
 from kdnb.losses.tolerant import top_score_difference
 from kdnb.losses.triplet import all_triplets, triplet_distillation
 from kdnb.losses.ttm import transformed_teacher
+from kdnb.losses.uhc import (
+    connected_classes,
+    cross_entropy_estimate,
+    factorised_estimate,
+    log_space_estimate,
+    mean_of_those_that_know,
+    mean_raw_logits,
+    most_confident_classifier,
+    restricted_cross_entropy,
+    zero_padded_mean,
+)
 from kdnb.losses.vid import VariationalRegressor, variational_information
 from kdnb.losses.you2017 import relative_dissimilarity
 from kdnb.losses.zskd import matching_cross_entropy
@@ -106,21 +128,28 @@ __all__ = [
     "VariationalRegressor",
     "activation",
     "activation_boundary",
+    "adaptive_ensemble",
+    "adaptive_weights",
     "aggregated",
     "all_triplets",
     "attention_map",
     "attention_transfer",
+    "certainty_weights",
     "channel_statistics",
     "class_activation_maps",
     "class_attention",
     "class_wise",
+    "common_feature_discrepancy",
     "competition",
     "confidence_weighted",
+    "confidence_weights",
     "confused_judging_loss",
+    "connected_classes",
     "consistency_cost",
     "contrastive_diversity",
     "correlation_congruence",
     "crd",
+    "cross_entropy_estimate",
     "cross_entropy_with",
     "curriculum_weight",
     "darkrank",
@@ -132,6 +161,7 @@ __all__ = [
     "ensemble_log_probabilities",
     "equivalent_smoothing",
     "factor_transfer",
+    "factorised_estimate",
     "feature_statistics",
     "feature_vectors",
     "fooling_loss",
@@ -141,6 +171,8 @@ __all__ = [
     "gradient_decomposition",
     "gradient_identity",
     "graph_distillation",
+    "graph_prior_penalty",
+    "hallucination_loss",
     "hard_loss",
     "hierarchical_context",
     "hint",
@@ -158,18 +190,30 @@ __all__ = [
     "labelled_cross_entropy",
     "layer_projection",
     "learning_without_forgetting",
+    "least_ambiguous",
     "listmle",
     "listnet",
     "locality_preserving",
+    "log_euclidean",
+    "log_space_estimate",
     "logit_distance",
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
+    "mean_of_those_that_know",
+    "mean_raw_logits",
+    "min_norm_weights",
+    "modality_fooling_loss",
+    "modality_judging_loss",
+    "modality_prior",
+    "most_confident_classifier",
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
+    "noisy_logits",
     "normalized_kd",
     "one_hot",
+    "oracle_weights",
     "overhaul",
     "overhaul_margin",
     "parameter_distribution",
@@ -180,6 +224,7 @@ __all__ = [
     "probabilistic_transfer",
     "ranking_distillation",
     "relative_dissimilarity",
+    "restricted_cross_entropy",
     "restyle",
     "reused_classifier",
     "reverse_gradient",
@@ -189,6 +234,7 @@ __all__ = [
     "rocket_hint",
     "self_attention",
     "semantic_calibration",
+    "similarities",
     "similarity_preserving",
     "soft_targets",
     "softened_correct",
@@ -197,11 +243,15 @@ __all__ = [
     "standardized_soft_targets",
     "statistics_distance",
     "teacher_free_regularisation",
+    "top_cross_entropy",
     "top_score_difference",
     "total_variation",
     "transformed_teacher",
     "triplet_distillation",
+    "unit_filters",
     "variational_information",
     "virtual_teacher",
     "virtual_teacher_identity",
+    "weighted_imitation",
+    "zero_padded_mean",
 ]

@@ -74,7 +74,7 @@ def check_temperature(temperature: float | Tensor, batch: int = 1) -> None:
             f"temperature must be one number or have shape ({batch}, 1), one for each sample; "
             f"got {tuple(temperature.shape)}."
         )
-    _check_values(temperature=temperature)
+    check_values(temperature=temperature)
     for one in temperature.detach().aminmax():
         check_number(above=0, temperature=float(one))
 
@@ -264,7 +264,7 @@ def check_classes(count: int, whole: bool = False, **labels: Tensor) -> None:
                 f"{name} must have shape ({count},), one integer for each sample; got "
                 f"{value.dtype} of shape {tuple(value.shape)}."
             )
-        _check_values(**{name: value})
+        check_values(**{name: value})
 
 
 def check_variant(variant: str, allowed: tuple[str, ...] = ("paper", "authors")) -> None:
@@ -328,7 +328,7 @@ def _wrong(name: str, takes: str, got: object) -> ValueError:
     return ValueError(f"{name} must be {takes}; got {got}.")
 
 
-def _check_values(**tensors: Tensor) -> None:
+def check_values(**tensors: Tensor) -> None:
     """Require real numbers that can be looked at."""
     for name, value in tensors.items():
         if value.dtype == torch.bool or value.is_complex():

@@ -15,6 +15,7 @@ from kdnb.losses.checks import (
     Variant,
     at_least_float32,
     check_choice,
+    check_flags,
     check_maps,
     check_number,
     check_variant,
@@ -79,10 +80,12 @@ def paraphrase_reconstruction(reconstruction: Tensor, teacher_maps: Tensor) -> T
     return summed_squares(reconstruction, teacher_maps)
 
 
-def _stack(widths: Sequence[int], layer: type[nn.Module]) -> nn.Sequential:
+def _stack(widths: Sequence[int], layer: type[nn.Module], normalise: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise(widths):
-        layers += [layer(width_in, width_out, 3, padding=1), nn.LeakyReLU(0.1)]
+        layers.append(layer(width_in, width_out, 3, padding=1))
+        layers += [nn.BatchNorm2d(width_out)] * normalise
+        layers.append(nn.LeakyReLU(0.1))
     return nn.Sequential(*layers)
 
 
@@ -114,13 +117,17 @@ class Paraphraser(nn.Module):
 
 
 class Translator(nn.Module):
-    """FT's student side: three 3x3 layers onto the number of factors of the paraphraser."""
+    """FT's student side: three 3x3 layers onto the number of factors of the paraphraser.
 
-    def __init__(self, student_shape: Sequence[int], factors: int) -> None:
+    With `normalise` each convolution is followed by batch normalisation (FEED's translators).
+    """
+
+    def __init__(self, student_shape: Sequence[int], factors: int, normalise: bool = False) -> None:
         super().__init__()
         channels, *_ = map_shape(student_shape, "student_shape")
         check_number(least=1, whole=True, factors=factors)
-        self.layers = _stack((channels, channels, factors, factors), nn.Conv2d)
+        check_flags(normalise=normalise)
+        self.layers = _stack((channels, channels, factors, factors), nn.Conv2d, normalise)
 
     def forward(self, student_maps: Tensor) -> Tensor:
         """The student's factor."""

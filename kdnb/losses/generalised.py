@@ -25,7 +25,7 @@ def generalised_distillation(
     temperature: float | Tensor = 1.0,
     variant: Variant = "paper",
 ) -> Tensor:
-    r"""The imitation of a teacher with privileged inputs (Lopez-Paz 2016, equations 3 and 4).
+    r"""The imitation of a teacher with privileged inputs (Lopez-Paz 2016, equations 4 and 5).
 
     .. math:: L = \frac1B \sum_b (1 - \lambda)\, H(y_b, q_b) + \lambda\, H(s_b, q_b), \quad
         s_b = \mathrm{softmax}(v_b / T),\; q_b = \mathrm{softmax}(z_b)

@@ -113,6 +113,18 @@ SCHEMES = {
     ),
     "architecture": ("4", "design knowledge_flow net2net residual takd"),
     "adversarial": ("5-1", "conditional gan kdgan meal"),
+    "multi_teacher": (
+        "5-2",
+        (
+            "aekd amalgamation cfl collaborative_teaching combining concentration custom ekd "
+            "ensemblenet feed filtered master merging noisy_teachers reid sequences switching uhc "
+            "unfolding"
+        ),
+    ),
+    "cross_modal": (
+        "5-3",
+        "admd crossaction generalised graphdist hallucination ranktransfer speech supervision",
+    ),
     "data_free": (
         "5-6",
         (
@@ -120,6 +132,22 @@ SCHEMES = {
             "few_shot zskd zskt"
         ),
     ),
+}
+# Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
+FILES = {
+    "asif2020ensemble": "ekd",
+    "chebotar2016": "combining",
+    "chou2018merge": "merging",
+    "cui2017": "combining",
+    "freitag2017": "sequences",
+    "fukuda2017": "switching",
+    "gao2017concentration": "concentration",
+    "kang2020oracle": "oracle combining",
+    "sau2016": "noisy_teachers",
+    "stahlberg2017": "unfolding",
+    "tan2019multinmt": "tan2019 sequences",
+    "zhang2022camkd": "camkd combining",
+    "zhao2019highlight": "collaborative_teaching",
 }
 # Verbs of the front door that train otherwise than by a loss beside a teacher.
 VERBS = {

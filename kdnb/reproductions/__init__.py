@@ -293,5 +293,7 @@ def recipe_digest(wanted: Iterable[Trial]) -> str:
 
 
 def _data_of(trial: Trial) -> dict[str, dict[str, str]]:
+    if "data" not in trial.arguments:  # it draws its own
+        return {}
     name = trial.arguments["data"]["name"]
     return {name: dict(card(name).sha256)}

@@ -22,6 +22,11 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "distilled": (f"{_FUNCTIONS}.offline:distilled", "kdnb.schemes.offline:distilled"),
     "transferred": (f"{_FUNCTIONS}.offline:transferred", "kdnb.schemes.transfer:transferred"),
     "early_stopped": (f"{_FUNCTIONS}.offline:early_stopped", "kdnb.schemes.route:early_stopped"),
+    "privileged_synthetic": (
+        f"{_FUNCTIONS}.privileged:synthetic_trial",
+        "privileged_synthetic",
+    ),
+    "privileged_digits": (f"{_FUNCTIONS}.privileged:digits_trial", "privileged_digits"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",
@@ -61,6 +66,8 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "fast_bank": (f"{_FUNCTIONS}.makers:fast_trial", f"{_OLD_FREE}:fast_trial"),
     "pseudo_examples": (f"{_FUNCTIONS}.makers:pseudo_trial", f"{_OLD_FREE}:pseudo_trial"),
     "omni_supervised": (f"{_FUNCTIONS}.makers:omni_trial", f"{_OLD_FREE}:omni_trial"),
+    "specialist": (f"{_FUNCTIONS}.uhc:specialist", "specialist"),
+    "unified": (f"{_FUNCTIONS}.uhc:unified", "unified"),
     "retrieved": (
         "kdnb.reproductions.passalis2018pkt:retrieved",
         f"{_OLD_PAPERS}.passalis2018pkt:retrieved",

@@ -39,6 +39,7 @@ def data_spec(
     *,
     split: str = "train_all",
     limit: int | None = None,
+    skip: int | None = None,
     without: tuple[int, ...] = (),
     only: tuple[int, ...] = (),
     evaluated: int | None = None,
@@ -48,12 +49,13 @@ def data_spec(
     Args:
         split: `train_all` (every training image) or `train` (without the validation split).
         limit: the first so many images of the split, which lie in a random order.
+        skip: so many images of the split before those are left out.
         without, only: classes left out, or the only ones kept.
         evaluated: only the first so many validation and test images are looked at.
     """
     spec: dict[str, Any] = {"name": name, "sha256": datasets.card(name).sha256["train"]}
     spec |= {"split": split, "limit": limit, "without": list(without), "only": list(only)}
-    spec["evaluated"] = evaluated
+    spec |= {"skip": skip, "evaluated": evaluated}
     return {key: value for key, value in spec.items() if value not in (None, [])}
 
 

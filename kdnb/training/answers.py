@@ -12,9 +12,12 @@ from torch.nn import functional as F
 
 from kdnb.data.forms import mapped
 from kdnb.losses import ensemble_log_probabilities
-from kdnb.losses.checks import at_least_float32
+from kdnb.losses.checks import at_least_float32, check_choice, check_temperature
+from kdnb.losses.ensemble import Mean
+from kdnb.training.identity import of_function
 
 Output = Callable[[Any], Tensor] | str | int | None
+Weigh = Callable[[list[Tensor]], Tensor]  # the weights of teachers, from their answers
 
 
 def ask(network: Callable[..., Any], inputs: Any, like: Any = None) -> Any:
@@ -138,20 +141,61 @@ def _kind(answer: Any) -> str:
 class Ensemble(nn.Module):
     r"""Several teachers as one: its softmax at the temperature T is the mean of theirs.
 
-    .. math:: v = T \log \frac1K \sum_k \mathrm{softmax}(v_k / T)
+    .. math:: v = T \log \sum_k w_k\, \mathrm{softmax}(v_k / T)
 
     Hinton, Vinyals and Dean 2015 distil ensembles so, by the arithmetic mean of the members'
-    softened answers.
+    softened answers; Chebotar and Waters 2016 and Cui et al. 2017 weigh the members.
+
+        kdnb.distil(student, Ensemble(teachers, weights=[2, 1, 1]), data, temperature=4)
+
+    Args:
+        members: one or more.
+        temperature: T, at which the answers are averaged. None: `kdnb.distil` takes that of its
+            method, and 1 stands for it elsewhere.
+        output: where the logits are in what each member returns.
+        weights: one number for each member, or a function of a list of the members' softened
+            logits, (places, classes) each, that returns weights (K,) or (K, places), such as
+            :func:`kdnb.losses.certainty_weights`. All equal where None.
+        mean: "arithmetic", or "geometric": the mean of the logits.
+
+    Raises:
+        TypeError: for a member that is no module.
+        ValueError: for no member, or weights that are no weights of so many.
     """
 
     takes_whole = True  # each member is asked in its own way
 
     def __init__(
-        self, members: Sequence[nn.Module], temperature: float = 1.0, output: Output = None
+        self,
+        members: Sequence[nn.Module],
+        temperature: float | None = None,
+        output: Output = None,
+        *,
+        weights: Sequence[float] | Weigh | None = None,
+        mean: Mean = "arithmetic",
     ) -> None:
         super().__init__()
+        if not len(members):
+            raise ValueError("an ensemble has at least one member; got none.")
+        if temperature is not None:
+            check_temperature(temperature)
+            temperature = float(temperature)
+        check_choice(("arithmetic", "geometric"), mean=mean)
         self.members = nn.ModuleList(members)
-        self.temperature, self.output = float(temperature), output
+        self.temperature, self.output, self.mean = temperature, output, mean
+        self.weigh = weights if callable(weights) else None
+        given = None if weights is None or callable(weights) else torch.as_tensor(weights).float()
+        if given is not None:  # refused now, and not at the first batch
+            ensemble_log_probabilities([torch.zeros(1, 2)] * len(self.members), given)
+        self.register_buffer("weights", given)
+
+    def at(self, temperature: float) -> Ensemble:
+        """The same members, averaged at a temperature; itself where it has one."""
+        if self.temperature is not None:
+            return self
+        weights = self.weigh if self.weights is None else self.weights.tolist()
+        members = list(self.members)
+        return Ensemble(members, temperature, self.output, weights=weights, mean=self.mean)
 
     def forward(self, inputs: Any) -> Tensor:
         """Logits of the members' shape: (batch, classes), maps, sequences, or one logit."""
@@ -159,9 +203,10 @@ class Ensemble(nn.Module):
         shape = tuple(answers[0].shape)
         binary = len(shape) == 2 and shape[1] == 1
         flat = [two_logits(one) if binary else rows(one) for one in answers]
-        mean = self.temperature * ensemble_log_probabilities(
-            [one / self.temperature for one in flat]
-        )
+        temperature = 1.0 if self.temperature is None else self.temperature
+        softened = [one / temperature for one in flat]
+        weights = self.weights if self.weigh is None else self.weigh(softened)
+        mean = temperature * ensemble_log_probabilities(softened, weights, self.mean)
         if binary:
             return mean[:, 1:] - mean[:, :1]
         if len(shape) == 4:
@@ -170,7 +215,13 @@ class Ensemble(nn.Module):
 
     def extra_repr(self) -> str:
         """What a stored answer depends on besides the members."""
-        return f"temperature={self.temperature}"
+        temperature = 1.0 if self.temperature is None else self.temperature
+        said = [f"temperature={temperature}"]
+        if self.mean != "arithmetic":
+            said.append(f"mean={self.mean}")
+        if self.weigh is not None:
+            said.append(f"weights={of_function(self.weigh)}")
+        return ", ".join(said)
 
 
 class Called(nn.Module):
@@ -190,9 +241,13 @@ class Called(nn.Module):
 def teacher_of(teacher: Any, temperature: float = 1.0, output: Output = None) -> nn.Module:
     """A teacher as one module: a module, a list of modules, or any function of a batch's inputs.
 
+    An `Ensemble` without a temperature gets this one.
+
     Raises:
         TypeError: for anything else.
     """
+    if isinstance(teacher, Ensemble):
+        return teacher.at(temperature)
     if isinstance(teacher, nn.Module) and not isinstance(teacher, nn.ModuleList):
         return teacher
     if isinstance(teacher, (list, tuple, nn.ModuleList)) and len(teacher):

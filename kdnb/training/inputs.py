@@ -72,8 +72,10 @@ def examples_of(source: ImageData, spec: dict[str, Any]) -> Images:
     """The training images that a `data_spec` describes."""
     images: Images = getattr(source, spec["split"])
     keep = torch.ones(len(images), dtype=torch.bool)
+    first = spec.get("skip", 0)
+    keep[:first] = False
     if limit := spec.get("limit"):
-        keep[limit:] = False
+        keep[first + limit :] = False
     for label in spec.get("without", []):
         keep &= images.labels != label
     if only := spec.get("only"):

@@ -42,8 +42,10 @@ def where(name: str) -> dict[str, list[str]]:
             return _merged([_method(one) for one in taught])
         return _scheme(_stem_of(name), name)
     if name in stems:
-        cited = sorted(key for key in keys if _stem_of(key) == name)
-        return _scheme(name, cited[0] if len(cited) == 1 else None)
+        cited = sorted(key for key in keys if name in _stem_of(key).split())
+        if len(cited) == 1:
+            return {**_scheme(_stem_of(cited[0]), cited[0]), "what": [f'"{name}"']}
+        return {**_scheme(name, None), "paper": [_cited(key)[0] for key in cited]}
     raise UsageError(
         f"there is no method, file or paper {brief(name)} ({nearest(name, dict.fromkeys([*METHODS, *stems, *keys]))})."
     )
@@ -91,7 +93,10 @@ def _method(name: str) -> dict[str, list[str]]:
 
 
 def _scheme(stem: str, key: str | None) -> dict[str, list[str]]:
-    losses, schemes = _files("kdnb/losses", stem), _files("kdnb/methods", stem)
+    losses, schemes = (
+        [path for one in stem.split() for path in _files(folder, one)]
+        for folder in ("kdnb/losses", "kdnb/methods")
+    )
     return {
         "what": [f'"{stem}"' if losses or schemes else f"the paper {key}"],
         "paper": _cited(key) if key else [],
@@ -122,7 +127,9 @@ def _records(key: str) -> list[str]:
 
 
 def _stem_of(key: str) -> str:
-    """What a key says after the year: `zhang2018dml` is about `dml`."""
+    """The files that a key is about: what it says after the year, `dml` of `zhang2018dml`."""
+    if key in names.FILES:
+        return names.FILES[key]
     found = re.fullmatch(r"[a-z]+\d{4}([a-z]\w*)", key)
     return found[1] if found else key
 

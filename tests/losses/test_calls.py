@@ -50,6 +50,7 @@ OPTIONAL = {  # None is a value of these
     ("locality_preserving", "bandwidth"), ("information_entropy", "base"),
     ("ranking_distillation", "discrepancy_scale"), ("neuron_selectivity", "bandwidth"), ("relative_dissimilarity", "triplets"),
     ("all_triplets", "device"), ("permuted_predictions", "generator"),
+    ("ensemble_log_probabilities", "weights"), ("noisy_logits", "generator"),
     ("CurriculumTemperature()", "student_logits"), ("CurriculumTemperature()", "teacher_logits"),
     ("spatial_attention", "size"), ("AttentionFusion()", "residual"), ("ReviewFusion", "middle"),
 }  # fmt: skip

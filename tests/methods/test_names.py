@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 import kdnb
+from kdnb import papers
 from kdnb.methods import METHODS
-from kdnb.methods.names import SCHEMES, elsewhere, known_as
+from kdnb.methods.names import FILES, SCHEMES, elsewhere, known_as
 
 FOLDER = __import__("pathlib").Path(kdnb.methods.__file__).parent
 OWN = [(folder, name) for folder, (_, names) in SCHEMES.items() for name in names.split()]
@@ -43,3 +44,12 @@ def test_an_unknown_name_lists_few():
     ) as e:
         known_as("qqqq", list(METHODS))
     assert len(str(e.value)) < 200
+
+
+def test_papers_are_about_files_that_exist():
+    rooms = [FOLDER, FOLDER.parent / "losses"]
+    keys = papers.bibliography().entries
+    for key, stems in FILES.items():
+        assert key in keys, key
+        for stem in stems.split():
+            assert any(any(room.rglob(f"{stem}.py")) for room in rooms), stem

@@ -9,6 +9,7 @@ from paper_tables import CLAIMS, save
 from kdnb import papers, paths
 from kdnb.papers.quantities import PARAMETERS, parse
 from kdnb.papers.records import PaperError
+from kdnb.reproductions import lopezpaz2016generalised
 
 
 def test_profiles_are_never_mixed(home):
@@ -41,7 +42,12 @@ def test_committed_claims_load(key):
     assert papers.claims_of(key)
 
 
-MEASURED_BESIDE = {"hinton2015": {"no_3_shifted", "only_7_8_shifted"}}
+MEASURED_BESIDE = {
+    "hinton2015": {"no_3_shifted", "only_7_8_shifted"},
+    "lopezpaz2016generalised": lopezpaz2016generalised.conditions(
+        lopezpaz2016generalised.PROFILES["laptop"]
+    ),
+}
 
 
 @pytest.mark.parametrize("key", CLAIMED)

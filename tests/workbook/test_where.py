@@ -74,3 +74,28 @@ def test_the_command_fits_80_columns(name):
 def test_what_does_not_exist_is_none():
     assert where("zhang2018graphvideo")["loss"] == []
     assert re.search(r"^loss +none$", shown("zhang2018graphvideo"), re.MULTILINE)
+
+
+SECTION_5_2 = {  # papers of several teachers of the same classes, and the files that hold them
+    "asif2020ensemble": "ekd", "chebotar2016": "combining", "chou2018merge": "merging",
+    "cui2017": "combining", "du2020aekd": "aekd", "freitag2017": "sequences",
+    "fukuda2017": "switching", "gao2017concentration": "concentration", "kang2020oracle": "combining",
+    "li2019ensemblenet": "ensemblenet", "park2019feed": "feed", "sau2016": "noisy_teachers",
+    "stahlberg2017": "unfolding", "tan2019multinmt": "sequences", "wu2019reid": "reid",
+    "zhao2019highlight": "collaborative_teaching",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "stem"), SECTION_5_2.items())
+def test_the_papers_of_several_teachers_are_found(key, stem):
+    found = where(key)
+    for part in ("loss", "scheme", "test"):
+        exist(found[part])
+    assert found["paper"][0].startswith(f"{key}:") and found["test"]
+    assert found["scheme"] == [f"kdnb/methods/multi_teacher/{stem}.py"]
+    assert any(line.startswith(f"{key}:") for line in where(stem)["paper"])
+
+
+def test_the_vote_of_several_teachers_is_found():
+    assert "kdnb/losses/you2017.py (relative_dissimilarity)" in where("you2017")["loss"]
+    assert "kdnb/methods/offline/you2017.py" in where("you2017")["scheme"]

@@ -16,6 +16,7 @@ from kdnb.methods.catalogue import Method
 from kdnb.methods.names import known_as
 from kdnb.methods.offline.comparable import as_rows, comparable, is_plain
 from kdnb.names import brief
+from kdnb.training.answers import Ensemble
 from kdnb.training.identity import of_function
 from kdnb.training.targets import counted_rows, labelled_rows
 
@@ -150,7 +151,9 @@ def _part(method: Any) -> Part:
 def shared_temperature(parts: Sequence[Part], teacher: Any) -> float:
     """At which several teachers' answers are averaged."""
     found = {part.temperature for part in parts if part.temperature is not None}
-    if len(found) > 1 and isinstance(teacher, (list, tuple, nn.ModuleList)):
+    several = isinstance(teacher, (list, tuple, nn.ModuleList))
+    several = several or isinstance(teacher, Ensemble) and teacher.temperature is None
+    if len(found) > 1 and several:
         raise ValueError(
             "several teachers are averaged at one temperature; these methods have "
             f"{' and '.join(f'{one:g}' for one in sorted(found))}: give them one."

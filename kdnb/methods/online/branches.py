@@ -124,11 +124,19 @@ def fit_branches(
     *,
     seed: int,
     begin: Callable[[int], None] | None = None,
+    moved: Sequence[str] | None = None,
     **options: Any,
 ) -> list[dict[str, float]]:
-    """Train the network called `branches`, and all that stand beside it, by one loss."""
+    """Train the network called `branches`, and all that stand beside it, by one loss.
+
+    Args:
+        moved: the names of those that train; all where None.
+    """
     update = Update(
-        tuple(networks), terms, after=lambda: constrain(networks["branches"]), begin=begin
+        tuple(networks if moved is None else moved),
+        terms,
+        after=lambda: constrain(networks["branches"]),
+        begin=begin,
     )
     batches = batches_for(examples, recipe, seed)
     return fit(networks, batches, update, recipe, seed=seed, **options)

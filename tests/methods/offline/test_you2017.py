@@ -51,3 +51,25 @@ def test_teachers_and_layers_are_counted():
         learn_from_several(
             resnet(0), [resnet(1), resnet(2)], data, RECIPE, layers=[layers_of(resnet(0))]
         )
+
+
+def relations_of(teachers):
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    fit = learn_from_several(
+        resnet(0), teachers, (images, torch.arange(8) % 3), RECIPE, temperature=3.0
+    )
+    return fit.rows[0]
+
+
+def test_three_equal_teachers_are_one():
+    one, three = relations_of([resnet(1)]), relations_of([resnet(1), resnet(1), resnet(1)])
+    for term in ("soft", "relations"):
+        assert three[term] == pytest.approx(one[term], rel=1e-5)
+
+
+def test_a_third_that_dissents_changes_no_vote():
+    """The majority of two names q+ and q-; the mean of the answers does change."""
+    agreed = relations_of([resnet(1), resnet(1)])
+    outvoted = relations_of([resnet(1), resnet(1), resnet(7, 0.5)])
+    assert outvoted["relations"] == pytest.approx(agreed["relations"], rel=1e-5)
+    assert abs(outvoted["soft"] - agreed["soft"]) > 1e-4 * agreed["soft"]

@@ -1,0 +1,119 @@
+"""Graph distillation between modalities (Luo et al. 2018): who teaches a modality, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kdnb.losses._arithmetic import unit
+from kdnb.losses.checks import (
+    check_lists,
+    check_number,
+    check_samples,
+    check_together,
+    check_vectors,
+)
+
+
+def weighted_imitation(
+    student: Tensor, teachers: Sequence[Tensor], edges: Tensor, prior: Tensor
+) -> Tensor:
+    r"""The cosine distance from every other modality, by the weights of the graph.
+
+    .. math:: L = \sum_j \frac1B \sum_b (G_{bj} + c_j)\, \big(1 - \cos(s_b, t_{bj})\big)
+
+    It serves for logits, where the authors' weight is 10, and for representations, where it is 1.
+
+    Args:
+        student: (batch, features) of the modality that learns.
+        teachers: for each other modality, the same shape; no gradient flows into them.
+        edges: G, (batch, modalities), at least 0. Gradients flow into it, as in the authors' code:
+            the graph may lower the loss by leaving far teachers out, from which only the prior and
+            its penalty hold it.
+        prior: c, (modalities,), at least 0.
+
+    Returns:
+        A scalar, 0 where all point the same way.
+
+    Raises:
+        ValueError: for no teacher, other shapes, or an empty batch.
+
+    Departures: none from the authors' code, which was read, with its default metric.
+
+    >>> s, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> weighted_imitation(s, [s, far], torch.tensor([[0.5, 0.5]]), torch.tensor([0.5, 0.5]))
+    tensor(1.)
+    """
+    check_lists(teachers=teachers)
+    named = {f"teachers[{place}]": one for place, one in enumerate(teachers)}
+    check_samples(1, student=student, **named, edges=edges)
+    check_vectors(len(teachers), prior=prior)
+    check_together(student=student, prior=prior)
+    if student.ndim != 2 or any(one.shape != student.shape for one in teachers):
+        shapes = ", ".join(str(tuple(one.shape)) for one in teachers)
+        raise ValueError(
+            f"student and teachers must be (batch, features) of one shape; got "
+            f"{tuple(student.shape)} and {shapes}."
+        )
+    _check_edges(edges, len(teachers))
+    own = unit(student)
+    distances = [1 - (own * unit(one.detach())).sum(1) for one in teachers]
+    return (torch.stack(distances, 1) * (edges + prior)).sum(1).mean()
+
+
+def graph_prior_penalty(edges: Tensor, prior: Tensor) -> Tensor:
+    r"""How far the mean graph of a batch is from the prior.
+
+    .. math:: L = \sum_j \Big(\frac1B \sum_b G_{bj} - c_j\Big)^2
+
+    The authors weigh it by 10.
+
+    Args:
+        edges: G, (batch, modalities).
+        prior: c, (modalities,).
+
+    Returns:
+        A scalar, 0 where the mean graph is the prior.
+
+    Raises:
+        ValueError: for other shapes.
+
+    >>> graph_prior_penalty(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.5, 0.5]))
+    tensor(0.)
+    """
+    check_samples(1, edges=edges)
+    check_vectors(None, prior=prior)
+    check_together(edges=edges, prior=prior)
+    _check_edges(edges, len(prior))
+    return (edges.mean(0) - prior).square().sum()
+
+
+def modality_prior(weights: Tensor, temperature: float = 0.25) -> Tensor:
+    r"""The prior of the graph: :math:`c = \mathrm{softmax}(w / 0.25)`.
+
+    Args:
+        weights: (modalities,): how much each other modality is trusted. All 1 is uniform.
+        temperature: above 0.
+
+    Returns:
+        (modalities,), which sum to 1.
+
+    Raises:
+        ValueError: for other shapes, or a temperature that is not above 0.
+
+    >>> modality_prior(torch.ones(4))
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    check_vectors(None, weights=weights)
+    check_number(above=0, temperature=temperature)
+    return (weights / temperature).softmax(0)
+
+
+def _check_edges(edges: Tensor, modalities: int) -> None:
+    if edges.ndim != 2 or edges.shape[1] != modalities:
+        raise ValueError(
+            f"edges must be (batch, {modalities}), one for each other modality; got "
+            f"{tuple(edges.shape)}."
+        )

@@ -1,0 +1,95 @@
+"""ADMD (Garcia et al. 2019): a critic judges the features that a network makes up of a missing modality."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.losses import modality_fooling_loss, modality_judging_loss
+from kdnb.methods.cross_modal.views import Seeing
+from kdnb.nets import constrain, features
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.inputs import batches_for
+
+
+def admd(
+    hallucination: nn.Module,
+    privileged: nn.Module,
+    critic: nn.Module,
+    data: Any,
+    recipe: Recipe,
+    *,
+    critic_recipe: Recipe,
+    views: tuple[str | int, str | int],
+    paths: tuple[str, str],
+    seed: int = 0,
+    **options: Any,
+) -> Fit:
+    r"""Adversarial discriminative modality distillation (Garcia, Morerio and Murino 2019).
+
+    .. math:: L_D = \tfrac12 [H(y, D(f^{priv})) + H(\mathrm{made\ up}, D(f^{hall}))], \qquad
+        L_H = H(y, D(f^{hall}))
+
+    The critic tells the classes apart, and made-up features from real ones. The hallucination network
+    alone makes it say the class: no distance between features is minimised. Both move on every
+    batch, from the same features.
+
+    Args:
+        hallucination: takes the view that stays alone; trained in place up to the layer that is
+            judged. What comes after it gets no gradient: start it as a copy of the privileged
+            network where both views have one shape, so that its head reads such features.
+        privileged: takes the privileged view alone; frozen.
+        critic: features -> (batch, C + 1), such as `kdnb.methods.adversarial.Critic(features, C + 1)`;
+            trained in place.
+        data: with inputs that are a dict or a tuple of views, and labels.
+        critic_recipe: of the critic's update; the authors' is the same as the other's.
+        views: the one that stays and the privileged one, keys or positions.
+        paths: of the layers that are judged, in both networks.
+        options: of `training.fit`.
+
+    Returns:
+        The history: `fooling` and `judging`; the hallucination network, and the critic.
+
+    Raises:
+        ValueError: for unknown paths or views.
+
+    Departures: after the authors' code. Their critic is deeper and, for videos, is told the place in
+    time. Step 3, where the mean of two streams is fine-tuned on labels, is `kdnb.train` of `Streams`.
+    """
+    own, other = views
+    batches = batches_for(data, recipe, seed)
+    networks = {
+        "hallucination": Seeing(hallucination, own),
+        "privileged": Seeing(privileged, other),
+        "critic": critic,
+    }
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        stack.enter_context(borrowed(*networks.values()))
+        here = stack.enter_context(features(hallucination, [paths[0]]))
+        there = stack.enter_context(features(privileged, [paths[1]]))
+
+        def mimic(networks, batch: Batch) -> dict[str, Tensor]:
+            with torch.no_grad():
+                networks["privileged"](batch.images)
+            networks["hallucination"](batch.images)
+            made, real = here[paths[0]], there[paths[1]].detach()
+            seen.update(made=made.detach(), real=real)
+            judged = networks["critic"](made)
+            return {"fooling": modality_fooling_loss(judged, batch.labels)}
+
+        def judge(networks, batch: Batch) -> dict[str, Tensor]:
+            real, made = (networks["critic"](seen[name]) for name in ("real", "made"))
+            return {"judging": modality_judging_loss(real, made, batch.labels)}
+
+        updates = [
+            Update(("hallucination",), mimic, after=lambda: constrain(hallucination)),
+            Update(("critic",), judge, recipe=critic_recipe),
+        ]
+        history = fit(networks, batches, updates, recipe, seed=seed, **options)
+    return Fit.of(history, {"hallucination": hallucination}, critic)

@@ -1,0 +1,80 @@
+"""Cross-modal action recognition (Thoker and Gall 2019): hard answers, and students that learn together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import as_batches
+from kdnb.methods.cross_modal.views import Seeing
+from kdnb.methods.offline.distil import train
+from kdnb.methods.online.dml import mutual
+from kdnb.training import Fit, Recipe
+from kdnb.training.answers import ask, logits_of
+from kdnb.training.borrowed import modes_kept
+
+
+def cross_action(
+    students: Sequence[nn.Module],
+    teacher: nn.Module,
+    inputs: Any,
+    recipe: Recipe | None = None,
+    *,
+    views: tuple[str | int, str | int],
+    weight: float = 1.0,
+    **options: Any,
+) -> Fit:
+    r"""Train students on their view of unlabelled pairs, from a teacher's decisions on the other.
+
+    .. math:: L_a = H(\hat y, p_a) + \frac{w}{K - 1} \sum_{b \ne a} KL(p_b \| p_a), \qquad
+        \hat y = \arg\max_c v_c(x^*)
+
+    The teacher's soft answers are not used: that its decisions and the students' exchange do better
+    is what the paper says.
+
+    Args:
+        students: one or more, each of which takes its view alone; trained in place. One student
+            alone learns from the decisions.
+        teacher: takes its view alone; frozen. It should not have been trained on these pairs, on
+            which it would be too sure.
+        inputs: a dict or a tuple of tensors, views of the same things. No label is read.
+        views: the students' and the teacher's, keys or positions.
+        weight: w, of the mutual term.
+        options: of :func:`kdnb.methods.online.dml.mutual` (`train` for one student), such as `seed`,
+            and the recipe's fields.
+
+    Returns:
+        The history of `mutual`, and the students in `Seeing`.
+
+    Raises:
+        ValueError: for no student, or inputs without these views.
+
+    Departures: as we recall the paper; its text was not at hand. Its weight of the mutual term is
+    not known to us; with three students or more, ours is the mean over the others.
+    """
+    if not len(students):
+        raise ValueError("cross_action trains one student or more; got none.")
+    own, other = views
+    decided = decisions(Seeing(teacher, other), inputs)
+    seeing = [Seeing(student, own) for student in students]
+    if len(seeing) == 1:
+        return train(seeing[0], (inputs, decided), recipe, **options)
+    return mutual(seeing, (inputs, decided), recipe, weight=weight, **options)
+
+
+def decisions(teacher: nn.Module, inputs: Any, batch_size: int = 500) -> Tensor:
+    """The teacher's hard answers, (samples,) int64, in the order of the inputs.
+
+    Args:
+        teacher: inputs -> logits (batch, classes).
+        inputs: a tensor, or a dict or tuple of tensors.
+    """
+    found = []
+    with modes_kept(teacher), torch.no_grad():
+        teacher.eval()
+        for batch in as_batches((inputs, None), batch_size, labels="none", shuffle=False):
+            found.append(logits_of(ask(teacher, batch.images)).argmax(1))
+    return torch.cat(found)

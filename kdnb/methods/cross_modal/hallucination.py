@@ -1,0 +1,111 @@
+"""Modality hallucination (Hoffman et al. 2016): features of a missing modality, made up from another.
+
+At test the hallucination network and one of the modality that stays answer together, as
+`views.Streams`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.losses import hallucination_loss, hard_loss
+from kdnb.losses.checks import check_number
+from kdnb.methods.cross_modal.supervision import as_maps
+from kdnb.methods.cross_modal.views import Seeing
+from kdnb.nets import constrain, features
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.inputs import batches_for
+
+BALANCE = 10.0  # the hallucination term in terms of the largest other one, at first
+
+
+def hallucinate(
+    hallucination: nn.Module,
+    privileged: nn.Module,
+    data: Any,
+    recipe: Recipe,
+    *,
+    views: tuple[str | int, str | int],
+    paths: tuple[str, str],
+    beside: nn.Module | None = None,
+    weight: float | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Fit:
+    r"""Modality hallucination (Hoffman, Gupta and Darrell 2016).
+
+    .. math:: L = H(y, q_{hall}) + \big[H(y, q_{beside}) + H(y, q_{joint})\big] + \lambda
+        \lVert \sigma(A^{hall}) - \sigma(A^{priv}) \rVert_2^2
+
+    Args:
+        hallucination: takes the view that stays alone; trained in place. It may start as a copy of
+            the privileged network where both views have one shape.
+        privileged: trained on the privileged view, which it takes alone; frozen.
+        data: with inputs that are a dict or a tuple of views, and labels.
+        views: the one that stays and the privileged one, keys or positions.
+        paths: of the layers that are matched, in both networks.
+        beside: another network of the view that stays, trained along; the terms in square brackets.
+            The joint answer is the mean of its logits and the hallucination network's.
+        weight: lambda. Left out, it is chosen on the first batch of the training so that the term is 10
+            times the largest other one.
+        options: of `training.fit`.
+
+    Returns:
+        The history: `hard`, `transfer`, and `beside` and `joint`; the networks.
+
+    Raises:
+        ValueError: for unknown paths or views, a weight below 0, or layers of different shapes.
+
+    Departures: as we recall the paper, which detects objects; its text was not at hand. There the
+    privileged network's upper layers learn on, and it has a joint term of its own.
+    """
+    if weight is not None:
+        check_number(least=0, weight=weight)
+    own, other = views
+    batches = batches_for(data, recipe, seed)
+    networks = {
+        "hallucination": Seeing(hallucination, own),
+        "privileged": Seeing(privileged, other),
+    }
+    if beside is not None:
+        networks["beside"] = Seeing(beside, own)
+    chosen = [weight]
+    with ExitStack() as stack:
+        stack.enter_context(borrowed(*networks.values()))
+        here = stack.enter_context(features(hallucination, [paths[0]]))
+        there = stack.enter_context(features(privileged, [paths[1]]))
+
+        def terms(networks, batch: Batch) -> dict[str, Tensor]:
+            with torch.no_grad():
+                networks["privileged"](batch.images)
+            logits = networks["hallucination"](batch.images)
+            found = {"hard": hard_loss(logits, batch.labels)}
+            if beside is not None:
+                answer = networks["beside"](batch.images)
+                found["beside"] = hard_loss(answer, batch.labels)
+                found["joint"] = hard_loss((answer + logits) / 2, batch.labels)
+            distance = hallucination_loss(
+                as_maps(here[paths[0]]), as_maps(there[paths[1]].detach())
+            )
+            if chosen[0] is None:
+                largest = max(float(value.detach()) for value in found.values())
+                chosen[0] = BALANCE * largest / max(float(distance.detach()), 1e-12)
+            return {**found, "transfer": chosen[0] * distance}
+
+        def after() -> None:
+            constrain(hallucination)
+            if beside is not None:
+                constrain(beside)
+
+        moved = ("hallucination",) if beside is None else ("hallucination", "beside")
+        history = fit(
+            networks, batches, Update(moved, terms, after=after), recipe, seed=seed, **options
+        )
+    learnt = {"hallucination": hallucination} | ({} if beside is None else {"beside": beside})
+    return Fit.of(history, learnt)

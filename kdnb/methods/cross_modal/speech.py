@@ -1,0 +1,73 @@
+"""Generalised distillation of recordings (Markov and Matsui 2016; Fukuda et al. 2017, its last part).
+
+The privileged view is the clean or broadband recording, the student's the same recording in noise
+or from a narrow band. `views.noisy_at` and `views.narrow_band` make such pairs of any signal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from kdnb.losses import generalised_distillation
+from kdnb.losses.checks import Variant, check_number, check_temperature
+from kdnb.methods.cross_modal.views import Seeing
+from kdnb.methods.offline.distil import distil
+from kdnb.training import Fit, Recipe
+
+
+def distil_privileged(
+    student: nn.Module,
+    teacher: nn.Module,
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    views: tuple[str | int, str | int],
+    teacher_share: float = 0.5,
+    temperature: float = 1.0,
+    variant: Variant = "paper",
+    **options: Any,
+) -> Fit:
+    """Train a student on its view from labels and from a teacher's answers to the privileged view.
+
+    It is generalised distillation with any networks (Lopez-Paz et al. 2016, equation 4). With the
+    noisy and the clean recording it is Markov and Matsui's; with the narrow band and the
+    whole one, and `teacher_share=1`, the broadband teacher of Fukuda et al. 2017.
+
+    Args:
+        student: trained in place; takes its view alone.
+        teacher: trained on the privileged view, which it takes alone; frozen.
+        data: as of :func:`kdnb.methods.offline.distil.train`, whose inputs are a dict or a tuple of
+            views of the same things.
+        views: the student's and the teacher's, keys or positions.
+        teacher_share: lambda in [0, 1].
+        temperature: T > 0, of the teacher's answers alone.
+        variant: of `kdnb.losses.generalised_distillation`.
+        options: of :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`, and the
+            recipe's fields.
+
+    Returns:
+        The history, with the loss as `loss`; the student in `Seeing` as `fit.networks["student"]`.
+
+    Raises:
+        ValueError: for a share outside [0, 1], a temperature that is not above 0, or inputs without
+            these views.
+
+    Departures: the papers distil the states of a recogniser frame by frame, with labels from forced
+    alignment; here a sample is whatever the networks answer for. Markov's loss is that of its
+    abstract and of Lopez-Paz, Fukuda's is recalled; their texts were not at hand.
+    """
+    check_number(least=0, most=1, teacher_share=teacher_share)
+    check_temperature(temperature)
+
+    def loss(student_logits, teacher_logits, labels):
+        return generalised_distillation(
+            student_logits, teacher_logits, labels, teacher_share, temperature, variant
+        )
+
+    own, other = views
+    return distil(
+        Seeing(student, own), Seeing(teacher, other), data, recipe, method=loss, label_weight=0,
+        **options,
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Supervision transfer (Gupta et al. 2016): a modality without labels learns another one's features."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.losses import hint
+from kdnb.methods.cross_modal.views import Seeing
+from kdnb.nets import constrain, features
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.inputs import batches_for
+
+
+def transfer_supervision(
+    student: nn.Module,
+    teacher: nn.Module,
+    pairs: Any,
+    recipe: Recipe,
+    *,
+    views: tuple[str | int, str | int],
+    paths: tuple[str, str],
+    adaptor: nn.Module | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Fit:
+    r"""Make a student's middle layer on its view be the teacher's on the other, without labels.
+
+    .. math:: \min_{\phi, t}\; \frac{1}{2B} \sum_b \lVert \psi_l(x^*_b) - t(\phi_l(x_b)) \rVert_2^2
+
+    It is the first of two steps: afterwards the student is fine-tuned on few labels of its own
+    modality, by :func:`kdnb.train`, or given the teacher's head.
+
+    Args:
+        student: takes its view alone; trained in place, up to the layer that is matched. What comes
+            after it gets no gradient.
+        teacher: takes its view alone; frozen.
+        pairs: inputs as a dict or a tuple of views of the same things. No label is read.
+        views: the student's and the teacher's, keys or positions.
+        paths: of the matched layers, in the student and in the teacher.
+        adaptor: t, moves with the student where the layers differ in width, such as a linear layer
+            or a 1 x 1 convolution; none when None.
+        options: of `training.fit`.
+
+    Returns:
+        The history with the term `transfer`; the student; what the adaptor learnt.
+
+    Raises:
+        ValueError: for unknown paths or views, or layers of different shapes.
+
+    Departures: equation and use are those of the abstract, its layer (`pool5`) and two steps are
+    recalled; the full text was not at hand. The half is FitNets'; the adaptor may be any module.
+    """
+    own, other = (Seeing(one, view) for one, view in zip((student, teacher), views, strict=True))
+    batches = batches_for(pairs, recipe, seed, labels="none")
+    networks = {"student": own, "teacher": other, "adaptor": adaptor or nn.Identity()}
+    with ExitStack() as stack:
+        stack.enter_context(borrowed(*networks.values()))
+        here = stack.enter_context(features(student, [paths[0]]))
+        there = stack.enter_context(features(teacher, [paths[1]]))
+
+        def terms(networks, batch: Batch) -> dict[str, Tensor]:
+            with torch.no_grad():
+                networks["teacher"](batch.images)
+            networks["student"](batch.images)
+            mapped = networks["adaptor"](here[paths[0]])
+            return {"transfer": hint(as_maps(mapped), as_maps(there[paths[1]].detach()))}
+
+        moved = ("student", "adaptor") if adaptor is not None else ("student",)
+        update = Update(moved, terms, after=lambda: constrain(student))
+        history = fit(networks, batches, update, recipe, seed=seed, **options)
+    return Fit.of(history, {"student": student}, adaptor)
+
+
+def as_maps(values: Tensor) -> Tensor:
+    """Features (batch, features) as maps of one position; maps as they are."""
+    return values[..., None, None] if values.ndim == 2 else values

@@ -1,0 +1,158 @@
+"""Views of one thing: which network sees which, and views made of a signal or an image.
+
+Every method of the package takes networks that see the same inputs. Inputs that hold several views
+by name, `{"clean": ..., "noisy": ...}`, and networks in `Seeing`, which picks one, make each of
+them a method across views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses.checks import check_number
+from kdnb.names import brief, nearest
+from kdnb.training.answers import ask, logits_of
+
+
+class Seeing(nn.Module):
+    """A network that sees one of several views.
+
+    Args:
+        network: takes the view alone. It is trained, measured and kept as the module itself.
+        view: the key of the view in a dict of inputs, or its position in a tuple.
+
+    Raises:
+        ValueError: (in the call) for inputs without this view.
+
+    >>> net = Seeing(nn.Linear(3, 2), "low")
+    >>> net({"high": torch.zeros(4, 9), "low": torch.zeros(4, 3)}).shape
+    torch.Size([4, 2])
+    """
+
+    takes_whole = True  # inputs come as the dict or tuple they are
+
+    def __init__(self, network: nn.Module, view: str | int) -> None:
+        super().__init__()
+        self.network, self.view = network, view
+
+    def forward(self, inputs: Any) -> Any:
+        """What the network answers for its view."""
+        return ask(self.network, view_of(inputs, self.view))
+
+
+def view_of(inputs: Any, view: str | int) -> Any:
+    """One view of a batch's inputs.
+
+    Raises:
+        ValueError: when the inputs have no such view.
+    """
+    if isinstance(inputs, Mapping):
+        if view in inputs:
+            return inputs[view]
+        raise ValueError(f"the inputs have no view {view!r} ({nearest(str(view), inputs)}).")
+    if isinstance(inputs, Sequence) and isinstance(view, int) and 0 <= view < len(inputs):
+        return inputs[view]
+    raise ValueError(
+        f"the view {brief(view)} is a key of a dict of inputs or a position in a tuple; the inputs "
+        f"are a {type(inputs).__name__}."
+    )
+
+
+class Streams(nn.Module):
+    """Several networks as one: the mean of their logits, as two-stream networks are joined.
+
+    Args:
+        networks: two or more, that take the same inputs (in `Seeing`, where these hold views).
+    """
+
+    takes_whole = True
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if len(networks) < 2:
+            raise ValueError(f"streams are two networks or more; got {len(networks)}.")
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, inputs: Any) -> Tensor:
+        """(batch, classes)."""
+        answers = [logits_of(ask(network, inputs)) for network in self.networks]
+        return torch.stack(answers).mean(0)
+
+
+def noisy_at(
+    signal: Tensor, decibels: float, noise: Tensor | None = None, *, seed: int = 0
+) -> Tensor:
+    r"""A signal in noise, at a given ratio of their powers for every sample.
+
+    .. math:: y = x + n \sqrt{\frac{\sum x^2}{10^{d/10} \sum n^2}}
+
+    Args:
+        signal: x, (batch, ...), such as recordings (batch, time) or images.
+        decibels: d, 10 times the logarithm of signal power over noise power.
+        noise: n, the same shape, such as other recordings for babble; white when None.
+        seed: of white noise.
+
+    Returns:
+        As the signal. A silent sample stays silent, and silent noise adds nothing.
+
+    Raises:
+        ValueError: for noise of another shape, a signal that is no floating-point batch, or
+            decibels that are not finite.
+    """
+    _check_signal(signal)
+    check_number(decibels=decibels)
+    if noise is None:
+        stream = torch.Generator().manual_seed(seed)
+        noise = torch.randn(signal.shape, generator=stream, dtype=signal.dtype).to(signal.device)
+    if noise.shape != signal.shape:
+        raise ValueError(
+            f"noise must have the signal's shape {tuple(signal.shape)}; got {tuple(noise.shape)}."
+        )
+    powers = [one.flatten(1).square().sum(1) for one in (signal, noise)]
+    scale = (powers[0] / (10 ** (decibels / 10) * powers[1].clamp_min(1e-30))).sqrt()
+    return signal + noise * scale.view(-1, *[1] * (signal.ndim - 1))
+
+
+def narrow_band(signal: Tensor, factor: int = 2) -> Tensor:
+    """The lower part of the band alone, at a lower rate: what a telephone leaves of a recording.
+
+    Frequencies from the new Nyquist limit up are removed before every `factor`-th value is kept.
+
+    Args:
+        signal: (batch, ..., time).
+        factor: of the rates, such as 2 from 8 kHz to 4 kHz; a divisor of the length.
+
+    Returns:
+        (batch, ..., time / factor).
+
+    Raises:
+        ValueError: when the factor does not divide the length, or is below 1.
+    """
+    _check_signal(signal)
+    check_number(least=1, whole=True, factor=factor)
+    length = signal.shape[-1]
+    if length % factor:
+        raise ValueError(f"factor must divide the {length} values of a signal; got {factor}.")
+    kept = length // factor
+    spectrum = torch.fft.rfft(signal)
+    if factor > 1:
+        spectrum[..., (kept + 1) // 2 :] = 0
+    return torch.fft.irfft(spectrum, n=length)[..., ::factor]
+
+
+def halves(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The left and the right half of images (batch, channels, height, width): two views of one thing."""
+    _check_signal(images)
+    middle, odd = divmod(images.shape[-1], 2)
+    if odd:
+        raise ValueError(f"images must have an even width; got {images.shape[-1]}.")
+    return images[..., :middle], images[..., middle:]
+
+
+def _check_signal(signal: Tensor) -> None:
+    if not isinstance(signal, Tensor) or not signal.is_floating_point() or signal.ndim < 2:
+        raise ValueError("a signal must be a floating-point tensor (batch, ..., time).")

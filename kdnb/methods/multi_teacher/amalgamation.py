@@ -1,0 +1,191 @@
+"""Knowledge amalgamation, layer by layer (Shen et al. 2019, AAAI): classifiers that share no class."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from kdnb import losses
+from kdnb.data import Batch
+from kdnb.losses.checks import check_choice, check_number
+from kdnb.methods.multi_teacher.experts import (
+    Soft,
+    all_viewed,
+    check_disjoint,
+    check_experts,
+    maps_of,
+    side_by_side,
+    soft_loss,
+    to_one_size,
+)
+from kdnb.methods.offline.distil import watching
+from kdnb.methods.options import recipe_of
+from kdnb.nets import constrain
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.answers import Output, logits_of, outputs_of
+from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch
+from kdnb.training.inputs import batches_for
+from kdnb.training.layers import Layers, layers_of, look
+
+
+class FeatureAmalgamation(nn.Module):
+    r"""One layer: the teachers' maps made into one of the student's width, which it imitates.
+
+    .. math:: R = E([F_1; \ldots; F_M]), \quad
+        \lVert D(R) - [F_1; \ldots; F_M] \rVert^2, \quad \lVert A(F_S) - R \rVert^2
+
+    E, D and A are 1x1 convolutions. R is held still in the second term, so that only what can be
+    restored from it decides what it is.
+
+    Args:
+        student_channels, teacher_channels: of their maps.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: Sequence[int]) -> None:
+        super().__init__()
+        whole = sum(teacher_channels)
+        self.encoder = nn.Conv2d(whole, student_channels, 1)
+        self.decoder = nn.Conv2d(student_channels, whole, 1)
+        self.adapter = nn.Conv2d(student_channels, student_channels, 1)
+
+    def forward(
+        self, student_maps: Tensor, teacher_maps: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The mean squares of restoring and of imitating; maps are pooled to the smallest size."""
+        ours, *theirs = to_one_size([student_maps, *teacher_maps])
+        together = torch.cat(theirs, 1)
+        made = self.encoder(together)
+        restored = losses.hint(self.decoder(made), together, "common")
+        return restored, losses.hint(self.adapter(ours), made.detach(), "common")
+
+
+class Layerwise(nn.Module):
+    """A `FeatureAmalgamation` for each layer.
+
+    Args:
+        student_channels: of each layer.
+        teacher_channels: of each layer, those of all teachers.
+    """
+
+    def __init__(
+        self, student_channels: Sequence[int], teacher_channels: Sequence[Sequence[int]]
+    ) -> None:
+        super().__init__()
+        pairs = zip(student_channels, teacher_channels, strict=True)
+        self.blocks = nn.ModuleList(FeatureAmalgamation(*pair) for pair in pairs)
+
+    def forward(
+        self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Sequence[Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Both terms, summed over layers. Maps are given by layer: `teacher_maps[layer][teacher]`."""
+        layers = zip(self.blocks, student_maps, teacher_maps, strict=True)
+        restoring, imitating = zip(
+            *(block(own, others) for block, own, others in layers), strict=True
+        )
+        return sum(restoring), sum(imitating)
+
+
+def amalgamate(
+    student: nn.Module,
+    teachers: Sequence[nn.Module],
+    class_sets: Sequence[Sequence[int]],
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    soft: Soft = "others",
+    soft_weight: float = 1.0,
+    feature_weight: float = 1.0,
+    layers: Sequence[Layers] | None = None,
+    evaluate: Any = None,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    output: Output | tuple[Output, Output] = None,
+    **fields: Any,
+) -> Fit:
+    r"""One student of all classes, from the layers and answers of teachers of disjoint classes.
+
+    .. math:: L = \lambda_s L_{soft} + \lambda_f \sum_n \big(\text{restoring}_n + \text{imitating}_n\big)
+
+    with a :class:`FeatureAmalgamation` for each layer n.
+
+    Args:
+        student: a logit for each class; trained in place.
+        teachers: frozen.
+        class_sets: for each teacher the numbers of its classes, in the order of its logits.
+        data: unlabelled; labels that come along are not read.
+        soft: "others" is for teachers that have one logit more, the last, for images of none of
+            their classes, and gives every class a probability that can be compared;
+            "concatenated" and "squared" put raw logits side by side, by KL at T = 1 as released
+            code does, or by half the squared distance. See
+            :func:`kdnb.methods.multi_teacher.experts.side_by_side`.
+        soft_weight, feature_weight: of the terms.
+        layers: of the student and then of each teacher, as many maps each; found by `layers_of`
+            where left out.
+        recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
+
+    Returns:
+        The history, with `soft`, `restoring` and `imitating`; the student, as
+        `fit.networks["student"]`; the layers' modules, as `fit.learnt`.
+
+    Raises:
+        ValueError: for teachers that share a class, numbers of logits or layers that do not fit,
+            or as `kdnb.distil`.
+
+    Departures: from released code (KamalEngine), of which we have notes: everything is trained in one
+    pass, where the paper, as we recall it, goes layer by layer before. "others" is ours: the
+    offsets of two teachers' raw logits are unrelated. The weights are ours.
+    """
+    recipe = recipe_of(amalgamate, recipe, fields)
+    check_choice(get_args(Soft), soft=soft)
+    check_number(least=0, soft_weight=soft_weight, feature_weight=feature_weight)
+    outputs = outputs_of(output)
+    batches = batches_for(data, recipe, seed, "none", given=fields)
+    first = first_batch(batches, seed)
+    classes = check_experts(student, teachers, class_sets, first, outputs, others=soft == "others")
+    check_disjoint(class_sets, classes)
+    networks = {"student": student}
+    networks |= {f"teacher{number}": one for number, one in enumerate(teachers, 1)}
+    at = [layers_of(one) for one in networks.values()] if layers is None else list(layers)
+    with borrowed(*networks.values()), contextlib.ExitStack() as stack:
+        looked = stack.enter_context(all_viewed(networks, at))
+        shown = [
+            look(net, places, first.images, outputs[number > 0])
+            for number, (net, places) in enumerate(zip(networks.values(), at, strict=True))
+        ]
+        widths = [[one.shape[1] for one in maps] for maps in maps_of(shown)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            blocks = Layerwise(widths[0], list(zip(*widths[1:], strict=True)))
+
+        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
+            ours, theirs = looked(trained, batch)
+            target = side_by_side([view.logits for view in theirs], class_sets, classes, soft)
+            own, *others = maps_of([ours, *theirs])
+            by_layer = list(zip(*others, strict=True))
+            restoring, imitating = trained["amalgamation"](own, by_layer)
+            return {
+                "soft": soft_weight * soft_loss(ours.logits, target, soft),
+                "restoring": feature_weight * restoring,
+                "imitating": feature_weight * imitating,
+            }
+
+        update = Update(("student", "amalgamation"), terms, after=lambda: constrain(student))
+        answers = {
+            name: partial(logits_of, output=outputs[number > 0])
+            for number, name in enumerate(networks)
+        }
+        weights = {"soft_weight": soft_weight, "feature_weight": feature_weight}
+        history = fit(
+            {**networks, "amalgamation": blocks}, batches, update, recipe, seed=seed,
+            checkpoint=checkpoint, answers=answers,
+            evaluate=watching(evaluate, {"student": student}, outputs[0]),
+            identity={"method": {"verb": "amalgamate", "soft": soft, **weights}},
+        )  # fmt: skip
+    return Fit.of(history, {"student": student}, blocks)

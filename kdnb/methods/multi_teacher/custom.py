@@ -1,0 +1,193 @@
+"""Customised amalgamation (Shen et al. 2019, ICCV): chosen tasks, of whoever is least ambiguous."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb import losses
+from kdnb.data import Batch
+from kdnb.losses.checks import check_number
+from kdnb.methods.multi_teacher.experts import all_viewed, maps_of, to_one_size
+from kdnb.methods.multi_teacher.tasks import TaskNet, check_tasks
+from kdnb.methods.offline.distil import watching
+from kdnb.methods.options import recipe_of
+from kdnb.nets import constrain
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch
+from kdnb.training.inputs import batches_for
+from kdnb.training.layers import look
+
+
+class Adaptors(nn.Module):
+    r"""1x1 convolutions on both sides of each pair of layers: :math:`g_m(F_m)` meets :math:`g_S(F_S)`.
+
+    Args:
+        student_channels: of each layer.
+        teacher_channels: of each teacher, those of each layer.
+    """
+
+    def __init__(
+        self, student_channels: Sequence[int], teacher_channels: Sequence[Sequence[int]]
+    ) -> None:
+        super().__init__()
+        self.ours, self.theirs = nn.ModuleList(), nn.ModuleList()
+        for widths in teacher_channels:
+            pairs = list(zip(student_channels, widths, strict=True))
+            self.ours.append(nn.ModuleList(nn.Conv2d(c, c, 1, bias=False) for c, _ in pairs))
+            self.theirs.append(nn.ModuleList(nn.Conv2d(w, c, 1, bias=False) for c, w in pairs))
+
+    def forward(
+        self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Sequence[Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Each image's mean squared distance from each teacher, summed over layers: (batch,
+        teachers); and the filters' distance from length 1."""
+        columns = []
+        for ours, theirs, shown in zip(self.ours, self.theirs, teacher_maps, strict=True):
+            total = 0.0
+            for g, h, own, other in zip(ours, theirs, student_maps, shown, strict=True):
+                own, other = to_one_size([own, other])
+                total = total + (g(own) - h(other)).square().flatten(1).mean(1)
+            columns.append(total)
+        filters = [m.weight for m in self.modules() if isinstance(m, nn.Conv2d)]
+        return torch.stack(columns, 1), sum(losses.unit_filters(w) for w in filters)
+
+
+def learn_from_least_ambiguous(
+    student: TaskNet,
+    teachers: Sequence[TaskNet],
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    temperature: float = 1.0,
+    soft_weight: float = 1.0,
+    feature_weight: float = 1.0,
+    filter_weight: float = 1.0,
+    evaluate: Any = None,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    r"""A student of some tasks; for each image and task it follows the least ambiguous teacher.
+
+    .. math:: L = \lambda_s \sum_t T^2\, KL(p_{m^*_t} \,\|\, q_t)
+        + \lambda_f \sum_t \sum_n \lVert g_{m^*_t}(F_{m^*_t}^n) - g_S(F_S^n) \rVert^2
+        + \lambda_w \sum (\lVert w \rVert^2 - 1)^2
+
+    with :math:`m^*_t(x)` of :func:`kdnb.losses.least_ambiguous` among the teachers that know task t.
+
+    Args:
+        student: its tasks are those that it learns; trained in place.
+        teachers: frozen; each task of the student must be known to one of them.
+        data: unlabelled; labels that come along are not read.
+        temperature: T of the soft targets; ambiguity is judged at 1.
+        soft_weight, feature_weight, filter_weight: of the terms.
+        recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; `evaluate` is a function.
+
+    Returns:
+        The history, with `soft`, `features`, `filters` and, for each task and teacher that knows it,
+        how often it was followed, `<task>.teacher<number>`, as a share of images that counts for
+        nothing in the loss; the student, as `fit.networks["student"]`; the adaptors, as `fit.learnt`.
+
+    Raises:
+        TypeError: for networks that are no `TaskNet`.
+        ValueError: for a task that no teacher knows, or as `kdnb.distil`.
+
+    Departures: the choice is from the paper's abstract; released code (KamalEngine), of which we have
+    notes, has the adaptors and their lengths, but lets each teacher label its own data. Weights are
+    ours.
+    """
+    recipe = recipe_of(learn_from_least_ambiguous, recipe, fields)
+    teachers = list(teachers)
+    known = check_tasks(student, teachers)
+    check_number(above=0, temperature=temperature)
+    weights = {"soft": soft_weight, "features": feature_weight, "filters": filter_weight}
+    check_number(
+        least=0, soft_weight=soft_weight, feature_weight=feature_weight, filter_weight=filter_weight
+    )
+    batches = batches_for(data, recipe, seed, "none", given=fields)
+    first = first_batch(batches, seed)
+    networks: dict[str, nn.Module] = {"student": student}
+    networks |= {f"teacher{number}": one for number, one in enumerate(teachers)}
+    at = [one.layers() for one in networks.values()]
+    with borrowed(*networks.values()), contextlib.ExitStack() as stack:
+        looked = stack.enter_context(all_viewed(networks, at))
+        shown = [look(*pair, first.images) for pair in zip(networks.values(), at, strict=True)]
+        widths = [[one.shape[1] for one in maps] for maps in maps_of(shown)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adaptors = Adaptors(widths[0], widths[1:])
+
+        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
+            ours, theirs = looked(trained, batch)
+            said = [net.parts(view.logits) for net, view in zip(teachers, theirs, strict=True)]
+            own, *others = maps_of([ours, *theirs])
+            apart, filters = trained["adaptors"](own, others)
+            soft, near, followed = 0.0, 0.0, {}
+            for task, logits in student.parts(ours.logits).items():
+                numbers = known[task]
+                aim, chosen = losses.least_ambiguous([said[number][task] for number in numbers])
+                soft = soft + losses.soft_targets(logits, aim, temperature)
+                # Of each image the distance from the teacher that was chosen for it.
+                near = near + apart[:, numbers].gather(1, chosen[:, None]).mean()
+                for place, number in enumerate(numbers):
+                    share = (chosen == place).float().mean()
+                    followed[f"{task}.teacher{number}"] = share
+            values = {"soft": soft, "features": near, "filters": filters}
+            found = {name: weights[name] * value for name, value in values.items()}
+            # Constants: they move nothing.
+            return found | followed
+
+        update = Update(("student", "adaptors"), terms, after=lambda: constrain(student))
+        history = fit(
+            {**networks, "adaptors": adaptors}, batches, update, recipe, seed=seed,
+            checkpoint=checkpoint, evaluate=watching(evaluate, {"student": student}),
+            identity={"method": {"verb": "learn_from_least_ambiguous", **weights,
+                                 "temperature": temperature}},
+        )  # fmt: skip
+    return Fit.of(history, {"student": student}, adaptors)
+
+
+def customise(
+    student: TaskNet,
+    components: Mapping[str, TaskNet],
+    teachers: Sequence[TaskNet],
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> Fit:
+    """A student of chosen tasks in two stages: a component for each task, then one network of them.
+
+    Args:
+        student: of the chosen tasks; trained in place.
+        components: for each task of the student a `TaskNet` of that task alone; trained in place.
+        teachers: of whatever tasks; each component follows those that know its task.
+        data, recipe, seed, options: of :func:`learn_from_least_ambiguous`, for both stages.
+
+    Returns:
+        That of the second stage; `fit.networks` holds the components too, by task.
+
+    Raises:
+        ValueError: for tasks without a component, or components of other tasks; and as there.
+    """
+    if set(components) != set(student.tasks) or any(
+        list(one.tasks) != [name] for name, one in components.items()
+    ):
+        raise ValueError(
+            f"components must hold one network for each of the student's tasks, {list(student.tasks)}, "
+            f"of that task alone; got { {name: list(one.tasks) for name, one in components.items()} }."
+        )
+    for one in components.values():
+        learn_from_least_ambiguous(one, teachers, data, recipe, seed=seed, **options)
+    second = learn_from_least_ambiguous(
+        student, list(components.values()), data, recipe, seed=seed, **options
+    )
+    return Fit(second.history, {**second.networks, **components}, second.learnt)

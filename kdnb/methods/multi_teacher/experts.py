@@ -1,0 +1,193 @@
+"""Frozen teachers that know different classes, asked together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb import losses
+from kdnb.data import Batch
+from kdnb.losses import connected_classes
+from kdnb.training.answers import Output, ask, logits_of
+from kdnb.training.borrowed import shared_part
+from kdnb.training.first import check_module, tried
+from kdnb.training.layers import Layers, View, viewing
+
+Soft = Literal["others", "concatenated", "squared"]
+
+
+class Experts(nn.Module):
+    """Several classifiers as one network: their logits side by side, (batch, sum of their classes).
+
+    Args:
+        members: the classifiers; each is asked in its own way.
+        output: where the logits are in what a classifier returns, see `kdnb.train`.
+    """
+
+    takes_whole = True
+
+    def __init__(self, members: Sequence[nn.Module], output: Output = None) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.output = output
+
+    def forward(self, inputs: Any) -> Tensor:
+        said = [logits_of(ask(member, inputs), self.output) for member in self.members]
+        return torch.cat([logits.float() for logits in said], 1)
+
+
+def check_experts(
+    student: nn.Module,
+    experts: Sequence[nn.Module],
+    class_sets: Sequence[Sequence[int]],
+    first: Batch,
+    output: tuple[Output, Output] = (None, None),
+    others: bool = False,
+) -> int:
+    """Require classifiers with a logit for each of their classes, and a student with one for all.
+
+    Args:
+        class_sets: for each classifier the numbers of its classes.
+        first: a batch, about which all are asked.
+        output: the student's and the classifiers', see `kdnb.train`.
+        others: each classifier has one logit more, the last, for images of none of its classes.
+
+    Returns:
+        The number of all classes.
+
+    Raises:
+        ValueError: where numbers of classes do not fit, or student and classifier share weights.
+    """
+    if isinstance(experts, nn.Module) or not isinstance(experts, Sequence) or not experts:
+        raise TypeError("give the classifiers as a list of modules, at least one.")
+    if len(experts) != len(class_sets):
+        raise ValueError(
+            f"class_sets must have one list for each of {len(experts)} classifiers; got "
+            f"{len(class_sets)}."
+        )
+    classes = 1 + max((max(members, default=0) for members in class_sets), default=0)
+    connected_classes(class_sets, classes)
+    check_module("student", student)
+    found = tried("student", student, first, output[0])
+    if found.ndim != 2 or found.shape[1] != classes:
+        raise ValueError(
+            f"the student must answer (batch, {classes}), one logit for each class of the "
+            f"class_sets; got {tuple(found.shape)}."
+        )
+    for place, (expert, members) in enumerate(zip(experts, class_sets, strict=True)):
+        name = f"classifier {place}"
+        check_module(name, expert, learns=False)
+        if shared := shared_part(student, expert):
+            raise ValueError(
+                f"student and {name} share {shared}, which would move and stay at once."
+            )
+        said, wanted = tried(name, expert, first, output[1], learns=False), len(members) + others
+        if said.ndim != 2 or said.shape[1] != wanted:
+            more = " and one for none of them" if others else ""
+            raise ValueError(
+                f"{name} must answer (batch, {wanted}), one logit for each class of its class "
+                f"set{more}; got {tuple(said.shape)}."
+            )
+    return classes
+
+
+def check_disjoint(class_sets: Sequence[Sequence[int]], classes: int) -> None:
+    """Require that no two classifiers know the same class.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if sum(map(len, class_sets)) > classes:
+        raise ValueError(
+            "these classifiers share classes, and their logits cannot stand side by side: take "
+            "kdnb.methods.multi_teacher.uhc.unify."
+        )
+
+
+def side_by_side(
+    said: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int, soft: Soft
+) -> Tensor:
+    r"""The logits of classifiers that share no class, as one answer over all: (batch, classes).
+
+    Args:
+        soft: "concatenated" and "squared" put the raw logits side by side, though those of two
+            classifiers have unrelated offsets; "others" puts :math:`\log p_m(l)` there, with the
+            probability that the classifier gives to none of its classes (its last logit) left out:
+            the softmax is then each class's probability, divided by their sum.
+    """
+    if soft == "others":
+        said = [logits.float().log_softmax(1)[:, :-1] for logits in said]
+    joined = said[0].new_zeros(len(said[0]), classes)
+    for own, members in zip(said, class_sets, strict=True):
+        joined[:, list(members)] = own.to(joined.dtype)
+    return joined
+
+
+def soft_loss(logits: Tensor, target: Tensor, soft: Soft) -> Tensor:
+    """The student's distance from `side_by_side`: half the squared one, or KL at T = 1."""
+    if soft == "squared":
+        return losses.logit_regression(logits, target)
+    return losses.soft_targets(logits, target, 1.0)
+
+
+@contextlib.contextmanager
+def all_viewed(
+    networks: Mapping[str, nn.Module], at: Sequence[Layers]
+) -> Iterator[Callable[[Any, Batch], tuple[View, list[View]]]]:
+    """What the first network, which learns, and the others, which do not, show of a batch.
+
+    Args:
+        networks: by name, the student first.
+        at: the layers of each.
+
+    Raises:
+        ValueError: for another number of layers than of networks.
+    """
+    if len(at) != len(networks):
+        raise ValueError(
+            f"layers must hold one for the student and one for each of {len(networks) - 1} "
+            f"teachers; got {len(at)}."
+        )
+    names = list(networks)
+    with contextlib.ExitStack() as stack:
+        looks = [
+            stack.enter_context(viewing(*one)) for one in zip(networks.values(), at, strict=True)
+        ]
+
+        def looked(trained: Any, batch: Batch) -> tuple[View, list[View]]:
+            with torch.no_grad():
+                theirs = [
+                    look(trained[name](batch.images))
+                    for name, look in zip(names[1:], looks[1:], strict=True)
+                ]
+            return looks[0](trained[names[0]](batch.images)), theirs
+
+        yield looked
+
+
+def maps_of(views: Sequence[View]) -> list[list[Tensor]]:
+    """The maps of each network, as many of each.
+
+    Raises:
+        ValueError: where their numbers differ.
+    """
+    found = [view.maps for view in views]
+    if len({len(maps) for maps in found}) > 1:
+        raise ValueError(
+            "student and teachers must show as many layers each; got "
+            f"{', '.join(str(len(maps)) for maps in found)}: name them, layers=[Layers(maps=...), ...]."
+        )
+    return found
+
+
+def to_one_size(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Average-pool maps to the smallest height and width among them."""
+    size = tuple(min(one.shape[axis] for one in maps) for axis in (2, 3))
+    return [
+        one if tuple(one.shape[2:]) == size else F.adaptive_avg_pool2d(one, size) for one in maps
+    ]

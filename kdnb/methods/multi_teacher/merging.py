@@ -1,0 +1,274 @@
+"""Merging trained networks (Chou et al. 2018): two networks that share the words of their weights.
+
+Layers of one kind are aligned; their kernels are cut into short vectors over the input channels, one
+for each position of the kernel; a joint k-means gives one codebook a layer, from which both networks
+read their weights. A little training of the codebooks alone then mends both.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.data import Batch
+from kdnb.data.loaders import LoaderBatches
+from kdnb.losses.checks import check_number
+from kdnb.methods.options import recipe_of
+from kdnb.nets import features
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.answers import logits_of
+from kdnb.training.borrowed import borrowed
+from kdnb.training.inputs import batches_for
+from kdnb.training.targets import label_loss
+
+KINDS = (nn.Conv2d, nn.Linear)
+
+
+def pieces(weight: Tensor, length: int) -> Tensor:
+    """A layer's weight cut into vectors over its input channels, filled up with zeros.
+
+    Args:
+        weight: (out, in) or (out, in, height, width).
+        length: of a vector.
+
+    Returns:
+        (pieces, length): of each output, then of each position of the kernel, ceil(in / length).
+    """
+    flat = weight.flatten(2) if weight.ndim > 2 else weight[..., None]
+    rows = flat.transpose(1, 2)  # (out, positions, in)
+    spare = -rows.shape[2] % length
+    return F.pad(rows, (0, spare)).reshape(-1, length)
+
+
+def joined(cut: Tensor, shape: Sequence[int]) -> Tensor:
+    """The weight of a shape that :func:`pieces` has cut."""
+    out, inputs, *kernel = shape
+    positions = math.prod(kernel)
+    rows = cut.reshape(out, positions, -1)[..., :inputs]
+    return rows.transpose(1, 2).reshape(out, inputs, *kernel)
+
+
+class Coded(nn.Module):
+    """A convolution or linear layer whose weight is looked up in a codebook.
+
+    Args:
+        layer: in whose place it stands; its bias becomes the layer's own.
+        codebook: (words, length), shared with other layers.
+        codes: (pieces,) which word each piece of the weight is.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, codebook: nn.Parameter, codes: Tensor):
+        super().__init__()
+        self.codebook, self.shape = codebook, tuple(layer.weight.shape)
+        self.register_buffer("codes", codes)
+        bias = layer.bias
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+        self.how = (
+            {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+            if isinstance(layer, nn.Conv2d)
+            else None
+        )
+
+    @property
+    def weight(self) -> Tensor:
+        """As the layer's that it replaces; gradients flow into the codebook."""
+        return joined(self.codebook[self.codes], self.shape)
+
+    def forward(self, value: Tensor) -> Tensor:
+        if self.how is None:
+            return F.linear(value, self.weight, self.bias)
+        return F.conv2d(value, self.weight, self.bias, **self.how)
+
+
+class Merged(nn.Module):
+    """Two networks on one set of codebooks; `merged.networks[0]` is the first alone.
+
+    Args:
+        networks: whose layers are :class:`Coded`.
+        paths: of these layers.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], paths: Sequence[str]):
+        super().__init__()
+        self.networks, self.paths = nn.ModuleList(networks), tuple(paths)
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of the first network for its images, and of the second for its own."""
+        return self.networks[0](first), self.networks[1](second)
+
+    def bits(self) -> int:
+        """To store the weights of the merged layers: codebooks in 32 bits, codes as short as can be.
+
+        Biases and layers that stayed as they were do not count.
+        """
+        total = 0
+        for path in self.paths:
+            layers = [network.get_submodule(path) for network in self.networks]
+            words = len(layers[0].codebook)
+            total += 32 * layers[0].codebook.numel()
+            total += sum(layer.codes.numel() for layer in layers) * max(
+                1, math.ceil(math.log2(words))
+            )
+        return total
+
+
+@torch.no_grad()
+def merge(
+    one: nn.Module, other: nn.Module, *, words: int = 64, length: int = 8, seed: int = 0,
+    paths: Sequence[str] | None = None,
+) -> Merged:  # fmt: skip
+    """Two trained networks with common codebooks, one for each pair of aligned layers.
+
+    Args:
+        one, other: left as they are. They may differ in widths and classes.
+        words: of each codebook; a layer with fewer pieces has as many as pieces, and loses nothing.
+        length: of a word, in input channels.
+        seed: of k-means.
+        paths: of the layers, the same in both; the convolutions and linear layers that both have
+            under the same path and kind where left out.
+
+    Returns:
+        `Merged`, in eval mode.
+
+    Raises:
+        ValueError: for no layer in common, or a path that is no convolution or linear layer of both.
+
+    Departures: alignment, the 1x1 cut and the joint k-means were read in the abstract and a summary;
+    that a word has a length of its own choice and short pieces are filled with zeros is ours.
+    """
+    from scipy.cluster.vq import kmeans2
+
+    check_number(least=2, whole=True, words=words)
+    check_number(least=1, whole=True, length=length)
+    kinds = [
+        {p: type(m) for p, m in net.named_modules() if type(m) in KINDS} for net in (one, other)
+    ]
+    common = [path for path, kind in kinds[0].items() if kinds[1].get(path) is kind]
+    chosen = common if paths is None else list(paths)
+    if not chosen or (wrong := [path for path in chosen if path not in common]):
+        got = f"{wrong[0]!r} is none" if chosen else "they have none"
+        raise ValueError(f"merged are convolutions and linear layers of both networks; {got}.")
+    copies = [copy.deepcopy(net).eval() for net in (one, other)]
+    for place, path in enumerate(chosen):
+        layers = [net.get_submodule(path) for net in copies]
+        cut = [pieces(layer.weight, length) for layer in layers]
+        together = torch.cat(cut).double().cpu()
+        distinct = torch.unique(together, dim=0)
+        if len(distinct) <= words:
+            book, codes = torch.unique(together, dim=0, return_inverse=True)
+        else:
+            found = kmeans2(
+                together.numpy(), words, minit="++", iter=30, missing="warn", seed=seed + place
+            )
+            book, codes = torch.as_tensor(found[0]), torch.as_tensor(found[1]).long()
+        shared = nn.Parameter(book.to(cut[0]))
+        parts = codes.to(cut[0].device).split([len(part) for part in cut])
+        for net, layer, own in zip(copies, layers, parts, strict=True):
+            outer, _, name = path.rpartition(".")
+            setattr(net.get_submodule(outer), name, Coded(layer, shared, own))
+    return Merged(copies, chosen)
+
+
+class Pairs(LoaderBatches):
+    """Two data sets side by side: a batch is (images of one, images of the other), labels (B, 2).
+
+    An epoch is as long as the shorter one's.
+    """
+
+    def __init__(self, one: Any, other: Any, *, seed: int = 0):
+        super().__init__(one, getattr(one, "device", "cpu"), seed=seed)
+        self.other = other
+
+    @property
+    def examples(self) -> int:
+        """Pairs of an epoch."""
+        return min(self.loader.examples, self.other.examples)
+
+    def __len__(self) -> int:
+        return min(len(self.loader), len(self.other))
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        for a, b in zip(self.loader.epoch(number), self.other.epoch(number), strict=False):
+            size = min(a.size, b.size)
+            labels = torch.stack([a.labels[:size], b.labels[:size]], 1)
+            yield Batch((a.images[:size], b.images[:size]), labels)
+
+
+def calibrate(
+    merged: Merged,
+    originals: tuple[nn.Module, nn.Module],
+    data: tuple[Any, Any],
+    recipe: Recipe | None = None,
+    *,
+    layer_weight: float = 1.0,
+    label_weight: float = 1.0,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    r"""Train the common codebooks on a little data of both tasks (Chou et al. 2018).
+
+    .. math:: L = w_h \big( H(y_A, z_A) + H(y_B, z_B) \big)
+        + w_l \sum_l \sum_{n \in A, B} \frac{1}{E_{nl}}
+        \lVert O^{merged}_{nl} - O^{original}_{nl} \rVert_1
+
+    with the outputs O of every merged layer, E numbers each.
+
+    Args:
+        merged: trained in place: codebooks, biases and what else both networks hold.
+        originals: the two networks that were merged, frozen.
+        data: of the first and of the second task, as in `kdnb.distil`.
+        recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+        layer_weight, label_weight: w_l and w_h.
+
+    Returns:
+        The history, with `layers`, `hard1` and `hard2`, and the network "merged".
+
+    Raises:
+        ValueError: as `kdnb.distil`.
+
+    Departures: the two errors were read in a summary; which norm is recalled with little certainty,
+    and its mean over a layer is ours.
+    """
+    recipe = recipe_of(calibrate, recipe, fields)
+    check_number(least=0, layer_weight=layer_weight, label_weight=label_weight)
+    both = [batches_for(one, recipe, seed, given=fields) for one in data]
+    pairs = Pairs(*both, seed=seed)
+    names = ("one", "other")
+    networks = {"merged": merged, **dict(zip(names, originals, strict=True))}
+    with borrowed(*networks.values()):
+
+        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
+            images, labels = batch.images, batch.labels.unbind(1)
+            seen: list[dict[str, Tensor]] = []
+            for name, network, own in zip(names, originals, images, strict=True):
+                with torch.no_grad(), features(network, merged.paths) as maps:
+                    trained[name](own)
+                    seen.append({path: maps[path].float() for path in merged.paths})
+            with (
+                features(merged.networks[0], merged.paths) as first,
+                features(merged.networks[1], merged.paths) as second,
+            ):
+                answers = [logits_of(one) for one in trained["merged"](*images)]
+                ours = [{p: m[p].float() for p in merged.paths} for m in (first, second)]
+            errors = [
+                (ours[n][path] - seen[n][path]).abs().mean()
+                for n in (0, 1)
+                for path in merged.paths
+            ]
+            hard = [label_weight * label_loss(z, y) for z, y in zip(answers, labels, strict=True)]
+            return {"layers": layer_weight * sum(errors), "hard1": hard[0], "hard2": hard[1]}
+
+        history = fit(
+            networks, pairs, Update(("merged",), terms), recipe, seed=seed, checkpoint=checkpoint,
+            identity={"method": {"verb": "calibrate", "weights": [layer_weight, label_weight]}},
+        )  # fmt: skip
+    return Fit.of(history, {"merged": merged})
