@@ -4,6 +4,9 @@ A maxout teacher (48-48-24 channels, 361,066 parameters) and a student twice as 
 of its size (16-16-16-16-12-12). Four ways to train the student, each from the paper's initial
 weights, uniform in ±0.005, and from He's: labels; soft targets; hints first, then soft targets;
 and hints and labels at once, which public code calls FitNet. All get the same number of epochs.
+
+`papers/romero2015fitnets/setting.md` tells why the students of the record learn from few images for
+long.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class Parameters(BaseModel):
     teacher_epochs: int = Field(5, ge=1, le=1000)
     hint_epochs: int = Field(2, ge=1, le=1000, description="of the first stage")
     student_epochs: int = Field(8, ge=2, le=1000, description="in all, both stages together")
+    batch_size: int = Field(128, ge=1, le=1000, description="of the students")
     precision: Precision = "32"
     arms: list[str] = Field(
         ["teacher", "backprop_he", "kd_he", "hints_he"],
@@ -54,8 +58,8 @@ class Parameters(BaseModel):
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        train_images=10000, test_images=10000, seeds=7, teacher_images=50000, teacher_epochs=8,
-        hint_epochs=3, student_epochs=10, precision="bf16", arms=[],
+        train_images=2000, test_images=10000, seeds=12, teacher_images=20000, teacher_epochs=5,
+        hint_epochs=20, student_epochs=60, batch_size=64, precision="bf16", arms=[],
     ),
     "full": Parameters(
         train_images=50000, test_images=10000, seeds=10, teacher_images=50000, teacher_epochs=100,
@@ -122,7 +126,7 @@ def _soft(teacher: Trial) -> dict[str, Any]:
 
 
 def _recipe(p: Parameters, epochs: int) -> dict[str, Any]:
-    return {"epochs": epochs, "batch_size": 128, "optimiser": "rmsprop", "lr": 0.001,
+    return {"epochs": epochs, "batch_size": p.batch_size, "optimiser": "rmsprop", "lr": 0.001,
             "smoothing": 0.9, "schedule": "one_cycle", "precision": p.precision}  # fmt: skip
 
 
