@@ -21,9 +21,9 @@
 # # 3.3 Self-distillation
 #
 # In self-distillation a network learns from itself: from its former generation, its earlier weights, its
-# deeper layers, or its own answer to another view of the image. There is no larger network, so a gain cannot
+# deeper layers, or its own output for another view of the image. There is no larger network, so a gain cannot
 # come from a larger network's knowledge. In this chapter you train a network on 200 images, train
-# it again on its own answers, take these answers apart, and see that what helps here is not what they say
+# it again on its own outputs, take these soft targets apart, and see that what helps here is not what they say
 # about the wrong classes. The record, on other images, shows the opposite.
 #
 # The chapter belongs to section 3.3 of the survey
@@ -83,14 +83,14 @@ figures.use()
 #
 # A teacher is usually larger than its student. Suppose it is not: teacher and student have *the same
 # architecture* and learn *the same images*. First a network learns from the labels; this is *generation 0*.
-# Then the same architecture, with fresh random weights, learns from the answers of generation 0 instead
-# of the labels: *generation 1*. Its answers may teach generation 2, and so on. Networks of this kind are
+# Then the same architecture, with fresh random weights, learns from the outputs of generation 0 as *soft
+# targets* instead of the labels: *generation 1*. Its outputs may teach generation 2, and so on. Networks of this kind are
 # called *born again*.
 #
 # Generation 1 may turn out better than its teacher. The paper reports this for DenseNets on CIFAR-100:
 # 17.6% error instead of 18.3% in the first row of its table 2. How can that be, if the teacher knows nothing
-# that the labels do not say? There are two explanations. The teacher's answers tell which classes an
-# image resembles, which a label does not (*dark knowledge*). Or its answers help only because they are softer than
+# that the labels do not say? There are two explanations. The teacher's soft targets tell which classes
+# an image resembles, which a label does not (*dark knowledge*). Or they help only because they are softer than
 # labels: softer targets *regularise*, whichever wrong classes they favour.
 
 # %%
@@ -103,16 +103,16 @@ scheme = figures.schematic(
         "c1": ("control\n(weights of generation 1)", 2, 1, "student"),
         "y2": ("labels $y$", 1, 1),
     },
-    [("y", "g0"), ("g0", "g1", "answers"), ("g1", "g2", "answers"), ("y2", "c1")],
+    [("y", "g0"), ("g0", "g1", "soft targets"), ("g1", "g2", "soft targets"), ("y2", "c1")],
 )
 figures.save(
     scheme,
     "3-3-idea",
     alt="Generation 0 learns from labels. Generation 1 starts from fresh weights and learns from the "
-    "answers of generation 0, generation 2 from those of generation 1. The control starts from the same "
+    "soft targets of generation 0, generation 2 from those of generation 1. The control starts from the same "
     "weights as generation 1 and learns from labels.",
-    caption="Born-again networks: each generation learns from the answers of the one before. The control has "
-    "the start of generation 1 and learns from labels.",
+    caption="Born-again networks: each generation learns from the soft targets of the one before. The control has "
+    "the initial weights of generation 1 and learns from labels.",
 )
 
 # %% [markdown]
@@ -128,7 +128,7 @@ figures.save(
 # BAN is the case $T=1$, $w_\text{soft}=1$, $w_\text{label}=0$: the student reads no label. With
 # $w_\text{label}=1$ it is called BAN+L. No gradient flows into the teacher.
 #
-# **What is in an answer?** At $T=1$ the gradient at the logits is $q-p$, where a label would give
+# **What is in a soft target?** At $T=1$ the gradient at the logits is $q-p$, where a label would give
 # $q-\mathbf 1_y$. Split it at the label's class $y$ (here $k$ counts the classes, and a bracket is 1 if its condition
 # holds and 0 if not):
 #
@@ -137,13 +137,13 @@ figures.save(
 #   q_y-p_y=p_y\,(q_y-1)+(1-p_y)\,q_y .$$
 #
 # For a teacher that is sure ($p_y$ near 1) the label part is nearly $p_y(q_y-1)$, the gradient of the label times the
-# teacher's confidence. So an answer has two effects: it *weighs* the images, and it says something about
+# teacher's confidence. So a soft target has two effects: it *weighs* the images, and it says something about
 # the *wrong* classes. The paper separates them by two controls:
 #
 # - **CWTM**, *confidence weighted by teacher max*: labels, and image $b$ of a batch of $B$ has the weight
 #   $\max_k p_{bk}\big/\sum_{u=1}^B\max_k p_{uk}$. This keeps the weights and drops the dark knowledge.
 # - **DKPP**, *dark knowledge with permuted predictions*: the largest probability stays where it is, the others
-#   are shuffled anew in every step. This keeps the shape of the answer and drops which class is which.
+#   are shuffled anew in every step. This keeps the shape of the distribution and drops which class is which.
 #
 # The next cell writes both down and checks the gradient's two parts by automatic differentiation.
 
@@ -193,7 +193,7 @@ print("CWTM and DKPP agree with the package")
 # generation of born-again networks with a temperature and with labels.
 #
 # **When is this label smoothing?** It is exactly label smoothing if the *student* is not softened. Let $c$ be the
-# probability that the softened virtual teacher gives the label. Its answer is a mixture of the label and the uniform
+# probability that the softened virtual teacher gives the label. This teacher is a mixture of the label and the uniform
 # distribution. With the weight $w$, and $1-w$ for the labels, the loss has the gradient of label smoothing by
 # $\epsilon=w\,(1-c)\,K/(K-1)$ (exercise 2). The released code is this case: it does not soften the student. (It also takes the
 # probabilities $p_k$ for logits; at $T=20$ and $K=10$ the label then keeps 0.1045 instead of 0.135, as Figure 2 shows.)
@@ -233,7 +233,7 @@ figures.save(
 # %% [markdown]
 # ## The training loop
 #
-# One loop trains every generation. It is given the teacher's logits for the training images, `answers`;
+# One loop trains every generation. It is given the teacher's logits for the training images;
 # without them it learns from the labels. `start` is the seed of the weights and of the order of the
 # batches.
 
@@ -243,7 +243,9 @@ source = data.load(dataset)
 scale = {"mean": source.mean, "sd": source.sd}
 
 
-def train_generation(start, images, answers=None, T=1.0, label_weight=0.0, shuffle=False, epochs=epochs):
+def train_generation(
+    start, images, teacher_logits=None, T=1.0, label_weight=0.0, shuffle=False, epochs=epochs
+):
     torch.manual_seed(start)
     student = nets.build("tiny")
     batches = data.Batches(images, batch_size, seed=start, **scale)
@@ -252,10 +254,10 @@ def train_generation(start, images, answers=None, T=1.0, label_weight=0.0, shuff
     for epoch in range(epochs):
         for x, y, index, *_ in batches.epoch(epoch):
             z = student(x)
-            if answers is None:  # generation 0, and the control
+            if teacher_logits is None:  # generation 0, and the control
                 loss = F.cross_entropy(z, y)
             else:
-                v = permuted(answers[index]) if shuffle else answers[index]
+                v = permuted(teacher_logits[index]) if shuffle else teacher_logits[index]
                 log_p, log_q = (v / T).log_softmax(1), (z / T).log_softmax(1)
                 divergence = (log_p.exp() * (log_p - log_q)).sum(1)  # KL(p || q) of each image
                 loss = T**2 * divergence.mean() + label_weight * F.cross_entropy(z, y)
@@ -278,9 +280,9 @@ def train_generation(start, images, answers=None, T=1.0, label_weight=0.0, shuff
 # |---|---|---|
 # | generation 0 | its own weights | labels |
 # | labels, the control | weights of generation 1 | labels |
-# | answers, T = 1 (BAN) | weights of generation 1 | generation 0's answers |
-# | answers, T = 4 | weights of generation 1 | the same, softened |
-# | permuted answers, T = 4 (DKPP) | weights of generation 1 | the same, with all classes but the first shuffled |
+# | soft targets, T = 1 (BAN) | weights of generation 1 | generation 0's probabilities |
+# | soft targets, T = 4 | weights of generation 1 | the same at the temperature 4 |
+# | permuted soft targets, T = 4 (DKPP) | weights of generation 1 | the same, with all classes but the first shuffled |
 # | virtual teacher, T = 4 (Tf-KD) | weights of generation 1 | a teacher made by hand, $a=0.99$ |
 #
 # The temperature is ours: BAN has none. Every comparison is *paired*. Each seed draws 200 training images, and the
@@ -312,19 +314,19 @@ def logits_of(network, images):
 
 # %%
 T, test_inputs = temperature, in_order(test)
-zero, control, ban = "generation 0", "labels", "answers, T = 1"
-soft, shuffled, virtual = (f"{what}, T = {T:g}" for what in ("answers", "permuted answers", "virtual teacher"))
-networks, taught_by = {}, {}  # (condition, seed) -> the network; seed -> generation 0's answers
+zero, control, ban = "generation 0", "labels", "soft targets, T = 1"
+soft, shuffled, virtual = (f"{what}, T = {T:g}" for what in ("soft targets", "permuted soft targets", "virtual teacher"))
+networks, taught_by = {}, {}  # (condition, seed) -> the network; seed -> generation 0's logits
 
 for seed in range(seeds):
     images, start = draw(seed), own.fresh_seed(seed, 1)  # the seed of generation 1's weights
     networks[zero, seed] = train_generation(seed, images)
-    answers = taught_by[seed] = logits_of(networks[zero, seed], in_order(images))
+    v = taught_by[seed] = logits_of(networks[zero, seed], in_order(images))
     by_hand = own.virtual_teacher(images.labels, classes=10, correct=0.99).log()
     networks[control, seed] = train_generation(start, images)
-    networks[ban, seed] = train_generation(start, images, answers)
-    networks[soft, seed] = train_generation(start, images, answers, T)
-    networks[shuffled, seed] = train_generation(start, images, answers, T, shuffle=True)
+    networks[ban, seed] = train_generation(start, images, v)
+    networks[soft, seed] = train_generation(start, images, v, T)
+    networks[shuffled, seed] = train_generation(start, images, v, T, shuffle=True)
     networks[virtual, seed] = train_generation(start, images, by_hand, T)
 
 
@@ -356,11 +358,11 @@ right.set_xlabel("test error minus that of the control,\npercentage points")
 figures.save(
     figure,
     "3-3-effect",
-    alt="Against the control, labels, a student of the answers at temperature 1 makes as many test errors. At "
-    "temperature 4 the answers save 0.9 points with an interval that contains 0; the permuted answers save 2.5 "
+    alt="Against the control, labels, a student of the soft targets at temperature 1 makes as many test errors. At "
+    "temperature 4 the soft targets save 0.9 points with an interval that contains 0; the permuted ones save 2.5 "
     "points and the virtual teacher 1.5, with intervals below 0.",
-    caption="At temperature 1 the answers of generation 0 change nothing. Softened ones help, and those help most "
-    "that do not say which classes an image resembles. Left: test error; right: paired differences. Mean and 95% interval over "
+    caption="At temperature 1 the soft targets of generation 0 change nothing. At temperature 4 two kinds of targets save "
+    "errors, and neither says which classes an image resembles: the permuted ones and the virtual teacher. Left: test error; right: paired differences. Mean and 95% interval over "
     "eight seeds, which differ in images, weights and order of the batches.",
 )
 
@@ -387,25 +389,25 @@ figures.table(
 #
 # - *The paper's students, at $T=1$, show no difference:* $-0.1$ points ($-0.6$ to 0.4). The interval of the comparison with
 #   their teacher, generation 0, is almost four times as wide, because the initial weights differ. It contains 0, too.
-# - *Softened answers* save 0.9 points, but the interval contains 0 (2.8 less to 1.1 more).
-# - *Permuted softened answers* save 2.5 points (0.7 to 4.4), and 1.6 more than the answers themselves (0.9 to 2.3), in
+# - *Soft targets at $T=4$* save 0.9 points, but the interval contains 0 (2.8 less to 1.1 more).
+# - *Permuted soft targets* save 2.5 points (0.7 to 4.4), and 1.6 more than the soft targets themselves (0.9 to 2.3), in
 #   all eight seeds. Which classes an image resembles is what the permutation destroys.
 # - *A teacher that knows nothing but the labels* saves 1.5 points (0.6 to 2.5). It needs no generation 0. Permuted
-#   answers save 1.0 point more, but that interval contains 0 (0.1 less to 2.1 more).
+#   soft targets save 1.0 point more, but that interval contains 0 (0.1 less to 2.1 more).
 #
 # So what helps on these 200 images is not what the teacher knows about the wrong classes. This agrees with the claim of Yuan et
 # al. (2020) that softened targets regularise. We think that they limit the logits: a student of labels can lower its loss by
 # ever larger logits, a softened student of softened targets cannot. It does not follow that dark knowledge never helps. A
-# network that knows 200 images by heart has little of it: it errs on 15% of the test images, and its softened answers may be
+# network that knows 200 images by heart has little of it: it errs on 15% of the test images, and its soft targets may be
 # as often wrong as right about what an image resembles. Label smoothing does not have this effect (exercise 5). And on
-# CIFAR-10 the record below shows the opposite: there permuted answers are worse than the answers themselves.
+# CIFAR-10 the record below shows the opposite: there permuted soft targets are worse than the soft targets themselves.
 
 # %% [markdown]
 # ### Why nothing happens at T = 1
 #
-# Generation 0 knows its training images by heart. Its answers to these very images hardly differ from
-# the labels, so that a student of these answers gets almost the targets of the control. The table shows how much of
-# an answer does not lie on its largest class, for the images on which it teaches and for images that it
+# Generation 0 knows its training images by heart. Its probabilities for these very images hardly differ from
+# the labels, so that its student gets almost the targets of the control. The table shows how much
+# probability does not lie on the largest class, for the images on which it teaches and for images that it
 # has never seen.
 
 # %% tags=["nbval-ignore-output"]
@@ -421,21 +423,21 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# On its training images generation 0 leaves 0.3% to all other classes together at $T=1$: such an answer is almost a label.
+# On its training images generation 0 leaves 0.3% to all other classes together at $T=1$: such a target is almost a label.
 # At $T=4$ the share is 39%. On images that it has not seen generation 0 leaves 11% at $T=1$, but no student learns from these. In
 # the paper, on CIFAR-100, the networks are larger, the images are distorted anew in every epoch, and there are ten times
 # as many classes. We do not know how sure its teachers were on their training images.
 
 # %% [markdown]
-# ## Explorer: what a student is asked to answer
+# ## Explorer: four targets for one image
 #
 # Below are four targets for one training image of seed 0. Choose one of the three images about which
 # generation 0 is least sure and move the temperature. CWTM is left out: it has the label as target and changes only its
 # weight.
 
 # %% tags=["nbval-ignore-output"]
-few, answers = draw(0), taught_by[0]
-least_sure = answers.softmax(1).amax(1).argsort()[:3].tolist()
+few, v = draw(0), taught_by[0]
+least_sure = v.softmax(1).amax(1).argsort()[:3].tolist()
 choices = {f"a {source.classes[int(few.labels[i])]} (training image {i})": i for i in least_sure}
 
 
@@ -443,8 +445,8 @@ def show_targets(image, T):
     i = choices[image]
     torch.manual_seed(1)
     shown = {
-        "label": F.one_hot(few.labels[i], 10).float(), "answer": (answers[i] / T).softmax(0),
-        "permuted answer": (permuted(answers[i : i + 1])[0] / T).softmax(0),
+        "label": F.one_hot(few.labels[i], 10).float(), "soft target": (v[i] / T).softmax(0),
+        "permuted soft target": (permuted(v[i : i + 1])[0] / T).softmax(0),
         "virtual teacher": (own.virtual_teacher(few.labels[i : i + 1], 10)[0].log() / T).softmax(0),
     }  # fmt: skip
     figure, axes = plt.subplots(1, 5, figsize=(10, 2.4), width_ratios=[0.8, 1.5, 1.5, 1.5, 1.5], layout="constrained")
@@ -461,10 +463,11 @@ figures.explorer(
     show_targets,
     name="3-3-explorer",
     alt="At temperature 4 generation 0 gives a 5 that it is least sure of 44 percent, and 3, 7, 8 and 9 about 10 to "
-    "14 percent each; the permuted answer gives these shares to other classes, the virtual teacher gives all wrong classes "
+    "14 percent each; the permuted soft target gives these shares to other classes, the virtual teacher gives all wrong classes "
     "the same 7 percent. At temperature 1 all four targets are close to the label.",
-    caption="Targets of one training image (seed 0) at a temperature. The label has none. The permutation "
-    "is one draw; the student gets another one in every step.",
+    caption="Four targets for one training image (seed 0). The temperature makes the small probabilities visible; the "
+    "permutation, one draw of many, keeps their sizes but gives them to other classes; the virtual teacher treats all wrong classes "
+    "alike. The label has no temperature.",
     start={"image": next(iter(choices)), "T": 4},
     image=list(choices),
     T=[1, 2, 4, 8],
@@ -526,7 +529,7 @@ figures.table(
 # %% [markdown]
 # A second network that learnt from labels removes 3.1 points of the error of one. A second generation at $T=1$ does the same
 # (within 0.3 points), at $T=4$ the difference is not significant (0.6 points more; 0.4 less to 1.5 more). Only with
-# permuted answers the ensemble is better, by 1.0 point (0.2 to 1.9); these students are also better on their own. So an
+# permuted soft targets the ensemble is better, by 1.0 point (0.2 to 1.9); these students are also better on their own. So an
 # ensemble of generations that beats its members is no evidence for learning in generations.
 
 # %% [markdown]
@@ -542,12 +545,12 @@ figures.table(
 # | tolerant teacher ([Yang 2019a](https://arxiv.org/abs/1805.05551)) | a generation 0 that is kept unsure | one more training | `tolerant_teacher(network, …)` |
 # | Tf-KD reg ([Yuan 2020](https://arxiv.org/abs/1909.11723)) | a teacher made by hand | nothing | `virtually_taught(network, …)` |
 # | snapshot distillation ([Yang 2019b](https://arxiv.org/abs/1812.00123)) | its weights at the end of the last cycle of the learning rate | a copy of the weights | `snapshot_distil(network, …)` |
-# | BYOT, *be your own teacher* ([Zhang 2019](https://arxiv.org/abs/1905.08094)) | its last exit: answers and features | exits while training | `be_your_own_teacher(exits, …)` |
-# | multi-exit distillation ([Phuong and Lampert 2019](https://openaccess.thecvf.com/content_ICCV_2019/html/Phuong_Distillation-Based_Training_for_Multi-Exit_Architectures_ICCV_2019_paper.html)) | its last exit: softened answers | exits, also when it is used | `multi_exit_distil(exits, …)` |
+# | BYOT, *be your own teacher* ([Zhang 2019](https://arxiv.org/abs/1905.08094)) | its last exit: soft targets and features | exits while training | `be_your_own_teacher(exits, …)` |
+# | multi-exit distillation ([Phuong and Lampert 2019](https://openaccess.thecvf.com/content_ICCV_2019/html/Phuong_Distillation-Based_Training_for_Multi-Exit_Architectures_ICCV_2019_paper.html)) | its last exit: soft targets | exits, also when it is used | `multi_exit_distil(exits, …)` |
 # | SAD, self-attention distillation ([Hou 2019](https://arxiv.org/abs/1908.00821)) | the attention map of the next deeper layer | nothing | `self_attention_distil(network, …)` |
-# | CS-KD ([Yun 2020](https://arxiv.org/abs/2003.13964)) | its answer to another image of the class | a second image a step | `class_wise_distil(network, …)` |
-# | DDGSD ([Xu and Liu 2019](https://doi.org/10.1609/aaai.v33i01.33015565)) | its answer to another distortion of the image | a second view, an augmentation | `distorted_views(network, …)` |
-# | SLA ([Lee 2020](https://arxiv.org/abs/1910.05872)) | its answers to four rotations together | four views a step | `augmentation_distil(joint, …)` |
+# | CS-KD ([Yun 2020](https://arxiv.org/abs/2003.13964)) | its output for another image of the class | a second image a step | `class_wise_distil(network, …)` |
+# | DDGSD ([Xu and Liu 2019](https://doi.org/10.1609/aaai.v33i01.33015565)) | its output for another distortion of the image | a second view, an augmentation | `distorted_views(network, …)` |
+# | SLA ([Lee 2020](https://arxiv.org/abs/1910.05872)) | its outputs for four rotations together | four views a step | `augmentation_distil(joint, …)` |
 # | self-knowledge ([Hahn and Choi 2019](https://arxiv.org/abs/1908.01851)) | the embeddings of the classes in its last layer | nothing | `embedding_distil(network, …)` |
 # | Beta smoothing ([Zhang and Sabuncu 2020](https://arxiv.org/abs/2006.05065)) | the running mean of its weights, which ranks the images | a copy of the weights | `beta_smoothed(average, …)` |
 #
@@ -577,7 +580,7 @@ figures.table(
 #
 # <details><summary><b>BYOT</b> and <b>multi-exit distillation</b>: the last exit teaches the earlier ones</summary>
 #
-# A small classifier, an *exit*, stands behind each of the $E$ stages of the network; $q^e$ is its answer and $f_e$ its features,
+# A small classifier, an *exit*, stands behind each of the $E$ stages of the network; $q^e$ are its probabilities and $f_e$ its features,
 # brought to the shape of the last ones. BYOT:
 #
 # $$L=H(\mathbf 1_y,q^E)+\sum_{e<E}\Big[(1-w)\,H(\mathbf 1_y,q^e)+w\,T^2\,\mathrm{KL}(q^E_T\,\|\,q^e_T)
@@ -690,8 +693,8 @@ figures.table(
 
 # %% [markdown]
 # This table is no ranking: it has one run of each method, and the control alone varies by 1.2 points between
-# seeds (standard deviation). With this seed the permuted answers gain nothing, though they do over eight seeds, and the answers at
-# $T=4$ cost 2 points.
+# seeds (standard deviation). With this seed the permuted soft targets gain nothing, though they do over eight seeds, and the soft
+# targets at $T=4$ cost 2 points.
 #
 # - Most of the rows are worse than the control, *Tf-KD self* and *Beta smoothing* by 4 points. We think that the weights
 #   are the reason: they were chosen for long training with many images, and here are 200 images and 120 steps. All networks fit
@@ -736,8 +739,9 @@ figures.save(
     alt="Left: BYOT errs on 21.1, 19.5 and 15.0 percent of the test images at exits 1, 2 and 3, multi-exit distillation on 22.1, "
     "18.3 and 14.3, the network without exits on 14.8. Right: BYOT saves 44 percent of the multiply-adds and multi-exit "
     "distillation 51 percent before they err more than at the last exit; at 73 percent they err on 21 and 22 percent.",
-    caption="Early exits of one run (seed 0). Left: the test error of each exit. Right: test error and multiply-adds saved as the "
-    "threshold of confidence goes from 1 to 0.1.",
+    caption="Early exits err more on all images, but not where they are sure: about half of the multiply-adds can be saved before the "
+    "test error rises (one run, seed 0). Left: the test error of each exit. Right: test error and multiply-adds saved as the threshold "
+    "of confidence goes from 1 to 0.1.",
 )
 
 # %% [markdown]
@@ -747,13 +751,13 @@ figures.save(
 # curves were drawn on test images; a threshold for use must be chosen on others.
 
 # %% tags=["nbval-ignore-output"]
-def milliseconds(answer, image, times=300):
-    """The median time of one answer to one image."""
+def milliseconds(network, image, times=300):
+    """The median time of a network for one image."""
     spent = []
     with torch.inference_mode():
         for _ in range(times):
             begin = time.perf_counter()
-            answer(image)
+            network(image)
             spent.append(time.perf_counter() - begin)
     return 1000 * float(np.median(spent))
 
@@ -841,8 +845,8 @@ figures.explorer(
     name="3-3-rounds",
     alt="With noise 0.5 and tolerance 0.02 the mean squared error falls from 0.16 in round 1 to 0.06 in round 4 and rises to "
     "0.39 in round 7, the last. The first function follows the noise, the best one the sinusoid, the last one is nearly 0.",
-    caption="Rounds of self-distillation by kernel regression. Left: the first, the best and the last function. "
-    "Middle: the share that is left of each basis function. Right: the error of each round.",
+    caption="Rounds of self-distillation by kernel regression first take away noise, then the signal. Left: the first, the best and "
+    "the last function. Middle: the share that is left of each basis function. Right: the error of each round.",
     start={"noise": 0.5, "tolerance": 0.02},
     noise=[0.1, 0.3, 0.5, 0.8],
     tolerance=[0.005, 0.01, 0.02, 0.045],
@@ -913,11 +917,11 @@ for axes, (title, start, arms) in zip(panels, (
 figures.save(
     figure,
     "3-3-recorded-paired",
-    alt="Test errors minus those of a network of labels with the same start. On CIFAR-10 permuted answers make 47 more at "
+    alt="Test errors minus those of a network of labels with the same start. On CIFAR-10 permuted soft targets make 47 more at "
     "temperature 1 (7 to 87) and 46 more at temperature 4 (7 fewer to 100 more); generation 1 at temperature 4 makes 42 fewer "
     "(95 fewer to 10 more). On Fashion-MNIST generation 1 at temperature 4 makes 75 fewer (45 to 104). All other intervals contain 0.",
-    caption="Against the control two intervals do not contain 0: permuted answers at temperature 1 cost errors on CIFAR-10, and "
-    "softened answers save some on Fashion-MNIST. Mean and 95% interval over 16 pairs.",
+    caption="Against the control two intervals do not contain 0: permuted soft targets at temperature 1 cost errors on CIFAR-10, "
+    "and soft targets at temperature 4 save some on Fashion-MNIST. Mean and 95% interval over 16 pairs.",
 )  # fmt: skip
 
 # %%
@@ -945,20 +949,20 @@ for first, second in (("generation0", "generation1"), ("independent1", "generati
 # - *Later generations* show no gain either (inconclusive): generation 3 makes 15 errors fewer than generation 0 (53 more to 83 fewer).
 # - *An ensemble of generations* makes 553 errors fewer than generation 0 and 526 fewer than generation 2: reproduced. But three networks that learnt from labels are
 #   as good: they make 3 errors fewer (22 fewer to 17 more). So the gain is that of an ensemble, not of generations.
-# - *DKPP is contradicted.* Permuted answers cost 59 errors against the teacher (4 to 114) and 47 against the
+# - *DKPP is contradicted.* Permuted soft targets cost 59 errors against the teacher (4 to 114) and 47 against the
 #   control (7 to 87). Both intervals end near 0 ($p$ = 0.04 and 0.03), and these are two of twenty claims, so the evidence is weak.
 #   CWTM cannot be judged, for there is no gain to explain.
 # - *Temperature 4, which is ours, helps on Fashion-MNIST:* 75 errors fewer than the control (45 to 104), in 14 of 16 pairs. On
 #   CIFAR-10 the gain of 42 is not significant (10 more to 95 fewer). Generation 2 at this temperature makes 74 errors fewer than labels from
 #   its own initial weights (22 to 127); this comparison was not registered.
-# - *Here dark knowledge matters.* Permuted softened answers make 89 errors more than the answers themselves (43 to 134), in 15 of
+# - *Here dark knowledge matters.* At temperature 4 permuted soft targets make 89 errors more than the soft targets themselves (43 to 134), in 15 of
 #   16 pairs, and 46 more than labels (7 fewer to 100 more).
 #
-# **Our explanation.** A network with no training errors answers its training images with almost the labels, as in the live part
+# **Our explanation.** A network with no training errors gives its training images almost the labels, as in the live part
 # (0.3% for all other classes). The record does not contain how sure its generation 0 is, but generation 1, BAN+L and CWTM all
 # err as often as networks of labels at $T=1$. A temperature enlarges the small probabilities. With 200 digits these probabilities
-# help only by their softness: permuted answers are better than the answers themselves. With 1,000 images of CIFAR-10 they help by what
-# they say: permuted answers are worse. We do not know whether the data or their number make the difference. Neither finding
+# help only by their softness: permuted soft targets are better than the original ones. With 1,000 images of CIFAR-10 they help by what
+# they say: permuted ones are worse. We do not know whether the data or their number make the difference. Neither finding
 # is general.
 
 # %% [markdown]
@@ -1020,7 +1024,7 @@ print(f"{names_tfkd['poor_teacher']}: {table['poor_teacher', 'test_errors'].mean
 # - *A student improves its teacher* (Re-KD): reproduced, by 201 errors (16 to 386), in 9 of 10 pairs. One `plain4` makes 6,280
 #   errors, 600 more than any other, and so enlarges the mean; without its seed the gain is 123 (56 to 190; this was not registered).
 # - *A poor teacher helps* (De-KD): contradicted. It costs 715 errors (576 to 854), in all ten pairs, and the well-trained teacher is
-#   better by 744 (607 to 881). This student has to fit labels and wrong answers at once.
+#   better by 744 (607 to 881). This student has to fit labels and wrong soft targets at once.
 # - *The virtual teacher helps* (Tf-KD reg): contradicted, 253 errors more (206 to 300). *Smoothed labels* (ours) cost 319 (282 to 355). Whether
 #   the two are alike within one standard deviation (55) is open: the virtual teacher is better by 66 (18 to 113).
 #
@@ -1039,7 +1043,7 @@ print(f"{names_tfkd['poor_teacher']}: {table['poor_teacher', 'test_errors'].mean
 #
 # **It fails, or is not worth its price, when**
 #
-# - generation 0 knows its training images by heart and nothing is softened: its answers are almost the labels (the table on
+# - generation 0 knows its training images by heart and nothing is softened: its soft targets are almost the labels (the table on
 #   what generation 0 leaves to other classes);
 # - generation 0 has *not* learnt its images: a student that reads no label learns its mistakes. In our first record (4,096 images of
 #   CIFAR-10, 8 epochs) generation 0 erred on 45% of its training images, and every generation was worse than the one before;
@@ -1057,7 +1061,7 @@ print(f"{names_tfkd['poor_teacher']}: {table['poor_teacher', 'test_errors'].mean
 # | over-fitted network, no teacher | a virtual teacher with a softened student costs no second training; it helped on 200 digits, and with other weights it did harm on CIFAR-10 |
 # | time for one more training | generation 1 at $T=4$ without labels (it helped on Fashion-MNIST; on 200 digits and on CIFAR-10 the gain was not significant), or at $T=20$ beside labels (Tf-KD self: it helped on CIFAR-10; in one run on 200 digits it cost 4 points) |
 # | one training only | snapshot distillation, CS-KD, Beta smoothing |
-# | answers wanted after a part of the work | multi-exit distillation |
+# | predictions wanted after a part of the work | multi-exit distillation |
 # | images with an upright position | SLA |
 # | dense outputs, such as lanes | SAD |
 #
@@ -1088,7 +1092,10 @@ my_control = my_network()
 kdnb.train(my_control, my_images, seed=own.fresh_seed(0, 1), **options)
 found = {"control of generation 1": my_control, **fit.networks}
 found = {name: kdnb.evaluate(network, my_test_images) for name, network in found.items()}
-figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
+figures.table(
+    pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]], decimals={"errors": 0, "accuracy": 3, "cross_entropy": 3},
+    caption=f"My networks on {len(test):,} test images.",
+)  # fmt: skip
 
 # %% [markdown]
 # One seed of a fully connected network: generation 1 makes 929 errors of 5,000, its control 958; generation 2 makes 959. One run
@@ -1103,7 +1110,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # All numbers in the solutions were measured with the eight seeds and 5,000 test images of Figure 3; intervals are 95%
 # intervals of paired differences.
 #
-# **1. How much can an answer change?** A teacher gives the label the probability $p_y=1-\delta$. By how much can the gradient of
+# **1. How much can a soft target change?** A teacher gives the label the probability $p_y=1-\delta$. By how much can the gradient of
 # born-again learning at $T=1$ differ from that of the label, in the sum of absolute values over the classes?
 #
 # <details><summary>Solution</summary>
@@ -1126,23 +1133,23 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 #
 # </details>
 #
-# **3. Labels beside answers.** Train BAN+L: `train_generation(start, images, answers, 1.0, label_weight=1.0)`, and the same at
+# **3. Labels beside soft targets.** Train BAN+L: `train_generation(start, images, v, 1.0, label_weight=1.0)`, and the same at
 # $T=4$. Is it better than its control?
 #
 # <details><summary>Solution</summary>
 #
 # At $T=1$ it errs on 0.6 points less than the control (1.4 less to 0.2 more), at $T=4$ on 0.7 less (2.5 less to 1.1 more): both
-# intervals contain 0. Beside softened answers the labels change nothing that can be seen (0.2 more, 0.7 less to 1.1 more).
+# intervals contain 0. Beside soft targets at $T=4$ the labels change nothing that can be seen (0.2 more, 0.7 less to 1.1 more).
 #
 # </details>
 #
-# **4. One permutation.** Permute the answers once, before training: `train_generation(start, images, permuted(answers), T)`. Is it the
+# **4. One permutation.** Permute the soft targets once, before training: `train_generation(start, images, permuted(v), T)`. Is it the
 # noise that helps, or the shape of the targets?
 #
 # <details><summary>Solution</summary>
 #
 # The shape alone does not help. With one permutation the student is no better than the control (0.8 points more, 0.8 less to 2.3
-# more), and worse than the student of the answers themselves (1.6 more, 0.7 to 2.6). The loss is linear in the target up to a constant, so new
+# more), and worse than the student of the soft targets themselves (1.6 more, 0.7 to 2.6). The loss is linear in the target up to a constant, so new
 # permutations in every step act like their mean, in which all wrong classes are equally likely, as in the virtual teacher.
 # One permutation gives each image a false resemblance, and the student learns it by heart.
 #
@@ -1233,7 +1240,7 @@ print(papers.cite("furlanello2018ban", "laptop", "student-beats-teacher"))
 # - **Setting of the live part.** Images, network and recipe are those of chapter 3.2 (with generation 0 and control at
 #   training error 0 in every run); temperature 4 is that of the record. Pilots on held-out training images, with seeds from 100 on,
 #   had shown the outcome before the conditions were chosen (`papers/furlanello2018ban/setting.md`). The effect in Figure 3 is therefore an
-#   example and no estimate of how often it occurs: on 300 images of Fashion-MNIST the gain of permuted answers was unsure in four pilots.
+#   example and no estimate of how often it occurs: on 300 images of Fashion-MNIST the gain of permuted soft targets was unsure in four pilots.
 # - **What the intervals cover.** Training images, initial weights, order of the batches. The test images are the same for all seeds.
 # - **Departures of the records.** 1,000 images, no augmentation, `tiny` and `plain4`; the papers have CIFAR-10 and CIFAR-100, DenseNets,
 #   wide ResNets, MobileNetV2 and ResNet-18. BAN+L weighs both terms alike, and ensembles begin with generation 0; neither could be
