@@ -11,6 +11,7 @@ from draws import MAPS, draw, draw_wide, labels_of
 
 from kdnb import losses
 
+ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
 
 
@@ -53,6 +54,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "ensemble": lambda s, t: -losses.ensemble_log_probabilities([s, t])[:, 0].mean(),
     "mean_teacher": lambda s, t: losses.consistency_cost(s, probabilities(t)),
     "cross_entropy probabilities": lambda s, t: losses.cross_entropy_with(s, probabilities(t)),
+    "graphvideo": lambda s, t: losses.logit_graph(s, [t], torch.ones(1), 3.0),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone
@@ -113,6 +115,8 @@ MATCHING_SAMPLES = {
     "sp": losses.similarity_preserving,
     "cc": losses.correlation_congruence,
     "irg": losses.irg_edges,
+    "gkd": losses.graph_knowledge,
+    "gkd paths": lambda s, t: losses.graph_knowledge(s, t, 2, 2),
     "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
 }
 RELATIONS = MATCHING_SAMPLES | {
@@ -138,6 +142,9 @@ OTHERS = {
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
     "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
+    "lsp": lambda s, t: losses.local_structure_preservation(s, t, ARCS, bandwidth=1.0),
+    "lsp linear": lambda s, t: losses.local_structure_preservation(s, t, ARCS, "linear"),
+    "lsp authors": lambda s, t: losses.local_structure_preservation(s, t, ARCS, variant="authors"),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
     "sla": lambda s, t: losses.joint_loss(s, torch.tensor([0, 2, 1])),
@@ -175,7 +182,7 @@ MATCHING = [
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
-    *("mhgd", "mhgd authors", "deepinversion"),
+    *("mhgd", "mhgd authors", "deepinversion", "lsp", "lsp linear", "lsp authors", "graphvideo"),
 ]
 
 

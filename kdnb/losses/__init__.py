@@ -50,6 +50,8 @@ from kdnb.losses.fsp import fsp, fsp_matrix
 from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
 from kdnb.losses.generalised import generalised_distillation
+from kdnb.losses.gkd import graph_knowledge, similarity_graph
+from kdnb.losses.graphvideo import compact_bilinear, logit_graph, representation_graph
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
 from kdnb.losses.irg import irg_edges, irg_transformation
@@ -61,6 +63,7 @@ from kdnb.losses.listnet import listnet
 from kdnb.losses.logit_regression import logit_regression
 from kdnb.losses.lp import locality_preserving
 from kdnb.losses.lskd import standardize_logits, standardized_soft_targets
+from kdnb.losses.lsp import local_structure, local_structure_preservation
 from kdnb.losses.lwf import learning_without_forgetting
 from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
@@ -114,6 +117,7 @@ __all__ = [
     "class_activation_maps",
     "class_attention",
     "class_wise",
+    "compact_bilinear",
     "competition",
     "confidence_weighted",
     "confused_judging_loss",
@@ -141,6 +145,7 @@ __all__ = [
     "gradient_decomposition",
     "gradient_identity",
     "graph_distillation",
+    "graph_knowledge",
     "hard_loss",
     "hierarchical_context",
     "hint",
@@ -160,8 +165,11 @@ __all__ = [
     "learning_without_forgetting",
     "listmle",
     "listnet",
+    "local_structure",
+    "local_structure_preservation",
     "locality_preserving",
     "logit_distance",
+    "logit_graph",
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
@@ -180,6 +188,7 @@ __all__ = [
     "probabilistic_transfer",
     "ranking_distillation",
     "relative_dissimilarity",
+    "representation_graph",
     "restyle",
     "reused_classifier",
     "reverse_gradient",
@@ -189,6 +198,7 @@ __all__ = [
     "rocket_hint",
     "self_attention",
     "semantic_calibration",
+    "similarity_graph",
     "similarity_preserving",
     "soft_targets",
     "softened_correct",
