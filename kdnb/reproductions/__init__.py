@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdnb import paths
-from kdnb.data import card
+from kdnb.data import card, graph_card, graph_names
 from kdnb.names import UsageError, brief, nearest, refused
 from kdnb.papers.records import (
     Record,
@@ -294,4 +294,5 @@ def recipe_digest(wanted: Iterable[Trial]) -> str:
 
 def _data_of(trial: Trial) -> dict[str, dict[str, str]]:
     name = trial.arguments["data"]["name"]
-    return {name: dict(card(name).sha256)}
+    about = graph_card(name) if name in graph_names() else card(name)
+    return {name: dict(about.sha256)}

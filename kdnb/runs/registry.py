@@ -31,6 +31,8 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         f"{_FUNCTIONS}.offline:matched",
         "kdnb.schemes.function_matching:matched",
     ),
+    "glnn_nodes": (f"{_FUNCTIONS}.graph:glnn_trial", "glnn_nodes"),
+    "node_structure": (f"{_FUNCTIONS}.graph:structure_trial", "node_structure"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",
