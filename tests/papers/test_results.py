@@ -9,6 +9,7 @@ from paper_tables import CLAIMS, save
 from kdnb import papers, paths
 from kdnb.papers.quantities import PARAMETERS, parse
 from kdnb.papers.records import PaperError
+from kdnb.reproductions import zhang2022glnn
 
 
 def test_profiles_are_never_mixed(home):
@@ -41,7 +42,10 @@ def test_committed_claims_load(key):
     assert papers.claims_of(key)
 
 
-MEASURED_BESIDE = {"hinton2015": {"no_3_shifted", "only_7_8_shifted"}}
+MEASURED_BESIDE = {
+    "hinton2015": {"no_3_shifted", "only_7_8_shifted"},
+    "zhang2022glnn": zhang2022glnn.conditions(zhang2022glnn.PROFILES["laptop"]),
+}
 
 
 @pytest.mark.parametrize("key", CLAIMED)
