@@ -22,7 +22,12 @@ def copy(tmp_path, monkeypatch):
 
 def test_there_are_teachers_for_digits_clothes_and_objects():
     digits = {("mlp", "mnist"), ("lenet5", "mnist"), ("lenet5", "fashion_mnist")}
-    objects = {("resnet20", "cifar10"), ("vgg8", "cifar10"), ("resnet20", "cifar100")}
+    objects = {
+        ("resnet20", "cifar10"),
+        ("wrn-16-2", "cifar10"),
+        ("vgg8", "cifar10"),
+        ("resnet20", "cifar100"),
+    }
     assert digits | objects <= set(ALL)
 
 
