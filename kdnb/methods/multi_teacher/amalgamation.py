@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import losses
-from kdnb.data import Batch
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.multi_teacher.experts import (
     Soft,
-    all_viewed,
+    amalgamated,
     check_disjoint,
     check_experts,
     maps_of,
@@ -24,15 +21,12 @@ from kdnb.methods.multi_teacher.experts import (
     soft_loss,
     to_one_size,
 )
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
-from kdnb.nets import constrain
-from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.answers import Output, logits_of, outputs_of
-from kdnb.training.borrowed import borrowed
+from kdnb.training import Fit, Recipe
+from kdnb.training.answers import Output, outputs_of
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
-from kdnb.training.layers import Layers, layers_of, look
+from kdnb.training.layers import Layers, View, layers_of
 
 
 class FeatureAmalgamation(nn.Module):
@@ -150,42 +144,25 @@ def amalgamate(
     first = first_batch(batches, seed)
     classes = check_experts(student, teachers, class_sets, first, outputs, others=soft == "others")
     check_disjoint(class_sets, classes)
-    networks = {"student": student}
-    networks |= {f"teacher{number}": one for number, one in enumerate(teachers, 1)}
-    at = [layers_of(one) for one in networks.values()] if layers is None else list(layers)
-    with borrowed(*networks.values()), contextlib.ExitStack() as stack:
-        looked = stack.enter_context(all_viewed(networks, at))
-        shown = [
-            look(net, places, first.images, outputs[number > 0])
-            for number, (net, places) in enumerate(zip(networks.values(), at, strict=True))
-        ]
+    at = [layers_of(one) for one in (student, *teachers)] if layers is None else list(layers)
+
+    def made(shown: list[View]) -> Layerwise:
         widths = [[one.shape[1] for one in maps] for maps in maps_of(shown)]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            blocks = Layerwise(widths[0], list(zip(*widths[1:], strict=True)))
+        return Layerwise(widths[0], list(zip(*widths[1:], strict=True)))
 
-        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
-            ours, theirs = looked(trained, batch)
-            target = side_by_side([view.logits for view in theirs], class_sets, classes, soft)
-            own, *others = maps_of([ours, *theirs])
-            by_layer = list(zip(*others, strict=True))
-            restoring, imitating = trained["amalgamation"](own, by_layer)
-            return {
-                "soft": soft_weight * soft_loss(ours.logits, target, soft),
-                "restoring": feature_weight * restoring,
-                "imitating": feature_weight * imitating,
-            }
-
-        update = Update(("student", "amalgamation"), terms, after=lambda: constrain(student))
-        answers = {
-            name: partial(logits_of, output=outputs[number > 0])
-            for number, name in enumerate(networks)
+    def terms(blocks: nn.Module, ours: View, theirs: list[View]) -> dict[str, Tensor]:
+        target = side_by_side([view.logits for view in theirs], class_sets, classes, soft)
+        own, *others = maps_of([ours, *theirs])
+        restoring, imitating = blocks(own, list(zip(*others, strict=True)))
+        return {
+            "soft": soft_weight * soft_loss(ours.logits, target, soft),
+            "restoring": feature_weight * restoring,
+            "imitating": feature_weight * imitating,
         }
-        weights = {"soft_weight": soft_weight, "feature_weight": feature_weight}
-        history = fit(
-            {**networks, "amalgamation": blocks}, batches, update, recipe, seed=seed,
-            checkpoint=checkpoint, answers=answers,
-            evaluate=watching(evaluate, {"student": student}, outputs[0]),
-            identity={"method": {"verb": "amalgamate", "soft": soft, **weights}},
-        )  # fmt: skip
-    return Fit.of(history, {"student": student}, blocks)
+
+    return amalgamated(
+        student, teachers, at, batches, first, recipe, made=made, terms=terms, seed=seed,
+        checkpoint=checkpoint, evaluate=evaluate, outputs=outputs,
+        about={"verb": "amalgamate", "soft": soft, "soft_weight": soft_weight,
+               "feature_weight": feature_weight},
+    )  # fmt: skip

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb import losses
-from kdnb.data import Batch
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.multi_teacher.experts import (
     Soft,
-    all_viewed,
+    amalgamated,
     check_disjoint,
     check_experts,
     side_by_side,
     soft_loss,
     to_one_size,
 )
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
-from kdnb.nets import constrain
-from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.answers import Output, logits_of, outputs_of
-from kdnb.training.borrowed import borrowed
+from kdnb.training import Fit, Recipe
+from kdnb.training.answers import Output, outputs_of
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
-from kdnb.training.layers import Layers, layers_of, look
+from kdnb.training.layers import Layers, View, layers_of
 
 
 class CommonSpace(nn.Module):
@@ -151,37 +144,21 @@ def learn_common_features(
     first = first_batch(batches, seed)
     classes = check_experts(student, teachers, class_sets, first, outputs, others=soft == "others")
     check_disjoint(class_sets, classes)
-    networks = {"student": student}
-    networks |= {f"teacher{number}": one for number, one in enumerate(teachers, 1)}
-    at = [layers_of(one) for one in networks.values()] if layers is None else list(layers)
-    with borrowed(*networks.values()), contextlib.ExitStack() as stack:
-        looked = stack.enter_context(all_viewed(networks, at))
-        widths = [
-            look(net, places, first.images, outputs[number > 0]).maps[-1].shape[1]
-            for number, (net, places) in enumerate(zip(networks.values(), at, strict=True))
-        ]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            space = CommonSpace(widths[0], widths[1:], channels or max(1, widths[0] // 4))
+    at = [layers_of(one) for one in (student, *teachers)] if layers is None else list(layers)
 
-        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
-            ours, theirs = looked(trained, batch)
-            target = side_by_side([view.logits for view in theirs], class_sets, classes, soft)
-            maps = [view.maps[-1] for view in theirs]
-            apart, restored, _ = trained["space"](ours.maps[-1], maps)
-            found = {"soft": soft_loss(ours.logits, target, soft)}
-            found |= {"discrepancy": apart, "restoring": restored}
-            return {name: weights[name] * value for name, value in found.items()}
+    def made(shown: list[View]) -> CommonSpace:
+        own, *others = (view.maps[-1].shape[1] for view in shown)
+        return CommonSpace(own, others, channels or max(1, own // 4))
 
-        update = Update(("student", "space"), terms, after=lambda: constrain(student))
-        answers = {
-            name: partial(logits_of, output=outputs[number > 0])
-            for number, name in enumerate(networks)
-        }
-        history = fit(
-            {**networks, "space": space}, batches, update, recipe, seed=seed,
-            checkpoint=checkpoint, answers=answers,
-            evaluate=watching(evaluate, {"student": student}, outputs[0]),
-            identity={"method": {"verb": "learn_common_features", "soft": soft, **weights}},
-        )  # fmt: skip
-    return Fit.of(history, {"student": student}, space)
+    def terms(space: nn.Module, ours: View, theirs: list[View]) -> dict[str, Tensor]:
+        target = side_by_side([view.logits for view in theirs], class_sets, classes, soft)
+        apart, restored, _ = space(ours.maps[-1], [view.maps[-1] for view in theirs])
+        found = {"soft": soft_loss(ours.logits, target, soft)}
+        found |= {"discrepancy": apart, "restoring": restored}
+        return {name: weights[name] * value for name, value in found.items()}
+
+    return amalgamated(
+        student, teachers, at, batches, first, recipe, made=made, terms=terms, seed=seed,
+        checkpoint=checkpoint, evaluate=evaluate, outputs=outputs,
+        about={"verb": "learn_common_features", "soft": soft, **weights},
+    )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from kdnb import losses
-from kdnb.data import Batch
 from kdnb.losses.checks import check_number
-from kdnb.methods.multi_teacher.experts import all_viewed, maps_of, to_one_size
+from kdnb.methods.multi_teacher.experts import amalgamated, maps_of, to_one_size
 from kdnb.methods.multi_teacher.tasks import TaskNet, check_tasks
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
-from kdnb.nets import constrain
-from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
+from kdnb.training import Fit, Recipe
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
-from kdnb.training.layers import look
+from kdnb.training.layers import View
 
 
 class Adaptors(nn.Module):
@@ -113,45 +108,33 @@ def learn_from_least_ambiguous(
     )
     batches = batches_for(data, recipe, seed, "none", given=fields)
     first = first_batch(batches, seed)
-    networks: dict[str, nn.Module] = {"student": student}
-    networks |= {f"teacher{number}": one for number, one in enumerate(teachers)}
-    at = [one.layers() for one in networks.values()]
-    with borrowed(*networks.values()), contextlib.ExitStack() as stack:
-        looked = stack.enter_context(all_viewed(networks, at))
-        shown = [look(*pair, first.images) for pair in zip(networks.values(), at, strict=True)]
+
+    def made(shown: list[View]) -> Adaptors:
         widths = [[one.shape[1] for one in maps] for maps in maps_of(shown)]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            adaptors = Adaptors(widths[0], widths[1:])
+        return Adaptors(widths[0], widths[1:])
 
-        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
-            ours, theirs = looked(trained, batch)
-            said = [net.parts(view.logits) for net, view in zip(teachers, theirs, strict=True)]
-            own, *others = maps_of([ours, *theirs])
-            apart, filters = trained["adaptors"](own, others)
-            soft, near, followed = 0.0, 0.0, {}
-            for task, logits in student.parts(ours.logits).items():
-                numbers = known[task]
-                aim, chosen = losses.least_ambiguous([said[number][task] for number in numbers])
-                soft = soft + losses.soft_targets(logits, aim, temperature)
-                # Of each image the distance from the teacher that was chosen for it.
-                near = near + apart[:, numbers].gather(1, chosen[:, None]).mean()
-                for place, number in enumerate(numbers):
-                    share = (chosen == place).float().mean()
-                    followed[f"{task}.teacher{number}"] = share
-            values = {"soft": soft, "features": near, "filters": filters}
-            found = {name: weights[name] * value for name, value in values.items()}
-            # Constants: they move nothing.
-            return found | followed
+    def terms(adaptors: nn.Module, ours: View, theirs: list[View]) -> dict[str, Tensor]:
+        said = [net.parts(view.logits) for net, view in zip(teachers, theirs, strict=True)]
+        own, *others = maps_of([ours, *theirs])
+        apart, filters = adaptors(own, others)
+        soft, near, followed = 0.0, 0.0, {}
+        for task, logits in student.parts(ours.logits).items():
+            numbers = known[task]
+            aim, chosen = losses.least_ambiguous([said[number][task] for number in numbers])
+            soft = soft + losses.soft_targets(logits, aim, temperature)
+            # Of each image the distance from the teacher that was chosen for it.
+            near = near + apart[:, numbers].gather(1, chosen[:, None]).mean()
+            for place, number in enumerate(numbers):
+                followed[f"{task}.teacher{number}"] = (chosen == place).float().mean()
+        values = {"soft": soft, "features": near, "filters": filters}
+        # What was followed is constant: it moves nothing.
+        return {name: weights[name] * value for name, value in values.items()} | followed
 
-        update = Update(("student", "adaptors"), terms, after=lambda: constrain(student))
-        history = fit(
-            {**networks, "adaptors": adaptors}, batches, update, recipe, seed=seed,
-            checkpoint=checkpoint, evaluate=watching(evaluate, {"student": student}),
-            identity={"method": {"verb": "learn_from_least_ambiguous", **weights,
-                                 "temperature": temperature}},
-        )  # fmt: skip
-    return Fit.of(history, {"student": student}, adaptors)
+    return amalgamated(
+        student, teachers, [one.layers() for one in (student, *teachers)], batches, first, recipe,
+        made=made, terms=terms, seed=seed, checkpoint=checkpoint, evaluate=evaluate,
+        about={"verb": "learn_from_least_ambiguous", **weights, "temperature": temperature},
+    )  # fmt: skip
 
 
 def customise(

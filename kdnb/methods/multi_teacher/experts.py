@@ -1,9 +1,11 @@
-"""Frozen teachers that know different classes, asked together."""
+"""Frozen teachers that know different classes or tasks: asked together, and amalgamated."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,10 +15,13 @@ from torch.nn import functional as F
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses import connected_classes
+from kdnb.methods.offline.distil import watching
+from kdnb.nets import constrain
+from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Output, ask, logits_of
-from kdnb.training.borrowed import shared_part
+from kdnb.training.borrowed import borrowed, shared_part
 from kdnb.training.first import check_module, tried
-from kdnb.training.layers import Layers, View, viewing
+from kdnb.training.layers import Layers, View, look, viewing
 
 Soft = Literal["others", "concatenated", "squared"]
 
@@ -133,6 +138,63 @@ def soft_loss(logits: Tensor, target: Tensor, soft: Soft) -> Tensor:
     if soft == "squared":
         return losses.logit_regression(logits, target)
     return losses.soft_targets(logits, target, 1.0)
+
+
+def amalgamated(
+    student: nn.Module,
+    teachers: Sequence[nn.Module],
+    at: Sequence[Layers],
+    batches: Any,
+    first: Batch,
+    recipe: Recipe,
+    *,
+    made: Callable[[list[View]], nn.Module],
+    terms: Callable[[nn.Module, View, list[View]], dict[str, Tensor]],
+    about: dict[str, Any],
+    seed: int,
+    checkpoint: Path | str | None = None,
+    evaluate: Any = None,
+    outputs: tuple[Output, Output] = (None, None),
+) -> Fit:
+    """Train a student, and a module beside it, on what frozen teachers show of each batch.
+
+    Args:
+        at: the layers of the student and of each teacher.
+        first: a batch, of which all show what `made` is told.
+        made: the module, from the views of student and teachers; its weights follow the seed.
+        terms: the weighted terms, from the module and the views of student and teachers.
+        about: what makes this run another than others, for its identity.
+        batches, recipe, seed, checkpoint, evaluate, outputs: as in the verbs.
+
+    Returns:
+        The history, the network "student", and the module as `fit.learnt`.
+
+    Raises:
+        ValueError: for another number of layers than of networks, and as `kdnb.distil`.
+    """
+    networks = {"student": student}
+    networks |= {f"teacher{number}": one for number, one in enumerate(teachers)}
+    asked = dict(zip(networks, [outputs[0], *[outputs[1]] * len(teachers)], strict=True))
+    with borrowed(*networks.values()), all_viewed(networks, at) as looked:
+        shown = [
+            look(networks[name], places, first.images, asked[name])
+            for name, places in zip(networks, at, strict=True)
+        ]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = made(shown)
+
+        def weighted(trained: Any, batch: Batch) -> dict[str, Tensor]:
+            return terms(trained["module"], *looked(trained, batch))
+
+        history = fit(
+            {**networks, "module": module}, batches,
+            Update(("student", "module"), weighted, after=lambda: constrain(student)), recipe,
+            seed=seed, checkpoint=checkpoint, identity={"method": about},
+            answers={name: partial(logits_of, output=one) for name, one in asked.items()},
+            evaluate=watching(evaluate, {"student": student}, outputs[0]),
+        )  # fmt: skip
+    return Fit.of(history, {"student": student}, module)
 
 
 @contextlib.contextmanager

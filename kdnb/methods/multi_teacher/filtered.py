@@ -13,16 +13,14 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.checks import check_number
-from kdnb.methods.multi_teacher.experts import all_viewed, maps_of, to_one_size
+from kdnb.methods.multi_teacher.experts import amalgamated, maps_of, to_one_size
 from kdnb.methods.multi_teacher.tasks import TaskNet, check_tasks
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
-from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
-from kdnb.training.layers import look
+from kdnb.training.layers import View, look
 
 OPEN = 2.0  # what the gates start from, before the logistic function: 0.88
 
@@ -197,44 +195,35 @@ def learn_filtered(
     check_number(least=0, soft_weight=soft_weight, feature_weight=feature_weight)
     batches = batches_for(data, recipe, seed, "none", given=fields)
     first = first_batch(batches, seed)
-    networks: dict[str, nn.Module] = {"student": student}
-    networks |= {f"teacher{number}": one for number, one in enumerate(teachers)}
-    at = [one.layers() for one in networks.values()]
-    with borrowed(*networks.values()), contextlib.ExitStack() as stack:
-        looked = stack.enter_context(all_viewed(networks, at))
-        shown = [look(*pair, first.images) for pair in zip(networks.values(), at, strict=True)]
+
+    def made(shown: list[View]) -> Connectors:
         widths = [[one.shape[1] for one in maps] for maps in maps_of(shown)]
         for gate, own in zip(gates, widths[1:], strict=True):
             if [len(one) for one in gate.raw] != own:
                 raise ValueError(f"gates must fit the teacher's channels {own}.")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            connectors = Connectors(widths[0], widths[1:])
+        return Connectors(widths[0], widths[1:])
 
-        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
-            ours, theirs = looked(trained, batch)
-            softened = [
-                net.parts(view.logits)[task].float() / temperature
-                for net, view in zip(teachers, theirs, strict=True)
+    def terms(connectors: nn.Module, ours: View, theirs: list[View]) -> dict[str, Tensor]:
+        softened = [
+            net.parts(view.logits)[task].float() / temperature
+            for net, view in zip(teachers, theirs, strict=True)
+        ]
+        aim = temperature * losses.ensemble_log_probabilities(softened)
+        own, *others = maps_of([ours, *theirs])
+        with torch.no_grad():
+            filtered = [
+                [one * g.view(1, -1, 1, 1) for one, g in zip(maps, gate(), strict=True)]
+                for maps, gate in zip(others, gates, strict=True)
             ]
-            aim = temperature * losses.ensemble_log_probabilities(softened)
-            own, *others = maps_of([ours, *theirs])
-            with torch.no_grad():
-                filtered = [
-                    [one * g.view(1, -1, 1, 1) for one, g in zip(maps, gate(), strict=True)]
-                    for maps, gate in zip(others, gates, strict=True)
-                ]
-            return {
-                "soft": soft_weight * losses.soft_targets(ours.logits, aim, temperature),
-                "features": feature_weight * trained["connectors"](own, filtered),
-            }
+        return {
+            "soft": soft_weight * losses.soft_targets(ours.logits, aim, temperature),
+            "features": feature_weight * connectors(own, filtered),
+        }
 
-        update = Update(("student", "connectors"), terms, after=lambda: constrain(student))
-        history = fit(
-            {**networks, "connectors": connectors}, batches, update, recipe, seed=seed,
-            checkpoint=checkpoint, evaluate=watching(evaluate, {"student": student}),
-            identity={"method": {"verb": "learn_filtered", "temperature": temperature,
-                                 "soft_weight": soft_weight, "feature_weight": feature_weight,
-                                 "gates": [[one.tolist() for one in g.raw] for g in gates]}},
-        )  # fmt: skip
-    return Fit.of(history, {"student": student}, connectors)
+    return amalgamated(
+        student, teachers, [one.layers() for one in (student, *teachers)], batches, first, recipe,
+        made=made, terms=terms, seed=seed, checkpoint=checkpoint, evaluate=evaluate,
+        about={"verb": "learn_filtered", "temperature": temperature, "soft_weight": soft_weight,
+               "feature_weight": feature_weight,
+               "gates": [[one.tolist() for one in g.raw] for g in gates]},
+    )  # fmt: skip
