@@ -3,7 +3,6 @@ each a few lines over the package."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import shutil
@@ -18,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdnb.names import UsageError, brief, refused
+from kdnb.names import UsageError
+from kdnb.workbook.errors import check_folder, sentence
 
 if TYPE_CHECKING:
     from kdnb.runs.cluster import Workers
@@ -77,42 +77,15 @@ def main() -> None:
     try:
         if any(not argument.strip() for argument in arguments):
             raise UsageError("one of the arguments is empty: give it a value, or leave it out.")
-        _check_folder()
+        check_folder()
         app(arguments)
     except Exception as error:
         if debug:
             raise
         Console(stderr=True, soft_wrap=True).print(
-            f"kdnb: {_sentence(error)}", style="red", markup=False, highlight=False
+            f"kdnb: {sentence(error)}", style="red", markup=False, highlight=False
         )
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
-
-
-def _check_folder() -> None:
-    """Refuse to start in a folder that is gone, where the mathematics library aborts."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        raise RuntimeError("the folder you are in is gone: change to another one") from None
-
-
-def _sentence(error: Exception) -> str:
-    """What an error says, as one sentence of at most some 1,000 letters."""
-    foreseen = (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError)
-    if hasattr(error, "errors") and hasattr(error, "error_count"):  # pydantic's
-        said = f"{error.title}: {refused(error)}"
-    elif isinstance(error, OSError) and error.strerror and error.filename:
-        said = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of an open stream
-        said = "no space is left where the output goes: free some, or send it elsewhere"
-    elif isinstance(error, foreseen) and str(error).strip():
-        said = " ".join(str(error).split())
-    elif isinstance(error, MemoryError):
-        said = "there is too little memory: close other programs, or ask for fewer --jobs"
-    else:
-        said = f"{type(error).__name__} {brief(str(error))}: --debug shows where it was raised"
-    said = said if len(said) <= 1000 else f"{said[:700]} ... {said[-250:]}"
-    return said if said.endswith((".", "?", "!")) else f"{said}."
 
 
 @app.command("list")
