@@ -255,6 +255,7 @@ def data(
         return
     table = Table("name", "title", "shape", "training", "test", "licence")
     table.columns[0].no_wrap = True  # what one types is never cut
+    table.columns[1].overflow = "fold"
     for known in datasets.names():
         card = datasets.card(known)
         shape, sizes = " x ".join(map(str, card.shape)), card.sizes
