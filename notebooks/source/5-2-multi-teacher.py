@@ -1247,13 +1247,12 @@ print("the weakest classifier's accuracy on its own classes, %:", ", ".join(f"{n
 # **What this tells about the paper.** Its main point holds at a small scale, too, and by a wide margin: it is
 # a matter of structure and not of tuning. Three things are worth knowing beside it.
 #
-# - *A good target is not enough; it has to be consistent.* As targets, the means of those that know err on
-#   only 16.4% of the test images, the estimates on 15.0%. But their students err on 26.0% and 15.9%. The
-#   naive target errs on 30.8%, its student on 40.5%. We suppose that the naive mean and the mean of those
-#   that know give to similar images targets of different shape, which a student smooths; we have not tested
-#   it. The student of the mean of raw logits, whose offsets are arbitrary, errs on 21.7%: less than that of
-#   the mean of those that know, though its targets are worse (20.9%). The student of the estimate is better
-#   than both.
+# - *A good target is not enough.* As targets, the means of those that know err on only 16.4% of the test
+#   images, the estimates on 15.0%. But their students err on 26.0% and 15.9%. The naive target errs on 30.8%,
+#   its student on 40.5%. We suppose that the naive mean and the mean of those that know give to similar
+#   images targets of different shape, which a student smooths; we have not tested it. The student of the mean
+#   of raw logits, whose offsets are arbitrary, errs on 21.7%: less than that of the mean of those that know,
+#   though its targets are worse (20.9%). The student of the estimate is better than both.
 # - *The methods are not all alike.* With six small classifiers the factorisation in log space errs on 18.3%,
 #   the cross-entropy estimate on 15.5%; exercise 4 gives a reason. The back-propagated form is on a level
 #   with the estimate with three classifiers, but behind it with six (16.0% against 15.5%) and on MNIST (8.2%
