@@ -746,8 +746,8 @@ figures.save(
 # *Residual distillation* does not work in this setting. The assistant should take over what the student misses, but the sum of both is no nearer to
 # the teacher's maps than the student alone. The pair also classifies badly (table below): its classifier reads the means of the maps over all
 # positions, and a mean does not say where a stroke is. The control, the same pair without a teacher, suffers from this, too. Neither has learnt its
-# images (training errors of 20.5 and 5.0%), so the premise of this chapter does
-# not hold for the pair, and this run says nothing about the method elsewhere.
+# images (training errors of 20.5 and 5.0%), so the premise of this chapter does not hold for the pair, and this run says nothing about the method
+# elsewhere.
 #
 # *Knowledge Flow* works as planned: at first the student and the two teachers have a third each of what flows, in the end the student has 0.96 and then
 # goes on alone. What it learnt on the way is no better than labels alone in this run.
@@ -1038,8 +1038,9 @@ figures.table(pd.DataFrame.from_dict(
 # %% [markdown]
 # ## With your own model and data
 #
-# Replace the first lines by your own: any `Dataset` or `DataLoader` of (image, label), and any modules that return logits. The last
-# two rows are the controls: the student without a teacher, and the student without the assistant.
+# Replace the first lines by your own: any `Dataset` or `DataLoader` of (image, label), and any modules that return logits. The teacher may also be a
+# plain function of a batch's inputs, such as a call to a server. The last two rows are the controls: the student without a teacher, and the student
+# without the assistant.
 
 # %% tags=["nbval-ignore-output"]
 from torch import nn
