@@ -1300,7 +1300,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agr
 # Little: 11.0% of the test images are wrong, against 10.7% with the right answers: 0.3 points more (0.1 less
 # to 0.7 more). It is more in all five seeds, in two of them by three images or fewer, and the interval
 # contains 0. The second finding is worth more: labels alone err on 10.6%. On shifted images the teacher gains
-# nothing, at this length (with the right answers it is 0.8 points less to 0.9 more). Its students still miss
+# nothing, at this length (with the right answers it is 0.8 points less to 1.1 more). Its students still miss
 # 2 to 5.5% of their training images, those of labels alone 0.5 to 2%, so that the third premise fails. Longer
 # training may change this; we have not tried it.
 #
