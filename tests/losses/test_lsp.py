@@ -70,7 +70,7 @@ def test_the_authors_kernel_and_direction():
         assert got.item() == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda one: one["kernel"])
+@pytest.mark.parametrize("options", [*OPTIONS, {}, {"kernel": "laplacian"}], ids=str)
 def test_gradients(options):
     s, t = (draw(5, 3) / 2).requires_grad_(), (draw(5, 4, seed=1) / 2).requires_grad_()
     assert gradcheck(lambda a, b: local_structure_preservation(a, b, ARCS, **options), (s, t))
