@@ -220,7 +220,13 @@ def find_graph(
     """The verified graph from the first source that has it, see `load_graph`."""
     kept = cache / f"{card.name}.npz"
     archive = card.archive.rpartition("/")[2]
-    for path in (kept, *(folder / f"{card.name}.npz" for folder in folders)):
+    if kept.is_file():
+        try:
+            return _verified(_from_npz(kept.read_bytes(), card, str(kept)), card, str(kept))
+        except DataError as error:
+            kept.unlink(missing_ok=True)
+            raise DataError(f"{error} It has been taken away: try again.") from error
+    for path in (folder / f"{card.name}.npz" for folder in folders):
         if path.is_file():
             return _verified(_from_npz(path.read_bytes(), card, str(path)), card, str(path))
     for folder in folders:

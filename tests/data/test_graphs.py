@@ -79,6 +79,14 @@ def test_what_the_authors_send_damaged_is_taken_from_the_copy(shop):
     assert is_tiny(graphs.load_graph("tiny"))
 
 
+def test_a_damaged_cache_is_taken_away_and_fetched_anew(shop):
+    put(shop[0] / "cache", {"tiny.npz": small.npz(**WRONG["another label"])})
+    shop[1]["https://example.org/copies/tiny.npz"] = small.npz()
+    with pytest.raises(DataError, match="tiny.npz is not Tiny.* It has been taken away: try again"):
+        graphs.load_graph("tiny")
+    assert is_tiny(graphs.load_graph("tiny"))
+
+
 def test_nobody_has_it(shop):
     for offline, words in ((True, "no source on this machine"), (False, "nobody gave Tiny")):
         with pytest.raises(DataError, match=words) as error:
