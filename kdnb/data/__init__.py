@@ -11,6 +11,7 @@ from kdnb.data.cards import Card, DataError, card, names
 from kdnb.data.graphs import Graph, NodeSplit, graph_card, graph_names, load_graph, split_nodes
 from kdnb.data.images import Images
 from kdnb.data.loaders import LoaderBatches, TensorBatches, as_batches
+from kdnb.data.own_graphs import nearest_graph, own_graph
 from kdnb.data.sources import ImageData, load
 
 __all__ = [
@@ -32,5 +33,7 @@ __all__ = [
     "load",
     "load_graph",
     "names",
+    "nearest_graph",
+    "own_graph",
     "split_nodes",
 ]

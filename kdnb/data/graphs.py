@@ -10,6 +10,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -364,7 +365,7 @@ def _fetched(card: GraphCard) -> _Raw:
                     raw = _from_archive(archive, card)
             _verified(raw, card, address)
             return raw
-        except (OSError, DataError) as error:
+        except (OSError, HTTPException, DataError) as error:
             notes.append(str(error).rstrip(". "))
     raise DataError(f"nobody gave {card.title} ({'; '.join(notes)}): {_ways(card)}")
 

@@ -1,5 +1,6 @@
 """Citation graphs: every source gives the same graph or is refused; parts of graphs, and splits."""
 
+import http.client
 import io
 import urllib.error
 
@@ -77,6 +78,15 @@ def test_what_the_authors_send_damaged_is_taken_from_the_copy(shop):
     shop[1]["https://example.org/lbc/tiny.tgz"] = small.archive()[:50]
     shop[1]["https://example.org/copies/tiny.npz"] = small.npz()
     assert is_tiny(graphs.load_graph("tiny"))
+
+
+def test_a_connection_that_breaks_off_is_no_graph(shop, monkeypatch):
+    def broken(address, timeout):
+        raise http.client.IncompleteRead(b"")
+
+    monkeypatch.setattr(graphs, "urlopen", broken)
+    with pytest.raises(DataError, match="nobody gave Tiny"):
+        graphs.load_graph("tiny")
 
 
 def test_a_damaged_cache_is_taken_away_and_fetched_anew(shop):

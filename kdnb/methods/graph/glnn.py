@@ -6,30 +6,34 @@ All trainings here take one step an epoch, on all the nodes that they look at.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdnb.data import Graph
 from kdnb.losses import hard_loss, label_smoothing, soft_targets
 from kdnb.losses.checks import check_number
-from kdnb.methods.graph.networks import NodeAnswer, NodeNetwork, mixing_matrix
+from kdnb.methods.graph.networks import NodeAnswer, mixing_matrix
 from kdnb.training import Recipe
 from kdnb.training.randomness import own_random_state, seed_everything
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 def fit_nodes(
-    network: NodeNetwork,
+    network: Network,
     features: Tensor,
     loss: Callable[[NodeAnswer], Tensor],
     recipe: Recipe,
     seed: int,
     mixing: Tensor | None = None,
-) -> NodeNetwork:
+) -> Network:
     """Train on a loss of the answers for all nodes, `recipe.epochs` steps; the last step's weights.
 
     Args:
-        network: changed in place, and left in eval mode.
+        network: changed in place, and left in eval mode. A `NodeNetwork`; without `mixing`, any module
+            that maps (nodes, words) to logits.
         features: (nodes, words), sparse or dense.
         loss: a scalar of the answer.
         recipe: optimiser and learning rate; what it says of batches and images is not looked at.
@@ -47,7 +51,7 @@ def fit_nodes(
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate(step, recipe.epochs)
             optimiser.zero_grad()
-            value = loss(network(features, mixing))
+            value = loss(_answered(network, features, mixing))
             value.backward()
             optimiser.step()
     if not torch.isfinite(value):
@@ -56,13 +60,18 @@ def fit_nodes(
 
 
 @torch.no_grad()
-def node_answer(network: NodeNetwork, features: Tensor, mixing: Tensor | None = None) -> NodeAnswer:
-    """The answer of a trained network for all nodes, without gradients."""
-    return network.eval()(features, mixing)
+def node_answer(network: nn.Module, features: Tensor, mixing: Tensor | None = None) -> NodeAnswer:
+    """The answer of a trained network, of `fit_nodes`, for all nodes, without gradients."""
+    return _answered(network.eval(), features, mixing)
+
+
+def _answered(network: nn.Module, features: Tensor, mixing: Tensor | None) -> NodeAnswer:
+    answer = network(features) if mixing is None else network(features, mixing)
+    return answer if isinstance(answer, NodeAnswer) else NodeAnswer(answer, None)
 
 
 def learn_labels(
-    network: NodeNetwork,
+    network: Network,
     features: Tensor,
     labels: Tensor,
     nodes: Tensor,
@@ -71,7 +80,7 @@ def learn_labels(
     *,
     mixing: Tensor | None = None,
     smoothing: float = 0.0,
-) -> NodeNetwork:
+) -> Network:
     """Train on the labels of some nodes.
 
     Args:
@@ -93,7 +102,7 @@ def learn_labels(
 
 
 def glnn(
-    student: NodeNetwork,
+    student: Network,
     features: Tensor,
     teacher_logits: Tensor,
     recipe: Recipe,
@@ -103,7 +112,7 @@ def glnn(
     labels: Tensor | None = None,
     labelled: Tensor | None = None,
     labels_share: float = 0.0,
-) -> NodeNetwork:
+) -> Network:
     r"""Teach a perceptron a graph network's answers (Zhang 2022, GLNN).
 
     .. math:: L = \frac{\lambda}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(y_i, z_i)
@@ -114,7 +123,8 @@ def glnn(
     them are.
 
     Args:
-        student: changed in place; it is called without a mixing matrix.
+        student: changed in place; a `NodeNetwork`, which is called without a mixing matrix, or any
+            module that maps (nodes, words) to logits.
         features: (nodes, words).
         teacher_logits: (nodes, classes); rows of `nodes` alone are read.
         recipe, seed: of `fit_nodes`.

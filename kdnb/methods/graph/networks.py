@@ -46,11 +46,11 @@ class NodeAnswer(NamedTuple):
 
     Attributes:
         logits: (nodes, classes).
-        hidden: (nodes, width), after the ReLU.
+        hidden: (nodes, width), after the ReLU; None of a network that is no `NodeNetwork`.
     """
 
     logits: Tensor
-    hidden: Tensor
+    hidden: Tensor | None
 
 
 class NodeNetwork(nn.Module):

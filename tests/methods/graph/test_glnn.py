@@ -1,5 +1,6 @@
 """GLNN: whose answers and labels are read, both terms, and that a student needs no edge."""
 
+import copy
 import math
 
 import pytest
@@ -51,6 +52,21 @@ def test_a_step_follows_the_divergence_from_the_teacher(graph):
     expected = stepped(made, (p * (p / q).log()).sum(1).mean())
     glnn(made, graph.features, goal, ONCE, 0)
     torch.testing.assert_close(weights(made), expected)
+
+
+def test_any_module_may_be_the_student(graph):
+    """The same layers as a module of one's own learn the same."""
+    goal = torch.randn(len(graph), 2, generator=torch.Generator().manual_seed(1))
+    ours, words = network(graph), graph.features.to_dense()
+    theirs = torch.nn.Sequential(ours.first, torch.nn.ReLU(), ours.last)
+    theirs = copy.deepcopy(theirs)
+    glnn(ours, words, goal, RECIPE, 0)
+    assert glnn(theirs, words, goal, RECIPE, 0) is theirs and not theirs.training
+    torch.testing.assert_close(
+        node_answer(theirs, words).logits, node_answer(ours, words).logits, rtol=1e-3, atol=1e-4
+    )
+    learn_labels(theirs, words, graph.labels, torch.arange(9), ONCE, 0)
+    assert node_answer(theirs, words).hidden is None
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
