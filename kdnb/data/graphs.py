@@ -75,7 +75,8 @@ class Graph:
     """A graph whose nodes have words and a label.
 
     Attributes:
-        features: (nodes, words) float32, sparse: 1 where a word occurs.
+        features: (nodes, words) float32. Of a citation graph it is sparse, with a 1 where a word
+            occurs; a graph of your own may have any numbers, sparse or dense.
         edges: (2, edges) int64: each edge once, the smaller node above, sorted, no self-loops.
         labels: (nodes,) int64.
     """
@@ -104,7 +105,8 @@ class Graph:
         place[nodes] = torch.arange(len(nodes))
         kept = place[self.edges]
         kept = kept[:, (kept >= 0).all(0)]
-        features = self.features.index_select(0, nodes).coalesce()
+        features = self.features.index_select(0, nodes)
+        features = features.coalesce() if features.is_sparse else features
         return Graph(features, _sorted_edges(kept, len(nodes)), self.labels[nodes])
 
     def largest_component(self) -> Graph:

@@ -14,6 +14,8 @@ def test_edges_have_no_direction_and_stand_once():
     graph = own_graph(torch.eye(4), EDGES, LABELS)
     assert graph.edges.T.tolist() == [[0, 1], [0, 2], [1, 3]]
     assert graph.classes == 3 and len(graph) == 4
+    part = graph.select(torch.tensor([3, 1]))
+    assert part.features.equal(torch.eye(4)[[3, 1]]) and part.edges.tolist() == [[0], [1]]
     small = own_graph(torch.eye(4).to_sparse(), EDGES.int(), LABELS.to(torch.int8))
     assert small.edges.equal(graph.edges) and small.labels.equal(graph.labels)
     assert small.select(torch.tensor([3, 1])).edges.tolist() == [[0], [1]]
