@@ -660,7 +660,7 @@ from math import log
 
 from kdnb.methods import method
 from kdnb.methods.offline.distil import first_value
-from kdnb.training.layers import layers_of
+from kdnb.training.layers import layers_of, look
 
 setting = kdnb.toy("mnist", images=images)
 setting = replace(setting, recipe=setting.recipe.model_copy(update={"precision": "32"}))
@@ -683,29 +683,22 @@ def untrained(seed):
 
 
 # %%
-def body(network):
-    """All but the last layer."""
-    return nn.Sequential(*list(network.children())[:-1])
-
-
 def two_graphs(seed):
     """Zhang and Peng's graphs of two teachers; each term starts at ln 10."""
     torch.manual_seed(seed)
     student, recipe = setting.student(seed), setting.recipe
     teachers = [setting.teacher, nets.pretrained("mlp", "mnist")]
     batches = data.Batches(setting.train, recipe.batch_size, seed=seed, **usual)
-    features, mapped, weights = body(student), nn.Linear(64, 64), None
+    features, mapped, weights = nn.Sequential(*list(student.children())[:-1]), nn.Linear(64, 64), None
     optimiser, done = recipe.optimiser_for([*student.parameters(), *mapped.parameters()]), 0
     for epoch in range(recipe.epochs):
         for batch in batches.epoch(epoch):
-            with torch.no_grad():
-                theirs = [body(one)(batch.images) for one in teachers]
-                answers = [one.head(f) for one, f in zip(teachers, theirs, strict=True)]
+            views = [look(one, layers_of(one), batch.images) for one in teachers]  # no gradients
             ours = features(batch.images)
             logits = student.head(ours)
-            terms = (losses.logit_graph(logits, answers, torch.ones(2), temperature=4.0),
-                     losses.representation_graph(mapped(ours), theirs))  # fmt: skip
-            weights = weights or [log(10) / float(term) for term in terms]
+            terms = (losses.logit_graph(logits, [one.logits for one in views], torch.ones(2), temperature=4.0),
+                     losses.representation_graph(mapped(ours), [one.embedding for one in views]))  # fmt: skip
+            weights = weights or [log(10) / term.item() for term in terms]
             loss = F.cross_entropy(logits, batch.labels) + weights[0] * terms[0] + weights[1] * terms[1]
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate(done, recipe.epochs * len(batches))
@@ -739,13 +732,14 @@ figures.table(
 )  # fmt: skip
 
 # %% tags=["nbval-ignore-output"]
-with torch.no_grad():
-    some = next(iter(data.Batches(source.test.select(slice(60)), 60, shuffle=False, **usual).epoch(0)))
-    order = some.labels.argsort(stable=True)
-    learnt = setting.student(0)
-    kdnb.distil(learnt, setting.teacher, setting.train, setting.recipe, method="gkd")
-    seen = {"teacher": setting.teacher, "student before": setting.student(0), "student after GKD": learnt}
-    drawn = {name: losses.similarity_graph(body(network.eval())(some.images[order])) for name, network in seen.items()}
+some = next(iter(data.Batches(source.test.select(slice(60)), 60, shuffle=False, **usual).epoch(0)))
+order = some.labels.argsort(stable=True)
+learnt = setting.student(0)
+kdnb.distil(learnt, setting.teacher, setting.train, setting.recipe, method="gkd")
+seen = {"teacher": setting.teacher, "student before": setting.student(0), "student after GKD": learnt}
+drawn = {
+    name: losses.similarity_graph(look(network, layers_of(network), some.images[order]).embedding) for name, network in seen.items()
+}
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
 for axes, (name, A) in zip(panels, drawn.items(), strict=True):
     found = axes.imshow(A, cmap="viridis", vmin=0, vmax=float(drawn["teacher"].max()))
@@ -858,7 +852,7 @@ figures.save(
 shown = ["glnn", "from_gcn", "hard", "shuffled_within", "from_propagation", "few", "smoothed", "from_self", "from_rewired", "from_untrained", "shuffled"]
 controls = figures.tidy(record, "accuracy", {f"transductive_{arm}": arms[arm] for arm in ["labels", *shown]})
 roles = {arms["glnn"]: "method"} | {arms[arm]: "other" for arm in shown[1:]}
-figure = figures.paired(controls, "accuracy", "accuracy minus that of labels alone, percentage points", against="labels alone", roles=roles)
+figure = figures.paired(controls, "accuracy", "accuracy on Cora, points", against="labels alone", roles=roles)
 figures.save(
     figure,
     "5-4-recorded-controls",
