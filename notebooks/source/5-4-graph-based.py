@@ -880,15 +880,43 @@ for arm in ("teacher", "labels", "kept", "kept_strongly", "as_coded"):
     print("" if arm == "teacher" else f", divergence {record[f'structure_{arm}', 'divergence'].mean():.3f} millinats")
 
 # %% [markdown]
-# TEXT: the record
+# **What holds.** All claims are reproduced. In our words:
+#
+# - *Cora.* The taught perceptron has 80.2% of the test nodes, labels alone 57.7%: a gain of 22.5 points (95% interval 20.5 to 24.5;
+#   published 20.4). It is even better than its teacher, by 1.0 (0.5 to 1.4), which is within the two points of *matches-gnn*.
+# - *New nodes.* On nodes that were away, it keeps 15.1 points of gain (13.3 to 16.8; published 14.7), and is 7.0 worse than
+#   the graph network (6.0 to 8.0; published 7.5), which gets their edges. Over old and new nodes together 0.5 points are missing (0.2 to 0.8).
+# - *Citeseer.* The gain is 7.9 points (6.5 to 9.2; published 9.5), and on new nodes 5.8 (4.2 to 7.3; published 9.2). There the published
+#   student is 0.5 points worse than its teacher, ours 2.8 (1.6 to 4.1).
+#
+# **What the gain consists of.** The table in the repository has no controls; these are ours, on Cora.
+#
+# - *It is the nodes without labels.* The same answers, to the 140 labelled nodes alone, gain nothing ($-0.6$ to 0.5; *unlabelled-nodes*).
+#   Smoothed labels gain nothing either. Its own answers to all nodes bring a perceptron 1.8 points (1.3 to 2.4).
+# - *It is mostly the teacher's first choices.* Learnt as labels, they gain 21.6 of the 22.5 points. Soft answers are worth 0.9 more (0.6 to 1.3;
+#   *soft-answers*), and whose answer a node gets, among those of one first choice, 1.2 (0.8 to 1.6; *own-answers*). This is small, and it is there in both
+#   comparisons. To a large part GLNN is pseudo-labelling by a good teacher.
+# - *The teacher need not be a network.* Label propagation is right about 71.3% of the nodes. A perceptron that it teaches has 76.1%, a gain of 18.5 points (15.2 to
+#   21.7; *no-network-teacher*). GraphSAGE as the teacher is worth 4.0 points more (2.3 to 5.8).
+# - *It is the edges.* On rewired edges the graph network falls to 29.2%, and its student to 36.7%, 21.0 points below labels alone (*the-edges-teach*). A
+#   student follows a bad teacher as willingly as a good one.
+# - *Which graph network* hardly matters: with a GCN as the teacher the student is 0.3 points worse (1.1 worse to 0.5 better; *another-teacher*).
+#
+# **LSP** does what it says: the student of labels alone is at 0.291 thousandths of a nat from the teacher's structures, with weight 1 at 0.259, with weight 100 at
+# 0.125 (*structures-agree*). This does not help: the narrow network of labels has 79.7%, as many as the wide teacher, so there is nothing to gain. With weight 100 it
+# loses 2.4 points (0.5 to 4.3). With the kernel of the authors' code nothing moves: accuracy changes by 0.0 points, and the divergence, which is measured with
+# the other kernel, rises by 0.01. The published gain is for another graph and deeper networks.
+#
+# **What this tells about the paper.** Its claims hold, also with fixed training lengths, where no validation labels choose the epoch. The controls say how to
+# read them: a perceptron does not *need* edges at test as long as somebody who has edges labels enough nodes for it.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
 #
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
-# | GLNN | a graph, a few labels, features of many nodes without a label; a graph network | answers without edges: no neighbours to fetch; TABLEGLNN | answers must be fast, or new nodes have no edges yet |
-# | the same, taught by label propagation | the same, but no graph network | TABLEPROP | first of all: it takes seconds, and is the control that GLNN must beat |
+# | GLNN | a graph, a few labels, features of many nodes without a label; a graph network | answers without edges: no neighbours to fetch; on Cora 22.5 points, 15.1 on new nodes (record) | answers must be fast, or new nodes have no edges yet |
+# | the same, taught by label propagation | the same, but no graph network | on Cora 18.5 points (record) | first of all: it takes seconds, and is the control that GLNN must beat |
 # | LSP | a graph; a large and a small graph network | the large one's local structures, whatever the widths | edges are there at test as well, and a smaller graph network is wanted |
 # | GKD | a batch, any features of both networks | relations, widths may differ; TABLEGKD | images and other data without edges; few labels |
 # | IRG | the same, and layers of one width for the transformation | logits, features and relations in one loss | teacher and student are built alike |
@@ -900,9 +928,9 @@ for arm in ("teacher", "labels", "kept", "kept_strongly", "as_coded"):
 #
 # **It fails, or is not worth its price, when**
 #
-# - *edges do not join like with like*: TEXTFAIL1
-# - *nodes are new* and their features alone do not decide: TEXTFAIL2
-# - *there are no nodes without labels*: the answers to labelled nodes alone TEXTFAIL3
+# - *edges do not join like with like*: with edges drawn at random the student was 21.0 points worse than labels alone on Cora;
+# - *nodes are new* and their features alone do not decide: on Cora the student is 7.0 points worse than the graph network there, on Citeseer 2.8;
+# - *there are no nodes without labels*: the answers to labelled nodes alone gained nothing in the record;
 # - *two nodes with the same features have different classes*: the student must answer alike (fact 4);
 # - *label propagation does as much*: compare before you train a graph network.
 
@@ -959,7 +987,8 @@ for name, logits in {
 #
 # <details><summary>Solution</summary>
 #
-# The teacher has fitted them, and its answers to them are among those that the student learns. In the record SOLUTION2
+# The teacher has fitted them, and its answers to them are among those that the student learns. In the record it is
+# right about 98.1% of them, the teacher about all.
 #
 # </details>
 #
@@ -977,7 +1006,9 @@ for name, logits in {
 #
 # <details><summary>Solution</summary>
 #
-# SOLUTION4
+# That first choices alone gain 21.6 of 22.5 points supports the claim; so do the answers to labelled nodes, which gain nothing. Against it
+# speak the 0.9 points that soft answers bring beyond first choices, and the 1.2 points that are lost when answers are shuffled within a first choice. Both
+# intervals are above 0. So it is pseudo-labelling for the most part, and distillation for a few points out of a hundred.
 #
 # </details>
 #
