@@ -1053,7 +1053,7 @@ print(papers.cite("zhang2022glnn", "laptop", "beats-mlp"))
 #   nodes of 7 x 7 pixels, 5 labels, 64 hidden units and three seeds: teacher 74.8, labels alone 65.7, taught 75.9, answers to labelled nodes 67.3, first choices 75.4,
 #   shuffled 75.2, label propagation 73.9 and its student 74.4, rewired 31.1 and its student 47.9, taught by itself 65.8. For time we then took 1,200 such nodes, and ran
 #   the chapter's experiment: the premise was not met (teacher 72.6% of the test nodes, labels alone 68.3, taught 72.6). With 2,000 nodes the teacher was worse than labels alone
-#   in one of four seeds. So we took 4 x 4 pixels and 10 labels of a class, where the teacher was better in all of six seeds (75.6 and 63.1% of the validation nodes). Outcomes of the
+#   in one of six seeds. So we took 4 x 4 pixels and 10 labels of a class, where the teacher was better in all of six seeds (75.6 and 63.1% of the validation nodes). Outcomes of the
 #   taught perceptron were in view in the first three of these, so the effects are examples and no estimates of how often they occur.
 # - **What the intervals cover.** Images, labels, new nodes and initial weights. Tables with several conditions are not corrected for their number.
 # - **Relatives.** GKD's published weight of 25 is for other networks. A pilot of 200 images and two seeds looked at 3,000 held-out training images: errors of labels alone
