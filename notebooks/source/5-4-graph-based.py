@@ -429,6 +429,7 @@ kinds = {
 choices = {f"{kind}, {'first' if n == 0 else 'second'} example": int(i) for kind, where in kinds.items() for n, i in enumerate(where.nonzero()[:2, 0])}
 
 
+# %% tags=["nbval-ignore-output"]
 def show_node(node):
     i = choices[node]
     near = torch.cat([whole.edges[1, whole.edges[0] == i], whole.edges[0, whole.edges[1] == i]])[:8].tolist()
