@@ -10,6 +10,7 @@ Y, P = labels_of(Z), V.softmax(1)
 A, B = draw(2, 4, 3, 2), draw(2, 4, 3, 2, seed=1)  # feature maps
 S, T = draw(5, 3), draw(5, 3, seed=1)  # embeddings
 U, W = draw(4), draw(4, seed=1)
+ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
 SHAPE = (4, 3, 2)
 SHARES = torch.tensor([0.3, 0.7], dtype=torch.float64)  # of two teachers
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1]])
@@ -47,6 +48,7 @@ CALLS = {
         "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
     "class_wise": {"logits": Z, "partner_logits": V, **HOT},
     "common_feature_discrepancy": {"one": S, "other": T, "bandwidths": (0.5, 1.0)},
+    "compact_bilinear": {"first": S, "second": T, "size": 8, "seed": 1},
     "competition": {**LOGITS, **HOT},
     "confidence_weighted": {**LOGITS, "labels": Y},
     "confidence_weights": {"logits": [Z, V], "labels": Y},
@@ -93,6 +95,7 @@ CALLS = {
         "student_graphs": [draw(2, 3, 3)], "teacher_graphs": [draw(2, 3, 3, seed=1)], **PAPER},
     "graph_prior_penalty": {"edges": P, "prior": draw(5).softmax(0)},
     "hallucination_loss": {"hallucinated_maps": A, "privileged_maps": B},
+    "graph_knowledge": {**SAMPLES, "neighbours": 2, "power": 2},
     "hard_loss": {"logits": Z, "labels": Y},
     "hierarchical_context": {**MAPS, "levels": (2, 1)},
     "hint": {"regressed": A, "teacher_maps": B, **PAPER},
@@ -119,7 +122,15 @@ CALLS = {
     "locality_preserving": {**SAMPLES, "neighbours": 2, "bandwidth": 1.0},
     "log_euclidean": {**SAMPLES, "ridge": 1.0},
     "log_space_estimate": {**UNION, "classes": 5},
+    "local_structure": {
+        "features": S, "arcs": ARCS, "kernel": "polynomial", "bandwidth": 1.0, "degree": 2,
+        "offset": 0.5},
+    "local_structure_preservation": {
+        **SAMPLES, "arcs": ARCS, "kernel": "rbf", "bandwidth": 1.0, "degree": 2, "offset": 0.0,
+        **PAPER},
     "logit_distance": LOGITS,
+    "logit_graph": {
+        "student_logits": Z, "teachers": [V, -V], "weights": draw(2), **HOT},
     "logit_regression": LOGITS,
     "matching_cross_entropy": {"teacher_logits": V, "targets": P, **HOT},
     "mean_discrepancy": {"one": S, "other": T},
@@ -158,6 +169,7 @@ CALLS = {
         "student": S, "teachers": [T, -T], "triplets": TRIPLETS, "margin": 0.1},
     "restricted_cross_entropy": {"student_logits": Z, **UNION},
     "restyle": {"teacher_maps": B, "student_maps": A, "epsilon": 1e-5},
+    "representation_graph": {"student": draw(5, 8), "teachers": [S, T], "seed": 1},
     "reused_classifier": {"projected": A, "teacher_maps": B, **PAPER},
     "reverse_gradient": {"values": S, "weight": 1.0},
     "reverse_kl": {**LOGITS, **HOT},
@@ -168,6 +180,7 @@ CALLS = {
     "semantic_calibration": {
         "student_maps": [[A]], "teacher_maps": [[B]], "attention": torch.ones(2, 1, 1), **PAPER},
     "similarities": {"samples": S},
+    "similarity_graph": {"features": S, "kept": torch.ones(5, 5) > 0},
     "similarity_preserving": SAMPLES,
     "soft_targets": {**LOGITS, **HOT},
     "softened_correct": {"classes": 4, "temperature": 2.0, "correct": 0.9, **PAPER},

@@ -11,6 +11,7 @@ from draws import MAPS, draw, draw_wide, labels_of
 
 from kdnb import losses
 
+ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
 
 
@@ -105,6 +106,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "uhc padded": lambda s, t: losses.cross_entropy_with(
         s, losses.zero_padded_mean(*halves(t), t.shape[1])
     ),
+    "graphvideo": lambda s, t: losses.logit_graph(s, [t], torch.ones(1), 3.0),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone
@@ -168,6 +170,8 @@ MATCHING_SAMPLES = {
     "cc": losses.correlation_congruence,
     "irg": losses.irg_edges,
     "reid": losses.log_euclidean,
+    "gkd": losses.graph_knowledge,
+    "gkd paths": lambda s, t: losses.graph_knowledge(s, t, 2, 2),
     "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
 }
 RELATIONS = MATCHING_SAMPLES | {
@@ -199,6 +203,9 @@ OTHERS = {
         s, [t, -t], s.new_tensor([[0.3, 0.7]]).expand(len(s), 2), s.new_tensor([0.5, 0.5])
     ),
     "kr": lambda s, t: losses.parameter_distribution([[s]], [[t]], bins=8, kept=6),
+    "lsp": lambda s, t: losses.local_structure_preservation(s, t, ARCS, bandwidth=1.0),
+    "lsp linear": lambda s, t: losses.local_structure_preservation(s, t, ARCS, "linear"),
+    "lsp authors": lambda s, t: losses.local_structure_preservation(s, t, ARCS, variant="authors"),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
     "sla": lambda s, t: losses.joint_loss(s, torch.tensor([0, 2, 1])),
@@ -238,6 +245,7 @@ MATCHING = [
     *("divergences reverse", "divergences shannon"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
     *("mhgd", "mhgd authors", "deepinversion", "cfl"),
+    *("lsp", "lsp linear", "lsp authors", "graphvideo"),
 ]
 
 

@@ -8,8 +8,10 @@ torch.Size([50000, 1, 28, 28])
 
 from kdnb.data.batches import Batch, Batches, in_order
 from kdnb.data.cards import Card, DataError, card, names
+from kdnb.data.graphs import Graph, NodeSplit, graph_card, graph_names, load_graph, split_nodes
 from kdnb.data.images import Images
 from kdnb.data.loaders import LoaderBatches, TensorBatches, as_batches
+from kdnb.data.own_graphs import nearest_graph, own_graph
 from kdnb.data.sources import ImageData, load
 
 __all__ = [
@@ -17,13 +19,21 @@ __all__ = [
     "Batches",
     "Card",
     "DataError",
+    "Graph",
     "ImageData",
     "Images",
     "LoaderBatches",
+    "NodeSplit",
     "TensorBatches",
     "as_batches",
     "card",
+    "graph_card",
+    "graph_names",
     "in_order",
     "load",
+    "load_graph",
     "names",
+    "nearest_graph",
+    "own_graph",
+    "split_nodes",
 ]

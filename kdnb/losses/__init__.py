@@ -55,7 +55,9 @@ from kdnb.losses.fsp import fsp, fsp_matrix
 from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
 from kdnb.losses.generalised import generalised_distillation
+from kdnb.losses.gkd import graph_knowledge, similarity_graph
 from kdnb.losses.graphdist import graph_prior_penalty, modality_prior, weighted_imitation
+from kdnb.losses.graphvideo import compact_bilinear, logit_graph, representation_graph
 from kdnb.losses.hallucination import hallucination_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
@@ -68,6 +70,7 @@ from kdnb.losses.listnet import listnet
 from kdnb.losses.logit_regression import logit_regression
 from kdnb.losses.lp import locality_preserving
 from kdnb.losses.lskd import standardize_logits, standardized_soft_targets
+from kdnb.losses.lsp import local_structure, local_structure_preservation
 from kdnb.losses.lwf import learning_without_forgetting
 from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
@@ -140,6 +143,7 @@ __all__ = [
     "class_attention",
     "class_wise",
     "common_feature_discrepancy",
+    "compact_bilinear",
     "competition",
     "confidence_weighted",
     "confidence_weights",
@@ -171,6 +175,7 @@ __all__ = [
     "gradient_decomposition",
     "gradient_identity",
     "graph_distillation",
+    "graph_knowledge",
     "graph_prior_penalty",
     "hallucination_loss",
     "hard_loss",
@@ -193,10 +198,13 @@ __all__ = [
     "least_ambiguous",
     "listmle",
     "listnet",
+    "local_structure",
+    "local_structure_preservation",
     "locality_preserving",
     "log_euclidean",
     "log_space_estimate",
     "logit_distance",
+    "logit_graph",
     "logit_regression",
     "matching_cross_entropy",
     "mean_discrepancy",
@@ -224,6 +232,7 @@ __all__ = [
     "probabilistic_transfer",
     "ranking_distillation",
     "relative_dissimilarity",
+    "representation_graph",
     "restricted_cross_entropy",
     "restyle",
     "reused_classifier",
@@ -235,6 +244,7 @@ __all__ = [
     "self_attention",
     "semantic_calibration",
     "similarities",
+    "similarity_graph",
     "similarity_preserving",
     "soft_targets",
     "softened_correct",

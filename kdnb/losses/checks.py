@@ -192,6 +192,23 @@ def check_triplets(triplets: Tensor, samples: Tensor) -> None:
         )
 
 
+def check_arcs(arcs: Tensor, nodes: Tensor) -> None:
+    """Require integers (2, arcs), at least one arc: pairs of nodes that are there."""
+    count = len(nodes)
+    if not isinstance(arcs, Tensor):
+        raise _wrong("arcs", "a tensor of integers", _kind(arcs))
+    if arcs.ndim != 2 or len(arcs) != 2 or not arcs.numel():
+        raise ValueError(f"arcs must have shape (2, arcs), at least one; got {tuple(arcs.shape)}.")
+    if not _holds_integers(arcs):
+        raise ValueError(f"arcs must be integers from 0 to {count - 1}; got {arcs.dtype}.")
+    check_together(nodes=nodes, arcs=arcs)
+    if not 0 <= int(arcs.min()) <= int(arcs.max()) < count:
+        raise ValueError(
+            f"arcs must be integers from 0 to {count - 1}, the nodes' indices; got "
+            f"{int(arcs.min())} to {int(arcs.max())}."
+        )
+
+
 def check_number(
     above: float | None = None,
     least: float | None = None,

@@ -1,4 +1,4 @@
-"""The losses of section 2, each made ready for two networks: what it looks at, and its adapters.
+"""The losses of sections 2 and 5.4, each made ready for two networks: what it looks at, and its adapters.
 
 `method("at").build(student, teacher, setting, power=2.0)` takes the `View`s of both networks on a
 first batch and the method's options, and returns a module that maps the views of any later batch to
@@ -54,7 +54,7 @@ class Method:
     """How one method is set up.
 
     Attributes:
-        section: of the survey: 2.1 response, 2.2 feature, 2.3 relation.
+        section: of the survey: 2.1 response, 2.2 feature, 2.3 relation, 5.4 graph.
         paper: its key in `papers/references.bib`.
         title: as readers know it.
         wire: how its loss is joined to two networks; for a method of your own, any callable of
@@ -229,6 +229,11 @@ def _dissimilarity(student: View, teacher: View, batch: Batch, **options: Any) -
     return losses.relative_dissimilarity(student.embedding, [teacher.embedding], **options)
 
 
+def _similarity_graphs(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
+    pairs = pairs_of(student, teacher)
+    return torch.stack([losses.graph_knowledge(s, t, **options) for s, t in pairs]).mean()
+
+
 # AB, beside the cross-entropy or as a stage before it.
 BOUNDARIES = adapted(
     losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"
@@ -346,4 +351,7 @@ METHODS: dict[str, Method] = {
     "you2017": Method(
         "2.3", "you2017multi", "You 2017 (one teacher)",
         plain(losses.relative_dissimilarity, _dissimilarity, 3), scheme="offline.you2017"),
+    # 5.4 graphs
+    "gkd": Method(
+        "5.4", "lassance2020gkd", "GKD", plain(losses.graph_knowledge, _similarity_graphs, 3), 25.0),
 }  # fmt: skip

@@ -125,6 +125,7 @@ SCHEMES = {
         "5-3",
         "admd crossaction generalised graphdist hallucination ranktransfer speech supervision",
     ),
+    "graph": ("5-4", "glnn lsp"),
     "data_free": (
         "5-6",
         (
@@ -142,7 +143,9 @@ FILES = {
     "freitag2017": "sequences",
     "fukuda2017": "switching",
     "gao2017concentration": "concentration",
+    "hamilton2017sage": "networks",
     "kang2020oracle": "oracle combining",
+    "kipf2017gcn": "networks",
     "sau2016": "noisy_teachers",
     "stahlberg2017": "unfolding",
     "tan2019multinmt": "tan2019 sequences",

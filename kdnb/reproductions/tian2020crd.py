@@ -78,6 +78,7 @@ LEFT_OUT = {
     "fsp_stage1": "the first stage of two",
     "projected_hint": "has no labels",
     "random_hint": "has no labels",
+    "gkd": "not in the catalogue when the comparison was recorded",
 }
 COMPARED = [name for name in METHODS if name not in LEFT_OUT]
 # Trained in two stages, the transfer alone and then the labels alone, and the first one's share of

@@ -27,6 +27,8 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         "privileged_synthetic",
     ),
     "privileged_digits": (f"{_FUNCTIONS}.privileged:digits_trial", "privileged_digits"),
+    "glnn_nodes": (f"{_FUNCTIONS}.graph:glnn_trial", "glnn_nodes"),
+    "node_structure": (f"{_FUNCTIONS}.graph:structure_trial", "node_structure"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",

@@ -47,7 +47,9 @@ def spoilt(value):
 OPTIONAL = {  # None is a value of these
     ("contrastive_diversity", "old_local"), ("contrastive_diversity", "old_whole"),
     ("crd", "negatives"), ("crd", "labels"), ("crd", "kept"), ("CRD()", "labels"), ("CRD()", "index"),
-    ("locality_preserving", "bandwidth"), ("information_entropy", "base"),
+    ("locality_preserving", "bandwidth"), ("local_structure", "bandwidth"),
+    ("local_structure_preservation", "bandwidth"), ("graph_knowledge", "neighbours"),
+    ("similarity_graph", "kept"), ("information_entropy", "base"),
     ("ranking_distillation", "discrepancy_scale"), ("neuron_selectivity", "bandwidth"), ("relative_dissimilarity", "triplets"),
     ("all_triplets", "device"), ("permuted_predictions", "generator"),
     ("ensemble_log_probabilities", "weights"), ("noisy_logits", "generator"),

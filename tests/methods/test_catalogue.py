@@ -94,7 +94,9 @@ def test_the_default_options_given_by_name_change_nothing(name):
      ("rkd", {"angle_weight": 0.0, "distance_weight": 3.0}, lambda s, t: 3 * losses.rkd_distance(
          s.embedding, t.embedding, "authors")),
      ("lp", {"neighbours": 2}, lambda s, t: losses.locality_preserving(
-         s.embedding, t.embedding, 2))],
+         s.embedding, t.embedding, 2)),
+     ("gkd", {"neighbours": 3, "power": 2}, lambda s, t: sum(
+         losses.graph_knowledge(a, b, 3, 2) for a, b in zip(s.maps, t.maps, strict=True)) / 3)],
 )  # fmt: skip
 def test_an_option_reaches_the_loss(name, options, expected):
     pair = views()
@@ -115,7 +117,7 @@ def test_the_table():
     assert list(logits.index)[:2] == ["kd", "logit_regression"]
     assert logits.loc["kd", ["loss", "options"]].tolist() == ["soft_targets", "temperature=4.0"]
     assert all(hasattr(losses, loss) for loss in whole["loss"])
-    with pytest.raises(ValueError, match=r"section '9.9': 2.1, 2.2, 2.3 have"):
+    with pytest.raises(ValueError, match=r"section '9.9': 2.1, 2.2, 2.3, 5.4 have"):
         catalogue.table("9.9")
 
 

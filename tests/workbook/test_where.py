@@ -72,8 +72,16 @@ def test_the_command_fits_80_columns(name):
 
 
 def test_what_does_not_exist_is_none():
-    assert where("zhang2018graphvideo")["loss"] == []
-    assert re.search(r"^loss +none$", shown("zhang2018graphvideo"), re.MULTILINE)
+    assert where("tang2020understanding")["loss"] == []
+    assert re.search(r"^loss +none$", shown("tang2020understanding"), re.MULTILINE)
+
+
+def test_graphs_are_found():
+    assert where("zhang2018graphvideo")["loss"] == ["kdnb/losses/graphvideo.py"]
+    assert where("zhang2022glnn")["scheme"] == ["kdnb/methods/graph/glnn.py"]
+    assert where("yang2020lsp")["loss"] == ["kdnb/losses/lsp.py"]
+    assert where("kipf2017gcn")["scheme"] == ["kdnb/methods/graph/networks.py"]
+    assert where("lassance2020gkd")["loss"] == ["kdnb/losses/gkd.py (graph_knowledge)"]
 
 
 SECTION_5_2 = {  # papers of several teachers of the same classes, and the files that hold them

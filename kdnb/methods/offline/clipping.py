@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,8 +55,11 @@ def clipped(
     if not term.requires_grad:
         return term
     ask = {"retain_graph": True, "allow_unused": True}
-    found = torch.autograd.grad(term, [*moved, *beside], **ask)
-    wanted = torch.autograd.grad(hard, moved, **ask) if hard.requires_grad else [None] * len(moved)
+    with _gradients_asked_for():
+        found = torch.autograd.grad(term, [*moved, *beside], **ask)
+        wanted = (
+            torch.autograd.grad(hard, moved, **ask) if hard.requires_grad else [None] * len(moved)
+        )
     value = term.detach()
     for parameter, gradient, label in zip(moved, found, wanted, strict=False):
         if gradient is None or label is None:  # the labels ask nothing of it: nor may the term
@@ -68,6 +72,22 @@ def clipped(
         if gradient is not None:
             value = value + _with_gradient(parameter, gradient)
     return value
+
+
+@contextmanager
+def _gradients_asked_for() -> Iterator[None]:
+    """Gradients without `fabric.backward`, on which Fabric insists in half precision.
+
+    bf16 scales no loss, so gradients taken directly are the right ones; Fabric has no public way
+    to say so.
+    """
+    from lightning_fabric import wrappers
+
+    before, wrappers._in_fabric_backward = wrappers._in_fabric_backward, True
+    try:
+        yield
+    finally:
+        wrappers._in_fabric_backward = before
 
 
 def _with_gradient(parameter: Tensor, gradient: Tensor) -> Tensor:

@@ -63,3 +63,18 @@ def test_even_a_huge_weight_leaves_the_labels_heard(name):
     hard = nn.functional.cross_entropy(student(images), labels)
     for whole, label in zip(got, gradients(hard, [*student.parameters()]), strict=True):
         assert (whole - label).norm() <= 0.5 * label.norm() * 1.01 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["kdsvd", "mhgd"])
+def test_half_precision_clips_too(name):
+    """Fabric refuses gradients that are not asked for through it."""
+    torch.manual_seed(0)
+    nets_of = {"num_classes": 3, "in_channels": 3, "image_size": 8}
+    student = nets.build("resnet8", width=0.25, **nets_of)
+    teacher = nets.build("resnet8", width=0.5, **nets_of)
+    pairs = torch.randn(16, 3, 8, 8), torch.arange(16) % 3
+    fit = kdnb.distil(
+        student, teacher, pairs, method=name, weight=1.0, epochs=2, batch_size=8, lr=0.01,
+        precision="bf16",
+    )  # fmt: skip
+    assert math.isfinite(fit.history[name].iloc[-1])

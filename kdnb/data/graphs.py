@@ -1,0 +1,379 @@
+"""Citation graphs: a card, the first source that has the files, and one order for all sources.
+
+Every node is a paper, with the words that occur in it and its subject; every edge joins two papers
+of which one cites the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.client import HTTPException
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from kdnb.data.cards import Below, Count, DataError, Sha256, UnknownData
+from kdnb.data.fetch import PATIENCE, unpacked
+from kdnb.names import brief, nearest, refused
+from kdnb.paths import atomic_write, data_cache, data_folders, locked, root, temporary_folder
+
+ARRAYS = (  # of an .npz: two sparse matrices by rows, and what the rows are
+    "adj_indices", "adj_indptr", "attr_data", "attr_indices", "attr_indptr", "labels", "node_names",
+    "class_names",
+)  # fmt: skip
+Address = Annotated[str, Field(pattern=r"^https://[^/]+/.*[^/]$")]
+
+
+class GraphCard(BaseModel):
+    """A citation graph.
+
+    Attributes:
+        name: of the card, and of an .npz that holds the graph.
+        classes: the subjects, sorted.
+        nodes, words, edges: how many there are; edges without direction, without self-citations.
+        sha256: of names, labels, words and edges, the same for every source.
+        content, cites: the official text files: of each paper its name, a 0 or 1 for each word and
+            its subject; and pairs of names. Pairs with papers that have no content are left out.
+        folders: where the text files may lie inside a data folder.
+        archive: the address of the official archive of them.
+        copy_address: the address of a public copy as .npz.
+        cite: key in papers/references.bib.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    title: str
+    about: str
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    nodes: Count
+    words: Count
+    edges: Count
+    sha256: dict[Literal["graph"], Sha256]
+    licence: str
+    cite: str
+    content: Below
+    cites: Below
+    folders: Annotated[tuple[Below, ...], Field(min_length=1)]
+    archive: Address
+    copy_address: Address
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A graph whose nodes have words and a label.
+
+    Attributes:
+        features: (nodes, words) float32. Of a citation graph it is sparse, with a 1 where a word
+            occurs; a graph of your own may have any numbers, sparse or dense.
+        edges: (2, edges) int64: each edge once, the smaller node above, sorted, no self-loops.
+        labels: (nodes,) int64.
+    """
+
+    features: Tensor
+    edges: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, one above the largest label."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def arcs(self) -> Tensor:
+        """(2, 2 edges + nodes): a node above, and below it each neighbour in turn and itself."""
+        own = torch.arange(len(self)).expand(2, -1)
+        return torch.cat([self.edges, self.edges.flip(0), own], 1)
+
+    def select(self, nodes: Tensor) -> Graph:
+        """The graph of some nodes (int64, in any order) and the edges between them."""
+        place = torch.full((len(self),), -1)
+        place[nodes] = torch.arange(len(nodes))
+        kept = place[self.edges]
+        kept = kept[:, (kept >= 0).all(0)]
+        features = self.features.index_select(0, nodes)
+        features = features.coalesce() if features.is_sparse else features
+        return Graph(features, _sorted_edges(kept, len(nodes)), self.labels[nodes])
+
+    def largest_component(self) -> Graph:
+        """The largest part in which every node can be reached; nodes keep their order."""
+        start, end = self.edges.numpy()
+        matrix = coo_array((np.ones(len(start)), (start, end)), shape=(len(self), len(self)))
+        _, part = connected_components(matrix, directed=False)
+        return self.select(torch.from_numpy(np.flatnonzero(part == np.bincount(part).argmax())))
+
+    def rewired(self, seed: int) -> Graph:
+        """The same nodes with edges drawn at random that keep, nearly, the number at each node.
+
+        The ends of all edges are paired anew; pairs of a node with itself, and doubles, are lost.
+        """
+        ends = self.edges.flatten()
+        mixed = ends[torch.randperm(len(ends), generator=torch.Generator().manual_seed(seed))]
+        return Graph(self.features, _sorted_edges(mixed.view(2, -1), len(self)), self.labels)
+
+
+class NodeSplit(NamedTuple):
+    """Nodes (int64) by what they are for; `hidden` are test nodes that no training sees.
+
+    Attributes:
+        train: their labels are learnt.
+        validation: their labels may decide settings.
+        test, hidden: their labels are looked at once, at the end.
+    """
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    hidden: Tensor
+
+    @property
+    def observed(self) -> Tensor:
+        """All nodes but the hidden ones, in ascending order."""
+        return torch.cat([self.train, self.validation, self.test]).sort().values
+
+
+def split_nodes(
+    labels: Tensor, seed: int, *, train: int = 20, validation: int = 30, hidden: float = 0.0
+) -> NodeSplit:
+    """A random split: so many nodes of every class, and the rest for the test.
+
+    Args:
+        labels: (nodes,) int64.
+        train, validation: nodes of each class.
+        hidden: share of the test nodes that is hidden, rounded down.
+
+    Raises:
+        ValueError: when a class has too few nodes, or the share is not in [0, 1).
+    """
+    if not 0 <= hidden < 1:
+        raise ValueError(f"hidden must lie in [0, 1); got {hidden}.")
+    stream = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=stream)
+    parts: list[list[Tensor]] = [[], [], []]
+    for number in labels.unique():
+        own = order[labels[order] == number]
+        if len(own) < train + validation:
+            raise ValueError(
+                f"class {int(number)} has {len(own)} nodes, fewer than train={train} and "
+                f"validation={validation} need."
+            )
+        for part, nodes in zip(parts, own.tensor_split([train, train + validation]), strict=True):
+            part.append(nodes)
+    first, second, rest = (torch.cat(part) for part in parts)
+    rest = rest[torch.randperm(len(rest), generator=stream)]
+    away = int(len(rest) * hidden)
+    return NodeSplit(*(nodes.sort().values for nodes in (first, second, rest[away:], rest[:away])))
+
+
+def graph_names() -> tuple[str, ...]:
+    """The graphs that have a card."""
+    return tuple(sorted(path.stem for path in (root() / "data" / "graphs").glob("*.toml")))
+
+
+def graph_card(name: str) -> GraphCard:
+    """The card of a graph.
+
+    Raises:
+        DataError: when there is none of this name, or it is malformed.
+    """
+    if name not in graph_names():
+        raise UnknownData(f"there is no graph {brief(name)} ({nearest(str(name), graph_names())}).")
+    path = root() / "data" / "graphs" / f"{name}.toml"
+    try:
+        return GraphCard(name=name, **tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise DataError(f"the card {path} is malformed: {refused(error)}") from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the card {path} cannot be read as TOML ({error}).") from error
+
+
+def load_graph(name: str, *, offline: bool = False) -> Graph:
+    """A citation graph, its nodes in the order of their names.
+
+    Sources are the cache, the folders of KDNB_DATA_DIRS (`<name>.npz`, the official archive, or the
+    text files in one of the card's folders), the official archive, and a public copy; what was
+    fetched is kept in the cache. Nothing is unpickled.
+
+    Args:
+        offline: look on this machine only.
+
+    Raises:
+        DataError: when the name is unknown, no source has the graph, or what it has is another.
+    """
+    return find_graph(graph_card(name), data_cache(), data_folders(), offline=offline)
+
+
+def find_graph(
+    card: GraphCard, cache: Path, folders: Iterable[Path], *, offline: bool = False
+) -> Graph:
+    """The verified graph from the first source that has it, see `load_graph`."""
+    kept = cache / f"{card.name}.npz"
+    archive = card.archive.rpartition("/")[2]
+    if kept.is_file():
+        try:
+            return _verified(_from_npz(kept.read_bytes(), card, str(kept)), card, str(kept))
+        except DataError as error:
+            kept.unlink(missing_ok=True)
+            raise DataError(f"{error} It has been taken away: try again.") from error
+    for path in (folder / f"{card.name}.npz" for folder in folders):
+        if path.is_file():
+            return _verified(_from_npz(path.read_bytes(), card, str(path)), card, str(path))
+    for folder in folders:
+        if (folder / archive).is_file():
+            return _verified(_from_archive(folder / archive, card), card, str(folder / archive))
+        for inner in card.folders:
+            if (folder / inner / card.content).is_file():
+                return _verified(_from_text(folder / inner, card), card, str(folder / inner))
+    if offline:
+        raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
+    with locked(cache / f".{card.name}.lock"):
+        if not kept.is_file():
+            found = _fetched(card)
+            atomic_write(kept, _as_npz(found, card.classes))
+    return _verified(_from_npz(kept.read_bytes(), card, str(kept)), card, str(kept))
+
+
+class _Raw(NamedTuple):
+    """A graph as a file has it: sorted by name, with nothing checked."""
+
+    names: list[str]
+    labels: np.ndarray
+    starts: np.ndarray  # of each node in `words`, and the end
+    words: np.ndarray  # sorted within each node
+    pairs: np.ndarray  # (n, 2), in any order and direction
+
+
+def _verified(raw: _Raw, card: GraphCard, place: str) -> Graph:
+    edges = _sorted_edges(torch.from_numpy(raw.pairs.astype(np.int64)).T, len(raw.names))
+    found = _digest(raw, edges)
+    if found != card.sha256["graph"]:
+        raise DataError(
+            f"{place} is not {card.title}: {len(raw.names)} papers and {edges.shape[1]} edges of "
+            f"SHA-256 {found}, expected {card.nodes} and {card.edges} of {card.sha256['graph']}. "
+            f"{_ways(card)}"
+        )
+    row = np.repeat(np.arange(card.nodes), np.diff(raw.starts))
+    features = torch.sparse_coo_tensor(
+        torch.from_numpy(np.stack([row, raw.words]).astype(np.int64)),
+        torch.ones(len(row)), (card.nodes, card.words), check_invariants=True,
+    ).coalesce()  # fmt: skip
+    return Graph(features, edges, torch.from_numpy(raw.labels.astype(np.int64)))
+
+
+def _digest(raw: _Raw, edges: Tensor) -> str:
+    """SHA-256 of names, labels, words and edges, little-endian, whatever the source."""
+    whole = hashlib.sha256("\n".join(raw.names).encode())
+    for array in (raw.labels, raw.starts, raw.words, edges.numpy()):
+        whole.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return whole.hexdigest()
+
+
+def _sorted_edges(pairs: Tensor, nodes: int) -> Tensor:
+    """(2, edges): each edge once, the smaller node above, sorted, without self-loops."""
+    low, high = pairs.min(0).values, pairs.max(0).values
+    keys = (low * nodes + high)[low != high].unique()
+    return torch.stack([keys // max(nodes, 1), keys % max(nodes, 1)])
+
+
+def _from_text(folder: Path, card: GraphCard) -> _Raw:
+    try:
+        lines = [line.split() for line in (folder / card.content).read_text().splitlines()]
+        cites = [line.split() for line in (folder / card.cites).read_text().splitlines()]
+        lines.sort(key=lambda line: line[0])
+        place = {line[0]: number for number, line in enumerate(lines)}
+        words = [np.flatnonzero(np.array(line[1:-1], dtype=np.int8)) for line in lines]
+        pairs = [(place[a], place[b]) for a, b in cites if a in place and b in place]
+        return _Raw(
+            [line[0] for line in lines],
+            np.array([card.classes.index(line[-1]) for line in lines]),
+            np.cumsum([0, *map(len, words)]),
+            np.concatenate(words),
+            np.array(pairs).reshape(-1, 2),
+        )
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{folder} does not hold {card.title} ({error}). {_ways(card)}") from error
+
+
+def _from_archive(archive: Path, card: GraphCard) -> _Raw:
+    with temporary_folder("kdnb-") as into:
+        return _from_text(unpacked(archive, (card.content, card.cites), into), card)
+
+
+def _from_npz(content: bytes, card: GraphCard, place: str) -> _Raw:
+    """From an .npz in the format of Shchur's benchmark; what is pickled in it is not read."""
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+        names = [str(one) for one in arrays["node_names"]]
+        known = np.array([card.classes.index(str(one)) for one in arrays["class_names"]])
+        if names != sorted(names) or not (arrays["attr_data"] == 1).all():
+            raise ValueError("its papers are not sorted by name, or its words are weighted")
+        starts = arrays["attr_indptr"]
+        words = [np.sort(one) for one in np.split(arrays["attr_indices"], starts[1:-1])]
+        source = np.repeat(np.arange(len(names)), np.diff(arrays["adj_indptr"]))
+        return _Raw(
+            names, known[arrays["labels"]], starts, np.concatenate(words),
+            np.stack([source, arrays["adj_indices"]], 1),
+        )  # fmt: skip
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged zip archive fails in a dozen ways
+        raise DataError(
+            f"{place} is no readable {card.title} ({error!s:.120}). {_ways(card)}"
+        ) from error
+
+
+def _as_npz(raw: _Raw, classes: tuple[str, ...]) -> bytes:
+    """The same graph in the format that `_from_npz` reads."""
+    order = np.argsort(raw.pairs[:, 0], kind="stable")
+    counts = np.bincount(raw.pairs[:, 0], minlength=len(raw.names))
+    buffer = BytesIO()
+    np.savez_compressed(
+        buffer, adj_indices=raw.pairs[order, 1], adj_indptr=np.cumsum([0, *counts]),
+        attr_data=np.ones(len(raw.words), np.float32), attr_indices=raw.words,
+        attr_indptr=raw.starts, labels=raw.labels, node_names=np.array(raw.names),
+        class_names=np.array(classes),
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _fetched(card: GraphCard) -> _Raw:
+    """From the authors' archive, else from the public copy; verified by the caller."""
+    notes = []
+    for address in (card.archive, card.copy_address):
+        try:
+            with urlopen(address, timeout=PATIENCE) as source:
+                content = source.read()
+            if address.endswith(".npz"):
+                raw = _from_npz(content, card, address)
+            else:
+                with temporary_folder("kdnb-") as into:
+                    archive = into / address.rpartition("/")[2]
+                    archive.write_bytes(content)
+                    raw = _from_archive(archive, card)
+            _verified(raw, card, address)
+            return raw
+        except (OSError, HTTPException, DataError) as error:
+            notes.append(str(error).rstrip(". "))
+    raise DataError(f"nobody gave {card.title} ({'; '.join(notes)}): {_ways(card)}")
+
+
+def _ways(card: GraphCard) -> str:
+    return (
+        f"Put {card.content} and {card.cites} of {card.archive} into {card.folders[0]}/ of a folder "
+        f"that KDNB_DATA_DIRS names, or the archive itself, or {card.copy_address} as {card.name}.npz."
+    )
