@@ -71,6 +71,12 @@ from kdnb.losses.lskd import standardize_logits, standardized_soft_targets
 from kdnb.losses.lwf import learning_without_forgetting
 from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
+from kdnb.losses.minilm import (
+    attention_scores,
+    deep_self_attention,
+    multi_head_relations,
+    relation_divergence,
+)
 from kdnb.losses.mlkd import multi_level_logits
 from kdnb.losses.nkd import normalized_kd
 from kdnb.losses.noisy_teachers import noisy_logits
@@ -96,6 +102,7 @@ from kdnb.losses.tfkd import (
     virtual_teacher,
     virtual_teacher_identity,
 )
+from kdnb.losses.tinybert import attention_matrices, hidden_states, uniform_layers
 from kdnb.losses.tolerant import top_score_difference
 from kdnb.losses.triplet import all_triplets, triplet_distillation
 from kdnb.losses.ttm import transformed_teacher
@@ -133,6 +140,8 @@ __all__ = [
     "aggregated",
     "all_triplets",
     "attention_map",
+    "attention_matrices",
+    "attention_scores",
     "attention_transfer",
     "certainty_weights",
     "channel_statistics",
@@ -156,6 +165,7 @@ __all__ = [
     "decision_adversarial",
     "decoupled_kd",
     "decoupled_terms",
+    "deep_self_attention",
     "depth_weights",
     "discrepancy",
     "ensemble_log_probabilities",
@@ -174,6 +184,7 @@ __all__ = [
     "graph_prior_penalty",
     "hallucination_loss",
     "hard_loss",
+    "hidden_states",
     "hierarchical_context",
     "hint",
     "hybrid_transfer",
@@ -207,6 +218,7 @@ __all__ = [
     "modality_judging_loss",
     "modality_prior",
     "most_confident_classifier",
+    "multi_head_relations",
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
@@ -223,6 +235,7 @@ __all__ = [
     "permuted_predictions",
     "probabilistic_transfer",
     "ranking_distillation",
+    "relation_divergence",
     "relative_dissimilarity",
     "restricted_cross_entropy",
     "restyle",
@@ -248,6 +261,7 @@ __all__ = [
     "total_variation",
     "transformed_teacher",
     "triplet_distillation",
+    "uniform_layers",
     "unit_filters",
     "variational_information",
     "virtual_teacher",

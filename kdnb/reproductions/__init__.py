@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdnb import paths
-from kdnb.data import card
+from kdnb.data.texts import any_card
 from kdnb.names import UsageError, brief, nearest, refused
 from kdnb.papers.records import (
     Record,
@@ -296,4 +296,4 @@ def _data_of(trial: Trial) -> dict[str, dict[str, str]]:
     if "data" not in trial.arguments:  # it draws its own
         return {}
     name = trial.arguments["data"]["name"]
-    return {name: dict(card(name).sha256)}
+    return {name: dict(any_card(name).sha256)}

@@ -1,0 +1,1 @@
+"""Attention-based distillation (section 5.5 of the survey)."""
