@@ -11,6 +11,7 @@ from draws import MAPS, draw, draw_wide, labels_of
 
 from kdnb import losses
 
+PRESENT = torch.tensor([[True, True, True, False], [True, True, False, False]])  # no padding
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
 
 
@@ -105,6 +106,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "uhc padded": lambda s, t: losses.cross_entropy_with(
         s, losses.zero_padded_mean(*halves(t), t.shape[1])
     ),
+    "cd guided": lambda s, t: losses.guided_targets(s, t, t.argmax(1), 3.0),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone
@@ -136,6 +138,8 @@ MATCHING_MAPS = {
     "ofd": lambda s, t: losses.overhaul(s, t, torch.full((4,), -9.0)),
     "catkd": losses.class_attention,
     "adain": losses.feature_statistics,
+    "cd": losses.channel_distillation,
+    "ji2021": lambda s, t: losses.attended_matching([s], [t], torch.ones(len(s), 1, 1)),
     "hallucination": losses.hallucination_loss,
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
@@ -156,6 +160,15 @@ LAYERS = {  # relations within a network's maps
     "irg transformation": lambda s, t: losses.irg_transformation(s, s.flip(1), t, t.flip(1)),
     "kdsvd": lambda s, t: losses.kd_svd([s, s.flip(1)], [t, t.flip(1)]),
 }
+RELATED = {  # scores (batch, heads, tokens, tokens)
+    "minilm": losses.relation_divergence,
+    "minilm present": lambda s, t: losses.relation_divergence(s, t, PRESENT),
+    "tinybert": losses.attention_matrices,
+    "tinybert present": lambda s, t: losses.attention_matrices(s, t, PRESENT),
+    "tinybert authors": lambda s, t: losses.attention_matrices(s, t, PRESENT, "authors"),
+    "minilm heads": lambda s, t: losses.deep_self_attention([s, s, -s], [t, t, -t], 0.5, PRESENT),
+    "minilm relations": lambda s, t: losses.multi_head_relations([s, s, -s], [t, t, -t], 2),
+}
 MATCHING_SAMPLES = {
     "rkd distance": losses.rkd_distance,
     "rkd distance authors": lambda s, t: losses.rkd_distance(s, t, "authors"),
@@ -169,6 +182,8 @@ MATCHING_SAMPLES = {
     "irg": losses.irg_edges,
     "reid": losses.log_euclidean,
     "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
+    "jacobian": losses.jacobian_matching,
+    "jacobian attention": losses.gradient_attention,
 }
 RELATIONS = MATCHING_SAMPLES | {
     "pkt authors": lambda s, t: losses.probabilistic_transfer(s, t, "authors"),
@@ -210,9 +225,10 @@ OTHERS = {
     "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
     "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
 }
-EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATIONS | RANKINGS | ORDERS | OTHERS
+EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATED | RELATIONS | RANKINGS | ORDERS | OTHERS
 
 SHAPES = {
+    **dict.fromkeys(RELATED, (2, 3, 4, 4)),
     "alpkd": MAPS,
     "kr": (6, 4),
     "mhgd": (2, 3, 3),
@@ -233,10 +249,19 @@ SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooli
 STILL = {"nst adaptive", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
-    *(MATCHING_MAPS | LAYERS | MATCHING_SAMPLES),
+    *(MATCHING_MAPS | LAYERS | RELATED | MATCHING_SAMPLES),
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon"),
-    *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
+    *(
+        "dkd",
+        "cd guided",
+        "rocket",
+        "conditional",
+        "dfad",
+        "cmi adversarial",
+        "mean_teacher",
+        "ddgsd",
+    ),
     *("mhgd", "mhgd authors", "deepinversion", "cfl"),
 ]
 

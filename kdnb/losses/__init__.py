@@ -27,6 +27,7 @@ from kdnb.losses.ban import (
 from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
+from kdnb.losses.cd import channel_distillation, early_decay, guided_targets
 from kdnb.losses.cfl import common_feature_discrepancy
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
 from kdnb.losses.conditional import logit_distance
@@ -60,6 +61,8 @@ from kdnb.losses.hallucination import hallucination_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
 from kdnb.losses.irg import irg_edges, irg_transformation
+from kdnb.losses.jacobian import gradient_attention, jacobian_matching
+from kdnb.losses.ji2021 import LayerAttention, attended_matching
 from kdnb.losses.kd import soft_targets
 from kdnb.losses.kdsvd import kd_svd
 from kdnb.losses.kr import parameter_distribution, parameter_histogram
@@ -126,6 +129,7 @@ __all__ = [
     "AttentionFusion",
     "CurriculumTemperature",
     "InstanceTemperature",
+    "LayerAttention",
     "MultiHeadGraphs",
     "Paraphraser",
     "ReusedClassifierProjector",
@@ -139,11 +143,13 @@ __all__ = [
     "adaptive_weights",
     "aggregated",
     "all_triplets",
+    "attended_matching",
     "attention_map",
     "attention_matrices",
     "attention_scores",
     "attention_transfer",
     "certainty_weights",
+    "channel_distillation",
     "channel_statistics",
     "class_activation_maps",
     "class_attention",
@@ -168,6 +174,7 @@ __all__ = [
     "deep_self_attention",
     "depth_weights",
     "discrepancy",
+    "early_decay",
     "ensemble_log_probabilities",
     "equivalent_smoothing",
     "factor_transfer",
@@ -178,10 +185,12 @@ __all__ = [
     "fsp",
     "fsp_matrix",
     "generalised_distillation",
+    "gradient_attention",
     "gradient_decomposition",
     "gradient_identity",
     "graph_distillation",
     "graph_prior_penalty",
+    "guided_targets",
     "hallucination_loss",
     "hard_loss",
     "hidden_states",
@@ -193,6 +202,7 @@ __all__ = [
     "inter_channel_correlation",
     "irg_edges",
     "irg_transformation",
+    "jacobian_matching",
     "jensen_shannon",
     "joint_loss",
     "judging_loss",
