@@ -78,8 +78,8 @@ def guided_targets(
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     right = (teacher.argmax(1) == labels).to(student.dtype)
     each = divergence(teacher, student, temperature)
-    if not isinstance(temperature, int | float):
-        temperature = temperature.view(-1)
+    if isinstance(temperature, Tensor):
+        temperature = temperature.flatten()
     return (temperature**2 * each * right).sum() / right.sum().clamp_min(1)
 
 
@@ -94,4 +94,4 @@ def early_decay(epoch: int, every: int = 30, factor: float = 0.9) -> float:
     check_number(least=0, whole=True, epoch=epoch)
     check_number(least=1, whole=True, every=every)
     check_number(above=0, most=1, factor=factor)
-    return round(factor ** (epoch // every), 12)
+    return float(factor) ** (int(epoch) // int(every))

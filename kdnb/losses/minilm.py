@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdnb.losses._arithmetic import divergence, product
+from kdnb.losses._arithmetic import divergence, nan_from, product
 from kdnb.losses.checks import (
     at_least_float32,
     check_heads,
@@ -91,7 +91,8 @@ def relation_divergence(
     if present is None:
         return rows.mean()
     weights = present.to(rows.dtype) / present.sum(1, keepdim=True)
-    return (rows.mean(1) * weights).sum(1).mean()
+    # A NaN in padding, which the mask would hide, is a fault as well.
+    return nan_from((rows.mean(1) * weights).sum(1).mean(), student_scores, teacher_scores)
 
 
 def deep_self_attention(
@@ -127,6 +128,7 @@ def deep_self_attention(
     """
     check_lists(count=3, student_heads=student_heads, teacher_heads=teacher_heads)
     check_number(least=0, value_weight=value_weight)
+    _check_three(student_heads=student_heads, teacher_heads=teacher_heads)
     (q, k, v), (tq, tk, tv) = student_heads, teacher_heads
     loss = relation_divergence(attention_scores(q, k), attention_scores(tq, tk), present)
     values = relation_divergence(attention_scores(v, v), attention_scores(tv, tv), present)
@@ -167,15 +169,28 @@ def multi_head_relations(
     """
     check_lists(count=3, student_heads=student_heads, teacher_heads=teacher_heads)
     check_number(least=1, whole=True, relation_heads=relation_heads)
+    _check_three(student_heads=student_heads, teacher_heads=teacher_heads)
     total = None
     for student, teacher in zip(student_heads, teacher_heads, strict=True):
-        check_heads(student_heads=student, teacher_heads=teacher)
         ours, theirs = (_split_again(one, relation_heads) for one in (student, teacher))
         loss = relation_divergence(
             attention_scores(ours, ours), attention_scores(theirs, theirs), present
         )
         total = loss if total is None else total + loss
     return total
+
+
+def _check_three(**heads: Sequence[Tensor]) -> None:
+    """Require queries, keys and values of one shape for each network, of the same tokens."""
+    check_heads(
+        **{f"{who}[{n}]": one for who, three in heads.items() for n, one in enumerate(three)}
+    )
+    for who, three in heads.items():
+        if len({one.shape for one in three}) > 1:
+            raise ValueError(
+                f"{who} must be queries, keys and values of one shape; got "
+                f"{', '.join(str(tuple(one.shape)) for one in three)}."
+            )
 
 
 def _split_again(heads: Tensor, count: int) -> Tensor:

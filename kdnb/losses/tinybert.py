@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdnb.losses._arithmetic import nan_from
 from kdnb.losses.checks import (
     Variant,
     at_least_float32,
@@ -70,7 +71,7 @@ def attention_matrices(
     kept = rows & present[:, None, None, :]
     total = squares.masked_fill(~kept, 0).sum()
     pairs = kept.sum() * heads if variant == "paper" else squares.numel()
-    return total / pairs
+    return nan_from(total / pairs, student_scores, teacher_scores)
 
 
 def hidden_states(
@@ -108,7 +109,8 @@ def hidden_states(
     if present is None:
         return squares.mean()
     check_present(present, *squares.shape[:2], projected=projected)
-    return squares.masked_fill(~present[..., None], 0).sum() / (present.sum() * squares.shape[2])
+    total = squares.masked_fill(~present[..., None], 0).sum()
+    return nan_from(total / (present.sum() * squares.shape[2]), projected, teacher_states)
 
 
 def uniform_layers(student_layers: int, teacher_layers: int) -> list[int]:

@@ -96,7 +96,7 @@ def test_layer_attention_against_its_formula():
             row = []
             for s in range(2):
                 place = module.teacher_places[t] @ module.student_places[s]
-                row.append(float((weighed[b, s, t] @ queries[t][b] + place) / math.sqrt(6)))
+                row.append(((weighed[b, s, t] @ queries[t][b] + place) / math.sqrt(6)).item())
             assert found[b, t].tolist() == pytest.approx(softmax(row), rel=1e-8)
 
 
