@@ -24,6 +24,7 @@ class Block(nn.Module):
     Args:
         width: of a token, a multiple of `heads`.
         hidden: units between the two layers.
+        dropout: of what is added to a token. Attention itself, which a lesson may be about, has none.
     """
 
     def __init__(
@@ -49,8 +50,7 @@ class Block(nn.Module):
             for layer in (self.query, self.key, self.value)
         )
         mask = None if present is None else present[:, None, None]
-        drop = self.dropout.p if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         mixed = self.joined(mixed.transpose(1, 2).reshape(batch, count, width))
         tokens = self.first_norm(tokens + self.dropout(mixed))
         added = self.narrowed(F.gelu(self.widened(tokens)))

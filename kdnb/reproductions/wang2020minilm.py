@@ -39,12 +39,11 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     labelled: int = Field(500, ge=10, le=4500, description="questions with labels")
-    longest: int = Field(20, ge=4, le=64, description="tokens to which a question is cut")
+    longest: int = Field(16, ge=4, le=64, description="tokens to which a question is cut")
     width: int = Field(96, ge=12, le=768, description="of the student, a multiple of 12 heads")
     layers: int = Field(2, ge=1, le=6, description="of the student; a divisor of 6 for TinyBERT")
     first_epochs: int = Field(2, ge=1, le=1000, description="over all questions, without labels")
     epochs: int = Field(30, ge=1, le=10000, description="over the labelled questions")
-    all_epochs: int = Field(10, ge=1, le=1000, description="where all questions have labels")
     evaluated: Literal["test", "validation"] = "test"
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     arms: list[str] = Field(
@@ -52,7 +51,7 @@ class Parameters(BaseModel):
     )
 
 
-LAPTOP = Parameters(first_epochs=8, epochs=40, all_epochs=12, seeds=6, arms=[])
+LAPTOP = Parameters(first_epochs=6, epochs=30, seeds=6, arms=[])
 PROFILES = {
     "quick": Parameters(),
     "laptop": LAPTOP,
@@ -63,7 +62,7 @@ PROFILES = {
 def arms(p: Parameters) -> Arms:
     """Students of every first stage and of none, and the linear classifiers on the teachers."""
     data = {"name": "trec", "sha256": text_card("trec").sha256["train"], "longest": p.longest}
-    network = {"layers": p.layers, "width": p.width, "heads": 12, "hidden": 4 * p.width}
+    network = {"layers": p.layers, "width": p.width, "heads": 12, "hidden": 2 * p.width}
     unlabelled = text_card("trec").train.size - text_card("trec").validation
     steps = -(-unlabelled // 64)  # of an epoch over all questions
 
@@ -95,10 +94,6 @@ def arms(p: Parameters) -> Arms:
         "probe": probe,
         "random_probe": lambda seed: probe(seed, "random"),
         "answers": lambda seed: second(seed, soft, answers=probe(seed)),
-        "all_labels": lambda seed: second(seed, p.all_epochs, unlabelled),
-        "all_attention": lambda seed: second(
-            seed, p.all_epochs, unlabelled, start=first("attention", seed)
-        ),
     }
     for name in FIRST:
         found[name] = lambda seed, name=name: second(seed, start=first(name, seed))

@@ -124,8 +124,7 @@ class Remembered:
     Args:
         look: of the teacher.
         tokens: (samples, length) integers.
-        parts: of the lesson.
-        order: for each sample, the one whose lesson it gets; its own when None.
+        parts: what is kept: (kind, place) of the lessons that will be given.
     """
 
     def __init__(
@@ -133,11 +132,9 @@ class Remembered:
         look: Look,
         tokens: Tensor,
         parts: Sequence[tuple[Kind, int]],
-        order: Tensor | None = None,
         batch: int = 64,
     ):
         self.kept: dict[tuple, Tensor] = {}
-        self.order = order
         lengths = (tokens != 0).sum(1)
         length = int(lengths.max())
         was = look.network.training
@@ -164,11 +161,13 @@ class Remembered:
         else:
             into[rows, :, :seen, :seen] = value.half()
 
-    def __call__(self, index: Tensor, seen: int) -> dict[tuple, Tensor]:
-        """Of these samples, as many tokens as the student sees."""
-        index = index if self.order is None else self.order[index]
+    def __call__(
+        self, index: Tensor, seen: int, parts: Sequence[tuple[Kind, int]]
+    ) -> dict[tuple, Tensor]:
+        """Some of what is kept, of these samples and as many tokens as the student sees."""
         found = {}
-        for part, value in self.kept.items():
+        for part in parts:
+            value = self.kept[part]
             one = value[index, :seen] if part[0] == "states" else value[index, :, :seen, :seen]
             found[part] = one.float()
         return found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.data.loaders import TensorBatches
-from kdnb.losses.checks import check_flags, check_number
+from kdnb.losses.checks import check_number
 from kdnb.methods.attention.heads import layer_at, present_in
 from kdnb.methods.attention.lessons import Lesson, Look, Part, Remembered, compared, parts_of
 from kdnb.methods.options import recipe_of
@@ -32,7 +32,7 @@ def distil_attention(
     student_layer: int = -1,
     teacher_layer: int = -1,
     embeddings: tuple[str, str] | None = None,
-    remember: bool = False,
+    remember: bool | Remembered = False,
     order: Tensor | None = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
@@ -58,8 +58,8 @@ def distil_attention(
         student_layer, teacher_layer: places of the layers, where the lesson is about one.
         embeddings: paths of the modules that give embedded tokens in student and teacher;
             "tinybert" then compares these, too.
-        remember: ask the teacher once for each sample and keep the lesson, in half precision. For
-            integer tokens (samples, length) in memory.
+        remember: ask the teacher once for each sample and keep the lesson, in half precision, for
+            integer tokens (samples, length) in memory; or the `Remembered` that has kept it.
         order: with `remember`, the sample whose lesson each sample gets, of the same length: a
             control.
         recipe, seed, checkpoint, log_dir, fields: as in `kdnb.distil`.
@@ -74,7 +74,6 @@ def distil_attention(
     """
     recipe = recipe_of(distil_attention, recipe, fields)
     check_number(least=0, value_weight=value_weight)
-    check_flags(remember=remember)
     batches = batches_for(data, recipe, seed, "none", given=fields)
     paths = embeddings or (None, None)
     looks = [
@@ -99,13 +98,16 @@ def distil_attention(
         if remember:
             if not isinstance(batches, TensorBatches) or not isinstance(batches.inputs, Tensor):
                 raise ValueError("remember needs tokens in memory, one tensor (samples, length).")
-            stored = Remembered(looks[1], batches.inputs, theirs, order)
+            stored = remember
+            if not isinstance(remember, Remembered):
+                stored = Remembered(looks[1], batches.inputs, theirs)
 
         def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
             found = looks[0](batch.images, ours)
             seen = next(iter(found.values())).shape[-2]
             if stored is not None:
-                aims = stored(batch.index, seen)
+                rows = batch.index if order is None else order[batch.index]
+                aims = stored(rows, seen, theirs)
             else:
                 with torch.no_grad():
                     aims = looks[1](batch.images, theirs)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.data.texts import Texts, load_texts
-from kdnb.losses import cross_entropy_with
+from kdnb.losses import cross_entropy_with, uniform_layers
+from kdnb.methods.attention.lessons import Look, Remembered
 from kdnb.methods.attention.masked import model_masked_words
 from kdnb.methods.attention.transformers import distil_attention
 from kdnb.methods.offline.distil import train
@@ -61,9 +62,31 @@ def student_of(network: dict[str, Any], data: dict[str, Any], seed: int) -> Text
     return fresh(lambda: TextEncoder(len(found.used), num_classes=classes, **network), seed)
 
 
-def teacher_of(kind: str, seed: int) -> TextEncoder:
-    """The trained encoder, or one with random weights that the seed fixes."""
-    return sentence_encoder() if kind == "trained" else random_encoder(mix(seed, 1))
+@functools.lru_cache(maxsize=2)
+def teacher_of(kind: str) -> TextEncoder:
+    """The trained encoder, or one with random weights, the same for all seeds."""
+    return sentence_encoder() if kind == "trained" else random_encoder(0)
+
+
+@functools.lru_cache(maxsize=1)
+def remembered(kind: str, name: str, longest: int, student_layers: int) -> Remembered:
+    """All that the teacher's lessons need, of all training sentences: it is asked once a process."""
+    found = corpus(name, longest)
+    look = Look(
+        with_vocabulary(teacher_of(kind), found.used), whose="teacher", embeddings="dropout"
+    )
+    last = len(look.layers) - 1
+    parts: list = [("attention", last), ("values", last), ("states", last)]
+    if kind == "trained":
+        layers = uniform_layers(student_layers, len(look.layers))
+        parts += [("states", -1), *((part, n) for n in layers for part in ("scores", "states"))]
+    return Remembered(look, found.tokens["train"], list(dict.fromkeys(parts)))
+
+
+@functools.lru_cache(maxsize=4)
+def vectors_of(kind: str, name: str, longest: int, part: str) -> Tensor:
+    """The encoder's vectors of a split."""
+    return answered(teacher_of(kind), corpus(name, longest).pieces[part])
 
 
 def labelled_rows(data: dict[str, Any], labelled: int, seed: int) -> Tensor:
@@ -111,9 +134,10 @@ def untaught(
     if lesson == "words":
         fit = model_masked_words(student, tokens, plan, mask=found.mask, **options)
     else:
+        known = remembered(teacher, data["name"], data["longest"], network["layers"])
         fit = distil_attention(
-            student, with_vocabulary(teacher_of(teacher, seed), found.used), tokens, plan,
-            lesson=lesson, remember=True, order=of_equal_length(tokens, seed) if swapped else None,
+            student, with_vocabulary(teacher_of(teacher), found.used), tokens, plan,
+            lesson=lesson, remember=known, order=of_equal_length(tokens, seed) if swapped else None,
             embeddings=("dropout", "dropout") if lesson == "tinybert" else None, **options,
         )  # fmt: skip
     rows = fit.rows
@@ -183,8 +207,10 @@ def probed(
         As `taught`, with the logits of all training sentences.
     """
     found, plan = corpus(data["name"], data["longest"]), Recipe(**recipe)
-    encoder, part = teacher_of(teacher, seed), data["evaluated"]
-    vectors = {one: answered(encoder, found.pieces[one]) for one in ("train", part)}
+    part = data["evaluated"]
+    vectors = {
+        one: vectors_of(teacher, data["name"], data["longest"], one) for one in ("train", part)
+    }
     mean, sd = vectors["train"].mean(0), vectors["train"].std(0)
     vectors = {one: (value - mean) / sd for one, value in vectors.items()}
     rows, labels = labelled_rows(data, labelled, seed), found.texts["train"].labels
