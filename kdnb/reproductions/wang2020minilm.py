@@ -4,7 +4,7 @@ A student of two layers first learns without labels from the last layer of a tra
 English sentences, and then from 500 labelled questions (TREC, six classes). Compared are the
 attention alone, with the value relation, TinyBERT's layer-to-layer losses and plain features, and
 controls: no first stage, a teacher with random weights, the attention of another question, masked
-words without a teacher, more steps on labels, and the soft answers of a classifier on the teacher.
+words without a teacher, and the soft answers of a classifier on the teacher.
 
 Departures: the paper's teacher is BERT-base, its text English Wikipedia and BooksCorpus, its students
 have 12 heads and 384 or more units, and are fine-tuned on GLUE and SQuAD 2. Here the teacher is itself a
@@ -86,11 +86,9 @@ def arms(p: Parameters) -> Arms:
 
     # As many steps as the first and the second stage together.
     few = -(-p.labelled // 64)
-    longer = p.epochs + -(-p.first_epochs * steps // few)
     soft = p.first_epochs + -(-p.epochs * few // steps)
     found: Arms = {
         "labels": second,
-        "longer": lambda seed: second(seed, longer),
         "probe": probe,
         "random_probe": lambda seed: probe(seed, "random"),
         "answers": lambda seed: second(seed, soft, answers=probe(seed)),
