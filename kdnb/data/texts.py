@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, UnknownData
+from kdnb.data.cards import card as image_card
 from kdnb.data.images import digest
 from kdnb.names import brief, nearest, refused
 from kdnb.paths import atomic_write, data_cache, data_folders, locked, root
@@ -212,6 +213,4 @@ def any_card(name: str) -> Any:
     """The card of a data set of sentences or of images: what a record says about its data."""
     if name in text_names():
         return text_card(name)
-    from kdnb.data.cards import card
-
-    return card(name)
+    return image_card(name)

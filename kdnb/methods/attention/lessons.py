@@ -123,28 +123,30 @@ class Remembered:
 
     Args:
         look: of the teacher.
-        tokens: (samples, length) integers.
+        inputs: one tensor (samples, ...): tokens (samples, length) with padding at the end, or
+            anything else that has as many tokens in every sample.
         parts: what is kept: (kind, place) of the lessons that will be given.
     """
 
     def __init__(
         self,
         look: Look,
-        tokens: Tensor,
+        inputs: Tensor,
         parts: Sequence[tuple[Kind, int]],
         batch: int = 64,
     ):
         self.kept: dict[tuple, Tensor] = {}
-        lengths = (tokens != 0).sum(1)
-        length = int(lengths.max())
+        present = present_in(inputs)
+        lengths = torch.zeros(len(inputs)) if present is None else present.sum(1)
+        longest = None if present is None else int(lengths.max())
         was = look.network.training
         look.network.eval()
         with torch.no_grad():
             for rows in lengths.argsort(stable=True).split(
                 batch
             ):  # alike in length: little padding
-                for part, value in look(tokens[rows], parts).items():
-                    self._keep(part, rows, value, len(tokens), length)
+                for part, value in look(inputs[rows], parts).items():
+                    self._keep(part, rows, value, len(inputs), longest or value.shape[-2])
         look.network.train(was)
 
     def _keep(self, part: tuple, rows: Tensor, value: Tensor, samples: int, length: int) -> None:

@@ -59,7 +59,7 @@ def distil_attention(
         embeddings: paths of the modules that give embedded tokens in student and teacher;
             "tinybert" then compares these, too.
         remember: ask the teacher once for each sample and keep the lesson, in half precision, for
-            integer tokens (samples, length) in memory; or the `Remembered` that has kept it.
+            inputs in memory, one tensor (samples, ...); or the `Remembered` that has kept it.
         order: with `remember`, the sample whose lesson each sample gets, of the same length: a
             control.
         recipe, seed, checkpoint, log_dir, fields: as in `kdnb.distil`.
@@ -97,7 +97,7 @@ def distil_attention(
         stored = None
         if remember:
             if not isinstance(batches, TensorBatches) or not isinstance(batches.inputs, Tensor):
-                raise ValueError("remember needs tokens in memory, one tensor (samples, length).")
+                raise ValueError("remember needs inputs in memory, one tensor (samples, ...).")
             stored = remember
             if not isinstance(remember, Remembered):
                 stored = Remembered(looks[1], batches.inputs, theirs)

@@ -167,6 +167,6 @@ def test_networks_that_do_not_fit_are_refused():
         distil_attention(text(0), text(1), TOKENS, STEP, lesson="minilmv2", relation_heads=5)
     with pytest.raises(ValueError, match="lesson must be"):
         distil_attention(text(0), text(1), TOKENS, STEP, lesson="mini")
-    with pytest.raises(ValueError, match="remember needs tokens in memory"):
+    with pytest.raises(ValueError, match="remember needs inputs in memory"):
         images = torch.utils.data.DataLoader(TOKENS, batch_size=4)
         distil_attention(text(0), text(1), images, STEP, remember=True)
