@@ -182,8 +182,6 @@ MATCHING_SAMPLES = {
     "irg": losses.irg_edges,
     "reid": losses.log_euclidean,
     "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
-    "jacobian": losses.jacobian_matching,
-    "jacobian attention": losses.gradient_attention,
 }
 RELATIONS = MATCHING_SAMPLES | {
     "pkt authors": lambda s, t: losses.probabilistic_transfer(s, t, "authors"),
@@ -210,6 +208,8 @@ OTHERS = {
     "custom filters": lambda s, t: losses.unit_filters(s / 100),
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
+    "jacobian": losses.jacobian_matching,
+    "jacobian attention": losses.gradient_attention,
     "graphdist": lambda s, t: losses.weighted_imitation(
         s, [t, -t], s.new_tensor([[0.3, 0.7]]).expand(len(s), 2), s.new_tensor([0.5, 0.5])
     ),
@@ -262,7 +262,7 @@ MATCHING = [
         "mean_teacher",
         "ddgsd",
     ),
-    *("mhgd", "mhgd authors", "deepinversion", "cfl"),
+    *("mhgd", "mhgd authors", "deepinversion", "cfl", "jacobian", "jacobian attention"),
 ]
 
 
