@@ -483,7 +483,9 @@ figures.explorer(
 #
 # ### Whom to trust
 #
-# Weights over several teachers are attention as well; see [chapter 5.2](5-2-multi-teacher.ipynb).
+# Weights over several teachers are attention as well: by the confidence of each about a sample, or by its loss on the label
+# (`multi_teacher.certainty_weights` and `confidence_weights`, [chapter 5.2](5-2-multi-teacher.ipynb)). Song et al. 2018 weigh rules
+# in this way, where the teachers are statements such as "black goes with white" and not all of them hold.
 #
 # All of these run on images. The students below are convolutional, but for the first two rows, and share 200 labelled images of seed
 # 0. One seed shows that a call works, and nothing about its worth.
@@ -788,6 +790,7 @@ except CheckpointError as missing:
 #   ([arXiv](https://arxiv.org/abs/1908.00821); [chapter 3.3](3-3-self-distillation.ipynb)).
 # - Crowley, Gray and Storkey, *Moonshine: Distilling with Cheap Convolutions*, NeurIPS 2018 ([arXiv](https://arxiv.org/abs/1711.02613)),
 #   which uses attention transfer between a network and a cheaper copy.
+# - Song et al., *Neural Compatibility Modeling with Attentive Knowledge Distillation*, SIGIR 2018 ([arXiv](https://arxiv.org/abs/1805.00313)).
 # - Li and Roth, *Learning Question Classifiers*, COLING 2002 ([ACL](https://aclanthology.org/C02-1150/)).
 #
 # ## How to cite

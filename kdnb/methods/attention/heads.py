@@ -7,20 +7,20 @@ and the network stays as it is. Attention itself need not be returned, nor compu
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from kdnb.losses import attention_scores
 from kdnb.nets import features
+from kdnb.training.answers import ask
 
 # Names of the linear layers of queries, keys and values in one module, and of its number of heads.
 SEPARATE = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"))
 COUNTS = ("num_attention_heads", "num_heads", "n_heads", "heads")
 FUSED = ("qkv", "in_proj")
-
-Present = Callable[[Any], Tensor | None]
 
 
 class AttentionLayer(NamedTuple):
@@ -133,11 +133,9 @@ def attention_of(network: nn.Module, inputs: Any, place: int = -1) -> Tensor:
         inputs: of the network; padding in tokens (0) or by an `attention_mask` is no key.
         place: of the layer; -1 is the last.
     """
-    from kdnb.losses import attention_scores
-
     layer = layer_at(attention_layers(network), place, "network")
     with watched(network, [layer]) as seen:
-        _asked(network, inputs)
+        ask(network, inputs)
         heads = heads_in(seen, layer)
     scores = attention_scores(heads.queries, heads.keys)
     there = present_in(inputs)
@@ -157,9 +155,3 @@ def present_in(inputs: Any) -> Tensor | None:
         return None if mask is None else mask.bool()
     plain = isinstance(inputs, Tensor) and inputs.ndim == 2
     return inputs != 0 if plain and not inputs.is_floating_point() else None
-
-
-def _asked(network: nn.Module, inputs: Any) -> Any:
-    from kdnb.training.answers import ask
-
-    return ask(network, inputs)

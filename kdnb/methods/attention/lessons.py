@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.losses.checks import check_choice
 from kdnb.methods.attention.heads import (
-    AttentionLayer,
-    Heads,
     attention_layers,
     heads_in,
     layer_at,
@@ -173,16 +171,3 @@ class Remembered:
             one = value[index, :seen] if part[0] == "states" else value[index, :, :seen, :seen]
             found[part] = one.float()
         return found
-
-
-__all__ = [
-    "AttentionLayer",
-    "Heads",
-    "Lesson",
-    "Look",
-    "Part",
-    "Remembered",
-    "compared",
-    "parts_of",
-    "present_in",
-]

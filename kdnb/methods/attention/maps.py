@@ -47,8 +47,7 @@ class ChannelAttention(Term):
     def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
         terms = []
         for adapter, (s, t) in zip(self.adapters, pairs_of(student, teacher), strict=True):
-            adapted = s if isinstance(adapter, nn.Identity) else adapter(s, t)
-            adapted = adapted[0] if isinstance(adapted, tuple) else adapted
+            adapted = s if isinstance(adapter, nn.Identity) else adapter(s, t)[0]
             terms.append(losses.channel_distillation(adapted, t))
         return torch.stack(terms).sum()
 
