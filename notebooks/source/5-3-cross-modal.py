@@ -126,10 +126,10 @@ figures.save(
 # %% [markdown]
 # ## The mathematics
 #
-# Symbols are those of [the workbook's notation](../docs/notation.md). Sample $b$ of a batch of $B$ has the
-# views $x_b$ and $x_b^*$ and the label $y_b$, one of $K$ classes. The teacher's logits are $v_b$, a function of
-# $x_b^*$; the student's are $z_b$, a function of $x_b$. With $p_b=\mathrm{softmax}(v_b/T)$ and
-# $q_b=\mathrm{softmax}(z_b)$ the student minimises (Lopez-Paz et al., equations 4 and 5)
+# Symbols are those of [the workbook's notation](../docs/notation.md). Sample $b$ of a batch of $B$ has the views
+# $x_b$ and $x_b^*$ and the label $y_b$, one of $K$ classes. The teacher's logits are $v_b$, a function of $x_b^*$;
+# the student's are $z_b$, a function of $x_b$. With $p_b=\mathrm{softmax}(v_b/T)$ and $q_b=\mathrm{softmax}(z_b)$
+# (here without a temperature) the student minimises (Lopez-Paz et al., equations 4 and 5)
 #
 # $$L=\frac1B\sum_{b=1}^B\big[(1-\lambda)\,H(\mathbf 1_{y_b},q_b)+\lambda\,H(p_b,q_b)\big],\qquad
 #   0\le\lambda\le1,$$
@@ -141,11 +141,10 @@ figures.save(
 # 1. *It is one cross-entropy.* $H$ is linear in its first argument, so
 #    $L=\frac1B\sum_b H(t_b,q_b)$ with the mixed targets $t_b=(1-\lambda)\mathbf 1_{y_b}+\lambda p_b$, and the
 #    gradient at the logits of a sample is $(q_b-t_b)/B$.
-# 2. *The student is not softened.* The least value is at $q_b=t_b$: with $T>1$ the student learns to be as
-#    unsure as the softened teacher. In Hinton's form $T^2\,\mathrm{KL}(p\,\|\,\mathrm{softmax}(z/T))$ the
-#    student's own answers are softened too; its gradient is
-#    $T\,(\mathrm{softmax}(z/T)-p)$. A student that has just started, with $z\approx0$, is the same in both
-#    forms, up to the factor $T$.
+# 2. *The student is not softened.* The least value is at $q_b=t_b$: with $T>1$ the student learns to be as unsure
+#    as the softened teacher. In Hinton's form $T^2\,\mathrm{KL}(p\,\|\,\mathrm{softmax}(z/T))$ the student's own
+#    answers are softened too; its gradient is $T\,(\mathrm{softmax}(z/T)-p)$. A student that has just started, with
+#    $z\approx0$, has the same gradient in both forms, up to the factor $T$.
 # 3. *Code and paper differ.* The authors' code multiplies the teacher's term by $T^2$. At $T=10$ and
 #    $\lambda=\frac12$ the teacher then counts a hundred times as much as the label.
 # 4. *Only what both views share can be taught.* The student knows $x$ and not $x^*$. Since $L$ is linear in
@@ -192,20 +191,21 @@ print("the loss, its gradient, Hinton's form, the authors' factor and the class 
 # %% [markdown]
 # ## When can privileged information help?
 #
-# Lopez-Paz et al. answer with four small problems. A point $x$ has 50 normal features, a random plane
-# $\alpha$ decides its label, and teacher and student are logistic regressions with 200 training points. Each
-# problem gives the teacher another $x^*$:
+# Lopez-Paz et al. answer with four small problems. A point $x$ has 50 normal features, a random plane with the
+# normal vector $\alpha$ decides its label, and teacher and student are logistic regressions with 200 training
+# points. Each problem gives the teacher another $x^*$:
 #
 # | problem | the student sees | the teacher sees | what $x^*$ adds |
 # |---|---|---|---|
 # | 1 clean labels | $x$, and labels with noise | the distance $\langle\alpha,x\rangle$ without noise | how sure each label is |
 # | 2 clean features | $x$ with noise | $x$ without noise | the noise of *this* sample |
 # | 3 relevant features | all 50 features | the three that decide | which features matter |
-# | 4 features that change | all 50 features | three that decide, other ones at test | which features matter, but only for this sample |
+# | 4 features that change | all 50 features | the three that decide; at test three others do | which features matter in training, and not at test |
 #
-# The regressions here are solved to their optimum, so that no learning rate or number of epochs stands between
-# the problem and the outcome. `privileged_problem` draws many data sets at once, and `exact_logistic` solves
-# them at once.
+# The fourth is drawn as in the authors' code; their text has another version (see the reproduction below). The
+# regressions here are solved to their optimum, with a weak penalty on the weights, so that no learning rate or
+# number of epochs stands between the problem and the outcome. `privileged_problem` draws many data sets at once,
+# and `exact_logistic` solves them at once.
 
 # %%
 problems = {
@@ -263,7 +263,8 @@ figures.save(
 #   features count. The student can express the same rule in its own view.
 # - In 2 it knows the noise of *this* sample, which the next sample does not share. Cleaner answers cannot make
 #   the student's test inputs cleaner.
-# - In 4 it knows a rule that holds for these places alone; a linear student of 50 features cannot follow it.
+# - In 4 it knows which three features decide in training. At test three others do, so that the student's rule is of
+#   no use there, and it guesses (50%), with or without a teacher.
 #
 # So ask of a richer view: does it tell more about the rule, or more about the sample?
 
@@ -350,10 +351,11 @@ print("the loop above and distil_privileged give the same logits")
 # %% [markdown]
 # ## The experiment: what is a richer view worth?
 #
-# Networks of 20 hidden units are so small that many of them fit into one batched matrix product. `fit_stack`
-# trains a *stack* of networks, each with inputs and targets of its own, exactly as if each were trained alone.
-# One stack holds the students of one condition for all seeds. Every seed draws 300 images with labels and 3,000
-# more of which only the two views are known. The conditions share initial weights and number of steps:
+# Networks of 20 hidden units are so small that many of them fit into one batched matrix product. `fit_stack` trains
+# a *stack* of networks, each with inputs and targets of its own, exactly as if each were trained alone. One stack
+# holds the students of one condition for all seeds. Every seed draws 300 images with labels and 3,000 more of which
+# only the two views are known. The conditions share initial weights and take about as many steps (1,500 with 300
+# images, 1,518 with 3,300):
 #
 # - **labels alone**: 300 images and their labels, the control;
 # - **smoothed labels**: the same, smoothed to the mean entropy of the teacher's answers;
@@ -497,24 +499,26 @@ figures.table(
 # 12.1 points. More training does not help labels alone: with twice as many steps they reach 69.2%.
 #
 # - *Answers to the labelled images hardly help.* They bring 0.4 points (95% interval 0.1 to 0.8). Smoothed labels,
-#   which no teacher made, bring 0.7 (0.2 to 1.2). This is problem 2: a sharper picture of a training image does
-#   not make the student's next image sharper.
+#   which no teacher made, bring 0.7 (0.2 to 1.2). It looks like problem 2: a sharper picture of a training image
+#   does not make the student's next image sharper.
 # - *Answers to unlabelled pairs help.* They bring 2.5 points (0.9 to 4.1), in all six seeds. With the labels of
 #   these 3,000 images in place of the answers it would be 6.3 (4.5 to 8.1).
 # - *It takes the richer view.* A teacher of 4 x 4 pixels that answers for the same 3,000 images brings nothing (0.0,
 #   1.2 less to 1.1 more), 2.5 points less than the teacher of 28 x 28 pixels (1.9 to 3.2).
-# - *What passes is the decision.* Answers shuffled among images of the same decision do as well: 0.3 points more (0.2
-#   less to 0.8 more). What the teacher says about *this* image beyond its class is of no use to a student of 16
-#   pixels. Hard decisions may do as well; the first of the relatives uses just these.
+# - *What passes is the decision.* Answers shuffled among images of the same decision do as well: 0.3 points more
+#   (0.2 less to 0.8 more). What the teacher says about *this* image beyond its class shows no use for a student of
+#   16 pixels. Hard decisions may do as well; the second of the relatives uses just these.
 #
-# In short, the teacher here is worth as much as the labels that it can make up for. Where labels exist already it
-# is worth little more than smoothing.
+# In short, the teacher here stands in for labels that are missing, and gains less than half of what these would
+# (2.5 of 6.3 points). Where labels exist already it is worth no more than smoothing.
 
 # %% [markdown]
 # ### Explorer: two views of one digit
 #
-# Below are three images of seed 0 without labels, about which student and teacher of labels disagree most.
-# Choose one and move the temperature.
+# Below are three of the images of seed 0 whose labels none of these networks has seen: a 3, a 5 and an 8. Of those
+# that the teacher gets right they are the ones about which the student of labels alone disagrees with it most.
+# Choose one and move the temperature. The student of answers to pairs is wrong about these three as well: in 16
+# pixels they look more like other digits.
 
 # %% tags=["nbval-ignore-output"]
 unlabelled = slice(labelled, labelled + 1000)
@@ -561,11 +565,11 @@ figures.explorer(
 # %% [markdown]
 # ## The relatives
 #
-# They differ in *what* passes from the richer view, in *whether* labels are needed on the pairs, and in what
-# is there at test. All of them run below on real pairs: the left and the right half of one digit, a digit and
-# its noisy copy. The student has the left half, the teacher the right half; neither contains the other. Open a
-# method for its formula and for what makes it itself. The modules are those of `kdnb.methods.cross_modal`;
-# their docstrings say what was read of a paper, and where our code departs from it.
+# They differ in *what* passes from the richer view, in *whether* labels are needed on the pairs, and in what is
+# there at test. All of them run below on real pairs: the left and the right half of one digit, a digit and its
+# noisy copy, a digit in few and in many pixels. Of the halves the student has the left one, the teacher the right
+# one; neither contains the other. Open a method for its formula and for what makes it itself. The modules are those
+# of `kdnb.methods.cross_modal`; their docstrings say what was read of a paper, and where our code departs from it.
 #
 # <details><summary><b>Supervision transfer</b>: features in place of answers</summary>
 #
@@ -576,9 +580,9 @@ figures.explorer(
 # $$\min_{\phi,\,t}\ \frac1{2B}\sum_b\big\lVert\psi(x_b^*)-t(\phi(x_b))\big\rVert_2^2,\qquad
 #   \text{then}\ \min H(\mathbf 1_y,q)\ \text{on few labels.}$$
 #
-# *What makes it itself:* no label enters the first step, and no logit of the teacher. The map $t$ fits the
-# widths; where both agree it may be left out. `transfer_supervision(student, teacher, pairs, recipe, views=…,
-# paths=…)`.
+# *What makes it itself:* no label enters the first step, and no logit of the teacher. The map $t$ is learnt and
+# makes the widths equal; where they are equal it may be left out. `transfer_supervision(student, teacher, pairs,
+# recipe, views=…, paths=…)`.
 #
 # </details>
 #
@@ -626,23 +630,24 @@ figures.explorer(
 #
 # <details><summary><b>Graph distillation</b>: several modalities, and a graph that says who teaches</summary>
 #
-# [Luo et al. (2018)](https://arxiv.org/abs/1712.00108) have up to six modalities. For the one that learns,
-# logits $v_j$ and representations $r_j$ of the others are imitated with weights $G_j$ that are learnt, sample
-# by sample:
+# [Luo et al. (2018)](https://arxiv.org/abs/1712.00108) have several modalities. The one that learns has logits $z$
+# and a representation $r$; logits $v_j$ and representations $r_j$ of the others are imitated with weights $G_j$
+# that are learnt, sample by sample:
 #
 # $$L=H(\mathbf 1_y,q)+\sum_j(G_j+c_j)\big[w_v\,(1-\cos(z,v_j))+w_r\,(1-\cos(r,r_j))\big]
 #   +w_c\sum_j(\bar G_j-c_j)^2.$$
 #
 # $G$ sums to 1 over the others, $\bar G$ is its mean over the batch, $c$ is a prior. *What makes it itself:* the
-# graph lowers the loss that it weighs, so it goes to the modality that is *easiest to imitate*, and only $c$
-# holds it. `distil_by_graph(…)`; `learn_graph=False` is the control.
+# graph is trained to lower the loss that it weighs, so that it moves towards the modality that is *easiest to
+# imitate*; only $c$ holds it back. `distil_by_graph(…)`; `learn_graph=False` is the control.
 #
 # </details>
 #
 # <details><summary><b>Rank transfer</b>: margins from the richer view</summary>
 #
-# [Sharmanska et al. (2013)](https://doi.org/10.1109/ICCV.2013.107) rank samples by a linear function. A ranking
-# SVM on $x^*$ comes first. How far apart it puts a pair is the margin that is asked of the student:
+# [Sharmanska et al. (2013)](https://doi.org/10.1109/ICCV.2013.107) rank samples by a linear function. A ranking SVM
+# on $x^*$ comes first. How far apart it puts a pair $(i,j)$, of which $i$ ranks above $j$, is the margin that is
+# asked of the student's weights $w$:
 #
 # $$\rho_{ij}=\langle w^*,x_i^*-x_j^*\rangle,\qquad
 #   \min_w\ \tfrac12\lVert w\rVert^2+C\sum_{i,j}\max\big(0,\ \rho_{ij}-\langle w,x_i-x_j\rangle\big).$$
@@ -793,10 +798,11 @@ table(without_labels, "labels alone", f"Students of left halves. The teachers of
 # %% [markdown]
 # A student that never sees a label errs on 25.5% of the left halves with soft answers, and on 25.3% with hard
 # decisions. With 100 labels alone it is 33.9%: 8 to 9 points more, in both cases with an interval above 0. Soft or
-# hard, one student or two makes no difference that three seeds could show. The paper's reason for hard decisions
-# is another modality with a badly calibrated teacher. Supervision transfer saves 2.8 points, which is undecided (6.7
-# less to 1.2 more), and the untrained teacher shows no gain, as it should. Fine-tuning has the same 100 labels as the
-# control; the answers bring 2,000 decisions, right or wrong.
+# hard, one student or two makes no difference that three seeds could show. On its own data the paper reports that
+# hard decisions and students together do better than the KL divergence. Supervision transfer saves 2.8 points,
+# which is undecided (6.7 less to 1.2 more), and the untrained teacher shows no gain, as it should. The students of
+# answers have 2,000 decisions, right or wrong, where the others have the same 100 labels as the control. So the two
+# groups differ in what they are given, and not only in the method.
 
 # %% [markdown]
 # ### Pairs with labels, and one sensor that is missing at test
@@ -889,15 +895,15 @@ for place, name in enumerate(("right half", "small image")):
 # At this size nothing imitates the missing half better than a second network of labels does.
 #
 # - *Hallucination* errs on 25.6%, two networks of labels on 24.9%: 0.8 points more, undecided (1.3 less to 2.8
-#   more). Without this control it would look like a method that is as good as one network and a little more.
+#   more). One network of labels errs on 25.2%, so that the made-up features show no gain over that either.
 # - *ADMD* does harm: 11.3 points more (2.3 to 20.2). Its features must only pass the critic, and its head, which is
 #   the other half's, gets no gradient. We do not know whether longer training would mend this.
 # - *Graph distillation* shows no gain over one network of labels (1.5 points more, 0.4 less to 3.4 more), and
 #   neither does the same with a fixed graph. The learnt weights are near the prior of one half each, and the larger one,
 #   0.52, goes to the modality that is nearer: the small image, which holds part of the left half.
 #
-# The right half at test would save 9.4 points (6.3 to 12.4). This is problem 2 once more: most of what the missing half
-# tells about a digit cannot be read from the half that is there.
+# The right half at test would save 9.4 points (6.3 to 12.4). We read this as problem 2 once more: what the missing
+# half tells beyond the other one cannot be read from the half that is there.
 
 # %% [markdown]
 # ### Noise and ranking
@@ -976,11 +982,12 @@ figures.table(
 
 # %% [markdown]
 # In noise the 2,000 pairs are worth much: labels alone err on 70.3%, students of pairs on 41.5 and 42.5%. That the
-# teacher hears the clean signal is worth 0.9 points of this, which is undecided (3.1 less to 1.3 more). Ask for
-# this control whenever a paper reports what a clean teacher brings.
+# teacher sees the clean image is worth 0.9 points of this, which is undecided (3.1 points fewer errors to 1.3
+# more). Ask for this control whenever a paper reports what a clean teacher brings.
 #
-# Rank transfer orders as many pairs wrongly as the ordinary ranking SVM (0.1 points less; 0.7 less to 0.6 more), though the
-# richer view itself does better by 8.0 points (3.1 to 12.8). Easy in 28 x 28 pixels is not easy in 4 x 4.
+# Rank transfer orders as many pairs wrongly as the ordinary ranking SVM (0.1 points less; 0.7 less to 0.6 more),
+# though the richer view itself does better by 8.0 points (3.1 to 12.8). A likely reason: what is easy in 28 x 28
+# pixels is not easy in 4 x 4.
 
 # %% [markdown]
 # ## The reproduction: Lopez-Paz et al. 2016
@@ -996,7 +1003,7 @@ figures.table(
 # | teachers | 28 x 28 pixels, the same images | the same |
 # | networks | two hidden layers of 20 | the same |
 # | training on MNIST | RMSprop, 50 epochs in batches of 128: 150 steps on 300 images | the same; also trained out |
-# | test | 1,000 images in the code, 10,000 in the text | 10,000 |
+# | test of the synthetic problems | 1,000 points in the code, 10,000 in the text | 10,000; on MNIST the 10,000 test images |
 #
 # Claims stand in `papers/lopezpaz2016generalised/claims.toml`, and were registered before the first recorded
 # run. But pilots with other seeds had shown the outcome of most of them, and the setting of the trained-out
@@ -1030,8 +1037,10 @@ names |= {f"{trial}_{arm}": f"{title}: {name}" for trial, title in trials.items(
 figures.published_and_ours(papers.show_frame("lopezpaz2016generalised", "laptop"), names)
 
 # %% [markdown]
-# Numbers are test accuracies in percent; "taught" is with $\lambda=1$ and $T=1$ in the synthetic problems.
-# *Asked for* is our own criterion.
+# Numbers are test accuracies in percent; "taught" is with $\lambda=1$ and $T=1$ in the synthetic problems. With 7 x
+# 7 pixels by the paper's recipe "T = 10" is the mean over $\lambda=0.1,\dots,1$, as in the published means, and
+# "teacher's answers alone" is $\lambda=1$ at $T=10$; all with the factor $T^2$ of the code, but for "as equation
+# 4". *Asked for* is our own criterion.
 
 # %%
 record = papers.read_record("lopezpaz2016generalised", "laptop").table()
@@ -1163,21 +1172,24 @@ print("training accuracy, %:", ", ".join(f"{names[arm]} {value:.0f}" for arm, va
 # %% [markdown]
 # **What holds, and what does not.** In our words, claim by claim.
 #
-# - *Synthetic problems.* Problems 1, 3 and 4 come out as published (*clean-labels*, *relevant-features*,
-#   *dependent-features*: reproduced). At the optimum, where training length plays no part, problems 1 and 3
-#   still gain 7.1 and 6.9 points (*at-the-optimum*). In problem 2 the gain is 0.2 points (0.2 to 0.3), as
-#   small as claimed. The verdict on *clean-features* is *inconclusive* for one reason only: the taught student
-#   has 67.9% (67.6 to 68.2), and we had asked for 68 to 72.
-# - *Problem 4 as the text has it* is contradicted: with places drawn for each sample, and coefficients that
-#   belong to the places, the teacher sees three values and cannot know which coefficients to use. It reaches 53%,
-#   not 96%. The published number belongs to the problem as coded. Our reading with the values left in their places
-#   (*boxes*) has a good teacher. Its student gains 0.1 points (0.0 to 0.2): significant, and of no use.
+# - *Synthetic problems.* Problems 1 and 3 come out as published, and in problem 4 the teacher again gives its
+#   student nothing (*clean-labels*, *relevant-features*, *dependent-features*: reproduced). But there labels alone
+#   have 50.8% and the taught student 50.9%, where 55 and 56 were published; for these two levels no criterion was
+#   registered. At the optimum, where training length plays no part, problems 1 and 3 still gain 7.1 and 6.9 points
+#   (*at-the-optimum*). In problem 2 the gain is 0.2 points (0.2 to 0.3), as small as claimed. The verdict on
+#   *clean-features* is *inconclusive* for one reason only: the taught student has 67.9% (67.6 to 68.2), and we had
+#   asked for 68 to 72.
+# - *Problem 4 as the text has it* is contradicted: with places drawn for each sample, and coefficients that belong
+#   to the places, the teacher sees three values and cannot know which coefficients to use. It reaches 53%, not 96%,
+#   and its student loses 1.9 points (1.7 to 2.1). The published number belongs to the problem as coded. Our reading
+#   with the values left in their places (*boxes*) has a good teacher. Its student gains 0.1 points (0.0 to 0.2):
+#   significant, and of no use.
 # - *MNIST by the paper's recipe* is reproduced throughout: with 300 images the teacher brings 11.1 points (8.2
 #   to 14.0; published 15.3), with 500 images 10.3 (8.3 to 12.3; published 14.0). The gain rises and falls with
 #   the temperature, vanishes at $T=1$, and is 9.9 points smaller with 2,000 images (*mnist-gain-300*,
 #   *mnist-gain-500*, *mnist-temperature*, *mnist-cold*, *more-data*).
 #
-# **What the gain consists of.** The paper has no controls; these are ours, with 300 images.
+# **What the gain consists of.** The controls are ours, with 300 images.
 #
 # - *A teacher is not needed for it.* Labels smoothed to the same mean entropy gain 12.8 points (9.2 to 16.3),
 #   2.2 *more* than the teacher's answers alone (*more-than-smoothing*: contradicted). The teacher's answers do
@@ -1187,28 +1199,32 @@ print("training accuracy, %:", ", ".join(f"{names[arm]} {value:.0f}" for arm, va
 #   the teacher's answers 70%, of smoothed labels 73%. Without the factor $T^2$ of the code, as equation 4 has it
 #   with $\lambda=\frac12$, the gain is 3.9 points (2.7 to 5.0), so that "5 or more" is open (*as-the-equation*).
 #   With a student that is softened too, training is so slow that it *loses* 25.5.
-# - *Trained out, nothing is left.* After 1,000 epochs students know all of their images. The teacher's answers
-#   change accuracy by $-0.5$ points ($-1.4$ to 0.4), smoothing costs 2.2 (*trained-out-anything*: inconclusive).
-#   By then the teacher is only 0.5 points better than labels alone: 7 x 7 pixels hold nearly all that 28 x 28 hold.
-#   The paper's theory asks for a teacher that is much better, so *trained-out* ends as *premise not met*.
+# - *Trained out, nothing is left.* After 1,000 epochs the students of labels know all of their images. The
+#   teacher's answers change accuracy by $-0.5$ points ($-1.4$ to 0.4), smoothing costs 2.2 (*trained-out-anything*:
+#   inconclusive). By then the teacher is only 0.5 points better than labels alone: with 300 images and networks of
+#   this size 7 x 7 pixels are worth nearly as much as 28 x 28. The paper's theory asks for a teacher that is much
+#   better, so *trained-out* ends as *premise not met*.
 #
 # **A view with a real gap.** With 4 x 4 pixels the teacher is better by 11.9 points, also trained out.
 #
-# - *Clean labels.* Its answers at $T=2$ are worth 0.3 points (0.2 to 0.5), which is within the one point that
-#   we had asked for (*clean-view*: reproduced). This is problem 2 in pictures. But it depends on the temperature
+# - *Clean labels.* Its answers at $T=2$ are worth 0.3 points (0.2 to 0.5), which is within the one point that we
+#   had asked for (*clean-view*: reproduced). It looks like problem 2 in pictures. But it depends on the temperature
 #   that we had chosen: at $T=5$ the gain is 1.7 points (1.2 to 2.3). No claim was registered for that one.
-# - *Random labels.* Pilots with six seeds had promised 3.7 points at $T=2$. The record shows 0.3, and the
-#   interval contains 0 (*noisy-labels*, *worse-teacher*, *noisy-more-than-smoothing*: inconclusive). The teacher
-#   learns the random labels by heart, and at $T=2$ it repeats most of them. A teacher that sees 4 x 4 pixels
-#   cannot do that: its answers gain 1.4 points, 1.1 more than those of the richer view
-#   (*noisy-needs-the-view*: contradicted). At $T=5$ the richer view gains 2.4 points (1.5 to 3.4). This, too,
-#   was not part of a claim, and whoever picks the best of five temperatures afterwards finds too much.
+# - *Random labels.* Pilots with six seeds had promised 3.7 points at $T=2$. The record shows 0.3, and the interval
+#   contains 0 (*noisy-labels*, *worse-teacher*, *noisy-more-than-smoothing*: inconclusive). The teacher learns the
+#   random labels by heart, and at $T=2$, we suppose, its answers are still close to them. A teacher that sees 4 x 4
+#   pixels cannot do that: its answers gain 1.4 points, 1.1 more than those of the richer view
+#   (*noisy-needs-the-view*: contradicted). At $T=5$ the richer view gains 2.4 points (1.5 to 3.4). Nor is the
+#   record without an effect at $T=2$: a student that is softened too, Hinton's form, gains 2.2 points there (1.5 to
+#   2.8, in all 16 seeds), but 0.2 with clean labels ($-0.1$ to 0.4). It is an arm of the record that Figure 8
+#   leaves out. None of this was part of a claim, and whoever picks the best of many arms afterwards finds too much.
 #
-# **What this tells about the paper.** Its theory and its synthetic problems stand, with the exception of the
-# text of problem 4. Its MNIST experiment can be repeated, but it does not show what it is meant to show: within
-# 150 steps it measures how fast a network starts. For a student of 4 x 4 pixels on the *labelled* images the
-# richer view adds little. On *unlabelled* pairs it adds more (Figure 3), where the teacher's answers stand in for
-# labels.
+# **What this tells about the paper.** The gains of its synthetic problems stand, and so does their absence, with
+# the exception of the text of problem 4. The rates of its theory were not tested. Its MNIST experiment can be
+# repeated, but it does not show what it is meant to show: a control without a teacher gains more, nothing is left
+# once students are trained out, and within 150 steps it seems to measure how fast a network starts. For a student
+# of 4 x 4 pixels on the *labelled* images the richer view adds little. On *unlabelled* pairs it adds more (Figure
+# 3), where the teacher's answers stand in for labels.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
@@ -1217,7 +1233,7 @@ print("training accuracy, %:", ", ".join(f"{names[arm]} {value:.0f}" for arm, va
 # |---|---|---|---|
 # | generalised distillation | pairs; a teacher's logits | one loss, any networks; here 0.4 points on labelled pairs, 2.5 on unlabelled ones | first of all, and with all unlabelled pairs that you have |
 # | supervision transfer | pairs without labels; a middle layer of the teacher; few labels | a start for networks of the new sensor | the classes of the two modalities differ, or the student is to serve several tasks |
-# | decisions, students together | pairs without labels; the teacher's decisions alone | no access to its logits is needed | the teacher is a service, or badly calibrated |
+# | decisions, students together | pairs without labels; the teacher's decisions alone | no access to its logits is needed | the teacher is a service that names a class and no probabilities |
 # | hallucination | labelled pairs; two networks at test | an ensemble with a part that imitates the missing sensor | the sensor was there in training, and two networks can be afforded; compare with two networks of labels |
 # | ADMD | the same, and a critic | no distance has to be chosen | the features of both sensors do not match point by point |
 # | graph distillation | three modalities or more, labelled | weights for each teacher and sample | there are several teachers of unequal worth, and a prior |
@@ -1231,7 +1247,8 @@ print("training accuracy, %:", ", ".join(f"{names[arm]} {value:.0f}" for arm, va
 #
 # - *the richer view tells about the sample and not about the rule* (problem 2, and 4 x 4 pixels with clean
 #   labels);
-# - *the two views are paired by label only*: then class means do the same (fact 4);
+# - *the two views are paired by label only*: then nothing but class means can be taught on average (fact 4), and in
+#   the record such answers do worse than class means (exercise 2);
 # - *the student has as much to see as it needs*: with 7 x 7 pixels, trained out, the teacher is hardly better
 #   than the student;
 # - *a regulariser does as much*: compare with smoothed labels of the same entropy, and with a teacher of the
@@ -1242,9 +1259,10 @@ print("training accuracy, %:", ", ".join(f"{names[arm]} {value:.0f}" for arm, va
 # ## With your own model and data
 #
 # Inputs are dictionaries (or tuples) of views. `Seeing(network, "rgb")` makes any network one that takes such
-# inputs and picks its view, so that every verb of the package works across views: `kdnb.train`, `kdnb.distil`
-# with any method of the catalogue, `kdnb.evaluate`. Replace the first lines by your own. The second student is
-# the control that every report should have.
+# inputs and picks its view, so that every verb of the package works across views: `kdnb.train`, `kdnb.distil` with
+# any method of the catalogue, `kdnb.evaluate`. Replace the first lines by your own: every view is a tensor (or what
+# your network takes) with the same thing in the same row. The second student is the control that every report
+# should have; it takes about as many steps as the first.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.methods.cross_modal import Seeing, distil_privileged
@@ -1268,11 +1286,14 @@ found = {name: kdnb.evaluate(network, my_test) for name, network in found.items(
 figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 
 # %% [markdown]
-# With 7 x 7 pixels the taught student makes 927 errors, the control 881: no gain, as in the record, since the
-# teacher itself makes 857. Replace 7 by 4 to give the richer view something to add. And one seed is no evidence:
-# repeat it with several before you believe it. `distil_privileged` takes labels as well
-# (`teacher_share` below 1), networks of any kind, and the options of `kdnb.distil`. Where the poor view can be
-# computed from the rich one, `noisy_at` and `narrow_band` make pairs of any signal.
+# With 7 x 7 pixels the taught student makes 927 errors, the control 881. The teacher itself makes 857, so that
+# there was hardly anything to gain. Replace the two 7 by 4 (and 49 by 16) to give the richer view something to add,
+# and train longer: in a trial on 5,000 held-out images three seeds showed no consistent gain with these 20 epochs
+# (1,787, 1,697 and 1,723 errors against 1,782, 1,899 and 1,679), and one seed with 1,650 steps in batches of 50 did
+# (1,549 against 1,678). And one seed is no evidence: repeat it with several before you believe it.
+# `distil_privileged` takes labels as well (`teacher_share` below 1), networks of any kind, and the options of
+# `kdnb.distil`. Where the poor view can be computed from the rich one, `noisy_at` and `narrow_band` make pairs of
+# any signal.
 #
 # ## Exercises
 #
@@ -1305,10 +1326,10 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 #
 # <details><summary>Solution</summary>
 #
-# Hardly. In our pilot (six draws, 3,000 steps) labels alone had 70.0% of the held-out images. With answers to the 300
-# labelled images it was 69.7% at $T=1$, 70.5% at 2 and 70.7% at 5; with answers to all 3,300 it was 72.5, 72.4 and
-# 71.5%. So $T=1$ and $T=2$ do equally well on pairs. A likely reason: about images that it has not learnt the teacher
-# is unsure at $T=1$ already.
+# Hardly. In our pilot (six draws, 3,000 steps) labels alone had 70.0% of the held-out images. With answers to the
+# 300 labelled images it was 69.7% at $T=1$, 70.5% at 2 and 70.7% at 5; with answers to all 3,300 it was 72.5, 72.4
+# and 71.5%. So $T=1$ and $T=2$ do equally well on pairs. A likely reason: about images that it has not learnt the
+# teacher is unsure at $T=1$ already, and what it decides does not depend on $T$.
 #
 # </details>
 #
@@ -1330,9 +1351,9 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # <details><summary>Solution</summary>
 #
 # For the same three values other places have other coefficients, with either sign. A linear teacher has one
-# coefficient for each of its three inputs, so the best that it can learn is the mean of the coefficients that
-# may stand there. The record gives 53.4% (52.7 to 54.2). As coded, the coefficients are the same for all
-# samples, and the teacher has 97.1%.
+# coefficient for each of its three inputs, so the best that it can learn is the mean of the coefficients that may
+# stand there. The record gives 53.4% (52.6 to 54.2). As coded, the coefficients are the same for all samples, and
+# the teacher has 97.1%.
 #
 # </details>
 #

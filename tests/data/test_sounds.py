@@ -10,11 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from typer.testing import CliRunner
 
 from kdnb.data import sounds
-from kdnb.data.cards import DataError
+from kdnb.data.cards import DataError, UnknownData
 from kdnb.data.sounds import load_sounds, sound_card, sound_names
 from kdnb.papers import bibliography
+from kdnb.workbook import cli
 
 CARD = """
 title = "Tones"
@@ -197,6 +200,27 @@ def test_padded_recordings(home):
         torch.testing.assert_close(cut, one[:10] / 32768)
     with pytest.raises(ValueError, match="one sample at least; got 0"):
         found.padded(0)
+
+
+def test_the_command_line_lists_and_verifies_recordings(home, monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=100))
+    unpack(home, home.files)
+    listed, verified = (
+        CliRunner().invoke(cli.app, words) for words in (["data"], ["data", "tones"])
+    )
+    assert listed.exit_code == verified.exit_code == 0
+    row = next(line for line in listed.output.splitlines() if "tones" in line)
+    assert row.replace("│", " ").split() == ["tones", "Tones", "100", "Hz", "12", "4", "CC0"]
+    assert verified.output.strip() == (
+        "tones: 12 training and 4 test recordings of 2 speakers, 2 classes, digests verified."
+    )
+    (home.disk / "tones/recordings/0_ann_0.wav").write_bytes(wav(samples(0, 0, 0) + 1))
+    changed = CliRunner().invoke(cli.app, ["data", "tones"])
+    assert changed.exit_code == 1 and "are others" in str(changed.exception)
+    unknown = CliRunner().invoke(cli.app, ["data", "tone"])
+    assert isinstance(unknown.exception, UnknownData)
+    assert "no data set 'tone'" in str(unknown.exception)
+    assert str(unknown.exception).endswith("Recordings: tones.")
 
 
 @pytest.mark.parametrize("name", sound_names())
