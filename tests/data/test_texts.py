@@ -5,11 +5,13 @@ import io
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 from kdnb.data import texts
 from kdnb.data.cards import DataError
 from kdnb.data.texts import any_card, load_texts, text_card, text_names
 from kdnb.papers import bibliography
+from kdnb.workbook import cli
 
 CARD = """
 title = "Moods"
@@ -148,3 +150,13 @@ def test_committed_cards(name):
     assert len(found["train"]) == card.train.size - card.validation
     for one in found.values():
         assert set(one.labels.tolist()) == set(range(len(card.classes)))
+
+
+def test_the_command_line_lists_and_verifies_sentences(home):
+    put(home)
+    listed = CliRunner().invoke(cli.app, ["data"])
+    assert "moods" in listed.output and "Moods" in listed.output
+    one = CliRunner().invoke(cli.app, ["data", "moods"])
+    assert "moods: 5 training and 2 test sentences, 2 classes, digests verified." in one.output
+    unknown = CliRunner().invoke(cli.app, ["data", "mood"])
+    assert "Sentences: moods." in str(unknown.exception)
