@@ -228,6 +228,7 @@ def first_stage(student, teacher, images, steps=first_steps, seed=0):
     return float(loss.detach())
 
 
+# %%
 def second_stage(network, images, labels, steps=second_steps, seed=0):
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
