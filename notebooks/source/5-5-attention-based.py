@@ -415,8 +415,13 @@ networks = {
     "student, labels alone": students["labels alone", 0],
 }
 seen_by = {name: attention.attention_of(network, test_x[list(shown.values())]) for name, network in networks.items()}
+far = {
+    name: float(losses.relation_divergence(maps.clamp_min(1e-9).log(), seen_by["teacher"].clamp_min(1e-9).log()))
+    for name, maps in seen_by.items() if name != "teacher"
+}  # fmt: skip
 
 
+# %% tags=["nbval-ignore-output"]
 def show_attention(image, head):
     place = list(shown).index(image)
     figure, axes = plt.subplots(1, 5, figsize=(11.4, 2.5), layout="constrained")
@@ -434,10 +439,6 @@ def show_attention(image, head):
     return figure
 
 
-far = {
-    name: float(losses.relation_divergence(maps.clamp_min(1e-9).log(), seen_by["teacher"].clamp_min(1e-9).log()))
-    for name, maps in seen_by.items() if name != "teacher"
-}  # fmt: skip
 figures.explorer(
     show_attention,
     name="5-5-explorer",
