@@ -26,6 +26,11 @@ UNION = {
     "class_sets": [[0, 1, 2], [4, 3, 2]],
 }
 PAPER = {"variant": "paper"}
+# Queries, keys and values of student and teacher; scores of their tokens, of which some are padding.
+OURS = [draw(2, 3, 4, 2, seed=n) for n in range(3)]
+THEIRS = [draw(2, 3, 4, 4, seed=n) for n in range(3, 6)]
+TOKEN_SCORES = {"student_scores": draw(2, 3, 4, 4), "teacher_scores": draw(2, 3, 4, 4, seed=1)}
+PRESENT = {"present": torch.tensor([[True, True, True, False], [True, True, False, False]])}
 HOT = {"temperature": 3.0}
 
 # A valid call of every function, with all its arguments.
@@ -39,9 +44,15 @@ CALLS = {
         "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": True},
     "aggregated": {"joint_logits": draw(2, 3, 4, 2)},
     "all_triplets": {"batch": 4, "device": "cpu"},
+    "attended_matching": {
+        "student_maps": [A, B], "teacher_maps": [B],
+        "attention": draw(2, 1, 2).softmax(2)},
+    "attention_matrices": {**TOKEN_SCORES, **PRESENT, **PAPER},
     "attention_map": {"maps": A, "power": 2.0},
+    "attention_scores": {"queries": OURS[0], "keys": OURS[1]},
     "attention_transfer": {**MAPS, "power": 2.0, **PAPER},
     "certainty_weights": {"logits": [Z, V], "sharpness": 1.0},
+    "channel_distillation": MAPS,
     "channel_statistics": {"maps": A, "epsilon": 1e-5},
     "class_activation_maps": {"maps": A, "classifier_weight": draw(6, 4)},
     "class_attention": {
@@ -72,8 +83,11 @@ CALLS = {
     "decoupled_kd": {
         **LOGITS, "labels": Y, **HOT, "target_weight": 1.0, "other_weight": 8.0},
     "decoupled_terms": {**LOGITS, "labels": Y, **HOT},
+    "deep_self_attention": {
+        "student_heads": OURS, "teacher_heads": THEIRS, "value_weight": 1.0, **PRESENT},
     "depth_weights": {"layers": 3},
     "discrepancy": LOGITS,
+    "early_decay": {"epoch": 60, "every": 30, "factor": 0.9},
     "ensemble_log_probabilities": {
         "logits": [Z, V], "weights": SHARES, "mean": "arithmetic"},
     "equivalent_smoothing": {
@@ -89,14 +103,18 @@ CALLS = {
     "fsp_matrix": {"first": A, "last": B},
     "generalised_distillation": {
         **LOGITS, "labels": Y, "teacher_share": 0.3, **HOT, **PAPER},
+    "gradient_attention": {"student_gradients": S, "teacher_gradients": T},
     "gradient_decomposition": {**LOGITS, "labels": Y},
     "gradient_identity": {},
     "graph_distillation": {
         "student_graphs": [draw(2, 3, 3)], "teacher_graphs": [draw(2, 3, 3, seed=1)], **PAPER},
     "graph_prior_penalty": {"edges": P, "prior": draw(5).softmax(0)},
+    "guided_targets": {**LOGITS, "labels": Y, **HOT},
     "hallucination_loss": {"hallucinated_maps": A, "privileged_maps": B},
     "graph_knowledge": {**SAMPLES, "neighbours": 2, "power": 2},
     "hard_loss": {"logits": Z, "labels": Y},
+    "hidden_states": {
+        "projected": draw(2, 4, 3), "teacher_states": draw(2, 4, 3, seed=1), **PRESENT},
     "hierarchical_context": {**MAPS, "levels": (2, 1)},
     "hint": {"regressed": A, "teacher_maps": B, **PAPER},
     "hybrid_transfer": {**SAMPLES, **PAPER},
@@ -107,6 +125,7 @@ CALLS = {
     "inter_channel_correlation": {"student": A, "teacher": B, **PAPER},
     "irg_edges": {**SAMPLES, **PAPER},
     "irg_transformation": {**FOUR, **PAPER},
+    "jacobian_matching": {"student_gradients": S, "teacher_gradients": T},
     "jensen_shannon": {**LOGITS, "teacher_share": 0.3, **HOT},
     "joint_loss": {"joint_logits": draw(2, 3, 4, 2), "labels": torch.tensor([0, 2, 1])},
     "judging_loss": {"real_scores": U, "fake_scores": W, "kind": "non_saturating"},
@@ -138,6 +157,8 @@ CALLS = {
     "mean_of_those_that_know": {**UNION, "classes": 5},
     "mean_raw_logits": {**UNION, "classes": 5},
     "most_confident_classifier": {**UNION, "classes": 5},
+    "multi_head_relations": {
+        "student_heads": OURS, "teacher_heads": THEIRS, "relation_heads": 2, **PRESENT},
     "multi_level_logits": {
         **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
         "class_weight": 1.0, **PAPER},
@@ -165,6 +186,7 @@ CALLS = {
     "probabilistic_transfer": {**SAMPLES, **PAPER},
     "ranking_distillation": {
         **SCORES, "kept": 3, "position_scale": 1.0, "discrepancy_scale": 0.5, **PAPER},
+    "relation_divergence": {**TOKEN_SCORES, **PRESENT},
     "relative_dissimilarity": {
         "student": S, "teachers": [T, -T], "triplets": TRIPLETS, "margin": 0.1},
     "restricted_cross_entropy": {"student_logits": Z, **UNION},
@@ -197,6 +219,7 @@ CALLS = {
     "transformed_teacher": {**LOGITS, **HOT, "weighted": True},
     "triplet_distillation": {
         **SAMPLES, "triplets": TRIPLETS, "least_margin": 0.2, "greatest_margin": 0.5},
+    "uniform_layers": {"student_layers": 2, "teacher_layers": 6},
     "unit_filters": {"weight": B},
     "variational_information": {
         "predicted_mean": A, "teacher_maps": B, "raw_variance": U, "minimum_variance": 1e-5,
@@ -228,6 +251,10 @@ MODULES = {
     "InstanceTemperature": (
         {"classes": 5, "hidden": 4, "lowest": 1.0, "span": 20.0, "start": 1.0},
         {"reversal_weight": 0.5, **LOGITS},
+    ),
+    "LayerAttention": (
+        {"student_shapes": [SHAPE, SHAPE], "teacher_shapes": [SHAPE], "width": 5},
+        {"student_maps": [A, B], "teacher_maps": [B]},
     ),
     "MultiHeadGraphs": (
         {"channels": [4, 4], "heads": 2},

@@ -12,6 +12,7 @@ from draws import MAPS, draw, draw_wide, labels_of
 from kdnb import losses
 
 ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
+PRESENT = torch.tensor([[True, True, True, False], [True, True, False, False]])  # no padding
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
 
 
@@ -107,6 +108,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
         s, losses.zero_padded_mean(*halves(t), t.shape[1])
     ),
     "graphvideo": lambda s, t: losses.logit_graph(s, [t], torch.ones(1), 3.0),
+    "cd guided": lambda s, t: losses.guided_targets(s, t, t.argmax(1), 3.0),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone
@@ -138,6 +140,8 @@ MATCHING_MAPS = {
     "ofd": lambda s, t: losses.overhaul(s, t, torch.full((4,), -9.0)),
     "catkd": losses.class_attention,
     "adain": losses.feature_statistics,
+    "cd": losses.channel_distillation,
+    "ji2021": lambda s, t: losses.attended_matching([s], [t], torch.ones(len(s), 1, 1)),
     "hallucination": losses.hallucination_loss,
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
@@ -157,6 +161,15 @@ LAYERS = {  # relations within a network's maps
     "ickd authors": lambda s, t: losses.inter_channel_correlation(s, t, "authors"),
     "irg transformation": lambda s, t: losses.irg_transformation(s, s.flip(1), t, t.flip(1)),
     "kdsvd": lambda s, t: losses.kd_svd([s, s.flip(1)], [t, t.flip(1)]),
+}
+RELATED = {  # scores (batch, heads, tokens, tokens)
+    "minilm": losses.relation_divergence,
+    "minilm present": lambda s, t: losses.relation_divergence(s, t, PRESENT),
+    "tinybert": losses.attention_matrices,
+    "tinybert present": lambda s, t: losses.attention_matrices(s, t, PRESENT),
+    "tinybert authors": lambda s, t: losses.attention_matrices(s, t, PRESENT, "authors"),
+    "minilm heads": lambda s, t: losses.deep_self_attention([s, s, -s], [t, t, -t], 0.5, PRESENT),
+    "minilm relations": lambda s, t: losses.multi_head_relations([s, s, -s], [t, t, -t], 2),
 }
 MATCHING_SAMPLES = {
     "rkd distance": losses.rkd_distance,
@@ -199,6 +212,8 @@ OTHERS = {
     "custom filters": lambda s, t: losses.unit_filters(s / 100),
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
     "ddgsd": losses.mean_discrepancy,
+    "jacobian": losses.jacobian_matching,
+    "jacobian attention": losses.gradient_attention,
     "graphdist": lambda s, t: losses.weighted_imitation(
         s, [t, -t], s.new_tensor([[0.3, 0.7]]).expand(len(s), 2), s.new_tensor([0.5, 0.5])
     ),
@@ -217,9 +232,10 @@ OTHERS = {
     "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
     "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
 }
-EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATIONS | RANKINGS | ORDERS | OTHERS
+EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATED | RELATIONS | RANKINGS | ORDERS | OTHERS
 
 SHAPES = {
+    **dict.fromkeys(RELATED, (2, 3, 4, 4)),
     "alpkd": MAPS,
     "kr": (6, 4),
     "mhgd": (2, 3, 3),
@@ -240,12 +256,23 @@ SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooli
 STILL = {"nst adaptive", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
-    *(MATCHING_MAPS | LAYERS | MATCHING_SAMPLES),
+    *(MATCHING_MAPS | LAYERS | RELATED | MATCHING_SAMPLES),
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
     *("mhgd", "mhgd authors", "deepinversion", "cfl"),
     *("lsp", "lsp linear", "lsp authors", "graphvideo"),
+    *(
+        "dkd",
+        "cd guided",
+        "rocket",
+        "conditional",
+        "dfad",
+        "cmi adversarial",
+        "mean_teacher",
+        "ddgsd",
+    ),
+    *("mhgd", "mhgd authors", "deepinversion", "cfl", "jacobian", "jacobian attention"),
 ]
 
 

@@ -27,6 +27,7 @@ from kdnb.losses.ban import (
 from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
+from kdnb.losses.cd import channel_distillation, early_decay, guided_targets
 from kdnb.losses.cfl import common_feature_discrepancy
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
 from kdnb.losses.conditional import logit_distance
@@ -62,6 +63,8 @@ from kdnb.losses.hallucination import hallucination_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
 from kdnb.losses.irg import irg_edges, irg_transformation
+from kdnb.losses.jacobian import gradient_attention, jacobian_matching
+from kdnb.losses.ji2021 import LayerAttention, attended_matching
 from kdnb.losses.kd import soft_targets
 from kdnb.losses.kdsvd import kd_svd
 from kdnb.losses.kr import parameter_distribution, parameter_histogram
@@ -74,6 +77,12 @@ from kdnb.losses.lsp import local_structure, local_structure_preservation
 from kdnb.losses.lwf import learning_without_forgetting
 from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
+from kdnb.losses.minilm import (
+    attention_scores,
+    deep_self_attention,
+    multi_head_relations,
+    relation_divergence,
+)
 from kdnb.losses.mlkd import multi_level_logits
 from kdnb.losses.nkd import normalized_kd
 from kdnb.losses.noisy_teachers import noisy_logits
@@ -99,6 +108,7 @@ from kdnb.losses.tfkd import (
     virtual_teacher,
     virtual_teacher_identity,
 )
+from kdnb.losses.tinybert import attention_matrices, hidden_states, uniform_layers
 from kdnb.losses.tolerant import top_score_difference
 from kdnb.losses.triplet import all_triplets, triplet_distillation
 from kdnb.losses.ttm import transformed_teacher
@@ -122,6 +132,7 @@ __all__ = [
     "AttentionFusion",
     "CurriculumTemperature",
     "InstanceTemperature",
+    "LayerAttention",
     "MultiHeadGraphs",
     "Paraphraser",
     "ReusedClassifierProjector",
@@ -135,9 +146,13 @@ __all__ = [
     "adaptive_weights",
     "aggregated",
     "all_triplets",
+    "attended_matching",
     "attention_map",
+    "attention_matrices",
+    "attention_scores",
     "attention_transfer",
     "certainty_weights",
+    "channel_distillation",
     "channel_statistics",
     "class_activation_maps",
     "class_attention",
@@ -160,8 +175,10 @@ __all__ = [
     "decision_adversarial",
     "decoupled_kd",
     "decoupled_terms",
+    "deep_self_attention",
     "depth_weights",
     "discrepancy",
+    "early_decay",
     "ensemble_log_probabilities",
     "equivalent_smoothing",
     "factor_transfer",
@@ -172,13 +189,16 @@ __all__ = [
     "fsp",
     "fsp_matrix",
     "generalised_distillation",
+    "gradient_attention",
     "gradient_decomposition",
     "gradient_identity",
     "graph_distillation",
     "graph_knowledge",
     "graph_prior_penalty",
+    "guided_targets",
     "hallucination_loss",
     "hard_loss",
+    "hidden_states",
     "hierarchical_context",
     "hint",
     "hybrid_transfer",
@@ -187,6 +207,7 @@ __all__ = [
     "inter_channel_correlation",
     "irg_edges",
     "irg_transformation",
+    "jacobian_matching",
     "jensen_shannon",
     "joint_loss",
     "judging_loss",
@@ -215,6 +236,7 @@ __all__ = [
     "modality_judging_loss",
     "modality_prior",
     "most_confident_classifier",
+    "multi_head_relations",
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
@@ -231,6 +253,7 @@ __all__ = [
     "permuted_predictions",
     "probabilistic_transfer",
     "ranking_distillation",
+    "relation_divergence",
     "relative_dissimilarity",
     "representation_graph",
     "restricted_cross_entropy",
@@ -258,6 +281,7 @@ __all__ = [
     "total_variation",
     "transformed_teacher",
     "triplet_distillation",
+    "uniform_layers",
     "unit_filters",
     "variational_information",
     "virtual_teacher",

@@ -116,6 +116,35 @@ def check_vectors(length: int | None = None, **vectors: Tensor) -> None:
     check_together(**vectors)
 
 
+def check_heads(**heads: Tensor) -> None:
+    """Require floating tensors (batch, heads, tokens, ...) of one batch size and number of tokens."""
+    takes = "of shape (batch, heads, tokens, width), all at least 1"
+    for name, value in heads.items():
+        _check_floats(name, value, takes, (4,))
+    if len({(value.shape[0], value.shape[2]) for value in heads.values()}) > 1:
+        raise ValueError(
+            f"heads must have the same batch size and number of tokens; got {_shapes(heads)}."
+        )
+    check_together(**heads)
+
+
+def check_present(present: Tensor, batch: int, tokens: int, **like: Tensor) -> None:
+    """Require truth values (batch, tokens), with one token at least in every sequence.
+
+    That there is one is looked at on the CPU alone: elsewhere it would make the device wait.
+    """
+    if not isinstance(present, Tensor):
+        raise _wrong("present", "a tensor of truth values", _kind(present))
+    if present.dtype != torch.bool or present.shape != (batch, tokens):
+        raise ValueError(
+            f"present must hold truth values of shape ({batch}, {tokens}), (batch, tokens); got "
+            f"{present.dtype} of shape {tuple(present.shape)}."
+        )
+    check_together(**like, present=present)
+    if present.device.type == "cpu" and not bool(present.any(1).all()):
+        raise ValueError("present must have a token in every sequence; got one of padding alone.")
+
+
 def check_scores(**scores: Tensor) -> None:
     """Require floating tensors (batch,), whose batches may differ."""
     for name, value in scores.items():

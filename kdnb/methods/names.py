@@ -126,6 +126,7 @@ SCHEMES = {
         "admd crossaction generalised graphdist hallucination ranktransfer speech supervision",
     ),
     "graph": ("5-4", "glnn lsp"),
+    "attention": ("5-5", "jacobians maps masked transformers"),
     "data_free": (
         "5-6",
         (
@@ -141,16 +142,23 @@ FILES = {
     "chou2018merge": "merging",
     "cui2017": "combining",
     "freitag2017": "sequences",
+    "devlin2019bert": "masked",
     "fukuda2017": "switching",
     "gao2017concentration": "concentration",
     "hamilton2017sage": "networks",
+    "ji2021afd": "ji2021 maps",
+    "jiao2020tinybert": "tinybert transformers",
     "kang2020oracle": "oracle combining",
     "kipf2017gcn": "networks",
     "sau2016": "noisy_teachers",
+    "srinivas2018jacobian": "jacobian jacobians",
     "stahlberg2017": "unfolding",
     "tan2019multinmt": "tan2019 sequences",
+    "wang2020minilm": "minilm transformers",
+    "wang2021minilmv2": "minilm transformers",
     "zhang2022camkd": "camkd combining",
     "zhao2019highlight": "collaborative_teaching",
+    "zhou2020cd": "cd maps",
 }
 # Verbs of the front door that train otherwise than by a loss beside a teacher.
 VERBS = {

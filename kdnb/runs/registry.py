@@ -70,6 +70,9 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "omni_supervised": (f"{_FUNCTIONS}.makers:omni_trial", f"{_OLD_FREE}:omni_trial"),
     "specialist": (f"{_FUNCTIONS}.uhc:specialist", "specialist"),
     "unified": (f"{_FUNCTIONS}.uhc:unified", "unified"),
+    "sentences_untaught": (f"{_FUNCTIONS}.sentences:untaught", "sentences_untaught"),
+    "sentences_taught": (f"{_FUNCTIONS}.sentences:taught", "sentences_taught"),
+    "sentences_probed": (f"{_FUNCTIONS}.sentences:probed", "sentences_probed"),
     "retrieved": (
         "kdnb.reproductions.passalis2018pkt:retrieved",
         f"{_OLD_PAPERS}.passalis2018pkt:retrieved",

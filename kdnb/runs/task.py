@@ -87,10 +87,15 @@ def restored(
     result: Result, network: dict[str, Any], source: ImageData, name: str = "network"
 ) -> nn.Module:
     """The described network with the weights that a trial kept under a name, in eval mode."""
-    model, start = built(network, source, seed=0), f"{name}."
+    return restored_into(built(network, source, seed=0), result, name).eval()
+
+
+def restored_into(model: nn.Module, result: Result, name: str = "network") -> nn.Module:
+    """The network, given the weights that a trial kept under a name."""
+    start = f"{name}."
     state = {k[len(start) :]: v for k, v in result.tensors().items() if k.startswith(start)}
     model.load_state_dict(state)
-    return model.eval()
+    return model
 
 
 def weights_kept(network: nn.Module, name: str = "network") -> dict[str, Tensor]:

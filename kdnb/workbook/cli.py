@@ -246,9 +246,9 @@ def cite(
 def data(
     name: Annotated[str | None, typer.Argument(help="a data set to fetch and verify")] = None,
 ) -> None:
-    """The data sets of images and of recordings; with a name, fetch it and verify it."""
+    """The data sets of images, recordings and sentences; with a name, fetch it and verify it."""
     from kdnb import data as datasets
-    from kdnb.data import sounds
+    from kdnb.data import sounds, texts
 
     if name:
         console.print(_verified(name))
@@ -266,20 +266,31 @@ def data(
         # As of images: what is held out for validation counts as training.
         counts = str(heard.sizes["train"] + heard.sizes["validation"]), str(heard.sizes["test"])
         table.add_row(known, heard.title, f"{heard.rate} Hz", *counts, heard.licence)
+    for known in texts.text_names():
+        read = texts.text_card(known)
+        counts = str(read.train.size), str(read.test.size)
+        table.add_row(known, read.title, "sentences", *counts, read.licence)
     console.print(table)
 
 
 def _verified(name: str) -> str:
-    """Load a data set of images or of recordings, and say what it holds.
+    """Load a data set of images, recordings or sentences, and say what it holds.
 
     Raises:
         UnknownData: when there is no card of this name.
         DataError: when no source has it, or what it has is another.
     """
     from kdnb import data as datasets
-    from kdnb.data import sounds
+    from kdnb.data import sounds, texts
     from kdnb.data.cards import UnknownData
 
+    if name in texts.text_names():
+        read = texts.load_texts(name)
+        return (
+            f"{name}: {len(read['train']) + len(read['validation'])} training and "
+            f"{len(read['test'])} test sentences, {len(read['test'].card.classes)} classes, "
+            "digests verified."
+        )
     if name in sounds.sound_names():
         heard, card = sounds.load_sounds(name), sounds.sound_card(name)
         return (
@@ -291,7 +302,10 @@ def _verified(name: str) -> str:
         found = datasets.load(name)
     except UnknownData as error:
         also = ", ".join(sounds.sound_names())
-        raise UnknownData(f"{error} Recordings: {also or 'none'}.") from error
+        said = ", ".join(texts.text_names())
+        raise UnknownData(
+            f"{error} Sentences: {said or 'none'}. Recordings: {also or 'none'}."
+        ) from error
     return (
         f"{found.name}: {len(found.train_all)} training and {len(found.test)} test images, "
         f"{len(found.classes)} classes, digests verified."

@@ -54,6 +54,9 @@ OPTIONAL = {  # None is a value of these
     ("all_triplets", "device"), ("permuted_predictions", "generator"),
     ("ensemble_log_probabilities", "weights"), ("noisy_logits", "generator"),
     ("CurriculumTemperature()", "student_logits"), ("CurriculumTemperature()", "teacher_logits"),
+    *((name, "present") for name in (
+        "attention_matrices", "deep_self_attention", "hidden_states", "multi_head_relations",
+        "relation_divergence")),
     ("spatial_attention", "size"), ("AttentionFusion()", "residual"), ("ReviewFusion", "middle"),
 }  # fmt: skip
 # Labels that are compared and no more may be any numbers; a memory may be empty yet.

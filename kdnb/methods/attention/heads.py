@@ -1,0 +1,157 @@
+"""Where a transformer's queries, keys, values and states are, and what they are for a batch.
+
+They are the outputs of linear layers, which any network has as modules: forward hooks read them,
+and the network stays as it is. Attention itself need not be returned, nor computed in the open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses import attention_scores
+from kdnb.nets import features
+from kdnb.training.answers import ask
+
+# Names of the linear layers of queries, keys and values in one module, and of its number of heads.
+SEPARATE = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"))
+COUNTS = ("num_attention_heads", "num_heads", "n_heads", "heads")
+FUSED = ("qkv", "in_proj")
+
+
+class AttentionLayer(NamedTuple):
+    """Where one layer's queries, keys and values come from.
+
+    Attributes:
+        queries, keys, values: paths of modules; three times the same where one makes all three.
+        heads: their number.
+        block: the path of the block around it, whose output is the layer's states.
+    """
+
+    queries: str
+    keys: str
+    values: str
+    heads: int
+    block: str
+
+
+class Heads(NamedTuple):
+    """Queries, keys and values of one layer, each (batch, heads, tokens, d_k)."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+def attention_layers(network: nn.Module) -> list[AttentionLayer]:
+    """The self-attention of a transformer, first layer first.
+
+    Found are kdnb's encoders, timm's vision transformers (`qkv`), and BERT, DistilBERT and their
+    kin of transformers: a module that has linear layers of these names, and says how many heads it
+    has. `torch.nn.MultiheadAttention` has no such layers.
+
+    Raises:
+        ValueError: when there is none.
+
+    >>> from kdnb.nets.transformer import PatchEncoder
+    >>> attention_layers(PatchEncoder(layers=1))
+    [AttentionLayer(queries='blocks.0.query', keys='blocks.0.key', values='blocks.0.value', heads=4, block='blocks.0')]
+    """
+    found = []
+    for path, module in network.named_modules():
+        count = next((getattr(module, name) for name in COUNTS if hasattr(module, name)), None)
+        parts = dict(module.named_children())
+        names = next((one for one in SEPARATE if set(one) <= set(parts)), None)
+        fused = next((one for one in FUSED if isinstance(parts.get(one), nn.Linear)), None)
+        if not isinstance(count, int) or not (names or fused):
+            continue
+        start = f"{path}." if path else ""
+        paths = [start + name for name in names or (fused,) * 3]
+        found.append(AttentionLayer(*paths, heads=count, block=_block(path)))
+    if not found:
+        raise ValueError(
+            f"{type(network).__name__} has no self-attention whose queries, keys and values are "
+            "modules of their own (query, key and value; q_proj, k_proj and v_proj; or qkv)."
+        )
+    return found
+
+
+def _block(path: str) -> str:
+    """The path up to its last number: of a list of blocks, the one around a module."""
+    parts = path.split(".")
+    last = max((place for place, part in enumerate(parts) if part.isdigit()), default=None)
+    return path if last is None else ".".join(parts[: last + 1])
+
+
+def layer_at(layers: Sequence[AttentionLayer], place: int, whose: str) -> AttentionLayer:
+    """One of the layers; a negative place counts from the last.
+
+    Raises:
+        ValueError: when there are not so many.
+    """
+    if not -len(layers) <= place < len(layers):
+        raise ValueError(f"the {whose} has {len(layers)} layers of self-attention; got {place}.")
+    return layers[place]
+
+
+@contextlib.contextmanager
+def watched(network: nn.Module, layers: Sequence[AttentionLayer], *more: str) -> Iterator[Mapping]:
+    """Keep what these layers, their blocks and other modules give while the block runs."""
+    paths = [path for one in layers for path in (*one[:3], one.block) if path] + list(more)
+    with features(network, list(dict.fromkeys(paths)), first=True) as seen:
+        yield seen
+
+
+def heads_in(seen: Mapping[str, Tensor], layer: AttentionLayer) -> Heads:
+    """The heads of a layer out of what `watched` kept.
+
+    Raises:
+        ValueError: for keys or values of other widths than the queries (grouped heads).
+    """
+    if layer.queries == layer.keys:
+        whole = seen[layer.queries]
+        parts = whole.chunk(3, dim=-1)
+    else:
+        parts = tuple(seen[path] for path in layer[:3])
+    if len({one.shape for one in parts}) > 1 or parts[0].ndim != 3:
+        raise ValueError(
+            "queries, keys and values must be (batch, tokens, width) of one shape; got "
+            f"{[tuple(one.shape) for one in parts]} from {layer.queries!r}."
+        )
+    return Heads(*(one.unflatten(2, (layer.heads, -1)).transpose(1, 2) for one in parts))
+
+
+@torch.no_grad()
+def attention_of(network: nn.Module, inputs: Any, place: int = -1) -> Tensor:
+    """What each token of a layer looks at: (batch, heads, tokens, tokens), rows of sum 1.
+
+    Args:
+        inputs: of the network; padding in tokens (0) or by an `attention_mask` is no key.
+        place: of the layer; -1 is the last.
+    """
+    layer = layer_at(attention_layers(network), place, "network")
+    with watched(network, [layer]) as seen:
+        ask(network, inputs)
+        heads = heads_in(seen, layer)
+    scores = attention_scores(heads.queries, heads.keys)
+    there = present_in(inputs)
+    if there is not None:
+        absent = ~there[:, None, None, : scores.shape[-1]]
+        scores = scores.masked_fill(absent, -torch.inf)
+    return scores.softmax(-1)
+
+
+def present_in(inputs: Any) -> Tensor | None:
+    """Which tokens are no padding: (batch, tokens), or None where there is no telling.
+
+    Of a dict the entry `attention_mask`, of integers (batch, tokens) what is not 0.
+    """
+    if isinstance(inputs, Mapping):
+        mask = inputs.get("attention_mask")
+        return None if mask is None else mask.bool()
+    plain = isinstance(inputs, Tensor) and inputs.ndim == 2
+    return inputs != 0 if plain and not inputs.is_floating_point() else None

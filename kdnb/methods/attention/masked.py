@@ -1,0 +1,68 @@
+"""Masked language modelling (Devlin et al. 2019): what unlabelled text gives without a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.data import Batch
+from kdnb.losses.checks import check_number
+from kdnb.methods.options import recipe_of
+from kdnb.nets import features
+from kdnb.nets.transformer import PADDING, TextEncoder
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.inputs import batches_for
+
+
+def model_masked_words(
+    student: TextEncoder,
+    tokens: Any,
+    recipe: Recipe | None = None,
+    *,
+    mask: int,
+    share: float = 0.15,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    """Train an encoder to guess words that are hidden from it, from the words around them.
+
+    Args:
+        student: its own embeddings say how likely a word is, beside a bias for each.
+        tokens: (sentences, length) integers, 0 for padding.
+        mask: the token that stands for a hidden word.
+        share: of the words that are hidden, drawn anew in every epoch; 0.15 in the paper.
+        recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+
+    Departures: every hidden word is replaced by `mask`; the paper leaves a tenth as it is and puts
+    another word for a tenth.
+    """
+    recipe = recipe_of(model_masked_words, recipe, fields)
+    check_number(above=0, most=1, share=share)
+    batches = batches_for(tokens, recipe, seed, "none", given=fields)
+    bias = nn.Linear(student.words.num_embeddings, 1, bias=False)  # a bias for each word
+    nn.init.zeros_(bias.weight)
+    last = f"blocks.{len(student.blocks) - 1}"
+
+    def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
+        words = batch.images
+        hidden = (torch.rand(words.shape) < share).to(words.device) & (words != PADDING)
+        hidden[:, 0] |= ~hidden.any(1)  # one at least, so that there is a mean
+        with features(student, [last]) as seen:
+            networks["student"](words.masked_fill(hidden, mask))
+            states = seen[last]
+        hidden = hidden[:, : states.shape[1]]
+        scores = states[hidden] @ student.words.weight.T + bias.weight[0]
+        return {"words": F.cross_entropy(scores, words[:, : states.shape[1]][hidden])}
+
+    with borrowed(student):
+        history = fit(
+            {"student": student, "bias": bias}, batches, Update(("student", "bias"), terms), recipe,
+            seed=seed, checkpoint=checkpoint, identity={"method": {"verb": "model_masked_words", "share": share}},
+        )  # fmt: skip
+    return Fit.of(history, {"student": student})

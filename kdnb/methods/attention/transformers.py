@@ -1,0 +1,173 @@
+"""Attention of a transformer as the lesson: MiniLM (Wang 2020, 2021), TinyBERT (Jiao 2020)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.data.loaders import TensorBatches
+from kdnb.losses.checks import check_number
+from kdnb.methods.attention.heads import layer_at, present_in
+from kdnb.methods.attention.lessons import Lesson, Look, Part, Remembered, compared, parts_of
+from kdnb.methods.options import recipe_of
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch
+from kdnb.training.inputs import batches_for
+
+
+def distil_attention(
+    student: nn.Module,
+    teacher: nn.Module,
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    lesson: Lesson = "minilm",
+    value_weight: float = 1.0,
+    relation_heads: int | None = None,
+    student_layer: int = -1,
+    teacher_layer: int = -1,
+    embeddings: tuple[str, str] | None = None,
+    remember: bool | Remembered = False,
+    order: Tensor | None = None,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    log_dir: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    r"""Teach a transformer what another one attends to; no label is read, no answer compared.
+
+    "minilm" is :func:`kdnb.losses.deep_self_attention` of one layer of each, the last ones in the
+    paper (Wang 2020); "attention" its first term alone. "minilmv2" is
+    :func:`kdnb.losses.multi_head_relations` (Wang 2021). "tinybert" compares layer by layer, scores
+    before the softmax and states (Jiao 2020); "states" is the mean squared error of one layer's
+    states through a linear map, plain feature distillation as the control. Afterwards the student
+    is trained on its task as any other network.
+
+    Args:
+        student, teacher: transformers, see `attention_layers`. They see the same tokens. All
+            lessons but "minilmv2" and "states" need as many heads in both.
+        data: inputs, with or without labels, as in `kdnb.distil`. Padding is told by
+            `present_in`, and lies at the end.
+        value_weight: of the value relation in "minilm".
+        relation_heads: of "minilmv2"; the student's number of heads when None.
+        student_layer, teacher_layer: places of the layers, where the lesson is about one.
+        embeddings: paths of the modules that give embedded tokens in student and teacher;
+            "tinybert" then compares these, too.
+        remember: ask the teacher once for each sample and keep the lesson, in half precision, for
+            inputs in memory, one tensor (samples, ...); or the `Remembered` that has kept it.
+        order: with `remember`, the sample whose lesson each sample gets, of the same length: a
+            control.
+        recipe, seed, checkpoint, log_dir, fields: as in `kdnb.distil`.
+
+    Returns:
+        The history, with one term for each kind of part; the student as `fit.networks["student"]`;
+        linear maps to the teacher's width as `fit.learnt`, where states are compared.
+
+    Raises:
+        ValueError: for networks without self-attention that can be read, other numbers of heads or
+            tokens, or as `kdnb.distil`.
+    """
+    recipe = recipe_of(distil_attention, recipe, fields)
+    check_number(least=0, value_weight=value_weight)
+    batches = batches_for(data, recipe, seed, "none", given=fields)
+    paths = embeddings or (None, None)
+    looks = [
+        Look(network, whose=whose, embeddings=path)
+        for network, whose, path in zip(
+            (student, teacher), ("student", "teacher"), paths, strict=True
+        )
+    ]
+    if lesson == "minilmv2":
+        heads = relation_heads or looks[0].layers[-1].heads
+        for look in looks:
+            look.relation_heads = heads
+    layer_at(looks[0].layers, student_layer, "student")
+    layer_at(looks[1].layers, teacher_layer, "teacher")
+    counts = len(looks[0].layers), len(looks[1].layers)
+    parts = parts_of(lesson, *counts, (student_layer, teacher_layer), embeddings is not None)
+    ours, theirs = ([(p.kind, getattr(p, who)) for p in parts] for who in ("student", "teacher"))
+
+    with borrowed(student, teacher):
+        maps = _maps(looks, first_batch(batches, seed).images, parts, seed)
+        stored = None
+        if remember:
+            if not isinstance(batches, TensorBatches) or not isinstance(batches.inputs, Tensor):
+                raise ValueError("remember needs inputs in memory, one tensor (samples, ...).")
+            stored = remember
+            if not isinstance(remember, Remembered):
+                stored = Remembered(looks[1], batches.inputs, theirs)
+
+        def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
+            found = looks[0](batch.images, ours)
+            seen = next(iter(found.values())).shape[-2]
+            if stored is not None:
+                rows = batch.index if order is None else order[batch.index]
+                aims = stored(rows, seen, theirs)
+            else:
+                with torch.no_grad():
+                    aims = looks[1](batch.images, theirs)
+            present = present_in(batch.images)
+            present = None if present is None else present[:, :seen]
+            values: dict[str, Tensor] = {}
+            for part, mine, aim in zip(parts, ours, theirs, strict=True):
+                one = found[mine]
+                if part.kind == "states":
+                    one = maps[_name(part)](one)
+                loss = compared(part.kind, one, aims[aim], present)
+                if lesson == "minilm" and part.kind == "values":
+                    loss = value_weight * loss
+                values[part.kind] = values.get(part.kind, 0) + loss
+            return values
+
+        networks = {"student": student, "teacher": teacher}
+        moved = ["student"]
+        if len(maps):
+            networks["maps"], moved = maps, ["student", "maps"]
+        settings = {
+            "verb": "distil_attention", "lesson": lesson, "value_weight": value_weight,
+            "relation_heads": relation_heads, "layers": [student_layer, teacher_layer],
+            "embeddings": list(embeddings or ()),
+        }  # fmt: skip
+        history = fit(
+            networks, batches, Update(tuple(moved), terms), recipe, seed=seed, checkpoint=checkpoint,
+            log_dir=log_dir, identity={"method": settings},
+        )  # fmt: skip
+    return Fit.of(history, {"student": student}, maps if len(maps) else None)
+
+
+def _name(part: Part) -> str:
+    return f"from_{part.student}_to_{part.teacher}".replace("-1", "embeddings")
+
+
+def _maps(looks: list[Look], inputs: Any, parts: list[Part], seed: int) -> nn.ModuleDict:
+    """A linear map to the teacher's width for every part of states; both networks are tried."""
+    found = []
+    for look, who in zip(looks, ("student", "teacher"), strict=True):
+        was = look.network.training
+        look.network.eval()
+        with torch.no_grad():
+            found.append(look(inputs, [(part.kind, getattr(part, who)) for part in parts]))
+        look.network.train(was)
+    maps = nn.ModuleDict()
+    present = present_in(inputs)
+    for part in parts:
+        ours, theirs = found[0][part.kind, part.student], found[1][part.kind, part.teacher]
+        if part.kind == "states":
+            if ours.shape[:2] != theirs.shape[:2]:
+                raise ValueError(
+                    f"student and teacher must see the same tokens; got states {tuple(ours.shape)} "
+                    f"and {tuple(theirs.shape)}."
+                )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                made = nn.Linear(ours.shape[2], theirs.shape[2])
+            maps[_name(part)] = made.to(ours.device)
+        else:
+            seen = None if present is None else present[:, : ours.shape[-1]]
+            compared(part.kind, ours, theirs, seen)
+    return maps
