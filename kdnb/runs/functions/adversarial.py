@@ -22,26 +22,29 @@ def kdgan_trial(
     *,
     data: dict[str, Any],
     network: dict[str, Any],
-    critic: dict[str, Any],
     recipe: dict[str, Any],
+    critic: dict[str, Any] | None = None,
     teacher: Result | None = None,
     classifier_share: float = 0.5,
     classifier_weight: float = 1.0,
     teacher_weight: float = 1.0,
     temperature: float | list[float] = 1.0,
     start: Result | None = None,
+    critic_start: Result | None = None,
 ) -> Outcome:
-    """A trial of `kdgan`, or without a teacher of the naive game of two (NaGAN).
+    """A trial of `kdgan`; of the naive game of two (NaGAN) without a teacher, and of co-distillation
+    without a critic.
 
     The classifier starts from the weights that the trial `start` ended with, else from the fresh
-    ones that `supervised` gives the same network and seed; the teacher goes on from where its own
-    trial ended.
+    ones that `supervised` gives the same network and seed; the critic likewise from `critic_start`.
+    The teacher goes on from where its own trial ended.
 
     Args:
         data: a `data_spec`.
         network, critic: of classifier and discriminator, as `built` takes them.
         recipe: of a `Recipe`, the same for every player.
         teacher: the trial that trained it on labels.
+        critic: None for the labels in its place.
         temperature: of `kdgan`; a description that says neither this nor `start` stands for the
             first form, a constant 1 and a classifier that nobody trained before.
 
@@ -54,7 +57,11 @@ def kdgan_trial(
     """
     task = prepared(context, seed, data, network, recipe, start=start)
     source = task.source
-    judge = built(critic, source, peer_seed(seed, 1))
+    judge = None
+    if critic_start is not None:
+        judge = network_of(critic_start, source)
+    elif critic is not None:
+        judge = built(critic, source, peer_seed(seed, 1))
     master = None if teacher is None else network_of(teacher, source)
     watched = evaluated(source.validation, data).select(slice(WATCHED))
     test = evaluated(source.test, data)
