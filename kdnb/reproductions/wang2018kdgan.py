@@ -56,7 +56,7 @@ class Parameters(BaseModel):
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        test_images=ALL, seeds=20, epochs=60, more_epochs=20, fresh_epochs=300, arms=[]
+        test_images=ALL, seeds=10, epochs=60, more_epochs=10, fresh_epochs=60, arms=[]
     ),
     "full": Parameters(
         test_images=ALL, seeds=40, epochs=500, more_epochs=100, fresh_epochs=2000, width=800,
@@ -86,10 +86,10 @@ def arms(p: Parameters) -> Arms:
         return lambda seed: conditions(p, seed, p.more_labelled, p.more_epochs)[name]
 
     common = conditions(p, 0, p.labelled, p.epochs)
-    compared = ("student", "start", "teacher", "distilled", "codistilled", "kdgan")
+    games = ("codistilled", "kdgan")
     return {
         **{name: few(name) for name in common},
-        **{f"more_{name}": more(name) for name in compared},
+        **{f"more_{name}": more(name) for name in games},
     }
 
 

@@ -49,11 +49,10 @@ def kdgan_trial(
             first form, a constant 1 and a classifier that nobody trained before.
 
     Returns:
-        What `Task.outcome` measures of the classifier; `last_ten_test_errors`, the mean over the
-        last ten epochs, with its `_sd` over them; `epochs_needed`; with a teacher also
+        What `Task.outcome` measures of the classifier; `epochs_needed`; with a teacher also
         `teacher_test_errors`, as it is after the game. Series: `validation_errors`, of the first
-        2,000 validation images at most, and `test_errors`, by which nothing is chosen. Tensors:
-        `network.<key>` (the classifier's), and `teacher.<key>`.
+        2,000 validation images at most. Tensors: `network.<key>` (the classifier's), and
+        `teacher.<key>`.
     """
     task = prepared(context, seed, data, network, recipe, start=start)
     source = task.source
@@ -64,17 +63,12 @@ def kdgan_trial(
         judge = built(critic, source, peer_seed(seed, 1))
     master = None if teacher is None else network_of(teacher, source)
     watched = evaluated(source.validation, data).select(slice(WATCHED))
-    test = evaluated(source.test, data)
 
     def errors(model, images) -> float:
         return float((logits_on(model, images, source).argmax(1) != images.labels).sum())
 
     def evaluate(networks) -> dict[str, float]:
-        classifier = networks["classifier"]
-        return {
-            "validation_errors": errors(classifier, watched),
-            "test_errors": errors(classifier, test),
-        }
+        return {"validation_errors": errors(networks["classifier"], watched)}
 
     history = kdgan(
         task.network, master, judge, task.batches, task.recipe,
@@ -83,18 +77,11 @@ def kdgan_trial(
         checkpoint=context.checkpoint, evaluate=evaluate,
     )  # fmt: skip
     outcome = task.outcome(history)
-    last = [row["test_errors"] for row in history[-LAST:]]
-    mean = sum(last) / len(last)
     validation = [100 * row["validation_errors"] / len(watched) for row in history]
-    metrics = {
-        **outcome.metrics,
-        "last_ten_test_errors": mean,
-        "last_ten_test_errors_sd": (sum((x - mean) ** 2 for x in last) / len(last)) ** 0.5,
-        "epochs_needed": float(epochs_needed(validation)),
-    }
+    metrics = {**outcome.metrics, "epochs_needed": float(epochs_needed(validation))}
     tensors = dict(outcome.tensors)
     if master is not None:
-        metrics["teacher_test_errors"] = errors(master, test)
+        metrics["teacher_test_errors"] = errors(master, evaluated(source.test, data))
         tensors |= weights_kept(master, "teacher")
     return replace(outcome, metrics=metrics, tensors=tensors)
 
