@@ -978,7 +978,7 @@ names = {
     "kdgan": "KDGAN", "teacher": "teacher", "distilled_by_untrained": "plain distillation, untrained teacher",
     "kdgan_with_untrained": "KDGAN, untrained teacher", "nagan_from_scratch": "NaGAN, untrained classifier",
     "kdgan_from_scratch": "KDGAN, untrained classifier", "more_codistilled": "co-distillation, 1,000 labels", "more_kdgan": "KDGAN, 1,000 labels",
-    "train_error": "training error", "accuracy": "test accuracy", "teacher_accuracy": "its teacher's accuracy", "epochs_needed": "epochs needed",
+    "kdgan.teacher_accuracy": "KDGAN's teacher", "teacher.accuracy": "teacher on labels",
 }  # fmt: skip
 recorded = papers.show_frame("wang2018kdgan", "laptop")
 figures.published_and_ours(recorded, names)
