@@ -93,13 +93,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         "kdnb.reproductions.yin2020deepinversion:merged_trial",
         f"{_OLD_PAPERS}.yin2020deepinversion:merged_trial",
     ),
-    **{
-        f"adversarial_{name}": (
-            f"kdnb.workbook.chapters.wang2018kdgan_live:{name}",
-            f"{_OLD_PAPERS}.wang2018kdgan_live:{name}",
-        )
-        for name in ("made", "adapted", "taught")
-    },
 }
 _NAMES = {former: name for name, (_, former) in FUNCTIONS.items()}
 

@@ -19,7 +19,12 @@ from kdnb.methods.adversarial.conditional import ConditionalCritic, conditional_
 from kdnb.methods.adversarial.critics import Critic
 from kdnb.methods.adversarial.domains import adversarial_domains, shifted
 from kdnb.methods.adversarial.features import adversarial_compression, adversarial_features
-from kdnb.methods.adversarial.frechet import classifier_frechet, embedded, frechet_distance
+from kdnb.methods.adversarial.frechet import (
+    classifier_frechet,
+    embedded,
+    feature_frechet,
+    frechet_distance,
+)
 from kdnb.methods.adversarial.gan import (
     ImageCritic,
     ImageGenerator,
@@ -56,6 +61,7 @@ __all__ = [
     "distil_with_generated",
     "draw_images",
     "embedded",
+    "feature_frechet",
     "fooling_loss",
     "frechet_distance",
     "game_value",

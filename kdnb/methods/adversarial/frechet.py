@@ -70,14 +70,43 @@ def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance
     return max(0.0, float(apart + first.trace() + second.trace() - 2 * common))
 
 
+def feature_frechet(rows: Tensor, rows2: Tensor) -> float:
+    """The Fréchet distance of two sets of vectors, each taken as a Gaussian of its moments.
+
+    It compares the two sets as wholes: which vector stands in which row does not matter. The fewer
+    rows, the larger the distance: compare sets of equal size.
+
+    Args:
+        rows, rows2: (count, numbers), such as features of one layer; at least 2 rows each, of
+            equally many numbers.
+
+    Raises:
+        ValueError: for other shapes, or fewer than 2 rows.
+
+    >>> round(feature_frechet(torch.tensor([[0.0], [2.0]]), torch.tensor([[5.0], [3.0]])), 9)
+    9.0
+    """
+    if rows.ndim != 2 or rows2.ndim != 2 or rows.shape[1] != rows2.shape[1]:
+        raise ValueError(
+            "features must be (count, numbers), of equally many numbers; got "
+            f"{tuple(rows.shape)} and {tuple(rows2.shape)}."
+        )
+    moments = []
+    for part in (rows.double(), rows2.double()):
+        if len(part) < 2:
+            raise ValueError(f"a covariance takes 2 rows at least; got {len(part)}.")
+        moments += [part.mean(0), torch.cov(part.T).reshape(part.shape[1], -1)]
+    return frechet_distance(*moments)
+
+
 def classifier_frechet(
     classifier: nn.Module, images: Tensor, images2: Tensor, *, path: str
 ) -> float:
     """The Fréchet distance of two sets of images, in what a classifier sees in them.
 
     The Fréchet Inception distance (Heusel et al. 2017) with any classifier in Inception's place,
-    such as one of digits for digits: numbers compare only within one classifier and one layer. The
-    fewer images, the larger the distance: compare sets of equal size.
+    such as one of digits for digits: numbers compare only within one classifier and one layer, and
+    between sets of equal size.
 
     Args:
         classifier, path: see `embedded`.
@@ -86,9 +115,4 @@ def classifier_frechet(
     Raises:
         ValueError: for fewer than 2 images.
     """
-    moments = []
-    for rows in (embedded(classifier, images, path), embedded(classifier, images2, path)):
-        if len(rows) < 2:
-            raise ValueError(f"a covariance takes 2 images at least; got {len(rows)}.")
-        moments += [rows.mean(0), torch.cov(rows.T).reshape(rows.shape[1], -1)]
-    return frechet_distance(*moments)
+    return feature_frechet(*(embedded(classifier, part, path) for part in (images, images2)))

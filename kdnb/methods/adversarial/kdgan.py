@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.data import Batch
-from kdnb.losses import fooling_loss, logit_regression
+from kdnb.losses import fooling_loss, hard_loss, logit_regression
 from kdnb.losses.checks import at_least_float32, check_labels, check_logits, check_temperature
 from kdnb.methods.offline.distil import train
 from kdnb.methods.online.common import in_passing
@@ -147,7 +147,7 @@ def best_scores(
 def kdgan(
     classifier: nn.Module,
     teacher: nn.Module | None,
-    critic: nn.Module,
+    critic: nn.Module | None,
     examples: Any,
     recipe: Recipe,
     *,
@@ -178,7 +178,8 @@ def kdgan(
             teacher comes trained on labels. Without one, None, it is the naive game of two
             (NaGAN), and neither share nor weights are read.
         critic: images -> (batch, classes), the score of every label, such as any classifier;
-            trained in place.
+            trained in place. Without one, None, the cross-entropy of the labels takes its place:
+            co-distillation with the same distances, the control for what the critic adds.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         critic_recipe, teacher_recipe: the run's own when None.
         classifier_share: rho, of the classifier's labels among those that are proposed.
@@ -192,11 +193,12 @@ def kdgan(
 
     Returns:
         The history: `judging`, `teacher.fooling`, `teacher.soft`, `classifier.fooling` and
-        `classifier.soft`; `judging` and `classifier.fooling` without a teacher.
+        `classifier.soft`; `judging` and `classifier.fooling` without a teacher; `.hard` in place of
+        `.fooling` and no `judging` without a critic.
 
     Raises:
         ValueError: for a share outside [0, 1], a temperature that is not above 0, more than two
-            temperatures, or fewer than 0 epochs.
+            temperatures, fewer than 0 epochs, or neither a teacher nor a critic.
 
     Departures: the three players, both distillation losses and the concrete samples are
     confirmed by the abstract; the value is that of a secondary summary. That the discriminator
@@ -209,6 +211,10 @@ def kdgan(
     """
     check_share(classifier_share)
     first, last = _ends(temperature)
+    if teacher is None and critic is None:
+        raise ValueError(
+            "without teacher and critic there is nobody to play with: `train` does it."
+        )
     label_epochs = recipe.epochs if label_epochs is None else label_epochs
     if label_epochs < 0:
         raise ValueError(f"label_epochs must be at least 0; got {label_epochs}.")
@@ -241,10 +247,13 @@ def kdgan(
     def play(name: str, other: str, weight: float):
         def terms(networks, batch: Batch) -> dict[str, Tensor]:
             z = networks[name](batch.images)
-            table = in_passing(networks["critic"], batch.images)
-            sample = concrete(z, gumbel_noise(z), tau)
-            fooled = fooling_loss(pair_scores(table, sample), "saturating")
-            parts = {f"{name}.fooling": shares[name] * fooled}
+            if critic is None:
+                parts = {f"{name}.hard": hard_loss(z, batch.labels)}
+            else:
+                table = in_passing(networks["critic"], batch.images)
+                sample = concrete(z, gumbel_noise(z), tau)
+                fooled = fooling_loss(pair_scores(table, sample), "saturating")
+                parts = {f"{name}.fooling": shares[name] * fooled}
             if other in players:
                 v = in_passing(networks[other], batch.images)
                 parts[f"{name}.soft"] = weight * loss(z, v)
@@ -254,14 +263,16 @@ def kdgan(
 
     teach = play("teacher", "classifier", teacher_weight)
     learn = play("classifier", "teacher", classifier_weight)
-    updates = [
-        Update(("critic",), judge, recipe=critic_recipe, begin=begin),
-        Update(("teacher",), teach, recipe=teacher_recipe, after=lambda: constrain(teacher)),
-        Update(("classifier",), learn, after=lambda: constrain(classifier)),
-    ]
-    if teacher is None:
-        del updates[1]
-    return fit({**players, "critic": critic}, batches, updates, recipe, seed=seed, **options)
+    updates = {
+        "critic": Update(("critic",), judge, recipe=critic_recipe, begin=begin),
+        "teacher": Update(
+            ("teacher",), teach, recipe=teacher_recipe, after=lambda: constrain(teacher)
+        ),
+        "classifier": Update(("classifier",), learn, after=lambda: constrain(classifier)),
+    }
+    networks = players if critic is None else {**players, "critic": critic}
+    chosen = [update for name, update in updates.items() if name in networks]
+    return fit(networks, batches, chosen, recipe, seed=seed, **options)
 
 
 def check_share(share: float) -> None:

@@ -22,52 +22,53 @@ def kdgan_trial(
     *,
     data: dict[str, Any],
     network: dict[str, Any],
-    critic: dict[str, Any],
     recipe: dict[str, Any],
+    critic: dict[str, Any] | None = None,
     teacher: Result | None = None,
     classifier_share: float = 0.5,
     classifier_weight: float = 1.0,
     teacher_weight: float = 1.0,
     temperature: float | list[float] = 1.0,
     start: Result | None = None,
+    critic_start: Result | None = None,
 ) -> Outcome:
-    """A trial of `kdgan`, or without a teacher of the naive game of two (NaGAN).
+    """A trial of `kdgan`; of the naive game of two (NaGAN) without a teacher, and of co-distillation
+    without a critic.
 
     The classifier starts from the weights that the trial `start` ended with, else from the fresh
-    ones that `supervised` gives the same network and seed; the teacher goes on from where its own
-    trial ended.
+    ones that `supervised` gives the same network and seed; the critic likewise from `critic_start`.
+    The teacher goes on from where its own trial ended.
 
     Args:
         data: a `data_spec`.
         network, critic: of classifier and discriminator, as `built` takes them.
         recipe: of a `Recipe`, the same for every player.
         teacher: the trial that trained it on labels.
+        critic: None for the labels in its place.
         temperature: of `kdgan`; a description that says neither this nor `start` stands for the
             first form, a constant 1 and a classifier that nobody trained before.
 
     Returns:
-        What `Task.outcome` measures of the classifier; `last_ten_test_errors`, the mean over the
-        last ten epochs, with its `_sd` over them; `epochs_needed`; with a teacher also
+        What `Task.outcome` measures of the classifier; `epochs_needed`; with a teacher also
         `teacher_test_errors`, as it is after the game. Series: `validation_errors`, of the first
-        2,000 validation images at most, and `test_errors`, by which nothing is chosen. Tensors:
-        `network.<key>` (the classifier's), and `teacher.<key>`.
+        2,000 validation images at most. Tensors: `network.<key>` (the classifier's), and
+        `teacher.<key>`.
     """
     task = prepared(context, seed, data, network, recipe, start=start)
     source = task.source
-    judge = built(critic, source, peer_seed(seed, 1))
+    judge = None
+    if critic_start is not None:
+        judge = network_of(critic_start, source)
+    elif critic is not None:
+        judge = built(critic, source, peer_seed(seed, 1))
     master = None if teacher is None else network_of(teacher, source)
     watched = evaluated(source.validation, data).select(slice(WATCHED))
-    test = evaluated(source.test, data)
 
     def errors(model, images) -> float:
         return float((logits_on(model, images, source).argmax(1) != images.labels).sum())
 
     def evaluate(networks) -> dict[str, float]:
-        classifier = networks["classifier"]
-        return {
-            "validation_errors": errors(classifier, watched),
-            "test_errors": errors(classifier, test),
-        }
+        return {"validation_errors": errors(networks["classifier"], watched)}
 
     history = kdgan(
         task.network, master, judge, task.batches, task.recipe,
@@ -76,18 +77,11 @@ def kdgan_trial(
         checkpoint=context.checkpoint, evaluate=evaluate,
     )  # fmt: skip
     outcome = task.outcome(history)
-    last = [row["test_errors"] for row in history[-LAST:]]
-    mean = sum(last) / len(last)
     validation = [100 * row["validation_errors"] / len(watched) for row in history]
-    metrics = {
-        **outcome.metrics,
-        "last_ten_test_errors": mean,
-        "last_ten_test_errors_sd": (sum((x - mean) ** 2 for x in last) / len(last)) ** 0.5,
-        "epochs_needed": float(epochs_needed(validation)),
-    }
+    metrics = {**outcome.metrics, "epochs_needed": float(epochs_needed(validation))}
     tensors = dict(outcome.tensors)
     if master is not None:
-        metrics["teacher_test_errors"] = errors(master, test)
+        metrics["teacher_test_errors"] = errors(master, evaluated(source.test, data))
         tensors |= weights_kept(master, "teacher")
     return replace(outcome, metrics=metrics, tensors=tensors)
 

@@ -10,6 +10,7 @@ from torch import nn
 from kdnb.methods.adversarial import (
     classifier_frechet,
     embedded,
+    feature_frechet,
     frechet_distance,
 )
 
@@ -81,5 +82,19 @@ def test_distance_of_images():
     ]
     assert distances[0] == pytest.approx(0, abs=1e-6)
     assert distances[0] < distances[1] < distances[2]
-    with pytest.raises(ValueError, match="2 images at least; got 1"):
+    with pytest.raises(ValueError, match="2 rows at least; got 1"):
         classifier_frechet(classifier, images[:1], images, path="1")
+
+
+def test_distance_of_features():
+    rows, rows2 = draw(40, 5), 2 * draw(40, 5, seed=1) + 1
+    moments = (rows.mean(0), torch.cov(rows.T), rows2.mean(0), torch.cov(rows2.T))
+    found = feature_frechet(rows, rows2)
+    assert found == pytest.approx(frechet_distance(*moments), rel=1e-10)
+    # Of the sets alone: the order of the rows does not matter.
+    assert feature_frechet(rows.flip(0), rows2) == pytest.approx(found, rel=1e-10)
+    assert feature_frechet(rows.flip(0), rows) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match=r"equally many numbers; got \(40, 5\) and \(40, 4\)"):
+        feature_frechet(rows, rows2[:, :4])
+    with pytest.raises(ValueError, match="2 rows at least; got 1"):
+        feature_frechet(rows[:1], rows2)

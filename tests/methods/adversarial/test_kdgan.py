@@ -229,6 +229,25 @@ def test_without_a_teacher_it_is_the_game_of_two():
         assert not torch.equal(part[1].weight, old[1].weight)
 
 
+def test_without_a_critic_both_learn_from_the_labels_and_each_other():
+    """One step by hand; the teacher goes first, and shares of the game are not read."""
+    classifier, teacher = linear(0), linear(1)
+    c, t = copy.deepcopy((classifier, teacher))
+    weights = {"classifier_weight": 0.3, "teacher_weight": 0.2, "classifier_share": 0.9}
+    history = run((classifier, teacher, None), batches(40), **weights)
+    batch = next(iter(batches(40)))
+    for new, old, other, weight in ((teacher, t, c, 0.2), (classifier, c, teacher, 0.3)):
+        z = old(batch.images)
+        loss = nn.functional.cross_entropy(z, batch.labels)
+        loss = loss + weight * losses.logit_regression(z, other(batch.images).detach())
+        gradients = torch.autograd.grad(loss, list(old.parameters()))
+        for a, b, gradient in zip(new.parameters(), old.parameters(), gradients, strict=True):
+            torch.testing.assert_close(a, b - 0.1 * gradient, rtol=1e-3, atol=1e-6)
+    names = {f"{name}.{term}" for name in ("classifier", "teacher") for term in ("hard", "soft")}
+    assert names <= set(history[0])
+    assert not any("ing" in name for name in history[0])
+
+
 def test_no_gradient_leaks_to_another_player():
     """Each of the three updates builds a graph through one network only."""
     parts = linear(0), linear(1), linear(2)
@@ -328,6 +347,8 @@ def test_wrong_arguments_are_refused():
         run(parts, batches(), classifier_share=-0.1)
     with pytest.raises(ValueError, match="temperature must be"):
         run(parts, batches(), temperature=0.0)
+    with pytest.raises(ValueError, match="nobody to play with"):
+        run((linear(0), None, None), batches())
     with pytest.raises(ValueError, match="one number or two"):
         run(parts, batches(), temperature=(3.0, 2.0, 1.0))
     with pytest.raises(ValueError, match="label_epochs must be at least 0; got -1"):
