@@ -49,10 +49,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         f"{_FUNCTIONS}.data_free:adversarial_trial",
         f"{_OLD_FREE}:adversarial_trial",
     ),
-    "belief_matching_toy": (
-        f"{_FUNCTIONS}.data_free:toy_trial",
-        f"{_OLD_FREE}.belief_matching:toy_trial",
-    ),
     "noise_bank": (f"{_FUNCTIONS}.banks:noise_trial", f"{_OLD_FREE}:noise_trial"),
     "zskd_bank": (f"{_FUNCTIONS}.banks:impressions_trial", f"{_OLD_FREE}:impressions_trial"),
     "deepinversion_bank": (f"{_FUNCTIONS}.banks:inversion_trial", f"{_OLD_FREE}:inversion_trial"),
@@ -61,11 +57,6 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         f"{_FUNCTIONS}.banks:dataset_distillation_trial",
         f"{_OLD_FREE}:dataset_distillation_trial",
     ),
-    "statistics_bank": (f"{_FUNCTIONS}.makers:statistics_trial", f"{_OLD_FREE}:statistics_trial"),
-    "cmi_bank": (f"{_FUNCTIONS}.makers:contrastive_trial", f"{_OLD_FREE}:contrastive_trial"),
-    "fast_bank": (f"{_FUNCTIONS}.makers:fast_trial", f"{_OLD_FREE}:fast_trial"),
-    "pseudo_examples": (f"{_FUNCTIONS}.makers:pseudo_trial", f"{_OLD_FREE}:pseudo_trial"),
-    "omni_supervised": (f"{_FUNCTIONS}.makers:omni_trial", f"{_OLD_FREE}:omni_trial"),
     "specialist": (f"{_FUNCTIONS}.uhc:specialist", "specialist"),
     "unified": (f"{_FUNCTIONS}.uhc:unified", "unified"),
     "retrieved": (
