@@ -232,7 +232,8 @@ def dafl(student, teacher, generator, noise, weights=(1, 5, 0.1), look=None):
 
 # %% [markdown]
 # The package has the same as `kdnb.data_free`, for any teacher and any generator that says of how many numbers it
-# makes an image. Ten steps of both, from the same weights and the same noise, give the same student:
+# makes an image. Three steps of both, from the same weights and the same noise, give the same student. (Not many
+# more: at so high a rate Adam magnifies differences of rounding, and the two part.)
 
 # %%
 def make_student(seed):
@@ -244,14 +245,14 @@ shipped = nets.pretrained("lenet5", "mnist").requires_grad_(False)
 maker = make_generator()
 maker.latent = 100
 twin, by_loop, by_package = copy.deepcopy(maker), make_student(1), make_student(1)
-same_noise = [batch.images for batch in data_free.NoiseBatches(10, batch_size, (100,), seed=7).epoch(0)]
+same_noise = [batch.images for batch in data_free.NoiseBatches(3, batch_size, (100,), seed=7).epoch(0)]
 dafl(by_loop, shipped, twin, same_noise)
 kdnb.data_free(
-    by_package, shipped, method="dafl", generator=maker, generator_lr=generator_lr, steps=10, epochs=1, seed=7,
+    by_package, shipped, method="dafl", generator=maker, generator_lr=generator_lr, steps=3, epochs=1, seed=7,
     batch_size=batch_size, optimiser="adam", lr=student_lr, schedule="constant", precision="32", detector=False,
 )  # fmt: skip
 some = torch.randn(64, 1, 32, 32)
-torch.testing.assert_close(by_package(some), by_loop(some), rtol=1e-2, atol=1e-2)
+torch.testing.assert_close(by_package(some), by_loop(some), rtol=1e-3, atol=1e-4)
 print("the loop above and kdnb.data_free give the same student")
 
 # %% [markdown]
