@@ -598,7 +598,7 @@ figures.table(
 # ZSKT and DFAD play with the LeNet-5 from above, and the same student. Their student makes several steps for each
 # step of the generator, which are cheap. `evaluate=` writes the accuracy into the history.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 game = {
     "epochs": 2, "steps": 200, "batch_size": batch_size, "optimiser": "adam", "lr": student_lr, "width": width,
     "schedule": "cosine", "precision": "32", "evaluate": looked_at, "seed": FIRST_SEED,
@@ -609,6 +609,8 @@ for method, student_steps in (("zskt", 10), ("dfad", 5)):
     played[method.upper()] = kdnb.data_free(
         relatives[method.upper()], teacher, method=method, student_steps=student_steps, generator_lr=0.001, **game
     )
+
+# %%
 accuracies = {name: percent(student) for name, student in relatives.items()}
 print("both are better than noise by 20 points or more:", all(value - means["noise"] >= 20 for value in accuracies.values()))
 
@@ -1080,7 +1082,9 @@ print(f"ten distilled images from other weights: {tables['wang2018dd']['fixed', 
 #   width, batch or precision need not be safe at another.
 # - *there is nothing to choose settings by.* Without data there is no validation set. All published settings were
 #   chosen by somebody who had the data, and so were ours: by held-out training images.
-# - *the teacher is hard to imitate.* XXX shipped teacher
+# - *the teacher is hard to imitate.* Better is not easier. In our pilots teachers that are right on 94 to 98% taught 85
+#   to 90% within 400 iterations. The LeNet-5 that comes with the workbook is right on 99.5%, and taught 63% in 500
+#   (one seed; exercise 1). It was trained with shifts, weight decay and SGD; which of these matters we do not know.
 # - *other images exist.* Unlabelled photographs of anything are often a better transfer set than what can be made
 #   (data distillation above).
 # - *the student would do as well on noise.* Always compare.
@@ -1115,7 +1119,10 @@ print(f"agrees with the teacher on {100 * kdnb.evaluate(my_student, test, teache
 #
 # <details><summary>Solution</summary>
 #
-# XXX
+# Not in our pilots, on held-out images. At the rate of 0.05 its student reached 63% after 500 iterations. At 0.2 one
+# seed reached 75% after 600, and the generator of another died before the 200th iteration: it made one class, and
+# the student stayed at 30%. Our own teachers of 12,000 images taught 85 to 90% within 400 iterations. The
+# three losses do not know how good the teacher is on data; they follow how it reacts to what the generator can make.
 #
 # </details>
 #
@@ -1205,12 +1212,20 @@ print(papers.cite("chen2019dafl", "laptop"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Setting of the live part.** XXX
+# - **Setting of the live part.** Pilots on held-out training images, seeds 100 to 102, with outcomes in view, so that the
+#   effects are examples and no estimates. In percent. The shipped LeNet-5: 75.5 after 600 iterations at a
+#   rate of 0.2 (seed 100), 30.2 with seed 101, whose generator died; 63.3 after 500 at 0.05. A LeNet-5 of 12,000
+#   images at 0.05: 89.4 after 400 (seed 100, teacher 94.1), 89.6 and 85.3 after 300 (seeds 101 and 102, teachers 97.4
+#   and 97.7). With rates that fall along a cosine: 66.9 and 65.7 after 300. So the teacher is our own, rates are
+#   constant, and it is 250 iterations, for time.
+# - **Relatives.** One pilot (seed 100), somewhat longer than the live part: ZSKT 72.5, DFAD 77.9, ZSKD 64.7, class
+#   impressions 60.8, DeepInversion 74.9, DeepDream 23.4, CMI 60.2, Fast 74.4, noise 10.2. Dataset distillation of a LeNet-5
+#   reached 31.3 in 120 steps, so that a perceptron takes its place (82.1 in 180). Rates and weights are those of the
+#   records or of the papers, the rest is ours; nothing was tuned.
 # - **No training image.** `kdnb.data_free` and the loop above have no argument for data. The functions that made the
 #   records replace the training and validation images by empty sets before anything else, and a test runs them
 #   against a data set that raises an error when a training image is touched (`tests/methods/data_free`). Two numbers of
 #   the data remain: mean and standard deviation of the pixels, which belong to the teacher's input.
-# - **DAFL.** Rates here fall along a cosine; the released code keeps them constant.
 # - **ZSKT.** The divergence adds up the classes where the authors' code averages; our weight and clipping are
 #   $K$ times theirs, which Adam does not see. The record did not clip gradients (`papers/micaelli2019zskt/setting.md`).
 #   Its student with data learns from the teacher's answers alone, without labels and attention maps.
