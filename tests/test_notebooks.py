@@ -16,7 +16,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from kdnb import nets, papers, paths
-from kdnb.reproductions import hinton2015
+from kdnb.reproductions import chen2019dafl, hinton2015
 from kdnb.workbook import runner
 from kdnb.workbook.chapter import VERDICTS_MIME, verdicts_shown
 from kdnb.workbook.parameters import ParameterError
@@ -42,19 +42,13 @@ def test_parameters_cell_is_the_quick_profile(item):
     assert notebook.metadata.kdnb_run["parameters"] == item.defaults
 
 
-# Chapters that are not yet rewritten show what belongs to the recorded runs of their other papers.
-RECORDED_ONLY = {
-    "5-6": {"bank_images", "pixel_steps", "bank_epochs", "distilling_epochs"},
-}
-
-
 @pytest.mark.parametrize("item", CHAPTERS, ids=lambda item: item.name)
 def test_every_parameter_does_something(item):
     """The notebook reads it after its check, or it changes a run of the chapter's experiment."""
     code = [c.source for c in nbformat.read(item.path, as_version=4).cells if c.cell_type == "code"]
     checked = next(i for i, source in enumerate(code) if "check(" in source)
     read = set(re.findall(r"\w+", "\n".join(code[checked + 1 :])))
-    idle = set(item.defaults) - read - {"arms", "seeds"} - RECORDED_ONLY.get(item.number, set())
+    idle = set(item.defaults) - read - {"arms", "seeds"}
     if not item.experiment:
         assert not idle
         return
@@ -112,9 +106,9 @@ def test_records_are_of_todays_recipe(item, key):
 
 
 def test_the_long_run_of_dafl_is_of_todays_recipe():
-    item, record = runner.chapter("5-6"), papers.read_record("chen2019dafl", "long")
-    assert guards.stale_record(item.experiment.REPRODUCTION, item.experiment, record) == []
-    assert set(record.arms) == set(item.experiment.PROFILES["long"].arms)
+    record = papers.read_record("chen2019dafl", "long")
+    assert guards.stale_record(chen2019dafl.REPRODUCTION, chen2019dafl, record) == []
+    assert set(record.arms) == set(chen2019dafl.PROFILES["long"].arms)
     assert not any(environment.dirty for environment in record.environments.values())
 
 

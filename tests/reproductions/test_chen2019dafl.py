@@ -84,6 +84,22 @@ def test_the_long_run_is_laptops_but_for_generator_iterations_and_rate():
     assert begun not in dafl.arms(laptop) and begun not in dafl.arms(full)
 
 
+def test_the_larger_setting_has_arms_of_its_own_and_a_control_of_equal_budget():
+    larger = dafl.PROFILES["larger"]
+    arms = dafl.arms(larger)
+    assert set(larger.arms) <= set(arms)
+    for name in ("laptop", "long", "quick", "full"):
+        assert not {"larger_dafl", "larger_noise"} & set(dafl.arms(dafl.PROFILES[name]))
+    method, noise = (arms[f"larger_{name}"](3).arguments for name in ("dafl", "noise"))
+    for same in ("iterations", "every", "batch_size", "network", "data", "precision"):
+        assert method[same] == noise[same]
+    assert (method["iterations"], method["batch_size"], method["precision"]) == (12000, 256, "32")
+    assert method["generator_recipe"]["lr"] == dafl.RATE
+    laptop = dafl.arms(dafl.PROFILES["laptop"])
+    for name in ("teacher", "student", "distilled"):  # the very same runs
+        assert arms[name](3).digest == laptop[name](3).digest
+
+
 def test_a_few_iterations_on_cifar(tmp_path, monkeypatch):
     """The networks of the full profile, two images at a time."""
     source = workshop.random_cifar()

@@ -1,9 +1,9 @@
 """Distilling without the data (section 5.6): the teacher is there, its training set is not.
 
-`dafl`, `zskt` and `dfad` train a generator beside the student; `zskd`, `deepinversion`, `cmi`,
-`fast` and `statistics` make images first, which a `bank` keeps. `few_shot`, `dataset_distillation`
-and `data_distillation` are what the survey puts beside them: few data, small data, and unlabelled
-data. `synthesis` and `generators` are what they share, `collapse` watches what is made, and
+`dafl`, `zskt` and `dfad` train a generator beside the student, and `without_data` has one verb for
+them, `kdnb.data_free`; `zskd`, `deepinversion`, `cmi`, `fast` and `statistics` make images first,
+which a `bank` keeps. `few_shot`, `dataset_distillation` and `data_distillation` are what the survey
+puts beside them: few data, small data, and unlabelled data. `synthesis` and `generators` are what they share, `collapse` watches what is made, and
 `belief_matching` looks at ZSKT's result. What is asked of an image lies in `kdnb.losses`. Every
 training is `training.fit`.
 """
@@ -62,6 +62,7 @@ from kdnb.methods.data_free.statistics import (
     share_outside,
 )
 from kdnb.methods.data_free.synthesis import NoiseBatches, optimise_pixels, pixel_bounds
+from kdnb.methods.data_free.without_data import data_free
 from kdnb.methods.data_free.zskd import (
     class_similarity,
     concentrations,
@@ -91,6 +92,7 @@ __all__ = [
     "contrastive_diversity",
     "contrastive_inversion",
     "dafl",
+    "data_free",
     "data_impressions",
     "decision_adversarial",
     "deep_inversion",

@@ -192,14 +192,3 @@ def belief_matching_toy(
         NoiseBatches(cycle, 1, (1,)), updates, recipe, seed=seed,
     )  # fmt: skip
     return place(points.images.detach()).cpu(), history
-
-
-def _planes(seed: int) -> tuple[nn.Module, nn.Module]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return tuple(
-            nn.Sequential(
-                nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
-            )
-            for _ in range(2)
-        )

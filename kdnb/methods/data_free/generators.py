@@ -150,11 +150,12 @@ def _stage(inputs: int, outputs: int, size: int, epsilon: float) -> nn.Sequentia
     )
 
 
-def generate(generator: Generator, count: int, *, seed: int = 0) -> Tensor:
+def generate(generator: nn.Module, count: int, *, seed: int = 0) -> Tensor:
     """Images of a generator as the student sees them: normalised over their own batch.
 
     Args:
-        generator: left as it is, running statistics included.
+        generator: a `Generator`, or a module with its attribute `latent`; left as it is, running
+            statistics included.
         count: how many, at least 2, in one batch.
 
     Returns:
@@ -163,7 +164,7 @@ def generate(generator: Generator, count: int, *, seed: int = 0) -> Tensor:
     if count < 2:
         raise ValueError(f"a batch that is normalised over itself needs 2 images; got {count}.")
     noise = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed)).to(
-        generator.linear.weight.device
+        next(generator.parameters()).device
     )
     training = generator.training
     generator.train()

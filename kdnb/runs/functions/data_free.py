@@ -21,7 +21,6 @@ from kdnb import data as datasets
 from kdnb import losses
 from kdnb.data import ImageData
 from kdnb.methods.data_free.bank import Bank, bank_of
-from kdnb.methods.data_free.belief_matching import _planes, belief_matching_toy
 from kdnb.methods.data_free.collapse import CollapseDetector
 from kdnb.methods.data_free.dafl import WEIGHTS, dafl
 from kdnb.methods.data_free.dfad import dfad
@@ -252,45 +251,3 @@ def class_shares(counts: Tensor) -> dict[str, float]:
     """A histogram of classes as metrics, `made_share_<class>`, which sum to 1."""
     shares = (counts / counts.sum()).tolist()
     return {f"made_share_{label}": share for label, share in enumerate(shares)}
-
-
-def toy_trial(context: Context, seed: int, *, rounds: int) -> Outcome:
-    """ZSKT in the plane: two interleaved arcs, a teacher of three layers, fifty pseudo points.
-
-    The points begin all over the plane; the authors' begin in a corner, and need more rounds.
-
-    Returns:
-        The series of the history; tensors: the teacher's data `points` and `labels`; over the
-        square from -3 to 3 the probability of class 1 by the teacher (`teacher`), by the student
-        before (`before`) and after (`after`), (61, 61) each, rows from below; and the pseudo
-        points in the end, `pseudo`.
-    """
-    stream = torch.Generator().manual_seed(seed)
-    labels = torch.arange(200) % 2
-    angle = torch.pi * torch.rand(200, generator=stream)
-    side = 1 - 2 * labels
-    arcs = torch.stack([1.4 * angle.cos() - 0.7 * side, side * (1.4 * angle.sin() - 0.4)], 1)
-    points = arcs + 0.12 * torch.randn(200, 2, generator=stream)
-    master, student = _planes(seed)
-    optimiser = torch.optim.Adam(master.parameters(), lr=0.01)
-    for _ in range(300):
-        optimiser.zero_grad()
-        F.cross_entropy(master(points), labels).backward()
-        optimiser.step()
-    line = torch.linspace(-3, 3, 61)
-    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
-
-    def field(network: nn.Module) -> Tensor:
-        with torch.no_grad():
-            return network(grid).softmax(1)[:, 1].view(61, 61)
-
-    before = field(student)
-    start = 1.5 * torch.randn(50, 2, generator=stream)
-    pseudo, history = belief_matching_toy(
-        student, master, start, rounds=rounds, point_steps=10, student_steps=10, lr=0.02, seed=seed
-    )
-    series = {key: [row[key] for row in history] for key in history[0]}
-    gap = float((field(student) - field(master)).abs().mean())
-    tensors = {"points": points, "labels": labels, "teacher": field(master), "before": before,
-               "after": field(student), "pseudo": pseudo}  # fmt: skip
-    return Outcome({"mean_gap": gap}, series, tensors)

@@ -1,6 +1,5 @@
 """CMI: memory, views, features, a batch unlike the last."""
 
-import data_free_workshop as workshop
 import pytest
 import torch
 from normalised_teacher import LABELS, small, teacher
@@ -14,7 +13,6 @@ from kdnb.methods.data_free import (
     instance_features,
     random_view,
 )
-from kdnb.runs.functions import makers
 
 
 def test_the_memory_keeps_the_last_and_draws_pairs():
@@ -95,22 +93,6 @@ def test_the_heads_adam_goes_on_and_the_generators_begins_anew(anew, monkeypatch
     assert betas == ([0.9, 0.5, 0.9, 0.5] if anew else [0.9, 0.5, 0.5])
     steps = {int(state["step"]) for state in head.adam(0.01).state.values()}
     assert steps == {3 if anew else 6}
-
-
-def test_a_bank_that_does_not_say_is_of_the_first_form(monkeypatch, tmp_path):
-    source = workshop.guarded_mnist(monkeypatch)
-    asked = []
-
-    def made(*_, momentum, head_anew, **options):
-        asked.append((momentum, head_anew))
-        return torch.zeros(10, 1, 28, 28)
-
-    monkeypatch.setattr(makers, "contrastive_inversion", made)
-    options = {"data": {"name": "mnist"}, "teacher": workshop.teacher_trial(source, name="tiny"),
-               "batches": 1, "batch_size": 10, "iterations": 1}  # fmt: skip
-    for more in ({}, {"momentum": 0.5, "head_anew": False}):
-        makers.contrastive_trial(workshop.context(tmp_path), 0, **options, **more)
-    assert asked == [(0.9, True), (0.5, False)]
 
 
 def test_the_contrast_is_what_makes_a_batch_diverse():
