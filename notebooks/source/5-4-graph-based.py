@@ -761,7 +761,7 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# With 100 labels, GKD saves 4.3 points (2.3 to 6.3), as many as soft targets (4.2; 1.1 to 7.3). It takes a teacher who knows something: with the graphs
+# With 100 labels, GKD saves 4.3 points (2.3 to 6.3), as many as soft targets (4.2; 1.1 to 7.3). It takes a teacher that has learnt something: with the graphs
 # of an untrained network the student makes 8.2 points *more* errors (5.5 to 11.0). IRG (2.5 fewer; 6.6 fewer to 1.6 more), the graphs of two teachers (1.3 fewer; 6.2 fewer to 3.7 more) and
 # MHGD (0.2 fewer; 2.8 fewer to 2.4 more) are undecided with three seeds. MHGD's stages, of 160 steps, are much shorter than the authors'. This table is no
 # ranking: no weight was chosen for any method.
