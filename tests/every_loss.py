@@ -108,7 +108,7 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
         s, losses.zero_padded_mean(*halves(t), t.shape[1])
     ),
     "graphvideo": lambda s, t: losses.logit_graph(s, [t], torch.ones(1), 3.0),
-    "cd guided": lambda s, t: losses.guided_targets(s, t, t.argmax(1), 3.0),
+    "cd guided": lambda s, t: losses.guided_targets(s, t, t.argmax(-1), 3.0),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),
 }
 ALONE = {  # the student's logits alone

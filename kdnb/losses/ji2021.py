@@ -56,10 +56,10 @@ def attended_matching(
     """
     check_lists(student_maps=student_maps)
     check_lists(teacher_maps=teacher_maps)
-    check_parameters(attention=attention)
     named = {f"student_maps[{n}]": one for n, one in enumerate(student_maps)}
     named |= {f"teacher_maps[{n}]": one for n, one in enumerate(teacher_maps)}
     check_maps("B", **named)
+    check_parameters(attention=attention)
     shape = len(student_maps[0]), len(teacher_maps), len(student_maps)
     if attention.shape != shape:
         raise ValueError(

@@ -59,6 +59,7 @@ PREPARED = {
     "tfkd authors", "semckd", "alpkd", "fsp", "irg transformation", "kdsvd", "deepinversion",
     "ensemble", "ensemble weighted", "ensemble geometric", "oracle", "camkd", "camkd certainty",
     "aekd", "aekd normalised", "noisy_teachers", "admd", "admd fooling", "graphdist",
+    "cd guided", "minilm heads", "minilm relations", "ji2021",
     "custom", "custom filters", "uhc", "uhc estimate", "uhc factorised", "uhc log space", "uhc padded",
 }  # fmt: skip
 
