@@ -1107,7 +1107,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 
 # %% [markdown]
 # `errors` are out of 5,000. The student with the critic makes 49 more of them than its twin, one run each: too few to call either better. Run several seeds before you keep a critic, and look at its loss (`judging`): near
-# $2\log2$ it has nothing more to tell, near 0 it wins, and the student's gradient is that of the other terms.
+# $2\log2$ it has nothing more to tell, near 0 it always knows the student, whatever the student does.
 
 # %% [markdown]
 # ## Exercises
