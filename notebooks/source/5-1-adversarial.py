@@ -714,9 +714,9 @@ for judged in (True, False):
 # <details><summary><b>MEAL</b>: an ensemble in one network</summary>
 #
 # In every step one of several teachers is drawn. Features of each block are pooled to one length, without parameters, and compared as distributions; a critic judges
-# each block. With $a_b$ for the pooled features of block $b$ as a softmax, and the answers as the last block,
+# each block. With $f^b$ for the pooled features of block $b$, and the logits as the last block,
 #
-# $$L=\sum_b w_b\,\mathrm{KL}\big(a_b^\text{teacher}\,\|\,a_b^\text{student}\big)+w\sum_b L_\text{fool}(a_b).$$
+# $$L=\sum_b w_b\,\mathrm{KL}\big(\mathrm{softmax}(f_t^b)\,\|\,\mathrm{softmax}(f_s^b)\big)+w\sum_b L_\text{fool}(f_s^b).$$
 #
 # No label is read: the drawn teacher's answers take its place.
 #
@@ -948,8 +948,8 @@ figures.save(
 
 # %% [markdown]
 # Teaching on pairs is what helps: the teacher errs on 56% of the shifted digits, the student with $\lambda=0$ on 6.8%. It pays with 2.4% on the first domain. Its features still tell the domains apart, with a cross-entropy of
-# 0.01. With the reversed gradient they hardly do (0.62 and 0.70), and the errors in both domains are *larger*. The features have become alike at the expense of what they are for. The pairs already say
-# which answers belong together; a critic is for the case in which there are none.
+# 0.01. With the reversed gradient they hardly do (0.62 and 0.70), and the errors in both domains are *larger*, in one run each. The features have become alike, and the answers have paid for it. The pairs already say
+# which answers belong together; a critic is worth a try where there are none.
 
 # %% [markdown]
 # ## The reproduction: Wang et al. 2018
@@ -1107,7 +1107,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 
 # %% [markdown]
 # `errors` are out of 5,000. The student with the critic makes 49 more of them than its twin, one run each: too few to call either better. Run several seeds before you keep a critic, and look at its loss (`judging`): near
-# $2\log2$ it has nothing more to tell, near 0 it wins, and the student's gradient is that of the other terms.
+# $2\log2$ it has nothing more to tell, near 0 it always knows the student, whatever the student does.
 
 # %% [markdown]
 # ## Exercises
