@@ -408,7 +408,7 @@ figures.table(table, decimals=1, caption="Test accuracy, and paired differences 
 #   29.5). Where the teacher's patches look on average is a good start by itself: a small transformer with few
 #   labels does not even know which patches are neighbours.
 # - *Plain features do as well or better.* The last states through a linear map bring 34.9 points (30.1 to 39.7).
-# - *A teacher of the task beats all.* Its soft answers to the unlabelled images bring 42.3 points (39.4 to 45.1). MiniLM is made
+# - *A teacher of the task beats all.* Its soft answers to the unlabelled images bring 42.3 points (39.4 to 45.2). MiniLM is made
 #   for the case in which there is no such teacher yet.
 #
 # ### Explorer: what a patch reads
