@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.colors import is_color_like
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
@@ -36,8 +37,8 @@ def colours(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dic
 
     Args:
         names: of conditions, as readers see them.
-        roles: name -> `teacher`, `student`, `method` or `other`; a name that is not listed is a
-            method.
+        roles: name -> `teacher`, `student`, `method` or `other`, or a colour of its own, such as
+            one of a ramp over temperatures; a name that is not listed is a method.
 
     Raises:
         ValueError: for an unknown role, or a role of a name that is not there.
@@ -49,7 +50,7 @@ def colours(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dic
     chosen = {}
     for name in names:
         role = roles.get(name, "method")
-        if role not in ROLES:
+        if role not in ROLES and not is_color_like(role):
             raise ValueError(f"{role!r} is no role: there are {', '.join(ROLES)}.")
-        chosen[name] = next(free, GREEN) if role == "method" else ROLES[role]
+        chosen[name] = next(free, GREEN) if role == "method" else ROLES.get(role, role)
     return chosen

@@ -48,6 +48,11 @@ def test_a_role_has_its_colour_and_methods_differ():
     assert len(set(chosen.values())) == 6
 
 
+def test_a_role_may_be_a_colour_and_takes_none_of_the_methods():
+    ramp = {"T = 1": "#66c2a5", "T = 2": "#009e73"}
+    assert figures.colours([*ramp, "KD"], ramp) == ramp | {"KD": figures.GREEN}
+
+
 def test_use_despines_and_takes_the_style_file():
     with plt.rc_context():
         figures.use()
