@@ -281,7 +281,7 @@ student = transformer(2, 10)
 with_lesson = copy.deepcopy(student)
 last_loss = first_stage(with_lesson, teacher, images)
 second_stage(with_lesson, images[:labelled], labels)
-second_stage(student, images[:labelled], labels)
+_ = second_stage(student, images[:labelled], labels)
 
 # %% tags=["nbval-ignore-output"]
 print(f"teacher: {percent(teacher):.1f}% of the test images; MiniLM's loss after the first stage: {last_loss:.3f} nats")
@@ -441,6 +441,7 @@ def show_attention(image, head):
         axes[0].axvline(7 * k - 0.5, color="0.6", lw=0.6)
     axes[0].set_title("16 patches", fontsize=10)
     for axis, (name, maps) in zip(axes[1:], seen_by.items(), strict=True):
+        axis.grid(False)
         drawn = axis.imshow(maps[place, head - 1], cmap="viridis", vmin=0, vmax=0.5)
         axis.set_title(name.replace(", ", ",\n"), fontsize=10)
         axis.set(xlabel="read from patch", xticks=[0, 5, 10, 15], yticks=[0, 5, 10, 15])
