@@ -64,7 +64,7 @@ class Parameters(BaseModel):
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        train_images=1000, test_images=2000, queries=2000, seeds=6, student_epochs=30,
+        train_images=1000, test_images=2000, queries=2000, seeds=10, student_epochs=30,
         transfer_epochs=60, precision="bf16", arms=[],
     ),
     "full": Parameters(
