@@ -1,8 +1,12 @@
 """Passalis and Tefas 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer".
 
-Retrieval on CIFAR-10: which images have the query's class, ranked by the cosine of embeddings? A tiny
-network is trained on labels; its embedding is then taught, without any label, to resemble a large
-network's: by soft targets, by hints through a random or a learnt linear map, or by PKT.
+Retrieval on few images of CIFAR-10 and of a second set: which images have the query's class, ranked by
+the cosine of embeddings? A tiny network is trained on labels; its embedding is then taught, without any
+label, to resemble that of a larger network that comes with the workbook: by soft targets, by hints
+through a random or a learnt linear map, or by PKT. A larger network of random weights is the control of
+what the teacher knows.
+
+`papers/passalis2018pkt/setting.md` tells why the images are few and the training is long.
 """
 
 from __future__ import annotations
@@ -16,15 +20,22 @@ from torch.nn import functional as F
 
 from kdnb import data as datasets
 from kdnb.data import Batches, Images
+from kdnb.nets.checkpoints import card_of
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.setting import Precision
+from kdnb.reproductions.setting import TEST_IMAGES, Precision
 from kdnb.runs.task import data_spec, network_of
 from kdnb.runs.trials import Context, Outcome, Result, Trial
 from kdnb.training.inputs import examples_of
 from kdnb.training.layers import layers_of, look
 
-# Only embeddings are compared: of the maps, the last stage's alone need be kept.
-LAST = {"student_maps": ["stage3"], "teacher_maps": ["stage3"]}
+# The teachers, which come with the workbook. Only embeddings are compared: of the maps, the last
+# stage's alone need be kept.
+FIRST, SECOND = "cifar10", "mnist"
+TEACHERS = {FIRST: "resnet20", SECOND: "lenet5"}
+LAST = {FIRST: "stage3", SECOND: "stage2"}
+RANDOM_SEED = 5000  # of the untrained teachers
+BATCH = 64
+DRAWN = 40000  # the first training images, none of which is held out
 RECALLS = 11  # levels of recall, 0 to 1, at which precision is read
 
 
@@ -33,14 +44,16 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    train_images: int = Field(2000, ge=256, le=40000, description="of the students")
-    test_images: int = Field(500, ge=100, le=10000)
-    queries: int = Field(200, ge=10, le=10000, description="test images that are searched for")
+    train_images: int = Field(256, ge=256, le=DRAWN, description="of the students; the database")
+    test_images: int = Field(500, ge=100, le=TEST_IMAGES)
+    queries: int = Field(
+        200, ge=10, le=TEST_IMAGES, description="test images that are searched for"
+    )
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
-    teacher_images: int = Field(2000, ge=256, le=40000)
-    teacher_epochs: int = Field(3, ge=1, le=1000)
     student_epochs: int = Field(4, ge=1, le=1000, description="on labels, before the transfer")
     transfer_epochs: int = Field(3, ge=1, le=1000)
+    transfer_lr: float = Field(0.001, gt=0, le=1, description="Adam's rate in the transfer")
+    augment: bool = Field(False, description="crops and flips before the transfer")
     precision: Precision = "32"
     arms: list[str] = Field(
         ["teacher", "student", "kd", "hint", "pkt"],
@@ -51,82 +64,106 @@ class Parameters(BaseModel):
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        train_images=20000, test_images=5000, queries=2000, seeds=6, teacher_images=40000,
-        teacher_epochs=10, student_epochs=10, transfer_epochs=6, precision="bf16", arms=[],
+        train_images=1000, test_images=2000, queries=2000, seeds=10, student_epochs=30,
+        transfer_epochs=60, precision="bf16", arms=[],
     ),
     "full": Parameters(
-        train_images=40000, test_images=10000, queries=10000, seeds=10, teacher_images=40000,
-        teacher_epochs=100, student_epochs=100, transfer_epochs=50, precision="bf16", arms=[],
+        train_images=DRAWN, test_images=TEST_IMAGES, queries=TEST_IMAGES, seeds=10,
+        student_epochs=100, transfer_epochs=50, transfer_lr=0.0001, augment=True, precision="bf16",
+        arms=[],
     ),
 }  # fmt: skip
 
 
-def teacher(p: Parameters) -> Trial:
-    """ResNet-20, the one teacher of all seeds; 10,000 training images are held out."""
-    whole = p.teacher_images == 40000
-    limit, evaluated = (None, None) if whole else (p.teacher_images, p.test_images)
-    arguments = {
-        "data": data_spec("cifar10", split="train", limit=limit, evaluated=evaluated),
-        "network": {"name": "resnet20"},
-        "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "lr": 0.2, "momentum": 0.9,
-                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": p.precision},
-    }  # fmt: skip
-    return Trial("supervised", arguments, 0)
+def students_data(p: Parameters, dataset: str, seed: int) -> dict[str, Any]:
+    """The images of a seed: each seed has its own, as far as they go; none is held out."""
+    skip = seed % (DRAWN // p.train_images) * p.train_images
+    evaluated = None if p.test_images == TEST_IMAGES else p.test_images
+    return data_spec(
+        dataset, split="train_all", limit=p.train_images, skip=skip or None, evaluated=evaluated
+    )
 
 
-def students_data(p: Parameters, images: int) -> dict[str, Any]:
-    """The first `images` training images, none of which is among the 10,000 held out."""
-    return data_spec("cifar10", split="train_all", limit=images, evaluated=p.test_images)
+def teacher(p: Parameters, dataset: str) -> Trial:
+    """The network that comes with the workbook, the one teacher of all seeds."""
+    name = TEACHERS[dataset]
+    arguments = {"data": students_data(p, dataset, 0), "network": {"name": name},
+                 "sha256": card_of(name, dataset).sha256}  # fmt: skip
+    return Trial("shipped", arguments, 0)
+
+
+def random_teacher(p: Parameters, dataset: str, seed: int) -> Trial:
+    """The same network, which has learnt nothing; another one for each seed."""
+    arguments = {"data": students_data(p, dataset, 0), "network": {"name": TEACHERS[dataset]}}
+    return Trial("untrained", arguments, RANDOM_SEED + seed)
+
+
+def student(p: Parameters, dataset: str, seed: int) -> Trial:
+    """A student of labels, from which every transfer starts."""
+    recipe = {"epochs": p.student_epochs, "batch_size": BATCH, "optimiser": "adam", "lr": 0.001,
+              "schedule": "constant", "crop_padding": 4 if p.augment else 0, "flip": p.augment,
+              "precision": p.precision}  # fmt: skip
+    data = students_data(p, dataset, seed)
+    return Trial("supervised", {"data": data, "network": {"name": "tiny"}, "recipe": recipe}, seed)
+
+
+def moved(p: Parameters, dataset: str, seed: int, method: str, random: bool = False) -> Trial:
+    """A student that goes on: with labels, or with a teacher and without them."""
+    recipe = {"epochs": p.transfer_epochs, "batch_size": BATCH, "optimiser": "adam",
+              "lr": p.transfer_lr, "schedule": "constant", "precision": p.precision}  # fmt: skip
+    arguments = {"data": students_data(p, dataset, seed), "network": {"name": "tiny"},
+                 "recipe": recipe, "start": student(p, dataset, seed)}  # fmt: skip
+    if method == "continued":
+        return Trial("supervised", arguments, seed)
+    arguments["teacher"] = random_teacher(p, dataset, seed) if random else teacher(p, dataset)
+    if method == "kd":
+        loss = {"name": "soft_targets", "temperature": 2.0}
+        return Trial("distilled", {**arguments, "loss": loss}, seed)
+    # The authors' mean over pairs, made the paper's sum; Adam hardly minds the scale of a loss.
+    weight = float(BATCH**2) if method == "pkt" else 1.0
+    arguments |= {"method": method, "weight": weight, "hard_weight": 0.0,
+                  "student_maps": ["stage3"], "teacher_maps": [LAST[dataset]]}  # fmt: skip
+    return Trial("transferred", arguments, seed)
+
+
+METHODS = {"continued": "continued", "kd": "kd", "hint_random": "random_hint",
+           "hint": "projected_hint", "pkt": "pkt"}  # fmt: skip
+UNTRAINED = ("hint", "pkt")  # methods that are tried with an untrained teacher, too
 
 
 def arms(p: Parameters) -> Arms:
-    """The paper's arms, and a student that goes on with labels as long as the others with teachers."""
-    data = students_data(p, p.train_images)
-    base = {"data": data, "network": {"name": "tiny"}}
-    gentle = {"epochs": p.transfer_epochs, "batch_size": 128, "optimiser": "adam", "lr": 0.0001,
-              "schedule": "constant", "precision": p.precision}  # fmt: skip
+    """The paper's arms, the student that goes on with labels for as long, and untrained teachers.
 
-    def student(seed: int) -> Trial:
-        recipe = {
-            **gentle,
-            "epochs": p.student_epochs,
-            "lr": 0.001,
-            "crop_padding": 4,
-            "flip": True,
-        }
-        return Trial("supervised", {**base, "recipe": recipe}, seed)
+    The arms `second_data_...` are the same on MNIST, without the hints through a random map and
+    from an untrained teacher.
+    """
+    second = _arms(p, SECOND)
+    del second["hint_random"], second["untrained_hint"]
+    return {**_arms(p, FIRST), **{f"second_data_{name}": arm for name, arm in second.items()}}
 
-    def moved(seed: int, method: str) -> Trial:
-        more = {"recipe": gentle, "start": student(seed)}
-        if method == "continued":
-            return Trial("supervised", {**base, **more}, seed)
-        more["teacher"] = teacher(p)
-        if method == "kd":
-            more["loss"] = {"name": "soft_targets", "temperature": 2.0}
-            return Trial("distilled", {**base, **more}, seed)
-        # The authors' mean over pairs, made the paper's sum; Adam hardly minds the scale of a loss.
-        weight = 128.0**2 if method == "pkt" else 1.0
-        more |= {"method": method, "weight": weight, "hard_weight": 0.0, **LAST}
-        return Trial("transferred", {**base, **more}, seed)
 
-    def searched(trial_of):
-        def arm(seed: int) -> Trial:
-            arguments = {"data": data, "trained": trial_of(seed), "queries": p.queries}
-            return Trial("retrieved", arguments, seed)
-
-        return arm
-
-    methods = {"continued": "continued", "kd": "kd", "hint_random": "random_hint",
-               "hint": "projected_hint", "pkt": "pkt"}  # fmt: skip
+def _arms(p: Parameters, dataset: str) -> Arms:
+    taught = {
+        **{name: (method, False) for name, method in METHODS.items()},
+        **{f"untrained_{name}": (METHODS[name], True) for name in UNTRAINED},
+    }
     return {
-        "teacher": searched(lambda seed: teacher(p)),
-        "student": searched(student),
+        "teacher": _searched(p, dataset, lambda seed: teacher(p, dataset)),
+        "student": _searched(p, dataset, lambda seed: student(p, dataset, seed)),
         **{
-            name: searched(lambda seed, method=method: moved(seed, method))
-            for name, method in methods.items()
+            name: _searched(p, dataset, lambda seed, how=how: moved(p, dataset, seed, *how))
+            for name, how in taught.items()
         },
     }
+
+
+def _searched(p: Parameters, dataset: str, trial_of: Any) -> Any:
+    def arm(seed: int) -> Trial:
+        arguments = {"data": students_data(p, dataset, seed), "trained": trial_of(seed),
+                     "queries": p.queries}  # fmt: skip
+        return Trial("retrieved", arguments, seed)
+
+    return arm
 
 
 def retrieved(
@@ -141,6 +178,7 @@ def retrieved(
     metrics = {"map": 100 * precision, "top_10": 100 * first}
     looked_at = len(trained.tensors()["logits.test"])
     metrics["accuracy"] = 100 * (1 - trained.metrics["test_errors"] / looked_at)
+    metrics |= {key: trained.metrics[key] for key in ("train_errors", "train_images")}
     return Outcome(metrics)
 
 

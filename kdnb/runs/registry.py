@@ -19,6 +19,7 @@ _OLD_FREE, _OLD_PAPERS = "kdnb.algorithms.data_free", "kdnb.reproductions"
 # name -> (where the function is, the name in descriptions made before there were names)
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "supervised": (f"{_FUNCTIONS}.offline:supervised", "kdnb.schemes.offline:supervised"),
+    **{name: (f"{_FUNCTIONS}.offline:{name}", name) for name in ("shipped", "untrained")},
     "distilled": (f"{_FUNCTIONS}.offline:distilled", "kdnb.schemes.offline:distilled"),
     "transferred": (f"{_FUNCTIONS}.offline:transferred", "kdnb.schemes.transfer:transferred"),
     "early_stopped": (f"{_FUNCTIONS}.offline:early_stopped", "kdnb.schemes.route:early_stopped"),

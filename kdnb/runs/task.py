@@ -131,6 +131,7 @@ class Task(NamedTuple):
         """What every trial measures after the last epoch; its logits serve whatever is asked later.
 
         Args:
+            history: a row an epoch; none for a network that was not trained.
             network: the one to deploy, when it is another than the one trained.
         """
         network = as_trained(network or self.network, self.recipe)
@@ -148,7 +149,7 @@ class Task(NamedTuple):
         metrics["test_cross_entropy"] = float(F.cross_entropy(logits["test"], labels["test"]))
         metrics["train_images"] = float(len(self.batches.images))
         answers = {f"logits.{name}": logits[name] for name in ("validation", "test")}
-        series = {key: [row[key] for row in history] for key in history[0]}
+        series = {key: [row[key] for row in history] for key in (history[0] if history else ())}
         return Outcome(metrics, series, {**weights_kept(network), **answers})
 
 

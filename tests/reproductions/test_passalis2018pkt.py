@@ -6,7 +6,8 @@ import pytest
 import torch
 from data_workshop import Workshop, write
 
-from kdnb import data
+from kdnb import data, papers
+from kdnb.papers.quantities import parse
 from kdnb.reproductions import passalis2018pkt as pkt
 from kdnb.runs import trials
 from kdnb.runs.task import built, network_of
@@ -107,28 +108,71 @@ def test_the_quick_profile_runs_some_of_the_arms():
     assert set(QUICK.arms) < set(pkt.arms(QUICK))
 
 
+DATASETS = {"": "cifar10", "second_data_": "mnist"}
+SHARED = ("continued", "kd", "hint", "pkt", "untrained_pkt")
+MOVED = {"": (*SHARED, "hint_random", "untrained_hint"), "second_data_": SHARED}
+
+
+def test_the_claims_speak_of_these_arms():
+    known = set(pkt.arms(QUICK))
+    for claim in papers.claims_of("passalis2018pkt"):
+        for criterion in claim.criteria:
+            assert {arm for arm, _ in parse(criterion.quantity)[1]} <= known
+
+
+@pytest.mark.parametrize("prefix", DATASETS)
 @pytest.mark.parametrize("profile", pkt.PROFILES)
-def test_every_transfer_starts_from_the_student_of_its_seed(profile):
+def test_every_transfer_starts_from_the_student_of_its_seed(profile, prefix):
     arms = pkt.arms(pkt.PROFILES[profile])
-    searched = {name: (arm(0), arm(1)) for name, arm in arms.items()}
-    assert all(trial.function == "retrieved" for pair in searched.values() for trial in pair)
+    searched = {
+        name.removeprefix(prefix): (arm(0), arm(1))
+        for name, arm in arms.items()
+        if name.startswith("second_data_") == bool(prefix)
+    }
+    assert set(searched) == {"teacher", "student", *MOVED[prefix]}
+    for trials_of in searched.values():
+        for trial, students in zip(trials_of, searched["student"], strict=True):
+            assert trial.function == "retrieved"
+            assert trial.arguments["data"] == students.arguments["data"]
+            assert trial.arguments["data"]["name"] == DATASETS[prefix]
     trained = {n: [t.arguments["trained"] for t in pair] for n, pair in searched.items()}
     assert trained["teacher"][0] == trained["teacher"][1]  # one for all seeds
     assert trained["student"][0] != trained["student"][1]
     recipes = []
-    for name in ("continued", "kd", "hint_random", "hint", "pkt"):
+    for name in MOVED[prefix]:
         for seed in (0, 1):
             arguments = trained[name][seed].arguments
             assert arguments["start"] == trained["student"][seed]
-            assert arguments.get("teacher", trained["teacher"][0]) == trained["teacher"][0]
-            assert arguments["data"] == searched["student"][0].arguments["data"]
+            teacher = arguments.get("teacher", trained["teacher"][0])
+            assert (teacher == trained["teacher"][0]) != name.startswith("untrained")
+            assert arguments["data"] == searched["student"][seed].arguments["data"]
         recipes.append(trained[name][0].arguments["recipe"])
     assert all(recipe == recipes[0] for recipe in recipes)  # as long, as gently
 
 
+@pytest.mark.parametrize("method", ["hint", "pkt"])
+def test_the_control_differs_in_its_teacher_alone(method):
+    arms = pkt.arms(QUICK)
+    own, control = (arms[name](3).arguments["trained"] for name in (method, f"untrained_{method}"))
+    assert control.arguments | {"teacher": None} == own.arguments | {"teacher": None}
+    teachers = [trial.arguments["teacher"] for trial in (own, control)]
+    assert [teacher.function for teacher in teachers] == ["shipped", "untrained"]
+    assert teachers[0].arguments["network"] == teachers[1].arguments["network"]
+    other = arms[f"untrained_{method}"](4).arguments["trained"]
+    assert control.arguments["teacher"] != other.arguments["teacher"]
+
+
+def test_each_seed_has_images_of_its_own_and_none_is_held_out():
+    laptop = pkt.PROFILES["laptop"]
+    size = laptop.train_images
+    places = [pkt.students_data(laptop, "cifar10", seed).get("skip", 0) for seed in range(41)]
+    assert places == [*range(0, 40000, size), 0]
+    assert pkt.students_data(pkt.PROFILES["full"], "cifar10", 7).get("skip", 0) == 0
+
+
 def test_taught_embeddings_never_see_a_label():
     arms = pkt.arms(QUICK)
-    for name in ("hint_random", "hint", "pkt"):
+    for name in ("hint_random", "hint", "pkt", "untrained_hint", "second_data_pkt"):
         assert arms[name](0).arguments["trained"].arguments["hard_weight"] == 0
     assert arms["kd"](0).arguments["trained"].arguments.get("hard_weight", 0) == 0
 
@@ -167,6 +211,9 @@ def test_the_trial_searches_what_it_says(colour):
     assert result.metrics["top_10"] == pytest.approx(100 * first, abs=1e-3)
     errors = trials.finished(trained).metrics["test_errors"]
     assert result.metrics["accuracy"] == pytest.approx(100 * (1 - errors / 6))  # of six looked at
+    own = trials.finished(trained).metrics
+    for name in ("train_errors", "train_images"):
+        assert result.metrics[name] == own[name]
     assert pkt.measure("student", result) == result.metrics
 
 

@@ -12,12 +12,15 @@ from kdnb.methods.catalogue import METHODS, check_revision
 from kdnb.methods.names import known_as
 from kdnb.methods.offline.distil import distil, train
 from kdnb.methods.offline.eskd import distil_then_labels
+from kdnb.nets.checkpoints import restore
 from kdnb.runs.task import loss_of, network_of, prepared
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training.devices import default_device
 from kdnb.training.inputs import examples_of
 from kdnb.training.layers import Layers, layers_of
 from kdnb.training.teacher import Recorded
+
+LOOKED_AT = {"epochs": 1, "lr": 1.0}  # the recipe of a network that is not trained: never used
 
 
 def supervised(
@@ -40,6 +43,37 @@ def supervised(
         **task.options,
     )  # fmt: skip
     return task.outcome(fit.rows)
+
+
+def shipped(
+    context: Context, seed: int, *, data: dict[str, Any], network: dict[str, Any], sha256: str
+) -> Outcome:
+    """A trial that looks at a network of `nets.pretrained` as it is.
+
+    Args:
+        data: its name tells what the network was trained on; its images are looked at.
+        network: `{"name": ...}`.
+        sha256: digest of the file of weights, from its card: other weights are another trial.
+
+    Raises:
+        ValueError: where the checkout has other weights.
+    """
+    weights, card = restore(network["name"], data["name"])
+    if card.sha256 != sha256:
+        raise ValueError(
+            f"the trained {network['name']} on {data['name']} is not the one of this run (SHA-256 "
+            f"{card.sha256}, expected {sha256}): check out the commit that the run was made with."
+        )
+    task = prepared(context, seed, data, network, LOOKED_AT)
+    task.network.load_state_dict(weights)
+    return task.outcome([])
+
+
+def untrained(
+    context: Context, seed: int, *, data: dict[str, Any], network: dict[str, Any]
+) -> Outcome:
+    """A trial that looks at a network with its initial weights: a teacher that knows nothing."""
+    return prepared(context, seed, data, network, LOOKED_AT).outcome([])
 
 
 def distilled(
