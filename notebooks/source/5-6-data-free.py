@@ -1083,8 +1083,8 @@ print(f"ten distilled images from other weights: {tables['wang2018dd']['fixed', 
 #   images and passes are short.
 # - **Dataset distillation.** Ten images and three steps take the known network to 86.7%, ten real ones to 19.6%. We had asked
 #   for 90% at a fiftieth of the passes: contradicted. Networks with other weights stay at chance (10.3%): the images are made for one network. A
-#   hundred images for any network reach 59.3%, 7.7 points more than real ones, but not more than the plain mean
-#   image of each class (65.6%; the difference is undecided).
+#   hundred images for any network reach 59.3%, 7.7 points more than real ones, but not more than ten mean
+#   images, one of each class, shown in every step (65.6%; the difference is undecided).
 #
 # **What this tells about the papers.** Their main mechanisms hold: images can be made out of a teacher, balance and
 # statistics decide, and noise is far behind. What is added to these (the activation term, Dirichlet targets, attention
