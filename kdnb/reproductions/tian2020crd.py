@@ -53,6 +53,7 @@ class Parameters(BaseModel):
     test_images: int = Field(500, ge=100, le=TEST_IMAGES)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
     epochs: int = Field(1, ge=1, le=1000)
+    batch_size: int = Field(64, ge=2, le=4096, description="images a step")
     lr: float = Field(0.05, gt=0, le=10, description="peak of the one-cycle learning rate")
     augment: bool = Field(False, description="crops and flips")
     precision: Precision = "32"
@@ -65,7 +66,8 @@ DATASET, TEACHER = "cifar10", "resnet20"
 PROFILES = {
     "quick": Parameters(),
     "laptop": Parameters(
-        train_images=1000, test_images=TEST_IMAGES, seeds=6, epochs=60, precision="bf16", arms=[]
+        train_images=500, test_images=TEST_IMAGES, seeds=6, epochs=30, batch_size=32, lr=0.1,
+        precision="bf16", arms=[],
     ),
     "full": Parameters(
         train_images=40000, test_images=TEST_IMAGES, seeds=6, epochs=240, augment=True,
@@ -94,7 +96,7 @@ COMPARED = [name for name in METHODS if name not in LEFT_OUT]
 FIRST_STAGES = {"ab": "ab_stage1", "fsp": "fsp_stage1"}
 FIRST_SHARE = 40 / 140
 RANDOM, RANDOM_SEED = ("kd", "fitnets"), 5000  # methods with a random teacher, its seeds
-FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
+FACTORS = (1 / 8, 1.0, 8.0)
 TUNING_SEED = 1000  # no seed of the recorded runs
 
 
@@ -130,7 +132,7 @@ def arms(p: Parameters) -> Arms:
 
 def common(p: Parameters) -> dict[str, Any]:
     """Data and recipe of every student; the validation images are not among its images."""
-    return setting(p, dataset=DATASET, lr=p.lr, augment=p.augment)
+    return setting(p, dataset=DATASET, lr=p.lr, augment=p.augment, batch_size=p.batch_size)
 
 
 def teacher(p: Parameters) -> Trial:
@@ -211,12 +213,12 @@ def newcomer(
 
 
 def tuned(p: Parameters, method: str, student: str) -> dict[str, Any]:
-    """The best of six weights of a method for a student, by errors on held-out training images.
+    """The best of four weights of a method for a student, by errors on held-out training images.
 
-    First a sixteenth and a quarter of, once and four times the published weight; where none is
-    published, of the weight at which the method's first value equals the cross-entropy of a uniform
-    guess. Then two more: half and twice the best, or beyond it where it lay at an end. A run that
-    diverges counts as the worst.
+    First an eighth of, once and eight times the published weight; where none is published, of the
+    weight at which the method's first value equals the cross-entropy of a uniform guess. Then one
+    more: eight times beyond the best where it lies at an end, else a quarter or four times it, towards
+    the better of its neighbours. A run that diverges counts as the worst.
     """
     published = METHODS[method].weight
     start = published or _level(math.log(10) / _first_value(p, method, student))
@@ -234,11 +236,14 @@ def tuned(p: Parameters, method: str, student: str) -> dict[str, Any]:
 
 
 def _next_to_the_best(errors: dict[float, int]) -> list[float]:
-    """Two more weights: beyond the best where it lies at an end, else on both sides of it."""
+    """One more weight: beyond the best where it lies at an end, else towards its better neighbour."""
+    low, middle, high = sorted(errors)
     best = min(errors, key=errors.__getitem__)
-    if best == min(errors):
-        return [best / 4, best / 16]
-    return [best * 4, best * 16] if best == max(errors) else [best / 2, best * 2]
+    if best == low:
+        return [low / 8]
+    if best == high:
+        return [high * 8]
+    return [middle / 4 if errors[low] < errors[high] else middle * 4]
 
 
 def _level(value: float) -> float:
@@ -253,7 +258,7 @@ def _first_value(p: Parameters, method: str, student: str) -> float:
     network = built(setting["network"], source, TUNING_SEED)
     model = network_of(trials.run(teacher(p)))
     batches = Batches(
-        examples_of(source, data), 64, mean=source.mean, sd=source.sd, seed=TUNING_SEED
+        examples_of(source, data), p.batch_size, mean=source.mean, sd=source.sd, seed=TUNING_SEED
     )
     layers = layers_of(network, setting["maps"] or ()), layers_of(model)
     return first_value(METHODS[method], network, model, batches, layers)
