@@ -92,7 +92,7 @@ def test_the_control_differs_in_its_teacher_alone(tuned, method):
 def test_the_teacher_is_the_one_of_the_card(monkeypatch, tmp_path):
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
     result = trials.run(fair.teacher(QUICK))
-    shipped, card = nets.restore("resnet20", "cifar10")
+    shipped, card = nets.restore("wrn-16-2", "cifar10")
     assert result.description["arguments"]["sha256"] == card.sha256
     found = network_of(result)
     for name, value in found.state_dict().items():
