@@ -857,7 +857,8 @@ figures.explorer(
 #
 # The live part is a demonstration. The paper's claims are tested on a committed record: 1,000 images of CIFAR-10, the
 # network `tiny`, 60 epochs, 16 seeds of every condition, no augmentation; and the first generation on as many images of
-# Fashion-MNIST. Claims and premises were registered in `papers/furlanello2018ban/claims.toml` before the first of these
+# Fashion-MNIST. The claim on CWTM needs a gain to explain. There is none at temperature 1, so it is tested where softened answers
+# gain: on Fashion-MNIST at temperature 4, with fresh seeds. Claims and premises were registered in `papers/furlanello2018ban/claims.toml` before the first of these
 # runs. The setting was chosen by its premise, that generation 0 knows its training images; the
 # pilots that were known by then stand in
 # [`setting.md`](../papers/furlanello2018ban/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
@@ -880,6 +881,9 @@ names = {
 }  # fmt: skip
 elsewhere = ("generation0", "generation1", "independent1", "with_labels", "softened_generation1")
 names |= {f"second_data_{arm}": f"{names[arm]}, Fashion-MNIST" for arm in elsewhere}
+confidence = {"generation0": "generation 0", "independent1": "labels (start of generation 1)",
+              "generation1": "generation 1, T = 4", "cwtm": "CWTM, T = 4"}  # fmt: skip
+names |= {f"confidence_{arm}": f"{name}, Fashion-MNIST, fresh seeds" for arm, name in confidence.items()}
 recorded = papers.show_frame("furlanello2018ban", "laptop")
 figures.published_and_ours(recorded[recorded["kind"] != "exact"], names)
 
@@ -905,12 +909,14 @@ figures.save(
 )  # fmt: skip
 
 # %%
-figure, panels = plt.subplots(1, 2, figsize=(10.4, 3.2))
+figure, panels = plt.subplots(1, 3, figsize=(14, 3.2))
 for axes, (title, start, arms) in zip(panels, (
     ("CIFAR-10", "", ("generation0", "generation1", "with_labels", "cwtm", "dkpp", "softened_generation1", "softened_dkpp")),
     ("Fashion-MNIST", "second_data_", ("generation0", "generation1", "with_labels", "softened_generation1")),
+    ("Fashion-MNIST, fresh seeds", "confidence_", ("generation0", "generation1", "cwtm")),
 ), strict=True):
-    chosen = {f"{start}{arm}": names[arm] for arm in ("independent1", *arms)}
+    called = confidence if start == "confidence_" else names
+    chosen = {f"{start}{arm}": called[arm] for arm in ("independent1", *arms)}
     figures.paired(figures.tidy(table, "test_errors", chosen), "test_errors", "", against=names["independent1"],
                    roles={names["generation0"]: "teacher"}, axes=axes)
     axes.set(title=title, xlabel="test errors of 10,000: difference\nfrom labels (start of generation 1)")
