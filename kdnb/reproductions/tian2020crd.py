@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -29,11 +29,11 @@ from kdnb.methods.catalogue import METHODS
 from kdnb.methods.names import former
 from kdnb.methods.offline.distil import first_value
 from kdnb.paths import temporary_folder
-from kdnb.reproductions import Arms, Reproduction, every_arm, passalis2018pkt
-from kdnb.reproductions.passalis2018pkt import students_data, teacher
+from kdnb.reproductions import Arms, Reproduction
+from kdnb.reproductions.setting import Precision
 from kdnb.runs import trials
 from kdnb.runs.functions.offline import transferred
-from kdnb.runs.task import built, network_of
+from kdnb.runs.task import built, data_spec, network_of
 from kdnb.runs.trials import Result, Trial
 from kdnb.training import NonFiniteLoss
 from kdnb.training.inputs import examples_of
@@ -42,9 +42,21 @@ from kdnb.training.layers import layers_of
 __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
 
 
-class Parameters(passalis2018pkt.Parameters):
+class Parameters(BaseModel):
     """What the records are made with."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    train_images: int = Field(2000, ge=256, le=40000, description="not read here")
+    test_images: int = Field(500, ge=100, le=10000)
+    queries: int = Field(200, ge=10, le=10000, description="not read here")
+    seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
+    teacher_images: int = Field(2000, ge=256, le=40000)
+    teacher_epochs: int = Field(3, ge=1, le=1000)
+    student_epochs: int = Field(4, ge=1, le=1000, description="not read here")
+    transfer_epochs: int = Field(3, ge=1, le=1000, description="not read here")
+    precision: Precision = "32"
+    arms: list[str] = Field([], description="the arms to run; all when empty")
     compare_images: int = Field(512, ge=128, le=40000, description="of the students")
     compare_epochs: int = Field(1, ge=1, le=1000)
     revised: bool = Field(
@@ -52,6 +64,20 @@ class Parameters(passalis2018pkt.Parameters):
     )
 
 
+# The first record shared its teacher, and these parameters, with the first record of PKT.
+TEACHERS = {
+    "quick": {},
+    "laptop": {
+        "train_images": 20000, "test_images": 5000, "queries": 2000, "seeds": 6,
+        "teacher_images": 40000, "teacher_epochs": 10, "student_epochs": 10, "transfer_epochs": 6,
+        "precision": "bf16",
+    },
+    "full": {
+        "train_images": 40000, "test_images": 10000, "queries": 10000, "seeds": 10,
+        "teacher_images": 40000, "teacher_epochs": 100, "student_epochs": 100,
+        "transfer_epochs": 50, "precision": "bf16",
+    },
+}  # fmt: skip
 BUDGETS = {
     "quick": {"compare_images": 512, "compare_epochs": 1},
     "laptop": {"compare_images": 4096, "compare_epochs": 4},
@@ -59,8 +85,8 @@ BUDGETS = {
 }
 # The record at `laptop` was made before some methods were mended; `revised` is the same with those.
 PROFILES = {
-    name: Parameters(**profile.model_dump(), **BUDGETS[name], revised=name != "laptop")
-    for name, profile in every_arm(passalis2018pkt.PROFILES).items()
+    name: Parameters(**shared, **BUDGETS[name], revised=name != "laptop")
+    for name, shared in TEACHERS.items()
 }
 PROFILES["revised"] = PROFILES["laptop"].model_copy(update={"revised": True})
 
@@ -87,6 +113,25 @@ FIRST_STAGES = {"ab": "ab_stage1", "fsp": "fsp_stage1"}
 FIRST_SHARE = 40 / 140
 FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
 TUNING_SEED = 1000  # no seed of the recorded runs
+
+
+def teacher(p: Parameters) -> Trial:
+    """ResNet-20, the one teacher of all seeds; 10,000 training images are held out."""
+    whole = p.teacher_images == 40000
+    limit, evaluated = (None, None) if whole else (p.teacher_images, p.test_images)
+    arguments = {
+        "data": data_spec("cifar10", split="train", limit=limit, evaluated=evaluated),
+        "network": {"name": "resnet20"},
+        "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "lr": 0.2, "momentum": 0.9,
+                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
+                   "crop_padding": 4, "flip": True, "precision": p.precision},
+    }  # fmt: skip
+    return Trial("supervised", arguments, 0)
+
+
+def students_data(p: Parameters, images: int) -> dict[str, Any]:
+    """The first `images` training images, none of which is among the 10,000 held out."""
+    return data_spec("cifar10", split="train_all", limit=images, evaluated=p.test_images)
 
 
 def arm_of(method: str, student: str) -> str:

@@ -13,7 +13,6 @@ from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.names import common, former
 from kdnb.papers.quantities import parse
-from kdnb.reproductions import passalis2018pkt
 from kdnb.reproductions import tian2020crd as fair
 from kdnb.training import NonFiniteLoss
 
@@ -51,7 +50,7 @@ def test_arms_of_a_student_differ_in_the_method_alone(tuned):
             assert trial.seed == plain.seed == 3
             for shared in ("data", "network", "recipe"):
                 assert trial.arguments[shared] == plain.arguments[shared]
-            assert trial.arguments["teacher"] == passalis2018pkt.teacher(QUICK)
+            assert trial.arguments["teacher"] == fair.teacher(QUICK)
             assert trial.arguments["method"] == method
             assert trial.arguments["weight"] == tuned[former(method)]["weight"]
             assert trial.arguments.get("hard_weight", 1.0) == (
@@ -228,7 +227,7 @@ def test_tuning_looks_on_both_sides_of_a_best_within(bench):
 
 def test_tuning_uses_no_recorded_seed(bench):
     fair.tune(QUICK)
-    assert fair.TUNING_SEED not in range(passalis2018pkt.PROFILES["full"].seeds)
+    assert fair.TUNING_SEED not in range(fair.PROFILES["full"].seeds)
     for student, ran in (("vgg", True), ("resnet", False)):
         trial = fair.trial(QUICK, "rkd", student, 1.0, fair.TUNING_SEED)
         assert (trial.digest in bench.done) == ran
