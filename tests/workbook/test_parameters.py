@@ -6,7 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from kdnb import workbook
-from kdnb.reproductions import furlanello2018ban, mirzadeh2020takd
+from kdnb.reproductions import chen2019dafl, furlanello2018ban, mirzadeh2020takd
 from kdnb.workbook import runner
 from kdnb.workbook.chapter import check
 from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
@@ -116,22 +116,35 @@ def test_a_precision_may_be_written_as_a_number():
 @pytest.mark.parametrize(
     ("number", "setting", "words"),
     [
-        ("5-6", "arms=[\"teachr\"]", r"'arms' names 'teachr' \(nearest: teacher"),
-        ("5-6", "arms=[\"teacher\"]", "must be empty, for all, or have the chapter's own"),
-        ("5-6", "every=7", r"Iterations must be a multiple of every; got \d+ and 7"),
         ("3-3", "dataset=cifar11", "'dataset' .*one of 'mnist', 'fashion_mnist'; got 'cifar11'"),
         ("4", "dataset=cifar10", "'dataset' .*one of 'mnist', 'fashion_mnist'; got 'cifar10'"),
-        ("5-6", "generator_lr=Infinity", "'generator_lr' must be of type number above 0; got inf"),
-        ("5-6", "arms=teacher", "'arms' must be of type list; got 'teacher'"),
-        ("5-6", "arms=[1]", "Every entry of parameter 'arms' must be a string; got 1"),
-        ("5-6", 'arms=[["teacher"]]', "Every entry of parameter 'arms' must be a string; got"),
+        ("5-6", "generator_lr=Infinity", "'generator_lr' must be of type number .*; got inf"),
+        ("5-6", "teacher_epochs=true", "'teacher_epochs' must be of type integer"),
+        ("5-6", "epochs=1", "Unknown parameter 'epochs': did you mean 'teacher_epochs'"),
         ("4", "PAPERMILL_OUTPUT_PATH=a", "Unknown parameter 'PAPERMILL_OUTPUT_PATH'"),
-        ("5-6", "epochs=true", "'epochs' must be of type integer"),
     ],
 )  # fmt: skip
 def test_names_and_numbers_of_a_chapter_are_checked_when_given(number, setting, words):
     with pytest.raises(ParameterError, match=words):
         runner.chapter(number).checked(runner.parsed([setting]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("arms=[\"teachr\"]", r"'arms' names 'teachr' \(nearest: teacher"),
+        ("arms=[\"teacher\"]", "must be empty, for all, or have the chapter's own"),
+        ("every=7", r"Iterations must be a multiple of every; got \d+ and 7"),
+        ("generator_lr=Infinity", "'generator_lr' must be of type number above 0; got inf"),
+        ("arms=teacher", "'arms' must be of type list; got 'teacher'"),
+        ("arms=[1]", "Every entry of parameter 'arms' must be a string; got 1"),
+        ('arms=[["teacher"]]', "Every entry of parameter 'arms' must be a string; got"),
+        ("epochs=true", "'epochs' must be of type integer"),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_of_a_paper_are_checked_when_given(setting, words):
+    with pytest.raises(ParameterError, match=words):
+        check(chen2019dafl.Parameters, runner.parsed([setting]))
 
 
 @pytest.mark.parametrize(
