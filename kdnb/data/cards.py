@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kdnb.names import UsageError, brief, refused
+from kdnb.names import UsageError, brief, nearest, refused
 from kdnb.paths import root
 
 Split = Literal["train", "test"]
@@ -162,8 +162,39 @@ def card(name: str) -> Card:
 
 def read_card(path: Path) -> Card:
     """The card in a file."""
+    return _read(path, Card, {"path": path})
+
+
+# --- cards of other kinds: recordings, sentences, graphs -------------------------------------------
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def names_in(folder: str) -> tuple[str, ...]:
+    """The names of the cards in a folder of data/, such as `sounds`."""
+    return tuple(sorted(path.stem for path in (root() / "data" / folder).glob("*.toml")))
+
+
+def card_in(folder: str, model: type[Model], name: str, missing: str) -> Model:
+    """A card in a folder of data/.
+
+    Args:
+        model: has a field `name`.
+        missing: how the sentence about an unknown name begins, such as "there is no graph".
+
+    Raises:
+        UnknownData: when there is none of this name, with the nearest one.
+        DataError: when it is malformed.
+    """
+    known = names_in(folder)
+    if name not in known:
+        raise UnknownData(f"{missing} {brief(name)} ({nearest(str(name), known)}).")
+    return _read(root() / "data" / folder / f"{name}.toml", model, {"name": name})
+
+
+def _read(path: Path, model: type[Model], given: dict[str, Any]) -> Model:
     try:
-        return Card(path=path, **tomllib.loads(path.read_text(encoding="utf-8")))
+        return model(**given, **tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise DataError(f"the card {path} is malformed: {refused(error)}") from error
     except (TypeError, ValueError) as error:  # bad TOML and bad UTF-8 are ValueErrors

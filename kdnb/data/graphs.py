@@ -7,7 +7,6 @@ of which one cites the other.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -18,15 +17,14 @@ from urllib.request import urlopen
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from kdnb.data.cards import Below, Count, DataError, Sha256, UnknownData
+from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
 from kdnb.data.fetch import PATIENCE, unpacked
-from kdnb.names import brief, nearest, refused
-from kdnb.paths import atomic_write, data_cache, data_folders, locked, root, temporary_folder
+from kdnb.paths import atomic_write, data_cache, data_folders, locked, temporary_folder
 
 ARRAYS = (  # of an .npz: two sparse matrices by rows, and what the rows are
     "adj_indices", "adj_indptr", "attr_data", "attr_indices", "attr_indptr", "labels", "node_names",
@@ -181,7 +179,7 @@ def split_nodes(
 
 def graph_names() -> tuple[str, ...]:
     """The graphs that have a card."""
-    return tuple(sorted(path.stem for path in (root() / "data" / "graphs").glob("*.toml")))
+    return names_in("graphs")
 
 
 def graph_card(name: str) -> GraphCard:
@@ -190,15 +188,7 @@ def graph_card(name: str) -> GraphCard:
     Raises:
         DataError: when there is none of this name, or it is malformed.
     """
-    if name not in graph_names():
-        raise UnknownData(f"there is no graph {brief(name)} ({nearest(str(name), graph_names())}).")
-    path = root() / "data" / "graphs" / f"{name}.toml"
-    try:
-        return GraphCard(name=name, **tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise DataError(f"the card {path} is malformed: {refused(error)}") from error
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the card {path} cannot be read as TOML ({error}).") from error
+    return card_in("graphs", GraphCard, name, "there is no graph")
 
 
 def load_graph(name: str, *, offline: bool = False) -> Graph:

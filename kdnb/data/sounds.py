@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tomllib
 import wave
 import zipfile
 from collections.abc import Iterator
@@ -19,13 +18,13 @@ from urllib.request import urlopen
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from kdnb.data.cards import Below, Count, DataError, Sha256, UnknownData
+from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
 from kdnb.data.images import digest
-from kdnb.names import brief, nearest, refused
-from kdnb.paths import atomic_write, data_cache, data_folders, locked, root
+from kdnb.names import brief
+from kdnb.paths import atomic_write, data_cache, data_folders, locked
 
 PATIENCE = 20  # seconds that a silent server is waited for
 Part = Literal["train", "validation", "test"]
@@ -97,7 +96,7 @@ class Sounds:
 
 def sound_names() -> tuple[str, ...]:
     """The data sets of recordings that have a card."""
-    return tuple(sorted(path.stem for path in (root() / "data" / "sounds").glob("*.toml")))
+    return names_in("sounds")
 
 
 def sound_card(name: str) -> SoundCard:
@@ -106,17 +105,7 @@ def sound_card(name: str) -> SoundCard:
     Raises:
         DataError: when there is none of this name, or it is malformed.
     """
-    if name not in sound_names():
-        raise UnknownData(
-            f"there are no recordings {brief(name)} ({nearest(str(name), sound_names())})."
-        )
-    path = root() / "data" / "sounds" / f"{name}.toml"
-    try:
-        return SoundCard(name=name, **tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise DataError(f"the card {path} is malformed: {refused(error)}") from error
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the card {path} cannot be read as TOML ({error}).") from error
+    return card_in("sounds", SoundCard, name, "there are no recordings")
 
 
 def load_sounds(name: str, *, offline: bool = False) -> dict[Part, Sounds]:

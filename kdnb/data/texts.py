@@ -7,21 +7,19 @@ A data set of sentences is two text files with one sentence a line, its label in
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.request import urlopen
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from kdnb.data.cards import Below, Count, DataError, Sha256, UnknownData
-from kdnb.data.cards import card as image_card
+from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
 from kdnb.data.images import digest
-from kdnb.names import brief, nearest, refused
-from kdnb.paths import atomic_write, data_cache, data_folders, locked, root
+from kdnb.names import brief
+from kdnb.paths import atomic_write, data_cache, data_folders, locked
 
 PATIENCE = 20  # seconds that a silent server is waited for
 Part = Literal["train", "validation", "test"]
@@ -95,7 +93,7 @@ class Texts:
 
 def text_names() -> tuple[str, ...]:
     """The data sets of sentences that have a card."""
-    return tuple(sorted(path.stem for path in (root() / "data" / "texts").glob("*.toml")))
+    return names_in("texts")
 
 
 def text_card(name: str) -> TextCard:
@@ -104,17 +102,7 @@ def text_card(name: str) -> TextCard:
     Raises:
         DataError: when there is none of this name, or it is malformed.
     """
-    if name not in text_names():
-        raise UnknownData(
-            f"there are no sentences {brief(name)} ({nearest(str(name), text_names())})."
-        )
-    path = root() / "data" / "texts" / f"{name}.toml"
-    try:
-        return TextCard(name=name, **tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise DataError(f"the card {path} is malformed: {refused(error)}") from error
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the card {path} cannot be read as TOML ({error}).") from error
+    return card_in("texts", TextCard, name, "there are no sentences")
 
 
 def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
@@ -207,10 +195,3 @@ def _read(card: TextCard, part: str, content: bytes, place: str) -> Texts:
         )
     labels = torch.tensor([label for *_, label in records])
     return Texts(tuple(sentence for _, sentence, _ in records), labels, card)
-
-
-def any_card(name: str) -> Any:
-    """The card of a data set of sentences or of images: what a record says about its data."""
-    if name in text_names():
-        return text_card(name)
-    return image_card(name)

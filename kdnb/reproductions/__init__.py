@@ -19,8 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdnb import paths
-from kdnb.data import graph_card, graph_names
-from kdnb.data.texts import any_card
+from kdnb.data.offered import card_of
 from kdnb.names import UsageError, brief, nearest, refused
 from kdnb.papers.records import (
     Record,
@@ -297,5 +296,4 @@ def _data_of(trial: Trial) -> dict[str, dict[str, str]]:
     if "data" not in trial.arguments:  # it draws its own
         return {}
     name = trial.arguments["data"]["name"]
-    about = graph_card(name) if name in graph_names() else any_card(name)
-    return {name: dict(about.sha256)}
+    return {name: dict(card_of(name).sha256)}

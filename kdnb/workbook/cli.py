@@ -246,70 +246,18 @@ def cite(
 def data(
     name: Annotated[str | None, typer.Argument(help="a data set to fetch and verify")] = None,
 ) -> None:
-    """The data sets of images, recordings and sentences; with a name, fetch it and verify it."""
-    from kdnb import data as datasets
-    from kdnb.data import sounds, texts
+    """The data sets: images, sentences, graphs, recordings; with a name, fetch it and verify it."""
+    from kdnb.data import offered
 
     if name:
-        console.print(_verified(name))
+        console.print(offered.verified(name))
         return
     table = Table("name", "title", "shape", "training", "test", "licence")
     table.columns[0].no_wrap = True  # what one types is never cut
     table.columns[1].overflow = "fold"
-    for known in datasets.names():
-        card = datasets.card(known)
-        shape, sizes = " x ".join(map(str, card.shape)), card.sizes
-        counts = str(sizes["train"]), str(sizes["test"])
-        table.add_row(known, card.title, shape, *counts, card.licence)
-    for known in sounds.sound_names():
-        heard = sounds.sound_card(known)
-        # As of images: what is held out for validation counts as training.
-        counts = str(heard.sizes["train"] + heard.sizes["validation"]), str(heard.sizes["test"])
-        table.add_row(known, heard.title, f"{heard.rate} Hz", *counts, heard.licence)
-    for known in texts.text_names():
-        read = texts.text_card(known)
-        counts = str(read.train.size), str(read.test.size)
-        table.add_row(known, read.title, "sentences", *counts, read.licence)
+    for row in offered.rows():
+        table.add_row(*row)
     console.print(table)
-
-
-def _verified(name: str) -> str:
-    """Load a data set of images, recordings or sentences, and say what it holds.
-
-    Raises:
-        UnknownData: when there is no card of this name.
-        DataError: when no source has it, or what it has is another.
-    """
-    from kdnb import data as datasets
-    from kdnb.data import sounds, texts
-    from kdnb.data.cards import UnknownData
-
-    if name in texts.text_names():
-        read = texts.load_texts(name)
-        return (
-            f"{name}: {len(read['train']) + len(read['validation'])} training and "
-            f"{len(read['test'])} test sentences, {len(read['test'].card.classes)} classes, "
-            "digests verified."
-        )
-    if name in sounds.sound_names():
-        heard, card = sounds.load_sounds(name), sounds.sound_card(name)
-        return (
-            f"{name}: {len(heard['train']) + len(heard['validation'])} training and "
-            f"{len(heard['test'])} test recordings of {len(card.speakers)} speakers, "
-            f"{len(card.classes)} classes, digests verified."
-        )
-    try:
-        found = datasets.load(name)
-    except UnknownData as error:
-        also = ", ".join(sounds.sound_names())
-        said = ", ".join(texts.text_names())
-        raise UnknownData(
-            f"{error} Sentences: {said or 'none'}. Recordings: {also or 'none'}."
-        ) from error
-    return (
-        f"{found.name}: {len(found.train_all)} training and {len(found.test)} test images, "
-        f"{len(found.classes)} classes, digests verified."
-    )
 
 
 trials_app = typer.Typer(help="The runs on disk.", no_args_is_help=True)

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import small_graphs as small
 import torch
+from rich.console import Console
+from typer.testing import CliRunner
 
 from kdnb.data import DataError, Graph, graph_card, graph_names, graphs, split_nodes
+from kdnb.data.offered import card_of
 from kdnb.papers import bibliography
+from kdnb.workbook import cli
 
 
 @pytest.fixture
@@ -218,3 +222,14 @@ def test_splits_that_cannot_be():
         split_nodes(torch.arange(90) % 2, 0, train=40)
     with pytest.raises(ValueError, match=r"hidden must lie in \[0, 1\); got 1.0"):
         split_nodes(torch.arange(90) % 2, 0, hidden=1.0)
+
+
+def test_the_command_line_lists_graphs_and_names_all_kinds(monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=100))
+    listed = CliRunner().invoke(cli.app, ["data"])
+    assert listed.exit_code == 0
+    row = next(line for line in listed.output.splitlines() if "cora" in line)
+    assert row.replace("│", " ").split()[:4] == ["cora", "Cora", "2708", "nodes"]
+    unknown = CliRunner().invoke(cli.app, ["data", "corra"])
+    assert "Graphs: citeseer, cora." in str(unknown.exception)
+    assert card_of("cora") == graph_card("cora")

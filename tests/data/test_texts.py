@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from kdnb.data import texts
 from kdnb.data.cards import DataError
-from kdnb.data.texts import any_card, load_texts, text_card, text_names
+from kdnb.data.offered import card_of
+from kdnb.data.texts import load_texts, text_card, text_names
 from kdnb.papers import bibliography
 from kdnb.workbook import cli
 
@@ -134,8 +135,8 @@ def test_without_a_source_the_ways_out_are_told(home, monkeypatch):
 
 
 def test_a_record_finds_the_digest_of_either_kind():
-    assert any_card("trec").sha256["train"] == text_card("trec").train.sha256
-    assert any_card("mnist").name == "mnist"
+    assert card_of("trec").sha256["train"] == text_card("trec").train.sha256
+    assert card_of("mnist").name == "mnist"
 
 
 @pytest.mark.parametrize("name", text_names())
