@@ -303,7 +303,7 @@ figures.explorer(
     "and most slopes lie between 0.01 and 0.25; at 0.1 most samples sit in the corners with slopes near 0 while a few "
     "exceed 1; at 10 all crowd in the middle, with slopes near 0.02",
     caption="Samples of the concrete distribution. The shares of the three colours are those of the softmax (cross) at every "
-    "temperature. Low temperatures give labels without gradients, high ones small gradients without labels.",
+    "temperature. Low temperatures give labels, most of them with next to no gradient, high ones small gradients without labels.",
     start={"tau": 1.0, "logit": 1.0},
     tau=[0.1, 0.3, 1.0, 3.0, 10.0],
     logit=[0.0, 1.0, 2.0, 4.0],
@@ -510,7 +510,7 @@ figures.save(
     "5-1-effect",
     alt="Mean test errors: " + ", ".join(f"{name} {value:.1f}%" for name, value in ends["test error"].mean().items())
     + ". Differences from labels, in points: " + told + ".",
-    caption="What the critic adds to co-distillation is the distance between the last condition and the third. Differences from labels in points: "
+    caption="What a critic in place of the labels does to co-distillation is the distance between the last condition and the third. Differences from labels in points: "
     + told + f". Mean and 95% interval over {seeds} seeds, each with its own {labelled} images.",
 )  # fmt: skip
 

@@ -573,7 +573,7 @@ if cora is not None:
 #
 # $$L=H(\mathbf 1_y,q)+\sum_{l,h,b}\mathrm{KL}(A^T_{lhb}\,\|\,A^S_{lhb}).$$
 #
-# *What makes it itself:* nobody says what an edge is. The authors clip the gradient of the second term to the length of the first's, and so
+# *What makes it itself:* nobody says what an edge is. The authors clip the gradient of the second term to at most the length of the first's, and so
 # do we. `method="mhgd"` ([chapter 2.3](2-3-relation-based-knowledge.ipynb)).
 #
 # </details>

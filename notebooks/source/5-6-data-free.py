@@ -898,7 +898,7 @@ figures.save(
     "5-6-recorded",
     alt="Test accuracies of the record: " + ", ".join(f"{name} {record[arm, 'accuracy'].mean():.1f}%" for arm, name in dafl_arms.items()) + ".",
     caption=f"DAFL's record. Without an image {record['dafl', 'accuracy'].mean():.1f}%, on noise {record['noise', 'accuracy'].mean():.1f}%; what has the entropy "
-    "term varies, what lacks it fails. Mean and 95% interval over six seeds; hollow diamonds are published, of one run each with 64 times as many images.",
+    "term varies, what lacks it fails. Mean and 95% interval over six seeds; hollow diamonds are published, one run each; the paper's generators made 64 times as many images.",
 )  # fmt: skip
 
 # %%
