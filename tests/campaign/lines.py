@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kdnb import data, papers, paths
+from kdnb import papers, paths
+from kdnb.data import offered
 from kdnb.methods import METHODS
 from kdnb.methods.names import common
 from kdnb.papers.results import profiles
@@ -210,7 +211,8 @@ def where(draw: random.Random, wrong: bool) -> list[str]:
 def data_(draw: random.Random, wrong: bool) -> list[str]:
     if not wrong and draw.random() < 0.3:
         return ["data"]
-    return ["data", name_of(draw, data.names(), wrong)]
+    names = [name for kind in offered.KINDS.values() for name in kind.names()]
+    return ["data", name_of(draw, names, wrong)]
 
 
 def verdicts(draw: random.Random, wrong: bool) -> list[str]:
