@@ -23,6 +23,7 @@ from kdnb.runs.trials import Result, Trial
 GENERATIONS = 3  # taught ones
 ENSEMBLES = (2, 3)  # members, the first of them generation 0
 SOFTENED = 4.0  # a declared departure: the paper has no temperature
+FRESH = 5000  # added to the seeds of the arms `confidence_...`, whose setting the others chose
 
 
 class Parameters(BaseModel):
@@ -72,7 +73,8 @@ def arms(p: Parameters) -> Arms:
     """Four generations, BAN+L, CWTM, DKPP, independent networks, and ensembles of both.
 
     The arms `softened_...` learn at temperature 4. Those of `second_data_...` are the first
-    generation and its control on another data set.
+    generation and its control on another data set; `confidence_...` are CWTM and the first generation
+    there at temperature 4, from fresh seeds.
 
     Departures: BAN+L weighs labels and answers alike (recalled); which generations the paper's
     ensembles hold is recalled too: ours begin with generation 0. The paper has no temperature.
@@ -95,6 +97,7 @@ def arms(p: Parameters) -> Arms:
         **{f"generations_ensemble{n}": _ensemble(line[:n]) for n in ENSEMBLES},
         **{f"independent_ensemble{n}": _ensemble(alone[:n]) for n in ENSEMBLES},
         **{f"second_data_{name}": arm for name, arm in _first_generation(p).items()},
+        **{f"confidence_{name}": arm for name, arm in _confidence(p).items()},
     }
 
 
@@ -109,6 +112,19 @@ def _first_generation(p: Parameters) -> Arms:
         "independent1": _independent(same, 1),
         "softened_generation1": _taught(same, first, temperature=SOFTENED),
     }
+
+
+def _confidence(p: Parameters) -> Arms:
+    """CWTM and the first generation where softened answers help: the second data set, fresh seeds."""
+    same = {**setting(p, p.second), "network": {"name": p.network}}
+    first = _independent(same, 0)
+    arms = {
+        "generation0": first,
+        "independent1": _independent(same, 1),
+        "generation1": _taught(same, first, temperature=SOFTENED),
+        "cwtm": _taught(same, first, targets="cwtm", temperature=SOFTENED),
+    }
+    return {name: lambda seed, arm=arm: arm(FRESH + seed) for name, arm in arms.items()}
 
 
 def _independent(same: dict[str, Any], number: int) -> Any:

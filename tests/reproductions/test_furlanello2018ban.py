@@ -31,7 +31,8 @@ def test_each_generation_learns_from_the_one_before():
         "dkpp": {"targets": "dkpp"},
     }.items():
         assert trial[name].arguments == trial["generation1"].arguments | more
-    assert {t.seed for name, t in trial.items() if not re.search(r"independent\d", name)} == {3}
+    other = re.compile(r"independent\d|confidence")
+    assert {t.seed for name, t in trial.items() if not other.search(name)} == {3}
 
 
 def test_the_second_data_set_has_the_same_recipe_and_seeds():
@@ -54,6 +55,21 @@ def test_softened_arms_differ_in_the_temperature_alone():
     assert second.arguments["teacher"] == ARMS["softened_generation1"](3)
     elsewhere = ARMS["second_data_softened_generation1"](3)
     assert elsewhere.arguments == ARMS["second_data_generation1"](3).arguments | softened
+
+
+def test_confidence_is_compared_on_fresh_seeds_of_the_second_data_set():
+    arms = {
+        name: ARMS[f"confidence_{name}"](3)
+        for name in ("generation0", "independent1", "generation1", "cwtm")
+    }
+    fresh = ban.FRESH + 3
+    for name in ("generation0", "independent1"):
+        assert arms[name] == ARMS[f"second_data_{name}"](fresh)
+    assert arms["generation1"] == ARMS["second_data_softened_generation1"](fresh)
+    cwtm = arms["generation1"].arguments | {"targets": "cwtm"}
+    assert (arms["cwtm"].arguments, arms["cwtm"].seed) == (cwtm, fresh)
+    recorded = range(ban.PROFILES["laptop"].seeds)
+    assert not {ban.FRESH + seed for seed in recorded} & set(recorded)
 
 
 def test_nothing_is_augmented_but_at_the_papers_scale():

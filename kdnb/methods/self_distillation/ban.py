@@ -60,7 +60,7 @@ def next_generation(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         targets: "soft" (BAN, and BAN+L with a hard_weight), "cwtm" or "dkpp"; DKPP draws new
             permutations in every step.
-        temperature: of "soft" and "dkpp"; the paper uses none.
+        temperature: of the teacher's answers, with "cwtm" of its confidence; the paper uses none.
         output, ignore_index: see `kdnb.train`.
         options: of `training.fit`.
 
@@ -79,7 +79,7 @@ def next_generation(
             return ours.sum() * 0
         if targets == "cwtm":
             _, truth = labelled_rows(logits, labels, ignore_index)
-            return confidence_weighted(ours, theirs, truth)
+            return confidence_weighted(ours, theirs / temperature, truth)
         theirs = permuted_predictions(theirs) if targets == "dkpp" else theirs
         return soft_targets(ours, theirs, temperature)
 

@@ -99,6 +99,21 @@ def test_targets_differ_and_others_are_refused():
         own.next_generation(linear(0), linear(1), batches(), QUICK, targets="hard")
 
 
+def test_a_temperature_softens_the_confidence_of_cwtm():
+    """Weights out of logits / 4: as if the teacher's logits were a quarter."""
+    softened, quarter = linear(0), linear(0)
+    teacher, same = linear(1), linear(1)
+    with torch.no_grad():
+        for weights in same.parameters():
+            weights /= 4
+    own.next_generation(softened, teacher, batches(), QUICK, targets="cwtm", temperature=4.0)
+    own.next_generation(quarter, same, batches(), QUICK, targets="cwtm")
+    torch.testing.assert_close(softened[1].weight, quarter[1].weight, rtol=1e-5, atol=1e-6)
+    plain = linear(0)
+    own.next_generation(plain, teacher, batches(), QUICK, targets="cwtm")
+    assert not torch.allclose(softened[1].weight, plain[1].weight, atol=1e-4)
+
+
 def test_generations_start_afresh_and_are_reproducible(tmp_path):
     starts = []
 
