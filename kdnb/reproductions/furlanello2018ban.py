@@ -115,8 +115,12 @@ def _first_generation(p: Parameters) -> Arms:
 
 
 def _confidence(p: Parameters) -> Arms:
-    """CWTM and the first generation where softened answers help: the second data set, fresh seeds."""
-    same = {**setting(p, p.second), "network": {"name": p.network}}
+    """CWTM and the first generation where softened answers help: the second data set, fresh seeds.
+
+    In float32, which every processor has; the older arms of the record are in bf16.
+    """
+    exact = p.model_copy(update={"precision": "32"})
+    same = {**setting(exact, p.second), "network": {"name": p.network}}
     first = _independent(same, 0)
     arms = {
         "generation0": first,
