@@ -860,7 +860,11 @@ figures.explorer(
 # Fashion-MNIST. Claims and premises were registered in `papers/furlanello2018ban/claims.toml` before the first of these
 # runs. The setting was chosen by its premise, that generation 0 knows its training images; the
 # pilots that were known by then stand in
-# [`setting.md`](../papers/furlanello2018ban/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
+# [`setting.md`](../papers/furlanello2018ban/setting.md).
+#
+# The claim on CWTM needs a gain to explain. At temperature 1 there was none, so this claim was registered again where the record had
+# shown one: on Fashion-MNIST at temperature 4. Its 16 seeds are
+# fresh, and no CWTM had been run there before. [How a claim is judged](../docs/verdicts.md) explains the words.
 #
 # The published values are CIFAR-100 errors of DenseNet-112-33: compare signs, not sizes. Questions that the paper does not ask are
 # marked as ours.
@@ -880,6 +884,9 @@ names = {
 }  # fmt: skip
 elsewhere = ("generation0", "generation1", "independent1", "with_labels", "softened_generation1")
 names |= {f"second_data_{arm}": f"{names[arm]}, Fashion-MNIST" for arm in elsewhere}
+confidence = {"generation0": "generation 0", "independent1": "labels (start of generation 1)",
+              "generation1": "generation 1, T = 4", "cwtm": "CWTM, T = 4"}  # fmt: skip
+names |= {f"confidence_{arm}": f"{name}, Fashion-MNIST, fresh seeds" for arm, name in confidence.items()}
 recorded = papers.show_frame("furlanello2018ban", "laptop")
 figures.published_and_ours(recorded[recorded["kind"] != "exact"], names)
 
@@ -905,12 +912,14 @@ figures.save(
 )  # fmt: skip
 
 # %%
-figure, panels = plt.subplots(1, 2, figsize=(10.4, 3.2))
+figure, panels = plt.subplots(1, 3, figsize=(14, 3.2))
 for axes, (title, start, arms) in zip(panels, (
     ("CIFAR-10", "", ("generation0", "generation1", "with_labels", "cwtm", "dkpp", "softened_generation1", "softened_dkpp")),
     ("Fashion-MNIST", "second_data_", ("generation0", "generation1", "with_labels", "softened_generation1")),
+    ("Fashion-MNIST, fresh seeds", "confidence_", ("generation0", "generation1", "cwtm")),
 ), strict=True):
-    chosen = {f"{start}{arm}": names[arm] for arm in ("independent1", *arms)}
+    called = confidence if start == "confidence_" else names
+    chosen = {f"{start}{arm}": called[arm] for arm in ("independent1", *arms)}
     figures.paired(figures.tidy(table, "test_errors", chosen), "test_errors", "", against=names["independent1"],
                    roles={names["generation0"]: "teacher"}, axes=axes)
     axes.set(title=title, xlabel="test errors of 10,000: difference\nfrom labels (start of generation 1)")
@@ -919,9 +928,10 @@ figures.save(
     "3-3-recorded-paired",
     alt="Test errors minus those of a network of labels with the same start. On CIFAR-10 permuted soft targets make 47 more at "
     "temperature 1 (7 to 87) and 46 more at temperature 4 (7 fewer to 100 more); generation 1 at temperature 4 makes 42 fewer "
-    "(95 fewer to 10 more). On Fashion-MNIST generation 1 at temperature 4 makes 75 fewer (45 to 104). All other intervals contain 0.",
-    caption="Against the control two intervals do not contain 0: permuted soft targets at temperature 1 cost errors on CIFAR-10, "
-    "and soft targets at temperature 4 save some on Fashion-MNIST. Mean and 95% interval over 16 pairs.",
+    "(95 fewer to 10 more). On Fashion-MNIST generation 1 at temperature 4 makes 75 fewer (45 to 104), with fresh seeds "
+    "81 fewer (46 to 117). CWTM at temperature 4 makes 24 fewer there (52 fewer to 3 more). All other intervals contain 0.",
+    caption="Against the control three intervals do not contain 0. Permuted soft targets at temperature 1 cost errors on CIFAR-10. Soft "
+    "targets at temperature 4 save some on Fashion-MNIST, and do so again with fresh seeds. Mean and 95% interval over 16 pairs.",
 )  # fmt: skip
 
 # %%
@@ -936,7 +946,9 @@ print("training errors, %:", ", ".join(f"{name} {value:.2g}" for name, value in 
 for first, second in (("generation0", "generation1"), ("independent1", "generation1"), ("independent1", "with_labels"),
                       ("independent1", "softened_generation1"), ("independent1", "softened_dkpp"),
                       ("softened_generation1", "softened_generation2"), ("generation0", "independent1"),
-                      ("independent_ensemble3", "generations_ensemble3")):  # fmt: skip
+                      ("independent_ensemble3", "generations_ensemble3"), ("confidence_generation0", "confidence_generation1"),
+                      ("confidence_independent1", "confidence_generation1"), ("confidence_cwtm", "confidence_generation1"),
+                      ("confidence_independent1", "confidence_cwtm")):  # fmt: skip
     print(f"{names[first]} - {names[second]}: {gap(first, second)}")
 
 # %% [markdown]
@@ -950,8 +962,11 @@ for first, second in (("generation0", "generation1"), ("independent1", "generati
 # - *An ensemble of generations* makes 553 errors fewer than generation 0 and 526 fewer than generation 2: reproduced. But three networks that learnt from labels are
 #   as good: they make 3 errors fewer (22 fewer to 17 more). So the gain is that of an ensemble, not of generations.
 # - *DKPP is contradicted.* Permuted soft targets cost 59 errors against the teacher (4 to 114) and 47 against the
-#   control (7 to 87). Both intervals end near 0 ($p$ = 0.04 and 0.03), and these are two of twenty claims, so the evidence is weak.
-#   CWTM cannot be judged, for there is no gain to explain.
+#   control (7 to 87). Both intervals end near 0 ($p$ = 0.04 and 0.03), and these are two of some twenty claims, so the evidence is weak.
+# - *The teacher's confidence explains at most a part of the gain:* reproduced, at temperature 4 on Fashion-MNIST. With fresh seeds
+#   generation 1 again makes fewer errors than its teacher (91; 54 to 129) and than labels (81; 46 to 117). CWTM makes 57
+#   more than generation 1 (28 to 86). Whether the weights help at all is open: CWTM makes 24 errors fewer than unweighted labels (52 fewer
+#   to 3 more). At temperature 1 there is no gain to explain.
 # - *Temperature 4, which is ours, helps on Fashion-MNIST:* 75 errors fewer than the control (45 to 104), in 14 of 16 pairs. On
 #   CIFAR-10 the gain of 42 is not significant (10 more to 95 fewer). Generation 2 at this temperature makes 74 errors fewer than labels from
 #   its own initial weights (22 to 127); this comparison was not registered.
