@@ -778,10 +778,10 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Fewer multiply-adds do not always save time. In the tiny network the first exit needs 27% of the work, but almost three times
+# Fewer multiply-adds do not always save time. In the tiny network the first exit needs 27% of the work, but at least twice
 # as long as the whole network without exits: calling a layer costs more than its arithmetic, and `stop_early` has to compute and
-# compare the confidence. In ResNet-20 leaving early saves time, though less than work (36% of the work in 64% of the time). The
-# times depend on the machine and on its load.
+# compare the confidence. In ResNet-20 leaving early saves time, though less than work: the first exit needs 36% of the multiply-adds and a
+# larger share of the time. The times depend on the machine and on its load.
 
 # %% [markdown]
 # ## Rounds in a Hilbert space
