@@ -66,7 +66,7 @@ def aekd(
         normalise: compare directions alone for alpha, too, an option of the authors' code.
         temperature: T of all.
         soft_weight, label_weight: w_s and w_h, the authors' 0.9 and 1.
-        hint_weight: w_f; with 0 no layer is looked at.
+        hint_weight: w_f; with 0 no layer is looked at. The authors' README names 100.
         layers: of the student and then of each teacher, whose last maps are compared; found by
             `layers_of` where left out.
 
