@@ -657,7 +657,7 @@ figures.save(
 # the nearer one $b^+$ and the other $b^-$. $D$ is the Euclidean distance in a layer of the student,
 # $\delta\ge0$ a margin, and $[\cdot]_+$ is 0 for negative numbers. Teachers may have layers of any width. A batch of $B$ has
 # $\frac12B(B-1)(B-2)$ such triplets; `triplets` draws some of them anew in every batch.
-# *Not confirmed: the form of the terms in detail.*
+# *Not confirmed: the form of the terms in detail, and how triplets are drawn.*
 #
 # </details>
 #

@@ -66,8 +66,9 @@ def learn_from_several(
     Raises:
         ValueError: for no teacher, another number of layers than of networks, or as `kdnb.distil`.
 
-    Departures: recalled, but for the three terms; the weights are ours. A batch of fewer than three
-    samples has no relations.
+    Departures: recalled, but for the three terms; the weights are ours. That triplets are drawn is
+    recalled, too; how many, and evenly within a batch, is ours. A batch of fewer than three samples
+    has no relations.
     """
     recipe = recipe_of(learn_from_several, recipe, fields)
     networks = [student, *teachers]
