@@ -84,7 +84,7 @@ def test_triplets_may_be_drawn():
     student(images)
     theirs = [look(one, layers_of(one), images).maps[1] for one in teachers]
     each = [
-        float(losses.relative_dissimilarity(middles[0], theirs, triplet[None], **margin))
+        float(losses.relative_dissimilarity(middles[0].detach(), theirs, triplet[None], **margin))
         for triplet in losses.all_triplets(8)
     ]
     single = {relations_of(teachers, triplets=1, seed=n, **margin)["relations"] for n in range(6)}
