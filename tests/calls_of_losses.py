@@ -87,6 +87,7 @@ CALLS = {
         "student_heads": OURS, "teacher_heads": THEIRS, "value_weight": 1.0, **PRESENT},
     "depth_weights": {"layers": 3},
     "discrepancy": LOGITS,
+    "drawn_triplets": {"batch": 4, "count": 3, "generator": torch.Generator(), "device": "cpu"},
     "early_decay": {"epoch": 60, "every": 30, "factor": 0.9},
     "ensemble_log_probabilities": {
         "logits": [Z, V], "weights": SHARES, "mean": "arithmetic"},
@@ -153,7 +154,7 @@ CALLS = {
     "logit_regression": LOGITS,
     "matching_cross_entropy": {"teacher_logits": V, "targets": P, **HOT},
     "mean_discrepancy": {"one": S, "other": T},
-    "min_norm_weights": {"gradients": S, "largest": 0.9},
+    "min_norm_weights": {"gradients": S, "largest": 0.9, "normalise": True},
     "mean_of_those_that_know": {**UNION, "classes": 5},
     "mean_raw_logits": {**UNION, "classes": 5},
     "most_confident_classifier": {**UNION, "classes": 5},

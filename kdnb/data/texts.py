@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
-from urllib.request import urlopen
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
+from kdnb.data.fetch import kept_or_fetched
 from kdnb.data.images import digest
 from kdnb.names import brief
-from kdnb.paths import atomic_write, data_cache, data_folders, locked
+from kdnb.paths import data_cache, data_folders
 
-PATIENCE = 20  # seconds that a silent server is waited for
 Part = Literal["train", "validation", "test"]
 FILES: tuple[Part, ...] = ("train", "test")  # validation is a part of train
 
@@ -134,31 +132,20 @@ def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
         elif offline:
             raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
         else:
-            found[part] = _fetched(card, part, places[0])
+
+            def read(content: bytes, place: str, part: str = part) -> tuple[Texts, bytes]:
+                return _read(card, part, content, place), content
+
+            found[part] = kept_or_fetched(
+                places[0], [about.address], read, title=card.title,
+                lock=cache.parent / f".{name}.lock", ways=_ways(card),
+            )  # fmt: skip
     train, kept = found["train"], len(found["train"]) - card.validation
     return {
         "train": Texts(train.sentences[:kept], train.labels[:kept], card),
         "validation": Texts(train.sentences[kept:], train.labels[kept:], card),
         "test": found["test"],
     }
-
-
-def _fetched(card: TextCard, part: str, kept: Path) -> Texts:
-    """A file from its authors, verified and then kept."""
-    address = getattr(card, part).address
-    with locked(kept.parent.parent / f".{card.name}.lock"):
-        if kept.is_file():  # another process was faster
-            return _read(card, part, kept.read_bytes(), str(kept))
-        try:
-            with urlopen(address, timeout=PATIENCE) as source:
-                content = source.read()
-        except OSError as error:
-            raise DataError(
-                f"the official source gave no {card.title} ({error}): {_ways(card)}"
-            ) from error
-        found = _read(card, part, content, address)
-        atomic_write(kept, content)
-        return found
 
 
 def _ways(card: TextCard) -> str:

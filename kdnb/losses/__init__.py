@@ -110,7 +110,7 @@ from kdnb.losses.tfkd import (
 )
 from kdnb.losses.tinybert import attention_matrices, hidden_states, uniform_layers
 from kdnb.losses.tolerant import top_score_difference
-from kdnb.losses.triplet import all_triplets, triplet_distillation
+from kdnb.losses.triplet import all_triplets, drawn_triplets, triplet_distillation
 from kdnb.losses.ttm import transformed_teacher
 from kdnb.losses.uhc import (
     connected_classes,
@@ -178,6 +178,7 @@ __all__ = [
     "deep_self_attention",
     "depth_weights",
     "discrepancy",
+    "drawn_triplets",
     "early_decay",
     "ensemble_log_probabilities",
     "equivalent_smoothing",

@@ -23,7 +23,7 @@ STEPS = 10_000  # of the solver, each exact for two weights
 SMALL = 1e-13  # what two slopes may differ by at the end, of the largest squared length
 
 
-def min_norm_weights(gradients: Tensor, largest: float = 1.0) -> Tensor:
+def min_norm_weights(gradients: Tensor, largest: float = 1.0, normalise: bool = False) -> Tensor:
     r"""The convex combination of some gradients that is shortest.
 
     .. math:: \min_\alpha \tfrac12 \Big\lVert \sum_k \alpha_k g_k \Big\rVert^2
@@ -38,6 +38,8 @@ def min_norm_weights(gradients: Tensor, largest: float = 1.0) -> Tensor:
     Args:
         gradients: (K, ...), one a row; flattened.
         largest: C, above 0 and at most 1. At or below 1/K the weights are all 1/K.
+        normalise: compare the gradients' directions alone, and divide the weights by the gradients'
+            lengths afterwards; C then bounds them before that.
 
     Returns:
         (K,), in float32 at least, at least 0, with the sum 1; without a gradient. Where several
@@ -54,14 +56,21 @@ def min_norm_weights(gradients: Tensor, largest: float = 1.0) -> Tensor:
     check_samples(minimum=1, gradients=gradients)
     check_values(gradients=gradients)
     check_number(above=0, most=1, largest=largest)
+    check_flags(normalise=normalise)
     flat = in_double(rows(gradients.detach()))
     flat = flat / flat.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
+    lengths = torch.linalg.vector_norm(flat, dim=1).clamp_min(1e-12)
+    if normalise:
+        flat = flat / lengths[:, None]
     gram = (flat @ flat.T).cpu()
     kind = torch.promote_types(gradients.dtype, torch.float32)
     if not bool(gram.isfinite().all()):
         return torch.full((len(gram),), torch.nan, dtype=kind, device=gradients.device)
-    found = _shortest(gram.tolist(), max(float(largest), 1 / len(gram)))
-    return torch.tensor(found, dtype=kind, device=gradients.device)
+    shortest = _shortest(gram.tolist(), max(float(largest), 1 / len(gram)))
+    found = torch.tensor(shortest, dtype=torch.float64)
+    if normalise:
+        found = found / lengths.cpu()
+    return (found / found.sum()).to(gradients.device, kind)
 
 
 def _shortest(gram: list[list[float]], bound: float) -> list[float]:
@@ -121,16 +130,10 @@ def adaptive_weights(
     tensor([0.5000, 0.5000])
     """
     student, teachers = _checked(student_logits, teacher_logits, temperature)
-    check_number(above=0, most=1, largest=largest)
-    check_flags(normalise=normalise)
     ours = (student.detach() / temperature).softmax(1)
     softened = [(teacher.detach() / temperature).softmax(1) for teacher in teachers]
     gradients = torch.stack([(ours - theirs).mean(0) for theirs in softened])
-    if not normalise:
-        return min_norm_weights(gradients, largest)
-    lengths = torch.linalg.vector_norm(gradients, dim=1).clamp_min(1e-12)
-    weights = min_norm_weights(gradients / lengths[:, None], largest) / lengths
-    return weights / weights.sum()
+    return min_norm_weights(gradients, largest, normalise)
 
 
 def adaptive_ensemble(

@@ -34,6 +34,50 @@ def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor
     return torch.stack([query[kept], one[kept], other[kept]], dim=1)
 
 
+def drawn_triplets(
+    batch: int,
+    count: int,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Some (query, one, other) of distinct samples, each drawn evenly from all ordered ones.
+
+    Args:
+        batch: how many samples, at least 3.
+        count: how many triplets, at least 1; the same one may be drawn twice.
+        generator: of the draws; torch's global one when None.
+        device: where the indices live.
+
+    Returns:
+        Integers of shape (count, 3).
+
+    Raises:
+        ValueError: for fewer than 3 samples, no triplet, or what is no generator.
+
+    >>> len(set(drawn_triplets(3, 1)[0].tolist()))
+    3
+    """
+    check_number(least=0, whole=True, batch=batch)
+    check_number(least=1, whole=True, count=count)
+    check_device(device)
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        got = type(generator).__name__
+        raise ValueError(f"generator must be a torch.Generator or None; got a {got}.")
+    if batch < 3:
+        raise ValueError(f"a triplet needs at least 3 samples in the batch; got {batch}.")
+    where = generator.device if generator else "cpu"  # so that every device draws the same
+
+    def below(end: int) -> Tensor:
+        return torch.randint(end, (count,), generator=generator, device=where)
+
+    query, one, other = below(batch), below(batch - 1), below(batch - 2)
+    one = one + (one >= query)  # the samples without the query, in order
+    low, high = torch.minimum(query, one), torch.maximum(query, one)
+    other = other + (other >= low)
+    other = other + (other >= high)
+    return torch.stack([query, one, other], dim=1).to(device)
+
+
 def triplet_distillation(
     student: Tensor,
     teacher: Tensor,

@@ -28,7 +28,8 @@ def relative_dissimilarity(
     Args:
         student: (batch, ...), at least 3 samples; flattened. The paper takes a middle layer.
         teachers: one or more (batch, ...), each of its own width.
-        triplets: (triplets, 3) indices: query, one, other; by default every one of the batch.
+        triplets: (triplets, 3) indices: query, one, other, such as :func:`drawn_triplets` gives; by
+            default every one of the batch.
         margin: m >= 0 in units of the student's features.
 
     Returns:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from kdnb.data import DataError, Graph, graph_card, graph_names, graphs, split_nodes
+from kdnb.data import DataError, Graph, fetch, graph_card, graph_names, graphs, split_nodes
 from kdnb.data.offered import card_of
 from kdnb.papers import bibliography
 from kdnb.workbook import cli
@@ -34,7 +34,7 @@ def shop(tmp_path, monkeypatch):
             raise urllib.error.URLError("no route")
         return io.BytesIO(online[address])
 
-    monkeypatch.setattr(graphs, "urlopen", answer)
+    monkeypatch.setattr(fetch, "urlopen", answer)
     return tmp_path, online
 
 
@@ -88,7 +88,7 @@ def test_a_connection_that_breaks_off_is_no_graph(shop, monkeypatch):
     def broken(address, timeout):
         raise http.client.IncompleteRead(b"")
 
-    monkeypatch.setattr(graphs, "urlopen", broken)
+    monkeypatch.setattr(fetch, "urlopen", broken)
     with pytest.raises(DataError, match="nobody gave Tiny"):
         graphs.load_graph("tiny")
 

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from kdnb.data import sounds
+from kdnb.data import fetch, sounds
 from kdnb.data.cards import DataError, UnknownData
 from kdnb.data.sounds import load_sounds, sound_card, sound_names
 from kdnb.papers import bibliography
@@ -135,7 +135,7 @@ def test_the_authors_archive_is_kept(home, monkeypatch):
         asked.append(address)
         return io.BytesIO(archive(home.files))
 
-    monkeypatch.setattr(sounds, "urlopen", urlopen)
+    monkeypatch.setattr(fetch, "urlopen", urlopen)
     the_same(load_sounds("tones"), load_sounds("tones", offline=True))
     assert asked == ["https://example.org/tones/made.zip"]
     assert [path.name for path in home.cache.glob("*.zip")] == ["tones.zip"]
@@ -143,7 +143,7 @@ def test_the_authors_archive_is_kept(home, monkeypatch):
 
 def test_other_recordings_are_refused_and_not_kept(home, monkeypatch):
     changed = {**home.files, "0_ann_0.wav": wav(samples(0, 0, 0) + 1)}
-    monkeypatch.setattr(sounds, "urlopen", lambda *_, **__: io.BytesIO(archive(changed)))
+    monkeypatch.setattr(fetch, "urlopen", lambda *_, **__: io.BytesIO(archive(changed)))
     with pytest.raises(DataError, match="the test recordings of Tones are others: 4 of SHA-256"):
         load_sounds("tones")
     assert not list(home.cache.glob("*.zip"))
@@ -179,7 +179,7 @@ def test_without_a_source_the_ways_out_are_told(home, monkeypatch):
     def unreachable(*_, **__):
         raise OSError("no route")
 
-    monkeypatch.setattr(sounds, "urlopen", unreachable)
+    monkeypatch.setattr(fetch, "urlopen", unreachable)
     with pytest.raises(DataError, match=r"gave no Tones \(no route\): put .* as tones.zip"):
         load_sounds("tones")
     (home.disk / "tones.zip").write_bytes(b"no archive")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from kdnb.data import texts
+from kdnb.data import fetch
 from kdnb.data.cards import DataError
 from kdnb.data.offered import card_of
 from kdnb.data.texts import load_texts, text_card, text_names
@@ -96,7 +96,7 @@ def test_the_authors_files_are_kept(home, monkeypatch):
         asked.append(address)
         return io.BytesIO(TRAIN if "train" in address else TEST)
 
-    monkeypatch.setattr(texts, "urlopen", urlopen)
+    monkeypatch.setattr(fetch, "urlopen", urlopen)
     first = load_texts("moods")
     assert asked == [f"https://example.org/moods/{part}.label" for part in ("train", "test")]
     assert load_texts("moods", offline=True)["train"].sentences == first["train"].sentences
@@ -125,7 +125,7 @@ def test_without_a_source_the_ways_out_are_told(home, monkeypatch):
     def unreachable(*_, **__):
         raise OSError("no route")
 
-    monkeypatch.setattr(texts, "urlopen", unreachable)
+    monkeypatch.setattr(fetch, "urlopen", unreachable)
     with pytest.raises(
         DataError, match=r"gave no Moods \(no route\): put the files .* moods/ of a"
     ):

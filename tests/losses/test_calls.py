@@ -51,7 +51,8 @@ OPTIONAL = {  # None is a value of these
     ("local_structure_preservation", "bandwidth"), ("graph_knowledge", "neighbours"),
     ("similarity_graph", "kept"), ("information_entropy", "base"),
     ("ranking_distillation", "discrepancy_scale"), ("neuron_selectivity", "bandwidth"), ("relative_dissimilarity", "triplets"),
-    ("all_triplets", "device"), ("permuted_predictions", "generator"),
+    ("all_triplets", "device"), ("drawn_triplets", "generator"), ("drawn_triplets", "device"),
+    ("permuted_predictions", "generator"),
     ("ensemble_log_probabilities", "weights"), ("noisy_logits", "generator"),
     ("CurriculumTemperature()", "student_logits"), ("CurriculumTemperature()", "teacher_logits"),
     *((name, "present") for name in (

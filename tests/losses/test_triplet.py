@@ -1,5 +1,8 @@
 """Triplet distillation, against loops."""
 
+import itertools
+from collections import Counter
+
 import pytest
 import torch
 from draws import draw
@@ -7,6 +10,7 @@ from loops import square
 
 from kdnb.losses import (
     all_triplets,
+    drawn_triplets,
     triplet_distillation,
 )
 
@@ -41,3 +45,25 @@ def test_wrong_triplets_and_margins_are_named():
         triplet_distillation(s, s, torch.tensor([[0, 1, 2]]), 0.5, 0.2)
     with pytest.raises(ValueError, match="at least 3 samples in the batch; got 2"):
         all_triplets(2)
+
+
+def test_drawn_triplets_are_distinct_and_evenly_drawn():
+    drawn = drawn_triplets(4, 24000, torch.Generator().manual_seed(0))
+    counts = Counter(map(tuple, drawn.tolist()))
+    assert set(counts) == set(itertools.permutations(range(4), 3))
+    # 1,000 each, with a standard deviation of 31: the largest of 24 deviations stays below 4 of them.
+    assert max(abs(count - 1000) for count in counts.values()) < 125
+    again = drawn_triplets(4, 24000, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, again)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert torch.equal(drawn, drawn_triplets(4, 24000))
+
+
+def test_wrong_draws_are_named():
+    with pytest.raises(ValueError, match="at least 3 samples in the batch; got 2"):
+        drawn_triplets(2, 1)
+    with pytest.raises(ValueError, match="count must be"):
+        drawn_triplets(4, 0)
+    with pytest.raises(ValueError, match=r"generator must be a torch.Generator or None; got a int"):
+        drawn_triplets(4, 1, generator=3)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import modality_fooling_loss, modality_judging_loss
 from kdnb.methods.cross_modal.views import Seeing
+from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
@@ -27,6 +28,7 @@ def admd(
     critic_recipe: Recipe,
     views: tuple[str | int, str | int],
     paths: tuple[str, str],
+    evaluate: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> Fit:
@@ -50,6 +52,8 @@ def admd(
         critic_recipe: of the critic's update; the authors' is the same as the other's.
         views: the one that stays and the privileged one, keys or positions.
         paths: of the layers that are judged, in both networks.
+        evaluate: a function of the networks, or data of these views, on which the hallucination network is
+            measured after every epoch.
         options: of `training.fit`.
 
     Returns:
@@ -91,5 +95,6 @@ def admd(
             Update(("hallucination",), mimic, after=lambda: constrain(hallucination)),
             Update(("critic",), judge, recipe=critic_recipe),
         ]
-        history = fit(networks, batches, updates, recipe, seed=seed, **options)
+        watch = watching(evaluate, {"hallucination": networks["hallucination"]})
+        history = fit(networks, batches, updates, recipe, seed=seed, evaluate=watch, **options)
     return Fit.of(history, {"hallucination": hallucination}, critic)

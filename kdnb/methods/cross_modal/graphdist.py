@@ -13,6 +13,7 @@ from kdnb.data import Batch
 from kdnb.losses import graph_prior_penalty, hard_loss, modality_prior, weighted_imitation
 from kdnb.losses.checks import check_number
 from kdnb.methods.cross_modal.views import Seeing
+from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
@@ -76,6 +77,7 @@ def distil_by_graph(
     representation_weight: float = 1.0,
     prior_weight: float = 10.0,
     learn_graph: bool = True,
+    evaluate: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> Fit:
@@ -96,6 +98,8 @@ def distil_by_graph(
         trust: for the prior, by the keys of the others; 1 for all when None.
         logit_weight, representation_weight, prior_weight: the authors' 10, 1 and 10.
         learn_graph: False keeps the graph at its prior: the control.
+        evaluate: a function of the networks, or data of these views, on which the target is
+            measured after every epoch.
         options: of `training.fit`.
 
     Returns:
@@ -173,5 +177,6 @@ def distil_by_graph(
 
         moved = (target,) if graph is None else (target, "graph")
         update = Update(moved, terms, after=lambda: constrain(networks[target]))
-        history = fit(seeing, batches, update, recipe, seed=seed, **options)
+        watch = watching(evaluate, {target: seeing[target]})
+        history = fit(seeing, batches, update, recipe, seed=seed, evaluate=watch, **options)
     return Fit.of(history, {target: networks[target]}, graph)

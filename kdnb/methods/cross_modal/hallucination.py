@@ -17,6 +17,7 @@ from kdnb.losses import hallucination_loss, hard_loss
 from kdnb.losses.checks import check_number
 from kdnb.methods.cross_modal.supervision import as_maps
 from kdnb.methods.cross_modal.views import Seeing
+from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
@@ -35,6 +36,7 @@ def hallucinate(
     paths: tuple[str, str],
     beside: nn.Module | None = None,
     weight: float | None = None,
+    evaluate: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> Fit:
@@ -54,6 +56,8 @@ def hallucinate(
             The joint answer is the mean of its logits and the hallucination network's.
         weight: lambda. Left out, it is chosen on the first batch of the training so that the term is 10
             times the largest other one.
+        evaluate: a function of the networks, or data of these views, on which what learns is
+            measured after every epoch.
         options: of `training.fit`.
 
     Returns:
@@ -104,8 +108,10 @@ def hallucinate(
                 constrain(beside)
 
         moved = ("hallucination",) if beside is None else ("hallucination", "beside")
+        watch = watching(evaluate, {name: networks[name] for name in moved})
         history = fit(
-            networks, batches, Update(moved, terms, after=after), recipe, seed=seed, **options
-        )
+            networks, batches, Update(moved, terms, after=after), recipe, seed=seed,
+            evaluate=watch, **options,
+        )  # fmt: skip
     learnt = {"hallucination": hallucination} | ({} if beside is None else {"beside": beside})
     return Fit.of(history, learnt)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hint
 from kdnb.methods.cross_modal.views import Seeing
+from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
@@ -26,6 +27,7 @@ def transfer_supervision(
     views: tuple[str | int, str | int],
     paths: tuple[str, str],
     adaptor: nn.Module | None = None,
+    evaluate: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> Fit:
@@ -45,6 +47,8 @@ def transfer_supervision(
         paths: of the matched layers, in the student and in the teacher.
         adaptor: t, moves with the student where the layers differ in width, such as a linear layer
             or a 1 x 1 convolution; none when None.
+        evaluate: a function of the networks, or data of these views, on which the student is
+            measured after every epoch.
         options: of `training.fit`.
 
     Returns:
@@ -73,7 +77,8 @@ def transfer_supervision(
 
         moved = ("student", "adaptor") if adaptor is not None else ("student",)
         update = Update(moved, terms, after=lambda: constrain(student))
-        history = fit(networks, batches, update, recipe, seed=seed, **options)
+        watch = watching(evaluate, {"student": own})
+        history = fit(networks, batches, update, recipe, seed=seed, evaluate=watch, **options)
     return Fit.of(history, {"student": student}, adaptor)
 
 

@@ -19,6 +19,7 @@ from kdnb.losses import attention_transfer, soft_targets
 from kdnb.losses.checks import check_number, check_temperature
 from kdnb.methods.multi_teacher.common import check_teachers, check_weights_of_terms
 from kdnb.methods.multi_teacher.feed import layers_for
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -42,6 +43,7 @@ def collaborative_teaching(
     attention_weight: float = 1.0,
     label_weight: float = 1.0,
     layers: tuple[Layers, Layers] | None = None,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -57,7 +59,7 @@ def collaborative_teaching(
     Args:
         student, scratch: trained in place, together and by one recipe.
         expert: frozen.
-        data, recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature: T of scratch teacher and student.
         soft_weight, attention_weight, label_weight: w_s, w_a and w_h.
         layers: of the student and of the expert, whose maps are matched from the end by resolution;
@@ -118,6 +120,7 @@ def collaborative_teaching(
         history = fit(
             networks, batches, update, recipe, seed=seed, checkpoint=checkpoint,
             answers=dict.fromkeys(networks, logits_of),
+            evaluate=watching(evaluate, {"student": student}),
             identity={"method": {"verb": "collaborative_teaching", "temperature": temperature,
                                  "weights": [soft_weight, attention_weight, label_weight],
                                  "layers": [list(one.maps) for one in at]}},

@@ -43,6 +43,7 @@ def learn_from_ensemble(
     temperature: float = 4.0,
     soft_weight: float = 1.0,
     label_weight: float = 1.0,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -57,7 +58,7 @@ def learn_from_ensemble(
     Args:
         student: trained in place.
         teachers: frozen, at least one.
-        data, recipe, seed, checkpoint, fields: as in `kdnb.distil`; labels are classes.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; labels are classes.
         weigh: a function of the teachers' logits, before T, and the labels:
             :func:`kdnb.losses.oracle_weights` (Kang et al. 2020) or
             :func:`kdnb.losses.confidence_weights` (CA-MKD).
@@ -88,7 +89,7 @@ def learn_from_ensemble(
 
     return learn(
         student, found, batches_for(data, recipe, seed, given=fields), recipe, terms,
-        label_weight=label_weight, seed=seed, checkpoint=checkpoint,
+        label_weight=label_weight, evaluate=evaluate, seed=seed, checkpoint=checkpoint,
         about={"verb": "learn_from_ensemble", "weigh": of_function(weigh), "mean": mean,
                "temperature": temperature, "soft_weight": soft_weight},
     )  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses.checks import check_number
+from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
@@ -59,6 +60,7 @@ def learn(
     label_weight: float,
     seed: int,
     about: Mapping[str, Any],
+    evaluate: Any = None,
     checkpoint: Path | str | None = None,
     begin: Callable[[int], None] | None = None,
 ) -> Fit:
@@ -69,6 +71,7 @@ def learn(
         terms: their names must not be `hard`.
         label_weight: of the cross-entropy with the labels; 0 reads none.
         about: by what a checkpoint of the run is recognised besides data and networks.
+        evaluate, checkpoint: as in the verbs.
         begin: called with the number of each epoch, before it.
     """
     names = [f"teacher{number}" for number in range(1, len(teachers) + 1)]
@@ -87,6 +90,7 @@ def learn(
     with borrowed(*networks.values()):
         history = fit(
             networks, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+            evaluate=watching(evaluate, {"student": student}),
             answers=dict.fromkeys(networks, logits_of),
             identity={"method": {**about, "label_weight": label_weight}},
         )  # fmt: skip

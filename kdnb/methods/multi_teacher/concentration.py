@@ -92,6 +92,7 @@ def concentrate(
     specialist_weight: float = 1.0,
     label_weight: float = 1.0,
     start: float = 0.5,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -110,7 +111,7 @@ def concentrate(
         student: trained in place; logits of all classes.
         specialists: frozen; specialist m answers for the classes `verticals[m]`, in that order.
         verticals: groups of class numbers, a partition.
-        data, recipe, seed, checkpoint, fields: as in `kdnb.distil`; labels are classes.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; labels are classes.
         form: "probabilities" or "logits".
         temperature: T of the divergence.
         specialist_weight, label_weight: w_s and w_h.
@@ -174,7 +175,7 @@ def concentrate(
 
     return learn(
         student, found, batches_for(data, recipe, seed, given=fields), recipe, terms,
-        label_weight=label_weight, seed=seed, checkpoint=checkpoint, begin=begin,
+        label_weight=label_weight, evaluate=evaluate, seed=seed, checkpoint=checkpoint, begin=begin,
         about={"verb": "concentrate", "verticals": [list(g) for g in verticals], "form": form,
                "temperature": temperature, "specialist_weight": specialist_weight,
                "start": start},

@@ -14,6 +14,8 @@ from kdnb.losses import hard_loss, hint, soft_targets
 from kdnb.losses.adapters import PointwiseAdapter
 from kdnb.losses.checks import check_number, check_temperature
 from kdnb.methods.multi_teacher.common import check_teachers
+from kdnb.methods.multi_teacher.ensemblenet import AveragedBranches
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.branches import Branches, fit_branches
 from kdnb.training import Recipe
 from kdnb.training.answers import logits_of
@@ -56,6 +58,7 @@ def ekd(
     feature_weight: float = 1e-3,
     temperature: float = 4.0,
     layers: Sequence[Layers] | None = None,
+    evaluate: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
@@ -75,6 +78,8 @@ def ekd(
         head_weight, soft_weight, feature_weight: a, b and c; c = 0 leaves the maps out.
         temperature: T of teachers and branches.
         layers: of each teacher, whose last maps are matched; found by `layers_of` where left out.
+        evaluate: a function of the networks, or data, on which the branches' mean is measured after
+            every epoch.
         options: of `training.fit`.
 
     Returns:
@@ -130,8 +135,16 @@ def ekd(
                 result["features"] = feature_weight * sum(hint(*pair) for pair in pairs)
             return result
 
+        watch = watching(evaluate, {"branches": AveragedBranches(branches)})
         return fit_branches(
-            networks, examples, recipe, terms, seed=seed, moved=tuple(moved), **options
+            networks,
+            examples,
+            recipe,
+            terms,
+            seed=seed,
+            moved=tuple(moved),
+            evaluate=watch,
+            **options,
         )
 
 

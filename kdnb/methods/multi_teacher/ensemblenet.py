@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import at_least_float32, check_number, check_temperature
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.branches import Branches, fit_branches
 from kdnb.training import Recipe
 
@@ -33,6 +34,7 @@ def ensemblenet(
     head_weight: float = 1.0,
     distil_weight: float = 1.0,
     temperature: float = 1.0,
+    evaluate: Any = None,
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
@@ -53,6 +55,8 @@ def ensemblenet(
         head_weight: alpha; it may be negative, which pushes the heads apart.
         distil_weight: beta >= 0.
         temperature: T of the divergence.
+        evaluate: a function of the networks, or data, on which the branches' mean is measured after
+            every epoch.
         options: of `training.fit`.
 
     Returns:
@@ -79,7 +83,10 @@ def ensemblenet(
             "disagreement": disagreement(torch.stack(heads, 1).detach()),
         }
 
-    return fit_branches({"branches": branches}, examples, recipe, terms, seed=seed, **options)
+    watch = watching(evaluate, {"branches": AveragedBranches(branches)})
+    return fit_branches(
+        {"branches": branches}, examples, recipe, terms, seed=seed, evaluate=watch, **options
+    )
 
 
 def disagreement(logits: Tensor) -> Tensor:

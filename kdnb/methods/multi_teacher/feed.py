@@ -15,6 +15,7 @@ from kdnb.data import Batch
 from kdnb.losses import Translator, factor_transfer
 from kdnb.losses.checks import check_number
 from kdnb.methods.multi_teacher.common import check_teachers, check_weights_of_terms
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -58,6 +59,7 @@ def feed(
     feature_weight: float = 0.1,
     label_weight: float = 1.0,
     layers: Sequence[Layers] | None = None,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -74,7 +76,7 @@ def feed(
     Args:
         student: trained in place; the translators are not part of it.
         teachers: frozen, at least one.
-        data, recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         feature_weight, label_weight: w_f and w_h.
         layers: of the student and then of each teacher; found by `layers_of` where left out. The
             last of `maps` is taken.
@@ -127,6 +129,7 @@ def feed(
             {**dict(zip(names, networks, strict=True)), "translators": translators}, batches,
             update, recipe, seed=seed, checkpoint=checkpoint,
             answers=dict.fromkeys(names, logits_of),
+            evaluate=watching(evaluate, {"student": student}),
             identity={"method": {"verb": "feed", "weights": [feature_weight, label_weight],
                                  "layers": [list(one.maps) for one in at]}},
         )  # fmt: skip

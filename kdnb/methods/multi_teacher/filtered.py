@@ -60,6 +60,7 @@ def learn_gates(
     recipe: Recipe | None = None,
     *,
     sparsity: float = 0.1,
+    evaluate: Any = None,
     seed: int = 0,
     **fields: Any,
 ) -> Fit:
@@ -75,7 +76,7 @@ def learn_gates(
         task: one of its tasks.
         data: unlabelled.
         sparsity: lambda.
-        recipe, seed, fields: as in `kdnb.distil`.
+        recipe, evaluate, seed, fields: as in `kdnb.distil`; `evaluate` is a function.
 
     Returns:
         The history, with `answer` and `open`, the sum of the layers' mean gates times lambda; the
@@ -107,8 +108,8 @@ def learn_gates(
 
         history = fit(
             {"teacher": teacher, "gates": gates}, batches, Update(("gates",), terms), recipe,
-            seed=seed, identity={"method": {"verb": "learn_gates", "task": task,
-                                            "sparsity": sparsity}},
+            seed=seed, evaluate=evaluate,
+            identity={"method": {"verb": "learn_gates", "task": task, "sparsity": sparsity}},
         )  # fmt: skip
     return Fit.of(history, {}, gates)
 

@@ -15,7 +15,7 @@ from kdnb.data import Batch
 from kdnb.methods.online.branches import Branches
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
-from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
@@ -122,6 +122,7 @@ def become_master(
     *,
     task_losses: Mapping[str, TaskLoss] | None = None,
     fine_tuning: Recipe | None = None,
+    evaluate: Callable[[Networks], dict[str, float]] | None = None,
     seed: int = 0,
     **fields: Any,
 ) -> Fit:
@@ -146,6 +147,8 @@ def become_master(
         task_losses: (the student's answer, the teacher's) -> scalar, by task; KL at T = 1 where left
             out. Squared distances serve a regression.
         fine_tuning: of the second phase; `recipe` where left out.
+        evaluate: a function of the networks, called after every epoch of both phases; the student is
+            "explorer" in the first and "master" in the second.
         recipe, seed, fields: as in `kdnb.distil`, of the first phase.
 
     Returns:
@@ -207,7 +210,8 @@ def become_master(
 
         first = fit(
             {"explorer": explorer, **frozen}, batches, Update(("explorer",), explored), recipe,
-            seed=seed, identity={"method": {"verb": "become_master", "blocks": list(blocks)}},
+            seed=seed, evaluate=evaluate,
+            identity={"method": {"verb": "become_master", "blocks": list(blocks)}},
         )  # fmt: skip
         measured = _held_out(explorer, teachers, rests, task_losses, held_out, recipe)
         places = {task: min(values, key=values.get) for task, values in measured.items()}
@@ -229,6 +233,7 @@ def become_master(
         update = Update(("master",), together, after=lambda: constrain(student))
         second = fit(
             {"master": master, **frozen}, batches, update, fine_tuning or recipe, seed=seed,
+            evaluate=evaluate,
             identity={"method": {"verb": "become_master", "places": places}},
         )  # fmt: skip
     rows = [{"phase": number, **row} for number, part in ((1, first), (2, second)) for row in part]

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from kdnb.data import Batch
 from kdnb.data.loaders import LoaderBatches
 from kdnb.losses.checks import check_number
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import features
 from kdnb.training import Fit, Recipe, Update, fit
@@ -210,6 +211,7 @@ def calibrate(
     *,
     layer_weight: float = 1.0,
     label_weight: float = 1.0,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -227,6 +229,8 @@ def calibrate(
         originals: the two networks that were merged, frozen.
         data: of the first and of the second task, as in `kdnb.distil`.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+        evaluate: a function of the networks, or data of the first and of the second task, whose
+            measures join the history as `one.<measure>` and `other.<measure>`.
         layer_weight, label_weight: w_l and w_h.
 
     Returns:
@@ -269,6 +273,23 @@ def calibrate(
 
         history = fit(
             networks, pairs, Update(("merged",), terms), recipe, seed=seed, checkpoint=checkpoint,
+            evaluate=_watching_both(evaluate, merged, names),
             identity={"method": {"verb": "calibrate", "weights": [layer_weight, label_weight]}},
         )  # fmt: skip
     return Fit.of(history, {"merged": merged})
+
+
+def _watching_both(evaluate: Any, merged: Merged, names: Sequence[str]) -> Any:
+    if evaluate is None or callable(evaluate):
+        return evaluate
+    if not isinstance(evaluate, (tuple, list)) or len(evaluate) != 2:
+        raise TypeError("evaluate of calibrate must be a function, or a pair of data, one a task.")
+    looks = {
+        name: watching(one, {name: network})
+        for name, network, one in zip(names, merged.networks, evaluate, strict=True)
+    }
+    return lambda networks: {
+        f"{name}.{key}": value
+        for name, look in looks.items()
+        for key, value in look(networks).items()
+    }

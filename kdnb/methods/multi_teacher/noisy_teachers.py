@@ -26,6 +26,7 @@ def learn_from_noisy_teacher(
     share: float = 0.5,
     logit_weight: float = 1.0,
     label_weight: float = 0.0,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -41,7 +42,7 @@ def learn_from_noisy_teacher(
     Args:
         student: trained in place.
         teacher: frozen.
-        data, recipe, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
             none are read.
         sd: sigma of the relative noise.
         share: of the samples of a batch that are perturbed.
@@ -68,7 +69,7 @@ def learn_from_noisy_teacher(
     reads = "any" if label_weight else "none"
     return learn(
         student, found, batches_for(data, recipe, seed, reads, given=fields), recipe, terms,
-        label_weight=label_weight, seed=seed, checkpoint=checkpoint,
+        label_weight=label_weight, evaluate=evaluate, seed=seed, checkpoint=checkpoint,
         about={"verb": "learn_from_noisy_teacher", "sd": sd, "share": share,
                "logit_weight": logit_weight},
     )  # fmt: skip

@@ -21,6 +21,7 @@ from kdnb.losses import log_euclidean, similarities
 from kdnb.losses.checks import check_classes, check_number, check_samples
 from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.feed import layers_for
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
@@ -88,6 +89,7 @@ def learn_similarities(
     step: float = 1e-3,
     aggregator_lr: float = 1.0,
     layers: Sequence[Layers] | None = None,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -109,7 +111,7 @@ def learn_similarities(
             least 2.
         labelled: (images, identities), a few of the same domain, ready for the network; they move
             the aggregator alone.
-        recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+        recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         ridge: epsilon.
         step: eta of the tentative step.
         aggregator_lr: learning rate of the aggregator, plain gradient descent.
@@ -185,6 +187,7 @@ def learn_similarities(
             {**dict(zip(names, networks, strict=True)), "aggregator": aggregator}, batches,
             updates, recipe, seed=seed, checkpoint=checkpoint,
             answers=dict.fromkeys(names, logits_of),
+            evaluate=watching(evaluate, {"student": student}),
             identity={"method": {"verb": "learn_similarities", "ridge": ridge, "step": step,
                                  "aggregator_lr": aggregator_lr,
                                  "layers": [one.embedding for one in at]}},

@@ -8,7 +8,7 @@ other, in the noise of the gradient and in the steps of an epoch alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def learn_by_switching(
     temperature: float = 1.0,
     soft_weight: float = 1.0,
     label_weight: float = 0.0,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -47,7 +48,7 @@ def learn_by_switching(
     Args:
         student: trained in place.
         teachers: frozen, at least one.
-        data, recipe, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
             none are read.
         temperature: T of all.
         soft_weight, label_weight: w_s and w_h.
@@ -61,20 +62,14 @@ def learn_by_switching(
     Departures: recalled, but for the switch itself. T, and the labels beside the teachers, are ours.
     """
     recipe = recipe_of(learn_by_switching, recipe, fields)
-    found, batches = _ready(
-        learn_by_switching, student, teachers, data, recipe, seed, fields, temperature,
-        soft_weight=soft_weight, label_weight=label_weight,
-    )  # fmt: skip
 
-    def terms(batch: Batch, ours: Tensor, theirs: list[Tensor]) -> dict[str, Tensor]:
-        chosen = theirs[int(torch.randint(len(theirs), ()))]
-        return {"soft": soft_weight * losses.soft_targets(ours, chosen, temperature)}
+    def one_of(theirs: list[Tensor], batch: Batch) -> Tensor:
+        return theirs[int(torch.randint(len(theirs), ()))]
 
-    return learn(
-        student, found, batches, recipe, terms, label_weight=label_weight, seed=seed,
-        checkpoint=checkpoint,
-        about={"verb": "learn_by_switching", "temperature": temperature,
-               "soft_weight": soft_weight},
+    return _learn(
+        learn_by_switching, one_of, student, teachers, data, recipe, fields, seed=seed,
+        temperature=temperature, soft_weight=soft_weight, label_weight=label_weight,
+        evaluate=evaluate, checkpoint=checkpoint,
     )  # fmt: skip
 
 
@@ -87,6 +82,7 @@ def learn_by_augmentation(
     temperature: float = 1.0,
     soft_weight: float = 1.0,
     label_weight: float = 0.0,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -99,8 +95,8 @@ def learn_by_augmentation(
     with other ways give it 1/K of their epochs.
 
     Args:
-        student, teachers, recipe, temperature, soft_weight, label_weight, seed, checkpoint, fields:
-            as in :func:`learn_by_switching`.
+        student, teachers, recipe, temperature, soft_weight, label_weight, evaluate, seed, checkpoint,
+            fields: as in :func:`learn_by_switching`.
         data: `Images`, `Batches` without augmentation of their own, or tensors.
 
     Returns:
@@ -113,22 +109,15 @@ def learn_by_augmentation(
     Departures: as in `learn_by_switching`.
     """
     recipe = recipe_of(learn_by_augmentation, recipe, fields)
-    found, batches = _ready(
-        learn_by_augmentation, student, teachers, data, recipe, seed, fields, temperature,
-        soft_weight=soft_weight, label_weight=label_weight,
-    )  # fmt: skip
-    several = OncePerTeacher(batches, len(found), seed=seed)
 
-    def terms(batch: Batch, ours: Tensor, theirs: list[Tensor]) -> dict[str, Tensor]:
-        rows = torch.arange(len(ours), device=ours.device)
-        chosen = torch.stack(theirs)[batch.index, rows]
-        return {"soft": soft_weight * losses.soft_targets(ours, chosen, temperature)}
+    def asked(theirs: list[Tensor], batch: Batch) -> Tensor:
+        rows = torch.arange(batch.size, device=theirs[0].device)
+        return torch.stack(theirs)[batch.index, rows]
 
-    return learn(
-        student, found, several, recipe, terms, label_weight=label_weight, seed=seed,
-        checkpoint=checkpoint,
-        about={"verb": "learn_by_augmentation", "temperature": temperature,
-               "soft_weight": soft_weight},
+    return _learn(
+        learn_by_augmentation, asked, student, teachers, data, recipe, fields, seed=seed,
+        temperature=temperature, soft_weight=soft_weight, label_weight=label_weight,
+        evaluate=evaluate, checkpoint=checkpoint, once_each=True,
     )  # fmt: skip
 
 
@@ -204,12 +193,27 @@ def target_spread(
     return (gradients - gradients.mean(0)).square().sum(1).mean()
 
 
-def _ready(
-    verb: Any, student: nn.Module, teachers: Sequence[nn.Module], data: Any, recipe: Recipe,
-    seed: int, fields: Any, temperature: float, *, soft_weight: float, label_weight: float,
-) -> tuple[list[nn.Module], Any]:  # fmt: skip
+def _learn(
+    verb: Any, target: Callable[[list[Tensor], Batch], Tensor], student: nn.Module,
+    teachers: Sequence[nn.Module], data: Any, recipe: Recipe, fields: Any, *, seed: int,
+    temperature: float, soft_weight: float, label_weight: float, evaluate: Any,
+    checkpoint: Path | str | None, once_each: bool = False,
+) -> Fit:  # fmt: skip
+    """Learn from the logits that `target` picks among the teachers' for each sample of a batch."""
     found = check_teachers(verb.__name__, student, teachers)
     check_temperature(temperature)
     check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
     reads = "any" if label_weight else "none"
-    return found, batches_for(data, recipe, seed, reads, given=fields)
+    batches = batches_for(data, recipe, seed, reads, given=fields)
+    if once_each:
+        batches = OncePerTeacher(batches, len(found), seed=seed)
+
+    def terms(batch: Batch, ours: Tensor, theirs: list[Tensor]) -> dict[str, Tensor]:
+        chosen = target(theirs, batch)
+        return {"soft": soft_weight * losses.soft_targets(ours, chosen, temperature)}
+
+    return learn(
+        student, found, batches, recipe, terms, label_weight=label_weight, evaluate=evaluate,
+        seed=seed, checkpoint=checkpoint,
+        about={"verb": verb.__name__, "temperature": temperature, "soft_weight": soft_weight},
+    )  # fmt: skip

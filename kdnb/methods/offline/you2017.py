@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
+from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -32,7 +33,9 @@ def learn_from_several(
     relation_weight: float = 1.0,
     label_weight: float = 1.0,
     margin: float = 0.0,
+    triplets: int | None = None,
     layers: Sequence[Layers] | None = None,
+    evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -48,10 +51,12 @@ def learn_from_several(
     Args:
         student: trained in place.
         teachers: frozen, at least one; an odd number has no ties.
-        data, recipe, fields: as in `kdnb.distil`.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature: T of all teachers and the student.
         soft_weight, relation_weight, label_weight: lambda, w_r and w_h.
         margin: of the distances, in units of the student's features.
+        triplets: so many are drawn anew for each batch, see :func:`kdnb.losses.drawn_triplets`; all
+            of the batch when None.
         layers: of the student and then of each teacher; found by `layers_of` where left out. The
             middle one of `maps` is compared.
 
@@ -61,8 +66,9 @@ def learn_from_several(
     Raises:
         ValueError: for no teacher, another number of layers than of networks, or as `kdnb.distil`.
 
-    Departures: recalled, but for the three terms; the weights are ours. A batch of fewer than three
-    samples has no relations.
+    Departures: recalled, but for the three terms; the weights are ours. That triplets are drawn is
+    recalled, too; how many, and evenly within a batch, is ours. A batch of fewer than three samples
+    has no relations.
     """
     recipe = recipe_of(learn_from_several, recipe, fields)
     networks = [student, *teachers]
@@ -92,7 +98,13 @@ def learn_from_several(
             found = {"soft": soft_weight * soft}
             if len(ours.logits) >= 3:
                 middle = [view.maps[len(view.maps) // 2] for view in (ours, *theirs)]
-                relations = losses.relative_dissimilarity(middle[0], middle[1:], margin=margin)
+                chosen = None
+                if triplets is not None:
+                    device = ours.logits.device
+                    chosen = losses.drawn_triplets(len(ours.logits), triplets, device=device)
+                relations = losses.relative_dissimilarity(
+                    middle[0], middle[1:], chosen, margin=margin
+                )
                 found["relations"] = relation_weight * relations
             else:
                 found["relations"] = soft.detach() * 0
@@ -102,9 +114,10 @@ def learn_from_several(
         update = Update(("student",), terms, after=lambda: constrain(student))
         history = fit(
             dict(zip(names, networks, strict=True)), batches, update, recipe, seed=seed,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint, evaluate=watching(evaluate, {"student": student}),
             identity={"method": {"verb": "learn_from_several", "temperature": temperature,
                                  "weights": [soft_weight, relation_weight, label_weight],
-                                 "margin": margin, "layers": [list(one.maps) for one in at]}},
+                                 "margin": margin, "layers": [list(one.maps) for one in at],
+                                 **({} if triplets is None else {"triplets": triplets})}},
         )  # fmt: skip
     return Fit.of(history, {"student": student})

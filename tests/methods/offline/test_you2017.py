@@ -53,10 +53,10 @@ def test_teachers_and_layers_are_counted():
         )
 
 
-def relations_of(teachers):
+def relations_of(teachers, **options):
     images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     fit = learn_from_several(
-        resnet(0), teachers, (images, torch.arange(8) % 3), RECIPE, temperature=3.0
+        resnet(0), teachers, (images, torch.arange(8) % 3), RECIPE, temperature=3.0, **options
     )
     return fit.rows[0]
 
@@ -73,3 +73,27 @@ def test_a_third_that_dissents_changes_no_vote():
     outvoted = relations_of([resnet(1), resnet(1), resnet(7, 0.5)])
     assert outvoted["relations"] == pytest.approx(agreed["relations"], rel=1e-5)
     assert abs(outvoted["soft"] - agreed["soft"]) > 1e-4 * agreed["soft"]
+
+
+def test_triplets_may_be_drawn():
+    """One triplet gives the loss of one of all; many give nearly the mean, another seed others."""
+    teachers, margin = [resnet(1), resnet(2), resnet(3)], {"margin": 0.1}
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    student, middles = resnet(0).train(), []
+    student.stage2.register_forward_hook(lambda *given: middles.append(given[2]))
+    student(images)
+    theirs = [look(one, layers_of(one), images).maps[1] for one in teachers]
+    each = [
+        float(losses.relative_dissimilarity(middles[0].detach(), theirs, triplet[None], **margin))
+        for triplet in losses.all_triplets(8)
+    ]
+    single = {relations_of(teachers, triplets=1, seed=n, **margin)["relations"] for n in range(6)}
+    assert all(min(abs(one - other) for other in each) < 1e-4 for one in single)
+    assert len(single) > 1
+    many = relations_of(teachers, triplets=50000, **margin)["relations"]
+    assert many == pytest.approx(sum(each) / len(each), rel=0.03)
+    assert relations_of(teachers, **margin)["relations"] == pytest.approx(
+        sum(each) / len(each), rel=1e-4
+    )
+    with pytest.raises(ValueError, match="count must be"):
+        relations_of(teachers, triplets=0)
