@@ -111,7 +111,7 @@ SCHEMES = {
         "3-3",
         "ban beta_smoothing byot cskd ddgsd label_embedding multi_exit sad sla snapshot tfkd",
     ),
-    "architecture": ("4", "design knowledge_flow net2net residual takd"),
+    "architecture": ("4", "compress design knowledge_flow net2net residual takd"),
     "adversarial": ("5-1", "conditional gan kdgan meal"),
     "multi_teacher": (
         "5-2",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -65,6 +66,24 @@ def shown() -> str:
         said = f"{word} ({counts.get(word, 0)}): {meaning}"
         lines += ["", *textwrap.wrap(said, WIDTH, subsequent_indent="  ")]
     return "\n".join([*lines, "", "kdnb where KEY shows the code, the tests and the chapters."])
+
+
+def markdown() -> str:
+    """The index as a Markdown table, with links that lead from a chapter."""
+    lines = ["| section | system | standing | chapter | code |", "|---|---|---|---|---|"]
+    for row in systems().itertuples(index=False):
+        name = f"[{row.name}]({row.link})" if row.link else row.name
+        chapters = _numbered(row.runs or row.chapters) if row.standing != "named" else ""
+        code = ", ".join(f"[{Path(one).stem}](../{one})" for one in row.code)
+        lines.append(f"| {row.section} | {name} | {row.standing} | {chapters} | {code} |")
+    return "\n".join(lines)
+
+
+def _numbered(chapters: Iterable[str]) -> str:
+    """Links to chapters: `[2.2](2-2-feature-based-knowledge.ipynb)`."""
+    names = [Path(one).name for one in chapters]
+    numbers = [re.match(r"\d+(-\d+)*", name)[0].replace("-", ".") for name in names]
+    return ", ".join(f"[{n}]({name})" for n, name in zip(numbers, names, strict=True))
 
 
 def standing(key: str) -> str:
