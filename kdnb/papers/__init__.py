@@ -20,6 +20,7 @@ from kdnb.papers.records import (
 from kdnb.papers.references import bibliography, bibtex, reference
 from kdnb.papers.results import claims_of, profiles, reproduced_papers, verdicts
 from kdnb.papers.showing import show, show_frame
+from kdnb.papers.survey import best_epochs, survey_table
 
 __all__ = [
     "Environment",
@@ -27,6 +28,7 @@ __all__ = [
     "PaperError",
     "Record",
     "UnknownPaper",
+    "best_epochs",
     "bibliography",
     "bibtex",
     "cite",
@@ -40,6 +42,7 @@ __all__ = [
     "reproduced_papers",
     "show",
     "show_frame",
+    "survey_table",
     "verdicts",
     "write_record",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def entry(key: str) -> Entry:
 @_of_entry
 def bibtex(key: str) -> str:
     """The BibTeX entry of a key. Raises `PaperError` naming the nearest ones when unknown."""
-    return BibliographyData({key: entry(key)}).to_string("bibtex").strip()
+    text = BibliographyData({key: entry(key)}).to_string("bibtex").strip()
+    # pybtex writes an address as if it were prose, where an underscore needs a backslash
+    return re.sub(r'url = ".*"', lambda found: found[0].replace(r"\_", "_"), text)
 
 
 @_of_entry

@@ -340,12 +340,21 @@ def bench(
 
 @app.command()
 def where(
-    name: Annotated[str, typer.Argument(help="a method or a paper, such as crd or zhang2018dml")],
+    name: Annotated[
+        str | None, typer.Argument(help="a method or a paper, such as crd or zhang2018dml")
+    ] = None,
+    all: Annotated[
+        bool, typer.Option("--all", help="every system of the survey's readings, and its standing")
+    ] = False,
 ) -> None:
     """Where a method's or a paper's loss, scheme, test, chapter, claims and record are."""
+    if all == (name is not None):
+        raise typer.BadParameter("name one method or paper, or ask for --all.")
+    from kdnb.workbook import systems
     from kdnb.workbook.where import shown
 
-    console.print(shown(name), markup=False, highlight=False, soft_wrap=True)
+    text = systems.shown() if name is None else shown(name)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

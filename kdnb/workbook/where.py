@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import textwrap
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdnb import papers, paths
@@ -71,9 +73,8 @@ def _method(name: str) -> dict[str, list[str]]:
     record = _records(method.paper)
     recorded = names.former(name)
     for path in sorted((paths.root() / "papers").glob("*/results/*.json")):
-        arms = [
-            arm for arm in json.loads(path.read_text())["arms"] if arm.startswith(f"{recorded}_")
-        ]
+        known = _arms(path, path.stat().st_mtime_ns)
+        arms = [arm for arm in known if arm.startswith(f"{recorded}_")]
         if arms and _relative(path) not in record:
             record.append(f"{_relative(path)} ({', '.join(arms)})")
     return {
@@ -149,7 +150,7 @@ def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
     folder = paths.root() / "tests"
     named = sorted(path for file in files for path in folder.rglob(f"test_{file.stem}.py"))
     if not named:
-        wanted = list(functions) or [one for file in files for one in _public(file)]
+        wanted = list(functions) or [one for file in files for one in public(file)]
         pattern = re.compile(rf"\b({'|'.join(map(re.escape, wanted))})\b")
         rooms = dict.fromkeys("losses" if "losses" in file.parts else "methods" for file in files)
         texts = [path for room in rooms for path in sorted((folder / room).rglob("test_*.py"))]
@@ -157,7 +158,8 @@ def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
     return [_relative(path) for path in dict.fromkeys(named)]
 
 
-def _public(file: Path) -> list[str]:
+@functools.cache
+def public(file: Path) -> list[str]:
     """What a file defines for others."""
     defined = ast.parse(file.read_text()).body
     kinds = (ast.FunctionDef, ast.ClassDef)
@@ -167,18 +169,56 @@ def _public(file: Path) -> list[str]:
 def _chapters(key: str | None, files: list[Path]) -> list[str]:
     """The chapters that judge a paper; else those whose code calls one of the functions."""
     found, called = [], []
-    functions = [one for file in files for one in _public(file)]
+    functions = [one for file in files for one in public(file)]
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\(")
     for path in sorted((paths.root() / "notebooks").glob("*.ipynb")):
-        notebook = json.loads(path.read_text())
-        if key in notebook["metadata"].get("kdnb", {}).get("papers", []):
+        chapter = read_chapter(path)
+        if key in chapter.papers:
             found.append(_relative(path))
-        code = [
-            "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"
-        ]
-        if functions and any(map(pattern.search, code)):
+        if functions and pattern.search(chapter.code):
             called.append(_relative(path))
     return found or called
+
+
+@dataclass(frozen=True)
+class Written:
+    """What somebody wrote in a chapter: the papers it judges, its prose and its code."""
+
+    papers: tuple[str, ...]
+    prose: str
+    code: str
+
+    @functools.cached_property
+    def letters(self) -> str:
+        """Its prose without blanks, breaks and signs, in small letters: titles are found in it."""
+        return letters(self.prose)
+
+
+def letters(text: str) -> str:
+    """Small letters and digits alone."""
+    return re.sub(r"[^a-z0-9]+", "", text.lower())
+
+
+def read_chapter(path: Path) -> Written:
+    """A chapter without its outputs."""
+    return _read_chapter(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _read_chapter(path: Path, _: int) -> Written:
+    notebook = json.loads(path.read_text())
+    prose, code = (
+        "\n".join(
+            "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind
+        )
+        for kind in ("markdown", "code")
+    )
+    return Written(tuple(notebook["metadata"].get("kdnb", {}).get("papers", ())), prose, code)
+
+
+@functools.cache
+def _arms(path: Path, _: int) -> tuple[str, ...]:
+    return tuple(json.loads(path.read_text())["arms"])
 
 
 def _existing(candidates: Iterable[str]) -> list[str]:

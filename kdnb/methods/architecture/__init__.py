@@ -2,9 +2,18 @@
 
 `takd` bridges the capacity gap with teacher assistants, `net2net` starts a student from its
 teacher's function, `knowledge_flow` and `residual` join networks while they train, `design` makes
-and compares students.
+and compares students, `compress` prunes, shares and factorises.
 """
 
+from kdnb.methods.architecture.compress import (
+    Codebook,
+    Masked,
+    compressed_bytes,
+    factorised,
+    kept_weights,
+    pruned,
+    shared,
+)
 from kdnb.methods.architecture.design import (
     FakeQuantised,
     accuracy,
@@ -36,17 +45,22 @@ from kdnb.methods.architecture.residual import (
 from kdnb.methods.architecture.takd import distil_in_turn, paths
 
 __all__ = [
+    "Codebook",
     "FakeQuantised",
     "KnowledgeFlow",
+    "Masked",
     "Mimic",
     "Pair",
     "accuracy",
+    "compressed_bytes",
     "deepen",
     "dependence",
     "depthwise_separable",
     "distil_in_turn",
     "distil_residual",
+    "factorised",
     "fake_quantised",
+    "kept_weights",
     "latency",
     "learn_from_flow",
     "measure",
@@ -55,8 +69,10 @@ __all__ = [
     "pareto",
     "paths",
     "prune",
+    "pruned",
     "residual_error",
     "shallower",
+    "shared",
     "split_widths",
     "stored_bytes",
     "teacher_maps",
