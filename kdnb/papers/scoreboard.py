@@ -16,11 +16,12 @@ from typing import Any
 from rich.table import Table
 
 from kdnb import paths
-from kdnb.papers import judging, results
+from kdnb.papers import judging, published, results
 from kdnb.papers.records import PaperError, read_record
 from kdnb.papers.references import authors
 
 JUDGED = ("full", "laptop")
+SCHEMA = "verdicts.schema.json"  # beside verdicts.json
 SHORT = {  # headings that fit
     "reproduced": "repro-\nduced",
     "partly reproduced": "partly",
@@ -60,10 +61,16 @@ def counts(claims: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _judged(key: str) -> dict[str, Any]:
+def judged_profile(key: str) -> str:
+    """The profile of the record on which a paper is judged. Raises `PaperError` without any."""
     profile = next((name for name in JUDGED if name in results.profiles(key)), None)
     if profile is None:
         raise PaperError(f"{key!r} has no record to judge: make one with kdnb reproduce {key}.")
+    return profile
+
+
+def _judged(key: str) -> dict[str, Any]:
+    profile = judged_profile(key)
     record = read_record(key, profile)
     verdicts = judging.judge_all(results.claims_of(key), record.table())
     return {
@@ -88,13 +95,20 @@ def path() -> Path:
 
 
 def text() -> str:
-    """The scoreboard as the JSON text that is committed."""
-    return json.dumps(scoreboard(), indent=1, ensure_ascii=False) + "\n"
+    """The scoreboard as the JSON text that is committed; its first entry names its schema."""
+    document = {"$schema": SCHEMA, **scoreboard()}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def schema_text() -> str:
+    """The JSON schema of `text`, as it is committed beside it."""
+    return json.dumps(published.schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def write() -> Path:
-    """Write `papers/verdicts.json`."""
+    """Write `papers/verdicts.json` and its schema, `papers/verdicts.schema.json`."""
     paths.atomic_write(path(), text())
+    paths.atomic_write(path().parent / SCHEMA, schema_text())
     return path()
 
 

@@ -72,7 +72,7 @@ def _method(name: str) -> dict[str, list[str]]:
     recorded = names.former(name)
     for path in sorted((paths.root() / "papers").glob("*/results/*.json")):
         arms = [
-            arm for arm in json.loads(path.read_text())["arms"] if arm.startswith(f"{recorded}_")
+            arm for arm in json.loads(path.read_text(encoding="utf-8"))["arms"] if arm.startswith(f"{recorded}_")
         ]
         if arms and _relative(path) not in record:
             record.append(f"{_relative(path)} ({', '.join(arms)})")
@@ -153,13 +153,13 @@ def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
         pattern = re.compile(rf"\b({'|'.join(map(re.escape, wanted))})\b")
         rooms = dict.fromkeys("losses" if "losses" in file.parts else "methods" for file in files)
         texts = [path for room in rooms for path in sorted((folder / room).rglob("test_*.py"))]
-        named = [path for path in texts if wanted and pattern.search(path.read_text())]
+        named = [path for path in texts if wanted and pattern.search(path.read_text(encoding="utf-8"))]
     return [_relative(path) for path in dict.fromkeys(named)]
 
 
 def _public(file: Path) -> list[str]:
     """What a file defines for others."""
-    defined = ast.parse(file.read_text()).body
+    defined = ast.parse(file.read_text(encoding="utf-8")).body
     kinds = (ast.FunctionDef, ast.ClassDef)
     return [one.name for one in defined if isinstance(one, kinds) and not one.name.startswith("_")]
 
@@ -170,7 +170,7 @@ def _chapters(key: str | None, files: list[Path]) -> list[str]:
     functions = [one for file in files for one in _public(file)]
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\(")
     for path in sorted((paths.root() / "notebooks").glob("*.ipynb")):
-        notebook = json.loads(path.read_text())
+        notebook = json.loads(path.read_text(encoding="utf-8"))
         if key in notebook["metadata"].get("kdnb", {}).get("papers", []):
             found.append(_relative(path))
         code = [
