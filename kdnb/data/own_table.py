@@ -145,7 +145,7 @@ def _classes(column: pd.Series, label: str) -> tuple[tuple[str, ...], np.ndarray
             f"the label {label!r} has {many}: a classifier needs 2 to {CLASSES:,} classes."
         )
     place = {one: number for number, one in enumerate(kinds)}
-    return tuple(map(str, kinds)), column.map(place).to_numpy(np.int64)
+    return tuple(map(str, kinds)), column.map(place).to_numpy(np.int64, copy=True)
 
 
 def _held_out(numbers: np.ndarray, names: Sequence[str], share: float, seed: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kdnb import paths
 from kdnb.papers import judging, published, results
 from kdnb.papers.records import PaperError, read_record
 from kdnb.papers.references import authors
+from kdnb.progress import bar
 
 JUDGED = ("full", "laptop")
 SCHEMA = "verdicts.schema.json"  # beside verdicts.json
@@ -40,7 +42,11 @@ def scoreboard() -> dict[str, Any]:
     `papers` has for each key its profile, the record's digest and its claims; `counts` has the
     papers' own claims by word, `identities` and `ours`.
     """
-    papers = {key: _judged(key) for key in results.reproduced_papers()}
+    papers, keys = {}, results.reproduced_papers()
+    with closing(bar(len(keys), 0, "paper", delay=2)) as progress:
+        for key in keys:
+            papers[key] = _judged(key)
+            progress.update()
     everything = [claim for paper in papers.values() for claim in paper["claims"].values()]
     return {"counts": counts(everything), "papers": papers}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,9 +104,8 @@ def export(
                     raise ExportError(f"it needs the packages {' and '.join(missing)}")
                 made, read = MAKERS[one](plain, inputs, target)
             except Exception as error:  # whatever a library makes of a network that it cannot take
-                said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(
-                    "."
-                )
+                said = re.split(r"[.\n]\s", str(error).strip() or type(error).__name__)[0][:160]
+                said = said.rstrip(".: ")
                 if formats is not None:
                     raise ExportError(f"{one} cannot be made of this network: {said}.") from error
                 rows[one] = {"note": f"not possible: {said}"}
@@ -180,7 +180,8 @@ def _state_dict(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, A
 
 def _torch_export(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]:
     sizes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
-    torch.export.save(torch.export.export(plain, inputs, dynamic_shapes=sizes), target)
+    few = tuple(first_of(one, 2) for one in inputs)  # they are kept in the file
+    torch.export.save(torch.export.export(plain, few, dynamic_shapes=sizes), target)
     return None, torch.export.load(target).module()
 
 

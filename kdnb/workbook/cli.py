@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,6 +124,7 @@ def run(
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
     from kdnb.papers import scoreboard
+    from kdnb.progress import bar
     from kdnb.workbook import runner
 
     changes = runner.parsed(settings or [])
@@ -139,15 +140,20 @@ def run(
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
         console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)
+        if took := sum(item.seconds for item in items):
+            console.print(f"(last time they took {took / 60:.0f} minutes in all)", highlight=False)
+        progress = stack.enter_context(closing(bar(len(items), 0, "chapter", delay=2)))
         runs = []
         try:
             for done in runner.run_all(
                 plans, jobs=jobs, cluster=workers, cell_timeout=cell_timeout, in_place=in_place
             ):  # fmt: skip
+                progress.clear()
                 console.print(
                     f"{done.chapter}: {done.outcome}, {done.seconds:.0f} s", highlight=False
                 )
                 runs.append(done)
+                progress.update()
         except KeyboardInterrupt:
             console.print("interrupted: the same command goes on from what is finished")
             raise

@@ -142,10 +142,10 @@ def _columns(widths: Sequence[int], sides: Sequence[str]) -> str:
         return "".join(sides)
     narrow = [width <= 16 for width in widths]
     left = PAGE - sum(width for width, own in zip(widths, narrow, strict=True) if own)
-    wide = sum(min(width, PAGE) for width, own in zip(widths, narrow, strict=True) if not own)
+    wide = sum(min(width, 3 * PAGE) for width, own in zip(widths, narrow, strict=True) if not own)
     found = []
     for width, own, side in zip(widths, narrow, sides, strict=True):
-        share = 0.96 * max(left, PAGE // 3) / PAGE * min(width, PAGE) / max(wide, 1)
+        share = 0.96 * max(left, PAGE // 3) / PAGE * min(width, 3 * PAGE) / max(wide, 1)
         ragged = "\\raggedleft" if side == "r" else "\\raggedright"
         found.append(side if own else f">{{{ragged}\\arraybackslash}}p{{{share:.2f}\\linewidth}}")
     return "".join(found)

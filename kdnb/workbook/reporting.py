@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,9 +46,12 @@ body { max-width: 54rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 syst
 h1, h2, h3 { line-height: 1.25; } h2 { border-bottom: 1px solid #d9d9d9; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: 0.85rem; margin: 0.8rem 0; }
 th, td { border-bottom: 1px solid #d9d9d9; padding: 0.2rem 0.6rem; vertical-align: top; }
-th { text-align: left; } td { overflow-wrap: anywhere; } img { max-width: 100%; }
+th { text-align: left; } td { overflow-wrap: break-word; }
+td[style*="right"] { white-space: nowrap; } img { max-width: 100%; }
 pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; font-size: 0.8rem; }
-@media print { body { margin: 0; max-width: none; } table, img, pre { break-inside: avoid; } }
+@media print { body { margin: 0; max-width: none; font-size: 10pt; } tr, img { break-inside: avoid; }
+               h2, h3 { break-after: avoid; } img { max-height: 20cm; } }
+@page { margin: 1.6cm; }
 """
 
 
@@ -299,12 +303,15 @@ def _plain(text: str) -> str:
 def _figures(
     frame: pd.DataFrame, verdicts: Sequence[judging.Verdict]
 ) -> dict[str, tuple[Figure, str]]:
-    """Published beside ours, and what came out: a panel for each claim and unit, on a few figures."""
+    """Published beside ours, and what came out: a panel for each claim and scale, on a few figures."""
     titles = {verdict.claim.id: f"{verdict.claim.title}: {verdict.word}" for verdict in verdicts}
     shown = frame[(frame.kind != "exact") & frame.ours.notna()]
     shown = shown.drop_duplicates(["claim", "quantity"], keep="last")
     panels = []
-    for (claim, unit), rows in shown.groupby(["claim", "unit"], sort=False):
+    scales = shown.assign(
+        scale=[unit or _measures(q) for unit, q in zip(shown.unit, shown.quantity, strict=True)]
+    )
+    for (claim, unit), rows in scales.groupby(["claim", "scale"], sort=False):
         names = [
             textwrap.fill(label or quantity, 36)
             for label, quantity in zip(rows.label, rows.quantity, strict=True)
@@ -327,3 +334,9 @@ def _figures(
         ]
         found[f"figure-{number}"] = figures.forests(once), "; ".join(outcome)
     return found
+
+
+def _measures(quantity: str) -> str:
+    """What a quantity without the claim's unit is measured in: the measures that it names itself."""
+    named = dict.fromkeys(re.findall(r"[A-Za-z_]\w*\.([A-Za-z_]\w*)", quantity))
+    return ", ".join(name.replace("_", " ") for name in named)

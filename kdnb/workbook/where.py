@@ -72,7 +72,9 @@ def _method(name: str) -> dict[str, list[str]]:
     recorded = names.former(name)
     for path in sorted((paths.root() / "papers").glob("*/results/*.json")):
         arms = [
-            arm for arm in json.loads(path.read_text(encoding="utf-8"))["arms"] if arm.startswith(f"{recorded}_")
+            arm
+            for arm in json.loads(path.read_text(encoding="utf-8"))["arms"]
+            if arm.startswith(f"{recorded}_")
         ]
         if arms and _relative(path) not in record:
             record.append(f"{_relative(path)} ({', '.join(arms)})")
@@ -153,7 +155,9 @@ def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
         pattern = re.compile(rf"\b({'|'.join(map(re.escape, wanted))})\b")
         rooms = dict.fromkeys("losses" if "losses" in file.parts else "methods" for file in files)
         texts = [path for room in rooms for path in sorted((folder / room).rglob("test_*.py"))]
-        named = [path for path in texts if wanted and pattern.search(path.read_text(encoding="utf-8"))]
+        named = [
+            path for path in texts if wanted and pattern.search(path.read_text(encoding="utf-8"))
+        ]
     return [_relative(path) for path in dict.fromkeys(named)]
 
 

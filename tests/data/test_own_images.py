@@ -1,5 +1,8 @@
 """Images of one's own: folders and arrays become images for every verb; what is wrong is one sentence."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -203,11 +206,8 @@ def test_options_out_of_range(folder, options, words):
 
 
 def test_images_that_memory_does_not_hold(folder, monkeypatch):
-    from types import SimpleNamespace
-
-    from kdnb.data import own_images
-
-    monkeypatch.setattr(own_images.psutil, "virtual_memory", lambda: SimpleNamespace(available=600))
+    module = sys.modules["kdnb.data.own_images"]
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=600))
     with pytest.raises(
         DataError, match="name a smaller image_size, or give the verbs a DataLoader"
     ):

@@ -110,6 +110,24 @@ def test_networks_of_libraries(tmp_path, name):
     assert (frame.difference < 1e-3).all() and (frame.batches == "any").all()
 
 
+@pytest.mark.parametrize("name", ["lenet5_half_dafl", "tiny", "resnet8", "vgg8", "mlp"])
+def test_networks_of_kdnb_compute_in_int8(tmp_path, name):
+    torch.manual_seed(0)
+    net = nets.build(name, num_classes=4, in_channels=1, image_size=28).train()
+    images = torch.randn(32, 1, 28, 28)
+    net(images)
+    frame = export(net, images, tmp_path, formats=["int8"])
+    assert frame.agreement["int8"] > 0.6 and frame.batches["int8"] == "any"
+
+
+def test_a_graph_does_not_hold_the_example(tmp_path):
+    small, large = (
+        export(network(), example(count), tmp_path / str(count), formats=["torch_export"])
+        for count in (8, 2000)
+    )
+    assert large.kB["torch_export"] < 1.5 * small.kB["torch_export"]
+
+
 def test_what_cannot_be_made_is_a_note_or_an_error(tmp_path):
     class Branching(nn.Module):
         def __init__(self):

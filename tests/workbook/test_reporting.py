@@ -64,7 +64,8 @@ class Seen(HTMLParser):
         self.other += ["script"] * (tag in ("script", "link", "iframe"))
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        if tag not in ("img", "br", "hr"):  # which close themselves
+            assert self.open.pop() == tag
 
     def handle_data(self, data):
         if self.open and self.open[-1] == "h2":
@@ -148,6 +149,12 @@ def test_the_figure_has_every_number_that_is_not_algebra(record):
     assert labels == shown[["claim", "unit"]].drop_duplicates().unit.tolist() and len(labels) > 1
 
 
+def test_quantities_without_a_unit_share_an_axis_where_they_share_a_measure():
+    assert reporting._measures("(a - b) / c") == ""
+    assert reporting._measures("100 * a.train_errors / a.images") == "train errors, images"
+    assert reporting._measures("a.right_on_3 - 0.5 * b.right_on_3") == "right on 3"
+
+
 def test_without_numbers_there_is_no_figure(record, monkeypatch):
     monkeypatch.setattr(reporting, "_figures", lambda frame, verdicts: {})
     made = reporting.page("hinton2015")
@@ -191,6 +198,21 @@ def test_the_command_writes_what_is_asked_for(record, tmp_path):
     assert (
         CliRunner().invoke(cli.app, ["report", "hinton2015"]).output == "written: hinton2015.html\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", "hinton2051"], "kdnb: kdnb has no claims of 'hinton2051'"),
+        (["report", "hinton2015", "-o", "a.doc"], "kdnb: a report is a .md, .html, .tex or .pdf"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(record, capsys, monkeypatch, arguments, words):
+    monkeypatch.setattr("sys.argv", ["kdnb", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.startswith(words) and error.count("\n") == 1
 
 
 # --- PDF: by whatever this machine has ------------------------------------------------------------

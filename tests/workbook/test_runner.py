@@ -327,8 +327,6 @@ def test_command_line_shows_and_cites():
             1,
             "kdnb: There is no record of 'hinton2015'",
         ),
-        (["report", "hinton2051"], 2, "kdnb: kdnb has no claims of 'hinton2051'"),
-        (["report", "hinton2015", "-o", "a.doc"], 2, "kdnb: a report is a .md, .html, .tex or"),
         (["show", "x" * 5000], 2, "kdnb: kdnb has no claims of 'xxx"),
         (["trials", "show", "/etc"], 2, "kdnb: no trials begin with '/etc'"),
         (["compare", "kdd", "--setting", "tian2020crd"], 2, "kdnb: there is no method 'kdd'"),
