@@ -103,7 +103,7 @@ def plan(root: Path, wanted: str | None = None) -> str:
         return "everything"
     expected = stamp(root, python)
     if found == expected:
-        return "nothing" if shutil.which("kdnb", path=root / ".venv" / SCRIPTS) else "kdnb"
+        return "nothing" if any((root / ".venv" / SCRIPTS).glob("kdnb*")) else "kdnb"
     expected["pyproject.toml"] = found.get("pyproject.toml", "")
     return "kdnb" if found == expected else "everything"
 

@@ -141,10 +141,10 @@ def is_current() -> bool:
     return path().is_file() and path().read_bytes() == text().encode()
 
 
-def rows() -> list[tuple[str, dict[str, Any]]]:
-    """(key, counts) of each paper."""
-    board = scoreboard()
-    return [(key, counts(paper["claims"].values())) for key, paper in board["papers"].items()]
+def rows(board: Mapping[str, Any] | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """(key, counts) of each paper, of today's scoreboard or of one that is known already."""
+    papers = (board or scoreboard())["papers"]
+    return [(key, counts(paper["claims"].values())) for key, paper in papers.items()]
 
 
 def table() -> Table:
@@ -156,11 +156,11 @@ def table() -> Table:
         shown.add_column(SHORT[word], justify="right")
     shown.add_column("our\nown", justify="right")
     shown.add_column("iden-\ntities", justify="right")
-    everything = rows()
-    for key, counted in everything:
+    board = scoreboard()
+    for key, counted in rows(board):
         shown.add_row(key, *_cells(counted))
     shown.add_section()
-    shown.add_row("all", *_cells(scoreboard()["counts"]), style="bold")
+    shown.add_row("all", *_cells(board["counts"]), style="bold")
     return shown
 
 

@@ -6,7 +6,7 @@ import copy
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,64 +64,54 @@ def export(
 
     Raises:
         ExportError: when a format that was named cannot be made, or what is read back of any answers
-            otherwise; what is not right is not written.
+            otherwise; then nothing is written.
         ValueError: for an unknown format, a name that is no file name, or an example of one input.
     """
     import pandas as pd
 
-    check_module("the network that export writes", network, learns=False)
-    asked = list(MAKERS) if formats is None else list(formats)
-    for one in asked:
-        if one not in MAKERS:
-            raise ValueError(f"there is no format {brief(one)} ({nearest(str(one), MAKERS)}).")
-    if not name or Path(name).name != name or name in (".", ".."):
-        raise ValueError(f"name is a file name without an ending; got {brief(name)}.")
-    inputs = example if isinstance(example, tuple) else (example,)
-    if not all(isinstance(one, Tensor) for one in inputs) or samples_in(inputs) < 2:
-        raise ValueError(
-            "example is a batch of two or more inputs, a tensor or a tuple of tensors; got "
-            f"{brief(example) if not isinstance(example, Tensor) else tuple(example.shape)}."
-        )
+    asked = _asked(network, formats, name)
+    inputs = _inputs_of(example)
     folder = Path(folder).expanduser()
     paths.check_writable(folder)
     plain = copy.deepcopy(network).cpu().eval().requires_grad_(False)
-    own = precision_of(plain)
-    inputs = tuple(
-        one.to(own) if own and one.is_floating_point() else one for one in moved(inputs, "cpu")
-    )
+    if own := precision_of(plain):
+        inputs = tuple(one.to(own) if one.is_floating_point() else one for one in inputs)
     rows: dict[str, dict[str, Any]] = {}
-    progress = bar(len(asked), 0, "format")
-    with paths.temporary_folder("kdnb-export-") as temporary, torch.no_grad(), _quietly():
+    with (
+        paths.temporary_folder("kdnb-export-") as temporary,
+        closing(bar(len(asked), 0, "format")) as progress,
+        torch.no_grad(),
+        _quietly(),
+    ):
         wanted = logits_of(ask(plain, inputs if len(inputs) > 1 else inputs[0]), output).float()
         for one in asked:
             target = temporary / f"{name}{ENDINGS[one]}"
-            missing = [p for p in NEEDS.get(one, ()) if not find_spec(p)]
-            if missing and formats is None:
-                rows[one] = {"note": f"needs {' and '.join(missing)}"}
-                continue
             try:
-                if missing:
-                    raise ExportError(f"it needs the packages {' and '.join(missing)}")
+                if missing := [package for package in NEEDS.get(one, ()) if not find_spec(package)]:
+                    raise ExportError(f"needs {' and '.join(missing)}")
                 made, read = MAKERS[one](plain, inputs, target)
             except Exception as error:  # whatever a library makes of a network that it cannot take
                 said = re.split(r"[.\n]\s", str(error).strip() or type(error).__name__)[0][:160]
                 said = said.rstrip(".: ")
                 if formats is not None:
                     raise ExportError(f"{one} cannot be made of this network: {said}.") from error
-                rows[one] = {"note": f"not possible: {said}"}
+                rows[one] = {"note": said if missing else f"not possible: {said}"}
                 continue
             answer = logits_of(read(*inputs), output).float()
-            expected = wanted if made is None else logits_of(made(*inputs), output).float()
-            _check_same(one, answer, expected, own)
+            _check_same(
+                one,
+                answer,
+                wanted if made is None else logits_of(made(*inputs), output).float(),
+                own,
+            )
             rows[one] = {
                 "file": target.name,
                 "kB": target.stat().st_size / 1000,
                 "difference": float((answer - wanted).abs().max()),
-                "agreement": float((answer.argmax(1) == wanted.argmax(1)).float().mean()),
+                "agreement": float((_classes(answer) == _classes(wanted)).float().mean()),
                 "batches": _batches(read, inputs),
             }
             progress.update()
-        progress.close()
         for row in rows.values():
             if "file" in row:
                 paths.atomic_write(folder / row["file"], (temporary / row["file"]).read_bytes())
@@ -132,18 +122,46 @@ def export(
     return frame.rename_axis("format")
 
 
+def _asked(network: Any, formats: Sequence[str] | None, name: str) -> list[str]:
+    """The formats, once they and the names are known to be some."""
+    check_module("the network that export writes", network, learns=False)
+    asked = list(MAKERS) if formats is None else list(formats)
+    for one in asked:
+        if one not in MAKERS:
+            raise ValueError(f"there is no format {brief(one)} ({nearest(str(one), MAKERS)}).")
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise ValueError(f"name is a file name without an ending; got {brief(name)}.")
+    return asked
+
+
+def _inputs_of(example: Any) -> Inputs:
+    """The example as arguments, on the CPU."""
+    inputs = example if isinstance(example, tuple) else (example,)
+    if not all(isinstance(one, Tensor) for one in inputs) or samples_in(inputs) < 2:
+        raise ValueError(
+            "example is a batch of two or more inputs, a tensor or a tuple of tensors; got "
+            f"{brief(example) if not isinstance(example, Tensor) else tuple(example.shape)}."
+        )
+    return moved(inputs, "cpu")
+
+
+def _classes(logits: Tensor) -> Tensor:
+    """What logits say: the first choice, or of one logit its side of 0."""
+    return logits > 0 if logits.ndim == 1 or logits.shape[1] == 1 else logits.argmax(1)
+
+
 def _check_same(what: str, answer: Tensor, wanted: Tensor, own: torch.dtype | None) -> None:
     room = (1e-4 if own in (None, torch.float64) else 0.02) * (1 + float(wanted.abs().max()))
-    if answer.shape != wanted.shape or not float((answer - wanted).abs().max()) <= room:
-        shown = (
-            f"by {float((answer - wanted).abs().max()):.3g}"
-            if answer.shape == wanted.shape
-            else (f"in shape, {tuple(answer.shape)} for {tuple(wanted.shape)}")
-        )
-        raise ExportError(
-            f"what was read back of {what} answers otherwise than the network, {shown}: the file was "
-            "not kept. Does the network draw random numbers in eval mode?"
-        )
+    if answer.shape != wanted.shape:
+        shown = f"in shape, {tuple(answer.shape)} for {tuple(wanted.shape)}"
+    elif float((answer - wanted).abs().max()) <= room:
+        return
+    else:
+        shown = f"by {float((answer - wanted).abs().max()):.3g}"
+    raise ExportError(
+        f"what was read back of {what} answers otherwise than the network, {shown}: the files were "
+        "not kept. Does the network draw random numbers in eval mode?"
+    )
 
 
 def _batches(read: Answer, inputs: Inputs) -> str:
@@ -180,7 +198,7 @@ def _state_dict(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, A
 
 def _torch_export(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]:
     sizes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
-    few = tuple(first_of(one, 2) for one in inputs)  # they are kept in the file
+    few = tuple(first_of(one, 2).clone() for one in inputs)  # they are kept in the file
     torch.export.save(torch.export.export(plain, few, dynamic_shapes=sizes), target)
     return None, torch.export.load(target).module()
 

@@ -96,6 +96,17 @@ def test_several_inputs_a_dict_and_shared_weights(tmp_path):
     assert (frame.difference < 1e-5).all() and (frame.batches == "any").all()
 
 
+def test_one_logit_and_dense_logits(tmp_path):
+    torch.manual_seed(0)
+    for net, inputs in (
+        (nn.Sequential(nn.Linear(4, 1)), torch.randn(6, 4)),
+        (nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), torch.randn(6, 4)),
+        (nn.Conv2d(1, 3, 1), torch.randn(6, 1, 4, 4)),
+    ):
+        frame = export(net, inputs, tmp_path, formats=HERE[:3])
+        assert (frame.agreement == 1).all()
+
+
 def test_half_precision(tmp_path):
     net = nn.Sequential(nn.Linear(4, 3)).bfloat16()
     frame = export(net, torch.randn(6, 4), tmp_path, formats=HERE[:3])
@@ -171,9 +182,7 @@ def test_onnx_where_its_packages_are(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
     frame = export(network(), example(), tmp_path, formats=None)
     assert frame.note["onnx"] == "needs onnx and onnxscript" and frame.file["onnx"] == ""
-    with pytest.raises(
-        ExportError, match="onnx cannot be made .*needs the packages onnx and onnxs"
-    ):
+    with pytest.raises(ExportError, match="onnx cannot be made .*needs onnx and onnxscript"):
         export(network(), example(), tmp_path, formats=["onnx"])
     monkeypatch.undo()
     if not all(map(exporting.find_spec, exporting.NEEDS["onnx"])):
