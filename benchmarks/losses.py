@@ -209,7 +209,7 @@ def allocations(loss: Callable, student: Tensor, teacher: Tensor) -> list[int]:
     with temporary_folder("kdnb-") as folder:
         path = folder / "trace.json"
         record.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     memory = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"])
     return [event["args"]["Bytes"] for event in memory]
 

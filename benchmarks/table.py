@@ -61,7 +61,7 @@ def measured_before(target: Path) -> dict[str, dict[str, Any]]:
             "--output."
         )
     try:
-        parts = json.loads(numbers.read_text()) if numbers.exists() else {}
+        parts = json.loads(numbers.read_text(encoding="utf-8")) if numbers.exists() else {}
         markdown(parts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ParameterError(

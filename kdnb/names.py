@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 import os
 from collections.abc import Iterable
@@ -57,6 +58,26 @@ def refused(error: Any) -> str:
                 f"{name}={brief(one['input'])} is refused ({message})" if name else message
             )
     return "; ".join(found[:5]) + ("; and more" if len(found) > 5 else "") + "."
+
+
+def imported(path: str) -> Any:
+    """What stands at `module:name`, a function or class of somebody's own.
+
+    Raises:
+        UsageError: for a module that cannot be imported, or what it does not have.
+    """
+    module, _, name = path.partition(":")
+    try:
+        held = importlib.import_module(module)
+    except (ImportError, TypeError, ValueError) as error:  # the last two of "" and ".."
+        raise UsageError(f"{brief(module)} cannot be imported ({error}).") from error
+    if not hasattr(held, name):
+        known = [one for one in vars(held) if one[0] != "_"]
+        raise UsageError(f"{module} has no {brief(name)} ({nearest(name, known)}).")
+    found = getattr(held, name)
+    if not callable(found):
+        raise UsageError(f"{path} is no function, but a {type(found).__name__}.")
+    return found
 
 
 def number_in(

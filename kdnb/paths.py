@@ -220,8 +220,11 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if fcntl is None:  # Windows removes no file that is open
+            os.close(handle)
         lock.unlink(missing_ok=True)
-        os.close(handle)
+        if fcntl is not None:
+            os.close(handle)
 
 
 def if_unused(path: Path, act: Callable[[], object]) -> bool:

@@ -8,12 +8,15 @@ import sys
 from tqdm.auto import tqdm
 
 
-def bar(total: int, done: int, unit: str) -> tqdm:
-    """A bar that vanishes when it is closed. `TQDM_DISABLE=1` hides it, in notebooks too.
+def bar(total: int, done: int, unit: str, delay: float = 0) -> tqdm:
+    """A bar with the time left that vanishes when it is closed. `TQDM_DISABLE=1` hides it.
 
     (tqdm's notebook form overrules that variable by itself.)
+
+    Args:
+        delay: seconds that must have gone by before it is shown, for what is short most often.
     """
-    return tqdm(total=total, initial=done, unit=unit, leave=False, disable=_hidden())
+    return tqdm(total=total, initial=done, unit=unit, leave=False, disable=_hidden(), delay=delay)
 
 
 def note(text: str) -> None:

@@ -77,6 +77,27 @@ def test_every_requirement_is_in_the_lock(text):
         assert len(usable) == 1, f"{name}: {len(usable)} entries for Python {python}"
 
 
+SYSTEMS = {  # docs/systems.md says what was tried on each
+    "linux": {"platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
+    "darwin": {"platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
+    "win32": {"platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_the_lock_holds_one_of_each_package_on_every_system(system, python):
+    here = {"sys_platform": system, "python_version": python, "python_full_version": f"{python}.1"}
+    here |= SYSTEMS[system]
+    usable = [entry for entry, _ in locked() if not entry.marker or entry.marker.evaluate(here)]
+    names = [canonicalize_name(entry.name) for entry in usable]
+    assert len(set(names)) == len(names)
+    wanted = {canonicalize_name(Requirement(t).name) for t in PYPROJECT["project"]["dependencies"]}
+    assert wanted <= set(names)
+    gpu = [name for name in names if name.startswith("nvidia-") or name == "triton"]
+    assert bool(gpu) == (system == "linux")
+
+
 # --- the files that describe the project --------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Make .venv exactly what requirements.lock says, and do nothing where it already is.
 
-The Makefile calls it with the standard library alone, from any Python >= 3.11. A stamp in .venv
+The Makefile calls it with the standard library alone, from any Python >= 3.11; on Windows, where
+there is no make, one calls it oneself: `py -3.12 -I tools\\make_venv.py`. A stamp in .venv
 names what it was made of; it says "installing" from before the first file until the last one,
 so a set-up killed at any moment is known for what it is and made again. One lock per checkout
 keeps two calls apart.
@@ -8,7 +9,6 @@ keeps two calls apart.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -23,7 +23,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = "Scripts" if os.name == "nt" else "bin"  # of a virtual environment
 GB = 10**9
 # Measured on Linux x86-64: .venv grows to 6.6 GB, and pip holds the 3.2 GB of packages beside it
 # until it ends. With its cache on the same disk pip keeps a second copy of these.
@@ -48,7 +54,7 @@ def stamp(root: Path, python: str) -> dict[str, str]:
 def read_stamp(root: Path) -> dict[str, str] | None:
     """The stamp in .venv: None where there is none, empty where a set-up did not finish."""
     try:
-        content = json.loads((root / ".venv/kdnb.json").read_text())
+        content = json.loads((root / ".venv/kdnb.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
@@ -68,7 +74,7 @@ def venv_python(root: Path) -> str | None:
     One that has lost its pyvenv.cfg runs, as the system's Python, and must not count.
     """
     code = "import sys; print('%d.%d' % sys.version_info[:2], sys.prefix)"
-    command = [str(root / ".venv/bin/python"), "-I", "-c", code]
+    command = [str(root / ".venv" / SCRIPTS / "python"), "-I", "-c", code]
     try:
         answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -97,7 +103,7 @@ def plan(root: Path, wanted: str | None = None) -> str:
         return "everything"
     expected = stamp(root, python)
     if found == expected:
-        return "nothing" if (root / ".venv/bin/kdnb").exists() else "kdnb"
+        return "nothing" if any((root / ".venv" / SCRIPTS).glob("kdnb*")) else "kdnb"
     expected["pyproject.toml"] = found.get("pyproject.toml", "")
     return "kdnb" if found == expected else "everything"
 
@@ -166,6 +172,7 @@ def environment(temporary: Path) -> dict[str, str]:
     the free disk would have looked at the wrong one.
     """
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    kept |= {name: str(temporary) for name in ("TEMP", "TMP")} if os.name == "nt" else {}
     pip = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     return {**kept, **pip, "TMPDIR": str(temporary)}
 
@@ -181,8 +188,8 @@ def step(root: Path, command: list[str], log: Path, lock: int) -> None:
     begin, start = time.monotonic(), log.stat().st_size
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, cwd=root, env=environment(temporary), pass_fds=(lock,),
-            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+            command, cwd=root, env=environment(temporary), stdin=subprocess.DEVNULL, stdout=out,
+            stderr=subprocess.STDOUT, **({"pass_fds": (lock,)} if fcntl else {}),
         )  # fmt: skip
         try:
             while (code := wait(process)) is None:
@@ -216,12 +223,25 @@ def stage(output: bytes) -> str:
 def locked(root: Path) -> Iterator[int]:
     """Hold the checkout's lock; the kernel lets go of it when its last holder ends."""
     with (root / ".venv.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not taken(file.fileno()):
             print("Waiting for another set-up of this checkout to end ...", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not taken(file.fileno()):
+                time.sleep(1)
         yield file.fileno()
+
+
+def taken(file: int) -> bool:
+    """Take an open file for this process, until it ends; False where another has it."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):  # the second on Windows
+        return False
+    return True
 
 
 def install(root: Path, work: str, lock: int) -> None:
@@ -229,7 +249,7 @@ def install(root: Path, work: str, lock: int) -> None:
     venv, log = root / ".venv", root / "runs/setup.log"
     log.parent.mkdir(exist_ok=True)
     log.write_bytes(b"")
-    pip = [str(venv / "bin/python"), "-I", "-m", "pip", "install", "--progress-bar", "off"]
+    pip = [str(venv / SCRIPTS / "python"), "-I", "-m", "pip", "install", "--progress-bar", "off"]
     packages = [*pip, "--require-hashes", "--only-binary", ":all:", "-r", "requirements.lock"]
     if work == "everything":
         check_python()

@@ -12,6 +12,8 @@ from kdnb.data.graphs import Graph, NodeSplit, graph_card, graph_names, load_gra
 from kdnb.data.images import Images
 from kdnb.data.loaders import LoaderBatches, TensorBatches, as_batches
 from kdnb.data.own_graphs import nearest_graph, own_graph
+from kdnb.data.own_images import OwnImages, own_images
+from kdnb.data.own_table import OwnTable, own_table
 from kdnb.data.sources import ImageData, load
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "Images",
     "LoaderBatches",
     "NodeSplit",
+    "OwnImages",
+    "OwnTable",
     "TensorBatches",
     "as_batches",
     "card",
@@ -35,5 +39,7 @@ __all__ = [
     "names",
     "nearest_graph",
     "own_graph",
+    "own_images",
+    "own_table",
     "split_nodes",
 ]

@@ -279,8 +279,13 @@ def _sorted_edges(pairs: Tensor, nodes: int) -> Tensor:
 
 def _from_text(folder: Path, card: GraphCard) -> _Raw:
     try:
-        lines = [line.split() for line in (folder / card.content).read_text().splitlines()]
-        cites = [line.split() for line in (folder / card.cites).read_text().splitlines()]
+        lines = [
+            line.split()
+            for line in (folder / card.content).read_text(encoding="utf-8").splitlines()
+        ]
+        cites = [
+            line.split() for line in (folder / card.cites).read_text(encoding="utf-8").splitlines()
+        ]
         lines.sort(key=lambda line: line[0])
         place = {line[0]: number for number, line in enumerate(lines)}
         words = [np.flatnonzero(np.array(line[1:-1], dtype=np.int8)) for line in lines]

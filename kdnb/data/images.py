@@ -13,6 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from kdnb.data.cards import Card
+    from kdnb.data.own_images import Normal
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +23,8 @@ class Images:
     Attributes:
         images: (N, C, H, W) uint8, 0 to 255.
         labels: (N,) int64.
-        card: of the data set they belong to, whose `mean` and `sd` normalise them; None for
-            images of your own.
+        card: of the data set they belong to, whose `mean` and `sd` normalise them, or what
+            `own_images` measured of yours; None for images that nothing normalises.
 
     Raises:
         ValueError: when a shape or type is another one, or the lengths differ.
@@ -31,7 +32,7 @@ class Images:
 
     images: Tensor
     labels: Tensor
-    card: Card | None = field(default=None, repr=False)
+    card: Card | Normal | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:

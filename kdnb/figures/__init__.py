@@ -9,6 +9,7 @@ This room rests on no other but `kdnb.paths`.
 
 from kdnb.figures.charts import (
     forest,
+    forests,
     interval,
     lines,
     paired,
@@ -56,6 +57,7 @@ __all__ = [
     "explorer",
     "forest",
     "forest_rows",
+    "forests",
     "heat",
     "image",
     "images",

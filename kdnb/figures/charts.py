@@ -222,15 +222,44 @@ def paired_differences(
     return minus.reset_index().melt(seed, var_name=condition, value_name=value).dropna()
 
 
-def forest(frame: pd.DataFrame, label: str) -> Figure:
+def forest(frame: pd.DataFrame, label: str, *, axes: Axes | None = None) -> Figure:
     """Means and intervals that are known already, beside the published values.
 
     Args:
         frame: index: names; columns `mean`, `low`, `high`, `published` (NaN where there is none).
         label: what the horizontal axis shows, with its unit.
+        axes: where to draw instead of into a new figure.
     """
+    figure, axes, own = _axes(axes, len(frame))
+    _key(figure, axes, _forest(frame, label, axes), own)
+    return figure
+
+
+def forests(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
+    """Several `forest`s below one another, each with its own axis, under one legend.
+
+    Args:
+        panels: title, label of the horizontal axis and frame of each.
+    """
+    heights = [
+        len(frame) + 0.6 * sum(str(n).count("\n") for n in frame.index) for *_, frame in panels
+    ]
+    figure, every = plt.subplots(
+        len(panels), layout="constrained", squeeze=False,
+        figsize=(7.2, sum(ROW * rows + 1.0 for rows in heights) + 0.4),
+        height_ratios=[rows + 1.0 for rows in heights],
+    )  # fmt: skip
+    handles: dict[str, Line2D] = {}
+    for axes, (title, label, frame) in zip(every[:, 0], panels, strict=True):
+        handles |= {handle.get_label(): handle for handle in _forest(frame, label, axes)}
+        axes.set_title(title, loc="left")
+    _key(figure, every[-1, 0], list(handles.values()), True)
+    return figure
+
+
+def _forest(frame: pd.DataFrame, label: str, axes: Axes) -> list[Line2D]:
+    """Draw one forest; what its legend needs."""
     names = [str(name) for name in frame.index]
-    figure, axes, own = _axes(None, len(names))
     # seaborn draws the median and the range of three numbers: the mean and its interval.
     rows = frame[["low", "mean", "high"]].assign(place=range(len(names)))
     rows = rows.melt("place").dropna()
@@ -246,8 +275,7 @@ def forest(frame: pd.DataFrame, label: str) -> Figure:
                   ls="none", zorder=5, label="published")  # fmt: skip
         handles.append(_mark("D", PUBLISHED, "published", size=6, hollow=True))
     _rows(axes, names, label, False)
-    _key(figure, axes, handles, own)
-    return figure
+    return handles
 
 
 def lines(

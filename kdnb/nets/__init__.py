@@ -16,10 +16,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdnb.names import brief
+from kdnb.names import brief, imported
 from kdnb.nets import _elsewhere, lenet, maxout, plain, resnet, vgg
 from kdnb.nets._shared import check_counts, check_fits, height_width
-from kdnb.nets.checkpoints import CheckpointCard, CheckpointError, pretrained_names, restore
+from kdnb.nets.checkpoints import (
+    CheckpointCard,
+    CheckpointError,
+    load_weights,
+    pretrained_names,
+    restore,
+)
 from kdnb.nets.features import features, module_paths
 from kdnb.nets.lenet import LeNet5
 from kdnb.nets.maxout import MaxoutNet
@@ -36,6 +42,7 @@ __all__ = [
     "build",
     "constrain",
     "features",
+    "load_weights",
     "module_paths",
     "names",
     "pretrained",
@@ -84,7 +91,9 @@ def build(
         name: one of `names()`, or `wrn-<depth>-<width>`; `timm:<name>` or `torchvision:<name>`
             for a classifier of these libraries; any other name is looked up in timm, then in
             torchvision. A name that several use is kdnb's: `resnet26` and `vgg13` are the CIFAR
-            nets, `timm:resnet26` and `torchvision:vgg13` the ImageNet ones.
+            nets, `timm:resnet26` and `torchvision:vgg13` the ImageNet ones. Or `module:name`, a
+            class or function of your own, which is called with those of the arguments below that
+            it takes.
         num_classes: of the output, (batch, classes) logits.
         in_channels: of the images. torchvision's networks take 3 only.
         image_size: of the images in pixels, one number or (height, width). Networks with global
@@ -110,6 +119,9 @@ def build(
         "in_channels": in_channels,
         "image_size": height_width(image_size),
     }
+    module, colon, _ = name.partition(":")
+    if colon and module not in _elsewhere.LIBRARIES:
+        return _strangers(name, {**data, **options})
     if factory := _own(name):
         _check_options(name, factory, options)
         make = partial(factory, **data, **options)
@@ -148,6 +160,27 @@ def _own(name: str) -> Callable[..., nn.Module] | None:
     if match := re.fullmatch(r"wrn-([0-9]+)-([0-9]+)", name):
         return partial(WideResNet, depth=int(match[1]), width=int(match[2]))
     return _NETWORKS.get(name)
+
+
+def _strangers(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """A network of somebody's own: what `module:name` makes of the arguments that it takes."""
+    make = imported(name)
+    if isinstance(make, nn.Module):
+        raise TypeError(f"{name} is a network already: give it as it is.")
+    try:
+        takes = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):
+        takes = ()
+    every = any(one.kind is one.VAR_KEYWORD for one in takes)
+    given = {k: v for k, v in arguments.items() if every or k in {one.name for one in takes}}
+    try:
+        network = make(**given)
+    except Exception as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        raise ValueError(f"{name} cannot be called with {brief(given, 200)}: {said}.") from error
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{name} gives a {type(network).__name__}, not a torch module.")
+    return network
 
 
 def _check_options(name: str, factory: Callable[..., nn.Module], options: dict[str, Any]) -> None:

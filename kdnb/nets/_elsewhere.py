@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ def builder(
     if library not in LIBRARIES or not rest:
         library = next((library for library in LIBRARIES if name in known(library)), "")
         rest = name
+    if library == "timm" and not find_spec("timm"):
+        raise ValueError(f"{name} is a network of timm, which is not installed: pip install timm.")
     if not library or rest not in known(library):
         raise ValueError(_unknown(rest, library, own_names))
     if loading := [key for key in options if key in WEIGHTS]:
@@ -45,8 +48,10 @@ def builder(
 
 
 def known(library: str) -> list[str]:
-    """The names of a library's image classifiers."""
+    """The names of a library's image classifiers; none of one that is not installed."""
     if library == "timm":
+        if not find_spec("timm"):
+            return []
         import timm
 
         return timm.list_models()

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors.torch import load
+from safetensors import SafetensorError
+from safetensors.torch import load, load_model
 from torch import nn
 
 from kdnb.names import nearest, refused
@@ -142,3 +143,28 @@ def stored(network: nn.Module) -> dict[str, torch.Tensor]:
         .contiguous()
         for name, value in network.state_dict().items()
     }
+
+
+def load_weights(network: nn.Module, path: Path | str) -> nn.Module:
+    """Fill a network with the weights of a `.safetensors` file, such as one of `kdnb.export`.
+
+    Returns:
+        The network, in the mode in which it came.
+
+    Raises:
+        CheckpointError: when there is no such file, it is damaged, or of another network.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}.")
+    try:
+        load_model(network, path)
+    except (SafetensorError, OSError) as error:
+        said = "files of torch.save are not read: write them anew by safetensors.torch.save_model"
+        raise CheckpointError(
+            f"{path} is no .safetensors file ({error}); {said}, or load them yourself."
+        ) from error
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        raise CheckpointError(f"{path} holds the weights of another network: {said}.") from error
+    return network

@@ -9,6 +9,7 @@ from itertools import pairwise
 from numbers import Real
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from kdnb.names import brief
@@ -100,13 +101,19 @@ class MLP(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, channels, height, width)."""
-        if tuple(images.shape[1:]) != self.shape:
-            raise ValueError(
-                f"this mlp was built for images of shape (batch, {', '.join(map(str, self.shape))})"
-                f"; got {tuple(images.shape)}. Build it with the in_channels and image_size of "
-                "the data."
-            )
-        return self.head(self.hidden(self.stem(images)))
+        return self.head(self.hidden(self.stem(_of_shape(images, self.shape))))
+
+
+@torch.fx.wrap  # so that a tracer of operations takes it whole, without its questions about sizes
+def _of_shape(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same images. Raises `ValueError` for those of another shape."""
+    if tuple(images.shape[1:]) != shape:
+        raise ValueError(
+            f"this mlp was built for images of shape (batch, {', '.join(map(str, shape))})"
+            f"; got {tuple(images.shape)}. Build it with the in_channels and image_size of "
+            "the data."
+        )
+    return images
 
 
 def _layer(inputs: int, units: int, dropout: float) -> nn.Sequential:

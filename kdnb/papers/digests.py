@@ -1,15 +1,17 @@
-"""The committed list of digests: claims and records are the files that it names, byte for byte.
+"""The committed digests: of the files of claims and records, byte for byte, and of every record.
 
-`papers/SHA256SUMS` has the format of `sha256sum`, which checks it too.
+`papers/SHA256SUMS` has the format of `sha256sum`, which checks it too. A record carries the digest
+of its own content, by which it is cited; `papers/verdicts.json` names it beside the verdicts.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from kdnb import paths
-from kdnb.papers.records import PaperError
+from kdnb.papers.records import PaperError, carries_digest, read_file, write_record
 
 
 def path() -> Path:
@@ -23,19 +25,31 @@ def files() -> list[Path]:
     return sorted([*folder.glob("*/claims.toml"), *folder.glob("*/results/**/*.json")])
 
 
+def records() -> list[Path]:
+    """The records among them."""
+    return [file for file in files() if file.suffix == ".json"]
+
+
 def text() -> str:
     """The list of the files as they are."""
     return "".join(f"{_digest(file)}  {_name(file)}\n" for file in files())
 
 
 def write() -> Path:
-    """Write the list anew."""
+    """Write the list anew; a record that does not carry its digest gets it first."""
+    for file in records():
+        record = read_file(file)
+        if not carries_digest(file):
+            write_record(record, file)
     paths.atomic_write(path(), text())
     return path()
 
 
 def verify(key: str = "") -> int:
-    """Compare the claims and records of a paper, or of all, with the list.
+    """Compare the claims and records of a paper, or of all, with every digest that names them.
+
+    The bytes of each file with the list; the content of each record with the digest that it
+    carries, which is computed anew, and with the one in `papers/verdicts.json`.
 
     Returns:
         How many files are what the list says.
@@ -53,7 +67,29 @@ def verify(key: str = "") -> int:
                 f"listed {listed.get(name, 'nothing')}. Restore it from git; if it is yours, "
                 "`kdnb verdicts --write` lists it."
             )
+    held = {_name(file): read_file(file).digest for file in records() if _name(file) in names}
+    for name, digest in _judged().items():
+        if name in names and held.get(name) != digest:
+            raise PaperError(
+                f"papers/verdicts.json judges {name} of digest {digest}, but its content has "
+                f"{held.get(name, 'none')}: kdnb verdicts --write judges it again."
+            )
     return len(names)
+
+
+def _judged() -> dict[str, str]:
+    """The digests of the records that the committed verdicts are about, by name of the file."""
+    board = path().parent / "verdicts.json"
+    if not board.is_file():
+        return {}
+    try:
+        found = json.loads(board.read_bytes())["papers"]
+        return {
+            f"{key}/results/{about['profile']}.json": about["record"]
+            for key, about in found.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PaperError(f"{board} is damaged: kdnb verdicts --write writes it anew.") from error
 
 
 def _listed() -> dict[str, str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
@@ -84,7 +84,10 @@ class Record(_Model):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: sorted keys, no white space, UTF-8."""
+        """SHA-256 of the canonical JSON: sorted keys, no white space, UTF-8.
+
+        The file carries it beside what it is taken of, as `digest`.
+        """
         text = json.dumps(
             self.model_dump(mode="json"),
             sort_keys=True,
@@ -139,8 +142,8 @@ def earlier_path(record: Record) -> Path:
 
 
 def write_record(record: Record, path: str | Path) -> None:
-    """Write a record, atomically, as JSON that diffs well."""
-    plain = record.model_dump(mode="json")
+    """Write a record with its digest, atomically, as JSON that diffs well."""
+    plain = record.model_dump(mode="json") | {"digest": record.digest}
     text = json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     paths.atomic_write(Path(path), text + "\n")
 
@@ -148,7 +151,7 @@ def write_record(record: Record, path: str | Path) -> None:
 def read_record(key: str, profile: str) -> Record:
     """The record of a paper at a profile.
 
-    Raises `PaperError` when there is none, or when the file is damaged.
+    Raises `PaperError` when there is none, or when the file is damaged: see `read_file`.
     """
     path = record_path(key, profile)
     if not re.fullmatch(PROFILE, profile) or not path.is_file():
@@ -161,22 +164,41 @@ def read_record(key: str, profile: str) -> Record:
         )
         # One that a paper may have but is not recorded yet is no mistake of who asks.
         raise PaperError(message) if profile in PROFILES else UnknownPaper(message)
+    record = read_file(path)
+    if (record.paper, record.profile) != (key, profile):
+        _damaged(path, f"it holds {record.paper!r} at profile {record.profile!r}")
+    return record
+
+
+def read_file(path: Path) -> Record:
+    """The record in a file.
+
+    Raises `PaperError` when it is no record, or when its digest is that of other content. A record
+    of before digests were written carries none; `kdnb.papers.digests.write` adds it.
+    """
     try:
         raw = json.loads(path.read_bytes(), parse_constant=_refuse)
+        carried = raw.pop("digest", None) if isinstance(raw, dict) else None
         record = Record.model_validate(raw)
-        problem = ""
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        problem = f"{field}: " * bool(field) + first["msg"].removeprefix("Value error, ")
+        _damaged(path, f"{field}: " * bool(field) + first["msg"].removeprefix("Value error, "))
     except (RecursionError, ValueError) as error:  # bad UTF-8 is a ValueError
-        problem = f"it is not valid JSON ({error})"
-    if not problem and (record.paper, record.profile) != (key, profile):
-        problem = f"it holds {record.paper!r} at profile {record.profile!r}"
-    if problem:
-        message = f"{path} is damaged: {problem}. Restore it from git, or record it again."
-        raise PaperError(message)
+        _damaged(path, f"it is not valid JSON ({error})")
+    if carried is not None and carried != record.digest:
+        _damaged(path, f"its digest is {brief(carried, 80)}, but its content has {record.digest}")
     return record
+
+
+def carries_digest(path: Path) -> bool:
+    """Whether a record's file has its digest in it."""
+    return "digest" in json.loads(path.read_bytes())
+
+
+def _damaged(path: Path, problem: str) -> NoReturn:
+    message = f"{path} is damaged: {problem}. Restore it from git, or record it again."
+    raise PaperError(message) from None
 
 
 def _refuse(constant: str) -> float:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from kdnb import paths
-from kdnb.papers import judging, results
+from kdnb.papers import judging, published, results
 from kdnb.papers.records import PaperError, read_record
 from kdnb.papers.references import authors
+from kdnb.progress import bar
 
 JUDGED = ("full", "laptop")
+SCHEMA = "verdicts.schema.json"  # beside verdicts.json
 SHORT = {  # headings that fit
     "reproduced": "repro-\nduced",
     "partly reproduced": "partly",
@@ -39,7 +42,11 @@ def scoreboard() -> dict[str, Any]:
     `papers` has for each key its profile, the record's digest and its claims; `counts` has the
     papers' own claims by word, `identities` and `ours`.
     """
-    papers = {key: _judged(key) for key in results.reproduced_papers()}
+    papers, keys = {}, results.reproduced_papers()
+    with closing(bar(len(keys), 0, "paper", delay=2)) as progress:
+        for key in keys:
+            papers[key] = _judged(key)
+            progress.update()
     everything = [claim for paper in papers.values() for claim in paper["claims"].values()]
     return {"counts": counts(everything), "papers": papers}
 
@@ -60,10 +67,16 @@ def counts(claims: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _judged(key: str) -> dict[str, Any]:
+def judged_profile(key: str) -> str:
+    """The profile of the record on which a paper is judged. Raises `PaperError` without any."""
     profile = next((name for name in JUDGED if name in results.profiles(key)), None)
     if profile is None:
         raise PaperError(f"{key!r} has no record to judge: make one with kdnb reproduce {key}.")
+    return profile
+
+
+def _judged(key: str) -> dict[str, Any]:
+    profile = judged_profile(key)
     record = read_record(key, profile)
     verdicts = judging.judge_all(results.claims_of(key), record.table())
     return {
@@ -88,13 +101,20 @@ def path() -> Path:
 
 
 def text() -> str:
-    """The scoreboard as the JSON text that is committed."""
-    return json.dumps(scoreboard(), indent=1, ensure_ascii=False) + "\n"
+    """The scoreboard as the JSON text that is committed; its first entry names its schema."""
+    document = {"$schema": SCHEMA, **scoreboard()}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def schema_text() -> str:
+    """The JSON schema of `text`, as it is committed beside it."""
+    return json.dumps(published.schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def write() -> Path:
-    """Write `papers/verdicts.json`."""
+    """Write `papers/verdicts.json` and its schema, `papers/verdicts.schema.json`."""
     paths.atomic_write(path(), text())
+    paths.atomic_write(path().parent / SCHEMA, schema_text())
     return path()
 
 
@@ -121,10 +141,10 @@ def is_current() -> bool:
     return path().is_file() and path().read_bytes() == text().encode()
 
 
-def rows() -> list[tuple[str, dict[str, Any]]]:
-    """(key, counts) of each paper."""
-    board = scoreboard()
-    return [(key, counts(paper["claims"].values())) for key, paper in board["papers"].items()]
+def rows(board: Mapping[str, Any] | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """(key, counts) of each paper, of today's scoreboard or of one that is known already."""
+    papers = (board or scoreboard())["papers"]
+    return [(key, counts(paper["claims"].values())) for key, paper in papers.items()]
 
 
 def table() -> Table:
@@ -136,11 +156,11 @@ def table() -> Table:
         shown.add_column(SHORT[word], justify="right")
     shown.add_column("our\nown", justify="right")
     shown.add_column("iden-\ntities", justify="right")
-    everything = rows()
-    for key, counted in everything:
+    board = scoreboard()
+    for key, counted in rows(board):
         shown.add_row(key, *_cells(counted))
     shown.add_section()
-    shown.add_row("all", *_cells(scoreboard()["counts"]), style="bold")
+    shown.add_row("all", *_cells(board["counts"]), style="bold")
     return shown
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from kdnb.methods.catalogue import METHODS
 from kdnb.methods.names import known_as
 from kdnb.methods.offline.distil import distil, planned, train
-from kdnb.names import UsageError, brief, nearest
+from kdnb.names import UsageError, brief, imported, nearest
 from kdnb.papers.records import read_record
 from kdnb.papers.statistics import LEVEL, holm, interval, seeds_needed, sign_flip
 from kdnb.progress import bar
@@ -363,20 +363,10 @@ def named_conditions(names: Sequence[str], weight: float | None = None) -> dict[
     """
     found: dict[str, Any] = {}
     for name in names:
-        module, colon, function = name.partition(":")
+        _, colon, function = name.partition(":")
         loss: Any = name
         if colon:
-            try:
-                loss = getattr(importlib.import_module(module), function)
-            except AttributeError:
-                known = [one for one in vars(importlib.import_module(module)) if one[0] != "_"]
-                raise UsageError(
-                    f"{module} has no {brief(function)} ({nearest(function, known)})."
-                ) from None
-            except (ImportError, TypeError, ValueError) as error:  # the last two of "" and ".."
-                raise UsageError(f"{brief(module)} cannot be imported ({error}).") from error
-            if not callable(loss):
-                raise UsageError(f"{name} is no function, but a {type(loss).__name__}.")
+            loss = imported(name)
         else:
             known_as(name, list(METHODS))
         shown = function or f"{name} again"

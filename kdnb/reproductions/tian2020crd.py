@@ -141,7 +141,9 @@ def arm_of(method: str, student: str) -> str:
 
 def weights() -> dict[str, Any]:
     """What `tune` has found, from `papers/tian2020crd/weights.json`."""
-    return json.loads((paths.root() / "papers" / "tian2020crd" / "weights.json").read_text())
+    return json.loads(
+        (paths.root() / "papers" / "tian2020crd" / "weights.json").read_text(encoding="utf-8")
+    )
 
 
 def arms(p: Parameters) -> Arms:

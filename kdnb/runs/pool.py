@@ -9,7 +9,7 @@ import threading
 from collections.abc import Hashable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+from multiprocessing import get_all_start_methods, get_context, parent_process
 
 import torch
 
@@ -33,6 +33,8 @@ def _method() -> str:
     """How workers start: forked from a server that has imported PyTorch, where that is possible."""
     if "forkserver" not in get_all_start_methods():  # Windows: each worker imports for itself
         return "spawn"
+    from multiprocessing import forkserver
+
     # It would look for them in the working folder first, which may be another checkout.
     path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     with surroundings({"PYTHONPATH": path.strip(os.pathsep), "PYTHONSAFEPATH": "1"}):

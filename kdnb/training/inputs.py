@@ -62,8 +62,8 @@ AUGMENTATIONS = ("crop_padding", "flip", "jitter")
 def _of_card(images: Images, recipe: Recipe, seed: int) -> Batches:
     if images.card is None:
         raise ValueError(
-            "these Images belong to no data set whose card would normalise them: give "
-            "kdnb.data.Batches(images, ..., mean=..., sd=...)."
+            "these Images belong to no data set whose card would normalise them: make them by "
+            "kdnb.data.own_images, or give kdnb.data.Batches(images, ..., mean=..., sd=...)."
         )
     return batches_of(images, images.card, recipe, seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.data import Batches, Images, as_batches, in_order
+from kdnb.progress import bar
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.first import check_module
@@ -79,10 +81,12 @@ def evaluate(
     guide = None if teacher is None else teacher_of(teacher, output=output)
     theirs = None if isinstance(guide, Ensemble) and guide is not teacher else output
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
-    with modes_kept(*parts), torch.no_grad():
+    batches = _plain(data, device)
+    progress = bar(len(batches), 0, "batch", delay=2)
+    with modes_kept(*parts), torch.no_grad(), closing(progress):
         for part in parts:
             part.eval()
-        for batch in _plain(data, device).epoch(0):
+        for batch in batches.epoch(0):
             batch = batch.to(device)
             logits = logits_of(ask(network, batch.images), output).float()
             taught = None
@@ -91,6 +95,7 @@ def evaluate(
             if batch.labels is None:
                 raise ValueError("evaluate reads labels, and this data gives none.")
             sums.add(logits, batch.labels, taught, ignore_index)
+            progress.update()
     if not sums.images:
         raise ValueError("evaluate found no labelled sample in this data.")
     return pd.Series(sums.measured(), name=type(network).__name__)

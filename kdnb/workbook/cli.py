@@ -1,13 +1,14 @@
-"""`kdnb`: list, run, show, cite, reproduce, verdicts, data, trials, bench, doctor;
-each a few lines over the package."""
+"""`kdnb`: list, run, reproduce, data, trials, bench, doctor; each a few lines over the package.
+
+What asks about papers (show, report, cite, verdicts, where, compare) is in `cli_papers`.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kdnb.names import UsageError
+from kdnb.workbook import cli_papers
 from kdnb.workbook.errors import check_folder, sentence
+from kdnb.workbook.terminal import console, positive
 
 if TYPE_CHECKING:
     from kdnb.runs.cluster import Workers
@@ -29,14 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(markup=False, emoji=False)  # names are shown as they are
-
-
-def _positive(value: float | None) -> float | None:
-    """An option that is a number above 0: a range of Typer's takes nan."""
-    if value is not None and not 0 < value < math.inf:
-        raise typer.BadParameter(f"{value} is not a finite number above 0.")
-    return value
+app.add_typer(cli_papers.app)  # its commands stand beside those below
 
 
 Jobs = Annotated[
@@ -52,19 +48,9 @@ Cluster = Annotated[
 Gpu = Annotated[
     float | None,
     typer.Option(
-        envvar="KDNB_GPU", callback=_positive, help="GPUs a trial takes on the cluster, such as 0.5"
+        envvar="KDNB_GPU", callback=positive, help="GPUs a trial takes on the cluster, such as 0.5"
     ),
 ]
-
-COLOURS = {  # as `kdnb.papers.showing` has them, which takes a second to import
-    "reproduced": "green",
-    "partly reproduced": "cyan",
-    "contradicted": "red",
-    "inconclusive": "yellow",
-    "premise not met": "magenta",
-    "identity holds": "green",
-    "identity fails": "red",
-}
 
 
 def main() -> None:
@@ -138,6 +124,7 @@ def run(
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
     from kdnb.papers import scoreboard
+    from kdnb.progress import bar
     from kdnb.workbook import runner
 
     changes = runner.parsed(settings or [])
@@ -153,15 +140,20 @@ def run(
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
         console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)
+        if took := sum(item.seconds for item in items):
+            console.print(f"(last time they took {took / 60:.0f} minutes in all)", highlight=False)
+        progress = stack.enter_context(closing(bar(len(items), 0, "chapter", delay=2)))
         runs = []
         try:
             for done in runner.run_all(
                 plans, jobs=jobs, cluster=workers, cell_timeout=cell_timeout, in_place=in_place
             ):  # fmt: skip
+                progress.clear()
                 console.print(
                     f"{done.chapter}: {done.outcome}, {done.seconds:.0f} s", highlight=False
                 )
                 runs.append(done)
+                progress.update()
         except KeyboardInterrupt:
             console.print("interrupted: the same command goes on from what is finished")
             raise
@@ -186,60 +178,11 @@ def run(
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command()
-def show(
-    key: Annotated[
-        str | None, typer.Argument(help="a paper, such as hinton2015; with --verify also none")
-    ] = None,
-    profile: Annotated[str | None, typer.Option(help="laptop or full; all when none")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
-    markdown: Annotated[bool, typer.Option(help="as Markdown")] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="first compare claims and records with their digests")
-    ] = False,
-) -> None:
-    """Published results beside ours, with intervals and verdicts."""
-    from kdnb.papers import digests, showing
-
-    if key is None and not verify:
-        raise UsageError("name a paper, such as hinton2015 (kdnb verdicts lists them all).")
-    if verify:
-        count = digests.verify(key or "")
-        said = f"{count} files of {key or 'all papers'} are those of papers/SHA256SUMS"
-        Console(stderr=True).print(said, markup=False, highlight=False)
-    if key is None:
-        return
-    if as_json:
-        _plain(showing.as_json(key, profile))
-    elif markdown:
-        _plain(showing.markdown(key, profile))
-    else:
-        console.print(showing.show(key, profile))
-
-
 def _workers(cluster: str, jobs: int | None, gpu: float | None) -> Workers:
     from kdnb.runs.cluster import Workers  # brings Dask along
 
     console.print(f"waiting for a worker of {cluster} ...", highlight=False)
     return Workers(cluster, jobs, gpu)
-
-
-def _plain(text: str) -> None:
-    """Text as it is, for a file or another program."""
-    console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def cite(
-    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
-    profile: Annotated[str | None, typer.Option(help="laptop or full")] = None,
-    claim: Annotated[str | None, typer.Option(help="one claim only")] = None,
-    format: Annotated[str, typer.Option(help="bibtex, markdown, latex or csl-json")] = "bibtex",
-) -> None:
-    """A paper, the survey and kdnb to cite, and a citable line of our result."""
-    from kdnb import papers
-
-    _plain(papers.cite(key, profile, claim, format))
 
 
 @app.command()
@@ -339,25 +282,6 @@ def bench(
 
 
 @app.command()
-def where(
-    name: Annotated[
-        str | None, typer.Argument(help="a method or a paper, such as crd or zhang2018dml")
-    ] = None,
-    all: Annotated[
-        bool, typer.Option("--all", help="every system of the survey's readings, and its standing")
-    ] = False,
-) -> None:
-    """Where a method's or a paper's loss, scheme, test, chapter, claims and record are."""
-    if all == (name is not None):
-        raise typer.BadParameter("name one method or paper, or ask for --all.")
-    from kdnb.workbook import systems
-    from kdnb.workbook.where import shown
-
-    text = systems.shown() if name is None else shown(name)
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
 def reproduce(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
     profile: Annotated[str, typer.Option(help="laptop or full; some have more")] = "laptop",
@@ -400,59 +324,6 @@ def reproduce(
             executor=workers,
         )  # fmt: skip
     console.print(showing.show(key, made.profile))
-
-
-@app.command()
-def verdicts(
-    as_json: Annotated[bool, typer.Option("--json", help="every verdict, as JSON")] = False,
-    markdown: Annotated[bool, typer.Option(help="one row a chapter, as Markdown")] = False,
-    write: Annotated[
-        bool,
-        typer.Option(help="write papers/SHA256SUMS, papers/verdicts.json and the README's table"),
-    ] = False,
-) -> None:
-    """The scoreboard: how the claims of all papers ended."""
-    from kdnb.papers import digests, scoreboard
-
-    if write:
-        from kdnb.workbook.readme import write_readme
-
-        console.print(f"written: {digests.write()}, {scoreboard.write()} and {write_readme()}")
-    elif as_json:
-        _plain(scoreboard.text())
-    elif markdown:
-        from kdnb.workbook import runner
-
-        _plain(scoreboard.markdown({item.name: item.papers for item in runner.chapters()}))
-    else:
-        console.print(scoreboard.table())
-
-
-@app.command()
-def compare(
-    losses: Annotated[
-        list[str], typer.Argument(help="module:function of your own, or a method's name")
-    ],
-    setting: Annotated[str, typer.Option(help="the paper whose comparison is recorded")],
-    seeds: Annotated[int, typer.Option(min=2, max=1000, help="paired repetitions")] = 6,
-    student: Annotated[str | None, typer.Option(help="one of the setting's students")] = None,
-    weight: Annotated[
-        float | None, typer.Option(callback=_positive, help="beside the cross-entropy")
-    ] = None,
-    profile: Annotated[str, typer.Option(help="of the record")] = "laptop",
-) -> None:
-    """Put a loss of your own beside the recorded conditions of a comparison."""
-    import sys
-
-    sys.path.insert(0, "")  # a module of the folder where the command is given
-    from kdnb.reproductions.compare import compare as compared
-    from kdnb.reproductions.compare import named_conditions
-
-    found = compared(
-        named_conditions(losses, weight), seeds=seeds, setting=setting, student=student,
-        profile=profile,
-    )  # fmt: skip
-    console.print(repr(found), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -175,7 +175,7 @@ def chapter(name: str) -> Chapter:
     near = [one for one in names if letters and letters in _letters(one)]
     if len(near) != 1:
         near = difflib.get_close_matches(name[:200], names, 1)
-    short = [re.match(r"[\d-]*\d", one)[0] for one in names]
+    short = [item.number for item in found or known if item.number != item.name]
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(short)}."
     raise ParameterError(f"No single chapter is called {brief(name)}: {hint}")
 

@@ -154,14 +154,16 @@ def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
         pattern = re.compile(rf"\b({'|'.join(map(re.escape, wanted))})\b")
         rooms = dict.fromkeys("losses" if "losses" in file.parts else "methods" for file in files)
         texts = [path for room in rooms for path in sorted((folder / room).rglob("test_*.py"))]
-        named = [path for path in texts if wanted and pattern.search(path.read_text())]
+        named = [
+            path for path in texts if wanted and pattern.search(path.read_text(encoding="utf-8"))
+        ]
     return [_relative(path) for path in dict.fromkeys(named)]
 
 
 @functools.cache
 def public(file: Path) -> list[str]:
     """What a file defines for others."""
-    defined = ast.parse(file.read_text()).body
+    defined = ast.parse(file.read_text(encoding="utf-8")).body
     kinds = (ast.FunctionDef, ast.ClassDef)
     return [one.name for one in defined if isinstance(one, kinds) and not one.name.startswith("_")]
 
@@ -206,7 +208,7 @@ def read_chapter(path: Path) -> Written:
 
 @functools.cache
 def _read_chapter(path: Path, _: int) -> Written:
-    notebook = json.loads(path.read_text())
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     prose, code = (
         "\n".join(
             "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind
@@ -218,7 +220,7 @@ def _read_chapter(path: Path, _: int) -> Written:
 
 @functools.cache
 def _arms(path: Path, _: int) -> tuple[str, ...]:
-    return tuple(json.loads(path.read_text())["arms"])
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["arms"])
 
 
 def _existing(candidates: Iterable[str]) -> list[str]:

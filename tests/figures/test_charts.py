@@ -198,6 +198,21 @@ def test_forest_draws_known_intervals_and_points_without(frame):
     assert finite(published).tolist() == [[1.1, 0], [2.5, 2]]
 
 
+def test_forests_are_forests_below_one_another_under_one_legend():
+    known = pd.DataFrame({"mean": [1, 2.0], "low": [0.8, 1.2], "high": [1.1, 2.9],
+                          "published": [1.1, np.nan]}, index=["a", "b\nin two lines"])  # fmt: skip
+    other = known.assign(published=np.nan) * 100
+    figure = figures.forests([("first", "errors", known), ("second", "%", other)])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["first", "second"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["errors", "%"]
+    for axes, frame in zip(figure.axes, (known, other), strict=True):
+        alone = figures.forest(frame, "errors").axes[0]
+        for line, same in zip(axes.lines, alone.lines, strict=True):
+            assert finite(line).tolist() == finite(same).tolist()
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["ours, 95% interval", "published"]
+
+
 def test_lines_draw_means_and_scipys_band():
     rng = np.random.default_rng(0)
     rows = [(c, s, e, 50 / e + rng.normal()) for c in "ab" for s in range(5) for e in range(1, 21)]

@@ -353,3 +353,45 @@ def test_images_of_another_size_are_refused():
         build("mlp", widths=[3])(torch.zeros(2, 1, 32, 32))
     with pytest.raises(ValueError, match="got 30x28"):
         build("lenet5")(torch.zeros(2, 1, 30, 28))
+
+
+def test_a_network_of_ones_own_is_built_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text(
+        "from torch import nn\n"
+        "class Own(nn.Sequential):\n"
+        "    def __init__(self, num_classes, width=3):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(16, width), nn.Linear(width, num_classes))\n"
+        "def whole(**given):\n"
+        "    return nn.Linear(given['in_channels'], given['num_classes'])\n"
+        "def none(): return 3\n"
+        "def bad(num_classes): raise KeyError('x')\n"
+        "ready, number = nn.Linear(1, 1), 4\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = nets.build("my_nets:Own", num_classes=5, width=2)
+    assert own(torch.zeros(2, 1, 4, 4)).shape == (2, 5) and own[1].out_features == 2
+    assert nets.build("my_nets:whole", num_classes=5, in_channels=3).in_features == 3
+    for name, error, words in (
+        ("my_nets:Onw", ValueError, r"my_nets has no 'Onw' \(nearest: Own"),
+        ("nowhere:Own", ValueError, "'nowhere' cannot be imported"),
+        (":Own", ValueError, "cannot be imported"),
+        ("my_nets:number", ValueError, "is no function, but a int"),
+        ("my_nets:none", TypeError, "gives a int, not a torch module"),
+        ("my_nets:bad", ValueError, "cannot be called with"),
+        ("my_nets:ready", TypeError, "is a network already"),
+    ):
+        with pytest.raises(error, match=words) as caught:
+            nets.build(name)
+        assert "\n" not in str(caught.value)
+
+
+def test_without_timm_its_networks_are_said_to_be_missing(monkeypatch):
+    from kdnb.nets import _elsewhere
+
+    monkeypatch.setattr(_elsewhere, "find_spec", lambda name: None)
+    with pytest.raises(
+        ValueError, match="timm:resnet18 is a network of timm, which is not installed"
+    ):
+        nets.build("timm:resnet18")
+    with pytest.raises(ValueError, match="there is no network 'resnet10t' in kdnb, timm or torchv"):
+        nets.build("resnet10t")

@@ -1,18 +1,59 @@
 """Claims and records are the files that `papers/SHA256SUMS` lists."""
 
+import json
 import subprocess
 
 import pytest
 from paper_tables import save
 
 from kdnb import paths
-from kdnb.papers import digests
-from kdnb.papers.records import PaperError, record_path
+from kdnb.papers import digests, scoreboard
+from kdnb.papers.records import PaperError, carries_digest, read_file, record_path
 
 
 def test_every_committed_claim_and_record_is_as_it_is_listed():
     assert digests.verify() == len(digests.files()) > 30
     assert digests.verify("hinton2015") >= 2
+
+
+def test_every_committed_record_carries_its_digest():
+    found = {file: json.loads(file.read_bytes()).get("digest") for file in digests.records()}
+    assert len(found) > 20
+    for file, digest in found.items():
+        assert digest == read_file(file).digest, f"{file}: run kdnb verdicts --write"
+
+
+def test_writing_the_list_gives_a_record_its_digest_and_changes_no_other(home):
+    made = save()
+    path = record_path("hinton2015", "laptop")
+    carried = path.read_bytes()
+    plain = json.loads(carried)
+    del plain["digest"]
+    path.write_text(json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+    assert not carries_digest(path)
+    digests.write()
+    assert path.read_bytes() == carried and digests.verify() == 2
+    path.write_bytes(compact := json.dumps(plain | {"digest": made.digest}).encode())
+    digests.write()
+    assert path.read_bytes() == compact  # it has one
+
+
+def test_the_digest_that_the_verdicts_name_is_compared(home):
+    save()
+    scoreboard.write()
+    digests.write()
+    assert digests.verify() == 2
+    save(student=151.0)
+    digests.write()
+    with pytest.raises(PaperError, match="verdicts.json judges hinton2015/results/laptop.json of"):
+        digests.verify("hinton2015")
+    assert digests.verify("other") == 0
+    scoreboard.write()
+    assert digests.verify() == 2
+    for damage in ("{}", "[1]", '{"papers": {"hinton2015": 1}}', "no"):
+        scoreboard.path().write_text(damage)
+        with pytest.raises(PaperError, match="verdicts.json is damaged"):
+            digests.verify()
 
 
 def test_sha256sum_reads_the_list():

@@ -26,6 +26,7 @@ def test_record_round_trip(home):
 def test_digest_is_that_of_the_canonical_json(home):
     made = save(seeds=11)  # seeds 2 and 10 sort differently as numbers and as text
     plain = json.loads(papers.record_path("hinton2015", "laptop").read_text())
+    assert plain.pop("digest") == made.digest  # beside what it is taken of
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert made.digest == hashlib.sha256(text.encode()).hexdigest()
     assert made.digest != record(seeds=11, student=151.0).digest
@@ -116,3 +117,29 @@ def test_commit_names_every_commit_and_a_dirty_tree():
     source = raw()
     source["environments"]["e2"] = {"commit": "f" * 40, "dirty": True}
     assert Record.model_validate(source).commit == "0123456789ab, ffffffffffff+dirty"
+
+
+def test_a_record_of_other_content_than_its_digest_is_refused(home):
+    made = save()
+    path = papers.record_path("hinton2015", "laptop")
+    whole = path.read_text()
+    for text, words in (
+        (whole.replace("150.0", "151.0", 1), f"its digest is '{made.digest}', but its content has"),
+        (
+            whole.replace(made.digest, "0" * 64),
+            f"is '{'0' * 64}', but its content has {made.digest}",
+        ),
+        (whole.replace(f'"{made.digest}"', "7"), "its digest is 7"),
+    ):
+        path.write_text(text)
+        with pytest.raises(PaperError, match=words):
+            papers.read_record("hinton2015", "laptop")
+
+
+def test_a_record_of_before_digests_is_read(home):
+    made = save()
+    path = papers.record_path("hinton2015", "laptop")
+    plain = json.loads(path.read_text())
+    del plain["digest"]
+    path.write_text(json.dumps(plain))
+    assert papers.read_record("hinton2015", "laptop") == made

@@ -1,0 +1,264 @@
+"""A trained network as files for other programs, each read back and compared before it is kept."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb import paths
+from kdnb.data.forms import first_of, moved, samples_in
+from kdnb.names import brief, nearest
+from kdnb.progress import bar
+from kdnb.training.answers import Output, ask, logits_of, precision_of
+from kdnb.training.first import check_module
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Inputs = tuple[Tensor, ...]
+Answer = Callable[..., Any]
+
+
+class ExportError(RuntimeError):
+    """A file could not be made, or answers otherwise than the network; the message says which."""
+
+
+def export(
+    network: nn.Module,
+    example: Any,
+    folder: Path | str,
+    *,
+    formats: Sequence[str] | None = None,
+    name: str = "student",
+    output: Output = None,
+) -> pd.DataFrame:
+    """Write a trained network as files; read each back and compare its answers before it is kept.
+
+    `state_dict` are the weights (`.safetensors`, for `kdnb.nets.load_weights`). `torch_export` is the
+    graph of `torch.export` (`.pt2`), `torchscript` one of `torch.jit.trace` (`.ts`): both run without
+    the network's code. `onnx` needs the packages onnx and onnxscript. `int8` is a copy that computes
+    in 8-bit integers on a CPU, its ranges taken from the example, as TorchScript (`.int8.ts`).
+
+    Args:
+        network: left as it is; a copy in eval mode on the CPU is exported.
+        example: a batch of two or more inputs, as the network takes them: a tensor, or a tuple of
+            arguments. For `int8` some hundred of the training inputs.
+        folder: where the files go; it is made where it is missing.
+        formats: which; all that this machine can make when None.
+        name: of the files, before their endings.
+        output: where the logits are in what the network returns, see `kdnb.distil`.
+
+    Returns:
+        One row a format: `file`; `kB`; `difference`, the largest of any logit between the network and
+        what was read back; `agreement`, the share of the example that gets the same class; `batches`,
+        of which sizes it takes; `note`, why there is no file.
+
+    Raises:
+        ExportError: when a format that was named cannot be made, or what is read back of any answers
+            otherwise; then nothing is written.
+        ValueError: for an unknown format, a name that is no file name, or an example of one input.
+    """
+    import pandas as pd
+
+    asked = _asked(network, formats, name)
+    inputs = _inputs_of(example)
+    folder = Path(folder).expanduser()
+    paths.check_writable(folder)
+    plain = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+    if own := precision_of(plain):
+        inputs = tuple(one.to(own) if one.is_floating_point() else one for one in inputs)
+    rows: dict[str, dict[str, Any]] = {}
+    with (
+        paths.temporary_folder("kdnb-export-") as temporary,
+        closing(bar(len(asked), 0, "format")) as progress,
+        torch.no_grad(),
+        _quietly(),
+    ):
+        wanted = logits_of(ask(plain, inputs if len(inputs) > 1 else inputs[0]), output).float()
+        for one in asked:
+            target = temporary / f"{name}{ENDINGS[one]}"
+            try:
+                if missing := [package for package in NEEDS.get(one, ()) if not find_spec(package)]:
+                    raise ExportError(f"needs {' and '.join(missing)}")
+                made, read = MAKERS[one](plain, inputs, target)
+            except Exception as error:  # whatever a library makes of a network that it cannot take
+                said = re.split(r"[.\n]\s", str(error).strip() or type(error).__name__)[0][:160]
+                said = said.rstrip(".: ")
+                if formats is not None:
+                    raise ExportError(f"{one} cannot be made of this network: {said}.") from error
+                rows[one] = {"note": said if missing else f"not possible: {said}"}
+                continue
+            answer = logits_of(read(*inputs), output).float()
+            _check_same(
+                one,
+                answer,
+                wanted if made is None else logits_of(made(*inputs), output).float(),
+                own,
+            )
+            rows[one] = {
+                "file": target.name,
+                "kB": target.stat().st_size / 1000,
+                "difference": float((answer - wanted).abs().max()),
+                "agreement": float((_classes(answer) == _classes(wanted)).float().mean()),
+                "batches": _batches(read, inputs),
+            }
+            progress.update()
+        for row in rows.values():
+            if "file" in row:
+                paths.atomic_write(folder / row["file"], (temporary / row["file"]).read_bytes())
+    columns = ["file", "kB", "difference", "agreement", "batches", "note"]
+    frame = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
+    text = ["file", "batches", "note"]
+    frame[text] = frame[text].astype(object).where(frame[text].notna(), "")
+    return frame.rename_axis("format")
+
+
+def _asked(network: Any, formats: Sequence[str] | None, name: str) -> list[str]:
+    """The formats, once they and the names are known to be some."""
+    check_module("the network that export writes", network, learns=False)
+    asked = list(MAKERS) if formats is None else list(formats)
+    for one in asked:
+        if one not in MAKERS:
+            raise ValueError(f"there is no format {brief(one)} ({nearest(str(one), MAKERS)}).")
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise ValueError(f"name is a file name without an ending; got {brief(name)}.")
+    return asked
+
+
+def _inputs_of(example: Any) -> Inputs:
+    """The example as arguments, on the CPU."""
+    inputs = example if isinstance(example, tuple) else (example,)
+    if not all(isinstance(one, Tensor) for one in inputs) or samples_in(inputs) < 2:
+        raise ValueError(
+            "example is a batch of two or more inputs, a tensor or a tuple of tensors; got "
+            f"{brief(example) if not isinstance(example, Tensor) else tuple(example.shape)}."
+        )
+    return moved(inputs, "cpu")
+
+
+def _classes(logits: Tensor) -> Tensor:
+    """What logits say: the first choice, or of one logit its side of 0."""
+    return logits > 0 if logits.ndim == 1 or logits.shape[1] == 1 else logits.argmax(1)
+
+
+def _check_same(what: str, answer: Tensor, wanted: Tensor, own: torch.dtype | None) -> None:
+    room = (1e-4 if own in (None, torch.float64) else 0.02) * (1 + float(wanted.abs().max()))
+    if answer.shape != wanted.shape:
+        shown = f"in shape, {tuple(answer.shape)} for {tuple(wanted.shape)}"
+    elif float((answer - wanted).abs().max()) <= room:
+        return
+    else:
+        shown = f"by {float((answer - wanted).abs().max()):.3g}"
+    raise ExportError(
+        f"what was read back of {what} answers otherwise than the network, {shown}: the files were "
+        "not kept. Does the network draw random numbers in eval mode?"
+    )
+
+
+def _batches(read: Answer, inputs: Inputs) -> str:
+    """Of which sizes a file takes batches: of any, or of the example's alone."""
+    try:
+        read(*(first_of(one, samples_in(inputs) - 1) for one in inputs))
+    except Exception:  # noqa: BLE001 - each library refuses a size in its own way
+        return f"of {samples_in(inputs)}"
+    return "any"
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the libraries' notices about their own future."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# --- one function a format: (copy of the network, example, file) -> what should answer the same
+# --- (None: the network itself), and what was read back ---------------------------------------------
+
+
+def _state_dict(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]:
+    from safetensors.torch import load_model, save_model
+
+    save_model(plain, str(target))
+    other = copy.deepcopy(plain)
+    for value in [*other.parameters(), *other.buffers()]:
+        value.zero_()  # what the file does not hold would be seen
+    load_model(other, target)
+    return None, other
+
+
+def _torch_export(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]:
+    sizes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
+    few = tuple(first_of(one, 2).clone() for one in inputs)  # they are kept in the file
+    torch.export.save(torch.export.export(plain, few, dynamic_shapes=sizes), target)
+    return None, torch.export.load(target).module()
+
+
+def _torchscript(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]:
+    torch.jit.trace(plain, inputs, strict=False, check_trace=False).save(str(target))
+    return None, torch.jit.load(str(target))
+
+
+def _onnx(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]:
+    import onnx
+
+    sizes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
+    torch.onnx.export(
+        plain, inputs, str(target), dynamo=True, dynamic_shapes=sizes, external_data=False,
+        verbose=False,
+    )  # fmt: skip
+    if find_spec("onnxruntime"):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            target.read_bytes(), providers=["CPUExecutionProvider"]
+        )
+        names = [one.name for one in session.get_inputs()]
+    else:
+        from onnx.reference import ReferenceEvaluator
+
+        session = ReferenceEvaluator(onnx.load(str(target)))
+        names = list(session.input_names)
+
+    def read(*given: Tensor) -> Tensor:
+        fed = {name: one.numpy() for name, one in zip(names, given, strict=True)}
+        return torch.as_tensor(session.run(None, fed)[0])
+
+    return None, read
+
+
+def _int8(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[Answer, Answer]:
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    engine = torch.backends.quantized.engine
+    if engine == "none":
+        raise ExportError("torch has no arithmetic in int8 on this machine")
+    watched = prepare_fx(copy.deepcopy(plain), get_default_qconfig_mapping(engine), inputs)
+    watched(*inputs)
+    made = convert_fx(watched)
+    torch.jit.trace(made, inputs, strict=False, check_trace=False).save(str(target))
+    return made, torch.jit.load(str(target))
+
+
+MAKERS: dict[str, Callable[[nn.Module, Inputs, Path], tuple[Answer | None, Answer]]] = {
+    "state_dict": _state_dict,
+    "torch_export": _torch_export,
+    "torchscript": _torchscript,
+    "onnx": _onnx,
+    "int8": _int8,
+}
+ENDINGS = {
+    "state_dict": ".safetensors", "torch_export": ".pt2", "torchscript": ".ts", "onnx": ".onnx",
+    "int8": ".int8.ts",
+}  # fmt: skip
+NEEDS = {"onnx": ("onnx", "onnxscript")}

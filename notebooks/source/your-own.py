@@ -1,0 +1,270 @@
+# ---
+# jupyter:
+#   jupytext:
+#     notebook_metadata_filter: kdnb
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kdnb:
+#     papers: []
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your own images
+#
+# This notebook takes your images, your networks and a method of the workbook. It trains a student with a teacher,
+# compares it with the same student trained on labels alone over several paired seeds, draws what came out, and
+# writes the student as files that other programs read. Every file is read back and compared before it is kept.
+#
+# As it stands it runs on 400 images of MNIST, in about a minute on a laptop. Change the parameters in the next cell, or leave the
+# notebook as it is and give them on the command line:
+#
+#     kdnb run your-own --set source=photos --set image_size=64 --set channels=3 \\
+#         --set teacher=timm:resnet34 --set teacher_weights= --set student=timm:resnet10t
+#
+# `papermill notebooks/your-own.ipynb out.ipynb -p source photos` does the same with papermill alone. Both work unattended:
+# a wrong value is refused before anything is trained. Relative paths begin in the folder of the workbook.
+#
+# For tables and text see [the notebook on tables](your-table.ipynb), for everything else that the verbs take
+# [docs/your-data.md](../docs/your-data.md).
+
+# %% tags=["parameters"]
+source = "mnist"  # a data set (kdnb data), a folder with one folder of images for each class, or an .npz file
+images = 400  # training images of the student; 0 for all
+held_out_images = 2000  # that the students are measured on; 0 for all
+image_size = 0  # height and width to which files are scaled; 0 for files of one size
+channels = 0  # 1 for grey, 3 for coloured files; 0 as the first file has it
+student = "lenet5"  # kdnb's, timm:NAME, torchvision:NAME, or module:NAME of your own
+teacher = "mlp"  # the same
+teacher_weights = "mnist"  # the data set on which it comes trained, a .safetensors file, or empty: trained here
+method = "kd"  # a name of the catalogue
+options = ["temperature", 4, "label_weight", 0.1]  # of the method: names and values in turn
+epochs = 30  # of every training
+lr = 0.002
+seeds = 6  # paired repetitions
+formats = []  # of the exported student; empty for all that this machine makes
+folder = ""  # for the exported files; empty for your-own/ in the folder of the runs
+
+# %%
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+import kdnb
+from kdnb import data, figures, nets, paths, workbook
+from kdnb.training.toy import balanced
+
+workbook.check(
+    globals(),
+    source=str,
+    images=(0, 10_000_000),
+    held_out_images=(0, 10_000_000),
+    image_size=(0, 4096),
+    channels={0, 1, 3},
+    student=str,
+    teacher=str,
+    teacher_weights=str,
+    method=str,
+    options=list,
+    epochs=(1, 10_000),
+    lr=(0.000001, 10.0),
+    seeds=(2, 1000),
+    formats=list,
+    folder=str,
+)
+figures.use()
+warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # TorchScript is one of the formats
+
+# %% [markdown]
+# ## The images
+#
+# A data set of the workbook has a test set. Of your own images a fifth of every class is held out, unless the folder has
+# `train` and `val` in it. Pixels are normalised by the mean and the standard deviation of the training images.
+
+# %%
+if source in data.names():
+    found = data.load(source)
+    everything, held_out = found.train_all, found.test
+    classes = found.classes
+else:
+    found = data.own_images(source, image_size=image_size or None, channels=channels or None)
+    everything, held_out, classes = found.train, found.held_out, found.classes
+few = balanced(everything, images) if images else everything
+if held_out_images:
+    held_out = held_out.select(slice(held_out_images))
+shape = tuple(few.images.shape[1:])
+print(f"{len(few)} training and {len(held_out)} held-out images of {' x '.join(map(str, shape))}, {len(classes)} classes")
+
+sample = [few.images[few.labels == label][0] for label in range(min(10, len(classes)))]
+panel, axes = plt.subplots(1, len(sample), figsize=(7.2, 1.2), layout="constrained", squeeze=False)
+for axis, picture, name in zip(axes[0], sample, classes, strict=False):
+    axis.imshow(picture.permute(1, 2, 0).squeeze(), cmap="gray" if shape[0] == 1 else None)
+    axis.set_title(str(name)[:12], fontsize=9)
+    axis.set_axis_off()
+figures.save(
+    panel, "your-own-images", alt=f"One training image of each of {len(sample)} classes: {', '.join(map(str, classes[:10]))}.",
+    caption="The first training image of each class, as the networks get it.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## The networks
+#
+# `nets.build` takes a name of kdnb, of timm or of torchvision, or the path of a class or function of your own, which is
+# called with those of `num_classes`, `in_channels` and `image_size` that it takes. The teacher comes trained, gets your
+# weights, or is trained here on all training images.
+
+# %% tags=["nbval-ignore-output"]
+recipe = kdnb.Recipe(epochs=epochs, lr=lr, optimiser="adam", batch_size=min(64, max(2, len(few) // 4)), schedule="cosine")
+chosen = dict(zip(options[::2], options[1::2], strict=True))
+
+
+def new(name, seed):
+    """A network with the initial weights of a seed."""
+    torch.manual_seed(seed)
+    return nets.build(name, num_classes=len(classes), in_channels=shape[0], image_size=shape[1:])
+
+
+new(student, 0)  # a name that nobody knows is refused before the teacher is trained
+if (teacher, teacher_weights) in nets.pretrained_names():
+    guide = nets.pretrained(teacher, teacher_weights)
+else:
+    guide = new(teacher, 0)
+    if teacher_weights:
+        nets.load_weights(guide, teacher_weights)
+    else:
+        kdnb.train(guide, everything, recipe)
+both = {"teacher": guide, "student, untrained": new(student, 0)}
+measured = pd.DataFrame({name: kdnb.evaluate(network, held_out) for name, network in both.items()}).T
+measured["weights"] = [sum(p.numel() for p in network.parameters()) for network in both.values()]
+figures.table(measured[["weights", "errors", "accuracy", "cross_entropy"]], decimals={"weights": 0, "errors": 0, "accuracy": 4, "cross_entropy": 3})
+
+# %% [markdown]
+# The teacher should be clearly better on held-out images than your student will be; if it is not, it has nothing to
+# teach, and the comparison below will say so.
+#
+# ## One student
+#
+# The same initial weights are trained twice, with the teacher and without. The distilled one is exported at the end.
+
+# %%
+networks = {"undistilled": new(student, 0), "distilled": new(student, 0)}
+watch = held_out.select(slice(500))
+fits = {
+    "undistilled": kdnb.train(networks["undistilled"], few, recipe, evaluate=watch),
+    "distilled": kdnb.distil(networks["distilled"], guide, few, recipe, method=method, evaluate=watch, **chosen),
+}
+deployed = fits["distilled"].networks.get("deployed", networks["distilled"])
+curves = pd.concat([fit.history.assign(condition=name) for name, fit in fits.items()])
+curves["errors, %"] = 100 * (1 - curves.accuracy)
+figure = figures.lines(
+    curves, "errors, %", f"errors on {len(watch)} held-out images, %", roles={"undistilled": "student", "distilled": "method"}
+)
+last = {name: fit.history.accuracy.iloc[-1] for name, fit in fits.items()}
+better = max(last, key=last.get)
+figures.save(
+    figure, "your-own-curves", alt=f"Held-out errors over {epochs} epochs of one seed. At the end the {better} student has fewer.",
+    caption="One student, trained with and without the teacher from the same initial weights. One seed decides nothing: see Figure 3.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Does it help?
+#
+# `kdnb.compare` repeats both trainings. The two trainings of a seed have the same initial weights and the same images in the same order,
+# so that their difference is due to the teacher alone. The interval and the exact sign-flip test are over these differences.
+
+# %%
+setting = kdnb.Toy(
+    train=few, held_out=held_out, student=lambda seed: new(student, seed), teacher=guide, recipe=recipe, name="your images"
+)
+conditions = {"undistilled": None, "distilled": {"method": method, **chosen}}
+compared = kdnb.compare(conditions, setting=setting, seeds=seeds, control="undistilled")
+print("the distilled student is", compared.against("undistilled").verdict["distilled"])
+
+# %% tags=["nbval-ignore-output"]
+figures.table(compared.against("undistilled").drop(columns="p_holm"), decimals={"errors": 1, "difference": 1, "low": 1, "high": 1, "p": 3})
+
+# %% tags=["nbval-ignore-output"]
+tidy = compared.errors.reset_index().melt("seed", var_name="condition", value_name="errors")
+tidy["errors"] *= 100 / len(held_out)
+figure = figures.points(
+    tidy, "errors", f"errors on {len(held_out)} held-out images, %", roles={"undistilled": "student", "distilled": "method"}, baseline="undistilled"
+)
+gap = compared.against("undistilled").loc["distilled"]
+figures.save(
+    figure, "your-own-paired", alt=f"Over {seeds} seeds the distilled student is {gap.verdict} than the undistilled one: {gap.difference:+.0f} errors.",
+    caption=f"Held-out errors over {seeds} paired seeds, with 95% intervals. Verdict: the distilled student is {gap.verdict}.",
+)  # fmt: skip
+
+# %% [markdown]
+# *Undecided* means that this many seeds allow both; more seeds settle it. *Worse* happens too: the teacher may be no
+# better than the student, the temperature too high, or the training too short.
+#
+# ## The student as files
+#
+# `kdnb.export` writes a copy of the network in eval mode. The weights alone are for PyTorch code that can build the network; the
+# graph of `torch.export` and TorchScript run without that code; ONNX needs the packages onnx and onnxscript; `int8` computes in
+# 8-bit integers on a CPU, its ranges measured on training images. The table says of each file how far its answers are from the network's.
+
+# %% tags=["nbval-ignore-output"]
+target = Path(folder).expanduser() if folder else paths.runs() / "your-own"
+inputs, _ = few.tensors()
+files = kdnb.export(deployed, inputs[:200], target, formats=formats or None)
+figures.table(files, decimals={"kB": 0, "difference": 4, "agreement": 3})
+
+# %% [markdown]
+# The last check is of the task: the files are read as another program would read them, and classify held-out images.
+
+# %%
+def reader(form, file):
+    """A file of the student, ready to classify."""
+    if form == "state_dict":  # weights alone: a network like it is built first
+        return nets.load_weights(new(student, 1), file).eval()
+    return torch.export.load(file).module() if form == "torch_export" else torch.jit.load(file)
+
+
+pictures, labels = held_out.tensors()
+wanted = kdnb.evaluate(deployed, held_out).errors
+for form, file in files.file.items():
+    if not file or form == "onnx" or (form == "state_dict" and deployed is not networks["distilled"]):
+        continue
+    with torch.no_grad():
+        answers = torch.cat([reader(form, target / file)(part) for part in pictures.split(500)])
+    different = abs(int((answers.argmax(1) != labels).sum()) - wanted)
+    print(f"{form}: as good as the network:", "yes" if different <= (0.02 * len(labels) if form == "int8" else 2) else "no")
+
+# %% [markdown]
+# ## Use the files
+#
+# ```python
+# import torch
+# from safetensors.torch import load_model
+#
+# student = torch.jit.load("student.ts")             # or torch.export.load("student.pt2").module()
+# logits = student(images)                           # normalised as below, (batch, channels, height, width)
+#
+# network = MyNetwork()                              # or kdnb.nets.build(...), with your code
+# load_model(network, "student.safetensors")
+# ```
+#
+# Whoever uses the files must normalise images as the training did:
+
+# %%
+card = few.card
+print("mean", [round(value, 4) for value in card.mean], "sd", [round(value, 4) for value in card.sd], "of pixels between 0 and 1")
+
+# %% [markdown]
+# ## Other methods and other data
+#
+# Another method is `--set method=at --set "options=[]"`; `kdnb where at` says where it is explained, and
+# `kdnb compare my_module:my_loss --setting tian2020crd` puts a loss of yours beside the recorded ones. Methods that look inside
+# the networks find the layers of kdnb's, timm's and torchvision's; for others see [docs/your-data.md](../docs/your-data.md).
+# To cite what you used: `kdnb cite hinton2015`.
