@@ -12,7 +12,7 @@ import yaml
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
-import kdnb  # noqa: E402 - of this checkout
+import kdnb
 
 CITATION = yaml.safe_load((HERE.parent / "CITATION.cff").read_text(encoding="utf-8"))
 REPOSITORY = CITATION.get("repository-code", "").rstrip("/")

@@ -79,10 +79,10 @@ def test_it_runs_chapter_2_1_to_the_end(browser, lab):
         if "".join(o.get("data", {}).get("text/html", "")).startswith('<div id="kdnb-')
     )  # fmt: skip
     name = "".join(explorer).split('"')[1]
-    place = [
+    place = next(
         i for i, c in enumerate(json.loads(copy.read_text())["cells"])
         if name in json.dumps(c.get("outputs", ""))
-    ][0]  # fmt: skip
+    )  # fmt: skip
     page.evaluate(
         "place => { const panel = window.jupyterapp.shell.currentWidget;"
         " return panel.content.scrollToItem(place, 'center'); }",

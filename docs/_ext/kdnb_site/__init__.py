@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from kdnb_site import docstrings, staging
 from sphinx.application import Sphinx
+
+from kdnb_site import docstrings, staging
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from typing import Any
 
 import pandas as pd
 from docutils.nodes import make_id
-from kdnb_site import chapters
-from kdnb_site.strips import LEGEND, strip
 
 from kdnb import papers, paths
 from kdnb.papers import judging, scoreboard, showing
@@ -22,6 +20,8 @@ from kdnb.papers.quantities import NotTestable
 from kdnb.papers.records import Record
 from kdnb.papers.references import authors, entry, plain
 from kdnb.papers.schema import Criterion
+from kdnb_site import chapters
+from kdnb_site.strips import LEGEND, strip
 
 HEADS = ("quantity", "claimed", "published", "ours", "95% interval", "n", "holds")
 

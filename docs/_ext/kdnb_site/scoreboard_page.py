@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from html import escape
 
-from kdnb_site import chapters
-from kdnb_site.paper_pages import anchor, badge, judged, main_profile, wide
-
 from kdnb import papers, paths
 from kdnb.papers import showing
 from kdnb.papers.references import authors
+from kdnb_site import chapters
+from kdnb_site.paper_pages import anchor, badge, judged, main_profile, wide
 
 COLUMNS = ("section", "paper", "claim", "verdict", "whose", "data", "published", "ours",
            "95% interval", "seeds")  # fmt: skip

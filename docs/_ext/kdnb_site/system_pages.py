@@ -6,12 +6,11 @@ import csv
 from html import escape
 from pathlib import Path
 
-from kdnb_site.paper_pages import wide
-
 from kdnb.names import UsageError
 from kdnb.papers import bibliography, reproduced_papers
 from kdnb.papers.references import authors
 from kdnb.workbook.where import where
+from kdnb_site.paper_pages import wide
 
 HEADS = ("section", "system", "paper", "code", "chapter", "claims")
 
