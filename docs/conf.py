@@ -31,6 +31,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
     "kdnb_site",
+    "kdnb_site.launch",
 ]
 
 # Chapters: as they were executed; nothing runs here.
@@ -79,6 +80,7 @@ html_theme_options = {
 if REPOSITORY:  # of a public copy: readers can start the workbook there
     html_theme_options |= {
         "repository_url": REPOSITORY,
+        "repository_branch": "main",
         "use_repository_button": True,
         "launch_buttons": {
             "binderhub_url": "https://mybinder.org",

@@ -20,11 +20,27 @@ document.addEventListener("DOMContentLoaded", () => {
   });
 });
 
-// A formula that is wider than the page scrolls, so the keyboard must reach it.
+// A formula that is wider than the page scrolls by itself, also by the keyboard.
 window.addEventListener("load", () => {
-  window.MathJax?.startup?.promise?.then(() => {
-    document.querySelectorAll("mjx-container").forEach(formula => {
-      if (formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
-    });
+  const fit = () => document.querySelectorAll("mjx-container").forEach(formula => {
+    const box = formula.closest("span.math") ?? formula;
+    const room = box === formula ? formula.clientWidth : box.parentElement.clientWidth;
+    const wide = (box === formula ? formula.scrollWidth : formula.offsetWidth) > room + 1;
+    box.classList.toggle("kdnb-scrolls", wide);
+    if (wide) box.tabIndex = 0; else box.removeAttribute("tabindex");
+  });
+  window.MathJax?.startup?.promise?.then(fit);
+  if (window.MathJax) window.addEventListener("resize", fit);
+});
+
+// What Sphinx and its theme leave without a role or a name.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("dt.sig dl").forEach(list => {
+    list.setAttribute("role", "list");
+    [...list.children].forEach(parameter => parameter.setAttribute("role", "listitem"));
+  });
+  document.querySelectorAll(".bd-sidenav summary").forEach(summary => {
+    const above = summary.closest("li")?.querySelector("a");
+    summary.setAttribute("aria-label", `pages below ${above?.textContent.trim() ?? ""}`);
   });
 });

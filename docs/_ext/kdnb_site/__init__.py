@@ -18,7 +18,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-signature", docstrings.shorten)
     app.add_post_transform(docstrings.NearestName)
     app.connect("doctree-read", number_equations)
-    app.connect("html-page-context", add_codespaces, priority=900)  # after the theme's buttons
     app.connect("build-finished", offer_the_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -40,26 +39,6 @@ def number_equations(app: Sphinx, doctree: nodes.document) -> None:
             node["docname"], node["label"] = app.env.docname, label
             domain.note_equation(app.env.docname, label, location=node)
             node["number"] = domain.get_equation_number_for(label)
-
-
-def add_codespaces(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
-) -> None:
-    """One more launch button, where the theme has put those of Binder and Colab."""
-    prefix = "https://github.com/"
-    repository = app.config.html_theme_options.get("repository_url", "")
-    for group in context.get("header_buttons", ()):
-        if group.get("label") == "launch-buttons" and repository.startswith(prefix):
-            name = repository.removeprefix(prefix)
-            group["buttons"].append(
-                {
-                    "type": "link",
-                    "text": "Codespaces",
-                    "tooltip": "Start in GitHub Codespaces",
-                    "icon": "fab fa-github",
-                    "url": f"https://codespaces.new/{name}?quickstart=1",
-                }
-            )
 
 
 def offer_the_notebooks(app: Sphinx, error: Exception | None) -> None:
