@@ -28,7 +28,8 @@ def site(tmp_path_factory):
         return Path(named).resolve()
     pytest.importorskip("myst_nb", reason="the docs packages are not installed: make setup")
     pytest.importorskip("sphinx_book_theme", reason="the docs packages are not installed")
-    shared = tmp_path_factory.getbasetemp().parent / "site"  # of all workers
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
     with FileLock(f"{shared}.lock"):
         if not (shared / "html/index.html").is_file():
             source = shared / "source"

@@ -59,14 +59,15 @@ def test_it_runs_chapter_2_1_to_the_end(browser, lab):
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.goto(f"{address}/lab/tree/{CHAPTER}?reset", wait_until="load")
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=120_000)
-    page.locator(
-        '[data-status="idle"], .jp-Notebook-ExecutionIndicator[data-status="idle"]'
-    ).first.wait_for(state="attached", timeout=120_000)
-    page.evaluate("() => window.jupyterapp.commands.execute('runmenu:run-all')")
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=120_000,
+    )
+    page.evaluate("() => { window.jupyterapp.commands.execute('runmenu:run-all'); }")
     deadline = time.time() + LIMIT
     while time.time() < deadline:
         time.sleep(5)
-        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        page.evaluate("() => { window.jupyterapp.commands.execute('docmanager:save'); }")
         cells = [c for c in json.loads(copy.read_text())["cells"] if c["cell_type"] == "code"]
         failed = [o for c in cells for o in c["outputs"] if o["output_type"] == "error"]
         assert not failed, f"{failed[0]['ename']}: {failed[0]['evalue']}"
@@ -91,6 +92,12 @@ def test_it_runs_chapter_2_1_to_the_end(browser, lab):
     picture = page.locator(f"#{name} img")
     picture.wait_for(timeout=60_000)
     before = picture.get_attribute("src")
-    page.locator(f"#{name} input").first.focus()
-    page.keyboard.press("ArrowRight")
-    assert picture.get_attribute("src") != before
+    slider = page.locator(f"#{name} input[type=range]").first
+    slider.scroll_into_view_if_needed()
+    width, height = (slider.bounding_box()[side] for side in ("width", "height"))
+    for x in (2, width - 2):  # one of its ends is not where it was
+        slider.click(position={"x": x, "y": height / 2})
+        if picture.get_attribute("src") != before:
+            return
+    page.screenshot(path=str(copy.with_name("slider.png")))
+    pytest.fail(f"the slider does not move its picture: see {copy.with_name('slider.png')}")

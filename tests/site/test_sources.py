@@ -121,15 +121,13 @@ def test_a_strip_shows_what_it_is_given():
 
 
 def test_docstrings_lose_no_sign_to_markup():
-    text = (
-        "|a| of **options, `nn.Module`s and *that* (n, *shape).\n\n    f(**c)\n\nArgs:\n    x: `|`."
-    )
+    text = "|a| of **options, `nn.Module`s and *that* (n, *shape), p_*.\n\n    f(**c)\n\nArgs:\n    x: `|`."
     wanted = (
-        "\\|a\\| of \\*\\*options, `nn.Module`\\ s and *that* (n, \\*shape).\n\n::\n\n    f(**c)\n\n"
+        "\\|a\\| of \\*\\*options, `nn.Module`\\ s and *that* (n, \\*shape), p\\_\\*.\n\n::\n\n    f(**c)\n\n"
         "Args:\n    x: `|`."
     )
     assert docstrings.mended(text) == wanted
-    formula = "It is\n\n.. math:: |x| =\n    *y*\n\n>>> a | b\n"
+    formula = "It is **so**\n\n.. math:: |x| =\n    *y*\n\n>>> a | b\n"
     assert docstrings.mended(formula) == formula
 
 

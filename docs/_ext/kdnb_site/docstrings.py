@@ -15,7 +15,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 KEPT = re.compile(  # what is markup: formulas, examples, code, roles' texts and *emphasis*
     r"(?P<kept>^(?P<in>\ *)\.\.\ math::.*\n(?:(?P=in)\ +.*\n|\ *\n)*"
     r"|^::\n\n(?:\ {4}.*\n|\ *\n)*"
-    r"|^\ *(?:>>>|\.\.\.\ ).*\n|``.*?``|`[^`]*`|\*\w[^*\n]*\w\*(?!\w))",
+    r"|^\ *(?:>>>|\.\.\.\ ).*\n|``.*?``|`[^`]*`|\*\*\w[^*\n]*\w\*\*|\*\w[^*\n]*\w\*(?!\w))",
     re.MULTILINE | re.VERBOSE,
 )
 SECTION = re.compile(r"^\w[\w ]*:$", re.MULTILINE)
@@ -40,7 +40,7 @@ def mended(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"(\||\*(?=\S))", r"\\\1", text)
+    return re.sub(r"(\||\*(?=\S)|(?<=\w)_(?!\w))", r"\\\1", text)
 
 
 def shorten(app: Sphinx, what: str, name: str, thing: Any, *_: Any) -> tuple[str, None] | None:
@@ -66,4 +66,4 @@ class NearestName(SphinxPostTransform):
             best = max(same, key=lambda name: len(os.path.commonprefix([name, here])))
             if best.split(".")[:2] == here.split(".")[:2]:
                 node["reftarget"] = best
-            node["refspecific"] = False
+            node.attributes.pop("refspecific", None)  # it would match the name in any module
