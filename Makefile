@@ -54,5 +54,5 @@ lock:
 		--python-version 3.11 --no-emit-index-url -o requirements.lock --quiet
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path "./runs/*" -prune -exec rm -rf {} +

@@ -88,6 +88,7 @@ class Watched:
 
     def __init__(self, page, address):
         self.page, self.address, self.problems = page, address, []
+        page.set_default_timeout(120_000)  # machines may be busy
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         page.on("request", self._request)

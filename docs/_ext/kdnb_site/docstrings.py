@@ -15,7 +15,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 KEPT = re.compile(  # what is markup: formulas, examples, code, roles' texts and *emphasis*
     r"(?P<kept>^(?P<in>\ *)\.\.\ math::.*\n(?:(?P=in)\ +.*\n|\ *\n)*"
     r"|^::\n\n(?:\ {4}.*\n|\ *\n)*"
-    r"|^\ *(?:>>>|\.\.\.\ ).*\n|``.*?``|`[^`]*`|\*\*\w[^*\n]*\w\*\*|\*\w[^*\n]*\w\*(?!\w))",
+    r"|^\ *(?:>>>|\.\.\.\ ).*\n|``.*?``|`[^`]*`|\*\*\w[^*\n]*\w\*\*|\*\w[^*\n()]*\w\*(?!\w))",
     re.MULTILINE | re.VERBOSE,
 )
 SECTION = re.compile(r"^\w[\w ]*:$", re.MULTILINE)

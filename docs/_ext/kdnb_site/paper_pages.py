@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -88,6 +89,13 @@ def page(key: str, taught: Sequence[tuple[str, str]]) -> str:
 def main_profile(key: str) -> str:
     """The profile that the scoreboard judges."""
     return next(name for name in scoreboard.JUDGED if name in papers.profiles(key))
+
+
+def short(key: str) -> str:
+    """`Wang et al. 2018`; with the rest of the key where several papers are called so."""
+    name = authors(key)
+    alike = sum(authors(other) == name for other in papers.reproduced_papers())
+    return f"{name} ({re.sub(r'^[a-z]+[0-9]{4}', '', key)})" if alike > 1 else name
 
 
 def signs(requirement: str) -> str:
@@ -280,7 +288,7 @@ def _list(keys: Sequence[str], taught: dict[str, list[tuple[str, str]]]) -> str:
         )
         section = ", ".join(number for number, _ in taught.get(key, []))
         title = escape(plain(entry(key).fields["title"]))
-        rows.append([section, f'<a href="{key}.html">{escape(authors(key))}</a>', title, words])
+        rows.append([section, f'<a href="{key}.html">{escape(short(key))}</a>', title, words])
     lines += [table(("section", "paper", "title", "claims of the paper"), rows, "Papers"), ""]
     return "\n".join(
         [
@@ -288,7 +296,7 @@ def _list(keys: Sequence[str], taught: dict[str, list[tuple[str, str]]]) -> str:
             "```{toctree}",
             ":hidden:",
             "",
-            *(f"{authors(key)} <{key}>" for key in sorted(keys)),
+            *(f"{short(key)} <{key}>" for key in sorted(keys)),
             "```",
             "",
         ]

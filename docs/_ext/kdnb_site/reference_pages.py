@@ -40,7 +40,7 @@ def _modules(root: Path, room: str) -> list[str]:
 
 
 def _one(name: str) -> str:
-    return f"{_title(name)}\n.. automodule:: {name}\n   :members:\n"
+    return f"{_title(name)}\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n"
 
 
 def _room(room: str, modules: list[str], apart: bool) -> str:
@@ -54,7 +54,7 @@ def _room(room: str, modules: list[str], apart: bool) -> str:
 
 
 def _section(name: str) -> str:
-    return f"{name}\n{'-' * len(name)}\n\n.. automodule:: {name}\n   :members:\n"
+    return f"{name}\n{'-' * len(name)}\n\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n"
 
 
 def _title(name: str) -> str:

@@ -7,9 +7,8 @@ from html import escape
 
 from kdnb import papers, paths
 from kdnb.papers import showing
-from kdnb.papers.references import authors
 from kdnb_site import chapters
-from kdnb_site.paper_pages import anchor, badge, judged, main_profile, wide
+from kdnb_site.paper_pages import anchor, badge, judged, main_profile, short, wide
 
 COLUMNS = ("section", "paper", "claim", "verdict", "whose", "data", "published", "ours",
            "95% interval", "seeds")  # fmt: skip
@@ -48,7 +47,7 @@ def _rows(key: str) -> list[dict[str, str]]:
         found.append(
             {
                 "section": section,
-                "paper": f'<a href="papers/{key}.html">{escape(authors(key))}</a>',
+                "paper": f'<a href="papers/{key}.html">{escape(short(key))}</a>',
                 "claim": f'<a href="papers/{key}.html#{anchor(key, claim.id)}">{escape(claim.title)}</a>',
                 "verdict": badge(verdict.word),
                 "word": verdict.word,
