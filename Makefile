@@ -3,7 +3,7 @@
 # installed; when it is there already, that takes no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help run regenerate test board lab lock clean setup
+.PHONY: help run regenerate test board lab site lock clean setup
 
 BIN := .venv/bin
 
@@ -12,6 +12,7 @@ help:
 	@echo "make test        pass all tests: unit, golden, notebooks, end to end"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make board       watch the runs in TensorBoard"
+	@echo "make site        build the site into docs/_build/html"
 	@echo "make regenerate  run every chapter in place: writes notebooks/ and figures/"
 	@echo "make lock        bring requirements.lock up to pyproject.toml (needs uv)"
 	@echo "make clean       remove .venv and caches; runs/ and data/cache/ stay"
@@ -39,13 +40,19 @@ test: setup
 lab: setup
 	@$(BIN)/jupyter-lab notebooks
 
+# From the notebooks as they were executed; no connection is needed. Nothing runs but Sphinx.
+site: setup
+	@mkdir -p docs/_build/source
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs docs/_build/source docs/_build/html
+	@echo "The site is in docs/_build/html: open index.html, or $(BIN)/python -m http.server -d docs/_build/html"
+
 # Pins that still fit are kept; remove requirements.lock first to take the newest of everything.
 lock:
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
-	uv pip compile pyproject.toml --extra test --generate-hashes --universal \
+	uv pip compile pyproject.toml --extra test --extra docs --generate-hashes --universal \
 		--python-version 3.11 --no-emit-index-url -o requirements.lock --quiet
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path "./runs/*" -prune -exec rm -rf {} +

@@ -45,7 +45,10 @@ def test_lock_pins_one_version_and_hashes_it():
 
 def test_lock_says_how_to_refresh_it_and_names_no_host_or_path():
     header = "".join(line for line in LOCK.splitlines(keepends=True)[:2])
-    assert "uv pip compile pyproject.toml --extra test --generate-hashes --universal" in header
+    assert (
+        "uv pip compile pyproject.toml --extra test --extra docs --generate-hashes --universal"
+        in header
+    )
     assert "-o requirements.lock" in header
     makefile = (ROOT / "Makefile").read_text().replace("\\\n\t\t", "")
     assert header.split("#    ")[1].strip() in makefile
@@ -61,6 +64,7 @@ def test_lock_says_how_to_refresh_it_and_names_no_host_or_path():
         for text in PYPROJECT["project"]["optional-dependencies"]["test"]
         if text != "kdnb[cluster]"
     ]
+    + PYPROJECT["project"]["optional-dependencies"]["docs"]
     + PYPROJECT["build-system"]["requires"],
 )
 def test_every_requirement_is_in_the_lock(text):

@@ -22,7 +22,7 @@ class CurriculumTemperature(nn.Module):
     optimiser that descends for the student climbs for T. λ is :func:`curriculum_weight`.
     :class:`InstanceTemperature` is the per-sample version.
 
-    Args (of the constructor):
+    Args:
         lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).
         start: of θ; 1 in the authors' code, so that T starts at 15.6.
 
@@ -63,7 +63,7 @@ class InstanceTemperature(nn.Module):
     with a perceptron f of two layers on the logits z of the student and v of the teacher. As in
     :class:`CurriculumTemperature`, θ climbs where the student descends.
 
-    Args (of the constructor):
+    Args:
         classes: of the logits.
         hidden: width of the inner layer.
         lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).

@@ -54,7 +54,7 @@ from kdnb.papers.statistics import (
     sign_flip,
 )
 
-__all__ = ["WORDS", "Checked", "Result", "Verdict", "judge", "judge_all", "measure"]
+__all__ = ["WORDS", "Checked", "Result", "Verdict", "by_seed", "judge", "judge_all", "measure"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,15 @@ def measure(quantity: str, claim: Claim, table: pd.DataFrame, pooled: bool = Fal
     Raises `NotTestable` when an arm has no results or the quantity divides by zero.
     """
     return _measured(quantity, claim, _paired(claim, table), pooled)
+
+
+def by_seed(quantity: str, claim: Claim, table: pd.DataFrame) -> pd.Series:
+    """A quantity on our trials, one value for each seed of the claim.
+
+    Raises `NotTestable` when an arm has no results.
+    """
+    expression, frame = select(quantity, claim.metric, _paired(claim, table))
+    return pd.Series(evaluate(expression, frame), index=frame.index)
 
 
 def _measured(quantity: str, claim: Claim, rows: pd.DataFrame, pooled: bool) -> Result:
