@@ -30,7 +30,7 @@ def cosine_targets(
     Raises:
         ValueError: for other shapes, or a temperature that is not above 0.
 
-    Recalled: the cosine and the factor T². The value is computed as half the squared distance of the
+    The cosine is confirmed by the abstract. Recalled: the factor T². The value is computed as half the squared distance of the
     unit vectors, which rounding cannot push below 0.
 
     >>> cosine_targets(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 99.0]]), temperature=1.0)

@@ -134,10 +134,12 @@ SCHEMES = {
             "few_shot zskd zskt"
         ),
     ),
+    "quantized": ("5-7", "apprentice int8 packing polino qkd speq"),
 }
 # Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
 FILES = {
     "asif2020ensemble": "ekd",
+    "boo2021": "speq",
     "chebotar2016": "combining",
     "chou2018merge": "merging",
     "cui2017": "combining",
@@ -150,6 +152,9 @@ FILES = {
     "jiao2020tinybert": "tinybert transformers",
     "kang2020oracle": "oracle combining",
     "kipf2017gcn": "networks",
+    "li2016twn": "quantisers",
+    "mishra2018": "apprentice",
+    "polino2018": "polino quantisers",
     "sau2016": "noisy_teachers",
     "srinivas2018jacobian": "jacobian jacobians",
     "stahlberg2017": "unfolding",

@@ -183,7 +183,7 @@ def load_int8(network: nn.Module, example: Tensor, path: Path | str) -> nn.Modul
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, part in network.named_modules():
-        if hasattr(part, "set_weight_bias"):
+        if hasattr(part, "set_weight_bias") and hasattr(part, "weight"):
             yield name, part
 
 

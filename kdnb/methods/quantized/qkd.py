@@ -81,7 +81,8 @@ def qkd(
     Raises:
         ValueError: for no epoch in any phase, or as `kdnb.distil`.
 
-    Recalled: the phases, the two losses and that intervals are trained. The equal weights, the first and
+    Departures: the phases are those of the abstract. Recalled: the two losses, and that intervals are
+    trained. The equal weights, the first and
     last layer in full precision, and the thirds are ours.
     """
     recipe = recipe_of(qkd, recipe, fields)

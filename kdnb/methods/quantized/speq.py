@@ -80,8 +80,8 @@ def speq(
     Raises:
         ValueError: for a network without a ReLU module, or as `kdnb.train`.
 
-    Recalled: the shared weights, the drawn precisions and the cosine. The precisions, the uniform
-    quantisers and the weight are ours.
+    Departures: the shared weights, the precisions drawn at each layer and the cosine are those of the
+    abstract. Which precisions are drawn, the uniform quantisers and the weight are ours.
     """
     recipe = recipe_of(speq, recipe, fields)
     check_module("student", student)
