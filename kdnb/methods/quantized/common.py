@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from kdnb.data import Batch
+from kdnb.data import Batch, Batches
 from kdnb.losses import soft_targets
 from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.offline.distil import watching
@@ -53,6 +54,7 @@ def imitate(
     about: Mapping[str, Any],
     checkpoint: Path | str | None = None,
     evaluate: Any = None,
+    answers: Tensor | None = None,
 ) -> list[dict[str, float]]:
     """Train a student on terms of its own and a frozen teacher's logits; the history.
 
@@ -62,9 +64,20 @@ def imitate(
         batches: from :func:`kdnb.training.inputs.batches_for`.
         about: by what a checkpoint is recognised besides data and networks.
         evaluate: as in `kdnb.train`.
+        answers: (samples, classes), the teacher's logits in the order of the data, where they are
+            at hand: it is then not asked.
+
+    Raises:
+        ValueError: for answers that are not those of the data, or of data that changes.
     """
     networks = {"student": student, "teacher": teacher}
-    with borrowed(student, teacher), asked(teacher, batches, recipe) as taught:
+    if answers is not None:
+        check_answers(answers, batches)
+    known = contextlib.nullcontext(lambda trained, batch: answers[batch.index])
+    with (
+        borrowed(student, teacher),
+        asked(teacher, batches, recipe) if answers is None else known as taught,
+    ):
 
         def losses(trained: Networks, batch: Batch) -> dict[str, Tensor]:
             aim = taught(trained, batch).float()
@@ -75,3 +88,17 @@ def imitate(
             recipe, seed=seed, checkpoint=checkpoint, answers=dict.fromkeys(networks, logits_of),
             evaluate=watching(evaluate, {"student": student}), identity={"method": dict(about)},
         )  # fmt: skip
+
+
+def check_answers(answers: Tensor, batches: Any) -> None:
+    """Require one row for each image of batches that never change."""
+    if not isinstance(batches, Batches) or batches.augmented:
+        raise ValueError(
+            "answers belong to images in memory that never change: give Images, and a recipe "
+            "without crops, flips and jitter; or leave them out."
+        )
+    if answers.ndim != 2 or len(answers) != len(batches.images):
+        raise ValueError(
+            f"answers must have a row for each of {len(batches.images)} images; got "
+            f"{tuple(answers.shape)}."
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdnb.losses.checks import check_temperature
 from kdnb.methods.multi_teacher.common import check_weights_of_terms
@@ -36,6 +36,7 @@ def quantized_distillation(
     temperature: float = 2.0,
     soft_weight: float = 0.7,
     label_weight: float = 0.3,
+    answers: Tensor | None = None,
     evaluate: Any = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
@@ -59,6 +60,8 @@ def quantized_distillation(
         temperature: T; the authors' 2.
         soft_weight, label_weight: w_s and w_h, the authors' 0.7 and 0.3. With a soft weight of 0 the
             teacher is not heard: quantisation-aware training on labels, the control.
+        answers: (samples, classes), the teacher's logits in the order of the data, where they are
+            at hand: it is then not asked. For `Images` that are not augmented.
 
     Returns:
         The history, with `soft` and `hard`; and the network "student".
@@ -81,7 +84,7 @@ def quantized_distillation(
     with quantised(student, chosen, keep=keep):
         history = imitate(
             student, teacher, batches, recipe, kd_terms(soft_weight, label_weight, temperature),
-            seed=seed, checkpoint=checkpoint, evaluate=evaluate,
+            seed=seed, checkpoint=checkpoint, evaluate=evaluate, answers=answers,
             about={"verb": "quantized_distillation", "quantiser": of_function(chosen),
                    "terms": [temperature, soft_weight, label_weight]},
         )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
+import functools
+import json
 from functools import partial
 from typing import Any
 
@@ -10,18 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.data import Batch
-from kdnb.losses import hard_loss, soft_targets
+from kdnb import data as datasets
 from kdnb.methods.offline.distil import train
-from kdnb.methods.quantized.common import imitate
-from kdnb.methods.quantized.polino import differentiable_quantization, quantized_distillation
+from kdnb.methods.quantized.common import imitate, kd_terms
+from kdnb.methods.quantized.polino import differentiable_quantization
 from kdnb.methods.quantized.quantisers import uniform
 from kdnb.methods.quantized.weights import quantised, rounded, stored_bytes
-from kdnb.runs.task import Task, network_of, prepared
+from kdnb.runs.task import network_of, prepared
 from kdnb.runs.trials import Context, Outcome, Result
-from kdnb.training.inputs import evaluated, logits_on
+from kdnb.training.inputs import evaluated, examples_of, logits_on
 from kdnb.training.randomness import mix
-from kdnb.training.teacher import teacher_logits
 
 
 def quantised_student(
@@ -31,7 +31,7 @@ def quantised_student(
     data: dict[str, Any],
     network: dict[str, Any],
     recipe: dict[str, Any],
-    bits: int,
+    bits: int | None,
     bucket: int | None = 256,
     teacher: Result | None = None,
     temperature: float = 2.0,
@@ -44,6 +44,8 @@ def quantised_student(
     It starts from the same weights as `supervised` and `distilled` give the same network and seed.
 
     Args:
+        data: without augmentation in the recipe: the teacher is asked about each image once.
+        bits: None for full precision.
         teacher: by whom it is taught; without one it learns from labels alone, and the last four
             arguments are not read.
         shuffled: each image gets the teacher's answer to another image of the same label.
@@ -52,25 +54,46 @@ def quantised_student(
         As every trial; and `bytes`, of weights and scales.
     """
     task = prepared(context, seed, data, network, recipe, name="student" if teacher else "network")
-    student = task.network
+    student, points = task.network, contextlib.nullcontext()
+    if bits is not None:
+        points = quantised(student, partial(uniform, bits=bits, bucket=bucket))
     options: dict[str, Any] = {"seed": seed, **task.options}
-    terms = {
-        "temperature": temperature, "soft_weight": soft_weight, "label_weight": label_weight
-    }  # fmt: skip
-    if teacher is None:
-        with quantised(student, partial(uniform, bits=bits, bucket=bucket)):
+    with points:
+        if teacher is None:
             history = train(student, task.batches, task.recipe, **options).rows
-    elif shuffled:
-        with quantised(student, partial(uniform, bits=bits, bucket=bucket)):
-            history = _taught_others(task, network_of(teacher), terms, options)
-    else:
-        history = quantized_distillation(
-            student, network_of(teacher), task.batches, task.recipe, bits=bits, bucket=bucket,
-            **terms, **options,
-        ).rows  # fmt: skip
+        else:
+            answers = _answers(teacher.digest, json.dumps(data))
+            if shuffled:
+                answers = _of_others(answers, task.batches.images.labels, seed)
+            history = imitate(
+                student, network_of(teacher), task.batches, task.recipe,
+                kd_terms(soft_weight, label_weight, temperature), answers=answers,
+                about={"bits": bits, "terms": [temperature, soft_weight, label_weight],
+                       "shuffled": shuffled},
+                **options,
+            )  # fmt: skip
     outcome = task.outcome(history)
-    size = {"bytes": stored_bytes(student, bits, bucket)}
-    return Outcome({**outcome.metrics, **size}, outcome.series, outcome.tensors)
+    size = stored_bytes(student, bits or 32, bucket)
+    return Outcome({**outcome.metrics, "bytes": size}, outcome.series, outcome.tensors)
+
+
+@functools.lru_cache(maxsize=2)
+def _answers(digest: str, data: str) -> Tensor:
+    """A finished teacher's logits for a training set, kept for the next trials of this process."""
+    from kdnb.runs import trials
+
+    spec = json.loads(data)
+    source = datasets.load(spec["name"])
+    return logits_on(network_of(trials.read(digest)), examples_of(source, spec), source)
+
+
+def _of_others(answers: Tensor, labels: Tensor, seed: int) -> Tensor:
+    """Each image's row is that of a random image of its label."""
+    mixed, stream = answers.clone(), torch.Generator().manual_seed(mix(seed, 57))
+    for label in labels.unique():
+        rows = (labels == label).nonzero()[:, 0]
+        mixed[rows] = answers[rows[torch.randperm(len(rows), generator=stream)]]
+    return mixed
 
 
 def quantised_points(
@@ -112,43 +135,15 @@ def rounded_student(
         roundings: by name, `bits` and `bucket` of `uniform`.
 
     Returns:
-        `<name>_validation_errors`, `<name>_test_errors` and `<name>_test_cross_entropy` of each.
+        `<name>_test_errors` and `<name>_test_cross_entropy` of each.
     """
     about = start.description["arguments"]
     task = prepared(context, seed, data, about["network"], about["recipe"], start=start)
-    sets = {
-        "validation": evaluated(task.source.validation, data),
-        "test": evaluated(task.source.test, data),
-    }
-    metrics = {}
+    images = evaluated(task.source.test, data)
+    labels, metrics = images.labels.cpu(), {}
     for name, options in roundings.items():
-        found = rounded(copy.deepcopy(task.network), partial(uniform, **options))
-        for part, images in sets.items():
-            logits = logits_on(found, images, task.source)
-            labels = images.labels.cpu()
-            metrics[f"{name}_{part}_errors"] = float((logits.argmax(1) != labels).sum())
+        found = rounded(task.network, partial(uniform, **options))
+        logits = logits_on(found, images, task.source)
+        metrics[f"{name}_test_errors"] = float((logits.argmax(1) != labels).sum())
         metrics[f"{name}_test_cross_entropy"] = float(F.cross_entropy(logits, labels))
     return Outcome(metrics)
-
-
-def _taught_others(
-    task: Task, teacher: torch.nn.Module, terms: dict[str, float], options: dict[str, Any]
-) -> list[dict[str, float]]:
-    """Distillation in which each image has the teacher's answer to another one of its label."""
-    answers, labels = teacher_logits(teacher, task.batches), task.batches.images.labels
-    stream = torch.Generator().manual_seed(mix(options["seed"], 57))
-    for label in labels.unique():
-        rows = (labels == label).nonzero()[:, 0]
-        answers[rows] = answers[rows[torch.randperm(len(rows), generator=stream)]]
-
-    def others(batch: Batch, ours: Tensor, theirs: Tensor) -> dict[str, Tensor]:
-        soft = soft_targets(ours, answers[batch.index], terms["temperature"])
-        return {
-            "soft": terms["soft_weight"] * soft,
-            "hard": terms["label_weight"] * hard_loss(ours, batch.labels),
-        }
-
-    return imitate(
-        task.network, teacher, task.batches, task.recipe, others, about={"shuffled": terms},
-        **options,
-    )  # fmt: skip
