@@ -11,6 +11,7 @@ from torch import nn
 import kdnb
 from kdnb import losses
 from kdnb.methods import quantized as q
+from kdnb.training.inputs import logits_on
 
 
 def test_the_loss_is_that_of_the_quantised_network():
@@ -155,3 +156,19 @@ def test_what_does_not_fit_is_refused_and_nothing_changes():
             call()
         assert unchanged(student, before)
         assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_answers_at_hand_teach_as_the_teacher_does():
+    source = kdnb.data.load("mnist")
+    few, guide = source.train.select(slice(90)), teacher()
+    aim = logits_on(guide, few, source)
+    one, other = convnet(), convnet()
+    q.quantized_distillation(one, guide, few, QUICK)
+    wrong = convnet(5)  # is not asked
+    q.quantized_distillation(other, wrong, few, QUICK, answers=aim)
+    for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(ValueError, match="a row for each of 90"):
+        q.quantized_distillation(other, wrong, few, QUICK, answers=aim[:7])
+    with pytest.raises(ValueError, match="never change"):
+        q.quantized_distillation(other, wrong, few, QUICK, flip=True, answers=aim)
