@@ -53,7 +53,7 @@ class Parameters(BaseModel):
 
 LAPTOP = Parameters(
     train_images=2000, teacher_images=10000, test_images=TEST_IMAGES, epochs=20, teacher_epochs=8,
-    seeds=8, arms=[],
+    seeds=10, arms=[],
 )  # fmt: skip
 PROFILES = {
     "quick": Parameters(),
