@@ -492,8 +492,8 @@ figures.explorer(
 #
 # <details><summary><b>Quantization mimic</b>: features are rounded</summary>
 #
-# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) round the *feature maps* of teacher and student before comparing them, $\lVert Q(f_t)-Q(f_s)\rVert^2$. *What makes it itself:* neither network
-# is smaller for it; rounding narrows what the student has to match. `losses.quantization_mimic`.
+# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) round the *feature maps* of teacher and student before comparing them, $\lVert Q(f_t)-Q(f_s)\rVert^2$. *What makes it itself:* the rounding makes neither network
+# smaller; it narrows what the student has to match. `losses.quantization_mimic`.
 #
 # </details>
 #
@@ -855,8 +855,8 @@ print(papers.cite("polino2018", "laptop", "teacher-helps"))
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
 # - **Setting of the live part.** Pilots looked at training images that the teacher has not seen, the first 2,000 of them, with seeds 100 and 101, and learnt from images of numbers 3,000 to
-#   3,400 among them. The first had the `plain2` network with half its channels on 500 and 300 images, temperature 2: the teacher added 0.9 points, then cost 0.5, in full precision, and from $-1.1$ to $+2.5$ at 1 and 2 bits. With a quarter
-#   of the channels it cost accuracy at 2 and 8 bits in both seeds (1.3 to 5.8 points), at temperatures 4 and 8: that student is so small that distillation hurts it. The `tiny` network, which fits its 200
+#   3,600 among them. The first had the `plain2` network with half its channels, temperature 2, and 500 images that the teacher knows, then 300 of those: the teacher added 0.9 points, then cost 0.5, in full precision, and from $-1.1$ to $+2.5$ at 1 and 2 bits. With a quarter
+#   of the channels it cost accuracy at 2 and 8 bits in both seeds (1.1 to 5.8 points), at temperatures 4 and 8: that student is so small that distillation hurts it. The `tiny` network, which fits its 200
 #   images, gained in both seeds at 1, 2 and 8 bits with temperature 2 (0.5 to 2.7 points), and in five of six cases with temperature 4 (2.0 and 1.2 at 8 bits, $-1.0$ and 1.1 at 2, 2.8 and 3.9 at 1). So the
 #   outcome of the live part was in view when its setting was chosen: it is an example, and no estimate of how often the teacher helps.
 # - **What the intervals cover.** Images, initial weights and the order of the batches. The table of several differences is not corrected for their number.
