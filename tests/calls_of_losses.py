@@ -44,6 +44,8 @@ CALLS = {
         "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": True},
     "aggregated": {"joint_logits": draw(2, 3, 4, 2)},
     "all_triplets": {"batch": 4, "device": "cpu"},
+    "apprenticeship": {
+        **LOGITS, "labels": Y, "teacher_weight": 1.0, "label_weight": 0.3, "imitation_weight": 0.7},
     "attended_matching": {
         "student_maps": [A, B], "teacher_maps": [B],
         "attention": draw(2, 1, 2).softmax(2)},
@@ -70,6 +72,7 @@ CALLS = {
     "contrastive_diversity": {
         "local": S, "whole": T, "old_local": T, "old_whole": S, "temperature": 1.0},
     "correlation_congruence": {**SAMPLES, "kernel_coefficient": 0.4, "order": 2},
+    "cosine_targets": {**LOGITS, **HOT},
     "crd": {
         **SAMPLES, "dataset_size": 100.0, "negatives": draw(7, 3, seed=2),
         "labels": torch.arange(5), "temperature": 0.5, "normaliser": 1.0, "kept": torch.arange(35).view(5, 7) % 3 > 0,},
@@ -185,6 +188,7 @@ CALLS = {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
     "probabilistic_transfer": {**SAMPLES, **PAPER},
+    "quantization_mimic": {**MAPS, "step": 0.5},
     "ranking_distillation": {
         **SCORES, "kept": 3, "position_scale": 1.0, "discrepancy_scale": 0.5, **PAPER},
     "relation_divergence": {**TOKEN_SCORES, **PRESENT},

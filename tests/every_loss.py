@@ -60,6 +60,8 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "generalised authors": lambda s, t: losses.generalised_distillation(
         s, t, labels_of(s), 0.3, 3.0, "authors"
     ),
+    "apprentice": lambda s, t: losses.apprenticeship(s, t, labels_of(s)),
+    "speq": lambda s, t: losses.cosine_targets(s, t, 3.0),
     "admd": lambda s, t: losses.modality_judging_loss(s, t, below_last(s)),
     "dkd": lambda s, t: losses.decoupled_kd(s, t, labels_of(s), 3.0),
     "nkd": lambda s, t: losses.normalized_kd(s, t, labels_of(s), 3.0),
@@ -145,6 +147,7 @@ MATCHING_MAPS = {
     "hallucination": losses.hallucination_loss,
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
+    "qm": losses.quantization_mimic,
     "semckd": lambda s, t: losses.semantic_calibration([[s]], [[t]], torch.ones(len(s), 1, 1)),
 }
 OTHER_MAPS = {
@@ -247,18 +250,19 @@ SHAPES = {
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
-    "camkd", "camkd certainty", "aekd", "aekd normalised",
+    "apprentice", "camkd", "camkd certainty", "aekd", "aekd normalised",
     "graphdist", "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
 SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooling"}
-# No gradient at all, or none that finite differences find: a bandwidth or weights are held constant.
-STILL = {"nst adaptive", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
+# No gradient at all, or none that finite differences find: a bandwidth or weights are held constant,
+# or what is rounded passes it straight through.
+STILL = {"nst adaptive", "qm", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
     *(MATCHING_MAPS | LAYERS | RELATED | MATCHING_SAMPLES),
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
-    *("divergences reverse", "divergences shannon"),
+    *("divergences reverse", "divergences shannon", "speq"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),
     *("mhgd", "mhgd authors", "deepinversion", "cfl"),
     *("lsp", "lsp linear", "lsp authors", "graphvideo"),

@@ -17,6 +17,7 @@ from kdnb.losses.adain import channel_statistics, feature_statistics, restyle
 from kdnb.losses.admd import modality_fooling_loss, modality_judging_loss
 from kdnb.losses.aekd import adaptive_ensemble, adaptive_weights, min_norm_weights
 from kdnb.losses.alpkd import layer_projection
+from kdnb.losses.apprentice import apprenticeship
 from kdnb.losses.at import attention_map, attention_transfer
 from kdnb.losses.ban import (
     confidence_weighted,
@@ -90,6 +91,7 @@ from kdnb.losses.nst import neuron_selectivity
 from kdnb.losses.ofd import overhaul, overhaul_margin
 from kdnb.losses.oracle import oracle_weights
 from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
+from kdnb.losses.qm import quantization_mimic
 from kdnb.losses.rd import ranking_distillation
 from kdnb.losses.reid import log_euclidean, similarities
 from kdnb.losses.reviewkd import AttentionFusion, ReviewFusion, hierarchical_context
@@ -100,6 +102,7 @@ from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
 from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
 from kdnb.losses.sla import aggregated, joint_loss
 from kdnb.losses.sp import similarity_preserving
+from kdnb.losses.speq import cosine_targets
 from kdnb.losses.tan2019 import top_cross_entropy
 from kdnb.losses.tfkd import (
     equivalent_smoothing,
@@ -146,6 +149,7 @@ __all__ = [
     "adaptive_weights",
     "aggregated",
     "all_triplets",
+    "apprenticeship",
     "attended_matching",
     "attention_map",
     "attention_matrices",
@@ -167,6 +171,7 @@ __all__ = [
     "consistency_cost",
     "contrastive_diversity",
     "correlation_congruence",
+    "cosine_targets",
     "crd",
     "cross_entropy_estimate",
     "cross_entropy_with",
@@ -253,6 +258,7 @@ __all__ = [
     "pearson_distillation",
     "permuted_predictions",
     "probabilistic_transfer",
+    "quantization_mimic",
     "ranking_distillation",
     "relation_divergence",
     "relative_dissimilarity",

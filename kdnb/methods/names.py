@@ -134,11 +134,13 @@ SCHEMES = {
             "few_shot zskd zskt"
         ),
     ),
+    "quantized": ("5-7", "apprentice int8 packing polino qkd speq"),
 }
 # Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
 FILES = {
     "anil2018codistill": "codistillation",
     "asif2020ensemble": "ekd",
+    "boo2021": "speq",
     "chebotar2016": "combining",
     "cho2019efficacy": "eskd",
     "chou2018merge": "merging",
@@ -158,11 +160,14 @@ FILES = {
     "kipf2017gcn": "networks",
     "laine2017temporal": "temporal_ensembling",
     "lee2019sda": "sla",
+    "li2016twn": "quantisers",
     "liu2019knowledgeflow": "knowledge_flow",
     "lopes2017": "statistics",
     "meng2018advts": "domains",
+    "mishra2018": "apprentice",
     "mobahi2020": "kernel",
     "phuong2019multiexit": "multi_exit",
+    "polino2018": "polino quantisers",
     "radosavovic2018datadist": "data_distillation",
     "sau2016": "noisy_teachers",
     "shen2019amalgamation": "amalgamation",

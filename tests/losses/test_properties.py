@@ -141,7 +141,17 @@ UNORDERED = [
         name
         for name in LOGITS
         if name.split()[0]
-        not in ("dkd", "nkd", "ban", "generalised", "oracle", "camkd", "noisy_teachers", "admd")
+        not in (
+            "dkd",
+            "nkd",
+            "ban",
+            "apprentice",
+            "generalised",
+            "oracle",
+            "camkd",
+            "noisy_teachers",
+            "admd",
+        )
     ),
     *ORDERS,
     *(name for name in MAP_LOSSES),

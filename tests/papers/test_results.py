@@ -9,7 +9,7 @@ from paper_tables import CLAIMS, save
 from kdnb import papers, paths
 from kdnb.papers.quantities import PARAMETERS, parse
 from kdnb.papers.records import PaperError
-from kdnb.reproductions import lopezpaz2016generalised, zhang2022glnn
+from kdnb.reproductions import lopezpaz2016generalised, polino2018, zhang2022glnn
 
 
 def test_profiles_are_never_mixed(home):
@@ -47,6 +47,7 @@ MEASURED_BESIDE = {
     "lopezpaz2016generalised": lopezpaz2016generalised.conditions(
         lopezpaz2016generalised.PROFILES["laptop"]
     ),
+    "polino2018": polino2018.conditions(polino2018.PROFILES["laptop"]),
     "zhang2022glnn": zhang2022glnn.conditions(zhang2022glnn.PROFILES["laptop"]),
 }
 

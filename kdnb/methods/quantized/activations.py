@@ -1,0 +1,75 @@
+"""Activations on few points while a network learns: what comes out of its ReLU modules."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+from kdnb.losses.checks import check_number
+from kdnb.methods.quantized.quantisers import straight_through
+
+
+class Rounded(nn.Module):
+    r"""Activations rounded to :math:`2^b` evenly spaced points from 0 to the batch's largest.
+
+    The gradient passes the rounding straight through. Nothing is learnt.
+
+    >>> import torch
+    >>> Rounded(bits=1)(torch.tensor([0.0, 0.4, 0.6, 1.0]))
+    tensor([0., 0., 1., 1.])
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        check_number(least=1, most=16, whole=True, bits=bits)
+        self.bits = bits
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The activations on their points."""
+        found, steps = values.detach(), 2**self.bits - 1
+        most = found.amax().clamp_min(1e-8)
+        return straight_through(values, (found / most * steps).round() / steps * most)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+
+@contextlib.contextmanager
+def rounded_activations(
+    network: nn.Module, make: Callable[[], nn.Module]
+) -> Iterator[dict[str, nn.Module]]:
+    """Inside, a module of its own follows each ReLU module of a network, and learns with it.
+
+    Args:
+        make: called once for each ReLU: `lambda: Rounded(8)`, or a `LearntStep`.
+
+    Yields:
+        What was made, by the ReLU's path. Whoever wants to keep it copies the network inside.
+
+    Raises:
+        ValueError: for a network without a ReLU module.
+    """
+    places = [
+        (parent, name, child, f"{path}.{name}".lstrip("."))
+        for path, parent in network.named_modules()
+        for name, child in parent.named_children()
+        if isinstance(child, (nn.ReLU, nn.ReLU6))
+    ]
+    if not places:
+        raise ValueError(
+            "activations are quantised after ReLU modules (torch.nn.ReLU), and this network has none."
+        )
+    made: dict[str, nn.Module] = {}
+    pairs: dict[int, nn.Module] = {}  # a ReLU that several places share stays shared
+    try:
+        for parent, name, relu, path in places:
+            if id(relu) not in pairs:
+                made[path] = make()
+                pairs[id(relu)] = nn.Sequential(relu, made[path])
+            setattr(parent, name, pairs[id(relu)])
+        yield made
+    finally:
+        for parent, name, relu, _ in places:
+            setattr(parent, name, relu)

@@ -1,0 +1,104 @@
+"""What the methods of this section share: a student beside one frozen teacher."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdnb.data import Batch, Batches
+from kdnb.losses import soft_targets
+from kdnb.methods.multi_teacher.common import check_teachers
+from kdnb.methods.offline.distil import watching
+from kdnb.nets import constrain
+from kdnb.training import Networks, Recipe, Update, fit
+from kdnb.training.answers import logits_of
+from kdnb.training.borrowed import borrowed
+from kdnb.training.targets import label_loss
+from kdnb.training.teacher import asked
+
+# (batch, the student's logits, the teacher's) -> named terms, weighted already
+Terms = Callable[[Batch, Tensor, Tensor], dict[str, Tensor]]
+
+
+def check_pair(verb: str, student: nn.Module, teacher: nn.Module) -> nn.Module:
+    """The teacher, a module that shares nothing with the student."""
+    return check_teachers(verb, student, [teacher])[0]
+
+
+def kd_terms(soft_weight: float, label_weight: float, temperature: float) -> Terms:
+    """Soft targets and the cross-entropy with the labels; what weighs 0 is left out."""
+
+    def terms(batch: Batch, ours: Tensor, theirs: Tensor) -> dict[str, Tensor]:
+        found = {}
+        if soft_weight:
+            found["soft"] = soft_weight * soft_targets(ours, theirs, temperature)
+        if label_weight:
+            found["hard"] = label_weight * label_loss(ours, batch.labels)
+        return found
+
+    return terms
+
+
+def imitate(
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Any,
+    recipe: Recipe,
+    terms: Terms,
+    *,
+    seed: int,
+    about: Mapping[str, Any],
+    checkpoint: Path | str | None = None,
+    evaluate: Any = None,
+    answers: Tensor | None = None,
+) -> list[dict[str, float]]:
+    """Train a student on terms of its own and a frozen teacher's logits; the history.
+
+    The teacher is asked as seldom as is exact (`kdnb.training.teacher.asked`).
+
+    Args:
+        batches: from :func:`kdnb.training.inputs.batches_for`.
+        about: by what a checkpoint is recognised besides data and networks.
+        evaluate: as in `kdnb.train`.
+        answers: (samples, classes), the teacher's logits in the order of the data, where they are
+            at hand: it is then not asked.
+
+    Raises:
+        ValueError: for answers that are not those of the data, or of data that changes.
+    """
+    networks = {"student": student, "teacher": teacher}
+    if answers is not None:
+        check_answers(answers, batches)
+    known = contextlib.nullcontext(lambda trained, batch: answers[batch.index])
+    with (
+        borrowed(student, teacher),
+        asked(teacher, batches, recipe) if answers is None else known as taught,
+    ):
+
+        def losses(trained: Networks, batch: Batch) -> dict[str, Tensor]:
+            aim = taught(trained, batch).float()
+            return terms(batch, trained["student"](batch.images), aim)
+
+        return fit(
+            networks, batches, Update(("student",), losses, after=lambda: constrain(student)),
+            recipe, seed=seed, checkpoint=checkpoint, answers=dict.fromkeys(networks, logits_of),
+            evaluate=watching(evaluate, {"student": student}), identity={"method": dict(about)},
+        )  # fmt: skip
+
+
+def check_answers(answers: Tensor, batches: Any) -> None:
+    """Require one row for each image of batches that never change."""
+    if not isinstance(batches, Batches) or batches.augmented:
+        raise ValueError(
+            "answers belong to images in memory that never change: give Images, and a recipe "
+            "without crops, flips and jitter; or leave them out."
+        )
+    if answers.ndim != 2 or len(answers) != len(batches.images):
+        raise ValueError(
+            f"answers must have a row for each of {len(batches.images)} images; got "
+            f"{tuple(answers.shape)}."
+        )

@@ -1,0 +1,225 @@
+"""Distillation joined to the library's quantisation-aware training, down to arithmetic in int8.
+
+`torch.ao.quantization` puts fake quantisers between the layers of a network; it then learns like any
+other, from labels or a teacher, and is converted to one that computes in 8-bit integers on the CPU.
+Files are safetensors: numbers alone, no code (Jacob et al. 2018 for the arithmetic).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from safetensors.torch import save as bytes_of
+from torch import Tensor, nn
+
+from kdnb.losses.checks import check_number
+from kdnb.methods.multi_teacher.common import check_weights_of_terms
+from kdnb.methods.options import recipe_of
+from kdnb.methods.quantized.common import check_pair, imitate, kd_terms
+from kdnb.methods.quantized.packing import read_tensors
+from kdnb.paths import atomic_write
+from kdnb.training import Fit, Recipe
+from kdnb.training.borrowed import modes_kept
+from kdnb.training.first import check_module, first_batch
+from kdnb.training.inputs import batches_for
+
+WEIGHT = ("ints", "scales", "zero_points")
+
+
+def prepared(network: nn.Module, example: Tensor, engine: str | None = None) -> nn.Module:
+    """A copy of a network with fake quantisers, ready for quantisation-aware training.
+
+    Weights get int8 with a scale for each output channel, activations uint8 with one scale; batch
+    normalisations are folded into convolutions.
+
+    Args:
+        network: that torch.fx can trace: no branches that depend on numbers.
+        example: a batch of inputs.
+        engine: of `torch.backends.quantized.supported_engines`; that in use when None.
+
+    Raises:
+        ValueError: for an engine that torch has not here, or a network that cannot be traced.
+    """
+    check_module("network", network)
+    engine = engine or torch.backends.quantized.engine
+    known = torch.backends.quantized.supported_engines
+    if engine not in known:
+        raise ValueError(f"torch has no engine {engine!r} here; it has {', '.join(known)}.")
+    with quietly():
+        from torch.ao.quantization import get_default_qat_qconfig_mapping
+        from torch.ao.quantization.quantize_fx import prepare_qat_fx
+
+        mapping = get_default_qat_qconfig_mapping(engine)
+        try:
+            return prepare_qat_fx(copy.deepcopy(network).train(), mapping, (example,))
+        except (TypeError, torch.fx.proxy.TraceError) as error:
+            raise ValueError(f"torch.fx cannot trace this network: {error}") from error
+
+
+def converted(network: nn.Module) -> nn.Module:
+    """What `prepared` gave, trained or not, as a network that computes in int8, in eval mode."""
+    with quietly():
+        from torch.ao.quantization.quantize_fx import convert_fx
+
+        return convert_fx(copy.deepcopy(network).cpu().eval())
+
+
+def int8_distillation(
+    student: nn.Module,
+    teacher: nn.Module,
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    temperature: float = 2.0,
+    soft_weight: float = 0.7,
+    label_weight: float = 0.3,
+    engine: str | None = None,
+    evaluate: Any = None,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    r"""Distil into a network that computes in int8: :math:`L = w_s T^2\,\mathrm{KL} + w_h H(y, q)`.
+
+    Args:
+        student: in full precision, trained or fresh; a copy learns, it stays as it is.
+        teacher: frozen, in full precision.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
+        temperature, soft_weight, label_weight: T, w_s and w_h. With a soft weight of 0 it is
+            quantisation-aware training on labels.
+        engine: of :func:`prepared`.
+
+    Returns:
+        The history; and the networks "student", the trained copy with fake quantisers, and "int8",
+        for the CPU. `save_int8` writes the latter.
+
+    Raises:
+        ValueError: for a network that torch.fx cannot trace, or as `kdnb.distil`.
+    """
+    recipe = recipe_of(int8_distillation, recipe, fields)
+    check_pair("int8_distillation", student, teacher)
+    check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
+    batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
+    learner = prepared(student, first_batch(batches, seed).images, engine)
+    with quietly():
+        history = imitate(
+            learner, teacher, batches, recipe, kd_terms(soft_weight, label_weight, temperature),
+            seed=seed, checkpoint=checkpoint, evaluate=evaluate,
+            about={"verb": "int8", "terms": [temperature, soft_weight, label_weight]},
+        )  # fmt: skip
+    return Fit.of(history, {"student": learner, "int8": converted(learner)})
+
+
+def save_int8(network: nn.Module, path: Path | str) -> Path:
+    """Write a network of `converted` as safetensors: 8-bit weights, their scales, biases.
+
+    Raises:
+        ValueError: for a network that computes nothing in int8.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, part in _layers(network):
+        weight, bias = part.weight(), part.bias()
+        tensors[f"{name}:ints"] = weight.int_repr().contiguous()
+        tensors[f"{name}:scales"] = weight.q_per_channel_scales()
+        tensors[f"{name}:zero_points"] = weight.q_per_channel_zero_points()
+        tensors[f"{name}:output"] = torch.tensor([part.scale, part.zero_point], dtype=torch.float64)
+        if bias is not None:
+            tensors[f"{name}:bias"] = bias.detach()
+    if not tensors:
+        raise ValueError("this network computes nothing in int8: give what `converted` returns.")
+    tensors |= {f"buffer:{name}": value.clone() for name, value in network.named_buffers()}
+    about = {"int8": json.dumps({"engine": torch.backends.quantized.engine})}
+    atomic_write(Path(path), bytes_of(tensors, about))
+    return Path(path)
+
+
+def load_int8(network: nn.Module, example: Tensor, path: Path | str) -> nn.Module:
+    """The int8 network of a file of `save_int8`, in eval mode.
+
+    No code is read: the structure comes from a network in full precision.
+
+    Args:
+        network: of the same kind; its own weights do not matter, and it stays as it is.
+        example: a batch of inputs.
+
+    Raises:
+        ValueError: for a file that is none of these, or of another network.
+    """
+    tensors, about = read_tensors(path)
+    if "int8" not in about:
+        raise ValueError(f"{path} holds no int8 network.")
+    with quietly():
+        made = converted(prepared(network, example))
+    try:
+        for name, part in _layers(made):
+            ints, scales, zeros = (tensors.pop(f"{name}:{one}") for one in WEIGHT)
+            shape = [-1] + [1] * (ints.ndim - 1)
+            numbers = (ints.double() - zeros.view(shape)) * scales.view(shape)
+            weight = torch.quantize_per_channel(numbers.float(), scales, zeros, 0, torch.qint8)
+            if tuple(weight.shape) != tuple(part.weight().shape):
+                raise ValueError(
+                    f"{path} is of another network: {name!r} has {tuple(weight.shape)}."
+                )
+            part.set_weight_bias(weight, tensors.pop(f"{name}:bias", None))
+            scale, zero = tensors.pop(f"{name}:output").tolist()
+            part.scale, part.zero_point = scale, int(zero)
+        for name, value in made.named_buffers():
+            value.copy_(tensors.pop(f"buffer:{name}"))
+    except KeyError as error:
+        raise ValueError(f"{path} is of another network: it has no {error}.") from None
+    if tensors:
+        raise ValueError(f"{path} is of another network: it has {min(tensors)!r} besides.")
+    return made.eval()
+
+
+def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, part in network.named_modules():
+        if hasattr(part, "set_weight_bias") and hasattr(part, "weight"):
+            yield name, part
+
+
+@torch.inference_mode()
+def latency(network: nn.Module, inputs: Tensor, repeats: int = 20) -> float:
+    """The median time of a pass in milliseconds, on as many threads as torch has now.
+
+    Args:
+        inputs: a batch on the network's device, the CPU.
+        repeats: passes that count; two more before them do not.
+    """
+    check_number(least=1, whole=True, repeats=repeats)
+    with modes_kept(network):
+        network.eval()
+        times = []
+        for _ in range(repeats + 2):
+            started = perf_counter()
+            network(inputs)
+            times.append(1e3 * (perf_counter() - started))
+    return float(torch.tensor(times[2:], dtype=torch.float64).median())
+
+
+def processor() -> str:
+    """The instructions of this processor that matter for int8, such as "x86_64, avx2"."""
+    path = Path("/proc/cpuinfo")
+    flags = path.read_text().split() if path.exists() else []
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+    return ", ".join([platform.machine(), *(flag for flag in wanted if flag in flags)])
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the library's notices about its future and about `reduce_range`."""
+    with warnings.catch_warnings():
+        for module in (r"torch\.ao\.", r"torch\.jit", r"kdnb\.methods\.quantized"):
+            warnings.filterwarnings("ignore", module=module)
+        warnings.filterwarnings("ignore", message=r"(?s).*torch\.ao\.quantization is deprecated.*")
+        warnings.filterwarnings("ignore", message=r"(?s).*reduce_range.*")
+        yield
