@@ -134,10 +134,12 @@ SCHEMES = {
             "few_shot zskd zskt"
         ),
     ),
+    "lifelong": ("5-8", "ewc global_distillation icarl lifelong_gan lwf replay"),
 }
 # Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
 FILES = {
     "asif2020ensemble": "ekd",
+    "chaudhry2018forgetting": "accuracy_matrix",
     "chebotar2016": "combining",
     "chou2018merge": "merging",
     "cui2017": "combining",
@@ -150,13 +152,17 @@ FILES = {
     "jiao2020tinybert": "tinybert transformers",
     "kang2020oracle": "oracle combining",
     "kipf2017gcn": "networks",
+    "lee2019gd": "global_distillation",
+    "lopezpaz2017gem": "accuracy_matrix",
     "sau2016": "noisy_teachers",
     "srinivas2018jacobian": "jacobian jacobians",
     "stahlberg2017": "unfolding",
     "tan2019multinmt": "tan2019 sequences",
+    "vandeven2022three": "contexts",
     "wang2020minilm": "minilm transformers",
     "wang2021minilmv2": "minilm transformers",
     "zhang2022camkd": "camkd combining",
+    "zhai2019lifelonggan": "lifelong_gan conditional_nets",
     "zhao2019highlight": "collaborative_teaching",
     "zhou2020cd": "cd maps",
 }

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch, Images, as_batches, in_order
 from kdnb.losses import hard_loss
 from kdnb.losses.checks import check_number
-from kdnb.methods.lifelong import measures
+from kdnb.methods.lifelong import accuracy_matrix
 from kdnb.methods.lifelong.contexts import Contexts
 from kdnb.methods.lifelong.heads import head_of, rows_learning
 from kdnb.nets import constrain
@@ -48,8 +48,8 @@ class LifelongFit(Fit):
 
     @property
     def measures(self) -> pd.Series:
-        """Average accuracy, forgetting and transfer, see `kdnb.methods.lifelong.measures`."""
-        return measures.summary(self.accuracy, self.untrained)
+        """Average accuracy, forgetting and transfer, see `kdnb.methods.lifelong.accuracy_matrix`."""
+        return accuracy_matrix.summary(self.accuracy, self.untrained)
 
 
 @dataclass(frozen=True)
