@@ -9,7 +9,8 @@ feature extraction and joint training.
 Every seed draws the order of the digits, the initial weights and the order of the images. All conditions of a
 seed and scenario start from the same weights.
 
-Departures: fewer iterations a context than the table's 2,000; a premise asks that each context is learnt.
+Departures: batches of 32 images in place of 128, and one pass over 8,000 images a context in place of 2,000
+iterations; a premise asks that each context is learnt when it comes. Pairs have 15,000 images a context.
 """
 
 from __future__ import annotations
@@ -30,12 +31,11 @@ LWF = {"name": "lwf", "weighting": "contexts"}
 CONDITIONS: dict[str, tuple[str, int, dict[str, dict[str, Any]]]] = {
     "task_": ("task", 5, {
         "none": NONE, "lwf": LWF, "joint": JOINT, "shuffled": {**LWF, "shuffled": True},
-        "ewc": {"name": "ewc", "strength": 1e5},
+        "ewc": {"name": "ewc", "strength": 1e5, "samples": 200},
     }),
-    "domain_": ("domain", 5, {"none": NONE, "lwf": LWF, "joint": JOINT}),
+    "domain_": ("domain", 5, {"none": NONE, "lwf": LWF}),
     "class_": ("class", 5, {
         "none": NONE, "lwf": LWF, "joint": JOINT, "icarl": {"name": "icarl", "memory": 2000},
-        "replay": {"name": "replay", "memory": 2000},
     }),
     "pair_": ("task", 2, {
         "none": NONE, "frozen": {"name": "fine_tune", "body": "frozen"},
@@ -49,10 +49,11 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    epochs: int = Field(2, ge=1, le=1000, description="of every context")
-    pair_epochs: int = Field(2, ge=1, le=1000, description="of every context, where there are two")
+    epochs: int = Field(1, ge=1, le=1000, description="of every context")
+    batch_size: int = Field(32, ge=1, le=1000)
     width: int = Field(100, ge=1, le=10000, description="units of both hidden layers")
-    train_images: int = Field(10000, ge=100, le=60000)
+    train_images: int = Field(10000, ge=100, le=60000, description="in five contexts together")
+    pair_images: int = Field(5000, ge=100, le=60000, description="in two contexts together")
     test_images: int = Field(2000, ge=100, le=ALL)
     seeds: int = Field(1, ge=1, le=1000, description="paired repetitions, each with its own order")
     arms: list[str] = Field(
@@ -61,29 +62,35 @@ class Parameters(BaseModel):
 
 
 LAPTOP = Parameters(
-    epochs=2, pair_epochs=1, width=400, train_images=60000, test_images=ALL, seeds=10, arms=[]
+    width=400, train_images=40000, pair_images=30000, test_images=ALL, seeds=10, arms=[]
 )
 PROFILES = {
     "quick": Parameters(),
     "laptop": LAPTOP,
-    "full": LAPTOP.model_copy(update={"epochs": 21, "pair_epochs": 21, "seeds": 20}),
+    "full": LAPTOP.model_copy(
+        update={
+            "epochs": 21,
+            "batch_size": 128,
+            "train_images": 60000,
+            "pair_images": 60000,
+            "seeds": 20,
+        }
+    ),
 }
 
 
 def arms(p: Parameters) -> Arms:
     """One trial for each condition."""
-    data = lifelong_spec(
-        "mnist", limit=p.train_images, evaluated=None if p.test_images == ALL else p.test_images
-    )
+    evaluated = None if p.test_images == ALL else p.test_images
 
     def arm(scenario: str, contexts: int, method: dict[str, Any]):
-        recipe = {
-            "epochs": p.epochs if contexts == 5 else p.pair_epochs, "batch_size": 128,
-            "optimiser": "adam", "lr": 0.001, "schedule": "constant", "precision": "32",
-        }  # fmt: skip
+        limit = p.train_images if contexts == 5 else p.pair_images
         arguments = {
-            "data": data, "network": {"name": "mlp", "widths": [p.width, p.width]},
-            "recipe": recipe, "contexts": contexts, "scenario": scenario, "method": method,
+            "data": lifelong_spec("mnist", limit=limit, evaluated=evaluated),
+            "network": {"name": "mlp", "widths": [p.width, p.width]},
+            "recipe": {"epochs": p.epochs, "batch_size": p.batch_size, "optimiser": "adam",
+                       "lr": 0.001, "schedule": "constant", "precision": "32"},
+            "contexts": contexts, "scenario": scenario, "method": method,
         }  # fmt: skip
         return lambda seed: Trial("lifelong", arguments, seed)
 
