@@ -63,6 +63,7 @@ CALLS = {
     "common_feature_discrepancy": {"one": S, "other": T, "bandwidths": (0.5, 1.0)},
     "compact_bilinear": {"first": S, "second": T, "size": 8, "seed": 1},
     "competition": {**LOGITS, **HOT},
+    "confidence_penalty": {"logits": Z},
     "confidence_weighted": {**LOGITS, "labels": Y},
     "confidence_weights": {"logits": [Z, V], "labels": Y},
     "confused_judging_loss": {
@@ -92,6 +93,7 @@ CALLS = {
     "discrepancy": LOGITS,
     "drawn_triplets": {"batch": 4, "count": 3, "generator": torch.Generator(), "device": "cpu"},
     "early_decay": {"epoch": 60, "every": 30, "factor": 0.9},
+    "elastic_penalty": {"parameters": [S, A], "anchors": [T, B], "importances": [T.square(), A.abs()]},
     "ensemble_log_probabilities": {
         "logits": [Z, V], "weights": SHARES, "mean": "arithmetic"},
     "equivalent_smoothing": {
@@ -107,6 +109,9 @@ CALLS = {
     "fsp_matrix": {"first": A, "last": B},
     "generalised_distillation": {
         **LOGITS, "labels": Y, "teacher_share": 0.3, **HOT, **PAPER},
+    "generator_distillation": {
+        "codes": S, "old_codes": T, "decoded": A, "old_decoded": B, "generated": B,
+        "old_generated": A},
     "gradient_attention": {"student_gradients": S, "teacher_gradients": T},
     "gradient_decomposition": {**LOGITS, "labels": Y},
     "gradient_identity": {},
@@ -122,6 +127,7 @@ CALLS = {
     "hierarchical_context": {**MAPS, "levels": (2, 1)},
     "hint": {"regressed": A, "teacher_maps": B, **PAPER},
     "hybrid_transfer": {**SAMPLES, **PAPER},
+    "icarl_loss": {"logits": Z, "labels": Y, "old_logits": V[:, :2]},
     "information_entropy": {"teacher_logits": V, "base": 10.0},
     "information_flow": {
         "student_layers": [S, S], "teacher_layers": [T, T], "epoch": 1.0, "initial_weight": 100.0,
@@ -131,6 +137,9 @@ CALLS = {
     "irg_transformation": {**FOUR, **PAPER},
     "jacobian_matching": {"student_gradients": S, "teacher_gradients": T},
     "jensen_shannon": {**LOGITS, "teacher_share": 0.3, **HOT},
+    "joined_distillation": {
+        "student_logits": Z, "old_logits": V[:, :2], "current_logits": V[:, 2:], **HOT},
+    "joined_probabilities": {"old_logits": V[:, :2], "current_logits": V[:, 2:], **HOT},
     "joint_loss": {"joint_logits": draw(2, 3, 4, 2), "labels": torch.tensor([0, 2, 1])},
     "judging_loss": {"real_scores": U, "fake_scores": W, "kind": "non_saturating"},
     "kd_svd": {**LAYERS, "vectors": 1, "spare": 3},
@@ -218,6 +227,9 @@ CALLS = {
         "mean": U, "variance": W.abs(), "stored_mean": W, "stored_variance": U.abs()},
     "teacher_free_regularisation": {
         "logits": Z, "labels": Y, "temperature": 20.0, "correct": 0.9, **PAPER},
+    "separate_distillation": {
+        "student_logits": Z, "old_logits": V[:, :2], "current_logits": V[:, 2:], **HOT},
+    "standard_normal_divergence": {"mean": S, "log_variance": T},
     "top_cross_entropy": {**LOGITS, "kept": 2},
     "top_score_difference": {"logits": Z, "kept": 2},
     "total_variation": {"images": A},

@@ -14,6 +14,7 @@ from kdnb import losses
 ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
 PRESENT = torch.tensor([[True, True, True, False], [True, True, False, False]])  # no padding
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
+EVEN = torch.full((5, 3), 2.0)  # of the importances of weights
 
 
 def probabilities(logits):
@@ -123,6 +124,7 @@ ALONE = {  # the student's logits alone
     ),
     "admd fooling": lambda s, t: losses.modality_fooling_loss(s, below_last(s)),
     "tolerant": lambda s, t: losses.top_score_difference(s, 2),
+    "global_distillation confidence": lambda s, t: losses.confidence_penalty(s),
     "dafl one-hot": lambda s, t: losses.one_hot(s),
     "dafl entropy": lambda s, t: losses.information_entropy(s),
     "dafl activation": lambda s, t: losses.activation(s),
@@ -211,6 +213,14 @@ ORDERS = {  # (lists, items): scores of student and teacher
 }
 OTHERS = {
     "cfl": losses.common_feature_discrepancy,
+    "ewc": lambda s, t: losses.elastic_penalty([s], [t], [EVEN]),
+    "icarl": lambda s, t: losses.icarl_loss(torch.cat([s, -s], 1), torch.arange(5), t),
+    "global_distillation": lambda s, t: losses.joined_distillation(s, t[:, :3], t[:, 3:]),
+    "global_distillation separate": lambda s, t: losses.separate_distillation(
+        s, t[:, :3], t[:, 3:], 3.0
+    ),
+    "lifelong_gan": lambda s, t: losses.generator_distillation(s, t, -s, -t, s[:, :2], t[:, :2]),
+    "lifelong_gan codes": losses.standard_normal_divergence,
     # Its gradient, cubic in the scale, fills a half.
     "custom filters": lambda s, t: losses.unit_filters(s / 100),
     "cmi": lambda s, t: losses.contrastive_diversity(s, t, temperature=1.0),
@@ -243,6 +253,8 @@ SHAPES = {
     "kr": (6, 4),
     "mhgd": (2, 3, 3),
     "mhgd authors": (2, 3, 3),
+    "global_distillation": (4, 5),
+    "global_distillation separate": (4, 5),
     "sla": (2, 3, 4, 2),
     **dict.fromkeys(("gan", "gan least squares", "gan fooling", "gan confused"), (5,)),
     **dict.fromkeys(("deepinversion", "ofd margin", "ofd margin authors"), (4,)),
@@ -277,6 +289,7 @@ MATCHING = [
         "ddgsd",
     ),
     *("mhgd", "mhgd authors", "deepinversion", "cfl", "jacobian", "jacobian attention"),
+    *("ewc", "global_distillation separate", "lifelong_gan"),
 ]
 
 

@@ -52,15 +52,23 @@ from kdnb.losses.divergences import jensen_shannon, reverse_kl
 from kdnb.losses.dkd import decoupled_kd, decoupled_terms
 from kdnb.losses.dml import mutual_loss
 from kdnb.losses.ensemble import ensemble_log_probabilities
+from kdnb.losses.ewc import elastic_penalty
 from kdnb.losses.fitnets import hint
 from kdnb.losses.fsp import fsp, fsp_matrix
 from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
 from kdnb.losses.generalised import generalised_distillation
 from kdnb.losses.gkd import graph_knowledge, similarity_graph
+from kdnb.losses.global_distillation import (
+    confidence_penalty,
+    joined_distillation,
+    joined_probabilities,
+    separate_distillation,
+)
 from kdnb.losses.graphdist import graph_prior_penalty, modality_prior, weighted_imitation
 from kdnb.losses.graphvideo import compact_bilinear, logit_graph, representation_graph
 from kdnb.losses.hallucination import hallucination_loss
+from kdnb.losses.icarl import icarl_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
 from kdnb.losses.irg import irg_edges, irg_transformation
@@ -69,6 +77,7 @@ from kdnb.losses.ji2021 import LayerAttention, attended_matching
 from kdnb.losses.kd import soft_targets
 from kdnb.losses.kdsvd import kd_svd
 from kdnb.losses.kr import parameter_distribution, parameter_histogram
+from kdnb.losses.lifelong_gan import generator_distillation, standard_normal_divergence
 from kdnb.losses.listmle import listmle
 from kdnb.losses.listnet import listnet
 from kdnb.losses.logit_regression import logit_regression
@@ -164,6 +173,7 @@ __all__ = [
     "common_feature_discrepancy",
     "compact_bilinear",
     "competition",
+    "confidence_penalty",
     "confidence_weighted",
     "confidence_weights",
     "confused_judging_loss",
@@ -185,6 +195,7 @@ __all__ = [
     "discrepancy",
     "drawn_triplets",
     "early_decay",
+    "elastic_penalty",
     "ensemble_log_probabilities",
     "equivalent_smoothing",
     "factor_transfer",
@@ -195,6 +206,7 @@ __all__ = [
     "fsp",
     "fsp_matrix",
     "generalised_distillation",
+    "generator_distillation",
     "gradient_attention",
     "gradient_decomposition",
     "gradient_identity",
@@ -208,6 +220,7 @@ __all__ = [
     "hierarchical_context",
     "hint",
     "hybrid_transfer",
+    "icarl_loss",
     "information_entropy",
     "information_flow",
     "inter_channel_correlation",
@@ -215,6 +228,8 @@ __all__ = [
     "irg_transformation",
     "jacobian_matching",
     "jensen_shannon",
+    "joined_distillation",
+    "joined_probabilities",
     "joint_loss",
     "judging_loss",
     "kd_svd",
@@ -273,12 +288,14 @@ __all__ = [
     "rocket_hint",
     "self_attention",
     "semantic_calibration",
+    "separate_distillation",
     "similarities",
     "similarity_graph",
     "similarity_preserving",
     "soft_targets",
     "softened_correct",
     "spatial_attention",
+    "standard_normal_divergence",
     "standardize_logits",
     "standardized_soft_targets",
     "statistics_distance",

@@ -34,6 +34,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         name: (f"{_FUNCTIONS}.quantized:{name}", name)
         for name in ("quantised_student", "quantised_points", "rounded_student")
     },
+    "lifelong": (f"{_FUNCTIONS}.lifelong:lifelong_trial", "lifelong"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",

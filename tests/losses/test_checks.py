@@ -22,6 +22,7 @@ LABELLED = {
     "tfkd": losses.teacher_free_regularisation,
     "virtual teacher": lambda z, y: losses.virtual_teacher(y, 4),
     "sla": lambda z, y: losses.joint_loss(z[None, :, :, None], y),
+    "icarl": lambda z, y: losses.icarl_loss(z, y, z[:, :2]),
 }
 
 
@@ -60,6 +61,7 @@ PREPARED = {
     "ensemble", "ensemble weighted", "ensemble geometric", "oracle", "camkd", "camkd certainty",
     "aekd", "aekd normalised", "noisy_teachers", "admd", "admd fooling", "graphdist",
     "cd guided", "minilm heads", "minilm relations", "ji2021",
+    "ewc", "icarl", "global_distillation", "global_distillation separate", "lifelong_gan",
     "custom", "custom filters", "uhc", "uhc estimate", "uhc factorised", "uhc log space", "uhc padded",
 }  # fmt: skip
 

@@ -1,0 +1,112 @@
+"""Stored examples: a memory of one size for all classes, drawn at random or herded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdnb.losses.checks import check_number, check_samples
+
+Choose = Callable[[Tensor, int], Tensor]  # (inputs of one class, how many) -> places, best first
+
+
+class Exemplars:
+    """Stored inputs of every class seen so far, as many of each, best first.
+
+    When classes come, the lists of the others are cut from their end, so that the sum stays within
+    the memory (Rebuffi et al. 2017, algorithms 2 and 5).
+
+    Args:
+        memory: the largest number of inputs in all.
+    """
+
+    def __init__(self, memory: int) -> None:
+        check_number(least=1, whole=True, memory=memory)
+        self.memory = memory
+        self.groups: dict[tuple[int, int], Tensor] = {}
+
+    def add(self, context: int, inputs: Tensor, labels: Tensor, choose: Choose) -> None:
+        """Take up the classes of a context.
+
+        Args:
+            context: its number: in the scenario "domain" several contexts have the same labels.
+            inputs, labels: (N, ...) and (N,), all there is of these classes.
+            choose: which inputs of one class are kept, in order.
+
+        Raises:
+            ValueError: when the memory is smaller than the number of classes.
+        """
+        members = labels.unique().tolist()
+        count = self.memory // (len(self.groups) + len(members))
+        if not count:
+            raise ValueError(
+                f"a memory of {self.memory} is smaller than the number of classes that it must hold."
+            )
+        self.groups = {key: kept[:count] for key, kept in self.groups.items()}
+        for label in members:
+            own = inputs[labels == label]
+            self.groups[context, label] = own[choose(own, min(count, len(own)))].clone()
+
+    def all(self) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of all that is stored; empty tensors at first."""
+        if not self.groups:
+            return torch.empty(0), torch.empty(0, dtype=torch.int64)
+        labels = [torch.full((len(kept),), label) for (_, label), kept in self.groups.items()]
+        return torch.cat(list(self.groups.values())), torch.cat(labels)
+
+    def beside(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a new context, and after them all that is stored, as one set."""
+        kept, own = self.all()
+        return (
+            (torch.cat([inputs, kept]), torch.cat([labels, own])) if len(own) else (inputs, labels)
+        )
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups.values()))
+
+
+def at_random(seed: int) -> Choose:
+    """Any inputs, drawn without replacement."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda inputs, count: torch.randperm(len(inputs), generator=generator)[:count]
+
+
+def herding(features: Tensor, count: int) -> Tensor:
+    r"""Samples whose mean stays close to that of all, the first ones most of all.
+
+    .. math:: p_k = \arg\min_x \Big\lVert \mu - \frac1k \Big(\varphi(x)
+        + \sum_{j < k} \varphi(p_j)\Big) \Big\rVert
+
+    over the samples that are not taken yet (Rebuffi et al. 2017, algorithm 4), with features of length
+    1 and their mean mu.
+
+    Args:
+        features: (N, features) of one class; they are brought to length 1 here.
+        count: how many are taken, at most N.
+
+    Returns:
+        (count,) int64, in the order in which they are taken.
+
+    Raises:
+        ValueError: for another shape, or more samples than there are.
+
+    Departures: recalled. The authors' code takes the largest product with a running rest in place of
+    the smallest distance, and may take a sample twice; van de Ven's brings mu to length 1, too.
+    """
+    check_samples(1, features=features)
+    check_number(least=0, most=len(features), whole=True, count=count)
+    unit = F.normalize(features.double().flatten(1), dim=1)
+    mean, total = unit.mean(0), torch.zeros(unit.shape[1], dtype=torch.float64)
+    free = torch.ones(len(unit), dtype=torch.bool)
+    # |mu - (x + s) / k|^2 is least where x'(s - k mu) is: the x have length 1, or 0.
+    sizes, chosen = unit.square().sum(1), []
+    for k in range(1, count + 1):
+        cost = sizes / 2 + unit @ (total - k * mean)
+        best = int(cost.masked_fill(~free, torch.inf).argmin())
+        free[best] = False
+        total += unit[best]
+        chosen.append(best)
+    return torch.tensor(chosen, dtype=torch.int64)

@@ -1,0 +1,200 @@
+"""Lifelong GAN (Zhai et al. 2019): a generator learns new labels and keeps its pictures of old ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from kdnb.data import Batch
+from kdnb.losses import (
+    fooling_loss,
+    generator_distillation,
+    judging_loss,
+    standard_normal_divergence,
+)
+from kdnb.losses.checks import check_choice, check_number
+from kdnb.losses.gan import Kind
+from kdnb.methods.lifelong.contexts import Contexts
+from kdnb.methods.lifelong.sequence import LifelongFit, beside, frozen_copy
+from kdnb.methods.options import recipe_of
+from kdnb.training import Fit, Networks, Recipe, Update, fit
+from kdnb.training.answers import logits_of
+from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.first import check_module
+from kdnb.training.inputs import batches_for
+from kdnb.training.randomness import check_seed, mix, own_random_state, seed_everything
+
+
+def lifelong_gan(
+    generator: nn.Module,
+    encoder: nn.Module,
+    critic: nn.Module,
+    contexts: Contexts,
+    recipe: Recipe | None = None,
+    *,
+    weight: float = 5.0,
+    image_weight: float = 10.0,
+    code_weight: float = 0.5,
+    normal_weight: float = 0.01,
+    kind: Kind = "least_squares",
+    judge: nn.Module | None = None,
+    judged: int = 100,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> LifelongFit:
+    r"""Learn to make images of labels that come in contexts, without a stored image of earlier ones.
+
+    A BicycleGAN for every context (Zhu et al. 2017), with a label in place of its input image:
+
+    .. math:: L = L_{fool}(G(y, E(x))) + \lambda_x \lVert x - G(y, E(x)) \rVert_1
+        + \lambda_n \mathrm{KL}(E(x) \| N) + L_{fool}(G(y, n)) + \lambda_c \lVert n - E(G(y, n)) \rVert_1
+        + \beta L_{distil}
+
+    with the noise n and :func:`kdnb.losses.generator_distillation`. The auxiliary conditions of the
+    last term are the labels of earlier contexts, drawn at random; its images are those of the new
+    context, its noise is fresh. The critic learns to tell real images from both kinds of made ones.
+
+    Args:
+        generator: (labels, codes) -> images, with an attribute `latent`; trained in place.
+        encoder: images -> (mean, log-variance) of the code; trained in place.
+        critic: (images, labels) -> scores (batch,); trained in place.
+        contexts: of the scenario "class": labels are columns.
+        weight: beta; 0 is fine-tuning.
+        image_weight, code_weight, normal_weight: the other three.
+        kind: of the game between generator and critic.
+        judge: a trained classifier of real images, whose logits are in the order of the contexts'
+            `names`, numbers of classes, where there are any: it reads `judged` images of every label
+            after each context. The accuracy matrix has the percentage that shows the label asked for.
+        recipe, seed, checkpoint, fields: of `lwf`.
+
+    Returns:
+        The history, with the terms `fooling`, `image`, `normal`, `code`, `kept` and `judging`; the
+        networks; with a judge, the accuracy matrix.
+
+    Raises:
+        ValueError: for another scenario, or an option out of its range.
+
+    Departures: recalled, the paper's and BicycleGAN's losses and weights alike; the weight beta and the
+    networks are ours. BicycleGAN has one critic for each half; here one judges both. As there, the
+    encoder does not learn from the code of made images.
+    """
+    recipe = recipe_of(lifelong_gan, recipe, fields)
+    check_seed(seed)
+    check_number(
+        least=0, weight=weight, image_weight=image_weight, code_weight=code_weight,
+        normal_weight=normal_weight,
+    )  # fmt: skip
+    check_number(least=1, whole=True, judged=judged)
+    check_choice(get_args(Kind), kind=kind)
+    if contexts.scenario != "class":
+        raise ValueError(f'lifelong_gan takes contexts of "class"; got "{contexts.scenario}".')
+    made = {"generator": generator, "encoder": encoder, "critic": critic}
+    for name, network in made.items():
+        check_module(name, network)
+    weights = {"image": image_weight, "normal": normal_weight, "code": code_weight, "kept": weight}
+    matrix = torch.full((len(contexts), len(contexts)), torch.nan, dtype=torch.float64)
+    history: list[dict[str, Any]] = []
+    old: dict[str, nn.Module] = {}
+    about = {"verb": "lifelong_gan", "weights": weights, "kind": kind}
+    with borrowed(*made.values()):
+        for number in range(len(contexts)):
+            batches = batches_for(contexts.train[number], recipe, mix(seed, number), given=fields)
+            game = _Game(generator, encoder, contexts, number, weights, kind)
+            rows = fit(
+                {**made, **old}, batches,
+                [Update(("generator", "encoder"), game.made), Update(("critic",), game.told_apart)],
+                recipe, seed=mix(seed, number, 1), identity={"method": {**about, "context": number}},
+                checkpoint=beside(checkpoint, f"{number + 1}"),
+            )  # fmt: skip
+            history += [{"context": number + 1, **row} for row in rows]
+            if judge is not None:
+                matrix[number] = shown_rightly(generator, judge, contexts, number, judged, seed)
+                history[-1]["accuracy"] = float(matrix[number, : number + 1].mean())
+            old = {"old_generator": frozen_copy(generator), "old_encoder": frozen_copy(encoder)}
+    found = Fit.of(history, made)
+    return LifelongFit(found.history, found.networks, None, None if judge is None else matrix)
+
+
+class _Game:
+    """Both updates of one context: what is made, and how it is told apart."""
+
+    def __init__(self, generator, encoder, contexts, number, weights, kind):
+        self.generator, self.encoder, self.kind, self.weights = generator, encoder, kind, weights
+        self.known = contexts.seen(number - 1).stop if number else 0
+        self.fakes: list[Tensor] = []
+
+    def made(self, networks: Networks, batch: Batch) -> dict[str, Tensor]:
+        make, read, images = networks["generator"], networks["encoder"], batch.images
+        mean, logs = read(images)
+        codes = mean + (logs / 2).exp() * torch.randn_like(mean)
+        again = make(batch.labels, codes)
+        noise = torch.randn_like(mean)
+        fresh = make(batch.labels, noise)
+        fixed = {name: value.detach() for name, value in self.encoder.named_parameters()}
+        seen, _ = functional_call(self.encoder, fixed, (fresh,))
+        self.fakes = [again.detach(), fresh.detach()]
+        judge = networks["critic"]
+        fooling = sum(fooling_loss(judge(fake, batch.labels), self.kind) for fake in (again, fresh))
+        found = {
+            "fooling": fooling,
+            "image": self.weights["image"] * (images - again).abs().mean(),
+            "normal": self.weights["normal"] * standard_normal_divergence(mean, logs),
+            "code": self.weights["code"] * (noise - seen).abs().mean(),
+        }
+        if self.known and self.weights["kept"]:
+            found["kept"] = self.weights["kept"] * self.kept(networks, images, mean)
+        return found
+
+    def kept(self, networks: Networks, images: Tensor, mean: Tensor) -> Tensor:
+        """How far answers to old labels have moved, on new images and fresh noise."""
+        labels = torch.randint(self.known, (len(images),), device=images.device)
+        noise = torch.randn_like(mean)
+        with torch.no_grad():
+            old_mean, _ = networks["old_encoder"](images)
+            old_again = networks["old_generator"](labels, old_mean)
+            old_fresh = networks["old_generator"](labels, noise)
+        make = networks["generator"]
+        return generator_distillation(
+            mean, old_mean, make(labels, mean), old_again, make(labels, noise), old_fresh
+        )
+
+    def told_apart(self, networks: Networks, batch: Batch) -> dict[str, Tensor]:
+        judge, labels = networks["critic"], batch.labels
+        real = judge(batch.images, labels)
+        value = sum(judging_loss(real, judge(fake, labels), self.kind) for fake in self.fakes)
+        return {"judging": value}
+
+
+def pictures(generator: nn.Module, labels: Tensor, seed: int = 0) -> Tensor:
+    """Images of labels (batch,), from fresh codes; the generator's mode stays as it is."""
+    device = next(generator.parameters()).device
+    with modes_kept(generator), torch.no_grad(), own_random_state(device):
+        seed_everything(seed)
+        generator.eval()
+        return generator(labels.to(device), torch.randn(len(labels), generator.latent).to(device))
+
+
+def shown_rightly(
+    generator: nn.Module, judge: nn.Module, contexts: Contexts, after: int, judged: int, seed: int
+) -> Tensor:
+    """Percent of made images that a judge reads as the label asked for, for each context so far.
+
+    Returns:
+        (contexts,) float64; NaN for contexts that are still to come.
+    """
+    found = torch.full((len(contexts),), torch.nan, dtype=torch.float64)
+    for number in range(after + 1):
+        own = contexts.own(number)
+        labels = torch.arange(own.start, own.stop).repeat_interleave(judged)
+        classes = torch.tensor(contexts.names[number]) if contexts.names else None
+        wanted = labels if classes is None else classes[labels - own.start]
+        images = pictures(generator, labels, mix(seed, number, 6))
+        with modes_kept(judge), torch.no_grad():
+            read = logits_of(judge.eval()(images)).argmax(1).cpu()
+        found[number] = 100 * (read == wanted).double().mean()
+    return found
