@@ -134,6 +134,7 @@ SCHEMES = {
             "few_shot zskd zskt"
         ),
     ),
+    "nas": ("5-9", "dna n2n random_search tgsa width"),
 }
 # Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
 FILES = {
@@ -145,11 +146,13 @@ FILES = {
     "devlin2019bert": "masked",
     "fukuda2017": "switching",
     "gao2017concentration": "concentration",
+    "gu2020search": "width",
     "hamilton2017sage": "networks",
     "ji2021afd": "ji2021 maps",
     "jiao2020tinybert": "tinybert transformers",
     "kang2020oracle": "oracle combining",
     "kipf2017gcn": "networks",
+    "li2019random": "random_search",
     "sau2016": "noisy_teachers",
     "srinivas2018jacobian": "jacobian jacobians",
     "stahlberg2017": "unfolding",

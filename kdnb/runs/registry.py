@@ -30,6 +30,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "privileged_digits": (f"{_FUNCTIONS}.privileged:digits_trial", "privileged_digits"),
     "glnn_nodes": (f"{_FUNCTIONS}.graph:glnn_trial", "glnn_nodes"),
     "node_structure": (f"{_FUNCTIONS}.graph:structure_trial", "node_structure"),
+    "early_grades": (f"{_FUNCTIONS}.nas:early_grades_trial", "early_grades"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",
