@@ -191,6 +191,7 @@ def reward_of(
     recipe: Recipe,
     *,
     method: Any = "logit_regression",
+    weight: Any = 1.0,
     seed: int = 0,
     **options: Any,
 ) -> Callable[[Architecture], float]:
@@ -201,7 +202,7 @@ def reward_of(
         data: to distil on.
         held_out: labelled data that accuracies are of. Never the test set: the search would choose by it.
         recipe: short.
-        method, options: of `kdnb.distil`; squared differences of the logits as the paper, and labels.
+        method, weight, options: of `kdnb.distil`; by default squared differences of the logits beside the labels.
         seed: of the initial weights and the order of the data.
 
     Returns:
@@ -216,7 +217,7 @@ def reward_of(
             architecture, seed, num_classes=teacher.head.out_features,
             in_channels=teacher.stage1.conv.in_channels,
         )  # fmt: skip
-        distil(student, teacher, data, recipe, method=method, seed=seed, **options)
+        distil(student, teacher, data, recipe, method=method, weight=weight, seed=seed, **options)
         right = torch.tensor([float(evaluate(student, held_out).accuracy)])
         smaller = torch.tensor([1 - parameters(student) / whole])
         return float(compression_reward(right, smaller, best))
