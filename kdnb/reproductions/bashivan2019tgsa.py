@@ -1,8 +1,8 @@
 """Bashivan et al. 2019, "Teacher Guided Architecture Search": does early similarity to a teacher rank networks?
 
-Every seed draws small convolutional networks at random and trains each on a few images of CIFAR-10. After the
+Every seed draws small convolutional networks at random and trains each on a few images of Fashion-MNIST. After the
 first epochs each is graded: by its accuracy on held-out images, and by the similarity of its representations to
-those of the ResNet-20 that comes with the workbook. The question is which grade foretells the final accuracies.
+those of the LeNet-5 that comes with the workbook. The question is which grade foretells the final accuracies.
 
 Departures: a small space of chains in place of cells; embeddings in place of the maximum over layers (which is
 a condition of its own); see `papers/bashivan2019tgsa/setting.md`.
@@ -19,7 +19,7 @@ from kdnb.reproductions import Arms, Reproduction
 from kdnb.runs.task import data_spec
 from kdnb.runs.trials import Result, Trial
 
-DATASET, TEACHER = "cifar10", "resnet20"
+DATASET, TEACHER = "fashion_mnist", "lenet5"
 UNTRAINED_SEED = 5000
 SPACE: dict[str, Any] = {
     "depths": [1, 2, 3, 4],
@@ -50,8 +50,8 @@ class Parameters(BaseModel):
 
 
 LAPTOP = Parameters(
-    train_images=2000, test_images=2000, early_images=1000, probes=300, candidates=12,
-    most_multiply_adds=2_000_000, epochs=8, seeds=10,
+    train_images=2000, test_images=4000, early_images=1000, probes=300, candidates=16,
+    most_multiply_adds=1_500_000, epochs=8, seeds=10,
 )  # fmt: skip
 PROFILES = {
     "quick": Parameters(),
@@ -88,7 +88,7 @@ def arms(p: Parameters) -> Arms:
         "space": SPACE,
         "candidates": p.candidates,
         "most_multiply_adds": p.most_multiply_adds,
-        "recipe": {"epochs": p.epochs, "batch_size": 64, "optimiser": "adam", "lr": p.lr,
+        "recipe": {"epochs": p.epochs, "batch_size": 32, "optimiser": "adam", "lr": p.lr,
                    "schedule": "cosine", "precision": "32"},
         "probes": p.probes,
         "early_images": p.early_images,
