@@ -182,7 +182,7 @@ def shrunk_images(chosen):
 
 order = torch.randperm(len(source.train), generator=torch.Generator().manual_seed(FIRST_SEED))
 seen, taught = (shrunk_images(source.train.select(order[:count])) for count in (images, max(images, teacher_images)))
-held_out = shrunk_images(source.validation.select(slice(2000)))  # for grades; the test set is for final accuracies alone
+held_out = shrunk_images(source.validation.select(slice(1500)))  # for grades; the test set is for final accuracies alone
 test = shrunk_images(source.test.select(slice(4000)))
 plan = kdnb.Recipe(epochs=epochs, batch_size=64, optimiser="adam", lr=0.005, precision="32")
 
@@ -658,13 +658,16 @@ LIMIT = parameters(nas.build(WIDE, 0)) // 3
 pressed = plan.model_copy(update={"lr": 0.02})
 
 
-def fits_in(widths):
-    layers = tuple(Layer(w, 3, layer.pool) for w, layer in zip(widths, WIDE, strict=True))
-    return layers if 0.9 * LIMIT <= parameters(nas.build(layers, 0)) <= LIMIT else None
+def of_widths(widths):
+    return tuple(Layer(w, 3, layer.pool) for w, layer in zip(widths, WIDE, strict=True))
 
 
-widths, students = [], []
-uniform = max(filter(fits_in, ((w, w, w) for w in range(1, 17))))
+def size(widths):
+    return parameters(nas.build(of_widths(widths), 0))
+
+
+equal = max(w for w in range(1, 17) if size((w, w, w)) <= LIMIT)
+students = []
 for seed in range(seeds):
     found = {}
     for name, weight in {"gates, taught": 1.0, "gates, labels alone": 0.0}.items():
@@ -672,9 +675,11 @@ for seed in range(seeds):
         gated = nas.ConvNet(WIDE, gates=True)
         nas.search_widths(gated, teacher, seen, pressed, penalty=2.0, soft_weight=weight, seed=seed)
         found[name] = nas.narrowed(gated, LIMIT)
-    found["the same in every layer"] = fits_in(uniform)
-    stream = torch.Generator().manual_seed(seed)
-    found["random"] = next(filter(None, (fits_in(torch.randint(1, 17, (3,), generator=stream).tolist()) for _ in iter(int, 1))))
+    found["the same in every layer"] = of_widths((equal,) * 3)
+    (found["random"],) = nas.draw_distinct(
+        lambda g: of_widths(torch.randint(1, 17, (3,), generator=g).tolist()), 1, seed,
+        lambda one: 0.85 * LIMIT <= size([layer.channels for layer in one]) <= LIMIT,
+    )  # fmt: skip
     for name, architecture in found.items():
         student = nas.build(architecture, seed)
         kdnb.distil(student, teacher, seen, plan, method="kd", seed=seed)

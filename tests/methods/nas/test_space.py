@@ -1,5 +1,8 @@
 """Networks as data: what an architecture builds, what a space holds, what is drawn from it."""
 
+import doctest
+import importlib
+
 import pytest
 import torch
 from torch import nn
@@ -92,3 +95,12 @@ def test_distinct_draws():
 def test_wrong_arguments(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["methods.nas.space", "methods.nas.random_search", "methods.nas.n2n", "methods.nas.width", "runs.functions.nas"],
+)  # fmt: skip
+def test_examples(name):
+    outcome = doctest.testmod(importlib.import_module(f"kdnb.{name}"), extraglobs={"torch": torch})
+    assert outcome.attempted > 0 and outcome.failed == 0
