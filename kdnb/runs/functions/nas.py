@@ -47,7 +47,7 @@ def partial_rank_correlation(
     """Spearman's of what is left of two after a third has explained what it can of their ranks.
 
     >>> round(partial_rank_correlation([1, 2, 3, 4], [1, 2, 4, 3], [2, 1, 3, 4]), 3)
-    0.5
+    0.667
     """
     r = rank_correlation(one, other)
     a, b = rank_correlation(one, given), rank_correlation(other, given)
