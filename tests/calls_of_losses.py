@@ -53,6 +53,7 @@ CALLS = {
     "attention_map": {"maps": A, "power": 2.0},
     "attention_scores": {"queries": OURS[0], "keys": OURS[1]},
     "attention_transfer": {**MAPS, "power": 2.0, **PAPER},
+    "block_distillation": MAPS,
     "certainty_weights": {"logits": [Z, V], "sharpness": 1.0},
     "channel_distillation": MAPS,
     "channel_statistics": {"maps": A, "epsilon": 1e-5},
@@ -64,6 +65,7 @@ CALLS = {
     "compact_bilinear": {"first": S, "second": T, "size": 8, "seed": 1},
     "competition": {**LOGITS, **HOT},
     "confidence_penalty": {"logits": Z},
+    "compression_reward": {"accuracy": U.abs(), "compression": W / 4, "teacher_accuracy": 0.9},
     "confidence_weighted": {**LOGITS, "labels": Y},
     "confidence_weights": {"logits": [Z, V], "labels": Y},
     "confused_judging_loss": {
@@ -92,6 +94,7 @@ CALLS = {
     "depth_weights": {"layers": 3},
     "discrepancy": LOGITS,
     "drawn_triplets": {"batch": 4, "count": 3, "generator": torch.Generator(), "device": "cpu"},
+    "dissimilarity_matrix": {"features": S},
     "early_decay": {"epoch": 60, "every": 30, "factor": 0.9},
     "elastic_penalty": {"parameters": [S, A], "anchors": [T, B], "importances": [T.square(), A.abs()]},
     "ensemble_log_probabilities": {
@@ -107,6 +110,7 @@ CALLS = {
     "fooling_loss": {"fake_scores": U, "kind": "least_squares"},
     "fsp": FOUR,
     "fsp_matrix": {"first": A, "last": B},
+    "gate_penalty": {"gates": [U, W], "costs": (1.0, 2.0)},
     "generalised_distillation": {
         **LOGITS, "labels": Y, "teacher_share": 0.3, **HOT, **PAPER},
     "generator_distillation": {
@@ -196,13 +200,16 @@ CALLS = {
     "pearson_distillation": {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
+    "policy_gradient": {"log_probabilities": -U.abs(), "rewards": W, "baseline": 0.5, **PAPER},
     "probabilistic_transfer": {**SAMPLES, **PAPER},
     "quantization_mimic": {**MAPS, "step": 0.5},
     "ranking_distillation": {
         **SCORES, "kept": 3, "position_scale": 1.0, "discrepancy_scale": 0.5, **PAPER},
     "relation_divergence": {**TOKEN_SCORES, **PRESENT},
+    "relative_block_error": MAPS,
     "relative_dissimilarity": {
         "student": S, "teachers": [T, -T], "triplets": TRIPLETS, "margin": 0.1},
+    "representation_similarity": SAMPLES,
     "restricted_cross_entropy": {"student_logits": Z, **UNION},
     "restyle": {"teacher_maps": B, "student_maps": A, "epsilon": 1e-5},
     "representation_graph": {"student": draw(5, 8), "teachers": [S, T], "seed": 1},

@@ -147,6 +147,8 @@ MATCHING_MAPS = {
     "cd": losses.channel_distillation,
     "ji2021": lambda s, t: losses.attended_matching([s], [t], torch.ones(len(s), 1, 1)),
     "hallucination": losses.hallucination_loss,
+    "dna": losses.block_distillation,
+    "dna relative": losses.relative_block_error,
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
     "qm": losses.quantization_mimic,
@@ -190,6 +192,7 @@ MATCHING_SAMPLES = {
     "reid": losses.log_euclidean,
     "gkd": losses.graph_knowledge,
     "gkd paths": lambda s, t: losses.graph_knowledge(s, t, 2, 2),
+    "tgsa": lambda s, t: 1 - losses.representation_similarity(s, t),
     "ifm": lambda s, t: losses.information_flow([s, s], [t, t], 0),
 }
 RELATIONS = MATCHING_SAMPLES | {
@@ -242,6 +245,10 @@ OTHERS = {
     "gan fooling": lambda s, t: losses.fooling_loss(s),
     "gan confused": lambda s, t: losses.confused_judging_loss(s, t, 0.5),
     "deepinversion": lambda s, t: losses.statistics_distance(s, s.flip(0), t, t.flip(0)),
+    "n2n": losses.policy_gradient,
+    "n2n authors": lambda s, t: losses.policy_gradient(s, t, 0.5, "authors"),
+    "n2n reward": lambda s, t: losses.compression_reward(s, t, 0.9).mean(),
+    "width": lambda s, t: losses.gate_penalty([s, t], (1.0, 2.0)),
     "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
     "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
 }
@@ -256,13 +263,26 @@ SHAPES = {
     "global_distillation": (4, 5),
     "global_distillation separate": (4, 5),
     "sla": (2, 3, 4, 2),
-    **dict.fromkeys(("gan", "gan least squares", "gan fooling", "gan confused"), (5,)),
+    **dict.fromkeys(
+        (
+            "gan",
+            "gan least squares",
+            "gan fooling",
+            "gan confused",
+            "n2n",
+            "n2n authors",
+            "n2n reward",
+            "width",
+        ),
+        (5,),
+    ),
     **dict.fromkeys(("deepinversion", "ofd margin", "ofd margin authors"), (4,)),
 }
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
     "apprentice", "camkd", "camkd certainty", "aekd", "aekd normalised",
+    "n2n", "n2n authors",
     "graphdist", "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.

@@ -51,6 +51,7 @@ from kdnb.losses.dist import pearson_distillation
 from kdnb.losses.divergences import jensen_shannon, reverse_kl
 from kdnb.losses.dkd import decoupled_kd, decoupled_terms
 from kdnb.losses.dml import mutual_loss
+from kdnb.losses.dna import block_distillation, relative_block_error
 from kdnb.losses.ensemble import ensemble_log_probabilities
 from kdnb.losses.ewc import elastic_penalty
 from kdnb.losses.fitnets import hint
@@ -94,6 +95,7 @@ from kdnb.losses.minilm import (
     relation_divergence,
 )
 from kdnb.losses.mlkd import multi_level_logits
+from kdnb.losses.n2n import compression_reward, policy_gradient
 from kdnb.losses.nkd import normalized_kd
 from kdnb.losses.noisy_teachers import noisy_logits
 from kdnb.losses.nst import neuron_selectivity
@@ -120,6 +122,7 @@ from kdnb.losses.tfkd import (
     virtual_teacher,
     virtual_teacher_identity,
 )
+from kdnb.losses.tgsa import dissimilarity_matrix, representation_similarity
 from kdnb.losses.tinybert import attention_matrices, hidden_states, uniform_layers
 from kdnb.losses.tolerant import top_score_difference
 from kdnb.losses.triplet import all_triplets, drawn_triplets, triplet_distillation
@@ -136,6 +139,7 @@ from kdnb.losses.uhc import (
     zero_padded_mean,
 )
 from kdnb.losses.vid import VariationalRegressor, variational_information
+from kdnb.losses.width import gate_penalty
 from kdnb.losses.you2017 import relative_dissimilarity
 from kdnb.losses.zskd import matching_cross_entropy
 
@@ -164,6 +168,7 @@ __all__ = [
     "attention_matrices",
     "attention_scores",
     "attention_transfer",
+    "block_distillation",
     "certainty_weights",
     "channel_distillation",
     "channel_statistics",
@@ -173,6 +178,7 @@ __all__ = [
     "common_feature_discrepancy",
     "compact_bilinear",
     "competition",
+    "compression_reward",
     "confidence_penalty",
     "confidence_weighted",
     "confidence_weights",
@@ -193,6 +199,7 @@ __all__ = [
     "deep_self_attention",
     "depth_weights",
     "discrepancy",
+    "dissimilarity_matrix",
     "drawn_triplets",
     "early_decay",
     "elastic_penalty",
@@ -205,6 +212,7 @@ __all__ = [
     "fooling_loss",
     "fsp",
     "fsp_matrix",
+    "gate_penalty",
     "generalised_distillation",
     "generator_distillation",
     "gradient_attention",
@@ -272,12 +280,15 @@ __all__ = [
     "paraphrase_reconstruction",
     "pearson_distillation",
     "permuted_predictions",
+    "policy_gradient",
     "probabilistic_transfer",
     "quantization_mimic",
     "ranking_distillation",
     "relation_divergence",
+    "relative_block_error",
     "relative_dissimilarity",
     "representation_graph",
+    "representation_similarity",
     "restricted_cross_entropy",
     "restyle",
     "reused_classifier",

@@ -136,6 +136,7 @@ SCHEMES = {
     ),
     "quantized": ("5-7", "apprentice int8 packing polino qkd speq"),
     "lifelong": ("5-8", "ewc global_distillation icarl lifelong_gan lwf replay"),
+    "nas": ("5-9", "dna n2n random_search tgsa width"),
 }
 # Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
 FILES = {
@@ -152,6 +153,7 @@ FILES = {
     "fukuda2017": "switching",
     "gao2017concentration": "concentration",
     "gao2019advfeat": "features",
+    "gu2020search": "width",
     "hahn2019": "label_embedding",
     "hamilton2017sage": "networks",
     "howard2017mobilenets": "design",
@@ -164,6 +166,7 @@ FILES = {
     "lee2019gd": "global_distillation",
     "lee2019sda": "sla",
     "li2016twn": "quantisers",
+    "li2019random": "random_search",
     "liu2019knowledgeflow": "knowledge_flow",
     "lopes2017": "statistics",
     "lopezpaz2017gem": "accuracy_matrix",

@@ -104,6 +104,23 @@ def test_the_papers_of_several_teachers_are_found(key, stem):
     assert any(line.startswith(f"{key}:") for line in where(stem)["paper"])
 
 
+SECTION_5_9 = {  # searches for the student, and the files that hold them
+    "ashok2018n2n": "n2n", "bashivan2019tgsa": "tgsa", "gu2020search": "width", "li2019random": "random_search",
+    "li2020dna": "dna",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "stem"), SECTION_5_9.items())
+def test_the_searches_are_found(key, stem):
+    found = where(key)
+    assert found["scheme"] == [f"kdnb/methods/nas/{stem}.py"]
+    assert f"tests/methods/nas/test_{stem}.py" in found["test"]
+    if stem != "random_search":
+        assert found["loss"] == [f"kdnb/losses/{stem}.py"]
+        assert f"tests/losses/test_{stem}.py" in found["test"]
+    assert bool(found["claims"]) == (stem == "tgsa")
+
+
 def test_the_vote_of_several_teachers_is_found():
     assert "kdnb/losses/you2017.py (relative_dissimilarity)" in where("you2017")["loss"]
     assert "kdnb/methods/offline/you2017.py" in where("you2017")["scheme"]

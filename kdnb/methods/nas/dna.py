@@ -1,0 +1,212 @@
+"""DNA (Li et al. 2020): each block of the teacher teaches the candidates for its place, block by block.
+
+A supernet holds all candidates of one place, which share weights. It gets the teacher's maps in front of the
+block, and is trained to give those behind it, one random path in every step. So blocks learn independently of one
+another, and few candidates share weights. Then every path of every block is graded by its error, and the best
+combination within a size is read off.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.losses import block_distillation, relative_block_error
+from kdnb.methods.architecture.design import parameters
+from kdnb.methods.online.branches import Branches
+from kdnb.methods.options import recipe_of
+from kdnb.training import Fit, Networks, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.first import first_batch
+from kdnb.training.inputs import batches_for
+
+Path = tuple[int, ...]  # for each layer of a block, the number of its operation
+
+
+class SuperBlock(nn.Module):
+    """All candidates for one block: layers of several operations, of which a path takes one each.
+
+    Args:
+        layers: for each layer its operations, whose outputs have one shape.
+
+    Raises:
+        ValueError: for no layer, or a layer without operations.
+
+    Attributes:
+        path: what is run; in train mode a random one is drawn in every call.
+    """
+
+    def __init__(self, layers: Sequence[Sequence[nn.Module]]) -> None:
+        super().__init__()
+        if not layers or not all(len(one) for one in layers):
+            raise ValueError("a block needs at least one layer, and each layer an operation.")
+        self.layers = nn.ModuleList(nn.ModuleList(operations) for operations in layers)
+        self.path: Path = (0,) * len(layers)
+
+    def paths(self) -> list[Path]:
+        """All candidates."""
+        return list(product(*(range(len(operations)) for operations in self.layers)))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if self.training:
+            self.path = tuple(int(torch.randint(len(one), ())) for one in self.layers)
+        for operations, number in zip(self.layers, self.path, strict=True):
+            maps = operations[number](maps)
+        return maps
+
+    def alone(self, path: Path) -> nn.Sequential:
+        """One candidate, with the weights that it shares."""
+        return nn.Sequential(*(one[n] for one, n in zip(self.layers, path, strict=True)))
+
+
+def cut(teacher: nn.Module, ends: Sequence[str], example: Tensor) -> list[nn.Sequential]:
+    """The teacher's blocks, each up to and with the child of a name, and the rest behind the last.
+
+    Args:
+        teacher: a chain of its children, see `kdnb.methods.online.branches.Branches.split`.
+        ends: names of children, in order.
+        example: a batch of inputs.
+
+    Raises:
+        ValueError: for names that are no children, in another order, or the last child's: a classifier
+            must be left.
+    """
+    names = [name for name, _ in teacher.named_children()]
+    if unknown := [end for end in ends if end not in names[:-1]]:
+        raise ValueError(f"{unknown[0]!r} ends no block: {', '.join(names[:-1])} do.")
+    places = [names.index(end) + 1 for end in ends]
+    if not places or places != sorted(set(places)):
+        raise ValueError(f"ends must be children in order, none twice; got {list(ends)}.")
+    Branches.split([teacher], names[-1], example)  # refuses what is no chain
+    children = list(teacher.named_children())
+    return [
+        nn.Sequential(OrderedDict(children[start:stop]))
+        for start, stop in zip([0, *places], [*places, len(children)], strict=True)
+    ]
+
+
+def supervise_block(
+    block: SuperBlock,
+    teacher_blocks: Sequence[nn.Module],
+    place: int,
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    **fields: Any,
+) -> Fit:
+    """Train all candidates for one block on the teacher's maps; no label is read.
+
+    Args:
+        block: trained in place.
+        teacher_blocks: of :func:`cut`; frozen.
+        place: which block of them it is for, from 0.
+        data, recipe, seed, fields: as in `kdnb.distil`.
+
+    Returns:
+        The history, with the loss `block`; the block, as `fit.networks["block"]`.
+
+    Raises:
+        ValueError: for a place that there is not, or candidates whose maps have another shape than the
+            teacher's.
+
+    Departures: the authors' code leaves the teacher in train mode while blocks learn, so that its batch
+    normalisation moves; here it is in eval mode. Paths are drawn uniformly.
+    """
+    recipe = recipe_of(supervise_block, recipe, fields)
+    if not 0 <= place < len(teacher_blocks) - 1:
+        raise ValueError(f"place must lie in 0 to {len(teacher_blocks) - 2}; got {place}.")
+    batches = batches_for(data, recipe, seed, "none", given=fields)
+    front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
+    images = first_batch(batches, seed).images[:2]
+    with modes_kept(front, own, block), torch.no_grad():
+        for part in (front, own, block):
+            part.eval()
+        given = front(images)
+        for path in block.paths():  # every candidate is tried before any is trained
+            block.path = path
+            block_distillation(block(given), own(given))
+
+    def terms(networks: Networks, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            seen = networks["front"](batch.images)
+            wanted = networks["own"](seen)
+        return {"block": block_distillation(networks["block"](seen), wanted)}
+
+    networks = {"block": block, "own": own, "front": front}
+    with borrowed(*networks.values()):
+        update = Update(("block",), terms)
+        about = {"method": {"verb": "supervise_block", "place": place}}
+        history = fit(networks, batches, update, recipe, seed=seed, identity=about)
+    return Fit.of(history, {"block": block})
+
+
+@torch.no_grad()
+def rate_paths(
+    block: SuperBlock, teacher_blocks: Sequence[nn.Module], place: int, images: Tensor
+) -> dict[Path, float]:
+    """The relative error of every candidate for a block, on images that were not trained on.
+
+    Batch normalisation computes with the statistics of these images, as those that the supernet gathered are of all
+    paths together.
+
+    Args:
+        block, teacher_blocks, place: of :func:`supervise_block`.
+        images: (images, ...), at least 2.
+    """
+    front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
+    state = {key: value.clone() for key, value in block.state_dict().items()}
+    found = {}
+    with modes_kept(front, own, block):
+        for part in (front, own, block):
+            part.eval()
+        given = front(images)
+        wanted = own(given)
+        for norm in block.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.train()
+        for path in block.paths():
+            block.path = path
+            found[path] = float(relative_block_error(block(given), wanted))
+    block.load_state_dict(state)
+    return found
+
+
+def choose(
+    blocks: Sequence[SuperBlock], ratings: Sequence[dict[Path, float]], limit: int | None = None
+) -> list[Path]:
+    """The combination of paths with the least sum of errors, of at most so many parameters.
+
+    Args:
+        ratings: of each block, of :func:`rate_paths`.
+        limit: parameters of all blocks together; None for none.
+
+    Raises:
+        ValueError: when no combination is so small.
+    """
+    sizes = [{path: parameters(block.alone(path)) for path in block.paths()} for block in blocks]
+    allowed = [
+        paths for paths in product(*ratings)
+        if limit is None or sum(size[p] for size, p in zip(sizes, paths, strict=True)) <= limit
+    ]  # fmt: skip
+    if not allowed:
+        least = sum(min(size.values()) for size in sizes)
+        raise ValueError(f"limit={limit} is below the smallest combination, {least} parameters.")
+    return list(min(allowed, key=lambda paths: sum(r[p] for r, p in zip(ratings, paths, strict=True))))  # fmt: skip
+
+
+def assembled(
+    blocks: Sequence[SuperBlock], paths: Sequence[Path], rest: nn.Module
+) -> nn.Sequential:
+    """The student of one path for each block, with the weights of the supernet, and the teacher's rest.
+
+    They share these weights: give `copy.deepcopy` of it to a training.
+    """
+    parts = [block.alone(path) for block, path in zip(blocks, paths, strict=True)]
+    return nn.Sequential(*parts, rest)

@@ -1,0 +1,910 @@
+# ---
+# jupyter:
+#   jupytext:
+#     notebook_metadata_filter: kdnb
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kdnb:
+#     papers:
+#     - bashivan2019tgsa
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5.9 NAS-based distillation
+#
+# In every other chapter somebody has chosen the student's architecture. Here it is searched: *neural architecture search* (NAS) trains many
+# small networks and keeps the best. A teacher can help in four ways: it can be the space that is searched, it can grade
+# candidates early, it can supervise their pieces, or its answers can decide which channels stay. You see each of them on small
+# images of clothes, and what each is worth beside random search with as many trained networks.
+#
+# The chapter belongs to section 5.9 of the survey
+# ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
+# Its main papers are *N2N Learning* ([Ashok et al. 2018](https://arxiv.org/abs/1709.06030)), whose loop you write below, and *Teacher Guided
+# Architecture Search* ([Bashivan et al. 2019](https://arxiv.org/abs/1808.01405)), which has the record. Their relatives follow, with links at the end.
+#
+# **Before you start:** soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)) and architectures
+# ([chapter 4](4-teacher-student-architecture.ipynb)).
+# **Time:** about two minutes on two CPU cores.
+#
+# The next cell holds every parameter of the live part. Change them here, or by
+# `kdnb run 5-9 --set epochs=10`.
+
+# %% tags=["parameters"]
+images = 1000  # with labels, for students and candidates
+teacher_images = 4000  # for the teacher, those of the students among them
+side = 14  # pixels of an image, in height and width: 7, 14 or 28
+epochs = 6  # of a full training
+short = 3  # epochs of a student that N2N grades
+policies = 10  # repetitions of each search of N2N
+candidates = 12  # networks that TGSA grades
+walks = 12  # students that DNA's grades are compared on
+seeds = 3  # of guided search and of widths
+
+# %%
+import copy
+from itertools import product
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from scipy import stats
+from torch import nn
+from torch.nn import functional as F
+
+import kdnb
+from kdnb import data, figures, losses, papers, workbook
+from kdnb.methods import nas
+from kdnb.methods.architecture import multiply_adds, parameters
+from kdnb.methods.nas import Layer
+from kdnb.workbook.chapter import show_verdicts
+
+workbook.check(
+    globals(),
+    images=(200, 10000),
+    teacher_images=(500, 30000),
+    side={7, 14, 28},
+    epochs=(2, 100),
+    short=(1, 50),
+    policies=(2, 100),
+    candidates=(4, 100),
+    walks=(4, 81),
+    seeds=(2, 20),
+)
+figures.use()
+
+# %% [markdown]
+# ## The idea
+#
+# The usual search has a loop: choose an architecture, train it, grade it, choose again. Training is what costs. The first method, N2N,
+# lets the teacher be the *search space*: a student is the teacher with some layers removed and the others made thinner. A small
+# recurrent network, the *policy*, reads the teacher's layers one by one and says of each whether it stays. The student that results is distilled for a
+# short time, and its reward, high for a small and accurate network, teaches the policy.
+
+# %%
+scheme = figures.schematic(
+    {
+        "space": ("layers of the teacher", 0, 0, "teacher"),
+        "policy": ("policy", 1, 0, "method"),
+        "student": ("smaller student", 2, 0, "student"),
+        "teacher": ("teacher's answers", 2, 1, "teacher"),
+        "reward": ("reward: accuracy, size", 3, 0, "method"),
+    },
+    [("space", "policy"), ("policy", "student", "keep or remove"), ("teacher", "student", "distilled"),
+     ("student", "reward"), ("reward", "policy", "policy gradient", "--")],
+)  # fmt: skip
+figures.save(
+    scheme,
+    "5-9-idea",
+    alt="The layers of the teacher go to the policy. It removes some, which gives a smaller student. The student is distilled and "
+    "rewarded for its accuracy and size. The reward trains the policy.",
+    caption="N2N. The teacher (blue) is the space that is searched, and teaches every student (orange) that the policy (green) proposes.",
+)
+
+# %% [markdown]
+# ## The mathematics
+#
+# Symbols are those of [the workbook's notation](../docs/notation.md). A policy $\pi_\phi$ draws a choice $a=(a_1,\dots,a_L)$, for each of the teacher's $L$
+# layers 1 (it stays) or 0. With the parameters $n_S$, $n_T$ and the accuracies $A_S$, $A_T$ of student and teacher, the
+# reward and the gradient that teaches the policy (REINFORCE) are
+#
+# $$R(a)=C(2-C)\,\frac{A_S}{A_T},\quad C=1-\frac{n_S}{n_T},\qquad\qquad
+#   \nabla_\phi\,\mathrm E[R]=\mathrm E\big[(R(a)-b)\,\nabla_\phi\log\pi_\phi(a)\big].$$
+#
+# The baseline $b$ is the mean of earlier rewards. The second method, TGSA, compares *representations*. For $n$ probe images with features
+# $f_1,\dots,f_n$ of a layer, and Pearson's correlation $\rho$, it takes
+#
+# $$\mathrm{RDM}_{ij}=1-\rho(f_i,f_j),\qquad \mathrm{TG}=\rho\big(\mathrm{RDM}^S_{i<j},\ \mathrm{RDM}^T_{i<j}\big).$$
+#
+# RDM means *representational dissimilarity matrix*. Two networks have a high TG when the same images look alike to both. Five facts follow.
+#
+# 1. *The last parameters are worth nothing.* The factor $C(2-C)$ has the slope $2-2C$: 2 for the first parameters that go, 0 for the last.
+# 2. *The baseline does not matter on average.* $\mathrm E[\nabla\log\pi]=0$, so any $b$ that does not depend on $a$ leaves the gradient as it is in
+#    expectation. It changes the noise.
+# 3. *An RDM forgets what a network's features mean.* Their number and order do not matter, nor do the scale and offset of an image's
+#    features. So networks of any two shapes can be compared.
+# 4. *Random search has an exact value.* If the grades of all $N$ choices are known, in rising order $s_{(1)},\dots,s_{(N)}$, the best of $m$
+#    different random ones is on average $\sum_k s_{(k)}\binom{k-1}{m-1}/\binom Nm$.
+# 5. *Independent pieces are chosen one by one.* If a network's error is a sum over blocks, the best network is that of the best blocks: for
+#    two blocks of 9 candidates 18 errors decide among 81 networks.
+#
+# The next cell checks all five.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+C = torch.linspace(0, 1, 5, dtype=torch.float64, requires_grad=True)
+slope = torch.autograd.grad(losses.compression_reward(torch.ones(5), C, 1.0).sum(), C)[0]
+torch.testing.assert_close(slope, 2 - 2 * C.detach())  # 1
+
+scores = torch.randn(4, generator=generator, dtype=torch.float64, requires_grad=True)
+R, logs = torch.rand(4, generator=generator, dtype=torch.float64), scores.log_softmax(0)
+for b in (0.0, 5.0):  # the mean over all choices, each with its probability
+    parts = [p * torch.autograd.grad(losses.policy_gradient(logs[i : i + 1], R[i : i + 1], b), scores, retain_graph=True)[0]
+             for i, p in enumerate(logs.detach().exp())]  # fmt: skip
+    torch.testing.assert_close(-sum(parts), torch.autograd.grad((logs.exp() * R).sum(), scores, retain_graph=True)[0])  # 2
+
+f, g = torch.randn(2, 20, 6, generator=generator)
+moved = torch.rand(20, 1, generator=generator) * f[:, [3, 0, 5, 1, 4, 2]] + 7
+torch.testing.assert_close(losses.representation_similarity(moved, g), losses.representation_similarity(f, g))  # 3
+
+known = torch.rand(50, generator=generator).tolist()
+drawn = [max(known[i] for i in torch.randperm(50, generator=generator)[:5]) for _ in range(4000)]
+assert abs(nas.expected_best(known, 5) - sum(drawn) / 4000) < 0.01  # 4
+
+errors = torch.rand(2, 9, generator=generator)
+both = (errors[0][:, None] + errors[1]).flatten().argmin()
+assert (int(both) // 9, int(both) % 9) == tuple(errors.argmin(1).tolist())  # 5
+print("reward, policy gradient, representations, random search and blocks are as the formulas say")
+
+# %% [markdown]
+# ## Images, a teacher, and how networks are written down
+#
+# The data are Fashion-MNIST, shrunk to 14 x 14 pixels so that hundreds of networks can be trained. An architecture is a tuple of `Layer`s: channels, the
+# side of the kernel, the side of the max-pooling behind it (1 for none), and whether there is batch normalisation. `nas.build` makes the network of
+# it. The teacher has five layers, and learns more images than its students.
+
+# %% tags=["nbval-ignore-output"]
+source = data.load("fashion_mnist")
+FIRST_SEED = 5900  # no pilot has these seeds
+
+
+def shrunk_images(chosen):
+    """Images and labels as networks take them."""
+    pixels = F.avg_pool2d(chosen.images.float() / 255, 28 // side)
+    return (pixels - 0.286) / 0.33, chosen.labels
+
+
+order = torch.randperm(len(source.train), generator=torch.Generator().manual_seed(FIRST_SEED))
+seen, taught = (shrunk_images(source.train.select(order[:count])) for count in (images, max(images, teacher_images)))
+held_out = shrunk_images(source.validation.select(slice(1500)))  # for grades; the test set is for final accuracies alone
+test = shrunk_images(source.test.select(slice(4000)))
+plan = kdnb.Recipe(epochs=epochs, batch_size=64, optimiser="adam", lr=0.01, precision="32")
+brief = plan.model_copy(update={"epochs": short, "lr": 0.02})  # of students that are only graded
+
+
+def percent(network, on=test):
+    return 100 * float(kdnb.evaluate(network, on).accuracy)
+
+
+SHAPE = (Layer(8), Layer(8, pool=2), Layer(16), Layer(16, pool=2), Layer(24))
+teacher = nas.build(SHAPE, FIRST_SEED)
+kdnb.train(teacher, taught, plan)
+print(f"the teacher: {nas.spelt(SHAPE)}; {parameters(teacher)} parameters, {percent(teacher):.1f}% of the test images")
+
+# %% [markdown]
+# ## N2N as a training loop
+#
+# Here is the first stage of N2N in plain PyTorch: the policy, and the loop in which it learns. A *budget* counts students that are trained. A choice
+# that comes again is not trained again and costs nothing. The policy's size, the five choices of a round and the mean reward as the baseline are those of
+# the [authors' code](https://github.com/anubhavashok/N2N).
+
+
+# %%
+class Policy(nn.Module):
+    """Reads the layers in both directions, and says of each whether it stays."""
+
+    def __init__(self, hidden=30):
+        super().__init__()
+        self.lstm = nn.LSTM(5, hidden, 2, bidirectional=True)
+        self.decide = nn.Linear(2 * hidden, 2)
+
+    def forward(self, layers, count, generator):
+        logs = self.decide(self.lstm(layers)[0]).log_softmax(1)
+        drawn = torch.multinomial(logs.exp(), count, replacement=True, generator=generator).T
+        return drawn, logs.expand(count, -1, -1).gather(2, drawn[:, :, None])[:, :, 0].sum(1)
+
+
+def n2n(policy, layers, reward, budget, lr, rounds=100, samples=5, seed=0):
+    optimiser = torch.optim.Adam(policy.parameters(), lr=lr)
+    generator = torch.Generator().manual_seed(seed)
+    tried, means = {}, []
+    for _ in range(rounds):
+        drawn, logs = policy(layers, samples, generator)
+        choices = [tuple(keep) for keep in drawn.tolist()]
+        for keep in choices:
+            if keep not in tried and len(tried) < budget:
+                tried[keep] = reward(keep)  # trains a student
+        if not all(keep in tried for keep in choices):
+            break  # the budget is spent
+        R = torch.tensor([tried[keep] for keep in choices])
+        b = sum(means) / len(means) if means else R.mean()
+        means.append(R.mean().item())
+        optimiser.zero_grad()
+        (-((R - b) * logs).mean()).backward()  # towards choices that were worth more
+        optimiser.step()
+    return tried
+
+
+# %% [markdown]
+# Five layers have $2^5=32$ choices. So few can all be trained, each by squared differences of the logits and labels. Then every search can be repeated
+# for free, and compared with the truth.
+
+# %%
+worth = nas.reward_of(teacher, seen, held_out, brief, seed=0)
+table = {keep: worth(nas.removed(SHAPE, keep)) for keep in product((0, 1), repeat=len(SHAPE))}
+best = max(table, key=table.get)
+
+# %% tags=["nbval-ignore-output"]
+print(f"the best of {len(table)} choices: layers {[n + 1 for n, kept in enumerate(best) if kept]} stay, reward {table[best]:.3f}; "
+      f"mean reward {pd.Series(table).mean():.3f}")  # fmt: skip
+torch.manual_seed(0)
+ours = Policy()
+theirs = copy.deepcopy(ours)
+layers = nas.described(SHAPE)
+by_loop = n2n(ours, layers, table.get, budget=16, lr=0.02)
+for count, reward in enumerate(pd.Series(list(by_loop.values())).cummax(), 1):
+    if count in (1, 5, 10, len(by_loop)):
+        print(f"after {count} students: {reward:.3f}; random search: {nas.expected_best(list(table.values()), count):.3f}")
+
+# %% [markdown]
+# The same by the package: `nas.reinforce` takes any policy, `nas.compress` runs both stages.
+
+# %%
+log = nas.reinforce(theirs, layers, table.get, 16, lr=0.02)
+assert log.choices == list(by_loop) and log.scores == list(by_loop.values())
+torch.testing.assert_close(theirs.decide.weight, ours.decide.weight)
+print("the loop above and nas.reinforce try the same students")
+
+# %% [markdown]
+# ### The experiment: is the policy better than random search?
+#
+# Each search is repeated with new policies. The learning rates are that of the authors' code for this stage (0.003), and a larger one. The control
+# draws students at random. Its mean is exact (fact 4).
+
+# %%
+BUDGET, RATES = 20, {"policy, rate 0.003": 0.003, "policy, rate 0.02": 0.02}
+rows = []
+for name, rate in RATES.items():
+    for seed in range(policies):
+        torch.manual_seed(seed)
+        found = nas.reinforce(nas.RemovalPolicy(), layers, table.get, BUDGET, lr=rate, seed=seed)
+        curve = found.best_so_far + [found.best_score] * (BUDGET - len(found.scores))  # it may stop before
+        rows += [{"condition": name, "seed": seed, "students": n, "reward": r, "trained": len(found.scores)} for n, r in enumerate(curve, 1)]
+searches = pd.DataFrame(rows)
+exact = [nas.expected_best(list(table.values()), n) for n in range(1, BUDGET + 1)]
+
+# %% tags=["nbval-ignore-output"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4), layout="constrained")
+sizes = [parameters(nas.build(nas.removed(SHAPE, keep), 0)) if any(keep) else 0 for keep in table]
+left.scatter([s for s in sizes if s], [r for s, r in zip(sizes, table.values(), strict=True) if s], color=figures.ORANGE)
+left.scatter(parameters(nas.build(nas.removed(SHAPE, best), 0)), table[best], s=120, facecolors="none", edgecolors=figures.GREEN, linewidths=2)
+left.set(xlabel="parameters of the student", ylabel="reward $R$", title="all students but the one without layers")
+figures.lines(searches, "reward", "best reward so far", over="students", over_label="students trained", axes=right)
+right.plot(range(1, BUDGET + 1), exact, color=figures.GREY, ls="--", label="random search, exact mean")
+right.axhline(table[best], color=figures.LIGHT, zorder=0)
+right.legend(loc="lower right")
+gaps = {name: searches[(searches.condition == name) & (searches.students == 10)].reward - exact[9] for name in RATES}
+figures.save(
+    figure,
+    "5-9-policies",
+    alt="Left: rewards of all students against their parameters. Right: best reward against students trained, for policies of two learning rates and random search. "
+    + " ".join(f"{name}: {gap.mean():+.3f} against random search after 10 students." for name, gap in gaps.items()),
+    caption="Left: the whole search space of the first stage; the best student is circled. Right: policies beside random search (dashed). After 10 students the "
+    + "; the ".join(f"{name} is {gap.mean():+.3f} ({figures.interval(gap)[0]:+.3f} to {figures.interval(gap)[1]:+.3f}) from it" for name, gap in gaps.items())
+    + f". Mean and 95% interval over {policies} policies; the grey line is the best student.",
+)  # fmt: skip
+for name in RATES:
+    trained = searches[searches.condition == name].groupby("seed").trained.first()
+    hit = searches[(searches.condition == name) & (searches.students == BUDGET)].reward >= table[best]
+    print(f"{name}: {trained.mean():.1f} students trained on average, the best one found by {hit.sum()} of {policies}")
+
+# %% [markdown]
+# ⟦TEXT n2n⟧
+#
+# ### Both stages
+#
+# The second stage makes the layers that stayed thinner. Its policy reads the layers in order, with its own last decision, and
+# chooses for each a ratio of its channels. The budget of each stage is 8 students; students of the first stage are taken from the table.
+
+# %%
+rewards = {nas.removed(SHAPE, keep): r for keep, r in table.items()}
+
+
+def remembered(architecture):
+    if architecture not in rewards:
+        rewards[architecture] = worth(architecture)
+    return rewards[architecture]
+
+
+before = len(rewards)
+found = nas.compress(SHAPE, remembered, removal_budget=8, shrinkage_budget=8, lr=0.02, seed=0)
+print("students of the second stage that were trained:", len(rewards) - before <= 8)
+
+# %% tags=["nbval-ignore-output"]
+shorter = nas.removed(SHAPE, found.removal.best)
+rival = nas.random_search(
+    lambda g: nas.shrunk(shorter, [nas.RATIOS[i] for i in torch.randint(len(nas.RATIOS), (len(shorter),), generator=g)]),
+    remembered, 8,
+)  # fmt: skip
+print(f"after the first stage: {nas.spelt(shorter)}, reward {found.removal.best_score:.3f}")
+print(f"after the second stage: {nas.spelt(found.architecture)}, reward {found.reward:.3f}")
+print(f"random ratios in its place: {nas.spelt(rival.best)}, reward {rival.best_score:.3f}")
+
+# %% [markdown]
+# ⟦TEXT stages⟧
+#
+# ### Explorer: what a choice is worth
+#
+# Choose which layers of the teacher stay. The bars show what the reward is made of: how much of the teacher's accuracy the student keeps after its short training, and the
+# factor for its size.
+
+# %% tags=["nbval-ignore-output"]
+shown = sorted((keep for keep in table if any(keep) and not all(keep)), key=table.get, reverse=True)[::4]
+names = {"layers " + " ".join(str(n + 1) for n, kept in enumerate(keep) if kept): keep for keep in shown}
+
+
+def show_choice(stay):
+    keep = names[stay]
+    C = 1 - parameters(nas.build(nas.removed(SHAPE, keep), 0)) / parameters(teacher)
+    factor = C * (2 - C)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), layout="constrained")
+    bars = {"accuracy kept,\n$A_S/A_T$": table[keep] / factor, "factor for size,\n$C(2-C)$": factor, "reward $R$": table[keep]}
+    left.bar(list(bars), list(bars.values()), color=[figures.ORANGE, figures.SKY, figures.GREEN])
+    left.set(ylim=(0, 1.1), title=nas.spelt(nas.removed(SHAPE, keep)))
+    right.scatter(sizes, list(table.values()), color=figures.LIGHT)
+    right.scatter(parameters(nas.build(nas.removed(SHAPE, keep), 0)), table[keep], color=figures.GREEN, s=90)
+    right.set(xlabel="parameters", ylabel="reward $R$", ylim=(0, 1.1), title="among all students")
+    return figure
+
+
+figures.explorer(
+    show_choice,
+    name="5-9-explorer",
+    alt="What the reward of a student is made of, and where it lies among all students",
+    caption="Students that are the teacher without some layers, from high rewards to low ones. Grey: all students.",
+    stay=list(names),
+)
+
+# %% [markdown]
+# ## TGSA: a teacher grades candidates early
+#
+# The reward above needs a trained student. *Teacher guided architecture search* asks how a candidate that has hardly been trained can
+# be graded. Its answer: look at whether it already finds the same images alike as a good network does. `nas.representations` gives what a network makes of
+# probe images, `nas.teacher_guidance` the similarity TG. Candidates are drawn from a space of chains of one to four layers. Each is trained on labels,
+# and graded before, and after the first epoch. The probes are held out: on training images, similarity would measure which labels were memorised.
+
+# %%
+space = nas.Space(depths=(1, 2, 3, 4), channels=(4, 8, 16), kernels=(1, 3, 5), pools=(1, 2), norms=(True, False))
+probes = held_out[0][:300]
+guide = nas.representations(teacher, probes)
+image = probes[0]
+
+
+def affordable(architecture):
+    return multiply_adds(nas.build(architecture, 0), image) <= 400_000
+
+
+grades, kept_networks = [], {}
+for number, architecture in enumerate(nas.draw_distinct(space.draw, candidates, FIRST_SEED, affordable)):
+    network = nas.build(architecture, FIRST_SEED + number)
+    row = {"architecture": nas.spelt(architecture), "parameters": parameters(network)}
+    row["TG before training"] = nas.teacher_guidance(nas.representations(network, probes), guide)
+    kdnb.train(network, seen, plan.model_copy(update={"epochs": 1}), seed=number)
+    row["TG after one epoch"] = nas.teacher_guidance(nas.representations(network, probes), guide)
+    row["accuracy after one epoch"] = percent(network, held_out)
+    kdnb.train(network, seen, plan, seed=number)
+    grades.append(row | {"final accuracy": percent(network)})
+    kept_networks[row["architecture"]] = network
+grades = pd.DataFrame(grades).set_index("architecture").sort_values("final accuracy", ascending=False)
+
+# %% tags=["nbval-ignore-output"]
+predictors = ["TG before training", "TG after one epoch", "accuracy after one epoch", "parameters"]
+ranks = {name: stats.spearmanr(grades[name], grades["final accuracy"]).statistic for name in predictors}
+figure, panels = plt.subplots(1, 3, figsize=(10.6, 3.6), layout="constrained", sharey=True)
+for axes, name in zip(panels, predictors, strict=False):
+    axes.scatter(grades[name], grades["final accuracy"], color=figures.GREEN if "TG" in name else figures.ORANGE)
+    axes.set(xlabel=name + (", %" if "accuracy" in name else ""), title=f"rank correlation {ranks[name]:.2f}")
+panels[0].set_ylabel("final accuracy, %")
+figures.save(
+    figure,
+    "5-9-early",
+    alt=f"Final accuracy of {candidates} candidates against early grades. Rank correlations: " + ", ".join(f"{name} {r:.2f}" for name, r in ranks.items()) + ".",
+    caption=f"Early grades of {candidates} random networks against what became of them. Rank correlations with the final accuracy: "
+    + ", ".join(f"{name} {r:.2f}" for name, r in ranks.items()) + ". One seed.",
+)  # fmt: skip
+figures.table(grades, decimals={name: 2 if "TG" in name else 1 for name in grades if name != "parameters"},
+              caption="The candidates, the best first. Accuracies in percent.")  # fmt: skip
+
+# %% [markdown]
+# ⟦TEXT tgsa⟧
+#
+# The next figure shows what is compared: which of 60 held-out images look alike to the teacher, to the best candidate and to the worst.
+
+# %% tags=["nbval-ignore-output"]
+sorted_probes = held_out[0][:60][held_out[1][:60].argsort(stable=True)]
+compared = {"the teacher": teacher, "the best candidate": kept_networks[grades.index[0]], "the worst candidate": kept_networks[grades.index[-1]]}
+looks = {name: nas.representations(network, sorted_probes) for name, network in compared.items()}
+figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+for axes, (name, look) in zip(panels, looks.items(), strict=True):
+    drawn = axes.imshow(losses.dissimilarity_matrix(look["embedding"][0]), cmap="viridis", vmin=0, vmax=2)
+    axes.set(title=name, xticks=[], yticks=[], xlabel="60 held-out images, sorted by class")
+figure.colorbar(drawn, ax=panels, label="dissimilarity")
+alike = {name: nas.teacher_guidance(look, looks["the teacher"]) for name, look in looks.items()}
+figures.save(
+    figure,
+    "5-9-rdm",
+    alt="Dissimilarity matrices of the teacher, the best and the worst candidate. Similarity to the teacher's: "
+    f"{alike['the best candidate']:.2f} and {alike['the worst candidate']:.2f}.",
+    caption="Representational dissimilarity matrices after training. Similarity TG to the teacher's, on these images: best candidate "
+    f"{alike['the best candidate']:.2f}, worst candidate {alike['the worst candidate']:.2f}.",
+)  # fmt: skip
+
+# %% [markdown]
+# ### A search that is guided
+#
+# A progressive search grows networks layer by layer: it grades every network of one layer, keeps the best, grades what it becomes with one layer more, and so on. `nas.guided_search`
+# does this with any grade; `nas.early_grade` is the accuracy after a short training plus TG (the sum is our choice of how to combine them). The controls are
+# the same search by accuracy alone, and random search. All train 12 networks for one epoch, and the winner to its end.
+
+# %%
+CHOICES = [Layer(4, pool=2), Layer(8, 1), Layer(16, 3, pool=2), Layer(8, 5)]
+one = plan.model_copy(update={"epochs": 1})
+outcomes = []
+for seed in range(seeds):
+
+    def make(architecture, seed=seed):
+        return nas.build(architecture, 100 * FIRST_SEED + seed)
+
+    def graded(weight, seed=seed, make=make):
+        return nas.early_grade(make, teacher, seen, held_out, probes, one, weight=weight, seed=seed)
+
+    def anything(generator):
+        depth = int(torch.randint(1, 4, (1,), generator=generator))
+        return tuple(CHOICES[i] for i in torch.randint(4, (depth,), generator=generator))
+
+    found = {
+        "guided by accuracy and TG": nas.guided_search(CHOICES, graded(1.0), steps=3, beam=1),
+        "guided by accuracy": nas.guided_search(CHOICES, graded(0.0), steps=3, beam=1),
+        "random search by accuracy": nas.random_search(anything, graded(0.0), 12, seed=seed),
+    }
+    for name, search in found.items():
+        winner = make(search.best)
+        kdnb.train(winner, seen, plan, seed=seed)
+        outcomes.append({"search": name, "seed": seed, "networks": len(search.choices), "accuracy": percent(winner)})
+outcomes = pd.DataFrame(outcomes)
+print("every search trained 12 networks:", bool((outcomes.networks == 12).all()))
+
+# %% tags=["nbval-ignore-output"]
+wide = outcomes.pivot(index="seed", columns="search", values="accuracy")
+control = wide["random search by accuracy"]
+figures.table(
+    pd.DataFrame({"final accuracy, %": wide.mean(), "difference from random search": (wide.sub(control, axis=0)).mean(),
+                  "from": {n: figures.interval(wide[n] - control)[0] for n in wide}, "to": {n: figures.interval(wide[n] - control)[1] for n in wide}}),
+    decimals=1, caption=f"The winner of each search, trained to its end. Means of {seeds} seeds, paired differences in points with 95% intervals.",
+)  # fmt: skip
+
+# %% [markdown]
+# ⟦TEXT guided⟧
+#
+# ## The relatives
+#
+# They differ in what the teacher does during the search. Open a method for its formula.
+#
+# <details><summary><b>DNA</b>: the teacher supervises blocks</summary>
+#
+# [Li et al. (2020)](https://arxiv.org/abs/1911.13053) cut teacher and search space into blocks. A *supernet* holds all candidates for block $i$, which share
+# weights. It gets the teacher's maps $Y_{i-1}$ in front of the block and learns those behind it, $Y_i$, by mean squared differences:
+#
+# $$\min_{W_i}\ \frac1K\big\lVert Y_i-\hat Y_i(W_i,A_i;\,Y_{i-1})\big\rVert_2^2,\qquad
+#   \text{rating of a path: }\ \frac{\lVert Y_i-\hat Y_i\rVert_1}{K\,\sigma(Y_i)},$$
+#
+# with $K$ entries of the maps and their standard deviation $\sigma(Y_i)$, which makes errors of several blocks comparable (we rate by this form).
+#
+# *What makes it itself:* blocks learn independently of one another, as each is given the teacher's maps and not those of its predecessor. So few candidates share weights,
+# all of them can be rated, and fact 5 finds the best. No label is read. `nas.cut`, `nas.SuperBlock`, `nas.supervise_block`, `nas.rate_paths`,
+# `nas.choose`.
+#
+# </details>
+#
+# <details><summary><b>Gu and Tresp</b>: widths by gradient descent</summary>
+#
+# [Gu and Tresp (2020)](https://arxiv.org/abs/2001.11612) choose a part of the teacher's own graph as the student, by an L1 norm beside the divergence from the
+# teacher's answers. Our form of it has a gate $\beta_{lc}$ for each channel $c$ of layer $l$, and a channel's price $c_l$ in parameters:
+#
+# $$L=H(\mathbf 1_y,q)+T^2\,\mathrm{KL}(p\,\|\,q)+\gamma\,\frac{\sum_l c_l\lVert\beta_l\rVert_1}{\sum_l c_lC_l}.$$
+#
+# *What makes it itself:* one training of weights and gates is the whole search, so it is the cheapest one here. `nas.search_widths`, `nas.narrowed`.
+#
+# </details>
+#
+# <details><summary><b>AKD</b>: the reward is the distilled accuracy</summary>
+#
+# [Liu et al. (2020)](https://arxiv.org/abs/1911.09074) argue that the best student depends on the teacher, and that the best architecture for labels is not the best one
+# for distillation. So a search by reinforcement learning is rewarded for the accuracy *under distillation*, together with the latency. *What makes it itself:* the search
+# looks for what suits this teacher. N2N's reward above does so, too, with size in the place of latency.
+#
+# </details>
+#
+# <details><summary><b>Oracle distillation</b>: the teacher is whoever is right</summary>
+#
+# [Kang et al. (2020)](https://arxiv.org/abs/1911.13019) have an ensemble as the teacher, and a search that adds operations to the student. For each sample the members
+# that are right are averaged:
+#
+# $$\bar p(x)=\frac{\sum_m u_m(x)\,p_m(x)}{\sum_m u_m(x)},\qquad u_m(x)=1\ \text{if member $m$ is right about $x$, else }0.$$
+#
+# *What makes it itself:* an ensemble that is better than its mean asks for a student that can follow it. `losses.oracle_weights`
+# ([chapter 5.2](5-2-multi-teacher.ipynb)).
+#
+# </details>
+#
+# <details><summary><b>Cream of the crop</b>: candidates teach one another</summary>
+#
+# [Peng et al. (2020)](https://arxiv.org/abs/2010.15821) need no teacher from outside. In a supernet, the paths that have done best so far teach the path that is being
+# trained. *What makes it itself:* the board of these *prioritized paths* changes while the supernet learns, and the best on it in the end is the result of the search.
+#
+# </details>
+#
+# <details><summary><b>AdaNAS</b>: the former ensemble teaches the next member</summary>
+#
+# [Macko et al. (2019)](https://arxiv.org/abs/1903.06236) compose a network as an ensemble of small ones, which are found one after the other. Each is taught by the
+# ensemble of those before. *What makes it itself:* search, ensembles and born-again training ([chapter 3.3](3-3-self-distillation.ipynb)) in one loop.
+#
+# </details>
+
+# %% [markdown]
+# ### A check of each
+#
+# *DNA:* scaling the maps of teacher and student changes the squared error and not the rating. *Gates:* open gates cost 1, and the gradient of the price does not depend on how open a gate
+# is. *Oracle:* where some members are right, the others have no weight.
+
+# %%
+a, b = torch.randn(2, 4, 3, 5, 5, generator=generator)
+torch.testing.assert_close(losses.block_distillation(10 * a, 10 * b), 100 * losses.block_distillation(a, b))
+torch.testing.assert_close(losses.relative_block_error(10 * a, 10 * b), losses.relative_block_error(a, b))
+gates = [torch.tensor([1.0, 1.0, 0.3], requires_grad=True), torch.ones(2, requires_grad=True)]
+assert losses.gate_penalty([torch.ones(3), torch.ones(2)], (2.0, 5.0)) == 1
+prices = torch.autograd.grad(losses.gate_penalty(gates, (2.0, 5.0)), gates)
+torch.testing.assert_close(torch.cat(prices), torch.tensor([2.0, 2.0, 2.0, 5.0, 5.0]) / 16)
+members = [torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]])]
+assert losses.oracle_weights(members, torch.tensor([1])).flatten().tolist() == [0.0, 1.0]
+print("block errors, gates and oracle weights are what the formulas say")
+
+# %% [markdown]
+# ### DNA: 18 candidates, 81 networks, two trainings
+#
+# The teacher is cut behind its second and its fourth layer. The candidates for each of these two blocks have two layers with kernels of 1, 3 or 5 pixels: nine paths. Two
+# supernets are trained without labels. Are the sums of their ratings worth anything? For an answer, some of the 81 networks are trained on their
+# own, on labels, from new weights.
+
+# %%
+KERNELS = (1, 3, 5)
+
+
+def operation(inputs, outputs, kernel, pool=1):
+    return nas.ConvNet((Layer(outputs, kernel, pool),), in_channels=inputs).stage1
+
+
+def super_block(inputs, outputs):
+    return nas.SuperBlock([[operation(inputs, outputs, k) for k in KERNELS], [operation(outputs, outputs, k, 2) for k in KERNELS]])
+
+
+torch.manual_seed(FIRST_SEED)
+parts = nas.cut(teacher, ["stage2", "stage4"], seen[0][:2])
+blocks = [super_block(1, 8), super_block(8, 16)]
+fits = [nas.supervise_block(block, parts, place, seen[0], plan) for place, block in enumerate(blocks)]
+ratings = [nas.rate_paths(block, parts, place, probes) for place, block in enumerate(blocks)]
+chosen = nas.choose(blocks, ratings)
+print("both blocks have learnt:", all(fit.history.block.iloc[-1] < fit.history.block.iloc[0] for fit in fits))
+
+# %%
+pairs = list(product(blocks[0].paths(), blocks[1].paths()))
+drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(FIRST_SEED))[:walks].tolist()
+standing = []
+for first, second in [pairs[i] for i in drawn]:
+    kernels = [KERNELS[i] for i in (*first, *second)]
+    alone = tuple(Layer(c, k, p) for c, k, p in zip((8, 8, 16, 16), kernels, (1, 2, 1, 2), strict=True)) + SHAPE[4:]
+    network = nas.build(alone, FIRST_SEED)
+    kdnb.train(network, seen, brief)
+    standing.append({"kernels": kernels, "rating": ratings[0][first] + ratings[1][second],
+                     "parameters": parameters(network), "accuracy": percent(network, held_out)})  # fmt: skip
+standing = pd.DataFrame(standing)
+
+# %% tags=["nbval-ignore-output"]
+agreement = -stats.spearmanr(standing.rating, standing.accuracy).statistic
+by_size = stats.spearmanr(standing.parameters, standing.accuracy).statistic
+figure, panels = plt.subplots(1, 2, figsize=(9.4, 3.8), layout="constrained")
+for axes, place in zip(panels, (0, 1), strict=True):
+    grid = pd.DataFrame([[ratings[place][i, j] for j in range(3)] for i in range(3)],
+                        pd.Index(KERNELS, name="kernel of the first layer"), pd.Index(KERNELS, name="kernel of the second layer"))  # fmt: skip
+    figures.heat(grid, "relative error", axes=axes, decimals=2)
+    axes.set_title(f"block {place + 1}")
+figures.save(
+    figure,
+    "5-9-blocks",
+    alt="Relative errors of the nine paths of two blocks. The best: " + " and ".join(f"{min(r.values()):.2f}" for r in ratings) + ".",
+    caption=f"What DNA reads off: the relative error of every candidate. Lower is better. Chosen kernels: {[KERNELS[i] for path in chosen for i in path]}. Rank correlation "
+    f"of the sum with accuracies of {walks} networks trained alone: {agreement:.2f} (sign turned); of their parameters: {by_size:.2f}.",
+)  # fmt: skip
+figures.table(standing.sort_values("rating"), decimals={"rating": 2, "accuracy": 1}, caption=f"{walks} of the 81 networks, by rating; held-out accuracies in percent.")
+
+# %% [markdown]
+# ⟦TEXT dna⟧
+#
+# ### Widths that are learnt
+#
+# A network with three layers of 16 channels and a gate on each channel is trained once, with the teacher and a price on gates. Then the channels of the smallest gates are removed until a third of the parameters
+# is left. The widths, not the weights, are the result: each student is trained anew, by soft targets. Controls with as many
+# parameters: gates that learn from labels alone, the same width in every layer, and random widths.
+
+# %%
+WIDE = (Layer(16, pool=2), Layer(16, pool=2), Layer(16))
+LIMIT = parameters(nas.build(WIDE, 0)) // 3
+pressed = plan.model_copy(update={"lr": 0.02})
+
+
+def of_widths(widths):
+    return tuple(Layer(w, 3, layer.pool) for w, layer in zip(widths, WIDE, strict=True))
+
+
+def size(widths):
+    return parameters(nas.build(of_widths(widths), 0))
+
+
+equal = max(w for w in range(1, 17) if size((w, w, w)) <= LIMIT)
+students = []
+for seed in range(seeds):
+    found = {}
+    for name, weight in {"gates, taught": 1.0, "gates, labels alone": 0.0}.items():
+        torch.manual_seed(seed)
+        gated = nas.ConvNet(WIDE, gates=True)
+        nas.search_widths(gated, teacher, seen, pressed, penalty=2.0, soft_weight=weight, seed=seed)
+        found[name] = nas.narrowed(gated, LIMIT)
+    found["the same in every layer"] = of_widths((equal,) * 3)
+    (found["random"],) = nas.draw_distinct(
+        lambda g: of_widths(torch.randint(1, 17, (3,), generator=g).tolist()), 1, seed,
+        lambda one: 0.85 * LIMIT <= size([layer.channels for layer in one]) <= LIMIT,
+    )  # fmt: skip
+    for name, architecture in found.items():
+        student = nas.build(architecture, seed)
+        kdnb.distil(student, teacher, seen, plan, method="kd", seed=seed)
+        students.append({"widths": name, "seed": seed, "channels": [layer.channels for layer in architecture],
+                         "parameters": parameters(student), "accuracy": percent(student)})  # fmt: skip
+students = pd.DataFrame(students)
+print("no student has more parameters than the limit:", bool((students.parameters <= LIMIT).all()))
+
+# %% tags=["nbval-ignore-output"]
+wide = students.pivot(index="seed", columns="widths", values="accuracy")
+control = wide["the same in every layer"]
+figures.table(
+    pd.DataFrame({"channels, by seed": students.groupby("widths", sort=False).channels.agg(lambda one: ", ".join(map(str, one))),
+                  "accuracy, %": wide.mean(), "difference from equal widths": wide.sub(control, axis=0).mean(),
+                  "from": {n: figures.interval(wide[n] - control)[0] for n in wide}, "to": {n: figures.interval(wide[n] - control)[1] for n in wide}}),
+    decimals=1, caption=f"Students of at most {LIMIT} parameters. Means of {seeds} seeds, paired differences in points with 95% intervals.",
+)  # fmt: skip
+
+# %% [markdown]
+# ⟦TEXT widths⟧
+
+# %% [markdown]
+# ## The reproduction: Bashivan et al. 2019
+#
+# The record asks whether early similarity foretells which networks will be good (`kdnb reproduce bashivan2019tgsa`, about 16 CPU minutes). Each of ten
+# seeds draws 16 networks of its own. The paper's text was not at hand. Its abstract makes relative claims, so there are no published values beside ours.
+#
+# | | published | ours |
+# |---|---|---|
+# | candidates | convolutional cells, among others | chains of 1 to 4 convolutions, drawn at random |
+# | data | photographs, ImageNet among them | Fashion-MNIST, 28 x 28 pixels, 2,000 training images |
+# | teacher | a high performing network, or measurements from a primate's visual system | the LeNet-5 that comes with the workbook |
+# | similarity | of internal activations, by dissimilarity matrices | of what the classifiers read, on 300 held-out images |
+# | early | limited training | one of eight epochs |
+# | control | early accuracy | the same, size, an untrained teacher, other images, random search |
+#
+# Claims stand in `papers/bashivan2019tgsa/claims.toml` and were registered before the first recorded run. Claims marked *our own question* are
+# not in the abstract. Pilots and setting: [`setting.md`](../papers/bashivan2019tgsa/setting.md). [How a claim is
+# judged](../docs/verdicts.md) explains the words.
+
+# %%
+show_verdicts(papers.verdicts("bashivan2019tgsa", "laptop"), "laptop", grouped=True)
+
+# %%
+arms = {
+    "guidance0": "TG before training", "guidance1": "TG after one epoch", "guidance2": "TG after two epochs", "accuracy1": "accuracy after one epoch",
+    "accuracy2": "accuracy after two epochs", "both1": "accuracy and TG after one epoch", "both2": "both after two epochs", "layers1": "TG, most similar layers",
+    "logits1": "TG of logits", "untrained1": "TG with an untrained teacher", "shuffled1": "TG, images in another order", "parameters": "parameters",
+    "multiply_adds": "multiply-adds", "random1": "random search, as many epochs", "candidates": "all candidates", "teacher": "the teacher",
+}  # fmt: skip
+figures.published_and_ours(papers.show_frame("bashivan2019tgsa", "laptop"), arms)
+
+# %% [markdown]
+# Numbers are rank correlations with the final accuracy, and final accuracies in percent. *Asked for* is our own criterion.
+
+# %%
+record = papers.read_record("bashivan2019tgsa", "laptop").table()
+
+
+def compare(first, second=None, metric="rank", decimals=2):
+    difference = record[first, metric] - (record[second, metric] if second else 0)
+    low, high = figures.interval(difference)
+    return f"{difference.mean():+.{decimals}f} ({low:+.{decimals}f} to {high:+.{decimals}f})"
+
+
+order = ["guidance0", "guidance1", "accuracy1", "both1", "guidance2", "accuracy2", "both2", "logits1", "layers1", "untrained1", "shuffled1", "parameters", "multiply_adds"]
+ranked = figures.tidy(record, "rank", {arm: arms[arm] for arm in order})
+roles = dict.fromkeys([arms[arm] for arm in order], "other") | {
+    arms["guidance1"]: "method", arms["both1"]: "method", arms["accuracy1"]: "student", arms["accuracy2"]: "student"}  # fmt: skip
+figure = figures.points(ranked, "rank", "rank correlation with the final accuracy", baseline=arms["accuracy1"], roles=roles)
+figures.save(
+    figure,
+    "5-9-recorded",
+    alt="Rank correlations with the final accuracy. " + " ".join(f"{arms[arm]}: {compare(arm)}." for arm in order),
+    caption=f"What foretells a network's final accuracy. TG after one epoch {compare('guidance1')}, accuracy then {compare('accuracy1')}, both {compare('both1')}. "
+    "Mean and 95% interval over 10 seeds of 16 networks each.",
+)  # fmt: skip
+
+# %%
+for first, second in (
+    ("both1", "accuracy1"), ("both1", "accuracy2"), ("guidance1", "accuracy1"), ("guidance1", "untrained1"), ("guidance1", "parameters"),
+    ("guidance1", "multiply_adds"), ("guidance1", "layers1"), ("accuracy1", "multiply_adds"),
+):  # fmt: skip
+    print(f"rank correlation, {arms[first]} - {arms[second]}: {compare(first, second)}")
+print(f"partial rank correlation of TG given accuracy, after one epoch: {compare('guidance1', metric='partial')}")
+for first in ("guidance1", "accuracy1", "both1"):
+    print(f"final accuracy of the preferred candidate, {arms[first]} - random search: {compare(first, 'random1', 'pick', 1)} points")
+print(f"both - accuracy alone: {compare('both1', 'accuracy1', 'pick', 1)} points")
+for metric in ("best", "mean", "early", "spread"):
+    print(f"candidates, {metric}: {record['candidates', metric].mean():.1f}")
+print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")
+
+# %% [markdown]
+# ⟦RESULT⟧
+
+# %% [markdown]
+# ## What you need, what it buys, when to choose it
+#
+# | method | what you need | what it buys | choose it when |
+# |---|---|---|---|
+# | random search | a space, a budget | the control; half of the work of a search is its space | always, first |
+# | N2N | a teacher whose layers are the space; time to distil tens or hundreds of students | a student that is a smaller teacher, by a reward that knows size and accuracy | the space is too large to walk, and students are cheap to grade |
+# | TGSA | a trained teacher, a few hundred probe images | a grade of candidates that are hardly trained, whatever their shape | candidates are many and a full training is expensive |
+# | DNA | a teacher that can be cut into blocks, candidates whose maps fit | ratings of all candidates from one training for each block, without labels | the space is a product of blocks |
+# | gates | a wide network | widths from a single training | only widths are open |
+# | AKD | a teacher, a search by rewards | a student that suits this teacher | students will be distilled from one teacher for good |
+# | oracle distillation | an ensemble | a better teacher for a larger student | there is an ensemble anyway |
+# | Cream, AdaNAS | no teacher | candidates or earlier members teach | there is no teacher |
+#
+# **It fails, or is not worth its price, when**
+#
+# ⟦TEXT fails⟧
+
+# %% [markdown]
+# ## With your own model and data
+#
+# `nas.teacher_guidance` compares any two networks whose layers kdnb knows (its own, torchvision's, timm's). So it can grade candidates of yours after an epoch, before you
+# spend more on them. Replace the first lines. Random choice among the candidates belongs in every report.
+
+# %% tags=["nbval-ignore-output"]
+import kdnb
+from kdnb import nets
+from kdnb.methods import nas
+
+my_teacher = nets.pretrained("lenet5", "fashion_mnist")
+my_images, my_labels = source.train.select(slice(600)).tensors()
+my_held_out = source.validation.select(slice(600)).tensors()
+my_candidates = {name: nets.build(name) for name in ("tiny", "lenet5_half_dafl", "plain2")}
+
+theirs = nas.representations(my_teacher, my_held_out[0][:200])
+for name, candidate in my_candidates.items():
+    kdnb.train(candidate, (my_images, my_labels), epochs=1, batch_size=32)
+    guidance = nas.teacher_guidance(nas.representations(candidate, my_held_out[0][:200]), theirs)
+    accuracy = float(kdnb.evaluate(candidate, my_held_out).accuracy)
+    print(f"{name}: accuracy {100 * accuracy:.1f}% after one epoch, similarity to the teacher {guidance:.2f}")
+
+# %% [markdown]
+# ⟦TEXT own⟧
+#
+# ## Exercises
+#
+# **1. A larger student.** What does the reward $C(2-C)A_S/A_T$ say of a student with more parameters than its teacher?
+#
+# <details><summary>Solution</summary>
+#
+# $C$ is negative then, and so is $C(2-C)$. The reward is negative, the more so the *more accurate* the student is: among networks that are too large, the policy
+# is pushed towards bad ones. In N2N this cannot happen, since students are parts of the teacher.
+#
+# </details>
+#
+# **2. All rewards alike.** The authors' code gives every choice of a round the mean reward of all five (`variant="authors"` of `losses.policy_gradient`). Why can a policy still learn from
+# that?
+#
+# <details><summary>Solution</summary>
+#
+# Within a round, good and bad choices are pushed alike. But rounds differ: in a round with more good choices than usual, the mean lies above the baseline, and all its choices become
+# likelier, the good ones among them. In expectation over rounds the gradient is the same, apart from a factor: each choice's own reward has weight $1/5$ in the mean, and the other four are independent of it. The
+# noise is larger.
+#
+# </details>
+#
+# **3. How many networks decide?** A search finds an architecture with a reward 0.01 above random search, in one run. What do you ask before you believe that it is better?
+#
+# <details><summary>Solution</summary>
+#
+# With how many trained networks on each side; what random search finds on average with as many (fact 4), and how much that varies; how much the reward of one architecture varies with the seed of its
+# training; and on which images it was graded. A best of many grades is too high on the images that chose it, so the winner is to be measured on others.
+#
+# </details>
+#
+# **4. Why independent blocks?** In DNA, what would change if block 2 were given the maps of the supernet's block 1 in place of the teacher's?
+#
+# <details><summary>Solution</summary>
+#
+# The error of block 2 would depend on which path block 1 takes, so that nine candidates would have 81 errors. Their sum could not be minimised block by block, and all weights of the
+# supernet would be shared again by all networks.
+#
+# </details>
+#
+# **5. The best student for this teacher.** Train the twelve candidates of TGSA by soft targets as well (`kdnb.distil(..., method="kd")`). Is the ranking the same as with labels? What does AKD expect?
+#
+# <details><summary>Solution</summary>
+#
+# AKD expects that the rankings differ. Compute Spearman's correlation of both, and compare it with the one between two seeds of the same training: only what lies below that is an effect of the teacher.
+#
+# </details>
+#
+# ## References
+#
+# The survey: Gou, Yu, Maybank and Tao, *Knowledge Distillation: A Survey*, IJCV 2021
+# ([DOI](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
+#
+# - Ashok, Rhinehart, Beainy and Kitani, *N2N Learning: Network to Network Compression via Policy Gradient Reinforcement Learning*, ICLR 2018
+#   ([arXiv](https://arxiv.org/abs/1709.06030)).
+# - Bashivan, Tensen and DiCarlo, *Teacher Guided Architecture Search*, ICCV 2019 ([arXiv](https://arxiv.org/abs/1808.01405)).
+# - Li, Peng, Yuan, Wang, Liang, Lin and Chang, *Block-Wisely Supervised Neural Architecture Search with Knowledge Distillation*, CVPR 2020
+#   ([arXiv](https://arxiv.org/abs/1911.13053)).
+# - Gu and Tresp, *Search for Better Students to Learn Distilled Knowledge*, ECAI 2020 ([arXiv](https://arxiv.org/abs/2001.11612)).
+# - Liu, Jia, Tan, Vemulapalli, Zhu, Green and Wang, *Search to Distill: Pearls Are Everywhere but Not the Eyes*, CVPR 2020
+#   ([arXiv](https://arxiv.org/abs/1911.09074)).
+# - Kang, Mun and Han, *Towards Oracle Knowledge Distillation with Neural Architecture Search*, AAAI 2020 ([arXiv](https://arxiv.org/abs/1911.13019)).
+# - Peng, Du, Yu, Li, Liao and Fu, *Cream of the Crop: Distilling Prioritized Paths for One-Shot Neural Architecture Search*, NeurIPS 2020
+#   ([arXiv](https://arxiv.org/abs/2010.15821)).
+# - Macko, Weill, Mazzawi and Gonzalvo, *Improving Neural Architecture Search Image Classifiers via Ensemble Learning*, 2019
+#   ([arXiv](https://arxiv.org/abs/1903.06236)).
+# - Li and Talwalkar, *Random Search and Reproducibility for Neural Architecture Search*, UAI 2019 ([arXiv](https://arxiv.org/abs/1902.07638)).
+#
+# ## How to cite
+#
+# The next cell prints the paper, the survey and this workbook in BibTeX, with our recorded results.
+# `kdnb cite bashivan2019tgsa` does the same, also in other formats.
+
+# %%
+print(papers.cite("bashivan2019tgsa", "laptop", "similarity-ranks"))
+
+# %% [markdown]
+# <details><summary><b>Protocol notes and departures</b></summary>
+#
+# - **Live part.** Settings are the first that were tried, but for what is said here: ⟦TEXT pilots⟧ Rewards, early accuracies and ratings are of held-out training images, final accuracies of 4,000 test
+#   images. In N2N's table every student is trained with one seed; a policy and random search see the same table, so its noise is the same for both.
+# - **What the intervals cover.** For N2N, policies and what they draw, not the training of students or the choice of images. For guided search and widths, initial weights and the order of batches.
+# - **N2N.** A layer is a convolution with its normalisation and pooling. The authors' code removes layers of every kind, and shrinks kernels and more besides channels.
+# - **TGSA.** The space, the search and the sum of both grades are ours. In this chapter a candidate's first epoch is a training of its own, so that a full training has one epoch more; in the record the first epoch is part of
+#   the only one.
+# - **DNA.** Candidates have the teacher's widths. The authors leave the teacher in train mode while blocks learn; here it is in eval mode.
+# - **Not recorded here.** Only TGSA has a record. What is recalled of a paper and not confirmed stands in the docstrings.
+#
+# </details>
