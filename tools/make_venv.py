@@ -31,7 +31,7 @@ except ImportError:  # Windows
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"  # of a virtual environment
 GB = 10**9
-# Measured on Linux x86-64: .venv grows to 6.8 GB, and pip holds the 3.2 GB of packages beside it
+# Measured on Linux x86-64: .venv grows to 6.9 GB, and pip holds the 3.2 GB of packages beside it
 # until it ends. With its cache on the same disk pip keeps a second copy of these.
 DISK = 10 * GB
 DISK_WITH_CACHE = 13.5 * GB
@@ -257,7 +257,7 @@ def install(root: Path, work: str, lock: int) -> None:
         empty(venv)
         if not check_disk(venv, shutil.disk_usage(venv).free):
             packages.append("--no-cache-dir")
-        print("Setting up .venv: 210 packages, 6.8 GB, 2 to 4 minutes on a fast network", end=" ")
+        print("Setting up .venv: 210 packages, 6.9 GB, 2 to 4 minutes on a fast network", end=" ")
         print(f"(log: {log.relative_to(root)}).", flush=True)
         write_stamp(root, {})
         # From inside an activated .venv sys.executable is the very file just removed.

@@ -64,10 +64,13 @@ def test_a_control_moves_its_picture_without_a_kernel(watched, chapter):
         picture, control = explorer.locator("img"), explorer.locator("input, select").first
         before = picture.get_attribute("src"), picture.get_attribute("alt")
         control.focus()
-        if control.evaluate("control => control.type === 'range' && control.value === control.max"):
-            page.keyboard.press("ArrowLeft")
-        else:
-            page.keyboard.press("ArrowRight" if control.get_attribute("type") else "ArrowDown")
+        last = control.evaluate(
+            "c => c.type === 'range' ? c.value === c.max : c.selectedIndex === c.options.length - 1"
+        )
+        is_range = control.get_attribute("type") == "range"
+        page.keyboard.press(
+            "ArrowUp" if is_range != last else "ArrowDown"
+        )  # a list counts downwards
         after = picture.get_attribute("src"), picture.get_attribute("alt")
         assert before[0] != after[0]
         assert before[1] != after[1]

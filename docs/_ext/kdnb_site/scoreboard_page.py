@@ -43,7 +43,7 @@ def _rows(key: str) -> list[dict[str, str]]:
     found = []
     for verdict, _ in judged(key, main_profile(key)):
         claim, main = verdict.claim, verdict.results[0]
-        whose = "identity" if claim.identity else "our own" if claim.ours else "the paper's"
+        whose = "identity" if claim.identity else "ours" if claim.ours else "the paper's"
         found.append(
             {
                 "section": section,
