@@ -40,13 +40,13 @@ images = 400  # training images of the student; 0 for all
 held_out_images = 2000  # that the students are measured on; 0 for all
 image_size = 0  # height and width to which files are scaled; 0 for files of one size
 channels = 0  # 1 for grey, 3 for coloured files; 0 as the first file has it
-student = "lenet5"  # kdnb's, timm:NAME, torchvision:NAME, or module:NAME of your own
+student = "lenet5_half_dafl"  # kdnb's, timm:NAME, torchvision:NAME, or module:NAME of your own
 teacher = "mlp"  # the same
 teacher_weights = "mnist"  # the data set on which it comes trained, a .safetensors file, or empty: trained here
 method = "kd"  # a name of the catalogue
 options = ["temperature", 4, "label_weight", 0.1]  # of the method: names and values in turn
 epochs = 30  # of every training
-lr = 0.002
+lr = 0.003
 seeds = 6  # paired repetitions
 formats = []  # of the exported student; empty for all that this machine makes
 folder = ""  # for the exported files; empty for your-own/ in the folder of the runs
@@ -123,7 +123,7 @@ figures.save(
 # weights, or is trained here on all training images.
 
 # %% tags=["nbval-ignore-output"]
-recipe = kdnb.Recipe(epochs=epochs, lr=lr, optimiser="adam", batch_size=min(64, max(2, len(few) // 4)), schedule="cosine")
+recipe = kdnb.Recipe(epochs=epochs, lr=lr, optimiser="adam", batch_size=min(64, max(2, len(few) // 16)), schedule="cosine")
 chosen = dict(zip(options[::2], options[1::2], strict=True))
 
 
