@@ -185,14 +185,14 @@ seen, taught = (shrunk_images(source.train.select(order[:count])) for count in (
 held_out = shrunk_images(source.validation.select(slice(1500)))  # for grades; the test set is for final accuracies alone
 test = shrunk_images(source.test.select(slice(4000)))
 plan = kdnb.Recipe(epochs=epochs, batch_size=64, optimiser="adam", lr=0.01, precision="32")
-brief = plan.model_copy(update={"epochs": short, "lr": 0.02})  # of students that are only graded
+brief = plan.model_copy(update={"epochs": short, "lr": 0.02, "batch_size": 32})  # of students that are only graded
 
 
 def percent(network, on=test):
     return 100 * float(kdnb.evaluate(network, on).accuracy)
 
 
-SHAPE = (Layer(8), Layer(8, pool=2), Layer(16), Layer(16, pool=2), Layer(24))
+SHAPE = (Layer(8, pool=2), Layer(8), Layer(16), Layer(16, pool=2), Layer(24))
 teacher = nas.build(SHAPE, FIRST_SEED)
 kdnb.train(teacher, taught, plan)
 print(f"the teacher: {nas.spelt(SHAPE)}; {parameters(teacher)} parameters, {percent(teacher):.1f}% of the test images")
@@ -345,6 +345,10 @@ rival = nas.random_search(
 print(f"after the first stage: {nas.spelt(shorter)}, reward {found.removal.best_score:.3f}")
 print(f"after the second stage: {nas.spelt(found.architecture)}, reward {found.reward:.3f}")
 print(f"random ratios in its place: {nas.spelt(rival.best)}, reward {rival.best_score:.3f}")
+for name, architecture in {"N2N": found.architecture, "random ratios": rival.best, "all layers of the teacher": SHAPE}.items():
+    student = nas.build(architecture, FIRST_SEED)
+    kdnb.distil(student, teacher, seen, plan, method="logit_regression", weight=1.0)
+    print(f"fully distilled, {name}: {parameters(student)} parameters, {percent(student):.1f}% of the test images")
 
 # %% [markdown]
 # ⟦TEXT stages⟧
@@ -600,13 +604,14 @@ def operation(inputs, outputs, kernel, pool=1):
     return nas.ConvNet((Layer(outputs, kernel, pool),), in_channels=inputs).stage1
 
 
-def super_block(inputs, outputs):
-    return nas.SuperBlock([[operation(inputs, outputs, k) for k in KERNELS], [operation(outputs, outputs, k, 2) for k in KERNELS]])
+def super_block(inputs, outputs, pools):
+    ways = zip((inputs, outputs), pools, strict=True)
+    return nas.SuperBlock([[operation(channels, outputs, k, pool) for k in KERNELS] for channels, pool in ways])
 
 
 torch.manual_seed(FIRST_SEED)
 parts = nas.cut(teacher, ["stage2", "stage4"], seen[0][:2])
-blocks = [super_block(1, 8), super_block(8, 16)]
+blocks = [super_block(1, 8, (2, 1)), super_block(8, 16, (1, 2))]
 fits = [nas.supervise_block(block, parts, place, seen[0], plan) for place, block in enumerate(blocks)]
 ratings = [nas.rate_paths(block, parts, place, probes) for place, block in enumerate(blocks)]
 chosen = nas.choose(blocks, ratings)
@@ -618,7 +623,7 @@ drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(FIRST
 standing = []
 for first, second in [pairs[i] for i in drawn]:
     kernels = [KERNELS[i] for i in (*first, *second)]
-    alone = tuple(Layer(c, k, p) for c, k, p in zip((8, 8, 16, 16), kernels, (1, 2, 1, 2), strict=True)) + SHAPE[4:]
+    alone = tuple(Layer(c, k, p) for c, k, p in zip((8, 8, 16, 16), kernels, (2, 1, 1, 2), strict=True)) + SHAPE[4:]
     network = nas.build(alone, FIRST_SEED)
     kdnb.train(network, seen, brief)
     standing.append({"kernels": kernels, "rating": ratings[0][first] + ratings[1][second],
