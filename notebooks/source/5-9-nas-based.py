@@ -732,7 +732,7 @@ show_verdicts(papers.verdicts("bashivan2019tgsa", "laptop"), "laptop", grouped=T
 arms = {
     "guidance0": "TG before training", "guidance1": "TG after one epoch", "guidance2": "TG after two epochs", "accuracy1": "accuracy after one epoch",
     "accuracy2": "accuracy after two epochs", "both1": "accuracy and TG after one epoch", "both2": "both after two epochs", "layers1": "TG, most similar layers",
-    "logits1": "TG of logits", "untrained1": "TG with an untrained teacher", "shuffled1": "TG, images in another order", "parameters": "parameters",
+    "logits1": "TG of logits", "untrained1": "TG with an untrained teacher", "shuffled1": "TG, images in another order", "size": "parameters",
     "multiply_adds": "multiply-adds", "random1": "random search, as many epochs", "candidates": "all candidates", "teacher": "the teacher",
 }  # fmt: skip
 figures.published_and_ours(papers.show_frame("bashivan2019tgsa", "laptop"), arms)
@@ -750,7 +750,7 @@ def compare(first, second=None, metric="rank", decimals=2):
     return f"{difference.mean():+.{decimals}f} ({low:+.{decimals}f} to {high:+.{decimals}f})"
 
 
-order = ["guidance0", "guidance1", "accuracy1", "both1", "guidance2", "accuracy2", "both2", "logits1", "layers1", "untrained1", "shuffled1", "parameters", "multiply_adds"]
+order = ["guidance0", "guidance1", "accuracy1", "both1", "guidance2", "accuracy2", "both2", "logits1", "layers1", "untrained1", "shuffled1", "size", "multiply_adds"]
 ranked = figures.tidy(record, "rank", {arm: arms[arm] for arm in order})
 roles = dict.fromkeys([arms[arm] for arm in order], "other") | {
     arms["guidance1"]: "method", arms["both1"]: "method", arms["accuracy1"]: "student", arms["accuracy2"]: "student"}  # fmt: skip
@@ -765,7 +765,7 @@ figures.save(
 
 # %%
 for first, second in (
-    ("both1", "accuracy1"), ("both1", "accuracy2"), ("guidance1", "accuracy1"), ("guidance1", "untrained1"), ("guidance1", "parameters"),
+    ("both1", "accuracy1"), ("both1", "accuracy2"), ("guidance1", "accuracy1"), ("guidance1", "untrained1"), ("guidance1", "size"),
     ("guidance1", "multiply_adds"), ("guidance1", "layers1"), ("accuracy1", "multiply_adds"),
 ):  # fmt: skip
     print(f"rank correlation, {arms[first]} - {arms[second]}: {compare(first, second)}")
