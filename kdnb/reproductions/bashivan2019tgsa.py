@@ -101,11 +101,14 @@ def arms(p: Parameters) -> Arms:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Metrics of each grade, as an arm of its own: `guidance1_rank` is `guidance1.rank`."""
+    """Metrics of each grade, as an arm of its own: `guidance1_rank` is `guidance1.rank`.
+
+    The number of parameters is the arm `size`: in a claim, `parameters` are those of the record.
+    """
     found = {}
     for name, value in result.metrics.items():
         grade, _, metric = name.rpartition("_")
-        found[f"{grade}.{metric}"] = value
+        found[f"{'size' if grade == 'parameters' else grade}.{metric}"] = value
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 from kdnb import data as datasets
 from kdnb.data import ImageData, Images
 from kdnb.methods.nas import expected_best
-from kdnb.papers.quantities import parse
+from kdnb.papers.quantities import PARAMETERS, parse
 from kdnb.papers.results import claims_of
 from kdnb.reproductions import bashivan2019tgsa as paper
 from kdnb.reproductions import reproduce
@@ -67,6 +67,7 @@ def test_a_claim_has_its_arms_and_metrics(few):
         for quantity in [*claim.quantities(), *(one.quantity for one in claim.premises)]:
             for arm, metric in parse(quantity)[1]:
                 assert (arm, metric or claim.metric) in table.columns, (claim.id, quantity)
+                assert arm != PARAMETERS  # which would be no arm
 
 
 def test_a_trial_is_a_function_of_its_seed_and_every_seed_draws_networks(
@@ -145,5 +146,7 @@ def test_a_partial_correlation_is_that_of_what_is_left():
 
 
 def test_measures_have_the_names_of_their_grade():
-    given = SimpleNamespace(metrics={"guidance1_rank": 0.5, "multiply_adds_rank": 0.3})
-    assert paper.measure("ranking", given) == {"guidance1.rank": 0.5, "multiply_adds.rank": 0.3}
+    metrics = {"guidance1_rank": 0.5, "multiply_adds_rank": 0.3, "parameters_pick": 70.0}
+    assert paper.measure("ranking", SimpleNamespace(metrics=metrics)) == {
+        "guidance1.rank": 0.5, "multiply_adds.rank": 0.3, "size.pick": 70.0,
+    }  # fmt: skip
