@@ -574,10 +574,10 @@ situations = {
     "few images": [("tian2020crd", "soft-targets-help-resnet", "soft targets \N{MINUS SIGN} labels, 500 images"),
                    ("hinton2015", "few-data", "labels \N{MINUS SIGN} soft targets, few images of MNIST (errors)")],
     "another architecture": [("tian2020crd", "soft-targets-help-vgg", "soft targets \N{MINUS SIGN} labels, VGG taught by WRN")],
-    "a large gap": [("mirzadeh2020takd", "assistant", "through an assistant rather than directly (error)"),
-                    ("mirzadeh2020takd", "smaller-teacher-or-assistant", "the assistant's own teacher rather than an assistant (error)")],
-    "no teacher": [("zhang2018dml", "both-improve", "two peers rather than none (errors)"),
-                   ("yuan2020tfkd", "virtual-helps", "a virtual teacher rather than none (errors)")],
+    "a large gap": [("mirzadeh2020takd", "assistant", "taught directly \N{MINUS SIGN} through an assistant (error)"),
+                    ("mirzadeh2020takd", "smaller-teacher-or-assistant", "through an assistant \N{MINUS SIGN} by a trained teacher of its size (error)")],
+    "no teacher": [("zhang2018dml", "both-improve", "alone \N{MINUS SIGN} with a peer (errors)"),
+                   ("yuan2020tfkd", "virtual-helps", "alone \N{MINUS SIGN} with a virtual teacher (errors)")],
     "the teacher sees more": [("lopezpaz2016generalised", "mnist-gain-300", "soft targets \N{MINUS SIGN} labels, 300 images")],
     "teachers of other classes": [("vongkulbhisal2019uhc", "naive-fails", "estimated answers \N{MINUS SIGN} plain mean")],
     "no data": [("chen2019dafl", "beyond-noise", "generated images \N{MINUS SIGN} noise")],
@@ -595,8 +595,8 @@ columns = ["situation", "difference", "measured, 95% interval", "unit", "verdict
 figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "difference"]), caption="What our records say, by situation.")
 
 # %% [markdown]
-# Read the table by its controls. *Few images* are where soft targets help most in our records. *A large gap* is bridged by an assistant, and a smaller teacher alone
-# does part of it. *Without a teacher* two peers help each other, while a virtual teacher hurt in our setting. *A teacher that sees more* than the student helps much when labels are few. Where *classes differ between teachers* the
+# Read the table by its controls. *Few images* are where soft targets help most in our records. *A large gap* is bridged by an assistant, and better still by a
+# trained teacher of the assistant's size. *Without a teacher* two peers help each other, while a virtual teacher hurt in our setting. *A teacher that sees more* than the student helps much when labels are few. Where *classes differ between teachers* the
 # plain mean of answers fails, and no loss of section 2 mends that. ⟦RESULT⟧ (few images and another architecture)
 #
 # ## The relatives: comparisons that others have made

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kdnb import papers, paths
+from kdnb.workbook import systems as systems_module
 from kdnb.workbook.cli import app
 from kdnb.workbook.systems import STANDINGS, standing, systems
 
@@ -103,3 +104,19 @@ def test_the_command_prints_them_all():
 def test_one_or_all(asked):
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 2 and "--all" in done.output
+
+
+def test_the_introduction_shows_the_index_of_today():
+    notebook = json.loads((paths.root() / "notebooks" / "1-introduction.ipynb").read_text())
+    shown = [
+        "".join(output["data"]["text/markdown"])
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+        if "text/markdown" in output.get("data", {})
+    ]
+    assert systems_module.markdown() in shown, "execute chapter 1 again: kdnb run 1 --in-place"
+
+
+def test_links_of_the_index_lead_somewhere():
+    for target in re.findall(r"\]\(((?!https)[^)]+)\)", systems_module.markdown()):
+        assert (paths.root() / "notebooks" / target).exists(), target

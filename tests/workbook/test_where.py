@@ -72,8 +72,8 @@ def test_the_command_fits_80_columns(name):
 
 
 def test_what_does_not_exist_is_none():
-    assert where("tang2020understanding")["loss"] == []
-    assert re.search(r"^loss +none$", shown("tang2020understanding"), re.MULTILINE)
+    assert where("urban2017")["loss"] == []
+    assert re.search(r"^loss +none$", shown("urban2017"), re.MULTILINE)
 
 
 def test_graphs_are_found():

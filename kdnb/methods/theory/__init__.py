@@ -1,0 +1,40 @@
+"""Why distillation works (section 8): what the theories of the survey's outlook compute.
+
+`linear` is the exact case of Phuong and Lampert, `wide` that of infinitely wide networks (Ji and
+Zhu), `partial` takes a teacher's knowledge apart (Tang et al.), `harvest` distils a network from its
+own past under wrong labels (Dong et al.), `knowledge_points` counts the pixels that a network keeps
+(Cheng et al.).
+"""
+
+from kdnb.methods.theory.harvest import blended, energy_in, leading_directions
+from kdnb.methods.theory.knowledge_points import knowledge_points, pixel_entropies
+from kdnb.methods.theory.linear import (
+    deep_linear_student,
+    hard_student,
+    linear_student,
+    projected,
+    risk_bound,
+    transfer_risk,
+)
+from kdnb.methods.theory.partial import class_relations, confidence_only, smoothing_only
+from kdnb.methods.theory.wide import kernel_student, relu_kernel, soft_mixture
+
+__all__ = [
+    "blended",
+    "class_relations",
+    "confidence_only",
+    "deep_linear_student",
+    "energy_in",
+    "hard_student",
+    "kernel_student",
+    "knowledge_points",
+    "leading_directions",
+    "linear_student",
+    "pixel_entropies",
+    "projected",
+    "relu_kernel",
+    "risk_bound",
+    "smoothing_only",
+    "soft_mixture",
+    "transfer_risk",
+]
