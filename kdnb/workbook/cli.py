@@ -82,7 +82,10 @@ def list_chapters(
     from kdnb.workbook import runner
 
     if name is None:
-        table = Table("chapter", "title", "papers", "time", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(
+            "chapter", "title", "papers", "time",
+            box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0),
+        )  # fmt: skip
         for column in table.columns:
             column.no_wrap = True
         for item in runner.chapters():
