@@ -43,6 +43,7 @@ def lifelong_gan(
     kind: Kind = "least_squares",
     judge: nn.Module | None = None,
     judged: int = 100,
+    known: int = 0,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     **fields: Any,
@@ -70,6 +71,7 @@ def lifelong_gan(
         judge: a trained classifier of real images, whose logits are in the order of the contexts'
             `names`, numbers of classes, where there are any: it reads `judged` images of every label
             after each context. The accuracy matrix has the percentage that shows the label asked for.
+        known: how many contexts the networks have learnt already, whose data are not read.
         recipe, seed, checkpoint, fields: of `lwf`.
 
     Returns:
@@ -90,6 +92,7 @@ def lifelong_gan(
         normal_weight=normal_weight,
     )  # fmt: skip
     check_number(least=1, whole=True, judged=judged)
+    check_number(least=0, most=len(contexts) - 1, whole=True, known=known)
     check_choice(get_args(Kind), kind=kind)
     if contexts.scenario != "class":
         raise ValueError(f'lifelong_gan takes contexts of "class"; got "{contexts.scenario}".')
@@ -99,10 +102,10 @@ def lifelong_gan(
     weights = {"image": image_weight, "normal": normal_weight, "code": code_weight, "kept": weight}
     matrix = torch.full((len(contexts), len(contexts)), torch.nan, dtype=torch.float64)
     history: list[dict[str, Any]] = []
-    old: dict[str, nn.Module] = {}
+    old = _before(generator, encoder) if known else {}
     about = {"verb": "lifelong_gan", "weights": weights, "kind": kind}
     with borrowed(*made.values()):
-        for number in range(len(contexts)):
+        for number in range(known, len(contexts)):
             batches = batches_for(contexts.train[number], recipe, mix(seed, number), given=fields)
             game = _Game(generator, encoder, contexts, number, weights, kind)
             rows = fit(
@@ -115,9 +118,13 @@ def lifelong_gan(
             if judge is not None:
                 matrix[number] = shown_rightly(generator, judge, contexts, number, judged, seed)
                 history[-1]["accuracy"] = float(matrix[number, : number + 1].mean())
-            old = {"old_generator": frozen_copy(generator), "old_encoder": frozen_copy(encoder)}
+            old = _before(generator, encoder)
     found = Fit.of(history, made)
     return LifelongFit(found.history, found.networks, None, None if judge is None else matrix)
+
+
+def _before(generator: nn.Module, encoder: nn.Module) -> dict[str, nn.Module]:
+    return {"old_generator": frozen_copy(generator), "old_encoder": frozen_copy(encoder)}
 
 
 class _Game:

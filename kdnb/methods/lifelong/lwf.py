@@ -35,6 +35,7 @@ def lwf(
     new_classes: NewClasses = "zero",
     warm_up: int = 0,
     shuffled: bool = False,
+    known: int = 0,
     transfer: bool = False,
     seed: int = 0,
     checkpoint: Path | str | None = None,
@@ -66,6 +67,8 @@ def lwf(
             the paper's first step.
         shuffled: a control: each image gets the old answers to another image of its context. The
             pairs are drawn once a context. Needs `Images`, or other data that is never augmented.
+        known: how many contexts the network has learnt already, such as 1 for a trained network that
+            learns on. Their training data are not read, and may be None.
         transfer, seed, checkpoint, output: of `in_sequence`.
         recipe, fields: of every context, as in `kdnb.distil`.
 
@@ -112,7 +115,7 @@ def lwf(
              "new_classes": new_classes, "shuffled": shuffled}  # fmt: skip
     return in_sequence(
         network, contexts, recipe, plan, about=about, seed=seed, checkpoint=checkpoint,
-        warm_up=warm_up, transfer=transfer, output=output, given=fields,
+        warm_up=warm_up, known=known, transfer=transfer, output=output, given=fields,
     )  # fmt: skip
 
 

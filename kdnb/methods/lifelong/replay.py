@@ -30,6 +30,7 @@ def fine_tune(
     recipe: Recipe | None = None,
     *,
     body: Body = "trained",
+    known: int = 0,
     transfer: bool = False,
     seed: int = 0,
     checkpoint: Path | str | None = None,
@@ -43,7 +44,7 @@ def fine_tune(
         body: "frozen" keeps what the first context has made of the features; later contexts train
             the head's own rows alone, as "feature extraction" of Li and Hoiem does. Not for the
             scenario "domain", whose contexts share all rows.
-        contexts, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
+        contexts, known, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
 
     Returns:
         The history, with the term `hard`; the network; the accuracy matrix.
@@ -56,7 +57,7 @@ def fine_tune(
     return in_sequence(
         network, contexts, recipe, lambda stage: _labels_alone(contexts, stage),
         about={"verb": "fine_tune", "body": body}, seed=seed, checkpoint=checkpoint,
-        body=body == "trained", transfer=transfer, output=output, given=fields,
+        body=body == "trained", known=known, transfer=transfer, output=output, given=fields,
     )  # fmt: skip
 
 

@@ -80,6 +80,7 @@ def in_sequence(
     after: Callable[[Stage], None] | None = None,
     classifier: nn.Module | None = None,
     stages: Iterable[int] | None = None,
+    known: int = 0,
     body: bool = True,
     warm_up: int = 0,
     transfer: bool = False,
@@ -96,7 +97,9 @@ def in_sequence(
         data: the training data of a context; its own when None.
         after: called when a context is learnt, before it is asked about.
         classifier: who is asked; the network itself when None.
-        stages: the contexts that are trained on; all when None.
+        stages: the contexts that are trained on; all from `known` on when None.
+        known: how many contexts the network has learnt already. Their training data are not read,
+            and may be None.
         body: False trains the head's new rows alone from the second context on.
         warm_up: epochs before each later context in which the head's new rows learn alone.
         transfer: also ask about contexts before they are learnt, for `forward_transfer`.
@@ -109,7 +112,8 @@ def in_sequence(
     """
     check_seed(seed)
     check_number(least=0, whole=True, warm_up=warm_up)
-    check_network(network, contexts, recipe, output)
+    check_number(least=0, most=len(contexts) - 1, whole=True, known=known)
+    check_network(network, contexts, recipe, known, output)
     count, classifier = len(contexts), classifier or network
     if (warm_up or not body) and contexts.scenario == "domain":
         raise ValueError("in the scenario domain no row of the head is new: all of them learn.")
@@ -119,9 +123,9 @@ def in_sequence(
     if transfer:
         untrained = accuracies(classifier, contexts, -1, range(count), output)
     history: list[dict[str, Any]] = []
-    old: nn.Module | None = None
+    old = frozen_copy(network) if known else None
     with borrowed(network):
-        for number in range(count) if stages is None else stages:
+        for number in range(known, count) if stages is None else stages:
             examples = contexts.train[number] if data is None else data(number)
             batches = batches_for(examples, recipe, mix(seed, number), given=given or ())
             stage = Stage(number, old, batches)
@@ -200,11 +204,11 @@ def frozen_copy(network: nn.Module) -> nn.Module:
 
 
 def check_network(
-    network: nn.Module, contexts: Contexts, recipe: Recipe, output: Output = None
+    network: nn.Module, contexts: Contexts, recipe: Recipe, known: int = 0, output: Output = None
 ) -> None:
     """Require a module that learns, with as many logits as the contexts have columns."""
     check_module("network", network)
-    batch = first_batch(batches_for(contexts.train[0], recipe, 0))
+    batch = first_batch(batches_for(contexts.train[known], recipe, 0))
     logits = tried("network", network, batch, output)
     if logits.ndim != 2 or logits.shape[1] != contexts.columns:
         raise ValueError(

@@ -151,3 +151,16 @@ def test_wrong_options():
     task = Contexts(data.train, data.test, (2, 2), "task")
     with pytest.raises(ValueError, match='takes contexts of "class"; got "task"'):
         lifelong.lifelong_gan(*networks(), task, RECIPE)
+
+
+def test_networks_that_have_learnt_already_go_on_without_the_old_data():
+    data, made = contexts(), networks()
+    first = Contexts(data.train[:1], data.test[:1], (2,), "class")
+    lifelong.lifelong_gan(*made, first, RECIPE)
+    later = Contexts([None, data.train[1]], data.test, (2, 2), "class")
+    fit = lifelong.lifelong_gan(*made, later, RECIPE, known=1, judge=Judge(), judged=4)
+    whole = networks()
+    lifelong.lifelong_gan(*whole, data, RECIPE)
+    labels = torch.arange(4)
+    assert lifelong.pictures(made[0], labels).equal(lifelong.pictures(whole[0], labels))
+    assert fit.accuracy[0].isnan().all() and fit.history.kept.notna().all()

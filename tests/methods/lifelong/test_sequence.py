@@ -1,5 +1,6 @@
 """The shared loop: against a plain one, its matrix, checkpoints, and whose network it is."""
 
+import copy
 import math
 
 import pytest
@@ -126,3 +127,22 @@ def test_a_loader_a_dataset_and_an_output_of_ones_own():
         )  # fmt: skip
         assert math.isfinite(lifelong.average_accuracy(fit.accuracy))
         assert lifelong.learning_accuracy(fit.accuracy) > 90
+
+
+@pytest.mark.parametrize("verb", ["lwf", "fine_tune"])
+def test_a_network_that_has_learnt_already_goes_on_without_the_old_data(verb):
+    data, made, kept = contexts("task"), network(), []
+    real = lifelong.sequence.accuracies
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            lifelong.sequence, "accuracies", lambda *g: kept.append(copy.deepcopy(made)) or real(*g)
+        )
+        whole = getattr(lifelong, verb)(made, data, SOME, epochs=3)
+    middle = kept[0]
+    later = lifelong.Contexts([None, *data.train[1:]], data.test, data.sizes, "task")
+    fit = getattr(lifelong, verb)(middle, later, SOME, epochs=3, known=1)
+    assert weights(middle).equal(weights(made))
+    assert bool(fit.accuracy[0].isnan().all()) and fit.accuracy[2].equal(whole.accuracy[2])
+    assert fit.history.context.tolist() == [2] * 3 + [3] * 3
+    with pytest.raises(ValueError, match=r"known must lie in \[0, 2\]"):
+        getattr(lifelong, verb)(middle, data, SOME, known=3)
