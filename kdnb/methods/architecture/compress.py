@@ -157,7 +157,11 @@ def _ranks(weights: dict[str, Tensor], part: float) -> dict[str, int]:
         return math.log(more / kept) / cost[name] if kept > 0 else 0.0
 
     while True:
-        fitting = [n for n in weights if cost[n] <= left and ranks[n] < len(energy[n])]
+        fitting = [
+            name
+            for name, weight in weights.items()
+            if cost[name] <= left and (ranks[name] + 1) * cost[name] < weight.numel()
+        ]
         if not fitting:
             return ranks
         best = max(fitting, key=worth)
