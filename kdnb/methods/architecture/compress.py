@@ -10,6 +10,7 @@ shared, and the rank stays.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 
 import torch
@@ -106,16 +107,18 @@ def shared(network: nn.Module, bits: int, *, rounds: int = 30) -> nn.Module:
 
 
 def factorised(network: nn.Module, part: float) -> nn.Module:
-    r"""A copy whose layers are products of two thinner ones: the best approximation of that rank.
+    r"""A copy whose layers are products of two thinner ones: the best approximations of their ranks.
 
-    A weight :math:`W` of m outputs and n inputs becomes :math:`U_r S_r V_r^\top`, of rank
-    :math:`r = \max(1, \lfloor pmn / (m + n) \rfloor)`, by its singular values. A convolution is
-    the matrix of its outputs against channels and places: it becomes one to r channels and
-    a 1x1 convolution. A layer in which that saves nothing stays as it is.
+    A weight :math:`W` of m outputs and n inputs becomes :math:`U_r S_r V_r^\top` by its singular
+    values, r(m + n) numbers in place of mn. A convolution is the matrix of its outputs against
+    channels and places: it becomes one to r channels and a 1x1 convolution. Every layer has
+    rank 1 at least; what is left goes one singular value at a time to the layer where it adds most
+    a number to the product, over all layers, of the shares of :math:`\|W\|_F^2` that are kept. A layer
+    in which a product saves nothing stays as it is.
 
     Args:
         network: any module; left as it is.
-        part: p, the share of a weight's numbers that both factors together may take.
+        part: the share of all weights' numbers that the factors together may take, but for rank 1.
 
     Raises:
         ValueError: for a share outside (0, 1), or a network without such layers.
@@ -124,13 +127,46 @@ def factorised(network: nn.Module, part: float) -> nn.Module:
         raise ValueError(f"part is a share of the numbers, within 0 and 1; got {part}.")
     student = copy.deepcopy(network)
     _layers(student)
-    for path, layer in list(student.named_modules()):
-        if isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "groups", 1) == 1:
-            outputs, inputs = layer.weight.flatten(1).shape
-            rank = max(1, int(part * outputs * inputs / (outputs + inputs)))
-            if rank * (outputs + inputs) < outputs * inputs:
-                student.set_submodule(path, _two_of(layer, rank))
+    plain = {
+        path: layer
+        for path, layer in student.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "groups", 1) == 1
+    }
+    for path, rank in _ranks(
+        {n: m.weight.detach().flatten(1) for n, m in plain.items()}, part
+    ).items():
+        outputs, inputs = plain[path].weight.flatten(1).shape
+        if rank * (outputs + inputs) < outputs * inputs:
+            student.set_submodule(path, _two_of(plain[path], rank))
     return student
+
+
+def _ranks(weights: dict[str, Tensor], part: float) -> dict[str, int]:
+    """How many singular values each weight keeps when all together may take a share of the numbers."""
+    left = part * sum(weight.numel() for weight in weights.values())
+    energy = {
+        name: torch.linalg.svdvals(w.double()).square().cumsum(0) for name, w in weights.items()
+    }
+    cost = {name: sum(weight.shape) for name, weight in weights.items()}
+    ranks = dict.fromkeys(weights, 1)
+    left -= sum(cost.values())
+
+    def worth(name: str) -> float:
+        """What one more singular value of a weight adds to the product of all kept shares, a number."""
+        kept, more = (float(energy[name][rank]) for rank in (ranks[name] - 1, ranks[name]))
+        return math.log(more / kept) / cost[name] if kept > 0 else 0.0
+
+    while True:
+        fitting = [
+            name
+            for name, weight in weights.items()
+            if cost[name] <= left and (ranks[name] + 1) * cost[name] < weight.numel()
+        ]
+        if not fitting:
+            return ranks
+        best = max(fitting, key=worth)
+        ranks[best] += 1
+        left -= cost[best]
 
 
 def compressed_bytes(network: nn.Module) -> int:
