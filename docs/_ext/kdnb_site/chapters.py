@@ -79,7 +79,7 @@ def _figures(
 def _figure(source: str, alt: str, caption: str, stem: str) -> str:
     """A figure of MyST, named after the chapter and its number."""
     number = CAPTION.match(caption)
-    chapter = "-".join(re.findall(r"^\d+(?:-\d+)?", stem))
+    chapter = "-".join(re.findall(r"^\d+(?:-\d+)?", stem)) or stem
     name = f":name: figure-{chapter}-{number[1]}\n" if number else ""
     alt = " ".join(alt.split())
     return f"``````{{figure}} {source}\n{name}:alt: {alt}\n\n{caption}\n``````"

@@ -95,9 +95,8 @@ def learn_by_augmentation(
     with other ways give it 1/K of their epochs.
 
     Args:
-        student, teachers, recipe, temperature, soft_weight, label_weight, evaluate, seed, checkpoint,
-            fields: as in :func:`learn_by_switching`.
         data: `Images`, `Batches` without augmentation of their own, or tensors.
+        student, teachers, recipe, fields: and all others, as in :func:`learn_by_switching`.
 
     Returns:
         The history, with `soft` (and `hard`), and the network "student".

@@ -120,9 +120,8 @@ def differentiable_quantization(
         teacher: frozen; the authors take the student's own full-precision copy.
         bits: from 1 to 8.
         start: of the points.
-        data, recipe, bucket, keep, temperature, soft_weight, label_weight, evaluate, seed, checkpoint,
-            fields: as in :func:`quantized_distillation`. Points lie in [0, 1], so that rates are theirs and
-            not the weights'.
+        data, recipe, fields: and all others, as in :func:`quantized_distillation`. Points lie in
+            [0, 1], so that rates are theirs and not the weights'.
 
     Returns:
         The history, with `soft` and `hard`; the network "student"; and as `learnt` the `Points` of
