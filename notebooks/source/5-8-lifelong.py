@@ -175,7 +175,7 @@ print("the start of distillation, both softmaxes, EWC and the two measures are a
 # ## The method as a training loop
 #
 # Here is the whole method. The network knows five digits and learns the five others, with the context told: columns 0 to 4 belong to the first context, 5 to 9 to the
-# second. Without `old` it is fine-tuning. The left part of the figure shows what happens to the first five digits meanwhile.
+# second. Without `old` it is fine-tuning. The figure shows what happens to the first five digits meanwhile.
 
 # %%
 source = data.load("mnist")
@@ -190,9 +190,9 @@ def batches_of(x, y):
     return [(x[i], y[i]) for i in torch.arange(len(x)).split(batch_size)]
 
 
-def learn(network, x, y, columns, old=None, epochs=epochs):
+def learn(network, x, y, columns, old=None, epochs=epochs, optimiser=None):
     """Learn labels among some columns; with `old`, keep what it answers in the old columns."""
-    optimiser = torch.optim.Adam(network.parameters(), lr=lr, eps=1e-6)  # see below
+    optimiser = optimiser or torch.optim.Adam(network.parameters(), lr=lr)
     course = [percent_of(network, 0)]
     for _ in range(epochs):
         for images_now, labels in batches_of(x, y):
@@ -228,22 +228,41 @@ for name, network in {"after the first context": start, "then fine-tuned": tuned
     print(f"{name}: {percent_of(network, 0):.1f}% of the first five digits", end="")
     print("" if network is start else f", {percent_of(network, 1):.1f}% of the others")
 
+# %% tags=["nbval-ignore-output"]
+course = pd.DataFrame([
+    {"condition": name, "epoch": epoch, "accuracy": value} for name, values in courses.items() for epoch, value in enumerate(values)
+])  # fmt: skip
+figure = figures.lines(
+    course, "accuracy", "the first five digits, %", over_label="epochs on the five others", roles={"LwF": "method", "fine-tuning": "student"},
+    baseline=courses["LwF"][0], baseline_label="before",
+)  # fmt: skip
+figures.save(
+    figure,
+    "5-8-course",
+    alt="Accuracy on the first five digits while the others are learnt: " + ", ".join(
+        f"{name} from {values[0]:.1f} to {values[-1]:.1f}%" for name, values in courses.items()),
+    caption="No image of the first five digits is seen any more. " + "; ".join(
+        f"{name} ends {values[-1] - values[0]:+.1f} points from where it began" for name, values in courses.items()) + ". One seed.",
+)  # fmt: skip
+
 # %% [markdown]
-# ⟪LOOP⟫ Adam divides each gradient by its own size. By fact 1 the old columns have no gradient at first but rounding errors, which Adam would blow up to whole steps; the larger `eps` prevents that.
-# The package has the same as `lifelong.fine_tune` and `lifelong.lwf`, for any number of contexts and all three settings:
+# Fine-tuning loses 11.3 points on the first five digits, LwF 0.5. Both learn the five others (94.2 and 94.5%). This is one order of the digits. The package has the same as `lifelong.fine_tune` and `lifelong.lwf`, for any number of contexts and all three settings. They are compared with plain gradient
+# descent: by fact 1 the first gradient of the old columns consists of rounding errors alone, and Adam, which divides a gradient by its own size, makes whole steps of them. Two correct programs then drift apart.
 
 # %%
 lists = lifelong.Contexts([batches_of(x1, y1), batches_of(x2, y2)], two.test, [5, 5], "task")  # the same batches
-recipe = kdnb.Recipe(epochs=epochs, batch_size=batch_size, optimiser="adam", lr=lr, epsilon=1e-6, schedule="constant", precision="32")
+recipe = kdnb.Recipe(epochs=epochs, batch_size=batch_size, optimiser="adam", lr=lr, schedule="constant", precision="32")
 torch.manual_seed(0)
 by_loop = nets.build("mlp", widths=[width, width])
 by_package = copy.deepcopy(by_loop)
-learn(by_loop, x1, y1, OLD, epochs=1)
-learn(by_loop, x2, y2, NEW, old=copy.deepcopy(by_loop), epochs=1)
-lifelong.lwf(by_package, lists, recipe.model_copy(update={"epochs": 1}), temperature=temperature)
+descent = torch.optim.SGD(by_loop.parameters(), lr=0.05)
+learn(by_loop, x1, y1, OLD, epochs=1, optimiser=descent)
+learn(by_loop, x2, y2, NEW, old=copy.deepcopy(by_loop), epochs=1, optimiser=descent)
+plain = kdnb.Recipe(epochs=1, batch_size=batch_size, optimiser="sgd", lr=0.05, momentum=0.0, schedule="constant", precision="32")
+lifelong.lwf(by_package, lists, plain, temperature=temperature)
 x, _ = two.test[0].tensors()
 with torch.no_grad():
-    torch.testing.assert_close(by_package(x), by_loop(x), rtol=5e-3, atol=5e-3)
+    torch.testing.assert_close(by_package(x), by_loop(x), rtol=1e-3, atol=1e-3)
 print("the loop above and lifelong.lwf give the same logits")
 
 # %% [markdown]
@@ -344,7 +363,16 @@ for name in ("fine-tuning", "LwF"):
     print(f"forward transfer, domain-incremental, {name}: {sum(ahead) / seeds:+.1f} points ({low:+.1f} to {high:+.1f})")
 
 # %% [markdown]
-# **What the numbers say.** ⟪LIVE⟫
+# **What the numbers say.** Three orders of the digits are few, and orders differ much: with 2 degrees of freedom intervals are wide.
+#
+# - *Where contexts are told* LwF has 98.1%, fine-tuning 92.8%. The interval of the difference contains 0 (5.9 less to 16.5 more), but LwF's worst order is better than fine-tuning's best. Joint training has 98.5%,
+#   replay 98.0%, EWC 97.0%: every method works.
+# - *Where labels are shared* LwF has 74.1% and fine-tuning 69.9%, which is undecided (1.7 less to 10.0 more). EWC does better here (81.0%), and replay much better (91.9%).
+# - *Where classes compete* fine-tuning has 19.5%: it names the last two digits and nothing else. LwF adds 25.2 points (17.4 to 33.0), but at 44.7% it is far from joint training (90.9%) and from replay with
+#   200 images (86.8%). EWC hardly helps (22.4%).
+# - *Keeping has a price.* In the class-incremental setting LwF learns each pair to 91.7%, fine-tuning to 98.4%: the old answers say that no new digit is likely.
+# - *No forward transfer.* Earlier pairs do not help to guess which digit of a later pair is the first one: what the networks gain over an untrained one before they learn a pair is
+#   $-1.5$ points for fine-tuning and $-1.7$ for LwF, and both intervals contain 0.
 
 # %% [markdown]
 # ### Explorer: where the accuracy goes
@@ -503,9 +531,12 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# ⟪RELATIVES⟫
+# - *200 stored images do most of it.* Plain replay has 86.8%, with the old network's soft targets 88.7%; joint training has 90.9%.
+# - *iCaRL* has 83.0%, 3.8 points less than replay (0.8 to 6.8). Named by its head its digits would be right in 51.4%: the nearest mean is worth 31.6 points.
+# - *Global distillation* has 89.2%, 2.4 points more than replay (1.4 to 3.3). It has 3,000 unlabelled images in addition, half of them digits, and trains three times in a context.
+# - *The end of the softmax* (fact 2): LwF over old classes alone has 19.5%, what fine-tuning has; with zeros for new classes 44.7%.
 #
-# How much LwF keeps depends on how long each context is learnt. The next cell has one order of the digits, with the epochs of the chapter and four times as many.
+# No option was chosen for any method, so this is no ranking. Does LwF keep less if each context is learnt longer? The next cell has one order of the digits, with the epochs of the chapter and four times as many.
 
 # %% tags=["nbval-ignore-output"]
 for many in (epochs, 4 * epochs):
@@ -517,7 +548,7 @@ for many in (epochs, 4 * epochs):
     print(f"LwF, class-incremental, {many} epochs a context: {lifelong.average_accuracy(longer.accuracy):.1f}% on average; by context {final}%")
 
 # %% [markdown]
-# ⟪LONGER⟫
+# Not here: with 20 epochs it has 50.8% in place of 45.3%. It keeps more of the first three pairs and learns less of the last two. This is one order of the digits.
 
 # %% [markdown]
 # ### Lifelong GAN on digits
@@ -568,12 +599,13 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# ⟪GAN⟫
+# After the first context 70% of its digits can be read. Fine-tuned on the second, the generator draws the new digits whatever old one is asked for: 12% can be read. With distillation it is still 70%, and the new digits are
+# no worse (94%, fine-tuned 90%). No image was stored, and none was generated to train on. The pictures are coarse: the networks are small perceptrons, and two pictures of a digit often look alike.
 
 # %% [markdown]
 # ## The reproduction: Li and Hoiem 2017
 #
-# LwF's own tables are of ImageNet networks, which are out of reach here. The record (`kdnb reproduce li2017lwf`, about 28 CPU minutes) has two protocols in their place. *Split MNIST* as in van de Ven and Tolias
+# LwF's own tables are of ImageNet networks, which are out of reach here. The record (`kdnb reproduce li2017lwf`, about 20 CPU minutes) has two protocols in their place. *Split MNIST* as in van de Ven and Tolias
 # ([2018](https://arxiv.org/abs/1809.10635)), whose table 3 has LwF, EWC and the bounds in all three settings; we read it in the version submitted to a conference. And *pairs*: a network that knows five digits
 # learns the five others, as in the loop above, beside the paper's own controls: fine-tuning, feature extraction (the body is frozen) and joint training.
 #
@@ -673,29 +705,30 @@ print("pair, both: joint training - LwF:", compare("pair_joint", "pair_lwf"))
 #
 #
 # **What this tells about the paper.** Its claims hold for a perceptron on digits where they were made: the task is told, and each has its own head. The table's point, that this does not carry over to
-# classes that compete, holds in size. Where sizes differ from the table, a likely reason is that a context takes 250 steps here and 2,000 there; we have not tested it.
+# classes that compete, holds in size. Fine-tuning forgets less here than in the table where contexts are told. A likely
+# reason is that a context takes 250 steps here and 2,000 there; we have not tested it.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
 #
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
-# | LwF | the network before, nothing stored | ⟪T1⟫ | contexts are told, or images of new contexts resemble old ones |
-# | EWC | a number for each weight and context; a strength to choose | ⟪T2⟫ | asking an old network is too dear, or its inputs are gone |
-# | replay | stored images and their labels | ⟪T3⟫ | you may store images: it is the control that everything must beat |
-# | iCaRL | stored images | ⟪T4⟫ | classes come in and must compete; the head favours what came last |
-# | global distillation | stored images, many unlabelled ones; three trainings a context | ⟪T5⟫ | unlabelled images resemble old classes |
-# | Lifelong GAN | nothing stored; a generator to keep | ⟪T6⟫ | the task is to generate |
-# | joint training | all images, for good | the upper bound | you may keep the data: then do |
+# | LwF | the network before, nothing stored | here 5.3 points more than fine-tuning where contexts are told, and 25.2 where classes compete (record: 3.2 and 10.0) | contexts are told, or images of new contexts resemble old ones |
+# | EWC | a number for each weight and context; a strength to choose | here 97.0% where contexts are told (LwF 98.1%), 22.4% where classes compete | asking an old network is too dear, or its inputs are gone |
+# | replay | stored images and their labels | here 86.8% of ten digits with 200 images | you may store images: it is the control that everything must beat |
+# | iCaRL | stored images | 90.4% of ten digits with 2,000 images (record); here, with 200, 3.8 points less than replay | classes come in and must compete, and the head cannot be trusted |
+# | global distillation | stored images, many unlabelled ones; three trainings a context | here 2.4 points more than replay | unlabelled images resemble old classes |
+# | Lifelong GAN | nothing stored; a generator to keep | here 70% of the old digits can be read, in place of 12% | the task is to generate |
+# | joint training | all images, for good | the upper bound: here 90.9% of ten digits | you may keep the data: then do |
 #
 # Where the table says "here", this workbook measured it. The rest is what the methods ask for, or what their papers argue.
 #
 # **It fails, or is not worth its price, when**
 #
-# - *classes must compete and nothing is stored*: LwF alone ended ⟪F1⟫ below joint training in the class-incremental setting here;
+# - *classes must compete and nothing is stored*: LwF alone ended 46.2 points below joint training in the class-incremental setting here;
 # - *new inputs say nothing about old classes*: all that LwF keeps is what the old network says about new images;
 # - *the softmax leaves new classes out* (fact 2): here LwF then did as badly as fine-tuning;
-# - *the head decides* where old classes have few images: iCaRL's own head was ⟪F2⟫ points worse than its nearest mean.
+# - *the head decides* where old classes have few images: iCaRL's own head was 31.6 points worse than its nearest mean.
 
 # %% [markdown]
 # ## With your own network and data
@@ -718,7 +751,7 @@ def mine(start, stop, classes):
 groups = torch.arange(3), torch.arange(3, 7)  # three classes came first, and now come four
 tests = [mine(13000, 15000, group) for group in groups]
 blank = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 7))  # any module
-my_recipe = kdnb.Recipe(epochs=10, batch_size=32, optimiser="adam", lr=0.002, epsilon=1e-6, schedule="constant")
+my_recipe = kdnb.Recipe(epochs=10, batch_size=32, optimiser="adam", lr=0.002, schedule="constant")
 torch.manual_seed(0)
 my_network = copy.deepcopy(blank)
 fine_tune(my_network, Contexts([mine(10000, 13000, groups[0])], tests[:1], [7]), my_recipe)  # or a network of yours that knows them
@@ -728,7 +761,7 @@ for name, method in {"fine-tuning": fine_tune, "LwF": lwf}.items():
     print(f"{name}: {old:.1f}% of the three old classes, {new:.1f}% of the four new ones")
 
 # %% [markdown]
-# ⟪OWN⟫
+# On this data both learn the new classes alike (94.6%); LwF keeps 97.6% of the old ones, fine-tuning 96.8%. It is one seed, and little is forgotten here.
 #
 # ## Exercises
 #
