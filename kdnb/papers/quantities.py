@@ -40,6 +40,8 @@ class _Columns(ast.NodeTransformer):
         return ast.Name(name, ast.Load())
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
+        if node.id == PARAMETERS:
+            self.refuse("'parameters' is no arm: parameters.NAME is what the record was made with")
         return self.column(node.id, None)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.Name:

@@ -100,6 +100,13 @@ def arms(p: Parameters) -> Arms:
     return {"ranking": lambda seed: Trial("early_grades", arguments, seed)}
 
 
+def conditions(p: Parameters) -> set[str]:
+    """The arms that `measure` gives beside the one that runs."""
+    early = ("guidance", "accuracy", "both", "logits", "layers", "untrained", "shuffled", "random")
+    graded = {f"{name}{moment}" for name in early for moment in (0, *MOMENTS)}
+    return graded | {"teacher", "candidates", "size", "multiply_adds"}
+
+
 def measure(arm: str, result: Result) -> dict[str, float]:
     """Metrics of each grade, as an arm of its own: `guidance1_rank` is `guidance1.rank`.
 

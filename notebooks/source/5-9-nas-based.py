@@ -22,16 +22,16 @@
 # In every other chapter somebody has chosen the student's architecture. Here it is searched: *neural architecture search* (NAS) trains many
 # small networks and keeps the best. A teacher can help in four ways: it can be the space that is searched, it can grade
 # candidates early, it can supervise their pieces, or its answers can decide which channels stay. You see each of them on small
-# images of clothes, and what each is worth beside random search with as many trained networks.
+# images of clothes. Two searches, N2N's and the guided one, are compared with random search that trains as many networks.
 #
 # The chapter belongs to section 5.9 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
-# Its main papers are *N2N Learning* ([Ashok et al. 2018](https://arxiv.org/abs/1709.06030)), whose loop you write below, and *Teacher Guided
+# Its main papers are *N2N Learning* ([Ashok et al. 2018](https://arxiv.org/abs/1709.06030)), whose loop is written out below, and *Teacher Guided
 # Architecture Search* ([Bashivan et al. 2019](https://arxiv.org/abs/1808.01405)), which has the record. Their relatives follow, with links at the end.
 #
 # **Before you start:** soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)) and architectures
 # ([chapter 4](4-teacher-student-architecture.ipynb)).
-# **Time:** about two minutes on two CPU cores.
+# **Time:** about two minutes on two free CPU cores, several when they are busy.
 #
 # The next cell holds every parameter of the live part. Change them here, or by
 # `kdnb run 5-9 --set epochs=10`.
@@ -84,7 +84,7 @@ figures.use()
 #
 # The usual search has a loop: choose an architecture, train it, grade it, choose again. Training is what costs. The first method, N2N,
 # lets the teacher be the *search space*: a student is the teacher with some layers removed and the others made thinner. A small
-# recurrent network, the *policy*, reads the teacher's layers one by one and says of each whether it stays. The student that results is distilled for a
+# recurrent network, the *policy*, reads the teacher's layers one by one and says of each whether it stays; a second policy says how thin it becomes. The student that results is distilled for a
 # short time, and its reward, high for a small and accurate network, teaches the policy.
 
 # %%
@@ -93,8 +93,8 @@ scheme = figures.schematic(
         "space": ("layers of the teacher", 0, 0, "teacher"),
         "policy": ("policy", 1, 0, "method"),
         "student": ("smaller student", 2, 0, "student"),
-        "teacher": ("teacher's answers", 2, 1, "teacher"),
-        "reward": ("reward: accuracy, size", 3, 0, "method"),
+        "teacher": ("teacher's answers", 3, 0, "teacher"),
+        "reward": ("reward: accuracy, size", 2, 1, "method"),
     },
     [("space", "policy"), ("policy", "student", "keep or remove"), ("teacher", "student", "distilled"),
      ("student", "reward"), ("reward", "policy", "policy gradient", "--")],
@@ -117,8 +117,9 @@ figures.save(
 # $$R(a)=C(2-C)\,\frac{A_S}{A_T},\quad C=1-\frac{n_S}{n_T},\qquad\qquad
 #   \nabla_\phi\,\mathrm E[R]=\mathrm E\big[(R(a)-b)\,\nabla_\phi\log\pi_\phi(a)\big].$$
 #
-# The baseline $b$ is the mean of earlier rewards. The second method, TGSA, compares *representations*. For $n$ probe images with features
-# $f_1,\dots,f_n$ of a layer, and Pearson's correlation $\rho$, it takes
+# The baseline $b$ is the mean of earlier rewards; in the first round, where there are none, that of the round itself. The second method, TGSA,
+# compares *representations* by their dissimilarity matrices. We take, for $n$ probe images with features $f_1,\dots,f_n$ of a layer and Pearson's
+# correlation $\rho$,
 #
 # $$\mathrm{RDM}_{ij}=1-\rho(f_i,f_j),\qquad \mathrm{TG}=\rho\big(\mathrm{RDM}^S_{i<j},\ \mathrm{RDM}^T_{i<j}\big).$$
 #
@@ -126,9 +127,9 @@ figures.save(
 #
 # 1. *The last parameters are worth nothing.* The factor $C(2-C)$ has the slope $2-2C$: 2 for the first parameters that go, 0 for the last.
 # 2. *The baseline does not matter on average.* $\mathrm E[\nabla\log\pi]=0$, so any $b$ that does not depend on $a$ leaves the gradient as it is in
-#    expectation. It changes the noise.
-# 3. *An RDM forgets what a network's features mean.* Their number and order do not matter, nor do the scale and offset of an image's
-#    features. So networks of any two shapes can be compared.
+#    expectation. It changes the noise. (In the first round our $b$ does depend on it; with five choices the gradient is then shorter by the factor 4/5 on average.)
+# 3. *An RDM forgets what a network's features mean.* The order of features does not matter, nor do the offset and the (positive) scale of an
+#    image's features. The matrix is $n\times n$, however many features there are. So networks of any two shapes can be compared.
 # 4. *Random search has an exact value.* If the grades of all $N$ choices are known, in rising order $s_{(1)},\dots,s_{(N)}$, the best of $m$
 #    different random ones is on average $\sum_k s_{(k)}\binom{k-1}{m-1}/\binom Nm$.
 # 5. *Independent pieces are chosen one by one.* If a network's error is a sum over blocks, the best network is that of the best blocks: for
@@ -165,9 +166,14 @@ print("reward, policy gradient, representations, random search and blocks are as
 # %% [markdown]
 # ## Images, a teacher, and how networks are written down
 #
-# The data are Fashion-MNIST, shrunk to 14 x 14 pixels so that hundreds of networks can be trained. An architecture is a tuple of `Layer`s: channels, the
-# side of the kernel, the side of the max-pooling behind it (1 for none), and whether there is batch normalisation. `nas.build` makes the network of
-# it. The teacher has five layers, and learns more images than its students.
+# The data are Fashion-MNIST, shrunk to 14 x 14 pixels so that hundreds of networks can be trained. An architecture is a tuple of `Layer`s, convolutions
+# with a ReLU: channels, the side of the kernel, the side of the max-pooling behind it (1 for none), and whether there is batch normalisation. `nas.build`
+# makes the network of it, which ends with the mean over all places and a linear classifier. `nas.spelt` writes it as text: `16@5x5 plain pool2` has 16
+# channels, a kernel of 5 x 5, no batch normalisation (`plain`) and pooling by 2. The teacher has five layers, and learns from 4,000 images, its students
+# from 1,000 of them.
+#
+# There are two recipes. A full training (`plan`) has 6 epochs, the short one of students that are only graded (`brief`) 3, in smaller batches and with a higher rate.
+# So both take 96 steps; the short one sees half as many images.
 
 # %% tags=["nbval-ignore-output"]
 source = data.load("fashion_mnist")
@@ -201,8 +207,9 @@ print(f"the teacher: {nas.spelt(SHAPE)}; {parameters(teacher)} parameters, {perc
 # ## N2N as a training loop
 #
 # Here is the first stage of N2N in plain PyTorch: the policy, and the loop in which it learns. A *budget* counts students that are trained. A choice
-# that comes again is not trained again and costs nothing. The policy's size, the five choices of a round and the mean reward as the baseline are those of
-# the [authors' code](https://github.com/anubhavashok/N2N).
+# that comes again is not trained again and costs nothing. The policy's size and the five choices of a round are those of the
+# [authors' code](https://github.com/anubhavashok/N2N), and the baseline is close to its running mean of rewards. Where we give each choice its own reward, that
+# code gives all choices of a round the same (exercise 2).
 
 
 # %%
@@ -242,8 +249,8 @@ def n2n(policy, layers, reward, budget, lr, rounds=100, samples=5, seed=0):
 
 
 # %% [markdown]
-# Five layers have $2^5=32$ choices. So few can all be trained, each by squared differences of the logits and labels. Then every search can be repeated
-# for free, and compared with the truth.
+# Five layers have $2^5=32$ choices. So few can all be graded once: 31 students are distilled, by squared differences of the logits and by labels, and the choice without any
+# layer has the reward $-1$, as in the authors' code. Then every search can be repeated for free, and compared with the best choice of the table.
 
 # %%
 worth = nas.reward_of(teacher, seen, held_out, brief, seed=0)
@@ -275,7 +282,7 @@ print("the loop above and nas.reinforce try the same students")
 # ### The experiment: is the policy better than random search?
 #
 # Each search is repeated with new policies. The learning rates are that of the authors' code for this stage (0.003), and a larger one. The control
-# draws students at random. Its mean is exact (fact 4).
+# draws students at random, none twice. Its mean is exact (fact 4).
 
 # %%
 BUDGET, RATES = 20, {"policy, rate 0.003": 0.003, "policy, rate 0.02": 0.02}
@@ -315,12 +322,16 @@ for name in RATES:
     print(f"{name}: {trained.mean():.1f} students trained on average, the best one found by {hit.sum()} of {policies}")
 
 # %% [markdown]
-# ⟦TEXT n2n⟧
+# **What the numbers say.** The best students have about 3,000 to 5,000 parameters. Down to 1,000 the reward falls little, since what a smaller student loses in accuracy it gains in size; below that it loses too much accuracy. Above 5,000
+# the factor for size falls, to 0 for the whole teacher. The policies find good students no sooner than random search: after 10 students the rate 0.003 is 0.001 behind ($-0.012$ to 0.009), the rate 0.02 level with it ($-0.012$ to 0.012). With 20 students,
+# 7 and 6 of 10 policies have found the best one; random search does so with the probability $20/32=0.63$. A likely reason is the budget. Twenty students are four rounds of five, and a few more as repeated choices cost nothing: hardly
+# enough steps for a policy to learn. Twenty of 32 choices is also most of the space. The authors' code takes 100 rounds. So this experiment does not show that N2N fails where spaces are large; it shows that a search on a small space needs this control.
 #
 # ### Both stages
 #
 # The second stage makes the layers that stayed thinner. Its policy reads the layers in order, with its own last decision, and
-# chooses for each a ratio of its channels. The budget of each stage is 8 students; students of the first stage are taken from the table.
+# chooses for each a ratio of its channels: 0.25, 0.5, 0.75 or 1. The budget of each stage is 8 students; students of the first stage are taken from the table.
+# The next cell checks that the second stage trains no more than 8.
 
 # %%
 rewards = {nas.removed(SHAPE, keep): r for keep, r in table.items()}
@@ -351,12 +362,14 @@ for name, architecture in {"N2N": found.architecture, "random ratios": rival.bes
     print(f"fully distilled, {name}: {parameters(student)} parameters, {percent(student):.1f}% of the test images")
 
 # %% [markdown]
-# ⟦TEXT stages⟧
+# The second stage adds little (0.465 to 0.472), and eight random ratios find a student of a higher reward (0.508). Fully distilled, the order turns: the student of N2N reaches 54.3% of the test images, that of the random
+# ratios 46.6%. So the higher reward did not foretell the better student. This is one run of each. The student of N2N has 37% of the parameters of the teacher. The teacher's own architecture, distilled in the same way on the same 1,000
+# images, reaches 72.1%. A reward that puts as much weight on size as this one has its price.
 #
 # ### Explorer: what a choice is worth
 #
-# Choose which layers of the teacher stay. The bars show what the reward is made of: how much of the teacher's accuracy the student keeps after its short training, and the
-# factor for its size.
+# Choose which layers of the teacher stay, among eight of the choices. The bars show what the reward is made of: how much of the teacher's accuracy the student keeps after its
+# short training, and the factor for its size. The reward is their product.
 
 # %% tags=["nbval-ignore-output"]
 shown = sorted((keep for keep in table if any(keep) and not all(keep)), key=table.get, reverse=True)[::4]
@@ -388,10 +401,10 @@ figures.explorer(
 # %% [markdown]
 # ## TGSA: a teacher grades candidates early
 #
-# The reward above needs a trained student. *Teacher guided architecture search* asks how a candidate that has hardly been trained can
-# be graded. Its answer: look at whether it already finds the same images alike as a good network does. `nas.representations` gives what a network makes of
-# probe images, `nas.teacher_guidance` the similarity TG. Candidates are drawn from a space of chains of one to four layers. Each is trained on labels,
-# and graded before, and after the first epoch. The probes are held out: on training images, similarity would measure which labels were memorised.
+# The reward above needs a student that has been trained for a while. *Teacher guided architecture search* asks how a candidate that has hardly been
+# trained can be graded. Its answer: look at whether it already finds the same images alike as a good network does. `nas.representations` gives what a network makes of
+# probe images, `nas.teacher_guidance` the similarity TG. Candidates are drawn from a space of chains of one to four layers, of at most 400,000 multiply-adds. Each is trained on labels,
+# and graded before training and after one epoch. The probes are held out: on training images, two networks could be alike because both have memorised the labels.
 
 # %%
 space = nas.Space(depths=(1, 2, 3, 4), channels=(4, 8, 16), kernels=(1, 3, 5), pools=(1, 2), norms=(True, False))
@@ -436,9 +449,12 @@ figures.table(grades, decimals={name: 2 if "TG" in name else 1 for name in grade
               caption="The candidates, the best first. Accuracies in percent.")  # fmt: skip
 
 # %% [markdown]
-# ⟦TEXT tgsa⟧
+# After one epoch, which is 16 steps, TG has a rank correlation of 0.78 with the final accuracy, accuracy itself 0.44, and before training TG has 0.19. Ten of twelve candidates answer only 5 to 20% of the held-out images correctly at that time
+# (chance is 10%), and among these ten the accuracy says little about the end. But the number of parameters has a rank correlation of 0.71, without any training. This is one draw of twelve networks. The
+# [record](#The-reproduction:-Bashivan-et-al.-2019) has ten draws of sixteen, where TG and accuracy are much closer.
 #
-# The next figure shows what is compared: which of 60 held-out images look alike to the teacher, to the best candidate and to the worst.
+# The next figure shows what is compared: which of 60 held-out images look alike to the teacher, to the best candidate and to the worst, after a full training. A dark square on the diagonal is a class whose images look
+# alike. The teacher has one for most classes. The best candidate has dark squares beside the diagonal as well: images of some different classes look alike to it. To the worst candidate nearly all images look alike.
 
 # %% tags=["nbval-ignore-output"]
 sorted_probes = held_out[0][:60][held_out[1][:60].argsort(stable=True)]
@@ -463,7 +479,7 @@ figures.save(
 # ### A search that is guided
 #
 # A progressive search grows networks layer by layer: it grades every network of one layer, keeps the best, grades what it becomes with one layer more, and so on. `nas.guided_search`
-# does this with any grade; `nas.early_grade` is the accuracy after a short training plus TG (the sum is our choice of how to combine them). The controls are
+# does this with any grade; `nas.early_grade` is the accuracy after a short training plus TG (that the paper adds them like this we could not check). The controls are
 # the same search by accuracy alone, and random search. All train 12 networks for one epoch, and the winner to its end.
 
 # %%
@@ -504,16 +520,17 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# ⟦TEXT guided⟧
+# Grown layer by layer and graded by accuracy and TG, the winner ends at 71.3%, which is 15.8 points above that of random search (9.7 to 21.8). By accuracy alone the same search reaches 70.8% (15.2 points above; 7.5 below to
+# 38.0 above). So on average most of the gain comes from the progressive search, and what TG adds cannot be told from three seeds.
 #
 # ## The relatives
 #
-# They differ in what the teacher does during the search. Open a method for its formula.
+# They differ in what the teacher does during the search, and in who it is. Open a method for its idea, and its formula where it has one of its own.
 #
 # <details><summary><b>DNA</b>: the teacher supervises blocks</summary>
 #
 # [Li et al. (2020)](https://arxiv.org/abs/1911.13053) cut teacher and search space into blocks. A *supernet* holds all candidates for block $i$, which share
-# weights. It gets the teacher's maps $Y_{i-1}$ in front of the block and learns those behind it, $Y_i$, by mean squared differences:
+# weights; each step trains one path through it, drawn at random. It gets the teacher's maps $Y_{i-1}$ in front of the block and learns those behind it, $Y_i$, by mean squared differences:
 #
 # $$\min_{W_i}\ \frac1K\big\lVert Y_i-\hat Y_i(W_i,A_i;\,Y_{i-1})\big\rVert_2^2,\qquad
 #   \text{rating of a path: }\ \frac{\lVert Y_i-\hat Y_i\rVert_1}{K\,\sigma(Y_i)},$$
@@ -533,7 +550,7 @@ figures.table(
 #
 # $$L=H(\mathbf 1_y,q)+T^2\,\mathrm{KL}(p\,\|\,q)+\gamma\,\frac{\sum_l c_l\lVert\beta_l\rVert_1}{\sum_l c_lC_l}.$$
 #
-# *What makes it itself:* one training of weights and gates is the whole search, so it is the cheapest one here. `nas.search_widths`, `nas.narrowed`.
+# *What makes it itself:* one training of weights and gates is the whole search. No other search here trains so few networks. `nas.search_widths`, `nas.narrowed`.
 #
 # </details>
 #
@@ -548,7 +565,7 @@ figures.table(
 # <details><summary><b>Oracle distillation</b>: the teacher is whoever is right</summary>
 #
 # [Kang et al. (2020)](https://arxiv.org/abs/1911.13019) have an ensemble as the teacher, and a search that adds operations to the student. For each sample the members
-# that are right are averaged:
+# that are right are averaged, or all where none is:
 #
 # $$\bar p(x)=\frac{\sum_m u_m(x)\,p_m(x)}{\sum_m u_m(x)},\qquad u_m(x)=1\ \text{if member $m$ is right about $x$, else }0.$$
 #
@@ -572,7 +589,7 @@ figures.table(
 # </details>
 
 # %% [markdown]
-# ### A check of each
+# ### Checks of three
 #
 # *DNA:* scaling the maps of teacher and student changes the squared error and not the rating. *Gates:* open gates cost 1, and the gradient of the price does not depend on how open a gate
 # is. *Oracle:* where some members are right, the others have no weight.
@@ -592,9 +609,9 @@ print("block errors, gates and oracle weights are what the formulas say")
 # %% [markdown]
 # ### DNA: 18 candidates, 81 networks, two trainings
 #
-# The teacher is cut behind its second and its fourth layer. The candidates for each of these two blocks have two layers with kernels of 1, 3 or 5 pixels: nine paths. Two
-# supernets are trained without labels. Are the sums of their ratings worth anything? For an answer, some of the 81 networks are trained on their
-# own, on labels, from new weights.
+# The teacher is cut behind its second and its fourth layer. The candidates for each of these two blocks have two layers of the teacher's widths, with kernels of side 1, 3 or 5: nine paths. Two
+# supernets are trained without labels. Are the sums of their ratings worth anything? For an answer, some of the 81 networks, with the teacher's fifth layer behind both blocks, are trained on
+# their own, on labels, from new weights, with the short recipe.
 
 # %%
 KERNELS = (1, 3, 5)
@@ -650,13 +667,16 @@ figures.save(
 figures.table(standing.sort_values("rating"), decimals={"rating": 2, "accuracy": 1}, caption=f"{walks} of the 81 networks, by rating; held-out accuracies in percent.")
 
 # %% [markdown]
-# ⟦TEXT dna⟧
+# Within a block the ratings make sense: paths of 1x1 kernels alone are the worst, as they see no neighbours but those that pooling joins, and a larger kernel in the second layer always has a lower error. In the first
+# layer 5x5 is often no better than 3x3. The path of the teacher's own kernels, 3x3 twice, is not the best in either block. But the sums do *not* rank networks that are trained on their own: the rank
+# correlation has the wrong sign ($-0.34$, twelve networks, one seed), and that of the parameters is $-0.13$. These networks differ by 5 points only (64.6 to 69.7%), after short
+# trainings of one seed each, so that there is little to rank. What is rated is how well a block imitates this teacher, and not how well the network learns from 1,000 labels.
 #
 # ### Widths that are learnt
 #
 # A network with three layers of 16 channels and a gate on each channel is trained once, with the teacher and a price on gates. Then the channels of the smallest gates are removed until a third of the parameters
-# is left. The widths, not the weights, are the result: each student is trained anew, by soft targets. Controls with as many
-# parameters: gates that learn from labels alone, the same width in every layer, and random widths.
+# is left. The widths, not the weights, are the result: each student is trained anew, by soft targets. Controls, with the same limit
+# on parameters: gates that learn from labels alone, the same width in every layer, and random widths.
 
 # %%
 WIDE = (Layer(16, pool=2), Layer(16, pool=2), Layer(16))
@@ -705,7 +725,9 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# ⟦TEXT widths⟧
+# The gates make the second layer narrow and keep the last one wide, with and without the teacher. Both kinds of widths are better than equal ones on average (by 7.6 points with the teacher, 9.2 without), but with three seeds every interval
+# contains 0. The comparison also favours the gates a little: equal widths within the limit are 8, which makes 1,362 parameters, while the widths of the gates have 1,444 to 1,660 of the 1,672 allowed. Random widths are the worst on average and vary most; one of
+# their three students has a single channel in its last layer. That the teacher helps to choose widths is not visible.
 
 # %% [markdown]
 # ## The reproduction: Bashivan et al. 2019
@@ -716,14 +738,15 @@ figures.table(
 # | | published | ours |
 # |---|---|---|
 # | candidates | convolutional cells, among others | chains of 1 to 4 convolutions, drawn at random |
-# | data | photographs, ImageNet among them | Fashion-MNIST, 28 x 28 pixels, 2,000 training images |
+# | data | ImageNet (the errors in the abstract) | Fashion-MNIST, 28 x 28 pixels, 2,000 training images |
 # | teacher | a high performing network, or measurements from a primate's visual system | the LeNet-5 that comes with the workbook |
 # | similarity | of internal activations, by dissimilarity matrices | of what the classifiers read, on 300 held-out images |
 # | early | limited training | one of eight epochs |
-# | control | early accuracy | the same, size, an untrained teacher, other images, random search |
+# | controls | early accuracy | the same, size, an untrained teacher, images in another order, random search |
 #
-# Claims stand in `papers/bashivan2019tgsa/claims.toml` and were registered before the first recorded run. Claims marked *our own question* are
-# not in the abstract. Pilots and setting: [`setting.md`](../papers/bashivan2019tgsa/setting.md). [How a claim is
+# Claims stand in `papers/bashivan2019tgsa/claims.toml` and were registered before the first recorded run. One name in them was changed after it: *beats-size* named its arm by a word that the claims
+# file uses for something else, so that it could not be judged. Its outcome was known when the name was changed; its criteria stayed. The claims from *beats-random-search* on are questions of our own, and
+# not in the abstract. Pilots with another seed had shown an outcome of every claim before; the setting was chosen by the premises. Pilots and setting: [`setting.md`](../papers/bashivan2019tgsa/setting.md). [How a claim is
 # judged](../docs/verdicts.md) explains the words.
 
 # %%
@@ -779,29 +802,30 @@ for metric in ("best", "mean", "early", "spread"):
 print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")
 
 # %% [markdown]
-# **What holds.** Of four claims of the paper two are reproduced and two are inconclusive. Of seven questions of our own four are reproduced and three inconclusive. In our words:
+# **What holds.** The premises are met: the teacher is better than the best candidate (92.2% and 76.2%), candidates differ (standard deviation 16.0 points) and still gain after the first epoch (28.0% to 50.3% on average), and both halves of the
+# test images rank them alike. Of four claims of the paper two are reproduced and two are inconclusive. Of seven questions of our own four are reproduced and three inconclusive. In our words:
 #
 # - *Similarity ranks networks.* After one of eight epochs, TG has a rank correlation of 0.78 with the final accuracy (95% interval 0.73 to 0.82;
-#   *similarity-ranks*). That of accuracy is 0.75 (0.68 to 0.83); which is higher is open.
+#   *similarity-ranks*). That of accuracy is 0.75 (0.68 to 0.83); the difference may be 0 (0.05 less to 0.09 more).
 # - *It knows something that accuracy does not.* Given the accuracy after one epoch, the partial rank correlation of TG is 0.45 (0.25 to 0.66; *knows-more*). The
 #   sum of both has 0.82, which is 0.06 more than accuracy alone, but the interval contains 0 (0.01 less to 0.13 more; *ranks-better*).
-# - *Whether it saves training* is open. After one epoch the sum ranks 0.06 lower than accuracy after two (0.00 to 0.12), where we had asked for
-#   at most 0.05 (*saves-training*). After two epochs the sum is no better than accuracy (0.01 lower).
+# - *That it saves training is not shown.* After one epoch the rank correlation of the sum is 0.06 lower than that of accuracy after two (0.00 to 0.12 lower), where we had asked for
+#   at most 0.05 (*saves-training*). After two epochs the sum is no better than accuracy (0.87 and 0.88).
 # - *It beats random search.* The candidate with the highest TG ends 7.8 points above what random search finds in as many epochs (0.6 to 15.0;
 #   *beats-random-search*). So does the one with the highest early accuracy, by 9.9 points (5.4 to 14.5), and that with the highest sum, by 10.2 (6.1 to 14.4). The sum picks hardly better than
 #   accuracy alone: 0.3 points (0.4 less to 1.0 more; *picks-better*).
 #
 # **What it rests on.** These are our controls.
 #
-# - *The teacher must be trained.* With random weights its similarity has a rank correlation of $-0.15$, 0.93 lower (0.81 to 1.04; *teacher-must-know*).
-# - *The images must match.* With the teacher's images in another order it is 0.07 ($-0.08$ to 0.22; *images-must-match*).
-# - *Training must have begun.* With initial weights it is 0.02 ($-0.11$ to 0.16; *before-training*).
+# - *The teacher must be trained.* Similarity to a teacher of random weights has a rank correlation of $-0.15$ ($-0.26$ to $-0.04$), 0.93 lower (0.81 to 1.04; *teacher-must-know*).
+# - *The images must match.* With the teacher's images in another order the rank correlation is 0.07 ($-0.08$ to 0.22; *images-must-match*).
+# - *Training must have begun, as far as we can see.* With initial weights the rank correlation of TG is 0.02 ($-0.11$ to 0.16; *before-training*).
 # - *The last layers count.* The mean over the teacher's layers of the most similar layer has 0.56, 0.22 less than what the classifiers read (0.13 to 0.31; *last-layers*).
-# - *Size does as well here.* The number of parameters, which costs no training, has a rank correlation of 0.80 (0.74 to 0.87). TG is 0.03 lower (0.10 lower to 0.04
-#   higher; *beats-size*), though it ranks better than multiply-adds, by 0.19 (0.07 to 0.31).
+# - *Nor is it shown that similarity beats size.* The number of parameters, which costs no training, has a rank correlation of 0.80 (0.74 to 0.87). TG is 0.03 lower (0.10 lower to 0.04
+#   higher; *beats-size*), though TG ranks better than multiply-adds, by 0.19 (0.07 to 0.31).
 #
-# **What this tells about the paper.** Early similarity to a trained teacher does foretell final accuracies, and it adds something to early accuracy. The gain in efficiency, which
-# the abstract puts at up to an order of magnitude, is not visible at this scale, where one epoch is 63 steps. Our candidates differ much in size, so that counting parameters
+# **What this tells about the paper.** Early similarity to a trained teacher does foretell final accuracies, and it adds something to early accuracy. A gain in efficiency, which
+# the abstract puts at up to an order of magnitude, is not shown at this scale, where one epoch is 63 steps: we asked for a factor of two only, and did not find it. Our candidates differ much in size, so that counting parameters
 # is a strong competitor. Candidates of one size would be a harder test.
 
 # %% [markdown]
@@ -820,10 +844,10 @@ print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")
 #
 # **It fails, or is not worth its price, when**
 #
-# - *candidates differ in size*: in the record the number of parameters ranked them as well as an epoch of training did. Count first;
+# - *candidates differ in size*: in the record the number of parameters had a rank correlation of 0.80, accuracy and TG after an epoch of training 0.75 and 0.78. Count first;
 # - *the space is small*: a policy needs many rounds to learn, and by then random search has seen most of it;
-# - *nothing is trained yet*, or the teacher is not: similarity said nothing then (0.02 and $-0.15$ in the record);
-# - *early layers are compared*: any two networks are alike there;
+# - *nothing is trained yet*, or the teacher is not: similarity did not rank candidates then (0.02 and $-0.15$ in the record);
+# - *each layer of the teacher is compared with the most similar one*: that ranked worse than the last layers (0.56 and 0.78 in the record);
 # - *the winner is measured on the images that chose it*, or with more networks trained than its rival had.
 
 # %% [markdown]
@@ -850,7 +874,7 @@ for name, candidate in my_candidates.items():
     print(f"{name}: accuracy {100 * accuracy:.1f}% after one epoch, similarity to the teacher {guidance:.2f}")
 
 # %% [markdown]
-# ⟦TEXT own⟧
+# In this run similarity and early accuracy put the three candidates in the same order (*plain2* first), though similarities differ by 0.05 only. It is one seed with 600 images: an example of the calls, and no comparison.
 #
 # ## Exercises
 #
@@ -859,7 +883,8 @@ for name, candidate in my_candidates.items():
 # <details><summary>Solution</summary>
 #
 # $C$ is negative then, and so is $C(2-C)$. The reward is negative, the more so the *more accurate* the student is: among networks that are too large, the policy
-# is pushed towards bad ones. In N2N this cannot happen, since students are parts of the teacher.
+# is pushed towards bad ones. Here it cannot happen: the teacher's layers become wider with depth, so that every layer that goes takes parameters with it. In a teacher with a bottleneck it can: without
+# the narrow layer, two wide ones meet.
 #
 # </details>
 #
@@ -931,11 +956,11 @@ print(papers.cite("bashivan2019tgsa", "laptop", "similarity-ranks"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Live part.** Settings are the first that were tried, but for what is said here: ⟦TEXT pilots⟧ Rewards, early accuracies and ratings are of held-out training images, final accuracies of 4,000 test
+# - **Live part.** Settings are the first that were tried, but for what is said here: rates, batch sizes, the teacher's widths and pooling were changed until students that are graded after a short training kept more than half of the teacher's accuracy at best (a first form had students of equal layers, some of which were the same network, and the rate 0.005). Outcomes of N2N's searches were in view while this was done. Rewards, early accuracies and ratings are of held-out training images, final accuracies of 4,000 test
 #   images. In N2N's table every student is trained with one seed; a policy and random search see the same table, so its noise is the same for both.
 # - **What the intervals cover.** For N2N, policies and what they draw, not the training of students or the choice of images. For guided search and widths, initial weights and the order of batches.
 # - **N2N.** A layer is a convolution with its normalisation and pooling. The authors' code removes layers of every kind, and shrinks kernels and more besides channels.
-# - **TGSA.** The space, the search and the sum of both grades are ours. In this chapter a candidate's first epoch is a training of its own, so that a full training has one epoch more; in the record the first epoch is part of
+# - **TGSA.** The space and the form of the search are ours; the sum of both grades, with the weight 1, was not checked against the paper. In this chapter a candidate's first epoch is a training of its own, so that a full training has one epoch more; in the record the first epoch is part of
 #   the only one.
 # - **DNA.** Candidates have the teacher's widths. The authors leave the teacher in train mode while blocks learn; here it is in eval mode.
 # - **Not recorded here.** Only TGSA has a record. What is recalled of a paper and not confirmed stands in the docstrings.

@@ -9,7 +9,12 @@ from paper_tables import CLAIMS, save
 from kdnb import papers, paths
 from kdnb.papers.quantities import PARAMETERS, parse
 from kdnb.papers.records import PaperError
-from kdnb.reproductions import lopezpaz2016generalised, polino2018, zhang2022glnn
+from kdnb.reproductions import (
+    bashivan2019tgsa,
+    lopezpaz2016generalised,
+    polino2018,
+    zhang2022glnn,
+)
 
 
 def test_profiles_are_never_mixed(home):
@@ -43,6 +48,7 @@ def test_committed_claims_load(key):
 
 
 MEASURED_BESIDE = {
+    "bashivan2019tgsa": bashivan2019tgsa.conditions(bashivan2019tgsa.PROFILES["laptop"]),
     "hinton2015": {"no_3_shifted", "only_7_8_shifted"},
     "lopezpaz2016generalised": lopezpaz2016generalised.conditions(
         lopezpaz2016generalised.PROFILES["laptop"]

@@ -35,6 +35,7 @@ def test_sample_loads(tmp_path):
         ("at_least = 0\n", "at_least = 0\nsmallest = 0\n", "field 'smallest'.*greater than 0"),
         ("at_least = 0.6\n", "at_least = nan\n", "criterion 2, field 'at_least'.*finite"),
         ('"student - distilled"', '"student -"', "criterion 1, field 'quantity'.*arithmetic"),
+        ('"student - distilled"', '"student - parameters"', "'quantity'.*'parameters' is no arm"),
         ('kind = "direction"', 'kind = "directon"', "criterion 1.*'direction'"),
         ('metric = "test_errors"\n', "", "claim 'order': .*names 'student' without a metric"),
         ('where = "section 3"\n', "", "claim 'order', field 'where': Field required"),

@@ -110,7 +110,9 @@ def _announce_records(notebook: dict[str, Any]) -> None:
 def chapters_of(root: Path) -> dict[str, list[tuple[str, str]]]:
     """Paper's key -> the (number, file name) of the chapters that judge its claims."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
+    for path in sorted(
+        (root / "notebooks").glob("[0-9]*.ipynb")
+    ):  # those of one's own have no number
         number = ".".join(re.findall(r"^(\d+)(?:-(\d+))?", path.stem)[0]).rstrip(".")
         for key in json.loads(path.read_text())["metadata"].get("kdnb", {}).get("papers", []):
             found.setdefault(key, []).append((number, path.name))
