@@ -339,7 +339,7 @@ figures.save(
 )
 
 # %%
-chapters = {item.number.replace("-", "."): item for item in runner.chapters()}
+chapters = {item.number.replace("-", "."): item for item in runner.chapters() if item.number[0].isdigit()}
 verdict_counts = {number: sum(len(papers.claims_of(key)) for key in item.papers) for number, item in chapters.items()}
 lines = ["| chapter | claims judged | start here if |", "|---|---:|---|"]
 reasons = {
@@ -364,7 +364,7 @@ display(Markdown("\n".join(lines)))
 # | scope | all fields; vision, language, speech, other applications | vision |
 # | first question | what are the parts of a distillation system? | what is distillation, and how and why does it work? |
 # | sorted by | knowledge, scheme, architecture; then by algorithm | the setting in which teacher and student meet; then by vision task |
-# | numbers | two tables of accuracies on CIFAR ([chapter 6](6-performance-comparison.ipynb)) | an analysis of the state of vision applications |
+# | numbers | two tables of accuracies on CIFAR (section 6 of the survey) | an analysis of the state of vision applications |
 # | in this workbook | its sections are the chapters | chapters 2 to 5 hold its methods, 7.1 its applications, 8 its questions of how and why |
 #
 # This workbook follows the first and is no substitute for either. The second is the better start for somebody who works on images alone.

@@ -632,7 +632,7 @@ figures.save(
 #
 # | question | chapter that touches it |
 # |---|---|
-# | Which kinds of knowledge add up, and which repeat each other? | [2.2](2-2-feature-based-knowledge.ipynb), [2.3](2-3-relation-based-knowledge.ipynb), [6](6-performance-comparison.ipynb) |
+# | Which kinds of knowledge add up, and which repeat each other? | [2.2](2-2-feature-based-knowledge.ipynb), [2.3](2-3-relation-based-knowledge.ipynb) |
 # | When is a better teacher a worse one? | [3.1](3-1-offline-distillation.ipynb), [4](4-teacher-student-architecture.ipynb) |
 # | Is self-distillation more than regularisation? | [3.3](3-3-self-distillation.ipynb) |
 # | Which architecture should a student have? | [4](4-teacher-student-architecture.ipynb) |
@@ -640,7 +640,7 @@ figures.save(
 # | How good can a student be without data? | [5.6](5-6-data-free.ipynb) |
 # | How do several teachers agree on what to teach? | [5.2](5-2-multi-teacher.ipynb) |
 # | What does a teacher with another view pass on? | [5.3](5-3-cross-modal.ipynb), [5.4](5-4-graph-based.ipynb) |
-# | What do rankings of methods mean? | [6](6-performance-comparison.ipynb) |
+# | What do rankings of methods mean? | [2.3](2-3-relation-based-knowledge.ipynb) |
 #
 # ## When it fails
 #
