@@ -375,7 +375,7 @@ display(Markdown("\n".join(lines)))
 # | first question | what are the parts of a distillation system? | what is distillation, and how and why does it work? |
 # | sorted by | knowledge, scheme, architecture; then by algorithm | the setting in which teacher and student meet; then by vision task |
 # | numbers | two tables of accuracies on CIFAR (section 6 of the survey) | an analysis of the state of vision applications |
-# | in this workbook | its sections are the chapters | chapters 2 to 5 hold its methods, 7.1 its applications, 8 its questions of how and why |
+# | in this workbook | its sections are the chapters | chapters 2 to 5 hold its methods, 8 its questions of how and why |
 #
 # This workbook follows the first and is no substitute for either. The second is the better start for somebody who works on images alone.
 #
