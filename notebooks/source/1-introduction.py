@@ -345,7 +345,7 @@ figures.save(
     "1-map",
     alt="A map of the chapters: from the introduction to knowledge, scheme and architecture, from each to the algorithms of section 5 that vary it, and on to comparison, "
     "applications and outlook.",
-    caption="The map: three components, the algorithms that vary each, and what follows. The table below has the links.",
+    caption="The map: three components, the algorithms that vary each, and what follows. The table below links the chapters that are written.",
 )
 
 # %%
