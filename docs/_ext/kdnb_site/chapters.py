@@ -32,7 +32,10 @@ def pages(path: Path) -> dict[str, str | bytes]:
         elif cell["cell_type"] == "code":
             cell["outputs"] = _figures(cell["outputs"], path.stem, found)
             for output in cell["outputs"]:
-                output.get("data", {}).pop(VERDICTS_MIME, None)  # for programs; its text stays
+                data = output.get("data", {})
+                data.pop(VERDICTS_MIME, None)  # for programs; its text stays
+                if "text/markdown" in data:
+                    data["text/markdown"] = _linked("".join(data["text/markdown"]))
                 tables += _own_ids(output, tables)
     _announce_records(notebook)
     notebook["cells"] = [cell for cell in notebook["cells"] if "".join(cell["source"]).strip()]
@@ -41,12 +44,20 @@ def pages(path: Path) -> dict[str, str | bytes]:
 
 
 def _linked(text: str) -> str:
-    """Links to headings, `(#The-same-on-Cora)` in Jupyter's spelling, in that of this site."""
+    """Links as this site has them.
+
+    To headings, `(#The-same-on-Cora)` in Jupyter's spelling; to the code of a loss or a method,
+    which has its page in the reference.
+    """
 
     def spelled(match: re.Match[str]) -> str:
         words = re.sub(r"[^\w\- ]", "", match[2].replace("-", " ").lower())
         return f"]({match[1]}#{words.strip().replace(' ', '-')})"
 
+    def page(match: re.Match[str]) -> str:
+        return f"](../reference/kdnb.{match[1].replace('/', '.')}.rst)"
+
+    text = re.sub(r"\]\(\.\./kdnb/((?:losses|methods)/[\w/]+)\.py\)", page, text)
     return re.sub(r"\]\(([\w./-]*)#([^)\s]+)\)", spelled, text)
 
 
