@@ -42,14 +42,15 @@ def test_a_chapter_keeps_its_pictures_captions_and_numbers(path):
         if "".join(o.get("data", {}).get("text/html", "")).startswith('<div id="kdnb-')
     ]  # fmt: skip
     assert set(drawn) <= set(pictures)
-    assert stills == len(explorers) >= 1
+    assert stills == len(explorers)
+    assert explorers or not path.stem[0].isdigit()  # notebooks of one's own have none
     text = "\n".join("".join(o.get("data", {}).get("text/markdown", "")) for o in outputs(laid_out))
     for content in drawn:
         if alt := pictures[content]:
             assert f":alt: {' '.join(alt.split())}\n" in text
     captions = [
         "".join(o["data"]["text/markdown"]) for o in outputs(committed)
-        if "text/markdown" in o.get("data", {})
+        if "".join(o.get("data", {}).get("text/markdown", "")).startswith("**Figure ")
     ]  # fmt: skip
     assert captions
     assert all(caption in text for caption in captions)
