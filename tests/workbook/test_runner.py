@@ -177,7 +177,7 @@ def test_numbers_of_the_environment(monkeypatch, variable, value):
 def test_a_chapter_that_is_nearly_named_is_proposed(name):
     with pytest.raises(ParameterError, match=r"did you mean 2-1-response-based-knowledge\?$"):
         runner.chapter(name)
-    with pytest.raises(ParameterError, match="there are 2-1, 2-2, ") as error:
+    with pytest.raises(ParameterError, match="there are 1, 2-1, 2-2, ") as error:
         runner.chapter("zzzz")
     assert len(str(error.value)) < 140
 
