@@ -8,8 +8,6 @@ This room rests on no other but `kdnb.paths`.
 """
 
 from kdnb.figures.charts import (
-    forest,
-    forests,
     interval,
     lines,
     paired,
@@ -19,6 +17,7 @@ from kdnb.figures.charts import (
     tidy,
 )
 from kdnb.figures.explorers import explorer
+from kdnb.figures.forests import forest, forests
 from kdnb.figures.grids import bars, class_likeness, image, images, softened
 from kdnb.figures.heatmaps import heat
 from kdnb.figures.saving import save, show

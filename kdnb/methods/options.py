@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kdnb.losses.checks import check_number
 from kdnb.methods import catalogue
 from kdnb.names import nearest
 from kdnb.training import Recipe
@@ -22,6 +23,13 @@ def recipe_of(verb: Callable, recipe: Recipe | None, fields: Mapping[str, Any]) 
     """
     known, _ = told_apart(verb, fields, {})
     return recipe_for(recipe, known)
+
+
+def check_weights_of_terms(**weights: float) -> None:
+    """Require weights of at least 0, one of them above 0."""
+    check_number(least=0, **weights)
+    if not any(weights.values()):
+        raise ValueError(f"all of {', '.join(weights)} are 0: nothing would be learnt.")
 
 
 def told_apart(

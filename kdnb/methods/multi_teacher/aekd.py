@@ -13,11 +13,11 @@ from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.adapters import PointwiseAdapter
 from kdnb.losses.checks import check_flags, check_number, check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers, check_weights_of_terms, learn
+from kdnb.methods.multi_teacher.common import check_teachers, learn
 from kdnb.methods.multi_teacher.experts import all_viewed
 from kdnb.methods.multi_teacher.feed import layers_for
 from kdnb.methods.offline.distil import watching
-from kdnb.methods.options import recipe_of
+from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import attention_transfer, soft_targets
 from kdnb.losses.checks import check_number, check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers, check_weights_of_terms
+from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.feed import layers_for
 from kdnb.methods.offline.distil import watching
-from kdnb.methods.options import recipe_of
+from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import logits_of

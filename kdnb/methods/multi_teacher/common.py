@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.losses.checks import check_number
 from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
@@ -41,13 +40,6 @@ def check_teachers(verb: str, student: nn.Module, teachers: Sequence[nn.Module])
         if shared := shared_part(student, teacher):
             raise ValueError(f"student and teacher {number} share {shared}: give it copies.")
     return found
-
-
-def check_weights_of_terms(**weights: float) -> None:
-    """Require weights of at least 0, one of them above 0."""
-    check_number(least=0, **weights)
-    if not any(weights.values()):
-        raise ValueError(f"all of {', '.join(weights)} are 0: nothing would be learnt.")
 
 
 def learn(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.checks import check_choice, check_number, check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers, check_weights_of_terms, learn
-from kdnb.methods.options import recipe_of
+from kdnb.methods.multi_teacher.common import check_teachers, learn
+from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.training import Fit, Recipe
 from kdnb.training.inputs import batches_for
 

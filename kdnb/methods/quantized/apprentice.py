@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import apprenticeship
 from kdnb.losses.checks import check_choice, check_number
-from kdnb.methods.multi_teacher.common import check_weights_of_terms
 from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import constrain_all
-from kdnb.methods.options import recipe_of
+from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
 from kdnb.methods.quantized.common import check_pair, imitate
 from kdnb.methods.quantized.quantisers import ternary

@@ -22,8 +22,7 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
 from kdnb.losses.checks import check_number
-from kdnb.methods.multi_teacher.common import check_weights_of_terms
-from kdnb.methods.options import recipe_of
+from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.common import check_pair, imitate, kd_terms
 from kdnb.methods.quantized.packing import read_tensors
 from kdnb.paths import atomic_write

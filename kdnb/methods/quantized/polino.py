@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.losses.checks import check_temperature
-from kdnb.methods.multi_teacher.common import check_weights_of_terms
-from kdnb.methods.options import recipe_of
+from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.common import check_pair, imitate, kd_terms
 from kdnb.methods.quantized.quantisers import Points, uniform
 from kdnb.methods.quantized.weights import Quantiser, parametrised, quantised

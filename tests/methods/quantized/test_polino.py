@@ -77,8 +77,13 @@ def test_without_a_soft_weight_it_is_training_on_labels():
 
 
 def test_no_labels_are_needed_without_their_weight():
-    images = digits()[0]
-    q.quantized_distillation(convnet(), teacher(), images, QUICK, soft_weight=1.0, label_weight=0.0)
+    images, labels = digits()
+    one, other = convnet(), convnet()
+    weights = {"soft_weight": 1.0, "label_weight": 0.0}
+    q.quantized_distillation(one, teacher(), images, QUICK, **weights)
+    q.quantized_distillation(other, teacher(), (images, labels), QUICK, **weights)
+    assert all(map(torch.equal, one.parameters(), other.parameters()))
+    assert not all(map(torch.equal, one.parameters(), convnet().parameters()))
 
 
 def test_a_killed_run_goes_on_and_bits_belong_to_it(tmp_path):
