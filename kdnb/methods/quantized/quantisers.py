@@ -99,7 +99,7 @@ def uniform(
 
 
 def ternary(values: Tensor) -> Tensor:
-    r"""Three points, one of them 0: ternary weights (Li and Liu 2016, TWN).
+    r"""Three points, one of them 0: ternary weights (Li et al. 2016, TWN).
 
     .. math:: Q(w) = \alpha\, \mathrm{sign}(w)\, 1[|w| > \Delta], \quad
         \Delta = \tfrac{0.7}{n} \sum_i |w_i|, \quad
