@@ -1271,8 +1271,8 @@ print(papers.cite("chen2019dafl", "laptop"))
 # - **ZSKD.** Pixels are clipped, where the authors rescale every batch; impressions are not augmented.
 # - **DeepInversion.** The competition is the Jensen-Shannon divergence itself; the authors' code clamps and swaps.
 #   The record keeps the last images, the live part those of the lowest loss (`papers/yin2020deepinversion/setting.md`).
-# - **Dataset distillation.** Batches of 256 in place of 1,024, Adam from 0.05 along a cosine; one random network a
-#   step in place of four (recalled).
+# - **Dataset distillation.** Batches of 256 in place of 1,024, Adam from 0.05 along a cosine. One random network a
+#   step is the default of the authors' code, too.
 # - **Not recorded here.** DFAD, CMI, Fast, activation records, pseudo-examples and data distillation have no record: the
 #   live part shows that three of them run, and tests no claim. What else is recalled stands in the docstrings under
 #   *Departures*.

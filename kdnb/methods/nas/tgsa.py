@@ -52,7 +52,7 @@ def teacher_guidance(
 
     Args:
         where: "embedding" compares what both classifiers read, "logits" the answers, and "layers" all maps
-            as in the formula: the paper's form, recalled. Early layers of any two networks are alike, so
+            as in the formula: the paper's form, as a public summary has it. Early layers of any two networks are alike, so
             the maximum tells little about small networks; the last layers tell most.
 
     Returns:
@@ -91,7 +91,7 @@ def early_grade(
         where: of :func:`teacher_guidance`.
         seed: of the order of the data.
 
-    Departures: that the sum has this form is recalled.
+    Departures: the sum of the two is read in a public summary of the paper; its weight is an argument here.
     """
     check_number(least=0, weight=weight)
     check_choice(WHERE, where=where)
