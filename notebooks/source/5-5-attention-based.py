@@ -544,6 +544,7 @@ def by_distil(method, weight):
     return network
 
 
+# %%
 def by_itself():
     network = student_net()
     self_distillation.self_attention_distil(
