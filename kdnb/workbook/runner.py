@@ -32,7 +32,7 @@ from kdnb import paths
 from kdnb.names import brief
 from kdnb.runs.pool import default_jobs, pool
 from kdnb.runs.provenance import now, provenance
-from kdnb.workbook.chapter import check, parameters_of, verdicts_shown
+from kdnb.workbook.chapter import check, digests, parameters_of, verdicts_shown
 from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
 
 if TYPE_CHECKING:
@@ -367,6 +367,7 @@ def _cleaned(
             del cell.metadata["tags"]
     notebook.metadata["kdnb_run"] = {
         **provenance(),
+        "cells": digests(notebook),
         "parameters": dict(chosen),
         "finished": now(),
         "seconds": round(seconds, 1),

@@ -371,7 +371,7 @@ print("premise, both know 95% of their labelled nodes or more:", bool(fitted[["t
 
 # %% tags=["nbval-ignore-output"]
 roles = {"teacher": "teacher", "taught (GLNN)": "method"} | dict.fromkeys(ORDER[3:], "other")
-figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.4), sharey=True)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.4), sharex=True, sharey=True)
 for axes, where in ((left, "old nodes"), (right, "new nodes")):
     figures.points(
         live[live.nodes == where], "accuracy", "accuracy, %", order=ORDER, baseline="labels alone", roles=roles, axes=axes,

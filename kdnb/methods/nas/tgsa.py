@@ -115,7 +115,7 @@ def guided_search(
     """Grow networks layer by layer, and keep those of the highest grade in each step.
 
     The first step grades all networks of one layer; every later step grades those that the survivors
-    become with one layer more. It is the progressive search that the paper guides, without a predictor.
+    become with one layer more.
 
     Args:
         choices: what a layer may be.
@@ -127,6 +127,9 @@ def guided_search(
 
     Returns:
         All candidates, in order; the best may be of any depth.
+
+    Departures: the space and the form of this search are ours. That the paper guides a progressive search
+    too is recalled.
     """
     check_number(least=1, whole=True, steps=steps, beam=beam)
     if not choices:
