@@ -95,4 +95,4 @@ def best_label_share(label_risk: float, teacher_risk: float) -> float:
     check_number(least=0, label_risk=label_risk, teacher_risk=teacher_risk)
     if label_risk + teacher_risk == 0:
         raise ValueError("label_risk and teacher_risk must not both be 0.")
-    return round(teacher_risk / (label_risk + teacher_risk), 12)
+    return teacher_risk / (label_risk + teacher_risk)

@@ -94,10 +94,11 @@ def draw_world(
 
 def value_of(world: GridWorld, policy: Table) -> float:
     """What an episode of a policy pays on average, exactly."""
-    return float(_values(world, policy)[world.start])
+    return float(values_of(world, policy)[world.start])
 
 
-def _values(world: GridWorld, policy: Table) -> Table:
+def values_of(world: GridWorld, policy: Table) -> Table:
+    """(states,): what an episode of a policy that starts in each state pays on average, exactly."""
     through = world.transitions(policy)
     onward = through * (SURVIVAL * ~world.terminal)
     return np.linalg.solve(np.eye(len(world)) - onward, through @ world.rewards)
@@ -107,7 +108,7 @@ def best_policy(world: GridWorld) -> Table:
     """(states, 4): a policy that no other one beats, by policy iteration."""
     policy = np.full((len(world), 4), 0.25)
     while True:
-        better = np.eye(4)[_action_values(world, _values(world, policy)).argmax(1)]
+        better = np.eye(4)[_action_values(world, values_of(world, policy)).argmax(1)]
         if value_of(world, better) <= value_of(world, policy) + 1e-12 and set(policy.flat) <= {
             0,
             1,
