@@ -22,7 +22,7 @@ def linear(seed):
 def data(count=80, seed=0):
     stream = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 4
-    return torch.randn(count, 3, generator=stream) + 2 * torch.eye(4)[labels, :3], labels
+    return torch.randn(count, 3, generator=stream) + 4 * torch.eye(4)[labels, :3], labels
 
 
 def test_samples_are_dealt_out_once_and_unevenly():
@@ -80,5 +80,5 @@ def test_rounds_learn_and_fedavg_takes_no_unlabelled_inputs():
     plain = federate(linear(0), parts, None, **plan, after_round=seen.append)
     fused = federate(linear(0), parts, data(200, seed=3)[0], steps=50, **plan)
     for made in (plain, fused):
-        assert (made(test).argmax(1) == truth).double().mean() > 0.75
+        assert (made(test).argmax(1) == truth).double().mean() > 0.8
     assert len(seen) == 4 and not plain.weight.equal(fused.weight)

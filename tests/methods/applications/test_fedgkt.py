@@ -52,7 +52,7 @@ def test_answers_are_those_to_the_same_images():
 def test_knowledge_travels_and_the_data_do_not():
     clients, net, calls = [client(n, rings(200, n)) for n in range(3)], server(), []
     test, truth = rings(500, 77)
-    group_knowledge_transfer(clients, net, rounds=20, rate=5e-3, after_round=lambda: calls.append(1))  # fmt: skip
+    group_knowledge_transfer(clients, net, rounds=20, rate=0.02, after_round=lambda: calls.append(1))  # fmt: skip
     with torch.no_grad():
         right = (edge_and_server(clients[0], net)(test).argmax(1) == truth).double().mean()
     assert right > 0.9 and len(calls) == 20

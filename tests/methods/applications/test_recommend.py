@@ -73,7 +73,7 @@ def test_models_learn_tastes_and_a_graph_spreads_them():
     for model in (flat, graph):
         learn_ranking(model, SEEN, epochs=30, batch_size=128, rate=0.02)
         assert quality(model()) > random + 0.3
-    assert flat(torch.tensor([3, 5])).equal(flat()[[3, 5]])
+    torch.testing.assert_close(flat(torch.tensor([3, 5])), flat()[[3, 5]])
 
 
 def test_a_graph_networks_vectors_by_hand():
@@ -104,7 +104,7 @@ def test_codes_are_bits_that_a_teacher_can_teach():
     distil_codes(student, teacher().detach(), SEEN, epochs=30, batch_size=128, rate=0.02, hard=4)
     users, items = student.codes()
     assert set(users.flatten().tolist()) == {-1.0, 1.0} and quality(student()) > before + 0.2
-    assert quality(users @ items.T * student.scale.sign()) == pytest.approx(quality(student()))
+    torch.testing.assert_close(users @ items.T * student.scale / 16, student())
     signs = rounded(teacher)
     assert quality(signs[0] @ signs[1].T) > before
     assert packed_bytes(60, 40, 16, True) * 32 == packed_bytes(60, 40, 16, False)
