@@ -21,7 +21,7 @@ class BinaryFactors(Factors):
 
     def __init__(self, users: int, items: int, width: int):
         super().__init__(users, items, width)
-        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+        self.scale = torch.nn.Parameter(torch.tensor(float(width) / 4))
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """(users, width) and (items, width), each -1 or 1."""
@@ -51,28 +51,33 @@ def distil_codes(
     seen: Tensor,
     *,
     teacher_weight: float = 1.0,
+    first: int = 50,
     hard: int = 8,
     seed: int = 0,
     **plan,
 ) -> BinaryFactors:
     """Train codes on what users took and on the teacher's order of pairs of items, in place.
 
-    For each user of a batch two lots of items are drawn at random; of each lot, the item whose preference over the
-    first one the student gets most wrong makes the pair.
+    For each user of a batch one item is drawn from the teacher's first ones, and a lot from all. Of the lot, the item
+    whose place against the first one the student gets most wrong makes the pair.
 
     Args:
         student: starts at random.
         teacher_scores: (users, items).
         seen: (users, items) truth values.
         teacher_weight: of the pairs.
-        hard: items in a lot; 1 takes random pairs.
+        first: from so many of the teacher's best items one is drawn.
+        hard: items in a lot; 1 takes a random one.
         seed: of the pairs and the batches.
         plan: of `learn_ranking`.
     """
     goal, stream = teacher_scores.detach(), torch.Generator().manual_seed(seed + 1)
+    top = goal.topk(min(first, goal.shape[1])).indices
 
     def extra(users: Tensor) -> Tensor:
         items = torch.randint(seen.shape[1], (len(users), hard + 1), generator=stream)
+        place = torch.randint(top.shape[1], (len(users),), generator=stream)
+        items[:, 0] = top[users, place]
         ours, theirs = student.vectors()
         scores = (ours[users][:, None] * theirs[items]).sum(2)
         wanted = goal[users[:, None], items]

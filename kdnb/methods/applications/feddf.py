@@ -21,9 +21,9 @@ Data = tuple[Tensor, Tensor]
 
 
 def split_clients(
-    labels: Tensor, clients: int, concentration: float, seed: int = 0
+    labels: Tensor, clients: int, concentration: float, seed: int = 0, *, least: int = 2
 ) -> list[Tensor]:
-    """Indices of the samples of each client, at least two for each.
+    """Indices of the samples of each client.
 
     The samples of a class are dealt out by shares drawn from a Dirichlet distribution; those left over from
     rounding are lost.
@@ -32,10 +32,13 @@ def split_clients(
         labels: (N,) integers.
         clients: how many.
         concentration: alpha: 100 gives every client nearly the same classes, 0.1 few classes to each.
+        least: samples that every client has: shares are drawn again until it is so.
     """
     check_number(least=2, whole=True, clients=clients)
+    if least < 2:
+        raise ValueError(f"least must be at least 2; got {least}.")
     check_number(above=0, concentration=concentration)
-    if len(labels) < 4 * clients:
+    if len(labels) < 2 * least * clients:
         raise ValueError(f"{len(labels)} samples are too few for {clients} clients.")
     stream = torch.Generator().manual_seed(seed)
     while True:
@@ -48,7 +51,7 @@ def split_clients(
             for part, found in zip(parts, own[: counts.sum()].split(counts.tolist()), strict=True):
                 part.append(found)
         found = [torch.cat(part) for part in parts]
-        if min(map(len, found)) >= 2:
+        if min(map(len, found)) >= least:
             return found
 
 
