@@ -137,8 +137,8 @@ KINDS = {
     "Images": Kind(cards.names, cards.card, _row_of_images, _verified_images),
     "Sentences": Kind(texts.text_names, texts.text_card, _row_of_sentences, _verified_sentences),
     "Graphs": Kind(graphs.graph_names, graphs.graph_card, _row_of_graph, _verified_graph),
+    "Ratings": Kind(ratings.rating_names, ratings.rating_card, _row_of_ratings, _verified_ratings),
     "Recordings": Kind(
         sounds.sound_names, sounds.sound_card, _row_of_recordings, _verified_recordings
     ),
-    "Ratings": Kind(ratings.rating_names, ratings.rating_card, _row_of_ratings, _verified_ratings),
 }
