@@ -53,6 +53,8 @@ CALLS = {
     "attention_map": {"maps": A, "power": 2.0},
     "attention_scores": {"queries": OURS[0], "keys": OURS[1]},
     "attention_transfer": {**MAPS, "power": 2.0, **PAPER},
+    "best_label_share": {"label_risk": 0.3, "teacher_risk": 0.1},
+    "binary_codes": {"values": S},
     "block_distillation": MAPS,
     "certainty_weights": {"logits": [Z, V], "sharpness": 1.0},
     "channel_distillation": MAPS,
@@ -76,6 +78,7 @@ CALLS = {
         "local": S, "whole": T, "old_local": T, "old_whole": S, "temperature": 1.0},
     "correlation_congruence": {**SAMPLES, "kernel_coefficient": 0.4, "order": 2},
     "cosine_targets": {**LOGITS, **HOT},
+    "coteaching": {"first_logits": Z, "second_logits": V, "labels": Y, "share": 0.5, **PAPER},
     "crd": {
         **SAMPLES, "dataset_size": 100.0, "negatives": draw(7, 3, seed=2),
         "labels": torch.arange(5), "temperature": 0.5, "normaliser": 1.0, "kept": torch.arange(35).view(5, 7) % 3 > 0,},
@@ -147,6 +150,7 @@ CALLS = {
     "joint_loss": {"joint_logits": draw(2, 3, 4, 2), "labels": torch.tensor([0, 2, 1])},
     "judging_loss": {"real_scores": U, "fake_scores": W, "kind": "non_saturating"},
     "kd_svd": {**LAYERS, "vectors": 1, "spare": 3},
+    "kept_share": {"epoch": 3.0, "noise_rate": 0.4, "ramp_epochs": 10.0},
     "label_smoothing": {"logits": Z, "labels": Y, "smoothing": 0.1},
     "labelled_cross_entropy": {"logits": Z, "labels": Y},
     "layer_projection": {
@@ -169,6 +173,7 @@ CALLS = {
         "student_logits": Z, "teachers": [V, -V], "weights": draw(2), **HOT},
     "logit_regression": LOGITS,
     "matching_cross_entropy": {"teacher_logits": V, "targets": P, **HOT},
+    "mixed_labels": {"labels": Y, "clean_logits": V, "label_share": 0.3, **HOT},
     "mean_discrepancy": {"one": S, "other": T},
     "min_norm_weights": {"gradients": S, "largest": 0.9, "normalise": True},
     "mean_of_those_that_know": {**UNION, "classes": 5},
@@ -186,6 +191,8 @@ CALLS = {
     "mutual_loss": {"logits": Z, "peers": [V, -V], "target": "peers", **HOT},
     "neuron_selectivity": {
         **MAPS, "kernel": "gaussian", "degree": 2, "offset": 0.0, "bandwidth": 0.5},
+    "noisy_label_distillation": {
+        "logits": Z, "labels": Y, "clean_logits": V, "label_share": 0.3, **HOT},
     "noisy_logits": {
         "teacher_logits": V, "sd": 0.3, "share": 0.5, "generator": torch.Generator()},
     "normalized_kd": {**LOGITS, "labels": Y, **HOT, "other_weight": 1.5},
@@ -196,11 +203,15 @@ CALLS = {
     "parameter_distribution": {
         "student_groups": [[S]], "teacher_groups": [[T]], "bins": 8, "kept": 6},
     "parameter_histogram": {"group": [S, T], "bins": 8, "span": 3.0},
+    "pair_distillation": {
+        "student_better": U, "student_worse": W, "teacher_better": W, "teacher_worse": U},
     "paraphrase_reconstruction": {"reconstruction": A, "teacher_maps": B},
     "pearson_distillation": {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
     "policy_gradient": {"log_probabilities": -U.abs(), "rewards": W, "baseline": 0.5, **PAPER},
+    "privileged_features": {
+        "student_scores": U, "teacher_scores": W, "labels": U.sigmoid(), "teacher_share": 0.4},
     "probabilistic_transfer": {**SAMPLES, **PAPER},
     "quantization_mimic": {**MAPS, "step": 0.5},
     "ranking_distillation": {
@@ -227,6 +238,7 @@ CALLS = {
     "similarity_preserving": SAMPLES,
     "soft_targets": {**LOGITS, **HOT},
     "softened_correct": {"classes": 4, "temperature": 2.0, "correct": 0.9, **PAPER},
+    "small_losses": {"losses": U, "share": 0.5},
     "spatial_attention": {"maps": A, "size": (3, 2)},
     "standardize_logits": {"logits": Z, **PAPER},
     "standardized_soft_targets": {**LOGITS, **HOT, **PAPER},

@@ -58,6 +58,9 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "divergences shannon": lambda s, t: losses.jensen_shannon(s, t, 0.3, 3.0),
     "lwf": lambda s, t: losses.learning_without_forgetting(s, t, 3.0),
     "generalised": lambda s, t: losses.generalised_distillation(s, t, labels_of(s), 0.3, 3.0),
+    "coteaching": lambda s, t: sum(losses.coteaching(s, t, labels_of(s), 0.5)),
+    "coteaching authors": lambda s, t: sum(losses.coteaching(s, t, labels_of(s), 0.8, "authors")),
+    "noisy_labels": lambda s, t: losses.noisy_label_distillation(s, labels_of(s), t, 0.3, 3.0),
     "generalised authors": lambda s, t: losses.generalised_distillation(
         s, t, labels_of(s), 0.3, 3.0, "authors"
     ),
@@ -248,6 +251,8 @@ OTHERS = {
     "n2n": losses.policy_gradient,
     "n2n authors": lambda s, t: losses.policy_gradient(s, t, 0.5, "authors"),
     "n2n reward": lambda s, t: losses.compression_reward(s, t, 0.9).mean(),
+    "pfd": lambda s, t: losses.privileged_features(s, t, torch.arange(5) % 2.0, 0.4),
+    "bincf": lambda s, t: losses.pair_distillation(s, s.flip(0) / 2, t, t.flip(0) / 2),
     "width": lambda s, t: losses.gate_penalty([s, t], (1.0, 2.0)),
     "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
     "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
@@ -272,6 +277,8 @@ SHAPES = {
             "n2n",
             "n2n authors",
             "n2n reward",
+            "pfd",
+            "bincf",
             "width",
         ),
         (5,),
@@ -283,6 +290,7 @@ HELD = {
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
     "apprentice", "camkd", "camkd certainty", "aekd", "aekd normalised",
     "n2n", "n2n authors",
+    "pfd", "bincf",
     "graphdist", "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kdnb.data import cards, graphs, sounds, texts
+from kdnb.data import cards, graphs, ratings, sounds, texts
 from kdnb.data.cards import UnknownData
 from kdnb.data.sources import load
 
@@ -123,10 +123,21 @@ def _verified_recordings(name: str) -> str:
     )
 
 
+def _row_of_ratings(name: str) -> Row:
+    card = ratings.rating_card(name)
+    return name, card.title, f"{card.users} x {card.items}", "", "", card.licence
+
+
+def _verified_ratings(name: str) -> str:
+    found, card = ratings.load_ratings(name), ratings.rating_card(name)
+    return f"{name}: {len(found)} ratings of {card.items} items by {card.users} users, digest verified."
+
+
 KINDS = {
     "Images": Kind(cards.names, cards.card, _row_of_images, _verified_images),
     "Sentences": Kind(texts.text_names, texts.text_card, _row_of_sentences, _verified_sentences),
     "Graphs": Kind(graphs.graph_names, graphs.graph_card, _row_of_graph, _verified_graph),
+    "Ratings": Kind(ratings.rating_names, ratings.rating_card, _row_of_ratings, _verified_ratings),
     "Recordings": Kind(
         sounds.sound_names, sounds.sound_card, _row_of_recordings, _verified_recordings
     ),

@@ -25,6 +25,7 @@ from kdnb.losses.ban import (
     gradient_identity,
     permuted_predictions,
 )
+from kdnb.losses.bincf import binary_codes, pair_distillation
 from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
@@ -32,6 +33,7 @@ from kdnb.losses.cd import channel_distillation, early_decay, guided_targets
 from kdnb.losses.cfl import common_feature_discrepancy
 from kdnb.losses.cmi import contrastive_diversity, decision_adversarial
 from kdnb.losses.conditional import logit_distance
+from kdnb.losses.coteaching import coteaching, kept_share, small_losses
 from kdnb.losses.crd import CRD, crd
 from kdnb.losses.cross_entropy import cross_entropy_with, hard_loss, label_smoothing
 from kdnb.losses.cskd import class_wise
@@ -97,10 +99,12 @@ from kdnb.losses.minilm import (
 from kdnb.losses.mlkd import multi_level_logits
 from kdnb.losses.n2n import compression_reward, policy_gradient
 from kdnb.losses.nkd import normalized_kd
+from kdnb.losses.noisy_labels import best_label_share, mixed_labels, noisy_label_distillation
 from kdnb.losses.noisy_teachers import noisy_logits
 from kdnb.losses.nst import neuron_selectivity
 from kdnb.losses.ofd import overhaul, overhaul_margin
 from kdnb.losses.oracle import oracle_weights
+from kdnb.losses.pfd import privileged_features
 from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
 from kdnb.losses.qm import quantization_mimic
 from kdnb.losses.rd import ranking_distillation
@@ -168,6 +172,8 @@ __all__ = [
     "attention_matrices",
     "attention_scores",
     "attention_transfer",
+    "best_label_share",
+    "binary_codes",
     "block_distillation",
     "certainty_weights",
     "channel_distillation",
@@ -188,6 +194,7 @@ __all__ = [
     "contrastive_diversity",
     "correlation_congruence",
     "cosine_targets",
+    "coteaching",
     "crd",
     "cross_entropy_estimate",
     "cross_entropy_with",
@@ -241,6 +248,7 @@ __all__ = [
     "joint_loss",
     "judging_loss",
     "kd_svd",
+    "kept_share",
     "label_smoothing",
     "labelled_cross_entropy",
     "layer_projection",
@@ -261,6 +269,7 @@ __all__ = [
     "mean_of_those_that_know",
     "mean_raw_logits",
     "min_norm_weights",
+    "mixed_labels",
     "modality_fooling_loss",
     "modality_judging_loss",
     "modality_prior",
@@ -269,18 +278,21 @@ __all__ = [
     "multi_level_logits",
     "mutual_loss",
     "neuron_selectivity",
+    "noisy_label_distillation",
     "noisy_logits",
     "normalized_kd",
     "one_hot",
     "oracle_weights",
     "overhaul",
     "overhaul_margin",
+    "pair_distillation",
     "parameter_distribution",
     "parameter_histogram",
     "paraphrase_reconstruction",
     "pearson_distillation",
     "permuted_predictions",
     "policy_gradient",
+    "privileged_features",
     "probabilistic_transfer",
     "quantization_mimic",
     "ranking_distillation",
@@ -303,6 +315,7 @@ __all__ = [
     "similarities",
     "similarity_graph",
     "similarity_preserving",
+    "small_losses",
     "soft_targets",
     "softened_correct",
     "spatial_attention",

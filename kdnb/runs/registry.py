@@ -36,6 +36,8 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     },
     "lifelong": (f"{_FUNCTIONS}.lifelong:lifelong_trial", "lifelong"),
     "early_grades": (f"{_FUNCTIONS}.nas:early_grades_trial", "early_grades"),
+    "policies": (f"{_FUNCTIONS}.policies:policy_trial", "policies"),
+    "label_noise": (f"{_FUNCTIONS}.label_noise:label_noise_trial", "label_noise"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",

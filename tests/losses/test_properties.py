@@ -150,6 +150,8 @@ UNORDERED = [
             "oracle",
             "camkd",
             "noisy_teachers",
+            "noisy_labels",
+            "coteaching",
             "admd",
         )
     ),

@@ -121,6 +121,22 @@ def test_the_searches_are_found(key, stem):
     assert bool(found["claims"]) == (stem == "tgsa")
 
 
+SECTION_7_4 = {  # other applications, and the files that hold them
+    "chen2018advrec": "adrec", "czarnecki2019": "policy", "han2018coteaching": "coteaching",
+    "he2020gkt": "fedgkt", "li2017noisy": "noisy_labels", "lin2020feddf": "feddf",
+    "papernot2017pate": "pate", "rusu2016policy": "policy", "tang2018rd": "ranking",
+    "wang2019bincf": "bincf", "xu2020pfd": "pfd",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "stem"), SECTION_7_4.items())
+def test_the_other_applications_are_found(key, stem):
+    found = where(key)
+    assert found["scheme"] == [f"kdnb/methods/applications/{stem}.py"]
+    assert found["test"] and found["paper"][0].startswith(f"{key}:")
+    assert bool(found["claims"]) == (key == "czarnecki2019")
+
+
 def test_the_vote_of_several_teachers_is_found():
     assert "kdnb/losses/you2017.py (relative_dissimilarity)" in where("you2017")["loss"]
     assert "kdnb/methods/offline/you2017.py" in where("you2017")["scheme"]

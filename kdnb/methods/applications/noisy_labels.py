@@ -1,0 +1,59 @@
+"""Distillation for noisy labels (Li et al. 2017): a network that saw few clean labels corrects many noisy ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses import mixed_labels
+from kdnb.methods.offline.distil import train
+from kdnb.training import Recipe
+
+
+def distil_clean_labels(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    label_share: float,
+    recipe: Recipe,
+    *,
+    temperature: float = 1.0,
+    batch_size: int = 1000,
+    seed: int = 0,
+) -> Any:
+    """Train a student on noisy labels mixed with the answers of a teacher that learnt from clean ones.
+
+    The teacher's answers are computed once, in eval mode.
+
+    Args:
+        student: trained in place.
+        teacher: trained on the clean set; left as it is.
+        images, labels: the large set, (N, ...) and (N,), some labels wrong. The clean set may be among them.
+        label_share: lambda: 1 trusts the labels alone, 0 the teacher alone.
+        recipe: of the training.
+        temperature: that softens the teacher.
+        batch_size: of the teacher's answers.
+
+    Returns:
+        The `Fit` of the training.
+    """
+    mode = teacher.training
+    teacher.eval()
+    with torch.no_grad():
+        answers = torch.cat([teacher(part) for part in images.split(batch_size)])
+    teacher.train(mode)
+    return train(
+        student,
+        (images, mixed_labels(labels, answers, label_share, temperature)),
+        recipe,
+        seed=seed,
+    )
+
+
+def risk(answers: Tensor, right: Tensor) -> float:
+    """The mean squared distance of answers (N, classes) from the true labels, on data whose labels are known to be right."""
+    goal = torch.nn.functional.one_hot(right, answers.shape[1]).to(answers.dtype)
+    return float((answers - goal).square().sum(1).mean())

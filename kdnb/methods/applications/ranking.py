@@ -1,0 +1,44 @@
+"""Ranking distillation (Tang and Wang 2018): what the teacher would recommend counts as taken, too."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdnb.losses import ranking_distillation
+from kdnb.methods.applications.recommend import Factors, learn_ranking
+
+
+def distil_ranking(
+    student: Factors,
+    teacher_scores: Tensor,
+    seen: Tensor,
+    *,
+    teacher_weight: float,
+    kept: int = 10,
+    position_scale: float = 10.0,
+    discrepancy_scale: float | None = None,
+    lists: int = 64,
+    **plan,
+) -> Factors:
+    """Train a student on what users took and on its teacher's first items, in place.
+
+    Args:
+        student: small.
+        teacher_scores: (users, items); items that a user has are left out of the teacher's order.
+        seen: (users, items) truth values.
+        teacher_weight: of the teacher's term.
+        kept, position_scale, discrepancy_scale: of `losses.ranking_distillation`.
+        lists: so many users of a batch are asked about all items.
+        plan: of `learn_ranking`.
+    """
+    goal = teacher_scores.detach().masked_fill(seen, -torch.inf)
+
+    def extra(users: Tensor) -> Tensor:
+        some = users.unique()[:lists] if len(users) <= lists else users[:lists].unique()
+        scores = student(some)
+        return teacher_weight * ranking_distillation(
+            scores, goal[some], kept, position_scale, discrepancy_scale
+        )
+
+    return learn_ranking(student, seen, extra=extra, **plan)

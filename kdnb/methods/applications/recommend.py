@@ -1,0 +1,148 @@
+"""Recommendation: which items a user will take next, judged over all items.
+
+What users took is a table of truth values (users, items). A model gives a score to every user and item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdnb.losses.checks import check_number
+
+Extra = Callable[[Tensor], Tensor]
+
+
+class Factors(nn.Module):
+    """Matrix factorisation: the score of a user and an item is the product of two vectors.
+
+    Args:
+        users, items: how many.
+        width: numbers in a vector.
+    """
+
+    def __init__(self, users: int, items: int, width: int):
+        super().__init__()
+        self.users, self.items = nn.Embedding(users, width), nn.Embedding(items, width)
+        for table in (self.users, self.items):
+            nn.init.normal_(table.weight, std=0.1)
+
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """(users, width) and (items, width)."""
+        return self.users.weight, self.items.weight
+
+    def forward(self, users: Tensor | None = None) -> Tensor:
+        """(users, items) scores of some users, of all when None."""
+        ours, items = self.vectors()
+        return (ours if users is None else ours[users]) @ items.T
+
+
+class GraphFactors(Factors):
+    """LightGCN: vectors are averaged over the graph of who took what, and over the layers.
+
+    Args:
+        seen: (users, items) truth values, the edges.
+        layers: how often a vector becomes the weighted sum of its neighbours'.
+    """
+
+    def __init__(self, seen: Tensor, width: int, layers: int = 2):
+        super().__init__(*seen.shape, width)
+        check_number(least=1, whole=True, layers=layers)
+        edges, self.layers = seen.float(), layers
+        degrees = [edges.sum(axis).clamp_min(1).rsqrt() for axis in (1, 0)]
+        self.register_buffer("weights", degrees[0][:, None] * edges * degrees[1])
+
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        users, items = super().vectors()
+        total_users, total_items = users, items
+        for _ in range(self.layers):
+            users, items = self.weights @ items, self.weights.T @ users
+            total_users, total_items = total_users + users, total_items + items
+        return total_users / (self.layers + 1), total_items / (self.layers + 1)
+
+
+def last_taken(users: Tensor, items: Tensor, times: Tensor, held: int) -> list[Tensor]:
+    """Split what users took by time: what is learnt, a validation and a test part, the last `held` of each user.
+
+    Args:
+        users, items, times: (N,) integers, one of each for a user's taking an item.
+        held: items of each user in either later part; users with fewer than three times as many have no later parts.
+
+    Returns:
+        Three tables (users, items) of truth values.
+    """
+    check_number(least=1, whole=True, held=held)
+    shape = int(users.max()) + 1, int(items.max()) + 1
+    parts = [torch.zeros(shape, dtype=torch.bool) for _ in range(3)]
+    order = times.argsort(stable=True)
+    for user in range(shape[0]):
+        own = items[order[users[order] == user]]
+        cuts = [len(own) - 2 * held, len(own) - held] if len(own) >= 3 * held else [len(own)] * 2
+        for part, chosen in zip(parts, own.tensor_split(cuts), strict=True):
+            part[user, chosen] = True
+    return parts
+
+
+def ndcg(scores: Tensor, relevant: Tensor, seen: Tensor, first: int = 10) -> Tensor:
+    """NDCG of the first items of each user's order, (users with something relevant,).
+
+    Args:
+        scores: (users, items).
+        relevant: (users, items) truth values.
+        seen: (users, items) of items that are left out of the order, as the user has them.
+        first: so many items count.
+    """
+    users = relevant.any(1)
+    scores = scores[users].masked_fill(seen[users], -torch.inf)
+    hits = relevant[users].gather(1, scores.topk(first).indices).double()
+    gains = torch.arange(2, first + 2, dtype=torch.float64).log2().reciprocal()
+    best = gains.cumsum(0)[relevant[users].sum(1).clamp(1, first) - 1]
+    return (hits * gains).sum(1) / best
+
+
+def learn_ranking(
+    model: Factors,
+    seen: Tensor,
+    *,
+    epochs: int,
+    rate: float = 0.01,
+    decay: float = 1e-5,
+    batch_size: int = 1024,
+    weight: float = 1.0,
+    extra: Extra | None = None,
+    seed: int = 0,
+) -> Factors:
+    """Bayesian personalised ranking: an item that a user took shall score above a random other one. In place.
+
+    Args:
+        model: scores.
+        seen: (users, items) truth values.
+        epochs: passes over all that was taken.
+        rate, decay: Adam's learning rate, and its L2 penalty.
+        weight: of the ranking loss; 0 leaves `extra` alone.
+        extra: the users of a batch -> a further loss, such as a teacher's.
+        seed: of batches and of the other items.
+    """
+    check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)
+    check_number(least=0, weight=weight)
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
+    stream = torch.Generator().manual_seed(seed)
+    users, items = seen.nonzero(as_tuple=True)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(users), generator=stream).split(batch_size):
+            who = users[batch]
+            other = torch.randint(seen.shape[1], (len(batch),), generator=stream)
+            fresh = ~seen[who, other]  # a random item that the user has is no bad example
+            ours, theirs = model.vectors()
+            own = ours[who]
+            gap = (own * (theirs[items[batch]] - theirs[other])).sum(1)[fresh]
+            loss = -weight * F.logsigmoid(gap).mean()
+            if extra is not None:
+                loss = loss + extra(who)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return model
