@@ -36,6 +36,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     },
     "lifelong": (f"{_FUNCTIONS}.lifelong:lifelong_trial", "lifelong"),
     "early_grades": (f"{_FUNCTIONS}.nas:early_grades_trial", "early_grades"),
+    "spoken_frames": (f"{_FUNCTIONS}.speech:spoken_frames_trial", "spoken_frames"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",
