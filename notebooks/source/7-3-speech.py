@@ -269,14 +269,13 @@ print("the loop above and frames.distil_frames make the same student")
 # %% [markdown]
 # ### The experiment: labels or soft alignments?
 #
-# Five students learn from five lessons, with the same weights at the start and as many steps: the labels of all frames; the teacher's soft alignment of all lines; its likeliest states, as hard labels; the labels of 100
+# Four students learn from four lessons, with the same weights at the start and as many steps: the labels of all frames; the teacher's soft alignment of all lines; the labels of 100
 # lines; and the soft alignment of the same 100 lines.
 
 # %%
 lessons = {
     "labels, all lines": lambda net, seed: frames.train_frames(net, (seen.inputs, seen.states), plan, seed=seed),
     "soft alignment, all lines": lambda net, seed: frames.distil_frames(net, answers, seen.inputs, plan, seed=seed),
-    "likeliest states, all lines": lambda net, seed: frames.distil_frames(net, answers, seen.inputs, plan, hard=True, seed=seed),
     "labels, few lines": lambda net, seed: frames.train_frames(net, (few.inputs, few.states), plan, epochs=as_many_steps, seed=seed),
     "soft alignment, few lines": lambda net, seed: frames.distil_frames(
         net, answers[:transcribed], few.inputs, plan, epochs=as_many_steps, seed=seed),
@@ -308,11 +307,13 @@ figures.save(
     alt="Frame errors of students, %: " + ", ".join(f"{name} {wide[name].mean():.1f}" for name in wide) + f"; the teacher {teacher_error:.1f}.",
     caption=f"Students that see three frames. Soft alignment against labels: {gap('soft alignment, all lines', 'labels, all lines')} with all lines, "
     f"{gap('soft alignment, few lines', 'labels, few lines')} with {transcribed}. All lines without labels against {transcribed} with labels: "
-    f"{gap('soft alignment, all lines', 'labels, few lines')}. Dashed: the teacher. {seeds} seeds.",
+    f"{gap('soft alignment, all lines', 'labels, few lines')}. Blue, dashed: the teacher. {seeds} seeds.",
 )  # fmt: skip
 
 # %% [markdown]
-# PROSE-A
+# The teacher errs on 8.4% of the frames, the student of all labels on 30.1%: three frames are often less than a digit. Even so *soft alignments of all lines gain nothing over the labels of all lines* (0.4 points more errors,
+# 0.3 less to 1.2 more). What the student lacks is sight, and no lesson gives it that. *Where labels are few, the lesson counts.* With 100 lines, the labels leave 37.7%; the soft alignment of the same lines leaves 34.9%, 2.7 points less (0.2 to 5.3). And as soft alignments need no
+# transcription, the student can have all 2,000 lines, and is then 7.2 points better than that of 100 labelled lines (4.4 to 9.9). Here the teacher has read all labels, so this is not yet a gain in transcriptions; in the [record](#The-reproduction:-Chan-et-al.-2015) a teacher of a tenth of them is asked as well.
 #
 # ## Sequences without an alignment
 #
@@ -596,7 +597,7 @@ def fit_density(reverse, start):
     return mean.item(), log_scale.item()
 
 
-densities = {"density distillation, from 1": fit_density(True, 1.0), "density distillation, from -1": fit_density(True, -1.0), "likelihood of the teacher's samples": fit_density(False, 1.0)}
+densities = {"density distillation, from 1": fit_density(True, 1.0), "density distillation, from -3": fit_density(True, -3.0), "likelihood of the teacher's samples": fit_density(False, 1.0)}
 
 # %% tags=["nbval-ignore-output"]
 x = torch.linspace(-8, 9, 400)
