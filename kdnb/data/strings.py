@@ -11,8 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdnb.losses.checks import check_labels, check_number, check_samples
-
 
 class Strings(NamedTuple):
     """Lines of images.
@@ -67,16 +65,26 @@ def digit_strings(
     Raises:
         ValueError: for other shapes, or a range that is empty or negative.
     """
-    check_samples(1, images=images)
-    if images.ndim != 3:
-        raise ValueError(f"images must be (images, height, width); got {tuple(images.shape)}.")
-    check_labels(images.new_zeros(len(images), int(labels.max()) + 1), labels)
-    check_number(least=1, whole=True, lines=lines, columns=columns)
-    check_number(least=0, noise=noise)
+    if images.ndim != 3 or not images.is_floating_point() or 0 in images.shape:
+        raise ValueError(
+            "images must be floating-point numbers (images, height, width); got "
+            f"{images.dtype} {tuple(images.shape)}."
+        )
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or bool((labels < 0).any()):
+        raise ValueError(
+            f"labels must be integers from 0, ({len(images)},); got {labels.dtype} "
+            f"{tuple(labels.shape)}."
+        )
+    for name, value in (("lines", lines), ("columns", columns)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}.")
+    if not 0 <= noise < float("inf"):
+        raise ValueError(f"noise must be at least 0 and finite; got {noise}.")
     for name, (least, most), floor in (("digits", digits, 1), ("gaps", gaps, 0)):
-        check_number(least=floor, whole=True, **{name: least})
-        if most < least:
-            raise ValueError(f"{name} must be a range from low to high; got {(least, most)}.")
+        if not floor <= least <= most:
+            raise ValueError(
+                f"{name} must be a range from {floor} or more up; got {least} to {most}."
+            )
     draw = torch.Generator().manual_seed(seed)
 
     def drawn(least: int, most: int, count: int) -> list[int]:
