@@ -32,6 +32,8 @@ THEIRS = [draw(2, 3, 4, 4, seed=n) for n in range(3, 6)]
 TOKEN_SCORES = {"student_scores": draw(2, 3, 4, 4), "teacher_scores": draw(2, 3, 4, 4, seed=1)}
 PRESENT = {"present": torch.tensor([[True, True, True, False], [True, True, False, False]])}
 HOT = {"temperature": 3.0}
+FRAMES = {"student_logits": draw(2, 4, 5), "teacher_logits": draw(2, 4, 5, seed=1)}
+LENGTHS = {"lengths": torch.tensor([3, 4])}  # one sequence has a frame of padding
 
 # A valid call of every function, with all its arguments.
 CALLS = {
@@ -84,6 +86,9 @@ CALLS = {
         "labels": torch.arange(5), "temperature": 0.5, "normaliser": 1.0, "kept": torch.arange(35).view(5, 7) % 3 > 0,},
     "cross_entropy_estimate": {**UNION, "classes": 5},
     "cross_entropy_with": {"logits": Z, "probabilities": P},
+    "ctc_log_probability": {
+        "logits": draw(2, 4, 5), **LENGTHS, "blank": 0,
+        "hypotheses": torch.tensor([[[1, 2], [3, -1]], [[4, 4], [-1, -1]]])},
     "curriculum_weight": {"epoch": 1.0, "ramp_epochs": 10.0, "lowest": 0.0, "highest": 1.0},
     "darkrank": {
         **SAMPLES, "form": "soft", "scale": 1.0, "power": 2.0, "list_length": 3,
@@ -94,6 +99,7 @@ CALLS = {
     "decoupled_terms": {**LOGITS, "labels": Y, **HOT},
     "deep_self_attention": {
         "student_heads": OURS, "teacher_heads": THEIRS, "value_weight": 1.0, **PRESENT},
+    "density_distillation": {"log_scales": S, "teacher_log_densities": T},
     "depth_weights": {"layers": 3},
     "discrepancy": LOGITS,
     "drawn_triplets": {"batch": 4, "count": 3, "generator": torch.Generator(), "device": "cpu"},
@@ -111,6 +117,7 @@ CALLS = {
     "feature_vectors": {"student": draw(2, 3, 4, 4), "teacher": draw(2, 3, 4, 4, seed=1),
                         "spare": 2},
     "fooling_loss": {"fake_scores": U, "kind": "least_squares"},
+    "frame_distillation": {**FRAMES, **LENGTHS, **HOT},
     "fsp": FOUR,
     "fsp_matrix": {"first": A, "last": B},
     "gate_penalty": {"gates": [U, W], "costs": (1.0, 2.0)},
@@ -233,6 +240,7 @@ CALLS = {
     "self_attention": {"maps": [A, B]},
     "semantic_calibration": {
         "student_maps": [[A]], "teacher_maps": [[B]], "attention": torch.ones(2, 1, 1), **PAPER},
+    "sequence_distillation": {**SCORES, "normalise": True},
     "similarities": {"samples": S},
     "similarity_graph": {"features": S, "kept": torch.ones(5, 5) > 0},
     "similarity_preserving": SAMPLES,
@@ -240,6 +248,7 @@ CALLS = {
     "softened_correct": {"classes": 4, "temperature": 2.0, "correct": 0.9, **PAPER},
     "small_losses": {"losses": U, "share": 0.5},
     "spatial_attention": {"maps": A, "size": (3, 2)},
+    "spike_guidance": {**FRAMES, **LENGTHS, "blank": 0},
     "standardize_logits": {"logits": Z, **PAPER},
     "standardized_soft_targets": {**LOGITS, **HOT, **PAPER},
     "statistics_distance": {

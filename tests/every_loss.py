@@ -34,6 +34,11 @@ def halves(logits):
     return [logits[:, part] for part in parts], parts
 
 
+def rows_of(samples):
+    """As many frames as there are rows, for a batch of one sequence."""
+    return torch.tensor([len(samples)])
+
+
 def below_last(logits):
     """Labels of all classes but the last, which is that of made-up features."""
     return torch.arange(len(logits)) % (logits.shape[1] - 1)
@@ -210,6 +215,16 @@ RANKINGS = {
     "darkrank normalised": lambda s, t: losses.darkrank(s, t, normalise=True),
     "crd": lambda s, t: losses.crd(s, t, 100),
 }
+SEQUENCES = {  # one sequence of as many frames as there are rows
+    "frame_level": lambda s, t: losses.frame_distillation(s[None], t[None], rows_of(s)),
+    "frame_level softened": lambda s, t: losses.frame_distillation(
+        torch.stack([s, -s]), torch.stack([t, -t]), torch.tensor([1, len(s)]), 3.0
+    ),
+    "sequence_level": losses.sequence_distillation,
+    "sequence_level absolute": lambda s, t: losses.sequence_distillation(
+        s.log_softmax(1), t, normalise=False
+    ),
+}
 ORDERS = {  # (lists, items): scores of student and teacher
     "listnet": losses.listnet,
     "listmle": losses.listmle,
@@ -218,6 +233,13 @@ ORDERS = {  # (lists, items): scores of student and teacher
     "rd positions": lambda s, t: losses.ranking_distillation(s, t, 2, 2.0, None),
 }
 OTHERS = {
+    "sequence_level ctc": lambda s, t: (
+        -losses.ctc_log_probability(
+            s[None], rows_of(s), torch.tensor([[[1, 2, -1], [2, -1, -1]]])
+        ).mean()
+    ),
+    "guided_ctc": lambda s, t: losses.spike_guidance(s[None], t[None], rows_of(s)),
+    "wavenet": losses.density_distillation,
     "cfl": losses.common_feature_discrepancy,
     "ewc": lambda s, t: losses.elastic_penalty([s], [t], [EVEN]),
     "icarl": lambda s, t: losses.icarl_loss(torch.cat([s, -s], 1), torch.arange(5), t),
@@ -257,7 +279,18 @@ OTHERS = {
     "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
     "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
 }
-EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATED | RELATIONS | RANKINGS | ORDERS | OTHERS
+EVERY = (
+    LOGITS
+    | ALONE
+    | MAP_LOSSES
+    | LAYERS
+    | RELATED
+    | RELATIONS
+    | RANKINGS
+    | ORDERS
+    | SEQUENCES
+    | OTHERS
+)
 
 SHAPES = {
     **dict.fromkeys(RELATED, (2, 3, 4, 4)),
@@ -291,10 +324,18 @@ HELD = {
     "apprentice", "camkd", "camkd certainty", "aekd", "aekd normalised",
     "n2n", "n2n authors",
     "pfd", "bincf",
+    "guided_ctc",
     "graphdist", "uhc estimate", "uhc factorised", "listmle", "rd", "rd authors", "rd positions", "nst adaptive", "triplet", "you2017", "darkrank", "darkrank hard", "darkrank normalised", "crd",
 }  # fmt: skip
 # The student is the only tensor.
-SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooling"}
+SINGLE = {
+    *ALONE,
+    "custom filters",
+    "deepinversion variation",
+    "sla",
+    "gan fooling",
+    "sequence_level ctc",
+}
 # No gradient at all, or none that finite differences find: a bandwidth or weights are held constant,
 # or what is rounded passes it straight through.
 STILL = {"nst adaptive", "qm", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
@@ -318,6 +359,7 @@ MATCHING = [
     ),
     *("mhgd", "mhgd authors", "deepinversion", "cfl", "jacobian", "jacobian attention"),
     *("ewc", "global_distillation separate", "lifelong_gan"),
+    *SEQUENCES,
 ]
 
 

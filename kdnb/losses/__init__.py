@@ -57,6 +57,7 @@ from kdnb.losses.dna import block_distillation, relative_block_error
 from kdnb.losses.ensemble import ensemble_log_probabilities
 from kdnb.losses.ewc import elastic_penalty
 from kdnb.losses.fitnets import hint
+from kdnb.losses.frame_level import frame_distillation
 from kdnb.losses.fsp import fsp, fsp_matrix
 from kdnb.losses.ft import Paraphraser, Translator, factor_transfer, paraphrase_reconstruction
 from kdnb.losses.gan import confused_judging_loss, fooling_loss, judging_loss
@@ -70,6 +71,7 @@ from kdnb.losses.global_distillation import (
 )
 from kdnb.losses.graphdist import graph_prior_penalty, modality_prior, weighted_imitation
 from kdnb.losses.graphvideo import compact_bilinear, logit_graph, representation_graph
+from kdnb.losses.guided_ctc import spike_guidance
 from kdnb.losses.hallucination import hallucination_loss
 from kdnb.losses.icarl import icarl_loss
 from kdnb.losses.ickd import inter_channel_correlation
@@ -114,6 +116,7 @@ from kdnb.losses.rkd import rkd_angle, rkd_distance
 from kdnb.losses.rocket import rocket_hint
 from kdnb.losses.sad import self_attention, spatial_attention
 from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
+from kdnb.losses.sequence_level import ctc_log_probability, sequence_distillation
 from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
 from kdnb.losses.sla import aggregated, joint_loss
 from kdnb.losses.sp import similarity_preserving
@@ -143,6 +146,7 @@ from kdnb.losses.uhc import (
     zero_padded_mean,
 )
 from kdnb.losses.vid import VariationalRegressor, variational_information
+from kdnb.losses.wavenet import density_distillation
 from kdnb.losses.width import gate_penalty
 from kdnb.losses.you2017 import relative_dissimilarity
 from kdnb.losses.zskd import matching_cross_entropy
@@ -198,12 +202,14 @@ __all__ = [
     "crd",
     "cross_entropy_estimate",
     "cross_entropy_with",
+    "ctc_log_probability",
     "curriculum_weight",
     "darkrank",
     "decision_adversarial",
     "decoupled_kd",
     "decoupled_terms",
     "deep_self_attention",
+    "density_distillation",
     "depth_weights",
     "discrepancy",
     "dissimilarity_matrix",
@@ -217,6 +223,7 @@ __all__ = [
     "feature_statistics",
     "feature_vectors",
     "fooling_loss",
+    "frame_distillation",
     "fsp",
     "fsp_matrix",
     "gate_penalty",
@@ -312,6 +319,7 @@ __all__ = [
     "self_attention",
     "semantic_calibration",
     "separate_distillation",
+    "sequence_distillation",
     "similarities",
     "similarity_graph",
     "similarity_preserving",
@@ -319,6 +327,7 @@ __all__ = [
     "soft_targets",
     "softened_correct",
     "spatial_attention",
+    "spike_guidance",
     "standard_normal_divergence",
     "standardize_logits",
     "standardized_soft_targets",

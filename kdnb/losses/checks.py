@@ -145,6 +145,39 @@ def check_present(present: Tensor, batch: int, tokens: int, **like: Tensor) -> N
         raise ValueError("present must have a token in every sequence; got one of padding alone.")
 
 
+def check_frames(**frames: Tensor) -> None:
+    """Require floating tensors (batch, frames, classes) of one shape."""
+    for name, value in frames.items():
+        takes = "logits of shape (batch, frames, classes), all at least 1"
+        _check_floats(name, value, takes, (3,))
+    if len({value.shape for value in frames.values()}) > 1:
+        raise ValueError(f"logits of frames must have the same shape; got {_shapes(frames)}.")
+    check_together(**frames)
+
+
+def check_lengths(lengths: Tensor, frames: Tensor) -> None:
+    """Require integers (batch,), the frames of each sequence (batch, frames, ...): 1 to all.
+
+    The range is looked at on the CPU alone: elsewhere it would make the device wait.
+    """
+    if not isinstance(lengths, Tensor):
+        raise _wrong("lengths", "a tensor of integers", _kind(lengths))
+    if lengths.shape != frames.shape[:1] or not _holds_integers(lengths):
+        raise ValueError(
+            f"lengths must be integers of shape ({len(frames)},), one for each sequence; got "
+            f"{lengths.dtype} of shape {tuple(lengths.shape)}."
+        )
+    check_together(frames=frames, lengths=lengths)
+    if lengths.device.type != "cpu":
+        return
+    least, most = int(lengths.min()), int(lengths.max())
+    if not 1 <= least <= most <= frames.shape[1]:
+        raise ValueError(
+            f"lengths must lie in 1 to {frames.shape[1]}, the frames there are; got {least} to "
+            f"{most}."
+        )
+
+
 def check_scores(**scores: Tensor) -> None:
     """Require floating tensors (batch,), whose batches may differ."""
     for name, value in scores.items():

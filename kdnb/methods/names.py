@@ -100,54 +100,56 @@ ALIASES = {
     "you2017multi": "you2017",
 }
 
-# Methods that are more than a loss: the folder of their scheme, its chapter, their files.
+# Methods that are more than a loss: their chapter, the folder of their schemes, their files.
 SCHEMES = {
-    "offline": ("3-1", "bss eskd fskd funmatch rco"),
-    "online": (
-        "3-2",
+    "3-1": ("offline", "bss eskd fskd funmatch rco"),
+    "3-2": (
+        "online",
         "afd codistillation dml ffl kdcl mean_teacher mkt okddip one rocket temporal_ensembling",
     ),
-    "self_distillation": (
-        "3-3",
+    "3-3": (
+        "self_distillation",
         "ban beta_smoothing byot cskd ddgsd label_embedding multi_exit sad sla snapshot tfkd",
     ),
-    "architecture": ("4", "compress design knowledge_flow net2net residual takd"),
-    "adversarial": ("5-1", "conditional gan kdgan meal"),
-    "multi_teacher": (
-        "5-2",
+    "4": ("architecture", "compress design knowledge_flow net2net residual takd"),
+    "5-1": ("adversarial", "conditional gan kdgan meal"),
+    "5-2": (
+        "multi_teacher",
         (
             "aekd amalgamation cfl collaborative_teaching combining concentration custom ekd "
             "ensemblenet feed filtered master merging noisy_teachers reid sequences switching uhc "
             "unfolding"
         ),
     ),
-    "cross_modal": (
-        "5-3",
+    "5-3": (
+        "cross_modal",
         "admd crossaction generalised graphdist hallucination ranktransfer speech supervision",
     ),
-    "graph": ("5-4", "glnn lsp"),
-    "attention": ("5-5", "jacobians maps masked transformers"),
-    "data_free": (
-        "5-6",
+    "5-4": ("graph", "glnn lsp"),
+    "5-5": ("attention", "jacobians maps masked transformers"),
+    "5-6": (
+        "data_free",
         (
             "belief_matching cmi dafl data_distillation dataset_distillation deepinversion dfad "
             "few_shot zskd zskt"
         ),
     ),
-    "quantized": ("5-7", "apprentice int8 packing polino qkd speq"),
-    "lifelong": ("5-8", "ewc global_distillation icarl lifelong_gan lwf replay"),
-    "nas": ("5-9", "dna n2n random_search tgsa width"),
-    "applications": (
-        "7-4",
+    "5-7": ("quantized", "apprentice int8 packing polino qkd speq"),
+    "5-8": ("lifelong", "ewc global_distillation icarl lifelong_gan lwf replay"),
+    "5-9": ("nas", "dna n2n random_search tgsa width"),
+    "7-3": ("applications", "acoustic ctc frames"),
+    "7-4": (
+        "applications",
         "adrec bincf coteaching feddf fedgkt noisy_labels pate pfd policy ranking recommend",
     ),
-    "theory": ("8", "harvest knowledge_points linear partial wide"),
+    "8": ("theory", "harvest knowledge_points linear partial wide"),
 }
 # Papers whose key does not say the files that hold them: key -> stems of files of `kdnb`.
 FILES = {
     "anil2018codistill": "codistillation",
     "asif2020ensemble": "ekd",
     "boo2021": "speq",
+    "chan2015": "frame_level frames",
     "chaudhry2018forgetting": "accuracy_matrix",
     "chebotar2016": "combining",
     "chen2018advrec": "adrec",
@@ -162,6 +164,7 @@ FILES = {
     "fukuda2017": "switching",
     "gao2017concentration": "concentration",
     "gao2019advfeat": "features",
+    "graves2006ctc": "ctc",
     "gu2020search": "width",
     "hahn2019": "label_embedding",
     "hamilton2017sage": "networks",
@@ -174,6 +177,7 @@ FILES = {
     "kang2020oracle": "oracle combining",
     "kimura2018": "few_shot",
     "kipf2017gcn": "networks",
+    "kurata2019guided": "guided_ctc ctc",
     "laine2017temporal": "temporal_ensembling",
     "lee2019gd": "global_distillation",
     "lee2019sda": "sla",
@@ -186,6 +190,7 @@ FILES = {
     "meng2018advts": "domains",
     "mishra2018": "apprentice",
     "mobahi2020": "kernel",
+    "oord2018": "wavenet",
     "phuong2019multiexit": "multi_exit",
     "phuong2019towards": "linear",
     "polino2018": "polino quantisers",
@@ -202,6 +207,7 @@ FILES = {
     "wang2020minilm": "minilm transformers",
     "wang2021minilmv2": "minilm transformers",
     "wei2019odc": "best_so_far",
+    "wong2016": "sequence_level ctc",
     "zhai2019lifelonggan": "lifelong_gan conditional_nets",
     "zhang2020sdls": "beta_smoothing",
     "zhang2021acn": "divergent",
@@ -224,7 +230,7 @@ def elsewhere(name: str) -> str | None:
     'dml trains peers that teach one another: use kdnb.mutual(networks, data)'
     """
     wanted = _VERBS.get(spelt(name), spelt(name))
-    for folder, (chapter, names) in SCHEMES.items():
+    for chapter, (folder, names) in SCHEMES.items():
         for own in names.split():
             if spelt(own) == spelt(wanted):
                 return VERBS.get(own) or (

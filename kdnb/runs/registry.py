@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "early_grades": (f"{_FUNCTIONS}.nas:early_grades_trial", "early_grades"),
     "policies": (f"{_FUNCTIONS}.policies:policy_trial", "policies"),
     "label_noise": (f"{_FUNCTIONS}.label_noise:label_noise_trial", "label_noise"),
+    "spoken_frames": (f"{_FUNCTIONS}.speech:spoken_frames_trial", "spoken_frames"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
         f"{_FUNCTIONS}.self_distillation:ban_generation",

@@ -10,7 +10,7 @@ from kdnb.methods import METHODS
 from kdnb.methods.names import FILES, SCHEMES, elsewhere, known_as
 
 FOLDER = __import__("pathlib").Path(kdnb.methods.__file__).parent
-OWN = [(folder, name) for folder, (_, names) in SCHEMES.items() for name in names.split()]
+OWN = [(folder, name) for folder, names in SCHEMES.values() for name in names.split()]
 
 
 def asked_for(method):

@@ -11,6 +11,7 @@ from kdnb.papers.quantities import PARAMETERS, parse
 from kdnb.papers.records import PaperError
 from kdnb.reproductions import (
     bashivan2019tgsa,
+    chan2015,
     czarnecki2019,
     lopezpaz2016generalised,
     polino2018,
@@ -51,6 +52,7 @@ def test_committed_claims_load(key):
 MEASURED_BESIDE = {
     "bashivan2019tgsa": bashivan2019tgsa.conditions(bashivan2019tgsa.PROFILES["laptop"]),
     "czarnecki2019": czarnecki2019.conditions(czarnecki2019.PROFILES["laptop"]),
+    "chan2015": chan2015.conditions(chan2015.PROFILES["laptop"]),
     "hinton2015": {"no_3_shifted", "only_7_8_shifted"},
     "lopezpaz2016generalised": lopezpaz2016generalised.conditions(
         lopezpaz2016generalised.PROFILES["laptop"]

@@ -137,6 +137,21 @@ def test_the_other_applications_are_found(key, stem):
     assert bool(found["claims"]) == (key == "czarnecki2019")
 
 
+SECTION_7_3 = {  # speech: the files of losses and of methods, where both are
+    "chan2015": ("frame_level", "frames"), "kurata2019guided": ("guided_ctc", "ctc"),
+    "wong2016": ("sequence_level", "ctc"), "oord2018": ("wavenet", None), "graves2006ctc": (None, "ctc"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "stems"), SECTION_7_3.items())
+def test_speech_is_found(key, stems):
+    found, (loss, scheme) = where(key), stems
+    assert found["scheme"] == ([f"kdnb/methods/applications/{scheme}.py"] if scheme else [])
+    assert found["loss"] == ([f"kdnb/losses/{loss}.py"] if loss else [])
+    exist(found["test"])
+    assert bool(found["claims"]) == (key == "chan2015")
+
+
 def test_the_vote_of_several_teachers_is_found():
     assert "kdnb/losses/you2017.py (relative_dissimilarity)" in where("you2017")["loss"]
     assert "kdnb/methods/offline/you2017.py" in where("you2017")["scheme"]

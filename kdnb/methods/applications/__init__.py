@@ -1,4 +1,4 @@
-"""Applications (section 7): what distillation is where the task is not the labelling of images.
+"""Applications (section 7): distillation in other fields, each with the field's own measure.
 
 Import a method from its module: ``from kdnb.methods.applications.policy import distil_policy``.
 """

@@ -1,0 +1,47 @@
+"""Probability density distillation (van den Oord et al. 2018, Parallel WaveNet)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kdnb.losses.checks import at_least_float32, check_samples
+
+
+def density_distillation(log_scales: Tensor, teacher_log_densities: Tensor) -> Tensor:
+    r"""KL(student ‖ teacher) of a student that makes samples by scaling and shifting noise.
+
+    .. math:: \mathrm{KL}(P_S \,\|\, P_T) = H(P_S, P_T) - H(P_S), \qquad
+        H(P_S) = \mathrm{E} \sum_t \ln s_t + 2N
+
+    The student draws logistic noise :math:`u_t` and answers :math:`x_t = \mu_t + s_t u_t`, all N
+    samples at once. Its entropy is known exactly, as a logistic distribution of scale s has the
+    entropy ln s + 2. The cross-entropy is the mean of what the teacher, which needs the samples
+    before each one, says to the student's own x: :math:`-\sum_t \ln p_T(x_t \mid x_{<t})`.
+
+    Args:
+        log_scales: (batch, samples), the student's :math:`\ln s_t`, in the noise that was drawn.
+        teacher_log_densities: (batch, samples), the teacher's log-density at the student's x, which
+            must depend on the student's parameters: its gradient passes through x.
+
+    Returns:
+        A scalar in nats: the sum over samples, averaged over the batch. An estimate, which may be
+        below 0.
+
+    Raises:
+        ValueError: for shapes that differ or are not (batch, samples).
+
+    Departures: recalled, the paper's text was not at hand. Its further losses (power, perceptual,
+    contrastive) are left out.
+
+    >>> import torch
+    >>> density_distillation(torch.zeros(1, 3), torch.full((1, 3), -2.0))  # both logistic, scale 1
+    tensor(0.)
+    """
+    check_samples(1, log_scales=log_scales, teacher_log_densities=teacher_log_densities)
+    if log_scales.ndim != 2 or log_scales.shape != teacher_log_densities.shape:
+        raise ValueError(
+            "log_scales and teacher_log_densities must have one shape (batch, samples); got "
+            f"{tuple(log_scales.shape)} and {tuple(teacher_log_densities.shape)}."
+        )
+    entropy = at_least_float32(log_scales) + 2
+    return (-at_least_float32(teacher_log_densities) - entropy).sum(1).mean()

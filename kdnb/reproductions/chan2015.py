@@ -1,0 +1,86 @@
+"""Chan, Ke and Lane 2015, "Transferring Knowledge from a RNN to a DNN": soft alignments for a small model.
+
+A bidirectional recurrent network learns the states of spoken digits. A small feed-forward network, which sees
+a window of frames, learns from the recurrent network's soft alignment in place of the labels. Both are judged as
+recognisers: the word is that whose states, passed from left to right, explain the recording best.
+
+Departures: ten words of six speakers in place of read newspapers, and an even alignment in place of a trained one; see
+`papers/chan2015/setting.md`. The questions about few transcriptions and about noise are our own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kdnb.data.sounds import sound_card
+from kdnb.reproductions import Arms, Reproduction
+from kdnb.runs.trials import Result, Trial
+
+DATASET = "fsdd"
+STUDENTS = {"labels", "taught", "hard", "few", "few_taught", "semi", "noisy", "noisy_taught"}
+
+
+class Parameters(BaseModel):
+    """What the records are made with; the defaults are the `quick` profile."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    teacher_epochs: int = Field(2, ge=1, le=1000)
+    student_epochs: int = Field(2, ge=2, le=1000)
+    teacher_units: int = Field(48, ge=1, le=1000, description="in each direction")
+    student_units: int = Field(8, ge=1, le=1000)
+    context: int = Field(4, ge=0, le=30, description="frames beside each, that the student sees")
+    labelled: int = Field(240, ge=10, le=2400, description="recordings with a transcription")
+    decibels: float = Field(5.0, ge=-50, le=100, description="signal over noise")
+    lr: float = Field(0.008, gt=0, le=1, description="Adam's peak")
+    seeds: int = Field(1, ge=1, le=1000, description="paired repetitions")
+    scored: str = Field("test", pattern="^(test|validation)$", description="validation in pilots")
+    arms: list[str] = Field([], description="the arms to run; all when empty")
+
+
+LAPTOP = Parameters(teacher_epochs=8, student_epochs=12, seeds=10)
+PROFILES = {
+    "quick": Parameters(),
+    "laptop": LAPTOP,
+    "full": LAPTOP.model_copy(
+        update={"teacher_epochs": 40, "student_epochs": 60, "teacher_units": 256, "seeds": 20}
+    ),
+}
+
+
+def arms(p: Parameters) -> Arms:
+    """One trial for each seed; `measure` gives the conditions that are compared."""
+    arguments: dict[str, Any] = {
+        "data": {"name": DATASET, "sha256": sound_card(DATASET).sha256["train"]},
+        "states": 3,
+        "teacher": {"hidden": p.teacher_units},
+        "student": {"hidden": [p.student_units], "before": p.context, "behind": p.context},
+        "recipe": {"epochs": p.teacher_epochs, "batch_size": 64, "optimiser": "adam", "lr": p.lr,
+                   "schedule": "cosine", "precision": "32"},
+        "student_epochs": p.student_epochs,
+        "labelled": p.labelled,
+        "decibels": p.decibels,
+        "scored": p.scored,
+    }  # fmt: skip
+    return {"speech": lambda seed: Trial("spoken_frames", arguments, seed)}
+
+
+def conditions(p: Parameters) -> set[str]:
+    """The arms that `measure` gives beside the one that runs."""
+    return STUDENTS | {"teacher", "few_teacher", "student"}
+
+
+def measure(arm: str, result: Result) -> dict[str, float]:
+    """Metrics of each condition, as an arm of its own: `taught_error` is `taught.error`."""
+    found = {}
+    for name, value in result.metrics.items():
+        for condition in sorted(conditions(LAPTOP), key=len, reverse=True):
+            if name.startswith(f"{condition}_"):
+                found[f"{condition}.{name.removeprefix(f'{condition}_')}"] = value
+                break
+    return found
+
+
+REPRODUCTION = Reproduction("chan2015", arms, measure)
