@@ -177,6 +177,20 @@ RELATED = {  # scores (batch, heads, tokens, tokens)
     "tinybert authors": lambda s, t: losses.attention_matrices(s, t, PRESENT, "authors"),
     "minilm heads": lambda s, t: losses.deep_self_attention([s, s, -s], [t, t, -t], 0.5, PRESENT),
     "minilm relations": lambda s, t: losses.multi_head_relations([s, s, -s], [t, t, -t], 2),
+    "internal": lambda s, t: losses.internal_representation(s, t, s[:, 0], t[:, 0], PRESENT),
+}
+TOKENS = {  # (batch, tokens, vocabulary or width)
+    "token_divergence": losses.token_divergence,
+    "token_divergence reverse": lambda s, t: losses.token_divergence(s, t, kind="reverse"),
+    "token_divergence shannon": lambda s, t: losses.token_divergence(
+        s, t, None, "jensen_shannon", 0.3
+    ),
+    "token_divergence present": lambda s, t: losses.token_divergence(s, t, PRESENT),
+    "pkd": losses.patient,
+    "pkd authors": lambda s, t: losses.patient(s, t, "authors"),
+    "distilbert": losses.state_directions,
+    "distilbert present": lambda s, t: losses.state_directions(s, t, PRESENT),
+    "internal state": lambda s, t: losses.sentence_direction(s[:, 0], t[:, 0]),
 }
 MATCHING_SAMPLES = {
     "rkd distance": losses.rkd_distance,
@@ -237,6 +251,7 @@ OTHERS = {
     "lsp": lambda s, t: losses.local_structure_preservation(s, t, ARCS, bandwidth=1.0),
     "lsp linear": lambda s, t: losses.local_structure_preservation(s, t, ARCS, "linear"),
     "lsp authors": lambda s, t: losses.local_structure_preservation(s, t, ARCS, variant="authors"),
+    "minillm": lambda s, t: losses.minillm(s, t, t.argmax(2), PRESENT),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
     "sla": lambda s, t: losses.joint_loss(s, torch.tensor([0, 2, 1])),
@@ -252,9 +267,13 @@ OTHERS = {
     "ofd margin": lambda s, t: losses.overhaul_margin(s, t).sum(),
     "ofd margin authors": lambda s, t: losses.overhaul_margin(s, t, "authors").sum(),
 }
-EVERY = LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATED | RELATIONS | RANKINGS | ORDERS | OTHERS
+EVERY = (
+    LOGITS | ALONE | MAP_LOSSES | LAYERS | RELATED | TOKENS | RELATIONS | RANKINGS | ORDERS | OTHERS
+)
 
 SHAPES = {
+    **dict.fromkeys(TOKENS, (2, 4, 5)),
+    "minillm": (2, 4, 5),
     **dict.fromkeys(RELATED, (2, 3, 4, 4)),
     "alpkd": MAPS,
     "kr": (6, 4),
@@ -292,7 +311,7 @@ SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooli
 STILL = {"nst adaptive", "qm", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
-    *(MATCHING_MAPS | LAYERS | RELATED | MATCHING_SAMPLES),
+    *(MATCHING_MAPS | LAYERS | RELATED | TOKENS | MATCHING_SAMPLES),
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon", "speq"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),

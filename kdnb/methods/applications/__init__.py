@@ -1,0 +1,1 @@
+"""Distillation at work (section 7): language, and other fields of application."""
