@@ -32,6 +32,9 @@ THEIRS = [draw(2, 3, 4, 4, seed=n) for n in range(3, 6)]
 TOKEN_SCORES = {"student_scores": draw(2, 3, 4, 4), "teacher_scores": draw(2, 3, 4, 4, seed=1)}
 PRESENT = {"present": torch.tensor([[True, True, True, False], [True, True, False, False]])}
 HOT = {"temperature": 3.0}
+NEXT_TOKENS = {"student_logits": draw(2, 4, 5), "teacher_logits": draw(2, 4, 5, seed=1)}
+STATES = {"student_states": draw(2, 4, 5), "teacher_states": draw(2, 4, 5, seed=1)}
+DRAWN = torch.tensor([[1, 4, 0, 2], [3, 0, 1, 0]])
 
 # A valid call of every function, with all its arguments.
 CALLS = {
@@ -137,6 +140,7 @@ CALLS = {
         "student_layers": [S, S], "teacher_layers": [T, T], "epoch": 1.0, "initial_weight": 100.0,
         "decay": 0.7, **PAPER},
     "inter_channel_correlation": {"student": A, "teacher": B, **PAPER},
+    "internal_representation": {**TOKEN_SCORES, **STATES, **PRESENT, "cosine_weight": 1.0},
     "irg_edges": {**SAMPLES, **PAPER},
     "irg_transformation": {**FOUR, **PAPER},
     "jacobian_matching": {"student_gradients": S, "teacher_gradients": T},
@@ -179,6 +183,9 @@ CALLS = {
     "multi_level_logits": {
         **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
         "class_weight": 1.0, **PAPER},
+    "minillm": {
+        **NEXT_TOKENS, "tokens": DRAWN, **PRESENT, "weights": draw(2, 4, seed=2).abs(), "clip": 0.2,
+        "length_normalised": True, **PAPER},
     "modality_fooling_loss": {"hallucinated_logits": Z, "labels": Y},
     "modality_judging_loss": {
         "privileged_logits": V, "hallucinated_logits": Z, "labels": Y},
@@ -197,6 +204,7 @@ CALLS = {
         "student_groups": [[S]], "teacher_groups": [[T]], "bins": 8, "kept": 6},
     "parameter_histogram": {"group": [S, T], "bins": 8, "span": 3.0},
     "paraphrase_reconstruction": {"reconstruction": A, "teacher_maps": B},
+    "patient": {**STATES, **PAPER},
     "pearson_distillation": {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
@@ -230,13 +238,17 @@ CALLS = {
     "spatial_attention": {"maps": A, "size": (3, 2)},
     "standardize_logits": {"logits": Z, **PAPER},
     "standardized_soft_targets": {**LOGITS, **HOT, **PAPER},
+    "state_directions": {**STATES, **PRESENT},
     "statistics_distance": {
         "mean": U, "variance": W.abs(), "stored_mean": W, "stored_variance": U.abs()},
     "teacher_free_regularisation": {
         "logits": Z, "labels": Y, "temperature": 20.0, "correct": 0.9, **PAPER},
+    "sentence_direction": {"student_state": S, "teacher_state": T},
     "separate_distillation": {
         "student_logits": Z, "old_logits": V[:, :2], "current_logits": V[:, 2:], **HOT},
     "standard_normal_divergence": {"mean": S, "log_variance": T},
+    "token_divergence": {**NEXT_TOKENS, **PRESENT, "kind": "forward", "teacher_share": 0.5},
+    "token_divergences": {**NEXT_TOKENS, "kind": "forward", "teacher_share": 0.5},
     "top_cross_entropy": {**LOGITS, "kept": 2},
     "top_score_difference": {"logits": Z, "kept": 2},
     "total_variation": {"images": A},
