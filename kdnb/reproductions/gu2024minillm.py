@@ -62,8 +62,8 @@ class Parameters(BaseModel):
 
 
 LAPTOP = Parameters(
-    teacher_width=192, teacher_captions=29000, teacher_epochs=12, width=32, captions=2000,
-    start_epochs=12, epochs=6, samples=4, seeds=10,
+    vocabulary=600, teacher_width=128, teacher_captions=29000, teacher_epochs=8, width=32,
+    captions=1280, start_epochs=12, epochs=5, samples=3, seeds=8,
 )  # fmt: skip
 PROFILES = {
     "quick": Parameters(),
@@ -89,11 +89,11 @@ def arms(p: Parameters) -> Arms:
         "shortest": 6, "longest": 14,
     }  # fmt: skip
     data = {**texts, "captions": p.captions}
-    teacher_network = {"width": p.teacher_width, "dropout": 0.3}
+    teacher_network = {"width": p.teacher_width, "dropout": 0.2}
     network = {"width": p.width}
 
-    def recipe(epochs: int, lr: float) -> dict[str, Any]:
-        return {"epochs": epochs, "batch_size": 64, "optimiser": "adam", "lr": lr,
+    def recipe(epochs: int, lr: float, batch: int = 64) -> dict[str, Any]:
+        return {"epochs": epochs, "batch_size": batch, "optimiser": "adam", "lr": lr,
                 "schedule": "cosine", "precision": "32"}  # fmt: skip
 
     master = Trial(
@@ -112,7 +112,7 @@ def arms(p: Parameters) -> Arms:
     def taught(seed: int, name: str) -> Trial:
         start = Trial(
             "language_model",
-            {"data": data, "network": network, "recipe": recipe(p.start_epochs, 0.004)},
+            {"data": data, "network": network, "recipe": recipe(p.start_epochs, 0.008, 32)},
             seed,
         )
         return Trial(
