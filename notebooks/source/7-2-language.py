@@ -40,9 +40,9 @@ teacher_numbers = 6000  # that the teacher sees
 width = 40  # of a student's words and states
 teacher_width = 96  # of the teacher's
 start_epochs = 20  # of a student on given text, before its teacher comes in
-epochs = 8  # of every method
+epochs = 6  # of every method
 seeds = 2  # students of each method
-drafts = 60  # numbers that are written by speculative decoding
+drafts = 40  # numbers that are written by speculative decoding
 labelled = 150  # sentences with labels for the students of an encoder
 
 # %%
@@ -693,24 +693,22 @@ kdnb.train(expert, shown, reading)
 answers = (shown[0], torch.where(torch.arange(900) < labelled, shown[1], -100))  # the others have no label
 
 # %%
-short = reading.model_copy(update={"epochs": 6})
-few_recipe = reading.model_copy(update={"epochs": 12 * 900 // labelled // 2, "batch_size": min(50, labelled)})  # about as many steps
+short = reading.model_copy(update={"epochs": 7})
+few_recipe = short.model_copy(update={"epochs": 7 * 900 // labelled, "batch_size": min(50, labelled)})  # about as many steps
 
 
-def two_stages(student, lesson, seed):
-    distil_attention(student, expert, shown[0], short, lesson=lesson, seed=seed)
-    kdnb.distil(student, expert, answers, short, method="kd", temperature=2.0, seed=seed)
+def minilm_first(student, seed):
+    distil_attention(student, expert, shown[0], short.model_copy(update={"epochs": 3}), lesson="minilm", seed=seed)
+    kdnb.distil(student, expert, answers, short.model_copy(update={"epochs": 4}), method="kd", temperature=2.0, seed=seed)
 
 
 READERS = {
     "labels alone": lambda s, seed: kdnb.train(s, few, few_recipe, seed=seed),
-    "soft targets": lambda s, seed: kdnb.distil(s, expert, answers, reading, method="kd", temperature=2.0, seed=seed),
-    "logits (Tang)": lambda s, seed: kdnb.distil(s, expert, answers, reading, method="logit_regression", weight=1.0, seed=seed),
-    "PKD": lambda s, seed: sentences.distil_patiently(s, expert, answers, reading, temperature=2.0, seed=seed),
-    "MiniLM, then soft targets": lambda s, seed: two_stages(s, "minilm", seed),
-    "internal, progressive": lambda s, seed: internal.distil_internal(s, expert, answers, reading, epochs_each=3, temperature=2.0, seed=seed),
-    "internal, stacked": lambda s, seed: internal.distil_internal(s, expert, answers, reading, stages="stacked", epochs_each=3, temperature=2.0, seed=seed),
-    "internal, together": lambda s, seed: internal.distil_internal(s, expert, answers, reading, stages="together", temperature=2.0, seed=seed),
+    "soft targets": lambda s, seed: kdnb.distil(s, expert, answers, short, method="kd", temperature=2.0, seed=seed),
+    "PKD": lambda s, seed: sentences.distil_patiently(s, expert, answers, short, temperature=2.0, seed=seed),
+    "MiniLM, then soft targets": minilm_first,
+    "internal, progressive": lambda s, seed: internal.distil_internal(s, expert, answers, short, epochs_each=2, temperature=2.0, seed=seed),
+    "internal, together": lambda s, seed: internal.distil_internal(s, expert, answers, short, stages="together", temperature=2.0, seed=seed),
 }
 readers = []
 for name, teach in READERS.items():
