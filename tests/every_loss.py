@@ -13,6 +13,8 @@ from kdnb import losses
 
 ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
 PRESENT = torch.tensor([[True, True, True, False], [True, True, False, False]])  # no padding
+OURS = THEIRS = torch.ones(2, 4, 3)
+DRAWN = torch.tensor([[1, 4, 0, 2], [3, 0, 1, 0]])
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
 EVEN = torch.full((5, 3), 2.0)  # of the importances of weights
 
@@ -177,7 +179,7 @@ RELATED = {  # scores (batch, heads, tokens, tokens)
     "tinybert authors": lambda s, t: losses.attention_matrices(s, t, PRESENT, "authors"),
     "minilm heads": lambda s, t: losses.deep_self_attention([s, s, -s], [t, t, -t], 0.5, PRESENT),
     "minilm relations": lambda s, t: losses.multi_head_relations([s, s, -s], [t, t, -t], 2),
-    "internal": lambda s, t: losses.internal_representation(s, t, s[:, 0], t[:, 0], PRESENT),
+    "internal": lambda s, t: losses.internal_representation(s, t, OURS, THEIRS, PRESENT),
 }
 TOKENS = {  # (batch, tokens, vocabulary or width)
     "token_divergence": losses.token_divergence,
@@ -190,7 +192,7 @@ TOKENS = {  # (batch, tokens, vocabulary or width)
     "pkd authors": lambda s, t: losses.patient(s, t, "authors"),
     "distilbert": losses.state_directions,
     "distilbert present": lambda s, t: losses.state_directions(s, t, PRESENT),
-    "internal state": lambda s, t: losses.sentence_direction(s[:, 0], t[:, 0]),
+    "internal state": losses.sentence_direction,
 }
 MATCHING_SAMPLES = {
     "rkd distance": losses.rkd_distance,
@@ -251,7 +253,7 @@ OTHERS = {
     "lsp": lambda s, t: losses.local_structure_preservation(s, t, ARCS, bandwidth=1.0),
     "lsp linear": lambda s, t: losses.local_structure_preservation(s, t, ARCS, "linear"),
     "lsp authors": lambda s, t: losses.local_structure_preservation(s, t, ARCS, variant="authors"),
-    "minillm": lambda s, t: losses.minillm(s, t, t.argmax(2), PRESENT),
+    "minillm": lambda s, t: losses.minillm(s, t, DRAWN, PRESENT),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
     "sla": lambda s, t: losses.joint_loss(s, torch.tensor([0, 2, 1])),
@@ -274,6 +276,7 @@ EVERY = (
 SHAPES = {
     **dict.fromkeys(TOKENS, (2, 4, 5)),
     "minillm": (2, 4, 5),
+    "internal state": (4, 5),
     **dict.fromkeys(RELATED, (2, 3, 4, 4)),
     "alpkd": MAPS,
     "kr": (6, 4),
@@ -308,7 +311,15 @@ HELD = {
 SINGLE = {*ALONE, "custom filters", "deepinversion variation", "sla", "gan fooling"}
 # No gradient at all, or none that finite differences find: a bandwidth or weights are held constant,
 # or what is rounded passes it straight through.
-STILL = {"nst adaptive", "qm", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
+STILL = {
+    "minillm",
+    "nst adaptive",
+    "qm",
+    "aekd",
+    "aekd normalised",
+    "ofd margin",
+    "ofd margin authors",
+}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
     *(MATCHING_MAPS | LAYERS | RELATED | TOKENS | MATCHING_SAMPLES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses._arithmetic import unit
+from kdnb.losses._arithmetic import nan_from, unit
 from kdnb.losses.checks import check_number, check_samples
 from kdnb.losses.minilm import relation_divergence
 
@@ -77,6 +77,6 @@ def internal_representation(
             f"{tuple(student_states.shape)} and {tuple(teacher_states.shape)}."
         )
     attention = relation_divergence(student_scores, teacher_scores, present)
-    return attention + cosine_weight * sentence_direction(
-        student_states[:, 0], teacher_states[:, 0]
-    )
+    direction = sentence_direction(student_states[:, 0], teacher_states[:, 0])
+    # A NaN in another token's state, which is not compared, is a fault as well.
+    return nan_from(attention + cosine_weight * direction, student_states, teacher_states)

@@ -9,8 +9,11 @@ from kdnb.losses._arithmetic import nan_from
 from kdnb.losses.checks import (
     Variant,
     at_least_float32,
+    check_flags,
     check_number,
     check_present,
+    check_samples,
+    check_together,
     check_variant,
 )
 from kdnb.losses.token_divergence import token_divergences
@@ -71,10 +74,20 @@ def minillm(
             f"tokens must be integers (int64) of shape ({batch}, {length}); got "
             f"{getattr(tokens, 'dtype', type(tokens).__name__)} {tuple(getattr(tokens, 'shape', ()))}."
         )
-    if weights is not None and (not isinstance(weights, Tensor) or weights.shape != each.shape):
+    words = student_logits.shape[2]
+    if tokens.device.type == "cpu" and not 0 <= int(tokens.min()) <= int(tokens.max()) < words:
         raise ValueError(
-            f"weights must be of shape ({batch}, {length}); got {tuple(getattr(weights, 'shape', ()))}."
+            f"tokens must lie in [0, {words - 1}]; got {int(tokens.min())} to {int(tokens.max())}."
         )
+    check_together(student_logits=student_logits, tokens=tokens)
+    if weights is not None:
+        check_samples(minimum=1, weights=weights)
+        if weights.shape != each.shape:
+            raise ValueError(
+                f"weights must be of shape ({batch}, {length}); got {tuple(weights.shape)}."
+            )
+        check_together(student_logits=student_logits, weights=weights)
+    check_flags(length_normalised=length_normalised)
     if clip is not None:
         check_number(above=0, clip=clip)
     log_q, log_p = (
@@ -98,4 +111,5 @@ def minillm(
         second = torch.minimum(second, ratio.clamp(1 - clip, 1 + clip) * after)
     first = each if variant == "authors" else w * each
     value = (first - second).masked_fill(~present, 0).sum() / count
-    return nan_from(value, student_logits, teacher_logits)
+    sources = [student_logits, teacher_logits] + ([] if weights is None else [weights])
+    return nan_from(value, *sources)
