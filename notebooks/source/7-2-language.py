@@ -472,19 +472,20 @@ outcome = pd.DataFrame(rows)
 means = outcome.groupby("method", sort=False).mean().drop(columns="seed")
 
 # %% tags=["nbval-ignore-output"]
-figure, axes = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
-reached = {"teacher": measured(teacher)} | means.to_dict("index")
-for name, r in reached.items():
-    colour = figures.BLUE if name == "teacher" else figures.GREY if name in ("to begin with", "more given texts") else figures.GREEN if "reverse" in name or name == "MiniLLM" else figures.SKY
-    axes.scatter(r["entropy"], r["right, %"], color=colour, s=60)
-    axes.annotate(name, (r["entropy"], r["right, %"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
+figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
+reached = {"the teacher": measured(teacher)} | means.to_dict("index")
+for number, (name, r) in enumerate(reached.items(), 1):
+    colour = figures.BLUE if number == 1 else figures.GREEN if "reverse" in name or name == "MiniLLM" else figures.SKY if "forward" in name else figures.ORANGE
+    axes.scatter(r["entropy"], r["right, %"], color=colour, s=50, label=f"{number}  {name}")
+    axes.annotate(number, (r["entropy"], r["right, %"]), xytext=(6, 4), textcoords="offset points")
+figure.legend(loc="outside right upper", frameon=False)
 axes.set(xlabel="entropy of what is written, nats per token", ylabel="right texts, % (drawn)")
 axes.margins(0.18)
 figures.save(
     figure,
     "7-2-methods",
     alt="Right texts against entropy for the teacher and students of all methods. " + " ".join(f"{name}: {r['right, %']:.0f}%, {r['entropy']:.2f}." for name, r in reached.items()),
-    caption=f"Precision and diversity. Right texts among those drawn, and their entropy; means of {seeds} students. Teachers' texts by beam search have the lowest entropy; reverse divergences (green) lie left of forward ones (light blue).",
+    caption=f"Precision and diversity. Right texts among those drawn, and their entropy; means of {seeds} students. Green: methods with the reverse divergence; light blue: the forward one.",
 )  # fmt: skip
 figures.table(means, decimals={name: 1 if "%" in name else 2 for name in means}, caption=f"What students write after each method; means of {seeds} students.",
               best={"right, %": "higher", "right, likeliest words, %": "higher", "reverse divergence": "lower", "nats of given texts": "lower"})  # fmt: skip
@@ -827,6 +828,8 @@ METRICS = {"teachers": "teacher's nats per token", "own": "entropy, nats per tok
 figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained", sharey=True)
 for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
     figures.points(figures.tidy(record, metric, {arm: arms[arm] for arm in drawn_arms}), metric, label, roles=roles, axes=axes)
+    if axes is not panels[1] and (legend := axes.get_legend()):
+        legend.remove()
 figures.save(
     figure,
     "7-2-recorded",
