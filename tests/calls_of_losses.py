@@ -34,6 +34,9 @@ PRESENT = {"present": torch.tensor([[True, True, True, False], [True, True, Fals
 HOT = {"temperature": 3.0}
 FRAMES = {"student_logits": draw(2, 4, 5), "teacher_logits": draw(2, 4, 5, seed=1)}
 LENGTHS = {"lengths": torch.tensor([3, 4])}  # one sequence has a frame of padding
+NEXT_TOKENS = {"student_logits": draw(2, 4, 5), "teacher_logits": draw(2, 4, 5, seed=1)}
+STATES = {"student_states": draw(2, 4, 5), "teacher_states": draw(2, 4, 5, seed=1)}
+DRAWN = torch.tensor([[1, 4, 0, 2], [3, 0, 1, 0]])
 
 # A valid call of every function, with all its arguments.
 CALLS = {
@@ -147,6 +150,7 @@ CALLS = {
         "student_layers": [S, S], "teacher_layers": [T, T], "epoch": 1.0, "initial_weight": 100.0,
         "decay": 0.7, **PAPER},
     "inter_channel_correlation": {"student": A, "teacher": B, **PAPER},
+    "internal_representation": {**TOKEN_SCORES, **STATES, **PRESENT, "cosine_weight": 1.0},
     "irg_edges": {**SAMPLES, **PAPER},
     "irg_transformation": {**FOUR, **PAPER},
     "jacobian_matching": {"student_gradients": S, "teacher_gradients": T},
@@ -191,6 +195,9 @@ CALLS = {
     "multi_level_logits": {
         **LOGITS, "temperatures": (2.0, 3.0), "instance_weight": 1.0, "batch_weight": 1.0,
         "class_weight": 1.0, **PAPER},
+    "minillm": {
+        **NEXT_TOKENS, "tokens": DRAWN, **PRESENT, "weights": draw(2, 4, seed=2).abs(), "clip": 0.2,
+        "length_normalised": True, **PAPER},
     "modality_fooling_loss": {"hallucinated_logits": Z, "labels": Y},
     "modality_judging_loss": {
         "privileged_logits": V, "hallucinated_logits": Z, "labels": Y},
@@ -213,6 +220,7 @@ CALLS = {
     "pair_distillation": {
         "student_better": U, "student_worse": W, "teacher_better": W, "teacher_worse": U},
     "paraphrase_reconstruction": {"reconstruction": A, "teacher_maps": B},
+    "patient": {**STATES, **PAPER},
     "pearson_distillation": {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
@@ -251,13 +259,17 @@ CALLS = {
     "spike_guidance": {**FRAMES, **LENGTHS, "blank": 0},
     "standardize_logits": {"logits": Z, **PAPER},
     "standardized_soft_targets": {**LOGITS, **HOT, **PAPER},
+    "state_directions": {**STATES, **PRESENT},
     "statistics_distance": {
         "mean": U, "variance": W.abs(), "stored_mean": W, "stored_variance": U.abs()},
     "teacher_free_regularisation": {
         "logits": Z, "labels": Y, "temperature": 20.0, "correct": 0.9, **PAPER},
+    "sentence_direction": {"student_state": S, "teacher_state": T},
     "separate_distillation": {
         "student_logits": Z, "old_logits": V[:, :2], "current_logits": V[:, 2:], **HOT},
     "standard_normal_divergence": {"mean": S, "log_variance": T},
+    "token_divergence": {**NEXT_TOKENS, **PRESENT, "kind": "forward", "teacher_share": 0.5},
+    "token_divergences": {**NEXT_TOKENS, "kind": "forward", "teacher_share": 0.5},
     "top_cross_entropy": {**LOGITS, "kept": 2},
     "top_score_difference": {"logits": Z, "kept": 2},
     "total_variation": {"images": A},

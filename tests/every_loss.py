@@ -13,6 +13,8 @@ from kdnb import losses
 
 ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
 PRESENT = torch.tensor([[True, True, True, False], [True, True, False, False]])  # no padding
+OURS = THEIRS = torch.ones(2, 4, 3)
+DRAWN = torch.tensor([[1, 4, 0, 2], [3, 0, 1, 0]])
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
 EVEN = torch.full((5, 3), 2.0)  # of the importances of weights
 
@@ -185,6 +187,20 @@ RELATED = {  # scores (batch, heads, tokens, tokens)
     "tinybert authors": lambda s, t: losses.attention_matrices(s, t, PRESENT, "authors"),
     "minilm heads": lambda s, t: losses.deep_self_attention([s, s, -s], [t, t, -t], 0.5, PRESENT),
     "minilm relations": lambda s, t: losses.multi_head_relations([s, s, -s], [t, t, -t], 2),
+    "internal": lambda s, t: losses.internal_representation(s, t, OURS, THEIRS, PRESENT),
+}
+TOKENS = {  # (batch, tokens, vocabulary or width)
+    "token_divergence": losses.token_divergence,
+    "token_divergence reverse": lambda s, t: losses.token_divergence(s, t, kind="reverse"),
+    "token_divergence shannon": lambda s, t: losses.token_divergence(
+        s, t, None, "jensen_shannon", 0.3
+    ),
+    "token_divergence present": lambda s, t: losses.token_divergence(s, t, PRESENT),
+    "pkd": losses.patient,
+    "pkd authors": lambda s, t: losses.patient(s, t, "authors"),
+    "distilbert": losses.state_directions,
+    "distilbert present": lambda s, t: losses.state_directions(s, t, PRESENT),
+    "internal state": losses.sentence_direction,
 }
 MATCHING_SAMPLES = {
     "rkd distance": losses.rkd_distance,
@@ -262,6 +278,7 @@ OTHERS = {
     "lsp": lambda s, t: losses.local_structure_preservation(s, t, ARCS, bandwidth=1.0),
     "lsp linear": lambda s, t: losses.local_structure_preservation(s, t, ARCS, "linear"),
     "lsp authors": lambda s, t: losses.local_structure_preservation(s, t, ARCS, variant="authors"),
+    "minillm": lambda s, t: losses.minillm(s, t, DRAWN, PRESENT),
     "mhgd": lambda s, t: losses.graph_distillation([s], [t]),
     "mhgd authors": lambda s, t: losses.graph_distillation([s], [t], "authors"),
     "sla": lambda s, t: losses.joint_loss(s, torch.tensor([0, 2, 1])),
@@ -285,6 +302,7 @@ EVERY = (
     | MAP_LOSSES
     | LAYERS
     | RELATED
+    | TOKENS
     | RELATIONS
     | RANKINGS
     | ORDERS
@@ -293,6 +311,9 @@ EVERY = (
 )
 
 SHAPES = {
+    **dict.fromkeys(TOKENS, (2, 4, 5)),
+    "minillm": (2, 4, 5),
+    "internal state": (4, 5),
     **dict.fromkeys(RELATED, (2, 3, 4, 4)),
     "alpkd": MAPS,
     "kr": (6, 4),
@@ -338,10 +359,18 @@ SINGLE = {
 }
 # No gradient at all, or none that finite differences find: a bandwidth or weights are held constant,
 # or what is rounded passes it straight through.
-STILL = {"nst adaptive", "qm", "aekd", "aekd normalised", "ofd margin", "ofd margin authors"}
+STILL = {
+    "minillm",
+    "nst adaptive",
+    "qm",
+    "aekd",
+    "aekd normalised",
+    "ofd margin",
+    "ofd margin authors",
+}
 # NKD, TTM and CWTM have their minimum elsewhere; the authors' DIST and PKT are held off 0.
 MATCHING = [
-    *(MATCHING_MAPS | LAYERS | RELATED | MATCHING_SAMPLES),
+    *(MATCHING_MAPS | LAYERS | RELATED | TOKENS | MATCHING_SAMPLES),
     *("kd", "logit_regression", "cskd", "dist", "lskd", "lskd authors", "mlkd", "mlkd authors"),
     *("divergences reverse", "divergences shannon", "speq"),
     *("dkd", "rocket", "conditional", "dfad", "cmi adversarial", "mean_teacher", "ddgsd"),

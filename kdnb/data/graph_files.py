@@ -208,7 +208,4 @@ def _sparse(made: _Made) -> list[tuple[np.ndarray, np.ndarray]]:
     if made.name != "scipy.sparse.csr csr_matrix":
         raise ValueError(f"{made.name} where a sparse matrix should be")
     data, columns, starts = (_array(made.state[key]) for key in ("data", "indices", "indptr"))
-    return [
-        (columns[a:b].astype(np.int64), data[a:b])
-        for a, b in itertools.pairwise(starts)
-    ]
+    return [(columns[a:b].astype(np.int64), data[a:b]) for a, b in itertools.pairwise(starts)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kdnb.data import cards, graphs, ratings, sounds, texts
+from kdnb.data import cards, graphs, parallel, ratings, sounds, texts
 from kdnb.data.cards import UnknownData
 from kdnb.data.sources import load
 
@@ -133,6 +133,20 @@ def _verified_ratings(name: str) -> str:
     return f"{name}: {len(found)} ratings of {card.items} items by {card.users} users, digest verified."
 
 
+def _row_of_parallel(name: str) -> Row:
+    card = parallel.parallel_card(name)
+    counts = str(card.sizes["train"] + card.sizes["validation"]), str(card.sizes["test"])
+    return name, card.title, " and ".join(card.languages), *counts, card.licence
+
+
+def _verified_parallel(name: str) -> str:
+    found, card = parallel.load_parallel(name), parallel.parallel_card(name)
+    return (
+        f"{name}: {len(found['train']) + len(found['validation'])} training and "
+        f"{len(found['test'])} test lines in {len(card.languages)} languages, digests verified."
+    )
+
+
 KINDS = {
     "Images": Kind(cards.names, cards.card, _row_of_images, _verified_images),
     "Sentences": Kind(texts.text_names, texts.text_card, _row_of_sentences, _verified_sentences),
@@ -140,5 +154,8 @@ KINDS = {
     "Ratings": Kind(ratings.rating_names, ratings.rating_card, _row_of_ratings, _verified_ratings),
     "Recordings": Kind(
         sounds.sound_names, sounds.sound_card, _row_of_recordings, _verified_recordings
+    ),
+    "Parallel texts": Kind(
+        parallel.parallel_names, parallel.parallel_card, _row_of_parallel, _verified_parallel
     ),
 }

@@ -50,6 +50,7 @@ from kdnb.losses.ddgsd import mean_discrepancy
 from kdnb.losses.deepinversion import competition, statistics_distance, total_variation
 from kdnb.losses.dfad import discrepancy
 from kdnb.losses.dist import pearson_distillation
+from kdnb.losses.distilbert import state_directions
 from kdnb.losses.divergences import jensen_shannon, reverse_kl
 from kdnb.losses.dkd import decoupled_kd, decoupled_terms
 from kdnb.losses.dml import mutual_loss
@@ -76,6 +77,7 @@ from kdnb.losses.hallucination import hallucination_loss
 from kdnb.losses.icarl import icarl_loss
 from kdnb.losses.ickd import inter_channel_correlation
 from kdnb.losses.ifm import information_flow
+from kdnb.losses.internal import internal_representation, sentence_direction
 from kdnb.losses.irg import irg_edges, irg_transformation
 from kdnb.losses.jacobian import gradient_attention, jacobian_matching
 from kdnb.losses.ji2021 import LayerAttention, attended_matching
@@ -92,6 +94,7 @@ from kdnb.losses.lsp import local_structure, local_structure_preservation
 from kdnb.losses.lwf import learning_without_forgetting
 from kdnb.losses.mean_teacher import consistency_cost, labelled_cross_entropy
 from kdnb.losses.mhgd import MultiHeadGraphs, feature_vectors, graph_distillation
+from kdnb.losses.minillm import minillm
 from kdnb.losses.minilm import (
     attention_scores,
     deep_self_attention,
@@ -107,6 +110,7 @@ from kdnb.losses.nst import neuron_selectivity
 from kdnb.losses.ofd import overhaul, overhaul_margin
 from kdnb.losses.oracle import oracle_weights
 from kdnb.losses.pfd import privileged_features
+from kdnb.losses.pkd import patient
 from kdnb.losses.pkt import hybrid_transfer, probabilistic_transfer
 from kdnb.losses.qm import quantization_mimic
 from kdnb.losses.rd import ranking_distillation
@@ -131,6 +135,7 @@ from kdnb.losses.tfkd import (
 )
 from kdnb.losses.tgsa import dissimilarity_matrix, representation_similarity
 from kdnb.losses.tinybert import attention_matrices, hidden_states, uniform_layers
+from kdnb.losses.token_divergence import token_divergence, token_divergences
 from kdnb.losses.tolerant import top_score_difference
 from kdnb.losses.triplet import all_triplets, drawn_triplets, triplet_distillation
 from kdnb.losses.ttm import transformed_teacher
@@ -246,6 +251,7 @@ __all__ = [
     "information_entropy",
     "information_flow",
     "inter_channel_correlation",
+    "internal_representation",
     "irg_edges",
     "irg_transformation",
     "jacobian_matching",
@@ -276,6 +282,7 @@ __all__ = [
     "mean_of_those_that_know",
     "mean_raw_logits",
     "min_norm_weights",
+    "minillm",
     "mixed_labels",
     "modality_fooling_loss",
     "modality_judging_loss",
@@ -296,6 +303,7 @@ __all__ = [
     "parameter_distribution",
     "parameter_histogram",
     "paraphrase_reconstruction",
+    "patient",
     "pearson_distillation",
     "permuted_predictions",
     "policy_gradient",
@@ -318,6 +326,7 @@ __all__ = [
     "rocket_hint",
     "self_attention",
     "semantic_calibration",
+    "sentence_direction",
     "separate_distillation",
     "sequence_distillation",
     "similarities",
@@ -331,8 +340,11 @@ __all__ = [
     "standard_normal_divergence",
     "standardize_logits",
     "standardized_soft_targets",
+    "state_directions",
     "statistics_distance",
     "teacher_free_regularisation",
+    "token_divergence",
+    "token_divergences",
     "top_cross_entropy",
     "top_score_difference",
     "total_variation",

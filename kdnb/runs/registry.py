@@ -74,6 +74,10 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "sentences_untaught": (f"{_FUNCTIONS}.sentences:untaught", "sentences_untaught"),
     "sentences_taught": (f"{_FUNCTIONS}.sentences:taught", "sentences_taught"),
     "sentences_probed": (f"{_FUNCTIONS}.sentences:probed", "sentences_probed"),
+    **{
+        name: (f"{_FUNCTIONS}.language:{name}", name)
+        for name in ("language_model", "language_student", "language_teacher")
+    },
     "retrieved": (
         "kdnb.reproductions.passalis2018pkt:retrieved",
         f"{_OLD_PAPERS}.passalis2018pkt:retrieved",

@@ -57,7 +57,8 @@ OPTIONAL = {  # None is a value of these
     ("CurriculumTemperature()", "student_logits"), ("CurriculumTemperature()", "teacher_logits"),
     *((name, "present") for name in (
         "attention_matrices", "deep_self_attention", "hidden_states", "multi_head_relations",
-        "relation_divergence")),
+        "relation_divergence", "internal_representation", "state_directions", "token_divergence")),
+    ("minillm", "weights"), ("minillm", "clip"),
     ("spatial_attention", "size"), ("AttentionFusion()", "residual"), ("ReviewFusion", "middle"),
 }  # fmt: skip
 # Labels that are compared and no more may be any numbers; a memory may be empty yet.
@@ -69,7 +70,10 @@ TAKEN = {
 
 
 UNREAD = {"aggregated"}  # what reads the diagonal alone
-UNSEEN = {"CurriculumTemperature()", "small_losses"}  # what looks at nobody's logits, or gives places
+UNSEEN = {
+    "CurriculumTemperature()",
+    "small_losses",
+}  # what looks at nobody's logits, or gives places
 
 
 def kind_of(value):

@@ -152,6 +152,22 @@ def test_speech_is_found(key, stems):
     assert bool(found["claims"]) == (key == "chan2015")
 
 
+SECTION_7_2 = {  # papers on language: files of the verb, of the loss
+    "agarwal2024gkd": ("language_models", "token_divergence"), "aguilar2020": ("internal", "internal"),
+    "gu2024minillm": ("minillm", "minillm"), "sanh2019distilbert": ("sentences", "distilbert"),
+    "sun2019pkd": ("sentences", "pkd"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "stems"), SECTION_7_2.items())
+def test_the_papers_on_language_are_found(key, stems):
+    found, (verb, loss) = where(key), stems
+    assert found["scheme"] == [f"kdnb/methods/applications/{verb}.py"]
+    assert any(line.startswith(f"kdnb/losses/{loss}.py") for line in found["loss"])
+    for test in (f"tests/methods/applications/test_{verb}.py", f"tests/losses/test_{loss}.py"):
+        assert test in found["test"]
+
+
 def test_the_vote_of_several_teachers_is_found():
     assert "kdnb/losses/you2017.py (relative_dissimilarity)" in where("you2017")["loss"]
     assert "kdnb/methods/offline/you2017.py" in where("you2017")["scheme"]

@@ -1,0 +1,48 @@
+"""DistilBERT's triple loss (Sanh et al. 2019): soft targets, masked words, and directions of states."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kdnb.losses._arithmetic import nan_from, unit
+from kdnb.losses.checks import check_present, check_samples
+
+
+def state_directions(
+    student_states: Tensor, teacher_states: Tensor, present: Tensor | None = None
+) -> Tensor:
+    r"""DistilBERT's cosine loss on hidden states (Sanh 2019).
+
+    .. math:: L = \frac1N \sum_{b,t} 1 - \cos\big(h^S_{bt}, h^T_{bt}\big)
+
+    The other two terms of the triple loss are `soft_targets` and the cross-entropy, both of the words that
+    are hidden: see :func:`kdnb.methods.applications.distil_masked_words`.
+
+    Args:
+        student_states, teacher_states: (batch, tokens, width), of one width.
+        present: (batch, tokens) truth values, False for padding; all when None.
+
+    Returns:
+        A scalar from 0 to 2, without unit: the mean over present tokens. A state of zeros has the cosine 0.
+
+    Raises:
+        ValueError: for other shapes.
+
+    Departures: the authors' code has this loss, in torch's form with the target 1; its equation is recalled.
+
+    >>> import torch
+    >>> state_directions(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[1.0, 0.0]]]))
+    tensor(0.)
+    """
+    check_samples(minimum=1, student_states=student_states, teacher_states=teacher_states)
+    if student_states.ndim != 3 or student_states.shape != teacher_states.shape:
+        raise ValueError(
+            "student_states and teacher_states must be (batch, tokens, width) of one shape; got "
+            f"{tuple(student_states.shape)} and {tuple(teacher_states.shape)}."
+        )
+    each = 1 - (unit(student_states) * unit(teacher_states)).sum(2)
+    if present is None:
+        return each.mean()
+    check_present(present, *each.shape, student_states=student_states)
+    total = each.masked_fill(~present, 0).sum() / present.sum()
+    return nan_from(total, student_states, teacher_states)

@@ -1,0 +1,82 @@
+"""Internal representations (Aguilar et al. 2020): attention as probabilities, and the sentence's state."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kdnb.losses._arithmetic import nan_from, unit
+from kdnb.losses.checks import check_number, check_samples
+from kdnb.losses.minilm import relation_divergence
+
+
+def sentence_direction(student_state: Tensor, teacher_state: Tensor) -> Tensor:
+    r"""The cosine loss of the first token's states: :math:`1 - \cos(h^S, h^T)` (Aguilar 2020).
+
+    Args:
+        student_state, teacher_state: (batch, width), of one width.
+
+    Returns:
+        A scalar from 0 to 2, without unit: the mean over the batch. A state of zeros has the cosine 0.
+
+    Raises:
+        ValueError: for other shapes.
+
+    >>> import torch
+    >>> sentence_direction(torch.tensor([[1.0, 0.0]]), torch.tensor([[-3.0, 0.0]]))
+    tensor(2.)
+    """
+    check_samples(minimum=1, student_state=student_state, teacher_state=teacher_state)
+    if student_state.ndim != 2 or student_state.shape != teacher_state.shape:
+        raise ValueError(
+            "student_state and teacher_state must be (batch, width) of one shape; got "
+            f"{tuple(student_state.shape)} and {tuple(teacher_state.shape)}."
+        )
+    return (1 - (unit(student_state) * unit(teacher_state)).sum(1)).mean()
+
+
+def internal_representation(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    student_states: Tensor,
+    teacher_states: Tensor,
+    present: Tensor | None = None,
+    cosine_weight: float = 1.0,
+) -> Tensor:
+    r"""What one layer of the student copies from one layer of the teacher (Aguilar 2020).
+
+    .. math:: L = \frac1A \sum_{a=1}^A \sum_j A^T_{aj} \log \frac{A^T_{aj}}{A^S_{aj}}
+        + w \big(1 - \cos(h^S_\mathrm{CLS}, h^T_\mathrm{CLS})\big)
+
+    The first term, for each row of the attention probabilities, is averaged over rows, heads A and
+    sentences: it is :func:`kdnb.losses.relation_divergence`.
+
+    Args:
+        student_scores, teacher_scores: (batch, heads, tokens, tokens), before the softmax.
+        student_states, teacher_states: (batch, tokens, width); the first token's are compared.
+        present: (batch, tokens) truth values, False for padding; all when None.
+        cosine_weight: w.
+
+    Returns:
+        A scalar, nats and the cosine's distance added.
+
+    Raises:
+        ValueError: for other shapes, or a negative weight.
+
+    Departures: recalled, but for the two terms, which the paper's abstract and the survey name.
+
+    >>> import torch
+    >>> scores, states = torch.zeros(1, 2, 3, 3), torch.ones(1, 3, 4)
+    >>> internal_representation(scores, scores, states, 2 * states).abs()
+    tensor(0.)
+    """
+    check_number(least=0, cosine_weight=cosine_weight)
+    check_samples(minimum=1, student_states=student_states, teacher_states=teacher_states)
+    if student_states.ndim != 3 or student_states.shape != teacher_states.shape:
+        raise ValueError(
+            "student_states and teacher_states must be (batch, tokens, width) of one shape; got "
+            f"{tuple(student_states.shape)} and {tuple(teacher_states.shape)}."
+        )
+    attention = relation_divergence(student_scores, teacher_scores, present)
+    direction = sentence_direction(student_states[:, 0], teacher_states[:, 0])
+    # A NaN in another token's state, which is not compared, is a fault as well.
+    return nan_from(attention + cosine_weight * direction, student_states, teacher_states)

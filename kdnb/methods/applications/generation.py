@@ -1,0 +1,248 @@
+"""What a language model writes: sampling, beam search, and text that student and teacher write together.
+
+A sequence is a row of integers: a prompt, then a response that ends with a token `end`, then padding (0).
+All prompts of a batch have one length. A model maps (batch, length) integers to the logits (batch, length,
+vocabulary) of the next token after each prefix; one with a method `step`, such as
+`kdnb.nets.language.RecurrentLM`, is asked token by token. Padding is never drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses.checks import check_number
+from kdnb.nets.transformer import PADDING
+from kdnb.training.borrowed import modes_kept
+
+Model = Callable[[Tensor], Any]
+
+
+class Continuations(NamedTuple):
+    """Drawn sequences.
+
+    Attributes:
+        tokens: (batch, prompt + longest) int64, the prompts included.
+        weights: (batch, longest), the student's probability of each drawn token divided by that with which it
+            was drawn; 1 where the student drew alone.
+    """
+
+    tokens: Tensor
+    weights: Tensor
+
+
+def logits_of(model: Model, tokens: Tensor) -> Tensor:
+    """(batch, length, vocabulary), of a tensor or of an object with `.logits`."""
+    said = model(tokens)
+    return said if isinstance(said, Tensor) else said.logits
+
+
+def responses(tokens: Tensor, prompt: int) -> Tensor:
+    """(batch, length - 1) truth values: which next tokens belong to the response.
+
+    >>> responses(torch.tensor([[5, 6, 7, 1, 0]]), prompt=2)
+    tensor([[False,  True,  True, False]])
+    """
+    check_number(least=1, most=tokens.shape[1] - 1, whole=True, prompt=prompt)
+    present = tokens[:, 1:] != PADDING
+    present[:, : prompt - 1] = False
+    return present
+
+
+class Reader:
+    """Asks a model for the next token, again and again, as sequences grow.
+
+    Args:
+        rows: how many sequences there are, where a model without `step` begins.
+    """
+
+    def __init__(self, model: Model):
+        self.model, self.state, self.read = model, None, None
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Read on: (batch, length) to log-probabilities (batch, vocabulary), padding excluded."""
+        if hasattr(self.model, "step"):
+            logits, self.state = self.model.step(tokens, self.state)
+        else:
+            self.read = tokens if self.read is None else torch.cat([self.read, tokens], 1)
+            logits = logits_of(self.model, self.read)[:, -1]
+        logits = logits.float().clone()
+        logits[:, PADDING] = -torch.inf
+        return logits.log_softmax(1)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these of the sequences."""
+        if self.state is not None:
+            self.state = self.state[:, rows].contiguous()
+        if self.read is not None:
+            self.read = self.read[rows]
+
+
+@torch.no_grad()
+def continuations(
+    model: Model,
+    prompts: Tensor,
+    *,
+    longest: int,
+    end: int,
+    greedy: bool = False,
+    temperature: float = 1.0,
+    mixed: Model | None = None,
+    share: float = 0.2,
+    generator: torch.Generator | None = None,
+) -> Continuations:
+    r"""What a model writes after prompts, token by token.
+
+    With `mixed`, tokens are drawn from :math:`\tilde p = \alpha p + (1 - \alpha) q` of the teacher's p and the
+    model's q (MiniLLM's teacher-mixed sampling, Gu et al. 2024).
+
+    Args:
+        model: the student; in eval mode while it writes.
+        prompts: (batch, prompt) int64, without padding.
+        longest: tokens of a response, its end included; what has not ended then is cut.
+        end: the token that ends a response.
+        greedy: take the likeliest token in place of a drawn one.
+        temperature: of the drawn distribution.
+        mixed, share: the teacher, and alpha.
+        generator: torch's own when None.
+    """
+    check_number(least=1, whole=True, longest=longest)
+    check_number(above=0, temperature=temperature)
+    check_number(least=0, most=1, share=share)
+    both = [one for one in (model, mixed) if isinstance(one, nn.Module)]
+    with modes_kept(*both):
+        for one in both:
+            one.eval()
+        ours, theirs = Reader(model), None if mixed is None else Reader(mixed)
+        new, drawn, weights = prompts, [prompts], []
+        open_ones = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
+        for _ in range(longest):
+            log_q = ours(new)
+            logs = log_q
+            if theirs is not None:
+                logs = _mixed(log_q, theirs(new), share)
+            if greedy:
+                new = logs.argmax(1, keepdim=True)
+            else:
+                new = torch.multinomial((logs / temperature).softmax(1), 1, generator=generator)
+            ratio = (log_q - logs).gather(1, new)[:, 0].exp()
+            new = torch.where(open_ones[:, None], new, PADDING)
+            weights.append(torch.where(open_ones, ratio, 1.0))
+            drawn.append(new)
+            open_ones = open_ones & (new[:, 0] != end)
+            if not open_ones.any():
+                break
+    rest = longest - len(weights)
+    tokens = torch.cat([*drawn, prompts.new_zeros(len(prompts), rest)], 1)
+    return Continuations(
+        tokens, torch.stack([*weights, *[weights[0].new_ones(len(prompts))] * rest], 1)
+    )
+
+
+def _mixed(log_q: Tensor, log_p: Tensor, share: float) -> Tensor:
+    """log(alpha p + (1 - alpha) q)."""
+    return (share * log_p.exp() + (1 - share) * log_q.exp()).log()
+
+
+@torch.no_grad()
+def interleaved(
+    student: Model,
+    teacher: Model,
+    prompts: Tensor,
+    *,
+    longest: int,
+    end: int,
+    top: int = 25,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Speculative knowledge distillation's text (Xu et al. 2025): proposed by the student, corrected by the teacher.
+
+    Each token is drawn from the student; where it is not among the teacher's `top` likeliest, the
+    teacher draws in its place.
+
+    Args:
+        student, teacher: in eval mode while they write.
+        prompts, longest, end, generator: as in `continuations`.
+        top: 1 follows the teacher's likeliest token alone, the whole vocabulary the student's draws alone.
+
+    Returns:
+        (batch, prompt + longest) int64.
+
+    Departures: the paper's abstract was read. It lets the student propose several tokens before the teacher looks; the
+    text has the same distribution.
+    """
+    check_number(least=1, whole=True, longest=longest, top=top)
+    both = [one for one in (student, teacher) if isinstance(one, nn.Module)]
+    with modes_kept(*both):
+        for one in both:
+            one.eval()
+        ours, theirs = Reader(student), Reader(teacher)
+        new, drawn = prompts, [prompts]
+        open_ones = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
+        for _ in range(longest):
+            log_q, log_p = ours(new), theirs(new)
+            proposed = torch.multinomial(log_q.exp(), 1, generator=generator)
+            instead = torch.multinomial(log_p.exp(), 1, generator=generator)
+            best = log_p.topk(min(top, log_p.shape[1]), 1).indices
+            accepted = (best == proposed).any(1, keepdim=True)
+            new = torch.where(accepted, proposed, instead)
+            new = torch.where(open_ones[:, None], new, PADDING)
+            drawn.append(new)
+            open_ones = open_ones & (new[:, 0] != end)
+    return torch.cat(drawn, 1)
+
+
+@torch.no_grad()
+def beam_continuations(
+    model: Model, prompts: Tensor, *, longest: int, end: int, beam: int = 4
+) -> tuple[Tensor, Tensor]:
+    """The likeliest responses that a beam search finds, for all prompts at once.
+
+    :func:`kdnb.methods.multi_teacher.beam_search` does the same for one prompt and several models, and can
+    favour long sequences.
+
+    Args:
+        model, prompts, longest, end: as in `continuations`.
+        beam: sequences that are kept for each prompt, finished ones among them.
+
+    Returns:
+        (batch, beam, prompt + longest) int64, the likeliest first, and log-probabilities (batch, beam) in nats.
+    """
+    check_number(least=1, whole=True, longest=longest, beam=beam)
+    modules = [model] if isinstance(model, nn.Module) else []
+    batch, given = prompts.shape
+    with modes_kept(*modules):
+        for one in modules:
+            one.eval()
+        reader = Reader(model)
+        logs = reader(prompts)
+        vocabulary = logs.shape[1]
+        kept = min(beam, vocabulary)
+        totals, new = logs.topk(kept, 1)
+        rows = torch.arange(batch, device=prompts.device).repeat_interleave(kept)
+        reader.keep(rows)
+        tokens = torch.cat([prompts[rows], new.reshape(-1, 1)], 1)
+        for _ in range(longest - 1):
+            done = (tokens[:, given:] == end).any(1)
+            if done.all():
+                break
+            logs = reader(tokens[:, -1:])
+            stays = torch.full_like(logs, -torch.inf)
+            stays[:, PADDING] = 0.0
+            logs = torch.where(done[:, None], stays, logs)
+            grown = (totals.reshape(-1, 1) + logs).view(batch, -1)
+            count = min(beam, grown.shape[1])
+            totals, places = grown.topk(count, 1)
+            rows = (
+                places // vocabulary
+                + (len(tokens) // batch) * torch.arange(batch, device=prompts.device)[:, None]
+            )
+            rows = rows.reshape(-1)
+            reader.keep(rows)
+            tokens = torch.cat([tokens[rows], (places % vocabulary).reshape(-1, 1)], 1)
+    missing = given + longest - tokens.shape[1]
+    tokens = torch.cat([tokens, tokens.new_zeros(len(tokens), missing)], 1)
+    return tokens.view(batch, -1, given + longest), totals

@@ -1,0 +1,206 @@
+"""Language models as teacher and student: word-level, sequence-level and on-policy distillation.
+
+Kim and Rush 2016: a student learns the teacher's next-token distributions (word level), or the sequences that the
+teacher writes (sequence level). Agarwal et al. 2024 (GKD): the divergence may be another one, and the
+sequences may be the student's own. Xu et al. 2025: the sequences may be written by both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.data import Batch
+from kdnb.losses.checks import at_least_float32, check_number
+from kdnb.losses.token_divergence import Divergence, token_divergence
+from kdnb.methods.applications.generation import (
+    beam_continuations,
+    continuations,
+    interleaved,
+    logits_of,
+    responses,
+)
+from kdnb.methods.options import recipe_of
+from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
+from kdnb.training.inputs import batches_for
+
+
+def next_token_loss(logits: Tensor, tokens: Tensor, prompt: int) -> Tensor:
+    """The negative log-likelihood of responses, in nats per token.
+
+    Args:
+        logits: (batch, length, vocabulary) of the next token after each prefix.
+        tokens: (batch, length) int64.
+        prompt: how many first tokens are given; 1 predicts all but the first.
+
+    Returns:
+        A scalar: the mean over a response's tokens, and over sequences, as in `kdnb.losses.token_divergence`.
+    """
+    present = responses(tokens, prompt)
+    logs = at_least_float32(logits)[:, :-1].log_softmax(2)
+    each = -logs.gather(2, tokens[:, 1:, None])[..., 0]
+    weights = present / present.sum(1, keepdim=True).clamp_min(1)
+    return (each.masked_fill(~present, 0) * weights).sum(1).mean()
+
+
+def train_language_model(
+    model: nn.Module,
+    tokens: Tensor,
+    recipe: Recipe | None = None,
+    *,
+    prompt: int = 1,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    """Train a language model by likelihood. Given a teacher's sequences, it is sequence-level distillation.
+
+    Args:
+        model: (batch, length) integers to logits of the next token.
+        tokens: (sequences, length) int64, see `kdnb.methods.applications.generation`.
+        prompt: how many first tokens are given and not learnt.
+        recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+    """
+    recipe = recipe_of(train_language_model, recipe, fields)
+    batches = batches_for(tokens, recipe, seed, "none", given=fields)
+
+    def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
+        cut = _cut(batch.images)
+        return {"words": next_token_loss(logits_of(networks["model"], cut), cut, prompt)}
+
+    with borrowed(model):
+        history = fit(
+            {"model": model}, batches, Update(("model",), terms), recipe, seed=seed,
+            checkpoint=checkpoint, identity={"method": {"verb": "train_language_model", "prompt": prompt}},
+        )  # fmt: skip
+    return Fit.of(history, {"model": model})
+
+
+def distil_language_model(
+    student: nn.Module,
+    teacher: nn.Module,
+    tokens: Tensor,
+    recipe: Recipe | None = None,
+    *,
+    prompt: int = 1,
+    end: int = 1,
+    kind: Divergence = "forward",
+    teacher_share: float = 0.5,
+    on_policy: float = 0.0,
+    top: int | None = None,
+    label_weight: float = 0.0,
+    temperature: float = 1.0,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    r"""Teach next-token distributions, along given sequences or along the student's own (GKD).
+
+    .. math:: L = (1 - \lambda)\, \mathrm E_{(x, y)} D(p \| q)(y \mid x)
+        + \lambda\, \mathrm E_x \mathrm E_{y \sim q(\cdot \mid x)} D(p \| q)(y \mid x)
+
+    with D as in :func:`kdnb.losses.token_divergence`. Each batch takes one of both kinds of sequences, its own with the
+    probability lambda. lambda = 0 and "forward" is word-level distillation.
+
+    Args:
+        student, teacher: language models of one vocabulary.
+        tokens: (sequences, length) int64; of them on-policy batches take the prompts alone.
+        prompt: how many first tokens are given.
+        end: the token that ends a response.
+        kind, teacher_share: the divergence.
+        on_policy: lambda, from 0 to 1.
+        top: with a number, own sequences are written with the teacher's corrections (speculative knowledge distillation,
+            :func:`kdnb.methods.applications.generation.interleaved`).
+        label_weight: of the likelihood of the given sequences, which is added.
+        temperature: at which the student draws.
+        recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+
+    Returns:
+        The history: `divergence`, and `words` where labels have a weight.
+    """
+    recipe = recipe_of(distil_language_model, recipe, fields)
+    check_number(least=0, most=1, on_policy=on_policy)
+    check_number(least=0, label_weight=label_weight)
+    batches = batches_for(tokens, recipe, seed, "none", given=fields)
+    longest = tokens.shape[1] - prompt
+
+    def drawn(batch: Tensor) -> Tensor:
+        given = batch[:, :prompt]
+        if top is not None:
+            return interleaved(student, teacher, given, longest=longest, end=end, top=top)
+        return continuations(
+            student, given, longest=longest, end=end, temperature=temperature
+        ).tokens
+
+    def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
+        own = on_policy > 0 and float(torch.rand(())) < on_policy
+        sequences = _cut(drawn(batch.images) if own else batch.images)
+        said = logits_of(networks["student"], sequences)
+        with torch.no_grad():
+            aim = logits_of(networks["teacher"], sequences)
+        present = responses(sequences, prompt)
+        found = {
+            "divergence": token_divergence(said[:, :-1], aim[:, :-1], present, kind, teacher_share)
+        }
+        if label_weight:
+            labelled = _cut(batch.images)
+            if own:
+                said = logits_of(networks["student"], labelled)
+            found["words"] = label_weight * next_token_loss(said, labelled, prompt)
+        return found
+
+    settings = {
+        "verb": "distil_language_model", "prompt": prompt, "end": end, "kind": kind,
+        "teacher_share": teacher_share, "on_policy": on_policy, "top": top,
+        "label_weight": label_weight, "temperature": temperature,
+    }  # fmt: skip
+    with borrowed(student, teacher):
+        history = fit(
+            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+            seed=seed, checkpoint=checkpoint, identity={"method": settings},
+        )  # fmt: skip
+    return Fit.of(history, {"student": student})
+
+
+def teacher_sequences(
+    teacher: nn.Module,
+    tokens: Tensor,
+    *,
+    prompt: int = 1,
+    end: int = 1,
+    beam: int | None = 4,
+    seed: int = 0,
+    batch: int = 256,
+) -> Tensor:
+    """What a teacher answers to prompts: a corpus for sequence-level distillation (Kim and Rush 2016).
+
+    Args:
+        teacher: a language model.
+        tokens: (sequences, length) int64, of which the prompts are taken.
+        prompt, end: as in `distil_language_model`.
+        beam: of the beam search, whose best sequence is taken; None draws a sequence.
+        seed: of the drawing.
+
+    Returns:
+        (sequences, length) int64. Train on it by `train_language_model`.
+    """
+    generator = torch.Generator(device=tokens.device).manual_seed(seed)
+    longest, found = tokens.shape[1] - prompt, []
+    for rows in tokens[:, :prompt].split(batch):
+        if beam is None:
+            said = continuations(
+                teacher, rows, longest=longest, end=end, generator=generator
+            ).tokens
+        else:
+            said = beam_continuations(teacher, rows, longest=longest, end=end, beam=beam)[0][:, 0]
+        found.append(said)
+    return torch.cat(found)
+
+
+def _cut(tokens: Tensor) -> Tensor:
+    """Without columns that are padding in every row."""
+    return tokens[:, : int((tokens != 0).any(0).sum())]

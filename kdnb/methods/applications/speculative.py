@@ -1,0 +1,112 @@
+"""Speculative decoding (Leviathan et al. 2023): a student drafts, its teacher decides, and the text is the teacher's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses.checks import check_number
+from kdnb.methods.applications.generation import Model, logits_of
+from kdnb.nets.transformer import PADDING
+from kdnb.training.borrowed import modes_kept
+
+
+class Drafted(NamedTuple):
+    """One written sequence, and what it took.
+
+    Attributes:
+        tokens: (length,) int64, the prompt included.
+        proposed, accepted: tokens of the draft.
+        calls: how often the teacher was asked.
+    """
+
+    tokens: Tensor
+    proposed: int
+    accepted: int
+    calls: int
+
+
+def acceptance(teacher_probabilities: Tensor, draft_probabilities: Tensor) -> Tensor:
+    r"""The probability that a drafted token is accepted: :math:`\sum_k \min(p_k, q_k)`, 1 minus the total variation.
+
+    Args:
+        teacher_probabilities, draft_probabilities: (..., vocabulary).
+
+    >>> acceptance(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]))
+    tensor(0.5000)
+    """
+    return torch.minimum(teacher_probabilities, draft_probabilities).sum(-1)
+
+
+@torch.no_grad()
+def speculative_decoding(
+    draft: Model,
+    teacher: Model,
+    prompt: Tensor,
+    *,
+    longest: int,
+    end: int,
+    ahead: int = 4,
+    generator: torch.Generator | None = None,
+) -> Drafted:
+    r"""Write with the teacher's distribution, and ask it less often than once a token.
+
+    The draft model proposes `ahead` tokens; the teacher judges all of them in one call. Token k is accepted with the probability
+    :math:`\min(1, p_k / q_k)`. The first that is not is drawn anew from :math:`(p - q)_+`, normalised;
+    where all are accepted, the teacher's next distribution gives one more.
+
+    Args:
+        draft, teacher: language models of one vocabulary, in eval mode while they write.
+        prompt: (length,) int64.
+        longest: tokens of the response, its end included.
+        end: the token that ends it.
+        ahead: drafted tokens in a row.
+        generator: torch's own when None.
+
+    Departures: written from the algorithm as recalled; that the text has the teacher's distribution is tested exactly.
+    Models are asked for whole prefixes here; what is saved is counted in calls.
+    """
+    check_number(least=1, whole=True, longest=longest, ahead=ahead)
+    modules = [one for one in (draft, teacher) if isinstance(one, nn.Module)]
+    tokens, given = prompt, len(prompt)
+    proposed = accepted = calls = 0
+    with modes_kept(*modules):
+        for one in modules:
+            one.eval()
+        while len(tokens) - given < longest and (len(tokens) == given or int(tokens[-1]) != end):
+            room = min(ahead, longest - (len(tokens) - given) - 1)
+            guesses, beliefs = tokens, []
+            for _ in range(room):
+                beliefs.append(_probabilities(draft, guesses)[-1])
+                new = torch.multinomial(beliefs[-1], 1, generator=generator)
+                guesses = torch.cat([guesses, new])
+                if int(new) == end:
+                    break
+            truths = _probabilities(teacher, guesses)[len(tokens) - 1 :]
+            calls += 1
+            drafted = guesses[len(tokens) :]
+            proposed += len(drafted)
+            for place, guess in enumerate(drafted):
+                p, q = truths[place], beliefs[place]
+                if float(torch.rand((), generator=generator)) * float(q[guess]) < float(p[guess]):
+                    tokens = torch.cat([tokens, guess[None]])
+                    accepted += 1
+                    continue
+                rest = (p - q).clamp_min(0)
+                tokens = torch.cat([tokens, torch.multinomial(rest, 1, generator=generator)])
+                break
+            else:
+                if not len(drafted) or int(drafted[-1]) != end:
+                    tokens = torch.cat(
+                        [tokens, torch.multinomial(truths[-1], 1, generator=generator)]
+                    )
+    return Drafted(tokens, proposed, accepted, calls)
+
+
+def _probabilities(model: Model, tokens: Tensor) -> Tensor:
+    """(length, vocabulary), of the next token after each prefix of one sequence, padding excluded."""
+    logits = logits_of(model, tokens[None])[0].float().clone()
+    logits[:, PADDING] = -torch.inf
+    return logits.softmax(1)

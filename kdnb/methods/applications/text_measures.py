@@ -1,0 +1,162 @@
+"""What a language model writes, measured: by its teacher, by itself, and by references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kdnb.losses.checks import check_number
+from kdnb.losses.token_divergence import token_divergences
+from kdnb.methods.applications.generation import Model, continuations, logits_of, responses
+from kdnb.nets.transformer import PADDING
+from kdnb.training.borrowed import modes_kept
+
+
+class Written(NamedTuple):
+    """Of sequences that a student has drawn, in nats per token.
+
+    Attributes:
+        own: the student's negative log-likelihood, an estimate of its entropy.
+        teachers: the teacher's.
+        reverse: KL(q ‖ p), estimated as the difference of both.
+    """
+
+    own: float
+    teachers: float
+
+    @property
+    def reverse(self) -> float:
+        return self.teachers - self.own
+
+
+@torch.no_grad()
+def likelihood(model: Model, tokens: Tensor, prompt: int = 1, batch: int = 256) -> float:
+    """The negative log-likelihood of responses in nats per token, over all tokens. Its exponential is the perplexity."""
+    total, count = 0.0, 0
+    with modes_kept(*_modules(model)):
+        _eval(model)
+        for rows in tokens.split(batch):
+            logs = logits_of(model, rows)[:, :-1].float().log_softmax(2)
+            present = responses(rows, prompt)
+            total -= float(logs.gather(2, rows[:, 1:, None])[..., 0][present].double().sum())
+            count += int(present.sum())
+    return total / count
+
+
+def written(student: Model, teacher: Model, sequences: Tensor, prompt: int = 1) -> Written:
+    """How likely a student's sequences are to both."""
+    return Written(likelihood(student, sequences, prompt), likelihood(teacher, sequences, prompt))
+
+
+@torch.no_grad()
+def place_divergences(
+    student: Model, teacher: Model, sequences: Tensor, prompt: int = 1, batch: int = 256
+) -> Tensor:
+    """KL(p ‖ q) at each place of responses, the mean over the sequences that reach it: (longest,), in nats.
+
+    Places that no sequence reaches are NaN.
+    """
+    total = torch.zeros(sequences.shape[1] - prompt, dtype=torch.float64)
+    count = torch.zeros_like(total)
+    with modes_kept(*_modules(student, teacher)):
+        _eval(student, teacher)
+        for rows in sequences.split(batch):
+            said, aim = (logits_of(one, rows)[:, :-1] for one in (student, teacher))
+            present = responses(rows, prompt)
+            each = token_divergences(said, aim).masked_fill(~present, 0)
+            total += each.double().sum(0)[prompt - 1 :]
+            count += present.sum(0)[prompt - 1 :]
+    return total / count
+
+
+@torch.no_grad()
+def excess_error(
+    student: nn.Module,
+    teacher: nn.Module,
+    prompts: Tensor,
+    *,
+    longest: int,
+    end: int,
+    generator: torch.Generator | None = None,
+) -> float:
+    r"""How much larger a student's error is behind its own prefixes than behind its teacher's, in percent (Arora et al. 2022).
+
+    .. math:: 100\, \frac{R - \epsilon}{\epsilon}, \quad
+        R = \sum_t \mathrm E_{y_{<t} \sim q}\, \mathrm{KL}(p \| q), \quad
+        \epsilon = \sum_t \mathrm E_{y_{<t} \sim p}\, \mathrm{KL}(p \| q)
+
+    It measures *exposure bias*: 0 where errors do not add up. Sums run over the places that a tenth of both kinds
+    of sequences reach.
+
+    Args:
+        student, teacher: language models.
+        prompts, longest, end, generator: as in `continuations`.
+
+    Departures: the definition was read in a public summary of the paper, which has l epsilon(l), epsilon(l) the mean over places
+    up to l, in place of our sum; both are the same.
+    """
+    prompt = prompts.shape[1]
+    sums = []
+    reached = None
+    kinds = []
+    for who in (student, teacher):
+        drawn = continuations(who, prompts, longest=longest, end=end, generator=generator).tokens
+        share = (drawn[:, prompt:] != PADDING).double().mean(0)
+        reached = share if reached is None else torch.minimum(reached, share)
+        kinds.append(place_divergences(student, teacher, drawn, prompt))
+    for each in kinds:
+        sums.append(float(each[reached >= 0.1].sum()))
+    return 100 * (sums[0] - sums[1]) / sums[1]
+
+
+def distinct(sequences: Tensor, prompt: int, n: int = 2) -> float:
+    """Different n-grams of responses as a share of all: diversity (Li et al. 2016), at an equal number of sequences."""
+    check_number(least=1, whole=True, n=n)
+    seen, count = set(), 0
+    for row in sequences[:, prompt:].tolist():
+        kept = [token for token in row if token != PADDING]
+        grams = [tuple(kept[i : i + n]) for i in range(len(kept) - n + 1)]
+        seen.update(grams)
+        count += len(grams)
+    return len(seen) / max(1, count)
+
+
+def rouge_l(hypothesis: Sequence, reference: Sequence) -> float:
+    """ROUGE-L: the F1 of the longest common subsequence (Lin 2004).
+
+    >>> round(rouge_l("a dog runs".split(), "a black dog runs fast".split()), 3)
+    0.75
+    """
+    if not hypothesis or not reference:
+        return float(len(hypothesis) == len(reference))
+    row = [0] * (len(reference) + 1)
+    for ours in hypothesis:
+        before = 0
+        for j, theirs in enumerate(reference, 1):
+            kept = row[j]
+            row[j] = before + 1 if ours == theirs else max(row[j], row[j - 1])
+            before = kept
+    return 2 * row[-1] / (len(hypothesis) + len(reference))
+
+
+def mean_rouge_l(sequences: Tensor, references: Tensor, prompt: int, end: int) -> float:
+    """The mean ROUGE-L of responses, ends and padding left out."""
+
+    def words(row: list[int]) -> list[int]:
+        return [token for token in row if token not in (PADDING, end)]
+
+    rows = zip(sequences[:, prompt:].tolist(), references[:, prompt:].tolist(), strict=True)
+    found = [rouge_l(words(ours), words(theirs)) for ours, theirs in rows]
+    return sum(found) / len(found)
+
+
+def _modules(*models: Model) -> list[nn.Module]:
+    return [one for one in models if isinstance(one, nn.Module)]
+
+
+def _eval(*models: Model) -> None:
+    for one in _modules(*models):
+        one.eval()
