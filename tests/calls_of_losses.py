@@ -44,6 +44,7 @@ CALLS = {
         "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": True},
     "aggregated": {"joint_logits": draw(2, 3, 4, 2)},
     "all_triplets": {"batch": 4, "device": "cpu"},
+    "anomaly_maps": {"students_maps": [A, B], "teacher_maps": B},
     "apprenticeship": {
         **LOGITS, "labels": Y, "teacher_weight": 1.0, "label_weight": 0.3, "imitation_weight": 0.7},
     "attended_matching": {
@@ -54,9 +55,11 @@ CALLS = {
     "attention_scores": {"queries": OURS[0], "keys": OURS[1]},
     "attention_transfer": {**MAPS, "power": 2.0, **PAPER},
     "block_distillation": MAPS,
+    "bounded_regression": {"student_boxes": S, "teacher_boxes": T, "boxes": S + T, "margin": 0.5},
     "certainty_weights": {"logits": [Z, V], "sharpness": 1.0},
     "channel_distillation": MAPS,
     "channel_statistics": {"maps": A, "epsilon": 1e-5},
+    "channel_wise": {**MAPS, **HOT},
     "class_activation_maps": {"maps": A, "classifier_weight": draw(6, 4)},
     "class_attention": {
         "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
@@ -92,6 +95,7 @@ CALLS = {
     "deep_self_attention": {
         "student_heads": OURS, "teacher_heads": THEIRS, "value_weight": 1.0, **PRESENT},
     "depth_weights": {"layers": 3},
+    "descriptor_regression": MAPS,
     "discrepancy": LOGITS,
     "drawn_triplets": {"batch": 4, "count": 3, "generator": torch.Generator(), "device": "cpu"},
     "dissimilarity_matrix": {"features": S},
@@ -196,10 +200,12 @@ CALLS = {
     "parameter_distribution": {
         "student_groups": [[S]], "teacher_groups": [[T]], "bins": 8, "kept": 6},
     "parameter_histogram": {"group": [S, T], "bins": 8, "span": 3.0},
+    "pair_wise": {**MAPS, "nodes": 2},
     "paraphrase_reconstruction": {"reconstruction": A, "teacher_maps": B},
     "pearson_distillation": {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
+    "pixel_wise": {**MAPS, **HOT},
     "policy_gradient": {"log_probabilities": -U.abs(), "rewards": W, "baseline": 0.5, **PAPER},
     "probabilistic_transfer": {**SAMPLES, **PAPER},
     "quantization_mimic": {**MAPS, "step": 0.5},
@@ -228,6 +234,7 @@ CALLS = {
     "soft_targets": {**LOGITS, **HOT},
     "softened_correct": {"classes": 4, "temperature": 2.0, "correct": 0.9, **PAPER},
     "spatial_attention": {"maps": A, "size": (3, 2)},
+    "standardised": {"maps": A, "mean": U, "sd": W.abs()},
     "standardize_logits": {"logits": Z, **PAPER},
     "standardized_soft_targets": {**LOGITS, **HOT, **PAPER},
     "statistics_distance": {
@@ -251,6 +258,8 @@ CALLS = {
     "virtual_teacher": {
         "labels": Y, "classes": 5, "correct": 0.9, "dtype": torch.float64},
     "virtual_teacher_identity": {},
+    "weighted_soft_targets": {
+        **LOGITS, "background": 1, "background_weight": 1.5, **HOT},
     "zero_padded_mean": {**UNION, "classes": 5},
     "weighted_imitation": {
         "student": S, "teachers": [T, -T], "edges": draw(5, 2).softmax(1),

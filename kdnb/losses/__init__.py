@@ -25,6 +25,7 @@ from kdnb.losses.ban import (
     gradient_identity,
     permuted_predictions,
 )
+from kdnb.losses.bounded import bounded_regression, weighted_soft_targets
 from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
@@ -42,6 +43,7 @@ from kdnb.losses.ctkd import (
     reverse_gradient,
 )
 from kdnb.losses.custom import least_ambiguous, unit_filters
+from kdnb.losses.cwd import channel_wise
 from kdnb.losses.dafl import activation, information_entropy, one_hot
 from kdnb.losses.darkrank import darkrank
 from kdnb.losses.ddgsd import mean_discrepancy
@@ -111,6 +113,7 @@ from kdnb.losses.rocket import rocket_hint
 from kdnb.losses.sad import self_attention, spatial_attention
 from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
 from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
+from kdnb.losses.skd import pair_wise, pixel_wise
 from kdnb.losses.sla import aggregated, joint_loss
 from kdnb.losses.sp import similarity_preserving
 from kdnb.losses.speq import cosine_targets
@@ -138,6 +141,7 @@ from kdnb.losses.uhc import (
     restricted_cross_entropy,
     zero_padded_mean,
 )
+from kdnb.losses.uninformed import anomaly_maps, descriptor_regression, standardised
 from kdnb.losses.vid import VariationalRegressor, variational_information
 from kdnb.losses.width import gate_penalty
 from kdnb.losses.you2017 import relative_dissimilarity
@@ -162,6 +166,7 @@ __all__ = [
     "adaptive_weights",
     "aggregated",
     "all_triplets",
+    "anomaly_maps",
     "apprenticeship",
     "attended_matching",
     "attention_map",
@@ -169,9 +174,11 @@ __all__ = [
     "attention_scores",
     "attention_transfer",
     "block_distillation",
+    "bounded_regression",
     "certainty_weights",
     "channel_distillation",
     "channel_statistics",
+    "channel_wise",
     "class_activation_maps",
     "class_attention",
     "class_wise",
@@ -198,6 +205,7 @@ __all__ = [
     "decoupled_terms",
     "deep_self_attention",
     "depth_weights",
+    "descriptor_regression",
     "discrepancy",
     "dissimilarity_matrix",
     "drawn_triplets",
@@ -275,11 +283,13 @@ __all__ = [
     "oracle_weights",
     "overhaul",
     "overhaul_margin",
+    "pair_wise",
     "parameter_distribution",
     "parameter_histogram",
     "paraphrase_reconstruction",
     "pearson_distillation",
     "permuted_predictions",
+    "pixel_wise",
     "policy_gradient",
     "probabilistic_transfer",
     "quantization_mimic",
@@ -307,6 +317,7 @@ __all__ = [
     "softened_correct",
     "spatial_attention",
     "standard_normal_divergence",
+    "standardised",
     "standardize_logits",
     "standardized_soft_targets",
     "statistics_distance",
@@ -322,5 +333,6 @@ __all__ = [
     "virtual_teacher",
     "virtual_teacher_identity",
     "weighted_imitation",
+    "weighted_soft_targets",
     "zero_padded_mean",
 ]
