@@ -35,6 +35,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         for name in ("quantised_student", "quantised_points", "rounded_student")
     },
     "lifelong": (f"{_FUNCTIONS}.lifelong:lifelong_trial", "lifelong"),
+    "searched": (f"{_FUNCTIONS}.retrieval:searched_trial", "searched"),
     "early_grades": (f"{_FUNCTIONS}.nas:early_grades_trial", "early_grades"),
     "mutual": (f"{_FUNCTIONS}.online:mutual_trial", "kdnb.schemes.online:mutual_trial"),
     "born_again": (
