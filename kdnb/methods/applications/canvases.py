@@ -47,6 +47,7 @@ def compose(
     *,
     at_most: int = 2,
     shrink: int = 2,
+    brightness: float = 1.0,
     seed: int = 0,
 ) -> Canvases:
     """Pictures with one to `at_most` objects at random places.
@@ -57,12 +58,14 @@ def compose(
         count: how many pictures. Objects and photographs are drawn with replacement, so disjoint
             sources make disjoint pictures.
         at_most: objects of a picture; later ones cover earlier ones.
+        brightness: of the photographs, from 0 for black; small networks find objects on darker ones sooner.
         seed: of all draws.
 
     Raises:
         ValueError: for objects that are not grey or do not fit on the photographs.
     """
     check_number(least=1, whole=True, count=count, at_most=at_most, shrink=shrink)
+    check_number(least=0, most=1, brightness=brightness)
     side, small = photographs.images.shape[-1], objects.images.shape[-1] // shrink
     if objects.images.shape[1] != 1 or photographs.images.shape[1] != 3 or not 2 <= small <= side:
         raise ValueError(
@@ -75,7 +78,7 @@ def compose(
     def draw(end: int, *shape: int) -> Tensor:
         return torch.randint(end, shape, generator=generator)
 
-    images = photographs.images[draw(len(photographs), count)].float() / 255
+    images = brightness * photographs.images[draw(len(photographs), count)].float() / 255
     masks = torch.zeros(count, side, side, dtype=torch.int64)
     chosen, places = draw(len(objects), count, at_most), draw(side - small + 1, count, at_most, 2)
     present = draw(at_most, count) + 1

@@ -22,13 +22,13 @@ from kdnb.training.layers import Layers
 
 
 class SegmentationNet(nn.Module):
-    """A small network with one answer a pixel: down to a quarter of the side, and up again.
+    """A small network with one answer a pixel: down to a quarter of the side, up to a half, and enlarged.
 
     Args:
         width: channels at full resolution; twice as many at half, four times at a quarter.
         classes: with the background.
 
-    `features` are the maps that the classifier reads, `classifier` is a 1x1 convolution.
+    `features` are the maps that the classifier reads, at half the resolution; `classifier` is a 1x1 convolution.
     """
 
     def __init__(self, width: int = 8, classes: int = 11) -> None:
@@ -37,16 +37,14 @@ class SegmentationNet(nn.Module):
         self.second = nn.Sequential(nn.MaxPool2d(2), _block(width, 2 * width))
         self.third = nn.Sequential(nn.MaxPool2d(2), _block(2 * width, 4 * width))
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        self.joined = _block(6 * width, 2 * width)
-        self.features = _block(3 * width, 2 * width)
+        self.features = _block(6 * width, 2 * width)
         self.classifier = nn.Conv2d(2 * width, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes, height, width); sides are multiples of 4."""
-        first = self.first(images)
-        second = self.second(first)
-        joined = self.joined(torch.cat([self.up(self.third(second)), second], 1))
-        return self.classifier(self.features(torch.cat([self.up(joined), first], 1)))
+        second = self.second(self.first(images))
+        features = self.features(torch.cat([self.up(self.third(second)), second], 1))
+        return self.up(self.classifier(features))
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

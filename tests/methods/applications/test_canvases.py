@@ -58,6 +58,13 @@ def test_draws_follow_the_seed_and_leave_the_sources_alone():
     assert not torch.equal(one.masks, other.masks) and torch.equal(places.images, kept)
 
 
+def test_photographs_may_be_darker_and_objects_are_not():
+    full, dark = (compose(objects(), photographs(), 5, at_most=1, brightness=b) for b in (1.0, 0.5))
+    inside = (full.masks > 0)[:, None].expand_as(full.images)
+    assert torch.equal(full.images[inside], dark.images[inside])
+    torch.testing.assert_close((dark.images[~inside] + 1) * 2, full.images[~inside] + 1)
+
+
 def test_wrong_sources():
     with pytest.raises(ValueError, match="objects must be grey and fit"):
         compose(photographs(), photographs(), 2)

@@ -76,10 +76,8 @@ def test_each_term_brings_the_student_nearer_to_its_teacher(term):
             return looked[term](one(images), teacher(images))
 
     def _before(network, given):
-        first = network.first(given)
-        second = network.second(first)
-        joined = network.joined(torch.cat([network.up(network.third(second)), second], 1))
-        return torch.cat([network.up(joined), first], 1)
+        second = network.second(network.first(given))
+        return torch.cat([network.up(network.third(second)), second], 1)
 
     untaught = copy.deepcopy(student).eval()
     fit = distil_segmentation(
