@@ -66,10 +66,11 @@ def images_of(
 
 
 def _source_of(sources: Sequence[ImageData], number: int) -> tuple[ImageData, int]:
+    own = number
     for source in sources:
-        if number < len(source.classes):
-            return source, number
-        number -= len(source.classes)
+        if own < len(source.classes):
+            return source, own
+        own -= len(source.classes)
     raise ValueError(f"class {number} is beyond the last one of these data sets.")
 
 
