@@ -101,7 +101,7 @@ scheme = figures.schematic(
         "loss": ("RKD", 3, 0.5, "method"),
     },
     [("images", "teacher"), ("images", "student"), ("teacher", "theirs"), ("student", "ours"), ("theirs", "loss"),
-     ("ours", "loss"), ("loss", "student", "gradient", "--")],
+     ("ours", "loss")],
 )  # fmt: skip
 figures.save(
     scheme,
@@ -198,6 +198,7 @@ def images_of(part, classes, count):
     return (torch.cat(pixels) - 0.2) / 0.33, torch.cat(labels)
 
 
+# %%
 def drawn(number):
     """One draw of classes: students' images and classes, the teacher's, those that are searched, and their numbers."""
     order = torch.randperm(20, generator=torch.Generator().manual_seed(SEED + number)).tolist()
@@ -325,7 +326,7 @@ strips = []
 for name in ("labels", "relations"):
     nearest = torch.cdist(found[name], found[name]).fill_diagonal_(torch.inf).topk(4, largest=False).indices
     strips.append(torch.cat([torch.cat([searched[row, 0], *searched[nearest[row], 0]], 1) for row in query]))
-right.imshow(torch.cat([strips[0], torch.full((14 * len(query), 6), 2.4), strips[1]], 1), cmap="gray_r")
+right.imshow(torch.cat([strips[0], torch.full((14 * len(query), 6), float(searched.min())), strips[1]], 1), cmap="gray_r")
 right.set(xticks=[35, 111], xticklabels=["labels", "relations"], yticks=[], title="a query, and its four nearest images")
 wide = scores.pivot(index="seed", columns="condition", values="recall")
 gain = wide["relations"] - wide["labels"]
@@ -490,6 +491,9 @@ for row, line in enumerate(panels):
     for axes, (name, picture) in zip(line, pictures.items(), strict=True):
         axes.imshow(picture, **({} if picture.ndim == 3 else {"cmap": "tab10", "vmin": 0, "vmax": 9, "interpolation": "nearest"}))
         axes.set(xticks=[], yticks=[], title="" if row else name)
+colours = plt.get_cmap("tab10")
+named = [plt.Rectangle((0, 0), 1, 1, color=colours(n)) for n in range(5)]
+figure.legend(named, ["background", *KINDS.values()], loc="outside lower center", ncols=5)
 figures.save(
     figure,
     "7-1-segmentation",
@@ -507,7 +511,7 @@ figures.table(overlap, decimals=1, caption="Intersection over union of each clas
 # target, as logits would be. The class is learnt from labels alone here, so that only boxes differ.
 
 # %%
-found_in = compose(some_clothes(CLOTHES.train), PHOTOS.train, 2 * canvases, at_most=1, brightness=0.5, seed=SEED + 2)
+found_in = compose(some_clothes(CLOTHES.train), PHOTOS.train, canvases * 3 // 2, at_most=1, brightness=0.5, seed=SEED + 2)
 asked = compose(some_clothes(CLOTHES.test), PHOTOS.test, 500, at_most=1, brightness=0.5, seed=SEED + 3)
 boxed = kdnb.Recipe(epochs=dense_epochs, batch_size=20, optimiser="adam", lr=0.005, precision="32")
 
@@ -641,9 +645,12 @@ for kind, pictures in cases.items():
 areas = pd.Series(areas).unstack()[list(cases)]
 detector = detectors["students of a trained teacher"]
 where = F.interpolate(detector.places(bad[:8])[:, None], 28, mode="bilinear", align_corners=False)[:, 0]
-figure, axes = plt.subplots(figsize=(8.8, 2.6), layout="constrained")
-drawn = axes.imshow(torch.cat([torch.cat([one[0] for one in bad[:8]], 1) * 3, torch.cat(list(where), 1)]), cmap="viridis", vmin=-2, vmax=8)
-axes.set(xticks=[], yticks=[14, 42], yticklabels=["image", "anomaly"])
+figure, (above, below) = plt.subplots(2, 1, figsize=(8.8, 2.9), layout="constrained")
+above.imshow(torch.cat([one[0] for one in bad[:8]], 1), cmap="gray_r")
+drawn = below.imshow(torch.cat(list(where), 1), cmap="viridis", vmin=-2, vmax=8)
+for axes, label in ((above, "image"), (below, "anomaly")):
+    axes.set(xticks=[], yticks=[], ylabel=label)
+figure.colorbar(drawn, ax=[above, below], label="standard deviations", extend="both")
 figures.save(
     figure,
     "7-1-anomaly",
@@ -664,7 +671,7 @@ figures.table(areas, decimals=2, caption="AUROC: how often an anomalous image ha
 # |---|---|---|
 # | data | birds, cars and products; half of the classes are searched | digits and clothes, 14 x 14 pixels; 8 of 20 classes are searched |
 # | teacher | ResNet-50, 512 numbers (the authors' commands), started from ImageNet | `plain4`, 32 numbers |
-# | student | ResNet-18, 128 or fewer numbers | `plain2` of half the width, 4 numbers |
+# | student | ResNet-18, 64 or 128 numbers (the authors' commands) | `plain2` of half the width, 4 numbers |
 # | teacher's loss | triplets, margin 0.2, negatives weighted by distance | the same |
 # | student's loss | distances and twice the angles, no labels, no normalisation | the same |
 # | controls | triplets, other methods of distillation | triplets, hints, soft targets, an untrained teacher, relations of other images, principal components |
