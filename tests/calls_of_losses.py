@@ -49,6 +49,7 @@ CALLS = {
         "student_logits": Z, "teacher_logits": [V, -V], **HOT, "largest": 0.9, "normalise": True},
     "aggregated": {"joint_logits": draw(2, 3, 4, 2)},
     "all_triplets": {"batch": 4, "device": "cpu"},
+    "anomaly_maps": {"students_maps": [A, B], "teacher_maps": B},
     "apprenticeship": {
         **LOGITS, "labels": Y, "teacher_weight": 1.0, "label_weight": 0.3, "imitation_weight": 0.7},
     "attended_matching": {
@@ -61,9 +62,11 @@ CALLS = {
     "best_label_share": {"label_risk": 0.3, "teacher_risk": 0.1},
     "binary_codes": {"values": S},
     "block_distillation": MAPS,
+    "bounded_regression": {"student_boxes": S, "teacher_boxes": T, "boxes": S + T, "margin": 0.5},
     "certainty_weights": {"logits": [Z, V], "sharpness": 1.0},
     "channel_distillation": MAPS,
     "channel_statistics": {"maps": A, "epsilon": 1e-5},
+    "channel_wise": {**MAPS, **HOT},
     "class_activation_maps": {"maps": A, "classifier_weight": draw(6, 4)},
     "class_attention": {
         "student_activation_maps": A, "teacher_activation_maps": B, "resolution": 2, **PAPER},
@@ -104,6 +107,7 @@ CALLS = {
         "student_heads": OURS, "teacher_heads": THEIRS, "value_weight": 1.0, **PRESENT},
     "density_distillation": {"log_scales": S, "teacher_log_densities": T},
     "depth_weights": {"layers": 3},
+    "descriptor_regression": MAPS,
     "discrepancy": LOGITS,
     "drawn_triplets": {"batch": 4, "count": 3, "generator": torch.Generator(), "device": "cpu"},
     "dissimilarity_matrix": {"features": S},
@@ -219,11 +223,13 @@ CALLS = {
     "parameter_histogram": {"group": [S, T], "bins": 8, "span": 3.0},
     "pair_distillation": {
         "student_better": U, "student_worse": W, "teacher_better": W, "teacher_worse": U},
+    "pair_wise": {**MAPS, "nodes": 2},
     "paraphrase_reconstruction": {"reconstruction": A, "teacher_maps": B},
     "patient": {**STATES, **PAPER},
     "pearson_distillation": {
         **LOGITS, **HOT, "inter_weight": 1.0, "intra_weight": 1.0, **PAPER},
     "permuted_predictions": {"teacher_logits": V, "generator": torch.Generator()},
+    "pixel_wise": {**MAPS, **HOT},
     "policy_gradient": {"log_probabilities": -U.abs(), "rewards": W, "baseline": 0.5, **PAPER},
     "privileged_features": {
         "student_scores": U, "teacher_scores": W, "labels": U.sigmoid(), "teacher_share": 0.4},
@@ -257,6 +263,7 @@ CALLS = {
     "small_losses": {"losses": U, "share": 0.5},
     "spatial_attention": {"maps": A, "size": (3, 2)},
     "spike_guidance": {**FRAMES, **LENGTHS, "blank": 0},
+    "standardised": {"maps": A, "mean": U, "sd": W.abs()},
     "standardize_logits": {"logits": Z, **PAPER},
     "standardized_soft_targets": {**LOGITS, **HOT, **PAPER},
     "state_directions": {**STATES, **PRESENT},
@@ -284,6 +291,8 @@ CALLS = {
     "virtual_teacher": {
         "labels": Y, "classes": 5, "correct": 0.9, "dtype": torch.float64},
     "virtual_teacher_identity": {},
+    "weighted_soft_targets": {
+        **LOGITS, "background": 1, "background_weight": 1.5, **HOT},
     "zero_padded_mean": {**UNION, "classes": 5},
     "weighted_imitation": {
         "student": S, "teachers": [T, -T], "edges": draw(5, 2).softmax(1),

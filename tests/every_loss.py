@@ -162,6 +162,10 @@ MATCHING_MAPS = {
     "reviewkd": losses.hierarchical_context,
     "simkd": losses.reused_classifier,
     "qm": losses.quantization_mimic,
+    "skd": lambda s, t: losses.pixel_wise(s, t, 3.0),
+    "skd pairs": lambda s, t: losses.pair_wise(s, t, 2),
+    "cwd": lambda s, t: losses.channel_wise(s, t, 3.0),
+    "uninformed": losses.descriptor_regression,
     "semckd": lambda s, t: losses.semantic_calibration([[s]], [[t]], torch.ones(len(s), 1, 1)),
 }
 OTHER_MAPS = {
@@ -169,6 +173,10 @@ OTHER_MAPS = {
     "vid": lambda s, t: losses.variational_information(s, t, torch.zeros(4)),
     "alpkd": lambda s, t: losses.layer_projection(s.flatten(2), t.flatten(2)),
     "sad": lambda s, t: losses.self_attention([s, t]),
+    "uninformed maps": lambda s, t: sum(one.mean() for one in losses.anomaly_maps([s, t], t)),
+    "uninformed standardised": lambda s, t: losses.descriptor_regression(
+        s, losses.standardised(t, torch.zeros(4), torch.arange(4.0))
+    ),
     "deepinversion variation": lambda s, t: losses.total_variation(s),
 }
 MAP_LOSSES = MATCHING_MAPS | OTHER_MAPS
@@ -256,6 +264,8 @@ OTHERS = {
     ),
     "guided_ctc": lambda s, t: losses.spike_guidance(s[None], t[None], rows_of(s)),
     "wavenet": losses.density_distillation,
+    "bounded": lambda s, t: losses.bounded_regression(s, t, EVEN, 0.5),
+    "bounded soft": lambda s, t: losses.weighted_soft_targets(s, t, 1, 1.5, 3.0),
     "cfl": losses.common_feature_discrepancy,
     "ewc": lambda s, t: losses.elastic_penalty([s], [t], [EVEN]),
     "icarl": lambda s, t: losses.icarl_loss(torch.cat([s, -s], 1), torch.arange(5), t),
@@ -341,6 +351,7 @@ SHAPES = {
 }
 # No gradient flows into the teacher, or not the whole one.
 HELD = {
+    "bounded",
     "cskd", "dml", "dml ensemble", "dml mean", "ban", "rocket", "mean_teacher", "sad", "cmi",
     "apprentice", "camkd", "camkd certainty", "aekd", "aekd normalised",
     "n2n", "n2n authors",

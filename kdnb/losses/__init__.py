@@ -26,6 +26,7 @@ from kdnb.losses.ban import (
     permuted_predictions,
 )
 from kdnb.losses.bincf import binary_codes, pair_distillation
+from kdnb.losses.bounded import bounded_regression, weighted_soft_targets
 from kdnb.losses.camkd import certainty_weights, confidence_weights
 from kdnb.losses.catkd import class_activation_maps, class_attention
 from kdnb.losses.cc import correlation_congruence
@@ -44,6 +45,7 @@ from kdnb.losses.ctkd import (
     reverse_gradient,
 )
 from kdnb.losses.custom import least_ambiguous, unit_filters
+from kdnb.losses.cwd import channel_wise
 from kdnb.losses.dafl import activation, information_entropy, one_hot
 from kdnb.losses.darkrank import darkrank
 from kdnb.losses.ddgsd import mean_discrepancy
@@ -122,6 +124,7 @@ from kdnb.losses.sad import self_attention, spatial_attention
 from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
 from kdnb.losses.sequence_level import ctc_log_probability, sequence_distillation
 from kdnb.losses.simkd import ReusedClassifierProjector, reused_classifier
+from kdnb.losses.skd import pair_wise, pixel_wise
 from kdnb.losses.sla import aggregated, joint_loss
 from kdnb.losses.sp import similarity_preserving
 from kdnb.losses.speq import cosine_targets
@@ -150,6 +153,7 @@ from kdnb.losses.uhc import (
     restricted_cross_entropy,
     zero_padded_mean,
 )
+from kdnb.losses.uninformed import anomaly_maps, descriptor_regression, standardised
 from kdnb.losses.vid import VariationalRegressor, variational_information
 from kdnb.losses.wavenet import density_distillation
 from kdnb.losses.width import gate_penalty
@@ -175,6 +179,7 @@ __all__ = [
     "adaptive_weights",
     "aggregated",
     "all_triplets",
+    "anomaly_maps",
     "apprenticeship",
     "attended_matching",
     "attention_map",
@@ -184,9 +189,11 @@ __all__ = [
     "best_label_share",
     "binary_codes",
     "block_distillation",
+    "bounded_regression",
     "certainty_weights",
     "channel_distillation",
     "channel_statistics",
+    "channel_wise",
     "class_activation_maps",
     "class_attention",
     "class_wise",
@@ -216,6 +223,7 @@ __all__ = [
     "deep_self_attention",
     "density_distillation",
     "depth_weights",
+    "descriptor_regression",
     "discrepancy",
     "dissimilarity_matrix",
     "drawn_triplets",
@@ -300,12 +308,14 @@ __all__ = [
     "overhaul",
     "overhaul_margin",
     "pair_distillation",
+    "pair_wise",
     "parameter_distribution",
     "parameter_histogram",
     "paraphrase_reconstruction",
     "patient",
     "pearson_distillation",
     "permuted_predictions",
+    "pixel_wise",
     "policy_gradient",
     "privileged_features",
     "probabilistic_transfer",
@@ -338,6 +348,7 @@ __all__ = [
     "spatial_attention",
     "spike_guidance",
     "standard_normal_divergence",
+    "standardised",
     "standardize_logits",
     "standardized_soft_targets",
     "state_directions",
@@ -356,5 +367,6 @@ __all__ = [
     "virtual_teacher",
     "virtual_teacher_identity",
     "weighted_imitation",
+    "weighted_soft_targets",
     "zero_padded_mean",
 ]

@@ -35,6 +35,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         for name in ("quantised_student", "quantised_points", "rounded_student")
     },
     "lifelong": (f"{_FUNCTIONS}.lifelong:lifelong_trial", "lifelong"),
+    "searched": (f"{_FUNCTIONS}.retrieval:searched_trial", "searched"),
     "early_grades": (f"{_FUNCTIONS}.nas:early_grades_trial", "early_grades"),
     "policies": (f"{_FUNCTIONS}.policies:policy_trial", "policies"),
     "label_noise": (f"{_FUNCTIONS}.label_noise:label_noise_trial", "label_noise"),

@@ -14,6 +14,7 @@ from kdnb.reproductions import (
     chan2015,
     czarnecki2019,
     lopezpaz2016generalised,
+    park2019rkd,
     polino2018,
     zhang2022glnn,
 )
@@ -57,6 +58,7 @@ MEASURED_BESIDE = {
     "lopezpaz2016generalised": lopezpaz2016generalised.conditions(
         lopezpaz2016generalised.PROFILES["laptop"]
     ),
+    "park2019rkd": park2019rkd.CONDITIONS,
     "polino2018": polino2018.conditions(polino2018.PROFILES["laptop"]),
     "zhang2022glnn": zhang2022glnn.conditions(zhang2022glnn.PROFILES["laptop"]),
 }

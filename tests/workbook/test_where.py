@@ -171,3 +171,21 @@ def test_the_papers_on_language_are_found(key, stems):
 def test_the_vote_of_several_teachers_is_found():
     assert "kdnb/losses/you2017.py (relative_dissimilarity)" in where("you2017")["loss"]
     assert "kdnb/methods/offline/you2017.py" in where("you2017")["scheme"]
+
+
+SECTION_7_1 = {  # recognition beyond classes: the loss and the task of each paper
+    "bergmann2020uninformed": ("uninformed", "anomaly"), "chen2017det": ("bounded", "detection"),
+    "liu2019skd": ("skd", "segmentation"), "shu2021cwd": ("cwd", "segmentation"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "stems"), SECTION_7_1.items())
+def test_the_papers_of_visual_recognition_are_found(key, stems):
+    found = where(key)
+    assert any(line.startswith(f"kdnb/losses/{stems[0]}.py") for line in found["loss"])
+    assert f"kdnb/methods/applications/{stems[1]}.py" in found["scheme"]
+    assert {
+        f"tests/losses/test_{stems[0]}.py",
+        f"tests/methods/applications/test_{stems[1]}.py",
+    } <= set(found["test"])
+    assert where("park2019rkd")["claims"] and not found["claims"]
