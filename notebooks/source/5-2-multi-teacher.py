@@ -444,7 +444,7 @@ figures.table(
 # naive student on 42.4%.
 #
 # - *Renormalising is what is missing.* With the same classifiers and images the back-propagated form errs on
-#   18.3%, 24.1 points less than the naive student (95% interval 23.3 to 24.8), in all five seeds. No
+#   18.3%, 24.1 points less than the naive student (95% interval 23.3 to 24.9), in all five seeds. No
 #   classifier knows more than five classes.
 # - *A sensible average is not enough.* The mean of those that know saves some 14 points against the naive one
 #   (12.4 to 16.4), but its student makes 9.7 points more errors than the back-propagated form (8.1 to 11.3).
@@ -856,11 +856,11 @@ figures.table(
 
 # %% [markdown]
 # This table shows that the methods run. It is no ranking: there is one run each, and most of the taught students
-# have not learnt their images yet (7% to 14% training errors, AE-KD with hints 23%, the noisy teacher 28.5%), while the student of
+# have not learnt their images yet (7.5% to 14% training errors, AE-KD with hints 23.5%, the noisy teacher 28%), while the student of
 # the labels has, but for 3.5%. What can be seen:
 #
-# - *The two means* (28.1% and 27.9%) do no better here than the first teacher alone (27.4%). The mean of the
-#   three teachers itself errs less than any of them (23.9%), although one has learnt many wrong labels.
+# - *The two means* (28.2% and 27.7%) do no better here than the first teacher alone (27.5%). The mean of the
+#   three teachers itself errs less than any of them (23.8%), although one has learnt many wrong labels.
 # - *AE-KD's compromise is no judgement of quality*: the teacher of wrong labels gets the largest weight, 0.59
 #   in the mean, where 0.6 is the bound. We suppose that its softer answers give a shorter gradient; the
 #   shortest combination puts most weight on short ones. Of the hints it gets the largest share, too (0.43). With them the
@@ -986,8 +986,8 @@ if spoken is not None:
 # - *Untranscribed speech is worth much.* The student of 30 transcriptions errs on 33.3%. Taught by the mean of three teachers with
 #   all recordings it errs on 19.0%, 14.3 points less (6.9 to 21.8). The same answers to the 30 recordings alone save 5.7 points
 #   (0.6 to 10.7): most of the gain is in the recordings that nobody has transcribed.
-# - *Several teachers or one?* The student of one teacher errs on 24.0%. The mean saves five points more, but the one teacher is the first,
-#   which errs more often (23.0%) than the two others. Six speakers with 50 test recordings each cannot say what the averaging itself is worth.
+# - *Several teachers or one?* The student of one teacher errs on 24.3%. The mean saves five points more, but the one teacher is the first,
+#   which errs more often (23.3%) than the two others. Six speakers with 50 test recordings each cannot say what the averaging itself is worth.
 #
 # ## The relatives: weights, layers and sequences
 #
@@ -1076,7 +1076,7 @@ figures.table(
 
 # %% [markdown]
 # Cut to codebooks, both networks are damaged: 13.2% and 32.6% errors. Three epochs on 500 images of each task
-# bring them back to 1.9% and 12.8%, where the two networks had 0.4% and 7.9%. Weights of 492 kB have become
+# bring them back to 1.9% and 12.9%, where the two networks had 0.4% and 7.9%. Weights of 492 kB have become
 # 22 kB.
 #
 # **Re-identification.** Teachers of several domains, with different identities, have no classes in common,
@@ -1191,8 +1191,8 @@ figures.table(
 # Side by side, the raw logits of the perceptrons err on 44.8%, those of convolutional teachers on 35.8%. With
 # the additional logit the two answers together err on 20.4%, before any student has learnt from them. The
 # teachers of the second and of the third row have the same hidden layers and take about as many steps; what
-# is added is the logit, and the images of the foreign classes that it needs. The students err on 24.1% and
-# 25.2% after six epochs. The price of the repair is that each teacher has to be trained with images of
+# is added is the logit, and the images of the foreign classes that it needs. The students err on 24.0% and
+# 26.1% after six epochs. The price of the repair is that each teacher has to be trained with images of
 # foreign classes, which is just what owners of private images cannot do. Where classifiers are given,
 # shared classes are the way; where teachers are still to be trained, the additional logit is.
 #
@@ -1263,10 +1263,10 @@ figures.table(
 
 # %% [markdown]
 # All three kinds of students learn their questions, in one run. The customised one errs about two points more
-# often than its teachers (6.1% against 4.0%, 12.5% against 10.6%). It followed the teacher of both in 46% of
+# often than its teachers (6.1% against 4.0%, 12.4% against 10.6%). It followed the teacher of both in 46% of
 # the images for the first question, and the other one in the rest. For the second question the gates close
 # half of the first teacher's channels and more (gates below 0.5). With them the teacher errs on 11.5% in place
-# of 10.6%, and a student of what they let through on 11.1%. The master errs on 5.1% and 11.2%, its own
+# of 10.6%, and a student of what they let through on 11.1%. The master errs on 5.2% and 11.1%, its own
 # teachers, one network for each question, on 4.0% and 10.6%. Both of its tasks leave behind the last block: they share everything but the
 # layers that are left.
 #
