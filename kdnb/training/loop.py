@@ -24,7 +24,7 @@ from kdnb.data.forms import first_of
 from kdnb.names import brief
 from kdnb.paths import atomic_write, check_writable, sweep
 from kdnb.progress import bar, note
-from kdnb.training import devices
+from kdnb.training import devices, threads
 from kdnb.training.borrowed import borrowed, needs_company, still_parts
 from kdnb.training.checkpoint import (
     AnotherRun,
@@ -155,10 +155,12 @@ def fit(
             stack.callback(writer.close)
         progress = stack.enter_context(bar(recipe.epochs, len(history), "epoch"))
         stack.enter_context(own_random_state(fabric.device))
+        look = stack.enter_context(threads.fitting())
         for epoch in range(len(history), recipe.epochs):
             # Seeding each epoch by its number is what makes a resumed run equal to the other.
             rank = [fabric.global_rank] if fabric.global_rank else []
             seed_everything(mix(seed, epoch, *rank))
+            look()
             started = perf_counter()
             for update in updates:
                 if update.begin:
