@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from time import perf_counter
@@ -264,25 +264,21 @@ def compared(title: str, times: dict[str, list[float]]) -> Iterator[Measured]:
         yield ratio(name, times[SCRIPT.format(2)], times["bare passes"])
 
 
-def measured(
-    rounds: int = ROUNDS,
-    methods: tuple[str, ...] = tuple(TITLES),
-    sizes: tuple[str, ...] = tuple(SIZES),
-) -> list[Measured]:
+def measured(rounds: int = ROUNDS, methods: Sequence[str] = tuple(TITLES)) -> list[Measured]:
     """The table's rows: ratios first, then images a second of every form."""
     ratios, rates = [], []
-    for size in sizes:
-        setting = Setting(SIZES[size])
+    for name, size in SIZES.items():
+        setting = Setting(size)
         for method in methods:
             setting.before.clear()
             with ExitStack() as stack:
                 times = in_turns(forms_of(setting, method, stack), rounds)
-            title, before = f"{size}, {TITLES[method]}", sorted(setting.before)
+            title, before = f"{name}, {TITLES[method]}", sorted(setting.before)
             ratios += compared(title, times)
             rates += [
                 rate(f"{title}: {form}", found, BATCH * setting.steps)
                 for form, found in times.items()
             ]
-            middle, name = statistics.median(before), f"{title}: ours, before the first step"
-            rates.append(Measured(name, middle, before[0], before[-1], "s"))
+            first = f"{title}: ours, before the first step"
+            rates.append(Measured(first, statistics.median(before), before[0], before[-1], "s"))
     return ratios + rates
