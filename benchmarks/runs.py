@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
+from functools import partial
+from itertools import count, islice
 from time import perf_counter
 from unittest import mock
 
@@ -80,34 +84,45 @@ def resident(executor: Executor, jobs: int) -> float:
     return max(size for _, size in executor.map(memory, range(4 * jobs)))
 
 
-def starting() -> list[Measured]:
-    """How long a pool takes to its first answer: the first one, and the next."""
-    taken = []
+def starting(arguments: dict, seeds: Iterator[int]) -> list[Measured]:
+    """How long a pool takes to its first answer, and what a worker's first run costs besides."""
+    taken, more = [], []
     for _ in range(4):
         started = perf_counter()
         with pool.pool(1) as executor:
             executor.submit(int).result()
             taken.append(perf_counter() - started)
-    later = statistics.median(taken[1:])
+            one, two = (
+                seconds(partial(trials.run_all, [Trial("supervised", arguments, seed)], executor))
+                for seed in islice(seeds, 2)
+            )
+            more.append(one - two)
+    later, first = statistics.median(taken[1:]), statistics.median(more[1:])
+    bound = f"at most {START:g}"
     return [
-        Measured("the first worker's first answer", taken[0], taken[0], taken[0], "s"),
-        Measured("a later worker's", later, min(taken[1:]), max(taken[1:]), "s",
-                 f"at most {START:g}", later <= START),
-    ]  # fmt: skip
+        Measured("the first worker's first answer", *[taken[0]] * 3, "s"),
+        Measured("a later worker's", later, *span(taken[1:]), "s", bound, later <= START),
+        Measured("its first run, more than its second: imports, data", first, *span(more[1:]), "s"),
+    ]
+
+
+def span(found: Sequence[float]) -> tuple[float, float]:
+    return min(found), max(found)
 
 
 def measured(
     runs: int = RUNS, rounds: int = ROUNDS, images: int = IMAGES, epochs: int = EPOCHS
 ) -> list[Measured]:
     """The table's rows."""
-    rows, jobs = starting(), pool.default_jobs()
-    arguments, made = description(images, epochs), iter(range(10**9))
+    arguments, made, jobs = description(images, epochs), count(), pool.default_jobs()
     sizes: list[float] = []
     with (
         temporary_folder("kdnb-") as folder,
         mock.patch.dict(os.environ, KDNB_RUNS=str(folder)),
-        pool.pool(jobs) as executor,
+        ExitStack() as stack,
     ):
+        rows = starting(arguments, made)
+        executor = stack.enter_context(pool.pool(jobs))
 
         def ours() -> float:
             batch = [Trial("supervised", arguments, next(made)) for _ in range(runs)]
@@ -126,10 +141,8 @@ def measured(
     )  # fmt: skip
     for form, found in times.items():
         each = [60 * runs / one for one in found]
-        middle = statistics.median(each)
-        rows.append(
-            Measured(f"{form}, {runs * rounds} runs", middle, min(each), max(each), "runs/min")
-        )
+        name = f"{form}, {runs * rounds} runs"
+        rows.append(Measured(name, statistics.median(each), *span(each), "runs/min"))
     third = max(1, rounds // 3)
     rows.append(
         ratio(f"a run's time after {runs * rounds} runs: the last over the first",
