@@ -1,10 +1,10 @@
 """How many threads a run takes: as many as there are free cores.
 
 The threads of one operation wait for each other, most of the time by spinning. Where another
-process has one of their cores, all of them wait for it: on two cores that others use, a step of
-ResNet-20 took nine to fifteen times as long with two threads as with one. So `fit`, `evaluate`,
-`kdnb run` and pools of processes look at what others leave free, `fit` again between epochs, and
-take no more. Where others cost a thread, one line says so.
+process has one of their cores, all of them wait for it, and two threads are many times slower than
+one (`kdnb bench contention`). So `fit`, `evaluate`, `kdnb run` and pools of processes look at what
+others leave free, `fit` again between epochs, and take no more. Where that is fewer than all cores,
+one line says so.
 
 `OMP_NUM_THREADS` or `MKL_NUM_THREADS` decides instead where it is set, and so does
 `torch.set_num_threads` with another number than that of all cores. Sums over other threads round
