@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks import contention, in_turns, peers, runs, scripts, table
+from benchmarks import contention, in_turns, peers, relations, runs, scripts, table
 from kdnb import losses
-from kdnb.training import Recipe, devices, threads
+from kdnb.training import devices, threads
 
 
 @pytest.fixture
@@ -194,6 +194,15 @@ def test_the_process_of_its_own_measures_each_form(monkeypatch, capsys):
     assert all(seconds > 0 and count == 1 for pairs in found.values() for seconds, count in pairs)
 
 
+def test_losses_of_relations_grow_and_take_memory(monkeypatch):
+    monkeypatch.setattr(relations, "WIDTHS", (8, 16))
+    monkeypatch.setattr(relations, "BATCHES", (6, 12))
+    rows = relations.with_features(rounds=1) + relations.memory()
+    assert len(rows) == 2 * len(relations.RELATIONS)
+    assert all(row.value > 0 for row in rows)
+    angle = next(row for row in rows if row.name.startswith("`rkd_angle`: memory at batch 6"))
+    assert angle.unit == "MiB" and angle.value < float(angle.name.split("(")[1].split()[0])
+
+
 def test_the_table_knows_them():
-    assert {"peers", "runs", "contention"} < set(table.PARTS)
-    assert Recipe(epochs=1, lr=scripts.LR)
+    assert {"peers", "runs", "contention", "relations"} < set(table.PARTS)
