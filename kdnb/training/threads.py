@@ -30,7 +30,8 @@ AGAIN = 30.0  # seconds after which it is measured again
 SPARE = 0.25  # of a core that others may use beside our threads, such as a desktop
 
 _ours: int | None = None  # what torch has been told here, as long as it holds
-_last = -math.inf, 1  # when the load was looked at, and the threads that fitted
+_own = 1  # torch's own number before that: on some processors one a physical core
+_last = -math.inf, 0.0  # when the load was looked at, and the cores that others used
 _said: int | None = None
 
 
@@ -60,18 +61,18 @@ def number() -> int:
     if _chosen():
         return torch.get_num_threads()
     if monotonic() - _last[0] > AGAIN:
-        used = _used()
-        there = allotted()
-        fit = max(1, min(there, math.floor(len(_cores()) - used + SPARE)))
-        _last = monotonic(), fit
-        if fit < there and fit != _said:
-            threads = "1 thread" if fit == 1 else f"{fit} threads"
-            note(
-                f"kdnb takes {threads}: others use {used:.1f} of {there} cores "
-                "(OMP_NUM_THREADS says otherwise)."
-            )
-        _said = fit
-    return _last[1]
+        _last = monotonic(), _used()
+    used, cores = _last[1], len(_cores())
+    most = min(allotted(), torch.get_num_threads() if _ours is None else _own)
+    fit = max(1, min(most, math.floor(cores - used + SPARE)))
+    if fit < most and fit != _said:
+        threads = "1 thread" if fit == 1 else f"{fit} threads"
+        note(
+            f"kdnb takes {threads}: others use {used:.1f} of {cores} cores "
+            "(OMP_NUM_THREADS says otherwise)."
+        )
+    _said = fit
+    return fit
 
 
 def share(processes: int) -> dict[str, str]:
@@ -85,8 +86,9 @@ def allotted() -> int:
 
 
 def _tell(count: int) -> None:
-    global _ours
+    global _ours, _own
     if count != torch.get_num_threads():  # else torch would forget kernels for nothing
+        _own = torch.get_num_threads() if _ours is None else _own
         torch.set_num_threads(count)
         _ours = count
 

@@ -59,6 +59,27 @@ def test_a_lost_thread_is_told_in_one_line_once(machine, monkeypatch, capsys):
     ]
 
 
+def test_never_more_than_torch_takes_by_itself(machine, monkeypatch):
+    """On a processor whose cores show as two each, torch takes one thread for both."""
+    machine(8, 0.0, 6.0, 0.0)
+    monkeypatch.setattr(threads.psutil, "cpu_count", lambda logical: 4)
+    torch.set_num_threads(4)
+    with threads.fitting() as look:
+        assert torch.get_num_threads() == 4
+        look()
+        assert torch.get_num_threads() == 2
+        look()
+        assert torch.get_num_threads() == 4
+    assert torch.get_num_threads() == 4
+
+
+def test_a_quota_bounds_them_without_a_word(machine, monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    machine(8, 1.0)
+    monkeypatch.setattr(threads, "_quota", lambda: 2.5)
+    assert threads.number() == 2 and capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
 def test_a_choice_in_the_environment_wins(machine, monkeypatch, variable):
     machine(4, 4.0)
