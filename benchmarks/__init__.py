@@ -7,10 +7,16 @@ machine's speed meets both; what is reported is the median over the pairs, and t
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from unittest import mock
+
+from kdnb.training import threads
+
+Work = Callable[[], object]  # what is timed; it may return its own number of seconds
 
 
 @dataclass(frozen=True)
@@ -34,21 +40,26 @@ class Measured:
     met: bool | None = None
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
+def seconds(work: Work) -> float:
+    """How long one call takes, or what it says of that itself."""
     started = perf_counter()
-    work()
-    return perf_counter() - started
+    said = work()
+    return said if isinstance(said, float) else perf_counter() - started
 
 
-def in_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each work in each round, after one call of each that is not counted."""
-    for work in works.values():
-        work()
+def in_turns(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each work in each round, after one call of each that is not counted.
+
+    The machine's load is looked at once before: a run does that twice a minute, for a fifth of a
+    second, and would do it in one of these short works and not in another.
+    """
     times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(seconds(work))
+    with threads.fitting(), mock.patch.object(threads, "AGAIN", math.inf):
+        for work in works.values():
+            work()
+        for _ in range(rounds):
+            for name, work in works.items():
+                times[name].append(seconds(work))
     return times
 
 

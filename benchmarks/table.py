@@ -18,10 +18,14 @@ from kdnb.workbook.chapter import ParameterError
 
 PARTS = {
     "steps": "A training step: plain script, ours, the bare passes",
+    "peers": "Six methods at three sizes: others' loops, ours, the bare passes",
     "operators": "Where the time of a step goes: KD, all answers known",
     "growth": "Growth with classes and with images",
+    "relations": "Losses of relations: growth with the features, and memory",
     "chapters": "The chapters at `quick`, from nothing",
     "workers": "All chapters on one process and on two, a core each",
+    "runs": "Many small runs: a LeNet on 1,000 images, seed after seed",
+    "contention": "A run in the foreground beside busy processes",
 }
 
 HEAD = ("# Benchmarks", "", "Made by `kdnb bench`.")  # how a table begins

@@ -70,5 +70,7 @@ def _passes(steps: int) -> float:
 def _window(runs: Path) -> float:
     """Seconds from the start of the first chapter to the end of the last."""
     ends = {path: path.stat().st_mtime for path in runs.glob("*/*/run.json")}
-    starts = [end - json.loads(path.read_text(encoding="utf-8"))["seconds"] for path, end in ends.items()]
+    starts = [
+        end - json.loads(path.read_text(encoding="utf-8"))["seconds"] for path, end in ends.items()
+    ]
     return max(ends.values()) - min(starts)

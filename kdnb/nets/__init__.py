@@ -29,7 +29,7 @@ from kdnb.nets.checkpoints import (
 from kdnb.nets.features import features, module_paths
 from kdnb.nets.lenet import LeNet5
 from kdnb.nets.maxout import MaxoutNet
-from kdnb.nets.mlp import MLP, constrain
+from kdnb.nets.mlp import MLP, constrain, constraint
 from kdnb.nets.plain import PlainNet
 from kdnb.nets.resnet import FourStageResNet, ResNet
 from kdnb.nets.tiny import TinyConvNet
@@ -41,6 +41,7 @@ __all__ = [
     "CheckpointError",
     "build",
     "constrain",
+    "constraint",
     "features",
     "load_weights",
     "module_paths",

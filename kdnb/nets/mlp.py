@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Real
 
@@ -17,7 +17,6 @@ from kdnb.nets._shared import above_zero, check_counts, height_width
 from kdnb.nets.maxout import MaxoutNet
 
 
-@torch.no_grad()
 def constrain(module: nn.Module) -> None:
     r"""Project the weights of every `MLP` and `MaxoutNet` on their bounds, after each step.
 
@@ -29,12 +28,39 @@ def constrain(module: nn.Module) -> None:
     Args:
         module: any module; it is changed in place.
     """
-    for part in module.modules():
-        if isinstance(part, MLP) and part.max_norm is not None:
-            for layer in part.hidden:
-                layer.linear.weight.renorm_(p=2, dim=0, maxnorm=part.max_norm)
-        elif isinstance(part, MaxoutNet):
-            part.constrain()
+    for part in _bounded(module):
+        _project(part)
+
+
+def constraint(module: nn.Module) -> Callable[[], None] | None:
+    """`constrain` as what follows every step of a run; None where nothing in the module is bounded.
+
+    The bounded parts are looked for once: of a small network that walk is a fortieth of a step.
+    """
+    parts = _bounded(module)
+
+    def project() -> None:
+        for part in parts:
+            _project(part)
+
+    return project if parts else None
+
+
+def _bounded(module: nn.Module) -> list[nn.Module]:
+    return [
+        part
+        for part in module.modules()
+        if isinstance(part, MaxoutNet) or (isinstance(part, MLP) and part.max_norm is not None)
+    ]
+
+
+@torch.no_grad()
+def _project(part: nn.Module) -> None:
+    if isinstance(part, MaxoutNet):
+        part.constrain()
+        return
+    for layer in part.hidden:
+        layer.linear.weight.renorm_(p=2, dim=0, maxnorm=part.max_norm)
 
 
 class MLP(nn.Module):

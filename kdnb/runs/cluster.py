@@ -24,12 +24,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import torch
-
 from kdnb import paths
 from kdnb.names import UsageError, brief, number_in
 from kdnb.runs.pool import default_jobs
 from kdnb.runs.pruning import CLUSTERS
+from kdnb.training import threads
 
 try:
     import dask
@@ -215,10 +214,9 @@ def _there(folder: str, name: str, function: Callable[..., Any], *arguments: Any
 
 def _local(jobs: int | None, security: Security) -> Cluster:
     jobs = jobs or default_jobs()
-    threads = max(1, torch.get_num_threads() // jobs)  # as in `workers.pool`
     return LocalCluster(
         n_workers=jobs, threads_per_worker=1, security=security, dashboard_address=PAGE,
-        memory_limit=None, env={"OMP_NUM_THREADS": str(threads)}, silence_logs=logging.CRITICAL,
+        memory_limit=None, env=threads.share(jobs), silence_logs=logging.CRITICAL,
     )  # fmt: skip
 
 

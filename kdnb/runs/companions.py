@@ -20,7 +20,7 @@ from time import monotonic, sleep
 from kdnb.names import brief
 from kdnb.paths import surroundings, temporary_folder
 from kdnb.runs import registry
-from kdnb.training import devices
+from kdnb.training import devices, threads
 
 LATE = 5.0  # seconds in which a companion has ended after torch says that it is gone
 _COMPANION = "from kdnb.runs import companions; companions.accompany{arguments!r}"
@@ -53,7 +53,9 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
                     said = _last_words(folder / f"said{rank}", other.returncode)
                     raise RuntimeError(f"a companion of trial {digest} failed: {said}")
 
+        part = threads.share(processes)
         meeting = {"KDNB_MEETING": str(folder / "meeting"), "TQDM_DISABLE": "1", **_loopback()}
+        meeting |= part
         try:
             for rank in range(1, processes):
                 with (folder / f"said{rank}").open("wb") as said:
@@ -63,7 +65,11 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
                             command, env=surrounded, stdin=subprocess.PIPE, stderr=said
                         )
                     )
-            with surroundings({**meeting, "LOCAL_RANK": "0"}), devices.meeting_while(look):
+            with (
+                surroundings({**meeting, "LOCAL_RANK": "0"}),
+                threads.taking(int(part["OMP_NUM_THREADS"])),
+                devices.meeting_while(look),
+            ):
                 try:
                     yield
                 except RuntimeError as error:  # such as torch's, which does not say why

@@ -15,17 +15,18 @@ import torch
 
 from kdnb.names import number_in
 from kdnb.paths import PACKAGE, surroundings
+from kdnb.training import threads
 
 # What workers need and takes long to import: the process that they are forked from does it once.
 TRAINING = ["kdnb.methods.offline.distil", "lightning_fabric"]
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
-    """Worker processes that share this one's threads, one a core by default, between them."""
+    """Worker processes that share this one's threads, one a free core by default, between them."""
     # What is forked has the environment of the time when its server started.
-    state = max(1, torch.get_num_threads() // jobs), dict(os.environ)
+    environment = {**os.environ, **threads.share(jobs)}
     return ProcessPoolExecutor(
-        jobs, mp_context=get_context(_method()), initializer=_start_worker, initargs=state
+        jobs, mp_context=get_context(_method()), initializer=_start_worker, initargs=[environment]
     )
 
 
@@ -65,7 +66,7 @@ def default_jobs() -> int:
 
     At most 8: each holds PyTorch and a data set, more than half a gigabyte.
     """
-    return 1 if torch.cuda.is_available() else min(8, os.cpu_count() or 1)
+    return 1 if torch.cuda.is_available() else min(8, threads.allotted())
 
 
 def jobs() -> int:
@@ -95,10 +96,10 @@ def abandon(executor: ProcessPoolExecutor) -> None:
     forget()
 
 
-def _start_worker(threads: int, environment: dict[str, str]) -> None:
+def _start_worker(environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     # Who interrupts the parent reads of it there, not from every worker.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A worker whose parent was killed would go on by itself, against the rerun.

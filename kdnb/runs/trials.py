@@ -40,6 +40,7 @@ from kdnb.progress import bar
 from kdnb.runs import companions, pool, registry
 from kdnb.runs.description import Context, Outcome, Result, Trial, described, resolved
 from kdnb.runs.provenance import now, provenance
+from kdnb.training import threads
 from kdnb.training.checkpoint import AnotherRun
 
 log = logging.getLogger(__name__)
@@ -67,13 +68,14 @@ def run(trial: Trial) -> Result:
             return result
         paths.sweep(folder)
         paths.atomic_write(folder / "trial.json", _json(trial.describe()))
-        started, origin = perf_counter(), provenance()
-        try:
-            outcome = _work_everywhere(trial)
-        except AnotherRun as error:
-            log.warning("trial %s starts anew: %s", trial.digest, error)
-            _remove_checkpoints(folder)
-            outcome = _work_everywhere(trial)
+        with threads.fitting():
+            started, origin = perf_counter(), provenance()
+            try:
+                outcome = _work_everywhere(trial)
+            except AnotherRun as error:
+                log.warning("trial %s starts anew: %s", trial.digest, error)
+                _remove_checkpoints(folder)
+                outcome = _work_everywhere(trial)
         for name, value in outcome.metrics.items():
             if not math.isfinite(value):
                 raise ValueError(f"trial {trial.digest} measured {name} = {value}.")

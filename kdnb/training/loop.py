@@ -24,7 +24,7 @@ from kdnb.data.forms import first_of
 from kdnb.names import brief
 from kdnb.paths import atomic_write, check_writable, sweep
 from kdnb.progress import bar, note
-from kdnb.training import devices
+from kdnb.training import devices, threads
 from kdnb.training.borrowed import borrowed, needs_company, still_parts
 from kdnb.training.checkpoint import (
     AnotherRun,
@@ -115,7 +115,7 @@ def fit(
             any kind by name, or one number, join the history.
         checkpoint: a file, written after every epoch (of short ones: once a second, and after the
             last), from which a killed run goes on. A resumed run equals the uninterrupted one bit
-            for bit on the same machine. It belongs to one run: recipe, seed, data, networks with
+            for bit on the same machine and `OMP_NUM_THREADS`. It belongs to one run: recipe, seed, data, networks with
             their initial weights, and what `identity` adds. So build the networks as the first
             time, after `torch.manual_seed` with a seed of your choice.
         log_dir: TensorBoard scalars of every epoch, and the images of the first batch.
@@ -155,10 +155,12 @@ def fit(
             stack.callback(writer.close)
         progress = stack.enter_context(bar(recipe.epochs, len(history), "epoch"))
         stack.enter_context(own_random_state(fabric.device))
+        look = stack.enter_context(threads.fitting())
         for epoch in range(len(history), recipe.epochs):
             # Seeding each epoch by its number is what makes a resumed run equal to the other.
             rank = [fabric.global_rank] if fabric.global_rank else []
             seed_everything(mix(seed, epoch, *rank))
+            look()
             started = perf_counter()
             for update in updates:
                 if update.begin:

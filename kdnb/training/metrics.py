@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from kdnb.data import Batches, Images, as_batches, in_order
 from kdnb.progress import bar
+from kdnb.training import threads
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.first import check_module
@@ -27,7 +28,7 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     Eval mode and no gradients; the mode is put back. Rows follow the order of the batches, so
     use `shuffle=False`. Not autocast: what claims are judged by is computed in full precision.
     """
-    with modes_kept(network), torch.no_grad():
+    with modes_kept(network), torch.no_grad(), threads.fitting():
         network.eval()
         outputs = [
             logits_of(ask(network, batch.images), output).float().cpu()
@@ -83,7 +84,7 @@ def evaluate(
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
     batches = _plain(data, device)
     progress = bar(len(batches), 0, "batch", delay=2)
-    with modes_kept(*parts), torch.no_grad(), closing(progress):
+    with modes_kept(*parts), torch.no_grad(), threads.fitting(), closing(progress):
         for part in parts:
             part.eval()
         for batch in batches.epoch(0):

@@ -75,8 +75,10 @@ class Recipe(BaseModel):
                 )
         if self.optimiser == "rmsprop":
             options["alpha"] = self.smoothing
-        elif all(parameter.is_cuda for parameter in parameters):
-            options["fused"] = True  # one kernel a step; on a CPU it is no faster
+        if self.optimiser != "rmsprop" and all(parameter.is_cuda for parameter in parameters):
+            options["fused"] = True  # one kernel a step; on a CPU it rounds otherwise
+        else:
+            options["foreach"] = True  # the same numbers as one tensor after another, sooner
         return OPTIMISERS[self.optimiser](parameters, **options)
 
 

@@ -262,7 +262,7 @@ def bench(
         Path | None, typer.Option(help="a Markdown file; runs/benchmarks.md when none is named")
     ] = None,
 ) -> None:
-    """Measure this machine: steps, their operators, growth, chapters, chapters side by side."""
+    """Measure this machine: steps, others' loops, growth, chapters, small runs, contention."""
     from kdnb import paths
 
     if not (paths.root() / "benchmarks" / "table.py").is_file():

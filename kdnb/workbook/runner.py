@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import papermill
-import torch
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
@@ -32,6 +31,7 @@ from kdnb import paths
 from kdnb.names import brief
 from kdnb.runs.pool import default_jobs, pool
 from kdnb.runs.provenance import now, provenance
+from kdnb.training import threads
 from kdnb.workbook.chapter import check, digests, parameters_of, verdicts_shown
 from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
 
@@ -244,7 +244,7 @@ def run(
         "KDNB_JOBS": "1" if in_place else str(jobs),
         "KDNB_FIGURES": str(paths.root() / "figures" if in_place else folder / "figures"),
         "TQDM_DISABLE": "1",
-        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        **threads.share(1),
         **(cluster.environment if cluster else {}),
     }  # fmt: skip
     with (

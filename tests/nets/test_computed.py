@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from kdnb.nets import build, constrain, features
+from kdnb.nets import build, constrain, constraint, features
 from kdnb.nets.maxout import Maxout
 
 SMALL = [
@@ -180,6 +180,23 @@ def test_constrain_equals_a_loop_over_the_units():
                     expected[unit] *= 1.3 / length
         torch.testing.assert_close(value, expected)
     assert 5 < free < 45
+
+
+def test_a_constraint_does_as_constrain_and_is_none_without_a_bound():
+    one, other = (build("mlp", widths=[9, 8], image_size=6, max_norm=0.1) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    constrain(one)
+    constraint(nn.Sequential(other))()
+    assert all(
+        torch.equal(value, one.state_dict()[key]) for key, value in other.state_dict().items()
+    )
+    assert other.hidden[0].linear.weight.norm(dim=1).max() < 0.1001
+    maxout = build("fitnet_mnist")
+    with torch.no_grad():
+        maxout.layers[0].maxout.conv.weight.mul_(100)
+    constraint(maxout)()
+    assert maxout.layers[0].maxout.conv.weight.flatten(1).norm(dim=1).max() < 0.91
+    assert constraint(build("mlp", widths=[9])) is None and constraint(build("lenet5")) is None
 
 
 def test_constrain_leaves_other_networks_alone():

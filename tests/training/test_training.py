@@ -284,6 +284,26 @@ def test_rmsprop_has_the_memory_and_the_floor_it_is_given():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_all_tensors_at_once_take_the_steps_of_one_after_another_bit_for_bit(name, decay):
+    recipe = Recipe(epochs=1, optimiser=name, lr=0.1, weight_decay=decay)
+
+    def steps(foreach):
+        weights = [torch.nn.Parameter(torch.linspace(-1, 1, n**2).view(n, n)) for n in (2, 5, 9)]
+        optimiser = recipe.optimiser_for(weights)
+        assert optimiser.param_groups[0]["foreach"] is True
+        optimiser.param_groups[0]["foreach"] = foreach
+        for k in range(4):
+            for weight in weights:
+                weight.grad = (weight.detach() + 0.1 * k).sin().T.contiguous().T
+            optimiser.step()
+        return weights
+
+    for one, other in zip(steps(True), steps(False), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
 def test_the_fused_optimisers_of_a_gpu_take_the_same_steps(name, monkeypatch):
     recipe = Recipe(epochs=1, optimiser=name, lr=0.1, weight_decay=0.01)
 

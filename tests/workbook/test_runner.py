@@ -185,7 +185,7 @@ def test_a_chapter_that_is_nearly_named_is_proposed(name):
 
 @pytest.mark.parametrize(("cores", "gpu", "jobs"), [(2, False, 2), (64, False, 8), (64, True, 1)])
 def test_jobs_by_the_machine(monkeypatch, cores, gpu, jobs):
-    monkeypatch.setattr(pool.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(pool.threads, "allotted", lambda: cores)
     monkeypatch.setattr(pool.torch.cuda, "is_available", lambda: gpu)
     assert pool.default_jobs() == jobs
 

@@ -33,7 +33,7 @@ from kdnb.methods.offline.parts import (
     shared_temperature,
 )
 from kdnb.methods.options import recipe_of, told_apart
-from kdnb.nets import constrain
+from kdnb.nets import constraint
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed, shared_part
@@ -147,7 +147,7 @@ def train(
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         return value(networks["network"](batch.images), batch.labels)
 
-    update = Update(("network",), terms, after=lambda: constrain(network))
+    update = Update(("network",), terms, after=constraint(network))
     identity = {"method": {"verb": "train", "label_smoothing": label_smoothing}}
     if loss is not None:
         identity["method"]["loss"] = of_function(loss)
@@ -314,7 +314,7 @@ def distil(
         for part in parts:
             if part.module is not None and any(p.requires_grad for p in part.module.parameters()):
                 moved.append(part.name)
-        update = Update(tuple(moved), terms, after=lambda: constrain(student), begin=begin)
+        update = Update(tuple(moved), terms, after=constraint(student), begin=begin)
         watch = watching(evaluate, {"student": student}, outputs[0], ignore_index)
         history = fit(
             networks, batches, update, recipe, seed=seed, checkpoint=checkpoint, evaluate=watch,
