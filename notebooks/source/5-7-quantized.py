@@ -80,12 +80,13 @@ figures.use()
 #
 # A *quantiser* $Q$ sends each weight to the nearest of a few points. It is a staircase: its derivative is 0 nearly everywhere,
 # so that gradient descent through it would not move anything. The remedy is to keep two copies of the weights. The network
-# *computes* with the rounded copy $Q(w)$. The gradient that arises there moves the *full-precision* copy $w$. Small steps add up in
+# *computes* with the rounded copy $Q(w)$. The gradient is taken at $Q(w)$ and moves the *full-precision* copy $w$, as if rounding had the
+# derivative 1 (the *straight-through estimator*, [Bengio et al. 2013](https://arxiv.org/abs/1308.3432)). Small steps add up in
 # $w$ until a weight crosses the middle between two points; then its rounded copy jumps. After training only the
 # rounded copy is kept.
 #
-# What should the rounded network learn? Labels would do. Polino et al. give it a teacher in full precision as well. The teacher
-# may be larger than the student, so that two compressions add up: fewer weights, and fewer bits for each.
+# The rounded network could learn from labels alone. Polino et al. give it a teacher in full precision as well. The teacher
+# may be larger than the student, so that two compressions are combined: fewer weights, and fewer bits for each.
 
 # %%
 scheme = figures.schematic(
@@ -131,9 +132,9 @@ figures.save(
 #
 # Five facts follow.
 #
-# 1. *The error is at most half a step*, $\alpha/(2(2^b-1))$. Each further bit halves it, or does a little better.
-# 2. *Smaller buckets lose less*, as their spans are smaller. Their price is two numbers of 32 bits each: $b$ bits become
-#    $b+64/k$, which is 2.25 bits a weight for $b=2$ and $k=256$.
+# 1. *The error is at most half a step*, $\alpha/(2(2^b-1))$. Each further bit more than halves this bound.
+# 2. *Smaller buckets lose less*, as their spans are smaller. Each bucket stores its $\alpha$ and $\beta$, 32 bits each: $b$ bits a weight become
+#    $b+64/k$, which is 2.25 for $b=2$ and $k=256$.
 # 3. *Stochastic rounding keeps the expectation:* $\mathrm E[Q(w)]=w$. So $\mathrm E\big[\sum_iQ(w_i)x_i\big]=\sum_iw_ix_i$ for any input $x$.
 # 4. *Its noise is nearly normal:* $\sum_iQ(w_i)x_i$ is a sum of independent bounded variables, so that the central limit theorem applies to wide layers.
 # 5. *A point moves by the sum of the gradients of all weights that sit on it*, each times its $\alpha$.
@@ -194,9 +195,9 @@ figures.save(
 # ## The setting
 #
 # The teacher is the LeNet-5 that comes with the workbook (0.5% test errors on MNIST). The student is the `tiny` convolutional network of
-# [chapter 2.3](2-3-relation-based-knowledge.ipynb), and learns from 200 images which the teacher has not seen. All its
+# [chapter 2.3](2-3-relation-based-knowledge.ipynb). It learns from 200 images that the teacher has not seen. All its
 # convolutions and linear layers are quantised, the first and the last as well; biases and batch normalisations
-# stay in full precision. Every seed has images of its own.
+# stay in full precision. Every seed has its own 200 images. Accuracies are those of the first 4,000 test images.
 
 # %% tags=["nbval-ignore-output"]
 source = data.load("mnist")
@@ -225,12 +226,12 @@ for b in (32, 4, 2, 1):
     print(f"{b} bits: {q.stored_bytes(student, b) / 1000:.1f} kB, {size / q.stored_bytes(student, b):.1f} times smaller")
 
 # %% [markdown]
-# Buckets, biases and batch normalisations take their share, so that two bits make this small network 9.3 and not 16 times smaller.
+# The scales of the buckets, biases and batch normalisations need space as well. So two bits make this small network 9.3 times smaller, not 16 times.
 #
 # ## The method as a training loop
 #
-# Here is the whole method in plain PyTorch. `functional_call` runs the student with the rounded weights; autograd brings the
-# gradient at $Q(w)$ back to $w$: what the last line of `quantise` adds is 0, but has the gradient of $w$.
+# Here is the whole method in plain PyTorch. `functional_call` runs the student with the rounded weights. Autograd then brings the
+# gradient at $Q(w)$ back to $w$: the term `w - w.detach()` in the last line of `quantise` is 0, but its derivative with respect to $w$ is 1.
 
 
 # %%
@@ -307,8 +308,8 @@ figures.save(
 )
 
 # %% [markdown]
-# The package has the same as `q.quantized_distillation`. With `q.quantised` any training, also a loop of your own, becomes one with
-# rounded weights.
+# In the package this is `q.quantized_distillation`. Inside the context manager `q.quantised` any training, also a loop of your own, becomes one with
+# rounded weights. The next cell asserts that the three agree.
 
 # %%
 plan = recipe.model_copy(update={"schedule": "constant", "epochs": 3})
@@ -328,8 +329,8 @@ print("the loop above, q.quantized_distillation and q.quantised give the same lo
 # All students of a seed start from the same weights, see the same images and take the same number of steps.
 #
 # - **32 bits**, on labels alone and distilled;
-# - **rounded after training**: these two networks, rounded without any further training;
-# - **trained on points, labels**: rounded weights in every step, labels alone (quantisation-aware training);
+# - **rounded after training**: these two networks, rounded to 1, 2 or 4 bits without any further training;
+# - **trained on points, labels**: weights of 1 or 2 bits in every step, labels alone (quantisation-aware training);
 # - **quantized distillation**: the same with the teacher.
 
 # %%
@@ -405,17 +406,18 @@ figures.table(pd.DataFrame(table).T, decimals=1, caption="Paired differences in 
 #
 # - *Rounding after training* costs about one point at 4 bits. At 2 bits less than half of the images are classified correctly (42.1 and 41.9%, with large differences
 #   between seeds), and at 1 bit little more than chance would give (11.4 and 15.1%).
-# - *Training on the points mends nearly all of it.* At 2 bits quantized distillation has 85.4%, which is 43.5 points more than rounding (95% interval 24.4 to 62.6) and 1.6 less
+# - *Training on the points recovers nearly all of it.* At 2 bits quantized distillation has 85.4%, which is 43.5 points more than rounding (95% interval 24.4 to 62.6) and 1.6 less
 #   than 32 bits (4.3 less to 1.2 more). At 1 bit it gains 70.4 points over rounding (65.3 to 75.5).
-# - *Most of this is not the teacher's merit.* Labels alone, on the same points, have 84.9 and 82.7%.
+# - *Most of the gain does not need the teacher.* Students that are trained on the points with labels alone have 84.9% at 2 bits and 82.7% at 1 bit.
 # - *The teacher adds* 2.8 points at 1 bit (1.2 to 4.4) and 1.3 in 32 bits (0.8 to 1.8), in all four seeds. At 2 bits the interval of its 0.6 points contains 0 ($-2.5$ to 3.7).
-# - *Does a distilled network survive rounding better?* These seeds do not tell: at 2 bits the difference is $-0.2$ points ($-17.7$ to 17.3).
+# - *Does a distilled network survive rounding better?* Four seeds do not decide it: at 2 bits the difference is $-0.2$ points ($-17.7$ to 17.3). The record below does.
 
 # %% [markdown]
 # ### Explorer: the filters
 #
-# Below are the first layer's eight filters of 3 x 3 weights. Choose the number of bits. The middle row is the network of the first row, rounded; the last row has
-# learnt on the points, from the same initial weights. Compare the rows, and the accuracies of the whole networks beside them.
+# Below are the first layer's eight filters of 3 x 3 weights. Choose the number of bits. The middle row is the network of the first row, rounded; the last row was
+# trained on the points, from the same initial weights. At 1 bit the filters of both rows have nearly the same signs, but the whole networks classify 19.6% and 85.7% of the
+# test images correctly. So this layer alone does not show what training on the points has changed.
 
 # %% tags=["nbval-ignore-output"]
 train, four = task(0)
@@ -450,13 +452,14 @@ figures.explorer(
 # %% [markdown]
 # ## The relatives
 #
-# They differ in what is rounded, in what is differentiated, and in when the teacher speaks. Open a method for its formula.
+# They differ in what is rounded, in what is learnt, and in when the teacher is used. Open a method for its formula.
 #
 # <details><summary><b>Differentiable quantization</b>: the points learn</summary>
 #
 # [Polino et al. (2018)](https://arxiv.org/abs/1802.05668), the paper's second method: the weights of a trained network stay, and the $2^b$ points of
 # each layer follow the gradient of fact 5. They start at the quantiles of the scaled weights. The teacher is the network's own full-precision
-# copy. *What makes it itself:* a layer learns $2^b$ numbers, and no weight. `q.differentiable_quantization(student, teacher, …, bits=2)`.
+# copy, and the loss is the $L$ of quantized distillation at the weights $Q(w,r)$. *What makes it itself:* a layer learns $2^b$ numbers, and no weight.
+# `q.differentiable_quantization(student, teacher, …, bits=2)`.
 #
 # </details>
 #
@@ -466,19 +469,26 @@ figures.explorer(
 #
 # $$L=w_1H(\mathbf 1_y,p)+w_2H(\mathbf 1_y,q)+w_3H(p,q)$$
 #
-# at temperature 1. In scheme A both learn together from scratch; in B the teacher is trained and frozen; in C the apprentice
+# at temperature 1, with the teacher's answer $p$ and the apprentice's $q$. In scheme A both learn together from scratch; in B the teacher is trained and frozen; in C the apprentice
 # starts from its own full-precision weights and is fine-tuned at a lower rate. Weights are ternary
-# ([Li et al. 2016](https://arxiv.org/abs/1605.04711)): $Q(w)=a\,\mathrm{sign}(w)\,\mathbf 1[|w|>\delta]$, with $a$ the mean size of the weights above the threshold $\delta$.
+# ([Li et al. 2016](https://arxiv.org/abs/1605.04711)): $Q(w)=a\,\mathrm{sign}(w)\,\mathbf 1[|w|>\delta]$, with $a$ the mean size of the weights above the threshold $\delta$
+# (in our form 0.7 times the mean size of all weights of the layer).
 # *What makes it itself:* the teacher may learn beside the apprentice. `q.apprentice(student, teacher, …, scheme="B")`.
 #
 # </details>
 #
 # <details><summary><b>QKD</b>: three phases</summary>
 #
-# [Kim et al. (2019)](https://arxiv.org/abs/1911.12491) argue that distillation, which regularises, may hurt a network that has little capacity to begin with. So the rounded student
-# first learns from labels alone (*self-studying*); then both learn, so that the teacher becomes friendlier to a quantised
-# student (*co-studying*); then the teacher is frozen again (*tutoring*). *What makes it itself:* the teacher adapts, and speaks late. In our form steps between points are learnt too.
-# `q.qkd(student, teacher, …, bits=2)`.
+# [Kim et al. (2019)](https://arxiv.org/abs/1911.12491) argue that distillation regularises, and that this may harm a quantised network, whose capacity is small already. They
+# coordinate both in three phases:
+#
+# 1. *self-studying*: the quantised student learns from labels alone;
+# 2. *co-studying*: both networks learn, so that the teacher becomes easier to follow for a quantised student;
+# 3. *tutoring*: the teacher is frozen again, and the student learns from it and from labels.
+#
+# In our form the student's loss in phases 2 and 3 is $H(\mathbf 1_y,q)+w\,T^2\,\mathrm{KL}(p\,\|\,q)$, the teacher's in phase 2 is $H(\mathbf 1_y,p)+w\,T^2\,\mathrm{KL}(q\,\|\,p)$,
+# each phase has a third of the epochs, and each layer's step $\Delta$ between points is learnt ([Esser et al. 2020](https://arxiv.org/abs/1902.08153)).
+# *What makes it itself:* the teacher is trained as well, and is used late. `q.qkd(student, teacher, …, bits=2)`.
 #
 # </details>
 #
@@ -492,15 +502,16 @@ figures.explorer(
 #
 # <details><summary><b>Quantization mimic</b>: features are rounded</summary>
 #
-# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) round the *feature maps* of teacher and student before comparing them, $\lVert Q(f_t)-Q(f_s)\rVert^2$. *What makes it itself:* the rounding makes neither network
-# smaller; it narrows what the student has to match. `losses.quantization_mimic`.
+# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) let a small detector imitate the quantised *feature maps* of a large one. In our form the maps of both are rounded before they are
+# compared, $\lVert Q(f_t)-Q(f_s)\rVert^2$. *What makes it itself:* here rounding serves the comparison. It makes neither network smaller, but leaves the student less to match. `losses.quantization_mimic`.
 #
 # </details>
 #
 # <details><summary><b>Shin et al.</b>: which teacher, and for how long</summary>
 #
-# [Shin et al. (2019)](https://arxiv.org/abs/1909.01688) report that the softness of the teacher's answer matters more than its accuracy, and reduce the soft loss in the course of training. In this workbook
-# that is `kdnb.distil(…, weight=(1, 0))` inside `q.quantised(…)`.
+# [Shin et al. (2019)](https://arxiv.org/abs/1909.01688) report that the distribution of the teacher's answers matters more than its accuracy, and that a small teacher can serve as well as a large one. They reduce
+# the weight of the soft loss in the course of training: with the share $s\in[0,1]$ of the training that is over, in our form $L=(1-s)\,T^2\,\mathrm{KL}(p\,\|\,q)+H(\mathbf 1_y,q)$.
+# In this workbook that is `kdnb.distil(…, weight=(1, 0))` inside `q.quantised(…)`.
 #
 # </details>
 
@@ -530,8 +541,9 @@ print("the losses and quantisers of the relatives are what the formulas say")
 # %% [markdown]
 # ### All of them at two bits, or three points
 #
-# All start from the distilled student in full precision, but for Apprentice's schemes A and B, which start from scratch, and quantise all layers. Everybody gets the epochs of one training. Activations stay in
-# full precision, except in SPEQ, which is about them. Apprentice A trains another `tiny` network, in full precision, beside the apprentice.
+# Quantized distillation from scratch, the ternary student of labels and Apprentice's schemes A and B start from scratch; all others start from the distilled student in full precision. Each method has
+# 25 epochs (QKD in its three phases together), so those that start from the distilled student have been trained for twice as many. All layers are quantised. Activations stay in
+# full precision, except in SPEQ, whose subject they are. Apprentice A trains another `tiny` network in full precision beside the apprentice.
 
 
 # %%
@@ -579,19 +591,19 @@ frame["mean"] = frame.mean(axis=1)
 figures.table(frame, decimals=1, caption=f"Test accuracy in percent, {images} training images, {relatives_seeds} seeds. No ranking: no method's options were searched.")
 
 # %% [markdown]
-# Two seeds decide nothing between neighbours in this table, but some distances are large. Learnt points have about 70%, much better than rounding (41.9% above) and much worse than
-# learnt weights: with four numbers a layer there is little to move. SPEQ's students have 76%; they are the only ones whose
-# activations are rounded too. Apprentice's scheme C, at a tenth of the rate, is a little behind A, B and labels alone; in our few steps it
-# moves too little to recover from ternary rounding. Starting quantized distillation from the full-precision network gives 86.9%, as much as
-# that network itself.
+# With two seeds small differences in this table decide nothing, but some are large. Learnt points have about 70%, much more than rounding (41.9% over four seeds) and much less than
+# learnt weights: four numbers a layer are few to learn. SPEQ's students have 76%; they are the only ones whose
+# activations are rounded too. Apprentice's scheme C, at a tenth of the rate, is 2 to 3 points behind A, B and labels alone, probably because at this rate our few steps
+# are too small to recover from ternary rounding. Quantized distillation that starts from the full-precision network has 86.9%, as much as
+# that network itself (86.7%).
 
 # %% [markdown]
 # ## Down to int8: a network that really computes in integers
 #
-# So far rounding was simulated: weights lay on four points, but were multiplied as 32-bit numbers. No processor here has kernels for two bits. For eight
-# bits there are: `torch.ao.quantization` puts fake quantisers for weights *and* activations between the layers, the network is
-# trained with them, from labels or a teacher, and converted. The result multiplies 8-bit integers. `q.int8_distillation` joins
-# this to distillation. Its files are safetensors: numbers and no code; the structure is built anew when they are
+# So far rounding was simulated: weights lay on four points, but were multiplied as 32-bit numbers, as torch has no CPU kernels for two bits here. For eight
+# bits it has ([Jacob et al. 2018](https://arxiv.org/abs/1712.05877) describe such arithmetic). `torch.ao.quantization` puts fake quantisers for weights *and* activations between the layers; the network is
+# trained with them, from labels or a teacher, and then converted. The result multiplies 8-bit integers. `q.int8_distillation` combines
+# this with distillation. Its files are safetensors, which hold numbers and no code; the structure of the network is built anew when they are
 # read.
 #
 # The student is `plain4`, a network of four convolutions.
@@ -651,10 +663,10 @@ print("int8 file at most 0.45 of the 32-bit weights:", bool(small["kB"] < 0.45 *
 print("int8 loses at most 2 points:", bool(small["accuracy, %"] > whole["accuracy, %"] - 2))
 
 # %% [markdown]
-# The int8 file takes 28% of the space of the 32-bit weights, and a pass takes about half the time on this processor (which varies with the machine; processors with VNNI or AMX
-# should gain more). Rounding after training, with ranges observed on 200 images, loses nothing here. Further training with fake quantisers on these 200 labels
-# alone costs about four points, most likely because the network forgets what the teacher said; the distilled one keeps 92.9%. So at 8 bits distillation is worth its price
-# only if training is needed at all. The 4-bit file is smaller and its network nearly as accurate, but it is no faster: it is unpacked to 32 bits before it computes.
+# The int8 file takes 28% of the space of the 32-bit weights, and a pass takes about half the time on this processor (this varies with the machine; processors with VNNI or AMX
+# should gain more). Rounding after training, with ranges observed on 200 images, loses nothing here. Three more epochs with fake quantisers on these 200 labels
+# alone cost about four points, most likely because the network forgets what it has learnt from the teacher; with the teacher it keeps 92.9%. So at 8 bits no further training is needed here, and
+# where it is needed, the teacher should take part. This is one seed. The 4-bit file is smaller and its network nearly as accurate, but it is no faster: it is unpacked to 32 bits before it computes.
 
 # %% [markdown]
 # ## The reproduction: Polino et al. 2018
@@ -730,29 +742,31 @@ print(f"teacher: {mean['teacher']:.1f}% of the test images; bytes of the student
       f"at 4 bits {record['distilled4', 'bytes'].mean():,.0f}, at 2 bits {record['distilled2', 'bytes'].mean():,.0f}")  # fmt: skip
 
 # %% [markdown]
-# **What the record says.** All premises hold: the teacher is right about 62.5% of the test images, the student of labels about 46.0%, and all students have settled.
-# Accuracies are low because students learn from 2,000 images. Of the paper's six claims five are reproduced, and one is undecided.
+# **What the record says.** All premises hold: the teacher classifies 62.5% of the test images correctly, the student of labels 46.0%, and all students have settled.
+# The student of labels knows 85.6% of its 2,000 training images in the end, so it has not learnt all of them; the premise asks for half of them. Accuracies are low because the students are small and learn from
+# few images. Of the paper's six claims five are reproduced, and one (*buckets*) is inconclusive.
 #
 # - *At 2 bits, train instead of rounding.* Quantized distillation has 47.6%; the same student, distilled in full precision and rounded, has 27.8%. The difference is 19.8
 #   points (95% interval 16.8 to 22.9; *beats-rounding*).
-# - *At 4 bits nothing is lost*: the difference from distillation in full precision is 0.0 points ($-0.4$ to 0.3; *four-bits*), with 9,292 bytes in place of 60,648. At 2 bits 5,590 bytes
+# - *At 4 bits nothing measurable is lost*: the difference from distillation in full precision is 0.0 points ($-0.4$ to 0.3; *four-bits*), with 9,292 bytes in place of 60,648. At 2 bits 5,590 bytes
 #   remain, and 3.1 points are lost (2.5 to 3.6).
-# - *The teacher helps*: by 4.6 points in full precision (4.3 to 5.0; published 4.3; *teacher-helps-in-full*), and by 1.8 at 2 bits (1.1 to 2.4; *teacher-helps*). So less than half of its help is
-#   left at 2 bits. This fits what QKD argues: with few bits a student can take up less.
+# - *The teacher helps*: by 4.6 points in full precision (4.3 to 5.0; published 4.3; *teacher-helps-in-full*), and by 1.8 at 2 bits (1.1 to 2.4; *teacher-helps*). So its help at 2 bits is less than half
+#   of that in full precision. This fits what QKD argues: a student with few bits has less capacity for what the teacher adds.
 # - *Weights or points?* Learnt points are 12.4 points better than rounding (9.8 to 15.0) and 7.4 worse than learnt weights (5.1 to 9.7; *weights-or-points*).
-# - *Buckets* bring 0.4 points at 4 bits, and the interval contains 0 ($-0.3$ to 1.0; *buckets*). At 2 bits it is 5.1 points ($-0.4$ to 10.5). Our layers have
+# - *Buckets* gain 0.4 points at 4 bits, and the interval contains 0 ($-0.3$ to 1.0; *buckets*). At 2 bits they gain 5.1 points ($-0.4$ to 10.5). Our layers have
 #   216 to 8,192 weights. In larger layers one scale has to span more weights, so that buckets should matter more there.
 #
-# **What mends rounding?** These questions are ours.
+# **Where does the gain over rounding come from?** These questions are ours.
 #
-# - *It is the training on points for the most part.* With labels alone it has 45.8%, which is 18.1 points more than the rounded distilled student (15.0 to 21.1; *labels-mend-rounding*).
-# - *On labels two bits cost nothing here*: $-0.2$ points from full precision ($-0.8$ to 0.5). Most likely rounding regularises a student that fits its 2,000 images too well.
-# - *The answers must be those to the image itself.* Taught the answers to other images of the same class, the student has 38.8%, 8.8 points less (8.0 to 9.6; *own-answers*), and less than with labels alone. So the
-#   teacher's help is no mere softening of the labels.
-# - *A distilled network survives rounding better*, by 6.0 points at 2 bits (1.6 to 10.4; *distilled-survives*). The live part could not tell.
+# - *Mostly from training on the points.* With labels alone this has 45.8%, which is 18.1 points more than the rounded distilled student (15.0 to 21.1; *labels-mend-rounding*).
+# - *On labels two bits cost nothing here*: the difference from full precision is $-0.2$ points ($-0.8$ to 0.5). Most likely rounding regularises: in the end the student of 2 bits knows 63.9% of its training images, the one
+#   in full precision 85.6%.
+# - *The answers must be those to the image itself.* A student that is taught the answers to other images of the same class has 38.8%, 8.8 points less (8.0 to 9.6; *own-answers*), and less than with labels alone. So the
+#   teacher does more than soften the labels.
+# - *A distilled network survives rounding better*, by 6.0 points at 2 bits (1.6 to 10.4; *distilled-survives*). The four seeds of the live part did not decide this.
 #
-# **What this tells about the paper.** The order that it reports holds on networks that are sixty times smaller: trained points beat rounded ones, weights beat points, four bits are
-# enough, the teacher helps. The controls tell what to expect of each part: at 2 bits most of the gain over rounding comes without a teacher.
+# **What this tells about the paper.** The order that it reports holds on networks with about a sixtieth of the weights: training on the points is better than rounding, learning weights is better than learning points, four bits are
+# enough, and the teacher helps. The controls add that at 2 bits most of the gain over rounding comes without a teacher.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
@@ -760,30 +774,30 @@ print(f"teacher: {mean['teacher']:.1f}% of the test images; bytes of the student
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
 # | rounding after training | a trained network | no training; at 4 bits 49.0 in place of 50.7% (record), at 2 bits 27.8% | nothing can be trained |
-# | training on points, labels | data, a training | most of what rounding loses: at 2 bits 45.8 in place of 21.7% (record) | there is no teacher |
-# | quantized distillation | a teacher as well | at 2 bits 1.8 points more (record), at 1 bit 2.8 (here) | 1 to 4 bits, and a better network is at hand |
-# | differentiable quantization | a trained network, data, no labels needed | 12.4 points over rounding at 2 bits, 7.4 less than learnt weights (record) | weights must not change |
-# | Apprentice | a teacher (B, C) or none that is trained yet (A) | weights of three points, no multiplications by weights but one a layer | the hardware wants ternary weights |
+# | training on points, labels | labelled data, a training | most of what rounding loses: at 2 bits 45.8 in place of 21.7% (record) | there is no teacher |
+# | quantized distillation | a teacher as well | at 2 bits 1.8 points more than labels alone (record), at 1 bit 2.8 (here) | 1 to 4 bits, and a better network is available |
+# | differentiable quantization | a trained network, data | 12.4 points over rounding at 2 bits, 7.4 less than learnt weights (record) | weights must not change |
+# | Apprentice | a trained teacher (B, C), or an untrained one (A) | ternary weights: additions, and one scale a layer, in place of multiplications by weights | the hardware supports ternary weights |
 # | QKD | a teacher that may be changed | a student that has settled before it is taught | the student is so small that distillation hurts it |
-# | SPEQ | ReLU modules | no teacher; robust to rounded *activations* | activations have few bits |
-# | int8, distilled | torch alone | 28% of the bytes, about half the time on this CPU (here) | you want to deploy today |
+# | SPEQ | ReLU modules | no second network; robustness to rounded *activations* | activations have few bits |
+# | int8, distilled | torch alone | 28% of the bytes, about half the time on this CPU (here) | you deploy on an ordinary CPU |
 #
-# Where the table says "here" or "record", this workbook measured it. The rest is what the methods ask for, or what their papers argue.
+# Where the table says "here" or "record", this workbook measured it. The rest is what the methods require, or what their papers argue.
 #
 # **It fails, or is not worth its price, when**
 #
-# - *eight bits are enough*: then rounding after training loses next to nothing, and training on points has nothing to mend;
-# - *the teacher is no better than the student*: the soft targets then regularise a network that rounding regularises already. In pilots with perceptrons the
-#   teacher cost accuracy at every number of bits (see [`setting.md`](../papers/polino2018/setting.md));
+# - *eight bits are enough*: then rounding after training loses next to nothing (93.0% before and after it here), and training on points has nothing to recover;
+# - *the teacher is no better than the student*: the soft targets then probably only regularise a network that rounding regularises already. In pilots with perceptrons the
+#   teacher cost accuracy in nearly all cases, in full precision and at 1 and 2 bits (see [`setting.md`](../papers/polino2018/setting.md));
 # - *the teacher has learnt the same images by heart*: its answers are then almost labels;
-# - *one scale serves a large layer*: buckets, or scales for each output channel, cost little;
-# - *the hardware has no kernels*: two bits save memory, but no time.
+# - *a large layer has a single scale*: use buckets, or a scale for each output channel, which cost little;
+# - *the hardware has no kernels for few bits*: two bits then save memory, but no time.
 
 # %% [markdown]
 # ## With your own model and data
 #
-# Any module with convolutions or linear layers will do, and any training inside `q.quantised`. Replace the first four lines by your own. The two controls, rounding
-# and labels alone, belong in every report.
+# Any module with convolutions or linear layers will do, and any training inside `q.quantised`. Replace the four lines after the imports by your own teacher, data, two copies of your student, and recipe. `bits=4` is the safer
+# choice, and `keep="ends"` leaves the first and the last layer in full precision. Report the two controls as well: rounding after training (`q.rounded`), and labels alone.
 
 # %% tags=["nbval-ignore-output"]
 from functools import partial
@@ -804,7 +818,7 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
     print(f"{name}: {100 * kdnb.evaluate(network, my_test)['accuracy']:.1f}%, {q.stored_bytes(network, 2) / 1000:.1f} kB")
 
 # %% [markdown]
-# `q.save_packed(my_student, "student.safetensors", bits=2)` writes it, `q.load_packed` reads it again.
+# `q.save_packed(my_student, "student.safetensors", bits=2)` writes the student, and `q.load_packed(another_copy, "student.safetensors")` returns a network like `another_copy` with the weights of the file.
 #
 # ## Exercises
 #
@@ -831,7 +845,7 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
 # <details><summary>Solution</summary>
 #
 # Left of the middle the gradient is $Q(w)-c<0$ and pushes $w$ to the right; right of the middle it is positive and pushes back. So $w$ ends at the middle and jumps
-# between the two points for ever, unless the learning rate falls. That is the oscillation that the right panel of Figure 3 shows at its end.
+# between the two points for ever, unless the learning rate falls. Such oscillation is one likely reason why some weights still change their point at the end of Figure 3.
 #
 # </details>
 #
@@ -839,7 +853,7 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
 #
 # <details><summary>Solution</summary>
 #
-# Nobody promises a direction: with more images the control improves, and there is less to gain. Run it with several seeds, and look at the intervals.
+# The direction is not known beforehand. With more images the student of labels improves, so there is less to gain. Run it with several seeds, and look at the intervals.
 #
 # </details>
 #
@@ -867,6 +881,9 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
 # - Wei, Pan, Qin, Ouyang and Yan, *Quantization Mimic: Towards Very Tiny CNN for Object Detection*, ECCV 2018 ([arXiv](https://arxiv.org/abs/1805.02152)).
 # - Shin, Boo and Sung, *Knowledge Distillation for Optimization of Quantized Deep Neural Networks*, 2019 ([arXiv](https://arxiv.org/abs/1909.01688)).
 # - Li, Liu, Wang, Zhang and Yan, *Ternary Weight Networks*, 2016 ([arXiv](https://arxiv.org/abs/1605.04711)).
+# - Bengio, Léonard and Courville, *Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation*, 2013 ([arXiv](https://arxiv.org/abs/1308.3432)): the straight-through estimator.
+# - Esser, McKinstry, Bablani, Appuswamy and Modha, *Learned Step Size Quantization*, ICLR 2020 ([arXiv](https://arxiv.org/abs/1902.08153)).
+# - Jacob et al., *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*, CVPR 2018 ([arXiv](https://arxiv.org/abs/1712.05877)).
 #
 # ## How to cite
 #
@@ -883,7 +900,8 @@ print(papers.cite("polino2018", "laptop", "teacher-helps"))
 #   of the channels it cost accuracy at 2 and 8 bits in both seeds (1.1 to 5.8 points), at temperatures 4 and 8: that student is so small that distillation hurts it. The `tiny` network, which fits its 200
 #   images, gained in both seeds at 1, 2 and 8 bits with temperature 2 (0.5 to 2.7 points), and in five of six cases with temperature 4 (2.0 and 1.2 at 8 bits, $-1.0$ and 1.1 at 2, 2.8 and 3.9 at 1). So the
 #   outcome of the live part was in view when its setting was chosen: it is an example, and no estimate of how often the teacher helps.
-# - **What the intervals cover.** Images, initial weights and the order of the batches. The table of several differences is not corrected for their number.
+# - **What the intervals cover.** In the live part: images, initial weights and the order of the batches. In the record all seeds have the same images and the same teacher, so its intervals cover initial weights and the order
+#   of the batches only. The table of several differences is not corrected for their number.
 # - **Relatives.** None has a record. What is recalled of a paper and not confirmed stands in the docstrings under *Recalled*, and so do our own choices.
 # - **int8.** `torch.ao.quantization` is announced as legacy in favour of `torchao`, which is no part of this workbook; it is what torch 2.15 itself has. Weights get a scale for each output channel, activations one a
 #   layer. Neither is Polino's quantiser.

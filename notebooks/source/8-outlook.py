@@ -18,10 +18,10 @@
 # %% [markdown]
 # # 8 Outlook
 #
-# Distillation works often, but why? The survey ends with this question and names the first answers. In this chapter five of them become experiments
-# that you can run: a linear case that is exact, very wide networks, a teacher's knowledge taken apart, learning under wrong labels, and the
-# pixels that a network keeps. Then you measure what accuracy does not tell: agreement with the teacher, calibration, robustness, what a student gets wrong, and how
-# its loss falls with more images.
+# Distillation often works, but why? The survey ends with this question and names first answers. In this chapter five of them become experiments
+# that you can run: a linear case that is exact, very wide networks, a teacher's knowledge taken apart, learning with wrong labels, and the
+# pixels whose information a network keeps. Then you measure what accuracy does not show: agreement with the teacher, calibration, robustness, the errors of each class, and how
+# the loss falls with more images.
 #
 # The chapter belongs to section 8 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)). Its papers are
@@ -79,7 +79,8 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# An answer to "why does it work" says what a soft label has that a hard one lacks. There are three kinds of answers, and the chapter has one experiment for each entry.
+# An answer to "why does it work" says what a soft label has that a hard one lacks. There are three kinds of answers: the target holds more information, training takes another course, or one first asks
+# what it is that gets better. The chapter has one experiment for each entry of the figure.
 
 # %%
 scheme = figures.schematic(
@@ -112,7 +113,7 @@ figures.save(
 #    $n\ge d$ points in general position the student *is* the teacher. A hard label says only on which side of the teacher a point lies.
 # 2. *A bound on the transfer risk* $R$, the probability that student and teacher disagree on a fresh point. Let $p(\theta)$ be the probability that a point has an acute angle of at least $\theta$ to the line of
 #    the teacher. Then $$\mathrm E R\le\min_{0\le\beta\le\pi/2}\;p(\beta)+p(\pi/2-\beta)^n.$$
-#    For no vector of the span is nearer to the teacher in angle than its projection. So the student's angle is at most the least of the points' angles, and exceeds $\pi/2-\beta$ with
+#    The reason: no vector of the span is nearer to the teacher in angle than its projection. So the student's angle is at most the least of the points' angles, and exceeds $\pi/2-\beta$ with
 #    probability at most $p(\pi/2-\beta)^n$. Otherwise only points at an angle of $\beta$ or more can be classified differently.
 # 3. *More points never hurt*: a larger span holds a vector at least as near to the teacher.
 #
@@ -189,10 +190,10 @@ figures.save(
 )
 
 # %% [markdown]
-# The left panel is the clearest picture of a soft label's worth: from 55 points on the student of soft labels agrees with its teacher on practically all fresh points, and at 80 points the student of hard labels still
-# differs on about a fifth of them. On the right the mean risk stays below the bound everywhere, and often lies ten or more times below it. Nothing here is learnt about classes; what helps is that a soft label is a *number*, and $d$ numbers fix $d$ unknowns.
+# The left panel shows what a soft label is worth in this case: from 55 points on the student of soft labels agrees with its teacher on practically all fresh points, while at 80 points the student of hard labels still
+# differs on about a fifth of them. On the right the mean risk stays below the bound everywhere, often by a factor of ten or more. The gain does not come from similarities between classes: a soft label is a *number*, and $d$ numbers determine $d$ unknowns.
 #
-# Depth changes the path. A linear network of several layers ends near the same projection, the nearer the smaller its initial weights.
+# Depth changes the path. A linear network of several layers ends near the same projection. The smaller its initial weights, the nearer it ends.
 
 # %%
 random = np.random.default_rng(0)
@@ -232,8 +233,8 @@ figures.explorer(
 # ## Very wide networks
 #
 # Ji and Zhu (2020) carry this over to networks that are so wide that training acts on them as on a linear model, with the *neural tangent kernel* in place of the scalar product. Their abstract makes two statements:
-# with a perfect teacher a high share of soft labels is good, and with an imperfect teacher hard labels correct its wrong predictions. The kernel makes both exact: a student is kernel logistic regression on the
-# target $\rho p+(1-\rho)y$. The task is 3 against 5; the teacher is a kernel student of 800 other digits. An imperfect one has 30% of its answers turned around.
+# with a perfect teacher a high share of soft labels is good, and with an imperfect teacher hard labels correct its wrong predictions. With the kernel both can be computed without training a network: a student is kernel logistic regression on the
+# target $\rho p+(1-\rho)y$. The task is 3 against 5; the teacher is a kernel student of 800 other digits. For the imperfect teacher 30% of these answers are flipped.
 
 # %%
 digits = data.load("mnist")
@@ -278,13 +279,13 @@ figures.save(
 
 # %% [markdown]
 # With 50 images and a good teacher the mean error falls from about 7.5% to 5.5% as the share of soft labels grows, and most of the gain is there at a quarter. With 200 images the gain is small, and the share hardly
-# matters from a quarter on. With a teacher of whose answers 30% are turned around, soft labels alone end at nearly 30% errors. A quarter of labels beside them repairs most of this, but labels alone are best.
-# The second statement of the paper holds here. The first holds with 50 images; with 200 the intervals do not tell the shares apart.
+# matters from a quarter on. With 30% flipped answers, soft labels alone end at nearly 30% errors. A share of a quarter for the labels repairs most of this, but labels alone are best.
+# So the second statement of the paper holds here. The means with 50 images agree with the first one; with 200 the intervals do not tell the shares apart.
 #
 # ## The method as a training loop: a teacher's knowledge, level by level
 #
 # Tang et al. (2020) sort a teacher's knowledge into three levels: of the *universe* (no label is certain: smoothing), of the *domain* (which classes are alike), and of the *instance* (how difficult this
-# image is). A loop over targets shows what each is worth alone. Each artificial teacher below keeps one level of the LeNet-5's answers, with the same mean confidence.
+# image is). The loop below trains a student on each level alone. Each artificial teacher keeps one level of the LeNet-5's answers, with the same mean confidence.
 
 
 # %%
@@ -376,10 +377,10 @@ figures.save(
 )
 
 # %% [markdown]
-# All of the teacher's answers save about 4 points of error on average, and all three of their students err less than each student of labels alone. Class relations alone save about 2 points on average. Smoothing,
-# confidence and an untrained teacher save nothing: their means are 1 to 2 points worse than that of labels alone. The intervals of three seeds overlap throughout, so the order of the levels is not settled here.
+# The teacher's full answers save about 4 points of error on average, and each of their three students errs less than every student of labels alone. Class relations alone save about 2 points on average. Smoothing,
+# confidence and an untrained teacher save nothing: their means are about 1 to 2 points worse than that of labels alone. The intervals of three seeds overlap throughout, so the order of the levels is not settled here.
 #
-# ## Information first, noise last
+# ## Early stopping: information first, noise last
 #
 # Dong et al. (2019) answer that distillation works as early stopping does. A network fits *information* first, along the leading eigenvectors of its tangent kernel, and noise last. For a wide network with squared
 # error this is a formula: after the time $t$ it outputs $f_t=(I-e^{-tK})\,y$ on its training images, each eigenvector at its own speed. The next cell trains on digits of which 40% of the labels are wrong, for all times at
@@ -432,14 +433,14 @@ figures.save(
 )
 
 # %% [markdown]
-# The wide network is right about roughly 84% of the new images at its best time and 67% at the end, when it has memorised the wrong labels. Information does lie in front: the 20 leading directions of 800 hold about half of
-# the true labels and a seventh of the noise. Blending the labels with former answers gives about 72% after one round and 78.5% after eight: it recovers much of what early stopping gains, but
-# does not reach it here. It needs no stopping time, but a ridge and a number of rounds, which are choices, too. This is one set of 800 images.
+# The wide network classifies roughly 84% of the new images correctly at its best time and 67% at the end, when it has memorised the wrong labels. The leading directions do hold more of the information: 20 of 800 contain about half of the energy of
+# the true labels and a seventh of that of the noise. Blending the labels with former answers gives about 72% after one round and 78.5% after eight: it recovers much of what early stopping gains, but
+# does not reach it here. It needs no stopping time, but the ridge and the number of rounds have to be chosen as well. This is one set of 800 images.
 #
 # ## Which pixels a network keeps
 #
-# Cheng et al. (2020) count *knowledge points*. Each pixel gets as much noise as a layer's features bear; where they bear little, the layer has kept what the pixel said. Their hypotheses: distillation makes a network keep more
-# of the object, learn it more at once, and take fewer detours. The next cells test the first one. Digits are drawn on photographs of CIFAR-10, so that object and background are known. A LeNet-5 learns 3,000 of them,
+# Cheng et al. (2020) count *knowledge points*. Each pixel gets as much noise as the features of a layer tolerate; where they tolerate little, the layer has kept the information of the pixel. Their hypotheses: a distilled network keeps more
+# of the object, learns its parts more simultaneously, and takes fewer detours. The next cells test the first one. Digits are drawn on photographs of CIFAR-10, so that object and background are known. A LeNet-5 learns 3,000 of them,
 # and two small ones 300, by labels and by its soft targets.
 
 # %%
@@ -513,12 +514,12 @@ figures.save(
 
 # %% [markdown]
 # The count does not decide the hypothesis. All three networks keep practically every pixel of the digit, about 102 of 103, so that there is no room for a difference. They also keep more than 400 pixels of the photograph:
-# pixels at the edge bear much noise, as few filters see them, and so nearly half of the background lies below the mean by the margin. Soft targets reduce the test error from about 21% to 15% and the points on the photograph
+# pixels at the edge tolerate much noise, as few filters see them, and so nearly half of the background lies below the mean by the margin. Soft targets reduce the test error from about 21% to 15% and the points on the photograph
 # by about 10, toward the teacher's number. With two seeds this is a hint at most. A stricter margin, or a mean without the edge, would be a sharper test.
 #
-# ## What accuracy does not tell
+# ## What accuracy does not show
 #
-# **Fidelity.** Stanton et al. (2021) ask whether a student does what its teacher does. They find that students with better fidelity are not always more accurate. The next cell looks at this in small, with a
+# **Fidelity.** Stanton et al. (2021) ask whether a student does what its teacher does. They find that students with better fidelity are not always more accurate. The next cell examines this on a small scale, with a
 # *weak* teacher, trained on 200 digits, and a student of the same architecture, which learns the teacher's answers on more and more images without labels. All students take the same number of steps.
 
 # %%
@@ -547,9 +548,9 @@ figures.table(fidelity.groupby("images").mean().drop(columns="seed"), decimals=1
 
 # %% [markdown]
 # More images without labels raise both the agreement, from about 82 to 90%, and the accuracy, from about 81 to 88%. Here better fidelity and better accuracy go together. But imitation is not complete: with 800 images
-# the student has about its teacher's accuracy and disagrees with it on 12% of the test images. With 3,200 its mean accuracy is about a point above the teacher's, and it still disagrees on a tenth. So part of what makes it good is not fidelity.
+# the student has about its teacher's accuracy and disagrees with it on 12% of the test images. With 3,200 its mean accuracy is about a point above the teacher's, and it still disagrees on a tenth. So its accuracy is not explained by fidelity alone.
 #
-# **Calibration, robustness, functional transfer.** The students of the experiment on levels are still there. How often do they agree with the LeNet-5, and is that more than their accuracy explains? How sure are
+# **Calibration, robustness, functional transfer.** These are the students of the experiment on levels. How often do they agree with the LeNet-5, and is that more than their accuracy explains? How sure are
 # they, and how much do they lose when images get noise? The last column of the table is the share of test images on which the student is wrong and the LeNet-5 is right. The table after it shows the errors by class.
 
 # %%
@@ -580,8 +581,8 @@ figures.table(classes.T, decimals=1, caption="Test error by class, %. A mean gai
 # %% [markdown]
 # *Agreement* says no more than accuracy here: the LeNet-5 is right about nearly all test images, and agreement and accuracy differ by 0.2 points or less. *Calibration* is best with labels alone, at about 4 points; the
 # parts and the whole of the teacher's answers give 9 to 11, and an untrained teacher 38. Still the cross-entropy is least for the whole answers. *Noise* of one standard deviation makes all students poor, with 64 to 73% errors.
-# It adds fewer errors to students of soft targets than to those of labels alone (43 to 45 points in place of 49), but so it does with the untrained teacher: this is no knowledge about digits.
-# *By class*, the whole answers save 9 to 12 points on the digits 3, 4 and 8 and cost 1 to 4 points on 0, 1 and 2. These are means of three seeds with about 200 test images a class.
+# It adds fewer errors to students of soft targets than to those of labels alone (43 to 45 points in place of 49). But this holds for the untrained teacher as well, so it is not due to knowledge about digits.
+# *By class*, the full answers save 9 to 12 points on the digits 3, 4 and 8 and cost 1 to 4 points on 0, 1 and 2. These are means of three seeds with about 200 test images a class.
 #
 # **Scaling.** How does a student's loss fall with the number of images, and does a teacher change the speed or the level? In a law $L\approx a\,n^{-b}$ the two are $b$ and $a$.
 
@@ -610,7 +611,7 @@ figures.save(
 )
 
 # %% [markdown]
-# The loss falls by more than half from 50 to 400 images under both conditions. Soft targets have the lower mean with 50 and 100 images and the higher one with 200 and 400, so that their fitted law has the lower level and the
+# The loss falls by more than half from 50 to 400 images in both conditions. Soft targets have the lower mean with 50 and 100 images and the higher one with 200 and 400, so that their fitted law has the lower level and the
 # *smaller* exponent: a teacher does not make learning faster here. The intervals of two seeds are wide and overlap everywhere, so neither difference is settled. A student of soft targets at $T=4$ is also worse calibrated (the table above),
 # which the cross-entropy counts against it.
 #
@@ -623,7 +624,7 @@ figures.save(
 # |---|---|---|---|
 # | a soft label is a number (Phuong and Lampert) | a linear teacher and student | exactly what a student becomes, and a bound on its risk | linear, and the teacher within reach of the student |
 # | the same in kernels (Ji and Zhu) | very wide networks | why an imperfect teacher needs hard labels beside it | networks that learn features |
-# | levels of knowledge (Tang et al.) | a teacher's answers | which part of them a gain comes from | which part helps depends on data and student: run the loop |
+# | levels of knowledge (Tang et al.) | a teacher's answers | which part of them a gain comes from | which part helps depends on data and student; the loop above tells |
 # | information first (Dong et al.) | a kernel, wrong labels | why a stopped or self-distilled network is right more often than its labels | clean labels |
 # | knowledge points (Cheng et al.) | images with known objects | what a layer has kept | it counts pixels, not their use; at the margin used here all networks keep the whole digit |
 # | fidelity (Stanton et al.) | a teacher and fresh images | whether a gain comes from imitation | why an unfaithful student can be better |
@@ -635,9 +636,10 @@ figures.save(
 # | Which kinds of knowledge add up, and which repeat each other? | [2.2](2-2-feature-based-knowledge.ipynb), [2.3](2-3-relation-based-knowledge.ipynb) |
 # | When is a better teacher a worse one? | [3.1](3-1-offline-distillation.ipynb), [4](4-teacher-student-architecture.ipynb) |
 # | Is self-distillation more than regularisation? | [3.3](3-3-self-distillation.ipynb) |
-# | Which architecture should a student have? | [4](4-teacher-student-architecture.ipynb) |
-# | How do distillation and other compression combine, and in which order? | [1](1-introduction.ipynb) |
+# | Which architecture should a student have? | [4](4-teacher-student-architecture.ipynb), [5.9](5-9-nas-based.ipynb) |
+# | How do distillation and other compression combine, and in which order? | [1](1-introduction.ipynb), [5.7](5-7-quantized.ipynb) |
 # | How good can a student be without data? | [5.6](5-6-data-free.ipynb) |
+# | What does a network keep when new tasks come, without the old data? | [5.8](5-8-lifelong.ipynb) |
 # | How do several teachers agree on what to teach? | [5.2](5-2-multi-teacher.ipynb) |
 # | What does a teacher with another view pass on? | [5.3](5-3-cross-modal.ipynb), [5.4](5-4-graph-based.ipynb) |
 # | What do rankings of methods mean? | [2.3](2-3-relation-based-knowledge.ipynb) |
@@ -645,12 +647,13 @@ figures.save(
 # ## When it fails
 #
 # Four places in this workbook where distillation hurt or did not help: an untrained teacher (Figure 5); a teacher with 30% wrong answers and no labels beside it (Figure 4); a virtual teacher that says nothing about
-# images, in the record on CIFAR-10 (on 200 digits one helped; [chapter 3.3](3-3-self-distillation.ipynb)); and soft targets where as much more training on labels serves the search better, in the record on CIFAR-10
-# ([chapter 2.3](2-3-relation-based-knowledge.ipynb)). The first three teachers say no more about the student's images than the labels do, or say what is wrong.
+# images, in the record on CIFAR-10 (on 200 digits one helped; [chapter 3.3](3-3-self-distillation.ipynb)); and soft targets for an embedding that is used for image search, in the record on CIFAR-10, where an equal amount of further training on labels
+# gave the better search ([chapter 2.3](2-3-relation-based-knowledge.ipynb)). The first three teachers say no more about the student's images than the labels do, or give wrong answers.
 #
 # ## With your own model and data
 #
-# Fidelity, calibration and cross-entropy of any student and teacher come from one call. Report agreement beside accuracy, and both for a student that had no teacher.
+# `kdnb.evaluate` gives fidelity, calibration and cross-entropy of any student and teacher in one call. The next cell takes the networks of this chapter: put your teacher, your student, a student trained on labels alone and held-out data in
+# their places. Report agreement beside accuracy, and both for the student without a teacher.
 
 # %% tags=["nbval-ignore-output"]
 my_teacher, my_student, my_data = lenet, students["all of it", 0], digits.validation.select(slice(1000))  # replace by yours
@@ -664,7 +667,7 @@ pd.DataFrame({"taught": kdnb.evaluate(my_student, my_data, teacher=my_teacher),
 #
 # <details><summary>Solution</summary>
 #
-# The teacher's direction, but not its length: the side of every point fixes $w_*$ up to a positive factor. For the transfer risk this is enough. With few points the soft label fixes one number each, the hard label one half-space each.
+# The teacher's direction, but not its length: the sides of all points determine $w_*$ up to a positive factor. For the transfer risk this is enough. With few points each soft label fixes one number, each hard label only a half-space.
 #
 # </details>
 #
@@ -692,11 +695,11 @@ pd.DataFrame({"taught": kdnb.evaluate(my_student, my_data, teacher=my_teacher),
 #
 # </details>
 #
-# **5. Agreement by chance.** Two students with independent errors have accuracies of 90%. How often do they agree at least, and at most, if wrong answers are spread evenly over nine classes?
+# **5. Agreement by chance.** Two students have accuracies of 90% on ten classes. How often do they agree, if their errors are independent and spread evenly over the nine wrong classes? How often at least, and at most, whatever their errors are?
 #
 # <details><summary>Solution</summary>
 #
-# With independent errors both are right in 81% and both wrong in 1% of the images, of which a ninth agrees: 81.1%. At most 100%, if they err alike; at least 80%, if they never err on the same image.
+# With independent errors both are right on 81% and both wrong on 1% of the images, and they agree on a ninth of the latter: 81.1% in all. They agree on at most 100%, if they make the same errors, and on at least 80%, if they never err on the same image.
 #
 # </details>
 #
@@ -731,6 +734,6 @@ print(papers.cite("phuong2019towards"))
 # - **Levels.** The class relations are the teacher's mean answers to the training images of a class, where the paper has an artificial teacher of its own.
 # - **Early stopping** is in the kernel limit with squared error and a ridge of 1 in the rounds of self-distillation; the authors train networks.
 # - **Knowledge points.** The constants (budget 0.1, margin 0.2 nats, 60 steps of Adam) were not tuned, and the same for all networks. One layer, two seeds.
-# - **Setting.** There were no pilots but of the linear and the wide case, with other seeds. The teacher of the linear case was made shorter when its surest labels had too few digits for four digits of the projection.
+# - **Setting.** Pilots were run for the linear and the wide case only, with other seeds. The teacher of the linear case was made shorter when its surest labels had too few digits for four digits of the projection.
 #
 # </details>

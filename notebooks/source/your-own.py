@@ -25,7 +25,7 @@
 # As it stands it runs on 400 images of MNIST, in about a minute on a laptop. Change the parameters in the next cell, or leave the
 # notebook as it is and give them on the command line:
 #
-#     kdnb run your-own --set source=photos --set image_size=64 --set channels=3 \\
+#     kdnb run your-own --set source=photos --set image_size=64 --set channels=3 \
 #         --set teacher=timm:resnet34 --set teacher_weights= --set student=timm:resnet10t
 #
 # `papermill notebooks/your-own.ipynb out.ipynb -p source photos` does the same with papermill alone. Both work unattended:
@@ -148,8 +148,8 @@ measured["weights"] = [sum(p.numel() for p in network.parameters()) for network 
 figures.table(measured[["weights", "errors", "accuracy", "cross_entropy"]], decimals={"weights": 0, "errors": 0, "accuracy": 4, "cross_entropy": 3})
 
 # %% [markdown]
-# The teacher should be clearly better on held-out images than your student will be; if it is not, it has nothing to
-# teach, and the comparison below will say so.
+# The teacher should be clearly better on held-out images than your student will be. If it is not, it may have little to
+# teach, and the comparison below will show it.
 #
 # ## One student
 #
@@ -205,7 +205,7 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# *Undecided* means that this many seeds allow both; more seeds settle it. *Worse* happens too: the teacher may be no
+# *Undecided* means that the interval allows both; more seeds may settle it. *Worse* happens as well: the teacher may be no
 # better than the student, the temperature too high, or the training too short.
 #
 # ## The student as files
