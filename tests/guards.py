@@ -14,8 +14,9 @@ from typing import Any
 import jupytext
 import nbformat
 
+from kdnb import papers
 from kdnb.reproductions import recipe_digest
-from kdnb.workbook.chapter import profile_of
+from kdnb.workbook.chapter import digests, profile_of
 
 ABSOLUTE = re.compile(
     r"(?<![\w.:/])/(?:home|Users|root|work|tmp|var|opt|mnt)/[\w.-]+|[A-Z]:\\\\Users"
@@ -28,8 +29,10 @@ def problems(path: Path, source: Path) -> list[str]:
     notebook = nbformat.read(path, as_version=4)
     return [
         *never_executed(notebook),
+        *changed_since(notebook),
         *stale_pair(notebook, source),
         *leaked_paths(path),
+        *cited_otherwise(notebook),
         *misplaced(notebook),
     ]
 
@@ -46,6 +49,35 @@ def never_executed(notebook: Any) -> list[str]:
     run = notebook.metadata.get("kdnb_run", {})
     if run.get("outcome") != "ok":
         found.append("the notebook holds no provenance of a whole run")
+    return found
+
+
+def changed_since(notebook: Any) -> list[str]:
+    """The code that stands in the cells is the code that ran: old outputs are not kept."""
+    ran, stands = notebook.metadata.get("kdnb_run", {}).get("cells", []), digests(notebook)
+    if len(ran) != len(stands):
+        return [f"{len(ran)} code cells were executed and {len(stands)} stand: execute it again"]
+    return [
+        f"code cell {number} was changed after it was executed: execute it again"
+        for number, (old, new) in enumerate(zip(ran, stands, strict=True), 1)
+        if old != new
+    ]
+
+
+def cited_otherwise(notebook: Any) -> list[str]:
+    """What the cells that print a citation hold is what the bibliography and the record say."""
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "papers.cite(" not in cell.source:
+            continue
+        call = next(
+            node
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "papers.cite"
+        )
+        given = [ast.literal_eval(argument) for argument in call.args]
+        if "".join(output.text for output in cell.outputs) != papers.cite(*given) + "\n":
+            found.append(f"an old citation: {cell.source}")
     return found
 
 

@@ -168,6 +168,36 @@ def test_a_stale_pair_is_found(copy):
     ]
 
 
+def test_a_changed_cell_with_its_old_outputs_is_found(copy):
+    """The pair agrees, and only the provenance tells that this code has not run."""
+    path, source, notebook = copy
+    name = re.search(r"^import (\w+)$", code(notebook)[1].source, re.MULTILINE)[0]
+    for number, more in enumerate(("\n# a comment\n\n", "\nimport this\n")):
+        code(notebook)[1].source = code(notebook)[1].source.replace(name, name + more, 1)
+        nbformat.write(notebook, path)
+        source.write_text(source.read_text().replace(name, name + more, 1))
+        found = ["code cell 2 was changed after it was executed: execute it again"]
+        assert guards.problems(path, source) == found[:number]
+
+
+def test_a_cell_that_was_added_is_found(copy):
+    path, source, notebook = copy
+    del notebook.metadata.kdnb_run["cells"][-1]
+    nbformat.write(notebook, path)
+    count = len(code(notebook))
+    assert guards.problems(path, source) == [
+        f"{count - 1} code cells were executed and {count} stand: execute it again"
+    ]
+
+
+def test_an_old_citation_is_found(copy):
+    path, source, notebook = copy
+    cell = next(c for c in code(notebook) if "papers.cite(" in c.source)
+    cell.outputs[0].text = cell.outputs[0].text.replace("year", "date", 1)
+    nbformat.write(notebook, path)
+    assert guards.problems(path, source) == [f"an old citation: {cell.source}"]
+
+
 def test_a_leaked_path_is_found(copy):
     path, source, notebook = copy
     leak = "/" + "home/somebody/kdnb/data.npz"

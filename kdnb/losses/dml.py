@@ -41,7 +41,8 @@ def mutual_loss(
     Raises:
         ValueError: for no peer, another target, or other shapes.
 
-    Departures: which equation the authors' DML_e computes is recalled, not confirmed.
+    Departures: the authors' code (YingZhangDUT/Deep-Mutual-Learning, `train_models.py`) adds up the peers'
+    divergences, without the division by K - 1, and has no DML_e: its equation is recalled, not confirmed.
 
     >>> z = torch.tensor([[2.0, 0.0]])
     >>> mutual_loss(torch.zeros(1, 2), [z, -z]), mutual_loss(torch.zeros(1, 2), [z, -z], "ensemble")

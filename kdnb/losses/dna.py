@@ -51,7 +51,9 @@ def relative_block_error(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
     Raises:
         ValueError: for different shapes.
 
-    Departures: recalled. sigma is the standard deviation over all entries, divided by their number.
+    Departures: the authors' code (changlin31/DNA, `distill_train.py`, the `cl_loss` by which blocks are
+    ranked) divides by K - 1 in sigma's square, which is over all entries, and adds 1e-9 to sigma; here the
+    division is by K.
 
     >>> relative_block_error(torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 3.0]]]]))
     tensor(2.)

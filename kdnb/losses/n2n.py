@@ -33,6 +33,9 @@ def compression_reward(accuracy: Tensor, compression: Tensor, teacher_accuracy: 
         ValueError: for another number of accuracies than of compressions, none, or a teacher of
             accuracy 0.
 
+    Source: the authors' code (anubhavashok/N2N), where the reward reads so; the paper's equation is
+    recalled.
+
     >>> compression_reward(torch.tensor([0.9, 0.9]), torch.tensor([0.0, 0.5]), 0.9)
     tensor([0.0000, 0.7500])
     """
@@ -58,7 +61,7 @@ def policy_gradient(
         rewards: (choices,) R_i; no gradient flows into them.
         baseline: b, such as a mean of earlier rewards.
         variant: "paper"; "authors" gives every choice of the batch the mean reward of all, as the public
-            code does. Then nothing tells good choices of a batch from bad ones.
+            code does. Then nothing tells good choices of a batch from bad ones; only batches differ.
 
     Returns:
         A scalar; its gradient matters, its value does not.
@@ -66,8 +69,8 @@ def policy_gradient(
     Raises:
         ValueError: for another number of rewards than of choices, or none.
 
-    Departures: the paper's equation is recalled; the code (anubhavashok/N2N) was read. It sums over
-    the choices.
+    Departures: the paper's equation, with a reward for each choice, is recalled; the authors' code
+    (anubhavashok/N2N) was read. It takes no mean over the choices, but a step of the optimiser for each.
 
     >>> policy_gradient(torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 0.0]), 0.5)
     tensor(-0.2500)

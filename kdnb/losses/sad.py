@@ -59,8 +59,8 @@ def self_attention(maps: Sequence[Tensor]) -> Tensor:
     Raises:
         ValueError: for fewer than two maps, or other shapes.
 
-    Departures: the target, the deeper map, gets no gradient, and L_d is a sum over positions;
-    the paper says only that it is an L2 loss (recalled).
+    Departures: the target, the deeper map, gets no gradient, and L_d is a sum over positions, where the
+    authors' code takes the mean over all of them (cardwing/Codes-for-Lane-Detection, `MSECriterion`).
 
     >>> self_attention([torch.ones(1, 3, 2, 2), torch.ones(1, 5, 1, 1)])
     tensor(0.)

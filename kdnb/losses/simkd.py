@@ -32,7 +32,7 @@ def reused_classifier(
         ValueError: for other or different shapes.
 
     Departures: the paper writes the norm for one sample; the batch mean is added here. The
-    mean over elements is how the authors' training script is recalled.
+    mean over elements is that of the authors' training script (DefangChen/SimKD).
 
     >>> reused_classifier(torch.ones(2, 3, 1, 1), torch.zeros(2, 3, 1, 1))
     tensor(3.)

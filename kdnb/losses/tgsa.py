@@ -57,9 +57,10 @@ def representation_similarity(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         ValueError: for different numbers of images, or fewer than 3.
 
-    Departures: recalled from the paper, of which the abstract was read. It takes the mean over several
-    layers of the teacher, and for each the maximum over layers of the candidate; here it is one layer of
-    each (see :func:`kdnb.methods.nas.teacher_guidance`).
+    Departures: of the paper the abstract and a public summary were read, which has this correlation of the
+    upper triangles. The paper takes the mean over several layers of the teacher, and for each the most
+    similar layer of the candidate; here it is one layer of each (see
+    :func:`kdnb.methods.nas.teacher_guidance`).
 
     >>> ours = torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 1.0], [3.0, 1.0, 0.0]])
     >>> representation_similarity(ours, 2 * ours + 1)

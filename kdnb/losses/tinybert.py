@@ -92,8 +92,8 @@ def hidden_states(
     Raises:
         ValueError: for other shapes.
 
-    Departures: recalled, but for the mean over all, which is the authors' code's; there padding
-    takes part.
+    Departures: the mean of squares is the authors' code's (huawei-noah/Pretrained-Language-Model,
+    `general_distill.py`), where padding takes part; the paper's equation was not read.
 
     >>> hidden_states(torch.zeros(1, 2, 3), torch.full((1, 2, 3), 2.0))
     tensor(4.)

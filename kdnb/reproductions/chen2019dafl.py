@@ -231,8 +231,8 @@ def cifar(p: Parameters) -> Arms:
     As the authors' read-me has it: batches of 1,024, noise of 1,000 numbers, the generator's Adam
     at 0.02, the student's SGD at 0.1, 2,000 epochs (of 120 iterations, as on MNIST).
 
-    Departures: rates fall along a cosine where theirs fall in steps (recalled); momentum, weight
-    decay and the networks with data have the usual values.
+    Departures: rates fall along a cosine where theirs fall tenfold after 800 and 1,600 epochs
+    (`DAFL-train.py`); momentum, weight decay and the networks with data have the usual values.
     """
     limit = None if p.train_images == 60000 else p.train_images
     evaluated = None if p.test_images == 10000 else p.test_images

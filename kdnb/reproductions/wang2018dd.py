@@ -8,7 +8,7 @@ learnt rates; theirs is the best of a few constant ones on held-out training ima
 Against the paper (numbers of the authors' read-me): 8 passes over the 60,000 images for the known
 initialisation and 2 for any, whose step costs six times as much, instead of 400; batches of 256
 instead of 1024; Adam's rate falls from 0.05 along a cosine instead of being halved from 0.01 every
-40 passes; one random network a step instead of 4 (recalled). `full` has 400 and 100 passes. The
+40 passes. One random network a step is the default of their code, too. `full` has 400 and 100 passes. The
 first rates, Adam's rate and the batch were chosen in one pilot of 60 to 350 steps on training
 images alone, judged on those held out; it also showed that with PyTorch's own, smaller first
 weights such short runs do not get off the ground, so networks start with Xavier's as in the paper.

@@ -43,7 +43,7 @@ __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
 PROFILES = every_arm(chen2019dafl.PROFILES)
 
 TEMPERATURE = 3.0  # of the soft targets, recalled
-DREAM = {"class": 1.0, "variation": 2.5e-5, "norm": 3e-8}  # the third recalled
+DREAM = {"class": 1.0, "variation": 2.5e-5, "norm": 3e-8}  # the third recalled; 0 in their code
 INVERSION = DREAM | {"statistics": 10.0}  # of the authors' CIFAR-10 code
 
 

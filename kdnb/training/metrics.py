@@ -16,7 +16,7 @@ from kdnb.training import threads
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
 from kdnb.training.borrowed import modes_kept
 from kdnb.training.first import check_module
-from kdnb.training.targets import NOTHING, check_index, labelled_rows
+from kdnb.training.targets import NOTHING, check_index, check_range, labelled_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,6 +143,7 @@ class _Sums:
         wide, flat = labelled_rows(logits, labels, ignore_index)
         if not len(flat):
             return
+        check_range(flat.cpu(), wide.shape[1], ignore_index)
         confidence, said = wide.softmax(1).max(1)
         right = said == flat
         self.images += len(flat)

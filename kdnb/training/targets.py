@@ -46,7 +46,7 @@ def check_every_label(batches: Any, logits: Tensor, ignore_index: int = NOTHING)
     whole = isinstance(labels, Tensor) and not labels.is_floating_point()
     if whole and tuple(labels.shape[1:]) == places(logits)[1:]:
         classes = rows(logits).shape[1]
-        _check_range(labels.flatten(), 2 if classes == 1 else classes, ignore_index)
+        check_range(labels.flatten(), 2 if classes == 1 else classes, ignore_index)
 
 
 def label_loss(
@@ -84,7 +84,7 @@ def label_loss(
     if plain and ignore_index == NOTHING and whole:
         return label_smoothing(logits, labels, smoothing)
     wide, flat = _classes(logits, labels)
-    _check_range(flat, wide.shape[1], ignore_index)
+    check_range(flat, wide.shape[1], ignore_index)
     total = F.cross_entropy(
         at_least_float32(wide), flat, ignore_index=ignore_index, label_smoothing=smoothing,
         reduction="sum",
@@ -140,7 +140,7 @@ def _mixed(logits: Tensor, labels: Mixed, smoothing: float, ignore_index: int) -
     total = count = logits.new_zeros((), dtype=torch.float32)
     for truth, weight in ((labels.first, share), (labels.second, 1 - share)):
         wide, flat = _classes(logits, truth)
-        _check_range(flat, wide.shape[1], ignore_index)
+        check_range(flat, wide.shape[1], ignore_index)
         each = F.cross_entropy(
             at_least_float32(wide), flat, ignore_index=ignore_index, label_smoothing=smoothing,
             reduction="none",
@@ -164,8 +164,14 @@ def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return (two_logits(wide) if wide.shape[1] == 1 else wide), labels.reshape(-1).long()
 
 
-def _check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
-    """On the CPU alone: elsewhere it would make the device wait."""
+def check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
+    """Require labels to be numbers of classes, but for the one of places that do not count.
+
+    Of labels on the CPU alone: elsewhere it would make the device wait.
+
+    Raises:
+        ValueError: with the labels' range.
+    """
     if labels.device.type != "cpu":
         return
     kept = labels[labels != ignore_index]

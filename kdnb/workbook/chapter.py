@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -94,6 +95,21 @@ def parameters_of(model: type[BaseModel]) -> dict[str, Parameter]:
             limits = "one of " + ", ".join(map(repr, schema["enum"]))
         help = schema.get("description", "")
         found[name] = Parameter(name, kind, limits, model.model_fields[name].default, help)
+    return found
+
+
+def digests(notebook: Any) -> list[str]:
+    """The code of each code cell in 12 hexadecimal digits; comment lines and blank lines do not count.
+
+    A notebook keeps those of the code that ran, so that a cell that was changed afterwards is found
+    although its old outputs stand below it.
+    """
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            lines = [line.rstrip() for line in cell.source.splitlines()]
+            code = "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
+            found.append(hashlib.sha256(code.encode()).hexdigest()[:12])
     return found
 
 

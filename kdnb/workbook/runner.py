@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from kdnb.names import brief
 from kdnb.runs.pool import default_jobs, pool
 from kdnb.runs.provenance import now, provenance
 from kdnb.training import threads
-from kdnb.workbook.chapter import check, parameters_of, verdicts_shown
+from kdnb.workbook.chapter import check, digests, parameters_of, verdicts_shown
 from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
 
 if TYPE_CHECKING:
@@ -176,8 +177,17 @@ def chapter(name: str) -> Chapter:
     if len(near) != 1:
         near = difflib.get_close_matches(name[:200], names, 1)
     short = [item.number for item in found or known if item.number != item.name]
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(short)}."
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_ranges(short))}."
     raise ParameterError(f"No single chapter is called {brief(name)}: {hint}")
+
+
+def _ranges(numbers: list[str]) -> list[str]:
+    """Chapters' numbers, with the first and the last alone of a section of more than three."""
+    found = []
+    for _, group in itertools.groupby(numbers, lambda number: number.split("-")[0]):
+        section = list(group)
+        found += section if len(section) <= 3 else [f"{section[0]} to {section[-1]}"]
+    return found
 
 
 def parsed(settings: list[str]) -> dict[str, Any]:
@@ -357,6 +367,7 @@ def _cleaned(
             del cell.metadata["tags"]
     notebook.metadata["kdnb_run"] = {
         **provenance(),
+        "cells": digests(notebook),
         "parameters": dict(chosen),
         "finished": now(),
         "seconds": round(seconds, 1),

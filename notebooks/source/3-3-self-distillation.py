@@ -913,15 +913,17 @@ figures.save(
 
 # %%
 figure, panels = plt.subplots(1, 3, figsize=(14, 3.2))
+order = ("generation0", "generation1", "with_labels", "cwtm", "dkpp", "softened_generation1", "softened_dkpp")
+palette = figures.colours([*(names[arm] for arm in order), confidence["cwtm"]], {names["generation0"]: "teacher"})
 for axes, (title, start, arms) in zip(panels, (
-    ("CIFAR-10", "", ("generation0", "generation1", "with_labels", "cwtm", "dkpp", "softened_generation1", "softened_dkpp")),
+    ("CIFAR-10", "", order),
     ("Fashion-MNIST", "second_data_", ("generation0", "generation1", "with_labels", "softened_generation1")),
     ("Fashion-MNIST, fresh seeds", "confidence_", ("generation0", "generation1", "cwtm")),
 ), strict=True):
     called = confidence if start == "confidence_" else names
     chosen = {f"{start}{arm}": called[arm] for arm in ("independent1", *arms)}
     figures.paired(figures.tidy(table, "test_errors", chosen), "test_errors", "", against=names["independent1"],
-                   roles={names["generation0"]: "teacher"}, axes=axes)
+                   roles=palette, axes=axes)
     axes.set(title=title, xlabel="test errors of 10,000: difference\nfrom labels (start of generation 1)")
 figures.save(
     figure,

@@ -542,9 +542,10 @@ figures.table(pd.DataFrame(rows).T, decimals=2,
 
 # %% tags=["nbval-ignore-output"]
 frame = pd.DataFrame(course)
+on_labels_alone = sum(watch(classifiers[LABELS, seed])["error"] for seed in range(seeds)) / seeds  # the same 1,000 images
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.3))
 figures.lines(frame, "error", "test error, % (1,000 images)", order=[TOGETHER, TWO, THREE],
-              roles={TOGETHER: "other"}, axes=left, baseline=results[results.condition == LABELS]["test error"].mean(),
+              roles={TOGETHER: "other"}, axes=left, baseline=on_labels_alone,
               baseline_label="labels, at the end")  # fmt: skip
 figures.lines(frame[frame.condition != TOGETHER], "critic", "critic's loss, nats", order=[TWO, THREE],
               axes=right, baseline=2 * math.log(2), baseline_label="2 log 2: can only guess")  # fmt: skip

@@ -635,7 +635,7 @@ figures.explorer(
 #
 # <details><summary><b>ADMD</b>: a critic in place of a distance</summary>
 #
-# [Garcia et al. (2019)](https://arxiv.org/abs/1810.08437) let a critic $D$ with $K+1$ classes judge features:
+# [Garcia et al. (2020)](https://arxiv.org/abs/1810.08437) let a critic $D$ with $K+1$ classes judge features:
 # real ones have their class, made-up ones the last class.
 #
 # $$L_D=\tfrac12\big[H(\mathbf 1_y,D(f^*))+H(\mathbf 1_{K+1},D(f_\text{made up}))\big],\qquad
@@ -1418,7 +1418,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # - Hoffman, Gupta and Darrell, *Learning with Side Information through Modality Hallucination*, CVPR 2016
 #   ([DOI](https://doi.org/10.1109/CVPR.2016.96)).
 # - Garcia, Morerio and Murino, *Learning with Privileged Information via Adversarial Discriminative Modality
-#   Distillation*, TPAMI 2019 ([arXiv](https://arxiv.org/abs/1810.08437)).
+#   Distillation*, TPAMI 2020 ([arXiv](https://arxiv.org/abs/1810.08437)).
 # - Luo, Hsieh, Jiang, Niebles and Fei-Fei, *Graph Distillation for Action Detection with Privileged Modalities*,
 #   ECCV 2018 ([arXiv](https://arxiv.org/abs/1712.00108)).
 # - Sharmanska, Quadrianto and Lampert, *Learning to Rank Using Privileged Information*, ICCV 2013

@@ -371,7 +371,7 @@ print("premise, both know 95% of their labelled nodes or more:", bool(fitted[["t
 
 # %% tags=["nbval-ignore-output"]
 roles = {"teacher": "teacher", "taught (GLNN)": "method"} | dict.fromkeys(ORDER[3:], "other")
-figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.4), sharey=True)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.4), sharex=True, sharey=True)
 for axes, where in ((left, "old nodes"), (right, "new nodes")):
     figures.points(
         live[live.nodes == where], "accuracy", "accuracy, %", order=ORDER, baseline="labels alone", roles=roles, axes=axes,
@@ -1082,7 +1082,7 @@ for name, logits in {
 #   ([arXiv](https://arxiv.org/abs/1609.02907)); Hamilton, Ying and Leskovec, *Inductive Representation Learning on Large Graphs*, NeurIPS 2017
 #   ([arXiv](https://arxiv.org/abs/1706.02216)).
 # - Zhou, Bousquet, Lal, Weston and Schölkopf, *Learning with Local and Global Consistency*, NeurIPS 2003.
-# - Sen, Namata, Bilgic, Getoor, Galligher and Eliassi-Rad, *Collective Classification in Network Data*, AI Magazine 2008
+# - Sen, Namata, Bilgic, Getoor, Gallagher and Eliassi-Rad, *Collective Classification in Network Data*, AI Magazine 2008
 #   ([DOI](https://doi.org/10.1609/aimag.v29i3.2157)); Shchur, Mumme, Bojchevski and Günnemann, *Pitfalls of Graph Neural Network Evaluation*, 2018
 #   ([arXiv](https://arxiv.org/abs/1811.05868)).
 #

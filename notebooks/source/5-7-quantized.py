@@ -468,7 +468,7 @@ figures.explorer(
 #
 # at temperature 1. In scheme A both learn together from scratch; in B the teacher is trained and frozen; in C the apprentice
 # starts from its own full-precision weights and is fine-tuned at a lower rate. Weights are ternary
-# ([Li and Liu 2016](https://arxiv.org/abs/1605.04711)): $Q(w)=a\,\mathrm{sign}(w)\,\mathbf 1[|w|>\delta]$, with $a$ the mean size of the weights above the threshold $\delta$.
+# ([Li et al. 2016](https://arxiv.org/abs/1605.04711)): $Q(w)=a\,\mathrm{sign}(w)\,\mathbf 1[|w|>\delta]$, with $a$ the mean size of the weights above the threshold $\delta$.
 # *What makes it itself:* the teacher may learn beside the apprentice. `q.apprentice(student, teacher, …, scheme="B")`.
 #
 # </details>
@@ -866,7 +866,7 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
 #   ([DOI](https://doi.org/10.1609/aaai.v35i8.16839)).
 # - Wei, Pan, Qin, Ouyang and Yan, *Quantization Mimic: Towards Very Tiny CNN for Object Detection*, ECCV 2018 ([arXiv](https://arxiv.org/abs/1805.02152)).
 # - Shin, Boo and Sung, *Knowledge Distillation for Optimization of Quantized Deep Neural Networks*, 2019 ([arXiv](https://arxiv.org/abs/1909.01688)).
-# - Li and Liu, *Ternary Weight Networks*, 2016 ([arXiv](https://arxiv.org/abs/1605.04711)).
+# - Li, Liu, Wang, Zhang and Yan, *Ternary Weight Networks*, 2016 ([arXiv](https://arxiv.org/abs/1605.04711)).
 #
 # ## How to cite
 #

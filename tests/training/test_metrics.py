@@ -71,3 +71,12 @@ def test_images_are_looked_at_without_augmentation_and_modes_stay():
 def test_data_without_labels_is_refused():
     with pytest.raises((TypeError, ValueError), match="has none"):
         kdnb.evaluate(Fixed(), data()[0])
+
+
+@pytest.mark.parametrize("label", [4, -1, -100])
+def test_labels_that_are_no_class_are_refused(label):
+    logits, labels = data()
+    labels[7] = label
+    ignored = 255 if label == -100 else kdnb.training.targets.NOTHING
+    with pytest.raises(ValueError, match=f"labels must lie in 0 to 3 for 4 classes; got .*{label}"):
+        kdnb.evaluate(Fixed(), (logits, labels), ignore_index=ignored)

@@ -179,6 +179,7 @@ def test_a_chapter_that_is_nearly_named_is_proposed(name):
         runner.chapter(name)
     with pytest.raises(ParameterError, match="there are 1, 2-1, 2-2, ") as error:
         runner.chapter("zzzz")
+    assert "5-1 to 5-9, " in str(error.value)
     assert len(str(error.value)) < 140
 
 

@@ -1,4 +1,4 @@
-"""ADMD (Garcia et al. 2019): a critic judges the features that a network makes up of a missing modality."""
+"""ADMD (Garcia et al. 2020): a critic judges the features that a network makes up of a missing modality."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def admd(
     seed: int = 0,
     **options: Any,
 ) -> Fit:
-    r"""Adversarial discriminative modality distillation (Garcia, Morerio and Murino 2019).
+    r"""Adversarial discriminative modality distillation (Garcia, Morerio and Murino 2020).
 
     .. math:: L_D = \tfrac12 [H(y, D(f^{priv})) + H(\mathrm{made\ up}, D(f^{hall}))], \qquad
         L_H = H(y, D(f^{hall}))

@@ -116,7 +116,9 @@ def mean_transition_error(
     Raises:
         ValueError: when there is no image that both classify right.
 
-    Departures: the measure as others re-implemented it; the paper's is recalled.
+    Departures: the authors' code (polo5/ZeroShotKnowledgeTransfer, `transition_curves.py`) makes these
+    curves, of the images to which both networks give one class, right or wrong, and no mean of them. The
+    mean is that of public re-implementations; the paper's is recalled.
     """
     with _evaluating(student, teacher), torch.no_grad():
         right = (student(images).argmax(1) == labels) & (teacher(images).argmax(1) == labels)

@@ -148,7 +148,7 @@ def reinforce(
     """Let a policy choose, grade what it chose, and move it towards what was worth more.
 
     Each round draws some choices and takes one step of Adam on :func:`kdnb.losses.policy_gradient`. The
-    baseline is the mean reward of all earlier rounds.
+    baseline is the mean reward of all earlier rounds, in the first round that of the round itself.
 
     Args:
         policy: trained in place; such as :class:`RemovalPolicy`.
@@ -163,6 +163,9 @@ def reinforce(
 
     Returns:
         What was graded, in order.
+
+    Departures: the authors' code takes a step for each choice of a round, and its baseline is the sum of
+    earlier rounds' means divided by one more than their number: 0 in the first round.
     """
     check_variant(variant)
     check_number(least=1, whole=True, rounds=rounds, samples=samples)
@@ -265,7 +268,7 @@ def compress(
         lr, shrinkage_lr, rounds, samples, seed: of :func:`reinforce`.
 
     Departures: a layer is its convolution with all that belongs to it, and the ratio is of its channels
-    alone; the paper removes layers of every kind, and shrinks kernels too.
+    alone; the authors' code removes layers of every kind, and shrinks kernels and more besides channels.
     """
     if not ratios:
         raise ValueError("ratios must hold at least one ratio; got none.")

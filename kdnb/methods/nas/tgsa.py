@@ -52,7 +52,7 @@ def teacher_guidance(
 
     Args:
         where: "embedding" compares what both classifiers read, "logits" the answers, and "layers" all maps
-            as in the formula: the paper's form, recalled. Early layers of any two networks are alike, so
+            as in the formula: the paper's form, as a public summary has it. Early layers of any two networks are alike, so
             the maximum tells little about small networks; the last layers tell most.
 
     Returns:
@@ -91,7 +91,7 @@ def early_grade(
         where: of :func:`teacher_guidance`.
         seed: of the order of the data.
 
-    Departures: that the sum has this form is recalled.
+    Departures: the sum of the two is read in a public summary of the paper; its weight is an argument here.
     """
     check_number(least=0, weight=weight)
     check_choice(WHERE, where=where)
@@ -115,7 +115,7 @@ def guided_search(
     """Grow networks layer by layer, and keep those of the highest grade in each step.
 
     The first step grades all networks of one layer; every later step grades those that the survivors
-    become with one layer more. It is the progressive search that the paper guides, without a predictor.
+    become with one layer more.
 
     Args:
         choices: what a layer may be.
@@ -127,6 +127,9 @@ def guided_search(
 
     Returns:
         All candidates, in order; the best may be of any depth.
+
+    Departures: the space and the form of this search are ours. That the paper guides a progressive search
+    too is recalled.
     """
     check_number(least=1, whole=True, steps=steps, beam=beam)
     if not choices:

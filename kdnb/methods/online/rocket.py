@@ -34,7 +34,7 @@ def rocket(
         branches: two heads, the light one first; trained in place. `branches.deployed(0)` is the
             light net.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        hint_weight: the paper's 0.03 is recalled.
+        hint_weight: 0.03 in the commands of the authors' read-me (zhougr1993/Rocket-Launching).
         options: of `training.fit`.
 
     Returns:

@@ -81,9 +81,9 @@ def qkd(
     Raises:
         ValueError: for no epoch in any phase, or as `kdnb.distil`.
 
-    Departures: the phases are those of the abstract. Recalled: the two losses, and that intervals are
-    trained. The equal weights, the first and
-    last layer in full precision, and the thirds are ours.
+    Departures: the phases are those of the abstract; a public re-implementation has the same two losses,
+    with weights that are equal by default. Recalled: that intervals are trained. The first and last layer
+    in full precision, and the thirds are ours.
     """
     recipe = recipe_of(qkd, recipe, fields)
     check_pair("qkd", student, teacher)

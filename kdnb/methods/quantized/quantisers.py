@@ -99,7 +99,7 @@ def uniform(
 
 
 def ternary(values: Tensor) -> Tensor:
-    r"""Three points, one of them 0: ternary weights (Li and Liu 2016, TWN).
+    r"""Three points, one of them 0: ternary weights (Li et al. 2016, TWN).
 
     .. math:: Q(w) = \alpha\, \mathrm{sign}(w)\, 1[|w| > \Delta], \quad
         \Delta = \tfrac{0.7}{n} \sum_i |w_i|, \quad
@@ -113,7 +113,8 @@ def ternary(values: Tensor) -> Tensor:
     Returns:
         As the values, with the gradient of the identity.
 
-    Recalled: the factor 0.7.
+    The factor 0.7, one Delta and one alpha for a layer are those of the authors' code (fengfu-chris/caffe-twns,
+    `Blob::set_delta` and `Blob::ternarize_data`).
 
     >>> ternary(torch.tensor([-2.0, 0.1, 0.2, 1.0]))
     tensor([-1.5000,  0.0000,  0.0000,  1.5000])
@@ -136,7 +137,8 @@ def signs(values: Tensor) -> Tensor:
     Returns:
         As the values, with the gradient of the identity; 0 counts as positive.
 
-    Recalled: that the mean is that of each filter.
+    The mean is that of each filter in the authors' code, too (allenai/XNOR-Net, `binarizeConvParms`), which
+    makes 0 of 0.
 
     >>> signs(torch.tensor([[-2.0, 0.0, 1.0]]))
     tensor([[-1.,  1.,  1.]])
@@ -233,7 +235,8 @@ class LearntStep(nn.Module):
             sets it.
 
     Recalled: that QKD trains its intervals; this form, with the start 2 mean|v| / sqrt(u), is that of
-    learnt step sizes (Esser et al. 2020).
+    learnt step sizes (Esser et al. 2020), as a public re-implementation has it (zhutmost/lsq-net), which
+    also divides the step's gradient by the root of u times the number of values.
     """
 
     def __init__(self, bits: int, signed: bool = True, values: Tensor | None = None) -> None:

@@ -4,7 +4,10 @@ The authors call it anisotropic information retrieval: along the leading eigenve
 tangent kernel a network learns fast, and there the information lies. Their algorithm distils the
 network from its own past epoch, so that wrong labels need not be memorised.
 
-Recalled: the schedule of the share, which is the caller's here.
+The share of the labels is the caller's here. Of the authors' code we read what a public repository
+that runs it (lizhemin15/self-distillation, `cross_entropy.py`, November 2026) says to be theirs: the
+network's present answers have a constant share of 0.1 or 0.2, or its likeliest class has, in place of its
+answers, a share equal to the part of the batch for which that class is the given label.
 """
 
 from __future__ import annotations
