@@ -37,9 +37,9 @@
 # %% tags=["parameters"]
 numbers = 1500  # that students see written out
 teacher_numbers = 6000  # that the teacher sees
-width = 40  # of a student's words and states
+width = 56  # of a student's words and states
 teacher_width = 96  # of the teacher's
-start_epochs = 20  # of a student on given text, before its teacher comes in
+start_epochs = 28  # of a student on given text, before its teacher comes in
 epochs = 6  # of every method
 seeds = 2  # students of each method
 drafts = 40  # numbers that are written by speculative decoding
@@ -327,7 +327,7 @@ def measured(model):
 
 torch.manual_seed(0)
 teacher = RecurrentLM(WORDS, teacher_width)
-language_models.train_language_model(teacher, known, plan.model_copy(update={"lr": 0.006}), prompt=PROMPT)
+language_models.train_language_model(teacher, known, plan.model_copy(update={"epochs": epochs + 2, "lr": 0.006}), prompt=PROMPT)
 beginners = []
 for seed in range(seeds):
     torch.manual_seed(100 + seed)
@@ -697,13 +697,13 @@ kdnb.train(expert, shown, reading)
 answers = (shown[0], torch.where(torch.arange(900) < labelled, shown[1], -100))  # the others have no label
 
 # %%
-short = reading.model_copy(update={"epochs": 7})
-few_recipe = short.model_copy(update={"epochs": 7 * 900 // labelled, "batch_size": min(50, labelled)})  # about as many steps
+short = reading.model_copy(update={"epochs": 9})
+few_recipe = short.model_copy(update={"epochs": 9 * 900 // labelled, "batch_size": min(50, labelled)})  # about as many steps
 
 
 def minilm_first(student, seed):
     distil_attention(student, expert, shown[0], short.model_copy(update={"epochs": 3}), lesson="minilm", seed=seed)
-    kdnb.distil(student, expert, answers, short.model_copy(update={"epochs": 4}), method="kd", temperature=2.0, seed=seed)
+    kdnb.distil(student, expert, answers, short.model_copy(update={"epochs": 6}), method="kd", temperature=2.0, seed=seed)
 
 
 READERS = {
@@ -711,7 +711,7 @@ READERS = {
     "soft targets": lambda s, seed: kdnb.distil(s, expert, answers, short, method="kd", temperature=2.0, seed=seed),
     "PKD": lambda s, seed: sentences.distil_patiently(s, expert, answers, short, temperature=2.0, seed=seed),
     "MiniLM, then soft targets": minilm_first,
-    "internal, progressive": lambda s, seed: internal.distil_internal(s, expert, answers, short, epochs_each=2, temperature=2.0, seed=seed),
+    "internal, progressive": lambda s, seed: internal.distil_internal(s, expert, answers, short, temperature=2.0, seed=seed),
     "internal, together": lambda s, seed: internal.distil_internal(s, expert, answers, short, stages="together", temperature=2.0, seed=seed),
 }
 readers = []
