@@ -528,10 +528,10 @@ figures.table(pd.DataFrame(rows).T, decimals=2,
 # - The premises hold: every classifier fits its images, and the teacher is 5.2 points better than the classifier on labels, in every seed.
 # - *The teacher's logits help.* Co-distillation saves 2.3 errors in a hundred (0.9 to 3.8), in all five pairs. Plain distillation, with a fixed teacher, saves 0.5, and 0 is
 #   in the interval (0.4 more to 1.4 fewer).
-# - *The critic alone does not.* The game of two ends 0.8 points above labels, with 0 in the interval (0.3 below to 2.0 above).
-# - *Nor does it show a gain beside the teacher's logits.* KDGAN is below labels in all five pairs, by 2.0 points on average, but five seeds leave the size open (4.3 below to 0.3 above). It is 0.3 above co-distillation, its twin with
-#   labels in the critic's place (0.8 below to 1.4 above), and it is the better one in one pair of five. What KDGAN gains over labels, co-distillation gains without a critic.
-# - *The teacher learns, too.* Teaching each other saves the teacher of co-distillation 2.1 points (1.5 to 2.7) against one on labels, and that of KDGAN about as many (0.1 more errors to 4.0 fewer).
+# - *The critic alone does not.* The game of two ends 0.8 points above labels, with 0 in the interval (0.7 below to 2.3 above).
+# - *Nor does it show a gain beside the teacher's logits.* KDGAN is below labels in four of five pairs, by 1.9 points on average, but 0 is in the interval (4.4 below to 0.6 above). It is 0.4 above co-distillation, its twin with
+#   labels in the critic's place (0.8 below to 1.7 above), and it is the better one in one pair of five. What KDGAN gains over labels, co-distillation gains without a critic.
+# - *The teacher learns, too.* Teaching each other saves the teacher of co-distillation 2.1 points (1.5 to 2.7) against one on labels, and that of KDGAN about as many (0.2 more errors to 4.2 fewer).
 #
 # This is what the mathematics led us to expect: on labelled images the critic knows the labels, and the classifier has learnt them before the game begins.
 # Two cautions. The second part starts again at the full learning rate, in co-distillation and in both games, while labels and plain distillation have one falling rate; the game of two had the same restart and no gain. And plain distillation
@@ -593,7 +593,7 @@ figures.table(pd.DataFrame(found).groupby("temperature of the samples", sort=Fal
               caption="Mean length of a gradient at the classifier's logits, as the game begins.")  # fmt: skip
 
 # %% [markdown]
-# *The left panel.* The curves are of the first 1,000 test images, the dotted line and Figure 3 of all 5,000, so that their heights compare only roughly. After the restart at the full rate every condition is worse than labels at first. The game of three swings most: in its fourth epoch it errs on 39% of the images, with
+# *The left panel.* The curves and the dotted line are of the first 1,000 test images, Figure 3 is of all 5,000, so that their heights compare only roughly. After the restart at the full rate every condition is worse than labels at first. The game of three swings most: in its fourth epoch it errs on 39% of the images, with
 # seeds far apart. All settle as rate and temperature fall. *The right panel.* The critic comes trained on labels, and is sure of them; but the labels that it is shown as made are
 # nearly always the true ones. So its loss is high at first, and after about ten epochs it stays at $2\log2$: it can only guess. From then on it has next to nothing to tell.
 #
@@ -950,8 +950,8 @@ figures.save(
 )
 
 # %% [markdown]
-# Teaching on pairs is what helps: the teacher errs on 56% of the shifted digits, the student with $\lambda=0$ on 6.8%. It pays with 2.4% on the first domain. Its features still tell the domains apart, with a cross-entropy of
-# 0.01. With the reversed gradient they hardly do (0.62 and 0.70), and the errors in both domains are *larger*, in one run each. The features have become alike, and the answers have paid for it. The pairs already say
+# Teaching on pairs is what helps: the teacher errs on 56% of the shifted digits, the student with $\lambda=0$ on 6.8%. It pays with 2.3% on the first domain. Its features still tell the domains apart, with a cross-entropy of
+# 0.02. With the reversed gradient they hardly do (0.55 and 0.70), and the errors in both domains are *larger*, in one run each. The features have become alike, and the answers have paid for it. The pairs already say
 # which answers belong together; a critic is worth a try where there are none.
 
 # %% [markdown]
