@@ -85,7 +85,7 @@ figures.use()
 # ## The idea
 #
 # A classifier is asked once for each image. A language model is asked for every word, and what it is asked depends on what it has written before. Where a student has only ever seen the
-# texts of others, it is in unknown country after its first slip. The cure is to let the student write, and the teacher look at each word: *on-policy distillation*.
+# texts of others, it does not know what to do after its first slip. The cure is to let the student write, and the teacher look at each word: *on-policy distillation*.
 
 # %%
 scheme = figures.schematic(
@@ -344,7 +344,7 @@ figures.table(
 
 # %% [markdown]
 # The teacher is right in 84% of what it draws. Its likeliest words are always right: most of its errors are slips of single draws. The student is right in 42% of what it draws, and in 73% with its likeliest words. What it draws
-# is three times as unlikely to its teacher (0.93 nats per token) as what the teacher draws itself (0.29), and its own entropy explains only half of that.
+# costs its teacher 0.93 nats per token, three times as much as what the teacher draws itself (0.29). Half of that is the student's own entropy (0.45).
 #
 # ## On-policy distillation as a training loop
 #
@@ -576,7 +576,7 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# At the first word both curves agree, as there is nothing behind it but the number. From the fifth word on they part: behind its own words, a student of given texts is up to one and a half times as far from its teacher as behind the teacher's, and at the seventh word twice. Summed over the text, the excess is 27% after more given
+# At the first word both curves agree, as there is nothing behind it but the number. From the fifth word on they part: behind its own words, a student of given texts is about one and a half times as far from its teacher as behind the teacher's, and at the seventh word more than twice. Summed over the text, the excess is 27% after more given
 # texts, 31% after the forward divergence on given texts, and 19% after the same divergence on own texts. So teaching on own texts reduces the drift, and does not remove it. The error as a whole is smaller after both kinds of distillation.
 #
 # ## The teacher stays: speculative decoding
@@ -603,7 +603,7 @@ figures.table(pd.DataFrame(rates).set_index("who drafts"), decimals=1,
               caption=f"Speculative decoding with three drafted words in a row, {drafts} numbers. Without a draft there is one word for each call.")  # fmt: skip
 
 # %% [markdown]
-# Every draft saves calls: 2.4 to 2.8 words for each call of the teacher. The best draft is the student of the reverse divergence on own texts (77% of drafted words accepted), the worst that of the teacher's texts (66%), which was right most often when it wrote alone. It knows too few of the ways that its teacher has: a draft has to agree with
+# Every draft saves calls: 2.4 to 2.8 words for each call of the teacher. The best drafts are the students of the reverse divergence on own texts and of MiniLLM (77% of drafted words accepted), the worst is that of the teacher's texts (66%), which was right most often when it wrote alone. It knows too few of the ways that its teacher has: a draft has to agree with
 # the whole distribution. The right texts are those of the teacher, within what 40 numbers can tell (80 to 93%; the teacher alone 84%).
 #
 # ## The relatives
@@ -741,7 +741,7 @@ figures.table(pd.DataFrame(readers).set_index("student of"), decimals=1, caption
 
 # %% [markdown]
 # Labels alone lead to 59%. The teacher's answers to the other 750 sentences lead to 72 to 76%, and it matters little whether layers are taught as well: soft targets alone 75.8%, with the states of PKD 76.1%, with internal representations 75.2%, layer after layer or all together. MiniLM's first stage took three of nine epochs from the
-# answers (72.0%). On 658 sentences a difference of two points is within chance. Students with soft targets are even better than their teacher (73.9%): it has learnt the same 900 sentences from labels, and fewer layers overfit less. Lessons about layers promise more where much text without any answer is at hand, as in
+# answers (72.0%). On 658 sentences a difference of two points is within chance. Most students are even a little better than their teacher (73.9%), within chance. Lessons about layers promise more where much text without any answer is at hand, as in
 # [chapter 5.5](5-5-attention-based.ipynb).
 #
 # ### A trained encoder as teacher, where it is at hand
