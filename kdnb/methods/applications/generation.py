@@ -56,7 +56,7 @@ class Reader:
     """Asks a model for the next token, again and again, as sequences grow.
 
     Args:
-        rows: how many sequences there are, where a model without `step` begins.
+        model: a language model; from its state where it has `step`, else over whole prefixes.
     """
 
     def __init__(self, model: Model):
