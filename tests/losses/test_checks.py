@@ -61,7 +61,7 @@ PREPARED = {
     "tfkd authors", "semckd", "alpkd", "fsp", "irg transformation", "kdsvd", "deepinversion",
     "ensemble", "ensemble weighted", "ensemble geometric", "oracle", "camkd", "camkd certainty",
     "aekd", "aekd normalised", "noisy_teachers", "admd", "admd fooling", "graphdist",
-    "cd guided", "minilm heads", "minilm relations", "ji2021",
+    "cd guided", "minilm heads", "minilm relations", "ji2021", "coteaching", "coteaching authors", "noisy_labels", "bincf",
     "ewc", "icarl", "global_distillation", "global_distillation separate", "lifelong_gan",
     "custom", "custom filters", "uhc", "uhc estimate", "uhc factorised", "uhc log space", "uhc padded",
 }  # fmt: skip
