@@ -13,7 +13,7 @@ from kdnb import losses
 
 ARCS = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [1, 0, 2, 4, 4, 0, 3]])
 PRESENT = torch.tensor([[True, True, True, False], [True, True, False, False]])  # no padding
-OURS = THEIRS = torch.ones(2, 4, 3)
+OURS = THEIRS = torch.ones(2, 4, 4)  # of norm 2, so that their cosine is 1 exactly
 DRAWN = torch.tensor([[1, 4, 0, 2], [3, 0, 1, 0]])
 TRIPLETS = torch.tensor([[0, 1, 2], [3, 0, 4], [2, 4, 1], [1, 2, 0]])
 EVEN = torch.full((5, 3), 2.0)  # of the importances of weights

@@ -152,10 +152,10 @@ KINDS = {
     "Sentences": Kind(texts.text_names, texts.text_card, _row_of_sentences, _verified_sentences),
     "Graphs": Kind(graphs.graph_names, graphs.graph_card, _row_of_graph, _verified_graph),
     "Ratings": Kind(ratings.rating_names, ratings.rating_card, _row_of_ratings, _verified_ratings),
-    "Recordings": Kind(
-        sounds.sound_names, sounds.sound_card, _row_of_recordings, _verified_recordings
-    ),
     "Parallel texts": Kind(
         parallel.parallel_names, parallel.parallel_card, _row_of_parallel, _verified_parallel
+    ),
+    "Recordings": Kind(
+        sounds.sound_names, sounds.sound_card, _row_of_recordings, _verified_recordings
     ),
 }
