@@ -67,7 +67,9 @@ def test_the_authors_cross_entropy_has_the_same_gradient_at_1():
 
 def test_a_mean_over_classes_hides_the_loss():
     s, t = draw(2, 11, 3, 2), draw(2, 11, 3, 2, seed=1)
-    hidden = F.kl_div(s.log_softmax(1), t.softmax(1), reduction="none").mean()  # KLDivLoss's default
+    hidden = F.kl_div(
+        s.log_softmax(1), t.softmax(1), reduction="none"
+    ).mean()  # KLDivLoss's default
     torch.testing.assert_close(pixel_wise(s, t), 11 * hidden)
 
 
