@@ -312,7 +312,7 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# The teacher errs on 8.4% of the frames, the student of all labels on 30.1%: three frames are often less than a digit. Even so *soft alignments of all lines gain nothing over the labels of all lines* (0.4 points more errors,
+# The teacher errs on 8.4% of the frames, the student of all labels on 30.1%: three frames are often less than a digit. *Soft alignments of all lines show no gain over the labels of all lines* (0.4 points more errors,
 # 0.3 less to 1.2 more). What the student lacks is sight, and no lesson gives it that. *Where labels are few, the lesson counts.* With 100 lines, the labels leave 37.7%; the soft alignment of the same lines leaves 34.9%, 2.7 points less (0.2 to 5.3). And as soft alignments need no
 # transcription, the student can have all 2,000 lines, and is then 7.2 points better than that of 100 labelled lines (4.4 to 9.9). Here the teacher has read all labels, so this is not yet a gain in transcriptions; in the [record](#The-reproduction:-Chan-et-al.-2015) a teacher of a tenth of them is asked as well.
 #
@@ -571,7 +571,7 @@ if sounds:
     )
 
 # %% [markdown]
-# The teacher makes 7.0% word errors, the student of labels 19.3%, and that of soft alignments 19.7% without reading a label. In noise it is 30.7% with labels and 32.3% with the clean recording's alignment. These are single runs; the record below has ten, and finds no difference in either case.
+# The teacher makes 7.0% word errors, the student of labels 19.3%, and that of soft alignments 19.7% without reading a label. In noise it is 30.7% with labels and 32.3% with the clean recording's alignment. These are single runs; the record below has ten, and shows no difference in either case.
 #
 # Three more epochs at the *level of sequences* bring the student from 19.7% to 12.3%. The control says what this is owed to: with the words that were said in place of the teacher's posterior it is 12.0%. So it is the level that counts here (and perhaps the three epochs), not the teacher, but the
 # teacher's words need no transcription.
@@ -663,7 +663,7 @@ figures.save(
 # | task | read newspapers, WSJ eval92 | ten digits, one at a time, six speakers who are also heard in training |
 # | teacher | a recurrent network | a bidirectional GRU, 48 units in each direction |
 # | student | a small feed-forward network | one hidden layer of 8 units over nine frames |
-# | labels | states of an aligned recogniser | three states for each digit, aligned evenly |
+# | labels | not in the abstract | three states for each digit, aligned evenly |
 # | measure | word error rate | the same; one word a recording |
 #
 # Claims stand in `papers/chan2015/claims.toml` and were registered before the first recorded run. Only the first one is the paper's, the others are questions of our own. The setting was chosen by the premises; a pilot had shown the outcome of
@@ -716,7 +716,7 @@ print("word errors, %:", ", ".join(f"{name} {record[arm, 'error'].mean():.1f}" f
 #   would be 2.3 points, which lies outside the interval.
 # - *No transcription is missed either.* The student of soft alignments reads none and is at most 2 points worse (*no-transcription-lost*). But its teacher has read them all.
 # - *On the same few recordings soft alignments help*, by 1.2 points (0.1 to 2.2; *same-few-recordings*).
-# - *Untranscribed speech helps no further.* A teacher of a tenth of the transcriptions makes 7.2 points fewer word errors than the student of this tenth, but its soft alignments of all recordings save only 0.1 points (1.6 more to 1.8 fewer errors;
+# - *That untranscribed speech helps further is not shown.* A teacher of a tenth of the transcriptions makes 7.2 points fewer word errors than the student of this tenth, but its soft alignments of all recordings save only 0.1 points (1.6 more to 1.8 fewer errors;
 #   *untranscribed-recordings*). So this student stays 3.4 points behind that of all labels (1.1 to 5.7; *a-tenth-is-enough*). A pilot of one seed had shown a gain of 9 points.
 # - *That softness counts is not shown.* With the teacher's likeliest states as labels there are 0.7 points fewer errors (1.4 fewer to 0.1 more; *softness*).
 # - *That a teacher of the clean recording helps is not shown.* Noise costs 10.0 points, and the clean teacher saves 0.3 of them (0.6 lost to 1.1 saved; *clean-teacher*).
@@ -725,8 +725,8 @@ print("word errors, %:", ", ".join(f"{name} {record[arm, 'error'].mean():.1f}" f
 # 5.6), which is as good as all labels (0.2 fewer, 2.0 fewer to 1.6 more). We looked at this after the record, and no claim asks it. What the student gains in frames it does not turn into words. In the live part, training
 # for words did, in one run, with and without a teacher.
 #
-# **What this tells about the paper.** Its students learn from an alignment that a recogniser has made, of many states and much speech. Ours is an even one that costs nothing, on ten words, and the student is so small (2,006 parameters) that its size may be what
-# limits it. On this task the gain is not there; that it is not there on read newspapers does not follow.
+# **What this tells about the paper.** It recognises read newspapers, we ten words, from an even alignment that costs nothing, and with a student so small (2,006 parameters) that its size may be what
+# limits it. On this task a gain of the published size is not there; that it is not there on read newspapers does not follow.
 #
 # ## What you need, what it buys, when to choose it
 #
@@ -846,7 +846,7 @@ print(papers.cite("chan2015", "laptop", "soft-alignments"))
 # - **Live part.** Errors of lines are of test digits, those of spoken digits of the authors' test recordings. Lines for training and test are made of different images. The settings of lines were chosen until the CTC teacher left the state in which it answers blanks alone; the weight of the guidance was raised from 1 to 10, since with 1 the
 #   guided teacher kept its own timing. Outcomes of validation lines were in view while this was done. CTC models are one run each; what intervals cover, where there are some, is the student's weights and the order of batches, not the choice of lines or the teacher.
 # - **Frame level.** That the temperature is 1 and no label is read is not confirmed for the paper, whose abstract we read.
-# - **Sequence level.** Wong and Gales sum over lattices; here hypotheses are listed. That CTC students fail on a teacher's frames is known in the literature under several names; the experiment is ours.
+# - **Sequence level.** Wong and Gales sum over lattices; here hypotheses are listed. Kurata and Audhkhasi's abstract names arbitrary spike timings as what hinders distillation between CTC models; the experiment is ours.
 # - **Guided CTC.** The mask and its product with the student's probabilities are not confirmed.
 # - **Parallel WaveNet.** One dimension, no network: the demonstration is about the divergence alone. Its further losses are left out.
 # - **Not recorded here.** Only Chan et al. have a record. What is recalled of a paper and not confirmed stands in the docstrings.

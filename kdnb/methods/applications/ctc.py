@@ -1,8 +1,8 @@
 """Distillation of recognisers that align themselves: CTC by frames, by sequences, and guided.
 
-Takashima et al. 2018 found that CTC models resist frame-wise distillation, since teacher and student
-spike in different frames, and teach by the teacher's likeliest sequences; Kurata and Audhkhasi 2019
-bring the spikes together first. Wong and Gales 2016 is the sequence level of models with alignments.
+CTC models spike in frames of their own choice, which stands in the way of frame-wise distillation:
+Kurata and Audhkhasi 2019 bring the spikes together first; others (Takashima et al. 2018, recalled)
+teach by the teacher's likeliest sequences, as Wong and Gales 2016 do for models with alignments.
 """
 
 from __future__ import annotations
