@@ -298,14 +298,15 @@ left.set(xlabel="step", ylabel="value of one weight", title="small steps add up 
 left.legend()
 smooth = torch.tensor(jumps[1:]).unfold(0, 7, 7).mean(1)
 right.plot(range(4, 4 + 7 * len(smooth), 7), 100 * smooth, color=figures.GREEN)
-right.set(xlabel="step", ylabel="changes of point, % a step", title="the weights come to rest", ylim=(0, None))
+right.set(xlabel="step", ylabel="changes of point, % a step", title="fewer and fewer weights jump", ylim=(0, None))
 figures.save(
     figure,
     "5-7-jumps",
     alt="Left: the full-precision copy of one weight drifts, and its rounded copy jumps between points. Right: the share of weights that change their point falls from "
     f"{100 * float(smooth[0]):.1f}% a step to {100 * float(smooth[-1]):.2f}%.",
-    caption=f"One weight of the second layer and its rounded copy; and the share of that layer's 1,152 weights that change their point, from {100 * float(smooth[0]):.1f}% a "
-    f"step at first to {100 * float(smooth[-1]):.2f}% at last, while the learning rate is constant. Points themselves move a little, with the ends of their bucket.",
+    caption="Left: the full-precision copy of one weight of the second layer drifts, and its rounded copy jumps between points, which move a little with the ends of their "
+    f"bucket. Right: at a constant learning rate the share of this layer's 1,152 weights that change their point falls from {100 * float(smooth[0]):.1f}% a step at first to "
+    f"{100 * float(smooth[-1]):.2f}% in the end.",
 )
 
 # %% [markdown]
@@ -369,7 +370,7 @@ NAMES = {
 live["network"] = [NAMES[pair] for pair in zip(live["bits"], live["weights"], strict=True)]
 live["taught by"] = live["lesson"].map({"labels": "labels alone", "teacher": "teacher and labels"})
 figure = figures.points(
-    live, "accuracy", "accuracy, %", condition="network", group="taught by", order=list(NAMES.values()),
+    live, "accuracy", "test accuracy, %", condition="network", group="taught by", order=list(NAMES.values()),
     roles={"labels alone": "student", "teacher and labels": "method"},
 )  # fmt: skip
 means = live.groupby(["network", "taught by"])["accuracy"].mean().unstack()
@@ -424,18 +425,20 @@ figures.table(pd.DataFrame(table).T, decimals=1, caption="Paired differences in 
 train, four = task(0)
 q.quantized_distillation(four, teacher, train, recipe, bits=4, **weights)
 choices = {1: networks[0, 1, "trained on points", "teacher"], 2: networks[0, 2, "trained on points", "teacher"], 4: four}
+exact = networks[0, 32, "32 bits", "teacher"]
+largest = max(float(network.stage1.conv.weight.detach().abs().max()) for network in (exact, *choices.values()))  # one colour scale
+one_bit = q.rounded(exact, partial(q.uniform, bits=1))
+alike = 100 * float((one_bit.stage1.conv.weight.sign() == choices[1].stage1.conv.weight.sign()).float().mean())
 
 
 # %% tags=["nbval-ignore-output"]
 def show_filters(bits):
-    full = networks[0, 32, "32 bits", "teacher"]
-    shown = {"32 bits": full, f"rounded, {bits} bit{'s' if bits > 1 else ''}": q.rounded(full, partial(q.uniform, bits=bits)),
+    shown = {"32 bits": exact, f"rounded, {bits} bit{'s' if bits > 1 else ''}": q.rounded(exact, partial(q.uniform, bits=bits)),
              "quantized distillation": choices[bits]}  # fmt: skip
     figure, panels = plt.subplots(3, 8, figsize=(9.2, 3.9), layout="constrained")
-    most = max(float(network.stage1.conv.weight.detach().abs().max()) for network in shown.values())
     for line, (name, network) in zip(panels, shown.items(), strict=True):
         for axes, kernel in zip(line, network.stage1.conv.weight.detach()[:, 0], strict=True):
-            drawn = axes.imshow(kernel, cmap="RdBu", vmin=-most, vmax=most)
+            drawn = axes.imshow(kernel, cmap="RdBu", vmin=-largest, vmax=largest)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(f"{name}\n{accuracy(network):.1f}%", rotation=0, ha="right", va="center")
     figure.colorbar(drawn, ax=panels, label="weight", shrink=0.8)
@@ -445,8 +448,9 @@ def show_filters(bits):
 figures.explorer(
     show_filters,
     name="5-7-explorer",
-    alt="Eight filters of the first layer in full precision, rounded after training, and after quantized distillation, with test accuracies",
-    caption="Filters of the first layer (seed 0) and the accuracy of the whole network. The layer has 72 weights, one bucket.",
+    alt="Eight filters of the first layer in full precision, rounded after training, and after quantized distillation, with test accuracies; the rows look much alike",
+    caption="Filters of the first layer (72 weights, one bucket; seed 0) and the accuracy of the whole network. At 1 bit "
+    f"{alike:.0f}% of the weights have the same sign in the rounded and in the trained network, but these classify {accuracy(one_bit):.1f} and {accuracy(choices[1]):.1f}% of the images correctly.",
     bits=list(choices),
 )
 
