@@ -298,14 +298,15 @@ left.set(xlabel="step", ylabel="value of one weight", title="small steps add up 
 left.legend()
 smooth = torch.tensor(jumps[1:]).unfold(0, 7, 7).mean(1)
 right.plot(range(4, 4 + 7 * len(smooth), 7), 100 * smooth, color=figures.GREEN)
-right.set(xlabel="step", ylabel="changes of point, % a step", title="the weights come to rest", ylim=(0, None))
+right.set(xlabel="step", ylabel="changes of point, % a step", title="fewer and fewer weights jump", ylim=(0, None))
 figures.save(
     figure,
     "5-7-jumps",
     alt="Left: the full-precision copy of one weight drifts, and its rounded copy jumps between points. Right: the share of weights that change their point falls from "
     f"{100 * float(smooth[0]):.1f}% a step to {100 * float(smooth[-1]):.2f}%.",
-    caption=f"One weight of the second layer and its rounded copy; and the share of that layer's 1,152 weights that change their point, from {100 * float(smooth[0]):.1f}% a "
-    f"step at first to {100 * float(smooth[-1]):.2f}% at last, while the learning rate is constant. Points themselves move a little, with the ends of their bucket.",
+    caption="Left: the full-precision copy of one weight of the second layer drifts, and its rounded copy jumps between points, which move a little with the ends of their "
+    f"bucket. Right: at a constant learning rate the share of this layer's 1,152 weights that change their point falls from {100 * float(smooth[0]):.1f}% a step at first to "
+    f"{100 * float(smooth[-1]):.2f}% in the end.",
 )
 
 # %% [markdown]
@@ -369,7 +370,7 @@ NAMES = {
 live["network"] = [NAMES[pair] for pair in zip(live["bits"], live["weights"], strict=True)]
 live["taught by"] = live["lesson"].map({"labels": "labels alone", "teacher": "teacher and labels"})
 figure = figures.points(
-    live, "accuracy", "accuracy, %", condition="network", group="taught by", order=list(NAMES.values()),
+    live, "accuracy", "test accuracy, %", condition="network", group="taught by", order=list(NAMES.values()),
     roles={"labels alone": "student", "teacher and labels": "method"},
 )  # fmt: skip
 means = live.groupby(["network", "taught by"])["accuracy"].mean().unstack()
@@ -405,37 +406,39 @@ figures.table(pd.DataFrame(table).T, decimals=1, caption="Paired differences in 
 # %% [markdown]
 # **What the numbers say.** In 32 bits the student has 85.7% on labels alone and 87.0% with the teacher.
 #
-# - *Rounding after training* costs about one point at 4 bits. At 2 bits less than half of the images are classified correctly (42.1 and 41.9%, with large differences
-#   between seeds), and at 1 bit little more than chance would give (11.4 and 15.1%).
-# - *Training on the points recovers nearly all of it.* At 2 bits quantized distillation has 85.4%, which is 43.5 points more than rounding (95% interval 24.4 to 62.6) and 1.6 less
-#   than 32 bits (4.3 less to 1.2 more). At 1 bit it gains 70.4 points over rounding (65.3 to 75.5).
-# - *Most of the gain does not need the teacher.* Students that are trained on the points with labels alone have 84.9% at 2 bits and 82.7% at 1 bit.
-# - *The teacher adds* 2.8 points at 1 bit (1.2 to 4.4) and 1.3 in 32 bits (0.8 to 1.8), in all four seeds. At 2 bits the interval of its 0.6 points contains 0 ($-2.5$ to 3.7).
-# - *Does a distilled network survive rounding better?* Four seeds do not decide it: at 2 bits the difference is $-0.2$ points ($-17.7$ to 17.3). The record below does.
+# - *Rounding after training* costs about one point at 4 bits. At 2 bits less than half of the images are classified correctly on average (41.9 and 42.2%; the distilled
+#   students differ much between seeds), and at 1 bit little more than chance would give (11.5 and 14.7%).
+# - *Training on the points recovers nearly all of it.* At 2 bits quantized distillation has 85.0%, which is 42.8 points more than rounding (95% interval 23.3 to 62.3) and 2.0 less
+#   than 32 bits. It is less accurate than 32 bits in all four seeds, but the interval just contains 0 (4.2 less to 0.1 more). At 1 bit it gains 70.4 points over rounding (64.2 to 76.5).
+# - *Most of the gain does not need the teacher.* Students that are trained on the points with labels alone have 84.4% at 2 bits and 83.1% at 1 bit.
+# - *The teacher adds* 1.9 points at 1 bit (0.4 to 3.5) and 1.3 in 32 bits (0.7 to 1.9), with a gain in each of the four seeds. At 2 bits the interval of its 0.5 points contains 0 ($-3.0$ to 4.1).
+# - *Does a distilled network survive rounding better?* Four seeds do not decide it: at 2 bits the difference is 0.3 points ($-17.4$ to 17.9). The record below does.
 
 # %% [markdown]
 # ### Explorer: the filters
 #
 # Below are the first layer's eight filters of 3 x 3 weights. Choose the number of bits. The middle row is the network of the first row, rounded; the last row was
-# trained on the points, from the same initial weights. At 1 bit the filters of both rows have nearly the same signs, but the whole networks classify 19.6% and 85.7% of the
+# trained on the points, from the same initial weights. At 1 bit 96% of the weights have the same sign in both rows, but the whole networks classify 19.6% and 85.0% of the
 # test images correctly. So this layer alone does not show what training on the points has changed.
 
 # %% tags=["nbval-ignore-output"]
 train, four = task(0)
 q.quantized_distillation(four, teacher, train, recipe, bits=4, **weights)
 choices = {1: networks[0, 1, "trained on points", "teacher"], 2: networks[0, 2, "trained on points", "teacher"], 4: four}
+exact = networks[0, 32, "32 bits", "teacher"]
+largest = max(float(network.stage1.conv.weight.detach().abs().max()) for network in (exact, *choices.values()))  # one colour scale
+one_bit = q.rounded(exact, partial(q.uniform, bits=1))
+alike = 100 * float((one_bit.stage1.conv.weight.sign() == choices[1].stage1.conv.weight.sign()).float().mean())
 
 
 # %% tags=["nbval-ignore-output"]
 def show_filters(bits):
-    full = networks[0, 32, "32 bits", "teacher"]
-    shown = {"32 bits": full, f"rounded, {bits} bit{'s' if bits > 1 else ''}": q.rounded(full, partial(q.uniform, bits=bits)),
+    shown = {"32 bits": exact, f"rounded, {bits} bit{'s' if bits > 1 else ''}": q.rounded(exact, partial(q.uniform, bits=bits)),
              "quantized distillation": choices[bits]}  # fmt: skip
     figure, panels = plt.subplots(3, 8, figsize=(9.2, 3.9), layout="constrained")
-    most = max(float(network.stage1.conv.weight.detach().abs().max()) for network in shown.values())
     for line, (name, network) in zip(panels, shown.items(), strict=True):
         for axes, kernel in zip(line, network.stage1.conv.weight.detach()[:, 0], strict=True):
-            drawn = axes.imshow(kernel, cmap="RdBu", vmin=-most, vmax=most)
+            drawn = axes.imshow(kernel, cmap="RdBu", vmin=-largest, vmax=largest)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(f"{name}\n{accuracy(network):.1f}%", rotation=0, ha="right", va="center")
     figure.colorbar(drawn, ax=panels, label="weight", shrink=0.8)
@@ -445,8 +448,9 @@ def show_filters(bits):
 figures.explorer(
     show_filters,
     name="5-7-explorer",
-    alt="Eight filters of the first layer in full precision, rounded after training, and after quantized distillation, with test accuracies",
-    caption="Filters of the first layer (seed 0) and the accuracy of the whole network. The layer has 72 weights, one bucket.",
+    alt="Eight filters of the first layer in full precision, rounded after training, and after quantized distillation, with test accuracies; the rows look much alike",
+    caption="Filters of the first layer (72 weights, one bucket; seed 0) and the accuracy of the whole network. At 1 bit "
+    f"{alike:.0f}% of the weights have the same sign in the rounded and in the trained network, but these classify {accuracy(one_bit):.1f} and {accuracy(choices[1]):.1f}% of the images correctly.",
     bits=list(choices),
 )
 
@@ -592,11 +596,11 @@ frame["mean"] = frame.mean(axis=1)
 figures.table(frame, decimals=1, caption=f"Test accuracy in percent, {images} training images, {relatives_seeds} seeds. No ranking: no method's options were searched.")
 
 # %% [markdown]
-# With two seeds small differences in this table decide nothing, but some are large. Learnt points have about 70%, much more than rounding (41.9% over four seeds) and much less than
+# With two seeds small differences in this table decide nothing, but some are large. Learnt points have about 70%, much more than rounding (42.2% over four seeds) and much less than
 # learnt weights: four numbers a layer are few to learn. SPEQ's students have 76%; they are the only ones whose
-# activations are rounded too. Apprentice's scheme C, at a tenth of the rate, is 2 to 3 points behind A, B and labels alone, probably because at this rate our few steps
-# are too small to recover from ternary rounding. Quantized distillation that starts from the full-precision network has 86.9%, as much as
-# that network itself (86.7%).
+# activations are rounded too. Apprentice's scheme C, at a tenth of the rate, is behind A, B and labels alone in both seeds, by about 3 points on average, probably because at this rate our few steps
+# are too small to recover from ternary rounding. Quantized distillation that starts from the full-precision network has 86.4%, nearly as much as
+# that network itself (86.8%).
 
 # %% [markdown]
 # ## Down to int8: a network that really computes in integers
@@ -664,10 +668,11 @@ print("int8 file at most 0.45 of the 32-bit weights:", bool(small["kB"] < 0.45 *
 print("int8 loses at most 2 points:", bool(small["accuracy, %"] > whole["accuracy, %"] - 2))
 
 # %% [markdown]
-# The int8 file takes 28% of the space of the 32-bit weights, and a pass takes about half the time on this processor (this varies with the machine; processors with VNNI or AMX
-# should gain more). Rounding after training, with ranges observed on 200 images, loses nothing here. Three more epochs with fake quantisers on these 200 labels
+# The int8 file takes 28% of the space of the 32-bit weights, and a pass of the three int8 networks takes between a sixth and a quarter of the time of the 32-bit one. Read this
+# ratio roughly: the machine was busy with other work when the times were taken, so that three networks of the same structure differ by up to a third. It also depends on the processor: the
+# line above the table says that this one has VNNI, instructions for 8-bit products, and others may gain less. Rounding after training, with ranges observed on 200 images, loses 0.2 points here. Three more epochs with fake quantisers on these 200 labels
 # alone cost about four points, most likely because the network forgets what it has learnt from the teacher; with the teacher it keeps 92.9%. So at 8 bits no further training is needed here, and
-# where it is needed, the teacher should take part. This is one seed. The 4-bit file is smaller and its network nearly as accurate, but it is no faster: it is unpacked to 32 bits before it computes.
+# where it is needed, the teacher should take part. This is one seed. The 4-bit file is smaller and its network nearly as accurate (92.3%), but it is no faster: it is unpacked to 32 bits before it computes.
 
 # %% [markdown]
 # ## The reproduction: Polino et al. 2018
@@ -776,18 +781,18 @@ print(f"teacher: {mean['teacher']:.1f}% of the test images; bytes of the student
 # |---|---|---|---|
 # | rounding after training | a trained network | no training; at 4 bits 49.0 in place of 50.7% (record), at 2 bits 27.8% | nothing can be trained |
 # | training on points, labels | labelled data, a training | most of what rounding loses: at 2 bits 45.8 in place of 21.7% (record) | there is no teacher |
-# | quantized distillation | a teacher as well | at 2 bits 1.8 points more than labels alone (record), at 1 bit 2.8 (here) | 1 to 4 bits, and a better network is available |
+# | quantized distillation | a teacher as well | at 2 bits 1.8 points more than labels alone (record), at 1 bit 1.9 (here) | 1 to 4 bits, and a better network is available |
 # | differentiable quantization | a trained network, data | 12.4 points over rounding at 2 bits, 7.4 less than learnt weights (record) | weights must not change |
 # | Apprentice | a trained teacher (B, C), or an untrained one (A) | ternary weights: additions, and one scale a layer, in place of multiplications by weights | the hardware supports ternary weights |
 # | QKD | a teacher that may be changed | a student that has settled before it is taught | the student is so small that distillation hurts it |
 # | SPEQ | ReLU modules | no second network; robustness to rounded *activations* | activations have few bits |
-# | int8, distilled | torch alone | 28% of the bytes, about half the time on this CPU (here) | you deploy on an ordinary CPU |
+# | int8, distilled | torch alone | 28% of the bytes, less than a quarter of the time on a busy CPU with VNNI (here) | you deploy on an ordinary CPU |
 #
 # Where the table says "here" or "record", this workbook measured it. The rest is what the methods require, or what their papers argue.
 #
 # **It fails, or is not worth its price, when**
 #
-# - *eight bits are enough*: then rounding after training loses next to nothing (93.0% before and after it here), and training on points has nothing to recover;
+# - *eight bits are enough*: then rounding after training loses next to nothing (93.0% before and 92.8% after it here), and training on points has nothing to recover;
 # - *the teacher is no better than the student*: the soft targets then probably only regularise a network that rounding regularises already. In pilots with perceptrons the
 #   teacher cost accuracy in nearly all cases, in full precision and at 1 and 2 bits (see [`setting.md`](../papers/polino2018/setting.md));
 # - *the teacher has learnt the same images by heart*: its answers are then almost labels;
