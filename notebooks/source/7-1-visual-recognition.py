@@ -20,8 +20,8 @@
 # # 7.1 Visual recognition
 #
 # Most chapters of this workbook classify images into classes that were learnt. Vision asks for more: to find other pictures of a person or product that nobody has
-# trained on, to name every pixel, to draw a box, to read an image of few pixels, to say that something is wrong with a picture. A teacher helps with each, but what the
-# student should imitate is no longer a softmax. You see one method for each task, on real pixels, with the measure that its field
+# trained on, to name every pixel, to draw a box, to read an image of few pixels, to say that something is wrong with a picture. For each of these there are methods with a teacher, and what the
+# student imitates is often no softmax over classes. You see one method for each task, on real pixels, with the measure that its field
 # uses and the control that it needs.
 #
 # The chapter belongs to section 7.1 of the survey
@@ -134,7 +134,7 @@ figures.save(
 # $a_{ij}$ is the cosine of the features at two of $n$ places. In $L_{channel}$, $y_c$ is the map of channel $c$ of $C$, the factor $T$ is the temperature, and $\phi$ is the softmax of $y_c/T$ over all *places*. For boxes $r$, the true box $y$ and a margin $m\ge0$
 # there is the bounded regression
 #
-# $$L_b=\lVert r^S-y\rVert^2\ \text{ if }\ \lVert r^S-y\rVert^2+m>\lVert r^T-y\rVert^2,\ \text{ else }0;$$
+# $$L_b=\lVert r^S-y\rVert^2\ \text{ if }\ \lVert r^S-y\rVert^2+m>\lVert r^T-y\rVert^2,\ \text{ else }0.$$
 #
 # For anomalies, $M$ students with descriptors $f^m_i$ of place $i$ have learnt the descriptors $f^T_i$ of a teacher on normal images. Their error and their disagreement are
 #
@@ -462,7 +462,7 @@ print("similarities and soft classes are what the formulas say")
 # ### Segmentation: a class for every pixel
 #
 # No segmentation data set comes with the workbook, so pictures are composed: one or two pieces of clothing, reduced to 14 x 14 pixels, at random places on photographs of CIFAR-10 at half their brightness. As in real scenes, most pixels are
-# background. The teacher learns from all 600 composed pictures, the students from 300 of them. The cross-entropy of the labels has the weight 1 for all students; beside it `pixel` has the weight 1, `pair` 1, or `channel` 3.
+# background. With the parameters above, the teacher learns from all 600 composed pictures, the students from 300 of them. The cross-entropy of the labels has the weight 1 for all students; beside it `pixel` has the weight 1, `pair` 1, or `channel` 3.
 
 # %%
 KINDS = {1: "trouser", 8: "bag", 9: "boot", 0: "T-shirt"}
@@ -762,7 +762,7 @@ print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', '
 # - *That relations beat embeddings one by one is not shown.* The difference is 4.3 points (0.9 less to 9.6 more; *relations-beat-points*).
 # - *That normalisation can be left out without loss is not shown.* Unnormalised students are 2.0 points better on average, but the interval goes down to 1.5 points worse, and at most 1 was asked for (*not-normalised*).
 #
-# **What the controls say.** They are ours, and they limit what the gain can be owed to.
+# **What the controls say.** They are our own, and they leave fewer reasons for the gain.
 #
 # - *The images must match.* Relations of other images cost 9.1 points (3.1 to 15.1; *images-must-match*).
 # - *That the teacher must be trained is not shown.* On unseen classes, relations of the trained teacher find 0.7 points less than those of the same network with random weights (3.3 less to 1.9 more; *teacher-must-know*). On held-out images of learnt classes, which no claim asks about, the trained teacher is worth 16.5
@@ -858,7 +858,7 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # <details><summary>Solution</summary>
 #
-# The figure rules out the student of labels, and does not decide between relations and soft targets: train both, and compare them on faces of people whom nobody has learnt, beside principal components. In each case deploy the embedding; logits are about people who will not come. Recall@1 depends on the size of the gallery, so measure it with as many people as there will be, and verification (same or different?) at the rate of false alarms
+# The figure speaks against the student of labels, and does not decide between relations and soft targets: train both, and compare them on faces of people whom nobody has learnt, beside principal components. In each case deploy the embedding; logits are about people who will not come. Recall@1 depends on the size of the gallery, so measure it with as many people as there will be, and verification (same or different?) at the rate of false alarms
 # that you can afford.
 #
 # </details>
@@ -933,8 +933,8 @@ print(papers.cite("park2019rkd", "laptop", "relations-teach"))
 # - **Retrieval.** The student of labels is normalised, that of relations is not, as in the authors' commands. Batches have 12 classes with 5 images.
 # - **Segmentation.** The critic of the paper's third term is left out. Pairs are compared at 8 x 8 places of the features in front of the classifier.
 # - **Detection.** One object on each picture, no region proposals; the class is learnt from labels in the comparison of boxes.
-# - **Low resolution.** The papers add relations and selection of images; here soft targets are all.
-# - **Anomalies.** One teacher of one patch size; the paper's is distilled from a network of ImageNet, for several sizes. The score of an image is the mean over its places.
+# - **Low resolution.** Ge et al. also select what is distilled. Here the student learns soft targets of all large images.
+# - **Anomalies.** There is one teacher, of one patch size, trained on digits. The paper's was pretrained on patches of natural images, as its abstract says; that it is distilled from a network trained on ImageNet, for several patch sizes, is not confirmed. The score of an image is the mean over its places.
 # - **Not recorded here.** Only RKD has a record. What is recalled of a paper and not confirmed stands in the docstrings.
 #
 # </details>

@@ -20,7 +20,7 @@
 # # 7.3 Speech
 #
 # A recogniser of speech answers many times a second, and its answers together make a sentence. So a teacher can be imitated
-# *frame by frame*, or by the *sequences* it hears. You see both, and why the first one falls short for recognisers that choose their own timing. You also see
+# *frame by frame*, or *sequence by sequence*. You see both, and why the first one falls short for recognisers that choose their own timing. You also see
 # what is gained from speech that nobody has written down, and from a teacher that hears the recording without noise.
 #
 # The chapter belongs to section 7.3 of the survey
@@ -80,8 +80,8 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# A *frame* is a short piece of a recording, some hundredths of a second, as the energy in a number of frequency bands. An *acoustic model* says of each frame what is being
-# said. Large ones are recurrent: each answer knows the whole recording. Small ones see a window of a few frames. The large model teaches the small one in two ways. At the *level of frames*, the
+# A *frame* is a short piece of a recording, some hundredths of a second, described by the energy in a number of frequency bands. An *acoustic model* says of each frame what is being
+# said. In this chapter the large model is recurrent: each of its answers depends on the whole recording. The small one sees a window of a few frames. The large model teaches the small one in two ways. At the *level of frames*, the
 # student copies the probabilities of every frame, which Chan et al. call a soft alignment. At the *level of sequences*, the teacher names the sentences it finds likely, and the student
 # learns to find them likely too, with its own timing.
 
@@ -116,7 +116,7 @@ figures.save(
 # $$L_\text{frame}=\frac1N\sum_n\mathrm{KL}(p_n\,\|\,q_n),\qquad\qquad
 #   L_\text{sequence}=\sum_H P_T(H\mid O)\,\log\frac{P_T(H\mid O)}{P_S(H\mid O)}.$$
 #
-# How frames make a sequence is a choice. In a *hybrid* recogniser, each frame has a label, a state of a word, which an alignment tells. In *connectionist temporal classification* (CTC, [Graves et al. 2006](#References)) it has not:
+# How frames make a sequence is a choice. In a *hybrid* recogniser, each frame has a label, the state of a word, which comes from an alignment. In *connectionist temporal classification* (CTC, [Graves et al. 2006](https://doi.org/10.1145/1143844.1143891)) frames have no labels:
 # the classes are the tokens and a *blank*, a *path* $\pi$ has one class for each frame, and it spells a sequence when equal neighbours are joined and blanks left out. The probability of a sequence is the sum over all paths
 # that spell it,
 #
@@ -439,7 +439,7 @@ figures.save(
 #   some probability to a 2 and to a 6 and more to the blank, and leaves the digit out.
 # - *The teacher's sequences teach nearly as well as all labels*: 19.5%, and this student reads no transcription. It chooses its own timing: it has 33% of the teacher's spikes in the same frame, and 66% of the guided teacher's, much like the student of labels (33% and 64%).
 # - *With a guide, frames teach well.* The guided teacher makes 11.3% word errors and has more of its spikes where the streaming student of labels has them (64%). The student of its frames makes 17.3% word errors, about as many as that of all labels.
-# - *Averages need one timing as well.* The mean of the student of labels and the teacher makes 39.8% word errors, more than either. With the guided teacher in place of the other it makes 11.3%, which is what the guided teacher makes alone.
+# - *Averaging needs a common timing, too.* The mean of the student of labels and the teacher makes 39.8% word errors, more than either. With the guided teacher in place of the other it makes 11.3%, which is what the guided teacher makes alone.
 #
 # ### Explorer: what each model says of a line
 #
@@ -475,11 +475,11 @@ figures.explorer(
 # Now real speech, the [Free Spoken Digit Dataset](https://github.com/Jakobovski/free-spoken-digit-dataset): six speakers say each digit fifty times. The recogniser is a small hybrid one. Each digit has three states,
 # and a recording is divided evenly among those of its digit, which makes the labels of frames. A recording is recognised by `frames.word_scores`: the digit whose three states, passed from left to right, explain the frames best.
 #
-# The teacher is recurrent. The students see nine frames and have 2,006 parameters, the size of a keyword spotter. Two of them hear white noise at 5 dB, and one of these learns the soft alignment that the teacher
+# The teacher is recurrent. The students see nine frames and have 2,006 parameters. Two of them hear white noise at 5 dB, and one of these learns the soft alignment that the teacher
 # gives to the same recording without the noise. The last two start from the student of the clean soft alignment and learn for three more epochs at the level of sequences, where the
 # hypotheses are the ten digits: one from the teacher's posterior of the words, after the idea of Wong and Gales, and as a control one from the words that were said.
 #
-# Whoever has no copy of the recordings gets one sentence here, and goes on with the next section.
+# Without a copy of the recordings, the next cell prints one sentence, and you can go on with the next section.
 
 # %% tags=["nbval-ignore-output"]
 STATES = 3
@@ -574,7 +574,7 @@ if sounds:
 # %% [markdown]
 # The teacher makes 7.0% word errors, the student of labels 19.3%, and that of soft alignments 19.7% without reading a label. In noise it is 30.7% with labels and 32.3% with the clean recording's alignment. These are single runs; the record below has ten seeds, and finds no significant difference in either case.
 #
-# Three more epochs at the *level of sequences* bring the student from 19.7% to 12.3%. With the words that were said in place of the teacher's posterior, the control makes 12.0%. So the gain comes from training for words, or from the three epochs, rather than from the teacher. What the teacher saves here is
+# Three more epochs at the *level of sequences* bring the student from 19.7% to 12.3% (row *then the teacher's words*). With the words that were said in place of the teacher's posterior, the control makes 12.0% (row *or then labels of words*). So the gain comes from training for words, or from the three epochs, rather than from the teacher. What the teacher saves here is
 # the transcription of the student's recordings.
 #
 # ## Speech that is made: Parallel WaveNet
@@ -643,9 +643,9 @@ figures.save(
 # | method | what is taught | formula | call |
 # |---|---|---|---|
 # | soft alignment ([Chan 2015](https://arxiv.org/abs/1504.01483)) | each frame | $\frac1N\sum_n\mathrm{KL}(p_n\Vert q_n)$ | `frames.distil_frames` |
-# | ensembles (Chebotar and Waters 2016, [chapter 5.2](5-2-multi-teacher.ipynb)) | each frame, by several | $p_n=\frac1M\sum_mp_n^{(m)}$ | `distil_frames` with `losses.ensemble_log_probabilities` as the teacher's logits |
+# | ensembles (Chebotar and Waters 2016, [chapter 5.2](5-2-multi-teacher.ipynb)) | each frame, by $M$ models | $p_n=\frac1M\sum_mp_n^{(m)}$ | `distil_frames` with `losses.ensemble_log_probabilities` as the teacher's logits |
 # | sequences ([Wong and Gales 2016](https://www.repository.cam.ac.uk/handle/1810/256846)) | hypotheses | $\sum_HP_T(H)\log\frac{P_T(H)}{P_S(H)}$ | `losses.sequence_distillation` |
-# | the same with CTC | the $n$ likeliest sequences | $P_S(H)$ a sum over paths | `ctc.distil_ctc(level="sequence")` |
+# | the same with CTC | the teacher's likeliest sequences | $P_S(H)$ a sum over paths | `ctc.distil_ctc(level="sequence")` |
 # | guided CTC ([Kurata and Audhkhasi 2019](https://arxiv.org/abs/1904.08311)) | when to spike | $-\sum_nm_nq_{n\hat k_n}$ | `ctc.distil_ctc(level="guided")` |
 # | clean to noisy (Markov and Matsui 2016, [chapter 5.3](5-3-cross-modal.ipynb)) | each frame, of the clean recording | $p_n(\text{clean})$, $q_n(\text{noisy})$ | `distil_frames` with the clean recordings' logits; `distil_privileged` |
 # | long to short ([Shen et al. 2018](https://doi.org/10.21437/Interspeech.2018-1519)) | the representation of the whole utterance | $\lVert f_s(\text{short})-f_t(\text{long})\rVert_2^2$ | `losses.hint`; views as in chapter 5.3 |
@@ -723,7 +723,7 @@ print("word errors, %:", ", ".join(f"{name} {record[arm, 'error'].mean():.1f}" f
 # - *That a teacher of the clean recording helps is not shown.* Noise costs 10.0 points, and the clean teacher saves 0.3 of them (0.6 lost to 1.1 saved; *clean-teacher*).
 #
 # **Frames and words often disagree.** Soft alignments do improve the frames: 0.7 points fewer wrong states than labels (0.1 to 1.4), 2.2 fewer on a tenth of the recordings (1.2 to 3.2), and 4.3 fewer where they come from the teacher of the tenth (2.9 to
-# 5.6), where no difference from all labels is left to be seen (0.2 fewer, 2.0 fewer to 1.6 more). In noise there are 0.5 fewer (0.1 to 0.9). We looked at this after the record, and no claim asks it. Only on the tenth of the recordings do fewer wrong frames come with significantly fewer wrong words. In the live part, training
+# 5.6), where no difference from all labels is left to be seen (0.2 fewer, 2.0 fewer to 1.6 more). In noise there are 0.5 fewer (0.1 to 0.9). We looked at this after the record, and no claim asks it. Only in the second of these four comparisons are there also significantly fewer wrong words. In the live part, training
 # for words made fewer wrong words, in one run each, with and without a teacher.
 #
 # **What this tells about the paper.** The paper recognises read newspapers. We recognise ten words, learn from an even alignment, and have a student so small (2,006 parameters) that its size may be what
@@ -823,7 +823,8 @@ print(f"{before:.0f}% word errors after a few transcriptions, {ctc.token_error_r
 #   ([repository](https://www.repository.cam.ac.uk/handle/1810/256846)).
 # - Kurata and Audhkhasi, *Guiding CTC Posterior Spike Timings for Improved Posterior Fusion and Knowledge Distillation*, Interspeech 2019
 #   ([arXiv](https://arxiv.org/abs/1904.08311)).
-# - Graves, Fernández, Gomez and Schmidhuber, *Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent Neural Networks*, ICML 2006.
+# - Graves, Fernández, Gomez and Schmidhuber, *Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent Neural Networks*, ICML 2006
+#   ([DOI](https://doi.org/10.1145/1143844.1143891)).
 # - van den Oord, Li, Babuschkin, Simonyan, Vinyals, Kavukcuoglu and others, *Parallel WaveNet: Fast High-Fidelity Speech Synthesis*, ICML 2018
 #   ([arXiv](https://arxiv.org/abs/1711.10433)).
 # - Shen, Lu, Li and Kawai, *Feature Representation of Short Utterances Based on Knowledge Distillation for Spoken Language Identification*, Interspeech 2018
