@@ -19,9 +19,9 @@
 # %% [markdown]
 # # 7.1 Visual recognition
 #
-# Most chapters classify images of classes that were learnt. Vision asks for more: to find other pictures of a person or product that nobody has
-# trained on, to name every pixel, to draw a box, to read an image of few pixels, to say that something is wrong with a picture. A teacher helps with each, but what the
-# student should imitate is no longer a softmax. You see one method for each task, on real pixels, with the measure that its field
+# Most chapters of this workbook classify images into classes that were learnt. Vision asks for more: to find other pictures of a person or product that nobody has
+# trained on, to name every pixel, to draw a box, to read an image of few pixels, to say that something is wrong with a picture. For each of these there are methods with a teacher, and what the
+# student imitates is often no softmax over classes. You see one method for each task, on real pixels, with the measure that its field
 # uses and the control that it needs.
 #
 # The chapter belongs to section 7.1 of the survey
@@ -87,9 +87,12 @@ figures.use()
 # ## The idea
 #
 # Take retrieval, where faces, re-identification and product search belong. A network maps an image to an *embedding*, a few numbers. It is used on classes
-# that it has never seen, so its logits are worthless there. What counts is which embeddings lie close together. *Relational distillation* gives the student
-# just that: how far apart the teacher holds any two images of a batch, and under which angles any three. The student may put each
-# image where it likes, with as few numbers as it has.
+# that it has never seen, and for those it has no logits. What counts is which embeddings lie close together. *Relational distillation* teaches the student
+# just that: the distance between any two images of a batch in the teacher's embedding, and the angles between any three. The student may put each
+# image anywhere, and its embedding may have fewer numbers than the teacher's.
+#
+# In this chapter, the *student of labels* is the one that learns from labels alone, and the *student of relations* the one that learns from the teacher's distances and
+# angles. *Unseen* classes are those of which neither teacher nor student has had an image in training.
 
 # %%
 scheme = figures.schematic(
@@ -114,34 +117,36 @@ figures.save(
 # %% [markdown]
 # ## The mathematics
 #
-# Symbols are those of [the workbook's notation](../docs/notation.md). With the teacher's embeddings $t_i$, the student's $s_i$, the mean distance $\mu$ of a batch's pairs
-# (one for each network) and the Huber loss $l$,
+# Symbols are those of [the workbook's notation](../docs/notation.md). With the teacher's embeddings $t_i$, the student's $s_i$, the mean distance of a batch's pairs
+# ($\mu_T$ and $\mu_S$) and the Huber loss $l$ with threshold 1,
 #
 # $$L_D=\sum_{i\ne j}l\Big(\frac{\lVert t_i-t_j\rVert}{\mu_T},\frac{\lVert s_i-s_j\rVert}{\mu_S}\Big),\qquad
 #   L_A=\sum_{i\ne j\ne k\ne i}l\big(\cos\angle t_it_jt_k,\ \cos\angle s_is_js_k\big).$$
 #
-# The authors take means in place of sums, and $L_D+2L_A$ for retrieval. **Recall@1** is the share of images whose nearest other image is of their class. The other tasks of this chapter have
+# The authors' code takes means in place of sums, and $L_D+2L_A$ for retrieval. **Recall@1** is the share of images whose nearest other image is of their class. The losses of the other tasks of this
+# chapter are
 #
 # $$L_{pixel}=\frac1N\sum_i\mathrm{KL}(p_i\,\|\,q_i),\qquad
 #   L_{pair}=\frac1{n^2}\sum_{ij}(a^S_{ij}-a^T_{ij})^2,\qquad
 #   L_{channel}=\frac{T^2}C\sum_c\mathrm{KL}\big(\phi(y^T_c)\,\|\,\phi(y^S_c)\big),$$
 #
-# with places $i$ of an image, cosines $a_{ij}$ of the features at two of $n$ places, and the softmax $\phi$ over all *places* of channel $c$; the bounded regression of boxes $r$ with the
-# true box $y$,
+# where the superscripts $S$ and $T$ stand for student and teacher. In $L_{pixel}$, $p_i$ and $q_i$ are the teacher's and the student's class probabilities at place $i$ of the $N$ places of an image. In $L_{pair}$,
+# $a_{ij}$ is the cosine of the features at two of $n$ places. In $L_{channel}$, $y_c$ is the map of channel $c$ of $C$, the factor $T$ is the temperature, and $\phi$ is the softmax of $y_c/T$ over all *places*. For boxes $r$, the true box $y$ and a margin $m\ge0$
+# there is the bounded regression
 #
-# $$L_b=\lVert r^S-y\rVert^2\ \text{ if }\ \lVert r^S-y\rVert^2+m>\lVert r^T-y\rVert^2,\ \text{ else }0;$$
+# $$L_b=\lVert r^S-y\rVert^2\ \text{ if }\ \lVert r^S-y\rVert^2+m>\lVert r^T-y\rVert^2,\ \text{ else }0.$$
 #
-# and, of $M$ students $f^m$ that have learnt a teacher $f^T$ on normal images, the error and the disagreement
+# For anomalies, $M$ students with descriptors $f^m_i$ of place $i$ have learnt the descriptors $f^T_i$ of a teacher on normal images. Their error and their disagreement are
 #
 # $$e_i=\Big\lVert\frac1M\sum_mf^m_i-f^T_i\Big\rVert^2,\qquad v_i=\frac1M\sum_m\lVert f_i^m\rVert^2-\Big\lVert\frac1M\sum_mf^m_i\Big\rVert^2 .$$
 #
-# Six facts follow.
+# Some of these formulas could not be checked against the papers; the protocol notes at the end say which. Six facts follow from the formulas.
 #
 # 1. *RKD sees neither position, nor rotation, nor scale* of an embedding. So the student need not have the teacher's width, and no adapter is needed.
 # 2. *The query must not find itself.* With itself in the gallery every embedding has a Recall@1 of 1.
-# 3. *Pixel-wise distillation is soft targets*, with a row for each pixel. A mean over the classes as well hides it: it is weaker by their number.
+# 3. *Pixel-wise distillation is soft targets*, with a row for each pixel. If the mean is taken over the classes as well, the term is weaker by the number of classes.
 # 4. *The channel-wise loss does not see an offset of a channel*, and the pair-wise loss does not see a rotation of the channels.
-# 5. *A bound is no target.* The gradient of $L_b$ points to the true box, wherever the teacher's is, and is 0 once the student is better by $m$.
+# 5. *A bound is not a target.* A gradient step on $L_b$ moves the student's box towards the true one, wherever the teacher's box is. $L_b$ is 0 once the student is better than the teacher by $m$.
 # 6. *Error and disagreement add up*: $e_i+v_i$ is the mean error of the single students.
 #
 # The next cell checks all six.
@@ -282,8 +287,9 @@ assert agree < 0.1, agree  # rounding, which a training enlarges
 print("the loop and retrieval.learn_embedding hold the images equally far apart")
 
 # %% [markdown]
-# Two rivals have the same network and as many steps: the student of labels (the teacher's own triplet loss), and what most would do, soft targets. As the teacher has no logits, its
-# cosines with the means of the learnt classes take their place; the student gets a linear head, which is thrown away afterwards. All of this for several draws of the classes, each with its own teacher.
+# Two other students have the same network and the same number of steps: the student of labels, which learns by the teacher's own triplet loss, and one that learns soft targets, the usual choice. As the teacher has no logits, its
+# cosines with the means of the learnt classes take their place; the student gets a linear head, which is thrown away afterwards. Two controls need no network: four principal components of the students' training
+# images, and the 196 pixels themselves. All of this is repeated for several draws of the classes, each with its own teacher.
 
 
 # %%
@@ -342,10 +348,10 @@ figures.save(
 figures.table(wide.T.loc[list(found)].assign(mean=wide.mean()), decimals=1, caption="Recall@1 in percent, by draw of the classes.")
 
 # %% [markdown]
-# **What the numbers say.** In each of the four draws the student of relations finds more than the student of labels, by 1.1 to 10.1 points (64.8% and 57.2% on average). The right half shows why it may be so: the student of labels
-# has learnt to tell its twelve classes apart, and takes a zero, which it has never seen, for other digits or a dress. Soft targets do as well as relations here (66.3%). So do four principal components (68.1%), which need no network at all, and
-# the pixels themselves find more than the teacher (93.3% and 89.0%): these images are centred and small, so that pixels are a good measure of likeness. A student is worth its training where that is not so, or where other classes than these count. The
-# [record](#The-reproduction:-Park-et-al.-2019) has ten draws, more controls and intervals.
+# **What the numbers say.** In each of the four draws the student of relations finds more than the student of labels, by 1.1 to 10.1 points (64.8% and 57.2% on average). The right half shows examples: for the zero of the first row, which is of an unseen class, the student of labels
+# returns a five, one zero, a three and a piece of clothing. Soft targets find about as much as relations here (66.3%). So do four principal components (68.1%), and
+# the pixels themselves find more than the teacher (93.3% and 89.0%). These images are centred and small, so that pixels are already a good measure of likeness. On such data nobody needs a trained student: the experiment shows how the method works,
+# and not a case for its use. The [record](#The-reproduction:-Park-et-al.-2019) has ten draws, more controls and intervals.
 #
 # ### Explorer: who is near whom?
 #
@@ -405,29 +411,36 @@ figures.explorer(
 # <details><summary><b>Detection</b>: a bound for boxes, a weight for the background</summary>
 #
 # [Chen et al. (2017)](https://papers.nips.cc/paper/6676-learning-efficient-object-detection-models-with-knowledge-distillation) give detectors three terms: soft classes in which the background has a weight of its own, hints, and the bounded regression $L_b$ beside the
-# usual loss of boxes. *What makes it itself:* a teacher's box may be wrong without bounds, so it is not imitated. `losses.bounded_regression`, `losses.weighted_soft_targets`.
+# usual loss of boxes. *What makes it itself:* a teacher's box may be further from the truth than the student's, so it serves as a bound and is not imitated. `losses.bounded_regression`, `losses.weighted_soft_targets`.
 #
 # </details>
 #
 # <details><summary><b>Quantization mimic</b>: rounded features for tiny detectors</summary>
 #
-# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) round the teacher's feature maps before a tiny detector imitates them: fewer values are easier to hit. *What makes it itself:* the teacher is made simpler, not the loss.
+# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) round feature maps before a tiny detector imitates the teacher's: rounded maps have fewer values to hit. *What makes it itself:* what is imitated is made simpler.
 # `losses.quantization_mimic` ([chapter 5.7](5-7-quantized.ipynb)).
 #
 # </details>
 #
 # <details><summary><b>Re-identification</b>: similarities of several teachers</summary>
 #
-# Wu et al. (2019) take teachers from other cameras and cities. They know none of the people to be found, but how alike they find two pictures still counts:
-# $L=\lVert\log(A_S+I)-\log(A_T+I)\rVert_F^2$ with matrices $A$ of similarities. *What makes it itself:* the matrix logarithm, and weights of teachers that are learnt. `losses.log_euclidean`
+# [Wu et al. (2019)](https://openaccess.thecvf.com/content_CVPR_2019/html/Wu_Distilled_Person_Re-Identification_Towards_a_More_Scalable_System_CVPR_2019_paper.html) take several teachers from other scenes. They know none of the people to be found, but they still tell how alike two pictures are:
+# $L=\lVert\log(A_S+I)-\log(A_T+I)\rVert_F^2$ with matrices $A$ of similarities, the identity $I$ and the matrix logarithm. *What makes it itself:* the matrix logarithm, and weights of teachers that are learnt. `losses.log_euclidean`
 # ([chapter 5.2](5-2-multi-teacher.ipynb)).
 #
 # </details>
 #
-# <details><summary><b>Uninformed students</b>: what cannot be imitated is strange</summary>
+# <details><summary><b>Low resolution</b>: the teacher sees more pixels</summary>
 #
-# [Bergmann et al. (2020)](https://arxiv.org/abs/1911.02357) let students learn a teacher's descriptors on normal images alone. On an anomaly they are wrong, and disagree. *What makes it itself:* the student's failure is the
-# result. `losses.anomaly_maps`.
+# [Ge et al. (2019)](https://arxiv.org/abs/1811.09998) teach a student that recognises faces of few pixels, with a teacher that sees large images. *What makes it itself:* both networks look at one picture, each at its own resolution.
+# Here the student learns soft targets, $T^2\,\mathrm{KL}(p(\text{large})\,\|\,q(\text{small}))$. `LowResolution` with `kdnb.distil`.
+#
+# </details>
+#
+# <details><summary><b>Uninformed students</b>: what they cannot imitate is anomalous</summary>
+#
+# [Bergmann et al. (2020)](https://arxiv.org/abs/1911.02357) let students learn a teacher's descriptors on normal images alone. On an anomaly they should be wrong, and disagree. *What makes it itself:* the students' errors are the
+# result that is used. `losses.anomaly_maps`.
 #
 # </details>
 
@@ -448,8 +461,8 @@ print("similarities and soft classes are what the formulas say")
 # %% [markdown]
 # ### Segmentation: a class for every pixel
 #
-# No data set of segmentation fits into a workbook, so pictures are composed: one or two pieces of clothing, at random places on photographs of CIFAR-10 at half their brightness. All pixels are real, and so is the difficulty that most of them are
-# background. The teacher learns from all composed pictures, the students from some of them. `pixel` has the weight 1, `pair` 1, `channel` 3.
+# No segmentation data set comes with the workbook, so pictures are composed: one or two pieces of clothing, reduced to 14 x 14 pixels, at random places on photographs of CIFAR-10 at half their brightness. As in real scenes, most pixels are
+# background. With the parameters above, the teacher learns from all 600 composed pictures, the students from 300 of them. The cross-entropy of the labels has the weight 1 for all students; beside it `pixel` has the weight 1, `pair` 1, or `channel` 3.
 
 # %%
 KINDS = {1: "trouser", 8: "bag", 9: "boot", 0: "T-shirt"}
@@ -509,13 +522,13 @@ figures.table(overlap, decimals=1, caption="Intersection over union of each clas
 
 # %% [markdown]
 # **What the numbers say.** The channel-wise loss has the highest mIoU of the students, 57.6% against 55.0% with labels alone. It finds more of the boots (55.5% and 40.1%) and T-shirts (44.0% and 32.5%), and less of the trousers and bags. Pixels (54.9%) and pairs (53.7%), with the
-# weight 1 for each, do not help here. The share of right pixels hardly tells any of them apart (93.5 to 94.0%), since most pixels are background: look at the classes. This is one seed. On Cityscapes, the
+# weight 1 for each, do not help here. The share of right pixels hardly tells the students apart (93.5 to 94.0%), since most pixels are background: look at the classes. This is one seed, and differences of a few points may be chance. On Cityscapes, the
 # [authors' code](https://github.com/irfanICMLL/structure_knowledge_distillation) reports a mIoU of 69.10 without distillation, 70.51 with pixels, and 71.78 with pixels and pairs; our single run neither confirms nor refutes that.
 #
 # ### Detection: a box, and a teacher that may be wrong
 #
-# One object on a photograph: what is it, and where? Two teachers give a small student their boxes, a trained one and one with random weights. Each is used as a bound, as Chen et al. have it, and as a
-# target, as logits would be. The class is learnt from labels alone here, so that only boxes differ.
+# One object on a photograph: what is it, and where? Two teachers give a small student their boxes, a trained one and one with random weights. Each is used as a bound, as Chen et al. propose, and as a
+# target, as logits would be. The class is learnt from labels alone here, so that only the lesson about boxes differs. The trained teacher has 900 pictures, the students have 600 of them.
 
 # %%
 found_in = compose(some_clothes(CLOTHES.train), PHOTOS.train, canvases * 3 // 2, at_most=1, brightness=0.5, seed=SEED + 2)
@@ -553,14 +566,16 @@ placed.index = [" ".join(one).replace(" -", "") for one in placed.index]
 figures.table(placed, decimals=1, caption="Objects found (right class, IoU of 0.5 or more), mean IoU of the box, right classes, in percent. 500 test pictures, one seed.")
 
 # %% [markdown]
-# **What the numbers say.** A teacher that knows nothing ruins the student when its boxes are targets: no object is found, and the mean IoU is 1.0%. As a bound the same teacher leaves a mean IoU of 44.9%. That is what the bound is for. With the trained
-# teacher both uses are alike (30.0% and 31.6% found), as they should be: where a teacher is nearly always better than its student, the bound is just a second squared error of the true box. In this run that second term does not pay. The student of
-# labels alone finds 37.0%, with boxes that are no worse (mean IoU 50.0%) and better classes (71.2% against 59.8%), as more weight on boxes leaves less for the classes. One seed.
+# **What the numbers say.** The teacher with random weights ruins the student when its boxes are targets: no object is found, and the mean IoU is 1.0%. As a bound, the same teacher does far less harm: 27.4% of the objects are found, with a mean IoU of 44.9%. The bound is active only while the student's box is
+# worse than the teacher's, and even then it points to the true box. With the trained teacher both uses are alike (30.0% and 31.6% found). This is to be expected where a teacher is better than its student on most pictures: the bound is then a second squared error of the true box.
+#
+# No distilled student does better in this run than the student of labels alone. That one finds 37.0%, with a mean IoU of 50.0% and the right class on 71.2% of the pictures; the others have the right class on 59.8 to 62.2%. More weight on boxes may leave less for the classes, but one seed cannot tell
+# this from chance.
 #
 # ### Low resolution: the teacher sees more
 #
 # A camera gives 5 x 5 pixels of a digit. Large images without labels are at hand, and a teacher that reads them: LeNet-5, which comes with the workbook. The student sees the same digits reduced. `LowResolution` takes
-# the pixels away inside the student, so that `kdnb.distil` shows both networks one picture, each at its resolution. Controls: labels of 200 images, and the same teacher when it sees the reduced images, too.
+# the pixels away inside the student, so that `kdnb.distil` shows both networks one picture, each at its resolution. The controls are a student of the labels of 200 images, and one whose teacher sees the reduced images, too.
 
 # %%
 reader = nets.pretrained("lenet5", "mnist")
@@ -596,8 +611,8 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# **What the numbers say.** The student that was taught across resolutions reads 88.5% of the digits, from 5 x 5 pixels and without a single label. Labels of 200 images give 78.6%. The teacher itself, asked at 5 x 5 pixels, reads 50.1%, and a student that imitates it
-# there ends at 49.1%. So it is the *large* image that makes the teacher worth imitating: what the student cannot see is in the target. One seed.
+# **What the numbers say.** The student that was taught across resolutions reads 88.5% of the digits, from 5 x 5 pixels and without a single label. The labels of 200 images give 78.6%; a student of the labels of all 1,500 images was not trained. The teacher itself, asked at 5 x 5 pixels, reads 50.1%, and a student that imitates it
+# there ends at 49.1%. So the teacher is worth imitating here because it sees the *large* image. One seed.
 #
 # ### Anomalies: where students fail
 #
@@ -670,8 +685,8 @@ figures.save(
 figures.table(areas, decimals=2, caption="AUROC: how often an anomalous image has the higher score. 300 normal and 300 anomalous test images each, one seed.")
 
 # %% [markdown]
-# **What the numbers say.** Students of the trained teacher find defects better than the nearest normal image does (AUROC 0.91 and 0.86), and by their error alone better still (0.95). The disagreement alone has 0.75, so that adding it costs something here. With a random teacher the score is 0.67: descriptions must
-# be worth something. For whole images of other clothes, the simple search wins (0.98, the students 0.89, their error alone 0.96). The maps have 4 x 4 places. They are high near some of these defects, and show little of the others (the first, third and fifth). One seed; which of the scores is best was not chosen beforehand.
+# **What the numbers say.** Students of the trained teacher find defects better than the nearest normal image does (AUROC 0.91 and 0.86), and by their error alone better still (0.95). The disagreement alone has 0.75, so that adding it costs something here. With a random teacher the AUROC is 0.67, so
+# what the teacher has learnt matters. For whole images of other clothes, the search in pixels is best (0.98, the students 0.89, their error alone 0.96). The maps have 4 x 4 places. They are high near some of these defects, and show little of the others (the first, third and fifth). One seed; which of the scores is best was not chosen beforehand.
 #
 # ## The reproduction: Park et al. 2019
 #
@@ -745,29 +760,29 @@ print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', '
 # - *Relations teach.* Without any label in its loss, the student of relations finds 62.0% (95% interval 57.4 to 66.6), 5.8 points more than the student of labels (2.6 to 9.0; *relations-teach*).
 # - *A student outperforms its teacher.* A student of relations whose teacher is the student of labels, of the same size, is 4.8 points better than it (3.2 to 6.4; *beats-teacher*).
 # - *That relations beat embeddings one by one is not shown.* The difference is 4.3 points (0.9 less to 9.6 more; *relations-beat-points*).
-# - *Nor that normalisation can be left out at no loss.* Unnormalised students are 2.0 points better on average, but the interval goes down to 1.5 points worse, and we had asked for 1 (*not-normalised*).
+# - *That normalisation can be left out without loss is not shown.* Unnormalised students are 2.0 points better on average, but the interval goes down to 1.5 points worse, and at most 1 was asked for (*not-normalised*).
 #
-# **What it rests on.** These are our controls, and they change the picture.
+# **What the controls say.** They are our own, and they leave fewer reasons for the gain.
 #
 # - *The images must match.* Relations of other images cost 9.1 points (3.1 to 15.1; *images-must-match*).
-# - *That the teacher must be trained is not shown.* Relations of the same network with random weights do as well on unseen classes: the difference is $-0.7$ points ($-3.3$ to 1.9; *teacher-must-know*). On classes that were learnt a trained teacher is worth 16.5
+# - *That the teacher must be trained is not shown.* On unseen classes, relations of the trained teacher find 0.7 points less than those of the same network with random weights (3.3 less to 1.9 more; *teacher-must-know*). On held-out images of learnt classes, which no claim asks about, the trained teacher is worth 16.5
 #   points (14.2 to 18.8).
-# - *Angles do harm here.* Distances alone find 64.8%, and angles added to them cost 2.8 points (0.4 to 5.1; *angles-help*, contradicted).
-# - *Soft targets are not beaten.* They find 64.7%, and the student of relations 2.7 points less (7.2 less to 1.8 more; *beats-soft-targets*). Similarity to twelve classes is a description that also serves for an image of a thirteenth.
-# - *Early stopping is part of it.* After a third of the epochs the student of labels finds 58.3%. The gain of relations over it is 3.7 points (0.7 less to 8.1 more; *beats-early-stopping*).
-# - *Four principal components are not beaten either* (63.9%; *beats-components*), and the 196 pixels find more than the teacher does, by 3.8 points (2.0 to 5.5).
+# - *Angles do harm here.* Distances alone find 64.8%, and adding angles costs 2.8 points (0.4 to 5.1; *angles-help*, contradicted).
+# - *That relations beat soft targets is not shown.* Soft targets find 64.7%, and the student of relations 2.7 points less (7.2 less to 1.8 more; *beats-soft-targets*). Perhaps similarities to twelve learnt classes also describe an image of another class well enough.
+# - *That relations beat early stopping is not shown.* After a third of the epochs the student of labels finds 58.3%. The gain of relations over that is 3.7 points (0.7 less to 8.1 more; *beats-early-stopping*).
+# - *Nor that they beat four principal components* (63.9%, where relations find 1.9 points less, 5.2 less to 1.5 more; *beats-components*). The 196 pixels find more than the teacher does, by 3.8 points (2.0 to 5.5).
 #
-# **What this tells about the paper.** Its main direction holds at this scale. But on centred, aligned images like these, pixels are a good measure of likeness already, and a random network keeps much of it. A likely reading is that the student of relations gains mostly because
+# **What this tells about the paper.** Its main direction holds at this scale. But on centred, aligned images like these, pixels are a good measure of likeness already, and a random network keeps much of it. A possible reading, which no claim tests, is that the student of relations gains mostly because
 # it is kept from fitting twelve classes, and less because of what the teacher has learnt. On photographs of birds and cars, where pixels say little, an untrained teacher should be a much weaker rival; this record cannot tell.
 #
 # ## What you need, what it buys, when to choose it
 #
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
-# | RKD | a teacher of embeddings, images of any classes | a student of any width, without labels or adapters | the test classes are new: faces, products, re-identification |
+# | RKD | a teacher of embeddings, images of any classes | a student of any width, without labels or adapters | the test classes are new (faces, products, re-identification), and it beats an untrained teacher and principal components |
 # | hints on embeddings | the same, a linear map | the teacher's own coordinates, as far as they fit | the student is as wide as the teacher, and both must share one gallery |
-# | soft targets | a teacher with classes | classes that were learnt | the test classes are the learnt ones |
-# | pixel-wise | a teacher of dense logits | soft classes for every pixel | always a first try |
+# | soft targets | a teacher with classes | classes that were learnt; in the record, relations were not shown to be better on new ones | the test classes are the learnt ones, and as a control where they are new |
+# | pixel-wise | a teacher of dense logits | soft classes for every pixel | as a first try |
 # | pair-wise | its features | which places belong together | widths and resolutions differ |
 # | channel-wise | its logits or features, one shape | where each class is | small classes are lost |
 # | bounded regression | a teacher of boxes | a bound on the error | the teacher may be wrong |
@@ -776,17 +791,18 @@ print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', '
 #
 # **It fails, or is not worth its price, when**
 #
-# - *the classes of the test are those that were learnt*: in the record, relations were no better than labels there (1.2 points, 1.7 less to 4.1 more);
-# - *pixels are a good measure already*: then an untrained teacher's relations did as well on new classes. Report one, and principal components, beside the method;
+# - *the classes of the test are those that were learnt*: in the record, relations showed no gain over labels there (1.2 points, 1.7 less to 4.1 more);
+# - *pixels are a good measure already*: in the record a trained teacher's relations did not beat an untrained one's on new classes. Report an untrained teacher, and principal components, beside the method;
 # - *the student must share a gallery with the teacher*: relations leave its coordinates free (exercise 2);
 # - *a weight is carried over from another task*: distances, cosines, divergences and squared errors have different sizes, and what is right for one loss hides the labels or does nothing in another;
-# - *the teacher's boxes are imitated though they are wrong*: as targets they spoil the student, as a bound they do not;
-# - *an anomaly fills the image*: a search for the nearest normal image is simpler then.
+# - *the teacher's boxes are imitated though they are wrong*: in the live part they ruined the student as targets, and did far less harm as a bound;
+# - *an anomaly fills the image*: in the live part, the search for the nearest normal image was better for whole images of other clothes, and is simpler.
 
 # %% [markdown]
 # ## With your own model and data
 #
-# Any two networks that give embeddings can be distilled in this way; `retrieval.embed` and `retrieval.recall_at` measure them. Replace the first lines. Keep some classes aside that neither network learns.
+# Any two networks that give embeddings can be distilled in this way; `retrieval.embed` and `retrieval.recall_at` measure them. Replace the lines that begin with `my_`; here they take the data and the teacher of the first draw. Keep some classes aside that neither network learns. A batch has 12 classes with 5
+# images of each, so there must be as many: give `learn_embedding` other numbers as `classes=` and `each=`. For a student of labels, leave `targets` and `loss` out and wrap the network in `retrieval.Normalised`.
 
 # %% tags=["nbval-ignore-output"]
 import kdnb
@@ -804,11 +820,11 @@ for name, one in {"teacher": my_teacher, "student": my_student}.items():
     print(f"{name}: Recall@1 {100 * retrieval.recall_at(retrieval.embed(one, my_new_images), my_new_classes)[0]:.1f}%")
 
 # %% [markdown]
-# With 8 numbers in place of 4, this student finds 70.4% after ten epochs, in the draw where the one of the first figure found 62.3% after forty. It is one run: an example of the calls.
+# With 8 numbers in place of 4, this student finds 70.4% after ten epochs, in the draw where that of Figure 2 found 62.3% after forty. It is one run: an example of the calls.
 #
 # ### ImageNet, for those who have it
 #
-# The next cell distils torchvision's ResNet-34 into a MobileNetV3 of timm. With `imagenet` set to a folder that holds `train` and `val`, it takes the published weights, which it downloads, and trains. Without it, it builds the same two networks with random weights and takes
+# The next cell distils torchvision's ResNet-34 into a MobileNetV3 of timm. With `imagenet` set to a folder that holds `train` and `val`, it takes the teacher's published weights, which it downloads, and trains; we have not run this, so the recipe is only a start. Without it, it builds the same two networks with random weights and takes
 # one step on four photographs of CIFAR-10, so that you see that the call fits; that step says nothing about accuracy.
 
 # %% tags=["nbval-ignore-output"]
@@ -838,11 +854,11 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 # %% [markdown]
 # ## Exercises
 #
-# **1. Faces.** A face recogniser was trained with 10,000 people. Its student will be used with a million others. Which of the students of the first figure would you deploy, and what else would you measure?
+# **1. Faces.** A face recogniser was trained with 10,000 people. Its student will be used with a million others. Which of the students of Figure 2 would you deploy, and what else would you measure?
 #
 # <details><summary>Solution</summary>
 #
-# One that was taught relations: the logits are about people who will not come. Recall@1 depends on the size of the gallery, so measure it with as many people as there will be, and verification (same or different?) at the rate of false alarms
+# The figure speaks against the student of labels, and does not decide between relations and soft targets: train both, and compare them on faces of people whom nobody has learnt, beside principal components. In each case deploy the embedding; logits are about people who will not come. Recall@1 depends on the size of the gallery, so measure it with as many people as there will be, and verification (same or different?) at the rate of false alarms
 # that you can afford.
 #
 # </details>
@@ -851,15 +867,15 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # <details><summary>Solution</summary>
 #
-# No. RKD leaves the student's coordinates free (fact 1), so distances between a student's and a teacher's embedding mean nothing. A hint does it, if the student has the teacher's width: then both live in one space.
+# No. RKD leaves the student's coordinates free (fact 1), so distances between a student's and a teacher's embedding mean nothing. A hint will do: it teaches the student the teacher's own coordinates, directly if both have the same width, and else behind a learnt linear map that must then be deployed, too.
 #
 # </details>
 #
-# **3. Two triples of a batch.** How many distances and how many angles has a batch of 60 images? What does that mean for memory?
+# **3. Pairs and triples of a batch.** How many distances and how many angles has a batch of 60 images? What does that mean for memory?
 #
 # <details><summary>Solution</summary>
 #
-# $60\cdot59/2=1770$ distances and, at each of 60 images, $59\cdot58/2=1711$ angles: 102,660. Angles grow with the cube of the batch; at 256 images there are 8.3 million, which the loss holds several times.
+# $60\cdot59/2=1770$ distances and, at each of 60 images, $59\cdot58/2=1711$ angles: 102,660. Angles grow with the cube of the batch; at 256 images there are 8.3 million. The loop above even holds a cosine for each ordered triple of indices, $256^3$ or 16.8 million numbers, and the backward pass needs more of that size.
 #
 # </details>
 #
@@ -875,7 +891,7 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # <details><summary>Solution</summary>
 #
-# Students learn to describe these defects too, so their error on such places falls, and so does the AUROC. How far depends on how alike defects are: ours are all different, so few of them teach little about the others.
+# Students learn to describe these defects too, so their error on such places should fall, and the AUROC with it. How far depends on how alike defects are: ours are all different, so a few of them should teach little about the others.
 #
 # </details>
 #
@@ -886,7 +902,8 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # - Park, Kim, Lu and Cho, *Relational Knowledge Distillation*, CVPR 2019 ([arXiv](https://arxiv.org/abs/1904.05068), [code](https://github.com/lenscloth/RKD)).
 # - Wu, Manmatha, Smola and Krähenbühl, *Sampling Matters in Deep Embedding Learning*, ICCV 2017 ([arXiv](https://arxiv.org/abs/1706.07567)).
-# - Wu, Zheng, Guo and Lai, *Distilled Person Re-Identification: Towards a More Scalable System*, CVPR 2019.
+# - Wu, Zheng, Guo and Lai, *Distilled Person Re-Identification: Towards a More Scalable System*, CVPR 2019
+#   ([proceedings](https://openaccess.thecvf.com/content_CVPR_2019/html/Wu_Distilled_Person_Re-Identification_Towards_a_More_Scalable_System_CVPR_2019_paper.html)).
 # - Liu, Chen, Liu, Qin, Luo and Wang, *Structured Knowledge Distillation for Semantic Segmentation*, CVPR 2019 ([arXiv](https://arxiv.org/abs/1903.04197)).
 # - Shu, Liu, Gao, Yan and Shen, *Channel-wise Knowledge Distillation for Dense Prediction*, ICCV 2021 ([arXiv](https://arxiv.org/abs/2011.13256)).
 # - Chen, Choi, Yu, Han and Chandraker, *Learning Efficient Object Detection Models with Knowledge Distillation*, NeurIPS 2017
@@ -911,11 +928,13 @@ print(papers.cite("park2019rkd", "laptop", "relations-teach"))
 # - **Live part.** One seed of each, no intervals; scores are of test images. Network widths, epochs, weights and brightness were chosen on held-out training images until teachers were clearly better than students and the student of labels was not at chance;
 #   outcomes of the methods were in view while this was done. Four things were changed after a run on the test images shown here. Retrieval had one draw of the classes, the first one, with more images: there relations found 0.8 points more than labels, soft targets 8.9 more and principal components 3.2 more; it
 #   was given four draws. Pairs had the weight 10, with a mIoU of 43.3%. In detection the teacher had more pictures and its students half as many, the weight of the bound was twice as high, and a third teacher was hardly trained. Low resolution had 2,000 large images (89.9%).
+# - **Formulas.** The means of $L_D$ and $L_A$ and their weights for retrieval are those of the authors' code, and $L_{channel}$ that of a public implementation. Not confirmed in the papers' text are the sums of $L_D$ and $L_A$, $L_{pixel}$ and $L_{pair}$ as they are written here, the temperature 4 of $L_{channel}$, $L_b$ (which we know from summaries), the rounding of Wei et al.,
+#   the loss of Wu et al., and $e_i$ and $v_i$ with their sum as the score.
 # - **Retrieval.** The student of labels is normalised, that of relations is not, as in the authors' commands. Batches have 12 classes with 5 images.
 # - **Segmentation.** The critic of the paper's third term is left out. Pairs are compared at 8 x 8 places of the features in front of the classifier.
 # - **Detection.** One object on each picture, no region proposals; the class is learnt from labels in the comparison of boxes.
-# - **Low resolution.** The papers add relations and selection of images; here soft targets are all.
-# - **Anomalies.** One teacher of one patch size; the paper's is distilled from a network of ImageNet, for several sizes. The score of an image is the mean over its places.
+# - **Low resolution.** Ge et al. also select what is distilled. Here the student learns soft targets of all large images.
+# - **Anomalies.** There is one teacher, of one patch size, trained on digits. The paper's was pretrained on patches of natural images, as its abstract says; that it is distilled from a network trained on ImageNet, for several patch sizes, is not confirmed. The score of an image is the mean over its places.
 # - **Not recorded here.** Only RKD has a record. What is recalled of a paper and not confirmed stands in the docstrings.
 #
 # </details>
