@@ -119,7 +119,7 @@ figures.save(
 #
 # $$L_\text{GKD}=(1-\lambda)\,\mathrm E_{(x,y)}\sum_t D\big(p_t\,\|\,q_t\big)+\lambda\,\mathrm E_x\,\mathrm E_{y\sim q(\cdot\mid x)}\sum_t D\big(p_t\,\|\,q_t\big),\qquad p_t=p(\cdot\mid y_{<t},x),\quad q_t=q(\cdot\mid y_{<t},x).$$
 #
-# The first expectation is over given prompts and texts. No gradient flows through the drawing of $y$. $D$ is the forward divergence $\mathrm{KL}(p\,\|\,q)$, the reverse one $\mathrm{KL}(q\,\|\,p)$, or $\mathrm{JSD}_\beta=\beta\,\mathrm{KL}(p\,\|\,m)+(1-\beta)\,\mathrm{KL}(q\,\|\,m)$ with $m=\beta p+(1-\beta)q$. MiniLLM
+# The first expectation is over given prompts and texts. No gradient flows through the drawing of $y$. In code the sum over $t$ is a mean over the words of a text. $D$ is the forward divergence $\mathrm{KL}(p\,\|\,q)$, the reverse one $\mathrm{KL}(q\,\|\,p)$, or $\mathrm{JSD}_\beta=\beta\,\mathrm{KL}(p\,\|\,m)+(1-\beta)\,\mathrm{KL}(q\,\|\,m)$ with $m=\beta p+(1-\beta)q$. MiniLLM
 # minimises the reverse divergence of *whole texts*. Its gradient is
 #
 # $$\nabla\,\mathrm{KL}(q\,\|\,p)=\mathrm E_{y\sim q}\sum_t\Big(\nabla\,\mathrm{KL}(q_t\,\|\,p_t)-R_{t+1}\,\nabla\log q(y_t\mid y_{<t},x)\Big),\qquad
@@ -246,7 +246,7 @@ figures.explorer(
 # ## A language with several right answers
 #
 # For models that write we take a language in which right and wrong can be checked: numbers of four digits, written out. There are four ways to do so, and each text of the corpus takes one of them at random,
-# with the probabilities 0.4, 0.3, 0.2 and 0.1. So the teacher has several modes for every prompt, as a translator has. The corpus is synthetic, so that every text can be checked; the record below is about real text.
+# with the probabilities 0.4, 0.3, 0.2 and 0.1. So the teacher has several modes for every prompt, as in translation. The corpus is synthetic, so that every text can be checked; the record below is about real text.
 
 # %%
 UNITS = re.findall(r"\w+", "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -423,10 +423,7 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# The reverse divergence brings this student from 42 to 51% right texts, with less entropy than before. The forward one leaves the right texts where they were and raises the entropy: the student learns to think possible
-# whatever the teacher does.
-#
-# By the reverse divergence, the share of right texts rises from 42 to 51% and the entropy falls from 0.45 to 0.36 nats. By the forward one, the share stays at 42% and the entropy rises to 0.51: this student spreads its probability over more texts, wrong ones among them.
+# By the reverse divergence, the share of right texts rises from 42 to 51% and the entropy falls from 0.45 to 0.36 nats. By the forward one, the share stays at 42% and the entropy rises to 0.51: this student spreads its probability over more texts, wrong ones among them. So learning on own texts alone does not make more of them right; here the divergence makes the difference.
 # This is one student; the next experiment has two of each kind.
 #
 # The same by the package: `generation.continuations` writes, `losses.token_divergence` compares, and `language_models.distil_language_model` is the loop. It goes through the prompts in epochs, where the loop above
@@ -635,7 +632,7 @@ figures.table(pd.DataFrame(rates).set_index("who drafts"), decimals=1,
 # | internal representations ([Aguilar et al. 2020](https://arxiv.org/abs/1910.03723)) | attention and first token, layer after layer | $\mathrm{KL}(A^T\Vert A^S)+1-\cos$ | `internal.distil_internal(stages="progressive")` |
 #
 # In the table $z$ and $v$ are the logits of student and teacher, $T$ the temperature (as a superscript $T$ means the teacher and $S$ the student), $\tilde y$ the chosen text of the beam, $\bar h_j$ the first token's state in layer $j$, scaled to length 1, and $I(j)$ the teacher's layer that layer $j$ of the student
-# learns from. $L_\mathrm{mlm}$ is the cross-entropy of hidden words, $L_\mathrm{cos}$ one minus the cosine of both networks' states. $A$ are attention probabilities, $V$ those of the relation between values. Speculative KD, the interpolation and Tang's copies are not run in this chapter.
+# learns from. $L_\mathrm{mlm}$ is the cross-entropy of hidden words, $L_\mathrm{cos}$ one minus the cosine of both networks' states. $A$ are attention probabilities, $V$ those of the relation between values. Speculative KD, the interpolation, TinyBERT, DistilBERT's training and Tang's copies are not run in this chapter.
 #
 # TinyBERT and MiniLM have their own chapter, [5.5](5-5-attention-based.ipynb), with a record. Several teachers that write together are in [5.2](5-2-multi-teacher.ipynb).
 #
@@ -885,7 +882,7 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# **What holds.** The premises are met: after more labels the student is 0.56 nats per token behind its teacher, as many steps on labels again gain only 0.01, and the teacher likes its own text better by 1.23 nats. Of five claims of the
+# **What holds.** The premises are met: after more labels the student is 0.56 nats per token behind its teacher, as many steps on labels again gain only 0.01, and the teacher finds its own texts likelier than those of the student of more labels by 1.23 nats per token. Of five claims of the
 # paper three are reproduced, one is inconclusive, and one is contradicted. Of seven questions of our own five are reproduced and two contradicted. In our words:
 #
 # - *The teacher finds MiniLLM's texts likelier*, by 0.15 nats per token against the forward divergence on given captions (95% interval 0.12 to 0.18), by 0.23 against the teacher's texts and 0.34 against more labels (*more-precise*). Its
@@ -894,7 +891,7 @@ figures.table(
 # - *A lower reverse divergence is not shown*, though it is what MiniLLM minimises: against the forward divergence on given captions it is 0.01 nats higher (from 0.01 lower to 0.03 higher; *lower-reverse*, inconclusive). MiniLLM's texts are likelier to the teacher, but their entropy is lower by as much, and the reverse divergence is the difference of both.
 # - *MiniLLM is calibrated worse*: the calibration error of the next word is 1.9 points higher (1.2 to 2.6; *calibration*). The paper measures calibration on answers to classification tasks, so the contradiction is about next words only.
 #
-# **What it costs.** MiniLLM's texts have 0.16 nats per token less entropy than that of the forward divergence (0.14 to 0.18; *costs-diversity*), and its negative log-likelihood of test captions is higher by 0.08 nats (0.07 to 0.09; *costs-likelihood*).
+# **What it costs.** MiniLLM's texts have 0.16 nats per token less entropy than those of the forward divergence on given captions (0.14 to 0.18; *costs-diversity*), and its negative log-likelihood of test captions is higher by 0.08 nats (0.07 to 0.09; *costs-likelihood*).
 #
 # **Which part has the effect.** These are our controls.
 #
@@ -904,7 +901,7 @@ figures.table(
 # - *Nor does the term of what follows.* MiniLLM has a higher reverse divergence than the reverse divergence of next words on own text (by 0.07, 0.05 to 0.08; *what-follows* is contradicted). The comparison is not of this term alone: MiniLLM also learns the likelihood of the captions, with weight 1, which pulls it towards
 #   given text, and its texts are drawn from a mixture of student and teacher. An arm without these would be needed to judge the term.
 #
-# **What this tells about the paper.** Its main direction, that the reverse divergence makes small models write what their teacher finds better, holds for a student with tens of thousands of parameters. The treatment of whole sequences was not needed for it on captions of 6 to 14 words. Two possible reasons are that few words follow a word, and that the student's own
+# **What this tells about the paper.** Its main direction, that the reverse divergence makes small models write what their teacher finds likelier, holds for a student with tens of thousands of parameters. The treatment of whole sequences was not needed for it on captions of 6 to 14 words. Two possible reasons are that few words follow a word, and that the student's own
 # text is already much like given text. The record cannot tell what holds for long responses and large models.
 #
 # ## What you need, what it buys, when to choose it
@@ -913,7 +910,7 @@ figures.table(
 # |---|---|---|---|
 # | sequence level | the teacher's texts, no probabilities | plain training, a student that is good at the likeliest text | the teacher is behind an interface, or there is one right answer |
 # | word level, forward | the teacher's probabilities on given texts | the best likelihood of given texts | you want a language model, or samples of all kinds |
-# | word level, reverse | the same | fewer wrong texts, less diversity; nothing is written during training | wrong texts are worse than uniform ones; the first to try |
+# | word level, reverse | the same | fewer wrong texts, less diversity; nothing is written during training | wrong texts cost more than a lack of variety; the first to try |
 # | own texts, forward | a teacher that answers while you train | less drift; here no more right texts | you want all kinds of answers, and texts are long |
 # | own texts, reverse (GKD) | the same | as word level, reverse, with less drift | texts are long, or given texts are few |
 # | MiniLLM | the same, and stabilisers | a gradient that knows what follows a word; no gain over GKD here | the effect of a word shows late in the text |
@@ -924,7 +921,7 @@ figures.table(
 #
 # **It fails, or is not worth its price, when**
 #
-# - *only one measure is reported*: the forward divergence wins in likelihood of given texts, the reverse one in what the teacher thinks of own texts. Report both;
+# - *only one measure is reported*: the forward divergence wins in likelihood of given texts, the reverse one in the likelihood of own texts under the teacher. Report both;
 # - *the student has room for the whole teacher*: then all divergences lead to the same student;
 # - *texts are short*: there is little room to drift, and given texts do as well as own ones (as in the record);
 # - *the student is so weak that the teacher has never seen anything like its texts*: train it on given texts first, or let the teacher replace words (not tested here);

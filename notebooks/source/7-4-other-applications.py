@@ -260,7 +260,7 @@ print("the loop above and policies.distil_policy learn the same")
 # ### The experiment: who should play?
 #
 # Three students imitate the same teacher: in episodes that the student plays itself, that the teacher plays, and that are played at random. Each is judged by its value, in percent of the teacher's. A student's early
-# episodes are long, since it does not find a goal. So the right panel counts actions instead of episodes. A student that never reaches 90% counts with all its episodes and actions, so that its factor is a lower bound.
+# episodes are long, since it does not find a goal. So the right panel counts actions instead of episodes. A student that never reaches 90% counts with all its episodes and actions, which is less than it needs.
 
 # %%
 rows = []
@@ -708,7 +708,7 @@ if films is not None:
 # PFD's teachers have an AUC of 0.716, students without a teacher 0.678: the privileged features tell much. Of that gap the student gets 0.001 with $\lambda=0.5$ and 0.002 with $\lambda=0.9$, and both intervals contain 0. A likely reason is that the privileged features say how generous the user's ratings are, which
 # the student cannot infer from what it sees. The paper's abstract reports 5.0% more clicks in an online test. A privileged feature can help if it can be predicted from the usual ones, or if it makes labels less noisy.
 #
-# ADREC's teacher is hardly better than the student (0.978 and 0.981 stars), so our stand-ins for reviews say little about a rating once the user is known. With the discriminator the error is 0.010 stars larger (from 0.0004 smaller to 0.020 larger: no gain, and probably a small loss), and matching the representations changes nothing. So this experiment
+# ADREC's teacher is hardly better than the student (0.978 and 0.981 stars), so our stand-ins for reviews say little about a rating once the user is known. With the discriminator the error is 0.010 stars larger (the interval, from 0.0004 smaller to 0.020 larger, just contains 0), and matching the representations changes nothing. So this experiment
 # does not test what reviews of the item itself would bring.
 
 # %% [markdown]
@@ -792,7 +792,7 @@ arms = {
 figures.published_and_ours(papers.show_frame("czarnecki2019", "laptop"), arms)
 
 # %% [markdown]
-# Values are percent of the teacher's (for students of the noisy teacher, of that teacher's); episodes and actions are binary logarithms, so that a difference of 1 is a factor of two and 0.585 one of 1.5. A student that never has 90% counts with all its 400 episodes. *Asked for* is our own criterion.
+# Values are percent of the teacher's (for students of the noisy teacher, of that teacher's); episodes and actions are binary logarithms, so that a difference of 1 is a factor of two and 0.585 one of 1.5. A student that never has 90% counts with all its 400 episodes, which is less than it needs. *Asked for* is our own criterion.
 
 # %%
 record = papers.read_record("czarnecki2019", "laptop").table()
@@ -1027,7 +1027,7 @@ print(papers.cite("han2018coteaching", "laptop", "pair-45"))
 #
 # - **Live part.** Settings were tried on held-out images and ratings, with other seeds for worlds; numbers shown are of test images and of the last films of each user. Tried before: for co-teaching 3,000 images and 20 epochs, also 50% symmetric noise; for Li's method 8 epochs, in which noise did not yet hurt, and 200 clean images; for FedDF 3,000
 #   images without a least number for each client, where FedAvg was ahead, and a local rate of 0.05; for BinCF random pairs, which did not help; for PFD a split by time with known users, where the teacher was hardly better. So settings in which methods could not show an effect were dropped. Outcomes were in view when settings were chosen.
-# - **What the intervals cover.** Worlds, teachers and episodes for policies. Weights, the order of batches, and, where labels are spoilt or dealt out, that as well, for images; three seeds. For the teachers of ranking only the students' seeds.
+# - **What the intervals cover.** For policies: worlds, teachers and episodes. For images, with three seeds: weights, the order of batches, and which labels are made wrong or which images a client gets. For ranking: the students' seeds only.
 # - **Policies.** Worlds are drawn as in the record, with other seeds. The update and the control policies were read in a public notebook about the paper; the entropy-regularised forms are recalled and not confirmed.
 # - **Co-teaching.** The batch is the same for both networks. The share of wrong labels is given.
 # - **FedDF.** Clients have 80 images at least; early stopping on labelled server data, which the authors' code has, is left out.
