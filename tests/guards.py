@@ -70,13 +70,13 @@ def cited_otherwise(notebook: Any) -> list[str]:
     for cell in notebook.cells:
         if cell.cell_type != "code" or "papers.cite(" not in cell.source:
             continue
-        call = next(
+        calls = [
             node
             for node in ast.walk(ast.parse(cell.source))
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "papers.cite"
-        )
-        given = [ast.literal_eval(argument) for argument in call.args]
-        if "".join(output.text for output in cell.outputs) != papers.cite(*given) + "\n":
+        ]
+        cited = [papers.cite(*map(ast.literal_eval, call.args)) + "\n" for call in calls]
+        if "".join(output.text for output in cell.outputs) != "".join(cited):
             found.append(f"an old citation: {cell.source}")
     return found
 
