@@ -245,7 +245,7 @@ chosen = source.train.select(torch.randperm(len(source.train), generator=torch.G
 kdnb.distil(by_package, teacher, chosen, method="kd", temperature=temperature, epochs=1, batch_size=batch_size, optimiser="adam", lr=lr, seed=0)
 probe = next(data.Batches(test, 100, shuffle=False, mean=source.mean, sd=source.sd).epoch(0)).images
 with torch.no_grad():
-    torch.testing.assert_close(by_package.eval()(probe), by_loop(probe), rtol=1e-2, atol=5e-2)  # of logits up to 10
+    torch.testing.assert_close(by_package.eval()(probe), by_loop(probe), rtol=1e-2, atol=5e-2)
 print("the loop above and kdnb.distil give the same logits")
 
 # %% [markdown]
@@ -311,7 +311,7 @@ figures.table(price[["bytes", "multiply_adds", "latency_1", "latency_128"]].rena
 # *Training repairs the copies.* Fewer weights fall from about 51% errors to between 2 and 3%, shared weights from 3 to between 1 and 1.5%, low rank from 64 to below 20%. Low rank stays the worst of the five at this size,
 # although it starts from the large network's weights. The two networks from random weights start by guessing and end at about 10%.
 #
-# *Distillation adds to three of the five.* Beside the labels, soft targets save 0.9 points with fewer weights, 0.4 with shared weights and 1.5 with compact filters; these intervals lie above 0. With low rank and
+# *Distillation adds to three of the five.* Beside the labels, soft targets save 0.9 points with fewer weights, 0.4 with shared weights and 1.0 with compact filters; these intervals lie above 0. With low rank and
 # with the small network the intervals contain 0. So the families do not exclude each other: a network that is pruned or shared learns better from the network that it was made of. For the small network, which is distillation alone,
 # three seeds show no gain here; [chapter 2.1](2-1-response-based-knowledge.ipynb) shows where soft targets help a small network.
 #
