@@ -44,6 +44,7 @@ epochs = 40  # of students that retrieve
 canvases = 600  # composed pictures of the teachers of segmentation and localisation
 few = 300  # of them, their students'
 dense_epochs = 10  # of segmentation and localisation
+repeats = 3  # of their students
 students = 3  # that look for anomalies
 sharp = 1500  # large images without labels, for low resolution
 imagenet = ""  # a folder with train and val, for those who have it
@@ -77,6 +78,7 @@ workbook.check(
     canvases=(60, 20000),
     few=(50, 20000),
     dense_epochs=(1, 200),
+    repeats=(2, 20),
     students=(1, 10),
     sharp=(100, 40000),
     imagenet=str,
@@ -335,6 +337,7 @@ for name in ("labels", "relations"):
     nearest = torch.cdist(found[name], found[name]).fill_diagonal_(torch.inf).topk(4, largest=False).indices
     strips.append(torch.cat([torch.cat([searched[row, 0], *searched[nearest[row], 0]], 1) for row in query]))
 right.imshow(torch.cat([strips[0], torch.full((14 * len(query), 6), float(searched.min())), strips[1]], 1), cmap="gray_r")
+right.grid(False)
 right.set(xticks=[35, 111], xticklabels=["labels", "relations"], yticks=[], title="a query, and its four nearest images")
 wide = scores.pivot(index="seed", columns="condition", values="recall")
 gain = wide["relations"] - wide["labels"]
@@ -462,7 +465,7 @@ print("similarities and soft classes are what the formulas say")
 # ### Segmentation: a class for every pixel
 #
 # No segmentation data set comes with the workbook, so pictures are composed: one or two pieces of clothing, reduced to 14 x 14 pixels, at random places on photographs of CIFAR-10 at half their brightness. As in real scenes, most pixels are
-# background. With the parameters above, the teacher learns from all 600 composed pictures, the students from 300 of them. The cross-entropy of the labels has the weight 1 for all students; beside it `pixel` has the weight 1, `pair` 1, or `channel` 3.
+# background. With the parameters above, the teacher learns from all 600 composed pictures, the students from 300 that are drawn from them, three students of each kind. The cross-entropy of the labels has the weight 1 for all students; beside it `pixel` has the weight 1, `pair` 1, or `channel` 3.
 
 # %%
 KINDS = {1: "trouser", 8: "bag", 9: "boot", 0: "T-shirt"}
@@ -480,29 +483,50 @@ shown = compose(some_clothes(CLOTHES.test), PHOTOS.test, 400, brightness=0.5, se
 dense = kdnb.Recipe(epochs=dense_epochs, batch_size=10, optimiser="adam", lr=0.01, precision="32")
 
 
-def segmenter(width):
-    torch.manual_seed(SEED)
+def segmenter(width, seed=SEED):
+    torch.manual_seed(seed)
     return segmentation.SegmentationNet(width, 1 + len(KINDS))
+
+
+def versus_labels(table, measure):
+    """Means over the repetitions, and differences from the student of labels with their 95% intervals."""
+    wide = table.pivot(index="seed", columns="condition", values=measure)[list(dict.fromkeys(table["condition"]))]
+    rows = {}
+    for name in wide:
+        minus = wide[name] - wide["labels"]
+        low, high = figures.interval(minus)
+        rows[name] = {"mean": f"{wide[name].mean():.1f}", "minus labels": "" if name == "labels" else f"{minus.mean():+.1f} ({low:+.1f} to {high:+.1f})"}
+    return pd.DataFrame(rows).T
 
 
 guide = segmenter(8)
 kdnb.train(guide, (seen.images, seen.masks), dense.model_copy(update={"epochs": max(1, dense_epochs * 2 // 3)}), seed=SEED)
-taught = {"the teacher": guide}
-for name, weights in {"labels": {}, "pixels": {"pixel": 1.0}, "pairs": {"pair": 1.0}, "channels": {"channel": 3.0}}.items():
-    student, part = segmenter(4), (seen.images[:few], seen.masks[:few])
-    if weights:
-        segmentation.distil_segmentation(student, guide, part, dense, seed=SEED, **weights)
-    else:
-        kdnb.train(student, part, dense, seed=SEED)
-    taught[name] = student
+ways = {"labels": {}, "pixels": {"pixel": 1.0}, "pairs": {"pair": 1.0}, "channels": {"channel": 3.0}}
+taught = {}
+for number in range(repeats):
+    rows = torch.randperm(canvases, generator=torch.Generator().manual_seed(SEED + number))[:few]
+    part = seen.images[rows], seen.masks[rows]
+    for name, weights in ways.items():
+        student = taught[name, number] = segmenter(4, SEED + number)
+        if weights:
+            segmentation.distil_segmentation(student, guide, part, dense, seed=SEED + number, **weights)
+        else:
+            kdnb.train(student, part, dense, seed=SEED + number)
 
 # %% tags=["nbval-ignore-output"]
-answers = {name: segmentation.predicted_masks(network, shown.images) for name, network in taught.items()}
-overlap = pd.DataFrame(
-    {name: 100 * segmentation.intersection_over_union(one, shown.masks, 5) for name, one in answers.items()}, ["background", *KINDS.values()]
-).T
-overlap.insert(0, "mIoU", overlap.mean(axis=1))
-overlap["right pixels"] = [100 * (one == shown.masks).float().mean().item() for one in answers.values()]
+labelled = ["background", *KINDS.values()]
+
+
+def overlaps(network):
+    answer = segmentation.predicted_masks(network, shown.images)
+    each_class = 100 * segmentation.intersection_over_union(answer, shown.masks, len(labelled))
+    return {"mIoU": float(each_class.mean())} | dict(zip(labelled, each_class.tolist(), strict=True)) | {"right pixels": 100 * float((answer == shown.masks).float().mean())}
+
+
+overlap = pd.DataFrame([{"condition": name, "seed": number} | overlaps(network) for (name, number), network in taught.items()])
+by_teacher = overlaps(guide)
+miou = versus_labels(overlap, "mIoU")
+answers = {name: segmentation.predicted_masks(one, shown.images[:4]) for name, one in {"the teacher": guide, **{name: taught[name, 0] for name in ways}}.items()}
 figure, panels = plt.subplots(4, 7, figsize=(9.6, 5.4), layout="constrained")
 for row, line in enumerate(panels):
     pictures = {"picture": shown.images[row].permute(1, 2, 0) / 2 + 0.5, "truth": shown.masks[row]} | {name: one[row] for name, one in answers.items()}
@@ -511,14 +535,21 @@ for row, line in enumerate(panels):
         axes.set(xticks=[], yticks=[], title="" if row else name)
 colours = plt.get_cmap("tab10")
 named = [plt.Rectangle((0, 0), 1, 1, color=colours(n)) for n in range(5)]
-figure.legend(named, ["background", *KINDS.values()], loc="outside lower center", ncols=5)
+figure.legend(named, labelled, loc="outside lower center", ncols=5)
+said = f"mIoU: the teacher {by_teacher['mIoU']:.1f}%, " + ", ".join(f"{name} {value}%" for name, value in miou["mean"].items())
 figures.save(
     figure,
     "7-1-segmentation",
-    alt="Masks of the teacher and four students beside the truth. mIoU: " + ", ".join(f"{name} {value:.1f}%" for name, value in overlap["mIoU"].items()) + ".",
-    caption="Composed test pictures, the truth, and what networks answer. mIoU: " + ", ".join(f"{name} {value:.1f}%" for name, value in overlap["mIoU"].items()) + ". One seed.",
+    alt=f"Masks of the teacher and four students beside the truth. {said}.",
+    caption=f"Composed test pictures, the truth, and what networks answer (the first student of each kind). {said}; means of {repeats} students. "
+    + f"Channels and labels differ by {miou.loc['channels', 'minus labels']} points, with the 95% interval.",
 )  # fmt: skip
-figures.table(overlap, decimals=1, caption="Intersection over union of each class, and the share of right pixels, in percent. 400 test pictures, one seed.")
+parts = pd.concat([pd.DataFrame({"the teacher": by_teacher}).T, overlap.groupby("condition", sort=False).mean().drop(columns="seed")])
+figures.table(parts, decimals=1, caption=f"Intersection over union of each class, and the share of right pixels, in percent. 400 test pictures; one teacher, means of {repeats} students of each kind.")
+
+# %% tags=["nbval-ignore-output"]
+columns = {measure: versus_labels(overlap, measure)["minus labels"] for measure in ("mIoU", *KINDS.values())}
+figures.table(pd.DataFrame(columns).drop("labels"), caption=f"Difference from the student of labels in points, with the 95% interval over {repeats} pairs of students.")
 
 # %% [markdown]
 # **What the numbers say.** The channel-wise loss has the highest mIoU of the students, 57.6% against 55.0% with labels alone. It finds more of the boots (55.5% and 40.1%) and T-shirts (44.0% and 32.5%), and less of the trousers and bags. Pixels (54.9%) and pairs (53.7%), with the
@@ -528,7 +559,8 @@ figures.table(overlap, decimals=1, caption="Intersection over union of each clas
 # ### Detection: a box, and a teacher that may be wrong
 #
 # One object on a photograph: what is it, and where? Two teachers give a small student their boxes, a trained one and one with random weights. Each is used as a bound, as Chen et al. propose, and as a
-# target, as logits would be. The class is learnt from labels alone here, so that only the lesson about boxes differs. The trained teacher has 900 pictures, the students have 600 of them.
+# target, as logits would be. The class is learnt from labels alone here, so that only the lesson about boxes differs. The squared errors of the teacher's boxes add to the weight that boxes have beside classes: near the true box, where the smooth L1 loss is quadratic, a bound that is active makes it 1.4 times as high. So one control is a student of labels whose
+# boxes have 1.4 times the weight. The trained teacher has 900 pictures, the students have 450 of them, three students of each kind.
 
 # %%
 found_in = compose(some_clothes(CLOTHES.train), PHOTOS.train, canvases * 3 // 2, at_most=1, brightness=0.5, seed=SEED + 2)
@@ -546,24 +578,30 @@ def localised(network):
 
 
 whole = (found_in.images, found_in.boxes, found_in.labels)
-part = [one[: 2 * few] for one in whole]
-guides = {name: localiser(8) for name in ("trained", "random")}
-detection.train_localiser(guides["trained"], *whole, boxed, seed=SEED)
-boxes = {("labels", "-"): localiser(4)}
-detection.train_localiser(boxes["labels", "-"], *part, boxed, seed=SEED)
-for name, guide_of_boxes in guides.items():
-    for use in ("a bound", "a target"):
-        boxes[name, use] = localiser(4)
-        detection.distil_localiser(
-            boxes[name, use], guide_of_boxes, *part, boxed, bounded=use == "a bound", soft_weight=0.0, seed=SEED
-        )
+trained = localiser(8)
+detection.train_localiser(trained, *whole, boxed, seed=SEED)
+boxes = {}
+for number in range(repeats):
+    rows = torch.randperm(len(found_in), generator=torch.Generator().manual_seed(SEED + number))[: few * 3 // 2]
+    part = [one[rows] for one in whole]
+    for name, weight in {"labels": 10.0, "labels, more weight on boxes": 14.0}.items():
+        student = boxes[name, number] = localiser(4, SEED + number)
+        detection.train_localiser(student, *part, boxed, box_weight=weight, seed=SEED + number)
+    for name, guide_of_boxes in {"trained": trained, "random": localiser(8, SEED + 10 + number)}.items():
+        for use in ("a bound", "a target"):
+            student = boxes[f"{name} teacher as {use}", number] = localiser(4, SEED + number)
+            detection.distil_localiser(
+                student, guide_of_boxes, *part, boxed, bounded=use == "a bound", soft_weight=0.0, seed=SEED + number
+            )
 
 # %% tags=["nbval-ignore-output"]
-rows = {(f"student of {name}" if name == "labels" else f"student, {name} teacher as", use): localised(one) for (name, use), one in boxes.items()}
-rows |= {(f"{name} teacher", "itself"): localised(one) for name, one in guides.items()}
-placed = pd.DataFrame(rows).T.rename(columns={"found": "found", "iou": "mean IoU", "accuracy": "right class"})
-placed.index = [" ".join(one).replace(" -", "") for one in placed.index]
-figures.table(placed, decimals=1, caption="Objects found (right class, IoU of 0.5 or more), mean IoU of the box, right classes, in percent. 500 test pictures, one seed.")
+placed = pd.DataFrame([{"condition": name, "seed": number, **localised(one)} for (name, number), one in boxes.items()])
+measures = {"found": "found", "iou": "mean IoU", "accuracy": "right class"}
+columns = {(name, part): values for measure, name in measures.items() for part, values in versus_labels(placed, measure).items()}
+table = pd.DataFrame(columns)
+table.columns = [" ".join(one).replace(" mean", "").replace("mean IoU minus", "IoU minus") for one in table.columns]
+table.loc["the trained teacher itself"] = pd.Series({measures[key]: f"{value:.1f}" for key, value in localised(trained).items()})
+figures.table(table.fillna(""), caption=f"Objects found (right class, IoU of 0.5 or more), mean IoU of the box, right classes, in percent, and differences in points with 95% intervals. 500 test pictures; means of {repeats} students of each kind.")
 
 # %% [markdown]
 # **What the numbers say.** The teacher with random weights ruins the student when its boxes are targets: no object is found, and the mean IoU is 1.0%. As a bound, the same teacher does far less harm: 27.4% of the objects are found, with a mean IoU of 44.9%. The bound is active only while the student's box is
@@ -575,7 +613,7 @@ figures.table(placed, decimals=1, caption="Objects found (right class, IoU of 0.
 # ### Low resolution: the teacher sees more
 #
 # A camera gives 5 x 5 pixels of a digit. Large images without labels are at hand, and a teacher that reads them: LeNet-5, which comes with the workbook. The student sees the same digits reduced. `LowResolution` takes
-# the pixels away inside the student, so that `kdnb.distil` shows both networks one picture, each at its resolution. The controls are a student of the labels of 200 images, and one whose teacher sees the reduced images, too.
+# the pixels away inside the student, so that `kdnb.distil` shows both networks one picture, each at its resolution. The controls are a student of the labels of 200 images, one of the labels of all 1,500 (what annotating every image would give), and one whose teacher sees the reduced images, too.
 
 # %%
 reader = nets.pretrained("lenet5", "mnist")
@@ -589,8 +627,10 @@ def blurred():
     return LowResolution(nets.build("plain2"), 5)
 
 
-readers = {name: blurred() for name in ("200 labels", "teacher sees 28 x 28", "teacher sees 5 x 5")}
+everything = f"{sharp:,} labels"
+readers = {name: blurred() for name in ("200 labels", everything, "teacher sees 28 x 28", "teacher sees 5 x 5")}
 kdnb.train(readers["200 labels"], (large[:200], large_labels[:200]), reading.model_copy(update={"epochs": 40, "batch_size": 25}), seed=SEED)
+kdnb.train(readers[everything], (large, large_labels), reading, seed=SEED)
 for name, master in (("teacher sees 28 x 28", reader), ("teacher sees 5 x 5", LowResolution(reader, 5))):
     kdnb.distil(readers[name], master, (large, None), reading, method="kd", temperature=4, label_weight=0.0, seed=SEED)
 
@@ -599,8 +639,9 @@ read = pd.Series({name: 100 * float(kdnb.evaluate(one, digits).accuracy) for nam
 direct = {side: 100 * float(kdnb.evaluate(LowResolution(reader, side) if side < 28 else reader, digits).accuracy) for side in (28, 5)}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2), layout="constrained", gridspec_kw={"width_ratios": [1.1, 1]})
 left.imshow(torch.cat([torch.cat([one[0] for one in digits[0][:8]], 1), torch.cat([one[0] for one in reduced(digits[0][:8], 5)], 1)]), cmap="gray_r")
+left.grid(False)
 left.set(xticks=[], yticks=[14, 42], yticklabels=["28 x 28", "5 x 5"])
-right.barh(read.index[::-1], read[::-1], color=[figures.LIGHT, figures.GREEN, figures.ORANGE])
+right.barh(read.index[::-1], read[::-1], color=[figures.LIGHT, figures.GREEN, figures.ORANGE, figures.ORANGE])
 right.axvline(direct[5], color=figures.GREY, ls="--")
 right.set(xlabel="test accuracy at 5 x 5 pixels, %", xlim=(0, 100))
 figures.save(
@@ -732,8 +773,8 @@ def compare(first, second=None, metric="recall"):
 
 ranked = figures.tidy(record, "recall", arms)
 roles = dict.fromkeys(arms.values(), "other") | {
-    arms["teacher"]: "teacher", arms["triplet"]: "student", arms["shorter"]: "student", arms["relations"]: "method",
-    arms["distances"]: "method", arms["normalised"]: "method", arms["again"]: "method"}  # fmt: skip
+    arms["teacher"]: "teacher", arms["triplet"]: "student", arms["shorter"]: "student", arms["relations"]: figures.GREEN,
+    arms["distances"]: figures.PURPLE, arms["normalised"]: figures.SKY, arms["again"]: figures.RED}  # fmt: skip
 figure = figures.points(ranked, "recall", "Recall@1 among unseen classes, %", baseline=arms["triplet"], roles=roles)
 figures.save(
     figure,
