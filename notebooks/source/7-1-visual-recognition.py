@@ -554,7 +554,7 @@ figures.table(pd.DataFrame(columns).drop("labels"), caption=f"Difference from th
 #
 # ### Detection: a box, and a teacher that may be wrong
 #
-# One object on a photograph: what is it, and where? Two teachers give a small student their boxes, a trained one and one with random weights, new for each student. Each is used as a bound, as Chen et al. propose, and as a
+# One object on a photograph: what is it, and where? Two teachers give a small student their boxes, a trained one and one with random weights, which are new in each repetition. Each is used as a bound, as Chen et al. propose, and as a
 # target, as logits would be. The class is learnt from labels alone here, so that only the lesson about boxes differs. The squared errors of the teacher's boxes add to the weight that boxes have beside classes: near the true box, where the smooth L1 loss is quadratic, a bound that is active makes it 1.4 times as high. So one control is a student of labels whose
 # boxes have 1.4 times the weight. The trained teacher has 900 pictures, the students have 450 of them, three students of each kind.
 
