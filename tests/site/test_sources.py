@@ -64,10 +64,12 @@ def test_ids_of_tables_are_unique_and_their_numbers_stay(path):
         return ["".join(o["data"]["text/html"]) for o in outputs(notebook)
                 if "<table" in "".join(o.get("data", {}).get("text/html", ""))]  # fmt: skip
 
+    written = tables(json.loads(path.read_text()))
     laid_out = tables(json.loads(chapters.pages(path)[f"notebooks/{path.name}"]))
     named = [found[1] for html in laid_out if (found := re.search(r'<table id="(\w+)"', html))]
-    assert len(named) == len(set(named)) > 0
-    for before, after in zip(tables(json.loads(path.read_text())), laid_out, strict=True):
+    assert len(named) == len(set(named)) == sum('<table id="' in html for html in written)
+    assert laid_out
+    for before, after in zip(written, laid_out, strict=True):
         cells = [re.findall(r"<td[^>]*>([^<]*)", html) for html in (before, after)]
         assert cells[0] == cells[1]
 
