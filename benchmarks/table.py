@@ -19,6 +19,7 @@ from kdnb.workbook.chapter import ParameterError
 PARTS = {
     "steps": "A training step: plain script, ours, the bare passes",
     "operators": "Where the time of a step goes: KD, all answers known",
+    "methods": "A step of every method of section 2, beside that of KD",
     "growth": "Growth with classes and with images",
     "chapters": "The chapters at `quick`, from nothing",
     "workers": "All chapters on one process and on two, a core each",
