@@ -34,7 +34,7 @@ board: setup
 
 # The kernel is pinned to this environment: a python3 kernel of the user's would win otherwise.
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile \
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=40 --durations-min=10 \
 		--nbval --nbval-current-env --nbval-cell-timeout=900 tests $(wildcard notebooks)
 
 lab: setup

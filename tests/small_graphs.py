@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 import tarfile
 
 import numpy as np
@@ -18,8 +19,7 @@ words = 4
 edges = 5
 licence = "CC0"
 cite = "hinton2015"
-content = "tiny.content"
-cites = "tiny.cites"
+files = ["tiny.content", "tiny.cites"]
 folders = ["tiny", "graphs/tiny"]
 archive = "https://example.org/lbc/tiny.tgz"
 copy_address = "https://example.org/copies/tiny.npz"
@@ -46,14 +46,15 @@ def text_files():
     return {"tiny.content": "\n".join(content) + "\n", "tiny.cites": "\n".join(cites) + "\n"}
 
 
-def archive():
-    """The text files as the authors' archive, in a folder of it."""
+def archive(files=None):
+    """The text files (or others) as the authors' archive, in a folder of it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, text in text_files().items():
+        for name, text in (files or text_files()).items():
+            content = text.encode() if isinstance(text, str) else text
             member = tarfile.TarInfo(f"tiny/{name}")
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text.encode()))
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
 
@@ -85,6 +86,90 @@ def digest():
     whole = "\n".join(NAMES).encode()
     whole += b"".join(np.array(part, dtype="<i8").tobytes() for part in parts)
     return hashlib.sha256(whole).hexdigest()
+
+
+def py2(value):
+    """The operations by which Python 2 pickles a value (protocol 2), without its frame."""
+    if isinstance(value, bool) or value is None:
+        return {True: pickle.NEWTRUE, False: pickle.NEWFALSE, None: pickle.NONE}[value]
+    if isinstance(value, int):
+        return pickle.BININT + value.to_bytes(4, "little", signed=True)
+    if isinstance(value, str):
+        raw = value.encode("latin-1")
+        return pickle.BINSTRING + len(raw).to_bytes(4, "little") + raw
+    if isinstance(value, tuple):
+        return pickle.MARK + b"".join(map(py2, value)) + pickle.TUPLE
+    if isinstance(value, list):
+        return pickle.EMPTY_LIST + pickle.MARK + b"".join(map(py2, value)) + pickle.APPENDS
+    if isinstance(value, dict):
+        return pickle.EMPTY_DICT + items_of(value)
+    order = {"i": "<", "f": "<"}[value.dtype.kind]
+    code = f"{value.dtype.kind}{value.dtype.itemsize}"
+    kind = named("numpy", "dtype") + py2((code, 0, 1)) + pickle.REDUCE
+    kind += py2((3, order, None, None, None, -1, -1, 0)) + pickle.BUILD
+    start = named("numpy.core.multiarray", "_reconstruct") + pickle.MARK + named("numpy", "ndarray")
+    start += py2((0,)) + py2("b") + pickle.TUPLE + pickle.REDUCE
+    raw = value.tobytes().decode("latin-1")
+    state = pickle.MARK + py2(1) + py2(value.shape) + kind + py2(False) + py2(raw) + pickle.TUPLE
+    return start + state + pickle.BUILD
+
+
+def named(module, name):
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+def items_of(value):
+    pairs = b"".join(py2(key) + py2(item) for key, item in value.items())
+    return pickle.MARK + pairs + pickle.SETITEMS
+
+
+def pickled(operations):
+    return pickle.PROTO + b"\x02" + operations + pickle.STOP
+
+
+def py2_matrix(dense):
+    """A sparse matrix by rows, its columns in descending order."""
+    dense = np.asarray(dense, np.float32)
+    columns = [np.flatnonzero(row)[::-1] for row in dense]
+    state = {
+        "_shape": dense.shape,
+        "data": np.concatenate([row[c] for row, c in zip(dense, columns, strict=True)]),
+        "indices": np.concatenate(columns).astype(np.int32),
+        "indptr": np.cumsum([0, *map(len, columns)]).astype(np.int32),
+    }
+    made = named("scipy.sparse.csr", "csr_matrix") + pickle.EMPTY_TUPLE + pickle.NEWOBJ
+    return made + py2(state) + pickle.BUILD
+
+
+def planetoid():
+    """The graph as Planetoid's files: four first nodes, and two test nodes in the order 5, 4."""
+    bits = np.array([[int(bit) for bit in PAPERS[name][0]] for name in NAMES]) * WEIGHT
+    labels = np.eye(2, dtype=np.int32)[LABELS]
+    near = {node: [b for a, b in EDGES if a == node] for node in range(6)}
+    graph = named("collections", "defaultdict") + pickle.MARK + named("__builtin__", "list")
+    graph += pickle.TUPLE + pickle.REDUCE + items_of(near)
+    parts = {
+        "allx": py2_matrix(bits[:4]), "ally": py2(labels[:4]), "tx": py2_matrix(bits[[5, 4]]),
+        "ty": py2(labels[[5, 4]]), "graph": graph,
+    }  # fmt: skip
+    found = {f"ind.tiny.{part}": pickled(operations) for part, operations in parts.items()}
+    return {**found, "ind.tiny.test.index": b"5\n4\n"}
+
+
+WEIGHT = 0.25
+PLANETOID_CARD = CARD.replace('files = ["tiny.content", "tiny.cites"]', """form = "planetoid"
+files = [
+    "ind.tiny.allx", "ind.tiny.ally", "ind.tiny.tx", "ind.tiny.ty", "ind.tiny.graph",
+    "ind.tiny.test.index",
+]""").replace('copy_address = "https://example.org/copies/tiny.npz"\n', "")  # fmt: skip
+
+
+def planetoid_digest():
+    """Names are numbers, and weights come last."""
+    words = [[i for i, bit in enumerate(PAPERS[name][0]) if bit == "1"] for name in NAMES]
+    parts = [LABELS, np.cumsum([0, *map(len, words)]), np.concatenate(words), np.array(EDGES).T]
+    whole = b"0\n1\n2\n3\n4\n5" + b"".join(np.array(p, dtype="<i8").tobytes() for p in parts)
+    return hashlib.sha256(whole + np.full(8, WEIGHT, "<f4").tobytes()).hexdigest()
 
 
 def two_villages(size=30, words=20, seed=0):

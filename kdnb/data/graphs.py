@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,14 +20,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from kdnb.data import graph_files
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
 from kdnb.data.fetch import kept_or_fetched, unpacked
 from kdnb.paths import data_cache, data_folders, temporary_folder
 
-ARRAYS = (  # of an .npz: two sparse matrices by rows, and what the rows are
-    "adj_indices", "adj_indptr", "attr_data", "attr_indices", "attr_indptr", "labels", "node_names",
-    "class_names",
-)  # fmt: skip
 Address = Annotated[str, Field(pattern=r"^https://[^/]+/.*[^/]$")]
 
 
@@ -39,12 +35,13 @@ class GraphCard(BaseModel):
         name: of the card, and of an .npz that holds the graph.
         classes: the subjects, sorted.
         nodes, words, edges: how many there are; edges without direction, without self-citations.
-        sha256: of names, labels, words and edges, the same for every source.
-        content, cites: the official text files: of each paper its name, a 0 or 1 for each word and
-            its subject; and pairs of names. Pairs with papers that have no content are left out.
-        folders: where the text files may lie inside a data folder.
+        sha256: of names, labels, words and edges (and of the words' weights, where they have any),
+            the same for every source.
+        form: of the official files, a reader of `graph_files`.
+        files: the official files.
+        folders: where the files may lie inside a data folder.
         archive: the address of the official archive of them.
-        copy_address: the address of a public copy as .npz.
+        copy_address: the address of a public copy as .npz, if there is one.
         cite: key in papers/references.bib.
     """
 
@@ -60,11 +57,11 @@ class GraphCard(BaseModel):
     sha256: dict[Literal["graph"], Sha256]
     licence: str
     cite: str
-    content: Below
-    cites: Below
+    form: Literal["text", "planetoid"] = "text"
+    files: Annotated[tuple[Below, ...], Field(min_length=2)]
     folders: Annotated[tuple[Below, ...], Field(min_length=1)]
     archive: Address
-    copy_address: Address
+    copy_address: Address | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +70,8 @@ class Graph:
 
     Attributes:
         features: (nodes, words) float32. Of a citation graph it is sparse, with a 1 where a word
-            occurs; a graph of your own may have any numbers, sparse or dense.
+            occurs, or with the word's weight; a graph of your own may have any numbers, sparse or
+            dense.
         edges: (2, edges) int64: each edge once, the smaller node above, sorted, no self-loops.
         labels: (nodes,) int64.
     """
@@ -193,9 +191,9 @@ def graph_card(name: str) -> GraphCard:
 def load_graph(name: str, *, offline: bool = False) -> Graph:
     """A citation graph, its nodes in the order of their names.
 
-    Sources are the cache, the folders of KDNB_DATA_DIRS (`<name>.npz`, the official archive, or the
-    text files in one of the card's folders), the official archive, and a public copy; what was
-    fetched is kept in the cache. Nothing is unpickled.
+    Sources are the cache, the folders of KDNB_DATA_DIRS (`<name>.npz`, the official archive, or its
+    files in one of the card's folders), the official archive, and a public copy; what was fetched is
+    kept in the cache. Nothing is unpickled.
 
     Args:
         offline: look on this machine only.
@@ -225,27 +223,17 @@ def find_graph(
         if (folder / archive).is_file():
             return _verified(_from_archive(folder / archive, card), card, str(folder / archive))
         for inner in card.folders:
-            if (folder / inner / card.content).is_file():
-                return _verified(_from_text(folder / inner, card), card, str(folder / inner))
+            if (folder / inner / card.files[0]).is_file():
+                return _verified(_from_files(folder / inner, card), card, str(folder / inner))
     if offline:
         raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
     return kept_or_fetched(
-        kept, [card.archive, card.copy_address], partial(_read, card=card), title=card.title,
+        kept, list(filter(None, [card.archive, card.copy_address])), partial(_read, card=card), title=card.title,
         lock=cache / f".{card.name}.lock", ways=_ways(card),
     )  # fmt: skip
 
 
-class _Raw(NamedTuple):
-    """A graph as a file has it: sorted by name, with nothing checked."""
-
-    names: list[str]
-    labels: np.ndarray
-    starts: np.ndarray  # of each node in `words`, and the end
-    words: np.ndarray  # sorted within each node
-    pairs: np.ndarray  # (n, 2), in any order and direction
-
-
-def _verified(raw: _Raw, card: GraphCard, place: str) -> Graph:
+def _verified(raw: graph_files.Raw, card: GraphCard, place: str) -> Graph:
     edges = _sorted_edges(torch.from_numpy(raw.pairs.astype(np.int64)).T, len(raw.names))
     found = _digest(raw, edges)
     if found != card.sha256["graph"]:
@@ -257,16 +245,19 @@ def _verified(raw: _Raw, card: GraphCard, place: str) -> Graph:
     row = np.repeat(np.arange(card.nodes), np.diff(raw.starts))
     features = torch.sparse_coo_tensor(
         torch.from_numpy(np.stack([row, raw.words]).astype(np.int64)),
-        torch.ones(len(row)), (card.nodes, card.words), check_invariants=True,
+        torch.ones(len(row)) if raw.weights is None else torch.from_numpy(raw.weights),
+        (card.nodes, card.words), check_invariants=True,
     ).coalesce()  # fmt: skip
     return Graph(features, edges, torch.from_numpy(raw.labels.astype(np.int64)))
 
 
-def _digest(raw: _Raw, edges: Tensor) -> str:
-    """SHA-256 of names, labels, words and edges, little-endian, whatever the source."""
+def _digest(raw: graph_files.Raw, edges: Tensor) -> str:
+    """SHA-256 of what a graph is, little-endian, whatever the source."""
     whole = hashlib.sha256("\n".join(raw.names).encode())
     for array in (raw.labels, raw.starts, raw.words, edges.numpy()):
         whole.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    if raw.weights is not None:
+        whole.update(np.ascontiguousarray(raw.weights, dtype="<f4").tobytes())
     return whole.hexdigest()
 
 
@@ -277,71 +268,30 @@ def _sorted_edges(pairs: Tensor, nodes: int) -> Tensor:
     return torch.stack([keys // max(nodes, 1), keys % max(nodes, 1)])
 
 
-def _from_text(folder: Path, card: GraphCard) -> _Raw:
+def _from_files(folder: Path, card: GraphCard) -> graph_files.Raw:
+    read = {"text": graph_files.from_text, "planetoid": graph_files.from_planetoid}[card.form]
     try:
-        lines = [
-            line.split()
-            for line in (folder / card.content).read_text(encoding="utf-8").splitlines()
-        ]
-        cites = [
-            line.split() for line in (folder / card.cites).read_text(encoding="utf-8").splitlines()
-        ]
-        lines.sort(key=lambda line: line[0])
-        place = {line[0]: number for number, line in enumerate(lines)}
-        words = [np.flatnonzero(np.array(line[1:-1], dtype=np.int8)) for line in lines]
-        pairs = [(place[a], place[b]) for a, b in cites if a in place and b in place]
-        return _Raw(
-            [line[0] for line in lines],
-            np.array([card.classes.index(line[-1]) for line in lines]),
-            np.cumsum([0, *map(len, words)]),
-            np.concatenate(words),
-            np.array(pairs).reshape(-1, 2),
-        )
-    except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"{folder} does not hold {card.title} ({error}). {_ways(card)}") from error
+        return read([folder / name for name in card.files], card.classes)
+    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder} does not hold {card.title} ({error!s:.120}). {_ways(card)}"
+        ) from error
 
 
-def _from_archive(archive: Path, card: GraphCard) -> _Raw:
+def _from_archive(archive: Path, card: GraphCard) -> graph_files.Raw:
     with temporary_folder("kdnb-") as into:
-        return _from_text(unpacked(archive, (card.content, card.cites), into), card)
+        return _from_files(unpacked(archive, card.files, into), card)
 
 
-def _from_npz(content: bytes, card: GraphCard, place: str) -> _Raw:
-    """From an .npz in the format of Shchur's benchmark; what is pickled in it is not read."""
+def _from_npz(content: bytes, card: GraphCard, place: str) -> graph_files.Raw:
     try:
-        with np.load(BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS}
-        names = [str(one) for one in arrays["node_names"]]
-        known = np.array([card.classes.index(str(one)) for one in arrays["class_names"]])
-        if names != sorted(names) or not (arrays["attr_data"] == 1).all():
-            raise ValueError("its papers are not sorted by name, or its words are weighted")
-        starts = arrays["attr_indptr"]
-        words = [np.sort(one) for one in np.split(arrays["attr_indices"], starts[1:-1])]
-        source = np.repeat(np.arange(len(names)), np.diff(arrays["adj_indptr"]))
-        return _Raw(
-            names, known[arrays["labels"]], starts, np.concatenate(words),
-            np.stack([source, arrays["adj_indices"]], 1),
-        )  # fmt: skip
+        return graph_files.from_npz(content, card.classes)
     except MemoryError:
         raise
     except Exception as error:  # a damaged zip archive fails in a dozen ways
         raise DataError(
             f"{place} is no readable {card.title} ({error!s:.120}). {_ways(card)}"
         ) from error
-
-
-def _as_npz(raw: _Raw, classes: tuple[str, ...]) -> bytes:
-    """The same graph in the format that `_from_npz` reads."""
-    order = np.argsort(raw.pairs[:, 0], kind="stable")
-    counts = np.bincount(raw.pairs[:, 0], minlength=len(raw.names))
-    buffer = BytesIO()
-    np.savez_compressed(
-        buffer, adj_indices=raw.pairs[order, 1], adj_indptr=np.cumsum([0, *counts]),
-        attr_data=np.ones(len(raw.words), np.float32), attr_indices=raw.words,
-        attr_indptr=raw.starts, labels=raw.labels, node_names=np.array(raw.names),
-        class_names=np.array(classes),
-    )  # fmt: skip
-    return buffer.getvalue()
 
 
 def _read(content: bytes, place: str, card: GraphCard) -> tuple[Graph, bytes]:
@@ -353,11 +303,13 @@ def _read(content: bytes, place: str, card: GraphCard) -> tuple[Graph, bytes]:
             archive = into / place.rpartition("/")[2]
             archive.write_bytes(content)
             raw = _from_archive(archive, card)
-    return _verified(raw, card, place), _as_npz(raw, card.classes)
+    return _verified(raw, card, place), graph_files.as_npz(raw, card.classes)
 
 
 def _ways(card: GraphCard) -> str:
+    copy = f", or {card.copy_address} as {card.name}.npz" if card.copy_address else ""
+    files = f"{', '.join(card.files[:-1])} and {card.files[-1]}"
     return (
-        f"Put {card.content} and {card.cites} of {card.archive} into {card.folders[0]}/ of a folder "
-        f"that KDNB_DATA_DIRS names, or the archive itself, or {card.copy_address} as {card.name}.npz."
+        f"Put {files} of {card.archive} into {card.folders[0]}/ of a folder that KDNB_DATA_DIRS "
+        f"names, or the archive itself{copy}."
     )

@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import pickle
 import urllib.error
 
 import numpy as np
@@ -11,7 +12,16 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from kdnb.data import DataError, Graph, fetch, graph_card, graph_names, graphs, split_nodes
+from kdnb.data import (
+    DataError,
+    Graph,
+    fetch,
+    graph_card,
+    graph_files,
+    graph_names,
+    graphs,
+    split_nodes,
+)
 from kdnb.data.offered import card_of
 from kdnb.papers import bibliography
 from kdnb.workbook import cli
@@ -111,7 +121,7 @@ def test_nobody_has_it(shop):
 WRONG = {
     "another label": {"labels": np.array([1, 0, 1, 0, 0, 0], np.int8)},
     "an edge more": {"adj_indices": np.array([2, 1, 0, 1, 1, 3, 4], np.int32)},
-    "weighted": {"attr_data": np.full(7, 0.5, np.float32)},
+    "weighted": {"attr_data": np.full(8, 0.5, np.float32)},
     "unsorted": {"node_names": np.array(small.NAMES[::-1])},
     "unknown class": {"class_names": np.array(["Bees", "Wasps"])},
     "pickled": {"node_names": np.array(small.NAMES, dtype=object)},
@@ -155,11 +165,75 @@ def test_unknown_and_malformed_cards(shop):
 
 
 def test_the_cards_of_this_checkout():
-    assert graph_names() == ("citeseer", "cora")
+    assert graph_names() == ("citeseer", "cora", "pubmed")
     for name in graph_names():
         card = graph_card(name)
         assert card.cite in bibliography().entries and card.licence
         assert list(card.classes) == sorted(card.classes)
+
+
+# Planetoid's files, which are pickles
+
+
+@pytest.fixture
+def planetoid(shop):
+    card = small.PLANETOID_CARD.format(digest=small.planetoid_digest())
+    (shop[0] / "checkout" / "data" / "graphs" / "tiny.toml").write_text(card)
+    return shop
+
+
+def is_tiny_and_weighted(graph):
+    assert graph.features.coalesce().values().tolist() == [small.WEIGHT] * 8
+    return is_tiny(Graph(graph.features / small.WEIGHT, graph.edges, graph.labels))
+
+
+def test_planetoid_in_a_folder_fetched_and_kept(planetoid):
+    put(planetoid[0] / "own" / "tiny", small.planetoid())
+    assert is_tiny_and_weighted(graphs.load_graph("tiny", offline=True))
+    (planetoid[0] / "own" / "tiny" / "ind.tiny.allx").unlink()
+    planetoid[1]["https://example.org/lbc/tiny.tgz"] = small.archive(small.planetoid())
+    assert is_tiny_and_weighted(graphs.load_graph("tiny"))
+    planetoid[1].clear()
+    assert is_tiny_and_weighted(graphs.load_graph("tiny", offline=True))
+
+
+def test_what_is_read_of_a_pickle_is_what_python_unpickles():
+    numbers = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
+    for value in (numbers, numbers.astype(np.int32)):
+        content = small.pickled(small.py2(value))
+        read = graph_files._array(graph_files._plain(content))
+        assert read.dtype == value.dtype
+        np.testing.assert_array_equal(read, pickle.loads(content, encoding="latin-1"))
+    nested = {"a": [1, (2, None)], "b": [[], {}, True]}
+    content = small.pickled(small.py2(nested))
+    assert graph_files._plain(content) == pickle.loads(content) == nested
+
+
+def test_a_pickle_that_would_run_a_program_runs_nothing(planetoid, tmp_path):
+    victim = tmp_path / "victim"
+    attack = small.named("os", "mkdir") + small.py2((str(victim),)) + pickle.REDUCE
+    files = small.planetoid()
+    for part in ("allx", "ally", "tx", "ty", "graph"):
+        put(planetoid[0] / "own" / "tiny", {**files, f"ind.tiny.{part}": small.pickled(attack)})
+        with pytest.raises(DataError, match="does not hold Tiny|is not Tiny"):
+            graphs.load_graph("tiny", offline=True)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("ind.tiny.test.index", b"4\n6\n", "its test nodes are not the last ones"),
+        ("ind.tiny.ty", small.pickled(small.py2(np.ones((2, 2), np.int32))), "one of 2 classes"),
+        ("ind.tiny.ally", small.planetoid()["ind.tiny.ally"][:-9], "does not hold Tiny"),
+        ("ind.tiny.graph", b"", "does not hold Tiny"),
+        ("ind.tiny.allx", pickle.dumps(1 << 80, 2), "the operation LONG1"),
+    ],
+)
+def test_other_planetoid_files_are_refused(planetoid, name, content, said):
+    put(planetoid[0] / "own" / "tiny", {**small.planetoid(), name: content})
+    with pytest.raises(DataError, match=said):
+        graphs.load_graph("tiny", offline=True)
 
 
 # Parts of graphs
@@ -231,5 +305,5 @@ def test_the_command_line_lists_graphs_and_names_all_kinds(monkeypatch):
     row = next(line for line in listed.output.splitlines() if "cora" in line)
     assert row.replace("│", " ").split()[:4] == ["cora", "Cora", "2708", "nodes"]
     unknown = CliRunner().invoke(cli.app, ["data", "corra"])
-    assert "Graphs: citeseer, cora." in str(unknown.exception)
+    assert "Graphs: citeseer, cora, pubmed." in str(unknown.exception)
     assert card_of("cora") == graph_card("cora")
