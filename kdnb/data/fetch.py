@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from http.client import HTTPException
@@ -26,6 +27,21 @@ PATIENCE = 20  # seconds that a silent server is waited for
 LONGEST = 1800  # seconds that a registry's client may take
 
 FAILURES = (OSError, RuntimeError, EOFError, zlib.error, tarfile.TarError, HTTPException)
+DAMAGED_ZIP = (zipfile.BadZipFile, OSError, RuntimeError, EOFError, zlib.error)
+
+
+@contextlib.contextmanager
+def taken_away_if_damaged(kept: Path) -> Iterator[None]:
+    """While a file of the cache is read: where it is not what it should be, it goes.
+
+    Raises:
+        DataError: that of the reader, and that another try will fetch the file anew.
+    """
+    try:
+        yield
+    except DataError as error:
+        kept.unlink(missing_ok=True)
+        raise DataError(f"{error} It has been taken away: try again.") from error
 
 
 def kept_or_fetched(
@@ -53,7 +69,8 @@ def kept_or_fetched(
     notes = []
     with locked(lock):
         if kept.is_file():  # another process was faster
-            return read(kept.read_bytes(), str(kept))[0]
+            with taken_away_if_damaged(kept):
+                return read(kept.read_bytes(), str(kept))[0]
         for address in addresses:
             try:
                 with urlopen(address, timeout=PATIENCE) as source:

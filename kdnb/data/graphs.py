@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kdnb.data import graph_files
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched, unpacked
+from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged, unpacked
 from kdnb.paths import data_cache, data_folders, temporary_folder
 
 Address = Annotated[str, Field(pattern=r"^https://[^/]+/.*[^/]$")]
@@ -211,11 +211,8 @@ def find_graph(
     kept = cache / f"{card.name}.npz"
     archive = card.archive.rpartition("/")[2]
     if kept.is_file():
-        try:
+        with taken_away_if_damaged(kept):
             return _verified(_from_npz(kept.read_bytes(), card, str(kept)), card, str(kept))
-        except DataError as error:
-            kept.unlink(missing_ok=True)
-            raise DataError(f"{error} It has been taken away: try again.") from error
     for path in (folder / f"{card.name}.npz" for folder in folders):
         if path.is_file():
             return _verified(_from_npz(path.read_bytes(), card, str(path)), card, str(path))
@@ -228,8 +225,8 @@ def find_graph(
     if offline:
         raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
     return kept_or_fetched(
-        kept, list(filter(None, [card.archive, card.copy_address])), partial(_read, card=card), title=card.title,
-        lock=cache / f".{card.name}.lock", ways=_ways(card),
+        kept, list(filter(None, [card.archive, card.copy_address])), partial(_read, card=card),
+        title=card.title, lock=cache / f".{card.name}.lock", ways=_ways(card),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched
+from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged
 from kdnb.data.images import digest
 from kdnb.paths import data_cache, data_folders
 
@@ -100,12 +100,12 @@ def _split(card: ParallelCard, part: Part, offline: bool) -> Parallel:
         address = card.addresses[part].format(language=language)
         file = address.rpartition("/")[2]
         kept = data_cache() / card.name / file
-        places = [
-            kept,
-            *(folder / inner / file for folder in data_folders() for inner in card.folders),
-        ]
+        places = (folder / inner / file for folder in data_folders() for inner in card.folders)
         here = next((place for place in places if place.is_file()), None)
-        if here is not None:
+        if kept.is_file():
+            with taken_away_if_damaged(kept):
+                read.append(_lines(kept.read_bytes(), str(kept))[0])
+        elif here is not None:
             read.append(_lines(here.read_bytes(), str(here))[0])
         elif offline:
             raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched
+from kdnb.data.fetch import DAMAGED_ZIP, kept_or_fetched, taken_away_if_damaged
 from kdnb.paths import data_cache, data_folders
 
 OFFICIAL = ("u.data", "u.user", "u.item")
@@ -112,7 +112,10 @@ def load_ratings(name: str, *, offline: bool = False) -> Ratings:
     """
     card, cache = rating_card(name), data_cache()
     kept = cache / f"{name}.zip"
-    for place in (kept, *(folder / f"{name}.zip" for folder in data_folders())):
+    if kept.is_file():
+        with taken_away_if_damaged(kept):
+            return _from_zip(card, kept.read_bytes(), str(kept))
+    for place in (folder / f"{name}.zip" for folder in data_folders()):
         if place.is_file():
             return _from_zip(card, place.read_bytes(), str(place))
     for folder in data_folders():
@@ -130,7 +133,7 @@ def load_ratings(name: str, *, offline: bool = False) -> Ratings:
 def _ways(card: RatingCard) -> str:
     return (
         f"put the files of {card.archive} into {card.folders[0]}/ of a folder that KDNB_DATA_DIRS "
-        "names."
+        f"names, or the archive itself as {card.name}.zip."
     )
 
 
@@ -139,10 +142,10 @@ def _from_zip(card: RatingCard, content: bytes, place: str) -> Ratings:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             inside = {Path(one).name: one for one in archive.namelist()}
             if missing := [name for name in OFFICIAL if name not in inside]:
-                raise DataError(f"{place} has no {missing[0]}.")
+                raise DataError(f"{place} has no {missing[0]}: {_ways(card)}")
             return _read(card, lambda name: archive.read(inside[name]), OFFICIAL, place)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{place} is no zip archive ({error}).") from error
+    except DAMAGED_ZIP as error:
+        raise DataError(f"{place} is no zip archive ({error}): {_ways(card)}") from error
 
 
 def _from_folder(card: RatingCard, folder: Path) -> Ratings | None:
@@ -164,7 +167,9 @@ def _read(card: RatingCard, read: Read, names: tuple[str, ...], place: str) -> R
         users = np.array([facts[n] for n in range(1, card.users + 1)], dtype=np.int64)
         items = np.array([kinds[n] for n in range(1, card.items + 1)], dtype=bool)
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
-        raise DataError(f"{place} holds no ratings of {card.title} ({error!r}).") from error
+        raise DataError(
+            f"{place} holds no ratings of {card.title} ({error!r}): {_ways(card)}"
+        ) from error
     said = hashlib.sha256(
         table.astype("<i4").tobytes() + users.astype("<i4").tobytes() + np.packbits(items).tobytes()
     ).hexdigest()

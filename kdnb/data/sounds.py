@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched
+from kdnb.data.fetch import DAMAGED_ZIP, kept_or_fetched, taken_away_if_damaged
 from kdnb.data.images import digest
 from kdnb.names import brief
 from kdnb.paths import data_cache, data_folders
@@ -126,7 +126,10 @@ def _loaded(
     card: SoundCard, cache: Path, folders: tuple[Path, ...], offline: bool
 ) -> dict[Part, Sounds]:
     kept = cache / f"{card.name}.zip"
-    for place in (kept, *(folder / f"{card.name}.zip" for folder in folders)):
+    if kept.is_file():
+        with taken_away_if_damaged(kept):
+            return _read(card, kept)
+    for place in (folder / f"{card.name}.zip" for folder in folders):
         if place.is_file():
             return _read(card, place)
     for folder in folders:
@@ -188,7 +191,7 @@ def _files(source: Path | io.BytesIO) -> Iterator[tuple[str, bytes]]:
             for member in archive.namelist():
                 if member.endswith(".wav"):
                     yield member.rpartition("/")[2], archive.read(member)
-    except zipfile.BadZipFile as error:
+    except DAMAGED_ZIP as error:
         raise DataError(f"{source} is no zip archive ({error}).") from error
 
 

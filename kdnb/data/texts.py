@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched
+from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged
 from kdnb.data.images import digest
 from kdnb.names import brief
 from kdnb.paths import data_cache, data_folders
@@ -119,15 +119,18 @@ def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
     found: dict[str, Texts] = {}
     for part in FILES:
         about: TextFile = getattr(card, part)
-        places = [cache / about.files[0]]
-        places += [
+        kept = cache / about.files[0]
+        places = (
             folder / inner / file
             for folder in data_folders()
             for inner in card.folders
             for file in about.files
-        ]
+        )
         here = next((place for place in places if place.is_file()), None)
-        if here is not None:
+        if kept.is_file():
+            with taken_away_if_damaged(kept):
+                found[part] = _read(card, part, kept.read_bytes(), str(kept))
+        elif here is not None:
             found[part] = _read(card, part, here.read_bytes(), str(here))
         elif offline:
             raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
@@ -137,13 +140,13 @@ def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
                 return _read(card, part, content, place), content
 
             found[part] = kept_or_fetched(
-                places[0], [about.address], read, title=card.title,
+                kept, [about.address], read, title=card.title,
                 lock=cache.parent / f".{name}.lock", ways=_ways(card),
             )  # fmt: skip
-    train, kept = found["train"], len(found["train"]) - card.validation
+    train, end = found["train"], len(found["train"]) - card.validation
     return {
-        "train": Texts(train.sentences[:kept], train.labels[:kept], card),
-        "validation": Texts(train.sentences[kept:], train.labels[kept:], card),
+        "train": Texts(train.sentences[:end], train.labels[:end], card),
+        "validation": Texts(train.sentences[end:], train.labels[end:], card),
         "test": found["test"],
     }
 

@@ -103,6 +103,12 @@ def test_the_authors_files_are_kept(home, monkeypatch):
         and load_parallel("weather", offline=True)["test"].lines == first["test"].lines
     )
     assert len(list(home.cache.iterdir())) == 6
+    damaged = home.cache / "train.de.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    with pytest.raises(DataError, match="no gzipped text .* It has been taken away: try again"):
+        load_parallel("weather")
+    assert load_parallel("weather")["train"].lines == first["train"].lines
+    assert len(asked) == 7
 
 
 def test_other_lines_are_refused(home):

@@ -101,6 +101,14 @@ def test_the_archive_is_fetched_once(home, monkeypatch):
     monkeypatch.setattr(fetch, "urlopen", urlopen)
     first, second = load_ratings("films"), load_ratings("films", offline=True)
     assert asked == ["https://example.org/films.zip"] and first.stars.equal(second.stars)
+    kept = home.disk.parent / "cache/films.zip"
+    content = kept.read_bytes()
+    for damage in (content[:-30], content.replace(b"24|M", b"25|M")):
+        kept.write_bytes(damage)
+        with pytest.raises(DataError, match="no zip archive .* It has been taken away: try again"):
+            load_ratings("films")
+        assert load_ratings("films").stars.equal(first.stars)
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,13 @@ def test_the_authors_archive_is_kept(home, monkeypatch):
     the_same(load_sounds("tones"), load_sounds("tones", offline=True))
     assert asked == ["https://example.org/tones/made.zip"]
     assert [path.name for path in home.cache.glob("*.zip")] == ["tones.zip"]
+    content = (home.cache / "tones.zip").read_bytes()
+    for damage in (content[:-30], content[:70] + b"\0" * 20 + content[90:]):
+        (home.cache / "tones.zip").write_bytes(damage)
+        with pytest.raises(DataError, match="no zip archive .* It has been taken away: try again"):
+            load_sounds("tones")
+        the_same(load_sounds("tones"), load_sounds("tones", offline=True))
+    assert len(asked) == 3
 
 
 def test_other_recordings_are_refused_and_not_kept(home, monkeypatch):

@@ -101,6 +101,11 @@ def test_the_authors_files_are_kept(home, monkeypatch):
     assert asked == [f"https://example.org/moods/{part}.label" for part in ("train", "test")]
     assert load_texts("moods", offline=True)["train"].sentences == first["train"].sentences
     assert sorted(path.name for path in home.cache.iterdir()) == ["test.label", "train.label"]
+    (home.cache / "train.label").write_bytes(TRAIN[:-9])
+    with pytest.raises(DataError, match="It has been taken away: try again"):
+        load_texts("moods")
+    assert load_texts("moods")["train"].sentences == first["train"].sentences
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(
