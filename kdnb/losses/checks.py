@@ -6,17 +6,54 @@ Every check is a function of keywords, so that the error can name the caller's o
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from kdnb.losses._options import (
+    check_choice,
+    check_device,
+    check_flags,
+    check_number,
+    check_variant,
+    kind_of,
+    wrong,
+)
+
+__all__ = [
+    "Variant",
+    "at_least_float32",
+    "check_arcs",
+    "check_channels",
+    "check_choice",
+    "check_classes",
+    "check_device",
+    "check_flags",
+    "check_frames",
+    "check_heads",
+    "check_labels",
+    "check_lengths",
+    "check_lists",
+    "check_logits",
+    "check_maps",
+    "check_number",
+    "check_parameters",
+    "check_present",
+    "check_rankings",
+    "check_samples",
+    "check_scores",
+    "check_temperature",
+    "check_together",
+    "check_triplets",
+    "check_values",
+    "check_variant",
+    "check_vectors",
+    "fitted",
+]
+
 Variant = Literal["paper", "authors"]
-# The sizes of numbers whose squares are numbers in float32.
-SMALLEST, LARGEST = 1e-15, 1e15
 
 
 def check_logits(classes: int = 1, **logits: Tensor) -> None:
@@ -41,7 +78,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
     a label that stands for none.
     """
     if not isinstance(labels, Tensor):
-        raise _wrong("labels", "a tensor of integers", _kind(labels))
+        raise wrong("labels", "a tensor of integers", kind_of(labels))
     shape = logits.shape[:1] + logits.shape[2:]
     if labels.shape != shape or not _holds_integers(labels):
         raise ValueError(
@@ -49,7 +86,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
             f"{tuple(logits.shape)}; got {labels.dtype} of shape {tuple(labels.shape)}."
         )
     if labels.numel() == 0:
-        raise _wrong("labels", "not empty", tuple(labels.shape))
+        raise wrong("labels", "not empty", tuple(labels.shape))
     check_together(logits=logits, labels=labels)
     if labels.device.type != "cpu":
         return
@@ -134,7 +171,7 @@ def check_present(present: Tensor, batch: int, tokens: int, **like: Tensor) -> N
     That there is one is looked at on the CPU alone: elsewhere it would make the device wait.
     """
     if not isinstance(present, Tensor):
-        raise _wrong("present", "a tensor of truth values", _kind(present))
+        raise wrong("present", "a tensor of truth values", kind_of(present))
     if present.dtype != torch.bool or present.shape != (batch, tokens):
         raise ValueError(
             f"present must hold truth values of shape ({batch}, {tokens}), (batch, tokens); got "
@@ -161,7 +198,7 @@ def check_lengths(lengths: Tensor, frames: Tensor) -> None:
     The range is looked at on the CPU alone: elsewhere it would make the device wait.
     """
     if not isinstance(lengths, Tensor):
-        raise _wrong("lengths", "a tensor of integers", _kind(lengths))
+        raise wrong("lengths", "a tensor of integers", kind_of(lengths))
     if lengths.shape != frames.shape[:1] or not _holds_integers(lengths):
         raise ValueError(
             f"lengths must be integers of shape ({len(frames)},), one for each sequence; got "
@@ -190,7 +227,7 @@ def check_rankings(**scores: Tensor) -> None:
     for name, value in scores.items():
         _check_floats(name, value, "scores of shape (lists, items), both at least 1", (2,))
         if value.shape[1] < 2:
-            raise _wrong(name, "scores of at least 2 items", tuple(value.shape))
+            raise wrong(name, "scores of at least 2 items", tuple(value.shape))
     if len({value.shape for value in scores.values()}) > 1:
         raise ValueError(f"scores must have the same shape; got {_shapes(scores)}.")
     check_together(**scores)
@@ -220,7 +257,7 @@ def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -
     """Require lists of one length: `count`, or any that is at least `minimum`."""
     for name, value in lists.items():
         if isinstance(value, (Tensor, str)) or not isinstance(value, Sequence):
-            raise _wrong(name, "a list", _kind(value))
+            raise wrong(name, "a list", kind_of(value))
     names, lengths = " and ".join(lists), [len(value) for value in lists.values()]
     if count is not None and set(lengths) != {count}:
         takes = f"of length {count}"
@@ -229,14 +266,14 @@ def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -
     else:
         return
     kind = "lists" if len(lists) > 1 else "a list"
-    raise _wrong(names, f"{kind} {takes}", " and ".join(map(str, lengths)))
+    raise wrong(names, f"{kind} {takes}", " and ".join(map(str, lengths)))
 
 
 def check_triplets(triplets: Tensor, samples: Tensor) -> None:
     """Require indices (triplets, 3) of samples of a batch."""
     batch = len(samples)
     if not isinstance(triplets, Tensor):
-        raise _wrong("triplets", "a tensor of integers", _kind(triplets))
+        raise wrong("triplets", "a tensor of integers", kind_of(triplets))
     if triplets.ndim != 2 or triplets.shape[1] != 3 or len(triplets) == 0:
         raise ValueError(f"triplets must have shape (triplets, 3); got {tuple(triplets.shape)}.")
     if not _holds_integers(triplets):
@@ -258,7 +295,7 @@ def check_arcs(arcs: Tensor, nodes: Tensor) -> None:
     """Require integers (2, arcs), at least one arc: pairs of nodes that are there."""
     count = len(nodes)
     if not isinstance(arcs, Tensor):
-        raise _wrong("arcs", "a tensor of integers", _kind(arcs))
+        raise wrong("arcs", "a tensor of integers", kind_of(arcs))
     if arcs.ndim != 2 or len(arcs) != 2 or not arcs.numel():
         raise ValueError(f"arcs must have shape (2, arcs), at least one; got {tuple(arcs.shape)}.")
     if not _holds_integers(arcs):
@@ -271,72 +308,11 @@ def check_arcs(arcs: Tensor, nodes: Tensor) -> None:
         )
 
 
-def check_number(
-    above: float | None = None,
-    least: float | None = None,
-    most: float = math.inf,
-    whole: bool = False,
-    **named: float,
-) -> None:
-    """Require finite numbers `above` a bound or of at `least` one, of at `most` another.
-
-    Their squares must be numbers in float32, too: those of the largest, and of the smallest that
-    something may be divided by.
-
-    >>> check_number(least=0, most=1, smoothing=1.5)
-    Traceback (most recent call last):
-    ValueError: smoothing must lie in [0, 1]; got 1.5.
-    """
-    for name, value in named.items():
-        number = _number(value, whole)
-        if (
-            number is not None
-            and (above is None or number > above)
-            and (least is None or number >= least)
-            and number <= most
-        ):
-            if abs(number) > LARGEST or (above == 0 and number < SMALLEST):
-                raise _wrong(name, f"of a size between {SMALLEST:g} and {LARGEST:g}", _brief(value))
-            continue
-        if most < math.inf:
-            opening = f"({above}" if above is not None else f"[{least}"
-            takes = f"lie in {opening}, {most}]"
-        elif least is not None:
-            finite = not isinstance(value, float) or math.isfinite(value)
-            takes = f"be at least {least}" + ("" if finite else " and finite")
-        else:
-            takes = "be a finite number" + (f" above {above}" if above is not None else "")
-        takes += ", a whole number" if whole else ""
-        got = _brief(value) if isinstance(value, (int, float)) else _kind(value)
-        raise ValueError(f"{name} must {takes}; got {got}.")
-
-
-def check_choice(allowed: Sequence[Any], **choices: Any) -> None:
-    """Require one of a few values.
-
-    >>> check_choice(("soft", "hard"), form="medium")
-    Traceback (most recent call last):
-    ValueError: form must be "soft" or "hard"; got 'medium'.
-    """
-    for name, value in choices.items():
-        if not any(type(value) is type(one) and value == one for one in allowed):
-            *first, last = (f'"{one}"' if isinstance(one, str) else str(one) for one in allowed)
-            taken = f"{', '.join(first)} or {last}" if first else last
-            got = _kind(value) if isinstance(value, Tensor) else _brief(value)
-            raise ValueError(f"{name} must be {taken}; got {got}.")
-
-
-def check_flags(**flags: bool) -> None:
-    """Require `True` or `False`, where any other value would count as one of them."""
-    for name, value in flags.items():
-        check_choice((True, False), **{name: value})
-
-
 def check_classes(count: int, whole: bool = False, **labels: Tensor) -> None:
     """Require numbers (count,) that tell samples apart, whatever their range; `whole`: integers."""
     for name, value in labels.items():
         if not isinstance(value, Tensor):
-            raise _wrong(name, "a tensor of integers", _kind(value))
+            raise wrong(name, "a tensor of integers", kind_of(value))
         real = value.is_floating_point() and not whole
         if value.shape != (count,) or not (real or _holds_integers(value)):
             raise ValueError(
@@ -346,27 +322,11 @@ def check_classes(count: int, whole: bool = False, **labels: Tensor) -> None:
         check_values(**{name: value})
 
 
-def check_variant(variant: str, allowed: tuple[str, ...] = ("paper", "authors")) -> None:
-    """Require one of the named definitions."""
-    check_choice(allowed, variant=variant)
-
-
 def check_together(**tensors: Tensor) -> None:
     """Require one device. Precisions may differ: a loss is computed in the widest."""
     if len({value.device for value in tensors.values()}) > 1:
         got = " and ".join(f"{name} on {value.device}" for name, value in tensors.items())
         raise ValueError(f"tensors must lie on one device; got {got}.")
-
-
-def check_device(device: Any) -> None:
-    """Require a device on which torch can make a tensor here; None is that of new tensors."""
-    try:
-        torch.empty(0, device=None if isinstance(device, bool) else device)
-        usable = not isinstance(device, bool)
-    except (RuntimeError, TypeError, ValueError, AssertionError):
-        usable = False
-    if not usable:
-        raise _wrong("device", 'a device that torch has here, such as "cpu"', _brief(device))
 
 
 def fitted(layers: nn.Module, name: str, value: Tensor) -> Tensor:
@@ -380,9 +340,9 @@ def fitted(layers: nn.Module, name: str, value: Tensor) -> Tensor:
     channels = getattr(first, "in_channels", getattr(first, "in_features", value.shape[1]))
     if value.shape[1] != channels:
         takes = f"(batch, {channels}, ...), as the module was built"
-        raise _wrong(name, takes, tuple(value.shape))
+        raise wrong(name, takes, tuple(value.shape))
     if value.device != weight.device:
-        raise _wrong(name, f"on {weight.device}, as the module's weights", value.device)
+        raise wrong(name, f"on {weight.device}, as the module's weights", value.device)
     cast = torch.is_autocast_enabled(value.device.type) and value.dtype != torch.float64
     return value if cast else value.to(weight.dtype)
 
@@ -394,17 +354,13 @@ def at_least_float32(value: Tensor) -> Tensor:
 
 def _check_floats(name: str, value: Any, takes: str, dimensions: Sequence[int]) -> None:
     if not isinstance(value, Tensor):
-        raise _wrong(name, f"{takes}, a tensor", _kind(value))
+        raise wrong(name, f"{takes}, a tensor", kind_of(value))
     if value.ndim not in dimensions or 0 in value.shape:
-        raise _wrong(name, takes, tuple(value.shape))
+        raise wrong(name, takes, tuple(value.shape))
     if not value.is_floating_point():
         raise ValueError(f"{name} must hold floating-point numbers; got {value.dtype}.")
     if value.layout != torch.strided:
         raise ValueError(f"{name} must be a dense tensor; got {value.layout}.")
-
-
-def _wrong(name: str, takes: str, got: object) -> ValueError:
-    return ValueError(f"{name} must be {takes}; got {got}.")
 
 
 def check_values(**tensors: Tensor) -> None:
@@ -420,39 +376,5 @@ def _holds_integers(value: Tensor) -> bool:
     return not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
 
 
-def _number(value: Any, whole: bool) -> float | None:
-    """A finite number that the value is, or None."""
-    if isinstance(value, Tensor):
-        plain = not (value.ndim or value.dtype == torch.bool or value.is_complex())
-        if whole or not plain or value.device.type == "meta":
-            return None
-    elif isinstance(value, bool) or not isinstance(
-        value, numbers.Integral if whole else numbers.Real
-    ):
-        return None
-    elif isinstance(value, numbers.Rational) and not isinstance(value, numbers.Integral):
-        return None  # a fraction, with which no tensor is multiplied
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _shapes(tensors: dict[str, Tensor]) -> str:
     return " and ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    return _brief(value) if isinstance(value, (bool, str)) else f"a {type(value).__name__}"
-
-
-def _brief(value: Any) -> str:
-    """A value's repr, the middle of a long one left out."""
-    try:
-        text = repr(value)
-    except ValueError:
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:30]}...{text[-20:]}"
