@@ -54,8 +54,8 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
                     raise RuntimeError(f"a companion of trial {digest} failed: {said}")
 
         part = threads.share(processes)
-        meeting = {"KDNB_MEETING": str(folder / "meeting"), "TQDM_DISABLE": "1", **_loopback()}
-        meeting |= part
+        meeting = {"KDNB_MEETING": str(folder / "meeting"), "TQDM_DISABLE": "1"}
+        meeting |= _loopback() | part
         try:
             for rank in range(1, processes):
                 with (folder / f"said{rank}").open("wb") as said:

@@ -115,9 +115,10 @@ def fit(
             any kind by name, or one number, join the history.
         checkpoint: a file, written after every epoch (of short ones: once a second, and after the
             last), from which a killed run goes on. A resumed run equals the uninterrupted one bit
-            for bit on the same machine and `OMP_NUM_THREADS`. It belongs to one run: recipe, seed, data, networks with
-            their initial weights, and what `identity` adds. So build the networks as the first
-            time, after `torch.manual_seed` with a seed of your choice.
+            for bit on the same machine with the same `OMP_NUM_THREADS`. It belongs to one run:
+            recipe, seed, data, networks with their initial weights, and what `identity` adds. So
+            build the networks as the first time, after `torch.manual_seed` with a seed of your
+            choice.
         log_dir: TensorBoard scalars of every epoch, and the images of the first batch.
         fabric: a launched Fabric, for another device, precision or several processes: the
             gradients are averaged and every process takes its share of each batch.

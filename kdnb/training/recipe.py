@@ -76,9 +76,9 @@ class Recipe(BaseModel):
         if self.optimiser == "rmsprop":
             options["alpha"] = self.smoothing
         if self.optimiser != "rmsprop" and all(parameter.is_cuda for parameter in parameters):
-            options["fused"] = True  # one kernel a step; on a CPU it rounds otherwise
+            options["fused"] = True  # one kernel a step; on a CPU it rounds differently
         else:
-            options["foreach"] = True  # the same numbers as one tensor after another, sooner
+            options["foreach"] = True  # the same numbers as one tensor after another, in less time
         return OPTIMISERS[self.optimiser](parameters, **options)
 
 

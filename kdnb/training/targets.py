@@ -165,9 +165,9 @@ def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
-    """Require labels to be numbers of classes, but for the one of places that do not count.
+    """Require labels to be numbers of classes, or `ignore_index`.
 
-    Of labels on the CPU alone: elsewhere it would make the device wait.
+    Only labels on the CPU are checked: elsewhere the check would make the device wait.
 
     Raises:
         ValueError: with the labels' range.

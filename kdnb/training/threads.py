@@ -1,14 +1,14 @@
 """How many threads a run takes: as many as there are free cores.
 
-The threads of one operation wait for each other, most of the time by spinning. Where another
-process has one of their cores, all of them wait for it, and two threads are many times slower than
-one (`kdnb bench contention`). So `fit`, `evaluate`, `kdnb run` and pools of processes look at what
-others leave free, `fit` again between epochs, and take no more. Where that is fewer than all cores,
-one line says so.
+The threads of one operation wait for each other, mostly by spinning. If another process occupies
+one of their cores, all of them wait for that one, and two threads can be many times slower than one
+(`kdnb bench contention`). So `fit`, `evaluate`, `predict`, trials, `kdnb run` and pools of processes
+measure how many cores others use and take no more threads than there are cores left; `fit` measures
+again between epochs. One line says so if others leave fewer cores than we may use.
 
-`OMP_NUM_THREADS` or `MKL_NUM_THREADS` decides instead where it is set, and so does
-`torch.set_num_threads` with another number than that of all cores. Sums over other threads round
-otherwise: who wants a run in the foreground again bit for bit sets one of these.
+A number in `OMP_NUM_THREADS` or `MKL_NUM_THREADS` is used as it is, and so is one that was given to
+`torch.set_num_threads`, unless it is that of all cores. Sums over a different number of threads
+round differently: set one of these to repeat a run in the foreground bit for bit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kdnb.progress import note
 
 LOOK = 0.2  # seconds over which the load is measured
 AGAIN = 30.0  # seconds after which it is measured again
-SPARE = 0.25  # of a core that others may use beside our threads, such as a desktop
+SPARE = 0.25  # of a core that others, such as a desktop, may use beside our threads
 
 _ours: int | None = None  # what torch has been told here, as long as it holds
 _own = 1  # torch's own number before that: on some processors one a physical core
@@ -37,14 +37,14 @@ _said: int | None = None
 
 @contextmanager
 def fitting() -> Iterator[Callable[[], None]]:
-    """While it lasts, torch takes as many threads as fit; calling what it gives looks anew."""
+    """Have torch take as many threads as fit; a call of what is given measures the load again."""
     with taking(number()):
         yield lambda: _tell(number())
 
 
 @contextmanager
 def taking(count: int) -> Iterator[None]:
-    """While it lasts, torch takes so many threads."""
+    """Have torch take so many threads, and put the former number back."""
     global _ours
     before = torch.get_num_threads(), _ours
     try:
@@ -69,14 +69,14 @@ def number() -> int:
         threads = "1 thread" if fit == 1 else f"{fit} threads"
         note(
             f"kdnb takes {threads}: others use {used:.1f} of {cores} cores "
-            "(OMP_NUM_THREADS says otherwise)."
+            "(set OMP_NUM_THREADS to choose)."
         )
     _said = fit
     return fit
 
 
 def share(processes: int) -> dict[str, str]:
-    """What gives each of some processes its part of the threads, in their environment."""
+    """The environment that gives each of so many processes its part of the threads."""
     return {"OMP_NUM_THREADS": str(max(1, number() // processes))}
 
 
@@ -114,7 +114,7 @@ def _used() -> float:
 
 
 def _quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """The cores that Linux's control groups allow a container or a job, infinite without a limit."""
+    """The cores that Linux's control groups allow a container or job; infinite without a limit."""
     limits = [math.inf]
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
@@ -132,7 +132,7 @@ def _quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/c
 
 
 def _limit(folder: Path) -> float:
-    """Of one group, in the second version's file or the first's two."""
+    """The limit of one group: version 2 keeps it in one file, version 1 in two."""
     try:
         if (both := folder / "cpu.max").exists():
             quota, period = both.read_text().split()

@@ -54,8 +54,8 @@ def test_a_lost_thread_is_told_in_one_line_once(machine, monkeypatch, capsys):
     for _ in range(4):
         threads.number()
     assert capsys.readouterr().err.splitlines() == [
-        "kdnb takes 2 threads: others use 1.3 of 4 cores (OMP_NUM_THREADS says otherwise).",
-        "kdnb takes 1 thread: others use 3.0 of 4 cores (OMP_NUM_THREADS says otherwise).",
+        "kdnb takes 2 threads: others use 1.3 of 4 cores (set OMP_NUM_THREADS to choose).",
+        "kdnb takes 1 thread: others use 3.0 of 4 cores (set OMP_NUM_THREADS to choose).",
     ]
 
 
