@@ -16,7 +16,7 @@ from unittest import mock
 
 from kdnb.training import threads
 
-Work = Callable[[], object]  # what is timed; it may return its own number of seconds
+Work = Callable[[], object]  # what is timed; it may return the seconds that count
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Measured:
 
 
 def seconds(work: Work) -> float:
-    """How long one call takes, or what it says of that itself."""
+    """How long one call takes: the seconds that it returns itself, else those that pass."""
     started = perf_counter()
     said = work()
     return said if isinstance(said, float) else perf_counter() - started
@@ -50,8 +50,8 @@ def seconds(work: Work) -> float:
 def in_turns(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
     """Seconds of each work in each round, after one call of each that is not counted.
 
-    The machine's load is looked at once before: a run does that twice a minute, for a fifth of a
-    second, and would do it in one of these short works and not in another.
+    The machine's load is measured once, before the first call. A run measures it twice a minute,
+    for a fifth of a second each; here that would fall into some of the short works and not others.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     with threads.fitting(), mock.patch.object(threads, "AGAIN", math.inf):

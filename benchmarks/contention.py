@@ -1,8 +1,8 @@
 """A run in the foreground beside busy processes: the threads it takes, and how much slower it is.
 
-One epoch of a ResNet-20 by `kdnb.train`, in turns: alone; beside processes that compute without end,
-one for every two cores; and beside them with a thread on each core, as torch takes by itself. In a
-process of its own, where nobody has chosen the number of threads.
+One epoch of a ResNet-20 by `kdnb.train`, in turns: alone; beside processes that compute without
+end, one for every two cores; and beside them with a thread on each core, which is torch's default.
+All runs in a process of its own, where nobody has chosen the number of threads.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def busy() -> Iterator[None]:
 
 
 def child(steps: int, rounds: int) -> None:
-    """What the process of its own does: measure, and print seconds and threads as JSON."""
+    """In the process of its own: measure, and print seconds and threads as JSON."""
     source = data.load("cifar10")
     images = source.train.select(slice(None, BATCH * steps))
     network = nets.build("resnet20", num_classes=10, in_channels=3, image_size=32)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import Measured
-from benchmarks.steps import (
-    BATCH,
-    STEPS,
-    ours,
-)
+from benchmarks.steps import BATCH, STEPS, ours
 from kdnb import data
 
 SHOWN = 10

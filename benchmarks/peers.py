@@ -3,8 +3,9 @@
 In turns in one process tree: a plain script (DataLoader with no, two and four workers; the same
 under bf16 autocast), timm's task, the step of a framework driven by configuration files
 (`benchmarks.scripts` says what these are), our verb, and the bare passes over a batch that lies
-ready, at our precision and memory layout. All see the same images, cropped and, for colour, flipped.
-Of our verb the epoch counts; what it does once a run, before the first step, has a row of its own.
+ready, at our precision and memory layout. All see the same images, cropped and, if they have
+colours, flipped. The time of our verb is that of its epoch; what it does once a run, before the
+first step, has a row of its own.
 
 What is wanted of KD: beside the plain script with two workers at least 5 times its images a second
 where the teacher's answers are known from an earlier run, and 2.5 times where none is; where the
@@ -25,16 +26,15 @@ from unittest import mock
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from benchmarks import Measured, Work, in_turns, rate, ratio, scripts
+from benchmarks import Measured, Work, in_turns, rate, ratio, scripts, steps
 from kdnb import data, nets
 from kdnb.data import Batches, ImageData
 from kdnb.methods.data_free import Generator, dafl
 from kdnb.methods.offline.distil import distil
 from kdnb.methods.online.dml import mutual
 from kdnb.paths import temporary_folder
-from kdnb.training import Fit, Recipe, devices, teacher_cache
+from kdnb.training import Fit, Recipe, devices
 
 
 class Size(NamedTuple):
@@ -115,27 +115,11 @@ class Setting:
 
 
 def bare(setting: Setting, students: int = 1, *, asks: bool = False) -> Work:
-    """Forward and backward passes of students, and the teacher's forward pass where it is asked."""
-    form = {"memory_format": torch.channels_last}
-    networks = [setting.network(setting.size.student).to(**form) for _ in range(students)]
-    teacher = setting.network(setting.size.teacher).eval().to(**form)
-    batch = next(setting.batches.epoch(0))
-    images, half = batch.images.contiguous(**form), devices.gains_from_bf16()
-
-    def run() -> None:
-        for network in networks:
-            network.train()
-        for _ in range(setting.steps):
-            with scripts.half(half):
-                if asks:
-                    with torch.no_grad():
-                        teacher(images)
-                logits = [network(images) for network in networks]
-            for network, answer in zip(networks, logits, strict=True):
-                network.zero_grad(set_to_none=True)
-                F.cross_entropy(answer.float(), batch.labels).backward()
-
-    return run
+    """The bare passes of a size, over its first batch."""
+    networks = [setting.network(setting.size.student) for _ in range(students)]
+    teacher = setting.network(setting.size.teacher).eval() if asks else None
+    images = next(setting.batches.epoch(0)).images
+    return steps.bare(images, setting.steps, *networks, teacher=teacher)
 
 
 def bare_dafl(setting: Setting) -> Work:
@@ -159,16 +143,6 @@ def bare_dafl(setting: Setting) -> Work:
     return run
 
 
-def asking(work: Work) -> Work:
-    """The same without a table of answers: the teacher is asked in every step."""
-
-    def run() -> object:
-        with mock.patch.object(teacher_cache, "LARGEST", 0):
-            return work()
-
-    return run
-
-
 def offline(setting: Setting, method: str, stack: ExitStack) -> dict[str, Work]:
     """The forms of a method with a teacher; of KD all of them."""
     plain = partial(scripts.script, method)
@@ -185,7 +159,7 @@ def offline(setting: Setting, method: str, stack: ExitStack) -> dict[str, Work]:
         )
     )
     if method != "kd":
-        return forms | {OURS: asking(ours), "bare passes": bare(setting, asks=True)}
+        return forms | {OURS: steps.asking(ours), "bare passes": bare(setting, asks=True)}
     if timm := scripts.timm_task(*setting.pair, setting.loaders[2]):
         forms["timm's task"] = timm
     kept = str(stack.enter_context(temporary_folder("kdnb-")))
@@ -220,19 +194,19 @@ def online(setting: Setting) -> dict[str, Work]:
 def data_free(setting: Setting) -> dict[str, Work]:
     """The forms of DAFL, which sees no image."""
     student, teacher = setting.pair
-    generator, steps = setting.generator, setting.steps
+    generator, count = setting.generator, setting.steps
     recipe = Recipe(
         epochs=1, batch_size=BATCH, optimiser="adam", lr=scripts.LR, schedule="constant"
     )
 
     def script(bf16: bool) -> Work:
-        return scripts.dafl(*setting.pair, setting.generator, "stage3", BATCH, steps, bf16)
+        return scripts.dafl(*setting.pair, setting.generator, "stage3", BATCH, count, bf16)
 
     return {
         "plain script": script(False),
         "plain script, bf16": script(True),
         OURS: setting.epoch_of(
-            lambda: dafl(student, teacher, generator, recipe, generator_recipe=recipe, steps=steps)
+            lambda: dafl(student, teacher, generator, recipe, generator_recipe=recipe, steps=count)
         ),
         "bare passes": bare_dafl(setting),
     }
@@ -246,7 +220,10 @@ def forms_of(setting: Setting, method: str, stack: ExitStack) -> dict[str, Work]
 
 
 def compared(title: str, times: dict[str, list[float]]) -> Iterator[Measured]:
-    """Every form's time over ours, and ours over the bare passes'; the first script is the measure."""
+    """Every form's time over ours, and ours over the bare passes'.
+
+    Of the scripts, only the one with two workers has a ratio that is wanted.
+    """
     bf16 = devices.gains_from_bf16()
     # Without bf16 in hardware script and verb spend the same on their passes.
     wanted = {KNOWN: 5.0 if bf16 else 2.0, COLD: 2.5 if bf16 else 1.1}

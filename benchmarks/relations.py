@@ -2,7 +2,7 @@
 
 Embeddings of student and teacher, one forward and backward pass into the student, float32. Eight
 times the width may cost ten times the time: pairs of samples are compared in one matrix product.
-Memory is the peak beyond the inputs, from the allocator's record.
+Memory is the peak beyond the inputs, by the allocator's record.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Many small runs as `kdnb reproduce` makes them: how fast they come, and that nothing grows.
 
-A LeNet-5 on 1,000 MNIST images, five epochs, seed after seed: described, trained, evaluated, written
-and read again, on a pool with a process for each core. Beside it, in turns on the same processes, the
-bare loop: the same batches, passes, optimiser and evaluation, and nothing kept.
+A LeNet-5 on 1,000 MNIST images, five epochs, seed after seed: described, trained, evaluated,
+written and read again, on a pool with a process for each core. Beside it, in turns on the same
+processes, the bare loop: the same batches, passes, optimiser and evaluation, and nothing kept.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def bare(seed: int, arguments: dict) -> float:
     seen = [evaluated(part, arguments["data"]) for part in (source.validation, source.test)]
     wrong = 0
     with torch.no_grad():
-        for part in (examples, *seen):
+        for part in (examples, *seen):  # a run evaluates all three; the test images come last
             pairs = in_order(part, source, torch.device("cpu")).epoch(0)
             wrong = sum(int((network(x).argmax(1) != y).sum()) for x, y, *_ in pairs)
     return float(wrong)

@@ -14,25 +14,16 @@ step:
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from unittest import mock
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
 
-from benchmarks import (
-    Measured,
-    in_turns,
-    rate,
-    ratio,
-    seconds,
-)
+from benchmarks import Measured, Work, in_turns, rate, ratio, scripts, seconds
 from kdnb import data, losses, nets
 from kdnb.data import Batches, ImageData, Images
 from kdnb.methods import online
@@ -50,40 +41,18 @@ SOFT = partial(losses.soft_targets, temperature=4.0)
 RELATIONS = ("rkd", "sp", "cc", "pkt", "crd")
 
 
-class Pictures(Dataset):
-    """Images as torchvision serves them: one PIL image at a time through transforms."""
-
-    def __init__(self, images: Images, source: ImageData) -> None:
-        self.images = images.images.permute(0, 2, 3, 1).numpy()
-        self.labels = images.labels.tolist()
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(source.mean, source.sd),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
-
-
 def network(name: str) -> nn.Module:
     return nets.build(name, num_classes=10, in_channels=3, image_size=32)
 
 
-def plain(loader: DataLoader) -> Callable[[], None]:
+def plain(loader: DataLoader) -> Work:
     """Hinton's distillation as a script has it."""
     student, teacher = network("resnet20"), network("resnet56").eval()
     optimiser = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9)
 
     def run() -> None:
         student.train()
-        for images, _ in loader:
+        for images, *_ in loader:
             with torch.no_grad():
                 taught = teacher(images)
             said = (student(images) / 4).log_softmax(1)
@@ -95,28 +64,49 @@ def plain(loader: DataLoader) -> Callable[[], None]:
     return run
 
 
-def bare(images: Tensor, steps: int, *, asks: bool) -> Callable[[], None]:
-    """Forward and backward passes of the student, with or without the teacher's answers."""
+def bare(
+    images: Tensor, steps: int, *students: nn.Module, teacher: nn.Module | None = None
+) -> Work:
+    """Forward and backward passes of students, and the teacher's forward pass where there is one."""
     form = {"memory_format": torch.channels_last}
-    student, teacher = network("resnet20").to(**form), network("resnet56").eval().to(**form)
+    for one in (*students, *([teacher] if teacher is not None else [])):
+        one.to(**form)
     images, labels = images.contiguous(**form), torch.zeros(len(images), dtype=torch.int64)
-    half = devices.gains_from_bf16()
+    bf16 = devices.gains_from_bf16()
 
     def run() -> None:
-        student.train()
+        for student in students:
+            student.train()
         for _ in range(steps):
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-                if asks:
+            with scripts.half(bf16):
+                if teacher is not None:
                     with torch.no_grad():
                         teacher(images)
-                logits = student(images)
-            student.zero_grad(set_to_none=True)
-            F.cross_entropy(logits.float(), labels).backward()
+                logits = [student(images) for student in students]
+            for student, answer in zip(students, logits, strict=True):
+                student.zero_grad(set_to_none=True)
+                F.cross_entropy(answer.float(), labels).backward()
 
     return run
 
 
-def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
+def bare_kd(images: Tensor, steps: int, *, asks: bool) -> Work:
+    """The bare passes of this table's KD, with or without the teacher's answers."""
+    teacher = network("resnet56").eval() if asks else None
+    return bare(images, steps, network("resnet20"), teacher=teacher)
+
+
+def asking(work: Work) -> Work:
+    """The same without a table of answers: the teacher is asked in every step."""
+
+    def run() -> object:
+        with mock.patch.object(teacher_cache, "LARGEST", 0):
+            return work()
+
+    return run
+
+
+def ours(images: Images, source: ImageData) -> dict[str, Work]:
     """Name -> one epoch of a scheme as a chapter calls it."""
     batches = Batches(images, BATCH, mean=source.mean, sd=source.sd, crop_padding=4, flip=True)
     teacher, stack = network("resnet56"), ExitStack()
@@ -133,16 +123,7 @@ def ours(images: Images, source: ImageData) -> dict[str, Callable[[], object]]:
         with temporary_folder("kdnb-") as empty:
             distilled(str(empty))
 
-    def asking(work: Callable[[], object]) -> Callable[[], object]:
-        """The same without a table of answers: the teacher is asked in every step."""
-
-        def run() -> None:
-            with mock.patch.object(teacher_cache, "LARGEST", 0):
-                work()
-
-        return run
-
-    def method(name: str) -> Callable[[], object]:
+    def method(name: str) -> Work:
         weight = METHODS[name].weight or 1.0
         return asking(
             lambda: distil.distil(network("resnet20"), teacher, batches, RECIPE, method=name,
@@ -176,7 +157,7 @@ def against_bare(source: ImageData, steps: int, shown: Tensor) -> list[Measured]
     """What the loop costs beside the passes, over so many steps that its beginning is little."""
     mine, rows = ours(source.train.select(slice(None, BATCH * steps)), source), []
     for name, asks in (("KD, all answers known", False), ("KD, teacher asked", True)):
-        works = {"ours": mine[name], "bare": bare(shown, steps, asks=asks)}
+        works = {"ours": mine[name], "bare": bare_kd(shown, steps, asks=asks)}
         found = in_turns(works, rounds=3)
         title = f"{name}: ours / bare passes, {steps} steps"
         rows.append(ratio(title, found["ours"], found["bare"], at_most=1.05))
@@ -187,14 +168,12 @@ def measured(steps: int = STEPS, rounds: int = ROUNDS) -> list[Measured]:
     """The table's rows about training steps."""
     source = data.load("cifar10")
     images = source.train.select(slice(None, BATCH * steps))
-    loader = DataLoader(
-        Pictures(images, source), BATCH, shuffle=True, num_workers=2, persistent_workers=True
-    )
+    loader = scripts.loader(scripts.Served(images, source, 4, flip=True), BATCH, workers=2)
     shown = next(Batches(images, BATCH, mean=source.mean, sd=source.sd).epoch(0)).images
     works = {
         "plain": plain(loader),
-        "bare, with teacher": bare(shown, steps, asks=True),
-        "bare": bare(shown, steps, asks=False),
+        "bare, with teacher": bare_kd(shown, steps, asks=True),
+        "bare": bare_kd(shown, steps, asks=False),
         **ours(images, source),
     }
     known, translated = "KD, all answers known", "KD, all answers known, compiled"

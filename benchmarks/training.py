@@ -18,10 +18,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
-from benchmarks import in_turns
-from benchmarks.steps import Pictures
+from benchmarks import in_turns, scripts
 from kdnb import data, nets
 from kdnb.data import Batches
 from kdnb.training import Recipe, Update, fit
@@ -69,8 +67,7 @@ def resnet20() -> list[float]:
     source = data.load("cifar10")
     images = source.train.select(slice(None, 128 * 40))
     batches = Batches(images, 128, mean=MEAN, sd=SD, crop_padding=4, flip=True)
-    pictures = Pictures(images, source)
-    loader = DataLoader(pictures, 128, shuffle=True, num_workers=2, persistent_workers=True)
+    loader = scripts.loader(scripts.Served(images, source, 4, flip=True), 128, workers=2)
     ours, theirs = (nets.build("resnet20", in_channels=3, image_size=32) for _ in range(2))
     return compare(lambda: bare(theirs, loader), lambda: fitted(ours, batches, "auto"), pairs=5)
 

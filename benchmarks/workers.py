@@ -7,15 +7,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import (
-    Measured,
-    seconds,
-)
+from benchmarks import Measured, seconds
 from benchmarks.chapters import run_anew
-from benchmarks.steps import (
-    BATCH,
-    bare,
-)
+from benchmarks.steps import BATCH, bare_kd
 from kdnb.paths import temporary_folder
 from kdnb.runs import pool
 
@@ -64,7 +58,7 @@ def most(steps: int = 40) -> Measured:
 
 
 def _passes(steps: int) -> float:
-    return seconds(bare(torch.randn(BATCH, 3, 32, 32), steps, asks=False))
+    return seconds(bare_kd(torch.randn(BATCH, 3, 32, 32), steps, asks=False))
 
 
 def _window(runs: Path) -> float:

@@ -1,4 +1,4 @@
-"""The benchmarks of others' loops, of many small runs and of contention: true to what they stand for."""
+"""Benchmarks of others' loops, of many small runs and of contention do what they say."""
 
 import json
 import os
@@ -143,12 +143,8 @@ def test_slower_beside_others_is_a_ratio_of_rounds(monkeypatch):
              "all cores": [[9.0, 2], [20.0, 2]]}  # fmt: skip
     chosen, all_cores = contention.rows_of(found)
     assert chosen.name == "beside 1 busy process, 1 thread / alone, 1 to 2 threads"
-    assert (chosen.value, chosen.high, chosen.wanted, chosen.met) == (
-        2.25,
-        2.5,
-        "at most 2.5",
-        True,
-    )
+    expected = 2.25, 2.5, "at most 2.5", True
+    assert (chosen.value, chosen.high, chosen.wanted, chosen.met) == expected
     assert all_cores.value == 9.5 and all_cores.met is None
 
 
