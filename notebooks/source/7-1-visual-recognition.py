@@ -88,7 +88,7 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# Take retrieval, where faces, re-identification and product search belong. A network maps an image to an *embedding*, a few numbers. It is used on classes
+# Take retrieval, to which face recognition, re-identification and product search belong. A network maps an image to an *embedding*, a few numbers. It is used on classes
 # that it has never seen, and for those it has no logits. What counts is which embeddings lie close together. *Relational distillation* teaches the student
 # just that: the distance between any two images of a batch in the teacher's embedding, and the angles between any three. The student may put each
 # image anywhere, and its embedding may have fewer numbers than the teacher's.
@@ -148,7 +148,7 @@ figures.save(
 # 2. *The query must not find itself.* With itself in the gallery every embedding has a Recall@1 of 1.
 # 3. *Pixel-wise distillation is soft targets*, with a row for each pixel. If the mean is taken over the classes as well, the term is weaker by the number of classes.
 # 4. *The channel-wise loss does not see an offset of a channel*, and the pair-wise loss does not see a rotation of the channels.
-# 5. *A bound is not a target.* A gradient step on $L_b$ moves the student's box towards the true one, wherever the teacher's box is. $L_b$ is 0 once the student is better than the teacher by $m$.
+# 5. *The bound does not pull towards the teacher's box.* A gradient step on $L_b$ moves the student's box towards the true one, wherever the teacher's box is. $L_b$ is 0 once the student is better than the teacher by $m$.
 # 6. *Error and disagreement add up*: $e_i+v_i$ is the mean error of the single students.
 #
 # The next cell checks all six.
@@ -186,7 +186,7 @@ print("relations, recall, pixels, channels and pairs, bounds and students are as
 # ## Classes that nobody has learnt
 #
 # The twenty classes are the ten digits of MNIST and the ten kinds of clothes of Fashion-MNIST, at 14 x 14 pixels. Twelve are learnt; the other eight are searched, and
-# neither teacher nor student has seen an image of them. The teacher (32 numbers an image) learns by a *triplet loss*: an image should lie nearer to one of its own class than to one of
+# neither teacher nor student has seen an image of these. The teacher (32 numbers an image) learns by a *triplet loss*: an image should lie nearer to one of its own class than to one of
 # another, by a margin. Its batches hold several images of each of a few classes, so that every image has a partner. The student has **4 numbers** an image and needs less than a twentieth of the
 # teacher's multiplications.
 
@@ -354,7 +354,7 @@ figures.table(wide.T.loc[list(found)].assign(mean=wide.mean()), decimals=1, capt
 # **What the numbers say.** In each of the four draws the student of relations finds more than the student of labels, by 1.1 to 10.1 points (64.8% and 57.2% on average). The right half shows examples: for the zero of the first row, which is of an unseen class, the student of labels
 # returns a five, one zero, a three and a piece of clothing. Soft targets find about as much as relations here (66.3%). So do four principal components (68.1%), and
 # the pixels themselves find more than the teacher (93.3% and 89.0%). These images are centred and small, so that pixels are already a good measure of likeness. On such data nobody needs a trained student: the experiment shows how the method works,
-# and not a case for its use. The [record](#The-reproduction:-Park-et-al.-2019) has ten draws, more controls and intervals.
+# but no case for its use. The [record](#The-reproduction:-Park-et-al.-2019) has ten draws, more controls and intervals.
 #
 # ### Explorer: who is near whom?
 #
@@ -443,7 +443,7 @@ figures.explorer(
 # <details><summary><b>Uninformed students</b>: what they cannot imitate is anomalous</summary>
 #
 # [Bergmann et al. (2020)](https://arxiv.org/abs/1911.02357) let students learn a teacher's descriptors on normal images alone. On an anomaly they should be wrong, and disagree. *What makes it itself:* the students' errors are the
-# result that is used. `losses.anomaly_maps`.
+# result. `losses.anomaly_maps`.
 #
 # </details>
 
@@ -555,8 +555,8 @@ figures.table(pd.DataFrame(columns).drop("labels"), caption=f"Difference from th
 # ### Detection: a box, and a teacher that may be wrong
 #
 # One object on a photograph: what is it, and where? Two teachers give a small student their boxes, a trained one and one with random weights, which are new in each repetition. Each is used as a bound, as Chen et al. propose, and as a
-# target, as logits would be. The class is learnt from labels alone here, so that only the lesson about boxes differs. The squared errors of the teacher's boxes add to the weight that boxes have beside classes: near the true box, where the smooth L1 loss is quadratic, a bound that is active makes it 1.4 times as high. So one control is a student of labels whose
-# boxes have 1.4 times the weight. The trained teacher has 900 pictures, the students have 450 of them, three students of each kind.
+# target, as logits would be. The class is learnt from labels alone here, so that only what is learnt about boxes differs. The squared errors of the teacher's boxes add to the weight that boxes have beside classes: near the true box, where the smooth L1 loss is quadratic, a bound that is active makes it 1.4 times as high. So in one more control, a student of labels, boxes have
+# 1.4 times the weight. The trained teacher has 900 pictures, the students have 450 of them, three students of each kind.
 
 # %%
 found_in = compose(some_clothes(CLOTHES.train), PHOTOS.train, canvases * 3 // 2, at_most=1, brightness=0.5, seed=SEED + 2)
@@ -604,11 +604,11 @@ figures.table(table.fillna(""), caption=f"Objects found (right class, IoU of 0.5
 # worse than the teacher's, and even then it points to the true box. Still, these students find 8.0 points less than those of labels alone (6.5 to 9.5 less), and the experiment does not tell why.
 #
 # No student with a teacher is shown to do better than the student of labels, which finds 25.4%. With the trained teacher's box as a bound it is 3.9 points less (8.4 less to 0.6 more), and as a target 5.0 less (10.2 less to 0.2 more); both are undecided. The mean IoU of the target is lower (0.3 to 3.4 points). More weight on boxes
-# does not cost a student of labels anything that could be seen: it finds 0.4 points more (3.6 less to 4.4 more). The weight of the teacher's boxes was not tuned. With a teacher that is better than its student on most pictures, a bound is little more than a second squared error of the true box, so one should not expect much of it here.
+# does not cost a student of labels anything that could be seen: it finds 0.4 points more (3.6 less to 4.4 more). The weight of the teacher's boxes was not tuned. If the teacher is better than its student (here 69.0% against 25.4%), a bound is little more than a second squared error of the true box, so one should not expect much of it here.
 #
 # ### Low resolution: the teacher sees more
 #
-# A camera gives 5 x 5 pixels of a digit. Large images without labels are at hand, and a teacher that reads them: LeNet-5, which comes with the workbook. The student sees the same digits reduced. `LowResolution` takes
+# A camera gives 5 x 5 pixels of a digit. Large images without labels are at hand, and so is a teacher that reads them: LeNet-5, which comes with the workbook. The student sees the same digits reduced. `LowResolution` takes
 # the pixels away inside the student, so that `kdnb.distil` shows both networks one picture, each at its resolution. The controls are a student of the labels of 200 images, one of the labels of all 1,500 (what annotating every image would give), and one whose teacher sees the reduced images, too.
 
 # %%
@@ -648,14 +648,14 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# **What the numbers say.** The student that was taught across resolutions reads 88.5% of the digits, from 5 x 5 pixels and without a single label. The labels of 200 images give 78.6%. But a student of the labels of all 1,500 images reads 88.0%, in as many steps. That is as good for one seed and 2,000 test images, so the teacher's
-# answers are worth about as much as the true labels of the same images. What distillation saves here is the work of labelling; that soft targets teach more than labels is not shown. The teacher itself, asked at 5 x 5 pixels, reads 50.1%, and a student that imitates it
-# there ends at 49.1%. So the teacher is worth imitating here because it sees the *large* image. One seed.
+# **What the numbers say.** The student that was taught across resolutions reads 88.5% of the digits, from 5 x 5 pixels and without a single label. The labels of 200 images give 78.6%. But a student of the labels of all 1,500 images reads 88.0%, in as many steps. One seed and 2,000 test images cannot tell the two apart, so the teacher's
+# answers are worth about as much as the true labels of the same images. Distillation saves the work of labelling here; that soft targets teach more than labels is not shown. The teacher itself, asked at 5 x 5 pixels, reads 50.1%, and a student that imitates it
+# there ends at 49.1%. So the teacher is worth imitating here because it sees the *large* image. This is one seed.
 #
 # ### Anomalies: where students fail
 #
 # Normal images are trousers of Fashion-MNIST. The teacher is the first two stages of the LeNet-5 that reads digits: it was trained on other images and describes each of 4 x 4 places by 16 numbers. Students learn to describe trousers as it does, and see nothing else. Then
-# two kinds of anomalies come: trousers with a *defect*, a square of 8 x 8 pixels taken from another piece of clothing, and whole images of *other clothes*. The control needs no network: the distance in pixels to the nearest normal training image.
+# they meet two kinds of anomalies: trousers with a *defect*, a square of 8 x 8 pixels taken from another piece of clothing, and whole images of *other clothes*. The control needs no network: the distance in pixels to the nearest normal training image.
 
 
 # %%
@@ -729,7 +729,7 @@ figures.table(areas, decimals=2, caption="AUROC: how often an anomalous image ha
 # ## The reproduction: Park et al. 2019
 #
 # The record asks whether relations teach a student to retrieve classes that nobody has learnt (`kdnb reproduce park2019rkd`, about 8 CPU minutes). Each of ten seeds draws its own twelve classes to learn, and trains its
-# own teacher. The paper's tables were not at hand. Its abstract makes relative claims, so there are no published values beside ours.
+# own teacher. The paper's tables were not at hand. Its abstract makes relative claims, so we have no published values to compare with.
 #
 # | | published | ours |
 # |---|---|---|
@@ -808,7 +808,7 @@ print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', '
 # - *Angles do harm here.* Distances alone find 64.8%, and adding angles costs 2.8 points (0.4 to 5.1; *angles-help*, contradicted).
 # - *That relations beat soft targets is not shown.* Soft targets find 64.7%, and the student of relations 2.7 points less (7.2 less to 1.8 more; *beats-soft-targets*). Perhaps similarities to twelve learnt classes also describe an image of another class well enough.
 # - *That relations beat early stopping is not shown.* After a third of the epochs the student of labels finds 58.3%. The gain of relations over that is 3.7 points (0.7 less to 8.1 more; *beats-early-stopping*).
-# - *Nor that they beat four principal components* (63.9%, where relations find 1.9 points less, 5.2 less to 1.5 more; *beats-components*). The 196 pixels find more than the teacher does, by 3.8 points (2.0 to 5.5).
+# - *That relations beat four principal components is not shown.* The components find 63.9%, and relations 1.9 points less (5.2 less to 1.5 more; *beats-components*). The 196 pixels find more than the teacher does, by 3.8 points (2.0 to 5.5).
 #
 # **What this tells about the paper.** Its main direction holds at this scale. But on centred, aligned images like these, pixels are a good measure of likeness already, and a random network keeps much of it. A possible reading, which no claim tests, is that the student of relations gains mostly because
 # it is kept from fitting twelve classes, and less because of what the teacher has learnt. On photographs of birds and cars, where pixels say little, an untrained teacher should be a much weaker rival; this record cannot tell.
@@ -829,7 +829,7 @@ print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', '
 #
 # **It fails, or is not worth its price, when**
 #
-# - *the classes of the test are those that were learnt*: in the record, relations showed no gain over labels there (1.2 points, 1.7 less to 4.1 more);
+# - *the test classes are those that were learnt*: in the record, relations showed no gain over labels there (1.2 points, 1.7 less to 4.1 more);
 # - *pixels are a good measure already*: in the record a trained teacher's relations did not beat an untrained one's on new classes. Report an untrained teacher, and principal components, beside the method;
 # - *the student must share a gallery with the teacher*: relations leave its coordinates free (exercise 2);
 # - *a weight is carried over from another task*: distances, cosines, divergences and squared errors have different sizes, and what is right for one loss hides the labels or does nothing in another;
@@ -859,7 +859,7 @@ for name, one in {"teacher": my_teacher, "student": my_student}.items():
     print(f"{name}: Recall@1 {100 * retrieval.recall_at(retrieval.embed(one, my_new_images), my_new_classes)[0]:.1f}%")
 
 # %% [markdown]
-# With 8 numbers in place of 4, this student finds 70.4% after ten epochs, in the draw where that of Figure 2 found 62.3% after forty. It is one run: an example of the calls.
+# With 8 numbers in place of 4, this student finds 70.4% after ten epochs, in the draw where that of Figure 2 found 62.3% after forty. It is one run, to show the calls.
 #
 # ### ImageNet, for those who have it
 #
@@ -897,7 +897,7 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # <details><summary>Solution</summary>
 #
-# The figure speaks against the student of labels, and does not decide between relations and soft targets: train both, and compare them on faces of people whom nobody has learnt, beside principal components. In each case deploy the embedding; logits are about people who will not come. Recall@1 depends on the size of the gallery, so measure it with as many people as there will be, and verification (same or different?) at the rate of false alarms
+# The figure speaks against the student of labels, and does not decide between relations and soft targets: train both, and compare them on faces of people whom nobody has learnt, beside principal components. In each case deploy the embedding: the logits can name the 10,000 people of the training only. Recall@1 depends on the size of the gallery, so measure it with as many people as there will be, and verification (same or different?) at the rate of false alarms
 # that you can afford.
 #
 # </details>
@@ -926,7 +926,7 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # </details>
 #
-# **5. Normal images that are not.** Put 5% of images with defects among the students' normal images. What do you expect of the error, and what of the disagreement? Try it.
+# **5. Impure normal images.** Put 5% of images with defects among the students' normal images. What do you expect of the error, and what of the disagreement? Try it.
 #
 # <details><summary>Solution</summary>
 #

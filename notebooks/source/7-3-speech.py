@@ -21,7 +21,7 @@
 #
 # A recogniser of speech answers many times a second, and its answers together make a sentence. So a teacher can be imitated
 # *frame by frame*, or *sequence by sequence*. You see both, and why the first one falls short for recognisers that choose their own timing. You also see
-# what is gained from speech that nobody has written down, and from a teacher that hears the recording without noise.
+# what is gained from speech that is not transcribed, and from a teacher that hears the recording without noise.
 #
 # The chapter belongs to section 7.3 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -323,8 +323,8 @@ figures.save(
 #
 # ## Sequences without an alignment
 #
-# Now the labels of frames are taken away: a transcription says which digits stand in a line, and not where. CTC learns from that. All models here answer with a blank in most frames, and with a *spike* of
-# one frame or a few for each digit. The teacher reads in both directions. The student must answer as it reads: its window holds the present frame and the five before it, none that comes later.
+# Now the labels of frames are taken away: a transcription says which digits stand in a line, but not where. CTC learns from that. All models here answer with a blank in most frames, and with a *spike* of
+# one frame or a few for each digit. The teacher reads in both directions. The student must answer as it reads: its window holds the present frame and the five before it, and none after it.
 
 # %%
 def streaming_student(seed):
@@ -348,8 +348,8 @@ print(f"the teacher: {word_errors(reader):.1f}% word errors")
 print("mean probability of its five likeliest sequences:", ", ".join(f"{p:.3f}" for p in lists.scores.exp().mean(0)))
 
 # %% [markdown]
-# The five sequences together hold 85% of the teacher's probability on average. `ctc.n_best` finds them by a beam search over prefixes, and gives them their exact probabilities. `ctc.distil_ctc` teaches at any level. The two conditions of labels are the
-# controls; *few* are 100 lines again. All students take the same number of steps.
+# The five sequences together hold 85% of the teacher's probability on average. `ctc.n_best` finds them by a beam search over prefixes, and gives them their exact probabilities. `ctc.distil_ctc` teaches at any level. The two conditions with labels are the
+# controls; *few* means the 100 lines again. All students take the same number of steps.
 
 # %%
 ctc_students = {name: streaming_student(FIRST_SEED + 20) for name in (
@@ -590,7 +590,7 @@ if sounds:
 # Three more epochs at the *level of sequences* bring the student from 19.7% to 12.3% (row *soft alignment, then the teacher's words*). With the words that were said in place of the teacher's posterior, the control makes 12.0% (row *soft alignment, then labels of words*). So the gain comes from training for words, or from the three epochs, rather than from the teacher. What the teacher saves here is
 # the transcription of the student's recordings.
 #
-# ## Speech that is made: Parallel WaveNet
+# ## Speech synthesis: Parallel WaveNet
 #
 # A WaveNet makes sound sample by sample, each from those before it, which is slow. *Parallel WaveNet* is a student that makes all $N$ samples at once out of logistic noise $u_t$, as $x_t=\mu_t+s_tu_t$, and learns from the slow
 # network by *probability density distillation*: the reverse divergence
@@ -649,7 +649,7 @@ figures.save(
 
 # %% [markdown]
 # From 1 the student ends on the right hump (mean 3.0, scale 0.5), from $-3$ on the left one (mean $-1.9$, scale 0.6). By the likelihood of the teacher's samples it lies between them and is broad (mean 1.2, scale 1.6): its density is highest where
-# the teacher has little. The reverse divergence asks the teacher about the student's samples, so it punishes what the teacher finds unlikely, and not what the student leaves out.
+# the teacher has little. The reverse divergence asks the teacher about the student's samples, so it punishes what the teacher finds unlikely, but not what the student leaves out.
 #
 # ## The relatives
 #
@@ -680,7 +680,7 @@ figures.save(
 # | labels | not in the abstract | three states for each digit, aligned evenly |
 # | measure | word error rate | the same; one word a recording |
 #
-# Claims stand in `papers/chan2015/claims.toml` and were registered before the first recorded run. Only the first one is the paper's, the others are questions of our own. The setting was chosen by the premises; a pilot had shown the outcome of
+# Claims stand in `papers/chan2015/claims.toml` and were registered before the first recorded run. Only the first one is the paper's; the others are questions of our own. The setting was chosen by the premises; a pilot had shown the outcome of
 # some conditions on one seed of validation recordings. Pilots and setting: [`setting.md`](../papers/chan2015/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
@@ -738,8 +738,8 @@ print("word errors, %:", ", ".join(f"{name} {record[arm, 'error'].mean():.1f}" f
 # - *That a teacher of the clean recording helps is not shown.* Noise costs 10.0 points, and the clean teacher saves 0.3 of them (0.6 lost to 1.1 saved; *clean-teacher*).
 #
 # **Frames and words often disagree.** Soft alignments do improve the frames: 0.7 points fewer wrong states than labels (0.1 to 1.4), 2.2 fewer on a tenth of the recordings (1.2 to 3.2), and 4.3 fewer where they come from the teacher of the tenth (2.9 to
-# 5.6), where no difference from all labels is left to be seen (0.2 fewer, 2.0 fewer to 1.6 more). In noise there are 0.5 fewer (0.1 to 0.9). We looked at this after the record, and no claim asks it. Only in the second of these four comparisons are there also significantly fewer wrong words. In the live part, training
-# for words made fewer wrong words, in one run each, with and without a teacher.
+# 5.6), where no difference from all labels can be seen (0.2 fewer, 2.0 fewer to 1.6 more). In noise there are 0.5 fewer (0.1 to 0.9). We looked at this after the record was made, and no claim is about it. Only the second of these four comparisons also has significantly fewer wrong words. In the live part, in one run each, training
+# for words led to fewer wrong words, with and without a teacher.
 #
 # **What this tells about the paper.** The paper recognises read newspapers. We recognise ten words, learn from an even alignment, and have a student so small (2,006 parameters) that its size may be what
 # limits it. On this task a gain of the published relative size is outside the interval; nothing follows for read newspapers.
@@ -748,12 +748,12 @@ print("word errors, %:", ", ".join(f"{name} {record[arm, 'error'].mean():.1f}" f
 #
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
-# | soft alignment | a teacher with the student's states and frames | a small model without transcriptions | there is speech that nobody has written down |
+# | soft alignment | a teacher with the student's states and frames | a small model without transcriptions | there is speech without transcriptions |
 # | hard alignment of the teacher | the same | labels that any trainer takes, without transcriptions | the student's trainer takes labels only |
 # | sequences, hybrid | scores of the same hypotheses by both | a student that is trained for words, not frames | frames are learnt, and words are what counts |
 # | sequences, CTC | a beam search, once | a student with its own timing | the student may not look ahead, or is of another kind than the teacher |
 # | guided CTC | a guide, before the teacher is trained | models whose frames can be compared or averaged | you train the teachers yourself |
-# | clean to noisy | pairs of one recording with and without noise | labels of the clean recording for the noisy one | noise can be added by you |
+# | clean to noisy | pairs of one recording with and without noise | labels of the clean recording for the noisy one | you can add the noise |
 # | density distillation | a teacher that gives densities | samples in parallel | a generator is too slow |
 #
 # **It fails, or is not worth its price, when**
@@ -783,7 +783,7 @@ ctc.distil_ctc(my_student, my_teacher, my_recordings, level="sequence", beam=5, 
 print(f"{before:.0f}% word errors after a few transcriptions, {ctc.token_error_rate(my_student, test.inputs, test.tokens):.0f}% after the teacher's sequences")
 
 # %% [markdown]
-# The 100 transcriptions alone leave 94% word errors; four epochs of the teacher's sequences bring them to 29%, and read no further transcription (the teacher has learnt from those of all lines). It is one run, an example of the calls.
+# The 100 transcriptions alone leave 94% word errors; four epochs of the teacher's sequences bring them to 29%, and read no further transcription (the teacher has learnt from those of all lines). It is one run, to show the calls.
 #
 # ## Exercises
 #

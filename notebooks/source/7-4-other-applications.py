@@ -73,10 +73,10 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# A *policy* says, for every state of a world, with which probability each action is taken. A teacher's policy is known, and a student is to act as well as the teacher.
-# It imitates the teacher's probabilities, as a classifier imitates soft targets. What is new is where the examples come from: a state is only seen if the policy that plays
+# A *policy* says, for every state of a world, with which probability each action is taken. The teacher's policy is known, and the student should act as well as the teacher.
+# The student imitates the teacher's probabilities, as a classifier imitates soft targets. What is new is where the examples come from: a state is only seen if the policy that plays
 # goes there. If the teacher plays, the student learns the states on the teacher's way, and nothing about those where it ends up after its own mistakes.
-# If the student plays, it learns what the teacher would do in the very states that it visits.
+# If the student plays, it learns what the teacher would do in the states that it visits itself.
 
 # %%
 scheme = figures.schematic(
@@ -376,8 +376,8 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# Imitation ends at 98% of the noisy teacher's value; its target is the noisy teacher itself. With rewards it ends at 105%. Both entropy-regularised forms are worse and vary much between worlds (65% and 85%; in one world the first ends near $-50$%). A likely reason is
-# what they minimise: a sum over the episode. An episode that ends early has a small sum, and one way to end it early is the trap. Rewards alone reach 97% of the noisy teacher's value here. The record, with 40 worlds and twice as many episodes, has 86%, but of the value of the teacher without noise.
+# Imitation ends at 98% of the noisy teacher's value; its target is the noisy teacher itself. With rewards it ends at 105%, though the interval of six worlds contains 100%. Both entropy-regularised forms are worse on average (65% and 85%), but their intervals contain 100% as well: the first ends above 100% in four worlds, near 10% in one and near $-50$% in another. A likely reason
+# for such failures is what both forms minimise: a sum over the episode. An episode that ends early has a small sum, and one way to end it early is the trap. Rewards alone reach 97% of the noisy teacher's value here. In the record, with 40 worlds and twice as many episodes, they reach 86% of the value of the teacher without noise.
 
 # %% [markdown]
 # ## Wrong labels
@@ -747,7 +747,7 @@ print(f"one teacher on average: {np.mean([percent(one) for one in crowd]):.1f}%"
 
 # %% [markdown]
 # Without much noise the vote is right for 85% of the images, where one teacher has 72%, and the student reaches 83%. But then $\varepsilon$ is 1,000 or more, which is no guarantee at all. At $\varepsilon=16$, still a weak guarantee, only 21% of the answers are right, and the student has 37%. With 20 teachers one cannot have both accuracy and privacy: the noise has a scale of 20 votes, as many as there are teachers. PATE needs many more teachers,
-# or teachers that agree more, and fewer questions.
+# or teachers that agree more, and it should be asked fewer questions.
 
 # %% [markdown]
 # ## All of them at a glance
@@ -771,7 +771,7 @@ print(f"one teacher on average: {np.mean([percent(one) for one in crowd]):.1f}%"
 # %% [markdown]
 # ## The reproduction: Czarnecki et al. 2019
 #
-# The record (`kdnb reproduce czarnecki2019`, about two CPU minutes) has 40 worlds, each with a teacher and nine students. The paper's text was not at hand; its abstract and a part of its appendix were. So there are no published values beside ours, and the claims are relative. Of the four claims only *expected-form* stands in the abstract; the other three are as we recall the paper, and not confirmed.
+# The record (`kdnb reproduce czarnecki2019`, about two CPU minutes) has 40 worlds, each with a teacher and nine students. The paper's text was not at hand; its abstract and a part of its appendix were. So we have no published values to compare with, and the claims are relative. Of the four claims only *expected-form* stands in the abstract; the other three are as we recall the paper, and not confirmed.
 #
 # | | published | ours |
 # |---|---|---|
@@ -840,8 +840,8 @@ for metric in ("teacher", "random", "noisy", "passed"):
 # (for *per-action*: the two students need the same number of actions within a factor of 1.5). In our words:
 #
 # - *A student learns in fewer episodes if it plays itself.* It needs fewer by a factor of 2.68 (95% interval 2.46 to 2.92; *student-plays*).
-# - *Counted in actions it does not.* The factor is 0.91 (0.80 to 1.04; *per-action*). What is saved is the number of episodes, not of actions.
-# - *Random play needs more actions.* If chance plays, 3.6 times as many actions are needed (2.9 to 4.5; *not-any-player*); without a teacher, from rewards alone, 5.4 times as many (4.4 to 6.8; *teacher-helps*).
+# - *Counted in actions it does not learn faster.* The factor is 0.91 (0.80 to 1.04; *per-action*). It saves episodes, not actions.
+# - *Random play needs more actions.* It takes 3.6 times as many actions (2.9 to 4.5; *not-any-player*); rewards alone, without a teacher, take 5.4 times as many (4.4 to 6.8; *teacher-helps*).
 # - *Imitation copies the teacher's mistakes; rewards correct some of them.* A student of a teacher that acts at random every fourth time ends at 98.7% of its value (*copies-mistakes*), with rewards at 102.2%, which is 3.5 points more (0.5 to 6.6; *rewards-improve*). The interval of the 102.2% itself is 99.2 to 105.2, so it is not shown that this student passes its teacher. Rewards that are measured against the teacher's values end at
 #   104.7% (103.8 to 105.7), above the teacher. That is 2.5 points more again; the test that judges finds it significant, though the interval begins at $-0.1$ (*critic-helps*).
 # - *The expected form is not shown to be faster than the sampled one.* Averaged over the training they have 48.8% and 49.5% of the noisy teacher's value (*expected-form*: 8 points less to 7 more). Both are far behind plain imitation, which has 93%.
@@ -908,7 +908,7 @@ for arm, name in arms.items():
 # - *Most labels that are learnt are right.* Among the samples picked in the last epoch, the share of right labels is 27 and 40 points above that of all samples (*label-precision*).
 # - *The exchange matters.* With pair-flipped labels, networks that keep their own small losses end 9.4 points lower (4.6 to 14.1; *exchange-pair*), with random ones 2.0 points (1.2 to 2.7; *exchange-symmetric*). The picking itself brings more: networks that keep their own small losses are 15.6 and 29.0 points above plain training.
 #
-# This agrees with the reason for two networks: a network that learns from its own picks confirms its own mistakes. The effect is larger for pair-flipped labels, where the wrong labels of a class are all the same.
+# This agrees with the reason for taking two networks: one that learns from its own picks repeats its own mistakes. The effect is larger for pair-flipped labels, where the wrong labels of a class are all the same.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
@@ -1019,7 +1019,7 @@ for name, options in tried.items():
     print(f"{name}: {np.mean(ends):.0f}% of the teacher's value after 40 episodes ({min(ends):.0f} to {max(ends):.0f}), {np.mean([fit.steps[-1] for fit in fits]):.0f} actions")
 
 # %% [markdown]
-# After 40 episodes the student that plays itself has 91% of the teacher's value, the one whose teacher plays 79%, and the one that has rewards alone 18% (0 to 34). As above, the student that plays acts more often in its episodes: 1,005 actions against 507. So this is no comparison at equal numbers of actions. All is from one world, with five seeds of the episodes.
+# After 40 episodes the student that plays itself has 91% of the teacher's value, the one whose teacher plays 79%, and the one that has rewards alone 18% (0 to 34). As above, the student that plays acts more often in its episodes: 1,005 actions against 507. So this is no comparison at equal numbers of actions. All numbers are from one world, with five seeds of the episodes.
 
 # %% [markdown]
 # ## Exercises
