@@ -950,8 +950,8 @@ figures.save(
 )
 
 # %% [markdown]
-# Teaching on pairs is what helps: the teacher errs on 56% of the shifted digits, the student with $\lambda=0$ on 6.8%. It pays with 2.3% on the first domain. Its features still tell the domains apart, with a cross-entropy of
-# 0.02. With the reversed gradient they hardly do (0.55 and 0.70), and the errors in both domains are *larger*, in one run each. The features have become alike, and the answers have paid for it. The pairs already say
+# Teaching on pairs is what helps: the teacher errs on 56% of the shifted digits, the student with $\lambda=0$ on 6.8%. In return it errs on 2.3% of the first domain. Its features still tell the domains apart, with a cross-entropy of
+# 0.02. With the reversed gradient they hardly do (0.55 and 0.70), and the errors in both domains are *larger*, in one run each. The features have become alike, at the cost of the answers. The pairs already say
 # which answers belong together; a critic is worth a try where there are none.
 
 # %% [markdown]

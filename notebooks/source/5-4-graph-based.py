@@ -407,7 +407,7 @@ figures.table(against(wide("old nodes"), "taught (GLNN)"), decimals=1, caption=c
 figures.table(against(wide("new nodes"), "taught (GLNN)"), decimals=1, caption=caption.format("new nodes"))
 
 # %% [markdown]
-# **What the numbers say.** The teacher is right about 74.6% of the old nodes, labels alone about 62.9%: a gap of 11.8 points.
+# **What the numbers say.** The teacher classifies 74.6% of the old nodes correctly, labels alone 62.9%: a gap of 11.8 points before rounding.
 #
 # - *About half of it passes.* The taught perceptron has 68.5%, which is 5.6 points more than labels alone (95% interval 4.0 to 7.2), in all five
 #   seeds. The other 6.2 points (4.7 to 7.6) are lost, most likely because 16 pixels do not tell what the
@@ -415,7 +415,7 @@ figures.table(against(wide("new nodes"), "taught (GLNN)"), decimals=1, caption=c
 # - *On new nodes* it has 4.6 points more than labels alone, in all five seeds (0.1 to 9.2). The graph network, which gets the
 #   new nodes' edges, is 9.0 points better (5.9 to 12.1).
 # - *The nodes without labels matter.* Answers to the labelled nodes only are worth 3.8 points less (2.3 to 5.2): 64.7%.
-# - *First choices do as well*, here 0.5 points better than soft answers by the mean (0.3 less to 1.4 more). On Cora, with ten seeds, soft answers are better.
+# - *First choices do as well*, here 0.5 points better than soft answers on average (0.3 less to 1.4 more). On Cora, with ten seeds, soft answers are better.
 # - *Label propagation teaches better* than the graph network, by 5.0 points (2.2 to 7.7). It reads edges and labels alone,
 #   and these edges come from all 784 pixels. A likely reason is that the graph network's thumbnails are of little help to it. On
 #   Cora the graph network is the better teacher.
@@ -507,7 +507,7 @@ if cora is not None:
     print(f"graph network: {percent(answers, cora, free):.1f}%")
 
 # %% [markdown]
-# One split: from 57.7% with labels alone to 80.6%, as many as the graph network. Unlike the 16 pixels above, the
+# One split: from 57.7% with labels alone to 80.6%, as much as the graph network. Unlike the 16 pixels above, the
 # 1,433 possible words of a paper tell its subject well, once enough papers are labelled. The record has ten splits.
 
 # %% [markdown]

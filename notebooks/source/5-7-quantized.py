@@ -546,7 +546,7 @@ print("the losses and quantisers of the relatives are what the formulas say")
 # %% [markdown]
 # ### All of them at two bits, or three points
 #
-# Quantized distillation from scratch, the ternary student of labels and Apprentice's schemes A and B start from scratch; all others start from the distilled student in full precision. Each method has
+# Quantized distillation from scratch, the ternary student of labels and Apprentice's schemes A and B start from random weights; all others start from the distilled student in full precision. Each method has
 # 25 epochs (QKD in its three phases together), so those that start from the distilled student have been trained for twice as many. All layers are quantised. Activations stay in
 # full precision, except in SPEQ, whose subject they are. Apprentice A trains another `tiny` network in full precision beside the apprentice.
 
@@ -606,7 +606,7 @@ figures.table(frame, decimals=1, caption=f"Test accuracy in percent, {images} tr
 # ## Down to int8: a network that really computes in integers
 #
 # So far rounding was simulated: weights lay on four points, but were multiplied as 32-bit numbers, as torch has no CPU kernels for two bits here. For eight
-# bits it has ([Jacob et al. 2018](https://arxiv.org/abs/1712.05877) describe such arithmetic). `torch.ao.quantization` puts fake quantisers for weights *and* activations between the layers; the network is
+# bits it has some ([Jacob et al. 2018](https://arxiv.org/abs/1712.05877) describe such arithmetic). `torch.ao.quantization` puts fake quantisers for weights *and* activations between the layers; the network is
 # trained with them, from labels or a teacher, and then converted. The result multiplies 8-bit integers. `q.int8_distillation` combines
 # this with distillation. Its files are safetensors, which hold numbers and no code; the structure of the network is built anew when they are
 # read.
@@ -668,8 +668,8 @@ print("int8 file at most 0.45 of the 32-bit weights:", bool(small["kB"] < 0.45 *
 print("int8 loses at most 2 points:", bool(small["accuracy, %"] > whole["accuracy, %"] - 2))
 
 # %% [markdown]
-# The int8 file takes 28% of the space of the 32-bit weights, and a pass of the three int8 networks takes between a sixth and a quarter of the time of the 32-bit one. Read this
-# ratio roughly: the machine was busy with other work when the times were taken, so that three networks of the same structure differ by up to a third. It also depends on the processor: the
+# The int8 file takes 28% of the space of the 32-bit weights, and a pass of the three int8 networks takes between a sixth and a quarter of the time of the 32-bit one. This
+# ratio is rough: the machine was busy with other work when the times were taken, so that three networks of the same structure differ by up to a third. It also depends on the processor: the
 # line above the table says that this one has VNNI, instructions for 8-bit products, and others may gain less. Rounding after training, with ranges observed on 200 images, loses 0.2 points here. Three more epochs with fake quantisers on these 200 labels
 # alone cost about four points, most likely because the network forgets what it has learnt from the teacher; with the teacher it keeps 92.9%. So at 8 bits no further training is needed here, and
 # where it is needed, the teacher should take part. This is one seed. The 4-bit file is smaller and its network nearly as accurate (92.3%), but it is no faster: it is unpacked to 32 bits before it computes.
@@ -749,7 +749,7 @@ print(f"teacher: {mean['teacher']:.1f}% of the test images; bytes of the student
 
 # %% [markdown]
 # **What the record says.** All premises hold: the teacher classifies 62.5% of the test images correctly, the student of labels 46.0%, and all students have settled.
-# The student of labels knows 85.6% of its 2,000 training images in the end, so it has not learnt all of them; the premise asks for half of them. Accuracies are low because the students are small and learn from
+# The student of labels classifies 85.6% of its 2,000 training images correctly in the end, so it has not learnt all of them; the premise asks for half of them. Accuracies are low because the students are small and learn from
 # few images. Of the paper's six claims five are reproduced, and one (*buckets*) is inconclusive.
 #
 # - *At 2 bits, train instead of rounding.* Quantized distillation has 47.6%; the same student, distilled in full precision and rounded, has 27.8%. The difference is 19.8
@@ -765,7 +765,7 @@ print(f"teacher: {mean['teacher']:.1f}% of the test images; bytes of the student
 # **Where does the gain over rounding come from?** These questions are ours.
 #
 # - *Mostly from training on the points.* With labels alone this has 45.8%, which is 18.1 points more than the rounded distilled student (15.0 to 21.1; *labels-mend-rounding*).
-# - *On labels two bits cost nothing here*: the difference from full precision is $-0.2$ points ($-0.8$ to 0.5). Most likely rounding regularises: in the end the student of 2 bits knows 63.9% of its training images, the one
+# - *On labels two bits cost nothing here*: the difference from full precision is $-0.2$ points ($-0.8$ to 0.5). Most likely rounding regularises: in the end the student of 2 bits classifies 63.9% of its training images correctly, the one
 #   in full precision 85.6%.
 # - *The answers must be those to the image itself.* A student that is taught the answers to other images of the same class has 38.8%, 8.8 points less (8.0 to 9.6; *own-answers*), and less than with labels alone. So the
 #   teacher does more than soften the labels.

@@ -723,7 +723,7 @@ print("pair, both: joint training - LwF:", compare("pair_joint", "pair_lwf"))
 # **What this tells about the papers.** The claims of Li and Hoiem hold for a perceptron on digits in their own setting, in which the task is told and each task has its own head. The result of the table, that LwF alone does not solve the setting in which
 # classes compete, holds as well: joint training is 50 points or more ahead. Where contexts are told, fine-tuning forgets less here than in the table. A likely
 # reason is that a context takes 250 steps here and 2,000 there; we have not tested it. LwF has 29.8% class-incrementally here and 44.7% in the live part, which differs in the network's width, the learning rate, the number of images and the steps; we have not
-# tested either which of these matters.
+# tested which of these matters.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it

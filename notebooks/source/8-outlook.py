@@ -79,8 +79,8 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# An answer to "why does it work" says what a soft label has that a hard one lacks. There are three kinds of answers: the target holds more information, training takes another course, or one first asks
-# what it is that gets better. The chapter has one experiment for each entry of the figure.
+# An answer to "why does it work" says what a soft label has that a hard one lacks. There are three kinds of answers: the target holds more information, training takes another course, or we must first ask
+# what gets better. The chapter has one experiment for each entry of the figure.
 
 # %%
 scheme = figures.schematic(
