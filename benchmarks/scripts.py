@@ -1,7 +1,7 @@
 """What others run, written as they write it: the loops that `benchmarks.peers` times ours against.
 
-Each is a stand-in, not their code: a DataLoader over PIL images with torchvision's transforms, the
-teacher asked in every step, one optimiser, float32 unless said. Three kinds:
+Each is a stand-in, not their code: a DataLoader over PIL images with torchvision's transforms (but
+DAFL makes its images itself), the teacher asked in every step, float32 unless said. Three kinds:
 
 - a *plain script*, whose losses are those of the most used repositories, with forward hooks on the
   two layers that it needs;
@@ -365,7 +365,7 @@ def dafl(
     student: nn.Module, teacher: nn.Module, generator: Generator, features: str, batch: int,
     steps: int, bf16: bool = False,
 ) -> Work:  # fmt: skip
-    """So many steps of DAFL: generator and student take theirs from one joint loss."""
+    """So many steps of DAFL: generator and student both follow the gradient of one joint loss."""
     teacher.eval()
     kept: dict[str, Tensor] = {}
     teacher.get_submodule(features).register_forward_hook(
