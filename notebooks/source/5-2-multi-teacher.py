@@ -862,7 +862,7 @@ figures.table(
 # - *The two means* (28.2% and 27.7%) do no better here than the first teacher alone (27.5%). The mean of the
 #   three teachers itself errs less than any of them (23.8%), although one has learnt many wrong labels.
 # - *AE-KD's compromise is no judgement of quality*: the teacher of wrong labels gets the largest weight, 0.59
-#   in the mean, where 0.6 is the bound. We suppose that its softer answers give a shorter gradient; the
+#   on average, where 0.6 is the bound. We suppose that its softer answers give a shorter gradient; the
 #   shortest combination puts most weight on short ones. Of the hints it gets the largest share, too (0.43). With them the
 #   student learns more slowly: their weight of 100 is that of the authors' examples, for far larger networks.
 # - *EKD and EnsembleNet* have the lowest errors, but also three branches in place of one; EnsembleNet has no
