@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdnb.losses._arithmetic import nan_from
+from kdnb.losses._arithmetic import cross_entropy_of, nan_from
 from kdnb.losses.checks import at_least_float32, check_logits, check_number, check_samples
 
 
@@ -92,7 +92,7 @@ def weighted_soft_targets(
     weights = torch.ones(classes, dtype=student.dtype, device=student.device)
     weights[int(background)] = float(background_weight)
     p = (teacher / temperature).softmax(1)
-    return -(weights * p * (student / temperature).log_softmax(1)).sum(1).mean()
+    return cross_entropy_of(weights * p, student / temperature).mean()
 
 
 def _check_boxes(named: dict[str, Tensor]) -> None:
