@@ -17,7 +17,7 @@ from kdnb.losses import bounded_regression, hard_loss, soft_targets
 from kdnb.losses.checks import check_number
 from kdnb.methods.offline.distil import distil, train
 from kdnb.training import Fit, Recipe
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.metrics import outputs_for
 
 
 class Localiser(nn.Module):
@@ -143,9 +143,7 @@ def localisation_scores(
         the true one; `iou`, the mean; `accuracy` of the class alone.
     """
     check_number(least=0, most=1, least_iou=least)
-    with modes_kept(network), torch.no_grad():
-        network.eval()
-        answers = torch.cat([network(part) for part in images.split(500)])
+    answers = outputs_for(network, images)
     overlap = box_overlap(answers[:, :4], boxes)
     right = answers[:, 4:].argmax(1) == labels
     return {
