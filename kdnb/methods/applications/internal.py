@@ -21,7 +21,6 @@ from kdnb.methods.attention.heads import (
 )
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 Stages = Literal["progressive", "stacked", "together"]
@@ -133,11 +132,10 @@ def distil_internal(
         "verb": "distil_internal", "stages": stages, "epochs_each": epochs_each, "layers": places,
         "cosine_weight": cosine_weight, "answers": [label_weight, soft_weight, temperature],
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms, begin=begin), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms, begin=begin), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})
 
 

@@ -22,7 +22,6 @@ from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import features
 from kdnb.nets.transformer import PADDING, TextEncoder
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 Which = Literal["skip", "last"]
@@ -113,11 +112,10 @@ def distil_patiently(
         "verb": "distil_patiently", "layers": theirs, "temperature": temperature, "variant": variant,
         "weights": [weight, soft_weight, label_weight],
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})
 
 
@@ -211,11 +209,10 @@ def distil_masked_words(
         "verb": "distil_masked_words", "mask": mask, "share": share, "temperature": temperature,
         "weights": [soft_weight, word_weight, state_weight],
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})
 
 
