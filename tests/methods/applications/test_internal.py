@@ -97,6 +97,7 @@ def test_wrong_arguments():
     for options, words in (
         ({"epochs": 2}, "leave none for answers"),
         ({"epochs": 3, "layers": [1]}, "one for each of the student's 2"),
+        ({"epochs": 3, "layers": [1, 4]}, "must lie in 0 to 3"),
         ({"epochs": 3, "stages": "all"}, "stages"),
         ({"epochs": 3, "epochs_each": 0}, "epochs_each"),
         ({"epochs": 3, "label_weight": -1.0}, "label_weight"),

@@ -62,6 +62,9 @@ def test_which_layers_are_patient():
         patient_layers(4, 6)
     with pytest.raises(ValueError, match="which"):
         patient_layers(3, 6, "first")
+    for layers in ([], [6], [0, 1, 2, 3]):
+        with pytest.raises(ValueError, match="layers must name 1 to 3 of the teacher's"):
+            distil_patiently(student, teacher, classified(), layers=layers)
     with pytest.raises(ValueError, match="all of weight"):
         distil_patiently(student, teacher, classified(), weight=0, soft_weight=0, label_weight=0)
 
@@ -78,6 +81,8 @@ def test_a_student_that_starts_from_all_layers_is_its_teacher():
     assert half.blocks[0].query.weight.equal(teacher.blocks[0].query.weight)
     with pytest.raises(ValueError, match="one for each of the student's 1"):
         start_from_layers(half, teacher, [0, 1])
+    with pytest.raises(ValueError, match="must lie in 0 to 1"):
+        start_from_layers(half, teacher, [2])
 
 
 def test_the_triple_loss(monkeypatch):
