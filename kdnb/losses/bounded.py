@@ -18,8 +18,8 @@ def bounded_regression(
         \lVert r^S_b - y_b \rVert_2^2 & \text{if } \lVert r^S_b - y_b \rVert_2^2 + m > \lVert r^T_b - y_b \rVert_2^2 \\
         0 & \text{else}\end{cases}
 
-    A regression has no soft answers, and a teacher's box may be further from the truth than the student's. So it is a
-    bound and no target: the loss is zero once the student is better by the margin, and its gradient
+    A regression has no soft answers, and a teacher's box may be further from the truth than the student's. So the teacher's
+    box is a bound, not a target: the loss is zero once the student is better by the margin, and its gradient
     always points to the true box.
 
     Args:

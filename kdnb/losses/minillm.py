@@ -36,8 +36,8 @@ def minillm(
         \quad R_{t+1} = \frac{1}{|y| - t} \sum_{t' > t} \log \frac{p(y_{t'})}{q(y_{t'})}
 
     The first term, the *single step*, is the token's own divergence, summed exactly over the vocabulary;
-    the second teaches a token by what follows it. The value itself is of no account; only the
-    gradient is. :math:`\rho = w\, q / \bar q`, where the bar stops the gradient, and
+    the second teaches a token by what follows it. The value itself has no meaning; only its
+    gradient has. :math:`\rho = w\, q / \bar q`, where the bar stops the gradient, and
     :math:`w = q(y_t) / \tilde p(y_t)` where the sequence was drawn from a mixture :math:`\tilde p` of
     teacher and student.
 

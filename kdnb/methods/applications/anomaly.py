@@ -1,4 +1,4 @@
-"""Anomaly detection by uninformed students (Bergmann et al. 2020): nobody has seen an anomaly.
+"""Anomaly detection by uninformed students (Bergmann et al. 2020): no anomaly is seen in training.
 
 A teacher that was trained on other images describes every place of an image. Students learn its descriptions on
 normal images alone. Where they are wrong, or disagree, the image is not like those they know.

@@ -115,7 +115,7 @@ def distil_ctc(
     if tokens is None and (label_weight or level == "guided"):
         raise ValueError("labels are needed, for label_weight and for guidance: give tokens.")
     if level == "guided" and not label_weight:
-        raise ValueError("guidance says when and not what: give it a label_weight.")
+        raise ValueError("guidance says when and not what: give a label_weight above 0.")
     answers = teachers_logits(teacher, inputs)
     lists = n_best(answers, inputs[1], beam) if level == "sequence" and weight else None
 

@@ -1,4 +1,4 @@
-"""Detection in small: one object of a picture, its class and its box, taught by Chen et al. (2017).
+"""Detection in small: one object of a picture, its class and its box, by the losses of Chen et al. (2017).
 
 A whole detector has many such answers for one picture, most of which are background. What distillation changes is
 the same for each: a soft class, and a box whose teacher is a bound.
@@ -70,7 +70,7 @@ def train_localiser(
     box_weight: float = 10.0,
     seed: int = 0,
 ) -> Fit:
-    """Train on true boxes and labels alone: a teacher, or the student nobody teaches."""
+    """Train on true boxes and labels alone: a teacher, or a student without one."""
 
     def loss(answers: Tensor, targets: Tensor) -> Tensor:
         return localisation_loss(answers, targets, box_weight)

@@ -115,7 +115,7 @@ def group_knowledge_transfer(
 
 
 def edge_and_server(client: EdgeClient, server: nn.Module) -> nn.Module:
-    """What answers in the end: the client's extractor and the server's network behind it."""
+    """The network that is used in the end: the client's extractor and the server's network behind it."""
     return nn.Sequential(client.extractor, server)
 
 

@@ -51,7 +51,7 @@ def distil_sequences(
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Returns:
-        The history: `sequences`, whose value is of no account, and `words`.
+        The history: `sequences`, of which only the gradient has a meaning, and `words`.
 
     Departures: one step for each batch of drawn sequences, where the authors make several. Their plain text
     is that of pre-training, here the likelihood is of the given sequences.

@@ -76,7 +76,7 @@ def distil_privileged(
         clicks: samples.
         teacher_share: lambda.
         epochs: over all samples, with Adam.
-        waiting: so many steps pass before the teacher is listened to.
+        waiting: steps in which the student learns the labels alone.
         trained: whether the teacher is trained already and stays as it is.
         seed: of the order.
     """

@@ -116,7 +116,7 @@ def learn_ranking(
     extra: Extra | None = None,
     seed: int = 0,
 ) -> Factors:
-    """Bayesian personalised ranking: an item that a user took shall score above a random other one. In place.
+    """Bayesian personalised ranking: an item that a user took should score above a random other one. In place.
 
     Args:
         model: scores.
