@@ -55,7 +55,8 @@ def minillm(
         A scalar without unit; N is the number of present tokens.
 
     Raises:
-        ValueError: for other shapes, a sequence without a present token, or a clip that is not above 0.
+        ValueError: for other shapes, a sequence without a present token, negative weights, or a clip that is
+            not above 0.
 
     Departures: the paper's abstract and the authors' loss were read; the equation's weights w at single tokens (in place of
     their product over the prefix), and the clip's 0.2 are recalled.
@@ -87,6 +88,8 @@ def minillm(
                 f"weights must be of shape ({batch}, {length}); got {tuple(weights.shape)}."
             )
         check_together(student_logits=student_logits, weights=weights)
+        if weights.device.type == "cpu" and bool((weights < 0).any()):
+            raise ValueError(f"weights must be at least 0; got {float(weights.min()):g}.")
     check_flags(length_normalised=length_normalised)
     if clip is not None:
         check_number(above=0, clip=clip)
