@@ -1,4 +1,4 @@
-"""Small language models for tests."""
+"""Small language models and encoders of sentences for tests, and how one step of them is checked."""
 
 import itertools
 
@@ -6,8 +6,25 @@ import torch
 from torch import nn
 
 from kdnb.nets.language import RecurrentLM
+from kdnb.nets.transformer import TextEncoder
 
 END = 1
+STEP = {
+    "epochs": 1,
+    "optimiser": "sgd",
+    "momentum": 0.0,
+    "lr": 0.1,
+    "schedule": "constant",
+    "precision": "32",
+}  # with all samples in one batch, one step of gradient descent
+
+
+def assert_stepped(student, start, loss_of, atol=1e-6, rtol=1e-4):
+    """Whether a student is where one step of `STEP` on a loss leads from the start."""
+    loss_of(start).backward()
+    for ours, theirs in zip(student.parameters(), start.parameters(), strict=True):
+        gone = theirs if theirs.grad is None else theirs - STEP["lr"] * theirs.grad
+        torch.testing.assert_close(ours, gone, atol=atol, rtol=rtol)
 
 
 def model(seed, vocabulary=6, width=8):
@@ -66,3 +83,29 @@ def shares(rows, prompt):
         key = tuple(itertools.takewhile(lambda token: token != 0, row))
         counts[key] = counts.get(key, 0) + 1
     return {key: count / len(rows) for key, count in counts.items()}
+
+
+def encoder(layers, seed=0, classes=3):
+    """A transformer that classifies sentences, with large random weights."""
+    torch.manual_seed(seed)
+    made = TextEncoder(
+        12,
+        layers=layers,
+        width=8,
+        heads=2,
+        hidden=16,
+        positions=7,
+        dropout=0.0,
+        num_classes=classes,
+    )
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(3)
+    return made
+
+
+def classified(count=16):
+    """Random sentences of an encoder's vocabulary, every second one padded, and labels."""
+    tokens = torch.randint(2, 12, (count, 6), generator=torch.Generator().manual_seed(0))
+    tokens[::2, 4:] = 0
+    return tokens, torch.arange(count) % 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdnb.losses._arithmetic import nan_from
+from kdnb.losses._arithmetic import cross_entropy_of, nan_from
 from kdnb.losses.checks import at_least_float32, check_logits, check_number, check_samples
 
 
@@ -18,8 +18,8 @@ def bounded_regression(
         \lVert r^S_b - y_b \rVert_2^2 & \text{if } \lVert r^S_b - y_b \rVert_2^2 + m > \lVert r^T_b - y_b \rVert_2^2 \\
         0 & \text{else}\end{cases}
 
-    A regression has no soft answers, and a teacher's box may be further from the truth than the student's. So it is a
-    bound and no target: the loss is zero once the student is better by the margin, and its gradient
+    A regression has no soft answers, and a teacher's box may be further from the truth than the student's. So the teacher's
+    box is a bound, not a target: the loss is zero once the student is better by the margin, and its gradient
     always points to the true box.
 
     Args:
@@ -92,7 +92,7 @@ def weighted_soft_targets(
     weights = torch.ones(classes, dtype=student.dtype, device=student.device)
     weights[int(background)] = float(background_weight)
     p = (teacher / temperature).softmax(1)
-    return -(weights * p * (student / temperature).log_softmax(1)).sum(1).mean()
+    return cross_entropy_of(weights * p, student / temperature).mean()
 
 
 def _check_boxes(named: dict[str, Tensor]) -> None:

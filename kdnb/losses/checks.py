@@ -246,6 +246,15 @@ def check_samples(minimum: int = 2, **samples: Tensor) -> None:
     check_together(**samples)
 
 
+def check_alike(axes: str, **tensors: Tensor) -> None:
+    """Require floating tensors of one shape with these axes, such as "batch, tokens, width"."""
+    check_samples(1, **tensors)
+    shapes = {value.shape for value in tensors.values()}
+    if len(shapes) > 1 or len(next(iter(shapes))) != len(axes.split(", ")):
+        got = " and ".join(str(tuple(value.shape)) for value in tensors.values())
+        raise ValueError(f"{' and '.join(tensors)} must be ({axes}) of one shape; got {got}.")
+
+
 def check_parameters(**tensors: Tensor) -> None:
     """Require floating tensors of any shape, none empty."""
     for name, value in tensors.items():

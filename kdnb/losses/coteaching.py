@@ -86,7 +86,8 @@ def coteaching(
     Raises:
         ValueError: for other shapes, wrong labels, or a share outside [0, 1].
 
-    Departures: the paper's table and its authors' code were read.
+    Departures: the paper's table and its authors' code were read. The number of samples that are kept is rounded
+    down, as in that code, where the formula has at least R|B|.
 
     >>> sure, unsure = torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.zeros(2, 2)
     >>> coteaching(sure, unsure, torch.tensor([0, 0]), 0.5)[1]

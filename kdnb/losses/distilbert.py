@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kdnb.losses._arithmetic import nan_from, unit
-from kdnb.losses.checks import check_present, check_samples
+from kdnb.losses.checks import check_alike, check_present
 
 
 def state_directions(
@@ -34,12 +34,9 @@ def state_directions(
     >>> state_directions(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[1.0, 0.0]]]))
     tensor(0.)
     """
-    check_samples(minimum=1, student_states=student_states, teacher_states=teacher_states)
-    if student_states.ndim != 3 or student_states.shape != teacher_states.shape:
-        raise ValueError(
-            "student_states and teacher_states must be (batch, tokens, width) of one shape; got "
-            f"{tuple(student_states.shape)} and {tuple(teacher_states.shape)}."
-        )
+    check_alike(
+        "batch, tokens, width", student_states=student_states, teacher_states=teacher_states
+    )
     each = 1 - (unit(student_states) * unit(teacher_states)).sum(2)
     if present is None:
         return each.mean()

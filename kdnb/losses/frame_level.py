@@ -11,7 +11,6 @@ from kdnb.losses.checks import (
     check_frames,
     check_lengths,
     check_number,
-    check_together,
 )
 
 
@@ -61,8 +60,6 @@ def frame_distillation(
     tensor(0.4338)
     """
     check_frames(student_logits=student_logits, teacher_logits=teacher_logits)
-    check_lengths(lengths, student_logits)
-    check_together(student_logits=student_logits, lengths=lengths)
     check_number(above=0, temperature=temperature)
     there = present_frames(student_logits, lengths)
     student, teacher = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kdnb.losses._arithmetic import nan_from
-from kdnb.losses.checks import at_least_float32, check_frames, check_lengths, check_number
+from kdnb.losses.checks import at_least_float32, check_frames, check_number
 from kdnb.losses.frame_level import present_frames
 
 
@@ -42,7 +42,6 @@ def spike_guidance(
     tensor(-0.5000)
     """
     check_frames(student_logits=student_logits, teacher_logits=teacher_logits)
-    check_lengths(lengths, student_logits)
     check_number(least=0, most=student_logits.shape[2] - 1, whole=True, blank=blank)
     best = teacher_logits.detach().argmax(2)
     spikes = (best != blank) & present_frames(student_logits, lengths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kdnb.losses._arithmetic import nan_from, unit
-from kdnb.losses.checks import check_number, check_samples
+from kdnb.losses.checks import check_alike, check_number
 from kdnb.losses.minilm import relation_divergence
 
 
@@ -25,12 +25,7 @@ def sentence_direction(student_state: Tensor, teacher_state: Tensor) -> Tensor:
     >>> sentence_direction(torch.tensor([[1.0, 0.0]]), torch.tensor([[-3.0, 0.0]]))
     tensor(2.)
     """
-    check_samples(minimum=1, student_state=student_state, teacher_state=teacher_state)
-    if student_state.ndim != 2 or student_state.shape != teacher_state.shape:
-        raise ValueError(
-            "student_state and teacher_state must be (batch, width) of one shape; got "
-            f"{tuple(student_state.shape)} and {tuple(teacher_state.shape)}."
-        )
+    check_alike("batch, width", student_state=student_state, teacher_state=teacher_state)
     return (1 - (unit(student_state) * unit(teacher_state)).sum(1)).mean()
 
 
@@ -70,12 +65,9 @@ def internal_representation(
     tensor(0.)
     """
     check_number(least=0, cosine_weight=cosine_weight)
-    check_samples(minimum=1, student_states=student_states, teacher_states=teacher_states)
-    if student_states.ndim != 3 or student_states.shape != teacher_states.shape:
-        raise ValueError(
-            "student_states and teacher_states must be (batch, tokens, width) of one shape; got "
-            f"{tuple(student_states.shape)} and {tuple(teacher_states.shape)}."
-        )
+    check_alike(
+        "batch, tokens, width", student_states=student_states, teacher_states=teacher_states
+    )
     attention = relation_divergence(student_scores, teacher_scores, present)
     direction = sentence_direction(student_states[:, 0], teacher_states[:, 0])
     # A NaN in another token's state, which is not compared, is a fault as well.

@@ -36,8 +36,8 @@ def minillm(
         \quad R_{t+1} = \frac{1}{|y| - t} \sum_{t' > t} \log \frac{p(y_{t'})}{q(y_{t'})}
 
     The first term, the *single step*, is the token's own divergence, summed exactly over the vocabulary;
-    the second teaches a token by what follows it. The value itself is of no account; only the
-    gradient is. :math:`\rho = w\, q / \bar q`, where the bar stops the gradient, and
+    the second teaches a token by what follows it. The value itself has no meaning; only its
+    gradient has. :math:`\rho = w\, q / \bar q`, where the bar stops the gradient, and
     :math:`w = q(y_t) / \tilde p(y_t)` where the sequence was drawn from a mixture :math:`\tilde p` of
     teacher and student.
 
@@ -55,7 +55,8 @@ def minillm(
         A scalar without unit; N is the number of present tokens.
 
     Raises:
-        ValueError: for other shapes, a sequence without a present token, or a clip that is not above 0.
+        ValueError: for other shapes, a sequence without a present token, negative weights, or a clip that is
+            not above 0.
 
     Departures: the paper's abstract and the authors' loss were read; the equation's weights w at single tokens (in place of
     their product over the prefix), and the clip's 0.2 are recalled.
@@ -87,6 +88,8 @@ def minillm(
                 f"weights must be of shape ({batch}, {length}); got {tuple(weights.shape)}."
             )
         check_together(student_logits=student_logits, weights=weights)
+        if weights.device.type == "cpu" and bool((weights < 0).any()):
+            raise ValueError(f"weights must be at least 0; got {float(weights.min()):g}.")
     check_flags(length_normalised=length_normalised)
     if clip is not None:
         check_number(above=0, clip=clip)

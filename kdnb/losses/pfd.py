@@ -44,7 +44,9 @@ def privileged_features(
         )
     check_number(least=0, most=1, teacher_share=teacher_share)
     if labels.device.type == "cpu" and bool(((labels < 0) | (labels > 1)).any()):
-        raise ValueError("labels must lie in [0, 1], 1 for a click.")
+        raise ValueError(
+            f"labels must lie in [0, 1], 1 for a click; got {float(labels.min()):g} to {float(labels.max()):g}."
+        )
     student = at_least_float32(student_scores)
     teacher = at_least_float32(teacher_scores).detach().sigmoid()
     dtype = torch.promote_types(student.dtype, teacher.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kdnb.losses._arithmetic import unit
-from kdnb.losses.checks import Variant, check_samples, check_variant
+from kdnb.losses.checks import Variant, check_alike, check_variant
 
 
 def patient(student_states: Tensor, teacher_states: Tensor, variant: Variant = "paper") -> Tensor:
@@ -35,11 +35,8 @@ def patient(student_states: Tensor, teacher_states: Tensor, variant: Variant = "
     (tensor(2.), tensor(0.))
     """
     check_variant(variant)
-    check_samples(minimum=1, student_states=student_states, teacher_states=teacher_states)
-    if student_states.ndim != 3 or student_states.shape != teacher_states.shape:
-        raise ValueError(
-            "student_states and teacher_states must be (batch, layers, width) of one shape; got "
-            f"{tuple(student_states.shape)} and {tuple(teacher_states.shape)}."
-        )
+    check_alike(
+        "batch, layers, width", student_states=student_states, teacher_states=teacher_states
+    )
     squares = (unit(student_states) - unit(teacher_states)).square()
     return squares.mean() if variant == "authors" else squares.sum((1, 2)).mean()

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from kdnb.losses._arithmetic import EXCLUDED, divergence, nan_from
 from kdnb.losses.checks import (
     at_least_float32,
+    check_alike,
     check_flags,
     check_frames,
     check_lengths,
     check_number,
-    check_samples,
     check_together,
 )
 
@@ -55,12 +55,7 @@ def sequence_distillation(
     >>> sequence_distillation(torch.tensor([[0.25, 0.25]]).log(), teacher, normalise=False)
     tensor(0.6931)
     """
-    check_samples(1, student_scores=student_scores, teacher_scores=teacher_scores)
-    if student_scores.ndim != 2 or student_scores.shape != teacher_scores.shape:
-        raise ValueError(
-            "student_scores and teacher_scores must have one shape (batch, hypotheses); got "
-            f"{tuple(student_scores.shape)} and {tuple(teacher_scores.shape)}."
-        )
+    check_alike("batch, hypotheses", student_scores=student_scores, teacher_scores=teacher_scores)
     check_flags(normalise=normalise)
     student, teacher = at_least_float32(student_scores), at_least_float32(teacher_scores)
     if normalise:

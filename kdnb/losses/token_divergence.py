@@ -11,10 +11,10 @@ from torch import Tensor
 from kdnb.losses._arithmetic import EXCLUDED, divergence, nan_from
 from kdnb.losses.checks import (
     at_least_float32,
+    check_alike,
     check_choice,
     check_number,
     check_present,
-    check_samples,
 )
 
 Divergence = Literal["forward", "reverse", "jensen_shannon"]
@@ -90,12 +90,9 @@ def token_divergences(
     check_number(above=0, most=1, teacher_share=teacher_share)
     if teacher_share == 1:
         raise ValueError("teacher_share must lie between 0 and 1; got 1, where the loss is 0.")
-    check_samples(minimum=1, student_logits=student_logits, teacher_logits=teacher_logits)
-    if student_logits.ndim != 3 or student_logits.shape != teacher_logits.shape:
-        raise ValueError(
-            "student_logits and teacher_logits must be (batch, tokens, vocabulary) of one shape; got "
-            f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}."
-        )
+    check_alike(
+        "batch, tokens, vocabulary", student_logits=student_logits, teacher_logits=teacher_logits
+    )
     student, teacher = (
         at_least_float32(one).flatten(0, 1) for one in (student_logits, teacher_logits)
     )

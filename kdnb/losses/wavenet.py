@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdnb.losses.checks import at_least_float32, check_samples
+from kdnb.losses.checks import at_least_float32, check_alike
 
 
 def density_distillation(log_scales: Tensor, teacher_log_densities: Tensor) -> Tensor:
@@ -37,11 +37,8 @@ def density_distillation(log_scales: Tensor, teacher_log_densities: Tensor) -> T
     >>> density_distillation(torch.zeros(1, 3), torch.full((1, 3), -2.0))  # both logistic, scale 1
     tensor(0.)
     """
-    check_samples(1, log_scales=log_scales, teacher_log_densities=teacher_log_densities)
-    if log_scales.ndim != 2 or log_scales.shape != teacher_log_densities.shape:
-        raise ValueError(
-            "log_scales and teacher_log_densities must have one shape (batch, samples); got "
-            f"{tuple(log_scales.shape)} and {tuple(teacher_log_densities.shape)}."
-        )
+    check_alike(
+        "batch, samples", log_scales=log_scales, teacher_log_densities=teacher_log_densities
+    )
     entropy = at_least_float32(log_scales) + 2
     return (-at_least_float32(teacher_log_densities) - entropy).sum(1).mean()

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.data.sounds import sound_card
 from kdnb.reproductions import Arms, Reproduction
+from kdnb.runs.functions.speech import CONDITIONS
 from kdnb.runs.trials import Result, Trial
 
 DATASET = "fsdd"
-STUDENTS = {"labels", "taught", "hard", "few", "few_taught", "semi", "noisy", "noisy_taught"}
 
 
 class Parameters(BaseModel):
@@ -69,7 +69,7 @@ def arms(p: Parameters) -> Arms:
 
 def conditions(p: Parameters) -> set[str]:
     """The arms that `measure` gives beside the one that runs."""
-    return STUDENTS | {"teacher", "few_teacher", "student"}
+    return {*CONDITIONS, "teacher", "few_teacher", "student"}
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:

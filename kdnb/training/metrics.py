@@ -37,6 +37,16 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     return torch.cat(outputs)
 
 
+def outputs_for(network: nn.Module, inputs: Tensor, size: int = 500) -> Tensor:
+    """What a network returns for a tensor of inputs, `size` at a time, in float32 on its own device.
+
+    Eval mode and no gradients; the mode is put back. The network returns a tensor of any shape.
+    """
+    with modes_kept(network), torch.no_grad():
+        network.eval()
+        return torch.cat([network(part).float() for part in inputs.split(size)])
+
+
 BINS = 15  # of the calibration error: equal widths of confidence, as in Guo et al. 2017
 
 

@@ -80,6 +80,13 @@ def test_gradients_and_extremes():
     assert bounded_regression(sure * 1e6, sure, sure).isfinite()
 
 
+def test_a_class_that_both_exclude_adds_nothing():
+    s, t = draw(5, 3), draw(5, 3, seed=1)
+    never = torch.full((5, 1), -math.inf, dtype=s.dtype)
+    longer = weighted_soft_targets(torch.cat([s, never], 1), torch.cat([t, never], 1))
+    torch.testing.assert_close(longer, weighted_soft_targets(s, t))
+
+
 def test_wrong_boxes():
     boxes = torch.ones(3, 4)
     with pytest.raises(ValueError, match=r"boxes must be \(batch, values\), all of one shape"):

@@ -145,6 +145,10 @@ def test_wrong_arguments():
         ),
         (lambda: minillm(s, s, tokens, there[:, :2]), "present must hold truth values"),
         (lambda: minillm(s, s, tokens, there, torch.ones(2)), "weights must be of shape"),
+        (
+            lambda: minillm(s, s, tokens, there, -torch.ones(2, 3)),
+            "weights must be at least 0; got -1",
+        ),
         (lambda: minillm(s, s, tokens, there, clip=0), "clip must be a finite number above 0"),
         (lambda: minillm(s, s, tokens, there, variant="ours"), "variant"),
         (lambda: losses.minillm(s[0], s[0], tokens[0], there[0]), "must be"),

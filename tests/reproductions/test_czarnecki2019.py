@@ -40,6 +40,12 @@ def test_worlds_are_passed_over_for_their_teachers_alone():
     assert not np.array_equal(made.cells, other.cells)
 
 
+def test_a_teacher_that_no_world_has(monkeypatch):
+    monkeypatch.setattr(policies, "WORLDS", 3)
+    with pytest.raises(ValueError, match="in none of 3 worlds has Q-learning 101%"):
+        policies.drawn_world(3, ARGUMENTS["world"], {**ARGUMENTS["teacher"], "least": 101})
+
+
 def test_a_trial_is_a_function_of_its_seed_and_students_share_a_world():
     one, same, other = (policies.policy_trial(None, seed, **ARGUMENTS) for seed in (1, 1, 2))
     assert one.metrics == same.metrics and one.series == same.series

@@ -76,12 +76,14 @@ def learn_ratings(
         words: (N, words) texts; read by the teacher where there is one, by `net` otherwise.
         teacher: trained, left as it is; None trains `net` on the ratings alone.
         judge: a `discriminator`, trained here, in turn with the net.
-        adversarial_weight: of the loss of a student that is recognised.
+        adversarial_weight: of the loss that falls as the judge takes the student for the teacher.
         matching_weight: of the squared distance of both representations, the control without a judge.
         rate, decay: Adam's learning rate and L2 penalty.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)
     check_number(least=0, adversarial_weight=adversarial_weight, matching_weight=matching_weight)
+    if words is None and (net if teacher is None else teacher).words is not None:
+        raise ValueError("words are needed: the network that reads texts was given none.")
     optimiser = torch.optim.Adam(net.parameters(), lr=rate, weight_decay=decay)
     judging = torch.optim.Adam(judge.parameters(), lr=rate) if judge is not None else None
     stream = torch.Generator().manual_seed(seed)

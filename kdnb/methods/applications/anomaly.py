@@ -1,4 +1,4 @@
-"""Anomaly detection by uninformed students (Bergmann et al. 2020): nobody has seen an anomaly.
+"""Anomaly detection by uninformed students (Bergmann et al. 2020): no anomaly is seen in training.
 
 A teacher that was trained on other images describes every place of an image. Students learn its descriptions on
 normal images alone. Where they are wrong, or disagree, the image is not like those they know.
@@ -15,7 +15,7 @@ from kdnb.losses import anomaly_maps, descriptor_regression, standardised
 from kdnb.losses.checks import check_classes, check_lists, check_scores
 from kdnb.methods.offline.distil import train
 from kdnb.training import Recipe
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.metrics import outputs_for
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Detector:
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Error and disagreement of every place, (N, height, width) each."""
-        theirs = standardised(describe(self.teacher, images), self.mean, self.sd)
-        return anomaly_maps([describe(one, images) for one in self.students], theirs)
+        theirs = standardised(outputs_for(self.teacher, images), self.mean, self.sd)
+        return anomaly_maps([outputs_for(one, images) for one in self.students], theirs)
 
     def places(self, images: Tensor) -> Tensor:
         """How anomalous each place is, (N, height, width): both maps, each by its scale, added."""
@@ -48,13 +48,6 @@ class Detector:
     def scores(self, images: Tensor) -> Tensor:
         """How anomalous each image is, (N,): the mean over its places."""
         return self.places(images).mean((1, 2))
-
-
-def describe(network: nn.Module, images: Tensor, batch: int = 500) -> Tensor:
-    """(N, channels, height, width) float32, in eval mode and without gradients."""
-    with modes_kept(network), torch.no_grad():
-        network.eval()
-        return torch.cat([network(part).float() for part in images.split(batch)])
 
 
 def uninformed_students(
@@ -80,7 +73,7 @@ def uninformed_students(
     ImageNet; here one network is given. The students' shapes are the caller's.
     """
     check_lists(1, students=students)
-    described = describe(teacher, normal)
+    described = outputs_for(teacher, normal)
     flat = described.transpose(0, 1).flatten(1)
     mean, sd = flat.mean(1), flat.std(1)
     targets = standardised(described, mean, sd)

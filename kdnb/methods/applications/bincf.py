@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdnb.losses import binary_codes, pair_distillation
+from kdnb.losses.checks import check_number
 from kdnb.methods.applications.recommend import Factors, learn_ranking
 
 
@@ -58,8 +59,8 @@ def distil_codes(
 ) -> BinaryFactors:
     """Train codes on what users took and on the teacher's order of pairs of items, in place.
 
-    For each user of a batch one item is drawn from the teacher's first ones, and a lot from all. Of the lot, the item
-    whose place against the first one the student gets most wrong makes the pair.
+    For each user of a batch one item is drawn from the teacher's first ones, and `hard` others from all. The first item
+    makes a pair with that other item against which the student's preference is furthest from the teacher's.
 
     Args:
         student: starts at random.
@@ -67,10 +68,12 @@ def distil_codes(
         seen: (users, items) truth values.
         teacher_weight: of the pairs.
         first: from so many of the teacher's best items one is drawn.
-        hard: items in a lot; 1 takes a random one.
+        hard: how many others are drawn; with 1 the pair is random.
         seed: of the pairs and the batches.
         plan: of `learn_ranking`.
     """
+    check_number(least=0, teacher_weight=teacher_weight)
+    check_number(least=1, whole=True, first=first, hard=hard)
     goal, stream = teacher_scores.detach(), torch.Generator().manual_seed(seed + 1)
     top = goal.topk(min(first, goal.shape[1])).indices
 

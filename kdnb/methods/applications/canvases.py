@@ -26,7 +26,7 @@ class Canvases:
     Attributes:
         images: (N, 3, side, side) float32, about -1 to 1.
         masks: (N, side, side) int64: 0 is the background, k + 1 the objects' class k.
-        boxes: (N, 4) float32 of the object that was laid on last: left, top, right and bottom, in shares of
+        boxes: (N, 4) float32 of the object that was placed last: left, top, right and bottom, in shares of
             the side. It may cover others, and nothing covers it.
         labels: (N,) int64, the class of that object, from 0.
     """

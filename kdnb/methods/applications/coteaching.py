@@ -6,6 +6,7 @@ label. Each network picks such samples for the other one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from kdnb.losses import coteaching, kept_share, small_losses
 from kdnb.losses.checks import check_choice, check_number
+from kdnb.training.borrowed import modes_kept
 
 Pick = Literal["other", "self", "all"]
 PICKS = ("other", "self", "all")
@@ -76,7 +78,7 @@ def coteach(
     rate: float = 1e-3,
     pick: Pick = "other",
     right: Tensor | None = None,
-    after_epoch=None,
+    after_epoch: Callable[[], object] | None = None,
     seed: int = 0,
 ) -> CoTaught:
     """Train two networks on labels of which some are wrong, in place.
@@ -99,29 +101,30 @@ def coteach(
     optimiser = torch.optim.Adam([*first.parameters(), *second.parameters()], lr=rate)
     stream = torch.Generator().manual_seed(seed)
     shares, precision = [], []
-    for epoch in range(epochs):
-        share = 1.0 if pick == "all" else kept_share(epoch, noise_rate, ramp_epochs)
-        hits = kept = 0
-        first.train(), second.train()
-        for batch in torch.randperm(len(images), generator=stream).split(batch_size):
-            if len(batch) < 2:
-                continue
-            logits, given = [net(images[batch]) for net in (first, second)], labels[batch]
-            if pick == "self":
-                losses = [F.cross_entropy(one, given, reduction="none") for one in logits]
-                loss = sum(one[small_losses(one, share)].mean() for one in losses)
-            else:
-                loss = sum(coteaching(*logits, given, share))
-            if right is not None:
-                each = F.cross_entropy(logits[0].detach(), given, reduction="none")
-                chosen = batch[small_losses(each, share)]
-                hits += int((labels[chosen] == right[chosen]).sum())
-                kept += len(chosen)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        shares.append(share)
-        precision.append(hits / kept if kept else float("nan"))
-        if after_epoch:
-            after_epoch()
+    with modes_kept(first, second):
+        for epoch in range(epochs):
+            share = 1.0 if pick == "all" else kept_share(epoch, noise_rate, ramp_epochs)
+            hits = kept = 0
+            first.train(), second.train()
+            for batch in torch.randperm(len(images), generator=stream).split(batch_size):
+                if len(batch) < 2:
+                    continue
+                logits, given = [net(images[batch]) for net in (first, second)], labels[batch]
+                if pick == "self":
+                    losses = [F.cross_entropy(one, given, reduction="none") for one in logits]
+                    loss = sum(one[small_losses(one, share)].mean() for one in losses)
+                else:
+                    loss = sum(coteaching(*logits, given, share))
+                if right is not None:
+                    each = F.cross_entropy(logits[0].detach(), given, reduction="none")
+                    chosen = batch[small_losses(each, share)]
+                    hits += int((labels[chosen] == right[chosen]).sum())
+                    kept += len(chosen)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            shares.append(share)
+            precision.append(hits / kept if kept else float("nan"))
+            if after_epoch:
+                after_epoch()
     return CoTaught(shares, precision)

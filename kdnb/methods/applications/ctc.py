@@ -24,7 +24,7 @@ from kdnb.losses import (
 )
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.applications.acoustic import Inputs, frame_logits, teachers_logits
-from kdnb.methods.applications.frames import _fitted
+from kdnb.methods.applications.frames import fit_sequences
 from kdnb.methods.multi_teacher.sequences import Hypothesis, edit_rate
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.training import Fit, Networks, Recipe
@@ -56,7 +56,9 @@ def train_ctc(
     def terms(networks: Networks, batch: Batch) -> dict[str, Tensor]:
         return {"hard": _ctc(networks["model"](*batch.images), batch.images[1], batch.labels)}
 
-    return _fitted(model, data, recipe, terms, {"verb": "train_ctc"}, seed, checkpoint, fields)
+    return fit_sequences(
+        model, data, recipe, terms, {"verb": "train_ctc"}, seed, checkpoint, fields
+    )
 
 
 def distil_ctc(
@@ -113,7 +115,7 @@ def distil_ctc(
     if tokens is None and (label_weight or level == "guided"):
         raise ValueError("labels are needed, for label_weight and for guidance: give tokens.")
     if level == "guided" and not label_weight:
-        raise ValueError("guidance says when and not what: give it a label_weight.")
+        raise ValueError("guidance says when and not what: give a label_weight above 0.")
     answers = teachers_logits(teacher, inputs)
     lists = n_best(answers, inputs[1], beam) if level == "sequence" and weight else None
 
@@ -135,7 +137,7 @@ def distil_ctc(
 
     about = {"verb": "distil_ctc", "level": level, "beam": beam, "weight": weight,
              "label_weight": label_weight, "temperature": temperature}  # fmt: skip
-    return _fitted(student, (inputs, tokens), recipe, terms, about, seed, checkpoint, fields)
+    return fit_sequences(student, (inputs, tokens), recipe, terms, about, seed, checkpoint, fields)
 
 
 class Lists(NamedTuple):

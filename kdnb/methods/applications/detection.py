@@ -1,4 +1,4 @@
-"""Detection in small: one object of a picture, its class and its box, taught by Chen et al. (2017).
+"""Detection in small: one object of a picture, its class and its box, by the losses of Chen et al. (2017).
 
 A whole detector has many such answers for one picture, most of which are background. What distillation changes is
 the same for each: a soft class, and a box whose teacher is a bound.
@@ -17,7 +17,7 @@ from kdnb.losses import bounded_regression, hard_loss, soft_targets
 from kdnb.losses.checks import check_number
 from kdnb.methods.offline.distil import distil, train
 from kdnb.training import Fit, Recipe
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.metrics import outputs_for
 
 
 class Localiser(nn.Module):
@@ -70,7 +70,7 @@ def train_localiser(
     box_weight: float = 10.0,
     seed: int = 0,
 ) -> Fit:
-    """Train on true boxes and labels alone: a teacher, or the student nobody teaches."""
+    """Train on true boxes and labels alone: a teacher, or a student without one."""
 
     def loss(answers: Tensor, targets: Tensor) -> Tensor:
         return localisation_loss(answers, targets, box_weight)
@@ -143,9 +143,7 @@ def localisation_scores(
         the true one; `iou`, the mean; `accuracy` of the class alone.
     """
     check_number(least=0, most=1, least_iou=least)
-    with modes_kept(network), torch.no_grad():
-        network.eval()
-        answers = torch.cat([network(part) for part in images.split(500)])
+    answers = outputs_for(network, images)
     overlap = box_overlap(answers[:, :4], boxes)
     right = answers[:, 4:].argmax(1) == labels
     return {

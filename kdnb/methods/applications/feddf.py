@@ -8,7 +8,7 @@ mean of the clients' logits.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,11 @@ from torch.nn import functional as F
 
 from kdnb.losses import soft_targets
 from kdnb.losses.checks import check_lists, check_number
+from kdnb.training.borrowed import modes_kept
+from kdnb.training.metrics import outputs_for
 
 Data = tuple[Tensor, Tensor]
+DRAWS = 1000  # of clients' shares, before they are given up
 
 
 def split_clients(
@@ -33,15 +36,18 @@ def split_clients(
         clients: how many.
         concentration: alpha: 100 gives every client nearly the same classes, 0.1 few classes to each.
         least: samples that every client has: shares are drawn again until it is so.
+
+    Raises:
+        ValueError: for too few samples, or where no drawing gives every client enough of them.
     """
     check_number(least=2, whole=True, clients=clients)
-    if least < 2:
+    if least < 2:  # not by check_number, which has a keyword of this name itself
         raise ValueError(f"least must be at least 2; got {least}.")
     check_number(above=0, concentration=concentration)
     if len(labels) < 2 * least * clients:
         raise ValueError(f"{len(labels)} samples are too few for {clients} clients.")
     stream = torch.Generator().manual_seed(seed)
-    while True:
+    for _ in range(DRAWS):
         parts: list[list[Tensor]] = [[] for _ in range(clients)]
         for one in labels.unique():
             own = (labels == one).nonzero()[:, 0]
@@ -53,6 +59,10 @@ def split_clients(
         found = [torch.cat(part) for part in parts]
         if min(map(len, found)) >= least:
             return found
+    raise ValueError(
+        f"of {DRAWS} drawings none gave each of {clients} clients {least} samples or more: take fewer "
+        f"clients, or a larger concentration than {concentration}."
+    )
 
 
 def local_training(
@@ -92,12 +102,7 @@ def averaged(clients: Sequence[nn.Module], weights: Sequence[float]) -> nn.Modul
 
 def mean_logits(clients: Sequence[nn.Module], inputs: Tensor) -> Tensor:
     """The mean of the clients' logits, in eval mode and without gradients."""
-    modes = [client.training for client in clients]
-    with torch.no_grad():
-        found = torch.stack([client.eval()(inputs) for client in clients]).mean(0)
-    for client, mode in zip(clients, modes, strict=True):
-        client.train(mode)
-    return found
+    return torch.stack([outputs_for(client, inputs, len(inputs)) for client in clients]).mean(0)
 
 
 def fuse(
@@ -123,13 +128,14 @@ def fuse(
     optimiser = torch.optim.Adam(server.parameters(), lr=rate)
     plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     stream = torch.Generator().manual_seed(seed)
-    server.train()
-    for _ in range(steps):
-        batch = torch.randint(len(unlabelled), (batch_size,), generator=stream)
-        optimiser.zero_grad()
-        soft_targets(server(unlabelled[batch]), goals[batch], 1.0).backward()
-        optimiser.step()
-        plan.step()
+    with modes_kept(server):
+        server.train()
+        for _ in range(steps):
+            batch = torch.randint(len(unlabelled), (batch_size,), generator=stream)
+            optimiser.zero_grad()
+            soft_targets(server(unlabelled[batch]), goals[batch], 1.0).backward()
+            optimiser.step()
+            plan.step()
     return server
 
 
@@ -143,7 +149,7 @@ def federate(
     local_epochs: int,
     local_rate: float,
     steps: int = 100,
-    after_round=None,
+    after_round: Callable[[nn.Module], object] | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """Rounds of federated learning: FedDF, or FedAvg where `unlabelled` is None.

@@ -6,7 +6,7 @@ trains a large network on the features of all clients, and sends its logits back
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from kdnb.losses import soft_targets
 from kdnb.losses.checks import check_number
+from kdnb.training.borrowed import modes_kept
+from kdnb.training.metrics import outputs_for
 
 
 @dataclass(eq=False)
@@ -39,10 +41,8 @@ class EdgeClient:
 
     def uploaded(self) -> tuple[Tensor, Tensor]:
         """Features and logits of all inputs, in their order, in eval mode and without gradients."""
-        self.extractor.eval(), self.classifier.eval()
-        with torch.no_grad():
-            features = torch.cat([self.extractor(part) for part in self.inputs.split(500)])
-            return features, self.classifier(features)
+        features = outputs_for(self.extractor, self.inputs)
+        return features, outputs_for(self.classifier, features, len(features))
 
 
 def two_way_loss(
@@ -50,9 +50,9 @@ def two_way_loss(
 ) -> Tensor:
     """Cross-entropy, and where the other side has answered, weight times T² KL to its answer."""
     loss = F.cross_entropy(logits, labels)
-    return (
-        loss if other is None else loss + weight * soft_targets(logits, other.detach(), temperature)
-    )
+    if other is None:
+        return loss
+    return loss + weight * soft_targets(logits, other.detach(), temperature)
 
 
 def group_knowledge_transfer(
@@ -66,7 +66,7 @@ def group_knowledge_transfer(
     temperature: float = 3.0,
     rate: float = 1e-3,
     batch_size: int = 64,
-    after_round=None,
+    after_round: Callable[[], object] | None = None,
     seed: int = 0,
 ) -> None:
     """Alternate: every client trains, then the server, and logits travel both ways. All in place.
@@ -91,35 +91,35 @@ def group_knowledge_transfer(
         for one in clients
     ]
     at_server = torch.optim.Adam(server.parameters(), lr=rate)
-    for _ in range(rounds):
-        sent = []
-        for client, optimiser in zip(clients, optimisers, strict=True):
-            client.extractor.train(), client.classifier.train()
-            for batch in _batches(len(client.labels), client_epochs, batch_size, stream):
-                other = None if client.server_logits is None else client.server_logits[batch]
-                logits = client.logits(client.inputs[batch])
-                _step(optimiser, two_way_loss(logits, client.labels[batch], other, weight, temperature))  # fmt: skip
-            sent.append(client.uploaded())
-        features, answers = (torch.cat(parts) for parts in zip(*sent, strict=True))
-        labels = torch.cat([client.labels for client in clients])
-        server.train()
-        for batch in _batches(len(labels), server_epochs, batch_size, stream):
-            logits = server(features[batch])
-            _step(at_server, two_way_loss(logits, labels[batch], answers[batch], weight, temperature))  # fmt: skip
-        server.eval()
-        with torch.no_grad():
+    parts = [part for one in clients for part in (one.extractor, one.classifier)]
+    with modes_kept(*parts, server):
+        for _ in range(rounds):
+            sent = []
+            for client, optimiser in zip(clients, optimisers, strict=True):
+                client.extractor.train(), client.classifier.train()
+                for batch in _batches(len(client.labels), client_epochs, batch_size, stream):
+                    other = None if client.server_logits is None else client.server_logits[batch]
+                    logits = client.logits(client.inputs[batch])
+                    _step(optimiser, two_way_loss(logits, client.labels[batch], other, weight, temperature))  # fmt: skip
+                sent.append(client.uploaded())
+            features, answers = (torch.cat(parts) for parts in zip(*sent, strict=True))
+            labels = torch.cat([client.labels for client in clients])
+            server.train()
+            for batch in _batches(len(labels), server_epochs, batch_size, stream):
+                logits = server(features[batch])
+                _step(at_server, two_way_loss(logits, labels[batch], answers[batch], weight, temperature))  # fmt: skip
             for client, (own, _) in zip(clients, sent, strict=True):
-                client.server_logits = torch.cat([server(part) for part in own.split(500)])
-        if after_round:
-            after_round()
+                client.server_logits = outputs_for(server, own)
+            if after_round:
+                after_round()
 
 
 def edge_and_server(client: EdgeClient, server: nn.Module) -> nn.Module:
-    """What answers in the end: the client's extractor and the server's network behind it."""
+    """The network that is used in the end: the client's extractor and the server's network behind it."""
     return nn.Sequential(client.extractor, server)
 
 
-def _batches(count: int, epochs: int, size: int, stream: torch.Generator):
+def _batches(count: int, epochs: int, size: int, stream: torch.Generator) -> Iterator[Tensor]:
     for _ in range(epochs):
         yield from (b for b in torch.randperm(count, generator=stream).split(size) if len(b) > 1)
 

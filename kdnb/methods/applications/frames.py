@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from kdnb.data import Batch
 from kdnb.losses import frame_distillation
 from kdnb.losses.checks import check_flags, check_number
+from kdnb.losses.frame_level import present_frames
 from kdnb.methods.applications.acoustic import Inputs, teachers_logits
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
@@ -70,7 +71,7 @@ def train_frames(
         return {"hard": _hard(networks["model"](*batch.images), batch.labels)}
 
     about = {"verb": "train_frames"}
-    return _fitted(model, data, recipe, terms, about, seed, checkpoint, fields)
+    return fit_sequences(model, data, recipe, terms, about, seed, checkpoint, fields)
 
 
 def distil_frames(
@@ -131,7 +132,7 @@ def distil_frames(
         logits, theirs = networks["model"](frames, lengths), answers[batch.index]
         found = {}
         if weight and hard:
-            behind = torch.arange(logits.shape[1]) >= lengths[:, None]
+            behind = ~present_frames(logits, lengths)
             found["frames"] = weight * _hard(logits, theirs.argmax(2).masked_fill(behind, NOTHING))
         elif weight:
             found["frames"] = weight * frame_distillation(logits, theirs, lengths, temperature)
@@ -141,7 +142,7 @@ def distil_frames(
 
     about = {"verb": "distil_frames", "weight": weight, "label_weight": label_weight,
              "temperature": temperature, "hard": hard}  # fmt: skip
-    return _fitted(student, (inputs, states), recipe, terms, about, seed, checkpoint, fields)
+    return fit_sequences(student, (inputs, states), recipe, terms, about, seed, checkpoint, fields)
 
 
 def word_scores(
@@ -194,7 +195,7 @@ def _hard(logits: Tensor, states: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), states.flatten(), ignore_index=NOTHING)
 
 
-def _fitted(
+def fit_sequences(
     model: nn.Module,
     data: tuple[Inputs, Tensor | None],
     recipe: Recipe,

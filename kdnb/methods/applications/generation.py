@@ -8,7 +8,8 @@ vocabulary) of the next token after each prefix; one with a method `step`, such 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_number
 from kdnb.nets.transformer import PADDING
+from kdnb.training import answers
 from kdnb.training.borrowed import modes_kept
 
 Model = Callable[[Tensor], Any]
@@ -35,9 +37,18 @@ class Continuations(NamedTuple):
 
 
 def logits_of(model: Model, tokens: Tensor) -> Tensor:
-    """(batch, length, vocabulary), of a tensor or of an object with `.logits`."""
-    said = model(tokens)
-    return said if isinstance(said, Tensor) else said.logits
+    """(batch, length, vocabulary), wherever `kdnb.training.answers.logits_of` finds them in the answer."""
+    return answers.logits_of(model(tokens))
+
+
+@contextlib.contextmanager
+def reading(*models: Model | None) -> Iterator[None]:
+    """Inside, models are in eval mode, and no gradients are kept; afterwards their modes are as before."""
+    modules = [model for model in models if isinstance(model, nn.Module)]
+    with torch.no_grad(), modes_kept(*modules):
+        for module in modules:
+            module.eval()
+        yield
 
 
 def responses(tokens: Tensor, prompt: int) -> Tensor:
@@ -81,7 +92,6 @@ class Reader:
             self.read = self.read[rows]
 
 
-@torch.no_grad()
 def continuations(
     model: Model,
     prompts: Tensor,
@@ -106,16 +116,20 @@ def continuations(
         end: the token that ends a response.
         greedy: take the likeliest token in place of a drawn one.
         temperature: of the drawn distribution.
-        mixed, share: the teacher, and alpha.
+        mixed, share: the teacher, and alpha. Its weights are those of draws at temperature 1.
         generator: torch's own when None.
+
+    Raises:
+        ValueError: for numbers outside their ranges, or `mixed` with another temperature or `greedy`.
     """
     check_number(least=1, whole=True, longest=longest)
     check_number(above=0, temperature=temperature)
+    if mixed is not None and (greedy or temperature != 1):
+        raise ValueError(
+            "mixed draws at temperature 1, for which its weights hold, and is not greedy."
+        )
     check_number(least=0, most=1, share=share)
-    both = [one for one in (model, mixed) if isinstance(one, nn.Module)]
-    with modes_kept(*both):
-        for one in both:
-            one.eval()
+    with reading(model, mixed):
         ours, theirs = Reader(model), None if mixed is None else Reader(mixed)
         new, drawn, weights = prompts, [prompts], []
         open_ones = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
@@ -147,7 +161,6 @@ def _mixed(log_q: Tensor, log_p: Tensor, share: float) -> Tensor:
     return (share * log_p.exp() + (1 - share) * log_q.exp()).log()
 
 
-@torch.no_grad()
 def interleaved(
     student: Model,
     teacher: Model,
@@ -175,10 +188,7 @@ def interleaved(
     text has the same distribution.
     """
     check_number(least=1, whole=True, longest=longest, top=top)
-    both = [one for one in (student, teacher) if isinstance(one, nn.Module)]
-    with modes_kept(*both):
-        for one in both:
-            one.eval()
+    with reading(student, teacher):
         ours, theirs = Reader(student), Reader(teacher)
         new, drawn = prompts, [prompts]
         open_ones = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
@@ -195,7 +205,6 @@ def interleaved(
     return torch.cat(drawn, 1)
 
 
-@torch.no_grad()
 def beam_continuations(
     model: Model, prompts: Tensor, *, longest: int, end: int, beam: int = 4
 ) -> tuple[Tensor, Tensor]:
@@ -212,11 +221,8 @@ def beam_continuations(
         (batch, beam, prompt + longest) int64, the likeliest first, and log-probabilities (batch, beam) in nats.
     """
     check_number(least=1, whole=True, longest=longest, beam=beam)
-    modules = [model] if isinstance(model, nn.Module) else []
     batch, given = prompts.shape
-    with modes_kept(*modules):
-        for one in modules:
-            one.eval()
+    with reading(model):
         reader = Reader(model)
         logs = reader(prompts)
         vocabulary = logs.shape[1]

@@ -21,14 +21,13 @@ from kdnb.methods.attention.heads import (
 )
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 Stages = Literal["progressive", "stacked", "together"]
 
 
 def active_layers(stages: Stages, epoch: int, epochs_each: int, layers: int) -> list[int]:
-    """Which of the student's layers are taught in an epoch, from 0; and after all of them only answers are.
+    """Which of the student's layers are taught in an epoch, from 0; none once only the answers are left.
 
     "progressive" teaches one layer after the other, "stacked" keeps those before it as well; "together" teaches all layers in
     every epoch, beside the answers.
@@ -80,7 +79,7 @@ def distil_internal(
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Raises:
-        ValueError: when the recipe leaves no epoch for answers, or as `kdnb.distil`.
+        ValueError: when the recipe leaves no epoch for answers, for layers that the teacher does not have, or as `kdnb.distil`.
 
     Departures: recalled, but for the losses and the three ways of going through the layers. The paper also goes on to the next layer when
     the loss is below a bound.
@@ -95,6 +94,8 @@ def distil_internal(
         raise ValueError(
             f"layers must name one for each of the student's {len(ours)}; got {places}."
         )
+    if not set(places) <= set(range(len(theirs))):
+        raise ValueError(f"layers must lie in 0 to {len(theirs) - 1}, the teacher's; got {places}.")
     if stages != "together" and recipe.epochs <= epochs_each * len(ours):
         raise ValueError(
             f"{recipe.epochs} epochs leave none for answers: {len(ours)} layers take {epochs_each} each."
@@ -118,9 +119,9 @@ def distil_internal(
             "hard": said.new_zeros(()),
             "soft": said.new_zeros(()),
         }
+        present = present_in(batch.images)
         for (scores, states), (aim_scores, aim_states) in zip(shown, wanted, strict=True):
-            there = present_in(batch.images)
-            there = None if there is None else there[:, : states.shape[1]]
+            there = None if present is None else present[:, : states.shape[1]]
             found["internal"] = found["internal"] + losses.internal_representation(
                 scores, aim_scores, states, aim_states, there, cosine_weight
             )
@@ -133,11 +134,10 @@ def distil_internal(
         "verb": "distil_internal", "stages": stages, "epochs_each": epochs_each, "layers": places,
         "cosine_weight": cosine_weight, "answers": [label_weight, soft_weight, temperature],
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms, begin=begin), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms, begin=begin), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})
 
 

@@ -24,8 +24,8 @@ from kdnb.methods.applications.generation import (
     responses,
 )
 from kdnb.methods.options import recipe_of
+from kdnb.nets.transformer import PADDING
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 
@@ -72,11 +72,10 @@ def train_language_model(
         cut = _cut(batch.images)
         return {"words": next_token_loss(logits_of(networks["model"], cut), cut, prompt)}
 
-    with borrowed(model):
-        history = fit(
-            {"model": model}, batches, Update(("model",), terms), recipe, seed=seed,
-            checkpoint=checkpoint, identity={"method": {"verb": "train_language_model", "prompt": prompt}},
-        )  # fmt: skip
+    history = fit(
+        {"model": model}, batches, Update(("model",), terms), recipe, seed=seed,
+        checkpoint=checkpoint, identity={"method": {"verb": "train_language_model", "prompt": prompt}},
+    )  # fmt: skip
     return Fit.of(history, {"model": model})
 
 
@@ -158,11 +157,10 @@ def distil_language_model(
         "teacher_share": teacher_share, "on_policy": on_policy, "top": top,
         "label_weight": label_weight, "temperature": temperature,
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})
 
 
@@ -203,4 +201,4 @@ def teacher_sequences(
 
 def _cut(tokens: Tensor) -> Tensor:
     """Without columns that are padding in every row."""
-    return tokens[:, : int((tokens != 0).any(0).sum())]
+    return tokens[:, : int((tokens != PADDING).any(0).sum())]

@@ -30,7 +30,7 @@ def reduced(images: Tensor, side: int) -> Tensor:
 
 
 class LowResolution(nn.Module):
-    """A network that sees :func:`reduced` images: give it the large ones, and it takes away what it may not see.
+    """A network that sees :func:`reduced` images: it is given large ones and reduces them itself.
 
     So `kdnb.distil(LowResolution(student, 7), teacher, images)` is distillation across resolutions (Ge et al. 2019),
     with any method on logits: the teacher sees the same images unreduced.

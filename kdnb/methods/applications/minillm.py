@@ -15,7 +15,6 @@ from kdnb.methods.applications.generation import continuations, logits_of, respo
 from kdnb.methods.applications.language_models import next_token_loss
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 
@@ -52,7 +51,7 @@ def distil_sequences(
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Returns:
-        The history: `sequences`, whose value is of no account, and `words`.
+        The history: `sequences`, of which only the gradient has a meaning, and `words`.
 
     Departures: one step for each batch of drawn sequences, where the authors make several. Their plain text
     is that of pre-training, here the likelihood is of the given sequences.
@@ -89,9 +88,8 @@ def distil_sequences(
         "verb": "distil_sequences", "prompt": prompt, "end": end, "share": share, "plain_weight": plain_weight,
         "clip": clip, "length_normalised": length_normalised, "variant": variant,
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.losses import mixed_labels
 from kdnb.methods.offline.distil import train
-from kdnb.training import Recipe
+from kdnb.training import Fit, Recipe
+from kdnb.training.metrics import outputs_for
 
 
 def distil_clean_labels(
@@ -23,7 +22,7 @@ def distil_clean_labels(
     temperature: float = 1.0,
     batch_size: int = 1000,
     seed: int = 0,
-) -> Any:
+) -> Fit:
     """Train a student on noisy labels mixed with the answers of a teacher that learnt from clean ones.
 
     The teacher's answers are computed once, in eval mode.
@@ -40,20 +39,12 @@ def distil_clean_labels(
     Returns:
         The `Fit` of the training.
     """
-    mode = teacher.training
-    teacher.eval()
-    with torch.no_grad():
-        answers = torch.cat([teacher(part) for part in images.split(batch_size)])
-    teacher.train(mode)
-    return train(
-        student,
-        (images, mixed_labels(labels, answers, label_share, temperature)),
-        recipe,
-        seed=seed,
-    )
+    answers = outputs_for(teacher, images, batch_size)
+    targets = mixed_labels(labels, answers, label_share, temperature)
+    return train(student, (images, targets), recipe, seed=seed)
 
 
 def risk(answers: Tensor, right: Tensor) -> float:
     """The mean squared distance of answers (N, classes) from the true labels, on data whose labels are known to be right."""
-    goal = torch.nn.functional.one_hot(right, answers.shape[1]).to(answers.dtype)
+    goal = F.one_hot(right, answers.shape[1]).to(answers.dtype)
     return float((answers - goal).square().sum(1).mean())

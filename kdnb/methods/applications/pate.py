@@ -5,20 +5,21 @@ A student that learns from the noisy votes has seen no private record, and one r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.losses.checks import check_number
+from kdnb.training.metrics import outputs_for
 
 
 def votes_of(teachers: Sequence[nn.Module], inputs: Tensor) -> Tensor:
     """(N, classes) how many teachers choose each class; in eval mode and without gradients."""
-    with torch.no_grad():
-        answers = torch.stack([teacher.eval()(inputs) for teacher in teachers])
-    classes = answers.shape[2]
-    return torch.nn.functional.one_hot(answers.argmax(2), classes).sum(0)
+    answers = torch.stack([outputs_for(teacher, inputs, len(inputs)) for teacher in teachers])
+    return F.one_hot(answers.argmax(2), answers.shape[2]).sum(0)
 
 
 def noisy_votes(votes: Tensor, inverse_scale: float, seed: int = 0) -> Tensor:
@@ -51,8 +52,6 @@ def privacy_cost(answers: int, inverse_scale: float, failure: float = 1e-5) -> f
     check_number(least=1, whole=True, answers=answers)
     check_number(above=0, inverse_scale=inverse_scale)
     check_number(above=0, most=1, failure=failure)
-    import math
-
     each = 2 * inverse_scale
     advanced = each * math.sqrt(2 * answers * math.log(1 / failure))
     advanced += answers * each * math.expm1(each)

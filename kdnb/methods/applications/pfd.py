@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from kdnb.losses import privileged_features
 from kdnb.losses.checks import check_number
+from kdnb.methods.applications.anomaly import ranking_area
 
 
 class Tower(nn.Module):
@@ -75,7 +76,7 @@ def distil_privileged(
         clicks: samples.
         teacher_share: lambda.
         epochs: over all samples, with Adam.
-        waiting: so many steps pass before the teacher is listened to.
+        waiting: steps in which the student learns the labels alone.
         trained: whether the teacher is trained already and stays as it is.
         seed: of the order.
     """
@@ -104,11 +105,7 @@ def distil_privileged(
 
 def auc(scores: Tensor, labels: Tensor) -> float:
     """The probability that a click scores above a sample without one; a tie counts half."""
-    from scipy.stats import rankdata
-
-    ranks = torch.from_numpy(rankdata(scores.detach().numpy()))
     hits = labels > 0.5
-    clicks, others = int(hits.sum()), int((~hits).sum())
-    if not clicks or not others:
+    if bool(hits.all()) or not bool(hits.any()):
         raise ValueError("labels must hold both clicks and others.")
-    return float((ranks[hits].sum() - clicks * (clicks + 1) / 2) / (clicks * others))
+    return ranking_area(scores.detach(), hits.long())

@@ -109,10 +109,8 @@ def best_policy(world: GridWorld) -> Table:
     policy = np.full((len(world), 4), 0.25)
     while True:
         better = np.eye(4)[_action_values(world, values_of(world, policy)).argmax(1)]
-        if value_of(world, better) <= value_of(world, policy) + 1e-12 and set(policy.flat) <= {
-            0,
-            1,
-        }:
+        certain = set(policy.flat) <= {0, 1}
+        if certain and value_of(world, better) <= value_of(world, policy) + 1e-12:
             return policy
         policy = better
 
@@ -309,7 +307,9 @@ def expected_update(
     """(states, actions): the mean step of "cross_entropy", exactly: by visits, teacher minus student."""
     check_choice(CONTROLS, control=control)
     own = softmax(logits, axis=1)
-    player = {"student": own, "teacher": teacher, "uniform": np.full(own.shape, 0.25)}[control]
+    player = {"student": own, "teacher": teacher, "uniform": np.full(own.shape, 1 / own.shape[1])}[
+        control
+    ]
     return visits(world, player)[:, None] * (teacher - own)
 
 

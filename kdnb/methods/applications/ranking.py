@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kdnb.losses import ranking_distillation
+from kdnb.losses.checks import check_number
 from kdnb.methods.applications.recommend import Factors, learn_ranking
 
 
@@ -29,13 +30,15 @@ def distil_ranking(
         seen: (users, items) truth values.
         teacher_weight: of the teacher's term.
         kept, position_scale, discrepancy_scale: of `losses.ranking_distillation`.
-        lists: so many users of a batch are asked about all items.
+        lists: how many samples of a batch at most give a user whose list of all items is ranked.
         plan: of `learn_ranking`.
     """
+    check_number(least=0, teacher_weight=teacher_weight)
+    check_number(least=1, whole=True, lists=lists)
     goal = teacher_scores.detach().masked_fill(seen, -torch.inf)
 
     def extra(users: Tensor) -> Tensor:
-        some = users.unique()[:lists] if len(users) <= lists else users[:lists].unique()
+        some = users[:lists].unique()
         scores = student(some)
         return teacher_weight * ranking_distillation(
             scores, goal[some], kept, position_scale, discrepancy_scale

@@ -95,6 +95,7 @@ def ndcg(scores: Tensor, relevant: Tensor, seen: Tensor, first: int = 10) -> Ten
         seen: (users, items) of items that are left out of the order, as the user has them.
         first: so many items count.
     """
+    check_number(least=1, most=scores.shape[1], whole=True, first=first)
     users = relevant.any(1)
     scores = scores[users].masked_fill(seen[users], -torch.inf)
     hits = relevant[users].gather(1, scores.topk(first).indices).double()
@@ -115,7 +116,7 @@ def learn_ranking(
     extra: Extra | None = None,
     seed: int = 0,
 ) -> Factors:
-    """Bayesian personalised ranking: an item that a user took shall score above a random other one. In place.
+    """Bayesian personalised ranking: an item that a user took should score above a random other one. In place.
 
     Args:
         model: scores.
@@ -139,7 +140,8 @@ def learn_ranking(
             ours, theirs = model.vectors()
             own = ours[who]
             gap = (own * (theirs[items[batch]] - theirs[other])).sum(1)[fresh]
-            loss = -weight * F.logsigmoid(gap).mean()
+            # Of a small batch every random item may be one that its user has: then there is no pair.
+            loss = -weight * F.logsigmoid(gap).mean() if len(gap) else 0 * own.sum()
             if extra is not None:
                 loss = loss + extra(who)
             optimiser.zero_grad()

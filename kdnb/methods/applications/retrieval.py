@@ -17,7 +17,7 @@ from kdnb.losses import rkd_angle, rkd_distance
 from kdnb.losses.checks import check_classes, check_number, check_samples
 from kdnb.methods.offline.distil import train
 from kdnb.training import Fit, Recipe
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.metrics import outputs_for
 
 NEAREST, FARTHEST = 0.5, 1.4  # distances on the unit sphere between which negatives are drawn
 
@@ -103,9 +103,7 @@ def embed(network: nn.Module, inputs: Tensor, batch: int = 500) -> Tensor:
 
     The network's mode is put back.
     """
-    with modes_kept(network), torch.no_grad():
-        network.eval()
-        return torch.cat([network(part).float() for part in inputs.split(batch)])
+    return outputs_for(network, inputs, batch)
 
 
 def recall_at(embeddings: Tensor, labels: Tensor, ks: Sequence[int] = (1,)) -> list[float]:

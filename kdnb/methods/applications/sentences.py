@@ -22,7 +22,6 @@ from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import features
 from kdnb.nets.transformer import PADDING, TextEncoder
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 Which = Literal["skip", "last"]
@@ -83,15 +82,22 @@ def distil_patiently(
             `kdnb.methods.attention.heads.attention_layers`; of one width.
         data: tokens with labels, as in `kdnb.distil`.
         layers: "skip" or "last", see `patient_layers`; or the teacher's layer for each of the student's first ones.
-        weight, soft_weight, label_weight: beta, alpha and 1 - alpha; the defaults are among those that
-            the authors tried, for their mean ("authors"), of which 100 is little.
+        weight, soft_weight, label_weight: beta, alpha and 1 - alpha. The defaults are among those that the
+            authors tried. Variant "authors" takes a mean over the width, which makes the term small; hence 100.
         temperature, variant: of the two distillation terms.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
+
+    Raises:
+        ValueError: for layers that a network does not have, or as `kdnb.distil`.
     """
     recipe = recipe_of(distil_patiently, recipe, fields)
     check_weights_of_terms(weight=weight, soft_weight=soft_weight, label_weight=label_weight)
     counts = len(attention_layers(student)), len(attention_layers(teacher))
     theirs = patient_layers(*counts, layers) if isinstance(layers, str) else list(layers)
+    if not 1 <= len(theirs) <= counts[0] or not set(theirs) <= set(range(counts[1])):
+        raise ValueError(
+            f"layers must name 1 to {counts[0]} of the teacher's layers, from 0 to {counts[1] - 1}; got {theirs}."
+        )
     ours = list(range(len(theirs)))
     batches = batches_for(data, recipe, seed, given=fields)
 
@@ -113,18 +119,17 @@ def distil_patiently(
         "verb": "distil_patiently", "layers": theirs, "temperature": temperature, "variant": variant,
         "weights": [weight, soft_weight, label_weight],
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})
 
 
 def start_from_layers(
     student: TextEncoder, teacher: TextEncoder, layers: Sequence[int] | None = None
 ) -> None:
-    """Give a student its teacher's embeddings and some of its layers, as DistilBERT has it.
+    """Give a student its teacher's embeddings and some of its layers, as for DistilBERT.
 
     Args:
         student, teacher: of one vocabulary and width.
@@ -132,7 +137,7 @@ def start_from_layers(
             those at equal distances from the first, when None.
 
     Raises:
-        ValueError: for other numbers of layers.
+        ValueError: for other numbers of layers, or one that the teacher does not have.
     """
     if layers is None:
         step = len(teacher.blocks) / len(student.blocks)
@@ -140,6 +145,10 @@ def start_from_layers(
     if len(layers) != len(student.blocks):
         raise ValueError(
             f"layers must name one for each of the student's {len(student.blocks)}; got {list(layers)}."
+        )
+    if not set(layers) <= set(range(len(teacher.blocks))):
+        raise ValueError(
+            f"layers must lie in 0 to {len(teacher.blocks) - 1}, the teacher's; got {list(layers)}."
         )
     for name in ("words", "places", "norm"):
         getattr(student, name).load_state_dict(getattr(teacher, name).state_dict())
@@ -211,11 +220,10 @@ def distil_masked_words(
         "verb": "distil_masked_words", "mask": mask, "share": share, "temperature": temperature,
         "weights": [soft_weight, word_weight, state_weight],
     }  # fmt: skip
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": settings},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": settings},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdnb.losses.checks import check_number
-from kdnb.methods.applications.generation import Model, logits_of
+from kdnb.methods.applications.generation import Model, logits_of, reading
 from kdnb.nets.transformer import PADDING
-from kdnb.training.borrowed import modes_kept
 
 
 class Drafted(NamedTuple):
@@ -40,7 +39,6 @@ def acceptance(teacher_probabilities: Tensor, draft_probabilities: Tensor) -> Te
     return torch.minimum(teacher_probabilities, draft_probabilities).sum(-1)
 
 
-@torch.no_grad()
 def speculative_decoding(
     draft: Model,
     teacher: Model,
@@ -69,12 +67,9 @@ def speculative_decoding(
     Models are asked for whole prefixes here; what is saved is counted in calls.
     """
     check_number(least=1, whole=True, longest=longest, ahead=ahead)
-    modules = [one for one in (draft, teacher) if isinstance(one, nn.Module)]
     tokens, given = prompt, len(prompt)
     proposed = accepted = calls = 0
-    with modes_kept(*modules):
-        for one in modules:
-            one.eval()
+    with reading(draft, teacher):
         while len(tokens) - given < longest and (len(tokens) == given or int(tokens[-1]) != end):
             room = min(ahead, longest - (len(tokens) - given) - 1)
             guesses, beliefs = tokens, []

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_number
 from kdnb.losses.token_divergence import token_divergences
-from kdnb.methods.applications.generation import Model, continuations, logits_of, responses
+from kdnb.methods.applications.generation import Model, continuations, logits_of, reading, responses
 from kdnb.nets.transformer import PADDING
-from kdnb.training.borrowed import modes_kept
 
 
 class Written(NamedTuple):
@@ -32,12 +31,10 @@ class Written(NamedTuple):
         return self.teachers - self.own
 
 
-@torch.no_grad()
 def likelihood(model: Model, tokens: Tensor, prompt: int = 1, batch: int = 256) -> float:
     """The negative log-likelihood of responses in nats per token, over all tokens. Its exponential is the perplexity."""
     total, count = 0.0, 0
-    with modes_kept(*_modules(model)):
-        _eval(model)
+    with reading(model):
         for rows in tokens.split(batch):
             logs = logits_of(model, rows)[:, :-1].float().log_softmax(2)
             present = responses(rows, prompt)
@@ -51,7 +48,6 @@ def written(student: Model, teacher: Model, sequences: Tensor, prompt: int = 1) 
     return Written(likelihood(student, sequences, prompt), likelihood(teacher, sequences, prompt))
 
 
-@torch.no_grad()
 def place_divergences(
     student: Model, teacher: Model, sequences: Tensor, prompt: int = 1, batch: int = 256
 ) -> Tensor:
@@ -61,8 +57,7 @@ def place_divergences(
     """
     total = torch.zeros(sequences.shape[1] - prompt, dtype=torch.float64)
     count = torch.zeros_like(total)
-    with modes_kept(*_modules(student, teacher)):
-        _eval(student, teacher)
+    with reading(student, teacher):
         for rows in sequences.split(batch):
             said, aim = (logits_of(one, rows)[:, :-1] for one in (student, teacher))
             present = responses(rows, prompt)
@@ -72,7 +67,6 @@ def place_divergences(
     return total / count
 
 
-@torch.no_grad()
 def excess_error(
     student: nn.Module,
     teacher: nn.Module,
@@ -99,17 +93,13 @@ def excess_error(
     up to l, in place of our sum; both are the same.
     """
     prompt = prompts.shape[1]
-    sums = []
-    reached = None
-    kinds = []
+    kinds, reached = [], torch.ones(longest, dtype=torch.bool)
     for who in (student, teacher):
         drawn = continuations(who, prompts, longest=longest, end=end, generator=generator).tokens
-        share = (drawn[:, prompt:] != PADDING).double().mean(0)
-        reached = share if reached is None else torch.minimum(reached, share)
+        reached &= (drawn[:, prompt:] != PADDING).double().mean(0).cpu() >= 0.1
         kinds.append(place_divergences(student, teacher, drawn, prompt))
-    for each in kinds:
-        sums.append(float(each[reached >= 0.1].sum()))
-    return 100 * (sums[0] - sums[1]) / sums[1]
+    own, teachers = (float(each[reached].sum()) for each in kinds)
+    return 100 * (own - teachers) / teachers
 
 
 def distinct(sequences: Tensor, prompt: int, n: int = 2) -> float:
@@ -151,12 +141,3 @@ def mean_rouge_l(sequences: Tensor, references: Tensor, prompt: int, end: int) -
     rows = zip(sequences[:, prompt:].tolist(), references[:, prompt:].tolist(), strict=True)
     found = [rouge_l(words(ours), words(theirs)) for ours, theirs in rows]
     return sum(found) / len(found)
-
-
-def _modules(*models: Model) -> list[nn.Module]:
-    return [one for one in models if isinstance(one, nn.Module)]
-
-
-def _eval(*models: Model) -> None:
-    for one in _modules(*models):
-        one.eval()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data.parallel import load_parallel
-from kdnb.methods.applications.generation import continuations, logits_of, responses
+from kdnb.methods.applications.generation import continuations, logits_of, reading, responses
 from kdnb.methods.applications.language_models import (
     distil_language_model,
     teacher_sequences,
@@ -220,10 +220,10 @@ def _measured(
     return found
 
 
-@torch.no_grad()
 def calibration_error(model: nn.Module, rows: Tensor, given: int, bins: int = 10) -> float:
     """The expected calibration error of the likeliest next token, in bins of equal width."""
-    probabilities = logits_of(model, rows)[:, :-1].softmax(2)
+    with reading(model):
+        probabilities = logits_of(model, rows)[:, :-1].softmax(2)
     present = responses(rows, given)
     sure, guess = (one[present] for one in probabilities.max(2))
     right = (guess == rows[:, 1:][present]).float()

@@ -1,5 +1,6 @@
 """ADREC: what is read, who is trained, and representations that come nearer."""
 
+import pytest
 import torch
 
 from kdnb.methods.applications.adrec import (
@@ -65,3 +66,11 @@ def test_matching_brings_representations_together():
             gap = student.represent(users, items) - teacher.represent(users, items, words)
         far[weight] = gap.square().mean().item()
     assert far[5.0] < 0.5 * far[0.0]
+
+
+def test_a_teacher_needs_its_texts():
+    users, items, stars, _ = ratings()
+    teacher, student = nets()
+    with pytest.raises(ValueError, match="words are needed"):
+        learn_ratings(student, users, items, stars, epochs=1, teacher=teacher)
+    learn_ratings(student, users, items, stars, epochs=1)

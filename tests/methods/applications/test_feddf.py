@@ -82,3 +82,20 @@ def test_rounds_learn_and_fedavg_takes_no_unlabelled_inputs():
     for made in (plain, fused):
         assert (made(test).argmax(1) == truth).double().mean() > 0.8
     assert len(seen) == 4 and not plain.weight.equal(fused.weight)
+
+
+def test_asked_clients_and_a_fused_server_keep_every_mode():
+    inputs, _ = data()
+    client, server = (nn.Sequential(nn.BatchNorm1d(3), linear(n)).train() for n in range(2))
+    for network in (client, server):
+        network[0].eval()  # frozen statistics
+    fuse(server, [client], inputs, steps=1, batch_size=4)
+    for network in (client, server):
+        assert [part.training for part in network.modules()] == [True, False, True]
+
+
+def test_clients_that_cannot_all_have_samples():
+    with pytest.raises(
+        ValueError, match="take fewer clients, or a larger concentration than 0.001"
+    ):
+        split_clients(torch.zeros(80, dtype=torch.int64), 10, 0.001)

@@ -68,3 +68,10 @@ def test_without_weight_no_logits_are_learnt():
     torch.testing.assert_close(*made)
     with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
         group_knowledge_transfer([one], net, rounds=1, temperature=0.0)
+
+
+def test_modes_are_as_before():
+    one, net = client(0, rings(60, 0)), server()
+    one.extractor.eval(), net.train()
+    group_knowledge_transfer([one], net, rounds=1)
+    assert not one.extractor.training and one.classifier.training and net.training

@@ -149,6 +149,11 @@ def test_wrong_arguments():
         (lambda: continuations(model(0), PROMPTS, longest=0, end=END), "longest"),
         (lambda: continuations(model(0), PROMPTS, temperature=0, **options), "temperature"),
         (lambda: continuations(model(0), PROMPTS, share=2, **options), "share"),
+        (lambda: continuations(model(0), PROMPTS, mixed=model(1), greedy=True, **options), "mixed"),
+        (
+            lambda: continuations(model(0), PROMPTS, mixed=model(1), temperature=2, **options),
+            "mixed",
+        ),
         (lambda: beam_continuations(model(0), PROMPTS, beam=0, **options), "beam"),
         (lambda: interleaved(model(0), model(1), PROMPTS, top=0, **options), "top"),
     ):

@@ -3,8 +3,7 @@
 import copy
 
 import pytest
-import torch
-from small_languages import END, model, sentences
+from small_languages import END, STEP, assert_stepped, model, sentences
 
 from kdnb import losses
 from kdnb.methods.applications.generation import beam_continuations, continuations, responses
@@ -16,30 +15,7 @@ from kdnb.methods.applications.language_models import (
 )
 
 TOKENS = sentences()
-RECIPE = {
-    "epochs": 1,
-    "batch_size": 64,
-    "optimiser": "sgd",
-    "momentum": 0.0,
-    "lr": 0.1,
-    "schedule": "constant",
-    "precision": "32",
-}
-
-
-def stepped(loss_of, start):
-    """One step of gradient descent on all sequences."""
-    student = copy.deepcopy(start)
-    loss_of(student).backward()
-    with torch.no_grad():
-        for parameter in student.parameters():
-            parameter -= 0.1 * parameter.grad
-    return student
-
-
-def assert_alike(one, other):
-    for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+RECIPE = {**STEP, "batch_size": len(TOKENS)}
 
 
 def test_the_likelihood_against_loops():
@@ -54,9 +30,9 @@ def test_the_likelihood_against_loops():
 @pytest.mark.parametrize("prompt", [1, 2])
 def test_training_is_descent_on_the_likelihood(prompt):
     student = model(0)
-    expected = stepped(lambda s: next_token_loss(s(TOKENS), TOKENS, prompt), student)
+    start = copy.deepcopy(student)
     fit = train_language_model(student, TOKENS, prompt=prompt, **RECIPE)
-    assert_alike(student, expected)
+    assert_stepped(student, start, lambda s: next_token_loss(s(TOKENS), TOKENS, prompt))
     assert list(fit.history.words) == [
         pytest.approx(float(next_token_loss(model(0)(TOKENS), TOKENS, prompt)), rel=1e-5)
     ]
@@ -74,11 +50,11 @@ def test_distillation_on_given_sequences(kind, label_weight):
         )
         return value + label_weight * next_token_loss(s(TOKENS), TOKENS, 2)
 
-    expected = stepped(loss, student)
+    start = copy.deepcopy(student)
     before = copy.deepcopy(teacher.state_dict())
     options = {"kind": kind, "teacher_share": 0.3, "label_weight": label_weight}
     distil_language_model(student, teacher, TOKENS, prompt=2, end=END, **options, **RECIPE)
-    assert_alike(student, expected)
+    assert_stepped(student, start, loss)
     assert all(value.equal(before[name]) for name, value in teacher.state_dict().items())
 
 
@@ -99,13 +75,12 @@ def test_on_policy_sequences_are_the_students_own(monkeypatch):
     ((who, prompts, tokens),) = seen
     assert who is student and prompts.shape == (64, 2)
     cut = tokens[:, : int((tokens != 0).any(0).sum())]
-    expected = stepped(
-        lambda s: losses.token_divergence(
-            s(cut)[:, :-1], teacher(cut)[:, :-1].detach(), responses(cut, 2), "reverse"
-        ),
-        start,
-    )
-    assert_alike(student, expected)
+
+    def loss(s):
+        aim = teacher(cut)[:, :-1].detach()
+        return losses.token_divergence(s(cut)[:, :-1], aim, responses(cut, 2), "reverse")
+
+    assert_stepped(student, start, loss)
 
 
 def test_shares_of_own_sequences(monkeypatch):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_languages import END, model, sentences
+from small_languages import END, STEP, assert_stepped, model, sentences
 
 from kdnb import losses
 from kdnb.methods.applications import minillm as verb
@@ -13,15 +13,7 @@ from kdnb.methods.applications.language_models import next_token_loss
 from kdnb.methods.applications.text_measures import written
 
 TOKENS = sentences()
-RECIPE = {
-    "epochs": 1,
-    "batch_size": 64,
-    "optimiser": "sgd",
-    "momentum": 0.0,
-    "lr": 0.1,
-    "schedule": "constant",
-    "precision": "32",
-}
+RECIPE = {**STEP, "batch_size": len(TOKENS)}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
@@ -42,15 +34,15 @@ def test_one_step(monkeypatch, share, plain_weight):
     assert asked["mixed"] is (teacher if share else None)
     assert drawn.weights.eq(1).all() == (share == 0)
     weights = torch.cat([torch.ones(64, 1), drawn.weights], 1)
-    loss = losses.minillm(
-        start(drawn.tokens)[:, :-1], teacher(drawn.tokens)[:, :-1].detach(), drawn.tokens[:, 1:],
-        responses(drawn.tokens, 2), weights, clip=0.4,
-    )  # fmt: skip
-    rows = TOKENS[torch.arange(64)]
-    loss = loss + plain_weight * next_token_loss(start(rows), rows, 2)
-    loss.backward()
-    for ours, theirs in zip(student.parameters(), start.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs - 0.1 * theirs.grad, atol=2e-5, rtol=1e-3)
+
+    def loss(s):
+        value = losses.minillm(
+            s(drawn.tokens)[:, :-1], teacher(drawn.tokens)[:, :-1].detach(), drawn.tokens[:, 1:],
+            responses(drawn.tokens, 2), weights, clip=0.4,
+        )  # fmt: skip
+        return value + plain_weight * next_token_loss(s(TOKENS), TOKENS, 2)
+
+    assert_stepped(student, start, loss, atol=2e-5, rtol=1e-3)
 
 
 def test_it_lowers_the_divergence_of_sequences():

@@ -53,3 +53,10 @@ def test_costs():
     assert costs == sorted(costs)
     with pytest.raises(ValueError, match="inverse_scale must be a finite number above 0"):
         noisy_votes(torch.ones(1, 2), 0.0)
+
+
+def test_teachers_vote_in_eval_mode_and_are_left_as_they_were():
+    teacher = nn.Sequential(nn.Dropout(1.0), Fixed(1)).train()
+    teacher[1].eval()
+    assert votes_of([teacher], torch.ones(2, 1)).tolist() == [[0, 1, 0]] * 2
+    assert [part.training for part in teacher.modules()] == [True, True, False]

@@ -162,3 +162,11 @@ def test_wrong_arguments():
         distil_policy(WORLD, UNIFORM, control="nobody")
     with pytest.raises(ValueError, match="too few for 8 goals"):
         draw_world(0, side=3, goals=8)
+
+
+def test_expected_updates_are_exact_for_more_than_four_actions():
+    """Random play is a policy: its visits do not change when each action is there twice."""
+    teacher, logits = np.repeat(UNIFORM, 2, 1) / 2, np.zeros((len(WORLD), 8))
+    teacher[:, 0], teacher[:, 1:] = 0.3, 0.1
+    found = expected_update(WORLD, teacher, logits, "uniform")
+    np.testing.assert_allclose(found, visits(WORLD, UNIFORM)[:, None] * (teacher - 1 / 8))

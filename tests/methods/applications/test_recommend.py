@@ -108,3 +108,25 @@ def test_codes_are_bits_that_a_teacher_can_teach():
     signs = rounded(teacher)
     assert quality(signs[0] @ signs[1].T) > before
     assert packed_bytes(60, 40, 16, True) * 32 == packed_bytes(60, 40, 16, False)
+
+
+def test_a_batch_without_a_pair_teaches_nothing():
+    """Where users have every item, no random item is a bad example."""
+    torch.manual_seed(0)
+    model = Factors(3, 2, 4)
+    before = model().detach()
+    learn_ranking(model, torch.ones(3, 2, dtype=torch.bool), epochs=2, decay=0.0)
+    assert model().equal(before)
+
+
+def test_wrong_numbers():
+    goal = torch.randn(60, 40)
+    for call, words in (
+        (lambda: ndcg(goal, HELD, SEEN, 41), "first"),
+        (lambda: distil_ranking(Factors(60, 40, 4), goal, SEEN, teacher_weight=-1, epochs=1), "teacher_weight"),
+        (lambda: distil_ranking(Factors(60, 40, 4), goal, SEEN, teacher_weight=1, lists=0, epochs=1), "lists"),
+        (lambda: distil_codes(BinaryFactors(60, 40, 4), goal, SEEN, teacher_weight=-1, epochs=1), "teacher_weight"),
+        (lambda: distil_codes(BinaryFactors(60, 40, 4), goal, SEEN, hard=0, epochs=1), "hard"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            call()

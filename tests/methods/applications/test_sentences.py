@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from small_languages import STEP, assert_stepped, classified, encoder
 from torch.nn import functional as F
 
 from kdnb import losses
@@ -16,41 +17,8 @@ from kdnb.methods.applications.sentences import (
 )
 from kdnb.nets import features
 from kdnb.nets.language import BagOfWords, SentenceLSTM
-from kdnb.nets.transformer import TextEncoder
 
-RECIPE = {
-    "epochs": 1,
-    "batch_size": 16,
-    "optimiser": "sgd",
-    "momentum": 0.0,
-    "lr": 0.1,
-    "schedule": "constant",
-    "precision": "32",
-}
-
-
-def encoder(layers, seed=0, classes=3):
-    torch.manual_seed(seed)
-    made = TextEncoder(
-        12,
-        layers=layers,
-        width=8,
-        heads=2,
-        hidden=16,
-        positions=7,
-        dropout=0.0,
-        num_classes=classes,
-    )
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.mul_(3)
-    return made
-
-
-def sentences(count=16):
-    tokens = torch.randint(2, 12, (count, 6), generator=torch.Generator().manual_seed(0))
-    tokens[::2, 4:] = 0
-    return tokens, torch.arange(count) % 3
+RECIPE = {**STEP, "batch_size": 16}
 
 
 def states(network, place, tokens):
@@ -59,17 +27,10 @@ def states(network, place, tokens):
         return seen[f"blocks.{place}"]
 
 
-def assert_stepped(student, start, loss):
-    loss(start).backward()
-    for ours, theirs in zip(student.parameters(), start.parameters(), strict=True):
-        gone = theirs if theirs.grad is None else theirs - 0.1 * theirs.grad
-        torch.testing.assert_close(ours, gone, atol=1e-6, rtol=1e-4)
-
-
 @pytest.mark.parametrize("variant", ["paper", "authors"])
 def test_patience_is_labels_soft_targets_and_first_states(variant):
     student, teacher = encoder(2), encoder(4, 1)
-    start, (tokens, labels) = copy.deepcopy(student), sentences()
+    start, (tokens, labels) = copy.deepcopy(student), classified()
     options = {
         "weight": 3.0,
         "soft_weight": 0.3,
@@ -95,20 +56,23 @@ def test_patience_is_labels_soft_targets_and_first_states(variant):
 def test_which_layers_are_patient():
     assert patient_layers(3, 6) == [1, 3] and patient_layers(3, 6, "last") == [3, 4]
     student, teacher = encoder(3), encoder(6, 1)
-    fit = distil_patiently(student, teacher, sentences(), layers=[2, 5], **RECIPE)
+    fit = distil_patiently(student, teacher, classified(), layers=[2, 5], **RECIPE)
     assert set(fit.history) >= {"hard", "soft", "states"}
     with pytest.raises(ValueError, match="multiple"):
         patient_layers(4, 6)
     with pytest.raises(ValueError, match="which"):
         patient_layers(3, 6, "first")
+    for layers in ([], [6], [0, 1, 2, 3]):
+        with pytest.raises(ValueError, match="layers must name 1 to 3 of the teacher's"):
+            distil_patiently(student, teacher, classified(), layers=layers)
     with pytest.raises(ValueError, match="all of weight"):
-        distil_patiently(student, teacher, sentences(), weight=0, soft_weight=0, label_weight=0)
+        distil_patiently(student, teacher, classified(), weight=0, soft_weight=0, label_weight=0)
 
 
 def test_a_student_that_starts_from_all_layers_is_its_teacher():
     student, teacher = encoder(2, 5, classes=0), encoder(2, 1, classes=0)
     start_from_layers(student, teacher)
-    tokens, _ = sentences()
+    tokens, _ = classified()
     torch.testing.assert_close(student(tokens), teacher(tokens))
     half = encoder(1, 5, classes=0)
     start_from_layers(half, teacher, [1])
@@ -117,16 +81,16 @@ def test_a_student_that_starts_from_all_layers_is_its_teacher():
     assert half.blocks[0].query.weight.equal(teacher.blocks[0].query.weight)
     with pytest.raises(ValueError, match="one for each of the student's 1"):
         start_from_layers(half, teacher, [0, 1])
+    with pytest.raises(ValueError, match="must lie in 0 to 1"):
+        start_from_layers(half, teacher, [2])
 
 
 def test_the_triple_loss(monkeypatch):
     student, teacher = encoder(1, classes=0), encoder(2, 1, classes=0)
-    start, (tokens, _) = copy.deepcopy(student), sentences()
+    start, (tokens, _) = copy.deepcopy(student), classified()
     chances = torch.rand(16, 6, generator=torch.Generator().manual_seed(4))
     monkeypatch.setattr("kdnb.methods.applications.sentences.torch.rand", lambda *shape: chances)
-    fit = distil_masked_words(
-        student, teacher, tokens, mask=1, share=0.3, **RECIPE | {"batch_size": 16}
-    )
+    fit = distil_masked_words(student, teacher, tokens, mask=1, share=0.3, **RECIPE)
     # Batches come in a drawn order; with one batch the mean over hidden words is over all of them.
     assert set(fit.history) >= {"soft", "words", "states"}
     found = fit.history.iloc[0]
@@ -138,7 +102,7 @@ def test_the_triple_loss(monkeypatch):
 def test_a_student_equal_to_its_teacher_has_no_soft_loss():
     teacher = encoder(2, 1, classes=0)
     student = copy.deepcopy(teacher)
-    tokens, _ = sentences()
+    tokens, _ = classified()
     fit = distil_masked_words(student, teacher, tokens, mask=1, **RECIPE)
     assert fit.history.soft.iloc[0] == pytest.approx(0, abs=1e-5)
     assert fit.history.states.iloc[0] == pytest.approx(0, abs=1e-5)
@@ -147,7 +111,7 @@ def test_a_student_equal_to_its_teacher_has_no_soft_loss():
 
 
 def test_masked_copies():
-    tokens, _ = sentences(200)
+    tokens, _ = classified(200)
     plain = masked_copies(tokens, 2, mask=1, share=0, cut=0)
     assert plain.equal(torch.cat([tokens, tokens]))
     made = masked_copies(tokens, 3, mask=1, share=0.2, cut=0)
@@ -166,7 +130,7 @@ def test_masked_copies():
 @pytest.mark.parametrize("kind", [SentenceLSTM, BagOfWords])
 def test_padding_is_not_read_by_small_classifiers(kind):
     torch.manual_seed(0)
-    network, (tokens, _) = kind(12, num_classes=3), sentences()
+    network, (tokens, _) = kind(12, num_classes=3), classified()
     longer = torch.cat([tokens, torch.zeros(16, 3, dtype=torch.int64)], 1)
     torch.testing.assert_close(network.eval()(longer), network(tokens))
     shuffled = tokens[1::2].flip(1)
