@@ -93,6 +93,9 @@ def _taken_by(verb: Callable) -> list[str]:
 
 
 def _ambiguous(key: str, value: Any, owners: list[str]) -> str:
+    if isinstance(value, Mapping) and value:
+        other = next(name for name in value if name not in owners)
+        return f"{key} names {other!r}, and the methods that have it are {' and '.join(owners)}."
     example = ", ".join(f'"{name}": {value!r}' for name in owners)
     also = " and a field of the recipe" if key in FIELDS else ""
     return (

@@ -143,7 +143,7 @@ def compare(
     setting: Toy | str | None = None,
     control: str | Sequence[str] | None = None,
     student: str | None = None,
-    profile: str = "laptop",
+    profile: str | None = None,
 ) -> Comparison:
     """Conditions on the same seeds: each difference is between two trainings of one seed.
 
@@ -165,11 +165,12 @@ def compare(
         control: the condition or conditions that the others are compared with; the first one, or
             in a recorded setting plain KD and the undistilled student.
         student: in a recorded setting, which of its students.
-        profile: in a recorded setting, of the record.
+        profile: in a recorded setting, of the record; `laptop` where left out.
 
     Raises:
         ValueError: for a condition that is none of these, an unknown setting, seeds that the record
             does not have, or fewer than two.
+        TypeError: for a setting that is neither a `Toy` nor a key.
     """
     wanted = list(islice(range(seeds) if isinstance(seeds, int) else seeds, MOST_SEEDS + 1))
     if not 2 <= len(wanted) <= MOST_SEEDS or len(set(wanted)) < len(wanted):
@@ -177,12 +178,21 @@ def compare(
             f"a paired comparison needs two or more different seeds, {MOST_SEEDS:,} at most; got "
             f"{brief(seeds)}."
         )
-    if not conditions:
-        raise ValueError("give at least one condition, {name: method or callable}.")
+    if not isinstance(conditions, Mapping) or not conditions:
+        raise ValueError(
+            "give at least one condition by name, {name: method or callable}; got "
+            f"{brief(conditions)}."
+        )
     if isinstance(setting, str):
-        return _beside(conditions, wanted, setting, control, student, profile)
-    if student is not None:
-        raise ValueError("student= chooses a student of a recorded setting; a Toy has its own.")
+        return _beside(conditions, wanted, setting, control, student, profile or "laptop")
+    if not isinstance(setting, Toy | None):
+        raise TypeError(
+            "setting is a kdnb.toy(...), a kdnb.Toy of your own networks and data, or the key of a "
+            f"recorded comparison ({', '.join(SETTINGS)}); got {brief(setting)}."
+        )
+    for name, value in {"student": student, "profile": profile}.items():
+        if value is not None:
+            raise ValueError(f"{name}= belongs to a recorded setting, such as {SETTINGS[0]!r}.")
     runs = {name: _run_of(name, one, setting) for name, one in conditions.items()}
     controls = _several(control, [next(iter(conditions))])
     if unknown := [name for name in controls if name not in runs]:

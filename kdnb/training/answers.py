@@ -209,7 +209,7 @@ class Ensemble(nn.Module):
         mean = temperature * ensemble_log_probabilities(softened, weights, self.mean)
         if binary:
             return mean[:, 1:] - mean[:, :1]
-        if len(shape) == 4:
+        if len(shape) >= 4:
             return mean.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
         return mean.view(shape)
 
@@ -269,12 +269,13 @@ def two_logits(logits: Tensor) -> Tensor:
 def rows(logits: Tensor) -> Tensor:
     """Logits of every place as rows (places, classes).
 
-    Maps (batch, classes, height, width) and sequences (batch, tokens, classes) become rows in the
-    order of their labels; (batch, classes) stays. One logit a sample, (batch,), becomes (batch, 1).
+    Maps (batch, classes, height, width), volumes, which have a depth as well, and sequences (batch,
+    tokens, classes) become rows in the order of their labels; (batch, classes) stays. One logit a
+    sample, (batch,), becomes (batch, 1).
     """
     if logits.ndim == 1:
         return logits[:, None]
-    if logits.ndim == 4:
+    if logits.ndim >= 4:
         logits = logits.movedim(1, -1)
     return logits.flatten(0, -2) if logits.ndim > 2 else logits
 
@@ -284,7 +285,7 @@ def places(logits: Tensor) -> tuple[int, ...]:
     shape = tuple(logits.shape)
     if len(shape) == 1:
         return shape
-    return (shape[0], *shape[2:]) if len(shape) == 4 else shape[:-1]
+    return (shape[0], *shape[2:]) if len(shape) >= 4 else shape[:-1]
 
 
 def in_float32(answer: Any) -> Any:

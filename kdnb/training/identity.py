@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dis
 import functools
 import hashlib
 import types
@@ -40,10 +42,14 @@ def of_data(batches: Any) -> str:
     return found.hexdigest()[:16]
 
 
-def of_function(function: Any) -> str:
-    """A digest of a function: its name, its code, and the plain values bound to it."""
+def of_function(function: Any, deep: bool = True) -> str:
+    """A digest of a function or callable object: its name, its code, and the values it rests on.
+
+    These are defaults, bound arguments, what it closes over, and plain values and functions of its
+    own module that it names; when `deep`, the state of objects and networks among them, too.
+    """
     found = hashlib.sha256()
-    _add_function(found, function)
+    _add_function(found, function, 0 if deep else _DEEPEST)
     return found.hexdigest()[:16]
 
 
@@ -91,31 +97,67 @@ _TELLING = (
 )  # fmt: skip
 
 
-def _add_function(found: Any, function: Any) -> None:
+def _add_function(found: Any, function: Any, depth: int = 0) -> None:
     if isinstance(function, functools.partial):
-        for part in (function.args, tuple(sorted(function.keywords.items()))):
-            _describe(found, part)
+        for name, value in (*enumerate(function.args), *sorted(function.keywords.items())):
+            found.update(f"{name}=".encode())
+            _add_held(found, value, depth + 1)
         function = function.func
     if isinstance(function, nn.Module):
         found.update(f"{function!r} {of_network(function)}".encode())
         return
-    function = getattr(function, "__func__", function)
+    if isinstance(function, types.MethodType):
+        _add_held(found, function.__self__, depth + 1)
+        function = function.__func__
     name = getattr(function, "__qualname__", type(function).__qualname__)
     found.update(f"{getattr(function, '__module__', '')}.{name}".encode())
-    code = getattr(function, "__code__", None)
-    if code is not None:
-        _add_code(found, code)
-        for cell in getattr(function, "__closure__", None) or ():
-            try:
-                held = cell.cell_contents
-            except ValueError:  # not filled yet
-                continue
-            if isinstance(held, types.FunctionType):
-                _add_code(found, held.__code__)
-            elif isinstance(held, functools.partial):
-                _add_function(found, held)
-            else:
-                _describe(found, held, depth=6)
+    if not isinstance(function, types.FunctionType):
+        _add_state(found, function, depth)
+        return
+    _add_code(found, function.__code__)
+    if depth > _DEEPEST:
+        return
+    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        _add_held(found, value, depth + 1)
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # not filled yet
+            _add_held(found, cell.cell_contents, depth + 1)
+    for name in sorted(_globals_of(function.__code__) & function.__globals__.keys()):
+        value, own = function.__globals__[name], function.__module__
+        if isinstance(value, _PLAIN) or getattr(value, "__module__", None) == own:
+            found.update(name.encode())
+            _add_held(found, value, depth + 1)
+
+
+def _add_held(found: Any, value: Any, depth: int) -> None:
+    """What a function has of its own: a default, a value of its closure, a global, its object."""
+    functions = types.FunctionType, types.MethodType, functools.partial
+    if isinstance(value, functions) or (isinstance(value, nn.Module) and depth <= _DEEPEST):
+        _add_function(found, value, depth)
+        return
+    _describe(found, value, depth=6)
+    if not isinstance(value, (nn.Module, Tensor)):
+        _add_state(found, value, depth)
+
+
+def _add_state(found: Any, value: Any, depth: int) -> None:
+    """What an object holds, such as the weight of a loss that is an object. No class has a state."""
+    if depth > _DEEPEST or isinstance(value, type):
+        return
+    for name, held in sorted(getattr(value, "__dict__", {}).items()):
+        found.update(name.encode())
+        _add_held(found, held, depth + 1)
+
+
+_PLAIN = (int, float, str, bool, type(None))
+_DEEPEST = 3  # a loss may hold what holds it
+
+
+def _globals_of(code: types.CodeType) -> set[str]:
+    """The names that a function looks up in its module."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return names.union(*map(_globals_of, inner))
 
 
 def _add_code(found: Any, code: types.CodeType) -> None:

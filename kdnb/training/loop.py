@@ -146,7 +146,7 @@ def fit(
         names = _names(networks, updates, recipe, seed)
         if checkpoint:  # of the networks as they come: training changes them
             names |= {"weights": {name: of_network(n) for name, n in networks.items()}}
-            named = identity or {"losses": [of_function(update.losses) for update in updates]}
+            named = identity or {"losses": [of_function(one.losses, deep=False) for one in updates]}
             names |= {"data": of_data(batches), **named}
             check_repeats(batches)
         run = _Run(networks, updates, recipe, batches, names, fabric, answers or {})

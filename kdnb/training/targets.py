@@ -58,11 +58,12 @@ def label_loss(
     """The cross-entropy with the true labels, in float32 at least.
 
     Args:
-        logits: (batch, classes), maps (batch, classes, height, width), sequences (batch, tokens,
-            classes), or one logit (batch, 1) of a binary task, whose class 1 is the positive one.
-        labels: numbers of classes, one for each place; or probabilities, shaped as the logits (for
-            one logit, the probability of class 1); or `Mixed`, whose two losses are added in their
-            shares.
+        logits: (batch, classes), maps (batch, classes, height, width), volumes (batch, classes,
+            depth, height, width), sequences (batch, tokens, classes), or one logit (batch, 1), or
+            for each place of maps, of a binary task, whose class 1 is the positive one.
+        labels: numbers of classes, one for each place, with or without an axis of length 1 for the
+            classes; or probabilities, shaped as the logits (for one logit, the probability of class
+            1); or `Mixed`, whose two losses are added in their shares.
         smoothing: of the labels, see `losses.label_smoothing`.
         ignore_index: the label of places that do not count.
 
@@ -104,8 +105,8 @@ def labelled_rows(
         labels = torch.where(more, labels.first, labels.second)
     logits = rows(logits) if logits.ndim == 1 else logits
     if labels.is_floating_point():
-        axis = 1 if labels.ndim == 4 else -1
-        if labels.shape == logits.shape and logits.shape[-1] > 1:
+        axis = _axis(logits)
+        if labels.shape == logits.shape and logits.shape[axis] > 1:
             if not _are_shares(labels, axis):
                 raise ValueError(_no_classes(logits, labels, "Others name no class to count."))
             labels = labels.argmax(axis)
@@ -123,9 +124,10 @@ def counted_rows(logits: Tensor, labels: Any, ignore_index: int = NOTHING) -> Te
         labels: whatever labels there are; of a dense task they say which places count.
     """
     wide = rows(logits)
-    numbers = isinstance(labels, Tensor) and not labels.is_floating_point()
-    if logits.ndim > 2 and numbers and tuple(labels.shape) == places(logits):
-        wide = wide[labels.reshape(-1) != ignore_index]
+    if logits.ndim > 2 and isinstance(labels, Tensor) and not labels.is_floating_point():
+        labels = _one_a_place(labels, logits)
+        if tuple(labels.shape) == places(logits):
+            wide = wide[labels.reshape(-1) != ignore_index]
     return two_logits(wide) if wide.shape[1] == 1 else wide
 
 
@@ -157,11 +159,22 @@ def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     rows_of_labels = labels.shape == logits.shape and labels.ndim == 2 and logits.shape[1] > 1
     if rows_of_labels and bool((labels * labels == labels).all() & (labels.sum(1) == 1).all()):
         labels = labels.argmax(1)  # one-hot
-    if labels.shape == (*wanted, 1):
-        labels = labels.squeeze(-1)
+    labels = _one_a_place(labels, logits)
     if tuple(labels.shape) != wanted:
         raise ValueError(_no_classes(logits, labels))
     return (two_logits(wide) if wide.shape[1] == 1 else wide), labels.reshape(-1).long()
+
+
+def _axis(logits: Tensor) -> int:
+    """Where the classes are: second in maps and volumes, last in all else."""
+    return 1 if logits.ndim >= 4 else -1
+
+
+def _one_a_place(labels: Tensor, logits: Tensor) -> Tensor:
+    """Labels without an axis of length 1 where logits have the classes, as masks are often kept."""
+    axis = _axis(logits)
+    lonely = labels.ndim == logits.ndim and labels.shape[axis] == 1
+    return labels.squeeze(axis) if lonely else labels
 
 
 def check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
@@ -183,21 +196,20 @@ def check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
 
 
 def _soft(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    shape = tuple(logits.shape)
-    if shape[-1:] == (1,) and logits.ndim == 2:
-        truth = labels.reshape(-1, 1) if labels.shape in (logits.shape, logits.shape[:1]) else None
-        if truth is None or bool(((truth < 0) | (truth > 1)).any()):
+    axis = _axis(logits)
+    if logits.shape[axis] == 1:
+        truth, wanted = _one_a_place(labels, logits), places(logits)
+        if tuple(truth.shape) != wanted or bool(((truth < 0) | (truth > 1)).any()):
             raise ValueError(
                 "one logit takes labels 0 and 1 or probabilities between them, of shape "
-                f"{shape[:1]}; got {labels.dtype} of shape {tuple(labels.shape)}, from "
+                f"{wanted}; got {labels.dtype} of shape {tuple(labels.shape)}, from "
                 f"{labels.min().item():.3g} to {labels.max().item():.3g}. {REAL}"
             )
-        labels = torch.cat([1 - truth, truth], 1)
-        logits = two_logits(logits)
-    axis = 1 if logits.ndim == 4 else -1
+        labels = torch.stack([1 - truth, truth], -1).flatten(0, -2)
+        logits, axis = two_logits(rows(logits)), -1
     if labels.shape != logits.shape or not _are_shares(labels, axis):
         raise ValueError(_no_classes(logits, labels))
-    wide = labels.movedim(1, -1) if labels.ndim == 4 else labels
+    wide = labels.movedim(axis, -1)
     return F.cross_entropy(
         at_least_float32(rows(logits)), wide.flatten(0, -2), label_smoothing=smoothing
     )

@@ -33,6 +33,12 @@ def mean(student, teacher):
             "not of mean: leave it out",
         ),
         (
+            lambda: kdnb.distil(
+                linear(), linear(), DATA, method=["kd", "dkd"], temperature={"kd": 4, "dk": 2}
+            ),
+            "^temperature names 'dk', and the methods that have it are kd and dkd",
+        ),
+        (
             lambda: kdnb.mutual([linear(), linear()], DATA, method="kd"),
             "^mutual has no option 'method': it belongs to kdnb.distil",
         ),

@@ -74,6 +74,8 @@ def test_several_controls():
 @pytest.mark.parametrize(
     ("conditions", "options", "said"),
     [({}, {}, "at least one condition"),
+     (["kd", "dkd"], {}, r"{name: method or callable}; got \['kd', 'dkd'\]"),
+     (lambda seed: 1.0, {}, "{name: method or callable}; got "),
      (calls(), {"seeds": 1}, "two or more different seeds"),
      (calls(), {"seeds": 10**12}, "1,000 at most; got 1000000000000"),
      (calls(), {"seeds": itertools.count()}, "1,000 at most; got count"),
@@ -82,7 +84,8 @@ def test_several_controls():
      ({"a": "kd"}, {}, "'a' says how to learn but not from what: give setting=kdnb.toy"),
      ({"a": lambda seed: "no number"}, {}, "'a' must return its errors"),
      ({"a": lambda seed: math.nan}, {}, "'a' gave nan errors with seed 0"),
-     (calls(), {"student": "vgg"}, "a Toy has its own"),
+     (calls(), {"student": "vgg"}, "student= belongs to a recorded setting"),
+     (calls(), {"profile": "full"}, "profile= belongs to a recorded setting"),
      ({"a": "kd"}, {"setting": "hinton2015"}, "'hinton2015' is no recorded comparison"),
      ({"a": None}, {"setting": "tian2020crd"}, "'a' must be a loss or a method"),
      ({"crd": "kd"}, {"setting": "tian2020crd"}, "the name 'crd' belongs to a recorded condition"),
@@ -92,6 +95,11 @@ def test_several_controls():
 def test_what_is_refused(conditions, options, said):
     with pytest.raises(ValueError, match=said):
         compare(conditions, **options)
+
+
+def test_data_alone_are_no_setting():
+    with pytest.raises(TypeError, match=r"setting is a kdnb.toy\(...\), .* got "):
+        compare({"kd": "kd"}, setting=(torch.zeros(4, 2), torch.zeros(4).long()))
 
 
 # --- a setting of one's own ------------------------------------------------------------------------

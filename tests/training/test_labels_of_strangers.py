@@ -109,6 +109,48 @@ def test_dense_and_binary_answers_in_every_verb():
         kdnb.mutual([linear(0, 3), linear(1, 4)], (images(), labels()), **QUICK)
 
 
+VERBS = {
+    "train": lambda make, data, **more: kdnb.train(make(0), data, **ONE, **more),
+    "distil": lambda make, data, **more: kdnb.distil(make(0), make(1), data, **ONE, **more),
+    "mutual": lambda make, data, **more: kdnb.mutual([make(0), make(1)], data, **ONE, **more),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("axes", [2, 3])
+def test_masks_and_volumes_as_they_are_kept(axes, verb):
+    """With an axis of their own or without, of maps and volumes, of classes and one logit."""
+    layer, side = (nn.Conv2d, nn.Conv3d)[axes - 2], (3, 4, 2)[:axes]
+    inputs = torch.randn(N, 1, *side, generator=torch.Generator().manual_seed(3))
+
+    def make(seed, classes=3):
+        torch.manual_seed(seed)
+        return layer(1, classes, 1)
+
+    truth = torch.arange(N * math.prod(side)).view(N, *side) % 3
+    truth[:, 0] = 255
+    expected = F.cross_entropy(make(0)(inputs), truth, ignore_index=255).item()
+    column = "peer0.hard" if verb == "mutual" else "hard"
+    for given in (truth, truth[:, None]):
+        fit = VERBS[verb](make, (inputs, given), ignore_index=255)
+        assert fit.history[column][0] == pytest.approx(expected, rel=1e-5)
+        assert kdnb.evaluate(make(0), (inputs, given), ignore_index=255)["images"] == float(
+            (truth != 255).sum()
+        )
+    mask = (truth == 1).float()
+    expected = F.binary_cross_entropy_with_logits(make(0, 1)(inputs), mask[:, None]).item()
+    for given in (mask, mask[:, None], mask[:, None].long()):
+        fit = VERBS[verb](lambda seed: make(seed, 1), (inputs, given))
+        assert fit.history[column][0] == pytest.approx(expected, rel=1e-5)
+        assert kdnb.evaluate(make(0, 1), (inputs, given))["cross_entropy"] == pytest.approx(
+            expected, rel=1e-5
+        )
+    soft = torch.softmax(make(7)(inputs), 1).detach()
+    expected = F.cross_entropy(make(0)(inputs), soft).item()
+    fit = VERBS[verb](make, (inputs, soft))
+    assert fit.history[column][0] == pytest.approx(expected, rel=1e-5)
+
+
 class Masked(nn.Module):
     """A class that is excluded by minus infinity, or left out."""
 

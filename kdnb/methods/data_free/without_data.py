@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kdnb import losses
+from kdnb.data import Batch
 from kdnb.methods.data_free.bank import bank_of
 from kdnb.methods.data_free.collapse import CollapseDetector
 from kdnb.methods.data_free.dafl import WEIGHTS, dafl
@@ -23,7 +24,7 @@ from kdnb.methods.offline.distil import distil, watching
 from kdnb.methods.options import told_apart
 from kdnb.names import nearest
 from kdnb.training import Fit, Recipe
-from kdnb.training.first import check_module
+from kdnb.training.first import check_module, tried
 from kdnb.training.layers import layers_of
 from kdnb.training.recipe import recipe_for
 
@@ -127,6 +128,15 @@ def data_free(
             f"{type(generator).__name__} does not say how many numbers it makes an image of: give "
             "it an attribute, generator.latent = 100."
         )
+    made = Batch(generate(generator, 2), None)
+    for name, network in (("student", student), ("teacher", teacher)):
+        try:
+            tried(name, network, made, learns=False)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} The generator's images are {tuple(made.images.shape[1:])}: shape= or "
+                "generator= changes that."
+            ) from error
     if method == "dafl" and "features" not in own and own.get("weights", WEIGHTS).get("activation"):
         own["features"] = layers_of(teacher).maps[-1]
     if detector is True:

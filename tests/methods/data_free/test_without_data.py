@@ -118,3 +118,7 @@ def test_what_it_cannot_do_is_refused():
         kdnb.data_free(student, "lenet5", **FIELDS)
     with pytest.raises(ValueError, match="layers"):  # features cannot be found
         kdnb.data_free(student, workshop.small_net(1), generator=small(), **FIELDS)
+    with pytest.raises(
+        ValueError, match=r"the student cannot take .* images are \(3, 8, 8\): shape="
+    ):
+        kdnb.data_free(student, workshop.small_net(1), shape=(3, 8, 8), features="0", **FIELDS)
