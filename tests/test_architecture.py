@@ -61,3 +61,21 @@ def test_nothing_of_the_package_is_a_stand_in():
         text = path.read_text()
         for word in ("unittest", "torch.load(", "pickle.load"):
             assert word not in text, f"{path.name} holds {word}"
+
+
+def test_no_module_is_of_one_chapter():
+    """What these suffixes named is in the notebooks, in the verbs and in `kdnb.figures`."""
+    of_chapters = ("live", "figures", "methods", "gallery", "copies", "beliefs", "isolation")
+    for path in PACKAGE.rglob("*.py"):
+        assert path.parent.name != "chapters", path
+        assert not path.stem.endswith(tuple(f"_{word}" for word in of_chapters)), path
+
+
+def test_a_word_of_several_rooms_names_one_thing():
+    words = ("Method", "Outcome", "Result", "View", "asked", "judging_loss", "kept")
+    homes = {word: [] for word in words}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name in homes:
+                homes[node.name].append(path.name)
+    assert all(len(found) == 1 for found in homes.values()), homes

@@ -6,8 +6,8 @@ each profile, `results/<profile>.json`.
 
 from kdnb.papers.citations import cite
 from kdnb.papers.records import (
+    Entry,
     Environment,
-    Outcome,
     PaperError,
     Record,
     UnknownPaper,
@@ -23,8 +23,8 @@ from kdnb.papers.showing import show, show_frame
 from kdnb.papers.survey import best_epochs, survey_table
 
 __all__ = [
+    "Entry",
     "Environment",
-    "Outcome",
     "PaperError",
     "Record",
     "UnknownPaper",

@@ -97,7 +97,7 @@ def _citable(verdict: judging.Verdict, record: Record) -> str:
     )
 
 
-def unit(claim: judging.Claim, result: judging.Result) -> str:
+def unit(claim: judging.Claim, result: judging.Finding) -> str:
     """The unit of a claim where it applies: to sums and differences of its default metric."""
     if result.kind == "exact":
         return claim.unit

@@ -1,6 +1,6 @@
 """Claims and verdicts: what a claims file holds (`schema`) and how it is judged (`judging`)."""
 
-from kdnb.papers.judging import WORDS, Checked, Result, Verdict, judge, judge_all, measure
+from kdnb.papers.judging import WORDS, Checked, Finding, Verdict, judge, judge_all, measure
 from kdnb.papers.quantities import NotTestable
 from kdnb.papers.schema import Claim, ClaimError, Premise, load_claims
 from kdnb.papers.statistics import holm, interval, sign_flip
@@ -10,9 +10,9 @@ __all__ = [
     "Checked",
     "Claim",
     "ClaimError",
+    "Finding",
     "NotTestable",
     "Premise",
-    "Result",
     "Verdict",
     "holm",
     "interval",

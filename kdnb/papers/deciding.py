@@ -10,7 +10,7 @@ from typing import Literal
 from kdnb.papers.schema import WHOLE, Premise
 from kdnb.papers.statistics import MIN_SEEDS
 
-__all__ = ["WORDS", "Checked", "Result", "Word", "decide"]
+__all__ = ["WORDS", "Checked", "Finding", "Word", "decide"]
 
 Word = Literal[
     "reproduced",
@@ -33,7 +33,7 @@ WORDS: tuple[Word, ...] = (  # of claims; an identity is listed apart, with two 
 
 
 @dataclass(frozen=True)
-class Result:
+class Finding:
     """One quantity on our trials, and whether its criterion holds.
 
     `mean` is the value on the means for a pooled quantity, whose `sd` over seeds is undefined, and
@@ -86,7 +86,7 @@ class Checked:
 Decision = tuple[Word, str, str]  # the word, its reason without measured numbers, and the numbers
 
 
-def decide(results: Sequence[Result], premises: Sequence[Checked], needed: int) -> Decision:
+def decide(results: Sequence[Finding], premises: Sequence[Checked], needed: int) -> Decision:
     """How a claim ends: its word, its reason without measured numbers, and those numbers.
 
     Args:
@@ -135,7 +135,7 @@ def decide(results: Sequence[Result], premises: Sequence[Checked], needed: int) 
     return "reproduced", " and ".join(parts), ""
 
 
-def _too_few(n: int, needed: int, directions: list[Result]) -> str:
+def _too_few(n: int, needed: int, directions: list[Finding]) -> str:
     """What it would take: more seeds."""
     gist = f"significance is not testable (n = {n} < {needed})"
     if n >= MIN_SEEDS:
@@ -146,18 +146,18 @@ def _too_few(n: int, needed: int, directions: list[Result]) -> str:
     return f"{gist}; every direction holds in the mean" if directions else gist
 
 
-def _opposite(result: Result) -> str:
+def _opposite(result: Finding) -> str:
     """`> 0` as `significantly below 0`."""
     sign, bound = result.requirement.split()
     return f"significantly {'below' if sign == '>' else 'above'} {bound}"
 
 
-def _interval(result: Result) -> str:
+def _interval(result: Finding) -> str:
     p = f", p = {result.p_holm:.3g}" if math.isfinite(result.p_holm) else ""
     return f": {result.mean:.4g} (95% interval {result.low:.4g} to {result.high:.4g}{p})"
 
 
-def _settling(result: Result) -> str:
+def _settling(result: Finding) -> str:
     """How wide the interval is, beside the effect that is looked for, and the seeds for that."""
     parts = [f"half-width {result.half_width:.3g}"]
     if math.isfinite(result.effect):

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from kdnb.papers.deciding import WORDS, Checked, Result, Word, decide
+from kdnb.papers.deciding import WORDS, Checked, Finding, Word, decide
 from kdnb.papers.identities import identity
 from kdnb.papers.quantities import (
     NotTestable,
@@ -54,7 +54,7 @@ from kdnb.papers.statistics import (
     sign_flip,
 )
 
-__all__ = ["WORDS", "Checked", "Result", "Verdict", "by_seed", "judge", "judge_all", "measure"]
+__all__ = ["WORDS", "Checked", "Finding", "Verdict", "by_seed", "judge", "judge_all", "measure"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Verdict:
     word: Word
     gist: str
     reason: str
-    results: tuple[Result, ...]
+    results: tuple[Finding, ...]
     premises: tuple[Checked, ...] = ()
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ def judge_all(claims: Sequence[Claim], table: pd.DataFrame) -> list[Verdict]:
     return [judge(claim, table) for claim in claims]
 
 
-def measure(quantity: str, claim: Claim, table: pd.DataFrame, pooled: bool = False) -> Result:
+def measure(quantity: str, claim: Claim, table: pd.DataFrame, pooled: bool = False) -> Finding:
     """A quantity on our trials: n, mean, sd and 95% interval, beside its published value.
 
     Raises `NotTestable` when an arm has no results or the quantity divides by zero.
@@ -125,7 +125,7 @@ def by_seed(quantity: str, claim: Claim, table: pd.DataFrame) -> pd.Series:
     return pd.Series(evaluate(expression, frame), index=frame.index)
 
 
-def _measured(quantity: str, claim: Claim, rows: pd.DataFrame, pooled: bool) -> Result:
+def _measured(quantity: str, claim: Claim, rows: pd.DataFrame, pooled: bool) -> Finding:
     expression, frame = select(quantity, claim.metric, rows)
     values = on_means(expression, frame, np.arange(len(frame))[None])
     if not pooled:
@@ -137,7 +137,7 @@ def _measured(quantity: str, claim: Claim, rows: pd.DataFrame, pooled: bool) -> 
         low, high = bca(lambda seeds: on_means(expression, frame, seeds), len(frame))
     else:
         low, high = interval(values)
-    return Result(
+    return Finding(
         kind="value",
         quantity=quantity,
         published=published_value(quantity, claim.published),
@@ -190,7 +190,7 @@ def _between(low: float | None, value: float, high: float | None) -> bool:
     return (low is None or value >= low) and (high is None or value <= high)
 
 
-def _examine(criterion: Criterion, claim: Claim, rows: pd.DataFrame) -> Result:
+def _examine(criterion: Criterion, claim: Claim, rows: pd.DataFrame) -> Finding:
     shown = {
         "kind": criterion.kind,
         "requirement": criterion.requirement,
@@ -201,7 +201,7 @@ def _examine(criterion: Criterion, claim: Claim, rows: pd.DataFrame) -> Result:
         result = replace(_measured(criterion.quantity, claim, rows, pooled), **shown)
     except NotTestable as reason:
         value = published_value(criterion.quantity, claim.published)
-        return Result(quantity=criterion.quantity, published=value, note=str(reason), **shown)
+        return Finding(quantity=criterion.quantity, published=value, note=str(reason), **shown)
     few = result.n < MIN_SEEDS
     result = replace(result, note=f"not testable (n = {result.n} < {MIN_SEEDS})" if few else "")
     expression, frame = select(criterion.quantity, claim.metric, rows)
@@ -224,7 +224,7 @@ def _examine(criterion: Criterion, claim: Claim, rows: pd.DataFrame) -> Result:
     )
 
 
-def _directed(result: Result, criterion: Direction, values: np.ndarray, claim: Claim) -> Result:
+def _directed(result: Finding, criterion: Direction, values: np.ndarray, claim: Claim) -> Finding:
     up = criterion.at_least is not None
     bound = criterion.at_least if up else criterion.at_most
     sign = 1 if up else -1
@@ -250,7 +250,7 @@ def _directed(result: Result, criterion: Direction, values: np.ndarray, claim: C
     )
 
 
-def _tested(result: Result, p_holm: float, p_other: float, needed: int) -> Result:
+def _tested(result: Finding, p_holm: float, p_other: float, needed: int) -> Finding:
     """A direction with its adjusted p: it holds, it is against the claim, or it stays open."""
     few = result.n < needed
     return replace(
@@ -284,7 +284,7 @@ def _room(low: float | None, high: float | None) -> float:
     return (high - low) / 2
 
 
-def _check(criterion: Exact, claim: Claim) -> Result:
+def _check(criterion: Exact, claim: Claim) -> Finding:
     try:
         function = identity(criterion.check)
     except ValueError as error:
@@ -292,7 +292,7 @@ def _check(criterion: Exact, claim: Claim) -> Result:
     value, tolerance = (float(number) for number in function())
     holds = abs(value) <= tolerance  # False for NaN
     requirement = f"0 within {tolerance:g}"
-    return Result("exact", criterion.quantity, requirement, mean=value, right=holds, holds=holds)
+    return Finding("exact", criterion.quantity, requirement, mean=value, right=holds, holds=holds)
 
 
 def _seeds_needed(claim: Claim) -> int:

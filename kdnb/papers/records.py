@@ -45,7 +45,7 @@ class Environment(BaseModel):
     dirty: bool
 
 
-class Outcome(_Model):
+class Entry(_Model):
     """What one trial gave: its metrics, its digest, its environment and its wall time in s."""
 
     metrics: Annotated[dict[Name, FiniteFloat], Field(min_length=1)]
@@ -63,7 +63,7 @@ class Record(_Model):
     created: Text  # when its last trial ended
     parameters: dict[str, Any] = {}  # of its reproduction
     arms: Annotated[
-        dict[Name, Annotated[dict[int, Outcome], Field(min_length=1)]], Field(min_length=1)
+        dict[Name, Annotated[dict[int, Entry], Field(min_length=1)]], Field(min_length=1)
     ]
     environments: dict[str, Environment]
     data: dict[str, dict[str, Sha256]]

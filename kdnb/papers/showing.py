@@ -78,7 +78,7 @@ def show_frame(key: str, profile: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _published(verdict: judging.Verdict, table: pd.DataFrame) -> list[judging.Result]:
+def _published(verdict: judging.Verdict, table: pd.DataFrame) -> list[judging.Finding]:
     """Our values of the published quantities that no criterion tests."""
     claim, found = verdict.claim, []
     for quantity, value in claim.published.items():
@@ -87,7 +87,7 @@ def _published(verdict: judging.Verdict, table: pd.DataFrame) -> list[judging.Re
         try:
             found.append(judging.measure(quantity, claim, table))
         except NotTestable as reason:
-            found.append(judging.Result("value", quantity, published=value, note=str(reason)))
+            found.append(judging.Finding("value", quantity, published=value, note=str(reason)))
     return found
 
 
@@ -143,7 +143,7 @@ def _numbers(verdict: judging.Verdict, table: pd.DataFrame) -> Table:
     return shown
 
 
-def _mark(result: judging.Result) -> str:
+def _mark(result: judging.Finding) -> str:
     if result.holds:
         return "yes"
     if result.against:

@@ -190,7 +190,7 @@ def _numbers(verdict: judging.Verdict, frame: pd.DataFrame) -> str:
 
 
 def _strip(
-    result: judging.Result, criterion: Criterion | None, claim: judging.Claim, frame: pd.DataFrame
+    result: judging.Finding, criterion: Criterion | None, claim: judging.Claim, frame: pd.DataFrame
 ) -> str:
     if result.kind == "exact":
         return ""
