@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from kdnb.losses.checks import at_least_float32
 
@@ -17,6 +19,8 @@ ELSEWHERE = 16  # times as many on a GPU, which is made to wait where the produc
 # A pair whose squared distance is less than this share of its squared norms is close: float32
 # products would leave fewer than some four digits of the distance.
 CLOSE = 1e-2
+# Of the triples of a batch so many are looked at at once: all of 161 samples, 16 MiB of float32.
+TRIPLES = 2**22
 # A finite logit whose probability is 0 at every temperature.
 EXCLUDED = -1e30
 
@@ -116,8 +120,9 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1
     A class that the teacher excludes by a logit of minus infinity adds nothing.
     """
     excluded = torch.isneginf(teacher)
-    student = student.masked_fill(excluded & torch.isneginf(student), EXCLUDED)
-    teacher = teacher.masked_fill(excluded, EXCLUDED)
+    if excluded.device.type != "cpu" or bool(excluded.any()):  # others would be made to wait
+        student = student.masked_fill(excluded & torch.isneginf(student), EXCLUDED)
+        teacher = teacher.masked_fill(excluded, EXCLUDED)
     log_q = (student / temperature).log_softmax(1)
     log_p = (teacher / temperature).log_softmax(1)
     summed = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
@@ -249,3 +254,18 @@ def gram_distances(products: Tensor) -> Tensor:
 def identity(samples: Tensor) -> Tensor:
     """(batch, batch) truth values: is it the same sample?"""
     return torch.eye(len(samples), dtype=torch.bool, device=samples.device)
+
+
+def summed_over_anchors(batch: int, part: Callable[[slice], Tensor]) -> Tensor:
+    """The sum over all anchors of what `part` gives for some of them, each with (batch, batch) pairs.
+
+    Of a large batch a few anchors are looked at at a time. What they need on the way back is made
+    again there and not kept, so that the memory grows with the square of the batch and not with its
+    cube.
+    """
+    count = max(1, TRIPLES // batch**2)
+    if count >= batch:
+        return part(slice(0, batch))
+    slices = (slice(start, min(start + count, batch)) for start in range(0, batch, count))
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    return torch.stack([checkpoint(part, anchors, **options) for anchors in slices]).sum()
