@@ -54,6 +54,7 @@ from kdnb.training.wrapped import (
     is_compiled,
     lay_channels_last,
     precision_for,
+    tell_of_shares,
 )
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ class _Run:
             parameters = [p for n in update.networks for p in self.plain[n].parameters()]
             optimiser = (update.recipe or recipe).optimiser_for(parameters)
             self.optimisers.append(fabric.setup_optimizers(optimiser))
+        tell_of_shares(fabric, [self.plain[name] for name in self.moved], self.still)
         self.moving = [[p for g in o.param_groups for p in g["params"]] for o in self.optimisers]
 
     def epoch(self, batches: Iterator[Batch], first_step: int) -> dict[str, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from kdnb.progress import note
 from kdnb.training.answers import ask, in_float32, precision_of
 from kdnb.training.borrowed import takes_channels_last
 from kdnb.training.recipe import Recipe
@@ -40,6 +41,26 @@ def lay_channels_last(network: nn.Module, example: Callable[[], Any], trained: b
 def convolutional(network: nn.Module) -> bool:
     """Whether a network has two-dimensional convolutions, which are faster channels last."""
     return any(isinstance(module, nn.Conv2d) for module in network.modules())
+
+
+def tell_of_shares(
+    fabric: Fabric, networks: Collection[nn.Module], still: Collection[nn.Module]
+) -> None:
+    """Say where a batch normalisation that trains sees one process's share of each batch.
+
+    Args:
+        still: parts that stay in eval mode.
+    """
+    if fabric.world_size == 1 or not fabric.is_global_zero:
+        return
+    kept = {id(part) for part in still}
+    parts = (part for network in networks for part in network.modules() if id(part) not in kept)
+    norms = (part for part in parts if isinstance(part, nn.modules.batchnorm._BatchNorm))
+    if any(not isinstance(part, nn.SyncBatchNorm) for part in norms):
+        note(
+            f"{fabric.world_size} processes share each batch: batch normalisations are not "
+            "synchronised, and see their process's share of it."
+        )
 
 
 class Frozen(nn.Module):
