@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from kdnb.losses.checks import at_least_float32
@@ -125,14 +124,14 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1
         teacher = teacher.masked_fill(excluded, EXCLUDED)
     log_q = (student / temperature).log_softmax(1)
     log_p = (teacher / temperature).log_softmax(1)
-    summed = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+    p = log_p.exp()
+    summed = (p * (log_p - log_q)).sum(1)
     with torch.no_grad():
-        p = log_p.exp()
         gap = (student - teacher) / temperature
         moved = gap - (p * gap).sum(1, keepdim=True)
         small = (p * _beyond_linear(moved)).sum(1)
-        value = torch.where(small < 1, small.log1p(), summed.clamp_min(0))
-    return _Valued.apply(summed, value)
+        # The sum gets another value, and keeps its gradient.
+        return summed.copy_(torch.where(small < 1, small.log1p(), summed.clamp_min(0)))
 
 
 def softened_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
@@ -158,23 +157,11 @@ def log_order(scores: Tensor) -> Tensor:
     return (scores - rest).sum(dim=-1)
 
 
-class _Valued(torch.autograd.Function):
-    """The second tensor's value with the first one's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, differentiable: Tensor, value: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
-
-
 def _beyond_linear(x: Tensor) -> Tensor:
     """e^x - 1 - x, by its series where the subtraction would cancel."""
     terms = 6 if torch.finfo(x.dtype).eps > 1e-10 else 12
-    series = torch.full_like(x, 1 / (terms + 2))
-    for divisor in range(terms + 1, 1, -1):
+    series = x.mul(1 / (terms + 2)).add_(1).div_(terms + 1)
+    for divisor in range(terms, 1, -1):
         series.mul_(x).add_(1).div_(divisor)
     return torch.where(x.abs() < 0.25, series.mul_(x).mul_(x), x.expm1().sub_(x))
 

@@ -122,6 +122,8 @@ class TeacherCache:
         self.found += len(batch.view) - len(missing)
         fresh = self._answers(teacher, batch.images, missing)
         self._keep(batch.view[missing], fresh)
+        if len(missing) == len(batch.view):
+            return fresh
         answers = values.to(device, torch.float32)
         return answers.index_copy_(0, missing.to(device), fresh)
 
@@ -181,7 +183,9 @@ class TeacherCache:
         answers = answers.detach().cpu()
         kept = answers.to(self.table.dtype)
         exact = (kept.float() == answers).all(1)  # never another number than the teacher's
-        self.table.write(views[exact], kept[exact])
+        if not bool(exact.all()):
+            views, kept = views[exact], kept[exact]
+        self.table.write(views, kept)
 
     def __str__(self) -> str:
         share = 100 * self.found / max(1, self.asked)
