@@ -29,6 +29,7 @@ RELATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "probabilistic_transfer": losses.probabilistic_transfer,
     "hybrid_transfer": losses.hybrid_transfer,
     "darkrank": losses.darkrank,
+    "relative_dissimilarity": lambda s, t: losses.relative_dissimilarity(s, [t]),
     "crd": partial(losses.crd, dataset_size=50_000),
 }
 

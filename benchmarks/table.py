@@ -24,6 +24,7 @@ PARTS = {
     "relations": "Losses of relations: growth with the features, and memory",
     "chapters": "The chapters at `quick`, from nothing",
     "workers": "All chapters on one process and on two, a core each",
+    "small": "Where the time of a small step goes: LeNet-5, KD, all answers known",
     "runs": "Many small runs: a LeNet on 1,000 images, seed after seed",
     "contention": "A run in the foreground beside busy processes",
 }

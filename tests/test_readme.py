@@ -8,7 +8,7 @@ import torch
 import kdnb
 from kdnb import paths
 from kdnb.papers import scoreboard
-from kdnb.workbook.readme import with_scoreboard
+from kdnb.workbook.readme import measured, speed, with_scoreboard, with_speed
 
 
 def readme():
@@ -23,9 +23,29 @@ def test_its_table_is_current():
     assert readme() == with_scoreboard(readme()), "run kdnb verdicts --write"
 
 
+def test_its_ratio_is_the_one_that_was_measured():
+    assert readme() == with_speed(readme(), measured()), "run kdnb verdicts --write"
+
+
+def test_the_ratio_comes_from_the_loops_of_others_where_they_were_timed():
+    steps = [("KD, all answers known: plain script / ours", 2.11),
+             ("KD, no answer known: plain script / ours", 1.09)]  # fmt: skip
+    start = "ResNet-20, KD: plain script, 2 workers / ours, "
+    peers = [(f"{start}all answers known", 5.25), (f"{start}no answer known", 2.5)]
+    rows = lambda pairs: [{"name": name, "value": value} for name, value in pairs]
+    on = {"hardware": {"cores": 2, "arithmetic": "float32"}}
+    assert "2.1 times as fast" in speed({"steps": {"rows": rows(steps), **on}})
+    both = {"steps": {"rows": rows(steps), **on}, "peers": {"rows": rows(peers), **on}}
+    assert "5.2 times as fast" in speed(both) and "2.5 times where none" in speed(both)
+    with pytest.raises(ValueError, match="run kdnb bench peers"):
+        speed({})
+
+
 def test_a_readme_without_markers_is_refused():
     with pytest.raises(ValueError, match="around its scoreboard"):
         scoreboard.into_readme("# kdnb", {})
+    with pytest.raises(ValueError, match="around its ratio"):
+        with_speed("# kdnb", measured())
 
 
 def test_its_snippets_run(capsys):

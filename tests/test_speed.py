@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import contention, in_turns, peers, relations, runs, scripts, table
+from benchmarks import small as small_step
 from kdnb import losses
 from kdnb.training import devices, threads
 
@@ -201,4 +202,12 @@ def test_losses_of_relations_grow_and_take_memory(monkeypatch):
 
 
 def test_the_table_knows_them():
-    assert {"peers", "runs", "contention", "relations"} < set(table.PARTS)
+    assert {"peers", "runs", "contention", "relations", "small"} < set(table.PARTS)
+
+
+def test_a_small_step_is_taken_apart(small, monkeypatch):
+    monkeypatch.setitem(peers.SIZES, small_step.SIZE, small)
+    rows = {row.name: row for row in small_step.measured(rounds=1)}
+    assert set(small_step.FORMS) | {small_step.OURS} < set(rows)
+    assert all(rows[name].unit == "ms" and rows[name].value > 0 for name in small_step.FORMS)
+    assert [row.wanted for row in rows.values() if row.wanted] == ["at most 1.053", "at most 1.1"]

@@ -4,6 +4,7 @@ flipped, jittered and normalised there, many at once, as a pure function of (see
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,9 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """On a device; the view is a place in a file, and stays with the CPU."""
+        parts = [value for value in self[:-1] if value is not None]
+        if all(isinstance(value, Tensor) and value.device == device for value in parts):
+            return self
         there = (None if value is None else moved(value, device) for value in self[:-1])
         return Batch(*there, self.view)
 
@@ -156,16 +160,16 @@ class Batches:
         views = self._views(order, changes)
         order = order.to(self.device)
         changes = {key: value.to(self.device) for key, value in changes.items()}
-        scale = torch.tensor([1 / (255 * sd) for sd in self.sd], device=self.device)
+        scale = torch.tensor([1 / (255 * sd) for sd in self.sd], device=self.device).view(-1, 1, 1)
         shift = torch.tensor(
             [-mean / sd for mean, sd in zip(self.mean, self.sd, strict=True)], device=self.device
-        )
+        ).view(-1, 1, 1)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             now = slice(start, start + self.batch_size)
             index = order[now]
             here = {key: value[now] for key, value in changes.items()}
             images = self._look(self.images.images.index_select(0, index), **here)
-            images = images.mul_(scale.view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
+            images = images.mul_(scale).add_(shift)
             labels = self.images.labels.index_select(0, index)
             yield Batch(images, labels, index, None if views is None else views[now])
 
@@ -227,14 +231,20 @@ def _cropped(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
     Rows are copied whole, from where they start in the flat padded images: on a CPU several times
     faster than indexing pixels.
     """
-    count, channels, height, width = images.shape
-    device = images.device
     flat = F.pad(images, (padding,) * 4).flatten()
-    tall, wide = height + 2 * padding, width + 2 * padding
-    planes = torch.arange(count * channels, device=device).view(count, channels, 1) * tall
-    rows = planes + torch.arange(height, device=device) + offsets[:, 0].view(-1, 1, 1)
-    starts = rows * wide + offsets[:, 1].view(-1, 1, 1)
+    width = images.shape[3]
+    moved = offsets[:, 0] * (width + 2 * padding) + offsets[:, 1]
+    starts = _row_starts(tuple(images.shape), padding, images.device) + moved.view(-1, 1, 1)
     return flat.unfold(0, width, 1).index_select(0, starts.flatten()).view(images.shape)
+
+
+@functools.lru_cache(maxsize=4)
+def _row_starts(shape: tuple[int, ...], padding: int, device: torch.device) -> Tensor:
+    """Where each row (B, C, H) of an image with the offset (0, 0) starts in the flat padded images."""
+    count, channels, height, width = shape
+    planes = torch.arange(count * channels, device=device).view(count, channels, 1)
+    rows = planes * (height + 2 * padding) + torch.arange(height, device=device)
+    return rows * (width + 2 * padding)
 
 
 def _flipped(images: Tensor, flip: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from kdnb.losses.checks import at_least_float32
 
@@ -17,6 +18,8 @@ ELSEWHERE = 16  # times as many on a GPU, which is made to wait where the produc
 # A pair whose squared distance is less than this share of its squared norms is close: float32
 # products would leave fewer than some four digits of the distance.
 CLOSE = 1e-2
+# Of the triples of a batch so many are looked at at once: all of 161 samples, 16 MiB of float32.
+TRIPLES = 2**22
 # A finite logit whose probability is 0 at every temperature.
 EXCLUDED = -1e30
 
@@ -116,18 +119,19 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1
     A class that the teacher excludes by a logit of minus infinity adds nothing.
     """
     excluded = torch.isneginf(teacher)
-    student = student.masked_fill(excluded & torch.isneginf(student), EXCLUDED)
-    teacher = teacher.masked_fill(excluded, EXCLUDED)
+    if excluded.device.type != "cpu" or bool(excluded.any()):  # others would be made to wait
+        student = student.masked_fill(excluded & torch.isneginf(student), EXCLUDED)
+        teacher = teacher.masked_fill(excluded, EXCLUDED)
     log_q = (student / temperature).log_softmax(1)
     log_p = (teacher / temperature).log_softmax(1)
-    summed = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+    p = log_p.exp()
+    summed = (p * (log_p - log_q)).sum(1)
     with torch.no_grad():
-        p = log_p.exp()
         gap = (student - teacher) / temperature
         moved = gap - (p * gap).sum(1, keepdim=True)
         small = (p * _beyond_linear(moved)).sum(1)
-        value = torch.where(small < 1, small.log1p(), summed.clamp_min(0))
-    return _Valued.apply(summed, value)
+        # The sum gets another value, and keeps its gradient.
+        return summed.copy_(torch.where(small < 1, small.log1p(), summed.clamp_min(0)))
 
 
 def softened_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
@@ -153,23 +157,11 @@ def log_order(scores: Tensor) -> Tensor:
     return (scores - rest).sum(dim=-1)
 
 
-class _Valued(torch.autograd.Function):
-    """The second tensor's value with the first one's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, differentiable: Tensor, value: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
-
-
 def _beyond_linear(x: Tensor) -> Tensor:
     """e^x - 1 - x, by its series where the subtraction would cancel."""
     terms = 6 if torch.finfo(x.dtype).eps > 1e-10 else 12
-    series = torch.full_like(x, 1 / (terms + 2))
-    for divisor in range(terms + 1, 1, -1):
+    series = x.mul(1 / (terms + 2)).add_(1).div_(terms + 1)
+    for divisor in range(terms, 1, -1):
         series.mul_(x).add_(1).div_(divisor)
     return torch.where(x.abs() < 0.25, series.mul_(x).mul_(x), x.expm1().sub_(x))
 
@@ -249,3 +241,18 @@ def gram_distances(products: Tensor) -> Tensor:
 def identity(samples: Tensor) -> Tensor:
     """(batch, batch) truth values: is it the same sample?"""
     return torch.eye(len(samples), dtype=torch.bool, device=samples.device)
+
+
+def summed_over_anchors(batch: int, part: Callable[[slice], Tensor]) -> Tensor:
+    """The sum over all anchors of what `part` gives for some of them, each with (batch, batch) pairs.
+
+    Of a large batch a few anchors are looked at at a time. What they need on the way back is made
+    again there and not kept, so that the memory grows with the square of the batch and not with its
+    cube.
+    """
+    count = max(1, TRIPLES // batch**2)
+    if count >= batch:
+        return part(slice(0, batch))
+    slices = (slice(start, min(start + count, batch)) for start in range(0, batch, count))
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    return torch.stack([checkpoint(part, anchors, **options) for anchors in slices]).sum()

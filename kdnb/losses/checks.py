@@ -90,7 +90,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
     check_together(logits=logits, labels=labels)
     if labels.device.type != "cpu":
         return
-    classes, lowest, highest = logits.shape[1], int(labels.min()), int(labels.max())
+    classes, (lowest, highest) = logits.shape[1], map(int, labels.aminmax())
     if lowest == ignored:
         lowest = int(labels.masked_fill(labels == ignored, max(highest, 0)).min())
         highest = max(highest, 0)

@@ -29,9 +29,16 @@ def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor
     check_device(device)
     if batch < 3:
         raise ValueError(f"a triplet needs at least 3 samples in the batch; got {batch}.")
-    query, one, other = torch.meshgrid([torch.arange(batch, device=device)] * 3, indexing="ij")
-    kept = (query != one) & (query != other) & (one < other)
-    return torch.stack([query[kept], one[kept], other[kept]], dim=1)
+    return triplets_of(slice(0, batch), batch, device)
+
+
+def triplets_of(queries: slice, batch: int, device: torch.device | str | None = None) -> Tensor:
+    """Those of all triplets whose query is one of these samples: (triplets, 3)."""
+    samples = torch.arange(batch, device=device)
+    query, one, other = torch.meshgrid(samples[queries], samples, samples, indexing="ij")
+    found = ((query != one) & (query != other) & (one < other)).nonzero()
+    found[:, 0] += queries.start
+    return found
 
 
 def drawn_triplets(

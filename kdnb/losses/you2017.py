@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdnb.losses._arithmetic import nan_from, root, rows, squared_distances
+from kdnb.losses._arithmetic import (
+    nan_from,
+    root,
+    rows,
+    squared_distances,
+    summed_over_anchors,
+)
 from kdnb.losses.checks import check_lists, check_number, check_samples, check_triplets
-from kdnb.losses.triplet import all_triplets
+from kdnb.losses.triplet import triplets_of
 
 
 def relative_dissimilarity(
@@ -51,15 +57,22 @@ def relative_dissimilarity(
     named = {f"teachers[{index}]": teacher for index, teacher in enumerate(teachers)}
     check_samples(minimum=3, student=student, **named)
     check_number(least=0, margin=margin)
-    if triplets is None:
-        triplets = all_triplets(len(student), student.device)
-    check_triplets(triplets, student)
-    query, one, other = triplets.long().unbind(dim=1)
-    votes = 0
-    for teacher in teachers:
-        squares = squared_distances(rows(teacher))
-        votes = votes + torch.sign(squares[query, other] - squares[query, one])
-    nearer = torch.sign(votes)
+    if triplets is not None:
+        check_triplets(triplets, student)
     distances = root(squared_distances(rows(student)))
-    losses = (nearer * (distances[query, one] - distances[query, other]) + margin).clamp_min(0)
-    return nan_from((losses * (nearer != 0)).mean(), student, *teachers)
+    squares = [squared_distances(rows(teacher)) for teacher in teachers]
+
+    def summed(chosen: Tensor) -> Tensor:
+        query, one, other = chosen.unbind(dim=1)
+        votes = sum(torch.sign(each[query, other] - each[query, one]) for each in squares)
+        nearer = torch.sign(votes)
+        losses = (nearer * (distances[query, one] - distances[query, other]) + margin).clamp_min(0)
+        return (losses * (nearer != 0)).sum()
+
+    batch, device = len(student), student.device
+    if triplets is None:
+        count = batch * (batch - 1) * (batch - 2) // 2
+        loss = summed_over_anchors(batch, lambda some: summed(triplets_of(some, batch, device)))
+    else:
+        count, loss = len(triplets), summed(triplets.long())
+    return nan_from(loss / count, student, *teachers)

@@ -324,12 +324,17 @@ def remove(digest: str, timeout: float = 1, *, unfinished: bool = False) -> bool
     return True
 
 
-def _closure(trials: Iterable[Trial]) -> dict[str, Trial]:
-    """The trials and all they rest on, by digest, in an order that needs no looking back."""
-    found: dict[str, Trial] = {}
+def _closure(trials: Iterable[Trial], found: dict[str, Trial] | None = None) -> dict[str, Trial]:
+    """The trials and all they rest on, by digest, in an order that needs no looking back.
+
+    Args:
+        found: those that are known already: what many rest on is walked through once.
+    """
+    found = {} if found is None else found
     for trial in trials:
-        found |= _closure(trial.parents())
-        found[trial.digest] = trial
+        if trial.digest not in found:
+            _closure(trial.parents(), found)
+            found[trial.digest] = trial
     return found
 
 

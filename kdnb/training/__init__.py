@@ -9,9 +9,10 @@ and `checkpoint` keeps what they need to go on.
 """
 
 from kdnb.training.fitted import Fit
-from kdnb.training.loop import Losses, Networks, NonFiniteLoss, Update, fit
+from kdnb.training.loop import Losses, Networks, Update, fit
 from kdnb.training.metrics import evaluate, predict
 from kdnb.training.recipe import Recipe
+from kdnb.training.reporting import NonFiniteLoss
 
 __all__ = [
     "Fit",

@@ -5,9 +5,11 @@ One trial over several devices has a process for each, and Fabric averages the g
 seeds, so all make the same batches, and each trains on its share of every batch: the global batch
 stays the recipe's. The process that was asked is the first; it alone writes.
 
-Batch normalisations see their process's share of a batch: with them, the numbers of a run on two
-devices are those of a run with half the batch there. A network that answers several times in one
-step may be refused by DDP.
+The last batch of an epoch may be any number of samples: each process counts for those it has. Batch
+normalisations are not synchronised. They see their process's share of a batch, which a line says,
+and the running statistics that are kept are those of the first process. On GPUs
+`torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)` synchronises them (not run; torch has it for
+no CPU). A network that answers several times in one step may be refused by DDP.
 
 `kdnb reproduce hinton2015 --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
 costs up to a minute for each network and shape, so it pays in runs of hours; `kdnb bench` says how

@@ -40,7 +40,12 @@ from kdnb.training.first import check_repeats, first_batch
 from kdnb.training.identity import Identity, of_data, of_function, of_network
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.recipe import Recipe
-from kdnb.training.reporting import numbers, writer_for
+from kdnb.training.reporting import (
+    check_finite,
+    means_of,
+    numbers,
+    writer_for,
+)
 from kdnb.training.wrapped import (
     Answered,
     Compiled,
@@ -49,6 +54,7 @@ from kdnb.training.wrapped import (
     is_compiled,
     lay_channels_last,
     precision_for,
+    tell_of_shares,
 )
 
 if TYPE_CHECKING:
@@ -59,10 +65,6 @@ log = logging.getLogger(__name__)
 
 Networks = Mapping[str, nn.Module]
 Losses = Callable[[Networks, Batch], dict[str, Tensor]]
-
-
-class NonFiniteLoss(ArithmeticError):
-    """A loss term became NaN or infinite; the message names the term and the step."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,8 @@ class _Run:
             parameters = [p for n in update.networks for p in self.plain[n].parameters()]
             optimiser = (update.recipe or recipe).optimiser_for(parameters)
             self.optimisers.append(fabric.setup_optimizers(optimiser))
+        tell_of_shares(fabric, [self.plain[name] for name in self.moved], self.still)
+        self.moving = [[p for g in o.param_groups for p in g["params"]] for o in self.optimisers]
 
     def epoch(self, batches: Iterator[Batch], first_step: int) -> dict[str, float]:
         """Train on one epoch of batches; the mean of each loss term, read from the device once."""
@@ -243,8 +247,9 @@ class _Run:
             self.networks[name].train()
         for part in self.still:
             part.training = False
-        check_every = 1 if self.fabric.device.type == "cpu" else 50  # a check waits for the device
-        rows: list[Tensor] = []
+        on_cpu = self.fabric.device.type == "cpu"
+        check_every = 1 if on_cpu else 50  # a look at a number waits for the device
+        rows: list[Any] = []  # of numbers on the CPU, else of tensors
         sizes: list[int] = []
         names: list[str] = []
         for offset, batch in enumerate(batches):
@@ -253,12 +258,15 @@ class _Run:
             sizes.append(batch.size)
             batch, share = self._share(batch)
             names, values = [], []
-            for update, optimiser in zip(self.updates, self.optimisers, strict=True):
+            for update, optimiser, moving in zip(
+                self.updates, self.optimisers, self.moving, strict=True
+            ):
                 recipe = update.recipe or self.recipe
                 for group in optimiser.param_groups:
                     group["lr"] = recipe.learning_rate(first_step + offset, self.steps)
                 terms = update.losses(self.networks, batch)
-                optimiser.zero_grad(set_to_none=True)
+                for parameter in moving:  # as `optimiser.zero_grad`, without its bookkeeping
+                    parameter.grad = None
                 if self._shared:
                     terms = {name: share * value for name, value in terms.items()}
                 first, total = self.models[update.networks[0]], sum(terms.values())
@@ -277,18 +285,18 @@ class _Run:
                     update.after()
                 names += terms
                 values += [value.detach() for value in terms.values()]
-            rows.append(torch.stack(values))
+            rows.append([value.item() for value in values] if on_cpu else torch.stack(values))
             if (offset + 1) % check_every == 0:
-                self._check(rows[-check_every:], names, first_step + offset + 1)
+                check_finite(rows[-check_every:], names, first_step + offset + 1)
         if not rows:
             if self.alone:
                 raise ValueError("every batch has one sample, and batch normalisation needs two.")
             number = first_step // max(1, self.steps // self.recipe.epochs) + 1
             raise ValueError(f"this data gives no batch in epoch {number}.")
-        self._check(rows, names, first_step + len(rows))
-        weights = torch.tensor(sizes, device=rows[0].device, dtype=torch.float64)
-        means = (torch.stack(rows).double() * weights[:, None]).sum(0) / weights.sum()
-        means = self.fabric.all_reduce(means, reduce_op="mean") if self._shared else means
+        check_finite(rows, names, first_step + len(rows))
+        means = means_of(rows, sizes)
+        if self._shared:
+            means = self.fabric.all_reduce(means.to(self.fabric.device), reduce_op="mean")
         rate = self.optimisers[0].param_groups[0]["lr"]
         return {"lr": rate, **dict(zip(names, means.tolist(), strict=True))}
 
@@ -320,17 +328,6 @@ class _Run:
         if not ours.size:
             return batch.share(slice(1)).to(self.fabric.device), 0.0
         return ours.to(self.fabric.device), ours.size * several / whole
-
-    @staticmethod
-    def _check(rows: list[Tensor], names: list[str], last_step: int) -> None:
-        finite = torch.isfinite(torch.stack(rows))
-        if bool(finite.all()):
-            return
-        row, column = (~finite).nonzero()[0].tolist()
-        raise NonFiniteLoss(
-            f"the loss term {names[column]!r} became {rows[row][column].item()} at step "
-            f"{last_step - len(rows) + row + 1}: lower the learning rate or look at the inputs."
-        )
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

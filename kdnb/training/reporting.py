@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kdnb.names import brief
 from kdnb.paths import check_writable
 from kdnb.training.first import first_batch
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss term became NaN or infinite; the message names the term and the step."""
+
+
+Rows = Sequence[list[float] | Tensor]  # the loss terms (terms,) of each step
+
+
+def _read(rows: Rows) -> list[list[float]]:
+    """Rows as numbers, read from their device at once."""
+    if any(isinstance(row, Tensor) for row in rows):
+        return torch.stack(list(rows)).tolist()
+    return list(rows)
+
+
+def check_finite(rows: Rows, names: Sequence[str], last_step: int) -> None:
+    """Raise `NonFiniteLoss` for the first number that is none, in the rows up to a step."""
+    for step, row in enumerate(_read(rows), last_step - len(rows) + 1):
+        for name, value in zip(names, row, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLoss(
+                    f"the loss term {name!r} became {value} at step {step}: lower the learning rate "
+                    "or look at the inputs."
+                )
+
+
+def means_of(rows: Rows, weights: Sequence[int]) -> Tensor:
+    """The mean of each term (terms,) float64 on the CPU, its steps weighted."""
+    weigh = torch.tensor(weights, dtype=torch.float64)
+    values = torch.tensor(_read(rows), dtype=torch.float64)
+    return (values * weigh[:, None]).sum(0) / weigh.sum()
 
 
 def numbers(found: Any, taken: Container[str] = ()) -> dict[str, float]:

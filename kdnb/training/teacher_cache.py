@@ -66,7 +66,8 @@ class Table:
         name = hashlib.sha256(path.name.encode()).digest()
         stream = torch.Generator().manual_seed(int.from_bytes(name[:8], "little") >> 1)
         factors = torch.empty(self.words + 2, dtype=torch.int64)
-        self.factors = factors.random_(torch.iinfo(torch.int64).min, None, generator=stream)
+        factors = factors.random_(torch.iinfo(torch.int64).min, None, generator=stream)
+        self.start, self.of_row, self.of_words = int(factors[0]), int(factors[1]), factors[2:]
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Some rows (B,) int64: their numbers (B, width), and which of them are valid (B,) bool."""
@@ -80,7 +81,7 @@ class Table:
         self.cells[rows] = torch.cat([words, self._check(rows, words)], 1)
 
     def _check(self, rows: Tensor, words: Tensor) -> Tensor:
-        total = (words.long() * self.factors[2:]).sum(1) + rows * self.factors[1] + self.factors[0]
+        total = (words.long() * self.of_words).sum(1) + rows * self.of_row + self.start
         return (total | 1)[:, None].view(torch.int16)  # never zeros, as what is not written has
 
 
@@ -112,14 +113,17 @@ class TeacherCache:
         if self.refused:
             return teacher(batch.images)
         values, valid = self.table.read(batch.view)
-        missing = (~valid).nonzero()[:, 0]
-        self.asked += len(batch.view)
-        self.found += len(batch.view) - len(missing)
         device = batch.images.device
-        if not len(missing):
+        self.asked += len(batch.view)
+        if bool(valid.all()):
+            self.found += len(batch.view)
             return values.to(device, torch.float32, non_blocking=True)
+        missing = (~valid).nonzero()[:, 0]
+        self.found += len(batch.view) - len(missing)
         fresh = self._answers(teacher, batch.images, missing)
         self._keep(batch.view[missing], fresh)
+        if len(missing) == len(batch.view):
+            return fresh
         answers = values.to(device, torch.float32)
         return answers.index_copy_(0, missing.to(device), fresh)
 
@@ -179,7 +183,9 @@ class TeacherCache:
         answers = answers.detach().cpu()
         kept = answers.to(self.table.dtype)
         exact = (kept.float() == answers).all(1)  # never another number than the teacher's
-        self.table.write(views[exact], kept[exact])
+        if not bool(exact.all()):
+            views, kept = views[exact], kept[exact]
+        self.table.write(views, kept)
 
     def __str__(self) -> str:
         share = 100 * self.found / max(1, self.asked)

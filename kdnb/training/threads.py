@@ -31,7 +31,7 @@ SPARE = 0.25  # of a core that others, such as a desktop, may use beside our thr
 
 _ours: int | None = None  # what torch has been told here, as long as it holds
 _own = 1  # torch's own number before that: on some processors one a physical core
-_last = -math.inf, 0.0  # when the load was looked at, and the cores that others used
+_last = -math.inf, 0.0, 0.0  # when the load was looked at; the cores others used, of all, of ours
 _said: int | None = None
 
 
@@ -61,14 +61,16 @@ def number() -> int:
     if _chosen():
         return torch.get_num_threads()
     if monotonic() - _last[0] > AGAIN:
-        _last = monotonic(), _used()
-    used, cores = _last[1], len(_cores())
+        _last = monotonic(), *_loads()
+    _, used, inside = _last
     most = min(allotted(), torch.get_num_threads() if _ours is None else _own)
+    # Of the machine's cores, and of the quota that we share with others of our control group.
+    cores, used = min((len(_cores()), used), (_quota(), inside), key=lambda pair: pair[0] - pair[1])
     fit = max(1, min(most, math.floor(cores - used + SPARE)))
     if fit < most and fit != _said:
         threads = "1 thread" if fit == 1 else f"{fit} threads"
         note(
-            f"kdnb takes {threads}: others use {used:.1f} of {cores} cores "
+            f"kdnb takes {threads}: others use {used:.1f} of {cores:g} cores "
             "(set OMP_NUM_THREADS to choose)."
         )
     _said = fit
@@ -107,28 +109,59 @@ def _cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
+def _loads() -> tuple[float, float]:
+    """How many cores others use: of the machine's that are ours, and of our group's quota."""
+    started, spent = monotonic(), _spent()
+    used = _used()
+    return used, max(0.0, _spent() - spent) / max(monotonic() - started, LOOK)
+
+
 def _used() -> float:
-    """How many of our cores others use. This process rests meanwhile."""
-    shares, ours = psutil.cpu_percent(LOOK, percpu=True), _cores()
+    """How many of our cores others use; 0 where nobody can tell. This process rests meanwhile."""
+    try:
+        shares, ours = psutil.cpu_percent(LOOK, percpu=True), _cores()
+    except (OSError, psutil.Error, NotImplementedError):  # such as a sandbox without /proc/stat
+        return 0.0
+    if len(shares) == len(ours):  # all are ours; some containers number theirs anew
+        return sum(shares) / 100
     return sum(share for core, share in enumerate(shares) if core in ours) / 100
 
 
-def _quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def _quota(groups: Path = GROUPS, own: Path = OWN) -> float:
     """The cores that Linux's control groups allow a container or job; infinite without a limit."""
-    limits = [math.inf]
+    return min(map(_limit, _groups(groups, own)), default=math.inf)
+
+
+def _spent(groups: Path = GROUPS, own: Path = OWN) -> float:
+    """The seconds of CPU that the group with the lowest limit has had; 0 without a limit."""
+    folder = min(_groups(groups, own), key=_limit, default=None)
+    if folder is None or math.isinf(_limit(folder)):
+        return 0.0
+    try:
+        if (both := folder / "cpu.stat").exists() and (folder / "cpu.max").exists():
+            return int(dict(map(str.split, both.read_text().splitlines()))["usage_usec"]) / 1e6
+        return int((folder / "cpuacct.usage").read_text()) / 1e9
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+def _groups(groups: Path, own: Path) -> list[Path]:
+    """The folders of the control groups that this process is in, and of those around them."""
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
     except OSError:  # not Linux
-        return math.inf
+        return []
+    found = []
     for _, kind, path in lines:
         if kind and "cpu" not in kind.split(","):
             continue
         root = groups / ("cpu" if kind else "")
         inner = root / path.lstrip("/")
-        for folder in (inner, *inner.parents):
-            if folder.is_relative_to(root):
-                limits.append(_limit(folder))
-    return min(limits)
+        found += [one for one in (inner, *inner.parents) if one.is_relative_to(root)]
+    return found
 
 
 def _limit(folder: Path) -> float:
@@ -141,5 +174,5 @@ def _limit(folder: Path) -> float:
                 (folder / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period")
             )
         return float(quota) / float(period) if float(quota) > 0 else math.inf
-    except (OSError, ValueError):  # no limit is the word "max"
+    except (OSError, ValueError, ZeroDivisionError):  # no limit is the word "max"
         return math.inf

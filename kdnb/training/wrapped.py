@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from kdnb.progress import note
 from kdnb.training.answers import ask, in_float32, precision_of
 from kdnb.training.borrowed import takes_channels_last
 from kdnb.training.recipe import Recipe
@@ -42,6 +43,26 @@ def convolutional(network: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in network.modules())
 
 
+def tell_of_shares(
+    fabric: Fabric, networks: Collection[nn.Module], still: Collection[nn.Module]
+) -> None:
+    """Say where a batch normalisation that trains sees one process's share of each batch.
+
+    Args:
+        still: parts that stay in eval mode.
+    """
+    if fabric.world_size == 1 or not fabric.is_global_zero:
+        return
+    kept = {id(part) for part in still}
+    parts = (part for network in networks for part in network.modules() if id(part) not in kept)
+    norms = (part for part in parts if isinstance(part, nn.modules.batchnorm._BatchNorm))
+    if any(not isinstance(part, nn.SyncBatchNorm) for part in norms):
+        note(
+            f"{fabric.world_size} processes share each batch: batch normalisations are not "
+            "synchronised, and see their process's share of it."
+        )
+
+
 class Frozen(nn.Module):
     """A network that no update moves, at the run's precision.
 
@@ -65,8 +86,11 @@ class Answered(nn.Module):
         super().__init__()
         self.network, self.answer = network, answer
         self.plain = [plain]  # in a list: its parameters are not counted twice
+        self.usual = precision_of(plain) is None
 
     def forward(self, inputs: Any) -> Tensor:
+        if self.usual and isinstance(inputs, Tensor):  # what `ask` comes to, without its questions
+            return self.answer(self.network(inputs))
         return self.answer(ask(self.network, inputs, self.plain[0]))
 
 

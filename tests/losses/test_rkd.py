@@ -79,6 +79,35 @@ def test_relations_of_distance_and_angle_against_loops(one, other, limit, monkey
         assert got.item() == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("limit", [2**22, 0], ids=["differences", "product"])
+@pytest.mark.parametrize("variant", ["paper", "authors"])
+def test_angles_of_a_few_samples_at_a_time_are_the_same(limit, variant, monkeypatch):
+    monkeypatch.setattr(_arithmetic, "PAIRWISE_LIMIT", limit)
+    student, teacher = draw_wide(7, 4).requires_grad_(), draw_wide(7, 5, seed=1)
+    found = []
+    for triples in (7**3, 2 * 7**2, 1):  # all at once; 2, 2, 2 and 1; one
+        monkeypatch.setattr(_arithmetic, "TRIPLES", triples)
+        loss = rkd_angle(student, teacher, variant)
+        found.append((loss.detach(), torch.autograd.grad(loss, student)[0]))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-10, atol=1e-12)
+
+
+def test_the_memory_of_angles_does_not_grow_with_the_cube_of_the_batch(monkeypatch):
+    monkeypatch.setattr(_arithmetic, "TRIPLES", 2**14)
+    student, teacher = draw_wide(64, 3).requires_grad_(), draw_wide(64, 3, seed=1)
+    kept = []
+
+    def keep(value):
+        kept.append(value.numel())
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        loss = rkd_angle(student, teacher)
+    assert max(kept) <= 2**14
+    assert torch.isfinite(torch.autograd.grad(loss, student)[0]).all()
+
+
 def test_rkd_sees_no_motion_and_no_scale():
     s, t = draw_wide(6, 4), draw_wide(6, 5, seed=1)
     turned = s @ rotation(4)

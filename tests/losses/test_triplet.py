@@ -47,6 +47,16 @@ def test_wrong_triplets_and_margins_are_named():
         all_triplets(2)
 
 
+def test_all_triplets_come_in_order():
+    expected = [
+        (query, one, other)
+        for query, one, other in itertools.product(range(5), repeat=3)
+        if query not in (one, other) and one < other
+    ]
+    assert list(map(tuple, all_triplets(5).tolist())) == expected
+    assert all_triplets(5).dtype == torch.int64
+
+
 def test_drawn_triplets_are_distinct_and_evenly_drawn():
     drawn = drawn_triplets(4, 24000, torch.Generator().manual_seed(0))
     counts = Counter(map(tuple, drawn.tolist()))

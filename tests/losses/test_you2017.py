@@ -8,9 +8,7 @@ import torch
 from draws import draw
 from loops import square
 
-from kdnb.losses import (
-    relative_dissimilarity,
-)
+from kdnb.losses import _arithmetic, all_triplets, relative_dissimilarity
 
 
 def naive_relative(student, teachers, margin):
@@ -44,6 +42,19 @@ def test_votes_of_a_matching_student():
     (gradient,) = torch.autograd.grad(loss, student)
     assert loss.item() == pytest.approx(0, abs=1e-12)
     assert gradient.abs().max() < 1e-10
+
+
+def test_votes_of_a_few_queries_at_a_time_are_the_same(monkeypatch):
+    student, teachers = draw(7, 3).requires_grad_(), [draw(7, 4, seed=1), draw(7, 2, seed=2)]
+    found = []
+    for triples in (7**3, 2 * 7**2, 1):
+        monkeypatch.setattr(_arithmetic, "TRIPLES", triples)
+        loss = relative_dissimilarity(student, teachers, margin=0.2)
+        found.append((loss.detach(), torch.autograd.grad(loss, student)[0]))
+    named = relative_dissimilarity(student, teachers, all_triplets(7), margin=0.2)
+    found.append((named.detach(), torch.autograd.grad(named, student)[0]))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0])
 
 
 def test_teachers_are_needed():

@@ -50,6 +50,16 @@ def test_digest_is_of_the_description_alone():
     assert len({trial.digest for trial in different}) == 5
 
 
+def test_what_others_rest_on_is_walked_through_once(monkeypatch):
+    chain, looked = [add(0.0)], []
+    for amount in range(1, 30):
+        chain.append(add(float(amount), to=chain[-1]))
+    plainly = Trial.parents
+    monkeypatch.setattr(Trial, "parents", lambda self: looked.append(self) or plainly(self))
+    assert list(trials._closure([chain[7], *chain, chain[-1]])) == [one.digest for one in chain]
+    assert len(looked) == len(chain)
+
+
 def test_a_trial_is_run_once(own_runs):
     first, second = trials.run(add(2.0)), trials.run(add(2.0))
     assert first == second

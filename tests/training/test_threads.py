@@ -165,6 +165,62 @@ def test_control_groups_limit_the_cores(tmp_path, monkeypatch, files, group, cor
     assert threads.allotted() == max(1, min(8, int(min(cores, 8))))
 
 
+@pytest.mark.parametrize(
+    ("files", "group", "seconds"),
+    [
+        ({}, "0::/", 0.0),
+        ({"a/cpu.max": "max 100000", "a/cpu.stat": "usage_usec 7000000"}, "0::/a", 0.0),
+        ({"a/cpu.max": "200000 100000", "a/cpu.stat": "usage_usec 7000000\nnr_periods 3"}, "0::/a", 7.0),
+        ({"a/cpu.max": "200000 100000"}, "0::/a", 0.0),
+        ({"cpu/a/cpu.cfs_quota_us": "150000", "cpu/a/cpu.cfs_period_us": "100000",
+          "cpu/a/cpuacct.usage": "2500000000"}, "3:cpu,cpuacct:/a", 2.5),
+        ({"a/cpu.max": "200000 100000", "a/cpu.stat": "nonsense"}, "0::/a", 0.0),
+    ],
+)  # fmt: skip
+def test_what_a_limited_group_has_used(tmp_path, files, group, seconds):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "own").write_text(group + "\n")
+    assert threads._spent(tmp_path, tmp_path / "own") == seconds
+    assert threads._spent(tmp_path, tmp_path / "none") == 0.0
+
+
+def test_others_in_the_same_container_use_its_quota(machine, monkeypatch, capsys):
+    """Of 64 cores 62 are free; of the four that the container may use, three are not."""
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    machine(64, 2.0)
+    monkeypatch.setattr(threads, "_quota", lambda: 4.0)
+    spent = iter([10.0, 10.0 + 3 * threads.LOOK])
+    monkeypatch.setattr(threads, "_spent", lambda: next(spent))
+    assert threads.number() == 1
+    said = "kdnb takes 1 thread: others use 3.0 of 4 cores (set OMP_NUM_THREADS to choose).\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, threads.psutil.AccessDenied])
+def test_a_load_that_nobody_can_tell_is_none(monkeypatch, error):
+    def refuses(*_, **__):
+        raise error("/proc/stat")
+
+    monkeypatch.setattr(threads.psutil, "cpu_percent", refuses)
+    assert threads._used() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shares", "ours", "used"),
+    [
+        ([100, 0, 50, 0], {0, 2}, 1.5),
+        ([100, 50], {4, 5}, 1.5),  # a container that numbers its two cores anew
+        ([100, 0, 50, 0], {1, 3}, 0.0),
+    ],
+)
+def test_the_load_of_our_cores_counts(monkeypatch, shares, ours, used):
+    monkeypatch.setattr(threads.psutil, "cpu_percent", lambda *_, **__: shares)
+    monkeypatch.setattr(threads, "_cores", lambda: ours)
+    assert threads._used() == used
+
+
 BUSY = """
 import subprocess, sys
 from kdnb.training import threads

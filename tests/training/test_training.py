@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 import random
 import subprocess
 import sys
@@ -374,21 +375,38 @@ def test_predict_follows_the_order_and_restores_the_mode():
 
 
 def test_two_processes_average_their_gradients(tmp_path):
-    """Data-parallel training takes the same steps as one process with the whole batch."""
+    """Data-parallel training takes the same steps as one process with the whole batch.
+
+    Also where the last batch is of 3 samples, two for one process and one for the other, or of a
+    single one. Batch normalisations see the share of their process, and a line says so.
+    """
     script = tmp_path / "parallel.py"
     script.write_text(
         textwrap.dedent("""
         import sys, torch
         sys.path.insert(0, sys.argv[1])
         from lightning_fabric import Fabric
-        from test_training import PLAIN, Update, batches, cross_entropy, fit, network, weights
+        from test_training import (
+            PLAIN, Batches, Update, cross_entropy, fit, images, network, nn, weights,
+        )
+        def made(count):
+            return Batches(images(count), 16, mean=(0.5,), sd=(0.25,))
         def work(fabric):
-            net = network(dropout=0)
-            fit({"net": net}, batches(), Update(("net",), cross_entropy), PLAIN, fabric=fabric)
-            if fabric.is_global_zero:
+            for count in (64, 35, 33):
+                net, update = network(dropout=0), Update(("net",), cross_entropy)
+                rows = fit({"net": net}, made(count), update, PLAIN, fabric=fabric)
                 single = network(dropout=0)
-                fit({"net": single}, batches(), Update(("net",), cross_entropy), PLAIN)
+                alone = fit({"net": single}, made(count), update, PLAIN)
                 torch.testing.assert_close(weights(net), weights(single), rtol=1e-4, atol=1e-6)
+                for ours, theirs in zip(rows, alone, strict=True):
+                    assert abs(ours["hard"] - theirs["hard"]) < 1e-5
+            norm = nn.BatchNorm1d(64)
+            net = nn.Sequential(nn.Flatten(), norm, nn.Linear(64, 3))
+            recipe = PLAIN.model_copy(update={"epochs": 1, "lr": 1e-9})
+            fit({"net": net}, made(16), update, recipe, fabric=fabric)
+            share = next(made(16).epoch(0)).images.flatten(1)[fabric.global_rank :: 2]
+            torch.testing.assert_close(norm.running_mean, 0.1 * share.mean(0))
+            if fabric.is_global_zero:
                 print("equal")
         if __name__ == "__main__":
             Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn").launch(work)
@@ -397,9 +415,11 @@ def test_two_processes_average_their_gradients(tmp_path):
     here = str(__import__("pathlib").Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, str(script), here],
+        env={**os.environ, "TQDM_DISABLE": "0"},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert "equal" in done.stdout, done.stderr[-2000:]
+    assert done.stderr.count("2 processes share each batch: batch normalisations are not") == 1
