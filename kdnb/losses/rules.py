@@ -108,6 +108,8 @@ class RuleAttention(nn.Module):
             fulfilled: as for :func:`rule_teacher`. A rule applies where it tells classes apart.
         """
         check_samples(1, features=features, fulfilled=fulfilled)
+        if features.ndim != 2:
+            raise ValueError(f"features must be (batch, features); got {tuple(features.shape)}.")
         if fulfilled.ndim != 3 or fulfilled.shape[1] != self.rules:
             raise ValueError(
                 f"fulfilled must be (batch, {self.rules} rules, classes); got "
@@ -118,4 +120,4 @@ class RuleAttention(nn.Module):
         scores = self.sharpness * at_least_float32(scores)
         applies = fulfilled.amax(2) > fulfilled.amin(2)
         shares = scores.masked_fill(~applies, -torch.inf).softmax(1)
-        return nan_from(shares.masked_fill(~applies, 0.0), scores)
+        return nan_from(shares.masked_fill(~applies, 0.0), scores, fulfilled)
