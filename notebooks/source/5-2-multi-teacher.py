@@ -1045,7 +1045,7 @@ figures.table(
 # vectors, and one joint k-means a layer finds a codebook $C$ of words; $a$ and $b$ say which word stands
 # where. Training the codebooks a little mends what this breaks. The cell merges the workbook's LeNet-5 for
 # digits with its LeNet-5 for garments. The calibration takes the layers' absolute errors, as the
-# authors' [code](https://github.com/ivclab/NeuralMerger) does; there a label counts ten times as much as here.
+# authors' [code](https://github.com/ivclab/NeuralMerger) does; there the labels weigh ten times as much as a layer, here as much.
 
 # %%
 both = ("mnist", "fashion_mnist")
@@ -1100,7 +1100,7 @@ figures.table(
 # the reference. They drop a teacher once the student has overtaken it. *Not confirmed: thresholds, and how a
 # pair is left out.*
 #
-# These three are shown on exact cases here. Sequences of a real text are distilled in
+# These three are shown on exact cases here. Sequence-level distillation of real text is in
 # [chapter 7.2](7-2-language.ipynb).
 
 # %%
