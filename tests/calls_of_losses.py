@@ -251,6 +251,9 @@ CALLS = {
     "rkd_angle": {**SAMPLES, **PAPER},
     "rkd_distance": {**SAMPLES, **PAPER},
     "rocket_hint": {"light": Z, "booster": V, "gradient_block": True},
+    "rule_teacher": {
+        "student_logits": Z, "fulfilled": draw(4, 2, 5), "confidence": draw(4, 2).softmax(1),
+        "strength": 3.0},
     "self_attention": {"maps": [A, B]},
     "semantic_calibration": {
         "student_maps": [[A]], "teacher_maps": [[B]], "attention": torch.ones(2, 1, 1), **PAPER},
@@ -334,6 +337,9 @@ MODULES = {
         {"student_shapes": [SHAPE], "teacher_shapes": [SHAPE], "middle": 3},
         {"student_maps": [A]},
     ),
+    "RuleAttention": (
+        {"features": 3, "rules": 2, "width": 4, "sharpness": 2.0},
+        {"features": draw(4, 3), "fulfilled": draw(4, 2, 5)}),
     "SemanticCalibration": (
         {"student_shapes": [SHAPE], "teacher_shapes": [SHAPE], "batch": 2, "reduction": 2},
         {"student_maps": [A], "teacher_maps": [B]},

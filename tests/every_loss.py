@@ -120,6 +120,9 @@ LOGITS = {  # (batch, classes) of student and teacher, at T = 3 where they take 
     "uhc padded": lambda s, t: losses.cross_entropy_with(
         s, losses.zero_padded_mean(*halves(t), t.shape[1])
     ),
+    "rules": lambda s, t: losses.soft_targets(
+        s, losses.rule_teacher(t, torch.eye(t.shape[1]).repeat(len(t), 1, 1), t.softmax(1)), 1.0
+    ),
     "graphvideo": lambda s, t: losses.logit_graph(s, [t], torch.ones(1), 3.0),
     "cd guided": lambda s, t: losses.guided_targets(s, t, t.argmax(-1), 3.0),
     "zskd": lambda s, t: losses.matching_cross_entropy(s, probabilities(t)),

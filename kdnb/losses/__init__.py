@@ -120,6 +120,7 @@ from kdnb.losses.reid import log_euclidean, similarities
 from kdnb.losses.reviewkd import AttentionFusion, ReviewFusion, hierarchical_context
 from kdnb.losses.rkd import rkd_angle, rkd_distance
 from kdnb.losses.rocket import rocket_hint
+from kdnb.losses.rules import RuleAttention, rule_teacher
 from kdnb.losses.sad import self_attention, spatial_attention
 from kdnb.losses.semckd import SemanticCalibration, semantic_calibration
 from kdnb.losses.sequence_level import ctc_log_probability, sequence_distillation
@@ -170,6 +171,7 @@ __all__ = [
     "Paraphraser",
     "ReusedClassifierProjector",
     "ReviewFusion",
+    "RuleAttention",
     "SemanticCalibration",
     "Translator",
     "VariationalRegressor",
@@ -334,6 +336,7 @@ __all__ = [
     "rkd_angle",
     "rkd_distance",
     "rocket_hint",
+    "rule_teacher",
     "self_attention",
     "semantic_calibration",
     "sentence_direction",

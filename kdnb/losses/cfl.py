@@ -36,7 +36,7 @@ def common_feature_discrepancy(
     Raises:
         ValueError: for other shapes, no bandwidth, or one that is not above 0.
 
-    Departures: kernels and normalisation from released code (KamalEngine), of which we have notes; the
+    Departures: kernels and normalisation from released code (KamalEngine, `common_feature.py`); the
     paper's text was not at hand.
 
     >>> common_feature_discrepancy(torch.tensor([[2.0, 0.0]]), torch.tensor([[5.0, 0.0]]))

@@ -47,7 +47,7 @@ def attention_scores(queries: Tensor, keys: Tensor) -> Tensor:
 def relation_divergence(
     student_scores: Tensor, teacher_scores: Tensor, present: Tensor | None = None
 ) -> Tensor:
-    r"""KL of the teacher's and the student's distributions over tokens (Wang 2020, equation 6).
+    r"""KL of the teacher's and the student's distributions over tokens (Wang 2020, 2021).
 
     .. math:: L = \frac1B \sum_b \frac{1}{A_h |x_b|} \sum_{a=1}^{A_h} \sum_{t=1}^{|x_b|}
         \mathrm{KL}\big(\mathbf A^T_{a,t} \,\|\, \mathbf A^S_{a,t}\big)
@@ -64,8 +64,9 @@ def relation_divergence(
     Raises:
         ValueError: for other shapes, or a sequence without a token.
 
-    Departures: the number of the equation is recalled; its terms were checked against public
-    summaries. The mean over sequences is ours: the paper writes the loss for one.
+    Departures: its terms were checked against public summaries and a public implementation of MiniLMv2
+    (Bloomberg 2022), which cites it as equation 6. The mean over sequences is ours, as theirs: the paper
+    writes the loss for one.
 
     >>> student, teacher = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, 0.0], [50.0, 0.0]]]])
     >>> relation_divergence(student, teacher)
@@ -160,8 +161,9 @@ def multi_head_relations(
     Raises:
         ValueError: for other shapes, or a width that `relation_heads` does not divide.
 
-    Departures: recalled, but for concatenation and splitting, which a public summary quotes. The
-    three relations count alike.
+    Departures: concatenation and splitting, the three relations, their scale and the divergence agree
+    with a public implementation (Bloomberg 2022); there the paper's equation 5 gives each relation a
+    weight, such as a third, where each counts 1 here.
 
     >>> one, other = [torch.zeros(1, 2, 3, 4)] * 3, [torch.ones(1, 4, 3, 8)] * 3
     >>> multi_head_relations(one, other, 8).round(decimals=4)

@@ -126,7 +126,7 @@ SCHEMES = {
         "admd crossaction generalised graphdist hallucination ranktransfer speech supervision",
     ),
     "5-4": ("graph", "glnn lsp"),
-    "5-5": ("attention", "jacobians maps masked transformers"),
+    "5-5": ("attention", "jacobians maps masked rules transformers"),
     "5-6": (
         "data_free",
         (
@@ -217,6 +217,7 @@ FILES = {
     "sau2016": "noisy_teachers",
     "shen2019amalgamation": "amalgamation",
     "shu2021cwd": "cwd segmentation",
+    "song2018attentive": "rules",
     "srinivas2018jacobian": "jacobian jacobians",
     "stahlberg2017": "unfolding",
     "sun2019pkd": "pkd sentences",

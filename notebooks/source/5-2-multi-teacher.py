@@ -1003,9 +1003,11 @@ if spoken is not None:
 # **Unfolding** turns an ensemble into one network *exactly*: the members stand side by side, with zeros
 # between them. $W^1_k$, $W^l_k$ and $W^L_k$ are the first, a middle and the last layer of member $k$. Then
 # the wide network is shrunk: a neuron goes if others can say the same, and those take over its outgoing
-# weights. By *data* the shares come from least squares over activations, by *weights* a neuron goes to the
-# one whose incoming weights are most alike. No label is read. *Not confirmed: how exactly the paper shares
-# out; the choice of the neurons by a pivoted QR decomposition is ours.*
+# weights. By *data* the shares come from least squares over activations. By *weights* a neuron goes to the
+# one whose incoming weights are most alike; this is the older way of
+# [Srinivas and Babu (2015)](https://arxiv.org/abs/1507.06149). The paper, according to a summary, combines several
+# neurons instead. No label is read. *Not confirmed: the paper's own shares. The choice of the neurons by a pivoted QR
+# decomposition is ours.*
 
 # %%
 members = []
@@ -1042,7 +1044,8 @@ figures.table(
 # **Merging** is for two networks of *different* tasks on one device. Their weights are cut into short
 # vectors, and one joint k-means a layer finds a codebook $C$ of words; $a$ and $b$ say which word stands
 # where. Training the codebooks a little mends what this breaks. The cell merges the workbook's LeNet-5 for
-# digits with its LeNet-5 for garments. *Not confirmed: the norm of the layers' errors in the calibration.*
+# digits with its LeNet-5 for garments. The calibration takes the layers' absolute errors, as the
+# authors' [code](https://github.com/ivclab/NeuralMerger) does; there the labels weigh ten times as much as a layer, here as much.
 
 # %%
 both = ("mnist", "fashion_mnist")
@@ -1097,7 +1100,8 @@ figures.table(
 # the reference. They drop a teacher once the student has overtaken it. *Not confirmed: thresholds, and how a
 # pair is left out.*
 #
-# These are shown on exact cases. Section 7 of the survey has the applications.
+# These three are shown on exact cases here. Sequence-level distillation of real text is in
+# [chapter 7.2](7-2-language.ipynb).
 
 # %%
 features, other = torch.rand(6, 12, generator=generator).double(), torch.rand(6, 5, generator=generator).double()
@@ -1598,6 +1602,8 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # - Wu, Zheng, Guo and Lai, *Distilled Person Re-identification: Towards a More Scalable System*, CVPR 2019.
 # - Stahlberg and Byrne, *Unfolding and Shrinking Neural Machine Translation Ensembles*, EMNLP 2017
 #   ([arXiv](https://arxiv.org/abs/1704.03279)).
+# - Srinivas and Babu, *Data-free Parameter Pruning for Deep Neural Networks*, 2015
+#   ([arXiv](https://arxiv.org/abs/1507.06149)).
 # - Chou et al., *Unifying and Merging Well-trained Deep Neural Networks for Inference Stage*, IJCAI 2018
 #   ([arXiv](https://arxiv.org/abs/1805.04980)).
 # - Gao et al., *Knowledge Concentration: Learning 100K Object Classifiers in a Single CNN*, 2017

@@ -585,8 +585,8 @@ figures.explorer(
 #
 # They differ in *what* passes from the richer view, in *whether* labels are needed on the pairs, and in what is
 # there at test. All of them run below on real pairs: the left and the right half of one digit, a digit and its
-# noisy copy, a digit in few and in many pixels. Of the halves the student has the left one, the teacher the right
-# one; neither contains the other. Open a method for its formula and for what makes it itself. The modules are those
+# noisy copy, a digit in few and in many pixels. The student has the left half and the teacher the right one, and
+# neither half contains the other. Open a method for its formula and for what makes it itself. The modules are those
 # of `kdnb.methods.cross_modal`; their docstrings say what was read of a paper, and where our code departs from it.
 #
 # <details><summary><b>Supervision transfer</b>: features in place of answers</summary>
@@ -999,8 +999,8 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# In noise the 2,000 pairs are worth much: labels alone err on 70.3%, students of pairs on 41.5 and 42.5%. That the
-# teacher sees the clean image is worth 1.0 points of this, which is undecided (3.2 points fewer errors to 1.3
+# In noise the 2,000 pairs are worth much: labels alone err on 70.3%, students of pairs on 41.5 and 42.5%. Only 1.0
+# points of this come from the teacher's clean view, and they are undecided (3.2 points fewer errors to 1.3
 # more). Ask for this control whenever a paper reports what a clean teacher brings.
 #
 # Rank transfer orders as many pairs wrongly as the ordinary ranking SVM (0.1 points less; 0.7 less to 0.6 more),

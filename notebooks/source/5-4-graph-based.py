@@ -178,8 +178,8 @@ print("layers, gradients, the reach of two layers and the answer to equal featur
 #
 # The paper's graphs, such as citations between papers, do not come with this workbook. So the live part has a graph
 # that everybody can make: its nodes are digits, and each digit is joined with the five others that are nearest to it in
-# all 28 x 28 pixels. Of the node itself the networks see a thumbnail of 4 x 4 pixels. So the edges know something that the
-# features do not tell, as citations know more than words. Ten nodes of each class have a label. One in five of the other nodes,
+# all 28 x 28 pixels. The networks see only a thumbnail of 4 x 4 pixels of each node. So the edges tell something that the
+# features do not, as citations tell more than words. Ten nodes of each class have a label. One in five of the other nodes,
 # the *new nodes*, is left out until the networks have learnt. Citation graphs follow [below](#The-same-on-Cora), and in
 # [the record](#The-reproduction:-Zhang-et-al.-2022).
 
@@ -420,7 +420,7 @@ figures.table(against(wide("new nodes"), "taught (GLNN)"), decimals=1, caption=c
 #   and these edges come from all 784 pixels. A likely reason is that the graph network's thumbnails are of little help to it. On
 #   Cora the graph network is the better teacher.
 # - *It is the edges:* taught on rewired ones the perceptron has 50.2%, less than with labels alone. A student follows a bad
-# teacher, too.
+#   teacher, too.
 
 # %% [markdown]
 # ### Explorer: a node and its neighbours
@@ -513,7 +513,7 @@ if cora is not None:
 # %% [markdown]
 # ## The relatives
 #
-# LSP stays with graphs as data: both networks see edges. In the other four a graph is the *message*, and the data are
+# In LSP the data are still a graph, and both networks see its edges. In the other four a graph is the *message*, and the data are
 # images or anything else. They differ in what the vertices are (samples, layers or teachers) and in who draws the edges.
 # RKD, SP and CC of [chapter 2.3](2-3-relation-based-knowledge.ipynb) are special cases whose graph joins all pairs. Graphs
 # between *modalities* are in [chapter 5.3](5-3-cross-modal.ipynb). Open a method for its formula.

@@ -63,7 +63,7 @@ PREPARED = {
     "aekd", "aekd normalised", "noisy_teachers", "admd", "admd fooling", "graphdist",
     "cd guided", "minilm heads", "minilm relations", "ji2021", "coteaching", "coteaching authors", "noisy_labels", "bincf",
     "ewc", "icarl", "global_distillation", "global_distillation separate", "lifelong_gan",
-    "custom", "custom filters", "uhc", "uhc estimate", "uhc factorised", "uhc log space", "uhc padded",
+    "custom", "custom filters", "rules", "uhc", "uhc estimate", "uhc factorised", "uhc log space", "uhc padded",
 }  # fmt: skip
 
 

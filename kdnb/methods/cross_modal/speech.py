@@ -56,7 +56,8 @@ def distil_privileged(
 
     Departures: the papers distil the states of a recogniser frame by frame, with labels from forced
     alignment; here a sample is whatever the networks answer for. Markov's loss is that of its
-    abstract and of Lopez-Paz, Fukuda's is recalled; their texts were not at hand.
+    abstract and of Lopez-Paz. That a broadband teacher's soft labels train narrow-band students is
+    in Fukuda's abstract, its loss is recalled; their texts were not at hand.
     """
     check_number(least=0, most=1, teacher_share=teacher_share)
     check_temperature(temperature)

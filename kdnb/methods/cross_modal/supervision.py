@@ -57,8 +57,9 @@ def transfer_supervision(
     Raises:
         ValueError: for unknown paths or views, or layers of different shapes.
 
-    Departures: equation and use are those of the abstract, its layer (`pool5`) and two steps are
-    recalled; the full text was not at hand. The half is FitNets'; the adaptor may be any module.
+    Departures: unlabelled pairs, the learnt transformation, the L2 distance and a middle layer (the last
+    convolutional one) are those of the abstract and of public summaries; the full text was not at
+    hand. The half is FitNets'; the adaptor may be any module.
     """
     own, other = (Seeing(one, view) for one, view in zip((student, teacher), views, strict=True))
     batches = batches_for(pairs, recipe, seed, labels="none")

@@ -132,7 +132,7 @@ def amalgamate(
         ValueError: for teachers that share a class, numbers of logits or layers that do not fit,
             or as `kdnb.distil`.
 
-    Departures: from released code (KamalEngine), of which we have notes: everything is trained in one
+    Departures: after released code (KamalEngine, `layerwise_amalgamation.py`): everything is trained in one
     pass, where the paper, as we recall it, goes layer by layer before. "others" is ours: the
     offsets of two teachers' raw logits are unrelated. The weights are ours.
     """

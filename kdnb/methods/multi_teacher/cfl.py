@@ -130,7 +130,7 @@ def learn_common_features(
         ValueError: for teachers that share a class, numbers of logits that do not fit, or as
             `kdnb.distil`.
 
-    Departures: from released code (KamalEngine), of which we have notes; "others" is ours, and so are
+    Departures: after released code (KamalEngine, `common_feature.py`); "others" is ours, and so are
     the weights.
     """
     recipe = recipe_of(learn_common_features, recipe, fields)

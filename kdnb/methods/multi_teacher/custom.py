@@ -94,9 +94,9 @@ def learn_from_least_ambiguous(
         TypeError: for networks that are no `TaskNet`.
         ValueError: for a task that no teacher knows, or as `kdnb.distil`.
 
-    Departures: the choice is from the paper's abstract; released code (KamalEngine), of which we have
-    notes, has the adaptors and their lengths, but lets each teacher label its own data. Weights are
-    ours.
+    Departures: the choice is from the paper's abstract. Released code (KamalEngine,
+    `customize_class.py`) has the adaptors, holds the filters of the teachers' at length 1 and not the
+    student's, and lets each teacher label its own data. Weights are ours.
     """
     recipe = recipe_of(learn_from_least_ambiguous, recipe, fields)
     teachers = list(teachers)

@@ -160,9 +160,10 @@ def become_master(
         ValueError: for fewer than one teacher, blocks that there are not, networks that are no
             chains, or maps that do not fit.
 
-    Departures: channel coding and the choice of the branch are of released code (KamalEngine), of
-    which we have notes; it draws one block at random in each step of the first phase, where all are
-    trained here, and chooses by the loss on the training images.
+    Departures: channel coding and the choice of the branch are of released code (KamalEngine,
+    `task_branching.py`); it draws one block for each task at random in each step of the first phase,
+    where all are trained here, and chooses by the loss on the training images. Its codings have no
+    biases, and 16 hidden units at least.
     """
     recipe = recipe_of(become_master, recipe, fields)
     if not teachers or not blocks:

@@ -239,8 +239,9 @@ def calibrate(
     Raises:
         ValueError: as `kdnb.distil`.
 
-    Departures: the two errors were read in a summary; which norm is recalled with little certainty,
-    and its mean over a layer is ours.
+    Departures: the absolute errors, their mean over a layer and their sum over layers are those of the
+    authors' code (ivclab/NeuralMerger, `Fine-tuning/loss.py`). There the logits count as a layer, labels
+    weigh 10 times as much as a layer, and each network's loss has an optimiser of its own.
     """
     recipe = recipe_of(calibrate, recipe, fields)
     check_number(least=0, layer_weight=layer_weight, label_weight=label_weight)

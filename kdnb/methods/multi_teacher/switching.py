@@ -59,7 +59,8 @@ def learn_by_switching(
     Raises:
         ValueError: for no teacher, a student that is its own teacher, or as `kdnb.distil`.
 
-    Departures: recalled, but for the switch itself. T, and the labels beside the teachers, are ours.
+    Departures: the switch at each mini-batch is that of the paper's abstract; that teachers are drawn at
+    random is recalled. T, and the labels beside the teachers, are ours.
     """
     recipe = recipe_of(learn_by_switching, recipe, fields)
 

@@ -100,8 +100,9 @@ def shrink_by_data(network: MLP, widths: Sequence[int], images: Tensor) -> MLP:
     Raises:
         ValueError: for other depths or widths.
 
-    Departures: recalled, but for the two ways of shrinking. The constant c and the choice by QR are
-    ours.
+    Departures: that recorded activations decide, and that removed neurons are made up for by a linear
+    combination of others, was read in a summary (the paper does it for GRU layers). The constant c
+    and the choice by QR are ours.
     """
     from scipy.linalg import lstsq, qr
 
@@ -148,7 +149,9 @@ def shrink_by_weights(network: MLP, widths: Sequence[int]) -> MLP:
     Raises:
         ValueError: for other depths or widths.
 
-    Departures: recalled; the factor c is ours.
+    Departures: this is the older way of Srinivas and Babu (2015), which passes a neuron's work to one
+    other; according to a summary the paper's own way passes it to a linear combination of the others.
+    The factor c is ours.
     """
     widths = _checked_widths(network, widths)
     small = _empty(network, [layer.linear.out_features for layer in network.hidden])

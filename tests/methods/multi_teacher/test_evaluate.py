@@ -8,7 +8,7 @@ from several_teachers import QUICK, digits, lenet, mlp, teachers
 import kdnb
 from kdnb import losses, nets
 from kdnb.methods import multi_teacher as mt
-from kdnb.methods.multi_teacher import filtered, master
+from kdnb.methods.multi_teacher import amalgamation, cfl, custom, filtered, master, uhc
 from kdnb.methods.online import Branches
 
 VERBS = {  # name -> (train, network) of a student
@@ -51,6 +51,14 @@ def test_a_student_is_measured_after_every_epoch(name):
     assert {key: fit.rows[-1][key] for key in found} == pytest.approx(found, rel=1e-5)
     fit = VERBS[name](lenet(3), recipe=QUICK, evaluate=looked)
     assert [row["look"] for row in fit.rows] == [1, 2] and "student" in seen[0]
+
+
+small = knowing_teachers.small
+
+
+def looked_at(networks):
+    assert "student" in networks
+    return {"look": 7}
 
 
 def branches():
@@ -101,10 +109,48 @@ def test_gates_and_phases_are_looked_at():
     fit = filtered.learn_gates(net, "large", images, QUICK, evaluate=looked)
     assert [row["look"] for row in fit.rows] == [1, 2] and seen[0] == ["gates", "teacher"]
     seen.clear()
-    small = knowing_teachers.small
     fit = master.become_master(
         small(2), {"large": small(2, 1)}, ["stage1", "stage2"], images, images.tensors()[0], QUICK,
         evaluate=looked,
     )  # fmt: skip
     assert [row["look"] for row in fit.rows] == [1, 2, 3, 4]
     assert "explorer" in seen[0] and "master" in seen[-1]
+
+
+TOGETHER = {  # teachers of some classes, a student of all
+    "amalgamate": lambda net, images, **o: amalgamation.amalgamate(
+        net, [small(4, 1), small(4, 2)], knowing_teachers.HALVES, images, **o),
+    "learn_common_features": lambda net, images, **o: cfl.learn_common_features(
+        net, [small(4, 1), small(4, 2)], knowing_teachers.HALVES, images, **o),
+    "unify": lambda net, images, **o: uhc.unify(
+        net, [small(3, 1), small(4, 2)], [[0, 1, 2], [2, 3, 4, 5]], images, **o),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_a_student_of_all_classes_is_measured(name):
+    _, images, held = knowing_teachers.digits()
+    held, student = held.select(slice(90)), small(6, 9)
+    fit = TOGETHER[name](student, images.select(slice(60)), recipe=QUICK, evaluate=held)
+    found = dict(kdnb.evaluate(student, held))
+    assert {key: fit.rows[-1][key] for key in found} == pytest.approx(found, rel=1e-5)
+
+
+def test_students_of_questions_are_looked_at():
+    images, net = knowing_teachers.digits()[1].select(slice(60)), knowing_teachers.task_net
+    pair = [net(("odd", "large"), 1), net(("odd",), 2)]
+    parts = {task: net((task,), 5) for task in ("odd", "large")}
+    student = net(("odd", "large"), 3)
+    fits = [
+        custom.learn_from_least_ambiguous(student, pair, images, QUICK, evaluate=looked_at),
+        custom.customise(student, parts, pair, images, QUICK, evaluate=looked_at),
+    ]
+    assert [[row["look"] for row in fit.rows] for fit in fits] == [[7, 7], [7, 7]]
+
+
+def test_each_in_turn_is_measured():
+    chain = [lenet(1), lenet(2), lenet(3)]
+    fits = mt.feed_in_turn(chain, digits(), QUICK, evaluate=digits(160))
+    for fit, network in zip(fits, chain[1:], strict=True):
+        found = dict(kdnb.evaluate(network, digits(160)))
+        assert {key: fit.rows[-1][key] for key in found} == pytest.approx(found, rel=1e-5)

@@ -1,0 +1,158 @@
+"""Attentive knowledge distillation (Song et al. 2018): rules teach, and attention says which to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kdnb import losses
+from kdnb.data import Batch
+from kdnb.losses.checks import check_choice, check_number
+from kdnb.methods.offline.distil import watching
+from kdnb.methods.options import recipe_of
+from kdnb.nets import constrain
+from kdnb.training import Fit, Networks, Recipe, Update, fit
+from kdnb.training.answers import ask, logits_of
+from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch
+from kdnb.training.identity import of_function
+from kdnb.training.inputs import batches_for
+from kdnb.training.layers import Layers, layers_of, look, viewing
+from kdnb.training.randomness import own_random_state
+from kdnb.training.targets import label_loss
+
+# inputs (batch, ...) -> (batch, rules, classes): how far each class is what each rule asks for
+Rules = Callable[[Any], Tensor]
+
+
+def distil_rules(
+    student: nn.Module,
+    rules: Rules,
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    strength: float = 3.0,
+    decay: float = 0.95,
+    width: int = 32,
+    attend: bool = True,
+    variant: Literal["paper", "authors"] = "paper",
+    layers: Layers | None = None,
+    evaluate: Any = None,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    **fields: Any,
+) -> Fit:
+    r"""Train a student on labels and on a teacher that is the student itself, moved by rules.
+
+    .. math:: L = (1 - \rho_t)\, H(y, p) + \rho_t\, H(q, p), \quad
+        q \propto p\, e^{C \sum_l \lambda_l f_l}, \quad \rho_t = 1 - d^{\,t}
+
+    with :func:`kdnb.losses.rule_teacher`, the shares :math:`\lambda` of :class:`kdnb.losses.RuleAttention`
+    and the number t of epochs that are over. The attention learns from the second term, which is
+    smallest where q is sure of the student's own first choice: a rule gains where it agrees with what
+    the student has learnt from the labels. (The divergence of q and p would teach the opposite: it is
+    smallest where the rules move nothing.)
+
+    Args:
+        student: trained in place.
+        rules: a function of a batch of inputs that gives :math:`f`, (batch, rules, classes), from 0 to
+            1. A rule that has nothing to say about a sample gives all classes the same.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Labels of -100 stand for
+            none: of such samples the rules alone are learnt.
+        strength: C; 3 in the authors' code.
+        decay: d, from 0 to 1; the authors' 0.95. With 1 the rules teach nothing.
+        width: of the attention.
+        attend: False gives all rules that apply to a sample the same share: the control.
+        variant: where C stands: "paper" in q; "authors" in the attention's softmax, as in their
+            code, so that the exponent in q is at most 1.
+        layers: whose embedding the attention reads; found by `layers_of` where left out.
+
+    Returns:
+        The history, with `hard`, `rules` and the mean shares `share1`, `share2`, ..., which are
+        measured and carry no gradient; the network "student"; and the `RuleAttention` as `learnt`
+        (None without attention).
+
+    Raises:
+        ValueError: for rules of another shape, or as `kdnb.distil`.
+
+    The code of the authors was read (hanxjing/AKD-DBPR), and of their book the equations 4.5 to 4.7.
+
+    Departures: the paper ranks pairs of garments by Bayesian personalised ranking; here are classes
+    and the cross-entropy. q moves with the attention alone: the authors' code differentiates it through
+    the student as well, where their equation 4.5 has the q of the last step. Their :math:`\rho` grows
+    with every batch, ours with every epoch.
+    """
+    recipe = recipe_of(distil_rules, recipe, fields)
+    check_number(least=0, strength=strength)
+    check_number(above=0, most=1, decay=decay)
+    check_choice(("paper", "authors"), variant=variant)
+    batches = batches_for(data, recipe, seed, given=fields)
+    at = layers_of(student) if layers is None else layers
+    first = first_batch(batches, seed).images
+    view = look(student, at, first)
+    asked = _asked(rules, first, view.logits)
+    in_softmax = variant == "authors" and strength > 0
+    sharpness, power = (strength, 1.0) if in_softmax else (1.0, strength)
+    attention = None
+    if attend:
+        with own_random_state():
+            torch.manual_seed(seed)
+            attention = losses.RuleAttention(
+                view.embedding.shape[1], asked.shape[1], width, sharpness
+            )
+    share = 0.0
+
+    def begin(epoch: int) -> None:
+        nonlocal share
+        share = 1 - decay**epoch
+
+    with borrowed(student), viewing(student, at) as seen:
+
+        def terms(trained: Networks, batch: Batch) -> dict[str, Tensor]:
+            own = seen(logits_of(ask(trained["student"], batch.images)))
+            logits, inner = own.logits, own.embedding.detach()
+            fulfilled = _asked(rules, batch.images, logits)
+            if attention is None:
+                applies = (fulfilled.amax(2) > fulfilled.amin(2)).float()
+                trust = applies / applies.sum(1, keepdim=True).clamp_min(1)
+            else:
+                trust = trained["attention"](inner, fulfilled)
+            teacher = losses.rule_teacher(logits.detach(), fulfilled, trust, power)
+            shown = {f"share{k}": one for k, one in enumerate(trust.detach().mean(0), 1)}
+            return {
+                "hard": (1 - share) * label_loss(logits, batch.labels),
+                "rules": share * losses.cross_entropy_with(logits, teacher.softmax(1)),
+                **shown,
+            }
+
+        networks = {"student": student}
+        if attention is not None:
+            networks["attention"] = attention
+        history = fit(
+            networks, batches,
+            Update(tuple(networks), terms, after=lambda: constrain(student), begin=begin), recipe,
+            seed=seed, checkpoint=checkpoint, evaluate=watching(evaluate, {"student": student}),
+            identity={"method": {"verb": "distil_rules", "rules": of_function(rules),
+                                 "strength": strength, "decay": decay, "width": width,
+                                 "attend": attend, "variant": variant,
+                                 "embedding": at.embedding}},
+        )  # fmt: skip
+    return Fit.of(history, {"student": student}, attention)
+
+
+def _asked(rules: Rules, inputs: Any, logits: Tensor) -> Tensor:
+    """What the rules say of a batch, (batch, rules, classes), without a gradient."""
+    with torch.no_grad():
+        found = rules(inputs)
+    batch, classes = logits.shape
+    fits = isinstance(found, Tensor) and found.ndim == 3
+    if not fits or (found.shape[0], found.shape[2]) != (batch, classes) or not found.shape[1]:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"rules must give (batch, rules, classes), here ({batch}, rules, {classes}); got {shape}."
+        )
+    return found.to(logits.device, torch.float32)
