@@ -9,11 +9,12 @@ vocabulary) of the next token after each prefix; one with a method `step`, such 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.losses.checks import check_number
 from kdnb.nets.transformer import PADDING
@@ -63,11 +64,26 @@ def responses(tokens: Tensor, prompt: int) -> Tensor:
     return present
 
 
+def without_padding(tokens: Tensor) -> Tensor:
+    """(batch, length) without the last columns, which are padding in every row."""
+    return tokens[:, : int((tokens != PADDING).any(0).sum())]
+
+
+def words_of(row: Sequence[int], prompt: int, end: int) -> list[int]:
+    """A row's response without its end and padding.
+
+    >>> words_of([5, 6, 7, 1, 0], prompt=2, end=1)
+    [7]
+    """
+    return [token for token in row[prompt:] if token not in (PADDING, end)]
+
+
 class Reader:
     """Asks a model for the next token, again and again, as sequences grow.
 
     Args:
-        model: a language model; from its state where it has `step`, else over whole prefixes.
+        model: a language model; from its state where it has `step`, else over whole prefixes. A state is a tensor or
+            a tuple of them, each with the batch in its second place.
     """
 
     def __init__(self, model: Model):
@@ -86,7 +102,9 @@ class Reader:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these of the sequences."""
-        if self.state is not None:
+        if isinstance(self.state, tuple):
+            self.state = tuple(part[:, rows].contiguous() for part in self.state)
+        elif self.state is not None:
             self.state = self.state[:, rows].contiguous()
         if self.read is not None:
             self.read = self.read[rows]
@@ -202,7 +220,10 @@ def interleaved(
             new = torch.where(open_ones[:, None], new, PADDING)
             drawn.append(new)
             open_ones = open_ones & (new[:, 0] != end)
-    return torch.cat(drawn, 1)
+            if not open_ones.any():
+                break
+    tokens = torch.cat(drawn, 1)
+    return F.pad(tokens, (0, prompts.shape[1] + longest - tokens.shape[1]))
 
 
 def beam_continuations(
