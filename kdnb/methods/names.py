@@ -170,7 +170,7 @@ FILES = {
     "cho2019efficacy": "eskd",
     "chou2018merge": "merging",
     "cui2017": "combining",
-    "czarnecki2019": "policy",
+    "czarnecki2019": "policy worlds",
     "devlin2019bert": "masked",
     "dong2019earlystop": "harvest",
     "freitag2017": "sequences",

@@ -10,6 +10,8 @@ from kdnb.methods.applications.generation import (
     continuations,
     interleaved,
     responses,
+    without_padding,
+    words_of,
 )
 
 PROMPT, LONGEST = (2, 4), 3
@@ -120,6 +122,29 @@ def test_text_of_two_authors():
     expected = q * kept + (q * (1 - kept)).sum() * p
     rates = torch.stack([(write(2)[:, 2] == token).float().mean() for token in range(1, 6)])
     torch.testing.assert_close(rates, expected.detach(), atol=0.03, rtol=0)
+
+
+def test_text_of_two_authors_is_written_no_longer_than_it_takes():
+    """Both are asked as often as the longest sequence has tokens, and rows are padded to their full length."""
+    asked = []
+
+    def sure(tokens):  # writes 4, then the end
+        asked.append(tokens.shape[1])
+        logits = torch.zeros(*tokens.shape, 6)
+        logits[..., END if tokens.shape[1] > 2 else 4] = 50.0
+        return logits
+
+    rows = interleaved(sure, sure, PROMPTS.expand(5, -1), longest=9, end=END, top=1)
+    assert rows.shape == (5, 11) and rows.equal(
+        torch.tensor([[2, 4, 4, 1, *[0] * 7]]).expand(5, -1)
+    )
+    assert max(asked) == 3
+
+
+def test_the_words_of_a_row():
+    assert words_of([2, 4, 5, 3, END, 0, 0], 2, END) == [5, 3]
+    rows = torch.tensor([[2, 3, 0, 0], [2, 3, 1, 0]])
+    assert without_padding(rows).equal(rows[:, :3])
 
 
 def test_modes_are_as_before_and_dropout_is_off():
