@@ -148,7 +148,7 @@ SCHEMES = {
     "7-3": ("applications", "acoustic ctc frames"),
     "7-4": (
         "applications",
-        "adrec bincf coteaching feddf fedgkt noisy_labels pate pfd policy ranking recommend",
+        "adrec bincf coteaching feddf fedgkt noisy_labels pate pfd policy ranking recommend worlds",
     ),
     "8": ("theory", "harvest knowledge_points linear partial wide"),
 }

@@ -40,9 +40,9 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    vocabulary: int = Field(1500, ge=100, le=20000, description="of English words; other pairs go")
-    source_vocabulary: int = Field(2500, ge=100, le=40000, description="of German words")
-    longest: int = Field(14, ge=4, le=50, description="words of a caption")
+    vocabulary: int = Field(1000, ge=100, le=20000, description="of English words; other pairs go")
+    source_vocabulary: int = Field(2000, ge=100, le=40000, description="of German words")
+    longest: int = Field(12, ge=4, le=50, description="words of a caption")
     pairs: int = Field(1000, ge=100, le=29000, description="for training")
     teacher_width: int = Field(64, ge=8, le=4096)
     teacher_dropout: float = Field(0.3, ge=0, lt=1)
@@ -61,7 +61,7 @@ class Parameters(BaseModel):
 
 
 LAPTOP = Parameters(
-    pairs=29000, teacher_width=192, teacher_epochs=12, width=40, epochs=10, epochs_on=3, seeds=8
+    pairs=29000, teacher_width=128, teacher_epochs=8, width=32, epochs=10, epochs_on=3, seeds=8
 )
 PROFILES = {
     "quick": Parameters(),
