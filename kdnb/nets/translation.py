@@ -32,6 +32,9 @@ class Translator(nn.Module):
         width: of words and of states; of the encoder in each direction.
         end: the token that fills up the source.
         dropout: on words, and on what the logits are made of, in train mode.
+
+    Departures: the attention is recalled. The decoder starts from the mean of the encoder's states, and layers are gated
+    recurrent units where the authors have LSTMs.
     """
 
     def __init__(
