@@ -103,7 +103,8 @@ def arms(p: Parameters) -> Arms:
     )
 
     def told(beam: int, by: str) -> Trial:
-        about = {"data": texts, "network": wide, "teacher": teacher, "beam": beam, "by": by}
+        about = {"data": texts, "network": wide, "teacher": teacher, "beam": beam,
+                 "length_power": 1.0, "by": by}  # fmt: skip
         return Trial("translations", about, TEACHER_SEED)
 
     corpora = {

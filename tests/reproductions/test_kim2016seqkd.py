@@ -107,7 +107,9 @@ def test_the_corpus_is_what_the_teacher_writes(few):
     data = told.arguments["data"]
     master = translation.restored_into(translation._network(told.arguments["network"], data, 0), teacher).eval()  # fmt: skip
     rows = translation._taught_rows(data)
-    said = teacher_sequences(master, rows, prompt=9, end=translation.END, beam=3, by="oracle")
+    said = teacher_sequences(
+        master, rows, prompt=9, end=translation.END, beam=3, length_power=1.0, by="oracle"
+    )
     assert made.tensors()["tokens"].equal(said)
     assert 0 <= made.metrics["bleu"] <= 100
 

@@ -227,21 +227,29 @@ def interleaved(
 
 
 def beam_continuations(
-    model: Model, prompts: Tensor, *, longest: int, end: int, beam: int = 4
+    model: Model,
+    prompts: Tensor,
+    *,
+    longest: int,
+    end: int,
+    beam: int = 4,
+    length_power: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The likeliest responses that a beam search finds, for all prompts at once.
 
-    :func:`kdnb.methods.multi_teacher.beam_search` does the same for one prompt and several models, and can
-    favour long sequences.
+    :func:`kdnb.methods.multi_teacher.beam_search` does the same for one prompt and several models.
 
     Args:
         model, prompts, longest, end: as in `continuations`.
         beam: sequences that are kept for each prompt, finished ones among them.
+        length_power: sequences are ranked by log p / length^power, at every step; 0 ranks by log p, which favours short
+            ones.
 
     Returns:
-        (batch, beam, prompt + longest) int64, the likeliest first, and log-probabilities (batch, beam) in nats.
+        (batch, beam, prompt + longest) int64, the first in rank first, and log-probabilities (batch, beam) in nats.
     """
     check_number(least=1, whole=True, longest=longest, beam=beam)
+    check_number(least=0, length_power=length_power)
     batch, given = prompts.shape
     with reading(model):
         reader = Reader(model)
@@ -262,7 +270,10 @@ def beam_continuations(
             logs = torch.where(done[:, None], stays, logs)
             grown = (totals.reshape(-1, 1) + logs).view(batch, -1)
             count = min(beam, grown.shape[1])
-            totals, places = grown.topk(count, 1)
+            lengths = (tokens[:, given:] != PADDING).sum(1) + (~done).long()
+            ranks = (grown.view(len(tokens), -1) / lengths[:, None] ** length_power).view(batch, -1)
+            places = ranks.topk(count, 1).indices
+            totals = grown.gather(1, places)
             rows = (
                 places // vocabulary
                 + (len(tokens) // batch) * torch.arange(batch, device=prompts.device)[:, None]

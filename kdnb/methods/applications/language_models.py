@@ -173,6 +173,7 @@ def teacher_sequences(
     prompt: int = 1,
     end: int = 1,
     beam: int | None = 4,
+    length_power: float = 0.0,
     by: Literal["model", "oracle"] = "model",
     seed: int = 0,
     batch: int = 256,
@@ -189,7 +190,7 @@ def teacher_sequences(
         teacher: a language model.
         tokens: (sequences, length) int64: the prompts; for the oracle with their given answers.
         prompt, end: as in `distil_language_model`.
-        beam: sequences that the beam search keeps; None draws one sequence.
+        beam, length_power: of the beam search, see `beam_continuations`; a beam of None draws one sequence.
         by: whose choice among the beam is taken.
         seed: of the drawing.
 
@@ -213,7 +214,9 @@ def teacher_sequences(
                 teacher, asked, longest=longest, end=end, generator=generator
             ).tokens
         else:
-            beams = beam_continuations(teacher, asked, longest=longest, end=end, beam=beam)[0]
+            beams, _ = beam_continuations(
+                teacher, asked, longest=longest, end=end, beam=beam, length_power=length_power
+            )
             said = beams[:, 0]
             if by == "oracle":
                 said = torch.stack([_closest(*pair, prompt, end) for pair in zip(beams, rows, strict=True)])  # fmt: skip

@@ -26,7 +26,7 @@ from kdnb.training import Recipe
 from kdnb.training.randomness import mix
 
 END, START, UNKNOWN = 1, 2, 2  # 0 is padding; a start opens targets, and sources have unknown words
-BEAM = 5
+BEAM = {"beam": 5, "length_power": 1.0}
 WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -118,7 +118,7 @@ def translator(
         words: {"teacher", "network", "label_weight"}: the teacher, a trial of this function, gives its next words too.
 
     Returns:
-        On evaluated pairs: `greedy` and `beam`, the BLEU in percent of the likeliest words and of a beam of 5; `mode`, the mean
+        On evaluated pairs: `greedy` and `beam`, the BLEU in percent of the likeliest words and of a beam of 5 (ranked by nats per token); `mode`, the mean
         probability of the beam's first translation in percent; `nll`, of the references in nats per token. On training pairs:
         `train_nll` of what was learnt.
     """
@@ -146,6 +146,7 @@ def translations(
     network: dict[str, Any],
     teacher: Result,
     beam: int,
+    length_power: float,
     by: str,
 ) -> Outcome:
     """A teacher's translations of the training sources, see `teacher_sequences`; by the oracle for interpolation.
@@ -155,7 +156,8 @@ def translations(
     """
     given, rows = data["longest"] + 1, _taught_rows(data)
     master = restored_into(_network(network, data, 0), teacher).eval()
-    said = teacher_sequences(master, rows, prompt=given, end=END, beam=beam, by=by)
+    search = {"beam": beam, "length_power": length_power, "by": by}
+    said = teacher_sequences(master, rows, prompt=given, end=END, **search)
     return Outcome({"bleu": 100 * bleu(said, rows, given, END)}, {}, {"tokens": said})
 
 
@@ -163,7 +165,7 @@ def _measured(model: nn.Module, rows: Tensor, given: int) -> dict[str, float]:
     """What `translator` returns of evaluated pairs."""
     prompts, options = rows[:, :given], {"longest": rows.shape[1] - given, "end": END}
     greedy = continuations(model, prompts, greedy=True, **options).tokens
-    beams, totals = beam_continuations(model, prompts, beam=BEAM, **options)
+    beams, totals = beam_continuations(model, prompts, **BEAM, **options)
     return {
         "greedy": 100 * bleu(greedy, rows, given, END),
         "beam": 100 * bleu(beams[:, 0], rows, given, END),

@@ -1,5 +1,7 @@
 """Sampling, beams and text of two authors, against the enumerated distribution of all responses."""
 
+import math
+
 import pytest
 import torch
 from small_languages import END, Whole, distribution, model, sentences, shares
@@ -93,6 +95,19 @@ def test_a_beam_of_1_is_greedy_and_all_prompts_are_searched():
         assert rows[number].equal(alone[0])
 
 
+@pytest.mark.parametrize("power", [0.0, 0.7, 1.5])
+def test_a_wide_beam_ranks_by_length(power):
+    """Wide enough to hold all responses, it finds those with the best log p / length^power."""
+    truth = distribution(model(0), PROMPT, LONGEST)
+    ranked = sorted(truth, key=lambda key: math.log(truth[key]) / len(key) ** power, reverse=True)
+    rows, totals = beam_continuations(
+        model(0), PROMPTS, longest=LONGEST, end=END, beam=400, length_power=power
+    )
+    found = [tuple(t for t in row[2:].tolist() if t) for row in rows[0][:8]]
+    assert found == ranked[:8]
+    torch.testing.assert_close(totals[0, :8].exp(), torch.tensor([truth[key] for key in ranked[:8]]))  # fmt: skip
+
+
 def test_the_beam_of_one_prompt_is_that_of_several_teachers():
     def says(prefixes):
         logits = model(0)(torch.cat([torch.full((len(prefixes), 1), 2), prefixes[:, 1:]], 1))[:, -1]
@@ -180,6 +195,7 @@ def test_wrong_arguments():
             "mixed",
         ),
         (lambda: beam_continuations(model(0), PROMPTS, beam=0, **options), "beam"),
+        (lambda: beam_continuations(model(0), PROMPTS, length_power=-1, **options), "length_power"),
         (lambda: interleaved(model(0), model(1), PROMPTS, top=0, **options), "top"),
     ):
         with pytest.raises(ValueError, match=words):
