@@ -59,10 +59,11 @@ def test_lock_says_how_to_refresh_it_and_names_no_host_or_path():
     "text",
     PYPROJECT["project"]["dependencies"]
     + PYPROJECT["project"]["optional-dependencies"]["cluster"]
+    + PYPROJECT["project"]["optional-dependencies"]["games"]
     + [
         text
         for text in PYPROJECT["project"]["optional-dependencies"]["test"]
-        if text != "kdnb[cluster]"
+        if text != "kdnb[cluster,games]"
     ]
     + PYPROJECT["project"]["optional-dependencies"]["docs"]
     + PYPROJECT["build-system"]["requires"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kdnb.data import cards, graphs, parallel, ratings, sounds, texts
+from kdnb.data import cards, graphs, parallel, ratings, reviews, sounds, texts
 from kdnb.data.cards import UnknownData
 from kdnb.data.sources import load
 
@@ -43,7 +43,7 @@ def verified(name: str) -> str:
 
 
 def card_of(name: str) -> Any:
-    """The card of a data set; every kind has a name and digests, `sha256`.
+    """The card of a data set; every kind has a name and digests, `sha256` (of reviews none).
 
     Raises:
         UnknownData: when there is none of this name.
@@ -91,6 +91,21 @@ def _verified_sentences(name: str) -> str:
     return (
         f"{name}: {len(found['train']) + len(found['validation'])} training and "
         f"{len(found['test'])} test sentences, {len(card.classes)} classes, digests verified."
+    )
+
+
+def _row_of_reviews(name: str) -> Row:
+    card = reviews.review_card(name)
+    counts = (str(len(card.classes) * card.sizes[part]) for part in texts.FILES)
+    return name, card.title, "reviews", *counts, card.licence
+
+
+def _verified_reviews(name: str) -> str:
+    found, card = reviews.load_reviews(name), reviews.review_card(name)
+    return (
+        f"{name}: {len(found['train']) + len(found['validation'])} training and "
+        f"{len(found['test'])} test reviews, {len(card.classes)} classes; an archive is verified by its MD5, "
+        "a folder by its numbers of files alone."
     )
 
 
@@ -150,6 +165,7 @@ def _verified_parallel(name: str) -> str:
 KINDS = {
     "Images": Kind(cards.names, cards.card, _row_of_images, _verified_images),
     "Sentences": Kind(texts.text_names, texts.text_card, _row_of_sentences, _verified_sentences),
+    "Reviews": Kind(reviews.review_names, reviews.review_card, _row_of_reviews, _verified_reviews),
     "Graphs": Kind(graphs.graph_names, graphs.graph_card, _row_of_graph, _verified_graph),
     "Ratings": Kind(ratings.rating_names, ratings.rating_card, _row_of_ratings, _verified_ratings),
     "Parallel texts": Kind(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +19,9 @@ from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged
 from kdnb.data.images import digest
 from kdnb.names import brief
 from kdnb.paths import data_cache, data_folders
+
+if TYPE_CHECKING:
+    from kdnb.data.reviews import ReviewCard
 
 Part = Literal["train", "validation", "test"]
 FILES: tuple[Part, ...] = ("train", "test")  # validation is a part of train
@@ -83,7 +86,7 @@ class Texts:
 
     sentences: tuple[str, ...]
     labels: Tensor
-    card: TextCard
+    card: TextCard | ReviewCard
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -107,7 +110,8 @@ def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
     """The splits of a data set of sentences, from the first source that has it.
 
     Sources are the cache, the folders of KDNB_DATA_DIRS (the files in one of the card's folders),
-    and the authors' addresses, whose files are then kept in the cache.
+    and the authors' addresses, whose files are then kept in the cache. Reviews ("imdb") have sources of their own,
+    see :func:`kdnb.data.reviews.load_reviews`.
 
     Args:
         offline: look on this machine only.
@@ -115,6 +119,10 @@ def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
     Raises:
         DataError: when the name is unknown, no source has the data, or what it has is another.
     """
+    from kdnb.data import reviews  # which needs this module
+
+    if name in reviews.review_names():
+        return reviews.load_reviews(name, offline=offline)
     card, cache = text_card(name), data_cache() / name
     found: dict[str, Texts] = {}
     for part in FILES:

@@ -148,7 +148,7 @@ SCHEMES = {
     "7-3": ("applications", "acoustic ctc frames"),
     "7-4": (
         "applications",
-        "adrec bincf coteaching feddf fedgkt noisy_labels pate pfd policy ranking recommend",
+        "adrec bincf coteaching feddf fedgkt noisy_labels pate pfd policy ranking recommend worlds",
     ),
     "8": ("theory", "harvest knowledge_points linear partial wide"),
 }
@@ -170,7 +170,7 @@ FILES = {
     "cho2019efficacy": "eskd",
     "chou2018merge": "merging",
     "cui2017": "combining",
-    "czarnecki2019": "policy",
+    "czarnecki2019": "policy worlds",
     "devlin2019bert": "masked",
     "dong2019earlystop": "harvest",
     "freitag2017": "sequences",

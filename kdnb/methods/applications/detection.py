@@ -134,20 +134,20 @@ def _smooth(answers: Tensor, targets: Tensor) -> Tensor:
 
 
 def localisation_scores(
-    network: nn.Module, images: Tensor, boxes: Tensor, labels: Tensor, least: float = 0.5
+    network: nn.Module, images: Tensor, boxes: Tensor, labels: Tensor, least_iou: float = 0.5
 ) -> dict[str, float]:
     """How well objects are found, in eval mode: shares and means over the pictures.
 
     Returns:
-        `found`: the share of objects whose class is right and whose box has an IoU of `least` or more with
+        `found`: the share of objects whose class is right and whose box has an IoU of `least_iou` or more with
         the true one; `iou`, the mean; `accuracy` of the class alone.
     """
-    check_number(least=0, most=1, least_iou=least)
+    check_number(least=0, most=1, least_iou=least_iou)
     answers = outputs_for(network, images)
     overlap = box_overlap(answers[:, :4], boxes)
     right = answers[:, 4:].argmax(1) == labels
     return {
-        "found": float((right & (overlap >= least)).float().mean()),
+        "found": float((right & (overlap >= least_iou)).float().mean()),
         "iou": float(overlap.mean()),
         "accuracy": float(right.float().mean()),
     }

@@ -9,11 +9,12 @@ vocabulary) of the next token after each prefix; one with a method `step`, such 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdnb.losses.checks import check_number
 from kdnb.nets.transformer import PADDING
@@ -63,11 +64,26 @@ def responses(tokens: Tensor, prompt: int) -> Tensor:
     return present
 
 
+def without_padding(tokens: Tensor) -> Tensor:
+    """(batch, length) without the last columns, which are padding in every row."""
+    return tokens[:, : int((tokens != PADDING).any(0).sum())]
+
+
+def words_of(row: Sequence[int], prompt: int, end: int) -> list[int]:
+    """A row's response without its end and padding.
+
+    >>> words_of([5, 6, 7, 1, 0], prompt=2, end=1)
+    [7]
+    """
+    return [token for token in row[prompt:] if token not in (PADDING, end)]
+
+
 class Reader:
     """Asks a model for the next token, again and again, as sequences grow.
 
     Args:
-        model: a language model; from its state where it has `step`, else over whole prefixes.
+        model: a language model; from its state where it has `step`, else over whole prefixes. A state is a tensor or
+            a tuple of them, each with the batch in its second place.
     """
 
     def __init__(self, model: Model):
@@ -86,7 +102,9 @@ class Reader:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these of the sequences."""
-        if self.state is not None:
+        if isinstance(self.state, tuple):
+            self.state = tuple(part[:, rows].contiguous() for part in self.state)
+        elif self.state is not None:
             self.state = self.state[:, rows].contiguous()
         if self.read is not None:
             self.read = self.read[rows]
@@ -202,25 +220,36 @@ def interleaved(
             new = torch.where(open_ones[:, None], new, PADDING)
             drawn.append(new)
             open_ones = open_ones & (new[:, 0] != end)
-    return torch.cat(drawn, 1)
+            if not open_ones.any():
+                break
+    tokens = torch.cat(drawn, 1)
+    return F.pad(tokens, (0, prompts.shape[1] + longest - tokens.shape[1]))
 
 
 def beam_continuations(
-    model: Model, prompts: Tensor, *, longest: int, end: int, beam: int = 4
+    model: Model,
+    prompts: Tensor,
+    *,
+    longest: int,
+    end: int,
+    beam: int = 4,
+    length_power: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The likeliest responses that a beam search finds, for all prompts at once.
 
-    :func:`kdnb.methods.multi_teacher.beam_search` does the same for one prompt and several models, and can
-    favour long sequences.
+    :func:`kdnb.methods.multi_teacher.beam_search` does the same for one prompt and several models.
 
     Args:
         model, prompts, longest, end: as in `continuations`.
         beam: sequences that are kept for each prompt, finished ones among them.
+        length_power: sequences are ranked by log p / length^power, at every step; 0 ranks by log p, which favours short
+            ones.
 
     Returns:
-        (batch, beam, prompt + longest) int64, the likeliest first, and log-probabilities (batch, beam) in nats.
+        (batch, beam, prompt + longest) int64, the first in rank first, and log-probabilities (batch, beam) in nats.
     """
     check_number(least=1, whole=True, longest=longest, beam=beam)
+    check_number(least=0, length_power=length_power)
     batch, given = prompts.shape
     with reading(model):
         reader = Reader(model)
@@ -241,7 +270,10 @@ def beam_continuations(
             logs = torch.where(done[:, None], stays, logs)
             grown = (totals.reshape(-1, 1) + logs).view(batch, -1)
             count = min(beam, grown.shape[1])
-            totals, places = grown.topk(count, 1)
+            lengths = (tokens[:, given:] != PADDING).sum(1) + (~done).long()
+            ranks = (grown.view(len(tokens), -1) / lengths[:, None] ** length_power).view(batch, -1)
+            places = ranks.topk(count, 1).indices
+            totals = grown.gather(1, places)
             rows = (
                 places // vocabulary
                 + (len(tokens) // batch) * torch.arange(batch, device=prompts.device)[:, None]

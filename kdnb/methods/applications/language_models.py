@@ -8,13 +8,13 @@ sequences may be the student's own. Xu et al. 2025: the sequences may be written
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.losses.checks import at_least_float32, check_number
+from kdnb.losses.checks import at_least_float32, check_choice, check_number
 from kdnb.losses.token_divergence import Divergence, token_divergence
 from kdnb.methods.applications.generation import (
     beam_continuations,
@@ -22,9 +22,11 @@ from kdnb.methods.applications.generation import (
     interleaved,
     logits_of,
     responses,
+    without_padding,
+    words_of,
 )
+from kdnb.methods.multi_teacher.sequences import choose
 from kdnb.methods.options import recipe_of
-from kdnb.nets.transformer import PADDING
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.inputs import batches_for
 
@@ -40,9 +42,9 @@ def next_token_loss(logits: Tensor, tokens: Tensor, prompt: int) -> Tensor:
     Returns:
         A scalar: the mean over a response's tokens, and over sequences, as in `kdnb.losses.token_divergence`.
     """
-    present = responses(tokens, prompt)
-    logs = at_least_float32(logits)[:, :-1].log_softmax(2)
-    each = -logs.gather(2, tokens[:, 1:, None])[..., 0]
+    present = responses(tokens, prompt)[:, prompt - 1 :]
+    logs = at_least_float32(logits)[:, prompt - 1 : -1].log_softmax(2)
+    each = -logs.gather(2, tokens[:, prompt:, None])[..., 0]
     weights = present / present.sum(1, keepdim=True).clamp_min(1)
     return (each.masked_fill(~present, 0) * weights).sum(1).mean()
 
@@ -69,7 +71,7 @@ def train_language_model(
     batches = batches_for(tokens, recipe, seed, "none", given=fields)
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
-        cut = _cut(batch.images)
+        cut = without_padding(batch.images)
         return {"words": next_token_loss(logits_of(networks["model"], cut), cut, prompt)}
 
     history = fit(
@@ -137,16 +139,16 @@ def distil_language_model(
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         own = on_policy > 0 and float(torch.rand(())) < on_policy
-        sequences = _cut(drawn(batch.images) if own else batch.images)
+        sequences = without_padding(drawn(batch.images) if own else batch.images)
         said = logits_of(networks["student"], sequences)
         with torch.no_grad():
             aim = logits_of(networks["teacher"], sequences)
-        present = responses(sequences, prompt)
-        found = {
-            "divergence": token_divergence(said[:, :-1], aim[:, :-1], present, kind, teacher_share)
-        }
+        # Nothing is asked about the prompt.
+        present = responses(sequences, prompt)[:, prompt - 1 :]
+        ours, theirs = said[:, prompt - 1 : -1], aim[:, prompt - 1 : -1]
+        found = {"divergence": token_divergence(ours, theirs, present, kind, teacher_share)}
         if label_weight:
-            labelled = _cut(batch.images)
+            labelled = without_padding(batch.images)
             if own:
                 said = logits_of(networks["student"], labelled)
             found["words"] = label_weight * next_token_loss(said, labelled, prompt)
@@ -171,34 +173,59 @@ def teacher_sequences(
     prompt: int = 1,
     end: int = 1,
     beam: int | None = 4,
+    length_power: float = 0.0,
+    by: Literal["model", "oracle"] = "model",
     seed: int = 0,
     batch: int = 256,
 ) -> Tensor:
-    """What a teacher answers to prompts: a corpus for sequence-level distillation (Kim and Rush 2016).
+    r"""What a teacher answers to prompts: a corpus for sequence-level distillation (Kim and Rush 2016).
+
+    .. math:: \hat y = \arg\max_{y \in \mathcal B} p(y \mid x), \qquad
+        \tilde y = \arg\max_{y \in \mathcal B} \mathrm{BLEU}(y, y^\star)
+
+    with the teacher's beam and the given answer y*. "model" takes the first, "oracle" the second, which is sequence-level
+    interpolation; its BLEU is :func:`kdnb.methods.multi_teacher.sentence_bleu`.
 
     Args:
         teacher: a language model.
-        tokens: (sequences, length) int64, of which the prompts are taken.
+        tokens: (sequences, length) int64: the prompts; for the oracle with their given answers.
         prompt, end: as in `distil_language_model`.
-        beam: of the beam search, whose best sequence is taken; None draws a sequence.
+        beam, length_power: of the beam search, see `beam_continuations`; a beam of None draws one sequence.
+        by: whose choice among the beam is taken.
         seed: of the drawing.
 
     Returns:
         (sequences, length) int64. Train on it by `train_language_model`.
+
+    Raises:
+        ValueError: for an oracle without a beam.
+
+    Departures: the paper's text was not at hand; the oracle's smoothed sentence BLEU is recalled.
     """
+    check_choice(("model", "oracle"), by=by)
+    if by == "oracle" and beam is None:
+        raise ValueError("the oracle chooses among a beam: give beam a number.")
     generator = torch.Generator(device=tokens.device).manual_seed(seed)
     longest, found = tokens.shape[1] - prompt, []
-    for rows in tokens[:, :prompt].split(batch):
+    for rows in tokens.split(batch):
+        asked = rows[:, :prompt]
         if beam is None:
             said = continuations(
-                teacher, rows, longest=longest, end=end, generator=generator
+                teacher, asked, longest=longest, end=end, generator=generator
             ).tokens
         else:
-            said = beam_continuations(teacher, rows, longest=longest, end=end, beam=beam)[0][:, 0]
+            beams, _ = beam_continuations(
+                teacher, asked, longest=longest, end=end, beam=beam, length_power=length_power
+            )
+            said = beams[:, 0]
+            if by == "oracle":
+                said = torch.stack([_closest(*pair, prompt, end) for pair in zip(beams, rows, strict=True)])  # fmt: skip
         found.append(said)
     return torch.cat(found)
 
 
-def _cut(tokens: Tensor) -> Tensor:
-    """Without columns that are padding in every row."""
-    return tokens[:, : int((tokens != PADDING).any(0).sum())]
+def _closest(beam: Tensor, reference: Tensor, prompt: int, end: int) -> Tensor:
+    """The row of a beam whose response is most like the reference's."""
+    said = [words_of(row, prompt, end) for row in beam.tolist()]
+    chosen = choose(said, words_of(reference.tolist(), prompt, end), "oracle")
+    return beam[said.index(list(chosen))]

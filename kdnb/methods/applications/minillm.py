@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses.checks import Variant, check_number
 from kdnb.losses.minillm import minillm
-from kdnb.methods.applications.generation import continuations, logits_of, responses
+from kdnb.methods.applications.generation import (
+    continuations,
+    logits_of,
+    responses,
+    without_padding,
+)
 from kdnb.methods.applications.language_models import next_token_loss
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Recipe, Update, fit
@@ -63,19 +68,19 @@ def distil_sequences(
     longest = tokens.shape[1] - prompt
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
-        given = batch.images
+        given = without_padding(batch.images)
         drawn = continuations(
             student, given[:, :prompt], longest=longest, end=end,
             mixed=teacher if share else None, share=share,
         )  # fmt: skip
-        said = logits_of(networks["student"], drawn.tokens)
+        tokens = without_padding(drawn.tokens)
+        said = logits_of(networks["student"], tokens)
         with torch.no_grad():
-            aim = logits_of(networks["teacher"], drawn.tokens)
-        weights = torch.cat(
-            [torch.ones_like(given[:, 1:prompt], dtype=said.dtype), drawn.weights], 1
-        )
+            aim = logits_of(networks["teacher"], tokens)
+        response = tokens[:, prompt:]
         loss = minillm(
-            said[:, :-1], aim[:, :-1], drawn.tokens[:, 1:], responses(drawn.tokens, prompt), weights,
+            said[:, prompt - 1 : -1], aim[:, prompt - 1 : -1], response,
+            responses(tokens, prompt)[:, prompt - 1 :], drawn.weights[:, : response.shape[1]],
             clip=clip, length_normalised=length_normalised, variant=variant,
         )  # fmt: skip
         found = {"sequences": loss}

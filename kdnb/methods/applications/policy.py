@@ -1,7 +1,7 @@
 """Policy distillation (Rusu et al. 2016, Czarnecki et al. 2019): a student learns how a teacher acts.
 
-The worlds are grids with walls, few enough states for exact values. A policy is a table (states, actions) of
-probabilities; a student is the table of its logits.
+Worlds have few enough states for exact values, see :mod:`kdnb.methods.applications.worlds`. A policy is a table
+(states, actions) of probabilities; a student is the table of its logits.
 """
 
 from __future__ import annotations
@@ -10,122 +10,54 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from kdnb.losses.checks import check_choice, check_number
+from kdnb.methods.applications.worlds import SURVIVAL, GridWorld, Table, World, draw_world
 
-Table = NDArray[np.float64]
+__all__ = [
+    "CONTROLS", "OBJECTIVES", "SURVIVAL", "GridWorld", "PolicyFit", "Table", "action_values", "asymmetry", "best_policy",
+    "distil_policy", "draw_world", "expected_update", "q_learning", "softened", "value_of", "values_of", "visits",
+]  # fmt: skip
 Control = Literal["student", "teacher", "uniform"]
 Objective = Literal["cross_entropy", "entropy", "expected_entropy", "rewards"]
 CONTROLS = ("student", "teacher", "uniform")
 OBJECTIVES = ("cross_entropy", "entropy", "expected_entropy", "rewards")
-SURVIVAL = 0.99  # an episode ends after each action with probability 0.01, as in the paper
 
 
-@dataclass(frozen=True, eq=False)
-class GridWorld:
-    """A world of free cells; walls are no states.
-
-    Attributes:
-        cells: (states, 2) row and column of each state.
-        moves: (states, 4) the state that going up, down, left or right leads to.
-        rewards: (states,) what entering a state pays.
-        terminal: (states,) whether entering a state ends the episode.
-        start: the state in the middle.
-        noise: the probability that a move goes into a random direction instead.
-    """
-
-    cells: NDArray[np.int64]
-    moves: NDArray[np.int64]
-    rewards: Table
-    terminal: NDArray[np.bool_]
-    start: int
-    noise: float
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def transitions(self, policy: Table) -> Table:
-        """(states, states): where a policy leads in one action; action a moves as action a modulo 4."""
-        shares = np.stack([policy[:, way::4].sum(1) for way in range(4)], 1)
-        shares = (1 - self.noise) * shares + self.noise / 4
-        made = np.zeros((len(self), len(self)))
-        for way in range(4):
-            np.add.at(made, (np.arange(len(self)), self.moves[:, way]), shares[:, way])
-        return made
-
-
-def draw_world(
-    seed: int, *, side: int = 20, walls: float = 0.2, goals: int = 4, noise: float = 0.1
-) -> GridWorld:
-    """A random grid: walls, goals that pay 1 to 10, and a trap that costs 5; all of these end an episode.
-
-    Args:
-        seed: the same world for the same seed.
-        side: cells in a row, at least 3.
-        walls: the probability of a wall; the middle cell is always free.
-        goals: how many.
-        noise: the probability that a move goes into a random direction instead.
-    """
-    check_number(least=3, whole=True, side=side)
-    check_number(least=1, whole=True, goals=goals)
-    check_number(least=0, most=1, walls=walls, noise=noise)
-    stream = np.random.default_rng(seed)
-    free = stream.random((side, side)) >= walls
-    middle = side // 2
-    free[middle, middle] = True
-    cells = np.argwhere(free)
-    if len(cells) < goals + 2:
-        raise ValueError(f"the world has {len(cells)} free cells, too few for {goals} goals.")
-    number = np.full((side + 2, side + 2), -1)
-    number[tuple(cells.T + 1)] = np.arange(len(cells))
-    own = np.arange(len(cells))
-    moves = np.stack([number[tuple((cells + 1 + step).T)] for step in ((-1, 0), (1, 0), (0, -1), (0, 1))], 1)  # fmt: skip
-    moves = np.where(moves < 0, own[:, None], moves)  # into a wall: no move
-    start = int(number[middle + 1, middle + 1])
-    places = stream.permutation(np.delete(own, start))[: goals + 1]
-    rewards, terminal = np.zeros(len(cells)), np.zeros(len(cells), dtype=bool)
-    rewards[places[:-1]] = stream.integers(1, 11, goals)
-    rewards[places[-1]] = -5
-    terminal[places] = True
-    return GridWorld(cells, moves, rewards, terminal, start, noise)
-
-
-def value_of(world: GridWorld, policy: Table) -> float:
+def value_of(world: World, policy: Table) -> float:
     """What an episode of a policy pays on average, exactly."""
-    return float(values_of(world, policy)[world.start])
+    return float(world.starts @ values_of(world, policy))
 
 
-def values_of(world: GridWorld, policy: Table) -> Table:
+def values_of(world: World, policy: Table) -> Table:
     """(states,): what an episode of a policy that starts in each state pays on average, exactly."""
-    through = world.transitions(policy)
-    onward = through * (SURVIVAL * ~world.terminal)
-    return np.linalg.solve(np.eye(len(world)) - onward, through @ world.rewards)
+    return np.linalg.solve(np.eye(len(world)) - world.onward(policy), world.gains(policy))
 
 
-def best_policy(world: GridWorld) -> Table:
-    """(states, 4): a policy that no other one beats, by policy iteration."""
-    policy = np.full((len(world), 4), 0.25)
+def action_values(world: World, values: Table) -> Table:
+    """(states, actions): what each action pays, if `values` (states,) follow."""
+    return world.action_values(values)
+
+
+def best_policy(world: World) -> Table:
+    """(states, actions): a policy that no other one beats, by policy iteration."""
+    policy = np.full((len(world), world.actions), 1 / world.actions)
+    values = values_of(world, policy)
     while True:
-        better = np.eye(4)[_action_values(world, values_of(world, policy)).argmax(1)]
+        better = np.eye(world.actions)[world.action_values(values).argmax(1)]
+        improved = values_of(world, better)
         certain = set(policy.flat) <= {0, 1}
-        if certain and value_of(world, better) <= value_of(world, policy) + 1e-12:
+        # Everywhere: the first state may have to wait for those behind it.
+        if certain and (improved <= values + 1e-12).all():
             return policy
-        policy = better
-
-
-def _action_values(world: GridWorld, values: Table) -> Table:
-    """(states, 4): what each move pays, if `values` follow."""
-    after = world.rewards + SURVIVAL * ~world.terminal * values
-    each = after[world.moves]
-    return (1 - world.noise) * each + world.noise * each.mean(1, keepdims=True)
+        policy, values = better, improved
 
 
 def q_learning(
     world: GridWorld, steps: int, *, rate: float = 0.1, exploration: float = 0.2, seed: int = 0
 ) -> Table:
-    """(states, 4) values of actions, learnt from so many steps of epsilon-greedy play."""
+    """(states, 4) values of actions, learnt from so many steps of epsilon-greedy play in a grid."""
     check_number(least=1, whole=True, steps=steps)
     check_number(above=0, most=1, rate=rate)
     check_number(least=0, most=1, exploration=exploration)
@@ -173,7 +105,7 @@ class PolicyFit:
 
 
 def distil_policy(
-    world: GridWorld,
+    world: World,
     teacher: Table,
     *,
     control: Control = "student",
@@ -202,7 +134,7 @@ def distil_policy(
 
     Args:
         world: where episodes are played.
-        teacher: (states, actions) probabilities; action a moves as a modulo 4.
+        teacher: (states, actions) probabilities; in a grid action a moves as a modulo 4.
         control: who plays; all objectives but "cross_entropy" need the student.
         episodes: how many.
         rate: of the steps.
@@ -225,10 +157,7 @@ def distil_policy(
     check_number(least=0, reward_weight=reward_weight)
     if objective != "cross_entropy" and control != "student":
         raise ValueError(f'objective "{objective}" needs control="student"; got "{control}".')
-    if teacher.ndim != 2 or len(teacher) != len(world) or teacher.shape[1] % 4:
-        raise ValueError(
-            f"teacher must be ({len(world)}, 4 or a multiple) probabilities; got {teacher.shape}."
-        )
+    world.check_policy(teacher=teacher)
     stream = np.random.default_rng(seed)
     logits = np.zeros(teacher.shape)
     log_teacher = np.log(np.maximum(teacher, 1e-300))
@@ -237,9 +166,8 @@ def distil_policy(
     for episode in range(1, episodes + 1):
         log_p = log_softmax(logits, axis=1)
         p = np.exp(log_p)
-        states, actions, after = _play(
-            world, {"student": p, "teacher": teacher, "uniform": uniform}[control], stream
-        )
+        player = {"student": p, "teacher": teacher, "uniform": uniform}[control]
+        states, actions, after, gained, over = world.play(player, stream)
         steps += len(states)
         own, seen = p[states], log_p[states]
         gap = seen - log_teacher[states]
@@ -255,12 +183,10 @@ def distil_policy(
             step -= own * (gap - here[:, None])
             returns -= _to_go(here) - here
         if reward_weight or objective == "rewards":
-            gained = world.rewards[after]
             if critic is None:
                 earned = _to_go(gained)
             else:
-                over = world.terminal[after]
-                earned = gained + SURVIVAL * ~over * critic[after] - critic[states]
+                earned = gained + world.survival * ~over * critic[after] - critic[states]
             returns += (reward_weight or 1.0) * earned
         step -= own * returns[:, None]
         step[np.arange(len(states)), actions] += returns
@@ -277,32 +203,13 @@ def _to_go(values: Table) -> Table:
     return values[::-1].cumsum()[::-1]
 
 
-def _play(world: GridWorld, policy: Table, stream: np.random.Generator) -> tuple:
-    """One episode: the states, the actions there, and the states after them."""
-    bounds = policy.cumsum(1)
-    state, states, actions, after = world.start, [], [], []
-    while True:
-        pick, slip, end, way = stream.random(4).tolist()
-        row = bounds[state]
-        action = min(int(row.searchsorted(pick * row[-1], "right")), len(row) - 1)
-        goes = int(4 * way) if slip < world.noise else action % 4
-        states.append(state)
-        actions.append(action)
-        state = int(world.moves[state, goes])
-        after.append(state)
-        if world.terminal[state] or end > SURVIVAL:
-            return np.array(states), np.array(actions), np.array(after)
-
-
-def visits(world: GridWorld, policy: Table) -> Table:
+def visits(world: World, policy: Table) -> Table:
     """(states,): how often an episode of a policy acts in each state, on average."""
-    onward = world.transitions(policy) * (SURVIVAL * ~world.terminal)
-    first = np.eye(len(world))[world.start]
-    return np.linalg.solve(np.eye(len(world)) - onward.T, first)
+    return np.linalg.solve(np.eye(len(world)) - world.onward(policy).T, world.starts)
 
 
 def expected_update(
-    world: GridWorld, teacher: Table, logits: Table, control: Control = "student"
+    world: World, teacher: Table, logits: Table, control: Control = "student"
 ) -> Table:
     """(states, actions): the mean step of "cross_entropy", exactly: by visits, teacher minus student."""
     check_choice(CONTROLS, control=control)
@@ -314,7 +221,7 @@ def expected_update(
 
 
 def asymmetry(
-    world: GridWorld,
+    world: World,
     teacher: Table,
     logits: Table,
     control: Control = "student",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +12,14 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_number
 from kdnb.losses.token_divergence import token_divergences
-from kdnb.methods.applications.generation import Model, continuations, logits_of, reading, responses
+from kdnb.methods.applications.generation import (
+    Model,
+    continuations,
+    logits_of,
+    reading,
+    responses,
+    words_of,
+)
 from kdnb.nets.transformer import PADDING
 
 
@@ -36,9 +45,10 @@ def likelihood(model: Model, tokens: Tensor, prompt: int = 1, batch: int = 256) 
     total, count = 0.0, 0
     with reading(model):
         for rows in tokens.split(batch):
-            logs = logits_of(model, rows)[:, :-1].float().log_softmax(2)
-            present = responses(rows, prompt)
-            total -= float(logs.gather(2, rows[:, 1:, None])[..., 0][present].double().sum())
+            logs = logits_of(model, rows)[:, prompt - 1 : -1].float().log_softmax(2)
+            present = responses(rows, prompt)[:, prompt - 1 :]
+            said = logs.gather(2, rows[:, prompt:, None])[..., 0]
+            total -= float(said[present].double().sum())
             count += int(present.sum())
     return total / count
 
@@ -134,10 +144,51 @@ def rouge_l(hypothesis: Sequence, reference: Sequence) -> float:
 
 def mean_rouge_l(sequences: Tensor, references: Tensor, prompt: int, end: int) -> float:
     """The mean ROUGE-L of responses, ends and padding left out."""
-
-    def words(row: list[int]) -> list[int]:
-        return [token for token in row if token not in (PADDING, end)]
-
-    rows = zip(sequences[:, prompt:].tolist(), references[:, prompt:].tolist(), strict=True)
-    found = [rouge_l(words(ours), words(theirs)) for ours, theirs in rows]
+    found = [rouge_l(*pair) for pair in _pairs(sequences, references, prompt, end)]
     return sum(found) / len(found)
+
+
+def corpus_bleu(
+    hypotheses: Sequence[Sequence], references: Sequence[Sequence], longest: int = 4
+) -> float:
+    r"""BLEU of a corpus with one reference each (Papineni et al. 2002), not smoothed: from 0 to 1.
+
+    .. math:: \min\big(1, e^{1 - r/h}\big) \prod_{n=1}^N \Big(\frac{m_n}{c_n}\Big)^{1/N}
+
+    with the corpus's h tokens of hypotheses and r of references, and m_n matches, clipped in each sentence, among
+    c_n n-grams. Values compare only where tokens are made in the same way.
+
+    Raises:
+        ValueError: for no hypothesis, or as many references as there are not hypotheses.
+
+    >>> round(corpus_bleu(["a dog runs on grass".split()], ["a dog runs on the grass".split()]), 3)
+    0.579
+    """
+    check_number(least=1, whole=True, longest=longest)
+    if not hypotheses or len(hypotheses) != len(references):
+        raise ValueError(
+            f"there must be one reference for each hypothesis; got {len(references)} for {len(hypotheses)}."
+        )
+    matches, counts = [0] * longest, [0] * longest
+    for ours, theirs in zip(hypotheses, references, strict=True):
+        for n in range(1, longest + 1):
+            said, given = (Counter(tuple(one[i : i + n]) for i in range(len(one) - n + 1)) for one in (ours, theirs))  # fmt: skip
+            matches[n - 1] += (said & given).total()
+            counts[n - 1] += said.total()
+    if not all(matches):
+        return 0.0
+    ours, theirs = (sum(map(len, texts)) for texts in (hypotheses, references))
+    precision = sum(math.log(m / c) for m, c in zip(matches, counts, strict=True)) / longest
+    return math.exp(precision + min(0.0, 1 - theirs / ours))
+
+
+def bleu(sequences: Tensor, references: Tensor, prompt: int, end: int) -> float:
+    """The corpus BLEU of responses, ends and padding left out."""
+    return corpus_bleu(*zip(*_pairs(sequences, references, prompt, end), strict=True))
+
+
+def _pairs(
+    sequences: Tensor, references: Tensor, prompt: int, end: int
+) -> list[tuple[list[int], list[int]]]:
+    rows = zip(sequences.tolist(), references.tolist(), strict=True)
+    return [(words_of(ours, prompt, end), words_of(theirs, prompt, end)) for ours, theirs in rows]

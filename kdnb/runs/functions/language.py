@@ -30,6 +30,7 @@ from kdnb.nets.language import RecurrentLM
 from kdnb.runs.task import restored_into, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
+from kdnb.training.metrics import BINS
 from kdnb.training.randomness import mix
 
 START, END = 2, 1  # 0 is padding
@@ -211,7 +212,8 @@ def _measured(
         "reverse": said.reverse,
         "rouge": 100 * mean_rouge_l(drawn, rows.repeat(samples, 1), given, END),
         "distinct": 100 * distinct(drawn, given),
-        "calibration": 100 * calibration_error(student, rows, given),
+        # In as many bins as in the first record; `kdnb.evaluate` takes more.
+        "calibration": 100 * calibration_error(student, rows, given, bins=10),
     }
     if student is not teacher:
         found["excess"] = excess_error(
@@ -220,7 +222,7 @@ def _measured(
     return found
 
 
-def calibration_error(model: nn.Module, rows: Tensor, given: int, bins: int = 10) -> float:
+def calibration_error(model: nn.Module, rows: Tensor, given: int, bins: int = BINS) -> float:
     """The expected calibration error of the likeliest next token, in bins of equal width."""
     with reading(model):
         probabilities = logits_of(model, rows)[:, :-1].softmax(2)

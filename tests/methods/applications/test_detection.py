@@ -71,6 +71,8 @@ def test_a_network_learns_boxes_and_classes():
     found = localisation_scores(network, images, boxes, labels)
     assert found["accuracy"] > 0.9 and found["iou"] > 0.5 and found["found"] > 0.5
     assert localisation_scores(network, images, boxes, 1 - labels)["found"] < 0.1
+    with pytest.raises(ValueError, match="least_iou"):
+        localisation_scores(network, images, boxes, labels, least_iou=2.0)
 
 
 def test_the_loss_by_hand():

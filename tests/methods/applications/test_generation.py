@@ -1,5 +1,7 @@
 """Sampling, beams and text of two authors, against the enumerated distribution of all responses."""
 
+import math
+
 import pytest
 import torch
 from small_languages import END, Whole, distribution, model, sentences, shares
@@ -10,6 +12,8 @@ from kdnb.methods.applications.generation import (
     continuations,
     interleaved,
     responses,
+    without_padding,
+    words_of,
 )
 
 PROMPT, LONGEST = (2, 4), 3
@@ -91,6 +95,19 @@ def test_a_beam_of_1_is_greedy_and_all_prompts_are_searched():
         assert rows[number].equal(alone[0])
 
 
+@pytest.mark.parametrize("power", [0.0, 0.7, 1.5])
+def test_a_wide_beam_ranks_by_length(power):
+    """Wide enough to hold all responses, it finds those with the best log p / length^power."""
+    truth = distribution(model(0), PROMPT, LONGEST)
+    ranked = sorted(truth, key=lambda key: math.log(truth[key]) / len(key) ** power, reverse=True)
+    rows, totals = beam_continuations(
+        model(0), PROMPTS, longest=LONGEST, end=END, beam=400, length_power=power
+    )
+    found = [tuple(t for t in row[2:].tolist() if t) for row in rows[0][:8]]
+    assert found == ranked[:8]
+    torch.testing.assert_close(totals[0, :8].exp(), torch.tensor([truth[key] for key in ranked[:8]]))  # fmt: skip
+
+
 def test_the_beam_of_one_prompt_is_that_of_several_teachers():
     def says(prefixes):
         logits = model(0)(torch.cat([torch.full((len(prefixes), 1), 2), prefixes[:, 1:]], 1))[:, -1]
@@ -120,6 +137,29 @@ def test_text_of_two_authors():
     expected = q * kept + (q * (1 - kept)).sum() * p
     rates = torch.stack([(write(2)[:, 2] == token).float().mean() for token in range(1, 6)])
     torch.testing.assert_close(rates, expected.detach(), atol=0.03, rtol=0)
+
+
+def test_text_of_two_authors_is_written_no_longer_than_it_takes():
+    """Both are asked as often as the longest sequence has tokens, and rows are padded to their full length."""
+    asked = []
+
+    def sure(tokens):  # writes 4, then the end
+        asked.append(tokens.shape[1])
+        logits = torch.zeros(*tokens.shape, 6)
+        logits[..., END if tokens.shape[1] > 2 else 4] = 50.0
+        return logits
+
+    rows = interleaved(sure, sure, PROMPTS.expand(5, -1), longest=9, end=END, top=1)
+    assert rows.shape == (5, 11) and rows.equal(
+        torch.tensor([[2, 4, 4, 1, *[0] * 7]]).expand(5, -1)
+    )
+    assert max(asked) == 3
+
+
+def test_the_words_of_a_row():
+    assert words_of([2, 4, 5, 3, END, 0, 0], 2, END) == [5, 3]
+    rows = torch.tensor([[2, 3, 0, 0], [2, 3, 1, 0]])
+    assert without_padding(rows).equal(rows[:, :3])
 
 
 def test_modes_are_as_before_and_dropout_is_off():
@@ -155,6 +195,7 @@ def test_wrong_arguments():
             "mixed",
         ),
         (lambda: beam_continuations(model(0), PROMPTS, beam=0, **options), "beam"),
+        (lambda: beam_continuations(model(0), PROMPTS, length_power=-1, **options), "length_power"),
         (lambda: interleaved(model(0), model(1), PROMPTS, top=0, **options), "top"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -3,16 +3,26 @@
 import copy
 
 import pytest
+import torch
 from small_languages import END, STEP, assert_stepped, model, sentences
 
 from kdnb import losses
-from kdnb.methods.applications.generation import beam_continuations, continuations, responses
+from kdnb.methods.applications.generation import (
+    beam_continuations,
+    continuations,
+    responses,
+    words_of,
+)
 from kdnb.methods.applications.language_models import (
     distil_language_model,
     next_token_loss,
     teacher_sequences,
     train_language_model,
 )
+from kdnb.methods.applications.minillm import distil_sequences
+from kdnb.methods.applications.text_measures import likelihood
+from kdnb.methods.multi_teacher import sentence_bleu
+from kdnb.nets.translation import Translator
 
 TOKENS = sentences()
 RECIPE = {**STEP, "batch_size": len(TOKENS)}
@@ -114,6 +124,43 @@ def test_the_teachers_corpus():
         teacher_sequences(teacher, TOKENS, prompt=2, end=END, beam=None, seed=s) for s in (0, 0, 1)
     ]
     assert drawn[0].equal(drawn[1]) and not drawn[0].equal(drawn[2])
+
+
+def test_the_oracle_takes_the_sequence_of_the_beam_that_is_most_like_the_given_one():
+    teacher, options = model(1), {"prompt": 2, "end": END}
+    said = teacher_sequences(teacher, TOKENS, beam=5, by="oracle", batch=10, **options)
+    beams = beam_continuations(teacher, TOKENS[:, :2], longest=5, end=END, beam=5)[0]
+
+    def likeness(row, reference):
+        ours, theirs = (words_of(one.tolist(), 2, END) for one in (row, reference))
+        return sentence_bleu(ours, theirs)
+
+    for row, beam, reference in zip(said, beams, TOKENS, strict=True):
+        best = max(likeness(one, reference) for one in beam)
+        assert likeness(row, reference) == best
+        assert row.equal(next(one for one in beam if likeness(one, reference) == best))
+    assert not said.equal(teacher_sequences(teacher, TOKENS, beam=5, **options))
+    with pytest.raises(ValueError, match="the oracle chooses among a beam"):
+        teacher_sequences(teacher, TOKENS, beam=None, by="oracle", **options)
+    with pytest.raises(ValueError, match="by must be"):
+        teacher_sequences(teacher, TOKENS, by="nobody", **options)
+
+
+def test_prompts_may_be_of_another_vocabulary():
+    """A translator's source: nothing is asked about it, so its tokens may be unknown to the answer."""
+    torch.manual_seed(0)
+    student, teacher = (Translator(50, 6, source=3, width=8) for _ in range(2))
+    rows = torch.cat([torch.randint(3, 50, (64, 3)), TOKENS], 1)
+    plan = {"epochs": 25, "batch_size": 16, "optimiser": "adam", "lr": 0.02}
+    train_language_model(teacher, rows, prompt=4, **plan)
+    fit = distil_language_model(student, teacher, rows, prompt=4, end=END, label_weight=0.5, **plan)
+    assert fit.history.divergence.iloc[-1] < 0.3 * fit.history.divergence.iloc[0]
+    said = teacher_sequences(teacher, rows, prompt=4, end=END, beam=3, by="oracle")
+    assert said[:, :4].equal(rows[:, :4]) and int(said[:, 4:].max()) < 6
+    assert likelihood(student, rows, 4) < likelihood(Translator(50, 6, source=3, width=8), rows, 4)
+    own = distil_language_model(student, teacher, rows, prompt=4, end=END, on_policy=1.0, top=2, epochs=1)  # fmt: skip
+    assert own.history.divergence.iloc[0] > 0
+    distil_sequences(student, teacher, rows, prompt=4, end=END, epochs=1)
 
 
 def test_a_student_comes_near_its_teacher():

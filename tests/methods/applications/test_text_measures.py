@@ -1,5 +1,7 @@
 """What is measured on text: by hand, and on models whose answers are known."""
 
+import math
+
 import pytest
 import torch
 from small_languages import END, model, sentences
@@ -7,6 +9,8 @@ from small_languages import END, model, sentences
 from kdnb.losses import token_divergences
 from kdnb.methods.applications.generation import continuations
 from kdnb.methods.applications.text_measures import (
+    bleu,
+    corpus_bleu,
     distinct,
     excess_error,
     likelihood,
@@ -90,3 +94,44 @@ def test_rouge_and_distinct():
     assert distinct(rows, 1, 2) == pytest.approx(3 / 5)  # 34 43 34; 34 41
     with pytest.raises(ValueError, match="n must be"):
         distinct(rows, 1, 0)
+
+
+def test_bleu_of_a_corpus_by_loops():
+    stream = torch.Generator().manual_seed(0)
+    ours, theirs = ([torch.randint(0, 2, (n,), generator=stream).tolist() for n in lengths] for lengths in ((7, 4, 9, 3), (8, 4, 7, 6)))  # fmt: skip
+    product = 1.0
+    for n in (1, 2, 3, 4):
+        right = count = 0
+        for said, given in zip(ours, theirs, strict=True):
+            grams = [said[i : i + n] for i in range(len(said) - n + 1)]
+            left = [given[i : i + n] for i in range(len(given) - n + 1)]
+            count += len(grams)
+            for gram in grams:
+                if gram in left:  # each of the reference's is matched once
+                    left.remove(gram)
+                    right += 1
+        product *= (right / count) ** 0.25
+    assert 0 < product < 1
+    assert corpus_bleu(ours, theirs) == pytest.approx(product * math.exp(1 - 25 / 23))
+
+
+def test_bleu_of_known_cases():
+    one = [["a", "b", "c", "d", "e"]]
+    assert corpus_bleu(one, one) == 1 and corpus_bleu(one, [["v", "w", "x", "y", "z"]]) == 0
+    long = [["a", "b", "c", "d", "e", "f", "g", "h"]]
+    assert corpus_bleu(one, long) == pytest.approx(math.exp(1 - 8 / 5))  # too short
+    assert corpus_bleu(long, one) == pytest.approx((5 / 8 * 4 / 7 * 3 / 6 * 2 / 5) ** 0.25)
+    assert corpus_bleu([["a", "b"]], [["a", "b"]], longest=2) == 1
+    # Papineni's example: a word counts as often as the reference has it
+    the = [["the", "the", "the", "the", "the", "the", "the"]]
+    assert corpus_bleu(the, [["the", "cat", "is", "on", "the", "mat"]], longest=1) == pytest.approx(
+        2 / 7
+    )
+    rows = torch.tensor([[2, 3, 4, 5, 3, 4, 1, 0], [2, 5, 5, 5, 5, 1, 0, 0]])
+    assert bleu(rows, rows, 1, END) == 1
+    assert bleu(rows, rows.flip(0), 1, END) < 0.1
+    for wrong in (([], []), (one, [])):
+        with pytest.raises(ValueError, match="one reference for each hypothesis"):
+            corpus_bleu(*wrong)
+    with pytest.raises(ValueError, match="longest"):
+        corpus_bleu(one, one, longest=0)

@@ -1,0 +1,173 @@
+"""Film reviews as their authors pack them: a folder, or its archive, with one file for each review.
+
+The layout is that of Stanford's Large Movie Review Dataset (IMDB): `aclImdb/{train,test}/{pos,neg}/*.txt`. Reviews
+without a label (`unsup`) are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from kdnb.data.cards import Below, Count, DataError, card_in, names_in
+from kdnb.data.fetch import FAILURES, kept_or_fetched, taken_away_if_damaged
+from kdnb.data.texts import FILES, Part, Texts
+from kdnb.paths import data_cache, data_folders
+
+
+class ReviewCard(BaseModel):
+    """A data set of reviews.
+
+    Attributes:
+        name: of the card, and of the folder in the cache.
+        classes: the folders of each split, in the order of the labels.
+        address, archive, md5: where its authors publish it, the archive's name, and its digest.
+        sizes: reviews of each class in each split; a folder is recognised by them, as its own digest is not known.
+        folders: in which the files may lie inside a data folder.
+        validation: so many of the training reviews, the last ones in our order, are held out.
+        cite: key in papers/references.bib.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    about: str
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    address: Annotated[str, Field(pattern=r"^https?://[^/]+/.*[^/]$")]
+    archive: Below
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    sizes: dict[Part, Count]
+    licence: str
+    cite: str
+    folders: Annotated[tuple[Below, ...], Field(min_length=1)]
+    validation: Count
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Digests as other cards have them: none are known."""
+        return {}
+
+
+def review_names() -> tuple[str, ...]:
+    """The data sets of reviews that have a card."""
+    return names_in("reviews")
+
+
+def review_card(name: str) -> ReviewCard:
+    """The card of a data set of reviews.
+
+    Raises:
+        DataError: when there is none of this name, or it is malformed.
+    """
+    return card_in("reviews", ReviewCard, name, "there are no reviews")
+
+
+def load_reviews(name: str, *, offline: bool = False) -> dict[Part, Texts]:
+    """The splits of a data set of reviews, from the first source that has it.
+
+    Sources are the archive in the cache, the folders of KDNB_DATA_DIRS (the unpacked folder, or the archive), and the
+    authors' address, whose archive is then kept in the cache. An archive is verified by its MD5, a folder by the
+    numbers of its files: digests of single reviews are not known here.
+
+    Args:
+        offline: look on this machine only.
+
+    Raises:
+        DataError: when the name is unknown, no source has the data, or what it has is another.
+    """
+    card = review_card(name)
+    kept = data_cache() / name / card.archive
+    if kept.is_file():
+        with taken_away_if_damaged(kept):
+            return _from_archive(card, kept.read_bytes(), str(kept))
+    for folder in data_folders():
+        for inner in card.folders:
+            if (folder / inner / "train").is_dir():
+                return _read(card, _in_folder(card, folder / inner), str(folder / inner))
+        if (folder / card.archive).is_file():
+            place = folder / card.archive
+            return _from_archive(card, place.read_bytes(), str(place))
+    if offline:
+        raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
+    return kept_or_fetched(
+        kept, [card.address], lambda content, place: (_from_archive(card, content, place), content),
+        title=card.title, lock=data_cache() / f".{name}.lock", ways=_ways(card),
+    )  # fmt: skip
+
+
+def _ways(card: ReviewCard) -> str:
+    return (
+        f"unpack {card.address} into a folder that KDNB_DATA_DIRS names, so that it holds "
+        f"{card.folders[0]}/train/{card.classes[0]}/, or put the archive itself there."
+    )
+
+
+def _in_folder(card: ReviewCard, folder: Path) -> Iterator[tuple[str, str, bytes]]:
+    """(split, class, content) of every review, in any order."""
+    for part in FILES:
+        for label in card.classes:
+            for path in (folder / part / label).glob("*.txt"):
+                yield part, label, path.read_bytes()
+
+
+def _from_archive(card: ReviewCard, content: bytes, place: str) -> dict[Part, Texts]:
+    said = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if said != card.md5:
+        raise DataError(f"{place} is not {card.archive}: its MD5 is {said}, expected {card.md5}.")
+
+    def members() -> Iterator[tuple[str, str, bytes]]:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            for member in archive:
+                part, label, name = (["", "", *member.name.split("/")])[-3:]
+                if (
+                    member.isfile()
+                    and part in FILES
+                    and label in card.classes
+                    and name.endswith(".txt")
+                ):
+                    yield part, label, archive.extractfile(member).read()  # type: ignore[union-attr]
+
+    try:
+        return _read(card, members(), place)
+    except FAILURES as error:
+        raise DataError(f"{place} is no archive of reviews ({error}).") from error
+
+
+def _read(
+    card: ReviewCard, files: Iterator[tuple[str, str, bytes]], place: str
+) -> dict[Part, Texts]:
+    """Count, sort and split: any first n of a split are a random sample."""
+    found: dict[str, list[tuple[bytes, str, int]]] = {part: [] for part in FILES}
+    for part, name, content in files:
+        label = card.classes.index(name)
+        try:
+            review = content.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise DataError(f"a review of {place} is no UTF-8 ({error}).") from error
+        key = hashlib.sha256(bytes([label]) + review.encode("utf-8")).digest()
+        found[part].append((key, review, label))
+    splits = {}
+    for part, records in found.items():
+        records.sort()
+        for label, name in enumerate(card.classes):
+            count = sum(record[2] == label for record in records)
+            if count != card.sizes[part]:
+                raise DataError(
+                    f"{place} holds {count} {part} reviews of {name}, expected {card.sizes[part]}. {_ways(card)}"
+                )
+        labels = torch.tensor([label for *_, label in records])
+        splits[part] = Texts(tuple(review for _, review, _ in records), labels, card)
+    train, end = splits["train"], len(splits["train"]) - card.validation
+    return {
+        "train": Texts(train.sentences[:end], train.labels[:end], card),
+        "validation": Texts(train.sentences[end:], train.labels[end:], card),
+        "test": splits["test"],
+    }
