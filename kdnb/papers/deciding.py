@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdnb.papers.schema import WHOLE, Premise
-from kdnb.papers.statistics import MIN_SEEDS
+from kdnb.papers.statistics import LEVEL, MIN_SEEDS
 
 __all__ = ["WORDS", "Checked", "Finding", "Word", "decide"]
 
@@ -147,9 +147,11 @@ def _too_few(n: int, needed: int, directions: list[Finding]) -> str:
 
 
 def _opposite(result: Finding) -> str:
-    """`> 0` as `significantly below 0`."""
+    """`> 0` as `significantly below 0`, or as `below 0 with its whole 95% interval`."""
     sign, bound = result.requirement.split()
-    return f"significantly {'below' if sign == '>' else 'above'} {bound}"
+    side = f"{'below' if sign == '>' else 'above'} {bound}"
+    significant = result.p_holm < LEVEL
+    return f"significantly {side}" if significant else f"{side} with its whole 95% interval"
 
 
 def _interval(result: Finding) -> str:

@@ -77,6 +77,18 @@ def test_wrong_direction():
     assert not verdict.results[0].right
 
 
+def test_an_interval_alone_may_speak_against_a_direction():
+    # One positive difference of six: the interval lies below 0, the exact test does not reach 5%.
+    frame = pd.DataFrame({("a", "m"): [-1.8, -1.5, -1.6, -1.4, -1.7, 0.1], ("b", "m"): [0.0] * 6})
+    subject = Claim(
+        id="c", title="t", statement="s", where="w", metric="m", criteria=[direction("a - b")]
+    )
+    verdict = judge(subject, frame)
+    assert verdict.results[0].high < 0 and verdict.results[0].p_holm > 0.05
+    assert verdict.word == "contradicted"
+    assert verdict.gist == "'a - b' lies below 0 with its whole 95% interval"
+
+
 def test_not_significant_gives_p_in_the_reason_alone():
     frame = table(6)
     frame[("student", "test_errors")] = frame[("distilled", "test_errors")] + [5, 5, 5, 5, 5, -1]
