@@ -11,6 +11,7 @@ from kdnb.methods.theory.knowledge_points import (
     knowledge_points,
     learning_speed,
     pixel_entropies,
+    small_noise_entropies,
     stability,
 )
 from kdnb.methods.theory.linear import (
@@ -40,6 +41,7 @@ __all__ = [
     "projected",
     "relu_kernel",
     "risk_bound",
+    "small_noise_entropies",
     "smoothing_only",
     "soft_mixture",
     "stability",

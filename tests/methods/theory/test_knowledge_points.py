@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from kdnb.methods.theory import knowledge_points, learning_speed, pixel_entropies, stability
+from kdnb.methods.theory import (
+    knowledge_points,
+    learning_speed,
+    pixel_entropies,
+    small_noise_entropies,
+    stability,
+)
 from kdnb.methods.theory.knowledge_points import CONSTANT
 
 
@@ -17,12 +23,13 @@ def test_a_linear_layer_has_a_closed_form():
         lambda x: x.flatten(1) * lengths, images, budget=3.0, noise=0.1, steps=400, samples=64
     )
     scale = 0.1**2 * float(lengths.square().sum())  # delta squared
+    exact = small_noise_entropies(lambda x: x.flatten(1) * lengths, images, budget=3.0, noise=0.1)
     for image in range(2):
         for place, length in enumerate(lengths.tolist()):
             sigma = math.sqrt(3.0 * scale / (2 * 4)) / length
-            assert float(found[image].flatten()[place]) == pytest.approx(
-                math.log(sigma) + CONSTANT, abs=0.1
-            )
+            wanted = math.log(sigma) + CONSTANT
+            assert float(found[image].flatten()[place]) == pytest.approx(wanted, abs=0.1)
+            assert float(exact[image].flatten()[place]) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_a_block_shares_one_sigma():
@@ -36,6 +43,31 @@ def test_a_block_shares_one_sigma():
     squares = [1 + 4 + 1 + 1, 0.25 + 0.25 + 0.25 + 9]
     wanted = 0.5 * math.log(squares[0] / squares[1])  # H of the second minus H of the first
     assert float(found[0, 0, 1] - found[0, 0, 0]) == pytest.approx(wanted, abs=0.1)
+    exact = small_noise_entropies(lambda x: (x * lengths).flatten(1), images, block=2, noise=0.1)
+    assert float(exact[0, 0, 1] - exact[0, 0, 0]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_small_noise_by_differences():
+    """The gradients' squared lengths of a curved layer of two channels, one pixel after the other."""
+    weight = torch.randn(18, 5, generator=torch.Generator().manual_seed(2)).double()
+    images = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(3)).double()
+
+    def features(x):
+        return (x.flatten(1) @ weight).tanh()
+
+    squares = torch.zeros(9)
+    for place in range(9):
+        for channel in range(2):
+            step = torch.zeros_like(images)
+            step[0, channel, place // 3, place % 3] = 1e-5
+            slope = (features(images + step) - features(images - step)) / 2e-5
+            squares[place] += float(slope.square().sum())
+    wanted = [
+        0.5 * math.log(7 * 0.01**2 * float(squares.sum()) / (2 * 9 * float(square))) + CONSTANT
+        for square in squares
+    ]
+    found = small_noise_entropies(features, images)
+    assert found.flatten().tolist() == pytest.approx(wanted, abs=1e-4)
 
 
 def test_neither_the_scale_of_features_nor_the_budget_matters_to_differences():
@@ -59,6 +91,8 @@ def test_a_pixel_that_no_feature_reads_bears_any_noise():
     mask[0, 0] = 0
     found = pixel_entropies(lambda x: (x * mask).flatten(1), images, steps=60)
     assert (found[:, 0, 0] > found.flatten(1)[:, 1:].amax(1) + 1).all()
+    exact = small_noise_entropies(lambda x: (x * mask).flatten(1), images)
+    assert torch.allclose(exact[:, 0, 0], torch.tensor(CONSTANT))  # the largest sigma is 1
 
 
 def test_counts_by_hand():
@@ -113,6 +147,8 @@ def test_the_same_seed_gives_the_same_entropies():
     (lambda: pixel_entropies(lambda x: x, torch.ones(1, 2, 2)), "batch, channels"),
     (lambda: pixel_entropies(lambda x: x, torch.ones(1, 1, 2, 3), block=2), "does not divide"),
     (lambda: pixel_entropies(lambda x: 0 * x, torch.ones(1, 1, 2, 2)), "image 0"),
+    (lambda: small_noise_entropies(lambda x: 0 * x, torch.ones(1, 1, 2, 2)), "image 0"),
+    (lambda: small_noise_entropies(lambda x: x, torch.ones(1, 1, 2, 2), budget=0.0), "above 0"),
     (lambda: pixel_entropies(lambda x: x, torch.ones(2, 1, 2, 2), budget=0.0), "above 0"),
     (lambda: knowledge_points(torch.ones(1, 2, 2), torch.ones(1, 2, 3, dtype=torch.bool)), "both are"),
     (lambda: knowledge_points(torch.ones(1, 2, 2), torch.ones(1, 2, 2, dtype=torch.bool)), "background"),
