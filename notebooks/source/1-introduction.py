@@ -348,7 +348,7 @@ figures.save(
     "1-map",
     alt="A map of the chapters: from the introduction to knowledge, scheme and architecture, from each to the algorithms of section 5 that vary it, and on to comparison, "
     "applications and outlook.",
-    caption="The map: three components, the algorithms that vary each, and what follows. The table below has a link to every chapter.",
+    caption="The map: three components, the algorithms that vary each, and what follows: a comparison of methods (chapter 6), applications (7) and open questions (8). The table below has a link to every chapter.",
 )
 
 # %%
@@ -377,7 +377,7 @@ display(Markdown("\n".join(lines)))
 # | scope | all fields; vision, language, speech, other applications | vision |
 # | first question | what are the parts of a distillation system? | what is distillation, and how and why does it work? |
 # | sorted by | knowledge, scheme, architecture; then by algorithm | frameworks of students and teachers; then by application in vision |
-# | numbers | two tables of accuracies on CIFAR (section 6 of the survey) | an analysis of the state of vision applications |
+# | numbers | two tables of accuracies on CIFAR ([chapter 6](6-performance-comparison.ipynb)) | an analysis of the state of vision applications |
 # | in this workbook | its sections are the chapters | chapters 2 to 5 hold its methods, 8 its questions of how and why |
 #
 # This workbook follows the first and is no substitute for either. The second is the better start for somebody who works on images alone.

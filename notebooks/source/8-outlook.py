@@ -754,7 +754,7 @@ figures.save(
 # | What does a network keep when new tasks come, without the old data? | [5.8](5-8-lifelong.ipynb) |
 # | How do several teachers agree on what to teach? | [5.2](5-2-multi-teacher.ipynb) |
 # | What does a teacher with another view pass on? | [5.3](5-3-cross-modal.ipynb), [5.4](5-4-graph-based.ipynb) |
-# | What do rankings of methods mean? | [2.3](2-3-relation-based-knowledge.ipynb) |
+# | What do rankings of methods mean? | [6](6-performance-comparison.ipynb), [2.3](2-3-relation-based-knowledge.ipynb) |
 #
 # ## When it fails
 #
