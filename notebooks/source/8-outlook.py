@@ -85,8 +85,8 @@ def said(differences, unit):
 # %% [markdown]
 # ## The idea
 #
-# An answer to "why does it work" says what a soft label has that a hard one lacks. There are three kinds of answers: the target holds more information, training takes another course, or we must first ask
-# what gets better. The chapter has one experiment for each entry of the figure.
+# There are three kinds of answers to the question why distillation works. The target holds more information than a label does; or training takes another course; or we must first ask what it is that gets better.
+# The chapter has at least one experiment for each entry of the figure.
 
 # %%
 scheme = figures.schematic(
@@ -116,7 +116,7 @@ figures.save(
 #
 # 1. *The student is the projection of the teacher onto the span of the points.* The gradient, $\frac1n\sum_i(\sigma(w^\top x_i)-\sigma(w_*^\top x_i))\,x_i$, lies in the
 #    span, so the student never leaves it. There the loss is strictly convex, and least where $w^\top x_i=w_*^\top x_i$ for all $i$: this is the projection. With
-#    $n\ge d$ points in general position the student *is* the teacher. A hard label says only on which side of the teacher a point lies.
+#    $n\ge d$ points in general position the student *is* the teacher. A hard label says only on which side of the teacher's boundary a point lies.
 # 2. *A bound on the transfer risk* $R$, the probability that student and teacher disagree on a fresh point. Let $p(\theta)$ be the probability that a point has an acute angle of at least $\theta$ to the line of
 #    the teacher. Then $$\mathrm E R\le\min_{0\le\beta\le\pi/2}\;p(\beta)+p(\pi/2-\beta)^n.$$
 #    The reason: no vector of the span is nearer to the teacher in angle than its projection. So the student's angle to the teacher is at most the least of the points' angles to the teacher's line, and exceeds $\pi/2-\beta$ with
@@ -240,7 +240,7 @@ figures.explorer(
 #
 # Ji and Zhu (2020) carry this over to networks that are so wide that training acts on them as on a linear model, with the *neural tangent kernel* in place of the scalar product. Their abstract makes two statements:
 # with a perfect teacher a high share of soft labels is good, and with an imperfect teacher hard labels correct its wrong predictions. With the kernel both can be computed without training a network: a student is kernel logistic regression on the
-# target $\rho p+(1-\rho)y$. The task is 3 against 5; the teacher is a kernel student of 800 other digits. For the imperfect teacher 30% of these answers are flipped.
+# target $\rho p+(1-\rho)y$. The task is 3 against 5; the teacher is a kernel student of 800 other digits. For the imperfect teacher 30% of its answers are flipped.
 
 # %%
 digits = data.load("mnist")
@@ -370,7 +370,7 @@ with torch.no_grad():
     torch.testing.assert_close(by_package.eval()(probe), by_loop(probe), rtol=0, atol=0.1)
 print("the loop above and kdnb.distil give the same logits, to a tenth")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 figure = figures.points(
     taken_apart, "error", "test error, %", baseline="labels alone",
     roles=dict.fromkeys(taken_apart["condition"].unique(), "other") | {"all of it": "method", "labels alone": "student"},
@@ -451,26 +451,26 @@ figures.save(
 #
 # ## Which places a network keeps
 #
-# Cheng et al. (2020) look into the student. They ask of each place of an image how much noise a layer's features $f$ bear there. Here a place is 2 x 2 pixels. Place $i$ gets normal noise
+# Cheng et al. (2020) look into the student. They ask of each place of an image how much noise a layer's features $f$ tolerate there. Here a place is 2 x 2 pixels. Place $i$ gets normal noise
 # with a standard deviation $\sigma_i$ of its own, as large as possible without much change of the features:
 #
 # $$\min_\sigma\;\frac{\mathrm E\,|f(x+\sigma\odot\varepsilon)-f(x)|^2}{\delta^2}-\frac{\lambda}{P}\sum_{i=1}^P H_i,
 #   \qquad H_i=\log\sigma_i+\tfrac12\log2\pi e$$
 #
-# for $P$ places, where $\delta^2$ is the change under a noise of 0.01 at all places, so that networks compare. Where the entropy $H_i$ is small, the layer bears little noise: it has kept what the place says. A place is a *knowledge point* if $H_i$ lies more
+# for $P$ places, where $\delta^2$ is the change under a noise of 0.01 at all places, so that networks compare. Where the entropy $H_i$ is small, the layer tolerates little noise: it has kept what the place says. A place is a *knowledge point* if $H_i$ lies more
 # than 0.2 nats below the mean of the background. For small noise the minimum is known: $H_i=c-\tfrac12\log g_i$, where $g_i$ is the squared length of the gradient of all features at the place, and $c$ is the same at
 # all places of an image. This is what the next cells use, as it needs no random numbers; they compare it with the descent.
 #
 # Let $N_\text{fg}$ and $N_\text{bg}$ count these points on the object and beside it. The authors have three hypotheses, each with a number of its own:
 #
 # 1. *A distilled network keeps more of the object*: $N_\text{fg}$ is larger, and so is the share $N_\text{fg}/(N_\text{fg}+N_\text{bg})$.
-# 2. *It learns all of it at about the same time.* Let $d$ be the way that the weights have gone, step by step, over the length of the first ones, and take for each image the $d$ at which it has most points. Of these, the mean $D$ and
-#    the variance $V$ over images are smaller.
+# 2. *It learns all of it at about the same time.* Let $d$ be the distance that the weights have travelled, added up over the steps, in units of the length of the initial weights. Take for each image the $d$ at which it has most points. The mean $D$
+#    of these and their variance $V$ over images are smaller.
 # 3. *It takes fewer detours*: of all points of the object that were kept at some time, the network still keeps a larger share at the end.
 #
 # The test needs images of which the object is known. Garments of Fashion-MNIST are put on photographs of CIFAR-10, so that both are real and the mask is exact. A LeNet-5 learns 6,000 of them. Its half learns 500 others, by the labels alone or by
 # labels and soft targets; both start from the same weights, and each seed has images of its own. The features are those of the last hidden layer. Two rows of places at each edge are left out: few filters see them, so that every network
-# bears much noise there.
+# tolerates much noise there.
 
 # %%
 garments, photographs = data.load("fashion_mnist").train, data.load("cifar10").train
@@ -484,11 +484,11 @@ def composed(start, count):
 
 
 def on_canvas(network, canvas, labels, teacher=None, epochs=1, seed=0, T=temperature):
-    """Trains; after each epoch gives its number and the way of the weights, in lengths of the first ones."""
+    """Trains; after each epoch gives its number and the distance that the weights have travelled."""
     optimiser = torch.optim.Adam(network.parameters(), lr=0.002)
     stream = torch.Generator().manual_seed(seed)
     soft = None if teacher is None else (teacher(canvas).detach() / T).softmax(1)
-    place, way = torch.nn.utils.parameters_to_vector(network.parameters()).detach(), 0.0
+    place, distance = torch.nn.utils.parameters_to_vector(network.parameters()).detach(), 0.0
     length = place.norm()
     for epoch in range(1, epochs + 1):
         for part in torch.randperm(len(canvas), generator=stream).split(50):
@@ -500,8 +500,8 @@ def on_canvas(network, canvas, labels, teacher=None, epochs=1, seed=0, T=tempera
             loss.backward()
             optimiser.step()
             before, place = place, torch.nn.utils.parameters_to_vector(network.parameters()).detach()
-            way += float((place - before).norm() / length)
-        yield epoch, way
+            distance += float((place - before).norm() / length)
+        yield epoch, distance
 
 
 def hidden(network):
@@ -513,7 +513,7 @@ def error_on(network, canvas, labels):
     return 100 * float((network(canvas).argmax(1) != labels).float().mean())
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 inner = (slice(None), slice(2, -2), slice(2, -2))  # without the places at the edge
 looked, _, mask = composed(30000, canvases)
 on_garment = F.avg_pool2d(mask, 2)[:, 0] >= 0.5
@@ -538,24 +538,24 @@ for seed in range(seeds):
     for name, teacher in (("labels alone", None), ("labels and soft targets", painter)):
         torch.manual_seed(seed)
         student = nets.build("lenet5_half_dafl", image_size=32)
-        found, ways = [], []
-        for epoch, way in on_canvas(student, canvas, labels, teacher, epochs=looks[-1], seed=seed):
+        found, distances = [], []
+        for epoch, distance in on_canvas(student, canvas, labels, teacher, epochs=looks[-1], seed=seed):
             if epoch in looks:
                 entropies, points = places_kept(student)
                 found.append(points)
-                ways.append(way)
+                distances.append(distance)
                 course.append((seed, name, epoch, float(points["foreground"].float().mean()), float(points["background"].float().mean())))
         maps.setdefault(name, entropies)
-        speed, spread = theory.learning_speed(torch.stack([points["foreground"] for points in found]), torch.tensor(ways))
+        speed, spread = theory.learning_speed(torch.stack([points["foreground"] for points in found]), torch.tensor(distances))
         steady = theory.stability(torch.stack([points["kept"] & on_garment[inner] for points in found]))
         rows.append((seed, name, error_on(student, canvas, labels), error_on(student, held, held_labels), *course[-1][3:],
                      100 * float(points["quality"].mean()), speed, spread, 100 * float(steady.mean())))  # fmt: skip
 measures = ["training error, %", "error on new images, %", "points on the garment", "points beside it", "share on the garment, %",
-            "way to most points, D", "its variance, V", "kept to the end, %"]  # fmt: skip
+            "distance at most points, D", "its variance, V", "kept to the end, %"]  # fmt: skip
 kept = pd.DataFrame(rows, columns=["seed", "condition", *measures])
 course = pd.DataFrame(course, columns=["seed", "condition", "epoch", "on the garment", "beside it"])
 
-# %%
+# %% tags=["nbval-ignore-output"]
 table = kept.groupby("condition", sort=False)[measures].mean().T
 each = kept.pivot(index="seed", columns="condition", values=measures)
 gaps = {name: each[name]["labels and soft targets"] - each[name]["labels alone"] for name in measures}
@@ -581,11 +581,11 @@ figure.colorbar(shown, ax=panels, label="entropy minus that of the background, n
 figures.save(
     figure,
     "8-points",
-    alt="Two garments on photographs and, for the teacher and two students, how much noise each place bears. Places on the garments bear less than most of the photograph (blue); those at the edge of the image bear most (red).",
-    caption="Two garments, and how much noise each place bears. On the garments the last hidden layer bears little (blue): there it keeps what the places say. What lies outside the dashed square is not counted.",
+    alt="Two garments on photographs and, for the teacher and two students, how much noise is tolerated at each place: on the garments less than on most of the photograph (blue), at the edge of the image most (red).",
+    caption="Two garments, and how much noise the last hidden layer tolerates at each place. On the garments it tolerates little (blue): there it keeps what the places say. What lies outside the dashed square is not counted.",
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
 for axes, what in zip(panels, ("on the garment", "beside it"), strict=True):
     figures.lines(course, what, f"points {what}", log="x", roles={"labels alone": "student", "labels and soft targets": "method"}, axes=axes)
@@ -629,7 +629,7 @@ for seed in range(seeds):
                 optimiser.step()
         taught[seed, count] = student.eval()
 
-# %%
+# %% tags=["nbval-ignore-output"]
 with torch.no_grad():
     clean = in_one(test)
     verdicts = {key: network(clean).argmax(1) for key, network in (weak | taught).items()}
@@ -659,7 +659,7 @@ for count, part in fidelity.groupby("images"):
 # **Calibration, robustness, and what a student forgets.** These are the students of the experiment on levels. How sure are they, and how much do they lose when images get noise? Those of the untrained teacher are a
 # control: what they have, too, is not due to knowledge about digits. The last column of the table is the share of test images on which the student is wrong and the LeNet-5 is right. The table after it shows the errors by class.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
 rows = []
 with torch.no_grad():
@@ -683,7 +683,7 @@ for what, unit in (("calibration error, points", "points"), ("cross-entropy, nat
     print(f"{what.split(',')[0]}, all of it minus labels alone:", said(each["all of it"] - each["labels alone"], unit))
 figures.table(profile.groupby("condition", sort=False).mean().drop(columns="seed"), decimals=2, caption=f"Beyond accuracy: students of {images} images, means over {seeds} seeds.")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 per_class = {}
 with torch.no_grad():
     for name in ("labels alone", "all of it"):
@@ -699,7 +699,7 @@ figures.table(classes.T, decimals=1, caption="Test error by class, %. A mean gai
 # **Scaling.** How does a student's loss fall with the number of images, and does a teacher change the speed or the level? In a law $L\approx a\,(n/n_0)^{-b}$ the two are $b$ and $a$, the loss at $n_0$ images. Each seed gives a line
 # of its own through the losses at four sizes, with 160 steps of training at each; $n_0=141$ is the sizes' geometric mean.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 sizes = (50, 100, 200, 400)
 rows = []
 for seed in range(seeds):
@@ -723,7 +723,7 @@ for what in ("exponent b", "loss at 141 images, nats"):
     print(f"{what}: labels alone {each[what]['labels alone'].mean():.2f}, soft targets {each[what]['soft targets'].mean():.2f}; difference",
           said(each[what]["soft targets"] - each[what]["labels alone"], ""))  # fmt: skip
 
-# %%
+# %% tags=["nbval-ignore-output"]
 figure = figures.lines(scaling, "loss", "test cross-entropy, nats", over="images", log="xy", bars=True, roles={"labels alone": "student", "soft targets": "method"})
 axes = figure.axes[0]
 ticks = [tick for tick in (0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3) if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]]
@@ -752,7 +752,7 @@ figures.save(
 # | the same in kernels (Ji and Zhu) | very wide networks | why an imperfect teacher needs hard labels beside it | networks that learn features |
 # | levels of knowledge (Tang et al.) | a teacher's answers | which part of them a gain comes from | which part helps depends on data and student; the loop above tells |
 # | information first (Dong et al.) | a kernel, wrong labels | why a stopped or self-distilled network is right more often than its labels | clean labels |
-# | knowledge points (Cheng et al.) | images with known objects | what a layer has kept | it counts pixels, not their use; at the margin used here all networks keep the whole digit |
+# | knowledge points (Cheng et al.) | images with known objects | what a layer has kept | TEXT-ROW |
 # | fidelity (Stanton et al.) | a teacher and fresh images | whether a gain comes from imitation | why an unfaithful student can be better |
 #
 # ## Open questions
@@ -864,8 +864,8 @@ print(papers.cite("phuong2019towards"))
 #   Lampert's theorems this chapter proves what it uses.
 # - **Levels.** The class relations are the teacher's mean answers to the training images of a class, where the paper has an artificial teacher of its own.
 # - **Early stopping** is in the kernel limit with squared error and a ridge of 1 in the rounds of self-distillation; the authors train networks.
-# - **Knowledge points.** The authors train students of the teacher's architecture on a layer's features; ours is smaller and learns answers. They give each place 14 x 14 of 224 x 224 pixels, choose images on which the object bears less noise
-#   than the background, and compare with the background of all images; here all images count, each with its own background. Their images are photographs with outlined objects or, where there are no outlines, with the middle taken for the object. What else
+# - **Knowledge points.** The authors train students of the teacher's architecture on a layer's features; ours is smaller and learns answers. They give each place 14 x 14 of 224 x 224 pixels, choose images on which less noise is tolerated on the object
+#   than beside it, and compare with the background of all images; here all images count, each with its own background. Their images are photographs with outlined objects or, where there are no outlines, with the middle taken for the object. What else
 #   departs stands with `kdnb.methods.theory.knowledge_points`. *Setting*: a pilot (seed 1000) looked at the teacher and at a student of labels alone. Garments took the place of the digits of an earlier version, of which a teacher keeps every place, so that
 #   nothing could differ; the edge is left out; and 60 epochs are the first of 20, 40, 60 and 80 after which the student errs on less than 5% of its images (27.8, 8.2, 3.4 and 0.0%). Before the execution the cells were tried with
 #   two seeds and three epochs; what is measured was not changed after that.

@@ -1,8 +1,8 @@
 r"""Knowledge points (Cheng et al. 2020): the places of an image whose information a layer keeps.
 
-Each place gets as much noise as a layer's features bear. Where little noise is borne, the layer has
+Each place gets as much noise as a layer's features tolerate. Where that is little, the layer has
 kept what the place said: such a place of the object is a knowledge point (the paper of 2020 calls it
-a visual concept). The noise is the largest that the features bear:
+a visual concept). The noise is the largest that the features tolerate:
 
 .. math:: \min_\sigma\; \frac{E_\varepsilon |f(x + \sigma\odot\varepsilon) - f(x)|^2}{\delta^2}
           - \frac{\lambda}{P} \sum_i H_i, \qquad H_i = \log\sigma_i + \tfrac12\log 2\pi e
@@ -21,7 +21,7 @@ sigma of theirs is for 14 x 14 of 224 x 224 pixels.
 Departures: Adam with a falling rate in place of 80 steps of gradient descent. They keep the step whose mean entropy is nearest -2.8, bring all
 images to one level thereby, and compare with the background of all images; here each image is
 compared with its own background, on which its level has no influence. They leave out images on which a
-network bears more noise on the object than beside it; here all images count.
+network tolerates more noise on the object than beside it; here all images count.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def pixel_entropies(
     samples: int = 4,
     seed: int = 0,
 ) -> Tensor:
-    """The entropy of the largest noise at each place that a layer's features bear, by descent.
+    """The entropy of the largest noise at each place that a layer's features tolerate.
 
     Its own noise is large beside the margin: two seeds differ by some 0.2 nats a place with 60 steps
     of 4 samples. `small_noise_entropies` is exact where the noise is small.
