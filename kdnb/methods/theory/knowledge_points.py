@@ -18,10 +18,11 @@ three hypotheses of the paper's abstract go with. Its constants are our defaults
 :math:`\tau = 0.01`, :math:`\lambda = 7` (6 for ResNets), sigma from 0.001 to 1, a margin of 0.2 nats; one
 sigma of theirs is for 14 x 14 of 224 x 224 pixels.
 
-Departures: Adam with a falling rate in place of 80 steps of gradient descent. They keep the step whose mean entropy is nearest -2.8, bring all
-images to one level thereby, and compare with the background of all images; here each image is
-compared with its own background, on which its level has no influence. They leave out images on which a
-network tolerates more noise on the object than beside it; here all images count.
+Departures: Adam with a falling rate in place of 80 steps of gradient descent. They keep the step
+whose mean entropy is nearest -2.8, bring all images to one level thereby, and compare with the
+background of all images; here each image is compared with its own background, on which its level
+has no influence. They leave out images on which a network tolerates more noise on the object than
+beside it; here all images count.
 """
 
 from __future__ import annotations
