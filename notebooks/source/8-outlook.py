@@ -591,7 +591,7 @@ figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
 for axes, what in zip(panels, ("on the garment", "beside it"), strict=True):
     figures.lines(course, what, f"points {what}", roles={"labels alone": "student", "labels and soft targets": "method"}, axes=axes)
     axes.set_xscale("symlog", linthresh=1)
-    axes.set_xticks(looks, map(str, looks))
+    axes.set_xticks(looks, [str(look) for look in looks])
     axes.minorticks_off()
 last = course[course["epoch"] == looks[-1]].groupby("condition", sort=False)[["on the garment", "beside it"]].mean()
 ends = f"At the end students of {' and students of '.join(f'{name} keep {row.iloc[0]:.1f} places on the garment and {row.iloc[1]:.1f} beside it' for name, row in last.iterrows())}."
