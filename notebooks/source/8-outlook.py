@@ -45,7 +45,7 @@ lr = 0.003
 temperature = 4.0
 seeds = 6  # paired repetitions
 wrong_labels = 0.4  # share of labels that are wrong, for early stopping
-canvases = 16  # garments on photographs whose places are examined
+canvases = 24  # digits on photographs whose places are examined
 
 # %%
 import math
@@ -468,19 +468,24 @@ figures.save(
 #    of these and their variance $V$ over images are smaller.
 # 3. *It takes fewer detours*: of all points of the object that were kept at some time, the network still keeps a larger share at the end.
 #
-# The test needs images of which the object is known. Garments of Fashion-MNIST are put on photographs of CIFAR-10, so that both are real and the mask is exact. A LeNet-5 learns 6,000 of them. Its half learns 500 others, by the labels alone or by
-# labels and soft targets; both start from the same weights, and each seed has images of its own. The features are those of the last hidden layer. Two rows of places at each edge are left out: few filters see them, so that every network
-# tolerates much noise there.
+# The test needs images of which the object is known. Digits are put on photographs of CIFAR-10, each at a place drawn at random, so that both are real and the mask is exact. A LeNet-5 learns 6,000 of them. Its half learns 500 others, by the labels
+# alone or by labels and soft targets; both start from the same weights, and each seed has images of its own. The features are those of the last hidden layer. Two rows of places at each edge are left out: few filters see them, so that every
+# network tolerates much noise there. For the same reason there is a control: the networks before training, which know nothing of digits. Beside the counts stands a measure of our own, the mean entropy beside the digit minus that on it, in nats. It has
+# no margin and no upper limit.
 
 # %%
-garments, photographs = data.load("fashion_mnist").train, data.load("cifar10").train
+photographs = data.load("cifar10").train
 
 
 def composed(start, count):
-    """Garments on grey photographs: images (count, 1, 32, 32) within -1 and 1, labels, and where the garment is."""
-    garment = F.pad(garments.images[start : start + count].float() / 255, (2, 2, 2, 2))
+    """Digits on grey photographs: images (count, 1, 32, 32) within -1 and 1, labels, and where the digit is."""
     grey = photographs.images[start : start + count].float().mean(1, keepdim=True) / 255
-    return torch.where(garment > 0.1, garment, grey) * 2 - 1, garments.labels[start : start + count], (garment > 0.1).float()
+    boxes = digits.train.images[start : start + count, :, 4:24, 4:24].float() / 255
+    corners = torch.randint(0, 13, (count, 2), generator=torch.Generator().manual_seed(start))
+    placed = torch.zeros(count, 1, 32, 32)
+    for image, box, (y, x) in zip(placed, boxes, corners.tolist(), strict=True):
+        image[:, y : y + 20, x : x + 20] = box
+    return torch.where(placed > 0.4, placed, 0.7 * grey) * 2 - 1, digits.train.labels[start : start + count], (placed > 0.4).float()
 
 
 def on_canvas(network, canvas, labels, teacher=None, epochs=1, seed=0, T=temperature):
@@ -514,26 +519,36 @@ def error_on(network, canvas, labels):
     return 100 * float((network(canvas).argmax(1) != labels).float().mean())
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 inner = (slice(None), slice(2, -2), slice(2, -2))  # without the places at the edge
 looked, _, mask = composed(30000, canvases)
-on_garment = F.avg_pool2d(mask, 2)[:, 0] >= 0.5
+on_digit = F.avg_pool2d(mask, 2)[:, 0][inner] >= 0.5
+looked, on_digit = looked[on_digit.any(2).any(1)], on_digit[on_digit.any(2).any(1)]
 held, held_labels, _ = composed(38000, 1000)
 
 
 def places_kept(network):
     entropies = theory.small_noise_entropies(hidden(network), looked, block=2)
-    return entropies, theory.knowledge_points(entropies[inner], on_garment[inner])
+    found = theory.knowledge_points(entropies[inner], on_digit)
+    beside, on = (entropies[inner][where].mean() for where in (~on_digit, on_digit))
+    return entropies, found, [float(found[name].float().mean()) for name in ("foreground", "background", "quality")] + [float(beside - on)]
 
 
+# %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
 painter = nets.build("lenet5", image_size=32)
-for _ in on_canvas(painter, *composed(0, 6000)[:2], epochs=8):
-    pass
-maps = {"the teacher": places_kept(painter)[0]}
+for epoch, _ in on_canvas(painter, *composed(0, 6000)[:2], epochs=8):
+    if epoch in (0, 8):
+        entropies, _, counts = places_kept(painter)
+        print("the teacher {} training: {:.1f} points on the digit, {:.1f} beside it, {:.2f} nats more beside it".format(
+            "after" if epoch else "before", counts[0], counts[1], counts[3]))  # fmt: skip
+maps = {"the teacher": entropies}
 by_descent = theory.pixel_entropies(hidden(painter), looked, block=2)
-print(f"entropies of the teacher, exact and by descent: correlation {np.corrcoef(maps['the teacher'].flatten(), by_descent.flatten())[0, 1]:.2f}")
-looks, rows, course = (0, 1, 2, 4, 8, 16, 32, 60), [], []
+print(f"its entropies, exact and by descent: correlation {np.corrcoef(entropies.flatten(), by_descent.flatten())[0, 1]:.2f}")
+print(f"it errs on {error_on(painter, held, held_labels):.1f}% of new images; {float(on_digit.sum((1, 2)).float().mean()):.0f} of {on_digit[0].numel()} places belong to the digit")
+
+# %% tags=["nbval-ignore-output"]
+looks, rows, course = (0, 1, 2, 4, 8, 16, 40), [], []
 for seed in range(seeds):
     canvas, labels, _ = composed(10000 + 500 * seed, 500)
     for name, teacher in (("labels alone", None), ("labels and soft targets", painter)):
@@ -542,19 +557,19 @@ for seed in range(seeds):
         found, distances = [], []
         for epoch, distance in on_canvas(student, canvas, labels, teacher, epochs=looks[-1], seed=seed):
             if epoch in looks:
-                entropies, points = places_kept(student)
+                entropies, points, counts = places_kept(student)
                 found.append(points)
                 distances.append(distance)
-                course.append((seed, name, epoch, float(points["foreground"].float().mean()), float(points["background"].float().mean())))
+                course.append((seed, name, epoch, *counts))
         maps.setdefault(name, entropies)
         speed, spread = theory.learning_speed(torch.stack([points["foreground"] for points in found]), torch.tensor(distances))
-        steady = theory.stability(torch.stack([points["kept"] & on_garment[inner] for points in found]))
-        rows.append((seed, name, error_on(student, canvas, labels), error_on(student, held, held_labels), *course[-1][3:],
-                     100 * float(points["quality"].mean()), speed, spread, 100 * float(steady.mean())))  # fmt: skip
-measures = ["training error, %", "error on new images, %", "points on the garment", "points beside it", "share on the garment, %",
+        steady = theory.stability(torch.stack([points["kept"] & on_digit for points in found]))
+        rows.append((seed, name, error_on(student, canvas, labels), error_on(student, held, held_labels), counts[0], counts[1], 100 * counts[2], counts[3],
+                     speed, spread, 100 * float(steady.mean())))  # fmt: skip
+measures = ["training error, %", "error on new images, %", "points on the digit", "points beside it", "share on the digit, %", "entropy beside minus on it, nats",
             "distance at most points, D", "its variance, V", "kept to the end, %"]  # fmt: skip
 kept = pd.DataFrame(rows, columns=["seed", "condition", *measures])
-course = pd.DataFrame(course, columns=["seed", "condition", "epoch", "on the garment", "beside it"])
+course = pd.DataFrame(course, columns=["seed", "condition", "epoch", "points on the digit", "points beside it", "share", "entropy beside minus on it, nats"])
 
 # %% tags=["nbval-ignore-output"]
 table = kept.groupby("condition", sort=False)[measures].mean().T
@@ -562,16 +577,14 @@ each = kept.pivot(index="seed", columns="condition", values=measures)
 gaps = {name: each[name]["labels and soft targets"] - each[name]["labels alone"] for name in measures}
 table["difference"] = [gaps[name].mean() for name in measures]
 table["95% interval"] = ["{:.2f} to {:.2f}".format(*figures.interval(gaps[name])) for name in measures]
-places = on_garment[inner]
-print(f"the teacher errs on {error_on(painter, held, held_labels):.1f}% of new images; {float(places.sum((1, 2)).float().mean()):.0f} of {places[0].numel()} places belong to the garment")
-figures.table(table, decimals=2, caption=f"Knowledge points of the last hidden layer: means over {canvases} images and {seeds} seeds.")
+figures.table(table, decimals=2, caption=f"Knowledge points of the last hidden layer: means over {len(looked)} images and {seeds} seeds.")
 
 # %%
 figure, panels = plt.subplots(2, 4, figsize=(9, 4.6), layout="constrained")
 for row, image in enumerate((0, 2)):
     panels[row, 0].imshow(looked[image, 0], cmap="gray")
     for axes, (name, entropies) in zip(panels[row, 1:], maps.items(), strict=True):
-        level = entropies[inner][image][~places[image]].mean()
+        level = entropies[inner][image][~on_digit[image]].mean()
         shown = axes.imshow(entropies[image] - level, cmap="RdBu_r", vmin=-2, vmax=2)
         axes.add_patch(plt.Rectangle((1.5, 1.5), 12, 12, fill=False, ec=figures.GREY, ls="--"))
         axes.set_title(name if row == 0 else "", fontsize=10)
@@ -582,24 +595,24 @@ figure.colorbar(shown, ax=panels, label="entropy minus that of the background, n
 figures.save(
     figure,
     "8-points",
-    alt="Two garments on photographs and, for the teacher and two students, how much noise is tolerated at each place: on the garments less than on most of the photograph (blue), at the edge of the image most (red).",
-    caption="Two garments, and how much noise the last hidden layer tolerates at each place. On the garments it tolerates little (blue): there it keeps what the places say. What lies outside the dashed square is not counted.",
+    alt="Two digits on photographs and, for the teacher and two students, how much noise is tolerated at each place: on the digits least (blue), at the edge of the image most (red).",
+    caption="Two digits, and how much noise the last hidden layer tolerates at each place. On the digits it tolerates least (blue): there it keeps what the places say. What lies outside the dashed square is not counted.",
 )
 
 # %% tags=["nbval-ignore-output"]
-figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
-for axes, what in zip(panels, ("on the garment", "beside it"), strict=True):
-    figures.lines(course, what, f"points {what}", roles={"labels alone": "student", "labels and soft targets": "method"}, axes=axes)
+figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
+for axes, what in zip(panels, ("points on the digit", "points beside it", "entropy beside minus on it, nats"), strict=True):
+    figures.lines(course, what, what, roles={"labels alone": "student", "labels and soft targets": "method"}, axes=axes)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xticks(looks, [str(look) for look in looks])
     axes.minorticks_off()
-last = course[course["epoch"] == looks[-1]].groupby("condition", sort=False)[["on the garment", "beside it"]].mean()
-ends = f"At the end students of {' and students of '.join(f'{name} keep {row.iloc[0]:.1f} places on the garment and {row.iloc[1]:.1f} beside it' for name, row in last.iterrows())}."
+ends = course[course["epoch"] == looks[-1]].groupby("condition", sort=False).mean()
+said_ends = "; ".join(f"{name} {row['points on the digit']:.1f} on the digit, {row['points beside it']:.1f} beside it" for name, row in ends.iterrows())
 figures.save(
     figure,
     "8-course",
-    alt="Knowledge points on the garment (left) and beside it (right) over the epochs of training. " + ends,
-    caption=f"How points come and go in training. {ends} Mean and 95% interval over {seeds} seeds.",
+    alt=f"Knowledge points on the digit, beside it, and the difference of the entropies over the epochs of training. Points at the end: {said_ends}.",
+    caption=f"How points come and go in training; epoch 0 is the network before it. Points at the end: {said_ends}. Mean and 95% interval over {seeds} seeds.",
 )
 
 # %% [markdown]
@@ -870,9 +883,9 @@ print(papers.cite("phuong2019towards"))
 # - **Early stopping** is in the kernel limit with squared error and a ridge of 1 in the rounds of self-distillation; the authors train networks.
 # - **Knowledge points.** The authors train students of the teacher's architecture on a layer's features; ours is smaller and learns answers. They give each place 14 x 14 of 224 x 224 pixels, choose images on which less noise is tolerated on the object
 #   than beside it, and compare with the background of all images; here all images count, each with its own background. Their images are photographs with outlined objects or, where there are no outlines, with the middle taken for the object. What else
-#   departs stands with `kdnb.methods.theory.knowledge_points`. *Setting*: a pilot (seed 1000) looked at the teacher and at a student of labels alone. Garments took the place of the digits of an earlier version, of which a teacher keeps every place, so that
-#   nothing could differ; the edge is left out; and 60 epochs are the first of 20, 40, 60 and 80 after which the student errs on less than 5% of its images (27.8, 8.2, 3.4 and 0.0%). Before the execution the cells were tried with
-#   two seeds and three epochs; what is measured was not changed after that.
+#   departs stands with `kdnb.methods.theory.knowledge_points`. *Setting*: pilots (seed 1000) looked at teachers, at untrained networks and at students of labels alone, never at distilled ones. Garments of Fashion-MNIST in the middle of the photographs were given up: an
+#   untrained network "keeps" as many of their places as a trained one, because the middle is seen by more filters. Hence digits at random places, and the control before training. 40 epochs are the first of 20, 40, 60 and 80 after which the student errs
+#   on less than 5% of its images (14.6 and 0.0% after 20 and 40). The cells were tried with garments, two seeds and three epochs before that.
 # - **Scaling.** A pilot (seed 1300) fitted 50 and 400 images without an error in 160 steps, and in 320 and 480 the loss on held-out images was no lower, so that it is 160.
 # - **Seeds.** Earlier executions had three seeds, two for scaling; the fidelity cell had a third number of images and no control.
 # - **Setting.** Pilots were run for the linear and the wide case, too, with other seeds; the levels, early stopping and fidelity had none. The teacher of the linear case was made shorter when its surest labels had too few digits for four digits of the projection.
