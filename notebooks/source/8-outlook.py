@@ -468,10 +468,11 @@ figures.save(
 #    of these and their variance $V$ over images are smaller.
 # 3. *It takes fewer detours*: of all points of the object that were kept at some time, the network still keeps a larger share at the end.
 #
-# The test needs images of which the object is known. Digits are put on photographs of CIFAR-10, each at a place drawn at random, so that both are real and the mask is exact. A LeNet-5 learns 6,000 of them. Its half learns 500 others, by the labels
-# alone or by labels and soft targets; both start from the same weights, and each seed has images of its own. The features are those of the last hidden layer. Two rows of places at each edge are left out: few filters see them, so that every
-# network tolerates much noise there. For the same reason there is a control: the networks before training, which know nothing of digits. Beside the counts stands a measure of our own, the mean entropy beside the digit minus that on it, in nats. It has
-# no margin and no upper limit.
+# The test needs images of which the object is known. Digits are put on photographs of CIFAR-10: both are real, and the mask is exact. A LeNet-5 learns 6,000 of them. Its half learns 500 others, by the labels alone or by labels and soft targets; both
+# students of a seed start from the same weights, and each seed has images of its own. The features are those of the last hidden layer.
+#
+# Places in the middle of an image are seen by more filters than those at the edge, so that every network tolerates less noise there, whatever it has learnt. Hence each digit lies at a place drawn at random, two rows of places at each edge are left
+# out, and there is a control: the networks before training, which know nothing of digits. Beside the counts stands a measure of our own, the mean entropy beside the digit minus that on it, in nats; it needs no margin, and no network can exhaust it.
 
 # %%
 photographs = data.load("cifar10").train
