@@ -617,7 +617,8 @@ figures.save(
 )
 
 # %% [markdown]
-# TEXT-POINTS
+# How to read the table: a hypothesis holds here if the interval of the difference lies on its side of 0, above it for the points on the digit, their share and what is kept to the end, below it for $D$ and $V$. The control says how much of the points is not knowledge:
+# in Figure 8 the curves begin before training, and what they show there is due to the architecture and to where the digits lie.
 #
 # ## What accuracy does not show
 #
@@ -672,7 +673,8 @@ for count, part in fidelity.groupby("images"):
         print(f"{count} images, {one.removesuffix(', %')} minus {other.removesuffix(', %')}:", said(part[one] - part[other], "points"))
 
 # %% [markdown]
-# TEXT-FIDELITY
+# The first two columns are accuracies, the next two say how often a student agrees with its own teacher and with another one that is about as good. What the first exceeds the second by was transferred. The last two ask the same of the teacher's errors alone:
+# there agreement cannot come from both being right. The lines below the table give both differences with their intervals over seeds.
 #
 # **Calibration, robustness, and what a student forgets.** These are the students of the experiment on levels. How sure are they, and how much do they lose when images get noise? Those of the untrained teacher are a
 # control: what they have, too, is not due to knowledge about digits. The last column of the table is the share of test images on which the student is wrong and the LeNet-5 is right. The table after it shows the errors by class.
@@ -712,7 +714,8 @@ classes["difference"] = classes["all of it"] - classes["labels alone"]
 figures.table(classes.T, decimals=1, caption="Test error by class, %. A mean gain may hide classes that lose.")
 
 # %% [markdown]
-# TEXT-PROFILE
+# Agreement with the LeNet-5 says no more than accuracy here, because it is right about nearly all test images. The lines above the table compare students of the full answers with students of labels alone, seed by seed, in calibration, cross-entropy and in the
+# errors that noise adds. What the students of the untrained teacher have as well is not due to knowledge about digits. By class there are about 200 test images each.
 #
 # **Scaling.** How does a student's loss fall with the number of images, and does a teacher change the speed or the level? In a law $L\approx a\,(n/n_0)^{-b}$ the two are $b$ and $a$, the loss at $n_0$ images. Each seed gives a line
 # of its own through the losses at four sizes, with 160 steps of training at each; $n_0=141$ is the sizes' geometric mean.
@@ -757,7 +760,8 @@ figures.save(
 )
 
 # %% [markdown]
-# TEXT-SCALING
+# The lines above give exponent and level for each condition, and their differences over the seeds: a larger exponent would mean that a teacher makes learning faster, a lower level that it saves images. A student of soft targets at $T=4$ is worse calibrated (the table above),
+# which the cross-entropy counts against it.
 #
 # [Busbridge et al. (2025)](https://arxiv.org/abs/2502.08606) measured such laws for language models of 143 million to 12.6 billion parameters. Ours are for one small network and a factor of eight in images, and
 # say nothing about other scales.
@@ -770,7 +774,7 @@ figures.save(
 # | the same in kernels (Ji and Zhu) | very wide networks | why an imperfect teacher needs hard labels beside it | networks that learn features |
 # | levels of knowledge (Tang et al.) | a teacher's answers | which part of them a gain comes from | which part helps depends on data and student; the loop above tells |
 # | information first (Dong et al.) | a kernel, wrong labels | why a stopped or self-distilled network is right more often than its labels | clean labels |
-# | knowledge points (Cheng et al.) | images with known objects | what a layer has kept | TEXT-ROW |
+# | knowledge points (Cheng et al.) | images with known objects | what a layer has kept | it depends on where the object lies and on the architecture: an untrained network has many points, too |
 # | fidelity (Stanton et al.) | a teacher and fresh images | whether a gain comes from imitation | why an unfaithful student can be better |
 #
 # ## Open questions
