@@ -13,9 +13,11 @@ LeNet-5 teaches its half on MNIST: `laptop` makes 325 batches with 16 channels, 
 held-out training images, said that so few are enough; nothing was tuned.
 
 Departures: the paper's student with data, KD+AT, matches attention maps and learns from labels
-too; ours learns from the teacher's answers alone, at temperature 1 as ZSKT does. The loss adds up
-the classes where the authors' code averages over them, so their attention weight of 250 is 2,500
-here, beside ten classes. On `laptop` the gradients are not clipped, as in the record (see
+too; ours learns from the teacher's answers alone, at temperature 1 as ZSKT does. Beliefs are
+compared on images that the teacher and all students get right; the authors' code takes those on
+which a student and its teacher agree, right or wrong. The loss adds up the classes where the
+authors' code averages over them, so their attention weight of 250 is 2,500 here, beside ten
+classes. On `laptop` the gradients are not clipped, as in the record (see
 `papers/micaelli2019zskt/setting.md`); on `full` they are, as in the authors' code.
 """
 

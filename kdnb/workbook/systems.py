@@ -70,13 +70,18 @@ def shown() -> str:
 
 def markdown() -> str:
     """The index as a Markdown table, with links that lead from a chapter."""
-    lines = ["| section | system | standing | chapter | code |", "|---|---|---|---|---|"]
+    lines = ["| section | system | standing | chapter | code | test |", "|---|---|---|---|---|---|"]
     for row in systems().itertuples(index=False):
         name = f"[{row.name}]({row.link})" if row.link else row.name
         chapters = _numbered(row.runs or row.chapters) if row.standing != "named" else ""
-        code = ", ".join(f"[{Path(one).stem}](../{one})" for one in row.code)
-        lines.append(f"| {row.section} | {name} | {row.standing} | {chapters} | {code} |")
+        cells = [row.section, name, row.standing, chapters, _stems(row.code), _stems(row.tests)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _stems(files: Iterable[str]) -> str:
+    """Links to files by their names alone: `[crd](../kdnb/losses/crd.py)`."""
+    return ", ".join(f"[{Path(one).stem}](../{one})" for one in files)
 
 
 def _numbered(chapters: Iterable[str]) -> str:

@@ -80,6 +80,9 @@ figures.use()
 # to a small network. One starts from the large network's *weights* and takes numbers away. The other starts from its *answers*: a new, small network
 # imitates them. The first keeps what was learnt but is bound to the old architecture; the second is free to choose any architecture, but has
 # to learn anew. They can be joined: a network from which weights were taken can learn from the answers of the one that it was.
+#
+# The second road is older than its name. [Buciluă et al. (2006)](https://doi.org/10.1145/1150402.1150464) trained a small network on the answers of a large ensemble, [Ba and Caruana (2014)](https://arxiv.org/abs/1312.6184) trained shallow
+# networks on the logits of deep ones, and [Hinton et al. (2015)](https://arxiv.org/abs/1503.02531) softened the answers by a temperature and called it knowledge distillation.
 
 # %%
 scheme = figures.schematic(
@@ -92,7 +95,7 @@ scheme = figures.schematic(
         "answers": ("its answers", 1, 2.8, "teacher"),
         "loss": ("loss of distillation", 2, 1.4, "method"),
     },
-    [("teacher", "prune", "weights"), ("teacher", "rank", "weights"), ("teacher", "compact", "plan"), ("teacher", "small", "nothing"),
+    [("teacher", "prune", "weights"), ("teacher", "rank", "weights"), ("teacher", "compact", "layout"), ("teacher", "small", "nothing"),
      ("teacher", "answers"), ("prune", "loss"), ("rank", "loss"), ("compact", "loss"), ("small", "loss"), ("answers", "loss")],
 )  # fmt: skip
 figures.save(
@@ -100,7 +103,7 @@ figures.save(
     "1-idea",
     alt="A large network is made smaller in four ways: fewer or shared weights, products of low rank, cheaper filters, or any small network. All four can learn from "
     "the large network's answers.",
-    caption="Four ways to a small network. The first two keep weights, the third keeps the plan, the fourth keeps nothing. All four can learn from "
+    caption="Four ways to a small network. The first two keep weights, the third keeps the layout of the layers, the fourth keeps nothing. All four can learn from "
     "the large network's answers.",
 )
 
@@ -308,7 +311,7 @@ figures.table(price[["bytes", "multiply_adds", "latency_1", "latency_128"]].rena
     caption="What they cost: bytes are about equal, time is not.")  # fmt: skip
 
 # %% [markdown]
-# *Training repairs the copies.* Fewer weights fall from about 51% errors to between 2 and 3%, shared weights from 3 to between 1 and 1.5%, low rank from 64 to below 20%. Low rank stays the worst of the five at this size,
+# *Training repairs the copies.* With labels alone, fewer weights fall from about 51% errors to between 2 and 3%, shared weights from 3 to between 1 and 1.5%, low rank from 64 to below 20%. Low rank stays the worst of the five at this size,
 # although it starts from the large network's weights. The two networks from random weights start by guessing and end at about 10%.
 #
 # *Distillation adds to three of the five.* Beside the labels, soft targets save 0.9 points with fewer weights, 0.4 with shared weights and 1.0 with compact filters; these intervals lie above 0. With low rank and
@@ -320,8 +323,8 @@ figures.table(price[["bytes", "multiply_adds", "latency_1", "latency_128"]].rena
 #
 # ## The map of the workbook
 #
-# The survey sees a distillation system as three parts: what is passed on (*knowledge*), how teacher and student train (*scheme*), and what they are
-# (*architecture*). The special algorithms of its section 5 vary one of the three, the applications of section 7 use them.
+# The survey sees three components of a distillation system: what is passed on (*knowledge*), how it is passed on (the *algorithm*, which begins with the *scheme*: who trains when), and what
+# teacher and student are (*architecture*). Sections 2, 3 and 4 treat knowledge, scheme and architecture. The special algorithms of section 5 vary one of the three, and the applications of section 7 use them.
 
 # %%
 atlas = figures.schematic(
@@ -333,19 +336,17 @@ atlas = figures.schematic(
         "k5": ("5.3 cross-modal   5.4 graph   5.5 attention", 2, 0, "teacher"),
         "s5": ("5.1 adversarial   5.2 multi-teacher\n5.6 data-free   5.8 lifelong", 2, 2, "method"),
         "a5": ("5.7 quantised   5.9 NAS", 2, 4, "student"),
-        "compare": ("6 Performance comparison", 3, 0, "other"),
-        "apply": ("7.1 vision   7.2 language\n7.3 speech   7.4 other", 3, 2, "other"),
-        "outlook": ("8 Outlook", 3, 4, "other"),
+        "after": ("6 Performance comparison\n7.1 vision   7.2 language\n7.3 speech   7.4 other\n8 Outlook", 3, 2, "other"),
     },
     [("one", "knowledge"), ("one", "scheme"), ("one", "architecture"), ("knowledge", "k5"), ("scheme", "s5"), ("architecture", "a5"),
-     ("k5", "compare"), ("s5", "apply"), ("a5", "outlook")],
+     ("k5", "after"), ("s5", "after"), ("a5", "after")],
 )  # fmt: skip
 figures.save(
     atlas,
     "1-map",
     alt="A map of the chapters: from the introduction to knowledge, scheme and architecture, from each to the algorithms of section 5 that vary it, and on to comparison, "
     "applications and outlook.",
-    caption="The map: three components, the algorithms that vary each, and what follows. The table below links the chapters that are written.",
+    caption="The map: three components, the algorithms that vary each, and what follows from all of them: a comparison of methods (6), applications (7) and open questions (8). The table below has a link to every chapter.",
 )
 
 # %%
@@ -373,8 +374,8 @@ display(Markdown("\n".join(lines)))
 # | first version, journal | June 2020, IJCV 129 (2021) | April 2020, TPAMI 44 (2022) |
 # | scope | all fields; vision, language, speech, other applications | vision |
 # | first question | what are the parts of a distillation system? | what is distillation, and how and why does it work? |
-# | sorted by | knowledge, scheme, architecture; then by algorithm | the setting in which teacher and student meet; then by vision task |
-# | numbers | two tables of accuracies on CIFAR (section 6 of the survey) | an analysis of the state of vision applications |
+# | sorted by | knowledge, scheme, architecture; then by algorithm | frameworks of students and teachers; then by application in vision |
+# | numbers | two tables of accuracies on CIFAR ([chapter 6](6-performance-comparison.ipynb)) | an analysis of the state of vision applications |
 # | in this workbook | its sections are the chapters | chapters 2 to 5 hold its methods, 8 its questions of how and why |
 #
 # This workbook follows the first and is no substitute for either. The second is the better start for somebody who works on images alone.
@@ -445,7 +446,7 @@ display(Markdown(systems.markdown()))
 # | compact filters | a new architecture, training | multiply-adds; time where the processor likes such filters | you design the network |
 # | distillation | a teacher's answers on some inputs, with labels or without | accuracy, also for copies made in the other ways; not in every setting, as above | a better network is at hand, and training on labels alone is compared |
 #
-# On this network, at a fifteenth of the bytes, sharing weights and then training on labels and soft targets gives the best small network, with about 1% errors against 0.3% of the large one. It saves no time. Who needs time
+# On this network, at a fifteenth of the bytes, sharing weights and then training on labels and soft targets gives the best small network, with about 1% errors against 0.3% of the large one. It saves no time. Whoever needs time
 # must change the architecture and pays for it in accuracy here. One network and one data set say nothing about the order of the families elsewhere.
 #
 # ## With your own model
@@ -504,6 +505,7 @@ print(f"{architecture.compressed_bytes(my_copy):,} bytes; {before:.1f}% test err
 #
 # - Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, 2015 ([arXiv](https://arxiv.org/abs/1503.02531)).
 # - Buciluă, Caruana and Niculescu-Mizil, *Model Compression*, KDD 2006 ([DOI](https://doi.org/10.1145/1150402.1150464)), where a small network first learns from the answers of a large ensemble.
+# - Ba and Caruana, *Do Deep Nets Really Need to be Deep?*, NeurIPS 2014 ([arXiv](https://arxiv.org/abs/1312.6184)).
 # - Howard et al., *MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications*, 2017 ([arXiv](https://arxiv.org/abs/1704.04861)).
 # - LeCun, Bottou, Bengio and Haffner, *Gradient-Based Learning Applied to Document Recognition*, Proceedings of the IEEE 1998 (MNIST, LeNet-5).
 #

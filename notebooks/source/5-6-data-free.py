@@ -756,7 +756,7 @@ figures.save(
 #
 # ### Do the two believe the same?
 #
-# Equal accuracy is not equal belief. Micaelli and Storkey take a test image that both get right, and walk from it
+# Equal accuracy is not equal belief. Micaelli and Storkey take a test image on which both networks agree, and walk from it
 # towards another class $j$ by the *student's* gradient. Along the way they compare how much each believes in $j$:
 #
 # $$x\leftarrow x-\xi\,\nabla_xH(\mathbf 1_j,q(x)),\qquad
@@ -1267,7 +1267,8 @@ print(papers.cite("chen2019dafl", "laptop"))
 #   the data remain: mean and standard deviation of the pixels, which belong to the teacher's input.
 # - **ZSKT.** The divergence adds up the classes where the authors' code averages; our weight and clipping are
 #   $K$ times theirs, which Adam does not see. The record did not clip gradients (`papers/micaelli2019zskt/setting.md`).
-#   Its student with data learns from the teacher's answers alone, without labels and attention maps.
+#   Its student with data learns from the teacher's answers alone, without labels and attention maps. Walks begin at images that
+#   the teacher and the student classify right (in the record: all students); the authors' code takes those on which the two agree.
 # - **ZSKD.** Pixels are clipped, where the authors rescale every batch; impressions are not augmented.
 # - **DeepInversion.** The competition is the Jensen-Shannon divergence itself; the authors' code clamps and swaps.
 #   The record keeps the last images, the live part those of the lowest loss (`papers/yin2020deepinversion/setting.md`).

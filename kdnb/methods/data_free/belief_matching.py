@@ -37,7 +37,7 @@ def transition_curves(
 
     Args:
         student, teacher: images -> logits; asked in eval mode.
-        images: (images, ...), on which both give the right class.
+        images: (images, ...); their classes are those of `labels`.
         labels: (images,).
         steps, lr: K = 100 and xi = 1.
 
@@ -116,9 +116,10 @@ def mean_transition_error(
     Raises:
         ValueError: when there is no image that both classify right.
 
-    Departures: the authors' code (polo5/ZeroShotKnowledgeTransfer, `transition_curves.py`) makes these
-    curves, of the images to which both networks give one class, right or wrong, and no mean of them. The
-    mean is that of public re-implementations; the paper's is recalled.
+    Departures: the authors' code (polo5/ZeroShotKnowledgeTransfer, `utils/transition_curves.py`) takes
+    1,000 test images to which both networks give one class, right or wrong; the walks of a wrong one
+    lead to every class but its label's, so that one of them begins at its goal. The mean is that of
+    their notebook `transition_curves_and_error.ipynb`.
     """
     with _evaluating(student, teacher), torch.no_grad():
         right = (student(images).argmax(1) == labels) & (teacher(images).argmax(1) == labels)

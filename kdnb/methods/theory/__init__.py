@@ -2,12 +2,18 @@
 
 `linear` is the exact case of Phuong and Lampert, `wide` that of infinitely wide networks (Ji and
 Zhu), `partial` takes a teacher's knowledge apart (Tang et al.), `harvest` distils a network from its
-own past under wrong labels (Dong et al.), `knowledge_points` counts the pixels that a network keeps
-(Cheng et al.).
+own past under wrong labels (Dong et al.), `knowledge_points` counts the places of an image that a
+network keeps (Cheng et al.).
 """
 
 from kdnb.methods.theory.harvest import blended, energy_in, leading_directions
-from kdnb.methods.theory.knowledge_points import knowledge_points, pixel_entropies
+from kdnb.methods.theory.knowledge_points import (
+    knowledge_points,
+    learning_speed,
+    pixel_entropies,
+    small_noise_entropies,
+    stability,
+)
 from kdnb.methods.theory.linear import (
     deep_linear_student,
     hard_student,
@@ -29,12 +35,15 @@ __all__ = [
     "kernel_student",
     "knowledge_points",
     "leading_directions",
+    "learning_speed",
     "linear_student",
     "pixel_entropies",
     "projected",
     "relu_kernel",
     "risk_bound",
+    "small_noise_entropies",
     "smoothing_only",
     "soft_mixture",
+    "stability",
     "transfer_risk",
 ]

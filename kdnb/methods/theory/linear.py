@@ -5,7 +5,10 @@ dimensions. The gradient of the student's cross-entropy is a combination of the 
 student which starts at 0 stays in their span; there the cross-entropy has one minimum, at which every
 :math:`w^\top x_i = w_*^\top x_i`. So the student is the projection of the teacher onto the span.
 
-Recalled: the paper's own statements of its theorems; what is used here is derived in the docstrings.
+Checked: the three factors of the paper's abstract (data geometry, optimisation bias, strong
+monotonicity), and in O'Neill's overview of 2020 (arXiv 2006.03669, the section on why distillation
+works) that with fewer points than dimensions the student is the teacher's projection onto their span.
+Recalled: the form of the bound on the risk, whose text was not at hand; `risk_bound` derives it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The paper names the levels: knowledge of the universe (label smoothing), of the 
 classes are), and of the instance (how difficult it is). Each function keeps one of them and
 takes the others away; their mean confidence in the label is the teacher's.
 
-Recalled: the paper's own artificial teachers (KD-pt, KD-sim). Departures: the class relations here
+Checked: the three levels, in the paper's abstract. Recalled: its own artificial teachers (KD-pt, KD-sim);
+no text with their formulas and no code of the authors was at hand. Departures: the class relations here
 are the teacher's mean answers, not the likeness of its classifier's weights.
 """
 

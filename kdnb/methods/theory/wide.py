@@ -4,7 +4,9 @@ An infinitely wide network that is trained by gradient descent acts as a linear 
 tangent features, so a student is kernel regression with the neural tangent kernel. Here the
 network has one hidden layer of ReLU and both layers are trained.
 
-Recalled: the paper's own definition of data inefficiency, which is not used here.
+Checked: the loss with the share rho of soft labels, the paper's *soft ratio* (its introduction), and the
+two statements of its abstract that the tests of chapter 8 are about. Its data inefficiency and its bound
+on the risk are not used here; their definitions were not at hand.
 """
 
 from __future__ import annotations
