@@ -190,7 +190,7 @@ FILES = {
     "ji2021afd": "ji2021 maps",
     "jiao2020tinybert": "tinybert transformers",
     "kang2020oracle": "oracle combining",
-    "kim2016seqkd": "language_models",
+    "kim2016seqkd": "token_divergence language_models",
     "kimura2018": "few_shot",
     "kipf2017gcn": "networks",
     "kurata2019guided": "guided_ctc ctc",

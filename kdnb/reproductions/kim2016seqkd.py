@@ -61,7 +61,7 @@ class Parameters(BaseModel):
 
 
 LAPTOP = Parameters(
-    pairs=29000, teacher_width=128, teacher_epochs=8, width=32, epochs=10, epochs_on=3, seeds=8
+    pairs=29000, teacher_width=128, teacher_epochs=12, width=32, epochs=20, epochs_on=4, seeds=8
 )
 PROFILES = {
     "quick": Parameters(),

@@ -132,7 +132,7 @@ SECTION_7_4 = {  # other applications, and the files that hold them
 @pytest.mark.parametrize(("key", "stem"), SECTION_7_4.items())
 def test_the_other_applications_are_found(key, stem):
     found = where(key)
-    assert found["scheme"] == [f"kdnb/methods/applications/{stem}.py"]
+    assert f"kdnb/methods/applications/{stem}.py" in found["scheme"]
     assert found["test"] and found["paper"][0].startswith(f"{key}:")
     assert bool(found["claims"]) == (key in ("czarnecki2019", "han2018coteaching"))
 
@@ -155,7 +155,7 @@ def test_speech_is_found(key, stems):
 SECTION_7_2 = {  # papers on language: files of the verb, of the loss
     "agarwal2024gkd": ("language_models", "token_divergence"), "aguilar2020": ("internal", "internal"),
     "gu2024minillm": ("minillm", "minillm"), "sanh2019distilbert": ("sentences", "distilbert"),
-    "sun2019pkd": ("sentences", "pkd"),
+    "sun2019pkd": ("sentences", "pkd"), "kim2016seqkd": ("language_models", "token_divergence"),
 }  # fmt: skip
 
 
