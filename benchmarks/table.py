@@ -19,6 +19,7 @@ from kdnb.workbook.chapter import ParameterError
 PARTS = {
     "steps": "A training step: plain script, ours, the bare passes",
     "peers": "Six methods at three sizes: others' loops, ours, the bare passes",
+    "methods": "A step of every method of section 2, beside that of KD",
     "operators": "Where the time of a step goes: KD, all answers known",
     "growth": "Growth with classes and with images",
     "relations": "Losses of relations: growth with the features, and memory",

@@ -14,6 +14,7 @@ from benchmarks import (
     chapters,
     growth,
     in_turns,
+    methods,
     operators,
     rate,
     ratio,
@@ -172,6 +173,16 @@ def test_growth_is_measured_for_every_loss(monkeypatch):
         assert torch.isfinite(loss(*torch.randn(2, growth.BATCH, 30))), name
     monkeypatch.setattr(growth, "SIZES", (64, 128))
     assert growth.with_images(rounds=1)[0].value > 0
+
+
+def test_every_method_of_the_comparison_is_timed_beside_kd(monkeypatch):
+    for name, value in {"BATCH": 8, "STEPS": 1, "ROUNDS": 1}.items():
+        monkeypatch.setattr(methods, name, value)
+    rows = methods.measured()
+    expected = {f"{method}: its step / KD's" for method in methods.tian2020crd.COMPARED}
+    assert {row.name for row in rows} == expected - {"kd: its step / KD's"}
+    assert [row.value for row in rows] == sorted(row.value for row in rows)
+    assert all(row.value > 0 for row in rows)
 
 
 def test_operators_shares_sum_to_the_whole(monkeypatch):

@@ -32,7 +32,12 @@ Network = Annotated[str, AfterValidator(_known)]  # of kdnb's own, for images of
 
 
 def setting(
-    p: Any, *, dataset: str | None = None, lr: float = 0.1, augment: bool = True
+    p: Any,
+    *,
+    dataset: str | None = None,
+    lr: float = 0.1,
+    augment: bool = True,
+    batch_size: int = 64,
 ) -> dict[str, Any]:
     """Data and recipe of every training, from the parameters of a reproduction.
 
@@ -41,12 +46,13 @@ def setting(
         dataset: in place of the parameters' own.
         lr: the peak of the learning rate.
         augment: random crops (padding 4) and flips.
+        batch_size: images a step.
     """
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
     name = dataset or p.dataset
     return {
         "data": data_spec(name, split="train_all", limit=p.train_images, evaluated=evaluated),
-        "recipe": {"epochs": p.epochs, "batch_size": 64, "lr": lr, "momentum": 0.9,
+        "recipe": {"epochs": p.epochs, "batch_size": batch_size, "lr": lr, "momentum": 0.9,
                    "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
                    "crop_padding": 4 if augment else 0, "flip": augment,
                    "precision": p.precision},

@@ -1,8 +1,10 @@
 """One fair comparison of section 2, after the benchmark of Tian et al. 2020 (CRD).
 
-The losses of section 2, for two students of one teacher on a part of CIFAR-10: the same initial weights
-for a seed, the same images in the same order, the same number of steps, cross-entropy plus the method,
-and weights that were all tuned with the same budget on held-out training images (`tune`).
+The losses of section 2, for two students of few images of CIFAR-10 and one trained teacher, the
+WRN-16-2 that comes with the workbook: the same initial weights for a seed, the same images in the same
+order, the same number of steps, cross-entropy plus the method, and weights that were tuned with the
+same budget for each student on held-out training images (`tuned`). A teacher of random weights is
+the control of what the teacher knows.
 
 The benchmark's central finding is that plain soft targets are hardly ever beaten by the older losses on
 features and relations, CRD excepted.
@@ -26,69 +28,51 @@ from kdnb import paths
 from kdnb.data import Batches
 from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
-from kdnb.methods.names import former
 from kdnb.methods.offline.distil import first_value
+from kdnb.nets.checkpoints import card_of
 from kdnb.paths import temporary_folder
 from kdnb.reproductions import Arms, Reproduction
-from kdnb.reproductions.setting import Precision
+from kdnb.reproductions.setting import TEST_IMAGES, Precision, setting
 from kdnb.runs import trials
 from kdnb.runs.functions.offline import transferred
-from kdnb.runs.task import built, data_spec, network_of
+from kdnb.runs.task import built, network_of
 from kdnb.runs.trials import Result, Trial
 from kdnb.training import NonFiniteLoss
 from kdnb.training.inputs import examples_of
 from kdnb.training.layers import layers_of
 
-__all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tune"]
+__all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tuned"]
 
 
 class Parameters(BaseModel):
-    """What the records are made with."""
+    """What the records are made with; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    train_images: int = Field(2000, ge=256, le=40000, description="not read here")
-    test_images: int = Field(500, ge=100, le=10000)
-    queries: int = Field(200, ge=10, le=10000, description="not read here")
+    train_images: int = Field(256, ge=64, le=40000, description="of the students")
+    test_images: int = Field(500, ge=100, le=TEST_IMAGES)
     seeds: int = Field(2, ge=1, le=100, description="paired repetitions")
-    teacher_images: int = Field(2000, ge=256, le=40000)
-    teacher_epochs: int = Field(3, ge=1, le=1000)
-    student_epochs: int = Field(4, ge=1, le=1000, description="not read here")
-    transfer_epochs: int = Field(3, ge=1, le=1000, description="not read here")
+    epochs: int = Field(1, ge=1, le=1000)
+    batch_size: int = Field(64, ge=2, le=4096, description="images a step")
+    lr: float = Field(0.05, gt=0, le=10, description="peak of the one-cycle learning rate")
+    augment: bool = Field(False, description="crops and flips")
     precision: Precision = "32"
-    arms: list[str] = Field([], description="the arms to run; all when empty")
-    compare_images: int = Field(512, ge=128, le=40000, description="of the students")
-    compare_epochs: int = Field(1, ge=1, le=1000)
-    revised: bool = Field(
-        False, description="methods as they are today; the first record has each in its first form"
+    arms: list[str] = Field(
+        ["student_resnet", "kd_resnet"], description="the arms to run; all when empty"
     )
 
 
-# The first record shared its teacher, and these parameters, with the first record of PKT.
-TEACHERS = {
-    "quick": {},
-    "laptop": {
-        "train_images": 20000, "test_images": 5000, "queries": 2000, "seeds": 6,
-        "teacher_images": 40000, "teacher_epochs": 10, "student_epochs": 10, "transfer_epochs": 6,
-        "precision": "bf16",
-    },
-    "full": {
-        "train_images": 40000, "test_images": 10000, "queries": 10000, "seeds": 10,
-        "teacher_images": 40000, "teacher_epochs": 100, "student_epochs": 100,
-        "transfer_epochs": 50, "precision": "bf16",
-    },
-}  # fmt: skip
-BUDGETS = {
-    "quick": {"compare_images": 512, "compare_epochs": 1},
-    "laptop": {"compare_images": 4096, "compare_epochs": 4},
-    "full": {"compare_images": 40000, "compare_epochs": 240},
-}
-# The record at `laptop` was made before some methods were mended; `revised` is the same with those.
+DATASET, TEACHER = "cifar10", "wrn-16-2"
 PROFILES = {
-    name: Parameters(**shared, **BUDGETS[name], revised=name != "laptop")
-    for name, shared in TEACHERS.items()
-}
-PROFILES["revised"] = PROFILES["laptop"].model_copy(update={"revised": True})
+    "quick": Parameters(),
+    "laptop": Parameters(
+        train_images=500, test_images=TEST_IMAGES, seeds=6, epochs=30, batch_size=32, lr=0.1, arms=[],
+    ),
+    "full": Parameters(
+        train_images=40000, test_images=TEST_IMAGES, seeds=6, epochs=240, augment=True,
+        precision="bf16", arms=[],
+    ),
+}  # fmt: skip
 
 # The teacher's three stages, and as many places in each student.
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -104,81 +88,89 @@ LEFT_OUT = {
     "fsp_stage1": "the first stage of two",
     "projected_hint": "has no labels",
     "random_hint": "has no labels",
-    "gkd": "not in the catalogue when the comparison was recorded",
 }
 COMPARED = [name for name in METHODS if name not in LEFT_OUT]
 # Trained in two stages, the transfer alone and then the labels alone, and the first one's share of
 # the epochs, as in the authors' code of MHGD: 40 of 140.
 FIRST_STAGES = {"ab": "ab_stage1", "fsp": "fsp_stage1"}
 FIRST_SHARE = 40 / 140
-FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
+RANDOM, RANDOM_SEED = ("kd", "fitnets"), 5000  # methods with a random teacher, its seeds
+FACTORS = (1 / 8, 1.0, 8.0)
 TUNING_SEED = 1000  # no seed of the recorded runs
 
 
-def teacher(p: Parameters) -> Trial:
-    """ResNet-20, the one teacher of all seeds; 10,000 training images are held out."""
-    whole = p.teacher_images == 40000
-    limit, evaluated = (None, None) if whole else (p.teacher_images, p.test_images)
-    arguments = {
-        "data": data_spec("cifar10", split="train", limit=limit, evaluated=evaluated),
-        "network": {"name": "resnet20"},
-        "recipe": {"epochs": p.teacher_epochs, "batch_size": 128, "lr": 0.2, "momentum": 0.9,
-                   "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle",
-                   "crop_padding": 4, "flip": True, "precision": p.precision},
-    }  # fmt: skip
-    return Trial("supervised", arguments, 0)
-
-
-def students_data(p: Parameters, images: int) -> dict[str, Any]:
-    """The first `images` training images, none of which is among the 10,000 held out."""
-    return data_spec("cifar10", split="train_all", limit=images, evaluated=p.test_images)
-
-
 def arm_of(method: str, student: str) -> str:
-    """The name of a condition in the record: the method's name at the time it was recorded."""
-    return f"{former(method)}_{student}"
+    """The name of a condition in the record."""
+    return f"{method}_{student}"
 
 
 def weights() -> dict[str, Any]:
-    """What `tune` has found, from `papers/tian2020crd/weights.json`."""
-    return json.loads(
-        (paths.root() / "papers" / "tian2020crd" / "weights.json").read_text(encoding="utf-8")
-    )
+    """What `tuned` has found, from `papers/tian2020crd/weights.json`: student -> method -> weight."""
+    return json.loads((paths.root() / "papers" / "tian2020crd" / "weights.json").read_text())
 
 
 def arms(p: Parameters) -> Arms:
-    """`arm_of(method, student)` for every method, and the undistilled `student_<student>`."""
-    tuned = weights()["weights"]
+    """Of each student: alone, every method, and KD and hints from a random teacher; the teacher.
 
-    def arm(method: str, student: str):
-        weight = tuned[former(method)]["weight"] if method != "student" else None
-        return lambda seed: trial(p, method, student, weight, seed)
+    Names are `arm_of(method, student)`; those of a random teacher begin with `random_`.
+    """
+    chosen = weights()["weights"]
 
-    return {
-        arm_of(method, student): arm(method, student)
-        for student in STUDENTS
-        for method in ("student", *COMPARED)
-    }
+    def arm(method: str, student: str, random: bool = False):
+        weight = None if method == "student" else chosen[student][method]["weight"]
+        return lambda seed: trial(p, method, student, weight, seed, random=random)
+
+    found: Arms = {"teacher": lambda seed: teacher(p)}
+    for student in STUDENTS:
+        for method in ("student", *COMPARED):
+            found[arm_of(method, student)] = arm(method, student)
+        for method in RANDOM:
+            found[f"random_{arm_of(method, student)}"] = arm(method, student, random=True)
+    return found
 
 
-def trial(p: Parameters, method: str, student: str, weight: float | None, seed: int) -> Trial:
-    """One student of one method; in two stages where the method has two, with as many epochs in all."""
-    setting = STUDENTS[student]
-    arguments = {
-        "data": students_data(p, p.compare_images),
-        "network": setting["network"],
-        "recipe": {"epochs": p.compare_epochs, "batch_size": 64, "lr": 0.1, "momentum": 0.9,
-                   "weight_decay": 5e-4, "schedule": "one_cycle", "precision": p.precision},
-    }  # fmt: skip
+def common(p: Parameters) -> dict[str, Any]:
+    """Data and recipe of every student; the validation images are not among its images."""
+    return setting(p, dataset=DATASET, lr=p.lr, augment=p.augment, batch_size=p.batch_size)
+
+
+def teacher(p: Parameters) -> Trial:
+    """The WRN-16-2 that comes with the workbook, the one teacher of all seeds."""
+    digest = card_of(TEACHER, DATASET).sha256
+    arguments = {"data": common(p)["data"], "network": {"name": TEACHER}, "sha256": digest}
+    return Trial("shipped", arguments, 0)
+
+
+def random_teacher(p: Parameters, seed: int) -> Trial:
+    """A WRN-16-2 that has learnt nothing, another one for each seed."""
+    arguments = {"data": common(p)["data"], "network": {"name": TEACHER}}
+    return Trial("untrained", arguments, RANDOM_SEED + seed)
+
+
+def trial(
+    p: Parameters,
+    method: str,
+    student: str,
+    weight: float | None,
+    seed: int,
+    *,
+    random: bool = False,
+) -> Trial:
+    """One student of one method; in two stages where the method has two, with as many epochs in all.
+
+    With `random` its teacher has random weights.
+    """
+    arguments = {**common(p), "network": STUDENTS[student]["network"]}
     if method == "student":
         return Trial("supervised", arguments, seed)
-    arguments |= {"teacher": teacher(p), "method": method, "weight": weight}
+    arguments |= {
+        "teacher": random_teacher(p, seed) if random else teacher(p),
+        "method": method, "weight": weight,
+    }  # fmt: skip
     if catalogue.method(method).alone:
         arguments["hard_weight"] = 0.0
-    if setting["maps"]:
-        arguments["student_maps"] = setting["maps"]
-    if not p.revised:
-        return Trial("transferred", arguments, seed)
+    if STUDENTS[student]["maps"]:
+        arguments["student_maps"] = STUDENTS[student]["maps"]
     if method in FIRST_STAGES:
         return _in_two_stages(arguments, FIRST_STAGES[method], seed)
     return Trial("transferred", {**arguments, **catalogue.revised(method)}, seed)
@@ -219,39 +211,38 @@ def newcomer(
     return measure("newcomer", described)
 
 
-def tune(p: Parameters, student: str = "vgg") -> dict[str, Any]:
-    """The best of six weights for each method, by errors on 5,000 held-out training images.
+def tuned(p: Parameters, method: str, student: str) -> dict[str, Any]:
+    """The best of four weights of a method for a student, by errors on held-out training images.
 
-    First a sixteenth and a quarter of, once and four times the published weight; where none is
-    published, of the weight at which the method's first value equals the cross-entropy of a uniform
-    guess. Then two more: half and twice the best, or beyond it where it lay at an end. A run that
-    diverges counts as the worst. Both students use what is found on one.
+    First an eighth of, once and eight times the published weight; where none is published, of the
+    weight at which the method's first value equals the cross-entropy of a uniform guess. Then one
+    more: eight times beyond the best where it lies at an end, else a quarter or four times it, towards
+    the better of its neighbours. A run that diverges counts as the worst.
     """
-    found: dict[str, Any] = {}
-    for method in COMPARED:
-        published = METHODS[method].weight
-        start = published or _level(math.log(10) / _first_value(p, method, student))
-        errors: dict[float, int] = {}
-        for weights_of in (lambda _, start=start: [start * f for f in FACTORS], _next_to_the_best):
-            for weight in weights_of(errors):
-                one = trial(p, method, student, weight, TUNING_SEED)
-                _finish(one)
-                errors[weight] = _errors(p, one)
-        found[former(method)] = {
-            "origin": "published" if published else "first value",
-            "weight": min(errors, key=errors.__getitem__),
-            "held_out_errors": {f"{weight:g}": errors[weight] for weight in sorted(errors)},
-        }
-    about = {"student": student, "seed": TUNING_SEED, "parameters": p.model_dump(mode="json")}
-    return {**about, "weights": found}
+    published = METHODS[method].weight
+    start = published or _level(math.log(10) / _first_value(p, method, student))
+    errors: dict[float, int] = {}
+    for weights_of in (lambda _: [start * factor for factor in FACTORS], _next_to_the_best):
+        for weight in weights_of(errors):
+            one = trial(p, method, student, weight, TUNING_SEED)
+            _finish(one)
+            errors[weight] = _errors(one)
+    return {
+        "origin": "published" if published else "first value",
+        "weight": min(errors, key=errors.__getitem__),
+        "held_out_errors": {f"{weight:g}": errors[weight] for weight in sorted(errors)},
+    }
 
 
 def _next_to_the_best(errors: dict[float, int]) -> list[float]:
-    """Two more weights: beyond the best where it lies at an end, else on both sides of it."""
+    """One more weight: beyond the best where it lies at an end, else towards its better neighbour."""
+    low, middle, high = sorted(errors)
     best = min(errors, key=errors.__getitem__)
-    if best == min(errors):
-        return [best / 4, best / 16]
-    return [best * 4, best * 16] if best == max(errors) else [best / 2, best * 2]
+    if best == low:
+        return [low / 8]
+    if best == high:
+        return [high * 8]
+    return [middle / 4 if errors[low] < errors[high] else middle * 4]
 
 
 def _level(value: float) -> float:
@@ -266,7 +257,7 @@ def _first_value(p: Parameters, method: str, student: str) -> float:
     network = built(setting["network"], source, TUNING_SEED)
     model = network_of(trials.run(teacher(p)))
     batches = Batches(
-        examples_of(source, data), 64, mean=source.mean, sd=source.sd, seed=TUNING_SEED
+        examples_of(source, data), p.batch_size, mean=source.mean, sd=source.sd, seed=TUNING_SEED
     )
     layers = layers_of(network, setting["maps"] or ()), layers_of(model)
     return first_value(METHODS[method], network, model, batches, layers)
@@ -278,16 +269,16 @@ def _finish(one: Trial) -> None:
         trials.run(one)
 
 
-def _errors(p: Parameters, one: Trial) -> int:
+def _errors(one: Trial) -> int:
     result = trials.finished(one)
-    return int(result.metrics["validation_errors"]) if result else p.test_images
+    return int(result.metrics["validation_errors"]) if result else TEST_IMAGES
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
     """Test accuracy in percent, beside the errors."""
     data = result.description["arguments"]["data"]
     metrics = {k: v for k, v in result.metrics.items() if not k.startswith("validation")}
-    seen = min(10000, data.get("evaluated") or 10000)
+    seen = data.get("evaluated") or TEST_IMAGES
     return {**metrics, "accuracy": 100 * (1 - metrics["test_errors"] / seen)}
 
 

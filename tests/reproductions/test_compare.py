@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 import kdnb
 from kdnb.losses import logit_regression, soft_targets
-from kdnb.methods.names import former
 from kdnb.papers.statistics import sign_flip
 from kdnb.reproductions import compare as module
 from kdnb.reproductions import reproduce
@@ -166,19 +165,16 @@ def test_kinds_of_conditions():
 
 # --- beside a record -------------------------------------------------------------------------------
 
-TINY = fair.Parameters(
-    train_images=256, test_images=100, queries=10, teacher_images=256, teacher_epochs=1,
-    compare_images=128, compare_epochs=1, seeds=2, arms=[],
-)  # fmt: skip
+TINY = fair.Parameters(train_images=128, test_images=100, epochs=1, seeds=2, arms=[])
 
 
 @pytest.fixture
 def recorded(monkeypatch, tmp_path):
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
     monkeypatch.setenv("KDNB_JOBS", "1")
-    tuned = {former(name): {"weight": 2.0} for name in fair.COMPARED}
-    monkeypatch.setattr(fair, "weights", lambda: {"weights": tuned})
-    arms = ["soft_targets_resnet", "student_resnet", "logit_regression_resnet"]
+    tuned = {name: {"weight": 2.0} for name in fair.COMPARED}
+    monkeypatch.setattr(fair, "weights", lambda: {"weights": dict.fromkeys(fair.STUDENTS, tuned)})
+    arms = ["kd_resnet", "student_resnet", "logit_regression_resnet"]
     record = reproduce(fair.REPRODUCTION, TINY, profile="laptop", arms=arms)
     monkeypatch.setattr(module, "read_record", lambda key, profile: record)
     return record
@@ -195,7 +191,7 @@ def test_a_newcomer_is_trained_as_the_recorded_conditions_were(recorded):
     }
     found = compare(losses, setting="tian2020crd", seeds=2)
     assert set(found.errors) == {*losses, "kd", "undistilled", "logit_regression"}
-    kept = [recorded.arms["soft_targets_resnet"][seed].metrics["test_errors"] for seed in (0, 1)]
+    kept = [recorded.arms["kd_resnet"][seed].metrics["test_errors"] for seed in (0, 1)]
     assert found.errors["kd"].to_list() == kept
     assert found.errors["again"].to_list() == found.errors["mine"].to_list() == kept
     assert found.errors["milder"].to_list() != kept

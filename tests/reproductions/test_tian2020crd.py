@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
-from kdnb import papers
+from kdnb import nets, papers
 from kdnb.methods import catalogue
 from kdnb.methods.catalogue import METHODS
-from kdnb.methods.names import common, former
 from kdnb.papers.quantities import parse
 from kdnb.reproductions import tian2020crd as fair
+from kdnb.runs import trials
+from kdnb.runs.task import network_of
 from kdnb.training import NonFiniteLoss
 
 QUICK = fair.Parameters()
@@ -21,7 +23,10 @@ QUICK = fair.Parameters()
 
 @pytest.fixture
 def tuned(monkeypatch):
-    found = {former(name): {"weight": 1.0 + i} for i, name in enumerate(fair.COMPARED)}
+    found = {
+        student: {name: {"weight": first + i} for i, name in enumerate(fair.COMPARED)}
+        for student, first in zip(fair.STUDENTS, (1.0, 100.0), strict=True)
+    }
     monkeypatch.setattr(fair, "weights", lambda: {"weights": found})
     return found
 
@@ -31,7 +36,8 @@ def test_every_loss_takes_part_but_those_left_out(tuned):
     assert not set(fair.COMPARED) & set(fair.LEFT_OUT)
     arms = fair.arms(QUICK)
     expected = {fair.arm_of(m, s) for m in ("student", *fair.COMPARED) for s in ("resnet", "vgg")}
-    assert set(arms) == expected
+    random = {f"random_{m}_{s}" for m in ("kd", "fitnets") for s in ("resnet", "vgg")}
+    assert set(arms) == expected | random | {"teacher"}
 
 
 def test_the_claims_speak_of_these_arms(tuned):
@@ -48,11 +54,14 @@ def test_arms_of_a_student_differ_in_the_method_alone(tuned):
         for method in fair.COMPARED:
             trial = arms[fair.arm_of(method, student)](3)
             assert trial.seed == plain.seed == 3
-            for shared in ("data", "network", "recipe"):
+            for shared in ("data", "network"):
                 assert trial.arguments[shared] == plain.arguments[shared]
+            if method in fair.FIRST_STAGES:
+                continue  # below
+            assert trial.arguments["recipe"] == plain.arguments["recipe"]
             assert trial.arguments["teacher"] == fair.teacher(QUICK)
             assert trial.arguments["method"] == method
-            assert trial.arguments["weight"] == tuned[former(method)]["weight"]
+            assert trial.arguments["weight"] == tuned[student][method]["weight"]
             assert trial.arguments.get("hard_weight", 1.0) == (
                 0.0 if METHODS[method].alone else 1.0
             )
@@ -69,22 +78,42 @@ def test_accuracy_is_of_the_images_looked_at():
     assert measured(100.0, None)["accuracy"] == 99.0
 
 
-def test_the_methods_of_today_have_runs_of_their_own(tuned):
-    """Nothing recorded of a method in its first form is taken for what it is today."""
-    first, today = fair.arms(fair.Parameters()), fair.arms(fair.Parameters(revised=True))
-    for student in fair.STUDENTS:
-        for method in fair.COMPARED:
-            arm = fair.arm_of(method, student)
-            one, two = first[arm](3), today[arm](3)
-            changed = METHODS[method].revision > 1 or method in fair.FIRST_STAGES
-            assert (one.digest != two.digest) == changed, method
-            assert "revision" not in one.arguments
-    assert [name for name, profile in fair.PROFILES.items() if not profile.revised] == ["laptop"]
+@pytest.mark.parametrize("method", fair.RANDOM)
+def test_the_control_differs_in_its_teacher_alone(tuned, method):
+    arms = fair.arms(QUICK)
+    one, control = arms[f"{method}_vgg"](3), arms[f"random_{method}_vgg"](3)
+    assert control.arguments | {"teacher": None} == one.arguments | {"teacher": None}
+    teachers = [one.arguments["teacher"], control.arguments["teacher"]]
+    assert [teacher.function for teacher in teachers] == ["shipped", "untrained"]
+    assert teachers[0].arguments["network"] == teachers[1].arguments["network"]
+    assert control.arguments["teacher"] != arms[f"random_{method}_vgg"](4).arguments["teacher"]
+
+
+def test_the_teacher_is_the_one_of_the_card(monkeypatch, tmp_path):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    result = trials.run(fair.teacher(QUICK))
+    shipped, card = nets.restore("wrn-16-2", "cifar10")
+    assert result.description["arguments"]["sha256"] == card.sha256
+    found = network_of(result)
+    for name, value in found.state_dict().items():
+        torch.testing.assert_close(value, shipped[name], rtol=0, atol=0)
+    assert result.metrics["test_errors"] < 0.12 * QUICK.test_images
+    other = fair.teacher(QUICK)
+    changed = trials.Trial("shipped", {**other.arguments, "sha256": "0" * 64}, 0)
+    with pytest.raises(ValueError, match="check out the commit that the run was made with"):
+        trials.run(changed)
+
+
+def test_a_random_teacher_knows_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
+    result = trials.run(fair.random_teacher(QUICK, 0))
+    assert result.metrics["test_errors"] > 0.75 * QUICK.test_images
+    assert not result.series
 
 
 @pytest.mark.parametrize("method", ["ab", "fsp"])
 def test_two_stages_take_as_many_epochs_as_one(tuned, method):
-    p = fair.Parameters(revised=True, compare_epochs=14)
+    p = fair.Parameters(epochs=14)
     second = fair.trial(p, method, "vgg", 2.0, 3)
     first, plain = second.arguments["start"], fair.trial(p, "student", "vgg", None, 3)
     assert (second.function, first.function) == ("supervised", "transferred")
@@ -177,7 +206,7 @@ def bench(monkeypatch):
     made = SimpleNamespace(errors=lambda method, steps: 100, diverges=lambda *_: False, done=done)
 
     def run(one):
-        method, steps = one.arguments["method"], steps_of(one)
+        method, steps = method_of(one), steps_of(one)
         if made.diverges(method, steps):
             raise NonFiniteLoss("the loss became nan")
         done[one.digest] = made.errors(method, steps)
@@ -197,54 +226,57 @@ def start_of(method):
     return catalogue.method(method).weight or 200.0  # log(10) / 0.0123 = 187, to one digit
 
 
+def method_of(one):
+    return _taught(one)["method"].removesuffix("_stage1")
+
+
 def steps_of(one):
     """How many doublings a trial's weight lies above the method's first one."""
-    return round(math.log2(one.arguments["weight"] / start_of(one.arguments["method"])))
+    return round(math.log2(_taught(one)["weight"] / start_of(method_of(one))))
+
+
+def _taught(one):
+    """The arguments of the stage that a method teaches."""
+    return one.arguments["start"].arguments if "start" in one.arguments else one.arguments
 
 
 def test_tuning_goes_on_beyond_the_end_where_the_best_lies(bench):
     bench.errors = lambda method, steps: 300 + (10 if method == "crd" else -10) * steps
-    found = fair.tune(QUICK)
-    assert set(found["weights"]) == {former(name) for name in fair.COMPARED}
-    assert found["seed"] == fair.TUNING_SEED and found["student"] == "vgg"
-    assert found["parameters"] == QUICK.model_dump()
-    for method, one in found["weights"].items():
+    for method in fair.COMPARED:
+        one = fair.tuned(QUICK, method, "vgg")
         assert one["origin"] == ("published" if catalogue.method(method).weight else "first value")
-        factor = 1 / 256 if method == "crd" else 64
+        factor = 1 / 64 if method == "crd" else 64
         assert one["weight"] == pytest.approx(factor * start_of(method))
         errors = one["held_out_errors"]
-        assert len(errors) == 6
+        assert len(errors) == 4
         assert min(errors.values()) == errors[f"{one['weight']:g}"]
 
 
-def test_tuning_looks_on_both_sides_of_a_best_within(bench):
-    bench.errors = lambda method, steps: 300 + 10 * abs(steps - 1)
-    for method, one in fair.tune(QUICK)["weights"].items():
+@pytest.mark.parametrize("slope, fourth", [(1, 4), (-1, 1 / 4)])
+def test_tuning_looks_towards_the_better_neighbour_of_a_best_within(bench, slope, fourth):
+    bench.errors = lambda method, steps: 300 + 10 * abs(steps) - slope * steps
+    for method in fair.COMPARED:
+        one = fair.tuned(QUICK, method, "resnet")
         tried = [float(weight) / start_of(method) for weight in one["held_out_errors"]]
-        assert tried == pytest.approx([1 / 16, 1 / 4, 1 / 2, 1, 2, 4], rel=1e-4)
-        assert one["weight"] == pytest.approx(2 * start_of(method))
+        assert tried == pytest.approx(sorted([1 / 8, 1, 8, fourth]), rel=1e-4)
 
 
 def test_tuning_uses_no_recorded_seed(bench):
-    fair.tune(QUICK)
-    assert fair.TUNING_SEED not in range(fair.PROFILES["full"].seeds)
+    fair.tuned(QUICK, "rkd", "vgg")
+    assert fair.TUNING_SEED not in range(max(p.seeds for p in fair.PROFILES.values()))
     for student, ran in (("vgg", True), ("resnet", False)):
         trial = fair.trial(QUICK, "rkd", student, 1.0, fair.TUNING_SEED)
         assert (trial.digest in bench.done) == ran
 
 
-def test_a_diverging_run_counts_as_the_worst_and_stops_nobody(bench):
+def test_a_diverging_run_counts_as_the_worst(bench):
     bench.errors = lambda method, steps: 300 - 10 * steps
-    lost = {"fitnets", "rkd", fair.COMPARED[0], fair.COMPARED[-1]}
-    bench.diverges = lambda method, steps: method in lost and steps == 2
-    found = fair.tune(QUICK)["weights"]
-    assert len(bench.done) == 6 * len(fair.COMPARED) - len(lost)
-    for method, one in found.items():
-        assert one["weight"] == pytest.approx(
-            start_of(method) * (2 if common(method) in lost else 64)
-        )
-        if common(method) in lost:
-            assert one["held_out_errors"][f"{4 * start_of(method):g}"] == QUICK.test_images
+    bench.diverges = lambda method, steps: method == "rkd" and steps == 3
+    lost, found = (fair.tuned(QUICK, method, "vgg") for method in ("rkd", "pkt"))
+    assert len(bench.done) == 4 * 2 - 1
+    assert lost["weight"] == pytest.approx(start_of("rkd"))
+    assert found["weight"] == pytest.approx(64 * start_of("pkt"))
+    assert lost["held_out_errors"][f"{8 * start_of('rkd'):g}"] == 10000
 
 
 def test_another_failure_is_not_swallowed(bench, monkeypatch):
@@ -253,18 +285,17 @@ def test_another_failure_is_not_swallowed(bench, monkeypatch):
 
     monkeypatch.setattr(fair.trials, "run", broken)
     with pytest.raises(RuntimeError, match="no space left"):
-        fair.tune(QUICK)
+        fair.tuned(QUICK, "rkd", "vgg")
 
 
 def test_the_committed_weights_are_the_best_of_those_tried():
     found = fair.weights()
-    assert set(found["weights"]) >= {former(name) for name in fair.COMPARED}
-    assert found["parameters"] == fair.PROFILES["laptop"].model_dump(
-        mode="json", exclude={"revised"}
-    )
-    for method, one in found["weights"].items():
-        errors = one["held_out_errors"]
-        assert errors[f"{one['weight']:g}"] == min(errors.values()), method
-        # Of a method that has changed since, the weight belongs to its first form.
-        if one["origin"] == "published" and catalogue.method(method).revision == 1:
-            assert f"{catalogue.method(method).weight:g}" in errors, method
+    assert found["parameters"] == fair.PROFILES["laptop"].model_dump(mode="json")
+    assert set(found["weights"]) == set(fair.STUDENTS)
+    for student in fair.STUDENTS:
+        assert set(found["weights"][student]) == set(fair.COMPARED)
+        for method, one in found["weights"][student].items():
+            errors = one["held_out_errors"]
+            assert errors[f"{one['weight']:g}"] == min(errors.values()), method
+            if one["origin"] == "published":
+                assert f"{catalogue.method(method).weight:g}" in errors, method

@@ -1,0 +1,731 @@
+# ---
+# jupyter:
+#   jupytext:
+#     notebook_metadata_filter: kdnb
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kdnb:
+#     papers: []
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 6 Performance comparison
+#
+# Which distillation method is best? The survey answers with two tables of published accuracies, one for CIFAR-10 and one for CIFAR-100.
+# In this chapter you load both tables, find what can be read from them and what cannot, see four ways in which a published gain grows
+# without a better method, and set up a comparison in which everything but the method is equal. Our own comparison of
+# all losses of section 2 follows, with its cost, and a way to put a loss of yours beside them.
+#
+# The chapter belongs to section 6 of the survey
+# ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
+# The comparison follows the benchmark of *Contrastive Representation Distillation*
+# ([Tian et al. 2020](https://arxiv.org/abs/1910.10699)).
+#
+# **Before you start:** soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)), and
+# [what a verdict is](../docs/verdicts.md).
+# **Time:** about two minutes on two CPU cores.
+#
+# The next cell holds every parameter of the live part. Change them here, or by
+# `kdnb run 6 --set seeds=10`.
+
+# %% tags=["parameters"]
+images = 100  # of MNIST, with labels, for the live comparison
+test_images = 2000  # the first ones of the test set
+epochs = 40
+batch_size = 25
+lr = 0.003
+seeds = 6  # paired repetitions
+resamples = 1000  # of papers, or of seeds, for intervals
+newcomer_seeds = 2  # of the recorded comparison, for a loss of our own
+
+# %%
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from scipy import integrate, stats
+from torch.nn import functional as F
+
+import kdnb
+from kdnb import data, figures, losses, nets, papers, paths, workbook
+from kdnb.methods import METHODS, architecture
+from kdnb.workbook.chapter import show_verdicts
+
+workbook.check(
+    globals(),
+    images=(50, 2000),
+    test_images=(500, 10000),
+    epochs=(2, 400),
+    batch_size=(5, 500),
+    lr=(0.0001, 0.1),
+    seeds=(3, 30),
+    resamples=(100, 20000),
+    newcomer_seeds=(2, 6),
+)
+figures.use()
+random = np.random.default_rng(0)
+
+# %% [markdown]
+# ## The idea
+#
+# A method gains when its student is more accurate than the same student without it. "The same" is the difficult word. In a fair
+# comparison both students have the same initial weights, images in the same order, the same number of steps and the same teacher,
+# their settings were tuned with the same effort on held-out images, and both are scored once, after the last epoch. Then one seed gives one *paired difference*,
+# and several seeds give an interval.
+
+# %%
+scheme = figures.schematic(
+    {
+        "seed": ("a seed: weights, order of images", 0, 0.5, "other"),
+        "alone": ("student, labels alone", 1, 0, "student"),
+        "taught": ("student, taught", 1, 1, "student"),
+        "teacher": ("one teacher", 1, 2, "teacher"),
+        "test": ("test images, once", 2, 0.5, "other"),
+        "difference": ("paired difference", 3, 0.5, "method"),
+        "interval": ("interval over seeds", 4, 0.5, "method"),
+    },
+    [("seed", "alone"), ("seed", "taught"), ("teacher", "taught", "method"), ("alone", "test"), ("taught", "test"),
+     ("test", "difference"), ("difference", "interval")],
+)  # fmt: skip
+figures.save(
+    scheme,
+    "6-idea",
+    alt="A seed fixes the initial weights and the order of the images of two students, one of labels alone and one taught by a method. Both are scored once on the "
+    "test images. Their difference, over several seeds, gives an interval.",
+    caption="A fair comparison. Two students of a seed (orange) differ in the method alone, so that their difference is the method's.",
+)
+
+# %% [markdown]
+# ## The mathematics
+#
+# Let $a$ be the accuracy of the student alone and $d$ that of the distilled one; the *gain* is $g=d-a$. Four facts are used below.
+#
+# 1. *Pairing.* Write $a_s=\mu_a+u_s+\varepsilon_s$ and $d_s=\mu_d+u_s+\eta_s$, where $u_s$ is what the seed $s$ does to both, with standard deviation $\sigma_u$,
+#    and $\varepsilon_s,\eta_s$ are the rest, with $\sigma_\varepsilon$. The mean difference over $n$ seeds has the variance
+#    $2\sigma_\varepsilon^2/n$ when seeds are paired and $2(\sigma_u^2+\sigma_\varepsilon^2)/n$ when they are not.
+# 2. *A bad baseline.* A gain contains its baseline, with a minus sign: $\mathrm{Cov}(g,a)=\mathrm{Cov}(d,a)-\mathrm{Var}(a)$. Where $d$ and $a$ are
+#    independent and equally spread, the correlation of gain and baseline is $-1/\sqrt2$, although nothing is there to be found. The
+#    correlation of the gain with the *mean* $(a+d)/2$ does not have this flaw: $\mathrm{Cov}(g,\tfrac{a+d}2)=\tfrac12(\mathrm{Var}(d)-\mathrm{Var}(a))$, which
+#    is 0 then.
+# 3. *The winner's curse.* Of $k$ methods with the same gain $\delta$ and measurements that scatter by $\sigma$, the best measurement is on average
+#    $\delta+\sigma e_k$, with $e_k=\int x\,k\,\Phi(x)^{k-1}\varphi(x)\,dx$, the mean of the largest of $k$ standard normal numbers. $\Phi$ and
+#    $\varphi$ are their distribution function and density.
+# 4. *The best epoch.* It is the same curse: the best of the late epochs, chosen on test images, stands for the last one.
+#
+# The next cell checks the formulas on a hundred thousand draws.
+
+
+# %%
+def expected_best(k):
+    """Mean of the largest of k standard normal numbers."""
+    return integrate.quad(lambda x: x * k * stats.norm.cdf(x) ** (k - 1) * stats.norm.pdf(x), -10, 10)[0]
+
+
+draws = 100_000
+shared, first, second = random.normal(size=(3, draws))
+common, rest = 0.5, 0.2
+a, d = 70 + common * shared + rest * first, 71 + common * shared + rest * second
+assert math.isclose((d - a).var(), 2 * rest**2, rel_tol=0.05)  # 1: paired
+assert math.isclose((np.roll(d, 1) - a).var(), 2 * (common**2 + rest**2), rel_tol=0.05)  # not paired
+a, d = 70 + first, 71 + second
+assert math.isclose(np.corrcoef(d - a, a)[0, 1], -1 / math.sqrt(2), abs_tol=0.02)  # 2
+assert abs(np.corrcoef(d - a, (a + d) / 2)[0, 1]) < 0.02
+best = random.normal(0.5, 0.25, (draws // 20, 20)).max(1).mean()
+assert math.isclose(best, 0.5 + 0.25 * expected_best(20), abs_tol=0.02)  # 3
+print(f"the formulas hold; the best of 20 methods that all gain 0.50, measured with a spread of 0.25, gains {0.5 + 0.25 * expected_best(20):.2f}")
+
+# %% [markdown]
+# ## The survey's two tables as data
+#
+# `papers.survey_table(5)` is the survey's Table 5 and `papers.survey_table(6)` its Table 6. The survey took the numbers from the papers that
+# it cites. Columns of ours are the gain, computed again, and the gap between the teacher and the student alone.
+
+# %%
+tables = {name: papers.survey_table(number) for number, name in ((5, "CIFAR-10"), (6, "CIFAR-100"))}
+both = pd.concat(tables.values(), ignore_index=True)
+shown = ["data", "scheme", "method", "paper", "knowledge", "teacher", "student", "alone", "distilled", "printed_gain"]
+figures.table(both.loc[[0, 15, 29, 61], shown].set_index("data"), decimals=2, caption=f"4 of {len(both)} rows.")
+
+# %%
+figures.table(
+    both[both["slip"] != ""].set_index(["data", "method", "student"])[["alone", "distilled", "gain", "slip"]],
+    decimals=2, caption="Rows in which something is wrong in print.",
+)  # fmt: skip
+
+# %% [markdown]
+# Three of the 73 printed gains are not the difference of the two accuracies beside them: 0.84 should be 0.94, 10.07 should be 10.70, and 8.11 should be
+# 2.11. The last one matters: taken as printed, it alone raises the mean gain of the 13 online rows of CIFAR-100 by 0.46 points. (`papers/gou2021survey/source.md` lists smaller misprints, too.)
+#
+# ## What the rows say
+#
+# The survey draws six conclusions from its tables. Each can be asked of the data. Rows of one paper are not independent: they
+# share networks, code and tuning. So we compare means of *papers*, and permute the labels of papers to see what chance does.
+
+
+# %%
+def by_paper(table, one, other):
+    """Mean gains of two schemes over papers, and how often relabelled papers differ as much."""
+    means = table.groupby("paper").agg(scheme=("scheme", "first"), gain=("gain", "mean"))
+    means = means[means["scheme"].isin([one, other])]
+    labels, gains = (means["scheme"] == one).to_numpy(), means["gain"].to_numpy()
+
+    def difference(labels):
+        return gains[labels].mean() - gains[~labels].mean()
+
+    chance = np.abs([difference(random.permutation(labels)) for _ in range(resamples)])
+    return gains[labels].mean(), gains[~labels].mean(), np.mean(chance >= abs(difference(labels)) - 1e-9)
+
+
+rows = []
+for name, table in tables.items():
+    for one, other in (("online", "offline"), ("offline", "self"), ("online", "self")):
+        mine, theirs, p = by_paper(table, one, other)
+        rows.append((name, f"{one}, {other}", mine, theirs, p))
+columns = ["data", "schemes", "mean gain of the first", "of the second", "p"]
+figures.table(pd.DataFrame(rows, columns=columns).set_index(["data", "schemes"]), decimals=2,
+              caption="Gains in points, means over papers; p of a permutation of the papers' schemes.")  # fmt: skip
+
+
+# %%
+def correlated(table, of):
+    """Spearman's correlation of the gain with a column, and its 95% interval over resampled papers."""
+    known = table.assign(mean=(table["alone"] + table["distilled"]) / 2).dropna(subset=[of])
+    papers_of = [part[["gain", of]].to_numpy() for _, part in known.groupby("paper")]
+    drawn = random.integers(len(papers_of), size=(resamples, len(papers_of)))
+    again = [stats.spearmanr(np.concatenate([papers_of[i] for i in one])).statistic for one in drawn]
+    low, high = np.nanpercentile(again, [2.5, 97.5])
+    return f"{stats.spearmanr(known['gain'], known[of]).statistic:+.2f} ({low:+.2f} to {high:+.2f}), {len(known)} rows"
+
+
+against = {"gap": "gap between teacher and student", "alone": "accuracy of the student alone", "mean": "mean of both accuracies"}
+found = {said: {name: correlated(table, of) for name, table in tables.items()} for of, said in against.items()}
+figures.table(pd.DataFrame(found).T.rename_axis("gain against"), caption="Rank correlations with the gain; 95% intervals over papers.")
+
+# %%
+offline = both[both["scheme"] == "offline"].dropna(subset=["teacher_accuracy"])
+above = (offline["distilled"] > offline["teacher_accuracy"]).groupby(offline["data"]).agg(["sum", "size"])
+features = both["knowledge"].str.contains("FeaK|RelK").groupby([both["data"], both["scheme"]]).agg(["sum", "size"])
+print(f"rows with a gain: {(both['gain'] > 0).sum()} of {len(both)}")
+for name in tables:
+    print(f"{name}: the student ends above its teacher in {above.loc[name, 'sum']} of {above.loc[name, 'size']} offline rows")
+    for scheme in ("offline", "online"):
+        print(f"{name}: {features.loc[(name, scheme), 'sum']} of {features.loc[(name, scheme), 'size']} {scheme} rows transfer features or relations")
+
+# %% [markdown]
+# | the survey's conclusion | what the tables allow |
+# |---|---|
+# | distillation works for many networks | every one of the 73 rows gains. But a row without a gain is hardly ever published, so this is no evidence of how often it fails |
+# | it compresses | the student ends above its teacher in 0 of 12 and 5 of 21 offline rows: it comes closer, and rarely arrives |
+# | online distillation helps significantly | papers on it gain as much as offline ones on CIFAR-10 and 1.2 points more on CIFAR-100, where chance does as much in about one of five permutations. Their baseline is a network alone, at half the computing time |
+# | self-distillation helps | it gains in all eight rows. It gains less than the others, but four papers are too few to tell |
+# | offline methods transfer features, online ones responses | yes, without exception offline and with one exception in each table online. So scheme and knowledge cannot be told apart in these tables |
+# | a light student gains more from a large teacher | not on CIFAR-10 (rank correlation near 0); moderately on CIFAR-100 |
+#
+# The strongest regularity is none of the six: *gains are large where the student alone is weak*. Part of it is fact 2. Against the mean of both accuracies
+# the correlation is smaller in both tables, and on CIFAR-100 its interval contains 0.
+
+# %%
+colour = {"offline": figures.BLUE, "online": figures.ORANGE, "self": figures.GREEN}
+figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+for axes, (name, table) in zip(panels, tables.items(), strict=True):
+    for scheme_name, part in table.groupby("scheme"):
+        axes.plot(part["alone"], part["gain"], "o", ms=6, color=colour[scheme_name], label=scheme_name, alpha=0.85)
+    axes.set(title=name, xlabel="accuracy of the student alone, %", ylabel="published gain, percentage points", ylim=(0, None))
+panels[0].legend(title="scheme")
+figures.save(
+    figure,
+    "6-survey",
+    alt="Published gain against the accuracy of the student alone. In both tables weak students gain most: on CIFAR-10 5.3 points at 73 percent, and above "
+    "91 percent at most 1.4 but for one row; on CIFAR-100 4.7 to 10.7 points below 60 percent.",
+    caption="The survey's two tables. Weak students gain most. Each point is a row, recomputed from its two accuracies.",
+)
+
+# %% [markdown]
+# ## Why the rows cannot be compared
+#
+# **One student, many baselines.** The same network is printed with different accuracies when it learns alone.
+
+# %%
+spread = both.groupby(["data", "student"])["alone"].agg(["size", "min", "max"]).query("size > 1")
+spread["range"] = spread["max"] - spread["min"]
+gains = both.groupby(["data", "student"])["gain"].agg(["min", "max"]).add_prefix("gain, ")
+spread = spread.join(gains).query("range > 0.5").sort_values("range", ascending=False)
+figures.table(spread.rename(columns={"size": "rows", "min": "lowest", "max": "highest"}), decimals=2,
+              caption="Accuracy of the same student alone, in %, and its gains: students whose baselines differ by more than half a point.")  # fmt: skip
+
+# %% [markdown]
+# MobileNetV2 on CIFAR-10 has 75.97% in one paper and 90.43% in another, ResNet-56 on CIFAR-100 71.96% and 81.73%. Recipes differ by more than
+# any method gains. So a row says how its student improved in its own setting, and a ranking of rows ranks settings.
+#
+# **The best epoch.** Some repositories print the best test accuracy of all epochs. The next cell reads what 39 public logs of 240 or 480 epochs say about this:
+# all complete ones of three methods in the repository of logit standardisation ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)).
+
+# %%
+logs = papers.best_epochs()
+inflation, late = logs["inflation"], logs["late_sd"].mean()
+low, high = figures.interval(inflation)
+print(f"best epoch minus last, {len(logs)} logs: {inflation.mean():.2f} points (95% interval {low:.2f} to {high:.2f}), "
+      f"from {inflation.min():.2f} to {inflation.max():.2f}")  # fmt: skip
+print(f"spread of the last 20 epochs: {late:.2f}; fact 3 with 30 independent epochs: {late * expected_best(30):.2f} points")
+
+# %% [markdown]
+# The best epoch is 0.31 points above the last one on average, and above it in every log. The last 20 epochs scatter by 0.11 points, and the
+# best of thirty such numbers lies 0.23 above their mean: most of the inflation is the maximum of noise, read off the test images. A method that is
+# printed with its best epoch, beside others with their last, gains 0.3 points by this alone.
+#
+# **The best of many.** The third way is to try much and print what came out best: seeds, weights, variants. The explorer draws methods that all gain
+# 0.5 points.
+
+
+# %%
+def best_of_many(methods, spread):
+    trials = np.random.default_rng(1).normal(0.5, spread, (4000, methods))
+    expected = 0.5 + spread * expected_best(methods)
+    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    bins = np.linspace(-1, 2.5, 71)
+    axes.hist(trials[:, 0], bins, color=figures.LIGHT, label="one method", density=True)
+    axes.hist(trials.max(1), bins, histtype="step", color=figures.ORANGE, lw=2, label=f"the best of {methods}", density=True)
+    axes.axvline(0.5, color=figures.GREY, ls="--", label="true gain of all")
+    axes.set(xlabel="measured gain, percentage points", ylabel="density", title=f"mean of the best: {expected:.2f}", xlim=(-1, 2.5))
+    axes.legend()
+    return figure
+
+
+figures.explorer(
+    best_of_many,
+    name="6-explorer",
+    alt="Distribution of a measured gain of one method and of the best of several, all with a true gain of 0.5",
+    caption="The winner's curse: the more is tried and the larger the spread, the more the best measurement exceeds the truth.",
+    methods=[1, 2, 5, 10, 20, 40], spread=[0.1, 0.25, 0.5], start={"methods": 20, "spread": 0.25},
+)  # fmt: skip
+
+# %% [markdown]
+# **Unequal effort.** The fourth way has no cell: a method with a tuned weight beside others at their published weights, a taught student with twice the epochs,
+# an online method with two networks beside one. No table shows it; only the protocol does.
+#
+# ## The method as a training loop
+#
+# A fair comparison is a loop. This one trains two students of each seed on 100 digits, one on labels and one with soft targets beside them, and also notes
+# the test error after every epoch, which a fair comparison must *not* use. The teacher is the LeNet-5 that comes with the workbook.
+
+# %%
+few = replace(
+    kdnb.toy("mnist", images=images),
+    recipe=kdnb.Recipe(epochs=epochs, batch_size=batch_size, optimiser="adam", lr=lr, schedule="constant"),
+)
+source = data.load("mnist")
+few = replace(few, held_out=source.test.select(slice(test_images)))
+scale = {"mean": source.mean, "sd": source.sd}
+test = next(data.Batches(few.held_out, test_images, shuffle=False, **scale).epoch(0))
+
+
+def fair(methods, seeds, T=4.0):
+    """Percent of test errors after each epoch: one row a seed, method and epoch."""
+    rows = []
+    for seed, (name, weight) in itertools.product(seeds, methods.items()):
+        student = few.student(seed)  # the same initial weights for all methods of a seed
+        batches = data.Batches(few.train, batch_size, seed=seed, **scale)  # the same images in the same order
+        optimiser = torch.optim.Adam(student.parameters(), lr=lr)
+        for epoch in range(epochs):  # the same number of steps
+            student.train()
+            for batch in batches.epoch(epoch):
+                z = student(batch.images)
+                loss = F.cross_entropy(z, batch.labels)
+                if weight:
+                    with torch.no_grad():
+                        p = (few.teacher(batch.images) / T).softmax(1)
+                    log_q = (z / T).log_softmax(1)
+                    loss = loss + weight * T**2 * F.kl_div(log_q, p, reduction="batchmean")
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            with torch.no_grad():
+                wrong = student.eval()(test.images).argmax(1) != test.labels
+            rows.append((seed, name, epoch + 1, 100 * float(wrong.float().mean())))
+    return pd.DataFrame(rows, columns=["seed", "condition", "epoch", "error"])
+
+
+# %%
+course = fair({"labels alone": 0.0, "soft targets": 1.0}, range(seeds))
+last = course[course["epoch"] == epochs].pivot(index="seed", columns="condition", values="error")
+best = course.groupby(["condition", "seed"])["error"].min().unstack(0)
+gain = last["labels alone"] - last["soft targets"]
+
+# %% tags=["nbval-ignore-output"]
+low, high = figures.interval(gain)
+alone, taught = last["labels alone"], last["soft targets"]
+unpaired = stats.ttest_ind(alone, taught).confidence_interval()
+print(f"gain of soft targets, paired by seed: {gain.mean():.2f} points (95% interval {low:.2f} to {high:.2f})")
+print(f"the same numbers, not paired: {unpaired.low:.2f} to {unpaired.high:.2f}; correlation over seeds {np.corrcoef(alone, taught)[0, 1]:.2f}")
+for name in best:
+    print(f"{name}: the best epoch has {(last[name] - best[name]).mean():.2f} points fewer errors than the last")
+print(f"largest gain of a seed: {gain.max():.2f}; smallest: {gain.min():.2f}")
+
+# %%
+figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=[1.4, 1])
+figures.lines(course, "error", "test error, %", axes=panels[0], roles={"labels alone": "student", "soft targets": "method"})
+panels[0].set(ylim=(0, 60))
+for seed in last.index:
+    panels[1].plot([0, 1], last.loc[seed, ["labels alone", "soft targets"]], "o-", color=figures.GREY, lw=1.2, ms=5)
+panels[1].set_xticks([0, 1], ["labels alone", "soft targets"])
+panels[1].set(xlim=(-0.4, 1.4), ylabel="test error after the last epoch, %")
+figures.save(
+    figure,
+    "6-effect",
+    alt="Left: test error over epochs for labels alone and with soft targets, with bands over seeds. Right: each seed's two errors joined by a line.",
+    caption=f"A paired comparison on {images} digits, {seeds} seeds. Right: a line joins the two students of a seed; what the lines share is the method's, what they do not share is chance.",
+)  # fmt: skip
+
+# %% [markdown]
+# ⟦LIVE⟧
+#
+# The package does the same as `kdnb.compare`, for any number of methods, with Holm's correction for their number. A condition is a method's name, a loss of
+# your own, or a dict of keywords of `kdnb.distil`.
+
+
+# %% tags=["nbval-ignore-output"]
+def squared_logits(student_logits, teacher_logits):
+    """A loss of our own: the centred logits, squared difference."""
+    return ((student_logits - student_logits.mean(1, keepdim=True) - teacher_logits + teacher_logits.mean(1, keepdim=True)) ** 2).mean()
+
+
+live = kdnb.compare({"labels alone": None, "soft targets": "kd", "our loss": squared_logits}, setting=few, seeds=seeds)
+live
+
+# %%
+for name in ("labels alone", "soft targets"):
+    ours = last[name] * test_images / 100
+    assert (live.errors[name] - ours).abs().max() <= 0.01 * test_images, (name, live.errors[name], ours)
+print("the loop above and kdnb.compare give the same test errors, to a hundredth of the test images")
+
+# %% [markdown]
+# ## Our comparison: every loss of section 2 under one protocol
+#
+# The live comparison has one data set, one student and three methods. The recorded one has every loss of section 2, two students of different
+# architecture, six seeds and a tuned weight for each method and student; [chapter 2.3](2-3-relation-based-knowledge.ipynb) shows its verdicts on the paper. Here we look at ranks, cost and choice.
+
+# %%
+from kdnb.reproductions import tian2020crd as comparison
+
+record = papers.read_record("tian2020crd", "laptop")
+recorded = record.table()
+setting = comparison.Parameters(**record.parameters)
+titles = {method: METHODS[method].title for method in comparison.COMPARED} | {"student": "labels alone"}
+student_names = {"resnet": "thin ResNet-8", "vgg": "thin VGG-8"}
+teacher_accuracy = recorded["teacher", "accuracy"].mean()
+protocol = {
+    "teacher": f"{comparison.TEACHER}, {teacher_accuracy:.1f}% of the test images, the same for all",
+    "students": ", ".join(student_names.values()),
+    "images": f"{setting.train_images:,} of CIFAR-10, the same for all seeds",
+    "steps": f"{setting.epochs} epochs in batches of {setting.batch_size}, SGD, one cycle with peak {setting.lr:g}",
+    "weights": "the best of four by errors on held-out training images, for each method and student",
+    "scored": f"once, on {setting.test_images:,} test images, after the last epoch",
+    "seeds": str(setting.seeds),
+}
+figures.table(pd.DataFrame({"our comparison": protocol}))
+
+# %%
+show_verdicts(papers.verdicts("tian2020crd", "laptop"), "laptop", grouped=True)
+
+# %%
+standings = {
+    student: {control: comparison.against(recorded, student, control).set_index("method") for control in ("student", "kd")}
+    for student in comparison.STUDENTS
+}
+words = {"above": " above", "below": " below", "no difference shown": ""}
+columns = {}
+for student, against_of in standings.items():
+    columns[f"{student_names[student]}, accuracy, %"] = against_of["student"]["accuracy"].map("{:.1f}".format)
+    for control, frame in against_of.items():
+        said = f"{student_names[student]} \N{MINUS SIGN} {'alone' if control == 'student' else 'KD'}"
+        columns[said] = frame["difference"].map("{:+.1f}".format) + frame["verdict"].map(words)
+overall = sum(of["student"]["accuracy"] for of in standings.values()).sort_values(ascending=False)
+figures.table(
+    pd.DataFrame(columns).loc[overall.index].rename(titles).fillna("").rename_axis("method"),
+    caption="Test accuracy and mean paired differences in points; 'above' and 'below' where p < 0.05 after Holm's correction over a column.",
+)
+
+# %% [markdown]
+# ⟦RESULT⟧ (what the table says: how many methods are above labels alone, above KD, below; for each student)
+#
+# **Ranks with uncertainty.** A rank of a mean hides how little may separate neighbours. The next figure draws six seeds again, with replacement, a thousand times, and ranks
+# the methods each time.
+
+
+# %%
+def ranks(student):
+    """The rank of each method's mean accuracy, and its 95% interval over resampled seeds."""
+    methods = ["student", *comparison.COMPARED]
+    accuracy = recorded.xs("accuracy", axis=1, level="metric")[[comparison.arm_of(m, student) for m in methods]].to_numpy()
+    drawn = random.integers(len(accuracy), size=(resamples, len(accuracy)))
+    again = stats.rankdata(-accuracy[drawn].mean(1), axis=1)
+    low, high = np.percentile(again, [2.5, 97.5], axis=0)
+    frame = pd.DataFrame({"mean": stats.rankdata(-accuracy.mean(0)), "low": low, "high": high}, index=[titles[m] for m in methods])
+    return frame.assign(width=high - low)
+
+
+ranked = {student: ranks(student) for student in comparison.STUDENTS}
+order = sum(frame["mean"] for frame in ranked.values()).sort_values().index
+figure, panels = plt.subplots(1, 2, figsize=(10, 8.2), sharey=True, layout="constrained")
+for axes, (student, frame) in zip(panels, ranked.items(), strict=True):
+    part = frame.loc[order]
+    axes.hlines(range(len(part)), part["low"], part["high"], color=figures.LIGHT, lw=5)
+    marks = [figures.ORANGE if name == "labels alone" else figures.BLUE for name in order]
+    axes.scatter(part["mean"], range(len(part)), s=28, color=marks, zorder=3)
+    axes.set(title=student_names[student], xlabel="rank (1: most accurate)")
+panels[0].set_yticks(range(len(order)), order)
+panels[0].invert_yaxis()
+figures.save(
+    figure,
+    "6-ranks",
+    alt=f"Ranks of all methods for two students with intervals over resampled seeds. By the mean of both ranks {', '.join(order[:3])} come first and {', '.join(order[-3:])} last. "
+    f"Intervals span {ranked['resnet']['width'].median():.0f} and {ranked['vgg']['width'].median():.0f} ranks in the median.",
+    caption="Ranks of the mean accuracy; bars: 95% of the ranks when the seeds are drawn again. Orange: labels alone.",
+)
+
+# %%
+agreement = stats.kendalltau(ranked["resnet"]["mean"], ranked["vgg"]["mean"])
+print(f"Kendall's correlation of the two students' rankings: {agreement.statistic:.2f}")
+for student in comparison.STUDENTS:
+    accuracy = recorded.xs("accuracy", axis=1, level="metric")[[comparison.arm_of(m, student) for m in comparison.COMPARED]]
+    one, other = np.triu_indices(accuracy.shape[1], 1)
+    means = accuracy.mean().to_numpy()
+    ahead = np.sign(means[one] - means[other])
+    flips = (np.sign(accuracy.to_numpy()[:, one] - accuracy.to_numpy()[:, other]) * ahead < 0).mean()
+    print(f"{student_names[student]}: one seed orders two methods against their means in {100 * flips:.0f}% of the pairs; "
+          f"median width of a rank's interval {ranked[student]['width'].median():.0f} of {len(comparison.COMPARED) + 1}")  # fmt: skip
+
+# %% [markdown]
+# ⟦RESULT⟧ (ranks: agreement of the two students, width of intervals, flips)
+#
+# **What it costs.** `kdnb bench` has timed a step of every method beside one of soft targets, on this pair of networks (`docs/benchmarks.md` says on which
+# machine). The memory is what the loss keeps besides both networks: adapters, projections, and CRD's memory of all images. The next cell counts it.
+
+# %%
+measured = json.loads((paths.root() / "docs" / "benchmarks.json").read_text())["methods"]
+steps = {row["name"].split(":")[0]: row["value"] for row in measured["rows"]} | {"kd": 1.0}
+cifar = data.load("cifar10")
+batch = next(data.Batches(cifar.train.select(slice(8)), 8, mean=cifar.mean, sd=cifar.sd).epoch(0))
+small = dict(comparison.STUDENTS["resnet"]["network"])
+student = nets.build(small.pop("name"), in_channels=3, image_size=32, **small)
+wide = nets.build(comparison.TEACHER, in_channels=3, image_size=32)
+
+
+def kept(method):
+    """Numbers that the loss holds besides both networks."""
+    criterion = kdnb.Criterion(method, student, wide, (batch.images, batch.labels), images=setting.train_images)
+    return sum(tensor.numel() for tensor in criterion.state_dict().values())
+
+
+cost = pd.DataFrame(
+    {
+        "a step, times that of KD": pd.Series(steps),
+        "kept, thousand numbers": pd.Series({method: kept(method) / 1000 for method in comparison.COMPARED}),
+        "accuracy, %": standings["resnet"]["student"]["accuracy"],
+        "gain, points": standings["resnet"]["student"]["difference"],
+    }
+).loc[comparison.COMPARED]  # fmt: skip
+front = architecture.pareto(cost, smaller=["a step, times that of KD"], larger=["accuracy, %"])
+figures.table(cost[front].sort_values("accuracy, %", ascending=False).rename(titles).rename_axis("method"), decimals=2,
+              caption=f"{student_names['resnet']}: the methods that no other beats in both accuracy and time of a step.")  # fmt: skip
+
+# %%
+figure, axes = plt.subplots(figsize=(8.6, 4.6), layout="constrained")
+sections = {"2.1": figures.BLUE, "2.2": figures.GREEN, "2.3": figures.ORANGE, "5.4": figures.PURPLE}
+section_names = {"2.1": "responses", "2.2": "features", "2.3": "relations", "5.4": "graphs"}
+for section, of in cost.groupby([METHODS[method].section for method in cost.index]):
+    axes.scatter(of["a step, times that of KD"], of["gain, points"], s=34, color=sections[section], label=section_names[section])
+line = cost[front].sort_values("a step, times that of KD")
+axes.plot(line["a step, times that of KD"], line["gain, points"], color=figures.GREY, lw=1, zorder=0)
+for method, row in line.iterrows():
+    axes.annotate(titles[method], (row["a step, times that of KD"], row["gain, points"]), (5, 5), textcoords="offset points", fontsize=9)
+axes.axhline(0, color=figures.GREY, lw=1, ls="--")
+axes.set(xscale="log", xlabel="time of a step, times that of KD", ylabel="gain over labels alone, points")
+axes.legend(title="what is transferred")
+figures.save(
+    figure,
+    "6-pareto",
+    alt=f"Gain over labels alone against the time of a step. On the line of methods that none beats in both: {', '.join(titles[m] for m in line.index)}.",
+    caption=f"Accuracy against cost, {student_names['resnet']}. The line joins the methods that no other beats in both. Mean over {setting.seeds} seeds.",
+)
+
+# %% [markdown]
+# ⟦RESULT⟧ (cost: which methods are on the line; which cost most; memory)
+#
+# ## Which method wins when?
+#
+# One comparison answers for one setting. The workbook's other records have other settings, each with its controls. The next cell looks them up: the
+# situation, the measured difference, and the verdict on the claim it belongs to.
+
+# %%
+situations = {
+    "few images": [("tian2020crd", "soft-targets-help-resnet", "soft targets \N{MINUS SIGN} labels, 500 images"),
+                   ("hinton2015", "few-data", "labels \N{MINUS SIGN} soft targets, few images of MNIST (errors)")],
+    "another architecture": [("tian2020crd", "soft-targets-help-vgg", "soft targets \N{MINUS SIGN} labels, VGG taught by WRN")],
+    "a large gap": [("mirzadeh2020takd", "assistant", "taught directly \N{MINUS SIGN} through an assistant (error)"),
+                    ("mirzadeh2020takd", "smaller-teacher-or-assistant", "through an assistant \N{MINUS SIGN} by a trained teacher of its size (error)")],
+    "no teacher": [("zhang2018dml", "both-improve", "alone \N{MINUS SIGN} with a peer (errors)"),
+                   ("yuan2020tfkd", "virtual-helps", "alone \N{MINUS SIGN} with a virtual teacher (errors)")],
+    "the teacher sees more": [("lopezpaz2016generalised", "mnist-gain-300", "soft targets \N{MINUS SIGN} labels, 300 images")],
+    "teachers of other classes": [("vongkulbhisal2019uhc", "naive-fails", "estimated answers \N{MINUS SIGN} plain mean")],
+    "no data": [("chen2019dafl", "beyond-noise", "generated images \N{MINUS SIGN} noise")],
+    "a graph": [("zhang2022glnn", "beats-mlp", "taught by a graph network \N{MINUS SIGN} labels")],
+    "the embedding is the product": [("passalis2018pkt", "pkt-beats-hints", "PKT \N{MINUS SIGN} hint (mAP)"),
+                                     ("passalis2018pkt", "soft-targets-against-more-training", "soft targets \N{MINUS SIGN} more training (mAP)")],
+}  # fmt: skip
+frames = {key: papers.show_frame(key, "laptop") for key in {key for of in situations.values() for key, *_ in of}}
+rows = []
+for situation, entries in situations.items():
+    for key, claim, said in entries:
+        row = frames[key].query("claim == @claim and kind == 'direction'").iloc[0]
+        rows.append((situation, said, f"{row.ours:+.1f} ({row.low:+.1f} to {row.high:+.1f})", row.unit, row.verdict, key))
+columns = ["situation", "difference", "measured, 95% interval", "unit", "verdict on the claim", "record"]
+figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "difference"]), caption="What our records say, by situation.")
+
+# %% [markdown]
+# Read the table by its controls. *Few images* are where soft targets help most in our records. *A large gap* is bridged by an assistant, and better still by a
+# trained teacher of the assistant's size. *Without a teacher* two peers help each other, while a virtual teacher hurt in our setting. *A teacher that sees more* than the student helps much when labels are few. Where *classes differ between teachers* the
+# plain mean of answers fails, and no loss of section 2 mends that. ⟦RESULT⟧ (few images and another architecture)
+#
+# ## The relatives: comparisons that others have made
+#
+# | comparison | what it is | what it buys | when to choose it |
+# |---|---|---|---|
+# | [RepDistiller](https://github.com/HobbitLong/RepDistiller) (Tian et al. 2020) | a dozen methods, 13 pairs on CIFAR-100, 240 epochs | the table that most papers copy; the last epoch is printed | to place a number beside the literature |
+# | [mdistiller](https://github.com/megvii-research/mdistiller) | newer methods on the same pairs | recipes of DKD, ReviewKD and others; the best epoch is printed | to run these methods as published |
+# | [torchdistill](https://github.com/yoshitomo-matsubara/torchdistill) | configurations for ImageNet, COCO, GLUE | training beyond CIFAR | large data |
+# | [Knowledge-Distillation-Zoo](https://github.com/AberHu/Knowledge-Distillation-Zoo) | twenty losses, one file each, one seed | short code | to read |
+# | the survey's tables | 73 rows from some forty papers | an overview | to find papers, not to rank them |
+# | this workbook's record | all losses of section 2, two thin students, few images, tuned weights, six seeds | intervals, controls, a place for your loss | a fast test of an idea |
+#
+# A repository is no protocol: the name of a method, of a network or of a score may mean different things in two of them, as the next section shows.
+#
+# ## When it fails, and when to choose it
+#
+# A comparison misleads when
+#
+# - *the baseline is weak*: look at the student alone in other papers first (the table above);
+# - *"KD" is one number*: with ResNet-32x4 teaching ResNet-8x4 on CIFAR-100 plain soft targets are printed as 73.33 (labels weighed 0.1, soft targets 0.9), 74.42
+#   (1 and 1) and 76.62 (standardised logits, weight 9) in public repositories;
+# - *budgets differ*: one method is printed after 480 epochs with strong augmentation beside others with 240;
+# - *the number of seeds is small*: with six seeds, 40 methods and Holm's correction no exact sign-flip test can be significant (exercise 3), so the table above uses t-tests, which assume
+#   that differences are normal;
+# - *the setting is small*: ours has 500 images and students of some ten thousand weights. It tells which losses help such students, not which help a ResNet-50.
+#
+# ## With your own loss
+#
+# A loss of yours enters the recorded comparison by one call: it is trained in the same setting, with the recorded seeds, and stands beside all recorded conditions.
+# `kdnb compare my_module:my_loss --setting tian2020crd` does the same from a terminal. Two seeds take about half a minute; take all six, and tune
+# the weight on held-out images as `tools/tune_comparison.py` does, before you believe a difference.
+
+# %% tags=["nbval-ignore-output"]
+mine = kdnb.compare({"our loss": squared_logits}, setting="tian2020crd", student="vgg", seeds=newcomer_seeds)
+print(mine)
+
+# %% [markdown]
+# ⟦RESULT⟧ (one sentence: where our loss stands; two seeds decide nothing)
+#
+# With your own model and data, the setting is a `kdnb.Toy`: images, held-out images, a function from a seed to a student, a teacher and a recipe.
+
+# %% tags=["nbval-ignore-output"]
+my_setting = kdnb.Toy(
+    train=source.train.select(slice(60)),  # or a Dataset, a DataLoader, a pair of tensors
+    held_out=source.validation.select(slice(500)),
+    student=lambda seed: (torch.manual_seed(seed), nets.build("tiny"))[1],  # any module
+    teacher=few.teacher,  # any module
+    recipe=kdnb.Recipe(epochs=10, batch_size=20, optimiser="adam", lr=0.003),
+)
+kdnb.compare({"labels": None, "kd": "kd"}, setting=my_setting, seeds=3)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. The printed slip.** How large is the mean gain of the online rows of CIFAR-100 as printed, and how large is it recomputed?
+#
+# <details><summary>Solution</summary>
+#
+# `table = tables["CIFAR-100"].query("scheme == 'online'")`, then `table[["printed_gain", "gain"]].mean()`: 4.61 and 4.20. One wrong digit in one of
+# 13 rows moves the mean by 0.46, another moves it back by 0.05.
+#
+# </details>
+#
+# **2. A null model.** Simulate a table of 30 rows in which every method gains 2 points, and baselines and distilled accuracies scatter by 1 point independently. What
+# rank correlation of gain and baseline do you find?
+#
+# <details><summary>Solution</summary>
+#
+# About $-0.69$: `a, d = random.normal(70, 1, 30), random.normal(72, 1, 30); stats.spearmanr(d - a, a)`. (Spearman's correlation of normal variables with
+# correlation $\rho$ is $\tfrac6\pi\arcsin\tfrac\rho2$, here $-0.69$.) The tables' $-0.57$ and $-0.44$ are no larger than that, so they alone prove nothing about weak students.
+#
+# </details>
+#
+# **3. Too few seeds.** An exact sign-flip test of $n$ pairs has a smallest two-sided p of $2/2^n$. How many seeds are needed so that one of 40 methods can be
+# significant at 5% after Holm's correction?
+#
+# <details><summary>Solution</summary>
+#
+# The smallest p is multiplied by 40: $40\cdot2^{1-n}<0.05$ gives $n\ge11$. With six seeds the smallest adjusted p is 1.
+#
+# </details>
+#
+# **4. Best epoch, both sides.** If both the baseline and the method are printed with their best epoch, does the inflation cancel?
+#
+# <details><summary>Solution</summary>
+#
+# In expectation, if both scatter alike over epochs and have as many of them. It does not when one has more epochs or more noise, and the absolute accuracies remain inflated, so that they
+# cannot be compared with those of papers that print the last epoch.
+#
+# </details>
+#
+# **5. Two networks for one.** An online row trains two networks and prints the gain of one. Which two baselines would you ask for?
+#
+# <details><summary>Solution</summary>
+#
+# The single network with twice the steps, and the ensemble of two networks trained alone, or one network distilled from it.
+# [Chapter 3.2](3-2-online-distillation.ipynb) has both kinds of control.
+#
+# </details>
+#
+# ## References
+#
+# The survey: Gou, Yu, Maybank and Tao, *Knowledge Distillation: A Survey*, IJCV 2021
+# ([DOI](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
+#
+# - Tian, Krishnan and Isola, *Contrastive Representation Distillation*, ICLR 2020 ([arXiv](https://arxiv.org/abs/1910.10699)).
+# - Sun, Ren, Li, Wang and Cao, *Logit Standardization in Knowledge Distillation*, CVPR 2024 ([arXiv](https://arxiv.org/abs/2403.01427)).
+# - Oldham, *A Note on the Analysis of Repeated Measurements of the Same Subjects*, Journal of Chronic Diseases 1962
+#   ([DOI](https://doi.org/10.1016/0021-9681(62)90116-9)), for fact 2.
+# - Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, Scandinavian Journal of Statistics 1979.
+#
+# ## How to cite
+#
+# The next cell prints the paper of the comparison, the survey and this workbook in BibTeX, with our recorded results.
+# `kdnb cite tian2020crd` does the same, also in other formats.
+
+# %%
+print(papers.cite("tian2020crd", "laptop", "soft-targets-beat-older-resnet"))
+
+# %% [markdown]
+# <details><summary><b>Protocol notes and departures</b></summary>
+#
+# - **The tables** were typed from the survey's full text (version 7 on arXiv); `papers/gou2021survey/source.md` says what was corrected. No claim about the survey is registered in
+#   this workbook: its conclusions were asked of the tables after the tables were known, so p values here describe the tables and are no tests.
+# - **The public logs.** Two methods have all of their logs in one form (KD and DKD, 240 epochs); of the third (MLKD, 480 epochs) one file of twelve, with 960 epochs, was left out. CTKD's logs have
+#   another form. All are of one repository, whose authors published the logs of their own method.
+# - **Live part.** 100 images, fixed in advance; no setting was tried for its outcome. The loss of our own has weight 1, untuned.
+# - **The record**: [`papers/tian2020crd/setting.md`](../papers/tian2020crd/setting.md).
+# - **Time of a step** is measured on one machine, in float32 and batches of 64, with the teacher asked in every step.
+#
+# </details>
