@@ -628,8 +628,8 @@ drafted.insert(1, "each student, %", [", ".join(f"{value:.0f}" for value in row)
 figures.table(drafted, decimals=1, caption=f"Speculative decoding with three drafted words in a row, {drafts} numbers for each of {seeds} students; means. Without a draft there is one word for each call.")
 
 # %% [markdown]
-# Every draft saves calls: 2.4 to 2.8 words for each call of the teacher. The lowest acceptance is that of the student of the teacher's texts (66%), although it was among those right most often when it wrote alone. A likely reason is that it writes too few of the teacher's ways: a draft has to agree with
-# the whole distribution. The highest acceptance is that of the reverse divergence on own texts and of MiniLLM (77%), but 40 numbers and one student of each kind cannot tell 77% from the 73 or 74% of the others. The right texts are those of the teacher, within what 40 numbers can tell (80 to 93%; the teacher alone 84%).
+# Every draft saves calls: 2.5 to 2.8 words for each call of the teacher. The lowest acceptance is that of the students of the teacher's texts (72%), although they were among those right most often when they wrote alone. A likely reason is that they write too few of the teacher's ways: a draft has to agree with
+# the whole distribution. The highest acceptance is that of the forward divergence on given texts (80%) and of MiniLLM (79%). But two students of one kind differ by up to nine points, so 40 numbers and two students cannot tell these from the 76 or 77% of the others. The right texts are those of the teacher, within what 80 texts can tell (83 to 90%; the teacher alone 84%).
 #
 # ## The relatives
 #
@@ -770,8 +770,8 @@ by_seed.columns = [f"student {seed}" for seed in by_seed]
 figures.table(by_seed.assign(mean=by_seed.mean(axis=1)), decimals=1, caption=f"Students with {labelled} labels: accuracy on held-out sentences, %. One teacher.")
 
 # %% [markdown]
-# Labels alone lead to 59%. The teacher's answers to all 900 sentences lead to 72 to 76%, and it matters little whether layers are taught as well: soft targets alone 75.8%, with the states of PKD 76.1%, with internal representations 75.2%, layer after layer or all together. MiniLM's first stage took three of nine epochs from the
-# answers (72.0%). On 658 sentences a difference of two points is within chance. Most students are a little better than their teacher (73.9%), also within chance. So this experiment shows that the teacher's answers help, and does not tell the methods apart.
+# Labels alone lead to 59% with both students. The teacher's answers to all 900 sentences lead to 75 to 76% on average, and it matters little whether layers are taught as well: soft targets alone 75.7%, with the states of PKD 76.2%, with internal representations 76.2% layer after layer and 75.3% all together. MiniLM's first stage took three of nine epochs from the
+# answers; its two students are the furthest apart (72.0 and 77.7%). On 658 sentences a difference of two points is within chance. Most students are a little better than their teacher (73.9%), also within chance. So this experiment shows that the teacher's answers help, and does not tell the methods apart.
 # [Chapter 5.5](5-5-attention-based.ipynb) has a record of lessons about layers.
 #
 # ### A trained encoder as teacher, where it is at hand
