@@ -43,7 +43,8 @@ lab: setup
 # From the notebooks as they were executed; no connection is needed. Nothing runs but Sphinx.
 site: setup
 	@mkdir -p docs/_build/source
-	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs docs/_build/source docs/_build/html
+	@echo "Building the site: first the verdicts of the papers, then the pages; two to four minutes in all."
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going -c docs docs/_build/source docs/_build/html
 	@echo "The site is in docs/_build/html: open index.html, or $(BIN)/python -m http.server -d docs/_build/html"
 
 # Pins that still fit are kept; remove requirements.lock first to take the newest of everything.

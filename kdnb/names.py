@@ -69,8 +69,9 @@ def imported(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
         held = importlib.import_module(module)
-    except (ImportError, TypeError, ValueError) as error:  # the last two of "" and ".."
-        raise UsageError(f"{brief(module)} cannot be imported ({error}).") from error
+    except Exception as error:  # a module of somebody's own raises what it likes
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise UsageError(f"{brief(module)} cannot be imported ({said}).") from error
     if not hasattr(held, name):
         known = [one for one in vars(held) if one[0] != "_"]
         raise UsageError(f"{module} has no {brief(name)} ({nearest(name, known)}).")

@@ -19,7 +19,8 @@ from kdnb.names import UsageError, brief
 from kdnb.progress import bar
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-HELD_OUT = ("test", "val", "valid", "validation")  # folders beside `train`
+TRAIN, HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+GREY = ("1", "L", "LA")  # Pillow's modes
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class OwnImages:
     """Images of your own, in two parts that share no image.
 
     Attributes:
-        train, held_out: take them like the images of a data set, in every verb.
+        train, held_out: take them like the images of a data set, in every verb. Their order is
+            random, so that any first n are a random sample.
         classes: their names, in the order of the labels.
         shape: (channels, height, width).
     """
@@ -74,13 +76,14 @@ def own_images(
     Args:
         source: a folder with one folder of image files for each class, or with `train` and one of
             `test`, `val` and `validation` that hold such folders; an `.npz` file with the arrays
-            `images` and `labels`, and `test_images` and `test_labels` where they are split; or a
-            pair (images, labels) of arrays or tensors. Arrays hold 0 to 255 in uint8, (N, H, W),
-            (N, H, W, C) or (N, C, H, W).
+            `images` and `labels`, and `test_images` and `test_labels` where they are split, and
+            perhaps `classes`, the names; or a pair (images, labels) of arrays or tensors. Arrays
+            hold 0 to 255 in uint8, (N, H, W), (N, H, W, C) or (N, C, H, W).
         image_size: files are scaled to this height and width; without it they must have one size.
-        channels: 1 for grey images, 3 for coloured ones; as the first file has it when None.
+        channels: 1 makes all images grey, 3 gives all three channels; when None, files must be all
+            grey or all coloured. Transparency is dropped.
         held_out: the share of every class that nobody trains on, where the source is not split.
-        seed: of that split.
+        seed: of that split, and of the order.
 
     Raises:
         DataError: when the source is missing or not of this form, or a file cannot be read: which.
@@ -111,8 +114,7 @@ def own_images(
             )
         parts, classes = [_of_arrays(*source, "the images")], None
     classes = classes or tuple(map(str, range(1 + max(int(one.labels.max()) for one in parts))))
-    if len(classes) < 2:
-        raise DataError("there is one class only: a classifier needs two or more.")
+    _check_several(classes)
     if len(parts) == 1:
         parts = _split(parts[0], classes, held_out, seed)
     train, rest = parts
@@ -122,7 +124,13 @@ def own_images(
     if absent := set(range(len(classes))) - set(train.labels.tolist()):
         raise DataError(f"no training image is of class {classes[min(absent)]!r}.")
     scale = _normal(train.images)
-    named = [Images(one.images, one.labels, scale) for one in parts]
+    orders = [
+        torch.randperm(len(one), generator=torch.Generator().manual_seed(seed)) for one in parts
+    ]
+    named = [
+        Images(one.images[order], one.labels[order], scale)
+        for one, order in zip(parts, orders, strict=True)
+    ]
     return OwnImages(*named, classes)
 
 
@@ -132,44 +140,56 @@ def own_images(
 def _of_folder(
     path: Path, size: int | None, channels: int | None
 ) -> tuple[list[Images], tuple[str, ...]]:
-    rest = next((path / name for name in HELD_OUT if (path / name).is_dir()), None)
-    split = (path / "train").is_dir() and rest is not None
-    folders = [path / "train", rest] if split else [path]
+    within = {one.name.lower(): one for one in path.iterdir() if one.is_dir()}
+    named = (next((within[n] for n in names if n in within), None) for names in (TRAIN, HELD_OUT))
+    folders = found if all(found := list(named)) else [path]
     classes = tuple(sorted(one.name for one in folders[0].iterdir() if _is_class(one)))
     if not classes:
         raise DataError(
             f"{folders[0]} holds no folder with images ({', '.join(ENDINGS)}): it needs one folder "
             "for each class."
         )
+    _check_several(classes)
     files = [
         [(file, label) for label, name in enumerate(classes) for file in _images_in(one / name)]
         for one in folders
     ]
-    if split and (unknown := {one.name for one in rest.iterdir() if _is_class(one)} - {*classes}):
-        raise DataError(f"{rest} has the class {min(unknown)!r}, which {folders[0]} has not.")
+    if unknown := {one.name for one in folders[-1].iterdir() if _is_class(one)} - {*classes}:
+        raise DataError(
+            f"{folders[-1]} has the class {min(unknown)!r}, which {folders[0]} has not."
+        )
     if not all(files):
         raise DataError(f"{folders[-1]} holds no image of a class that {folders[0]} has.")
     first = _opened(files[0][0][0])
-    mode = {1: "L", 3: "RGB"}[channels or (1 if first.mode in ("1", "L", "I", "I;16") else 3)]
+    grey = channels == 1 if channels else first.mode in GREY
     shape = (size, size) if size else (first.height, first.width)
-    _check_memory(sum(map(len, files)), shape, len(mode) if mode == "RGB" else 1)
+    _check_memory(sum(map(len, files)), shape, 1 if grey else 3)
     progress = bar(sum(map(len, files)), 0, "image")
     try:
-        return [_read(part, mode, shape, bool(size), progress) for part in files], classes
+        read = [_read(part, grey, not channels, shape, bool(size), progress) for part in files]
     finally:
         progress.close()
+    return read, classes
 
 
 def _read(
     files: Sequence[tuple[Path, int]],
-    mode: str,
+    grey: bool,
+    alike: bool,
     shape: tuple[int, int],
     scaled: bool,
     progress: Any,
 ) -> Images:
-    pixels = np.empty((len(files), 3 if mode == "RGB" else 1, *shape), np.uint8)
+    pixels = np.empty((len(files), 1 if grey else 3, *shape), np.uint8)
     for row, (file, _) in enumerate(files):
-        image = _opened(file).convert(mode)
+        image = _opened(file)
+        if alike and (image.mode in GREY) != grey:
+            kinds = ("in colour", "grey") if grey else ("grey", "in colour")
+            raise DataError(
+                f"{file} is {kinds[0]}, others are {kinds[1]}: name the channels, 1 or 3, that all "
+                "are to have."
+            )
+        image = image.convert("L" if grey else "RGB")
         if scaled:
             image = image.resize(shape[::-1], Image.Resampling.BILINEAR)
         if (image.height, image.width) != shape:
@@ -178,7 +198,7 @@ def _read(
                 "name the image_size to which all are scaled."
             )
         read = np.asarray(image)
-        pixels[row] = read.transpose(2, 0, 1) if mode == "RGB" else read
+        pixels[row] = read if grey else read.transpose(2, 0, 1)
         progress.update()
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
 
@@ -188,11 +208,17 @@ def _opened(file: Path) -> Image.Image:
     try:
         with Image.open(file) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged file makes Pillow raise
         raise DataError(f"{file} is no image that can be read ({error!s:.120}).") from error
+    if upright.mode[0] in "IF":  # Pillow would clip them at 255
+        raise DataError(
+            f"{file} has more than 8 bits a pixel: scale its values to 0 to 255, or give the verbs "
+            "tensors (inputs, labels)."
+        )
+    return upright
 
 
 def _is_class(path: Path) -> bool:
@@ -202,7 +228,13 @@ def _is_class(path: Path) -> bool:
 def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS)
+    found = (file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS)
+    return sorted(file for file in found if not file.name.startswith("."))
+
+
+def _check_several(classes: Sequence[str]) -> None:
+    if len(classes) < 2:
+        raise DataError("there is one class only: a classifier needs two or more.")
 
 
 def _check_memory(count: int, shape: tuple[int, int], channels: int) -> None:
@@ -237,8 +269,14 @@ def _of_npz(path: Path) -> tuple[list[Images], tuple[str, ...] | None]:
 
 
 def _of_arrays(images: Any, labels: Any, what: str) -> Images:
+    arrays = [one if isinstance(one, Tensor) else np.array(one) for one in (images, labels)]
+    if not isinstance(arrays[1], Tensor) and arrays[1].dtype.kind in "US":
+        raise DataError(
+            f"the labels of {what} are words: number them from 0, and name the classes in the array "
+            "`classes` of an .npz file."
+        )
     try:
-        pixels, given = torch.as_tensor(images), torch.as_tensor(labels)
+        pixels, given = map(torch.as_tensor, arrays)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{what} and their labels must be arrays of numbers ({error!s:.80})."
@@ -271,8 +309,12 @@ def _split(images: Images, classes: Sequence[str], share: float, seed: int) -> l
     apart = torch.zeros(len(images), dtype=torch.bool)
     for label, name in enumerate(classes):
         places = (images.labels == label).nonzero().flatten()
+        if not len(places):
+            raise DataError(
+                f"no image has the label {label}: labels are numbered from 0 without gaps."
+            )
         if len(places) < 2:
-            raise DataError(f"class {name!r} has {len(places)} images: it needs two, one held out.")
+            raise DataError(f"class {name!r} has one image: it needs two, one of them held out.")
         count = min(max(1, round(share * len(places))), len(places) - 1)
         apart[places[torch.randperm(len(places), generator=stream)[:count]]] = True
     return [images.select(~apart), images.select(apart)]

@@ -131,6 +131,13 @@ def _frame(source: Any) -> pd.DataFrame:
         raise DataError(f"give the path of a table or a DataFrame, not a {type(source).__name__}.")
     if frame.empty:
         raise DataError("the table has no row.")
+    if len(frame.columns) == 1 and (
+        other := next((m for m in ";\t|" if m in frame.columns[0]), "")
+    ):
+        raise DataError(
+            f"the table seems to separate its columns by {other!r}: write it with commas, or read it "
+            "with pandas and give the DataFrame."
+        )
     if twice := frame.columns[frame.columns.duplicated()].tolist():
         raise DataError(f"the table has two columns {twice[0]!r}.")
     return frame
@@ -193,6 +200,8 @@ def _words(column: pd.Series, size: int) -> tuple[list[str], np.ndarray]:
             continue
         for word in re.findall(r"\w+", text.lower()):
             found[row, zlib.crc32(word.encode()) % size] += 1
+    if not found.any():
+        raise DataError(f"column {column.name!r} holds no words: it is no text.")
     found = np.log1p(found)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return [f"words {n}" for n in range(size)], found / np.where(length > 0, length, 1)

@@ -66,10 +66,15 @@ def sign_flip(
     Exact (all 2^n sign flips) up to n = 20; above, by 2^20 random flips with a fixed random seed.
     Raises `ValueError` for fewer than 2 values.
     """
+    return _sign_flip(tuple(map(float, values)), alternative)
+
+
+@functools.lru_cache(maxsize=10_000)  # a report or a page judges a record several times
+def _sign_flip(values: tuple[float, ...], alternative: str) -> float:
     from scipy import stats
 
     test = stats.permutation_test(
-        (np.asarray(values, dtype=float),),
+        (np.asarray(values),),
         lambda x, axis: x.mean(axis=axis),
         permutation_type="samples",
         alternative=alternative,
@@ -104,6 +109,7 @@ def seeds_needed(sides: tuple[Literal["one", "two"], ...]) -> int:
     return n
 
 
+@functools.lru_cache(maxsize=10_000)
 def seeds_to_settle(
     effect: float, sd: float, sides: Literal["one", "two", "equivalence"] = "two", tests: int = 1
 ) -> float:

@@ -20,6 +20,7 @@ from kdnb.names import brief, nearest
 from kdnb.progress import bar
 from kdnb.training.answers import Output, ask, logits_of, precision_of
 from kdnb.training.first import check_module
+from kdnb.training.int8 import converted, layers_of, prepared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,9 @@ def export(
     `state_dict` are the weights (`.safetensors`, for `kdnb.nets.load_weights`). `torch_export` is the
     graph of `torch.export` (`.pt2`), `torchscript` one of `torch.jit.trace` (`.ts`): both run without
     the network's code. `onnx` needs the packages onnx and onnxscript. `int8` is a copy that computes
-    in 8-bit integers on a CPU, its ranges taken from the example, as TorchScript (`.int8.ts`).
+    in 8-bit integers on a CPU, its ranges taken from the example, as TorchScript (`.int8.ts`). Where
+    this loses too much, train with the rounding (`kdnb.methods.quantized.int8_distillation`) and
+    give its network "int8" here: it is written as it is.
 
     Args:
         network: left as it is; a copy in eval mode on the CPU is exported.
@@ -237,15 +240,11 @@ def _onnx(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]
 
 
 def _int8(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[Answer, Answer]:
-    from torch.ao.quantization import get_default_qconfig_mapping
-    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
-
-    engine = torch.backends.quantized.engine
-    if engine == "none":
-        raise ExportError("torch has no arithmetic in int8 on this machine")
-    watched = prepare_fx(copy.deepcopy(plain), get_default_qconfig_mapping(engine), inputs)
-    watched(*inputs)
-    made = convert_fx(watched)
+    made = plain
+    if not any(layers_of(plain)):
+        watching = prepared(plain, inputs, learns=False)
+        watching(*inputs)
+        made = converted(watching)
     torch.jit.trace(made, inputs, strict=False, check_trace=False).save(str(target))
     return made, torch.jit.load(str(target))
 

@@ -127,8 +127,8 @@ def balanced(source: Images, count: int) -> Images:
     most = -(-count // classes)
     if count > len(source) or most > int(sizes.min()):
         raise ValueError(
-            f"{count} images of {classes} classes need {most} of each; the smallest class has "
-            f"{int(sizes.min())}."
+            f"{count} images of {classes} classes need {most} of each, and the smallest class has "
+            f"{int(sizes.min())}: ask for {classes * int(sizes.min())} at most."
         )
     return source.select(turn)
 

@@ -126,6 +126,7 @@ def run(
     ] = False,
 ) -> None:
     """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
+    from kdnb import paths
     from kdnb.papers import scoreboard
     from kdnb.progress import bar
     from kdnb.workbook import runner
@@ -143,6 +144,8 @@ def run(
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
         console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)
+        drawn = paths.root() if in_place else paths.runs() / "*" / "*"
+        console.print(f"(figures, as they are drawn: {drawn / 'figures'})", highlight=False)
         if took := sum(item.seconds for item in items):
             console.print(f"(last time they took {took / 60:.0f} minutes in all)", highlight=False)
         progress = stack.enter_context(closing(bar(len(items), 0, "chapter", delay=2)))
@@ -171,13 +174,14 @@ def run(
         folder = str(Path(done.notebook).parent)
         table.add_row(runner.chapter(done.chapter).number, outcome, f"{done.seconds:.0f} s", folder)
     console.print(table)
-    console.print(scoreboard.table())
     failed = [done for done in runs if done.outcome != "ok"]
     for done in failed:
         console.print(
             f"{done.chapter}: {done.outcome}: {done.message}", style="red", markup=False,
             highlight=False,
         )  # fmt: skip
+    if any(item.papers for item in items):  # judging all records takes a while
+        console.print(scoreboard.table())
     raise typer.Exit(1 if failed else 0)
 
 

@@ -28,15 +28,16 @@
 #     kdnb run your-own --set source=photos --set image_size=64 --set channels=3 \
 #         --set teacher=timm:resnet34 --set teacher_weights= --set student=timm:resnet10t
 #
-# `papermill notebooks/your-own.ipynb out.ipynb -p source photos` does the same with papermill alone. Both work unattended:
-# a wrong value is refused before anything is trained. Relative paths begin in the folder of the workbook.
+# `papermill notebooks/your-own.ipynb out.ipynb -p source photos -y "options: [temperature, 2]"` does the same with papermill alone.
+# Both work unattended: a wrong value is refused before anything is trained. Relative paths and modules of your own begin in the
+# folder of the workbook.
 #
 # For tables and text see [the notebook on tables](your-table.ipynb), for everything else that the verbs take
 # [docs/your-data.md](../docs/your-data.md).
 
 # %% tags=["parameters"]
 source = "mnist"  # a data set (kdnb data), a folder with one folder of images for each class, or an .npz file
-images = 400  # training images of the student; 0 for all
+images = 400  # training images of the student, as many of each class; 0 for all
 held_out_images = 2000  # that the students are measured on; 0 for all
 image_size = 0  # height and width to which files are scaled; 0 for files of one size
 channels = 0  # 1 for grey, 3 for coloured files; 0 as the first file has it
@@ -61,6 +62,7 @@ import torch
 
 import kdnb
 from kdnb import data, figures, nets, paths, workbook
+from kdnb.names import UsageError
 from kdnb.training.toy import balanced
 
 workbook.check(
@@ -84,11 +86,17 @@ workbook.check(
 figures.use()
 warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # TorchScript is one of the formats
 
+if len(options) % 2 or not all(isinstance(name, str) for name in options[::2]):
+    raise UsageError(f'options are names and values in turn, such as ["temperature", 4]; got {options}.')
+chosen = dict(zip(options[::2], options[1::2], strict=True))
+target = Path(folder).expanduser() if folder else paths.runs() / "your-own"
+paths.check_writable(target)  # now, not after the training
+
 # %% [markdown]
 # ## The images
 #
 # A data set of the workbook has a test set. Of your own images a fifth of every class is held out, unless the folder has
-# `train` and `val` in it. Pixels are normalised by the mean and the standard deviation of the training images.
+# `train` and `test` (or `val`) in it. Pixels are normalised by the mean and the standard deviation of the training images.
 
 # %%
 if source in data.names():
@@ -98,21 +106,23 @@ if source in data.names():
 else:
     found = data.own_images(source, image_size=image_size or None, channels=channels or None)
     everything, held_out, classes = found.train, found.held_out, found.classes
-few = balanced(everything, images) if images else everything
+few = balanced(everything, images) if 0 < images < len(everything) else everything
 if held_out_images:
     held_out = held_out.select(slice(held_out_images))
 shape = tuple(few.images.shape[1:])
 print(f"{len(few)} training and {len(held_out)} held-out images of {' x '.join(map(str, shape))}, {len(classes)} classes")
 
 sample = [few.images[few.labels == label][0] for label in range(min(10, len(classes)))]
-panel, axes = plt.subplots(1, len(sample), figsize=(7.2, 1.2), layout="constrained", squeeze=False)
+panel, axes = plt.subplots(1, len(sample), figsize=(7.2, 1.05), layout="constrained", squeeze=False)
 for axis, picture, name in zip(axes[0], sample, classes, strict=False):
     axis.imshow(picture.permute(1, 2, 0).squeeze(), cmap="gray" if shape[0] == 1 else None)
     axis.set_title(str(name)[:12], fontsize=9)
     axis.set_axis_off()
+shown = f"the {len(classes)}" if len(sample) == len(classes) else f"the first {len(sample)} of {len(classes)}"
 figures.save(
-    panel, "your-own-images", alt=f"One training image of each of {len(sample)} classes: {', '.join(map(str, classes[:10]))}.",
-    caption="The first training image of each class, as the networks get it.",
+    panel, "your-own-images", alt=f"One training image of each of {shown} classes: {', '.join(map(str, classes[:10]))}.",
+    caption=f"One training image of each of {shown} classes, in the {shape[1]} x {shape[2]} pixels that the networks see. "
+    "What you cannot tell apart at this size, they hardly will.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -124,7 +134,6 @@ figures.save(
 
 # %% tags=["nbval-ignore-output"]
 recipe = kdnb.Recipe(epochs=epochs, lr=lr, optimiser="adam", batch_size=min(64, max(2, len(few) // 16)), schedule="cosine")
-chosen = dict(zip(options[::2], options[1::2], strict=True))
 
 
 def new(name, seed):
@@ -133,15 +142,19 @@ def new(name, seed):
     return nets.build(name, num_classes=len(classes), in_channels=shape[0], image_size=shape[1:])
 
 
-new(student, 0)  # a name that nobody knows is refused before the teacher is trained
-if (teacher, teacher_weights) in nets.pretrained_names():
-    guide = nets.pretrained(teacher, teacher_weights)
-else:
-    guide = new(teacher, 0)
-    if teacher_weights:
-        nets.load_weights(guide, teacher_weights)
-    else:
-        kdnb.train(guide, everything, recipe)
+comes_trained = (teacher, teacher_weights) in nets.pretrained_names()
+guide = nets.pretrained(teacher, teacher_weights) if comes_trained else new(teacher, 0)
+if teacher_weights and not comes_trained:
+    nets.load_weights(guide, teacher_weights)
+
+# One batch and the formats that you named, with untrained students: what cannot be is said now, before hours of training.
+first = few.select(slice(recipe.batch_size))
+kdnb.distil(new(student, 0), guide, first, recipe.model_copy(update={"epochs": 1}), method=method, **chosen)
+if formats:
+    kdnb.export(new(student, 0), first.tensors()[0], target, formats=formats)
+
+if not teacher_weights:
+    kdnb.train(guide, everything, recipe)
 both = {"teacher": guide, "student, untrained": new(student, 0)}
 measured = pd.DataFrame({name: kdnb.evaluate(network, held_out) for name, network in both.items()}).T
 measured["weights"] = [sum(p.numel() for p in network.parameters()) for network in both.values()]
@@ -155,7 +168,7 @@ figures.table(measured[["weights", "errors", "accuracy", "cross_entropy"]], deci
 #
 # The same initial weights are trained twice, with the teacher and without. The distilled one is exported at the end.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 networks = {"undistilled": new(student, 0), "distilled": new(student, 0)}
 watch = held_out.select(slice(500))
 fits = {
@@ -166,13 +179,13 @@ deployed = fits["distilled"].networks.get("deployed", networks["distilled"])
 curves = pd.concat([fit.history.assign(condition=name) for name, fit in fits.items()])
 curves["errors, %"] = 100 * (1 - curves.accuracy)
 figure = figures.lines(
-    curves, "errors, %", f"errors on {len(watch)} held-out images, %", roles={"undistilled": "student", "distilled": "method"}
+    curves, "errors, %", "held-out errors, %", roles={"undistilled": "student", "distilled": "method"}
 )
-last = {name: fit.history.accuracy.iloc[-1] for name, fit in fits.items()}
-better = max(last, key=last.get)
+last = curves.groupby("condition")["errors, %"].last()
 figures.save(
-    figure, "your-own-curves", alt=f"Held-out errors over {epochs} epochs of one seed. At the end the {better} student has fewer.",
-    caption="One student, trained with and without the teacher from the same initial weights. One seed decides nothing: see Figure 3.",
+    figure, "your-own-curves", alt=f"Held-out errors over {epochs} epochs of one seed: at the end {last.distilled:.1f}% of the distilled student and {last.undistilled:.1f}% of the undistilled one.",
+    caption=f"After {epochs} epochs the distilled student of this seed errs on {last.distilled:.1f}% of {len(watch)} held-out images, the "
+    f"undistilled one, from the same initial weights, on {last.undistilled:.1f}%. One seed decides nothing: see Figure 3.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -200,8 +213,9 @@ figure = figures.points(
 )
 gap = compared.against("undistilled").loc["distilled"]
 figures.save(
-    figure, "your-own-paired", alt=f"Over {seeds} seeds the distilled student is {gap.verdict} than the undistilled one: {gap.difference:+.0f} errors.",
-    caption=f"Held-out errors over {seeds} paired seeds, with 95% intervals. Verdict: the distilled student is {gap.verdict}.",
+    figure, "your-own-paired", alt=f"The distilled student is {gap.verdict} over {seeds} paired seeds: {gap.difference:+.1f} errors on average.",
+    caption=f"Distilled minus undistilled: {gap.difference:+.1f} held-out errors on average over {seeds} paired seeds (95% interval {gap.low:+.1f} to "
+    f"{gap.high:+.1f}), that is, {gap.verdict}. Small points are seeds, lines the 95% intervals of each condition's own mean.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -212,12 +226,12 @@ figures.save(
 #
 # `kdnb.export` writes a copy of the network in eval mode. The weights alone are for PyTorch code that can build the network; the
 # graph of `torch.export` and TorchScript run without that code; ONNX needs the packages onnx and onnxscript; `int8` computes in
-# 8-bit integers on a CPU, its ranges measured on training images. The table says of each file how far its answers are from the network's.
+# 8-bit integers on a CPU, its ranges measured on training images after the training. Where that loses too much, `int8_distillation` of
+# [chapter 5.7](5-7-quantized.ipynb) trains with the rounding, and `kdnb.export` writes its network too. The table says of each file how
+# far its answers are from the network's.
 
 # %% tags=["nbval-ignore-output"]
-target = Path(folder).expanduser() if folder else paths.runs() / "your-own"
-inputs, _ = few.tensors()
-files = kdnb.export(deployed, inputs[:200], target, formats=formats or None)
+files = kdnb.export(deployed, few.select(slice(200)).tensors()[0], target, formats=formats or None)
 figures.table(files, decimals={"kB": 0, "difference": 4, "agreement": 3})
 
 # %% [markdown]

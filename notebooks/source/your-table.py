@@ -79,6 +79,9 @@ workbook.check(
 figures.use()
 warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # TorchScript is one of the formats
 
+target = Path(folder).expanduser() if folder else paths.runs() / "your-table"
+paths.check_writable(target)  # now, not after the training
+
 # %% [markdown]
 # ## The table
 #
@@ -152,8 +155,9 @@ figure = figures.points(
 )
 gap = compared.against("undistilled").loc["distilled"]
 figures.save(
-    figure, "your-table-paired", alt=f"Over {seeds} seeds the distilled student is {gap.verdict} than the undistilled one: {gap.difference:+.0f} errors.",
-    caption=f"Held-out errors over {seeds} paired seeds, with 95% intervals. Verdict: the distilled student is {gap.verdict}.",
+    figure, "your-table-paired", alt=f"The distilled student is {gap.verdict} over {seeds} paired seeds: {gap.difference:+.1f} errors on average.",
+    caption=f"Distilled minus undistilled: {gap.difference:+.1f} held-out errors on average over {seeds} paired seeds (95% interval {gap.low:+.1f} to "
+    f"{gap.high:+.1f}), that is, {gap.verdict}. Small points are seeds, lines the 95% intervals of each condition's own mean.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -162,7 +166,6 @@ figures.save(
 # Each file is read back and compared with the network before it is kept; then it classifies the held-out rows.
 
 # %% tags=["nbval-ignore-output"]
-target = Path(folder).expanduser() if folder else paths.runs() / "your-table"
 files = kdnb.export(student, few[0][:200], target)
 figures.table(files, decimals={"kB": 0, "difference": 4, "agreement": 3})
 

@@ -39,8 +39,10 @@ def test_a_folder_of_folders(folder):
     own = data.own_images(folder)
     assert own.classes == ("cat", "dog") and own.shape == (1, 5, 6)
     assert (len(own.train), len(own.held_out)) == (16, 4)
-    assert own.train.labels.tolist() == [0] * 8 + [1] * 8
-    assert own.held_out.labels.tolist() == [0] * 2 + [1] * 2
+    assert own.train.labels.bincount().tolist() == [8, 8]
+    assert own.held_out.labels.bincount().tolist() == [2, 2]
+    labels = own.train.labels.tolist()
+    assert labels not in (sorted(labels), sorted(labels)[::-1])  # any first n are a random sample
     together = torch.cat([own.train.images, own.held_out.images]).flatten(1)
     assert len(torch.unique(together, dim=0)) == 20  # every image once, none twice
     assert repr(own).startswith("OwnImages: 16 training and 4 held-out images of 1 x 5 x 6 in 2")
@@ -129,7 +131,11 @@ def test_arrays_in_every_layout(tmp_path):
     )
     split = data.own_images(tmp_path / "split.npz")
     assert (len(split.train), len(split.held_out)) == (12, 3)
-    assert torch.equal(split.train.images[:, 0], torch.from_numpy(grey))
+    order = (
+        (split.train.images[:, 0, None] == torch.from_numpy(grey)).flatten(2).all(2).int().argmax(1)
+    )
+    assert order.sort().values.tolist() == list(range(12))
+    assert torch.equal(split.train.labels, torch.from_numpy(labels)[order])
 
 
 def pair(**changes):
@@ -148,9 +154,14 @@ def pair(**changes):
         (pair(labels=np.arange(6) - 1), "must be 6 whole numbers from 0"),
         (pair(labels=np.arange(6) / 2), "must be 6 whole numbers from 0"),
         (pair(labels=np.zeros(6, int)), "one class only"),
-        (pair(labels=np.array([0, 0, 0, 0, 0, 1])), "class '1' has 1 images: it needs two"),
-        (pair(labels=np.array([0, 0, 0, 2, 2, 2])), "class '1' has 0 images"),
-        (pair(labels="abc"), "must be arrays of numbers"),
+        (pair(labels=np.array([0, 0, 0, 0, 0, 1])), "class '1' has one image: it needs two"),
+        (
+            pair(labels=np.array([0, 0, 0, 2, 2, 2])),
+            "no image has the label 1: labels are numbered",
+        ),
+        (pair(labels=np.arange(6) % 2 + 1), "no image has the label 0: labels are numbered from 0"),
+        (pair(labels=["a", "b"] * 3), "are words: number them from 0, and name the classes"),
+        (pair(labels=[None] * 6), "must be arrays of numbers"),
         (7, "not a int"),
         ((1, 2, 3), "not a tuple"),
     ],
@@ -183,9 +194,34 @@ def test_folders_and_files_that_are_none_are_one_sentence(folder, tmp_path):
         data.own_images(folder)
 
 
+def test_other_names_of_the_parts(folder, tmp_path):
+    folder.rename(tmp_path / "Training")
+    for name in ("cat", "dog"):
+        picture(tmp_path / "Testing" / name / "deep" / "0.png", 7)
+    own = data.own_images(tmp_path)
+    assert (len(own.train), len(own.held_out)) == (20, 2) and own.classes == ("cat", "dog")
+
+
+def test_transparent_images_and_what_systems_leave_in_folders(folder):
+    (folder / "cat" / "._0.png").write_bytes(b"of a Mac")
+    (folder / "cat" / "Thumbs.db").write_bytes(b"of Windows")
+    assert data.own_images(folder).shape == (1, 5, 6)
+    Image.fromarray(np.zeros((5, 6, 4), np.uint8)).save(folder / "dog" / "0.png")
+    with pytest.raises(DataError, match=r"0.png is in colour, others are grey: name the channels"):
+        data.own_images(folder)
+    assert data.own_images(folder, channels=1).shape == (1, 5, 6)
+    assert data.own_images(folder, channels=3).shape == (3, 5, 6)
+
+
+def test_images_of_16_bits_are_not_clipped(folder):
+    Image.fromarray(np.full((5, 6), 4096, np.uint16)).save(folder / "dog" / "0.png")
+    with pytest.raises(DataError, match=r"0.png has more than 8 bits a pixel: scale its values"):
+        data.own_images(folder)
+
+
 def test_one_folder_is_no_task(tmp_path):
     picture(tmp_path / "cat" / "0.png", 1)
-    picture(tmp_path / "cat" / "1.png", 2)
+    picture(tmp_path / "cat" / "1.png", 2, size=(7, 7))
     with pytest.raises(DataError, match="one class only"):
         data.own_images(tmp_path)
 

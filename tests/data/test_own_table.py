@@ -94,8 +94,9 @@ def test_text_is_a_bag_of_words():
     assert inputs.norm(dim=1).tolist() == pytest.approx([1] * 32, abs=1e-5)
     again = data.own_table(texts.assign(note=texts.note.str.upper()), "kind", text="note", words=64)
     assert torch.equal(again.train[0], inputs)
-    without = data.own_table(texts.assign(note=None), "kind", text="note", words=8)
-    assert without.train[0].abs().sum() == 0
+    some = data.own_table(texts.assign(note=[*texts.note[:-1], None]), "kind", text="note", words=8)
+    both = torch.cat([some.train[0], some.held_out[0]])
+    assert (both.abs().sum(1) == 0).sum() == 1
 
 
 def test_the_verbs_take_it():
@@ -123,6 +124,12 @@ def test_the_verbs_take_it():
         (lambda f: f.assign(kind=["a"] + ["b"] * 99), {}, "class 'a' has one row"),
         (lambda f: f[["kind"]], {"leave_out": []}, "no column besides the label"),
         (lambda f: f.head(0), {}, "the table has no row"),
+        (
+            lambda f: f[["kind", "note"]].assign(note=7),
+            {"text": "note", "leave_out": []},
+            "'note' holds no words",
+        ),
+        (lambda f: f[["kind"]].set_axis(["a;kind"], axis=1), {}, "separate its columns by ';'"),
         (lambda f: pd.concat([f, f], axis=1), {}, "two columns 'id'"),
         (lambda f: f.to_numpy(), {}, "not a ndarray"),
         (lambda f: "nowhere.csv", {}, "there is no file nowhere.csv"),

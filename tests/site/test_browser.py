@@ -15,6 +15,7 @@ KINDS = (  # one page of every kind
     "papers/hinton2015.html",
     "papers/index.html",
     "scoreboard.html",
+    "systems.html",
     "docs/notation.html",
     "docs/benchmarks.html",
     "reference/kdnb.losses.crd.html",
@@ -116,6 +117,16 @@ def test_the_scoreboard_sorts_by_keyboard_and_filters(watched):
     page.locator("input[data-facet=words]").fill("hinton temperature")
     assert 0 < visible.count() < 10
     assert page.locator("form output").inner_text().startswith(f"{visible.count()} of {everything}")
+
+
+def test_the_index_of_systems_filters(watched):
+    page = watched.open("systems.html")
+    rows, visible = (page.locator(f"#system-table tbody tr{end}") for end in ("", ":visible"))
+    page.locator("select[data-facet=standing]").select_option("judged")
+    assert 0 < visible.count() < rows.count()
+    page.locator("input[data-facet=words]").fill("zagoruyko")
+    page.locator("select[data-facet=standing]").select_option("all")
+    assert visible.count() == 1
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

@@ -143,15 +143,22 @@ def test_every_public_module_of_the_rooms_is_in_the_reference():
                 assert f".. automodule:: {name}\n" in text
 
 
-def test_the_index_of_systems_is_there_where_there_is_a_list(tmp_path):
+def test_the_index_of_systems_is_there_where_there_is_a_list(tmp_path, monkeypatch):
     assert system_pages.pages(tmp_path) == {}
     (tmp_path / "papers").mkdir()
-    lines = "section,key,name\n2.1,hinton2015,KD\n1,nobody1999,A system <x>\n"
-    (tmp_path / "papers/systems.csv").write_text(lines)
+    listed = tmp_path / "papers/systems.csv"
+    listed.write_text(
+        "section,key,name\n2.1,hinton2015,KD\n1,gou2021survey,A system <x>\n4,chen2016net2net,Net2Net\n"
+    )
+    monkeypatch.setattr(system_pages.systems, "path", lambda: listed)
     page = system_pages.pages(tmp_path)["systems.md"]
-    assert "kdnb/losses/kd.py" in page
+    assert '<a href="reference/kdnb.losses.kd.html"><code>losses/kd.py</code></a>' in page
     assert '<a href="notebooks/2-1-response-based-knowledge.html">2.1</a>' in page
-    assert '<a href="papers/hinton2015.html">claims</a>' in page
+    assert '<a href="notebooks/4-teacher-student-architecture.html">4</a>' in page
+    assert (
+        '<a href="papers/hinton2015.html">judged</a>' in page and "<option>judged</option>" in page
+    )
+    assert '<tr data-section="2.1" data-standing="judged">' in page
     assert "A system &lt;x&gt;" in page
 
 

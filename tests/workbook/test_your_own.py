@@ -87,6 +87,12 @@ def test_text_in_a_table(place):
     [
         ("your-own", {"source": "nowhere"}, "DataError: nowhere is neither a folder nor an .npz"),
         ("your-own", {"student": "lenet6"}, "ValueError: there is no network 'lenet6'"),
+        (
+            "your-own",
+            {"options": ["temperature"]},
+            "UsageError: options are names and values in turn",
+        ),
+        ("your-own", {"method": "crdd", "options": []}, "UsageError: there is no method 'crdd'"),
         ("your-table", {"label": "votes"}, "UsageError: the table has no column 'votes'"),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from kdnb.papers.quantities import NotTestable
 from kdnb.papers.records import Record
 from kdnb.papers.references import authors, entry, plain
 from kdnb.papers.schema import Criterion
+from kdnb.progress import bar
 from kdnb_site import chapters
 from kdnb_site.strips import LEGEND, strip
 
@@ -31,7 +33,11 @@ def pages() -> dict[str, str]:
     """The page of every paper, and the list of them."""
     taught = chapters.chapters_of(paths.root())
     keys = papers.reproduced_papers()
-    found = {f"papers/{key}.md": page(key, taught.get(key, [])) for key in keys}
+    found = {}
+    with closing(bar(len(keys), 0, "paper", delay=2)) as progress:
+        for key in keys:
+            found[f"papers/{key}.md"] = page(key, taught.get(key, []))
+            progress.update()
     return {**found, "papers/index.md": _list(keys, taught)}
 
 
@@ -71,6 +77,36 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]], label: str) -> st
     return wide(html, label)
 
 
+def rows_with(
+    name: str, heads: Iterable[str], rows: Iterable[tuple[dict[str, str], Iterable[str]]]
+) -> str:
+    """A table to sort and to filter; each row has its facets (`data-...`) and its cells."""
+    head = "".join(f'<th scope="col">{one}</th>' for one in heads)
+    body = []
+    for facets, cells in rows:
+        marks = "".join(f' data-{one}="{escape(v, quote=True)}"' for one, v in facets.items())
+        body.append(f"<tr{marks}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    return (
+        f'<table id="{name}" class="kdnb-table sortable asc n-last"><thead>'
+        f"<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def filters(name: str, facets: dict[str, tuple[str, Iterable[str]]]) -> str:
+    """A list for each facet (its title, its values) of a table, and a field for words."""
+    lists = []
+    for facet, (title, values) in facets.items():
+        options = "".join(f"<option>{escape(value)}</option>" for value in values)
+        lists.append(
+            f'<label>{title} <select data-facet="{facet}"><option value="">all</option>{options}'
+            "</select></label>"
+        )
+    lists.append('<label>Words <input type="search" data-facet="words"></label>')
+    return (
+        f'<form class="kdnb-filters" data-table="{name}">{"".join(lists)}<output></output></form>'
+    )
+
+
 def page(key: str, taught: Sequence[tuple[str, str]]) -> str:
     """The page of one paper, in Markdown."""
     title = plain(entry(key).fields["title"])
@@ -103,9 +139,14 @@ def signs(requirement: str) -> str:
     return escape(requirement.replace(">=", "≥").replace("<=", "≤"))
 
 
+def squared(text: str) -> str:
+    """`T^2` of a claims file, as a reader wants it."""
+    return text.replace("^2", "²")
+
+
 def md(text: str) -> str:
     """Plain text for Markdown."""
-    text = " ".join(text.split())
+    text = squared(" ".join(text.split()))
     for sign in "\\`*_$[]<":
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -8,7 +8,17 @@ from html import escape
 from kdnb import papers, paths
 from kdnb.papers import showing
 from kdnb_site import chapters
-from kdnb_site.paper_pages import anchor, badge, judged, main_profile, short, wide
+from kdnb_site.paper_pages import (
+    anchor,
+    badge,
+    filters,
+    judged,
+    main_profile,
+    rows_with,
+    short,
+    squared,
+    wide,
+)
 
 COLUMNS = ("section", "paper", "claim", "verdict", "whose", "data", "published", "ours",
            "95% interval", "seeds")  # fmt: skip
@@ -30,7 +40,25 @@ def pages() -> dict[str, str]:
     """The page of the scoreboard."""
     rows = [row for key in papers.reproduced_papers() for row in _rows(key)]
     rows.sort(key=lambda row: (row["section"], row["paper"]))
-    parts = [INTRODUCTION, _filters(rows), "", _table(rows), ""]
+    facets = {}
+    for facet, title in FACETS.items():
+        source = "word" if facet == "verdict" else facet
+        values = sorted({part for row in rows for part in row[source].split(", ")} - {""})
+        facets[facet] = (title, values)
+    marked = [
+        (
+            {
+                "section": row["section"],
+                "verdict": row["word"],
+                "whose": row["whose"],
+                "data": row["data"],
+            },
+            [row[name] for name in COLUMNS],
+        )
+        for row in rows
+    ]
+    table = wide(rows_with("verdict-table", COLUMNS, marked), "Scoreboard")
+    parts = [INTRODUCTION, filters("verdict-table", facets), "", table, ""]
     return {"scoreboard.md": "\n".join(parts)}
 
 
@@ -48,7 +76,7 @@ def _rows(key: str) -> list[dict[str, str]]:
             {
                 "section": section,
                 "paper": f'<a href="papers/{key}.html">{escape(short(key))}</a>',
-                "claim": f'<a href="papers/{key}.html#{anchor(key, claim.id)}">{escape(claim.title)}</a>',
+                "claim": f'<a href="papers/{key}.html#{anchor(key, claim.id)}">{escape(squared(claim.title))}</a>',
                 "verdict": badge(verdict.word),
                 "word": verdict.word,
                 "whose": whose,
@@ -62,36 +90,3 @@ def _rows(key: str) -> list[dict[str, str]]:
             }
         )
     return found
-
-
-def _filters(rows: list[dict[str, str]]) -> str:
-    """A list for each facet, and a field for words."""
-    lists = []
-    for facet, title in FACETS.items():
-        source = "word" if facet == "verdict" else facet
-        values = sorted({part for row in rows for part in row[source].split(", ")} - {""})
-        options = "".join(f"<option>{escape(value)}</option>" for value in values)
-        lists.append(
-            f'<label>{title} <select data-facet="{facet}"><option value="">all</option>{options}'
-            "</select></label>"
-        )
-    lists.append('<label>Words <input type="search" data-facet="words"></label>')
-    return f'<form class="kdnb-filters" data-table="verdict-table">{"".join(lists)}<output></output></form>'
-
-
-def _table(rows: list[dict[str, str]]) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
-    body = []
-    for row in rows:
-        facets = {"section": row["section"], "verdict": row["word"], "whose": row["whose"],
-                  "data": row["data"]}  # fmt: skip
-        marks = "".join(
-            f' data-{name}="{escape(value, quote=True)}"' for name, value in facets.items()
-        )
-        cells = "".join(f"<td>{row[name]}</td>" for name in COLUMNS)
-        body.append(f"<tr{marks}>{cells}</tr>")
-    html = (
-        '<table id="verdict-table" class="kdnb-table sortable asc n-last"><thead>'
-        f"<tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    )
-    return wide(html, "Scoreboard")

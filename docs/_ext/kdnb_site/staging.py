@@ -83,7 +83,7 @@ def _index(found: dict[str, bytes | str]) -> str:
     guides += [name for name in others if name not in guides]
     parts = {"Chapters": notebooks, "Results": results, "Guides": guides,
              "Reference": ["reference/index.rst"]}  # fmt: skip
-    text = _read("README.md").decode()
+    text = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n" + _read("README.md").decode()
     for caption, names in parts.items():
         pages = "\n".join(name.rsplit(".", 1)[0] for name in names)
         text += TOCTREE.format(caption=caption, pages=pages)

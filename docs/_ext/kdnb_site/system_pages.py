@@ -1,18 +1,17 @@
-"""The index of the systems that the survey names, where `papers/systems.csv` lists them."""
+"""The index of the systems that the survey's readings name, where `papers/systems.csv` lists them."""
 
 from __future__ import annotations
 
-import csv
+import re
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from kdnb.names import UsageError
-from kdnb.papers import bibliography, reproduced_papers
 from kdnb.papers.references import authors
-from kdnb.workbook.where import where
-from kdnb_site.paper_pages import wide
+from kdnb.workbook import systems
+from kdnb_site.paper_pages import filters, rows_with, wide
 
-HEADS = ("section", "system", "paper", "code", "chapter", "claims")
+HEADS = ("section", "system", "paper", "standing", "chapter", "code")
 
 INTRODUCTION = """---
 html_theme.sidebar_secondary.remove: true
@@ -20,39 +19,55 @@ html_theme.sidebar_secondary.remove: true
 
 # Systems
 
-The systems that the survey names, and where each is in this workbook. `kdnb where NAME` prints the
-same for one of them. Click a heading, or press Enter on it, to sort.
+The systems that the survey's readings name, and how far each is taught here. Click a heading, or
+press Enter on it, to sort. `kdnb where NAME` prints more about one of them.
+
 """
 
 
 def pages(root: Path) -> dict[str, str]:
     """The page of the index; nothing where there is no list."""
-    path = root / "papers/systems.csv"
-    if not path.is_file():
+    if not (root / "papers/systems.csv").is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [_row(system) for system in csv.DictReader(file)]
-    head = "".join(f'<th scope="col">{name}</th>' for name in HEADS)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    table = (
-        '<table id="system-table" class="kdnb-table sortable asc n-last"><thead>'
-        f"<tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
-    return {"systems.md": f"{INTRODUCTION}\n{wide(table, 'Systems')}\n"}
+    found = list(systems.systems().itertuples(index=False))
+    meant = "".join(f"- *{word}*: {said}.\n" for word, said in systems.STANDINGS.items())
+    facets = {
+        "section": ("Section", sorted({row.section for row in found})),
+        "standing": ("Standing", [w for w in systems.STANDINGS if any(r.standing == w for r in found)]),
+    }  # fmt: skip
+    rows = [({"section": row.section, "standing": row.standing}, _cells(row)) for row in found]
+    table = rows_with("system-table", HEADS, rows)
+    parts = [INTRODUCTION + meant, filters("system-table", facets), "", wide(table, "Systems"), ""]
+    return {"systems.md": "\n".join(parts)}
 
 
-def _row(system: dict[str, str]) -> list[str]:
-    key = system["key"]
-    try:
-        found = where(key)
-    except UsageError:  # listed before there is anything of it
-        found = {}
-    code = [line.split(" ")[0] for part in ("loss", "scheme") for line in found.get(part, [])]
-    links = [
-        f'<a href="{Path(line).with_suffix(".html")}">{Path(line).stem[:3].rstrip("-ab").replace("-", ".")}</a>'
-        for line in found.get("chapter", [])
+def _cells(row: Any) -> list[str]:
+    name = escape(row.name)
+    standing = row.standing
+    if standing == "judged":
+        standing = f'<a href="papers/{row.key}.html">judged</a>'
+    chapters = [] if row.standing == "named" else row.runs or row.chapters
+    links = [f'<a href="{Path(one).with_suffix(".html")}">{_number(one)}</a>' for one in chapters]
+    cited = escape(authors(row.key))
+    return [
+        row.section,
+        f'<a href="{escape(row.link, quote=True)}">{name}</a>' if row.link else name,
+        cited,
+        standing,
+        ", ".join(links),
+        "<br>".join(map(_code, row.code)),
     ]
-    cited = escape(authors(key)) if key in bibliography().entries else escape(key)
-    claims = f'<a href="papers/{key}.html">claims</a>' if key in reproduced_papers() else ""
-    shown = "<br>".join(f"<code>{escape(line)}</code>" for line in dict.fromkeys(code))
-    return [system["section"], escape(system["name"]), cited, shown, ", ".join(links), claims]
+
+
+def _number(path: str) -> str:
+    """`2.3`, of the file of a chapter."""
+    return re.match(r"\d+(-\d+)*|", Path(path).stem)[0].replace("-", ".") or Path(path).stem
+
+
+def _code(path: str) -> str:
+    """A file of the package, with a link to its page of the reference."""
+    module = path.removesuffix(".py").replace("/", ".")
+    shown = f"<code>{escape(path.removeprefix('kdnb/'))}</code>"
+    apart = module.startswith(("kdnb.losses.", "kdnb.methods."))
+    public = path.endswith(".py") and not Path(path).name.startswith("_")
+    return f'<a href="reference/{module}.html">{shown}</a>' if apart and public else shown

@@ -1,18 +1,16 @@
 """Distillation joined to the library's quantisation-aware training, down to arithmetic in int8.
 
-`torch.ao.quantization` puts fake quantisers between the layers of a network; it then learns like any
-other, from labels or a teacher, and is converted to one that computes in 8-bit integers on the CPU.
-Files are safetensors: numbers alone, no code (Jacob et al. 2018 for the arithmetic).
+`prepared` puts fake quantisers between the layers of a network; it then learns like any other, from
+labels or a teacher, and is converted to one that computes in 8-bit integers on the CPU. Files of
+`save_int8` are safetensors: numbers alone, no code. `kdnb.export` writes the same network as
+TorchScript, which runs without the network's code; of a network in full precision it measures the
+ranges after training, which is enough where rounding costs little.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import platform
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,48 +26,11 @@ from kdnb.methods.quantized.packing import read_tensors
 from kdnb.paths import atomic_write
 from kdnb.training import Fit, Recipe
 from kdnb.training.borrowed import modes_kept
-from kdnb.training.first import check_module, first_batch
+from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
+from kdnb.training.int8 import converted, layers_of, prepared, quietly
 
 WEIGHT = ("ints", "scales", "zero_points")
-
-
-def prepared(network: nn.Module, example: Tensor, engine: str | None = None) -> nn.Module:
-    """A copy of a network with fake quantisers, ready for quantisation-aware training.
-
-    Weights get int8 with a scale for each output channel, activations uint8 with one scale; batch
-    normalisations are folded into convolutions.
-
-    Args:
-        network: that torch.fx can trace: no branches that depend on numbers.
-        example: a batch of inputs.
-        engine: of `torch.backends.quantized.supported_engines`; that in use when None.
-
-    Raises:
-        ValueError: for an engine that torch has not here, or a network that cannot be traced.
-    """
-    check_module("network", network)
-    engine = engine or torch.backends.quantized.engine
-    known = torch.backends.quantized.supported_engines
-    if engine not in known:
-        raise ValueError(f"torch has no engine {engine!r} here; it has {', '.join(known)}.")
-    with quietly():
-        from torch.ao.quantization import get_default_qat_qconfig_mapping
-        from torch.ao.quantization.quantize_fx import prepare_qat_fx
-
-        mapping = get_default_qat_qconfig_mapping(engine)
-        try:
-            return prepare_qat_fx(copy.deepcopy(network).train(), mapping, (example,))
-        except (TypeError, torch.fx.proxy.TraceError) as error:
-            raise ValueError(f"torch.fx cannot trace this network: {error}") from error
-
-
-def converted(network: nn.Module) -> nn.Module:
-    """What `prepared` gave, trained or not, as a network that computes in int8, in eval mode."""
-    with quietly():
-        from torch.ao.quantization.quantize_fx import convert_fx
-
-        return convert_fx(copy.deepcopy(network).cpu().eval())
 
 
 def int8_distillation(
@@ -99,7 +60,7 @@ def int8_distillation(
 
     Returns:
         The history; and the networks "student", the trained copy with fake quantisers, and "int8",
-        for the CPU. `save_int8` writes the latter.
+        for the CPU. `save_int8` and `kdnb.export` write the latter.
 
     Raises:
         ValueError: for a network that torch.fx cannot trace, or as `kdnb.distil`.
@@ -125,7 +86,7 @@ def save_int8(network: nn.Module, path: Path | str) -> Path:
         ValueError: for a network that computes nothing in int8.
     """
     tensors: dict[str, Tensor] = {}
-    for name, part in _layers(network):
+    for name, part in layers_of(network):
         weight, bias = part.weight(), part.bias()
         tensors[f"{name}:ints"] = weight.int_repr().contiguous()
         tensors[f"{name}:scales"] = weight.q_per_channel_scales()
@@ -159,7 +120,7 @@ def load_int8(network: nn.Module, example: Tensor, path: Path | str) -> nn.Modul
     with quietly():
         made = converted(prepared(network, example))
     try:
-        for name, part in _layers(made):
+        for name, part in layers_of(made):
             ints, scales, zeros = (tensors.pop(f"{name}:{one}") for one in WEIGHT)
             shape = [-1] + [1] * (ints.ndim - 1)
             numbers = (ints.double() - zeros.view(shape)) * scales.view(shape)
@@ -178,12 +139,6 @@ def load_int8(network: nn.Module, example: Tensor, path: Path | str) -> nn.Modul
     if tensors:
         raise ValueError(f"{path} is of another network: it has {min(tensors)!r} besides.")
     return made.eval()
-
-
-def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, part in network.named_modules():
-        if hasattr(part, "set_weight_bias") and hasattr(part, "weight"):
-            yield name, part
 
 
 @torch.inference_mode()
@@ -211,14 +166,3 @@ def processor() -> str:
     flags = path.read_text().split() if path.exists() else []
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
     return ", ".join([platform.machine(), *(flag for flag in wanted if flag in flags)])
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without the library's notices about its future and about `reduce_range`."""
-    with warnings.catch_warnings():
-        for module in (r"torch\.ao\.", r"torch\.jit", r"kdnb\.methods\.quantized"):
-            warnings.filterwarnings("ignore", module=module)
-        warnings.filterwarnings("ignore", message=r"(?s).*torch\.ao\.quantization is deprecated.*")
-        warnings.filterwarnings("ignore", message=r"(?s).*reduce_range.*")
-        yield

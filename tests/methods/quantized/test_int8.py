@@ -55,6 +55,16 @@ def test_a_file_holds_numbers_and_gives_the_same_network(tmp_path):
     assert {str(value.dtype) for value in load_file(path).values()} >= {"torch.int8"}
 
 
+def test_it_is_exported_as_it_is(tmp_path):
+    """`kdnb.export` rounds no second time what was trained with its rounding."""
+    small = q.converted(_calibrated(trained()))
+    frame = kdnb.export(small, IMAGES, tmp_path, formats=["int8"])
+    assert frame.difference["int8"] == 0 and frame.batches["int8"] == "any"
+    assert torch.equal(torch.jit.load(tmp_path / "student.int8.ts")(IMAGES), small(IMAGES))
+    frame = kdnb.export(small, IMAGES, tmp_path / "all")
+    assert frame.file["int8"] and frame.note["state_dict"].startswith("not possible: ")
+
+
 def _calibrated(network):
     ready = q.prepared(network, IMAGES)
     ready(IMAGES)
