@@ -488,7 +488,7 @@ def composed(start, count):
         image[:, y : y + 20, x : x + 20] = box
     return torch.where(placed > 0.4, placed, 0.7 * grey) * 2 - 1, digits.train.labels[start : start + count], (placed > 0.4).float()
 
-
+# %%
 def on_canvas(network, canvas, labels, teacher=None, epochs=1, seed=0, T=temperature):
     """Trains; before and after each epoch gives its number and the distance that the weights have travelled."""
     optimiser = torch.optim.Adam(network.parameters(), lr=0.002)
@@ -672,13 +672,13 @@ for seed, count in taught:
         "its teacher's errors repeated, %": same(mine, own, own != test.labels), "another's repeated, %": same(mine, other, other != test.labels),
     })  # fmt: skip
 fidelity = pd.DataFrame(rows)
-figures.table(fidelity.groupby("images").mean().drop(columns="seed"), decimals=1, caption=f"A weak teacher and students of its answers, means over {seeds} seeds.")
 for count, part in fidelity.groupby("images"):
     for one, other in (("agreement with its teacher, %", "with another teacher, %"), ("its teacher's errors repeated, %", "another's repeated, %")):
         print(f"{count} images, {one.removesuffix(', %')} minus {other.removesuffix(', %')}:", said(part[one] - part[other], "points"))
+figures.table(fidelity.groupby("images").mean().drop(columns="seed"), decimals=1, caption=f"A weak teacher and students of its answers, means over {seeds} seeds.")
 
 # %% [markdown]
-# Students do take over something of their own teacher: with 200 images they agree with it on 4.0 points more of the test images than with another teacher (95% interval 2.4 to 5.6), with 3,200 images on 6.2 points more (3.6 to 8.9). It shows most where the teacher is wrong. There a student repeats the
+# The table has the accuracies beside the agreement, to compare one with the other. Students do take over something of their own teacher: with 200 images they agree with it on 4.0 points more of the test images than with another teacher (95% interval 2.4 to 5.6), with 3,200 images on 6.2 points more (3.6 to 8.9). It shows most where the teacher is wrong. There a student repeats the
 # wrong answer of its own teacher more often than the other teacher's, by 14.6 points (8.3 to 20.8) and 22.4 points (14.7 to 30.1). So a teacher's mistakes are passed on, too, and more of them with more of its answers.
 #
 # **Calibration, robustness, and what a student forgets.** These are the students of the experiment on levels. How sure are they, and how much do they lose when images get noise? Those of the untrained teacher are a
