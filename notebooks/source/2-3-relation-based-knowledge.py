@@ -900,7 +900,7 @@ figures.table(
 #   is below soft targets for both students, so this claim is contradicted, too.
 # - *Newer losses on logits* are below plain soft targets in the mean for the ResNet (0.9 points) and level with them for the VGG.
 #
-# Why do we differ from the paper? Its students saw all the images that their teacher had seen. Ours saw 500, one in a hundred, and thousands of numbers in a
+# Why do we differ from the paper? Its students saw all the images that their teacher had seen. Ours saw 500 of the teacher's 40,000, and thousands of numbers in a
 # teacher's maps say more about an image than ten probabilities can. CRD contrasts an image with others, and here there are only 499. These are our guesses; the record does not test
 # them. Four limits:
 #
