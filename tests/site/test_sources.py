@@ -80,6 +80,11 @@ def test_links_to_headings_are_spelled_for_the_site():
     assert chapters._linked(text) == wanted
 
 
+def test_code_has_a_page_in_the_reference_and_tests_have_their_name():
+    text = "[crd](../kdnb/losses/crd.py), [test_crd](../tests/losses/test_crd.py)"
+    assert chapters._linked(text) == "[crd](../reference/kdnb.losses.crd.rst), `test_crd`"
+
+
 @pytest.mark.parametrize("key", ["hinton2015", "muller2019", "wang2018kdgan"])
 def test_a_papers_page_has_every_claim_as_it_is_judged(key):
     page = paper_pages.page(key, [("2.1", "2-1-response-based-knowledge.ipynb")])

@@ -47,7 +47,7 @@ def _linked(text: str) -> str:
     """Links as this site has them.
 
     To headings, `(#The-same-on-Cora)` in Jupyter's spelling; to the code of a loss or a method,
-    which has its page in the reference.
+    which has its page in the reference. Tests have no page here: their names remain.
     """
 
     def spelled(match: re.Match[str]) -> str:
@@ -58,6 +58,7 @@ def _linked(text: str) -> str:
         return f"](../reference/kdnb.{match[1].replace('/', '.')}.rst)"
 
     text = re.sub(r"\]\(\.\./kdnb/((?:losses|methods)/[\w/]+)\.py\)", page, text)
+    text = re.sub(r"\[([^\]]+)\]\(\.\./tests/[\w/]+\.py\)", r"`\1`", text)
     return re.sub(r"\]\(([\w./-]*)#([^)\s]+)\)", spelled, text)
 
 
