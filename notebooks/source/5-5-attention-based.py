@@ -1007,9 +1007,10 @@ print(papers.cite("wang2020minilm", "laptop", "attention-teaches"))
 #   attention alone 75.4%, a random teacher 46.8%, labels alone 47.9% with 400 steps. We took 600 steps, and 250 of labels, for time. A trial
 #   execution then showed the test images; after it only the relatives were given more steps (20 epochs in place of 8,
 #   and the whole first stage in place of 2 epochs), since they had learnt too little to be shown.
-# - **Relatives.** They have no records. One seed each shows that they run, and tests no claim of their papers.
-# - **Read and recalled.** The loss of MiniLM was checked against public summaries of the paper, those of feature matching and channel
-#   distillation against the authors' code. What is recalled of a paper stands in the docstrings under *Departures*.
+# - **Relatives.** They have no records. One seed each (three of TinyBERT and of the rules) shows that they run, and tests no claim of their
+#   papers. No pilot chose the rules or their setting.
+# - **Read and recalled.** The loss of MiniLM was checked against public summaries of the paper, those of feature matching, channel
+#   distillation and attentive rules against the authors' code. What is recalled of a paper stands in the docstrings under *Departures*.
 # - **Departures of the record.** In [`setting.md`](../papers/wang2020minilm/setting.md).
 #
 # </details>
