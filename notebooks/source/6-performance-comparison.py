@@ -21,7 +21,7 @@
 # Which distillation method is best? The survey answers with two tables of published accuracies, one for CIFAR-10 and one for CIFAR-100.
 # In this chapter you load both tables, find what can be read from them and what cannot, see four ways in which a published gain grows
 # without a better method, and set up a comparison in which everything but the method is equal. Our own comparison of
-# all losses of section 2 follows, with its cost, and a way to put a loss of yours beside them.
+# all losses of section 2 (and of GKD, a loss on graphs of section 5.4) follows, with its cost, and a way to put a loss of yours beside them.
 #
 # The chapter belongs to section 6 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -227,14 +227,14 @@ for name in tables:
 # | the survey's conclusion | what the tables allow |
 # |---|---|
 # | distillation works for many networks | every one of the 73 rows gains. But a row without a gain is hardly ever published, so this is no evidence of how often it fails |
-# | it compresses | the student ends above its teacher in 0 of 12 and 5 of 21 offline rows: it comes closer, and rarely arrives |
+# | it compresses | taught students come closer to their teachers. In 0 of 12 (CIFAR-10) and 5 of 21 (CIFAR-100) offline rows they end above them |
 # | online distillation helps significantly | papers on it gain as much as offline ones on CIFAR-10 and 1.2 points more on CIFAR-100, where chance does as much in about one of five permutations. Their baseline is a network alone, at half the computing time |
 # | self-distillation helps | it gains in all eight rows. It gains less than the others, but four papers are too few to tell |
 # | offline methods transfer features, online ones responses | yes, without exception offline and with one exception in each table online. So scheme and knowledge cannot be told apart in these tables |
-# | a light student gains more from a large teacher | not on CIFAR-10 (rank correlation near 0); moderately on CIFAR-100 |
+# | a light student gains more from a large teacher | open on CIFAR-10 (rank correlation 0.07, interval -0.59 to 0.80); moderately on CIFAR-100 (0.41). But the gap contains the student's baseline with a minus sign, as the gain does, so part of this correlation is fact 2, too |
 #
 # The strongest regularity is none of the six: *gains are large where the student alone is weak*. Part of it is fact 2. Against the mean of both accuracies
-# the correlation is smaller in both tables, and on CIFAR-100 its interval contains 0.
+# the correlation is smaller in both tables, and on CIFAR-100 its interval contains 0. Another part is the ceiling: a student with 95% has only 5 points left to gain.
 
 # %%
 colour = {"offline": figures.BLUE, "online": figures.ORANGE, "self": figures.GREEN}
@@ -255,7 +255,7 @@ figures.save(
 # %% [markdown]
 # ## Why the rows cannot be compared
 #
-# **One student, many baselines.** The same network is printed with different accuracies when it learns alone.
+# **One student, many baselines.** Networks of one name are printed with different accuracies when they learn alone.
 
 # %%
 spread = both.groupby(["data", "student"])["alone"].agg(["size", "min", "max"]).query("size > 1")
@@ -266,8 +266,9 @@ figures.table(spread.rename(columns={"size": "rows", "min": "lowest", "max": "hi
               caption="Accuracy of the same student alone, in %, and its gains: students whose baselines differ by more than half a point.")  # fmt: skip
 
 # %% [markdown]
-# MobileNetV2 on CIFAR-10 has 75.97% in one paper and 90.43% in another, ResNet-56 on CIFAR-100 71.96% and 81.73%. Recipes differ by more than
-# any method gains. So a row says how its student improved in its own setting, and a ranking of rows ranks settings.
+# MobileNetV2 on CIFAR-10 has 75.97% in one paper and 90.43% in another, ResNet-56 on CIFAR-100 71.96% and 81.73%. Recipes differ, and
+# networks of one name may differ in width, too. For five of these twelve students the baselines lie further apart than the largest gain that is printed for the student.
+# So a row says how its student improved in its own setting, and a ranking of rows ranks settings as well as methods.
 #
 # **The best epoch.** Some repositories print the best test accuracy of all epochs. The next cell reads what 39 public logs of 240 or 480 epochs say about this:
 # all complete ones of three methods in the repository of logit standardisation ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)).
@@ -282,8 +283,9 @@ print(f"spread of the last 20 epochs: {late:.2f}; fact 3 with 30 independent epo
 
 # %% [markdown]
 # The best epoch is 0.31 points above the last one on average, and above it in every log. The last 20 epochs scatter by 0.11 points, and the
-# best of thirty such numbers lies 0.23 above their mean: most of the inflation is the maximum of noise, read off the test images. A method that is
-# printed with its best epoch, beside others with their last, gains 0.3 points by this alone.
+# best of thirty independent numbers with this spread lies 0.23 above their mean. Epochs in a row are not independent, so this is a rough model; by it, most of the inflation is the
+# maximum of noise, read off the test images. A method that is printed with its best epoch, beside others with their last, gains about 0.3 points by this alone. (The logs come from
+# one repository and share its recipes; the interval covers these logs, not other people's.)
 #
 # **The best of many.** The third way is to try much and print what came out best: seeds, weights, variants. The explorer draws methods that all gain
 # 0.5 points.
@@ -389,8 +391,8 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# By this loop soft targets gain 1.1 points (95% interval -0.3 to 2.4). Pairing narrows the interval: not paired, it reaches from -0.6 to 2.8. A single seed may say anything from -1.4 to
-# +5.8. The last lines show the temptation: printed with the best of the 40 epochs on both sides, the gain would be 1.8 points, although nothing is better.
+# By this loop soft targets gain 1.1 points (95% interval -0.3 to 2.4); the interval contains 0, so the loop alone does not decide. Pairing narrows the interval: not paired, it reaches from -0.6 to 2.8. A single seed may say anything from -1.4 to
+# +5.8. The printed lines also show a temptation: with the best of the 40 epochs on both sides the gain would be 1.8 points (1.09 + 1.04 - 0.30), although no student is better.
 #
 # The package does the same as `kdnb.compare`, for any number of methods, with Holm's correction for their number. A condition is a method's name, a loss of
 # your own, or a dict of keywords of `kdnb.distil`.
@@ -413,12 +415,13 @@ assert (theirs - ours).abs().to_numpy().max() <= 0.03 * test_images, (theirs, ou
 print("after one epoch the loop above and kdnb.compare have the same test errors, but for at most 3% of the test images")
 
 # %% [markdown]
-# In this table soft targets are better than labels by 1.7 points, and our loss, with its untuned weight, by 3.1. Why 1.7 here and 1.1 in the loop, with the same seeds? Both begin alike, as the last cell checks, but
-# rounding differs, and hundreds of steps carry it on. Two runs of one seed on two machines can differ as much.
+# The table counts errors among 2,000 test images; 20 of them are one point. Soft targets are better than labels by 1.7 points, and our loss, with its untuned weight, by 3.1. Why 1.7 here and 1.1 in the loop, with the same seeds? Both begin alike, as the last cell checks, but
+# rounding differs, and 160 steps of Adam enlarge the difference. So one seed does not fix one result, and the second digit of a gain says little. Note the verdicts: *better* here, undecided in the loop.
+# With twelve seeds a gain of this size lies at the edge of what can be seen.
 #
 # ## Our comparison: every loss of section 2 under one protocol
 #
-# The live comparison has one data set, one student and three methods. The recorded one has every loss of section 2, two students of different
+# The live comparison has one data set, one student and three conditions. The recorded one has every loss of section 2 and GKD, two students of different
 # architecture, six seeds and a tuned weight for each method and student; [chapter 2.3](2-3-relation-based-knowledge.ipynb) shows its verdicts on the paper. Here we look at ranks, cost and choice.
 
 # %%
@@ -465,11 +468,17 @@ figures.table(
 # %% [markdown]
 # For the thin ResNet-8 twelve of the 40 losses are above labels alone and seven above soft targets; for the thin VGG-8 eight and four. None is shown to be below labels alone. Below soft targets are CRD,
 # DarkRank and KD-SVD for the ResNet, IFM and MHGD for the VGG. ReviewKD, OFD and SemCKD lead for both students, with gains of 14 to 19 and of 7 to 11 points; soft targets gain 2.3 and 1.7. All
-# three, and FitNet behind them, copy the teacher's maps. In the benchmark's own table, with all images of CIFAR-100, FitNet is below soft targets in 12 of 13 pairs. That is the main lesson of this
-# comparison: *an order of methods belongs to its setting*. Here students see 500 images, and a teacher of 40,000 has much to say about each.
+# three copy the teacher's maps, and so does FitNet, fourth for the ResNet and seventh for the VGG. Losses on features are no guarantee: KR and ALP-KD gain nothing that could be seen. In the benchmark's own table, with all images of CIFAR-100, FitNet is below soft targets in 12 of 13 pairs. That is the main lesson of this
+# comparison: *an order of methods belongs to its setting*. A guess at the reason: here students see 500 images, and a teacher that has seen 40,000 has much to say about each.
 #
-# **Ranks with uncertainty.** A rank of a mean hides how little may separate neighbours. The next figure draws six seeds again, with replacement, a thousand times, and ranks
-# the methods each time.
+# The verdicts above and this table can differ. A claim of the record was registered before the run and is tested alone; a mark in the table has to pass Holm's correction for 40 comparisons. So
+# soft targets help the ResNet and CRD is below soft targets for the VGG as claims, without a mark in the table. An empty place means "not shown", not "no difference".
+#
+# The weights set a limit. In 20 of 80 cases the best weight lies at an end of the four that were tried. In 16 of them it is the smallest, as for FSP, LP and Triplet with both students: here less of such a
+# loss seems better. In four it is the largest; ReviewKD is one for both students, so its lead could be larger still. (`papers/tian2020crd/weights.json` has them all.)
+#
+# **Ranks with uncertainty.** A rank of a mean hides how little may separate neighbours. The next figure draws the six seeds again, with replacement, a thousand times, and ranks
+# the methods each time. With six seeds such intervals are rather too short, and they leave out the choice of images, teacher and weights.
 
 
 # %%
@@ -516,11 +525,11 @@ for student in comparison.STUDENTS:
           f"median width of a rank's interval {ranked[student]['width'].median():.0f} of {len(comparison.COMPARED) + 1}")  # fmt: skip
 
 # %% [markdown]
-# The first ranks are safe and alike for both students. In the middle a rank says little: in the median its interval spans nine of 41 ranks for the ResNet and eight for the VGG. The two students agree in part
+# The first three ranks are the same for both students, in at least 95% of the draws. In the middle a rank says little: in the median its interval spans nine of 41 ranks for the ResNet and eight for the VGG. The two students agree in part
 # (Kendall's correlation 0.51), and one seed puts two methods into the other order than their means in 12 and 14% of the pairs.
 #
 # **What it costs.** `kdnb bench` has timed a step of every method beside one of soft targets, on this pair of networks (`docs/benchmarks.md` says on which
-# machine). The memory is what the loss keeps besides both networks: adapters, projections, and CRD's memory of all images. The next cell counts it.
+# machine). A step includes the teacher's answer; a first stage on the teacher alone, as FT and MHGD have, is not counted. The memory is what the loss keeps besides both networks: adapters, projections, and CRD's memory of all images. The next cell counts it.
 
 # %%
 measured = json.loads((paths.root() / "docs" / "benchmarks.json").read_text())["methods"]
@@ -575,7 +584,7 @@ figures.save(
 # %% [markdown]
 # Three losses on features make the line. FitNet's hint costs no more than soft targets (its 0.92 is within the spread of the timing), OFD 1.6 times as much and ReviewKD 2.2 times, each for more accuracy. SemCKD, at 3.6
 # times the most expensive, buys less than OFD; so do KD-SVD and MHGD at 3.1. Most losses keep nothing or little. SemCKD keeps 1.6 million numbers besides the networks, more than both of them hold (0.7 million
-# and 20,000), FT 0.6 and MHGD 0.3 million. CRD's memory of 500 images is small; it grows with their number.
+# and 20,000), FT 0.6 and MHGD 0.3 million. CRD keeps 0.15 million, most of it for 500 images; this grows with their number. (`cost` has these numbers for every method; the table shows three.)
 #
 # ## Which method wins when?
 #
@@ -608,10 +617,11 @@ columns = ["situation", "difference", "measured, 95% interval", "unit", "verdict
 figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "difference"]), caption="What our records say, by situation.")
 
 # %% [markdown]
-# Read the table by its controls. *Few images* are where soft targets help most in our records. *A large gap* is bridged by an assistant, and better still by a
+# Read the table by its controls, and mind the units: errors and accuracy have opposite signs, and 100 errors of 10,000 are one point. *With few images* soft targets help, by 2.3 points on CIFAR-10 and by 3.9 on MNIST. *A large gap* is bridged by an assistant, and better still by a
 # trained teacher of the assistant's size. *Without a teacher* two peers help each other, while a virtual teacher hurt in our setting. *A teacher that sees more* than the student helps much when labels are few. Where *classes differ between teachers* the
-# plain mean of answers fails, and no loss of section 2 mends that. With 500 images of CIFAR-10
-# soft targets gain about as much for a student of *another architecture* (1.7 points) as for one of the teacher's kind (2.3), and losses on features gain far more for both.
+# plain mean of their answers is 24.5 points behind answers that are estimated over all classes. *Without data* generated images are far better than noise. On *a graph* an MLP learns much from a graph network.
+# Where *the embedding* is searched, PKT beats a hint, while soft targets do not beat more training. With 500 images of CIFAR-10
+# soft targets help a student of *another architecture* (1.7 points), as they help one of the teacher's kind (2.3), and the best losses on features gain far more for both.
 #
 # ## The relatives: comparisons that others have made
 #
@@ -621,7 +631,7 @@ figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "diffe
 # | [mdistiller](https://github.com/megvii-research/mdistiller) | newer methods on the same pairs | recipes of DKD, ReviewKD and others; the best epoch is printed | to run these methods as published |
 # | [torchdistill](https://github.com/yoshitomo-matsubara/torchdistill) | configurations for ImageNet, COCO, GLUE | training beyond CIFAR | large data |
 # | [Knowledge-Distillation-Zoo](https://github.com/AberHu/Knowledge-Distillation-Zoo) | twenty losses, one file each, one seed | short code | to read |
-# | the survey's tables | 73 rows from some forty papers | an overview | to find papers, not to rank them |
+# | the survey's tables | 73 rows from 30 papers | an overview | to find papers, not to rank them |
 # | this workbook's record | all losses of section 2, two thin students, few images, tuned weights, six seeds | intervals, controls, a place for your loss | a fast test of an idea |
 #
 # A repository is no protocol: the name of a method, of a network or of a score may mean different things in two of them, as the next section shows.
@@ -636,7 +646,7 @@ figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "diffe
 # - *budgets differ*: one method is printed after 480 epochs with strong augmentation beside others with 240;
 # - *the number of seeds is small*: with six seeds, 40 methods and Holm's correction no exact sign-flip test can be significant (exercise 3), so the table above uses t-tests, which assume
 #   that differences are normal;
-# - *the setting is small*: ours has 500 images and students of some ten thousand weights. It tells which losses help such students, not which help a ResNet-50.
+# - *the setting is small*: ours has 500 images and students of 20,000 (ResNet) and 62,000 (VGG) weights. It tells which losses help such students, not which help a ResNet-50.
 #
 # ## With your own loss
 #
@@ -698,7 +708,7 @@ kdnb.compare({"labels": None, "kd": "kd"}, setting=my_setting, seeds=3)
 #
 # <details><summary>Solution</summary>
 #
-# In expectation, if both scatter alike over epochs and have as many of them. It does not when one has more epochs or more noise, and the absolute accuracies remain inflated, so that they
+# In expectation, if both scatter alike over epochs and have as many of them. It does not when one has more epochs or more noise (in the live part the best epoch saves labels 0.3 points and soft targets 1.0), and the absolute accuracies remain inflated, so that they
 # cannot be compared with those of papers that print the last epoch.
 #
 # </details>
