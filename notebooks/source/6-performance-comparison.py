@@ -468,7 +468,7 @@ figures.table(
 # %% [markdown]
 # For the thin ResNet-8 twelve of the 40 losses are above labels alone and seven above soft targets; for the thin VGG-8 eight and four. None is shown to be below labels alone. Below soft targets are CRD,
 # DarkRank and KD-SVD for the ResNet, IFM and MHGD for the VGG. ReviewKD, OFD and SemCKD lead for both students, with gains of 14 to 19 and of 7 to 11 points; soft targets gain 2.3 and 1.7. All
-# three copy the teacher's maps, and so does FitNet, fourth for the ResNet and seventh for the VGG. Losses on features are no guarantee: KR and ALP-KD gain nothing that could be seen. In the benchmark's own table, with all images of CIFAR-100, FitNet is below soft targets in 12 of 13 pairs. That is the main lesson of this
+# three copy the teacher's maps, and so does FitNet, fourth for the ResNet and seventh for the VGG. Losses on features are no guarantee: KR and ALP-KD gain nothing that could be seen. In the table of Tian et al., with all images of CIFAR-100, FitNet is below soft targets in 12 of 13 pairs. That is the main lesson of this
 # comparison: *an order of methods belongs to its setting*. A guess at the reason: here students see 500 images, and a teacher that has seen 40,000 has much to say about each.
 #
 # The verdicts above and this table can differ. A claim of the record was registered before the run and is tested alone; a mark in the table has to pass Holm's correction for 40 comparisons. So
@@ -647,6 +647,7 @@ figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "diffe
 # - *the number of seeds is small*: with six seeds, 40 methods and Holm's correction no exact sign-flip test can be significant (exercise 3), so the table above uses t-tests, which assume
 #   that differences are normal;
 # - *the setting is small*: ours has 500 images and students of 20,000 (ResNet) and 62,000 (VGG) weights. It tells which losses help such students, not which help a ResNet-50.
+#   Its teacher was chosen because soft targets of it help in pilots ([`setting.md`](../papers/tian2020crd/setting.md)), which favours soft targets, if anything.
 #
 # ## With your own loss
 #
@@ -750,6 +751,6 @@ print(papers.cite("tian2020crd", "laptop", "soft-targets-beat-older-resnet"))
 #   another form. All are of one repository, whose authors published the logs of their own method.
 # - **Live part.** 100 images, fixed in advance; no setting was tried for its outcome. The loss of our own has weight 1, untuned.
 # - **The record**: [`papers/tian2020crd/setting.md`](../papers/tian2020crd/setting.md).
-# - **Time of a step** is measured on one machine, in float32 and batches of 64, with the teacher asked in every step.
+# - **Time of a step** is measured on one machine, in float32 and batches of 64, with the teacher asked in every step. ("Arithmetic" in `docs/benchmarks.md` is what a recipe would choose on that machine.)
 #
 # </details>
