@@ -47,7 +47,8 @@ def test_every_parameter_does_something(item):
     """The notebook reads it after its check, or it changes a run of the chapter's experiment."""
     code = [c.source for c in nbformat.read(item.path, as_version=4).cells if c.cell_type == "code"]
     checked = next(i for i, source in enumerate(code) if "check(" in source)
-    read = set(re.findall(r"\w+", "\n".join(code[checked + 1 :])))
+    after = code[checked].partition("check(")[2].partition("\n)\n")[2]  # the rest of its cell
+    read = set(re.findall(r"\w+", "\n".join([after, *code[checked + 1 :]])))
     idle = set(item.defaults) - read - {"arms", "seeds"}
     if not item.experiment:
         assert not idle
