@@ -110,7 +110,11 @@ figures.save(
 # %% [markdown]
 # ## The mathematics
 #
-# Let $a$ be the accuracy of the student alone and $d$ that of the distilled one; the *gain* is $g=d-a$. Four facts are used below.
+# Let $a$ be the accuracy of the student alone and $d$ that of the distilled one; the *gain* is
+#
+# $$g=d-a.$$
+#
+# Four facts are used below.
 #
 # 1. *Pairing.* Write $a_s=\mu_a+u_s+\varepsilon_s$ and $d_s=\mu_d+u_s+\eta_s$, where $u_s$ is what the seed $s$ does to both, with standard deviation $\sigma_u$,
 #    and $\varepsilon_s,\eta_s$ are the rest, with $\sigma_\varepsilon$. The mean difference over $n$ seeds has the variance
@@ -120,7 +124,7 @@ figures.save(
 #    correlation of the gain with the *mean* $(a+d)/2$ does not have this flaw: $\mathrm{Cov}(g,\tfrac{a+d}2)=\tfrac12(\mathrm{Var}(d)-\mathrm{Var}(a))$, which
 #    is 0 then.
 # 3. *The winner's curse.* Of $k$ methods with the same gain $\delta$ and measurements that scatter by $\sigma$, the best measurement is on average
-#    $\delta+\sigma e_k$, with $e_k=\int x\,k\,\Phi(x)^{k-1}\varphi(x)\,dx$, the mean of the largest of $k$ standard normal numbers. $\Phi$ and
+#    $\delta+\sigma e_k$, with $$e_k=\int x\,k\,\Phi(x)^{k-1}\varphi(x)\,dx,$$ the mean of the largest of $k$ standard normal numbers. $\Phi$ and
 #    $\varphi$ are their distribution function and density.
 # 4. *The best epoch.* It is the same curse: the best of the late epochs, chosen on test images, stands for the last one.
 #
