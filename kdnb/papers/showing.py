@@ -105,6 +105,35 @@ def show(key: str, profile: str | None = None) -> RenderableType:
     return Group(*blocks)
 
 
+def replicated(key: str, frame: pd.DataFrame) -> RenderableType:
+    """A paper's claims on recorded seeds and on new ones, see `replication.replicate`: a block a claim."""
+    if frame.empty:
+        return Text(f"No claim of {key} can be judged on these conditions.")
+    blocks: list[RenderableType] = [Text(f"{key}: {authors(key)}", style="bold")]
+    words = frame.groupby("claim", sort=False).first()[["recorded_word", "again_word"]]
+    for claim, rows in frame.groupby("claim", sort=False):
+        recorded, again = words.loc[claim]
+        head = Text("\n") + Text(str(claim), style="bold") + Text("  recorded: ")
+        head += Text(recorded, style=COLOURS[recorded]) + Text(", again: ")
+        shown = Table(box=None, pad_edge=False, show_edge=False)
+        shown.add_column("", ratio=1, overflow="fold")
+        for column in ("seeds", "mean", "95% interval"):
+            shown.add_column(column, justify="right", no_wrap=True, header_style="dim")
+        for row in rows.to_dict("records"):
+            for when in ("recorded", "again"):
+                low, high = row[f"{when}_low"], row[f"{when}_high"]
+                shown.add_row(
+                    Text(row["quantity"] if when == "recorded" else "  again"),
+                    str(row[f"{when}_n"]),
+                    _number(row[f"{when}_mean"]),
+                    f"{low:.4g} to {high:.4g}" if math.isfinite(low) else "",
+                )
+        blocks += [head + Text(again, style=COLOURS[again]), Padding(shown, (0, 0, 0, 2))]
+    same = int((words["recorded_word"] == words["again_word"]).sum())
+    blocks.append(Text(f"\n{same} of {len(words)} verdicts are the same."))
+    return Group(*blocks)
+
+
 def _common(verdicts: Sequence[judging.Verdict]) -> list[judging.Checked]:
     """The premises that several claims share, on the seeds of the first: shown once."""
     count = Counter(one.premise for verdict in verdicts for one in verdict.premises)
