@@ -755,6 +755,6 @@ print(papers.cite("tian2020crd", "laptop", "soft-targets-beat-older-resnet"))
 #   another form. All are of one repository, whose authors published the logs of their own method.
 # - **Live part.** 100 images, fixed in advance; no setting was tried for its outcome. The loss of our own has weight 1, untuned.
 # - **The record**: [`papers/tian2020crd/setting.md`](../papers/tian2020crd/setting.md).
-# - **Time of a step** is measured on one machine, in float32 and batches of 64, with the teacher asked in every step. ("Arithmetic" in `docs/benchmarks.md` is what a recipe would choose on that machine.)
+# - **Time of a step** is measured on one machine, in float32 and batches of 64, with the teacher asked in every step.
 #
 # </details>
