@@ -61,7 +61,14 @@ class Parameters(BaseModel):
 
 
 LAPTOP = Parameters(
-    pairs=29000, teacher_width=128, teacher_epochs=12, width=32, epochs=20, epochs_on=4, seeds=8
+    pairs=29000,
+    teacher_width=128,
+    teacher_epochs=12,
+    width=28,
+    epochs=20,
+    epochs_on=4,
+    lr=0.003,
+    seeds=10,
 )
 PROFILES = {
     "quick": Parameters(),
