@@ -14,7 +14,7 @@ from kdnb.data import Batches, Images, as_batches, in_order
 from kdnb.progress import bar
 from kdnb.training import threads
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.first import check_module
 from kdnb.training.targets import NOTHING, check_index, check_range, labelled_rows
 
@@ -28,8 +28,7 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     Eval mode and no gradients; the mode is put back. Rows follow the order of the batches, so
     use `shuffle=False`. Not autocast: what claims are judged by is computed in full precision.
     """
-    with modes_kept(network), torch.no_grad(), threads.fitting():
-        network.eval()
+    with evaluating(network), torch.no_grad(), threads.fitting():
         outputs = [
             logits_of(ask(network, batch.images), output).float().cpu()
             for batch in batches.epoch(0)
@@ -42,8 +41,7 @@ def outputs_for(network: nn.Module, inputs: Tensor, size: int = 500) -> Tensor:
 
     Eval mode and no gradients; the mode is put back. The network returns a tensor of any shape.
     """
-    with modes_kept(network), torch.no_grad():
-        network.eval()
+    with evaluating(network), torch.no_grad():
         return torch.cat([network(part).float() for part in inputs.split(size)])
 
 
@@ -94,9 +92,7 @@ def evaluate(
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
     batches = _plain(data, device)
     progress = bar(len(batches), 0, "batch", delay=2)
-    with modes_kept(*parts), torch.no_grad(), threads.fitting(), closing(progress):
-        for part in parts:
-            part.eval()
+    with evaluating(*parts), torch.no_grad(), threads.fitting(), closing(progress):
         for batch in batches.epoch(0):
             batch = batch.to(device)
             logits = logits_of(ask(network, batch.images), output).float()

@@ -226,7 +226,7 @@ def test_frozen_networks_stay_as_they_were():
         assert torch.equal(value, before[key])
     assert nets["teacher"].training
     assert all(parameter.requires_grad for parameter in nets["teacher"].parameters())
-    assert not nets["net"].training
+    assert nets["net"].training
 
 
 def test_a_loss_that_is_not_finite_names_step_and_term():

@@ -22,7 +22,7 @@ from kdnb.methods.architecture.design import parameters
 from kdnb.methods.online.branches import Branches
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.borrowed import borrowed, evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 
@@ -125,9 +125,7 @@ def supervise_block(
     batches = batches_for(data, recipe, seed, "none", given=fields)
     front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
     images = first_batch(batches, seed).images[:2]
-    with modes_kept(front, own, block), torch.no_grad():
-        for part in (front, own, block):
-            part.eval()
+    with evaluating(front, own, block), torch.no_grad():
         given = front(images)
         for path in block.paths():  # every candidate is tried before any is trained
             block.path = path
@@ -163,9 +161,7 @@ def rate_paths(
     front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
     state = {key: value.clone() for key, value in block.state_dict().items()}
     found = {}
-    with modes_kept(front, own, block):
-        for part in (front, own, block):
-            part.eval()
+    with evaluating(front, own, block):
         given = front(images)
         wanted = own(given)
         for norm in block.modules():
