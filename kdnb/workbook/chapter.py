@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import Any, TypeVar
 
 from IPython.display import display
@@ -16,17 +15,6 @@ from kdnb.papers.claims import Verdict
 from kdnb.workbook.parameters import Parameter, ParameterError, injected, unknown
 
 VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
-
-COLOURS = {
-    "reproduced": "#00664b",
-    "partly reproduced": "#0072b2",
-    "contradicted": "#a64a00",
-    "inconclusive": "#7a5c00",
-    "premise not met": "#7d3c98",
-    "not testable here": "#595959",
-    "identity holds": "#00664b",
-    "identity fails": "#a64a00",
-}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -120,24 +108,6 @@ def profile_of(parameters: BaseModel, profiles: Mapping[str, BaseModel]) -> str:
         if enough and parameters.model_copy(update={"seeds": profile.seeds}) == profile:
             return name
     return "custom"
-
-
-def badges(verdicts: Mapping[str, Iterable[Verdict]], profile: str) -> None:
-    """The recorded verdicts of some papers at a glance: a coloured badge a claim.
-
-    The colours are told apart with any common colour vision, and each badge says its word.
-    """
-    html, text = [], []
-    for key, judged in verdicts.items():
-        html.append(f"<b>{escape(key)}</b>, {escape(profile)} profile:")
-        text.append(f"{key}, {profile} profile:")
-        for verdict in judged:
-            style = f"background:{COLOURS[verdict.word]};color:#fff;padding:1px 8px;"
-            name = f"{escape(verdict.claim.id)}: {verdict.word}"
-            html.append(f'<span style="{style}border-radius:9px;white-space:nowrap">{name}</span>')
-            text.append(f"  {name}")
-        html.append("<br>")
-    display({"text/html": " ".join(html), "text/plain": "\n".join(text)}, raw=True)
 
 
 def show_verdicts(verdicts: Iterable[Verdict], profile: str, *, grouped: bool = False) -> None:
