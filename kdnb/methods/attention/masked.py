@@ -19,6 +19,18 @@ from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 
+def hidden_words(tokens: Tensor, share: float) -> Tensor:
+    """Which words of each sentence are hidden, drawn at random, at least one: truth values as tokens.
+
+    Args:
+        tokens: (sentences, length) integers, 0 for padding.
+        share: of the words.
+    """
+    hidden = (torch.rand(tokens.shape) < share).to(tokens.device) & (tokens != PADDING)
+    hidden[:, 0] |= ~hidden.any(1)  # so that there is a mean
+    return hidden
+
+
 def model_masked_words(
     student: TextEncoder,
     tokens: Any,
@@ -51,8 +63,7 @@ def model_masked_words(
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         words = batch.images
-        hidden = (torch.rand(words.shape) < share).to(words.device) & (words != PADDING)
-        hidden[:, 0] |= ~hidden.any(1)  # one at least, so that there is a mean
+        hidden = hidden_words(words, share)
         with features(student, [last]) as seen:
             networks["student"](words.masked_fill(hidden, mask))
             states = seen[last]
