@@ -15,7 +15,6 @@ from kdnb.losses.adapters import PointwiseAdapter
 from kdnb.losses.checks import check_number, check_temperature
 from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.ensemblenet import AveragedBranches
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.branches import Branches, fit_branches
 from kdnb.training import Recipe
 from kdnb.training.answers import logits_of
@@ -24,6 +23,7 @@ from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, look, viewing
 from kdnb.training.randomness import own_random_state
+from kdnb.training.watching import watching
 
 
 class TeachersMaps(nn.Module):

@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from kdnb.data import Batch
 from kdnb.data.loaders import LoaderBatches
 from kdnb.losses.checks import check_number
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import features
 from kdnb.training import Fit, Recipe, Update, fit
@@ -28,6 +27,7 @@ from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 KINDS = (nn.Conv2d, nn.Linear)
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses.checks import check_number
 from kdnb.losses.dml import TARGETS, Target, mutual_loss
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import check_networks, constrain_all, in_passing
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
@@ -22,6 +21,7 @@ from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, check_every_label, check_index, counted_rows, label_loss
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import apprenticeship
 from kdnb.losses.checks import check_choice, check_number
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
@@ -25,6 +24,7 @@ from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.identity import of_function
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 Scheme = Literal["A", "B", "C"]
 SCHEMES: tuple[Scheme, ...] = ("A", "B", "C")

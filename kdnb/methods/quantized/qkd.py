@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import check_lists, check_number, check_temperature
-from kdnb.methods.offline.distil import train, watching
+from kdnb.methods.offline.distil import train
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import recipe_of
 from kdnb.methods.quantized.activations import rounded_activations
@@ -26,6 +26,7 @@ from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 PHASES = ("self", "co", "tutoring")
 

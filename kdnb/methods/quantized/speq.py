@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import cosine_targets, hard_loss
 from kdnb.losses.checks import check_lists, check_number, check_temperature
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.methods.options import recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
@@ -26,6 +25,7 @@ from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 
 class _Switched(Rounded):

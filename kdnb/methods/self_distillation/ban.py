@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import confidence_weighted, permuted_predictions, soft_targets
 from kdnb.losses.checks import check_number
-from kdnb.methods.offline.distil import train, watching
+from kdnb.methods.offline.distil import train
 from kdnb.methods.options import recipe_of
 from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh_seed
 from kdnb.names import brief
@@ -29,6 +29,7 @@ from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 from kdnb.training.teacher import asked
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
