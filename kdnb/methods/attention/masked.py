@@ -15,7 +15,6 @@ from kdnb.methods.options import recipe_of
 from kdnb.nets import features
 from kdnb.nets.transformer import PADDING, TextEncoder
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 
@@ -71,9 +70,8 @@ def model_masked_words(
         scores = states[hidden] @ student.words.weight.T + bias.weight[0]
         return {"words": F.cross_entropy(scores, words[:, : states.shape[1]][hidden])}
 
-    with borrowed(student):
-        history = fit(
-            {"student": student, "bias": bias}, batches, Update(("student", "bias"), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": {"verb": "model_masked_words", "share": share}},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "bias": bias}, batches, Update(("student", "bias"), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": {"verb": "model_masked_words", "share": share}},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})

@@ -22,7 +22,7 @@ from kdnb.methods.architecture.design import parameters
 from kdnb.methods.online.branches import Branches
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed, evaluating
+from kdnb.training.borrowed import evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 
@@ -138,10 +138,9 @@ def supervise_block(
         return {"block": block_distillation(networks["block"](seen), wanted)}
 
     networks = {"block": block, "own": own, "front": front}
-    with borrowed(*networks.values()):
-        update = Update(("block",), terms)
-        about = {"method": {"verb": "supervise_block", "place": place}}
-        history = fit(networks, batches, update, recipe, seed=seed, identity=about)
+    update = Update(("block",), terms)
+    about = {"method": {"verb": "supervise_block", "place": place}}
+    history = fit(networks, batches, update, recipe, seed=seed, identity=about)
     return Fit.of(history, {"block": block})
 
 

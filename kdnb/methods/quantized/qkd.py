@@ -23,7 +23,6 @@ from kdnb.methods.quantized.quantisers import LearntStep
 from kdnb.methods.quantized.weights import parametrised
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
 from kdnb.training.watching import watching
@@ -160,8 +159,7 @@ def _co_study(
     both = {name: networks[name] for name in ("student", "teacher")}
     update = Update(tuple(both), losses, after=lambda: constrain_all(both))
     watch = watching(options.pop("evaluate"), {"student": both["student"]})
-    with borrowed(*both.values()):
-        return fit(
-            both, batches, update, recipe, answers=dict.fromkeys(both, logits_of), evaluate=watch,
-            identity={"method": {**about, "phase": "co", "terms": [weight, temperature]}}, **options,
-        )  # fmt: skip
+    return fit(
+        both, batches, update, recipe, answers=dict.fromkeys(both, logits_of), evaluate=watch,
+        identity={"method": {**about, "phase": "co", "terms": [weight, temperature]}}, **options,
+    )  # fmt: skip

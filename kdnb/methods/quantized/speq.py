@@ -22,7 +22,6 @@ from kdnb.methods.quantized.weights import quantised
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
 from kdnb.training.watching import watching
@@ -112,12 +111,11 @@ def speq(
                 return {"hard": hard_loss(ours, batch.labels), "soft": soft_weight * soft}
 
             update = Update(("student",), losses, after=lambda: constrain(student))
-            with borrowed(student):
-                history = fit(
-                    {"student": student}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
-                    answers={"student": logits_of}, evaluate=watching(evaluate, {"student": student}),
-                    identity={"method": {"verb": "speq", "bits": [bits, activation_bits, *teacher_bits],
-                                         "bucket": bucket, "terms": [temperature, soft_weight]}},
-                )  # fmt: skip
+            history = fit(
+                {"student": student}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+                answers={"student": logits_of}, evaluate=watching(evaluate, {"student": student}),
+                identity={"method": {"verb": "speq", "bits": [bits, activation_bits, *teacher_bits],
+                                     "bucket": bucket, "terms": [temperature, soft_weight]}},
+            )  # fmt: skip
         networks["deployed"] = copy.deepcopy(student)
     return Fit.of(history, networks)

@@ -23,7 +23,6 @@ from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh
 from kdnb.names import brief
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Output, logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.checkpoint import file_of
 from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
@@ -180,13 +179,12 @@ def born_again(
                 output=output, ignore_index=ignore_index, **shared,
             ).rows  # fmt: skip
         else:
-            with borrowed(network):
-                history = next_generation(
-                    network, former, data, recipe, targets=targets, soft_weight=weight,
-                    hard_weight=label_weight, temperature=temperature, output=output,
-                    evaluate=watching(evaluate, {"network": network}, output, ignore_index),
-                    ignore_index=ignore_index, **shared,
-                )  # fmt: skip
+            history = next_generation(
+                network, former, data, recipe, targets=targets, soft_weight=weight,
+                hard_weight=label_weight, temperature=temperature, output=output,
+                evaluate=watching(evaluate, {"network": network}, output, ignore_index),
+                ignore_index=ignore_index, **shared,
+            )  # fmt: skip
         former = networks[f"generation{number}"] = network
         rows += [{"generation": number, **row} for row in history]
     return Fit.of(rows, networks)
