@@ -143,7 +143,7 @@ def distil_residual(
         options: of `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
 
     Returns:
-        The pair as one network, images -> logits, and the history: `student` and `assistant`
+        The pair as one network around both, images -> logits, and the history: `student` and `assistant`
         (the weighted distances) and the cross-entropies `student_hard` and `assistant_hard`.
 
     Raises:
