@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kdnb.data import graph_files
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged, unpacked
+from kdnb.data.fetch import from_first_source, unpacked
 from kdnb.paths import data_cache, data_folders, temporary_folder
 
 Address = Annotated[str, Field(pattern=r"^https://[^/]+/.*[^/]$")]
@@ -209,10 +209,15 @@ def find_graph(
 ) -> Graph:
     """The verified graph from the first source that has it, see `load_graph`."""
     kept = cache / f"{card.name}.npz"
+    return from_first_source(
+        kept, partial(_in_folders, card, folders),
+        list(filter(None, [card.archive, card.copy_address])), partial(_read, card=card, kept=kept),
+        title=card.title, lock=cache / f".{card.name}.lock", ways=_ways(card), offline=offline,
+    )  # fmt: skip
+
+
+def _in_folders(card: GraphCard, folders: Iterable[Path]) -> Graph | None:
     archive = card.archive.rpartition("/")[2]
-    if kept.is_file():
-        with taken_away_if_damaged(kept):
-            return _verified(_from_npz(kept.read_bytes(), card, str(kept)), card, str(kept))
     for path in (folder / f"{card.name}.npz" for folder in folders):
         if path.is_file():
             return _verified(_from_npz(path.read_bytes(), card, str(path)), card, str(path))
@@ -222,12 +227,7 @@ def find_graph(
         for inner in card.folders:
             if (folder / inner / card.files[0]).is_file():
                 return _verified(_from_files(folder / inner, card), card, str(folder / inner))
-    if offline:
-        raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-    return kept_or_fetched(
-        kept, list(filter(None, [card.archive, card.copy_address])), partial(_read, card=card),
-        title=card.title, lock=cache / f".{card.name}.lock", ways=_ways(card),
-    )  # fmt: skip
+    return None
 
 
 def _verified(raw: graph_files.Raw, card: GraphCard, place: str) -> Graph:
@@ -291,8 +291,8 @@ def _from_npz(content: bytes, card: GraphCard, place: str) -> graph_files.Raw:
         ) from error
 
 
-def _read(content: bytes, place: str, card: GraphCard) -> tuple[Graph, bytes]:
-    """The verified graph of an archive or of arrays, and the arrays."""
+def _read(content: bytes, place: str, card: GraphCard, kept: Path) -> tuple[Graph, bytes]:
+    """The verified graph of an archive or of arrays, and the arrays as they are kept."""
     if place.endswith(".npz"):
         raw = _from_npz(content, card, place)
     else:
@@ -300,7 +300,8 @@ def _read(content: bytes, place: str, card: GraphCard) -> tuple[Graph, bytes]:
             archive = into / place.rpartition("/")[2]
             archive.write_bytes(content)
             raw = _from_archive(archive, card)
-    return _verified(raw, card, place), graph_files.as_npz(raw, card.classes)
+    graph = _verified(raw, card, place)
+    return graph, content if place == str(kept) else graph_files.as_npz(raw, card.classes)
 
 
 def _ways(card: GraphCard) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdnb import paths
+from kdnb.data.cards import DataError
 from kdnb.data.offered import card_of
 from kdnb.names import UsageError, brief, nearest, refused
 from kdnb.papers.records import (
@@ -244,8 +245,11 @@ def reproduce(
 
     Raises:
         ValueError: for an arm that the paper's reproduction does not have.
+        DataError: for data whose card has no digests.
     """
     wanted = chosen(reproduction, parameters, arms, first)
+    for trial in {str(one.arguments.get("data")): one for one in wanted.values()}.values():
+        _data_of(trial)  # refused before anything runs
     results = trials.run_all(wanted.values(), executor)
     return _record(reproduction, profile, parameters, wanted, results)
 
@@ -307,7 +311,14 @@ def recipe_digest(wanted: Iterable[Trial]) -> str:
 
 
 def _data_of(trial: Trial) -> dict[str, dict[str, str]]:
+    """{data set: the digests of its parts}; nothing for a trial without a data set."""
     if "data" not in trial.arguments:  # it draws its own
         return {}
     name = trial.arguments["data"]["name"]
-    return {name: dict(card_of(name).sha256)}
+    digests = dict(card_of(name).sha256)
+    if not digests:
+        raise DataError(
+            f"the card of {name} has no digests, and a record must say which data it is of: add "
+            "them to the card first."
+        )
+    return {name: digests}

@@ -17,7 +17,7 @@ from kdnb.data.forms import first_of, moved, samples_in, tensors_in
 from kdnb.names import brief
 from kdnb.progress import note
 from kdnb.training.answers import Output, ask, logits_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.views import Layers, View, viewing
 
@@ -105,9 +105,9 @@ def tried(
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     inputs = batch.to(device).images
     before = _versions(inputs)
-    with modes_kept(network), torch.no_grad(), own_random_state(device):
+    with evaluating(network), torch.no_grad(), own_random_state(device):
         try:
-            answer = ask(network.eval(), inputs)
+            answer = ask(network, inputs)
         except Exception as error:
             if str(error).startswith("module "):  # of whoever looks inside it
                 raise
@@ -175,9 +175,9 @@ def _of_fewer(network: nn.Module, batch: Batch) -> Any:
     if samples_in(inputs) == batch.size:
         return None
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with modes_kept(network), torch.no_grad(), own_random_state(device):
+    with evaluating(network), torch.no_grad(), own_random_state(device):
         try:
-            return ask(network.eval(), moved(inputs, device))
+            return ask(network, moved(inputs, device))
         except (RuntimeError, TypeError, ValueError, IndexError):
             return None
 

@@ -108,8 +108,8 @@ def fit(
     Args:
         networks: by name. Those that no update moves are frozen while it lasts: eval mode, no
             gradients. The others train, but for submodules that are in eval mode in a network in
-            train mode, and are left in eval mode. All else about them (memory format, the frozen
-            ones' modes and `requires_grad`) is put back, also when training raises.
+            train mode. All of them, trained ones too, leave in the modes, `requires_grad`, memory
+            formats and devices in which they came, also when training raises.
         batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
         updates: carried out in order on every batch.
         seed: of dropout and whatever else draws random numbers while training.
@@ -181,8 +181,6 @@ def fit(
             shown = {k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")}
             progress.set_postfix(shown)
             progress.update()
-    for name in run.moved:
-        run.plain[name].eval()
     return history
 
 

@@ -17,7 +17,7 @@ from kdnb.methods.catalogue import Method
 from kdnb.methods.offline.distil import distil
 from kdnb.methods.wiring import on_last_layer
 from kdnb.training import Fit, Recipe
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.layers import Layers
 
 
@@ -122,8 +122,7 @@ def distil_segmentation(
 
 def predicted_masks(network: nn.Module, images: Tensor, batch: int = 250) -> Tensor:
     """The most likely class of every pixel, (N, height, width) int64, in eval mode."""
-    with modes_kept(network), torch.no_grad():
-        network.eval()
+    with evaluating(network), torch.no_grad():
         return torch.cat([network(part).argmax(1) for part in images.split(batch)])
 
 

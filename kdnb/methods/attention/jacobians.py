@@ -15,7 +15,6 @@ from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import ask, logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 
@@ -101,11 +100,10 @@ def match_jacobians(
             found["soft"] = soft_weight * soft_targets(logits, aim, temperature)
         return found
 
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint,
-            identity={"method": {"verb": "match_jacobians", "of": of,
-                                 "weights": [gradient_weight, soft_weight, label_weight, temperature]}},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
+        seed=seed, checkpoint=checkpoint,
+        identity={"method": {"verb": "match_jacobians", "of": of,
+                             "weights": [gradient_weight, soft_weight, label_weight, temperature]}},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})

@@ -18,6 +18,7 @@ from kdnb.methods.attention.heads import (
     watched,
 )
 from kdnb.training.answers import ask
+from kdnb.training.borrowed import evaluating
 
 Lesson = Literal["attention", "minilm", "minilmv2", "tinybert", "states"]
 Kind = Literal["attention", "queries", "keys", "values", "scores", "states"]
@@ -137,15 +138,12 @@ class Remembered:
         present = present_in(inputs)
         lengths = torch.zeros(len(inputs)) if present is None else present.sum(1)
         longest = None if present is None else int(lengths.max())
-        was = look.network.training
-        look.network.eval()
-        with torch.no_grad():
+        with evaluating(look.network), torch.no_grad():
             for rows in lengths.argsort(stable=True).split(
                 batch
             ):  # alike in length: little padding
                 for part, value in look(inputs[rows], parts).items():
                     self._keep(part, rows, value, len(inputs), longest or value.shape[-2])
-        look.network.train(was)
 
     def _keep(self, part: tuple, rows: Tensor, value: Tensor, samples: int, length: int) -> None:
         if part not in self.kept:

@@ -15,8 +15,19 @@ from kdnb.methods.options import recipe_of
 from kdnb.nets import features
 from kdnb.nets.transformer import PADDING, TextEncoder
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
+
+
+def hidden_words(tokens: Tensor, share: float) -> Tensor:
+    """Which words of each sentence are hidden, drawn at random, at least one: truth values as tokens.
+
+    Args:
+        tokens: (sentences, length) integers, 0 for padding.
+        share: of the words.
+    """
+    hidden = (torch.rand(tokens.shape) < share).to(tokens.device) & (tokens != PADDING)
+    hidden[:, 0] |= ~hidden.any(1)  # so that there is a mean
+    return hidden
 
 
 def model_masked_words(
@@ -51,8 +62,7 @@ def model_masked_words(
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         words = batch.images
-        hidden = (torch.rand(words.shape) < share).to(words.device) & (words != PADDING)
-        hidden[:, 0] |= ~hidden.any(1)  # one at least, so that there is a mean
+        hidden = hidden_words(words, share)
         with features(student, [last]) as seen:
             networks["student"](words.masked_fill(hidden, mask))
             states = seen[last]
@@ -60,9 +70,8 @@ def model_masked_words(
         scores = states[hidden] @ student.words.weight.T + bias.weight[0]
         return {"words": F.cross_entropy(scores, words[:, : states.shape[1]][hidden])}
 
-    with borrowed(student):
-        history = fit(
-            {"student": student, "bias": bias}, batches, Update(("student", "bias"), terms), recipe,
-            seed=seed, checkpoint=checkpoint, identity={"method": {"verb": "model_masked_words", "share": share}},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "bias": bias}, batches, Update(("student", "bias"), terms), recipe,
+        seed=seed, checkpoint=checkpoint, identity={"method": {"verb": "model_masked_words", "share": share}},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.checks import check_choice, check_number
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
@@ -24,6 +23,7 @@ from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, look, viewing
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 # inputs (batch, ...) -> (batch, rules, classes): how far each class is what each rule asks for
 Rules = Callable[[Any], Tensor]

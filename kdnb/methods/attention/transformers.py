@@ -15,7 +15,7 @@ from kdnb.methods.attention.heads import layer_at, present_in
 from kdnb.methods.attention.lessons import Lesson, Look, Part, Remembered, compared, parts_of
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
+from kdnb.training.borrowed import borrowed, evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 
@@ -148,11 +148,8 @@ def _maps(looks: list[Look], inputs: Any, parts: list[Part], seed: int) -> nn.Mo
     """A linear map to the teacher's width for every part of states; both networks are tried."""
     found = []
     for look, who in zip(looks, ("student", "teacher"), strict=True):
-        was = look.network.training
-        look.network.eval()
-        with torch.no_grad():
+        with evaluating(look.network), torch.no_grad():
             found.append(look(inputs, [(part.kind, getattr(part, who)) for part in parts]))
-        look.network.train(was)
     maps = nn.ModuleDict()
     present = present_in(inputs)
     for part in parts:

@@ -14,7 +14,7 @@ from kdnb.methods.offline.distil import train
 from kdnb.methods.online.dml import mutual
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import ask, logits_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 
 
 def cross_action(
@@ -75,8 +75,7 @@ def decisions(teacher: nn.Module, inputs: Any, batch_size: int = 500) -> Tensor:
         inputs: a tensor, or a dict or tuple of tensors.
     """
     found = []
-    with modes_kept(teacher), torch.no_grad():
-        teacher.eval()
+    with evaluating(teacher), torch.no_grad():
         for batch in as_batches((inputs, None), batch_size, labels="none", shuffle=False):
             found.append(logits_of(ask(teacher, batch.images)).argmax(1))
     return torch.cat(found)

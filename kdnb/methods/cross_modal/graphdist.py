@@ -13,12 +13,12 @@ from kdnb.data import Batch
 from kdnb.losses import graph_prior_penalty, hard_loss, modality_prior, weighted_imitation
 from kdnb.losses.checks import check_number
 from kdnb.methods.cross_modal.views import Seeing
-from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 SIZE, SCALE = 32, 1 / 8  # numbers in each half of a node, and alpha, in the authors' code
 

@@ -17,11 +17,11 @@ from kdnb.losses import hallucination_loss, hard_loss
 from kdnb.losses.checks import check_number
 from kdnb.methods.cross_modal.supervision import as_maps
 from kdnb.methods.cross_modal.views import Seeing
-from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 BALANCE = 10.0  # the hallucination term in terms of the largest other one, at first
 

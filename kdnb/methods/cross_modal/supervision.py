@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hint
 from kdnb.methods.cross_modal.views import Seeing
-from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 
 def transfer_supervision(

@@ -16,6 +16,7 @@ from kdnb.losses import hard_loss, label_smoothing, soft_targets
 from kdnb.losses.checks import check_number
 from kdnb.methods.graph.networks import NodeAnswer, mixing_matrix
 from kdnb.training import Recipe
+from kdnb.training.borrowed import evaluating, modes_kept
 from kdnb.training.randomness import own_random_state, seed_everything
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -32,8 +33,8 @@ def fit_nodes(
     """Train on a loss of the answers for all nodes, `recipe.epochs` steps; the last step's weights.
 
     Args:
-        network: changed in place, and left in eval mode. A `NodeNetwork`; without `mixing`, any module
-            that maps (nodes, words) to logits.
+        network: its weights are changed in place. A `NodeNetwork`; without `mixing`, any module that
+            maps (nodes, words) to logits.
         features: (nodes, words), sparse or dense.
         loss: a scalar of the answer.
         recipe: optimiser and learning rate; what it says of batches and images is not looked at.
@@ -44,8 +45,8 @@ def fit_nodes(
         ArithmeticError: when the loss is no number any more.
     """
     optimiser = recipe.optimiser_for(list(network.parameters()))
-    network.train()
-    with own_random_state():
+    with modes_kept(network), own_random_state():
+        network.train()
         seed_everything(seed)
         for step in range(recipe.epochs):
             for group in optimiser.param_groups:
@@ -56,13 +57,14 @@ def fit_nodes(
             optimiser.step()
     if not torch.isfinite(value):
         raise ArithmeticError(f"the loss of the nodes is {value.item()} in the last step.")
-    return network.eval()
+    return network
 
 
 @torch.no_grad()
 def node_answer(network: nn.Module, features: Tensor, mixing: Tensor | None = None) -> NodeAnswer:
-    """The answer of a trained network, of `fit_nodes`, for all nodes, without gradients."""
-    return _answered(network.eval(), features, mixing)
+    """The answer of a network for all nodes, in eval mode and without gradients."""
+    with evaluating(network):
+        return _answered(network, features, mixing)
 
 
 def _answered(network: nn.Module, features: Tensor, mixing: Tensor | None) -> NodeAnswer:

@@ -17,7 +17,7 @@ from kdnb.methods.lifelong.sequence import LifelongFit, Stage, Terms, in_sequenc
 from kdnb.methods.options import recipe_of
 from kdnb.training import Networks, Recipe
 from kdnb.training.answers import Output, logits_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.randomness import mix
 
 PIECE = 32  # samples whose gradients are held at once
@@ -58,8 +58,7 @@ def fisher_information(
 
     each = vmap(grad(log_share, has_aux=True), in_dims=(None, 0, None))
     found = {name: torch.zeros_like(value) for name, value in values.items()}
-    with modes_kept(network):
-        network.eval()
+    with evaluating(network):
         for piece in inputs.split(PIECE):
             for label in range(columns.stop - columns.start):
                 slopes, logs = each(values, piece, torch.tensor(label, device=piece.device))

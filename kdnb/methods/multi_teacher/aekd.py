@@ -16,7 +16,6 @@ from kdnb.losses.checks import check_flags, check_number, check_temperature
 from kdnb.methods.multi_teacher.common import check_teachers, learn
 from kdnb.methods.multi_teacher.experts import all_viewed
 from kdnb.methods.multi_teacher.feed import layers_for
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
@@ -27,6 +26,7 @@ from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, look
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 
 def aekd(

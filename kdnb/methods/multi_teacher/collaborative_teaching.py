@@ -19,7 +19,6 @@ from kdnb.losses import attention_transfer, soft_targets
 from kdnb.losses.checks import check_number, check_temperature
 from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.feed import layers_for
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -29,6 +28,7 @@ from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, look, matched, viewing
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 
 def collaborative_teaching(

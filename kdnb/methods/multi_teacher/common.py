@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed, shared_part
+from kdnb.training.borrowed import shared_part
 from kdnb.training.first import check_module
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 # (batch, the student's logits, each teacher's) -> named terms, weighted already
 Terms = Callable[[Batch, Tensor, list[Tensor]], dict[str, Tensor]]
@@ -79,11 +79,10 @@ def learn(
 
     networks = {"student": student, **dict(zip(names, teachers, strict=True))}
     update = Update(("student",), both, after=lambda: constrain(student), begin=begin)
-    with borrowed(*networks.values()):
-        history = fit(
-            networks, batches, update, recipe, seed=seed, checkpoint=checkpoint,
-            evaluate=watching(evaluate, {"student": student}),
-            answers=dict.fromkeys(networks, logits_of),
-            identity={"method": {**about, "label_weight": label_weight}},
-        )  # fmt: skip
+    history = fit(
+        networks, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+        evaluate=watching(evaluate, {"student": student}),
+        answers=dict.fromkeys(networks, logits_of),
+        identity={"method": {**about, "label_weight": label_weight}},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})

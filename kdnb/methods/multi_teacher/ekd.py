@@ -15,15 +15,15 @@ from kdnb.losses.adapters import PointwiseAdapter
 from kdnb.losses.checks import check_number, check_temperature
 from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.ensemblenet import AveragedBranches
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.branches import Branches, fit_branches
 from kdnb.training import Recipe
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.borrowed import borrowed, evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, look, viewing
 from kdnb.training.randomness import own_random_state
+from kdnb.training.watching import watching
 
 
 class TeachersMaps(nn.Module):
@@ -157,8 +157,8 @@ def _maps(
 ) -> TeachersMaps:
     """Adapters built from the shapes of a first batch."""
     batch = first_batch(batches, seed)
-    with torch.no_grad(), modes_kept(branches):
-        ours = [maps.shape for maps in branches.eval()(batch.images).maps]
+    with torch.no_grad(), evaluating(branches):
+        ours = [maps.shape for maps in branches(batch.images).maps]
     for shape in ours:
         if len(shape) != 4:
             raise ValueError(

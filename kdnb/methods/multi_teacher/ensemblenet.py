@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import at_least_float32, check_number, check_temperature
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.branches import Branches, fit_branches
 from kdnb.training import Recipe
+from kdnb.training.watching import watching
 
 
 class AveragedBranches(nn.Module):

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses import connected_classes
-from kdnb.methods.offline.distil import watching
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import borrowed, shared_part
 from kdnb.training.first import check_module, tried
 from kdnb.training.layers import Layers, View, look, viewing
+from kdnb.training.watching import watching
 
 Soft = Literal["others", "concatenated", "squared"]
 

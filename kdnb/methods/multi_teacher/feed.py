@@ -15,7 +15,6 @@ from kdnb.data import Batch
 from kdnb.losses import Translator, factor_transfer
 from kdnb.losses.checks import check_number
 from kdnb.methods.multi_teacher.common import check_teachers
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -26,6 +25,7 @@ from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, look, viewing
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 
 class FeatureTranslators(nn.Module):

@@ -20,14 +20,13 @@ from torch.nn import functional as F
 from kdnb.data import Batch
 from kdnb.data.loaders import LoaderBatches
 from kdnb.losses.checks import check_number
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 KINDS = (nn.Conv2d, nn.Linear)
 
@@ -249,34 +248,31 @@ def calibrate(
     pairs = Pairs(*both, seed=seed)
     names = ("one", "other")
     networks = {"merged": merged, **dict(zip(names, originals, strict=True))}
-    with borrowed(*networks.values()):
 
-        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
-            images, labels = batch.images, batch.labels.unbind(1)
-            seen: list[dict[str, Tensor]] = []
-            for name, network, own in zip(names, originals, images, strict=True):
-                with torch.no_grad(), features(network, merged.paths) as maps:
-                    trained[name](own)
-                    seen.append({path: maps[path].float() for path in merged.paths})
-            with (
-                features(merged.networks[0], merged.paths) as first,
-                features(merged.networks[1], merged.paths) as second,
-            ):
-                answers = [logits_of(one) for one in trained["merged"](*images)]
-                ours = [{p: m[p].float() for p in merged.paths} for m in (first, second)]
-            errors = [
-                (ours[n][path] - seen[n][path]).abs().mean()
-                for n in (0, 1)
-                for path in merged.paths
-            ]
-            hard = [label_weight * label_loss(z, y) for z, y in zip(answers, labels, strict=True)]
-            return {"layers": layer_weight * sum(errors), "hard1": hard[0], "hard2": hard[1]}
+    def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
+        images, labels = batch.images, batch.labels.unbind(1)
+        seen: list[dict[str, Tensor]] = []
+        for name, network, own in zip(names, originals, images, strict=True):
+            with torch.no_grad(), features(network, merged.paths) as maps:
+                trained[name](own)
+                seen.append({path: maps[path].float() for path in merged.paths})
+        with (
+            features(merged.networks[0], merged.paths) as first,
+            features(merged.networks[1], merged.paths) as second,
+        ):
+            answers = [logits_of(one) for one in trained["merged"](*images)]
+            ours = [{p: m[p].float() for p in merged.paths} for m in (first, second)]
+        errors = [
+            (ours[n][path] - seen[n][path]).abs().mean() for n in (0, 1) for path in merged.paths
+        ]
+        hard = [label_weight * label_loss(z, y) for z, y in zip(answers, labels, strict=True)]
+        return {"layers": layer_weight * sum(errors), "hard1": hard[0], "hard2": hard[1]}
 
-        history = fit(
-            networks, pairs, Update(("merged",), terms), recipe, seed=seed, checkpoint=checkpoint,
-            evaluate=_watching_both(evaluate, merged, names),
-            identity={"method": {"verb": "calibrate", "weights": [layer_weight, label_weight]}},
-        )  # fmt: skip
+    history = fit(
+        networks, pairs, Update(("merged",), terms), recipe, seed=seed, checkpoint=checkpoint,
+        evaluate=_watching_both(evaluate, merged, names),
+        identity={"method": {"verb": "calibrate", "weights": [layer_weight, label_weight]}},
+    )  # fmt: skip
     return Fit.of(history, {"merged": merged})
 
 

@@ -21,7 +21,6 @@ from kdnb.losses import log_euclidean, similarities
 from kdnb.losses.checks import check_classes, check_number, check_samples
 from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.feed import layers_for
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
@@ -30,6 +29,7 @@ from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, viewing
+from kdnb.training.watching import watching
 
 
 class Aggregator(nn.Module):

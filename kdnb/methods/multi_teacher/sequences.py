@@ -123,7 +123,7 @@ def sentence_bleu(
         return float(len(hypothesis) == len(reference))
     total = 0.0
     for n in range(1, longest + 1):
-        ours, theirs = _grams(hypothesis, n), _grams(reference, n)
+        ours, theirs = ngrams(hypothesis, n), ngrams(reference, n)
         matches, count = (ours & theirs).total(), ours.total()
         share = matches / count if n == 1 else (matches + 1) / (count + 1)
         if not share:
@@ -132,7 +132,12 @@ def sentence_bleu(
     return math.exp(total + min(0.0, 1 - len(reference) / len(hypothesis)))
 
 
-def _grams(tokens: Sequence[Token], n: int) -> Counter:
+def ngrams(tokens: Sequence[Token], n: int) -> Counter[tuple[Token, ...]]:
+    """How often each sequence of n tokens occurs in a longer one.
+
+    >>> ngrams("abab", 2)
+    Counter({('a', 'b'): 2, ('b', 'a'): 1})
+    """
     return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 

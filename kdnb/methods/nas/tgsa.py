@@ -18,7 +18,7 @@ from kdnb.methods.nas.random_search import Grade, Grading, Search
 from kdnb.methods.nas.space import Architecture, Layer
 from kdnb.methods.offline.distil import train
 from kdnb.training import Recipe, evaluate
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.layers import layers_of, look
 
 Where = Literal["embedding", "logits", "layers"]
@@ -35,8 +35,7 @@ def representations(network: nn.Module, images: Tensor) -> dict[str, list[Tensor
         images: (images, ...), as the network takes them. They should be held out: on training images
             the similarity measures which labels were memorised.
     """
-    with modes_kept(network), torch.no_grad():
-        network.eval()
+    with evaluating(network), torch.no_grad():
         view = look(network, layers_of(network), images)
     return {"embedding": [view.embedding], "logits": [view.logits], "layers": list(view.maps)}
 

@@ -48,11 +48,10 @@ from kdnb.training.first import (
 from kdnb.training.identity import of_function, of_network
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers
-from kdnb.training.metrics import check_measurable
-from kdnb.training.metrics import evaluate as measure
 from kdnb.training.recipe import recipe_for
 from kdnb.training.targets import NOTHING, check_every_label, check_index, label_loss
 from kdnb.training.teacher import Recorded
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -151,13 +150,11 @@ def train(
     identity = {"method": {"verb": "train", "label_smoothing": label_smoothing}}
     if loss is not None:
         identity["method"]["loss"] = of_function(loss)
-    with borrowed(network):
-        history = fit(
-            {"network": network}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
-            evaluate=watching(evaluate, {"network": network}, output, ignore_index), log_dir=log_dir,
-            fabric=fabric, answers={"network": partial(logits_of, output=output)},
-            identity=identity,
-        )  # fmt: skip
+    history = fit(
+        {"network": network}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+        evaluate=watching(evaluate, {"network": network}, output, ignore_index), log_dir=log_dir,
+        fabric=fabric, answers={"network": partial(logits_of, output=output)}, identity=identity,
+    )  # fmt: skip
     return Fit.of(history, {"network": network})
 
 
@@ -344,33 +341,6 @@ def _finished(
 
 def _holds(module: nn.Module) -> bool:
     return any(True for _ in (*module.parameters(), *module.buffers()))
-
-
-def watching(
-    evaluate: Any,
-    networks: Mapping[str, nn.Module],
-    output: Output = None,
-    ignore_index: int = NOTHING,
-) -> Callable[[Any], Any] | None:
-    """What `fit` calls after every epoch: a user's function, or `kdnb.evaluate` on a user's data.
-
-    Args:
-        networks: that are to be measured.
-    """
-    if evaluate is not None:
-        check_measurable(evaluate)
-    if evaluate is None or callable(evaluate):
-        return evaluate
-
-    def measured(_: Any) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for name, network in networks.items():
-            start = f"{name}." if len(networks) > 1 else ""
-            values = measure(network, evaluate, output=output, ignore_index=ignore_index)
-            found |= {f"{start}{key}": value for key, value in values.items()}
-        return found
-
-    return measured
 
 
 def _check_pair(student: Any, teacher: nn.Module) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -20,6 +19,7 @@ from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, viewing
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 
 def learn_from_several(

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import confidence_weighted, permuted_predictions, soft_targets
 from kdnb.losses.checks import check_number
-from kdnb.methods.offline.distil import train, watching
+from kdnb.methods.offline.distil import train
 from kdnb.methods.options import recipe_of
 from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh_seed
 from kdnb.names import brief
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Output, logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.checkpoint import file_of
 from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 from kdnb.training.teacher import asked
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -179,13 +179,12 @@ def born_again(
                 output=output, ignore_index=ignore_index, **shared,
             ).rows  # fmt: skip
         else:
-            with borrowed(network):
-                history = next_generation(
-                    network, former, data, recipe, targets=targets, soft_weight=weight,
-                    hard_weight=label_weight, temperature=temperature, output=output,
-                    evaluate=watching(evaluate, {"network": network}, output, ignore_index),
-                    ignore_index=ignore_index, **shared,
-                )  # fmt: skip
+            history = next_generation(
+                network, former, data, recipe, targets=targets, soft_weight=weight,
+                hard_weight=label_weight, temperature=temperature, output=output,
+                evaluate=watching(evaluate, {"network": network}, output, ignore_index),
+                ignore_index=ignore_index, **shared,
+            )  # fmt: skip
         former = networks[f"generation{number}"] = network
         rows += [{"generation": number, **row} for row in history]
     return Fit.of(rows, networks)
