@@ -948,13 +948,13 @@ show_verdicts(papers.verdicts("kim2016seqkd", "laptop"), "laptop", grouped=True)
 
 # %%
 translators = {
-    "teacher": "the teacher", "labels": "references", "labels_on": "references, more steps", "word": "and the teacher's next words", "seq": "the teacher's translations",
-    "seq_word": "these, and its next words", "inter": "references, then interpolation", "seq_inter": "translations, then interpolation",
+    "teacher": "the teacher", "labels": "references", "labels_on": "references, more steps", "word": "references and next words", "seq": "translations",
+    "seq_word": "translations and next words", "inter": "references, then interpolation", "seq_inter": "translations, then interpolation",
 }  # fmt: skip
 translated = papers.read_record("kim2016seqkd", "laptop").table()
 taught_arms = [arm for arm in translators if arm != "teacher"]
 roles = dict.fromkeys([translators[arm] for arm in taught_arms], "other") | {translators["seq"]: "method", translators["labels"]: "student"}
-figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
+figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharex=True, sharey=True)
 for axes, (metric, label) in zip(panels, {"greedy": "BLEU, likeliest words", "beam": "BLEU, beam of 5"}.items(), strict=True):
     figures.points(figures.tidy(translated, metric, {arm: translators[arm] for arm in taught_arms}), metric, label, roles=roles, axes=axes,
                    baseline=translated["teacher", metric].mean(), baseline_label="the teacher")  # fmt: skip
@@ -965,7 +965,7 @@ figures.save(
     "7-2-translation",
     alt="BLEU of students of translation, likeliest words and beam search. "
     + " ".join(f"{translators[arm]}: {translated[arm, 'greedy'].mean():.1f}, {translated[arm, 'beam'].mean():.1f}." for arm in taught_arms),
-    caption="Students that translate captions: what they learn from, and BLEU with the likeliest words and with a beam search. "
+    caption="Students that translate captions: what they learn from (translations and next words are the teacher's), and BLEU with the likeliest words and with a beam search. "
     f"A beam search gains the student of references {(translated['labels', 'beam'] - translated['labels', 'greedy']).mean():.1f} and that of the teacher's translations "
     f"{(translated['seq', 'beam'] - translated['seq', 'greedy']).mean():.1f}. Mean and 95% interval over {len(translated)} seeds.",
 )  # fmt: skip
