@@ -17,14 +17,15 @@ from kdnb.data.forms import (
     Mixed,
     as_labels,
     is_mixed,
+    kind_of,
     mapped,
     moved,
     rows_of,
     samples_in,
     tensors_in,
 )
+from kdnb.data.given import are_pair, are_tensors, check_form, of_arrays
 from kdnb.data.images import Images
-from kdnb.data.recognised import all_tensors, check_form, of_arrays, pair_of_tensors
 from kdnb.names import brief
 
 Labels = Literal["classes", "any", "none"]
@@ -70,10 +71,7 @@ class LoaderBatches:
         try:
             self._length = len(loader)
         except TypeError as error:
-            raise TypeError(
-                f"the {type(loader).__name__} has no length, which learning-rate schedules need: "
-                "give its class or its Dataset a __len__."
-            ) from error
+            raise TypeError(_no_length(loader)) from error
         if not self._length:
             raise ValueError(
                 f"the {type(loader).__name__} gives no batch: it has no data, or fewer samples than "
@@ -110,8 +108,20 @@ class LoaderBatches:
         _seed_generators(self.loader, self.seed, number)
         if getattr(self.loader, "persistent_workers", False):
             self.loader._iterator = None  # workers of the former epoch hold a random state of it
-        for item in self.loader:
-            yield self._batch(item)
+        length = len(self.loader)
+        try:
+            for place, item in enumerate(self.loader):
+                if place == length:  # endless data ends where its length says so
+                    break
+                yield self._batch(item)
+        except (TypeError, RuntimeError, KeyError) as error:
+            if not _of_collating(error):
+                raise
+            words = str(error).removeprefix("default_collate: ").rstrip(".")
+            raise ValueError(
+                f"the samples of this data make no batch: {words}. Convert them to tensors of one "
+                "shape in the Dataset, or give a DataLoader with a collate_fn."
+            ) from error
 
     def _batch(self, item: Any) -> Batch:
         inputs, labels = self._pair(item)
@@ -164,14 +174,30 @@ class LoaderBatches:
         return labels.to(self.device, kind, non_blocking=True)
 
 
+def _of_collating(error: Exception) -> bool:
+    """Whether torch failed to make a batch of samples, and no code of the user's raised this."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    from_a_worker = "_utils/collate.py" in str(error).rstrip().rpartition("File ")[2]
+    return module == "torch.utils.data._utils.collate" or from_a_worker
+
+
 def _ready(inputs: Any) -> Any:
     """Inputs as networks take them: floating point in float32, whole numbers as they are.
 
     Raises:
-        TypeError: for images of bytes, or inputs without any tensor.
+        TypeError: for images of bytes, sparse tensors, or inputs without any tensor.
     """
 
     def one(value: Tensor) -> Tensor:
+        if value.layout is not torch.strided:
+            raise TypeError(
+                f"the data gives tensors of layout {value.layout}, which make no batches: give "
+                "tensor.to_dense()."
+            )
+        value = value.detach()  # nobody's inputs get gradients
         if value.dtype == torch.uint8 and value.ndim == 4:
             raise TypeError(
                 "the data gives torch.uint8 images, a network needs floating-point ones: convert "
@@ -183,7 +209,10 @@ def _ready(inputs: Any) -> Any:
         inputs = torch.as_tensor(inputs)
     ready = mapped(one, inputs)
     if isinstance(ready, (Tensor, Mapping, tuple, list)) and next(tensors_in(ready), None) is None:
-        raise TypeError(f"the inputs are a {type(inputs).__name__} without a tensor in it.")
+        raise TypeError(
+            f"the inputs are {kind_of(inputs)}, without a tensor in it: load them and convert them "
+            "to tensors in the Dataset."
+        )
     return ready
 
 
@@ -227,6 +256,9 @@ def _seeded(generator: Any, seed: int) -> bool:
     return True
 
 
+_WIDE = (torch.uint16, torch.uint32, torch.uint64)
+
+
 class TensorBatches:
     """Batches of tensors in memory, in a new order in every epoch.
 
@@ -259,7 +291,12 @@ class TensorBatches:
                 raise ValueError("these tensors hold no sample.")
             given = "no" if labels is None else len(labels)
             shown = " and ".join(map(str, sorted(lengths)))
-            raise ValueError(f"tensors need one label an input; got {shown} and {given}.")
+            hint = ""
+            if isinstance(inputs, list):
+                hint = " A list of tensors is several inputs: for one of several samples give torch.stack(samples)."
+            raise ValueError(f"tensors need one label an input; got {shown} and {given}.{hint}")
+        if labels is not None and labels.dtype in _WIDE:  # of which torch knows little
+            labels = labels.long()
         self.inputs, self.labels = inputs, labels
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
 
@@ -322,19 +359,29 @@ def as_batches(
             f"the data is {brief(data)}: give tensors (inputs, labels), a Dataset, a DataLoader, or "
             "the images of kdnb.data.load(name)."
         )
-    data = of_arrays(data)
+    data = of_arrays(data, read=labels != "none")
     check_form(data)
     if isinstance(data, Tensor):
         data = (data, None)
-    elif isinstance(data, Mapping) and all_tensors(data):
+    elif isinstance(data, Mapping) and are_tensors(data):
         data = _labels_apart(data)
-    if pair_of_tensors(data):
+    if are_pair(data):
         if data[1] is None and labels != "none":
             raise TypeError("labels are read, and this data has none: give (inputs, labels).")
         return TensorBatches(*data, batch_size, seed=seed, shuffle=shuffle)
     if isinstance(data, Dataset) and not isinstance(data, DataLoader):
         if hasattr(data, "__len__") and not len(data):
             raise ValueError(f"the {type(data).__name__} is empty.")
-        mixing = shuffle and not isinstance(data, IterableDataset)
+        streams = isinstance(data, IterableDataset)
+        if not streams and not hasattr(data, "__len__"):
+            raise TypeError(_no_length(data))
+        mixing = shuffle and not streams
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
     return LoaderBatches(data, device, seed=seed, labels=labels)
+
+
+def _no_length(data: Any) -> str:
+    return (
+        f"the {type(data).__name__} has no length, which learning-rate schedules need: give its "
+        "class or its Dataset a __len__."
+    )

@@ -14,9 +14,11 @@ import dataclasses
 import dis
 import functools
 import hashlib
+import itertools
 import logging
 import math
 import random
+import re
 import types
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -31,12 +33,51 @@ Identity = Mapping[str, Any]
 
 
 def of_network(network: nn.Module) -> str:
-    """A digest of a network's class and its numbers."""
+    """A digest of what a network computes: its numbers, its parts, their settings and their code.
+
+    Two classes of one name whose forwards differ, two rates of dropout, or an attribute `scale` of
+    two values make two networks.
+    """
     found = hashlib.sha256(type(network).__qualname__.encode())
-    for key, value in sorted(network.state_dict().items()):
+    for key, value in (*sorted(network.state_dict().items()), *passing_buffers(network).items()):
         found.update(key.encode())
         _add(found, value)
+    found.update(re.sub(r" at 0x[0-9a-f]+", "", repr(network)).encode())
+    codes: dict[type, str] = {}  # one for each class: a network has many parts of few classes
+    for part in network.modules():
+        kind = type(part)
+        if kind not in codes:
+            own = not kind.__module__.startswith("torch.")
+            codes[kind] = of_function(kind.forward, deep=False) if own else ""
+        found.update(codes[kind].encode())
+        for name, value in sorted(vars(part).items()):
+            if name[0] != "_" and name != "training" and _is_setting(value):
+                found.update(f"{name}={value!r}".encode())
     return found.hexdigest()[:16]
+
+
+def passing_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """The buffers that a network's `state_dict` leaves out (`persistent=False`), by name."""
+    return {
+        f"{path}.{name}" if path else name: part._buffers[name]
+        for path, part in network.named_modules()
+        for name in sorted(part._non_persistent_buffers_set)
+        if part._buffers.get(name) is not None
+    }
+
+
+def of_learning(network: nn.Module) -> list[str]:
+    """What of a network that is trained stays still: parameters without gradients, parts in eval mode."""
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    parts = network.named_modules() if network.training else ()
+    return [*frozen, *(f"{path} in eval mode" for path, part in parts if not part.training)]
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether an attribute is a plain value, or a short list of those."""
+    if isinstance(value, (tuple, list)):
+        return len(value) < 100 and all(map(_is_setting, value))
+    return isinstance(value, _PLAIN)
 
 
 def of_tensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
@@ -48,14 +89,20 @@ def of_tensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
     return found.hexdigest()
 
 
-def of_data(batches: Any) -> str:
+def of_data(batches: Any, first: Any = None) -> str:
     """A digest of what batches hold and how they come, as far as that can be told.
 
     Tensors, arrays, containers and dataclasses are told by all they hold; batches, loaders and data
     sets of any make by the attributes that usually hold data or say how it comes.
+
+    Args:
+        first: the first batch, which tells what a Dataset of a user's own makes of its files.
     """
     walk = _Walk(data=True)
-    return walk.digest(walk.parts(batches, 0))[:16]
+    parts = [walk.parts(batches, 0)]
+    if first is not None:
+        parts.append(walk.parts(list(first), 0))
+    return walk.digest(itertools.chain(*parts))[:16]
 
 
 def of_function(function: Any, deep: bool = True) -> str:

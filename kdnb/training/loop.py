@@ -33,11 +33,13 @@ from kdnb.training.checkpoint import (
     another,
     file_of,
     sealed,
+    state_of,
+    take_state,
     unsealed,
 )
 from kdnb.training.devices import arithmetic
 from kdnb.training.first import check_repeats, first_batch
-from kdnb.training.identity import Identity, of_data, of_function, of_network
+from kdnb.training.identity import Identity, of_data, of_function, of_learning, of_network
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.recipe import Recipe
 from kdnb.training.reporting import (
@@ -149,8 +151,10 @@ def fit(
         if checkpoint:  # of the networks as they come: training changes them
             names |= {"weights": {name: of_network(n) for name, n in networks.items()}}
             named = identity or {"losses": [of_function(one.losses, deep=False) for one in updates]}
-            names |= {"data": of_data(batches), **named}
-            check_repeats(batches)
+            names |= {"data": of_data(batches, check_repeats(batches)), **named}
+            names["output"] = {name: of_function(one) for name, one in (answers or {}).items()}
+            moved = names["networks"]["moved"]
+            names["frozen parts"] = {name: of_learning(networks[name]) for name in moved}
         run = _Run(networks, updates, recipe, batches, names, fabric, answers or {})
         history = run.resume(checkpoint)
         writer = writer_for(log_dir, batches, len(history)) if fabric.is_global_zero else None
@@ -343,7 +347,7 @@ class _Run:
         tensors = {
             f"network.{name}.{key}": value
             for name in sorted(self.moved)
-            for key, value in self.plain[name].state_dict().items()
+            for key, value in state_of(self.plain[name]).items()
         }
         for number, optimiser in enumerate(self.optimisers):
             for parameter, state in optimiser.state_dict()["state"].items():
@@ -381,7 +385,7 @@ class _Run:
         for name in self.moved:
             start = f"network.{name}."
             state = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
-            self.plain[name].load_state_dict(state)
+            take_state(self.plain[name], state, self.fabric.device)
         for number, optimiser in enumerate(self.optimisers):
             whole = optimiser.state_dict()
             state: dict[int, dict[str, Tensor]] = {}

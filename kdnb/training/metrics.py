@@ -14,7 +14,7 @@ from kdnb.data import Batches, Images, as_batches, in_order
 from kdnb.losses.checks import check_classes, check_scores
 from kdnb.progress import bar
 from kdnb.training import threads
-from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
+from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import evaluating
 from kdnb.training.first import check_module
 from kdnb.training.targets import NOTHING, check_index, check_range, labelled_rows
@@ -54,7 +54,7 @@ def evaluate(
     data: Any,
     *,
     teacher: Any = None,
-    output: Output = None,
+    output: Output | tuple[Output, Output] = None,
     ignore_index: int = NOTHING,
 ) -> pd.Series:
     r"""What a network's answers are worth on labelled data, in eval mode and full precision.
@@ -72,7 +72,8 @@ def evaluate(
             DataLoader or tensors (inputs, labels). Images are looked at as they are, without
             augmentation. Of dense maps every labelled place counts as one image.
         teacher: a module, a list of modules or a function of a batch's inputs, to agree with.
-        output: where the logits are in what the network returns, see `kdnb.distil`.
+        output: where the logits are in what the network returns, see `kdnb.distil`; or a pair, the
+            network's and the teacher's.
         ignore_index: the label of places that do not count.
 
     Returns:
@@ -88,8 +89,10 @@ def evaluate(
     check_module("the network that evaluate measures", network, learns=False)
     check_index(ignore_index)
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    guide = None if teacher is None else teacher_of(teacher, output=output)
-    theirs = None if isinstance(guide, Ensemble) and guide is not teacher else output
+    output, theirs = outputs_of(output)
+    guide = None if teacher is None else teacher_of(teacher, output=theirs)
+    if isinstance(guide, Ensemble) and guide is not teacher:
+        theirs = None
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
     batches = _plain(data, device)
     progress = bar(len(batches), 0, "batch", delay=2)
@@ -115,6 +118,11 @@ def check_measurable(evaluate: Any) -> None:
     Raises:
         TypeError: for a function that does not take one argument, or for no data.
     """
+    if isinstance(evaluate, nn.Module):
+        raise TypeError(
+            f"evaluate is a function of the networks by name, or data; got a {type(evaluate).__name__}, "
+            "a module: give a function that calls it, such as lambda networks: {...}."
+        )
     if not callable(evaluate):
         _plain(evaluate, torch.device("cpu"))
         return
@@ -207,7 +215,7 @@ class _Sums:
             return
         check_range(flat.cpu(), wide.shape[1], ignore_index)
         confidence, said = wide.softmax(1).max(1)
-        right = said == flat
+        right = (said == flat) & confidence.isfinite()  # an answer of NaN is wrong
         self.images += len(flat)
         self.right += float(right.sum())
         self.surprise += float(F.cross_entropy(wide.double(), flat, reduction="sum"))

@@ -88,6 +88,23 @@ class Answered(nn.Module):
         self.plain = [plain]  # in a list: its parameters are not counted twice
         self.usual = precision_of(plain) is None
 
+    def __getattr__(self, name: str) -> Any:
+        """What `evaluate` is given shows the parts and settings of the user's network."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "plain" not in self.__dict__:
+                raise
+            return getattr(self.plain[0], name)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """That of the user's network, by its own names."""
+        return self.plain[0].state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Into the user's network, by its own names."""
+        return self.plain[0].load_state_dict(*args, **kwargs)
+
     def forward(self, inputs: Any) -> Tensor:
         if self.usual and isinstance(inputs, Tensor):  # what `ask` comes to, without its questions
             return self.answer(self.network(inputs))

@@ -133,6 +133,7 @@ def mutual(
             for number, name in enumerate(names)
         ]
     settings = {"verb": "mutual", "weight": weight, "temperature": temperature}
+    settings["ignore_index"] = ignore_index
     history = fit(
         networks, batches, updates, recipe, seed=seed, checkpoint=checkpoint, log_dir=log_dir,
         evaluate=watching(evaluate, networks, output, ignore_index), fabric=fabric,
