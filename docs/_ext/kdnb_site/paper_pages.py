@@ -115,11 +115,21 @@ def page(key: str, taught: Sequence[tuple[str, str]]) -> str:
     lines += [f"The methods are explained in {', '.join(told)}." if told else "", ""]
     folder = paths.root() / "papers" / key
     lines += [f"{_counted(key)} [How a claim is judged](../docs/verdicts.md).", "", LEGEND, ""]
+    lines += _conditions(key)
     main = main_profile(key)
     for profile in sorted(papers.profiles(key), key=lambda name: name != main):
         lines += _profile(key, profile)
     lines += _history(key, folder) + _provenance(key) + _cited(key)
     return "\n".join(lines) + "\n"
+
+
+def _conditions(key: str) -> list[str]:
+    """What the names in the quantities mean."""
+    rows = [[f"<code>{name}</code>", escape(said)] for name, said in papers.conditions(key).items()]
+    if not rows:
+        return []
+    told = "One condition is one way of training, repeated over seeds. Quantities name these:"
+    return ["## Conditions", "", told, "", table(("name", "what it is"), rows, "Conditions"), ""]
 
 
 def main_profile(key: str) -> str:
@@ -136,17 +146,17 @@ def short(key: str) -> str:
 
 def signs(requirement: str) -> str:
     """What a criterion asks, as HTML."""
-    return escape(requirement.replace(">=", "≥").replace("<=", "≤"))
+    return escape(written(requirement))
 
 
-def squared(text: str) -> str:
-    """`T^2` of a claims file, as a reader wants it."""
-    return text.replace("^2", "²")
+def written(text: str) -> str:
+    """`T^2` and `>=` of a claims file, as a reader wants them."""
+    return text.replace("^2", "²").replace(">=", "≥").replace("<=", "≤")
 
 
 def md(text: str) -> str:
     """Plain text for Markdown."""
-    text = squared(" ".join(text.split()))
+    text = written(" ".join(text.split()))
     for sign in "\\`*_$[]<":
         text = text.replace(sign, f"\\{sign}")
     return text
