@@ -211,11 +211,14 @@ def _profile(key: str, profile: str) -> list[str]:
 
 
 def _premises(checked: Sequence[judging.Checked], label: str) -> str:
-    rows = []
+    rows, said = [], [one.premise.why for one in checked]
     for one in checked:
         found = f"{one.value:.4g}" if math.isfinite(one.value) else escape(one.note)
         holds = {True: "yes", False: "no", None: ""}[one.holds]
-        rows.append([escape(one.premise.why), signs(one.premise.requirement), found, holds])
+        why = escape(one.premise.why)
+        if said.count(one.premise.why) > 1:  # of different networks: which?
+            why += f" <code>{escape(one.premise.quantity)}</code>"
+        rows.append([why, signs(one.premise.requirement), found, holds])
     return table(("premise", "asked for", "found", "holds"), rows, label)
 
 
@@ -226,7 +229,9 @@ def _numbers(verdict: judging.Verdict, frame: pd.DataFrame) -> str:
     criteria: list[Criterion | None] = [None] * len(published) + list(claim.criteria)
     rows = []
     for result, criterion in zip([*published, *verdict.results], criteria, strict=True):
-        name = escape(result.label) if result.label else f"<code>{escape(result.quantity)}</code>"
+        name = escape(result.name)
+        if not result.label and result.kind != "exact":  # which is in words
+            name = f"<code>{name}</code>"
         measured = unit(claim, result)
         spread = f"{result.low:.4g} to {result.high:.4g}" if math.isfinite(result.low) else ""
         mark = showing._mark(result) if verdict.word != "premise not met" else ""
