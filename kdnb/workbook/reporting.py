@@ -181,9 +181,9 @@ def page(key: str, profile: str | None = None) -> Page:
     parts = [
         _introduction(record),
         _verdicts(verdicts),
+        _conditions(key),
         f"## Published and ours\n\n{seen}\n\nPoints are means over paired seeds, lines their 95% "
         "intervals, hollow diamonds the published values." * bool(drawn),
-        _conditions(key),
         f"## Claims\n\n{claims}",
         _setting(record),
         _provenance(record),
@@ -225,7 +225,7 @@ def _verdicts(verdicts: Sequence[judging.Verdict]) -> str:
 
 def _conditions(key: str) -> str:
     rows = [(f"`{name}`", said) for name, said in results.conditions(key).items()]
-    told = "What the names in the quantities below mean:"
+    told = "What the names of the conditions below mean:"
     return f"## Conditions\n\n{told}\n\n{_table(('condition', 'what it is'), rows)}" * bool(rows)
 
 
