@@ -13,9 +13,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from kdnb.data.cards import DataError
+from kdnb.data.cards import DataError, names
 from kdnb.data.images import Images
-from kdnb.names import UsageError, brief
+from kdnb.names import UsageError, brief, nearest
 from kdnb.progress import bar
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -106,7 +106,8 @@ def own_images(
         else:
             raise DataError(
                 f"{path} is neither a folder nor an .npz file: give a folder with one folder of "
-                "images for each class."
+                "images for each class, or load a data set by its name "
+                f"({nearest(path.name, names())})."
             )
     else:
         if not isinstance(source, (tuple, list)) or len(source) != 2:

@@ -201,6 +201,8 @@ def test_arrays_that_are_none_are_one_sentence(source, words):
 def test_folders_and_files_that_are_none_are_one_sentence(folder, tmp_path):
     with pytest.raises(DataError, match="is neither a folder nor an .npz file"):
         data.own_images(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="load a data set by its name .nearest: mnist"):
+        data.own_images("minst")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no folder with images"):
         data.own_images(tmp_path / "empty")

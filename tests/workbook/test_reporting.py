@@ -88,6 +88,14 @@ def test_the_page_says_what_the_record_says(page, record):
         assert all(digest in page.text for digest in digests.values())
 
 
+def test_conditions_are_told_in_words(record, monkeypatch):
+    folder = paths.root() / "papers" / "hinton2015"
+    (folder / "conditions.toml").write_text('student = "small net on labels | alone"\n')
+    text = reporting.page("hinton2015").text
+    assert "| `student` | small net on labels / alone |" in text
+    assert text.index("## Conditions") < text.index("## Claims")
+
+
 def test_what_is_to_cite_is_bibtex(page):
     cited = re.search(r"```bibtex\n(.*?)```", page.text, re.DOTALL)[1]
     assert list(parse_string(cited, "bibtex").entries) == ["hinton2015", "gou2021survey", "kdnb"]
