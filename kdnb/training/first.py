@@ -79,6 +79,17 @@ def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
             )
 
 
+def check_finite(name: str, network: nn.Module) -> None:
+    """Raise `ValueError` for a weight that is NaN or infinite, naming where it is."""
+    for path, value in network.named_parameters():
+        if nn.parameter.is_lazy(value) or not value.is_floating_point():
+            continue
+        if not bool(value.isfinite().all()):
+            raise ValueError(
+                f"{name} has weights that are NaN or infinite, in {path!r}: load or initialise it anew."
+            )
+
+
 def tried(
     name: str, network: nn.Module, batch: Batch, output: Output = None, learns: bool = True
 ) -> Tensor:

@@ -23,8 +23,8 @@ def where(name: str) -> dict[str, list[str]]:
     """What there is of a method or a paper, as paths from the checkout's root.
 
     Args:
-        name: of a method of the catalogue (any spelling), a file of `kdnb/losses` or
-            `kdnb/methods`, or a paper's key in `papers/references.bib`.
+        name: of a method of the catalogue (any spelling), a file of `kdnb/losses` or `kdnb/methods`, a
+            function or class in one of these, or a paper's key in `papers/references.bib`.
 
     Returns:
         For each of `PARTS`, lines; an empty list where there is nothing. After a path stands, in
@@ -48,6 +48,9 @@ def where(name: str) -> dict[str, list[str]]:
         if len(cited) == 1:
             return {**_scheme(_stem_of(cited[0]), cited[0]), "what": [f'"{name}"']}
         return {**_scheme(name, None), "paper": [_cited(key)[0] for key in cited]}
+    if homes := _homes(name):
+        found = _merged([where(stem) for stem in homes])
+        return {**found, "what": [f'"{name}" of the file {stem}.py' for stem in homes]}
     raise UsageError(
         f"there is no method, file or paper {brief(name)} ({nearest(name, dict.fromkeys([*METHODS, *stems, *keys]))})."
     )
@@ -141,6 +144,15 @@ def _stems() -> set[str]:
     return {path.stem for path in files if not path.stem.startswith("_")}
 
 
+def _homes(function: str) -> list[str]:
+    """The names of the files that define a function or class for others."""
+    folders = (paths.root() / "kdnb" / room for room in ("losses", "methods"))
+    files = (path for folder in folders for path in folder.rglob("*.py"))
+    return sorted(
+        {path.stem for path in files if not path.stem.startswith("_") and function in public(path)}
+    )
+
+
 def _files(folder: str, stem: str) -> list[Path]:
     return sorted((paths.root() / folder).rglob(f"{stem}.py"))
 
@@ -169,10 +181,11 @@ def public(file: Path) -> list[str]:
 
 
 def _chapters(key: str | None, files: list[Path]) -> list[str]:
-    """The chapters that judge a paper; else those whose code calls one of the functions."""
+    """The chapters that judge a paper; else those whose code uses one of the functions."""
     found, called = [], []
     functions = [one for file in files for one in public(file)]
-    pattern = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\(")
+    names = "|".join(map(re.escape, functions))
+    pattern = re.compile(rf"\b({names})\(|\.({names})\s*[,)]")  # called, or given to who calls it
     for path in sorted((paths.root() / "notebooks").glob("*.ipynb")):
         chapter = read_chapter(path)
         if key in chapter.papers:

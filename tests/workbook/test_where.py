@@ -121,6 +121,24 @@ def test_the_searches_are_found(key, stem):
     assert bool(found["claims"]) == (stem == "tgsa")
 
 
+SECTION_5_7 = {  # functions by which a reader knows a method, and the files that hold them
+    "quantized_distillation": "polino", "differentiable_quantization": "polino", "uniform": "quantisers",
+    "ternary": "quantisers", "int8_distillation": "int8", "search_widths": "width", "NearestMean": "icarl",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "stem"), SECTION_5_7.items())
+def test_a_function_is_found_by_its_name(function, stem):
+    found = where(function)
+    assert any(path.endswith(f"/{stem}.py") for path in found["scheme"])
+    assert found["test"] and found["chapter"] and f"{stem}.py" in found["what"][0]
+    assert where("quantization_mimic")["loss"] == ["kdnb/losses/qm.py"]
+
+
+def test_a_function_that_a_chapter_gives_to_another_is_found():
+    assert where("qkd")["chapter"] == ["notebooks/5-7-quantized.ipynb"]
+
+
 SECTION_7_4 = {  # other applications, and the files that hold them
     "chen2018advrec": "adrec", "czarnecki2019": "policy", "han2018coteaching": "coteaching",
     "he2020gkt": "fedgkt", "li2017noisy": "noisy_labels", "lin2020feddf": "feddf",

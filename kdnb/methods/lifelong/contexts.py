@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -166,9 +167,24 @@ def gathered(examples: Any) -> tuple[Tensor, Tensor]:
     if isinstance(examples, Images):
         return examples.tensors() if examples.card else (examples.images / 255, examples.labels)
     batches = list(as_batches(examples, 250, shuffle=False).epoch(0))
-    if not all(isinstance(batch.images, Tensor) for batch in batches):
-        raise TypeError("examples are stored one by one, which needs inputs that are one tensor.")
+    for batch in batches:
+        check_one_tensor(batch.images)
     return torch.cat([b.images for b in batches]), torch.cat([b.labels for b in batches])
+
+
+def check_one_tensor(inputs: Any) -> None:
+    """Raise `TypeError` for inputs in several parts."""
+    if not isinstance(inputs, Tensor):
+        raise TypeError("examples are stored one by one, which needs inputs that are one tensor.")
+
+
+@contextlib.contextmanager
+def named_context(number: int, kind: str = "training") -> Iterator[None]:
+    """Say of which context an error is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{kind} data of context {number + 1}: {error}") from error
 
 
 def together(parts: Sequence[Any]) -> Any:

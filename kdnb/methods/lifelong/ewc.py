@@ -13,11 +13,21 @@ from kdnb.data import Batch
 from kdnb.losses import elastic_penalty
 from kdnb.losses.checks import check_number
 from kdnb.methods.lifelong.contexts import Contexts, gathered
-from kdnb.methods.lifelong.sequence import LifelongFit, Stage, Terms, in_sequence, label_term
+from kdnb.methods.lifelong.exemplars import check_stored
+from kdnb.methods.lifelong.sequence import (
+    LifelongFit,
+    Stage,
+    Terms,
+    check_network,
+    in_sequence,
+    label_term,
+)
 from kdnb.methods.options import recipe_of
 from kdnb.training import Networks, Recipe
-from kdnb.training.answers import Output, logits_of
+from kdnb.training.answers import Output, logits_of, precision_of
 from kdnb.training.borrowed import evaluating
+from kdnb.training.first import first_batch
+from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import mix
 
 PIECE = 32  # samples whose gradients are held at once
@@ -39,6 +49,9 @@ def fisher_information(
         inputs: (N, ...).
         columns: that compete for these inputs.
 
+    Returns:
+        Tensors of the parameters' shapes, in float32.
+
     Raises:
         RuntimeError: of torch, for a network that `torch.func` cannot follow.
     """
@@ -52,19 +65,20 @@ def fisher_information(
         parameters: dict[str, Tensor], one: Tensor, label: Tensor
     ) -> tuple[Tensor, Tensor]:
         answer = functional_call(network, {**parameters, **rest}, (one[None],))
-        shares = logits_of(answer, output)[0, columns].log_softmax(0)
+        shares = logits_of(answer, output)[0, columns].float().log_softmax(0)
         value = shares.gather(0, label[None])[0]
         return value, value.detach()
 
     each = vmap(grad(log_share, has_aux=True), in_dims=(None, 0, None))
-    found = {name: torch.zeros_like(value) for name, value in values.items()}
+    found = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in values.items()}
+    inputs = inputs.to(precision_of(network) or inputs.dtype)
     with evaluating(network):
         for piece in inputs.split(PIECE):
             for label in range(columns.stop - columns.start):
                 slopes, logs = each(values, piece, torch.tensor(label, device=piece.device))
                 weights = logs.exp() / len(inputs)
                 for name, slope in slopes.items():
-                    found[name] += torch.einsum("n,n...->...", weights, slope.square())
+                    found[name] += torch.einsum("n,n...->...", weights, slope.float().square())
     return found
 
 
@@ -133,7 +147,8 @@ def ewc(
 
     Raises:
         TypeError: for inputs that are no single tensor.
-        ValueError: for a strength below 0, or as `in_sequence`.
+        ValueError: for a strength below 0, a network that `torch.func` cannot follow, or as
+            `in_sequence`.
 
     Departures: the penalty is quoted from summaries of the paper. The Fisher information sums over all
     labels as in the code of van de Ven (GMvandeVen/continual-learning), from `samples` inputs in place
@@ -142,6 +157,9 @@ def ewc(
     recipe = recipe_of(ewc, recipe, fields)
     check_number(least=0, strength=strength)
     check_number(least=1, whole=True, samples=samples)
+    check_network(network, contexts, recipe, output=output)
+    check_stored(contexts)
+    _check_followed(network, contexts, recipe, output)
     springs = Springs()
 
     def plan(stage: Stage) -> Terms:
@@ -169,3 +187,16 @@ def ewc(
         network, contexts, recipe, plan, about=about, after=hold, seed=seed,
         checkpoint=checkpoint, transfer=transfer, output=output, given=fields,
     )  # fmt: skip
+
+
+def _check_followed(network: nn.Module, contexts: Contexts, recipe: Recipe, output: Output) -> None:
+    """Take the Fisher information of one input, before any training."""
+    device = next(network.parameters()).device
+    one = first_batch(batches_for(contexts.train[0], recipe, 0)).images[:1].to(device)
+    try:
+        fisher_information(network, one, slice(0, 1), output)
+    except RuntimeError as error:
+        words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        raise ValueError(
+            f"the Fisher information needs a network that torch.func can follow: {words}."
+        ) from error

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdnb.data import Images, as_batches
 from kdnb.losses.checks import check_number, check_samples
+from kdnb.methods.lifelong.contexts import Contexts, check_one_tensor, named_context
+from kdnb.training.first import first_batch
 
 Choose = Callable[[Tensor, int], Tensor]  # (inputs of one class, how many) -> places, best first
 
@@ -66,6 +70,41 @@ class Exemplars:
 
     def __len__(self) -> int:
         return sum(map(len, self.groups.values()))
+
+
+def check_stored(contexts: Contexts, memory: int | None = None) -> None:
+    """Require contexts whose inputs can be stored beside each other, and a memory for all classes.
+
+    Raises:
+        TypeError: for inputs that are no single tensor.
+        ValueError: for inputs of several shapes, or a memory below the number of classes.
+    """
+    if memory is not None:
+        check_number(least=1, whole=True, memory=memory)
+        if memory < sum(contexts.sizes):
+            raise ValueError(
+                f"a memory of {memory} is smaller than the number of classes that it must hold, "
+                f"{sum(contexts.sizes)}."
+            )
+    shapes = []
+    for number, examples in enumerate(contexts.train):
+        with named_context(number):
+            shapes.append(_shape_of(examples))
+    for number, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"the inputs of context {number + 1} have the shape {shape}, those of the first "
+                f"{shapes[0]}: they cannot be stored beside each other."
+            )
+
+
+def _shape_of(examples: Any) -> tuple[int, ...]:
+    """The shape of one input."""
+    if isinstance(examples, Images):
+        return tuple(examples.images.shape[1:])
+    batch = first_batch(as_batches(examples, 2, shuffle=False))
+    check_one_tensor(batch.images)
+    return tuple(batch.images.shape[1:])
 
 
 def at_random(seed: int) -> Choose:

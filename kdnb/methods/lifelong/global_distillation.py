@@ -14,7 +14,7 @@ from kdnb import losses
 from kdnb.data import Batch, Images, as_batches
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.lifelong.contexts import Contexts, gathered
-from kdnb.methods.lifelong.exemplars import Exemplars, at_random
+from kdnb.methods.lifelong.exemplars import Exemplars, at_random, check_stored
 from kdnb.methods.lifelong.heads import head_of
 from kdnb.methods.lifelong.sequence import (
     LifelongFit,
@@ -28,8 +28,9 @@ from kdnb.methods.lifelong.sequence import (
 )
 from kdnb.methods.options import recipe_of
 from kdnb.training import Networks, Recipe
-from kdnb.training.answers import Output, logits_of
+from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import evaluating
+from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import mix
 
@@ -103,7 +104,9 @@ def global_distillation(
             "global_distillation learns classes: its contexts must be "
             f'"class", not "{contexts.scenario}".'
         )
+    check_stored(contexts, memory)
     head, stored, wild = head_of(network, contexts.columns), Exemplars(memory), _inputs(external)
+    _check_external(wild, contexts, recipe)
     about = {
         "verb": "global_distillation", "references": references, "memory": memory,
         "temperature": temperature, "joined_temperature": joined_temperature,
@@ -236,7 +239,7 @@ def _answers(network: nn.Module, inputs: Tensor, columns: slice, output: Output)
     """Logits of some columns for all inputs, on the CPU."""
     device = next(network.parameters()).device
     with evaluating(network):
-        found = [logits_of(network(part.to(device)), output) for part in inputs.split(500)]
+        found = [logits_of(ask(network, part.to(device)), output) for part in inputs.split(500)]
     return torch.cat(found)[:, columns].float().cpu()
 
 
@@ -244,11 +247,30 @@ def _drawn(total: int, count: int, seed: int) -> Tensor:
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
 
 
+def _check_external(wild: Tensor, contexts: Contexts, recipe: Recipe) -> None:
+    """Require unlabelled inputs that can stand in one batch with the labelled ones."""
+    wanted = first_batch(batches_for(contexts.train[0], recipe, 0)).images
+    if not len(wild):
+        raise ValueError("external holds no input.")
+    if wild.shape[1:] != wanted.shape[1:] or wild.dtype != wanted.dtype:
+        raise ValueError(
+            f"external inputs must be like the contexts' own, {_kind(wanted)}; got {_kind(wild)}."
+        )
+
+
+def _kind(inputs: Tensor) -> str:
+    return f"{str(inputs.dtype)[6:]} of shape {tuple(inputs.shape[1:])}"
+
+
 def _inputs(external: Any) -> Tensor:
     """Unlabelled data as one tensor."""
     if isinstance(external, Images):
         return gathered(external)[0]
     if isinstance(external, Tensor):
-        return external
-    batches = as_batches(external, 250, labels="none", shuffle=False)
-    return torch.cat([batch.images for batch in batches.epoch(0)])
+        found = [external]
+    else:
+        batches = as_batches(external, 250, labels="none", shuffle=False)
+        found = [batch.images for batch in batches.epoch(0)]
+    if not found or not all(isinstance(part, Tensor) and part.ndim for part in found):
+        raise ValueError("external must be Images, a Dataset, or a tensor of inputs (N, ...).")
+    return torch.cat(found)

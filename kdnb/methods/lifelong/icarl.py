@@ -13,7 +13,7 @@ from kdnb.data import Batch
 from kdnb.losses import icarl_loss
 from kdnb.losses.checks import check_choice, check_flags
 from kdnb.methods.lifelong.contexts import Contexts, gathered
-from kdnb.methods.lifelong.exemplars import Exemplars, at_random, herding
+from kdnb.methods.lifelong.exemplars import Exemplars, at_random, check_stored, herding
 from kdnb.methods.lifelong.heads import features_of, head_of
 from kdnb.methods.lifelong.sequence import LifelongFit, Stage, Terms, in_sequence
 from kdnb.methods.options import recipe_of
@@ -117,6 +117,7 @@ def icarl(
         raise ValueError(
             f'icarl learns classes: its contexts must be "class", not "{contexts.scenario}".'
         )
+    check_stored(contexts, memory)
     head, stored = head_of(network, contexts.columns), Exemplars(memory)
     nearest = NearestMean(network, head, contexts.columns)
 

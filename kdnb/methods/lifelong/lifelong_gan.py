@@ -18,13 +18,18 @@ from kdnb.losses import (
 )
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.losses.gan import Kind
-from kdnb.methods.lifelong.contexts import Contexts
-from kdnb.methods.lifelong.sequence import LifelongFit, beside, frozen_copy
+from kdnb.methods.lifelong.contexts import Contexts, named_context
+from kdnb.methods.lifelong.sequence import (
+    LifelongFit,
+    beside,
+    check_columns,
+    frozen_copy,
+)
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed, evaluating
-from kdnb.training.first import check_module
+from kdnb.training.borrowed import borrowed, evaluating, modes_kept
+from kdnb.training.first import check_finite, check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import check_seed, mix, own_random_state, seed_everything
 
@@ -61,7 +66,8 @@ def lifelong_gan(
     context, its noise is fresh. The critic learns to tell real images from both kinds of made ones.
 
     Args:
-        generator: (labels, codes) -> images, with an attribute `latent`; trained in place.
+        generator: (labels, codes) -> images, with an attribute `latent`, the length of a code; trained
+            in place.
         encoder: images -> (mean, log-variance) of the code; trained in place.
         critic: (images, labels) -> scores (batch,); trained in place.
         contexts: of the scenario "class": labels are columns.
@@ -79,7 +85,8 @@ def lifelong_gan(
         networks; with a judge, the accuracy matrix.
 
     Raises:
-        ValueError: for another scenario, or an option out of its range.
+        ValueError: for another scenario, an option out of its range, or networks that do not fit
+            together or to the images.
 
     Departures: recalled, the paper's and BicycleGAN's losses and weights alike; the weight beta and the
     networks are ours. BicycleGAN has one critic for each half; here one judges both. As there, the
@@ -99,6 +106,17 @@ def lifelong_gan(
     made = {"generator": generator, "encoder": encoder, "critic": critic}
     for name, network in made.items():
         check_module(name, network)
+        check_finite(f"the {name}", network)
+    for number in range(known, len(contexts)):
+        with named_context(number):
+            batches = batches_for(contexts.train[number], recipe, seed, given=fields)
+            batch = first_batch(batches, seed)
+            check_columns(contexts, number, batches, batch)
+            _check_networks(generator, encoder, critic, batch)
+            if judge is not None:
+                tried("judge", judge, batch, learns=False)
+    if judge is not None and not all(isinstance(n, int) for one in contexts.names for n in one):
+        raise ValueError("with a judge the contexts' names must be its numbers of classes.")
     weights = {"image": image_weight, "normal": normal_weight, "code": code_weight, "kept": weight}
     matrix = torch.full((len(contexts), len(contexts)), torch.nan, dtype=torch.float64)
     history: list[dict[str, Any]] = []
@@ -121,6 +139,48 @@ def lifelong_gan(
             old = _before(generator, encoder)
     found = Fit.of(history, made)
     return LifelongFit(found.history, found.networks, None, None if judge is None else matrix)
+
+
+def _check_networks(
+    generator: nn.Module, encoder: nn.Module, critic: nn.Module, batch: Batch
+) -> None:
+    """Ask the three networks about a first batch, before any work."""
+    latent, size = getattr(generator, "latent", None), batch.size
+    if not isinstance(latent, int) or latent < 1:
+        raise ValueError("the generator needs an attribute `latent`, the length of its codes.")
+    device = next((p.device for p in generator.parameters()), torch.device("cpu"))
+    batch = batch.to(device)
+
+    def answer(name: str, network: nn.Module, *given: Tensor) -> Any:
+        try:
+            return network.eval()(*given)
+        except Exception as error:
+            shapes = " and ".join(str(tuple(one.shape)) for one in given)
+            words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+            raise ValueError(
+                f"the {name} cannot take {shapes}: {type(error).__name__}, {words}."
+            ) from error
+
+    with modes_kept(generator, encoder, critic), torch.no_grad(), own_random_state(device):
+        codes = answer("encoder", encoder, batch.images)
+        parts = codes if isinstance(codes, (tuple, list)) else [codes]
+        if [getattr(one, "shape", None) for one in parts] != [(size, latent)] * 2:
+            raise ValueError(
+                f"the encoder must give mean and log-variance, each ({size}, {latent}) for {size} "
+                f"images and codes of {latent} numbers."
+            )
+        made = answer("generator", generator, batch.labels, parts[0])
+        if made.shape != batch.images.shape:
+            raise ValueError(
+                f"the generator must make images like the data's, {tuple(batch.images.shape)}; it makes "
+                f"{tuple(made.shape)}."
+            )
+        scores = answer("critic", critic, made, batch.labels)
+        if scores.numel() != size:
+            raise ValueError(
+                f"the critic must give a score for each image; it gives {tuple(scores.shape)} for "
+                f"{size}."
+            )
 
 
 def _before(generator: nn.Module, encoder: nn.Module) -> dict[str, nn.Module]:

@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.lifelong.contexts import Contexts, gathered, together
-from kdnb.methods.lifelong.exemplars import Exemplars, at_random
+from kdnb.methods.lifelong.exemplars import Exemplars, at_random, check_stored
 from kdnb.methods.lifelong.lwf import kept_terms
-from kdnb.methods.lifelong.sequence import LifelongFit, Stage, Terms, in_sequence, label_term
+from kdnb.methods.lifelong.sequence import (
+    LifelongFit,
+    Stage,
+    Terms,
+    check_network,
+    in_sequence,
+    label_term,
+)
 from kdnb.methods.options import recipe_of
 from kdnb.training import Networks, Recipe
 from kdnb.training.answers import Output
@@ -79,6 +86,8 @@ def train_jointly(
         As `fine_tune`; of the accuracy matrix there is the last row alone.
     """
     recipe = recipe_of(train_jointly, recipe, fields)
+    check_network(network, contexts, recipe, output=output)
+    check_stored(contexts)
     everything = together(contexts.train)
     return in_sequence(
         network, contexts, recipe, lambda stage: _labels_alone(contexts, stage),
@@ -134,7 +143,7 @@ def replay(
     generator makes; stored images at random are the simplest replay (Chaudhry et al. 2019, recalled).
     """
     recipe = recipe_of(replay, recipe, fields)
-    check_number(least=1, whole=True, memory=memory)
+    check_stored(contexts, memory)
     check_number(above=0, temperature=temperature)
     check_choice(get_args(Targets), targets=targets)
     stored = Exemplars(memory)

@@ -17,13 +17,13 @@ from kdnb.data import Batch, Images, as_batches, in_order
 from kdnb.losses import hard_loss
 from kdnb.losses.checks import check_number
 from kdnb.methods.lifelong import accuracy_matrix
-from kdnb.methods.lifelong.contexts import Contexts
+from kdnb.methods.lifelong.contexts import Contexts, named_context
 from kdnb.methods.lifelong.heads import head_of, rows_learning
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import borrowed, evaluating
-from kdnb.training.first import check_module, first_batch, tried
+from kdnb.training.first import check_finite, check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import check_seed, mix
 
@@ -107,8 +107,9 @@ def in_sequence(
         given: the recipe's fields that the caller has named.
 
     Raises:
-        ValueError: for a network that has other logits than the contexts' columns, as
-            `kdnb.distil`; or for one without a head where its rows are to learn alone.
+        ValueError: for a network that has other logits than the contexts' columns, a context without
+            data or with labels outside of its own columns, as `kdnb.distil`; or for a network without a
+            head where its rows are to learn alone.
     """
     check_seed(seed)
     check_number(least=0, whole=True, warm_up=warm_up)
@@ -206,14 +207,47 @@ def frozen_copy(network: nn.Module) -> nn.Module:
 def check_network(
     network: nn.Module, contexts: Contexts, recipe: Recipe, known: int = 0, output: Output = None
 ) -> None:
-    """Require a module that learns, with as many logits as the contexts have columns."""
+    """Require a module that learns, a logit for each column, and contexts that it can learn.
+
+    All contexts are looked at, so that nothing is found out after hours of training.
+    """
     check_module("network", network)
-    batch = first_batch(batches_for(contexts.train[known], recipe, 0))
-    logits = tried("network", network, batch, output)
-    if logits.ndim != 2 or logits.shape[1] != contexts.columns:
+    for number in range(known, len(contexts)):
+        with named_context(number):
+            batches = batches_for(contexts.train[number], recipe, 0)
+            batch = first_batch(batches)
+            logits = tried("network", network, batch, output)
+            check_columns(contexts, number, batches, batch)
+        if logits.ndim != 2 or logits.shape[1] != contexts.columns:
+            raise ValueError(
+                f"the contexts have {contexts.columns} columns in the scenario {contexts.scenario}, and "
+                f"the network answers {tuple(logits.shape)}: give it as many logits."
+            )
+    check_finite("the network", network)
+    for number, examples in enumerate(contexts.test):
+        with named_context(number, "test"):
+            batches = plain_batches(examples, torch.device("cpu"))
+            check_columns(contexts, number, batches, first_batch(batches))
+
+
+def check_columns(contexts: Contexts, number: int, batches: Any, batch: Batch) -> None:
+    """Require labels that are columns of their context, of all samples whose labels are at hand.
+
+    Args:
+        batch: the first one, whose labels are looked at where nobody knows the others beforehand.
+    """
+    labels = getattr(getattr(batches, "images", batches), "labels", None)
+    labels = labels if isinstance(labels, Tensor) else batch.labels
+    if labels.is_floating_point() or labels.ndim != 1:
         raise ValueError(
-            f"the contexts have {contexts.columns} columns in the scenario {contexts.scenario}, and "
-            f"the network answers {tuple(logits.shape)}: give it as many logits."
+            "labels must be numbers of columns, one for each sample; got "
+            f"{labels.dtype} of shape {tuple(labels.shape)}."
+        )
+    own, least, most = contexts.own(number), int(labels.min()), int(labels.max())
+    if least < own.start or most >= own.stop:
+        raise ValueError(
+            f"labels must be this context's own columns, {own.start} to {own.stop - 1}; got {least} to "
+            f"{most}. Contexts share no class, but in the scenario domain."
         )
 
 

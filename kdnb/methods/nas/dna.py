@@ -23,7 +23,7 @@ from kdnb.methods.online.branches import Branches
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.borrowed import evaluating
-from kdnb.training.first import first_batch
+from kdnb.training.first import check_learns, first_batch
 from kdnb.training.inputs import batches_for
 
 Path = tuple[int, ...]  # for each layer of a block, the number of its operation
@@ -120,16 +120,15 @@ def supervise_block(
     normalisation moves; here it is in eval mode. Paths are drawn uniformly.
     """
     recipe = recipe_of(supervise_block, recipe, fields)
-    if not 0 <= place < len(teacher_blocks) - 1:
-        raise ValueError(f"place must lie in 0 to {len(teacher_blocks) - 2}; got {place}.")
+    _check_place(place, teacher_blocks)
     batches = batches_for(data, recipe, seed, "none", given=fields)
     front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
     images = first_batch(batches, seed).images[:2]
     with evaluating(front, own, block), torch.no_grad():
         given = front(images)
         for path in block.paths():  # every candidate is tried before any is trained
-            block.path = path
-            block_distillation(block(given), own(given))
+            _maps_of(block, path, given, own(given))
+    check_learns("block", block)
 
     def terms(networks: Networks, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -144,6 +143,27 @@ def supervise_block(
     return Fit.of(history, {"block": block})
 
 
+def _check_place(place: int, teacher_blocks: Sequence[nn.Module]) -> None:
+    if place not in range(len(teacher_blocks) - 1):
+        raise ValueError(f"place must lie in 0 to {len(teacher_blocks) - 2}; got {place}.")
+
+
+def _maps_of(block: SuperBlock, path: Path, given: Tensor, wanted: Tensor) -> Tensor:
+    """What a candidate makes of the teacher's maps.
+
+    Raises:
+        ValueError: naming the candidate, where it cannot take them or gives others than the teacher's block.
+    """
+    block.path = path
+    try:
+        made = block(given)
+        block_distillation(made, wanted)
+    except (RuntimeError, ValueError) as error:
+        words = (str(error).strip().splitlines() or [""])[0]
+        raise ValueError(f"the candidate {path} does not fit: {words}") from error
+    return made
+
+
 @torch.no_grad()
 def rate_paths(
     block: SuperBlock, teacher_blocks: Sequence[nn.Module], place: int, images: Tensor
@@ -156,7 +176,14 @@ def rate_paths(
     Args:
         block, teacher_blocks, place: of :func:`supervise_block`.
         images: (images, ...), at least 2.
+
+    Raises:
+        ValueError: for fewer images, a place that there is not, or candidates whose maps have another
+            shape than the teacher's.
     """
+    _check_place(place, teacher_blocks)
+    if len(images) < 2:
+        raise ValueError(f"candidates are rated on at least 2 images; got {len(images)}.")
     front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
     state = {key: value.clone() for key, value in block.state_dict().items()}
     found = {}
@@ -167,8 +194,7 @@ def rate_paths(
             if isinstance(norm, nn.BatchNorm2d):
                 norm.train()
         for path in block.paths():
-            block.path = path
-            found[path] = float(relative_block_error(block(given), wanted))
+            found[path] = float(relative_block_error(_maps_of(block, path, given, wanted), wanted))
     block.load_state_dict(state)
     return found
 

@@ -21,9 +21,11 @@ from kdnb.losses import compression_reward, policy_gradient
 from kdnb.losses.checks import Variant, check_number, check_variant
 from kdnb.methods.architecture.design import parameters
 from kdnb.methods.nas.random_search import Grade, Grading, Search
-from kdnb.methods.nas.space import Architecture, ConvNet, Layer, build
+from kdnb.methods.nas.space import Architecture, Layer, build
 from kdnb.methods.offline.distil import distil
 from kdnb.training import Recipe, evaluate
+from kdnb.training.first import check_module, first_batch, tried
+from kdnb.training.inputs import batches_for
 
 RATIOS = (0.25, 0.5, 0.75, 1.0)  # of the channels of a layer
 DEGENERATE = -1.0  # the reward of no network at all, as in the authors' code
@@ -31,7 +33,13 @@ DESCRIBED = 5  # numbers that describe a layer
 
 
 def described(architecture: Sequence[Layer]) -> Tensor:
-    """What a policy reads of each layer, (layers, 5): channels, kernel, pooling, norm, place."""
+    """What a policy reads of each layer, (layers, 5): channels, kernel, pooling, norm, place.
+
+    Raises:
+        ValueError: for no layer.
+    """
+    if not architecture:
+        raise ValueError("an architecture needs at least one layer; got none.")
     widest = max(layer.channels for layer in architecture)
     rows = [
         [layer.channels / widest, layer.kernel / 5, layer.pool / 2, float(layer.norm), n / len(architecture)]
@@ -188,7 +196,7 @@ def reinforce(
 
 
 def reward_of(
-    teacher: ConvNet,
+    teacher: nn.Module,
     data: Any,
     held_out: Any,
     recipe: Recipe,
@@ -201,8 +209,8 @@ def reward_of(
     """The reward of a student, by distilling it for a short time.
 
     Args:
-        teacher: trained; left as it is.
-        data: to distil on.
+        teacher: any trained classifier of images; left as it is. Students have as many classes.
+        data: to distil on, images (batch, channels, height, width).
         held_out: labelled data that accuracies are of. Never the test set: the search would choose by it.
         recipe: short.
         method, weight, options: of `kdnb.distil`; by default squared differences of the logits beside the labels.
@@ -210,16 +218,30 @@ def reward_of(
 
     Returns:
         architecture -> R = C(2 - C) A_S / A_T; -1 for an architecture without layers.
+
+    Raises:
+        ValueError: for a teacher that cannot take the data, has no parameters or names no held-out
+            image rightly, or for data that are no images.
     """
+    check_module("teacher", teacher, learns=False)
+    batch = first_batch(batches_for(data, recipe, seed, "any"), seed)
+    logits = tried("teacher", teacher, batch, learns=False)
+    if not isinstance(batch.images, Tensor) or batch.images.ndim != 4 or logits.ndim != 2:
+        raise ValueError(
+            "students are convolutional networks: data must be images (batch, channels, height, width), "
+            f"and the teacher's logits (batch, classes); it gives {tuple(logits.shape)}."
+        )
+    shape = {"num_classes": logits.shape[1], "in_channels": batch.images.shape[1]}
     best, whole = float(evaluate(teacher, held_out).accuracy), parameters(teacher)
+    if not best or not whole:
+        raise ValueError(
+            f"a teacher of {whole} parameters and accuracy {best:g} on held_out is no measure of students."
+        )
 
     def reward(architecture: Architecture) -> float:
         if not architecture:
             return DEGENERATE
-        student = build(
-            architecture, seed, num_classes=teacher.head.out_features,
-            in_channels=teacher.stage1.conv.in_channels,
-        )  # fmt: skip
+        student = build(architecture, seed, **shape)
         distil(student, teacher, data, recipe, method=method, weight=weight, seed=seed, **options)
         right = torch.tensor([float(evaluate(student, held_out).accuracy)])
         smaller = torch.tensor([1 - parameters(student) / whole])
@@ -272,6 +294,11 @@ def compress(
     """
     if not ratios:
         raise ValueError("ratios must hold at least one ratio; got none.")
+    for ratio in ratios:
+        check_number(above=0, most=1, ratios=ratio)
+    check_number(least=1, whole=True, removal_budget=removal_budget, shrinkage_budget=shrinkage_budget)  # fmt: skip
+    check_number(above=0, lr=lr, shrinkage_lr=shrinkage_lr)
+    architecture = tuple(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first, second = RemovalPolicy(), ShrinkagePolicy(len(ratios))

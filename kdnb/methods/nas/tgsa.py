@@ -19,24 +19,27 @@ from kdnb.methods.nas.space import Architecture, Layer
 from kdnb.methods.offline.distil import train
 from kdnb.training import Recipe, evaluate
 from kdnb.training.borrowed import evaluating
-from kdnb.training.layers import layers_of, look
+from kdnb.training.layers import Layers, layers_of, look
 
 Where = Literal["embedding", "logits", "layers"]
 WHERE = ("embedding", "logits", "layers")
 
 
-def representations(network: nn.Module, images: Tensor) -> dict[str, list[Tensor]]:
+def representations(
+    network: nn.Module, images: Tensor, layers: Layers | None = None
+) -> dict[str, list[Tensor]]:
     """What a network makes of probe images: its `embedding`, `logits`, and the maps of all `layers`.
 
     In eval mode and without gradients; the mode is put back.
 
     Args:
-        network: one whose layers kdnb knows, see `kdnb.training.layers.layers_of`.
+        network: one whose layers kdnb finds, see `kdnb.training.layers.layers_of`, or any with `layers`.
         images: (images, ...), as the network takes them. They should be held out: on training images
             the similarity measures which labels were memorised.
+        layers: where to look, for a network whose layers kdnb does not find.
     """
     with evaluating(network), torch.no_grad():
-        view = look(network, layers_of(network), images)
+        view = look(network, layers or layers_of(network), images)
     return {"embedding": [view.embedding], "logits": [view.logits], "layers": list(view.maps)}
 
 
@@ -84,7 +87,7 @@ def early_grade(
         teacher: trained; left as it is. None grades by the accuracy alone, as weight 0 does.
         data: to train on, by labels.
         held_out: labelled data that the accuracy P is of.
-        probes: (images, ...) that representations are of, held out.
+        probes: (images, ...) that representations are of, held out; at least 3.
         recipe: short: its epochs are what a candidate costs.
         weight: alpha.
         where: of :func:`teacher_guidance`.
@@ -96,6 +99,8 @@ def early_grade(
     check_choice(WHERE, where=where)
     guided = teacher is not None and weight > 0
     theirs = representations(teacher, probes) if guided else {}
+    if guided:
+        teacher_guidance(theirs, theirs, where)  # refuses too few probes before any training
 
     def grade(architecture: Architecture) -> float:
         network = build(architecture)
@@ -131,6 +136,8 @@ def guided_search(
     too is recalled.
     """
     check_number(least=1, whole=True, steps=steps, beam=beam)
+    if budget is not None:
+        check_number(least=1, whole=True, budget=budget)
     if not choices:
         raise ValueError("choices must hold at least one layer; got none.")
     most = len(choices) * (1 + (steps - 1) * beam)

@@ -21,8 +21,10 @@ from kdnb.losses.checks import check_number
 from kdnb.methods.architecture.design import parameters
 from kdnb.methods.multi_teacher.common import check_teachers, learn
 from kdnb.methods.nas.space import Architecture, ConvNet, Layer
-from kdnb.methods.options import recipe_of
+from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.quantized.common import check_first
 from kdnb.training import Fit, Recipe
+from kdnb.training.first import check_finite
 from kdnb.training.inputs import batches_for
 
 
@@ -32,8 +34,8 @@ def gates_of(network: ConvNet) -> list[nn.Parameter]:
     Raises:
         ValueError: for a network without gates.
     """
-    if not all(hasattr(stage, "gate") for stage in network.stages()):
-        raise ValueError("this network has no gates: ConvNet(architecture, ..., gates=True).")
+    if not isinstance(network, ConvNet) or not all(hasattr(s, "gate") for s in network.stages()):
+        raise ValueError("this network has no gates: give ConvNet(architecture, ..., gates=True).")
     return [stage.gate.factor for stage in network.stages()]
 
 
@@ -94,12 +96,15 @@ def search_widths(
     check_teachers("search_widths", network, [teacher])
     gates = gates_of(network)
     check_number(above=0, temperature=temperature)
-    check_number(least=0, penalty=penalty, label_weight=label_weight, soft_weight=soft_weight)
+    check_number(least=0, penalty=penalty)
     costs = channel_costs(
         network.architecture, num_classes=network.head.out_features,
         in_channels=network.stage1.conv.in_channels,
     )  # fmt: skip
+    check_weights_of_terms(label_weight=label_weight, soft_weight=soft_weight)
     batches = batches_for(data, recipe, seed, "classes" if label_weight else "none", given=fields)
+    heard = teacher if soft_weight else None
+    check_first(batches, seed, network, heard, labels=bool(label_weight))
 
     def terms(batch: Batch, ours: Tensor, theirs: list[Tensor]) -> dict[str, Tensor]:
         found = {"gates": penalty * gate_penalty(gates, costs)}
@@ -124,9 +129,10 @@ def narrowed(network: ConvNet, limit: int) -> Architecture:
         limit: parameters of the whole network without its gates.
 
     Raises:
-        ValueError: when one channel in each layer is too many already.
+        ValueError: when one channel in each layer is too many already, or for gates that are NaN.
     """
     check_number(least=1, whole=True, limit=limit)
+    check_finite("the network", network)
     classes, channels = network.head.out_features, network.stage1.conv.in_channels
 
     def size(widths: Sequence[int]) -> int:

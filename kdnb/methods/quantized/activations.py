@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_number
 from kdnb.methods.quantized.quantisers import straight_through
+from kdnb.progress import note
+
+# What else may stand where a ReLU does.
+OTHERS = (nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 
 
 class Rounded(nn.Module):
@@ -42,6 +46,8 @@ def rounded_activations(
 ) -> Iterator[dict[str, nn.Module]]:
     """Inside, a module of its own follows each ReLU module of a network, and learns with it.
 
+    Where the network has other activations as well, these stay in full precision, and a note says so.
+
     Args:
         make: called once for each ReLU: `lambda: Rounded(8)`, or a `LearntStep`.
 
@@ -61,6 +67,10 @@ def rounded_activations(
         raise ValueError(
             "activations are quantised after ReLU modules (torch.nn.ReLU), and this network has none."
         )
+    if others := sorted(
+        {type(one).__name__ for one in network.modules() if isinstance(one, OTHERS)}
+    ):
+        note(f"activations are quantised after ReLU modules alone, not after {', '.join(others)}.")
     made: dict[str, nn.Module] = {}
     pairs: dict[int, nn.Module] = {}  # a ReLU that several places share stays shared
     try:

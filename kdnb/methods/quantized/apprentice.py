@@ -16,7 +16,7 @@ from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
-from kdnb.methods.quantized.common import check_pair, imitate
+from kdnb.methods.quantized.common import check_first, check_pair, imitate
 from kdnb.methods.quantized.quantisers import ternary
 from kdnb.methods.quantized.weights import Quantiser, quantised
 from kdnb.training import Fit, Networks, Recipe, Update, fit
@@ -86,6 +86,7 @@ def apprentice(
     if scheme == "C":
         recipe = recipe.model_copy(update={"lr": recipe.lr * slower})
     batches = batches_for(data, recipe, seed, given=fields)
+    check_first(batches, seed, student, teacher)
     weights = {"teacher_weight": teacher_weight if scheme == "A" else 0.0,
                "label_weight": label_weight, "imitation_weight": imitation_weight}  # fmt: skip
 

@@ -16,7 +16,8 @@ from kdnb.nets import constrain
 from kdnb.training import Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
-from kdnb.training.targets import label_loss
+from kdnb.training.first import check_finite, first_batch, tried
+from kdnb.training.targets import check_every_label, label_loss
 from kdnb.training.teacher import asked
 from kdnb.training.watching import watching
 
@@ -27,6 +28,44 @@ Terms = Callable[[Batch, Tensor, Tensor], dict[str, Tensor]]
 def check_pair(verb: str, student: nn.Module, teacher: nn.Module) -> nn.Module:
     """The teacher, a module that shares nothing with the student."""
     return check_teachers(verb, student, [teacher])[0]
+
+
+def check_first(
+    batches: Any,
+    seed: int,
+    student: nn.Module,
+    teacher: nn.Module | None = None,
+    *,
+    labels: bool = True,
+    learns: bool = True,
+) -> Batch:
+    """Ask the networks about a first batch, before any work; the batch.
+
+    Args:
+        batches, seed: of the run.
+        teacher: None where nobody is heard.
+        labels: whether the labels are read.
+        learns: False where the student's own weights stay as they are.
+
+    Raises:
+        ValueError: for inputs that a network cannot take, weights that are NaN or infinite, a student
+            with nothing to learn, logits of two shapes, or labels that do not fit them.
+    """
+    batch = first_batch(batches, seed)
+    logits = tried("student", student, batch, learns=learns)
+    check_finite("the student", student)
+    if teacher is not None:
+        theirs = tried("teacher", teacher, batch, learns=False)
+        check_finite("the teacher", teacher)
+        if theirs.shape != logits.shape:
+            raise ValueError(
+                "student and teacher must give logits of one shape; got "
+                f"{tuple(logits.shape)} and {tuple(theirs.shape)}."
+            )
+    if labels:
+        label_loss(logits, batch.to(logits.device).labels)
+        check_every_label(batches, logits)
+    return batch
 
 
 def kd_terms(soft_weight: float, label_weight: float, temperature: float) -> Terms:

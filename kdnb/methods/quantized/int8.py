@@ -21,12 +21,11 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_number
 from kdnb.methods.options import check_weights_of_terms, recipe_of
-from kdnb.methods.quantized.common import check_pair, imitate, kd_terms
+from kdnb.methods.quantized.common import check_first, check_pair, imitate, kd_terms
 from kdnb.methods.quantized.packing import read_tensors
 from kdnb.paths import atomic_write
 from kdnb.training import Fit, Recipe
 from kdnb.training.borrowed import evaluating
-from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.int8 import converted, layers_of, prepared, quietly
 
@@ -63,13 +62,15 @@ def int8_distillation(
         for the CPU. `save_int8` and `kdnb.export` write the latter.
 
     Raises:
-        ValueError: for a network that torch.fx cannot trace, or as `kdnb.distil`.
+        ValueError: for a network that :func:`prepared` refuses, or as `kdnb.distil`.
     """
     recipe = recipe_of(int8_distillation, recipe, fields)
     check_pair("int8_distillation", student, teacher)
     check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
     batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
-    learner = prepared(student, first_batch(batches, seed).images, engine)
+    heard = teacher if soft_weight else None
+    first = check_first(batches, seed, student, heard, labels=bool(label_weight))
+    learner = prepared(student, first.images, engine)
     with quietly():
         history = imitate(
             learner, teacher, batches, recipe, kd_terms(soft_weight, label_weight, temperature),

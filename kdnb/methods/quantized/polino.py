@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_temperature
 from kdnb.methods.options import check_weights_of_terms, recipe_of
-from kdnb.methods.quantized.common import check_pair, imitate, kd_terms
+from kdnb.methods.quantized.common import check_first, check_pair, imitate, kd_terms
 from kdnb.methods.quantized.quantisers import Points, uniform
 from kdnb.methods.quantized.weights import Quantiser, parametrised, quantised
 from kdnb.training import Fit, Recipe
@@ -80,6 +80,8 @@ def quantized_distillation(
     chosen = quantiser or partial(uniform, bits=bits, bucket=bucket, stochastic=stochastic)
     chosen(torch.zeros(2, 2))  # refuses bits and buckets that are none, before any work
     batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
+    heard = teacher if soft_weight and answers is None else None
+    check_first(batches, seed, student, heard, labels=bool(label_weight))
     with quantised(student, chosen, keep=keep):
         history = imitate(
             student, teacher, batches, recipe, kd_terms(soft_weight, label_weight, temperature),
@@ -137,6 +139,8 @@ def differentiable_quantization(
     check_temperature(temperature)
     check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
     batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
+    heard = teacher if soft_weight else None
+    check_first(batches, seed, student, heard, labels=bool(label_weight), learns=False)
     with borrowed(student):
         for parameter in student.parameters():
             parameter.requires_grad_(False)

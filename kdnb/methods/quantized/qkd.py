@@ -18,7 +18,7 @@ from kdnb.methods.offline.distil import train
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import recipe_of
 from kdnb.methods.quantized.activations import rounded_activations
-from kdnb.methods.quantized.common import check_pair, imitate, kd_terms
+from kdnb.methods.quantized.common import check_first, check_pair, imitate, kd_terms
 from kdnb.methods.quantized.quantisers import LearntStep
 from kdnb.methods.quantized.weights import parametrised
 from kdnb.training import Fit, Networks, Recipe, Update, fit
@@ -91,6 +91,7 @@ def qkd(
     check_number(least=0, soft_weight=soft_weight)
     plans = _planned(recipe, shares)
     batches = batches_for(data, recipe, seed, given=fields)
+    check_first(batches, seed, student, teacher, learns=False)  # the steps learn at least
     networks, about = {"student": student, "teacher": teacher}, {"verb": "qkd", "bits": bits}
     rows: list[dict[str, Any]] = []
     activations: Any = contextlib.nullcontext()

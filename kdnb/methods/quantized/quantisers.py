@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdnb.losses.checks import check_choice, check_flags, check_number, check_parameters
+from kdnb.losses.checks import (
+    at_least_float32,
+    check_choice,
+    check_flags,
+    check_number,
+    check_parameters,
+)
 
 MOST_BITS = 16  # more points than float32 tells apart in a bucket are none
 
@@ -23,7 +29,7 @@ class Buckets(NamedTuple):
     """Numbers in groups of some, each scaled to [0, 1].
 
     Attributes:
-        scaled: (buckets, size); the last bucket is filled up with its last number.
+        scaled: (buckets, size), in float32 at least; the last bucket is filled up with its last number.
         lows, spans: (buckets, 1): smallest number, and largest less smallest, of each; a span below
             1e-10 is 1.
     """
@@ -52,7 +58,7 @@ def buckets(values: Tensor, bucket: int | None = 256) -> Buckets:
         ValueError: for no floating-point numbers, or a bucket below 1.
     """
     check_parameters(values=values)
-    flat = values.flatten()
+    flat = at_least_float32(values.flatten())  # half precision would miss the nearest point
     if bucket is None:
         bucket = flat.numel()
     check_number(least=1, whole=True, bucket=bucket)
@@ -95,7 +101,7 @@ def uniform(
         place = found.scaled * steps
         near = (place + torch.rand_like(place)).floor() if stochastic else place.round()
         quantised = found.restored(near.clamp(0, steps) / steps, values)
-    return straight_through(values, quantised)
+    return straight_through(values, quantised.to(values.dtype))
 
 
 def ternary(values: Tensor) -> Tensor:
@@ -145,8 +151,9 @@ def signs(values: Tensor) -> Tensor:
     """
     check_parameters(values=values)
     with torch.no_grad():
-        sizes = values.abs().flatten(1).mean(1) if values.ndim > 1 else values.abs().mean()[None]
-        sizes = sizes.view(-1, *[1] * (values.ndim - 1)) if values.ndim > 1 else sizes
+        sizes = values.abs().mean()
+        if values.ndim > 1:
+            sizes = values.abs().flatten(1).mean(1).view(-1, *[1] * (values.ndim - 1))
         quantised = torch.where(values < 0, -sizes, sizes).expand_as(values)
     return straight_through(values, quantised)
 
@@ -214,7 +221,7 @@ class Points(nn.Module):
             ranked = self.points[order]
             between = (ranked[1:] + ranked[:-1]) / 2
             nearest = order[torch.bucketize(found.scaled, between)]
-        return found.restored(self.points[nearest], values)
+        return found.restored(self.points[nearest], values).to(values.dtype)
 
 
 class LearntStep(nn.Module):
@@ -248,6 +255,7 @@ class LearntStep(nn.Module):
         self.step = nn.Parameter(torch.ones(()))
         self.register_buffer("started", torch.tensor(False))
         if values is not None:
+            check_parameters(values=values)
             self.start(values)
 
     @torch.no_grad()

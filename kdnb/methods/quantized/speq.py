@@ -17,6 +17,7 @@ from kdnb.losses.checks import check_lists, check_number, check_temperature
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.methods.options import recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
+from kdnb.methods.quantized.common import check_first
 from kdnb.methods.quantized.quantisers import uniform
 from kdnb.methods.quantized.weights import quantised
 from kdnb.nets import constrain
@@ -90,6 +91,7 @@ def speq(
     for choice in teacher_bits:
         check_number(least=1, most=16, whole=True, teacher_bits=choice)
     batches = batches_for(data, recipe, seed, given=fields)
+    check_first(batches, seed, student)
     chosen = partial(uniform, bits=bits, bucket=bucket)
     networks = {"student": student}
     with rounded_activations(student, lambda: _Switched(activation_bits)) as switches:

@@ -44,7 +44,8 @@ def weights_of(network: nn.Module, keep: Collection[str] | str = ()) -> dict[str
         keep: paths that stay in full precision, too; or "ends", the first and the last one.
 
     Raises:
-        ValueError: for a path that is none of them, or where nothing is left.
+        ValueError: for a path that is none of them, where nothing is left, or for weights that have
+            no shape yet.
     """
     found = {
         path: part
@@ -61,6 +62,11 @@ def weights_of(network: nn.Module, keep: Collection[str] | str = ()) -> dict[str
     left = {path: part for path, part in found.items() if path not in set(keep)}
     if not left:
         raise ValueError("no convolution or linear layer is left to be quantised.")
+    for path, part in left.items():
+        if nn.parameter.is_lazy(part.weight):
+            raise ValueError(
+                f"the weights of {path!r} have no shape yet: show the network a batch first."
+            )
     return left
 
 

@@ -1,5 +1,7 @@
 """EWC: the Fisher information of a softmax regression by hand, its springs, and what they hold."""
 
+import copy
+
 import pytest
 import torch
 from small_contexts import ONCE, SOME, after_first, at, contexts, network, stepped, weights
@@ -102,3 +104,30 @@ def test_wrong_options():
     ):
         with pytest.raises(ValueError, match=words):
             lifelong.ewc(network(), contexts(), ONCE, **wrong)
+
+
+def test_a_network_that_nobody_can_follow_is_refused_before_any_training():
+    class Branching(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(5, 6)
+
+        def forward(self, inputs):
+            return self.layer(inputs if inputs.sum() > 0 else -inputs)
+
+    made = Branching()
+    before = weights(made)
+    with pytest.raises(ValueError, match=r"a network that torch.func can follow: vmap"):
+        lifelong.ewc(made, contexts(), ONCE, strength=1.0)
+    assert weights(made).equal(before)
+
+
+def test_the_information_of_half_precision_is_that_of_single():
+    made = network(2)
+    inputs = torch.randn(9, 5, generator=torch.Generator().manual_seed(0)).bfloat16()
+    half = copy.deepcopy(made).bfloat16()
+    found = fisher_information(half, inputs.float(), slice(0, 2))
+    wanted = fisher_information(half.float(), inputs.float(), slice(0, 2))
+    for name, value in found.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, wanted[name], rtol=0.1, atol=0.02)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from small_contexts import ONCE, contexts, network, weights
 from torch.nn import functional as F
 
+from kdnb.methods import lifelong
 from kdnb.methods.lifelong import Exemplars, herding
 from kdnb.methods.lifelong.exemplars import at_random
 
@@ -80,3 +82,33 @@ def test_few_examples_and_a_small_memory():
         Exemplars(2).add(0, rows(3), torch.arange(3), at_random(0))
     with pytest.raises(ValueError, match="memory must be at least 1"):
         Exemplars(0)
+
+
+@pytest.mark.parametrize("verb", ["replay", "icarl", "global_distillation"])
+def test_a_memory_for_fewer_images_than_classes_is_refused_before_any_training(verb):
+    made, data = network(), contexts("class")
+    before = weights(made)
+    more = (torch.randn(40, 5),) if verb == "global_distillation" else ()
+    with pytest.raises(ValueError, match="a memory of 5 is smaller than the number of classes that it must hold, 6"):  # fmt: skip
+        getattr(lifelong, verb)(made, data, *more, ONCE, memory=5)
+    assert weights(made).equal(before)
+
+
+@pytest.mark.parametrize("verb", ["replay", "icarl", "ewc"])
+def test_inputs_in_several_parts_are_refused_before_any_training(verb):
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(5, 6)
+
+        def forward(self, one, other):
+            return self.head(one + other)
+
+    data = contexts("class")
+    pairs = [((x, x), y) for x, y in data.train]
+    made = Two()
+    before = weights(made)
+    options = {"strength": 1.0} if verb == "ewc" else {"memory": 12}
+    with pytest.raises(TypeError, match="inputs that are one tensor"):
+        getattr(lifelong, verb)(made, lifelong.Contexts(pairs, pairs, data.sizes, "class"), ONCE, **options)  # fmt: skip
+    assert weights(made).equal(before)

@@ -110,3 +110,21 @@ def test_wrong_options():
             lifelong.global_distillation(network(), data, WILD, ONCE, **wrong)
     with pytest.raises(ValueError, match='its contexts must be "class", not "task"'):
         lifelong.global_distillation(network(), contexts("task"), WILD, ONCE)
+
+
+@pytest.mark.parametrize(
+    ("external", "words"),
+    [
+        (torch.empty(0, 5), "external holds no input|hold no sample"),
+        (torch.randn(40, 7), r"like the contexts' own, float32 of shape \(5,\); got float32 of shape \(7,\)"),
+        (torch.ones(40, 5, dtype=torch.int64), r"float32 of shape \(5,\); got int64"),
+        ([1, 2], "external must be Images, a Dataset, or a tensor"),
+        (torch.tensor(1.0), "external must be Images|sample"),
+    ],
+)  # fmt: skip
+def test_unlabelled_inputs_of_another_kind_are_refused_before_any_training(external, words):
+    made = network()
+    before = weights(made)
+    with pytest.raises(ValueError, match=words):
+        lifelong.global_distillation(made, contexts("class"), external, ONCE)
+    assert weights(made).equal(before)

@@ -164,3 +164,46 @@ def test_networks_that_have_learnt_already_go_on_without_the_old_data():
     labels = torch.arange(4)
     assert lifelong.pictures(made[0], labels).equal(lifelong.pictures(whole[0], labels))
     assert fit.accuracy[0].isnan().all() and fit.history.kept.notna().all()
+
+
+class Alone(nn.Module):
+    """An encoder of one output."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, 3)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))
+
+
+def nameless():
+    made = networks()[0]
+    made.latent = None
+    return made
+
+
+def test_networks_that_do_not_fit_together_are_refused_before_any_training():
+    made, read, judge = networks()
+    sizes = {"image_size": 4, "hidden": 8}
+    for parts, words in (
+        ((nameless(), read, judge), "the generator needs an attribute `latent`"),
+        ((made, Alone(), judge), r"mean and log-variance, each \(10, 3\)"),
+        ((made, CodeEncoder(latent=5, **sizes), judge), r"each \(10, 3\) for 10 images"),
+        ((LabelGenerator(4, latent=3, image_size=5, hidden=8), read, judge),
+         r"images like the data's, \(10, 1, 4, 4\); it makes \(10, 1, 5, 5\)"),
+        ((LabelGenerator(4, latent=3, channels=3, **sizes), read, judge), r"it makes \(10, 3, 4, 4\)"),
+        ((LabelGenerator(2, latent=3, **sizes), read, judge), "data of context 2: the generator cannot take"),
+        ((made, read, LabelCritic(4, image_size=5, hidden=8)), "the critic cannot take"),
+    ):  # fmt: skip
+        before = made.layers[0].weight.clone()
+        with pytest.raises(ValueError, match=words):
+            lifelong.lifelong_gan(*parts, contexts(), RECIPE)
+        assert made.layers[0].weight.equal(before)
+    data = contexts()
+    named = Contexts(data.train, data.test, (2, 2), "class", names=(("a", "b"), ("c", "d")))
+    with pytest.raises(ValueError, match="names must be its numbers of classes"):
+        lifelong.lifelong_gan(*networks(), named, RECIPE, judge=Judge())
+    strange = Contexts([data.train[0], data.train[0]], data.test, (2, 2), "class")
+    with pytest.raises(ValueError, match="context 2: labels must be this context's own columns"):
+        lifelong.lifelong_gan(*networks(), strange, RECIPE)

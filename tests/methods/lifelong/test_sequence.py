@@ -9,7 +9,9 @@ from small_contexts import ONCE, SOME, contexts, network, weights
 from torch import nn
 from torch.nn import functional as F
 
+from kdnb import nets
 from kdnb.methods import lifelong
+from kdnb.methods.lifelong import Contexts
 from kdnb.methods.lifelong.sequence import label_term
 
 
@@ -146,3 +148,123 @@ def test_a_network_that_has_learnt_already_goes_on_without_the_old_data(verb):
     assert fit.history.context.tolist() == [2] * 3 + [3] * 3
     with pytest.raises(ValueError, match=r"known must lie in \[0, 2\]"):
         getattr(lifelong, verb)(middle, data, SOME, known=3)
+
+
+VERBS = {
+    "fine_tune": lambda made, data: lifelong.fine_tune(made, data, ONCE),
+    "lwf": lambda made, data: lifelong.lwf(made, data, ONCE),
+    "ewc": lambda made, data: lifelong.ewc(made, data, ONCE, strength=1.0, samples=5),
+    "replay": lambda made, data: lifelong.replay(made, data, ONCE, memory=100),
+    "icarl": lambda made, data: lifelong.icarl(made, data, ONCE, memory=100),
+    "global_distillation": lambda made, data: lifelong.global_distillation(
+        made, data, torch.randn(40, 5), ONCE, memory=100
+    ),
+    "train_jointly": lambda made, data: lifelong.train_jointly(made, data, ONCE),
+}
+
+
+def changed(kind):
+    """Three contexts of two classes, with something wrong in the second or third."""
+    data, empty = contexts("class"), (torch.empty(0, 5), torch.empty(0, dtype=torch.int64))
+    train, test = list(data.train), list(data.test)
+    (x, y), (u, v) = train[1], train[2]
+    if kind == "empty":
+        train[1] = empty
+    elif kind == "no test":
+        test[1] = empty
+    elif kind == "classes of the first":
+        train[1] = (x, y - 2)
+    elif kind == "classes that nobody has":
+        train[2] = (u, v + 50)
+    elif kind == "tests of another":
+        test[2] = test[1]
+    elif kind == "no numbers of classes":
+        train[2] = (u, v.float())
+    elif kind == "other inputs":
+        train[2] = (torch.randn(30, 7), v)
+    return Contexts(train, test, data.sizes, "class")
+
+
+WRONG = {
+    "empty": "training data of context 2: these tensors hold no sample",
+    "no test": "test data of context 2: these tensors hold no sample",
+    "classes of the first": "context 2: labels must be this context's own columns, 2 to 3; got 0 to 1",
+    "classes that nobody has": "context 3: labels must be this context's own columns, 4 to 5; got 54",
+    "tests of another": "test data of context 3: labels must be this context's own columns, 4 to 5",
+    "no numbers of classes": "context 3: labels must be numbers of columns",
+    "other inputs": "context 3: the network cannot take|inputs of context 3 have the shape",
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("kind", WRONG)
+def test_contexts_that_cannot_be_learnt_are_refused_before_the_first_one_is(verb, kind):
+    made = network()
+    before = weights(made)
+    with pytest.raises((ValueError, RuntimeError), match=WRONG[kind]) as refused:
+        VERBS[verb](made, changed(kind))
+    assert isinstance(refused.value, ValueError) and weights(made).equal(before)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    made = network()
+    made[0].bias.data[1] = float("inf")
+    with pytest.raises(
+        ValueError, match="the network has weights that are NaN or infinite, in '0.bias'"
+    ):
+        lifelong.lwf(made, contexts(), ONCE)
+
+
+class Dictionary(nn.Module):
+    """Convolutions without normalisation for one-channel images, and a dict as the answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 7, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.head = nn.Linear(7, 4)
+
+    def forward(self, images):
+        return {"logits": self.head(self.body(images))}
+
+
+def convolutional(colours):
+    return nn.Sequential(
+        nn.Conv2d(colours, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(5, 4),
+    )  # fmt: skip
+
+
+STRANGERS = {
+    "a dict": (Dictionary, 1),
+    "colours, normalisation": (lambda: convolutional(3), 3),
+    "bfloat16": (lambda: convolutional(1).bfloat16(), 1),
+    "timm": (lambda: nets.build("timm:resnet10t", num_classes=4, in_channels=3, image_size=32), 3),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_networks_of_many_kinds_learn_by_every_verb(name):
+    """With batches that end in one sample, one class in the second context, and room for more than all."""
+    make, colours = STRANGERS[name]
+    images = torch.rand(17, colours, 12, 12, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(17) % 3
+    data = Contexts([(images, labels), (images[:9], torch.full((9,), 3))],
+                    [(images[:5], labels[:5]), (images[:3], torch.full((3,), 3))], (3, 1), "class")  # fmt: skip
+    short = ONCE.model_copy(update={"batch_size": 8})
+    for verb, call in {
+        "lwf": lambda made: lifelong.lwf(made, data, short, warm_up=1),
+        "ewc": lambda made: lifelong.ewc(made, data, short, strength=1.0, samples=3),
+        "replay": lambda made: lifelong.replay(made, data, short, memory=500, targets="soft"),
+        "icarl": lambda made: lifelong.icarl(made, data, short, memory=500),
+        "global_distillation": lambda made: lifelong.global_distillation(
+            made, data, torch.rand(20, colours, 12, 12), short, memory=500
+        ),
+    }.items():
+        torch.manual_seed(0)
+        made = make()
+        kind = next(made.parameters()).dtype
+        fit = call(made)
+        assert fit.accuracy[-1].isfinite().all(), verb
+        assert {p.dtype for p in made.parameters()} == {kind}

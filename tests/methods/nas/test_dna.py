@@ -165,3 +165,19 @@ def test_what_cannot_work_is_refused_before_training():
         supervise_block(block(3, 7), blocks, 0, IMAGES, RECIPE)
     with pytest.raises(ValueError, match="supervise_block has no option 'epoch'"):
         supervise_block(block(), blocks, 0, IMAGES, epoch=3)
+
+
+def test_candidates_that_do_not_fit_are_named_before_any_training():
+    parts = cut(teacher(), ["stage1", "stage2"], IMAGES[:2])
+    fitting = block()
+    for wrong, words in (
+        (SuperBlock([[nn.Conv2d(99, 4, 3)]]), r"the candidate \(0,\) does not fit: Given groups=1"),
+        (block(3, 7), r"the candidate \(0, 0\) does not fit: feature maps must have the same"),
+        (fitting.requires_grad_(False), "the block has nothing to learn"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            supervise_block(wrong, parts, 0, IMAGES, RECIPE)
+    with pytest.raises(ValueError, match="at least 2 images; got 1"):
+        rate_paths(fitting, parts, 0, IMAGES[:1])
+    with pytest.raises(ValueError, match="place must lie in 0 to 1; got 5"):
+        rate_paths(fitting, parts, 5, IMAGES)

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 
+from kdnb import nets
 from kdnb.methods.architecture.design import parameters
 from kdnb.methods.nas import (
     Layer,
@@ -166,3 +167,47 @@ def test_wrong_arguments():
         reinforce(RemovalPolicy(), described(TEACHER), float, 0)
     with pytest.raises(ValueError, match="at least one ratio; got none"):
         compress(TEACHER, len, removal_budget=1, shrinkage_budget=1, ratios=())
+
+
+def test_any_classifier_of_images_can_be_the_teacher(taught):
+    _, data, recipe = taught
+    teachers = (
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3)),
+        nets.build("timm:resnet10t", num_classes=3, in_channels=3, image_size=32),
+    )
+    for teacher in teachers:
+        torch.manual_seed(0)
+        reward = reward_of(teacher, data, data, recipe)
+        student = build((Layer(4),), 0, num_classes=3, in_channels=3)
+        distil(student, teacher, data, recipe, method="logit_regression", weight=1.0)
+        c = 1 - parameters(student) / parameters(teacher)
+        kept = evaluate(student, data).accuracy / evaluate(teacher, data).accuracy
+        assert reward((Layer(4),)) == pytest.approx(c * (2 - c) * kept, rel=1e-5)
+
+
+def test_a_search_that_cannot_be_is_refused_before_any_student_is_trained(taught):
+    _, (images, labels), recipe = taught
+    data, trained = (images, labels), []
+    for options, words in (
+        ({"removal_budget": 2, "shrinkage_budget": 0}, "shrinkage_budget must be at least 1"),
+        ({"removal_budget": 0, "shrinkage_budget": 2}, "removal_budget must be at least 1"),
+        ({"removal_budget": 2, "shrinkage_budget": 2, "ratios": (1.0, 0.0)}, "ratios must lie"),
+        ({"removal_budget": 2, "shrinkage_budget": 2, "shrinkage_lr": 0.0}, "shrinkage_lr must"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compress(TEACHER, lambda one: trained.append(one) or 1.0, **options)
+    with pytest.raises(ValueError, match="at least one layer; got none"):
+        compress((), len, removal_budget=1, shrinkage_budget=1)
+    assert not trained
+    grey = build((Layer(2),), 0, num_classes=3)
+    with pytest.raises(ValueError, match="the teacher cannot take these inputs"):
+        reward_of(grey, data, data, recipe)
+    with pytest.raises(ValueError, match="data must be images"):
+        flat = images.flatten(1)
+        reward_of(torch.nn.Linear(flat.shape[1], 3), (flat, labels), (flat, labels), recipe)
+    wrong = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(images[0].numel(), 3))
+    torch.nn.init.zeros_(wrong[1].weight)
+    wrong[1].bias.data = torch.tensor([0.0, 0.0, 9.0])  # always the third class
+    few = images[labels < 2], labels[labels < 2]
+    with pytest.raises(ValueError, match="is no measure of students"):
+        reward_of(wrong, data, few, recipe)

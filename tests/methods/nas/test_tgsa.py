@@ -15,6 +15,7 @@ from kdnb.methods.nas import (
 )
 from kdnb.methods.offline.distil import train
 from kdnb.training import Recipe, evaluate
+from kdnb.training.layers import Layers
 
 CHOICES = [Layer(2), Layer(4), Layer(8, kernel=1)]
 RECIPE = Recipe(epochs=2, batch_size=12, optimiser="adam", lr=0.01, precision="32")
@@ -124,3 +125,29 @@ def test_a_budget_ends_a_guided_search():
 def test_a_network_of_unknown_layers_is_refused():
     with pytest.raises(ValueError, match="has no stages"):
         representations(nn.Sequential(nn.Flatten(), nn.Linear(75, 3)), torch.rand(4, 3, 5, 5))
+
+
+def test_too_few_probes_are_refused_before_any_candidate_is_trained(data):
+    teacher, built = build((Layer(4),), 0, num_classes=3, in_channels=3), []
+    with pytest.raises(ValueError, match="at least 3 samples"):
+        early_grade(built.append, teacher, data, data, data[0][:2], RECIPE)
+    assert not built
+    with pytest.raises(ValueError, match="budget must be at least 1"):
+        guided_search([Layer(2)], lambda one: 1.0, steps=1, beam=1, budget=0)
+
+
+def test_networks_of_others_are_compared_too(data):
+    images = data[0]
+    own = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(5, 3),
+    )  # fmt: skip
+    found = representations(own, images, Layers(maps=("0",), head="4"))
+    assert found["embedding"][0].equal(own[:4](images).detach())
+    dead = build((Layer(4),), 1, num_classes=3, in_channels=3)
+    for parameter in dead.parameters():
+        parameter.data.zero_()  # every image gives the same features
+    for other in (dead, build((Layer(5),), 1, num_classes=3, in_channels=3).bfloat16()):
+        value = teacher_guidance(representations(other, images), found)
+        assert -1 <= value <= 1
+    assert teacher_guidance(representations(dead, images), found) == 0

@@ -114,3 +114,32 @@ def test_wrong_arguments(data):
         search_widths(gated(), teacher, data, RECIPE, penalty=-1.0)
     with pytest.raises(ValueError, match="search_widths has no option 'gamma'"):
         search_widths(gated(), teacher, data, gamma=1.0)
+
+
+def test_what_does_not_fit_is_refused_before_any_step(data):
+    images, labels = data
+    teacher, network = build((Layer(8),), 5, num_classes=3, in_channels=3), gated()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    for call, words in (
+        (lambda: search_widths(torch.nn.Linear(2, 2), teacher, data, RECIPE), "has no gates"),
+        (lambda: search_widths(network, build((Layer(8),), 5, in_channels=3), data, RECIPE), "one shape; got"),
+        (lambda: search_widths(network, teacher, (images[:, :1], labels), RECIPE), "the student cannot take"),
+        (lambda: search_widths(network, teacher, (images, labels + 1), RECIPE), "labels must lie in 0 to 2"),
+        (lambda: search_widths(network, teacher, data, RECIPE, soft_weight=0.0, label_weight=0.0), "nothing would be learnt"),
+        (lambda: narrowed(network, 0), "limit must be at least 1"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            call()
+    assert all(v.equal(before[k]) for k, v in network.state_dict().items())
+    gates_of(network)[0].data[1] = float("nan")
+    with pytest.raises(
+        ValueError, match="weights that are NaN or infinite, in 'stage1.gate.factor'"
+    ):
+        narrowed(network, 100)
+
+
+def test_a_gated_network_in_half_precision_stays_in_it(data):
+    teacher, network = build((Layer(8),), 5, num_classes=3, in_channels=3), gated().bfloat16()
+    fit = search_widths(network, teacher, data, RECIPE.model_copy(update={"epochs": 1}))
+    assert {p.dtype for p in network.parameters()} == {torch.bfloat16}
+    assert fit.history.gates.notna().all()

@@ -51,6 +51,15 @@ def test_an_exception_takes_them_out_too():
     assert network[2] is relu
 
 
+def test_other_activations_stay_and_a_note_says_so(monkeypatch):
+    notes = []
+    monkeypatch.setattr("kdnb.methods.quantized.activations.note", notes.append)
+    network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Hardswish())
+    with q.rounded_activations(network, lambda: q.Rounded(1)):
+        assert isinstance(network[3], nn.Hardswish)
+    assert len(notes) == 1 and "not after Hardswish" in notes[0]
+
+
 def test_a_network_without_a_relu_is_refused():
     inside = q.rounded_activations(nn.Linear(2, 2), lambda: q.Rounded(4))
     with pytest.raises(ValueError, match="none"), inside:

@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from several_teachers import digits, unchanged
 from small_quantised import QUICK, STEP, convnet, teacher, trained
+from torch import nn
+from torch.nn import functional as F
 
 import kdnb
 from kdnb import losses
@@ -98,6 +100,62 @@ def test_a_network_that_branches_on_numbers_is_refused():
 
     with pytest.raises(ValueError, match="cannot trace"):
         q.prepared(Branching(), IMAGES)
+
+
+def test_a_distilled_network_is_written_read_exported_and_timed(tmp_path):
+    small = q.int8_distillation(trained(), teacher(), digits(), QUICK).networks["int8"]
+    read = q.load_int8(convnet(5), IMAGES, q.save_int8(small, tmp_path / "int8.safetensors"))
+    kdnb.export(small, IMAGES, tmp_path, formats=["int8"])
+    run = torch.jit.load(tmp_path / "student.int8.ts")
+    for network in (read, run):
+        assert torch.equal(network(IMAGES), small(IMAGES))
+        assert 0 < q.latency(network, IMAGES, 3) < 1000
+
+
+def normalised(norm):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 5, stride=3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)
+    )
+
+
+class Norm(nn.BatchNorm2d):
+    """Of a library of its own, with its own forward."""
+
+    def forward(self, maps):
+        return F.batch_norm(
+            maps, self.running_mean, self.running_var, self.weight, self.bias, self.training
+        )
+
+
+def test_batch_normalisations_of_every_kind_learn_and_are_converted():
+    zero = nn.BatchNorm2d(4)
+    nn.init.zeros_(zero.weight)  # torch divides by it while it learns
+    for norm in (zero, nn.BatchNorm2d(4, affine=False), Norm(4)):
+        student = normalised(norm)
+        fit = q.int8_distillation(student, teacher(), digits(), QUICK)
+        small = fit.networks["int8"]
+        whole, parts = small(IMAGES), torch.cat([small(IMAGES[:40]), small(IMAGES[40:])])
+        assert whole.isfinite().all()
+        torch.testing.assert_close(whole, parts)  # each image alone: no statistics of a batch
+    assert zero.weight.eq(0).all()  # the copy alone has changed
+
+
+def test_a_network_whose_trace_would_stay_in_train_mode_is_refused():
+    class Dropping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(784, 10)
+
+        def forward(self, images):
+            return self.layer(F.dropout(images.flatten(1), 0.5, self.training))
+
+    network = Dropping()
+    with pytest.raises(ValueError, match="in train mode for ever: .*dropout.* such as nn.Dropout"):
+        q.int8_distillation(network, teacher(), digits(), QUICK)
+    with_module = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 10))
+    small = q.int8_distillation(with_module, teacher(), digits(), QUICK).networks["int8"]
+    assert torch.equal(small(IMAGES), small(IMAGES))
 
 
 def test_the_latency_is_a_time_and_leaves_the_mode():

@@ -79,6 +79,25 @@ def test_stochastic_rounding_gives_neighbours_alone():
     assert q.uniform(rounded, 3, None).allclose(rounded)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_numbers_in_half_precision_sit_on_the_points_of_float32(dtype):
+    values = torch.randn(300, generator=torch.Generator().manual_seed(5)).to(dtype)
+    for bits in (1, 2, 4, 8):
+        found = q.uniform(values, bits, 64)
+        assert found.dtype == dtype
+        assert torch.equal(found, q.uniform(values.float(), bits, 64).to(dtype))
+        torch.testing.assert_close(q.uniform(found, bits, 64), found)
+    assert q.Points(values, 2, 64)(values).dtype == dtype
+
+
+def test_a_bucket_larger_than_the_tensor_is_one_bucket_and_one_number_is_its_own_point():
+    values = torch.randn(7, generator=torch.Generator().manual_seed(6))
+    assert torch.equal(q.uniform(values, 2, 1000), q.uniform(values, 2, None))
+    for alone in (torch.tensor(3.0), torch.ones(1)):
+        for quantiser in (lambda v: q.uniform(v, 1), q.ternary, q.signs):
+            assert torch.equal(quantiser(alone), alone)
+
+
 def test_smaller_buckets_lose_less():
     values = draw(4096)
     errors = [float((q.uniform(values, 2, k) - values).square().mean()) for k in (16, 256, None)]
