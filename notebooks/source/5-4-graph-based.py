@@ -1102,8 +1102,9 @@ print(papers.cite("zhang2022glnn", "laptop", "beats-mlp"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Why a graph of images.** Cora and Citeseer state no licence, so they are not part of this workbook, and a chapter must run
-#   without a connection. The record has both.
+# - **Why a graph of images.** Cora, Citeseer and Pubmed state no licence (their authors ask to be cited), so they are not part of this
+#   workbook, and a chapter must run without a connection. The record has all three. MNIST: CC BY-SA 3.0. Licences and sources stand in
+#   the cards of [`data/`](../data/README.md).
 # - **Setting of the live part.** Pilots chose it by the premise that the teacher is better than labels alone by 5 points, on training images of MNIST with seeds from 100 on,
 #   scored on nodes set apart as validation; these images may occur in the graphs of this chapter, too. The first had 2,000 nodes and two seeds, and compared 7 x 7 pixels with 5 labels of a
 #   class, and 4 x 4 pixels with 5, 10 and 20 (teacher 79.1, 71.3, 77.5, 83.5%; labels alone 69.6, 57.0, 63.3, 69.7%; taught 79.6, 66.1, 69.9, 74.5%). The second had 1,500
