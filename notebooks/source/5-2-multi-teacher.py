@@ -1100,8 +1100,8 @@ figures.table(
 # the reference. They drop a teacher once the student has overtaken it. *Not confirmed: thresholds, and how a
 # pair is left out.*
 #
-# These three are shown on exact cases here. Sequence-level distillation of real text is in
-# [chapter 7.2](7-2-language.ipynb).
+# These three are shown on exact cases here. Sequence-level distillation of texts is in
+# [chapter 7.2](7-2-language.ipynb), *Sequence level: why one text can do*.
 
 # %%
 features, other = torch.rand(6, 12, generator=generator).double(), torch.rand(6, 5, generator=generator).double()
