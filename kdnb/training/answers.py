@@ -175,6 +175,8 @@ class Ensemble(nn.Module):
         mean: Mean = "arithmetic",
     ) -> None:
         super().__init__()
+        if isinstance(members, nn.Module) and not isinstance(members, nn.ModuleList):
+            raise TypeError("an ensemble takes a list of members; got one module: [member].")
         if not len(members):
             raise ValueError("an ensemble has at least one member; got none.")
         if temperature is not None:
@@ -255,9 +257,10 @@ def teacher_of(teacher: Any, temperature: float = 1.0, output: Output = None) ->
             return Ensemble(list(teacher), temperature, output)
     elif callable(teacher):
         return Called(teacher)
+    empty = isinstance(teacher, (list, tuple, nn.ModuleList)) and not len(teacher)
+    got = "an empty list" if empty else f"a {type(teacher).__name__}"
     raise TypeError(
-        "a teacher is a module, a list of modules or a function of a batch's inputs; "
-        f"got a {type(teacher).__name__}."
+        f"a teacher is a module, a list of modules or a function of a batch's inputs; got {got}."
     )
 
 
