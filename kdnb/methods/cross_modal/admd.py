@@ -80,20 +80,22 @@ def admd(
         "privileged": Seeing(privileged, other),
         "critic": critic,
     }
-    first = first_batch(batches, seed)
-    tried("hallucination", networks["hallucination"], first)
-    tried("privileged", networks["privileged"], first, learns=False)
     seen: dict[str, Tensor] = {}
     with ExitStack() as stack:
         stack.enter_context(borrowed(*networks.values()))
         here = stack.enter_context(features(hallucination, [paths[0]]))
         there = stack.enter_context(features(privileged, [paths[1]]))
+        first = first_batch(batches, seed)
+        tried("hallucination", networks["hallucination"], first)
+        tried("privileged", networks["privileged"], first, learns=False)
+        for seen_by in (here[paths[0]], there[paths[1]]):
+            tried("critic", critic, Batch(seen_by.detach().float(), None))
 
         def mimic(networks, batch: Batch) -> dict[str, Tensor]:
             with torch.no_grad():
                 networks["privileged"](batch.images)
             networks["hallucination"](batch.images)
-            made, real = here[paths[0]], there[paths[1]].detach()
+            made, real = here[paths[0]], there[paths[1]].detach().float()
             seen.update(made=made.detach(), real=real)
             judged = networks["critic"](made)
             return {"fooling": modality_fooling_loss(judged, batch.labels)}

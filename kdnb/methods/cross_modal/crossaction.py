@@ -17,6 +17,7 @@ from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import ask, logits_of
 from kdnb.training.borrowed import modes_kept
+from kdnb.training.first import tried
 
 
 def cross_action(
@@ -83,6 +84,8 @@ def decisions(teacher: nn.Module, inputs: Any, batch_size: int = 500) -> Tensor:
         teacher: inputs -> logits (batch, classes).
         inputs: a tensor, or a dict or tuple of tensors.
     """
+    first = next(iter(as_batches((inputs, None), batch_size, labels="none", shuffle=False)))
+    tried("teacher", teacher, first, learns=False)
     found = []
     with modes_kept(teacher), torch.no_grad():
         teacher.eval()

@@ -113,10 +113,10 @@ def fit_stack(
             f"inputs must be (samples, {features}), at least one; got {tuple(inputs.shape)}."
         )
     for name, value in (("inputs", inputs), ("targets", targets)):
-        if value.dtype != stack[0][0].dtype or not bool(torch.isfinite(value).all()):
-            raise ValueError(
-                f"{name} must be finite numbers of {stack[0][0].dtype}; got {value.dtype}."
-            )
+        own = stack[0][0].dtype
+        if value.dtype != own or not bool(torch.isfinite(value).all()):
+            got = "NaN or infinity" if value.dtype == own else value.dtype
+            raise ValueError(f"{name} must be finite numbers of {own}; got {got}.")
     heat = torch.as_tensor(temperature)
     if not bool((heat > 0).all()) or heat.shape not in ((), (count, 1, 1)):
         raise ValueError(

@@ -73,14 +73,16 @@ def transfer_supervision(
     pair_of("paths", paths)
     own, other = map(Seeing, (student, teacher), pair_of("views", views))
     batches = batches_for(pairs, recipe, seed, labels="none")
-    first = first_batch(batches, seed)
-    tried("student", own, first)
-    tried("teacher", other, first, learns=False)
     networks = {"student": own, "teacher": other, "adaptor": adaptor or nn.Identity()}
     with ExitStack() as stack:
         stack.enter_context(borrowed(*networks.values()))
         here = stack.enter_context(features(student, [paths[0]]))
         there = stack.enter_context(features(teacher, [paths[1]]))
+        first = first_batch(batches, seed)
+        tried("student", own, first)
+        tried("teacher", other, first, learns=False)
+        if adaptor is not None:
+            tried("adaptor", adaptor, Batch(here[paths[0]].detach(), None))
 
         def terms(networks, batch: Batch) -> dict[str, Tensor]:
             with torch.no_grad():

@@ -28,6 +28,7 @@ from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, look
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
+from kdnb.training.wrapped import gradients_asked_for
 
 
 def aekd(
@@ -152,7 +153,8 @@ def hint_weights(feature: Tensor, hints: Tensor, largest: float = 0.6) -> Tensor
     Returns:
         (K,), sum 1, without a gradient.
     """
-    gradients = [torch.autograd.grad(one, feature, retain_graph=True)[0] for one in hints]
+    with gradients_asked_for():
+        gradients = [torch.autograd.grad(one, feature, retain_graph=True)[0] for one in hints]
     stacked = torch.stack([gradient.float().mean(0) for gradient in gradients])
     return losses.min_norm_weights(stacked, largest, normalise=True)
 

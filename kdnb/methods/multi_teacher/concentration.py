@@ -68,8 +68,7 @@ def check_partition(verticals: Sequence[Sequence[int]]) -> int:
     groups = [list(one) if isinstance(one, lists) else [one] for one in verticals]
     labels = [label for group in groups for label in group]
     whole = all(isinstance(label, Integral) for label in labels)
-    labels = sorted(labels) if whole else []
-    if not groups or not all(groups) or labels != list(range(len(labels))):
+    if not whole or not groups or not all(groups) or sorted(labels) != list(range(len(labels))):
         raise ValueError(
             f"verticals must hold every class from 0 on once, none of them empty; got {groups}."
         )

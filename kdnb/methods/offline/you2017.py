@@ -18,6 +18,7 @@ from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.teachers import check_answers, check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
@@ -122,6 +123,7 @@ def learn_from_several(
         history = fit(
             dict(zip(names, networks, strict=True)), batches, update, recipe, seed=seed,
             checkpoint=checkpoint, evaluate=watching(evaluate, {"student": student}),
+            answers=dict.fromkeys(names, logits_of),
             identity={"method": {"verb": "learn_from_several", "temperature": temperature,
                                  "weights": [soft_weight, relation_weight, label_weight],
                                  "margin": margin, "layers": [list(one.maps) for one in at],

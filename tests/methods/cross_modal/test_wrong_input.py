@@ -147,6 +147,8 @@ CASES = {
     "a network beside itself": (lambda: itself(mlp()), ValueError, "network as well"),
     "other classes beside": (lambda: beside(mlp(), mlp(5, 4)), ValueError, "must answer for the same classes"),
     "an adaptor in words": (lambda: call("supervision", adaptor="linear"), TypeError, "adaptor must be a torch module"),
+    "an adaptor of others": (lambda: call("supervision", adaptor=nn.Linear(3, 3)), ValueError, "the adaptor cannot take these inputs"),
+    "a critic of others": (lambda: call("ADMD", mlp(hidden=4)), ValueError, "the critic cannot take these inputs"),
     "no critic": (lambda: cross.admd(mlp(), mlp(7), None, ({"a": A, "b": B}, Y), RECIPE, critic_recipe=RECIPE, views=VIEWS, paths=PATHS), TypeError, "critic must be a torch module"),
     "one student": (lambda: cross.cross_action(mlp(), mlp(7), {"a": A, "b": B}, RECIPE, views=VIEWS), TypeError, "takes a list of students"),
     "an exchange of NaN": (lambda: cross.cross_action([mlp(), mlp()], mlp(7), {"a": A, "b": B}, RECIPE, views=VIEWS, weight=torch.nan), ValueError, "weight must be at least 0"),
@@ -162,7 +164,7 @@ CASES = {
     "pairs from the end": (lambda: ranktransfer.ranking_svm_plus(RANKS, BETTER, PAIRS - 9), ValueError, "pairs must be integers from 0 to 8"),
     "margins of fewer": (lambda: ranktransfer.ranking_svm(RANKS, PAIRS, torch.ones(3)), ValueError, "margins must be one number"),
     "another view's ranking": (lambda: ranktransfer.ordered_rightly(ranktransfer.ranking_svm(RANKS, PAIRS), BETTER, SCORES), ValueError, "inputs must be (samples, 4)"),
-    "stacks of NaN": (lambda: stacks.fit_stack(STACK, RANKS * torch.nan, TARGETS), ValueError, "inputs must be finite numbers"),
+    "stacks of NaN": (lambda: stacks.fit_stack(STACK, RANKS * torch.nan, TARGETS), ValueError, "inputs must be finite numbers of torch.float32; got NaN or infinity"),
     "stacks of whole numbers": (lambda: stacks.fit_stack(STACK, RANKS.long(), TARGETS), ValueError, "inputs must be finite numbers of torch.float32; got torch.int64"),
     "stacks of fewer features": (lambda: stacks.fit_stack(STACK, RANKS[:, :3], TARGETS), ValueError, "inputs must be (samples, 4)"),
     "stacks that are too cold": (lambda: stacks.fit_stack(STACK, RANKS, TARGETS, temperature=0), ValueError, "temperature must be above 0"),
@@ -195,3 +197,10 @@ def test_rankings_of_tensors_that_learn():
 def test_without_a_recipe_it_is_the_usual_one(name):
     fit = call(name, recipe=None)
     assert len(fit.history) == 10  # epochs, as of every verb
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_teachers_in_double_precision(name):
+    teacher = mlp(7).double().train()
+    call(name, other=teacher)
+    assert teacher.training and next(teacher.parameters()).dtype == torch.float64
