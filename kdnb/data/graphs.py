@@ -74,11 +74,17 @@ class Graph:
             dense.
         edges: (2, edges) int64: each edge once, the smaller node above, sorted, no self-loops.
         labels: (nodes,) int64.
+
+    Raises:
+        ValueError: for parts of other shapes, types or nodes; `own_graph` puts edges in order.
     """
 
     features: Tensor
     edges: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        _check_parts(self.features, self.edges, self.labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,7 +97,7 @@ class Graph:
     @property
     def arcs(self) -> Tensor:
         """(2, 2 edges + nodes): a node above, and below it each neighbour in turn and itself."""
-        own = torch.arange(len(self)).expand(2, -1)
+        own = torch.arange(len(self), device=self.edges.device).expand(2, -1)
         return torch.cat([self.edges, self.edges.flip(0), own], 1)
 
     def select(self, nodes: Tensor) -> Graph:
@@ -172,6 +178,27 @@ def split_nodes(
     rest = rest[torch.randperm(len(rest), generator=stream)]
     away = int(len(rest) * hidden)
     return NodeSplit(*(nodes.sort().values for nodes in (first, second, rest[away:], rest[:away])))
+
+
+def _check_parts(features: Tensor, edges: Tensor, labels: Tensor) -> None:
+    nodes = len(labels)
+    if len(features) != nodes or features.ndim != 2 or labels.ndim != 1:
+        raise ValueError(
+            "a graph has features (nodes, words) and labels (nodes,); got "
+            f"{tuple(features.shape)} and {tuple(labels.shape)}."
+        )
+    if edges.dtype != torch.int64 or edges.ndim != 2 or len(edges) != 2:
+        raise ValueError(
+            f"edges must be int64 of shape (2, edges); got {edges.dtype} of shape {tuple(edges.shape)}."
+        )
+    low, high = edges
+    inside = not edges.numel() or (int(low.min()) >= 0 and int(high.max()) < nodes)
+    ordered = inside and bool((low < high).all()) and bool((low * nodes + high).diff().gt(0).all())
+    if not ordered:
+        raise ValueError(
+            f"edges must join nodes 0 to {nodes - 1}, each edge once, the smaller node above, sorted: "
+            "kdnb.data.own_graph(features, edges, labels) makes such a graph of any."
+        )
 
 
 def graph_names() -> tuple[str, ...]:

@@ -294,9 +294,10 @@ def teacher_of(teacher: Any, temperature: float = 1.0, output: Output = None) ->
             return Ensemble(list(teacher), temperature, output)
     elif callable(teacher) and not isinstance(teacher, several):
         return Called(teacher)
+    empty = isinstance(teacher, (list, tuple, nn.ModuleList)) and not len(teacher)
+    got = "an empty list" if empty else f"a {type(teacher).__name__}"
     raise TypeError(
-        "a teacher is a module, a list of modules or a function of a batch's inputs; "
-        f"got a {type(teacher).__name__}."
+        f"a teacher is a module, a list of modules or a function of a batch's inputs; got {got}."
     )
 
 

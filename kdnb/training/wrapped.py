@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,6 +62,22 @@ def tell_of_shares(
             f"{fabric.world_size} processes share each batch: batch normalisations are not "
             "synchronised, and see their process's share of it."
         )
+
+
+@contextmanager
+def gradients_asked_for() -> Iterator[None]:
+    """Gradients without `fabric.backward`, on which Fabric insists in half precision.
+
+    bf16 scales no loss, so gradients taken directly are the right ones; Fabric has no public way
+    to say so.
+    """
+    from lightning_fabric import wrappers
+
+    before, wrappers._in_fabric_backward = wrappers._in_fabric_backward, True
+    try:
+        yield
+    finally:
+        wrappers._in_fabric_backward = before
 
 
 class Frozen(nn.Module):

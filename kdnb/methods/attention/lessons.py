@@ -159,6 +159,27 @@ class Remembered:
         else:
             into[rows, :, :seen, :seen] = value.half()
 
+    def check(self, samples: int, parts: Sequence[tuple[Kind, int]]) -> None:
+        """Require so many samples, and these parts of each.
+
+        Raises:
+            ValueError: for another number, a part that was not kept, or numbers beyond half precision.
+        """
+        if missing := [part for part in parts if part not in self.kept]:
+            raise ValueError(
+                f"the remembered lesson holds {list(self.kept)}, and this one compares {missing}."
+            )
+        for part in parts:
+            if len(self.kept[part]) != samples:
+                raise ValueError(
+                    f"the remembered lesson is of {len(self.kept[part])} samples; the data has {samples}."
+                )
+            if not bool(torch.isfinite(self.kept[part]).all()):
+                raise ValueError(
+                    f"the teacher's {part[0]} hold NaN or numbers beyond half precision (65,504): "
+                    "look at the teacher, or leave remember out."
+                )
+
     def __call__(
         self, index: Tensor, seen: int, parts: Sequence[tuple[Kind, int]]
     ) -> dict[tuple, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
 from kdnb.losses import soft_targets
-from kdnb.methods.multi_teacher.common import check_teachers
+from kdnb.methods.teachers import check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
