@@ -130,7 +130,7 @@ def replicated(key: str, frame: pd.DataFrame) -> RenderableType:
                 )
         blocks += [head + Text(again, style=COLOURS[again]), Padding(shown, (0, 0, 0, 2))]
     same = int((words["recorded_word"] == words["again_word"]).sum())
-    blocks.append(Text(f"\n{same} of {len(words)} verdicts are the same."))
+    blocks.append(Text(f"\nThe same verdict: {same} of {len(words)}."))
     return Group(*blocks)
 
 

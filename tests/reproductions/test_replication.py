@@ -107,7 +107,7 @@ def test_the_command_shows_both_verdicts_and_counts_those_that_agree(paper):
     done = CliRunner().invoke(cli.app, ["replicate", KEY, "--jobs", "1"])
     assert done.exit_code == 0, done.output
     assert "better  recorded: reproduced, again: contradicted" in done.output
-    assert "0 of 1 verdicts are the same." in done.output
+    assert "The same verdict: 0 of 1." in done.output
     assert max(map(len, done.output.splitlines())) <= 80
     nothing = CliRunner().invoke(cli.app, ["replicate", KEY, "--only", "apart", "--jobs", "1"])
     assert f"No claim of {KEY} can be judged on these conditions." in nothing.output
