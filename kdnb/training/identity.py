@@ -149,7 +149,8 @@ _NAMED = (type, types.BuiltinFunctionType, types.ModuleType)  # told by their na
 _PASSING = (
     random.Random, np.random.Generator, np.random.RandomState, torch.Generator, logging.Logger,
 )  # fmt: skip
-_OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile"}  # torch.compile leaves that mark
+# torch.compile and Fabric, which wraps it, leave the last two on what they are given.
+_OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile", "_compile_kwargs"}
 _AGAIN = 3  # so far down what is met again is walked again: digests of older runs stay as they were
 
 # What a walk yields: bytes of the digest, or a value and its depth, to be walked next.

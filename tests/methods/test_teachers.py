@@ -184,7 +184,7 @@ OTHERS = {
     "no branches without teachers": (lambda: several.ensemblenet(net(), (X, Y), kdnb.Recipe(lr=0.1, **SHORT)), TypeError, "ensemblenet takes Branches"),
     "a recipe in a dict": (lambda: several.ekd(Branches.split([net(), net()], "stage2", X), [net(), net()], (X, Y), {"epochs": 1}), TypeError, "recipe must be a"),
     "an empty list": (lambda: kdnb.distil(net(), [], (X, Y), **SHORT), TypeError, "got an empty list"),
-    "an ensemble of one module": (lambda: kdnb.Ensemble(net()), TypeError, "an ensemble takes a list of members"),
+    "an ensemble of one module": (lambda: kdnb.Ensemble(net()), TypeError, "an ensemble takes a list of modules; got a"),
     "nothing to merge": (lambda: several.merge(net(), None), TypeError, "other must be a torch module"),
     "paths in a string": (lambda: several.merge(net(), net(), paths="stage1"), TypeError, "paths must be a list"),
     "weights without numbers": (lambda: several.merge(net(), without_numbers()), ValueError, "must be finite to be merged"),
