@@ -290,6 +290,14 @@ def test_a_tool_that_hangs_or_cannot_start_is_named(record, tools, monkeypatch):
         reporting.write("hinton2015", [Path("r.pdf")])
 
 
+@pytest.mark.skipif(not pdf._browser(), reason="there is no Chromium, Chrome or Edge")
+def test_a_real_browser_prints_all_pages(record):
+    reporting.write("hinton2015", [Path("r.pdf")])
+    content = Path("r.pdf").read_bytes()
+    assert content.startswith(b"%PDF-") and content.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) > 1
+
+
 # --- the papers of this workbook ------------------------------------------------------------------
 
 
