@@ -30,7 +30,7 @@
 #
 # **Before you start:** soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)), and
 # [what a verdict is](../docs/verdicts.md).
-# **Time:** about four minutes on one CPU core.
+# **Time:** about three minutes on one CPU core.
 #
 # The next cell holds every parameter of the live part. Change them here, or by
 # `kdnb run 6 --set seeds=20`.
@@ -431,9 +431,9 @@ for name in apart:
     print(f"{name}, after {epochs} epochs: the same errors in {(apart[name] < 0.5).sum()} of {seeds} seeds; at most {apart[name].max():.0f} of {test_images:,} apart")
 
 # %% [markdown]
-# The table counts errors among 2,000 test images; 20 of them are one point. Soft targets are better than labels by 1.7 points, and our loss, with its untuned weight, by 3.1. Why 1.7 here and 1.1 in the loop, with the same seeds? Both begin alike, as the last cell checks, but
-# rounding differs, and 160 steps of Adam enlarge the difference. So one seed does not fix one result, and the second digit of a gain says little. Note the verdicts: *better* here, undecided in the loop.
-# With twelve seeds a gain of this size lies at the edge of what can be seen.
+# The table counts errors among 2,000 test images; 20 of them are one point. Soft targets are 1.1 points better than labels, which is undecided, as in the loop. Our loss, with its untuned weight, is 3.0 points better.
+# In the loop and in the package the students of labels alone make the same numbers of errors. Those of soft targets differ by up to 10 images, since the package computes the divergence by another formula: the last digits
+# are rounded differently, and 160 steps of Adam enlarge this. So the second digit of a gain says little. With twelve seeds a gain of one point is too small to be told from 0 here.
 #
 # ## Our comparison: every loss of section 2 under one protocol
 #
@@ -576,11 +576,11 @@ for student, of in scores.items():
           f"median width of a rank's interval {ranked[student]['width'].median():.0f} of {len(compared)}")  # fmt: skip
 
 # %% [markdown]
-# The first three ranks are the same for both students, in at least 95% of the draws (open circles). In the middle a rank says little: in the median its interval spans RR of 41 ranks for the ResNet and VV for the VGG. KD has rank 14 for the ResNet and 26 for the VGG,
+# The first three ranks are the same for both students, in at least 95% of the draws (open circles). In the middle a rank says little: in the median its interval spans nine of 41 ranks for the ResNet and eight for the VGG. KD has rank 14 for the ResNet and 26 for the VGG,
 # although it is 1.7 to 2.3 points better than labels alone for both: between KD and labels alone lie few points and many methods.
 #
-# The two students agree in part: Kendall's correlation is 0.51 (1 would be the same order, 0 orders that have nothing to do with each other). Its interval is MM when the 41 conditions are drawn again, as if they were a sample of possible methods, and
-# SS when the seeds are. So other seeds would hardly change it, and other methods might. One seed puts two methods into the other order than their means in 12 and 13% of the pairs.
+# The two students agree in part: Kendall's correlation is 0.51 (1 would be the same order, 0 orders that have nothing to do with each other). Its 95% interval is 0.32 to 0.67 when the 41 conditions are drawn again, as if they were a sample of possible methods, and
+# 0.46 to 0.58 when the seeds are. So other seeds would hardly change it, and other methods might. One seed puts two methods into the other order than their means in 12 and 13% of the pairs.
 #
 # **What it costs.** `kdnb bench` has timed a step of every method beside one of soft targets, on this pair of networks (`docs/benchmarks.md` says on which
 # machine). A step includes the teacher's answer; a first stage on the teacher alone, as FT and MHGD have, is not counted. AB and FSP were trained in two stages, of which only the first
@@ -671,10 +671,10 @@ figures.save(
 # %% [markdown]
 # Three losses on features make the front, drawn as steps: for a given time the best of them is the last one that is no slower. FitNet's hint costs no more than soft targets, and whether it costs less
 # cannot be told (0.92, but 0.80 to 1.12 in five timings). OFD takes 1.6 times as long and ReviewKD 2.2 times, each for more accuracy. Most losses are not on the front because they gain little: 27 of the 40, KD among them, lie in
-# the rectangle, where the intervals of nearly all overlap that of KD.
+# the rectangle, with gains from -0.8 to 4.1 points.
 #
 # Time and memory are different costs. SemCKD, at 3.6 times the slowest, also keeps most, 1.6 million numbers: more than both networks hold (0.7 million and
-# 20,000), and it gains less than OFD. KD-SVD and MHGD take 3.1 times as long, and KD-SVD keeps nothing. FT keeps 0.6 million but takes hardly longer than KD; MHGD 0.3 million. CRD keeps 0.15 million, most of it for 500 images; this grows with their number.
+# 20,000), and it gains less than OFD. KD-SVD and MHGD take 3.1 times as long as KD, and KD-SVD keeps only 6,000 numbers. FT keeps 0.6 million but takes hardly longer than KD; MHGD 0.3 million. CRD keeps 0.15 million, most of it for 500 images; this grows with their number.
 #
 # ## Which method wins when?
 #
