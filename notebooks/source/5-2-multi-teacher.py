@@ -1101,7 +1101,8 @@ figures.table(
 # pair is left out.*
 #
 # These three are shown on exact cases here. Sequence-level distillation of texts is in
-# [chapter 7.2](7-2-language.ipynb), *Sequence level: why one text can do*.
+# [chapter 7.2](7-2-language.ipynb), *Sequence level: why one text can do*; translation of captions from German with one teacher is its
+# *second record: Kim and Rush 2016*.
 
 # %%
 features, other = torch.rand(6, 12, generator=generator).double(), torch.rand(6, 5, generator=generator).double()
