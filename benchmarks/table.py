@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks import Measured
 from kdnb import paths
 from kdnb.runs.provenance import now, provenance
-from kdnb.workbook.chapter import ParameterError
+from kdnb.workbook.parameters import ParameterError
 
 PARTS = {
     "steps": "A training step: plain script, ours, the bare passes",
@@ -28,6 +28,15 @@ PARTS = {
     "small": "Where the time of a small step goes: LeNet-5, KD, all answers known",
     "runs": "Many small runs: a LeNet on 1,000 images, seed after seed",
     "contention": "A run in the foreground beside busy processes",
+}
+
+# What parts compute in where that is not only what a recipe's "auto" chooses on a machine with bf16.
+ARITHMETIC = {
+    "steps": "bfloat16 (the plain script in float32)",
+    "peers": "bfloat16 (the plain script in float32)",
+    "methods": "float32",
+    "growth": "float32 (epochs of images in bfloat16)",
+    "relations": "float32",
 }
 
 HEAD = ("# Benchmarks", "", "Made by `kdnb bench`.")  # how a table begins
@@ -87,7 +96,14 @@ def write(name: str, rows: Iterable[Measured], target: Path) -> None:
 
     What the table holds of other parts stays. Raises as `measured_before`.
     """
-    now_measured = {**provenance(), "measured": now(), "rows": [asdict(row) for row in rows]}
+    origin = provenance()
+    auto = origin["hardware"].pop("arithmetic")
+    now_measured = {
+        **origin,
+        "arithmetic": auto if auto == "float32" else ARITHMETIC.get(name, auto),
+        "measured": now(),
+        "rows": [asdict(row) for row in rows],
+    }
     parts = measured_before(target) | {name: now_measured}
     parts = {name: parts[name] for name in PARTS if name in parts}
     paths.atomic_write(target.with_suffix(".json"), json.dumps(parts, indent=1) + "\n")
@@ -101,7 +117,8 @@ def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
     ]  # fmt: skip
     for name, part in parts.items():
         code = f"commit {part['commit'][:10]}{' with changes' if part['dirty'] else ''}"
-        machine = ", ".join(f"{key} {value}" for key, value in part["hardware"].items())
+        about = part["hardware"] | {"arithmetic": part["arithmetic"]}
+        machine = ", ".join(f"{key} {value}" for key, value in about.items())
         rows = [Measured(**row) for row in part["rows"]]
         lines += [
             f"## {PARTS[name]}", "",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import nbformat
 
 from kdnb import papers
 from kdnb.reproductions import recipe_digest
-from kdnb.workbook.chapter import digests, profile_of
+from kdnb.workbook.chapter import digests
 
 ABSOLUTE = re.compile(
     r"(?<![\w.:/])/(?:home|Users|root|work|tmp|var|opt|mnt)/[\w.-]+|[A-Z]:\\\\Users"
@@ -119,6 +120,15 @@ def parameters_of(notebook: Any) -> dict[str, Any]:
         statement.targets[0].id: ast.literal_eval(statement.value)
         for statement in ast.parse(cell.source).body
     }
+
+
+def profile_of(parameters: Any, profiles: Mapping[str, Any]) -> str:
+    """The profile that these parameters are, with its number of seeds or more; else `custom`."""
+    for name, profile in profiles.items():
+        enough = parameters.seeds >= profile.seeds
+        if enough and parameters.model_copy(update={"seeds": profile.seeds}) == profile:
+            return name
+    return "custom"
 
 
 def stale_record(reproduction: Any, experiment: Any, record: Any) -> list[str]:

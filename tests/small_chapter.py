@@ -1,30 +1,17 @@
 """A small chapter in a workbook of its own, for tests that run it: the fixture `chapter` makes it."""
 
-import types
-
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.workbook import runner
 
-
-class Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    temperature: float = Field(4.0, gt=0, le=100)
-    seeds: int = Field(1, ge=1)
-    deep: bool = False
-
-
-PROFILES = {"quick": Parameters(), "laptop": Parameters(temperature=20.0, seeds=6)}
-EXPERIMENT = "kdnb.reproductions.small_experiment"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 CELLS = """temperature = 4.0
 seeds = 1
 deep = False"""
-DECLARED = """from kdnb import workbook
-workbook.check(globals(), temperature=(0.1, 100.0), seeds=(1, 9), deep=bool)
-print(temperature * seeds)"""
+CHECK = """from kdnb import workbook
+workbook.check(globals(), temperature=(0.1, 100.0), seeds=(1, 99), deep=bool)
+"""
 
 
 def maker(tmp_path, monkeypatch):
@@ -33,16 +20,14 @@ def maker(tmp_path, monkeypatch):
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
     for folder in ("papers", "notebooks"):
         (tmp_path / folder).mkdir()
-    module = types.ModuleType(EXPERIMENT)
-    module.Parameters, module.PROFILES = Parameters, PROFILES
-    monkeypatch.setitem(__import__("sys").modules, EXPERIMENT, module)
 
-    def make(code="print(temperature * seeds)", about=None):
-        tagged = new_code_cell(CELLS, metadata={"tags": ["parameters"]})
-        about = about or {"experiment": EXPERIMENT, "papers": []}
-        notebook = new_notebook(
-            cells=[tagged, new_code_cell(code)], metadata={"kdnb": about, "kernelspec": KERNEL}
-        )
+    def make(code="print(temperature * seeds)"):
+        cells = [
+            new_code_cell(CELLS, metadata={"tags": ["parameters"]}),
+            new_code_cell(CHECK + code),
+        ]
+        about = {"kdnb": {"papers": []}, "kernelspec": KERNEL}
+        notebook = new_notebook(cells=cells, metadata=about)
         nbformat.write(notebook, tmp_path / "notebooks" / "9-9-small.ipynb")
         return runner.chapter("9-9")
 

@@ -25,7 +25,7 @@ from benchmarks import (
 from kdnb import paths
 from kdnb.training import devices
 from kdnb.workbook import cli, runner
-from kdnb.workbook.chapter import ParameterError
+from kdnb.workbook.parameters import ParameterError
 
 
 def test_a_ratio_is_the_median_over_pairs_and_is_judged():
@@ -59,6 +59,34 @@ def test_the_table_says_what_was_measured_and_where(tmp_path):
     text = (tmp_path / "b.md").read_text()
     assert "| later | 2 s" in text and "| quick |" in text and "| rate |" not in text
     assert text.index("| quick |") < text.index("| later |")
+
+
+@pytest.mark.parametrize(
+    ("part", "auto", "said"),
+    [
+        ("chapters", "bfloat16", "bfloat16"),
+        ("methods", "bfloat16", "float32"),
+        ("growth", "bfloat16", "float32 (epochs of images in bfloat16)"),
+        ("steps", "bfloat16", "bfloat16 (the plain script in float32)"),
+        ("growth", "float32", "float32"),
+        ("steps", "float32", "float32"),
+    ],
+)
+def test_each_part_says_what_it_computed_in(tmp_path, monkeypatch, part, auto, said):
+    """A machine with bf16 is no reason to call a part that runs in float32 anything else."""
+    monkeypatch.setattr(devices, "gains_from_bf16", lambda: auto == "bfloat16")
+    table.write(part, [Measured("a row", 2.0, 1.0, 3.0, "s")], tmp_path / "b.md")
+    kept = json.loads((tmp_path / "b.json").read_text())[part]
+    assert kept["arithmetic"] == said and "arithmetic" not in kept["hardware"]
+    text = (tmp_path / "b.md").read_text()
+    assert f", arithmetic {said}.\n" in text and text.count("arithmetic") == 1
+
+
+def test_the_committed_table_is_that_of_its_numbers():
+    numbers = paths.root() / "docs" / "benchmarks.json"
+    parts = json.loads(numbers.read_text(encoding="utf-8"))
+    assert table.markdown(parts) == numbers.with_suffix(".md").read_text(encoding="utf-8")
+    assert parts["methods"]["arithmetic"] == "float32"
 
 
 @pytest.mark.parametrize("damaged", ["[", "[]", '{"steps": {"rows": []}}', '{"speed": {}}'])

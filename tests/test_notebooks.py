@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from kdnb import nets, papers, paths
+from kdnb import papers, paths
 from kdnb.reproductions import chen2019dafl, hinton2015
 from kdnb.workbook import runner
 from kdnb.workbook.chapter import VERDICTS_MIME, verdicts_shown
@@ -34,41 +34,20 @@ def test_chapter_is_whole(item):
 
 
 @pytest.mark.parametrize("item", CHAPTERS, ids=lambda item: item.name)
-def test_parameters_cell_is_the_quick_profile(item):
+def test_the_parameters_cell_is_what_ran(item):
     notebook = nbformat.read(item.path, as_version=4)
     assert guards.parameters_of(notebook) == item.defaults == item.checked({})
-    if item.experiment:
-        assert item.experiment.PROFILES["quick"] == item.experiment.Parameters()
     assert notebook.metadata.kdnb_run["parameters"] == item.defaults
 
 
 @pytest.mark.parametrize("item", CHAPTERS, ids=lambda item: item.name)
 def test_every_parameter_does_something(item):
-    """The notebook reads it after its check, or it changes a run of the chapter's experiment."""
+    """The notebook reads it after its check."""
     code = [c.source for c in nbformat.read(item.path, as_version=4).cells if c.cell_type == "code"]
     checked = next(i for i, source in enumerate(code) if "check(" in source)
     after = code[checked].partition("check(")[2].partition("\n)\n")[2]  # the rest of its cell
     read = set(re.findall(r"\w+", "\n".join([after, *code[checked + 1 :]])))
-    idle = set(item.defaults) - read - {"arms", "seeds"}
-    if not item.experiment:
-        assert not idle
-        return
-    for name in idle:
-        assert _runs(item, {}) != _runs(item, {name: _other(item, name)}), name
-
-
-def _runs(item, chosen):
-    arms = item.experiment.REPRODUCTION.arms(item.experiment.Parameters(**chosen))
-    return {name: arm(0).digest for name, arm in arms.items()}
-
-
-def _other(item, name):
-    """Another value that a parameter may have."""
-    usual, about = item.defaults[name], item.parameters[name]
-    if about.type in ("integer", "number"):
-        return 2 * usual
-    named = re.findall("'(.*?)'", about.limits) or nets.names()
-    return next(value for value in named if value != usual)
+    assert not set(item.defaults) - read
 
 
 @pytest.mark.parametrize("item", CHAPTERS, ids=lambda item: item.name)
@@ -111,6 +90,14 @@ def test_the_long_run_of_dafl_is_of_todays_recipe():
     assert guards.stale_record(chen2019dafl.REPRODUCTION, chen2019dafl, record) == []
     assert set(record.arms) == set(chen2019dafl.PROFILES["long"].arms)
     assert not any(environment.dirty for environment in record.environments.values())
+
+
+def test_a_profile_is_named_only_for_its_own_parameters():
+    profiles, own = hinton2015.PROFILES, hinton2015.PROFILES["laptop"]
+    for change, name in (({}, "laptop"), ({"seeds": own.seeds + 3}, "laptop"),
+                         ({"seeds": own.seeds - 1}, "custom"), ({"temperature": 19.0}, "custom")):  # fmt: skip
+        assert guards.profile_of(own.model_copy(update=change), profiles) == name
+    assert guards.profile_of(hinton2015.Parameters(), profiles) == "quick"
 
 
 @pytest.mark.parametrize(

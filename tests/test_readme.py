@@ -33,8 +33,9 @@ def test_the_ratio_comes_from_the_loops_of_others_where_they_were_timed():
     start = "ResNet-20, KD: plain script, 2 workers / ours, "
     peers = [(f"{start}all answers known", 5.25), (f"{start}no answer known", 2.5)]
     rows = lambda pairs: [{"name": name, "value": value} for name, value in pairs]
-    on = {"hardware": {"cores": 2, "arithmetic": "float32"}}
-    assert "2.1 times as fast" in speed({"steps": {"rows": rows(steps), **on}})
+    on = {"hardware": {"cores": 2}, "arithmetic": "float32"}
+    said = speed({"steps": {"rows": rows(steps), **on}})
+    assert "2.1 times as fast" in said and said.endswith("on 2 cores in float32")
     both = {"steps": {"rows": rows(steps), **on}, "peers": {"rows": rows(peers), **on}}
     assert "5.2 times as fast" in speed(both) and "2.5 times where none" in speed(both)
     with pytest.raises(ValueError, match="run kdnb bench peers"):

@@ -116,6 +116,8 @@ def test_works_in_turns_look_at_the_load_once(monkeypatch):
     looks = []
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(threads, "_chosen", lambda: False)
+    monkeypatch.setattr(threads, "allotted", lambda: 2)
+    monkeypatch.setattr(threads.torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(threads, "_last", (-1e9, 0.0))
     monkeypatch.setattr(threads, "_used", lambda: looks.append(1) or 0.0)
     monkeypatch.setattr(threads, "_tell", lambda count: None)

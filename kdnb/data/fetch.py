@@ -20,7 +20,7 @@ from typing import TypeVar
 from urllib.request import urlopen
 
 from kdnb.data.cards import Card, DataError, Package
-from kdnb.paths import atomic_write, locked
+from kdnb.paths import atomic_write, data_folders, locked
 
 Found = TypeVar("Found")
 PATIENCE = 20  # seconds that a silent server is waited for
@@ -44,33 +44,49 @@ def taken_away_if_damaged(kept: Path) -> Iterator[None]:
         raise DataError(f"{error} It has been taken away: try again.") from error
 
 
-def kept_or_fetched(
+def from_first_source(
     kept: Path,
+    here: Callable[[], Found | None],
     addresses: Sequence[str],
     read: Callable[[bytes, str], tuple[Found, bytes]],
     *,
     title: str,
     lock: Path,
     ways: str,
+    offline: bool,
 ) -> Found:
-    """What a file of the cache holds; where there is none, it is fetched, verified and then kept.
+    """What the cache holds; else what the user's folders do; else what is fetched, and then kept.
 
     Args:
-        kept: the file.
+        kept: the file of the cache.
+        here: what the folders of KDNB_DATA_DIRS hold, verified; None for nothing.
         addresses: asked in turn, until one gives what is wanted.
         read: (content, where it is from) -> what it holds, verified, and the bytes to keep.
         title: of the data set.
         lock: a file that processes which fetch the same wait for.
         ways: how else it can be had, for the error.
+        offline: look on this machine only.
 
     Raises:
-        DataError: when no address gives it, with the reason of each; or what is kept is damaged.
+        DataError: when no source gives it, with the reason of each address; or a source on this
+            machine is damaged.
     """
+
+    def from_cache() -> Found | None:
+        if not kept.is_file():
+            return None
+        with taken_away_if_damaged(kept):
+            return read(kept.read_bytes(), str(kept))[0]
+
+    for source in (from_cache, here):
+        if (found := source()) is not None:
+            return found
+    if offline:
+        raise DataError(f"no source on this machine has {title}: {ways}")
     notes = []
     with locked(lock):
-        if kept.is_file():  # another process was faster
-            with taken_away_if_damaged(kept):
-                return read(kept.read_bytes(), str(kept))[0]
+        if (found := from_cache()) is not None:  # another process was faster
+            return found
         for address in addresses:
             try:
                 with urlopen(address, timeout=PATIENCE) as source:
@@ -83,6 +99,24 @@ def kept_or_fetched(
                 return found
     nobody = "the official source gave no" if len(addresses) == 1 else "nobody gave"
     raise DataError(f"{nobody} {title} ({'; '.join(notes)}): {ways}")
+
+
+def file_in_folders(
+    inside: Iterable[str], names: Sequence[str], read: Callable[[bytes, str], tuple[Found, bytes]]
+) -> Found | None:
+    """What the first of some files holds that lies in a folder of KDNB_DATA_DIRS; None without one.
+
+    Args:
+        inside: of each of these folders, where the file may lie.
+        names: that it may have.
+        read: as in :func:`from_first_source`.
+    """
+    for folder in data_folders():
+        for inner in inside:
+            for place in (folder / inner / name for name in names):
+                if place.is_file():
+                    return read(place.read_bytes(), str(place))[0]
+    return None
 
 
 def from_authors(card: Card, into: Path) -> Path:

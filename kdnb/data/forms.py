@@ -39,10 +39,32 @@ def as_labels(given: Any) -> Tensor | Mixed:
     try:
         return torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            "labels must be a tensor, or a triple (first, second, share of the first) of mixed "
-            f"samples; got a {type(given).__name__}."
-        ) from error
+        raise TypeError(no_labels(given)) from error
+
+
+def no_labels(given: Any) -> str:
+    """One sentence about what is no labels."""
+    what = kind_of(given)
+    words = isinstance(given, np.ndarray) or "str" in what
+    hint = ": number the classes from 0" if words else ""
+    return (
+        "labels must be a tensor, or a triple (first, second, share of the first) of mixed samples; "
+        f"got {what}{hint}."
+    )
+
+
+def kind_of(value: Any) -> str:
+    """What somebody gave, and what is in it.
+
+    >>> kind_of(["cat", "dog"])
+    'a list of str'
+    """
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    inner = next(iter(value), None) if isinstance(value, (tuple, list)) else None
+    return f"a {type(value).__name__}" + (
+        f" of {type(inner).__name__}" if inner is not None else ""
+    )
 
 
 def is_mixed(given: Any) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kdnb.data import graph_files
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged, unpacked
+from kdnb.data.fetch import from_first_source, unpacked
 from kdnb.paths import data_cache, data_folders, temporary_folder
 
 Address = Annotated[str, Field(pattern=r"^https://[^/]+/.*[^/]$")]
@@ -74,11 +74,17 @@ class Graph:
             dense.
         edges: (2, edges) int64: each edge once, the smaller node above, sorted, no self-loops.
         labels: (nodes,) int64.
+
+    Raises:
+        ValueError: for parts of other shapes, types or nodes; `own_graph` puts edges in order.
     """
 
     features: Tensor
     edges: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        _check_parts(self.features, self.edges, self.labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,7 +97,7 @@ class Graph:
     @property
     def arcs(self) -> Tensor:
         """(2, 2 edges + nodes): a node above, and below it each neighbour in turn and itself."""
-        own = torch.arange(len(self)).expand(2, -1)
+        own = torch.arange(len(self), device=self.edges.device).expand(2, -1)
         return torch.cat([self.edges, self.edges.flip(0), own], 1)
 
     def select(self, nodes: Tensor) -> Graph:
@@ -174,6 +180,27 @@ def split_nodes(
     return NodeSplit(*(nodes.sort().values for nodes in (first, second, rest[away:], rest[:away])))
 
 
+def _check_parts(features: Tensor, edges: Tensor, labels: Tensor) -> None:
+    nodes = len(labels)
+    if len(features) != nodes or features.ndim != 2 or labels.ndim != 1:
+        raise ValueError(
+            "a graph has features (nodes, words) and labels (nodes,); got "
+            f"{tuple(features.shape)} and {tuple(labels.shape)}."
+        )
+    if edges.dtype != torch.int64 or edges.ndim != 2 or len(edges) != 2:
+        raise ValueError(
+            f"edges must be int64 of shape (2, edges); got {edges.dtype} of shape {tuple(edges.shape)}."
+        )
+    low, high = edges
+    inside = not edges.numel() or (int(low.min()) >= 0 and int(high.max()) < nodes)
+    ordered = inside and bool((low < high).all()) and bool((low * nodes + high).diff().gt(0).all())
+    if not ordered:
+        raise ValueError(
+            f"edges must join nodes 0 to {nodes - 1}, each edge once, the smaller node above, sorted: "
+            "kdnb.data.own_graph(features, edges, labels) makes such a graph of any."
+        )
+
+
 def graph_names() -> tuple[str, ...]:
     """The graphs that have a card."""
     return names_in("graphs")
@@ -209,10 +236,15 @@ def find_graph(
 ) -> Graph:
     """The verified graph from the first source that has it, see `load_graph`."""
     kept = cache / f"{card.name}.npz"
+    return from_first_source(
+        kept, partial(_in_folders, card, folders),
+        list(filter(None, [card.archive, card.copy_address])), partial(_read, card=card, kept=kept),
+        title=card.title, lock=cache / f".{card.name}.lock", ways=_ways(card), offline=offline,
+    )  # fmt: skip
+
+
+def _in_folders(card: GraphCard, folders: Iterable[Path]) -> Graph | None:
     archive = card.archive.rpartition("/")[2]
-    if kept.is_file():
-        with taken_away_if_damaged(kept):
-            return _verified(_from_npz(kept.read_bytes(), card, str(kept)), card, str(kept))
     for path in (folder / f"{card.name}.npz" for folder in folders):
         if path.is_file():
             return _verified(_from_npz(path.read_bytes(), card, str(path)), card, str(path))
@@ -222,12 +254,7 @@ def find_graph(
         for inner in card.folders:
             if (folder / inner / card.files[0]).is_file():
                 return _verified(_from_files(folder / inner, card), card, str(folder / inner))
-    if offline:
-        raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-    return kept_or_fetched(
-        kept, list(filter(None, [card.archive, card.copy_address])), partial(_read, card=card),
-        title=card.title, lock=cache / f".{card.name}.lock", ways=_ways(card),
-    )  # fmt: skip
+    return None
 
 
 def _verified(raw: graph_files.Raw, card: GraphCard, place: str) -> Graph:
@@ -291,8 +318,8 @@ def _from_npz(content: bytes, card: GraphCard, place: str) -> graph_files.Raw:
         ) from error
 
 
-def _read(content: bytes, place: str, card: GraphCard) -> tuple[Graph, bytes]:
-    """The verified graph of an archive or of arrays, and the arrays."""
+def _read(content: bytes, place: str, card: GraphCard, kept: Path) -> tuple[Graph, bytes]:
+    """The verified graph of an archive or of arrays, and the arrays as they are kept."""
     if place.endswith(".npz"):
         raw = _from_npz(content, card, place)
     else:
@@ -300,7 +327,8 @@ def _read(content: bytes, place: str, card: GraphCard) -> tuple[Graph, bytes]:
             archive = into / place.rpartition("/")[2]
             archive.write_bytes(content)
             raw = _from_archive(archive, card)
-    return _verified(raw, card, place), graph_files.as_npz(raw, card.classes)
+    graph = _verified(raw, card, place)
+    return graph, content if place == str(kept) else graph_files.as_npz(raw, card.classes)
 
 
 def _ways(card: GraphCard) -> str:

@@ -17,12 +17,14 @@ from kdnb.data.forms import (
     Mixed,
     as_labels,
     is_mixed,
+    kind_of,
     mapped,
     moved,
     rows_of,
     samples_in,
     tensors_in,
 )
+from kdnb.data.given import are_pair, are_tensors, check_form, of_arrays
 from kdnb.data.images import Images
 from kdnb.names import brief
 
@@ -69,10 +71,7 @@ class LoaderBatches:
         try:
             self._length = len(loader)
         except TypeError as error:
-            raise TypeError(
-                f"the {type(loader).__name__} has no length, which learning-rate schedules need: "
-                "give its class or its Dataset a __len__."
-            ) from error
+            raise TypeError(_no_length(loader)) from error
         if not self._length:
             raise ValueError(
                 f"the {type(loader).__name__} gives no batch: it has no data, or fewer samples than "
@@ -109,8 +108,20 @@ class LoaderBatches:
         _seed_generators(self.loader, self.seed, number)
         if getattr(self.loader, "persistent_workers", False):
             self.loader._iterator = None  # workers of the former epoch hold a random state of it
-        for item in self.loader:
-            yield self._batch(item)
+        length = len(self.loader)
+        try:
+            for place, item in enumerate(self.loader):
+                if place == length:  # endless data ends where its length says so
+                    break
+                yield self._batch(item)
+        except (TypeError, RuntimeError, KeyError) as error:
+            if not _of_collating(error):
+                raise
+            words = str(error).removeprefix("default_collate: ").rstrip(".")
+            raise ValueError(
+                f"the samples of this data make no batch: {words}. Convert them to tensors of one "
+                "shape in the Dataset, or give a DataLoader with a collate_fn."
+            ) from error
 
     def _batch(self, item: Any) -> Batch:
         inputs, labels = self._pair(item)
@@ -163,14 +174,30 @@ class LoaderBatches:
         return labels.to(self.device, kind, non_blocking=True)
 
 
+def _of_collating(error: Exception) -> bool:
+    """Whether torch failed to make a batch of samples, and no code of the user's raised this."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    from_a_worker = "_utils/collate.py" in str(error).rstrip().rpartition("File ")[2]
+    return module == "torch.utils.data._utils.collate" or from_a_worker
+
+
 def _ready(inputs: Any) -> Any:
     """Inputs as networks take them: floating point in float32, whole numbers as they are.
 
     Raises:
-        TypeError: for images of bytes, or inputs without any tensor.
+        TypeError: for images of bytes, sparse tensors, or inputs without any tensor.
     """
 
     def one(value: Tensor) -> Tensor:
+        if value.layout is not torch.strided:
+            raise TypeError(
+                f"the data gives tensors of layout {value.layout}, which make no batches: give "
+                "tensor.to_dense()."
+            )
+        value = value.detach()  # nobody's inputs get gradients
         if value.dtype == torch.uint8 and value.ndim == 4:
             raise TypeError(
                 "the data gives torch.uint8 images, a network needs floating-point ones: convert "
@@ -182,7 +209,10 @@ def _ready(inputs: Any) -> Any:
         inputs = torch.as_tensor(inputs)
     ready = mapped(one, inputs)
     if isinstance(ready, (Tensor, Mapping, tuple, list)) and next(tensors_in(ready), None) is None:
-        raise TypeError(f"the inputs are a {type(inputs).__name__} without a tensor in it.")
+        raise TypeError(
+            f"the inputs are {kind_of(inputs)}, without a tensor in it: load them and convert them "
+            "to tensors in the Dataset."
+        )
     return ready
 
 
@@ -226,6 +256,9 @@ def _seeded(generator: Any, seed: int) -> bool:
     return True
 
 
+_WIDE = (torch.uint16, torch.uint32, torch.uint64)
+
+
 class TensorBatches:
     """Batches of tensors in memory, in a new order in every epoch.
 
@@ -258,7 +291,12 @@ class TensorBatches:
                 raise ValueError("these tensors hold no sample.")
             given = "no" if labels is None else len(labels)
             shown = " and ".join(map(str, sorted(lengths)))
-            raise ValueError(f"tensors need one label an input; got {shown} and {given}.")
+            hint = ""
+            if isinstance(inputs, list):
+                hint = " A list of tensors is several inputs: for one of several samples give torch.stack(samples)."
+            raise ValueError(f"tensors need one label an input; got {shown} and {given}.{hint}")
+        if labels is not None and labels.dtype in _WIDE:  # of which torch knows little
+            labels = labels.long()
         self.inputs, self.labels = inputs, labels
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
 
@@ -321,82 +359,29 @@ def as_batches(
             f"the data is {brief(data)}: give tensors (inputs, labels), a Dataset, a DataLoader, or "
             "the images of kdnb.data.load(name)."
         )
-    data = _of_arrays(data)
-    _check_form(data)
+    data = of_arrays(data, read=labels != "none")
+    check_form(data)
     if isinstance(data, Tensor):
         data = (data, None)
-    elif isinstance(data, Mapping) and _all_tensors(data):
+    elif isinstance(data, Mapping) and are_tensors(data):
         data = _labels_apart(data)
-    if _pair_of_tensors(data):
+    if are_pair(data):
         if data[1] is None and labels != "none":
             raise TypeError("labels are read, and this data has none: give (inputs, labels).")
         return TensorBatches(*data, batch_size, seed=seed, shuffle=shuffle)
     if isinstance(data, Dataset) and not isinstance(data, DataLoader):
         if hasattr(data, "__len__") and not len(data):
             raise ValueError(f"the {type(data).__name__} is empty.")
-        mixing = shuffle and not isinstance(data, IterableDataset)
+        streams = isinstance(data, IterableDataset)
+        if not streams and not hasattr(data, "__len__"):
+            raise TypeError(_no_length(data))
+        mixing = shuffle and not streams
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
     return LoaderBatches(data, device, seed=seed, labels=labels)
 
 
-def _check_form(data: Any) -> None:
-    """Refuse what only looks like batches: tables, sets and plain numbers in lists.
-
-    Raises:
-        TypeError: which says what to give.
-    """
-    wanted = "give tensors or arrays (inputs, labels)"
-    for one in (data, *(data if isinstance(data, (tuple, list)) else ())):
-        if hasattr(one, "to_numpy"):  # of pandas or polars
-            raise TypeError(
-                f"the data holds a {type(one).__name__}, a table: {wanted}, such as those of its "
-                "to_numpy()."
-            )
-    if isinstance(data, (set, frozenset)):
-        raise TypeError(f"the data is a {type(data).__name__}, which has no order: {wanted}.")
-    depth, first = 0, data
-    while isinstance(first, (tuple, list)) and first:
-        depth, first = depth + 1, first[0]
-    if depth and isinstance(first, str) or depth > 1 and isinstance(first, (int, float)):
-        what = "text" if isinstance(first, str) else "plain numbers"
-        raise TypeError(f"the data is {what} in a {type(data).__name__}: {wanted}.")
-
-
-def _of_arrays(data: Any) -> Any:
-    """Arrays of NumPy, and labels in a list, as tensors; a tuple of too many tensors is refused."""
-    if isinstance(data, np.ndarray) and data.dtype != object:
-        return torch.as_tensor(data)
-    if not isinstance(data, (tuple, list)):
-        return data
-    if len(data) == 2 and _all_tensors(mapped(lambda one: one, data[0])):
-        inputs, labels = mapped(lambda one: one, data[0]), data[1]
-        numbers = isinstance(labels, list) and all(isinstance(one, (int, float)) for one in labels)
-        if numbers or isinstance(labels, np.ndarray):
-            return inputs, torch.as_tensor(labels)
-        return (inputs, labels) if isinstance(data, tuple) else data
-    mixed = len(data) == 4 and is_mixed(data[1:])
-    tensors = len(data) > 2 and _all_tensors(mapped(lambda one: one, data))
-    if isinstance(data, tuple) and (mixed or tensors):
-        raise TypeError(
-            f"the data is a tuple of {len(data)}: give (inputs, labels), several inputs as "
-            "((first, second), labels), and mixed labels in a list of batches, [(inputs, first, "
-            "second, share of the first), ...]."
-        )
-    return data
-
-
-def _pair_of_tensors(data: Any) -> bool:
-    """Whether data is (inputs, labels), and no list of batches."""
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        return False
-    inputs, labels = data
-    return _all_tensors(inputs) and (labels is None or isinstance(labels, Tensor))
-
-
-def _all_tensors(inputs: Any) -> bool:
-    if isinstance(inputs, Tensor):
-        return True
-    if isinstance(inputs, Mapping):
-        inputs = list(inputs.values())
-    several = isinstance(inputs, (tuple, list)) and len(inputs) > 0
-    return several and all(_all_tensors(one) for one in inputs)
+def _no_length(data: Any) -> str:
+    return (
+        f"the {type(data).__name__} has no length, which learning-rate schedules need: give its "
+        "class or its Dataset a __len__."
+    )

@@ -13,14 +13,15 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from kdnb.data.cards import DataError
+from kdnb.data.cards import DataError, names
 from kdnb.data.images import Images
-from kdnb.names import UsageError, brief
+from kdnb.names import UsageError, brief, nearest
 from kdnb.progress import bar
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 TRAIN, HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 GREY = ("1", "L", "LA")  # Pillow's modes
+WORDS = "number them from 0, and name the classes in the array `classes` of an .npz file."
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def own_images(
         else:
             raise DataError(
                 f"{path} is neither a folder nor an .npz file: give a folder with one folder of "
-                "images for each class."
+                "images for each class, or load a data set by its name "
+                f"({nearest(path.name, names())})."
             )
     else:
         if not isinstance(source, (tuple, list)) or len(source) != 2:
@@ -269,18 +271,12 @@ def _of_npz(path: Path) -> tuple[list[Images], tuple[str, ...] | None]:
 
 
 def _of_arrays(images: Any, labels: Any, what: str) -> Images:
-    arrays = [one if isinstance(one, Tensor) else np.array(one) for one in (images, labels)]
-    if not isinstance(arrays[1], Tensor) and arrays[1].dtype.kind in "US":
+    pixels, given = _numbers(images, what), _numbers(labels, f"the labels of {what}", WORDS)
+    if not pixels.numel():
         raise DataError(
-            f"the labels of {what} are words: number them from 0, and name the classes in the array "
-            "`classes` of an .npz file."
+            f"{what} are empty: they must be (N, H, W), (N, H, W, C) or (N, C, H, W); got "
+            f"{tuple(pixels.shape)}."
         )
-    try:
-        pixels, given = map(torch.as_tensor, arrays)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{what} and their labels must be arrays of numbers ({error!s:.80})."
-        ) from error
     if pixels.dtype != torch.uint8:
         raise DataError(
             f"{what} are {pixels.dtype}, and must be uint8 from 0 to 255; give numbers of another "
@@ -290,7 +286,7 @@ def _of_arrays(images: Any, labels: Any, what: str) -> Images:
         pixels = pixels[:, None]
     elif pixels.ndim == 4 and pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
         pixels = pixels.permute(0, 3, 1, 2).contiguous()
-    if pixels.ndim != 4 or not len(pixels):
+    if pixels.ndim != 4:
         raise DataError(
             f"{what} must be (N, H, W), (N, H, W, C) or (N, C, H, W); got {tuple(pixels.shape)}."
         )
@@ -301,6 +297,28 @@ def _of_arrays(images: Any, labels: Any, what: str) -> Images:
             f"{tuple(given.shape)}."
         )
     return Images(pixels, given.long())
+
+
+def _numbers(values: Any, what: str, if_words: str = "") -> Tensor:
+    """Anybody's array as a tensor.
+
+    Args:
+        if_words: what is to be done with words.
+    """
+    if isinstance(values, Tensor):
+        return values
+    try:
+        array = np.array(values)
+    except (TypeError, ValueError, RuntimeError):  # of several shapes
+        array = np.array(None)
+    if array.dtype.kind in "US" and if_words:
+        raise DataError(f"{what} are words: {if_words}")
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise DataError(
+            f"{what} must be arrays of numbers, all of one shape; these are {array.dtype}."
+        ) from error
 
 
 def _split(images: Images, classes: Sequence[str], share: float, seed: int) -> list[Images]:

@@ -10,14 +10,15 @@ import gzip
 import hashlib
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged
+from kdnb.data.fetch import file_in_folders, from_first_source
 from kdnb.data.images import digest
-from kdnb.paths import data_cache, data_folders
+from kdnb.paths import data_cache
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -99,23 +100,14 @@ def _split(card: ParallelCard, part: Part, offline: bool) -> Parallel:
     for language in card.languages:
         address = card.addresses[part].format(language=language)
         file = address.rpartition("/")[2]
-        kept = data_cache() / card.name / file
-        places = (folder / inner / file for folder in data_folders() for inner in card.folders)
-        here = next((place for place in places if place.is_file()), None)
-        if kept.is_file():
-            with taken_away_if_damaged(kept):
-                read.append(_lines(kept.read_bytes(), str(kept))[0])
-        elif here is not None:
-            read.append(_lines(here.read_bytes(), str(here))[0])
-        elif offline:
-            raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-        else:
-            read.append(
-                kept_or_fetched(
-                    kept, [address], _lines, title=card.title,
-                    lock=data_cache() / f".{card.name}.lock", ways=_ways(card),
-                )
-            )  # fmt: skip
+        read.append(
+            from_first_source(
+                data_cache() / card.name / file,
+                partial(file_in_folders, card.folders, [file], _lines), [address], _lines,
+                title=card.title, lock=data_cache() / f".{card.name}.lock", ways=_ways(card),
+                offline=offline,
+            )
+        )  # fmt: skip
     if len({len(lines) for lines in read}) > 1:
         raise DataError(f"the {part} files of {card.title} differ in their numbers of lines.")
     records = sorted(

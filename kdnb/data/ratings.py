@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import DAMAGED_ZIP, kept_or_fetched, taken_away_if_damaged
+from kdnb.data.fetch import DAMAGED_ZIP, file_in_folders, from_first_source
 from kdnb.paths import data_cache, data_folders
 
 OFFICIAL = ("u.data", "u.user", "u.item")
@@ -111,22 +111,20 @@ def load_ratings(name: str, *, offline: bool = False) -> Ratings:
         DataError: when the name is unknown, no source has the data, or what it has is another.
     """
     card, cache = rating_card(name), data_cache()
-    kept = cache / f"{name}.zip"
-    if kept.is_file():
-        with taken_away_if_damaged(kept):
-            return _from_zip(card, kept.read_bytes(), str(kept))
-    for place in (folder / f"{name}.zip" for folder in data_folders()):
-        if place.is_file():
-            return _from_zip(card, place.read_bytes(), str(place))
-    for folder in data_folders():
-        for inner in card.folders:
-            if (found := _from_folder(card, folder / inner)) is not None:
-                return found
-    if offline:
-        raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-    return kept_or_fetched(
-        kept, [card.archive], lambda content, place: (_from_zip(card, content, place), content),
-        title=card.title, lock=cache / f".{name}.lock", ways=_ways(card),
+
+    def read(content: bytes, place: str) -> tuple[Ratings, bytes]:
+        return _from_zip(card, content, place), content
+
+    def here() -> Ratings | None:
+        if (found := file_in_folders(["."], [f"{name}.zip"], read)) is not None:
+            return found
+        places = (folder / inner for folder in data_folders() for inner in card.folders)
+        each = (_from_folder(card, place) for place in places)
+        return next((found for found in each if found is not None), None)
+
+    return from_first_source(
+        cache / f"{name}.zip", here, [card.archive], read, title=card.title,
+        lock=cache / f".{name}.lock", ways=_ways(card), offline=offline,
     )  # fmt: skip
 
 

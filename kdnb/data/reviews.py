@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdnb.data.cards import Below, Count, DataError, card_in, names_in
-from kdnb.data.fetch import FAILURES, kept_or_fetched, taken_away_if_damaged
-from kdnb.data.texts import FILES, Part, Texts
+from kdnb.data.fetch import FAILURES, from_first_source
+from kdnb.data.labelled import FILES, Part, Texts, sorted_texts, splits_of
 from kdnb.paths import data_cache, data_folders
 
 
@@ -84,22 +83,22 @@ def load_reviews(name: str, *, offline: bool = False) -> dict[Part, Texts]:
         DataError: when the name is unknown, no source has the data, or what it has is another.
     """
     card = review_card(name)
-    kept = data_cache() / name / card.archive
-    if kept.is_file():
-        with taken_away_if_damaged(kept):
-            return _from_archive(card, kept.read_bytes(), str(kept))
-    for folder in data_folders():
-        for inner in card.folders:
-            if (folder / inner / "train").is_dir():
-                return _read(card, _in_folder(card, folder / inner), str(folder / inner))
-        if (folder / card.archive).is_file():
-            place = folder / card.archive
-            return _from_archive(card, place.read_bytes(), str(place))
-    if offline:
-        raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-    return kept_or_fetched(
-        kept, [card.address], lambda content, place: (_from_archive(card, content, place), content),
-        title=card.title, lock=data_cache() / f".{name}.lock", ways=_ways(card),
+
+    def here() -> dict[Part, Texts] | None:
+        for folder in data_folders():
+            for inner in card.folders:
+                if (folder / inner / "train").is_dir():
+                    return _read(card, _in_folder(card, folder / inner), str(folder / inner))
+            if (place := folder / card.archive).is_file():
+                return _from_archive(card, place.read_bytes(), str(place))
+        return None
+
+    def read(content: bytes, place: str) -> tuple[dict[Part, Texts], bytes]:
+        return _from_archive(card, content, place), content
+
+    return from_first_source(
+        data_cache() / name / card.archive, here, [card.address], read, title=card.title,
+        lock=data_cache() / f".{name}.lock", ways=_ways(card), offline=offline,
     )  # fmt: skip
 
 
@@ -144,30 +143,20 @@ def _from_archive(card: ReviewCard, content: bytes, place: str) -> dict[Part, Te
 def _read(
     card: ReviewCard, files: Iterator[tuple[str, str, bytes]], place: str
 ) -> dict[Part, Texts]:
-    """Count, sort and split: any first n of a split are a random sample."""
-    found: dict[str, list[tuple[bytes, str, int]]] = {part: [] for part in FILES}
+    """Count, sort and split."""
+    found: dict[str, list[tuple[str, int]]] = {part: [] for part in FILES}
     for part, name, content in files:
         label = card.classes.index(name)
         try:
             review = content.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             raise DataError(f"a review of {place} is no UTF-8 ({error}).") from error
-        key = hashlib.sha256(bytes([label]) + review.encode("utf-8")).digest()
-        found[part].append((key, review, label))
-    splits = {}
+        found[part].append((review, label))
     for part, records in found.items():
-        records.sort()
         for label, name in enumerate(card.classes):
-            count = sum(record[2] == label for record in records)
+            count = sum(own == label for _, own in records)
             if count != card.sizes[part]:
                 raise DataError(
                     f"{place} holds {count} {part} reviews of {name}, expected {card.sizes[part]}. {_ways(card)}"
                 )
-        labels = torch.tensor([label for *_, label in records])
-        splits[part] = Texts(tuple(review for _, review, _ in records), labels, card)
-    train, end = splits["train"], len(splits["train"]) - card.validation
-    return {
-        "train": Texts(train.sentences[:end], train.labels[:end], card),
-        "validation": Texts(train.sentences[end:], train.labels[end:], card),
-        "test": splits["test"],
-    }
+    return splits_of(*(sorted_texts(found[part], card)[0] for part in FILES))

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import DAMAGED_ZIP, kept_or_fetched, taken_away_if_damaged
+from kdnb.data.fetch import DAMAGED_ZIP, from_first_source
 from kdnb.data.images import digest
 from kdnb.names import brief
 from kdnb.paths import data_cache, data_folders
@@ -125,22 +125,22 @@ def load_sounds(name: str, *, offline: bool = False) -> dict[Part, Sounds]:
 def _loaded(
     card: SoundCard, cache: Path, folders: tuple[Path, ...], offline: bool
 ) -> dict[Part, Sounds]:
-    kept = cache / f"{card.name}.zip"
-    if kept.is_file():
-        with taken_away_if_damaged(kept):
-            return _read(card, kept)
-    for place in (folder / f"{card.name}.zip" for folder in folders):
-        if place.is_file():
-            return _read(card, place)
-    for folder in folders:
-        for inner in card.folders:
-            if any((folder / inner).glob("*.wav")):
-                return _read(card, folder / inner)
-    if offline:
-        raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-    return kept_or_fetched(
-        kept, [card.archive], lambda content, _: (_read(card, io.BytesIO(content)), content),
-        title=card.title, lock=cache / f".{card.name}.lock", ways=_ways(card),
+    def here() -> dict[Part, Sounds] | None:
+        for place in (folder / f"{card.name}.zip" for folder in folders):
+            if place.is_file():
+                return _read(card, place)
+        for folder in folders:
+            for inner in card.folders:
+                if any((folder / inner).glob("*.wav")):
+                    return _read(card, folder / inner)
+        return None
+
+    def read(content: bytes, place: str) -> tuple[dict[Part, Sounds], bytes]:
+        return _read(card, io.BytesIO(content), place), content
+
+    return from_first_source(
+        cache / f"{card.name}.zip", here, [card.archive], read, title=card.title,
+        lock=cache / f".{card.name}.lock", ways=_ways(card), offline=offline,
     )  # fmt: skip
 
 
@@ -151,10 +151,12 @@ def _ways(card: SoundCard) -> str:
     )
 
 
-def _read(card: SoundCard, source: Path | io.BytesIO) -> dict[Part, Sounds]:
+def _read(
+    card: SoundCard, source: Path | io.BytesIO, name_of_source: str = ""
+) -> dict[Part, Sounds]:
     """Read, sort and verify all splits."""
     found: dict[Part, list[tuple[bytes, np.ndarray, int, int]]] = {part: [] for part in PARTS}
-    for name, content in _files(source):
+    for name, content in _files(source, name_of_source or str(source)):
         label, speaker, take = _named(card, name)
         for part, (first, end) in card.takes.items():
             if first <= take < end:
@@ -180,7 +182,7 @@ def _read(card: SoundCard, source: Path | io.BytesIO) -> dict[Part, Sounds]:
     return splits
 
 
-def _files(source: Path | io.BytesIO) -> Iterator[tuple[str, bytes]]:
+def _files(source: Path | io.BytesIO, named: str) -> Iterator[tuple[str, bytes]]:
     """(name, content) of every wave file in a folder or a zip archive, in any order."""
     if isinstance(source, Path) and source.is_dir():
         for path in source.glob("*.wav"):
@@ -192,7 +194,7 @@ def _files(source: Path | io.BytesIO) -> Iterator[tuple[str, bytes]]:
                 if member.endswith(".wav"):
                     yield member.rpartition("/")[2], archive.read(member)
     except DAMAGED_ZIP as error:
-        raise DataError(f"{source} is no zip archive ({error}).") from error
+        raise DataError(f"{named} is no zip archive ({error}).") from error
 
 
 def _named(card: SoundCard, name: str) -> tuple[int, int, int]:

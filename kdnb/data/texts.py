@@ -6,25 +6,19 @@ A data set of sentences is two text files with one sentence a line, its label in
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import partial
+from typing import Annotated, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
+from kdnb.data import reviews
 from kdnb.data.cards import Below, Count, DataError, Sha256, card_in, names_in
-from kdnb.data.fetch import kept_or_fetched, taken_away_if_damaged
-from kdnb.data.images import digest
+from kdnb.data.fetch import file_in_folders, from_first_source
+from kdnb.data.labelled import FILES, Part, Texts, sorted_texts, splits_of
 from kdnb.names import brief
-from kdnb.paths import data_cache, data_folders
+from kdnb.paths import data_cache
 
-if TYPE_CHECKING:
-    from kdnb.data.reviews import ReviewCard
-
-Part = Literal["train", "validation", "test"]
-FILES: tuple[Part, ...] = ("train", "test")  # validation is a part of train
+__all__ = ["TextCard", "TextFile", "Texts", "load_texts", "text_card", "text_names"]
 
 
 class TextFile(BaseModel):
@@ -75,23 +69,6 @@ class TextCard(BaseModel):
         return {part: getattr(self, part).sha256 for part in FILES}
 
 
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """Sentences of one split, in the order of their digests: any first n are a random sample.
-
-    Attributes:
-        sentences: as the file has them.
-        labels: (N,) int64.
-    """
-
-    sentences: tuple[str, ...]
-    labels: Tensor
-    card: TextCard | ReviewCard
-
-    def __len__(self) -> int:
-        return len(self.sentences)
-
-
 def text_names() -> tuple[str, ...]:
     """The data sets of sentences that have a card."""
     return names_in("texts")
@@ -119,44 +96,19 @@ def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
     Raises:
         DataError: when the name is unknown, no source has the data, or what it has is another.
     """
-    from kdnb.data import reviews  # which needs this module
-
     if name in reviews.review_names():
         return reviews.load_reviews(name, offline=offline)
     card, cache = text_card(name), data_cache() / name
     found: dict[str, Texts] = {}
     for part in FILES:
         about: TextFile = getattr(card, part)
-        kept = cache / about.files[0]
-        places = (
-            folder / inner / file
-            for folder in data_folders()
-            for inner in card.folders
-            for file in about.files
-        )
-        here = next((place for place in places if place.is_file()), None)
-        if kept.is_file():
-            with taken_away_if_damaged(kept):
-                found[part] = _read(card, part, kept.read_bytes(), str(kept))
-        elif here is not None:
-            found[part] = _read(card, part, here.read_bytes(), str(here))
-        elif offline:
-            raise DataError(f"no source on this machine has {card.title}: {_ways(card)}")
-        else:
-
-            def read(content: bytes, place: str, part: str = part) -> tuple[Texts, bytes]:
-                return _read(card, part, content, place), content
-
-            found[part] = kept_or_fetched(
-                kept, [about.address], read, title=card.title,
-                lock=cache.parent / f".{name}.lock", ways=_ways(card),
-            )  # fmt: skip
-    train, end = found["train"], len(found["train"]) - card.validation
-    return {
-        "train": Texts(train.sentences[:end], train.labels[:end], card),
-        "validation": Texts(train.sentences[end:], train.labels[end:], card),
-        "test": found["test"],
-    }
+        read = partial(_read, card, part)
+        found[part] = from_first_source(
+            cache / about.files[0], partial(file_in_folders, card.folders, about.files, read),
+            [about.address], read, title=card.title, lock=cache.parent / f".{name}.lock",
+            ways=_ways(card), offline=offline,
+        )  # fmt: skip
+    return splits_of(found["train"], found["test"])
 
 
 def _ways(card: TextCard) -> str:
@@ -166,9 +118,9 @@ def _ways(card: TextCard) -> str:
     )
 
 
-def _read(card: TextCard, part: str, content: bytes, place: str) -> Texts:
-    """Read, sort and verify one file."""
-    records: list[tuple[bytes, str, int]] = []
+def _read(card: TextCard, part: str, content: bytes, place: str) -> tuple[Texts, bytes]:
+    """One file read, sorted and verified, and its content."""
+    records: list[tuple[str, int]] = []
     try:
         lines = content.decode(card.encoding).splitlines()
     except UnicodeDecodeError as error:
@@ -180,16 +132,12 @@ def _read(card: TextCard, part: str, content: bytes, place: str) -> Texts:
             raise DataError(
                 f"line {number} of {place} is no sentence of {card.title}: {brief(line)}."
             )
-        place_of_label = card.classes.index(label)
-        key = hashlib.sha256(bytes([place_of_label]) + sentence.strip().encode("utf-8")).digest()
-        records.append((key, sentence.strip(), place_of_label))
-    records.sort(key=lambda one: one[0])
+        records.append((sentence.strip(), card.classes.index(label)))
     about: TextFile = getattr(card, part)
-    said = digest([key for key, *_ in records])
+    found, said = sorted_texts(records, card)
     if (len(records), said) != (about.size, about.sha256):
         raise DataError(
             f"the {part} sentences of {card.title} in {place} are others: {len(records)} of SHA-256 "
             f"{said}, expected {about.size} of {about.sha256}. {_ways(card)}"
         )
-    labels = torch.tensor([label for *_, label in records])
-    return Texts(tuple(sentence for _, sentence, _ in records), labels, card)
+    return found, content

@@ -20,6 +20,7 @@ from kdnb.figures.explorers import explorer
 from kdnb.figures.forests import forest, forests
 from kdnb.figures.grids import bars, class_likeness, image, images, softened
 from kdnb.figures.heatmaps import heat
+from kdnb.figures.labels import label
 from kdnb.figures.saving import save, show
 from kdnb.figures.schematic import schematic, teacher_student
 from kdnb.figures.tables import Table, forest_rows, published_and_ours, table
@@ -61,6 +62,7 @@ __all__ = [
     "image",
     "images",
     "interval",
+    "label",
     "lines",
     "paired",
     "paired_differences",

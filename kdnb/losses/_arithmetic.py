@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from kdnb.losses.checks import at_least_float32
@@ -50,6 +51,11 @@ def nan_from(value: Tensor, *sources: Tensor) -> Tensor:
     """The value, or NaN where one of the sources holds a NaN that a comparison would swallow."""
     spoilt = torch.stack([source.detach().isnan().any() for source in sources]).any()
     return value * torch.ones_like(value).masked_fill(spoilt, torch.nan)
+
+
+def two_classes(logits: Tensor) -> Tensor:
+    """One logit a sample as logits of two classes, of which the second has 0; several stay."""
+    return F.pad(logits, (0, 1)) if logits.shape[1] == 1 else logits
 
 
 def root(squares: Tensor) -> Tensor:

@@ -11,9 +11,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from kdnb.losses._arithmetic import EXCLUDED, divergence, in_double
+from kdnb.losses._arithmetic import EXCLUDED, divergence, in_double, two_classes
 from kdnb.losses.checks import at_least_float32, check_logits, check_number, check_temperature
 
 
@@ -111,9 +110,9 @@ def _softened(
     check_temperature(temperature, len(student))
     pair = [at_least_float32(teacher), at_least_float32(student)]
     dtype = torch.promote_types(pair[0].dtype, pair[1].dtype)
-    if student.shape[1] == 1:
-        pair = [F.pad(logits, (0, 1)) for logits in pair]
-    log_p, log_q = ((in_double(logits) / temperature).log_softmax(1) for logits in pair)
+    log_p, log_q = (
+        (in_double(two_classes(logits)) / temperature).log_softmax(1) for logits in pair
+    )
     return log_p, log_q, dtype
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
-from kdnb.losses._arithmetic import divergence
+from kdnb.losses._arithmetic import divergence, two_classes
 from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 
 
@@ -45,8 +44,7 @@ def soft_targets(
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_temperature(temperature, len(student_logits))
     student, teacher = (
-        F.pad(logits, (0, 1)) if logits.shape[1] == 1 else logits
-        for logits in (at_least_float32(student_logits), at_least_float32(teacher_logits))
+        two_classes(at_least_float32(logits)) for logits in (student_logits, teacher_logits)
     )
     each = divergence(teacher, student, temperature).unsqueeze(1)
     return (each * temperature**2).mean()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
-from kdnb.losses._arithmetic import softened_cross_entropy
+from kdnb.losses._arithmetic import softened_cross_entropy, two_classes
 from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 
 
@@ -46,7 +45,6 @@ def learning_without_forgetting(
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_temperature(temperature, len(student_logits))
     student, teacher = (
-        F.pad(logits, (0, 1)) if logits.shape[1] == 1 else logits
-        for logits in (at_least_float32(student_logits), at_least_float32(teacher_logits))
+        two_classes(at_least_float32(logits)) for logits in (student_logits, teacher_logits)
     )
     return softened_cross_entropy(teacher / temperature, student / temperature).mean()

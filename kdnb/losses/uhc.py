@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdnb.losses._arithmetic import cross_entropy_of, in_double, ratio
+from kdnb.losses._arithmetic import cross_entropy_of, in_double
+from kdnb.losses._estimates import half_step, least_cross_entropy, log_space
 from kdnb.losses.checks import (
     at_least_float32,
     check_lists,
@@ -35,8 +36,6 @@ from kdnb.losses.checks import (
 )
 
 MOST_CLASSES = 100_000
-NEWTON_STEPS = 100  # far more than are needed; then the last is taken
-CLOSE_ENOUGH = 1e-9  # a gradient's largest entry, a difference of probabilities, that counts as 0
 
 
 def connected_classes(class_sets: Sequence[Sequence[int]], classes: int) -> list[list[int]]:
@@ -181,7 +180,7 @@ def log_space_estimate(
     tensor([[0.5000, 0.3000, 0.2000]])
     """
     log_p, known = _answers(classifier_logits, class_sets, classes)
-    u = _log_space(in_double(log_p), known)
+    u = log_space(in_double(log_p), known)
     return _with_shares(u, connected_classes(class_sets, classes)).to(log_p.dtype)
 
 
@@ -218,10 +217,10 @@ def factorised_estimate(
     check_number(least=1, most=10**6, whole=True, steps=steps)
     with torch.no_grad():
         wide = in_double(log_p)
-        p, u = wide.exp() * known, _log_space(wide, known).softmax(1)
+        p, u = wide.exp() * known, log_space(wide, known).softmax(1)
         for _ in range(steps):
-            v = _half_step(p.mT, u, known.T)
-            u = _half_step(p, v, known)
+            v = half_step(p.mT, u, known.T)
+            u = half_step(p, v, known)
         found = torch.empty_like(u)
         for part in connected_classes(class_sets, classes):
             inside = u[:, part]
@@ -260,13 +259,13 @@ def cross_entropy_estimate(
     parts = connected_classes(class_sets, classes)
     with torch.no_grad():
         wide = in_double(log_p)
-        u, p = _log_space(wide, known), wide.exp() * known
+        u, p = log_space(wide, known), wide.exp() * known
         # Sums of float32 miss 1 by more than is asked of the gradient, which sums to 0.
         p = p / p.sum(2, keepdim=True)
         for part in parts:
             knowing = known[:, part].any(1)
             inside = p[:, knowing][:, :, part]
-            u[:, part] = _least_cross_entropy(u[:, part], inside, known[knowing][:, part])
+            u[:, part] = least_cross_entropy(u[:, part], inside, known[knowing][:, part])
         return _with_shares(u, parts).to(log_p.dtype)
 
 
@@ -354,51 +353,3 @@ def _with_shares(u: Tensor, parts: list[list[int]]) -> Tensor:
         shares = u[:, part].softmax(1) * (len(part) / u.shape[1])
         found = found.index_copy(1, places, shares)
     return found
-
-
-# --- the three solutions -------------------------------------------------------------------------
-
-
-def _log_space(log_p: Tensor, known: Tensor) -> Tensor:
-    """u of the least squares, (batch, classes), of mean 0 within each part.
-
-    The best c of a classifier makes its residuals' mean 0, so that each asks for
-    log p_i(l) - mean = u_l - mean over its classes of u: the normal equations of these are below.
-    """
-    inside = known.to(log_p.dtype)
-    counts = inside.sum(1, keepdim=True)
-    matrix = torch.diag(inside.sum(0)) - (inside / counts).T @ inside
-    centred = (log_p - (log_p * inside).sum(2, keepdim=True) / counts) * inside
-    return centred.sum(1) @ torch.linalg.pinv(matrix, hermitian=True)
-
-
-def _half_step(p: Tensor, v: Tensor, known: Tensor) -> Tensor:
-    """The best u for v: (batch, columns of p)."""
-    weights = v.unsqueeze(2) * known
-    return ratio((p * weights).sum(1), weights.square().sum(1))
-
-
-def _least_cross_entropy(u: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """Newton's method on u (batch, classes) for the answers p of classifiers that are connected."""
-    u = u.clone()
-    todo = torch.arange(len(u), device=u.device)
-    for _ in range(NEWTON_STEPS):
-        here = u[todo]
-        s = here.unsqueeze(1).masked_fill(~known, -torch.inf).softmax(2)
-        gradient = (s - p[todo]).sum(1)
-        far = gradient.abs().amax(1) > CLOSE_ENOUGH  # False for NaN, which stays what it is
-        if not bool(far.any()):
-            break
-        todo, here, s, gradient = todo[far], here[far], s[far], gradient[far]
-        # Scaled to a diagonal of ones: small probabilities then count as others do. A constant
-        # added to u changes nothing; that direction gets the curvature 1.
-        scale = (s * (1 - s)).sum(1).clamp_min(1e-280).sqrt()
-        matrix = (torch.diag_embed(s.sum(1)) - s.mT @ s) / scale.unsqueeze(1) / scale.unsqueeze(2)
-        still = scale / torch.linalg.vector_norm(scale, dim=1, keepdim=True)
-        matrix = matrix + still.unsqueeze(1) * still.unsqueeze(2)
-        ridge = 1e-14 * torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
-        move, _ = torch.linalg.solve_ex(matrix + ridge, -gradient / scale)
-        move = (move / scale).nan_to_num(0, 0, 0)
-        reach = (move.amax(1, keepdim=True) - move.amin(1, keepdim=True)).clamp_min(1e-12)
-        u[todo] = here + move * (reach.log1p() / reach)
-    return u

@@ -68,6 +68,21 @@ def told_apart(
     return fields, options
 
 
+# What other libraries call an option that we have.
+_MEANT = {
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "T": "temperature",
+    "tau": "temperature",
+    "alpha": "weight, label_weight",
+    "beta": "weight, label_weight",
+    "loss": "method",
+    "criterion": "loss, method",
+    "device": "fabric",
+    "model": "student",
+}
+
+
 def _unknown(verb: Callable, key: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
     """Whose option it is, else the nearest that there is."""
     own = _taken_by(verb)
@@ -81,8 +96,10 @@ def _unknown(verb: Callable, key: str, methods: Mapping[str, Mapping[str, Any]])
         )
     from kdnb.methods.offline.distil import distil  # which imports this module
 
-    if verb is not distil and (others or key in _taken_by(distil)):
+    if verb is not distil and (others or key in inspect.signature(distil).parameters):
         return f"{verb.__name__} has no option {key!r}: it belongs to kdnb.distil."
+    if meant := [one for one in _MEANT.get(key, "").split(", ") if one in known]:
+        return f"{verb.__name__} has no option {key!r} (here it is {' or '.join(meant)})."
     return f"{verb.__name__} has no option {key!r} ({nearest(key, known)})."
 
 

@@ -104,8 +104,8 @@ def _unknown(name: str, library: str, own_names: Sequence[str]) -> str:
     unique = list(dict.fromkeys(candidates))
     nearest = difflib.get_close_matches(name[:200], unique, n=5, cutoff=0.5)
     hint = f"the nearest names are {', '.join(nearest)}" if nearest else "no name is near it"
-    own = ", ".join(own_names)
-    return f"there is no network {brief(name)} in {where}: {hint}. kdnb's own: {own}."
+    own = "" if library else f" kdnb's own: {', '.join(own_names)}."
+    return f"there is no network {brief(name)} in {where}: {hint}.{own}"
 
 
 def _failure(

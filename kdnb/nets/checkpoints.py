@@ -96,13 +96,13 @@ def card_of(name: str, dataset: str) -> CheckpointCard:
         CheckpointError: when there is no such checkpoint (with those there are), or its card
             cannot be read.
     """
-    path = folder() / dataset / f"{name}.toml"
     if (name, dataset) not in pretrained_names():
         known = [f"{one} on {of}" for one, of in pretrained_names()]
         raise CheckpointError(
             f"there is no trained {name} on {dataset} ({nearest(f'{name} on {dataset}', known)}); "
             "kdnb.train makes one of your own."
         )
+    path = folder() / dataset / f"{name}.toml"
     try:
         return CheckpointCard(**tomllib.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:

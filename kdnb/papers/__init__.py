@@ -1,7 +1,7 @@
 """Papers: their claims, our records and verdicts, and how both are shown and cited.
 
-A paper that we reproduce has a folder `papers/<key>/` with its `claims.toml` and one record for
-each profile, `results/<profile>.json`.
+A paper that we reproduce has a folder `papers/<key>/` with its `claims.toml`, the compared conditions
+in words (`conditions.toml`), and one record for each profile, `results/<profile>.json`.
 """
 
 from kdnb.papers.citations import cite
@@ -18,7 +18,14 @@ from kdnb.papers.records import (
     write_record,
 )
 from kdnb.papers.references import bibliography, bibtex, reference
-from kdnb.papers.results import claims_of, profiles, reproduced_papers, verdicts
+from kdnb.papers.results import (
+    claims_of,
+    conditions,
+    named_conditions,
+    profiles,
+    reproduced_papers,
+    verdicts,
+)
 from kdnb.papers.showing import show, show_frame
 from kdnb.papers.survey import best_epochs, survey_table
 
@@ -33,8 +40,10 @@ __all__ = [
     "bibtex",
     "cite",
     "claims_of",
+    "conditions",
     "earlier_path",
     "environment_id",
+    "named_conditions",
     "profiles",
     "read_record",
     "record_path",

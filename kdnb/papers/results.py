@@ -1,14 +1,17 @@
 """The papers that we reproduce: their claims, the profiles that are recorded, and the verdicts.
 
-Each has a folder `papers/<key>/` with `claims.toml` and one record for each profile,
-`results/<profile>.json`. Profiles are never mixed: each is judged by itself.
+Each has a folder `papers/<key>/` with `claims.toml`, `conditions.toml`, and one record for each
+profile, `results/<profile>.json`. Profiles are never mixed: each is judged by itself.
 """
 
 from __future__ import annotations
 
+import tomllib
+
 from kdnb import paths
 from kdnb.names import brief, nearest
 from kdnb.papers import judging, schema
+from kdnb.papers.quantities import PARAMETERS, parse
 from kdnb.papers.records import PROFILES, PaperError, UnknownPaper, read_record, record_path
 
 
@@ -33,6 +36,28 @@ def claims_of(key: str) -> list[schema.Claim]:
     if loaded[0].paper != key:
         raise PaperError(f"{path} says paper = {loaded[0].paper!r}, but its folder is {key!r}.")
     return loaded
+
+
+def conditions(key: str) -> dict[str, str]:
+    """What each condition is that the claims name, in words, as `papers/<key>/conditions.toml` has it.
+
+    These are the conditions in quantities without a label: a reader sees their names. The order is
+    the file's; without a file there are none. Raises `PaperError` for an unknown key.
+    """
+    known(key)
+    path = paths.root() / "papers" / key / "conditions.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def named_conditions(key: str) -> set[str]:
+    """The conditions that a reader of a paper's numbers meets by name: in quantities without a label."""
+    found: set[str] = set()
+    for claim in claims_of(key):
+        tested = {one.quantity: one.label for one in claim.criteria if one.kind != "exact"}
+        for quantity in {**dict.fromkeys(claim.published, ""), **tested}:
+            if not tested.get(quantity):
+                found |= {condition for condition, _ in parse(quantity)[1]}
+    return found - {PARAMETERS}
 
 
 def profiles(key: str) -> list[str]:

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kdnb.names import nearest
 from kdnb.papers import judging, results
 from kdnb.papers.citations import unit
 from kdnb.papers.quantities import NotTestable
@@ -33,24 +34,45 @@ COLOURS = {
 }
 
 
-def judged(key: str, profile: str | None = None) -> Iterator[tuple[str, judging.Verdict, Any]]:
-    """(profile, verdict, table) of each claim; without any record the profile is empty."""
+def judged(
+    key: str, profile: str | None = None, only: Collection[str] | None = None
+) -> Iterator[tuple[str, judging.Verdict, Any]]:
+    """(profile, verdict, table) of each claim, or of those whose ids are in `only`.
+
+    Without any record the profile is empty.
+    """
+    claims = results.claims_of(key)
+    if only is not None:
+        known = {claim.id: claim for claim in claims}
+        if unknown := [name for name in only if name not in known]:
+            raise ValueError(f"{key} has no claim {unknown[0]!r} ({nearest(unknown[0], known)}).")
+        claims = [known[name] for name in only]
     for name in [profile] if profile else results.profiles(key) or [""]:
         nothing = pd.DataFrame(columns=pd.MultiIndex.from_tuples([], names=["arm", "metric"]))
         table = read_record(key, name).table() if name else nothing
-        for verdict in judging.judge_all(results.claims_of(key), table):
+        for verdict in judging.judge_all(claims, table):
             yield name, verdict, table
 
 
-def show_frame(key: str, profile: str | None = None) -> pd.DataFrame:
+def show_frame(
+    key: str, profile: str | None = None, only: Collection[str] | None = None
+) -> pd.DataFrame:
     """Published beside ours, one row for each profile, claim and quantity.
 
     The quantities are a claim's published ones, then those of its criteria; `p` is Holm-adjusted.
     `mark` says of a criterion "yes", "no" (the numbers speak against it) or "open" (they allow
     both), and nothing where a premise is not met. Without any record the profile is empty and only the exact checks have values.
+
+    Args:
+        key: of a paper that we reproduce.
+        profile: of its record; all that there are when left out.
+        only: ids of the claims that are judged; all when left out.
+
+    Raises:
+        ValueError: for a claim that the paper does not have.
     """
     rows: list[dict[str, Any]] = []
-    for name, verdict, table in judged(key, profile):
+    for name, verdict, table in judged(key, profile, only):
         for result in [*_published(verdict, table), *verdict.results]:
             rows.append(
                 {
@@ -102,6 +124,35 @@ def show(key: str, profile: str | None = None) -> RenderableType:
         common = _common([verdict for verdict, _ in verdicts])
         blocks += [Text(f"premise of several claims: {_premise(checked)}") for checked in common]
         blocks += [_block(verdict, table, common) for verdict, table in verdicts]
+    return Group(*blocks)
+
+
+def replicated(key: str, frame: pd.DataFrame) -> RenderableType:
+    """A paper's claims on recorded seeds and on new ones, see `replication.replicate`: a block a claim."""
+    if frame.empty:
+        return Text(f"No claim of {key} can be judged on these conditions.")
+    blocks: list[RenderableType] = [Text(f"{key}: {authors(key)}", style="bold")]
+    words = frame.groupby("claim", sort=False).first()[["recorded_word", "again_word"]]
+    for claim, rows in frame.groupby("claim", sort=False):
+        recorded, again = words.loc[claim]
+        head = Text("\n") + Text(str(claim), style="bold") + Text("  recorded: ")
+        head += Text(recorded, style=COLOURS[recorded]) + Text(", again: ")
+        shown = Table(box=None, pad_edge=False, show_edge=False)
+        shown.add_column("", ratio=1, overflow="fold")
+        for column in ("seeds", "mean", "95% interval"):
+            shown.add_column(column, justify="right", no_wrap=True, header_style="dim")
+        for row in rows.to_dict("records"):
+            for when in ("recorded", "again"):
+                low, high = row[f"{when}_low"], row[f"{when}_high"]
+                shown.add_row(
+                    Text(row["quantity"] if when == "recorded" else "  again"),
+                    str(row[f"{when}_n"]),
+                    _number(row[f"{when}_mean"]),
+                    f"{low:.4g} to {high:.4g}" if math.isfinite(low) else "",
+                )
+        blocks += [head + Text(again, style=COLOURS[again]), Padding(shown, (0, 0, 0, 2))]
+    same = int((words["recorded_word"] == words["again_word"]).sum())
+    blocks.append(Text(f"\nThe same verdict: {same} of {len(words)}."))
     return Group(*blocks)
 
 

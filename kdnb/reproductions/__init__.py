@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdnb import paths
+from kdnb.data.cards import DataError
 from kdnb.data.offered import card_of
 from kdnb.names import UsageError, brief, nearest, refused
 from kdnb.papers.records import (
@@ -99,19 +101,28 @@ def record(
         ValueError: for an unknown condition.
     """
     module, parameters = module_of(key), checked(key, profile, seeds, only)
-    own = pool.pool(jobs) if jobs > 1 and executor is None else None
-    try:
+    with workers(jobs, executor) as places:
         made = reproduce(
             module.REPRODUCTION,
             parameters,
             profile=profile,
             arms=parameters.arms,
-            executor=executor or own,
+            executor=places,
         )
-    finally:
-        if own is not None:
-            own.shutdown(wait=False, cancel_futures=True)
     return keep(made, module.REPRODUCTION, parameters)
+
+
+@contextmanager
+def workers(jobs: int, executor: Executor | None = None) -> Iterator[Executor | None]:
+    """Where trials run: the executor given, else so many processes; None is this one."""
+    if executor is not None or jobs == 1:
+        yield executor
+        return
+    own = pool.pool(jobs)
+    try:
+        yield own
+    finally:
+        own.shutdown(wait=False, cancel_futures=True)
 
 
 def checked(
@@ -221,25 +232,30 @@ def reproduce(
     profile: str,
     arms: Iterable[str] = (),
     executor: Executor | None = None,
+    first: int = 0,
 ) -> Record:
-    """Run arms over seeds 0, 1, ... and return the record of what they measured.
+    """Run arms over seeds and return the record of what they measured.
 
     Args:
         parameters: of its module; `parameters.seeds` tells how many seeds.
         profile: the name the record carries: `quick`, `laptop`, `full` or `custom`.
         arms: their names; all when empty.
         executor: where the trials run, see `trials.run_all`.
+        first: the first seed; the others follow it.
 
     Raises:
         ValueError: for an arm that the paper's reproduction does not have.
+        DataError: for data whose card has no digests.
     """
-    wanted = chosen(reproduction, parameters, arms)
+    wanted = chosen(reproduction, parameters, arms, first)
+    for trial in {str(one.arguments.get("data")): one for one in wanted.values()}.values():
+        _data_of(trial)  # refused before anything runs
     results = trials.run_all(wanted.values(), executor)
     return _record(reproduction, profile, parameters, wanted, results)
 
 
 def chosen(
-    reproduction: Reproduction, parameters: Any, arms: Iterable[str] = ()
+    reproduction: Reproduction, parameters: Any, arms: Iterable[str] = (), first: int = 0
 ) -> dict[tuple[str, int], Trial]:
     """(arm, seed) -> the trial that `reproduce` runs for it, with the same arguments and errors.
 
@@ -251,7 +267,9 @@ def chosen(
         raise UsageError(f"{reproduction.paper} has no arm {brief(unknown[0])} ({hint}).")
     wanted = [name for name in available if not arms or name in arms]
     return {
-        (name, seed): available[name](seed) for seed in range(parameters.seeds) for name in wanted
+        (name, seed): available[name](seed)
+        for seed in range(first, first + parameters.seeds)
+        for name in wanted
     }
 
 
@@ -293,7 +311,14 @@ def recipe_digest(wanted: Iterable[Trial]) -> str:
 
 
 def _data_of(trial: Trial) -> dict[str, dict[str, str]]:
+    """{data set: the digests of its parts}; nothing for a trial without a data set."""
     if "data" not in trial.arguments:  # it draws its own
         return {}
     name = trial.arguments["data"]["name"]
-    return {name: dict(card_of(name).sha256)}
+    digests = dict(card_of(name).sha256)
+    if not digests:
+        raise DataError(
+            f"the card of {name} has no digests, and a record must say which data it is of: add "
+            "them to the card first."
+        )
+    return {name: digests}

@@ -22,6 +22,7 @@ from kdnb.papers.records import read_record
 from kdnb.papers.statistics import LEVEL, holm, interval, seeds_needed, sign_flip
 from kdnb.progress import bar
 from kdnb.training import evaluate
+from kdnb.training.randomness import check_seed
 from kdnb.training.toy import Toy
 
 MOST_SEEDS = 1000  # of one comparison
@@ -172,7 +173,12 @@ def compare(
             does not have, or fewer than two.
         TypeError: for a setting that is neither a `Toy` nor a key.
     """
-    wanted = list(islice(range(seeds) if isinstance(seeds, int) else seeds, MOST_SEEDS + 1))
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, (str, bytes))
+    if not several and not isinstance(seeds, int):
+        raise TypeError(f"seeds is how many, or which whole numbers; got {brief(seeds)}.")
+    wanted = list(islice(seeds if several else range(seeds), MOST_SEEDS + 1))
+    for seed in wanted:
+        check_seed(seed)
     if not 2 <= len(wanted) <= MOST_SEEDS or len(set(wanted)) < len(wanted):
         raise ValueError(
             f"a paired comparison needs two or more different seeds, {MOST_SEEDS:,} at most; got "
@@ -237,6 +243,9 @@ def _measured(runs: Mapping[str, Callable[[int], float]], seeds: Sequence[int]) 
     return pd.DataFrame(found).rename_axis("seed")
 
 
+_OURS = {"student", "teacher", "data", "recipe", "seed", "checkpoint"}
+
+
 def _run_of(name: str, condition: Any, setting: Toy | None) -> Callable[[int], float]:
     """A condition as a function of a seed that returns errors."""
     if _is_call(condition):
@@ -249,6 +258,11 @@ def _run_of(name: str, condition: Any, setting: Toy | None) -> Callable[[int], f
     keywords = _keywords(name, condition)
     if keywords and setting.teacher is None:
         raise ValueError(f"{name!r} needs a teacher, and {setting.name} has none.")
+    if ours := sorted(keywords.keys() & _OURS):
+        raise ValueError(
+            f"{name!r} names {ours[0]}, which belongs to the comparison: it trains every condition with "
+            "the networks, data and recipe of its setting, once for each seed."
+        )
     if keywords:  # a wrong name is refused before any condition is trained
         others = {*inspect.signature(distil).parameters} - {"method", "weight"}
         planned(**{key: value for key, value in keywords.items() if key not in others})
@@ -296,12 +310,13 @@ def _is_call(condition: Any) -> bool:
 def _errors_of(name: str, value: Any) -> float:
     if isinstance(value, (Mapping, pd.Series)):
         value = value.get("errors")
-    if not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{name!r} must return its errors, a number or what kdnb.evaluate returns; "
             f"got a {type(value).__name__}."
-        )
-    return float(value)
+        ) from error
 
 
 # --- beside a record -----------------------------------------------------------------------------

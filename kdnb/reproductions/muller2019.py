@@ -15,7 +15,7 @@ __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms"]
 PROFILES = every_arm(hinton2015.PROFILES)
 
 NEEDED = ("teacher", "distilled", "student", "smoothed_student", "smoothed_teacher",
-          "distilled_from_smoothed")  # fmt: skip
+          "distilled_from_smoothed", "wide_T2", "smoothed_T2")  # fmt: skip
 
 
 def arms(p: Parameters) -> Arms:

@@ -41,7 +41,7 @@ from kdnb.training import NonFiniteLoss
 from kdnb.training.inputs import examples_of
 from kdnb.training.layers import layers_of
 
-__all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "tuned"]
+__all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "places", "tuned"]
 
 
 class Parameters(BaseModel):
@@ -107,6 +107,23 @@ def arm_of(method: str, student: str) -> str:
 def weights() -> dict[str, Any]:
     """What `tuned` has found, from `papers/tian2020crd/weights.json`: student -> method -> weight."""
     return json.loads((paths.root() / "papers" / "tian2020crd" / "weights.json").read_text())
+
+
+def places() -> pd.DataFrame:
+    """Where each best weight lies among the four that were tried.
+
+    Returns:
+        Columns student, method, weight and place: `smallest`, `largest` or `within`. At an end a
+        weight further out might be better still.
+    """
+    rows = []
+    for student, of in weights()["weights"].items():
+        for method, one in of.items():
+            tried = sorted(one["held_out_errors"], key=float)
+            place = {0: "smallest", len(tried) - 1: "largest"}
+            at = tried.index(f"{one['weight']:g}")
+            rows.append((student, method, one["weight"], place.get(at, "within")))
+    return pd.DataFrame(rows, columns=["student", "method", "weight", "place"])
 
 
 def arms(p: Parameters) -> Arms:

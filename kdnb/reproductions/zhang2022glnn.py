@@ -1,4 +1,4 @@
-"""Zhang et al. 2022, "Graph-less Neural Networks": perceptrons taught by GraphSAGE, on Cora and Citeseer.
+"""Zhang et al. 2022, "Graph-less Neural Networks": perceptrons taught by GraphSAGE, on three graphs.
 
 Every seed draws a split: 20 nodes of each class for training, 30 for validation, the rest for the test. In
 the transductive setting the teacher answers for every node; in the inductive one a fifth of the test nodes, and
@@ -53,12 +53,16 @@ PROFILES = {
 def networks(p: Parameters, dataset: str) -> dict[str, dict[str, Any]]:
     """Widths, dropout and recipes of the authors' configuration for a data set."""
 
-    def about(width: int, dropout: float, decay: float) -> dict[str, Any]:
-        recipe = {"epochs": p.epochs, "optimiser": "adam", "lr": 0.01, "weight_decay": decay,
+    def about(width: int, dropout: float, decay: float, lr: float = 0.01) -> dict[str, Any]:
+        recipe = {"epochs": p.epochs, "optimiser": "adam", "lr": lr, "weight_decay": decay,
                   "schedule": "constant"}  # fmt: skip
         return {"width": width, "dropout": dropout, "recipe": recipe}
 
-    mlp = {"cora": about(128, 0.6, 0.005), "citeseer": about(128, 0.1, 0.001)}[dataset]
+    mlp = {
+        "cora": about(128, 0.6, 0.005),
+        "citeseer": about(128, 0.1, 0.001),
+        "pubmed": about(128, 0.4, 0.0, lr=0.005),
+    }[dataset]
     return {"sage": about(128, 0.0, 0.0005), "gcn": about(64, 0.8, 0.001), "mlp": mlp}
 
 
@@ -84,6 +88,8 @@ def arms(p: Parameters) -> Arms:
         "inductive": nodes("cora", MAIN, p.hidden),
         "citeseer": nodes("citeseer", MAIN),
         "citeseer_inductive": nodes("citeseer", MAIN, p.hidden),
+        "pubmed": nodes("pubmed", MAIN),
+        "pubmed_inductive": nodes("pubmed", MAIN, p.hidden),
         "structure": lambda seed: Trial("node_structure", structure, seed),
     }
 

@@ -79,6 +79,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
         name: (f"{_FUNCTIONS}.language:{name}", name)
         for name in ("language_model", "language_student", "language_teacher")
     },
+    **{name: (f"{_FUNCTIONS}.translation:{name}", name) for name in ("translator", "translations")},
     "retrieved": (
         "kdnb.reproductions.passalis2018pkt:retrieved",
         f"{_OLD_PAPERS}.passalis2018pkt:retrieved",

@@ -44,6 +44,22 @@ def ask(network: Callable[..., Any], inputs: Any, like: Any = None) -> Any:
         return network(*arguments, **named)
 
 
+def not_taken(network: Any, inputs: Any) -> str:
+    """Why a dict, tuple or list of inputs was given as one argument; empty where it was not."""
+    if not isinstance(inputs, (Mapping, tuple, list)) or getattr(network, "takes_whole", False):
+        return ""
+    arguments, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
+    try:
+        called = network.forward if isinstance(network, nn.Module) else network
+        inspect.signature(called).bind(*arguments, **named)
+    except TypeError as error:
+        form = "dict" if isinstance(inputs, Mapping) else type(inputs).__name__
+        return f"the {form} came as one argument, since as several it does not fit: {error}"
+    except ValueError:
+        pass
+    return ""
+
+
 def precision_of(network: Any) -> torch.dtype | None:
     """The floating-point type of a network's weights, when it is not float32."""
     if not isinstance(network, nn.Module):
@@ -78,7 +94,17 @@ def logits_of(answer: Any, output: Output = None) -> Tensor:
     Raises:
         TypeError: when there are none, naming the type that came.
     """
+    if isinstance(output, tuple):
+        raise TypeError(
+            f"output={output!r} is a pair, which kdnb.distil takes for student and teacher: give one "
+            "name, position or function."
+        )
     found = _named(answer, output) if output is not None else _usual(answer)
+    if isinstance(found, Tensor) and not found.ndim:
+        raise TypeError(
+            f"a network returned {_kind(answer)}, and one number stands where kdnb looks for logits, "
+            "such as a loss before them: say where they are by output=, such as output=1."
+        )
     if not isinstance(found, Tensor):
         where = "" if output is None else f", and output={output!r} finds no tensor in it"
         raise TypeError(
@@ -107,6 +133,11 @@ def outputs_of(output: Any) -> tuple[Output, Output]:
             f"of {len(output)}."
         )
     return output
+
+
+def words_for(output: Output) -> str:
+    """An `output` in words, by which two of them are told apart."""
+    return of_function(output) if callable(output) else repr(output)
 
 
 def _usual(answer: Any) -> Any:
@@ -175,6 +206,11 @@ class Ensemble(nn.Module):
         mean: Mean = "arithmetic",
     ) -> None:
         super().__init__()
+        if not isinstance(members, (list, tuple, nn.ModuleList)):
+            raise TypeError(f"an ensemble takes a list of modules; got a {type(members).__name__}.")
+        for one in members:
+            if not isinstance(one, nn.Module):
+                raise TypeError(f"a member of an ensemble is a module; got a {type(one).__name__}.")
         if not len(members):
             raise ValueError("an ensemble has at least one member; got none.")
         if temperature is not None:
@@ -221,6 +257,8 @@ class Ensemble(nn.Module):
             said.append(f"mean={self.mean}")
         if self.weigh is not None:
             said.append(f"weights={of_function(self.weigh)}")
+        if self.output is not None:
+            said.append(f"output={words_for(self.output)}")
         return ", ".join(said)
 
 
@@ -248,16 +286,18 @@ def teacher_of(teacher: Any, temperature: float = 1.0, output: Output = None) ->
     """
     if isinstance(teacher, Ensemble):
         return teacher.at(temperature)
-    if isinstance(teacher, nn.Module) and not isinstance(teacher, nn.ModuleList):
+    several = nn.ModuleList, nn.ModuleDict
+    if isinstance(teacher, nn.Module) and not isinstance(teacher, several):
         return teacher
     if isinstance(teacher, (list, tuple, nn.ModuleList)) and len(teacher):
         if all(isinstance(member, nn.Module) for member in teacher):
             return Ensemble(list(teacher), temperature, output)
-    elif callable(teacher):
+    elif callable(teacher) and not isinstance(teacher, several):
         return Called(teacher)
+    empty = isinstance(teacher, (list, tuple, nn.ModuleList)) and not len(teacher)
+    got = "an empty list" if empty else f"a {type(teacher).__name__}"
     raise TypeError(
-        "a teacher is a module, a list of modules or a function of a batch's inputs; "
-        f"got a {type(teacher).__name__}."
+        f"a teacher is a module, a list of modules or a function of a batch's inputs; got {got}."
     )
 
 

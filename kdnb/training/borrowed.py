@@ -27,6 +27,15 @@ def modes_kept(*networks: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Inside, networks are in eval mode; every submodule leaves in the mode in which it came."""
+    with modes_kept(*networks):
+        for network in networks:
+            network.eval()
+        yield
+
+
+@contextlib.contextmanager
 def by_batch_statistics(network: nn.Module) -> Iterator[None]:
     """Inside, batch normalisations use the batch's statistics, and keep their running ones as they are."""
     norms = [
@@ -133,9 +142,9 @@ def takes_channels_last(network: nn.Module, inputs: Any, trained: bool = False) 
 
 
 def _answers(network: nn.Module, inputs: Any) -> bool:
-    with modes_kept(network), torch.no_grad(), own_random_state(_device_of(network)):
+    with evaluating(network), torch.no_grad(), own_random_state(_device_of(network)):
         try:
-            ask(network.eval(), inputs)
+            ask(network, inputs)
         except (RuntimeError, TypeError, ValueError):
             return False
     return True

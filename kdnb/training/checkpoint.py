@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdnb.names import brief
-from kdnb.training.identity import of_tensors
+from kdnb.training.identity import of_tensors, passing_buffers
 
 
 class Damaged(ValueError):
@@ -43,6 +44,8 @@ def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
     if not isinstance(checkpoint, (str, os.PathLike)) or not str(checkpoint):
         raise TypeError(f"checkpoint is the path of a file; got {brief(checkpoint)}.")
     path = Path(checkpoint)
+    if path.parts[:1] == ("~",):  # a shell would know the home folder, and Python does not
+        path = path.expanduser()
     if number is not None:
         path = path.with_name(f"{path.name}.{number}")
     try:
@@ -69,8 +72,8 @@ def another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     differ = f"({', '.join(others)} differ)"
     if "weights" in others and set(others) <= {"weights", "data"}:
         return (
-            f"{differ}: a run goes on with its own data and initial weights. Build both as the first "
-            "time, after torch.manual_seed with the same seed; for a new run name another file."
+            f"{differ}: a run goes on with its own data, networks and initial weights. Build all as "
+            "the first time, after torch.manual_seed with the same seed; for a new run name another file."
         )
     if others == ["recipe"]:
         there, here = theirs.get("recipe") or {}, ours["recipe"]
@@ -86,6 +89,22 @@ def another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
             )
         return f"({shown}): give the recipe of that run, or name another file."
     return f"{differ}: name another file, or delete this one if nobody needs it."
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """All numbers of a network by name: its `state_dict`, and the buffers that this leaves out."""
+    return {**network.state_dict(), **passing_buffers(network)}
+
+
+def take_state(
+    network: nn.Module, state: Mapping[str, Tensor], device: torch.device | str = "cpu"
+) -> None:
+    """Give a network what `state_of` gave."""
+    known = network.state_dict().keys()
+    network.load_state_dict({name: value for name, value in state.items() if name in known})
+    for name in state.keys() - known:
+        path, _, buffer = name.rpartition(".")
+        network.get_submodule(path)._buffers[buffer] = state[name].to(device)
 
 
 def sealed(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> bytes:

@@ -16,8 +16,8 @@ from kdnb.data.batches import Batches
 from kdnb.data.forms import first_of, moved, samples_in, tensors_in
 from kdnb.names import brief
 from kdnb.progress import note
-from kdnb.training.answers import Output, ask, logits_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.answers import Output, ask, logits_of, not_taken
+from kdnb.training.borrowed import evaluating
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.views import Layers, View, viewing
 
@@ -33,16 +33,7 @@ def first_batch(batches: Any, seed: int = 0) -> Batch:
     """
     with own_random_state():
         seed_everything(mix(seed, 0))
-        try:
-            batch = next(iter(batches.epoch(0)), None)
-        except (TypeError, RuntimeError) as error:
-            if not str(error).startswith(("default_collate:", "stack expects")):
-                raise
-            words = str(error).removeprefix("default_collate: ")
-            raise ValueError(
-                f"the samples of this data make no batch: {words}. Convert them to tensors of one "
-                "shape in the Dataset, or give a DataLoader with a collate_fn."
-            ) from error
+        batch = next(iter(batches.epoch(0)), None)
     if batch is None:
         raise ValueError("this data gives no batch.")
     return batch
@@ -115,15 +106,16 @@ def tried(
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     inputs = batch.to(device).images
-    before = _versions(inputs)
-    with modes_kept(network), torch.no_grad(), own_random_state(device):
+    before = versions(inputs)
+    with evaluating(network), torch.no_grad(), own_random_state(device):
         try:
-            answer = ask(network.eval(), inputs)
+            answer = ask(network, inputs)
         except Exception as error:
             if str(error).startswith("module "):  # of whoever looks inside it
                 raise
-            raise ValueError(cannot_take(name, batch.images, error)) from error
-    if name != "network" and _versions(inputs) != before:
+            why = not_taken(network, inputs)
+            raise ValueError(cannot_take(name, batch.images, error, why)) from error
+    if name != "network" and versions(inputs) != before:
         raise ValueError(
             f"the {name} changes its inputs in place, and another network is given the same ones: "
             "let it begin with a copy, such as x = x.clone()."
@@ -171,7 +163,7 @@ def check_samples_first(network: nn.Module, batch: Batch, layers: Layers, view: 
     return True
 
 
-def _versions(inputs: Any) -> list[int | None]:
+def versions(inputs: Any) -> list[int | None]:
     """How often each tensor was written to."""
     return [None if one.is_inference() else one._version for one in tensors_in(inputs)]
 
@@ -186,9 +178,9 @@ def _of_fewer(network: nn.Module, batch: Batch) -> Any:
     if samples_in(inputs) == batch.size:
         return None
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with modes_kept(network), torch.no_grad(), own_random_state(device):
+    with evaluating(network), torch.no_grad(), own_random_state(device):
         try:
-            return ask(network.eval(), moved(inputs, device))
+            return ask(network, moved(inputs, device))
         except (RuntimeError, TypeError, ValueError, IndexError):
             return None
 
@@ -215,25 +207,31 @@ def are_probabilities(logits: Tensor) -> bool:
     return bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())
 
 
-def cannot_take(name: str, inputs: Any, error: Exception) -> str:
-    """One sentence about a network that fails on some inputs."""
+def cannot_take(name: str, inputs: Any, error: Exception, why: str = "") -> str:
+    """One sentence about a network that fails on some inputs, and why it may."""
     shapes = ", ".join(f"{str(one.dtype)[6:]} {tuple(one.shape)}" for one in tensors_in(inputs))
     words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     return (
-        f"the {name} cannot take these inputs ({shapes}): {type(error).__name__}, {words}. Where it "
-        "wants another size or normalisation, give a module that brings the inputs to it first."
+        f"the {name} cannot take these inputs ({shapes}): {type(error).__name__}, {words}. "
+        + (f"{why[:1].upper()}{why[1:]}. " if why else "")
+        + "Where it wants another size or normalisation, give a module that brings the inputs to it "
+        "first."
     )
 
 
-def check_repeats(batches: Any) -> None:
+def check_repeats(batches: Any) -> Batch | None:
     """Require that an epoch can be drawn again, as a run that goes on from a checkpoint must.
+
+    Returns:
+        Its first batch, where that had to be drawn.
 
     Raises:
         ValueError: when its first batch differs from one time to the next.
     """
     if isinstance(batches, Batches):  # by construction
-        return
-    one, two = (list(tensors_in(list(first_batch(batches)[:2]))) for _ in range(2))
+        return None
+    batch = first_batch(batches)
+    one, two = (list(tensors_in(list(drawn[:2]))) for drawn in (batch, first_batch(batches)))
     if len(one) != len(two) or not all(_same(a, b) for a, b in zip(one, two, strict=True)):
         raise ValueError(
             "these batches differ each time an epoch is drawn, so that a run which goes on from a "
@@ -241,6 +239,7 @@ def check_repeats(batches: Any) -> None:
             "draw from torch, numpy or random, or from a generator that loader, sampler or data "
             "set holds."
         )
+    return batch
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

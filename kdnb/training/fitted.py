@@ -49,5 +49,5 @@ class Fit:
     def __repr__(self) -> str:
         last = self.rows[-1] if len(self.history) else {}
         shown = [f"{k} {v:.4g}" for k, v in last.items() if k not in ("epoch", "lr", "seconds")]
-        about = f"Fit of {', '.join(self.networks)}: {len(self.history)} epochs"
+        about = f"Fit of {', '.join(map(str, self.networks))}: {len(self.history)} epochs"
         return f"{about}; at last {', '.join(shown)}" if shown else about

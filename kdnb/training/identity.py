@@ -1,15 +1,30 @@
-"""By what a run is recognised when it goes on from a checkpoint: digests of all it depends on."""
+"""By what a run is recognised when it goes on from a checkpoint: digests of all it depends on.
+
+One walk goes through networks' settings, functions, objects and data, and through what they hold,
+to any depth. What holds itself is named where it is met again, so the walk ends. A digest is the
+same in every process: sets are walked in the order of their members' digests, and nothing is told
+by its address.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copyreg
+import dataclasses
 import dis
 import functools
 import hashlib
+import itertools
+import logging
+import math
+import random
+import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset, TensorDataset
@@ -18,12 +33,51 @@ Identity = Mapping[str, Any]
 
 
 def of_network(network: nn.Module) -> str:
-    """A digest of a network's class and its numbers."""
+    """A digest of what a network computes: its numbers, its parts, their settings and their code.
+
+    Two classes of one name whose forwards differ, two rates of dropout, or an attribute `scale` of
+    two values make two networks.
+    """
     found = hashlib.sha256(type(network).__qualname__.encode())
-    for key, value in sorted(network.state_dict().items()):
+    for key, value in (*sorted(network.state_dict().items()), *passing_buffers(network).items()):
         found.update(key.encode())
         _add(found, value)
+    found.update(re.sub(r" at 0x[0-9a-f]+", "", repr(network)).encode())
+    codes: dict[type, str] = {}  # one for each class: a network has many parts of few classes
+    for part in network.modules():
+        kind = type(part)
+        if kind not in codes:
+            own = not kind.__module__.startswith("torch.")
+            codes[kind] = of_function(kind.forward, deep=False) if own else ""
+        found.update(codes[kind].encode())
+        for name, value in sorted(vars(part).items()):
+            if name[0] != "_" and name != "training" and _is_setting(value):
+                found.update(f"{name}={value!r}".encode())
     return found.hexdigest()[:16]
+
+
+def passing_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """The buffers that a network's `state_dict` leaves out (`persistent=False`), by name."""
+    return {
+        f"{path}.{name}" if path else name: part._buffers[name]
+        for path, part in network.named_modules()
+        for name in sorted(part._non_persistent_buffers_set)
+        if part._buffers.get(name) is not None
+    }
+
+
+def of_learning(network: nn.Module) -> list[str]:
+    """What of a network that is trained stays still: parameters without gradients, parts in eval mode."""
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    parts = network.named_modules() if network.training else ()
+    return [*frozen, *(f"{path} in eval mode" for path, part in parts if not part.training)]
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether an attribute is a plain value, or a short list of those."""
+    if isinstance(value, (tuple, list)):
+        return len(value) < 100 and all(map(_is_setting, value))
+    return isinstance(value, _PLAIN)
 
 
 def of_tensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
@@ -35,122 +89,270 @@ def of_tensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
     return found.hexdigest()
 
 
-def of_data(batches: Any) -> str:
-    """A digest of what batches hold and how they come, as far as that can be told."""
-    found = hashlib.sha256()
-    _describe(found, batches)
-    return found.hexdigest()[:16]
+def of_data(batches: Any, first: Any = None) -> str:
+    """A digest of what batches hold and how they come, as far as that can be told.
+
+    Tensors, arrays, containers and dataclasses are told by all they hold; batches, loaders and data
+    sets of any make by the attributes that usually hold data or say how it comes.
+
+    Args:
+        first: the first batch, which tells what a Dataset of a user's own makes of its files.
+    """
+    walk = _Walk(data=True)
+    parts = [walk.parts(batches, 0)]
+    if first is not None:
+        parts.append(walk.parts(list(first), 0))
+    return walk.digest(itertools.chain(*parts))[:16]
 
 
 def of_function(function: Any, deep: bool = True) -> str:
     """A digest of a function or callable object: its name, its code, and the values it rests on.
 
-    These are defaults, bound arguments, what it closes over, and plain values and functions of its
-    own module that it names; when `deep`, the state of objects and networks among them, too.
+    These are defaults, bound arguments, what it closes over, the functions and classes of its own
+    module that it names, and every other global that it reads: numbers, lists, dicts, tensors,
+    objects. When `deep`, the state of objects and networks among them counts, too. A source of random
+    numbers counts by its class alone: its state differs each time a run goes on.
     """
-    found = hashlib.sha256()
-    _add_function(found, function, 0 if deep else _DEEPEST)
-    return found.hexdigest()[:16]
+    walk = _Walk(deep=deep)
+    return walk.digest(walk.function(function, 0))[:16]
 
 
 def _add(found: Any, value: Any) -> None:
-    if not isinstance(value, Tensor):  # what a module's get_extra_state gives
-        found.update(repr(value).encode())
+    for part in _numbers(value):
+        found.update(part)
+
+
+def _numbers(value: Any) -> Iterator[bytes]:
+    """The type, shape and bytes of a tensor or an array."""
+    if not isinstance(value, (Tensor, np.ndarray)):  # what a module's get_extra_state gives
+        yield repr(value).encode()
         return
-    found.update(f"{value.dtype} {tuple(value.shape)}".encode())
-    found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    yield f"{value.dtype} {tuple(value.shape)}".encode()
+    if isinstance(value, np.ndarray):
+        yield value.tobytes()
+    elif value.layout is not torch.strided:
+        sparse = value.detach().to_sparse_coo().coalesce()
+        yield from (*_numbers(sparse.indices()), *_numbers(sparse.values()))
+    elif not value.is_meta:
+        yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def _describe(found: Any, source: Any, depth: int = 0) -> None:
-    """Tensors by their numbers, plain settings by their values, everything else by its class."""
-    found.update(f"<{type(source).__qualname__}".encode())
-    if isinstance(source, Tensor):
-        _add(found, source)
-    elif isinstance(source, (int, float, str, bool, type(None))):
-        found.update(repr(source).encode())
-    elif isinstance(source, (tuple, list)):
-        for item in source:
-            _describe(found, item, depth + 1)
-    elif isinstance(source, Mapping):
-        for key, item in source.items():
-            _describe(found, key, depth + 1)
-            _describe(found, item, depth + 1)
-    elif isinstance(source, TensorDataset):
-        _describe(found, source.tensors, depth + 1)
-    elif isinstance(source, Subset):
-        _describe(found, list(source.indices), depth + 1)
-        _describe(found, source.dataset, depth + 1)
-    elif depth < 6:
-        for name in _TELLING:
-            if hasattr(source, name):
-                found.update(name.encode())
-                _describe(found, getattr(source, name), depth + 1)
-        if hasattr(source, "__len__"):
-            found.update(str(len(source)).encode())
-    found.update(b">")
-
-
-# What batches and loaders of any make are told apart by. None of them is a random state.
+# By what batches and loaders of any make are told apart. None of them is a random state.
 _TELLING = (
     "images", "labels", "inputs", "mean", "sd", "batch_size", "seed", "shuffle", "crop_padding",
-    "flip", "jitter", "drop_last", "batches", "loader", "dataset",
+    "flip", "jitter", "drop_last", "batches", "loader", "dataset", "data", "targets", "samples",
 )  # fmt: skip
+_PLAIN = (int, float, str, bool, type(None), bytes, complex, np.generic, torch.dtype, torch.device)
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
+_NAMED = (type, types.BuiltinFunctionType, types.ModuleType)  # told by their names
+# Told by their class alone: their state is that of a process.
+_PASSING = (
+    random.Random, np.random.Generator, np.random.RandomState, torch.Generator, logging.Logger,
+)  # fmt: skip
+# torch.compile and Fabric, which wraps it, leave the last two on what they are given.
+_OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile", "_compile_kwargs"}
+_AGAIN = 3  # so far down what is met again is walked again: digests of older runs stay as they were
+
+# What a walk yields: bytes of the digest, or a value and its depth, to be walked next.
+Part = bytes | tuple[Any, int]
 
 
-def _add_function(found: Any, function: Any, depth: int = 0) -> None:
-    if isinstance(function, functools.partial):
-        for name, value in (*enumerate(function.args), *sorted(function.keywords.items())):
-            found.update(f"{name}=".encode())
-            _add_held(found, value, depth + 1)
-        function = function.func
-    if isinstance(function, nn.Module):
-        found.update(f"{function!r} {of_network(function)}".encode())
-        return
-    if isinstance(function, types.MethodType):
-        _add_held(found, function.__self__, depth + 1)
-        function = function.__func__
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    found.update(f"{getattr(function, '__module__', '')}.{name}".encode())
-    if not isinstance(function, types.FunctionType):
-        _add_state(found, function, depth)
-        return
-    _add_code(found, function.__code__)
-    if depth > _DEEPEST:
-        return
-    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        _add_held(found, value, depth + 1)
-    for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # not filled yet
-            _add_held(found, cell.cell_contents, depth + 1)
-    for name in sorted(_globals_of(function.__code__) & function.__globals__.keys()):
-        value, own = function.__globals__[name], function.__module__
-        if isinstance(value, _PLAIN) or getattr(value, "__module__", None) == own:
-            found.update(name.encode())
-            _add_held(found, value, depth + 1)
+class _Walk:
+    """One walk. `data` takes objects for data sets or batches; else their whole state counts.
+
+    Without `deep`, what the first function holds counts by its values and its code, not by the state
+    of objects.
+    """
+
+    def __init__(self, *, data: bool = False, deep: bool = True) -> None:
+        self.data, self.deepest = data, math.inf if deep else 0
+        self.met: dict[int, tuple[int, Any]] = {}  # by id: its number; kept, so that no id returns
+
+    def digest(self, parts: Iterator[Part]) -> str:
+        """Of these parts and all that they lead to."""
+        found, open_parts = hashlib.sha256(), [parts]
+        while open_parts:  # not by recursion, which Python ends at some hundred values
+            part = next(open_parts[-1], None)
+            if part is None:
+                open_parts.pop()
+            elif isinstance(part, tuple):
+                open_parts.append(self.parts(*part))
+            else:
+                found.update(part)
+        return found.hexdigest()
+
+    def parts(self, value: Any, depth: int) -> Iterator[Part]:
+        """Of any value."""
+        if not isinstance(value, (*_PLAIN, Tensor, tuple, types.MethodType)):
+            number, _ = self.met.get(id(value), (None, None))
+            if number is not None and depth > _AGAIN:
+                yield f"^{number}".encode()
+                return
+            if number is None:
+                self.met[id(value)] = len(self.met), value
+        network = isinstance(value, nn.Module) and not self.data
+        if isinstance(value, _FUNCTIONS) or (network and depth <= self.deepest):
+            yield from self.function(value, depth)
+            return
+        yield f"<{type(value).__qualname__}".encode()
+        yield from self._content(value, depth)
+        yield b">"
+        if not self.data and not isinstance(value, (nn.Module, Tensor, np.ndarray)):
+            yield from self._state(value, depth)
+
+    def _content(self, value: Any, depth: int) -> Iterator[Part]:
+        if isinstance(value, np.ndarray) and value.dtype.hasobject:
+            yield from ((value.shape, depth + 1), (value.ravel().tolist(), depth + 1))
+        elif isinstance(value, (Tensor, np.ndarray)):
+            yield from _numbers(value)
+        elif isinstance(value, _PLAIN):
+            yield repr(value).encode()
+        elif isinstance(value, _NAMED):
+            yield _name(value).encode()
+        elif isinstance(value, (tuple, list)):
+            for item in value:
+                yield item, depth + 1
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                yield from ((key, depth + 1), (item, depth + 1))
+        elif isinstance(value, AbstractSet):
+            yield from sorted(self._apart(item, depth + 1).encode() for item in value)
+        elif isinstance(value, TensorDataset):
+            yield value.tensors, depth + 1
+        elif isinstance(value, Subset):
+            yield from ((list(value.indices), depth + 1), (value.dataset, depth + 1))
+        elif self.data:
+            yield from self._telling(value, depth)
+
+    def _apart(self, value: Any, depth: int) -> str:
+        """The digest of a set's member, the same wherever in its order the walk meets it."""
+        walk = _Walk(data=self.data)
+        walk.deepest, walk.met = self.deepest, dict(self.met)
+        return walk.digest(walk.parts(value, depth))
+
+    def _telling(self, source: Any, depth: int) -> Iterator[Part]:
+        """What batches, loaders and data sets are told apart by."""
+        names = [name for name in _TELLING if hasattr(source, name)]
+        if not names and dataclasses.is_dataclass(source):
+            names = [field.name for field in dataclasses.fields(source)]
+        elif not names:
+            kinds = Tensor, np.ndarray
+            names = sorted(
+                name
+                for name, held in getattr(source, "__dict__", {}).items()
+                if isinstance(held, kinds)
+            )
+        for name in names:
+            yield name.encode()
+            yield getattr(source, name), depth + 1
+        if hasattr(source, "__len__"):
+            with contextlib.suppress(TypeError):  # a loader of a stream has none after all
+                yield str(len(source)).encode()
+
+    def function(self, function: Any, depth: int) -> Iterator[Part]:
+        """Of a function, a bound method, a partial one, a network, or an object that is called."""
+        if isinstance(function, functools.partial):
+            for name, value in (*enumerate(function.args), *sorted(function.keywords.items())):
+                yield f"{name}=".encode()
+                yield value, depth + 1
+            function = function.func
+        function = _uncompiled(function)
+        if isinstance(function, nn.Module):
+            yield from self._module(function, depth)
+            return
+        if isinstance(function, types.MethodType):
+            yield function.__self__, depth + 1
+            function = function.__func__
+        yield _name(function).encode()
+        if isinstance(function, types.FunctionType):
+            yield from _code(function.__code__)
+            if depth <= self.deepest:
+                yield from self._held(function, depth)
+        else:
+            yield from self._state(function, depth)
+
+    def _held(self, function: types.FunctionType, depth: int) -> Iterator[Part]:
+        """Defaults, what a function closes over, the globals it reads, and its attributes."""
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            yield value, depth + 1
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # not filled yet
+                yield cell.cell_contents, depth + 1
+        for name in sorted(_globals_of(function.__code__) & function.__globals__.keys()):
+            value = function.__globals__[name]
+            others = isinstance(value, (types.FunctionType, *_NAMED))  # named in the code
+            if not others or getattr(value, "__module__", None) == function.__module__:
+                yield name.encode()
+                yield value, depth + 1
+        for name, value in sorted(vars(function).items()):
+            if not name.startswith("_"):  # `__wrapped__` is in the closure
+                yield name.encode()
+                yield value, depth + 1
+
+    def _module(self, module: nn.Module, depth: int) -> Iterator[Part]:
+        """A module's printed form, its numbers, its other attributes, and the code of its pass."""
+        yield f"{module!r} {of_network(module)}".encode()
+        for place, one in module.named_modules():
+            for name in sorted(vars(one).keys() - _OF_EVERY_MODULE):
+                yield f"{place}.{name}".encode()
+                yield vars(one)[name], depth + 1
+        yield from self._called(module, "forward", depth)
+
+    def _state(self, value: Any, depth: int) -> Iterator[Part]:
+        """What an object holds, such as the weight of a loss that is an object; no class is one.
+
+        In its attributes and slots; else, as for a queue or a path, what pickle would keep of it.
+        """
+        if isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, _NAMED):
+            yield value.__self__, depth + 1
+        if depth > self.deepest or isinstance(value, (*_PLAIN, *_NAMED, *_PASSING)):
+            return
+        held = {**_slots(value), **getattr(value, "__dict__", {})}
+        for name in sorted(held):
+            if not isinstance(getattr(type(value), name, None), functools.cached_property):
+                yield name.encode()
+                yield held[name], depth + 1
+        if not held and not isinstance(value, (tuple, list, Mapping, AbstractSet)):
+            for one in _pickled(value):
+                yield one, depth + 1
+        yield from self._called(value, "__call__", depth)
+
+    def _called(self, value: Any, name: str, depth: int) -> Iterator[Part]:
+        """The code that runs when an object is called."""
+        function = getattr(type(value), name, None)
+        if isinstance(function, types.FunctionType):
+            yield function, depth + 1
 
 
-def _add_held(found: Any, value: Any, depth: int) -> None:
-    """What a function has of its own: a default, a value of its closure, a global, its object."""
-    functions = types.FunctionType, types.MethodType, functools.partial
-    if isinstance(value, functions) or (isinstance(value, nn.Module) and depth <= _DEEPEST):
-        _add_function(found, value, depth)
-        return
-    _describe(found, value, depth=6)
-    if not isinstance(value, (nn.Module, Tensor)):
-        _add_state(found, value, depth)
+def _uncompiled(function: Any) -> Any:
+    """What `torch.compile` was given: the compiler's own state changes with every call."""
+    return getattr(function, "_orig_mod", getattr(function, "_torchdynamo_orig_callable", function))
 
 
-def _add_state(found: Any, value: Any, depth: int) -> None:
-    """What an object holds, such as the weight of a loss that is an object. No class has a state."""
-    if depth > _DEEPEST or isinstance(value, type):
-        return
-    for name, held in sorted(getattr(value, "__dict__", {}).items()):
-        found.update(name.encode())
-        _add_held(found, held, depth + 1)
+def _name(value: Any) -> str:
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    return f"{getattr(value, '__module__', '')}.{name or type(value).__qualname__}"
 
 
-_PLAIN = (int, float, str, bool, type(None))
-_DEEPEST = 3  # a loss may hold what holds it
+def _slots(value: Any) -> dict[str, Any]:
+    """The attributes of an object that stand in slots, by name."""
+    with contextlib.suppress(TypeError):  # of a class in C
+        state = object.__getstate__(value)
+        if isinstance(state, tuple):
+            return state[1]
+    return {}
+
+
+def _pickled(value: Any) -> list[Any]:
+    """What pickle keeps of an object, but for its class; nothing of a lock or an open file."""
+    reduce = copyreg.dispatch_table.get(type(value))
+    try:
+        found = reduce(value) if reduce else value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001 - whatever an object says about being pickled
+        return []
+    if isinstance(found, str):  # the name of a global
+        return [found]
+    return [list(part) if isinstance(part, Iterator) else part for part in found[1:]]
 
 
 def _globals_of(code: types.CodeType) -> set[str]:
@@ -160,13 +362,13 @@ def _globals_of(code: types.CodeType) -> set[str]:
     return names.union(*map(_globals_of, inner))
 
 
-def _add_code(found: Any, code: types.CodeType) -> None:
-    found.update(code.co_code)
+def _code(code: types.CodeType) -> Iterator[bytes]:
+    yield code.co_code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            _add_code(found, constant)
+            yield from _code(constant)
         elif isinstance(constant, frozenset):  # whose order differs between processes
-            found.update(repr(sorted(map(repr, constant))).encode())
+            yield repr(sorted(map(repr, constant))).encode()
         else:
-            found.update(repr(constant).encode())
-    found.update(" ".join(code.co_names).encode())
+            yield repr(constant).encode()
+    yield " ".join(code.co_names).encode()

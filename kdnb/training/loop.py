@@ -33,11 +33,13 @@ from kdnb.training.checkpoint import (
     another,
     file_of,
     sealed,
+    state_of,
+    take_state,
     unsealed,
 )
 from kdnb.training.devices import arithmetic
 from kdnb.training.first import check_repeats, first_batch
-from kdnb.training.identity import Identity, of_data, of_function, of_network
+from kdnb.training.identity import Identity, of_data, of_function, of_learning, of_network
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.recipe import Recipe
 from kdnb.training.reporting import (
@@ -108,8 +110,8 @@ def fit(
     Args:
         networks: by name. Those that no update moves are frozen while it lasts: eval mode, no
             gradients. The others train, but for submodules that are in eval mode in a network in
-            train mode, and are left in eval mode. All else about them (memory format, the frozen
-            ones' modes and `requires_grad`) is put back, also when training raises.
+            train mode. All of them, trained ones too, leave in the modes, `requires_grad`, memory
+            formats and devices in which they came, also when training raises.
         batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
         updates: carried out in order on every batch.
         seed: of dropout and whatever else draws random numbers while training.
@@ -149,8 +151,10 @@ def fit(
         if checkpoint:  # of the networks as they come: training changes them
             names |= {"weights": {name: of_network(n) for name, n in networks.items()}}
             named = identity or {"losses": [of_function(one.losses, deep=False) for one in updates]}
-            names |= {"data": of_data(batches), **named}
-            check_repeats(batches)
+            names |= {"data": of_data(batches, check_repeats(batches)), **named}
+            names["output"] = {name: of_function(one) for name, one in (answers or {}).items()}
+            moved = names["networks"]["moved"]
+            names["frozen parts"] = {name: of_learning(networks[name]) for name in moved}
         run = _Run(networks, updates, recipe, batches, names, fabric, answers or {})
         history = run.resume(checkpoint)
         writer = writer_for(log_dir, batches, len(history)) if fabric.is_global_zero else None
@@ -181,8 +185,6 @@ def fit(
             shown = {k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "lr")}
             progress.set_postfix(shown)
             progress.update()
-    for name in run.moved:
-        run.plain[name].eval()
     return history
 
 
@@ -345,7 +347,7 @@ class _Run:
         tensors = {
             f"network.{name}.{key}": value
             for name in sorted(self.moved)
-            for key, value in self.plain[name].state_dict().items()
+            for key, value in state_of(self.plain[name]).items()
         }
         for number, optimiser in enumerate(self.optimisers):
             for parameter, state in optimiser.state_dict()["state"].items():
@@ -383,7 +385,7 @@ class _Run:
         for name in self.moved:
             start = f"network.{name}."
             state = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
-            self.plain[name].load_state_dict(state)
+            take_state(self.plain[name], state, self.fabric.device)
         for number, optimiser in enumerate(self.optimisers):
             whole = optimiser.state_dict()
             state: dict[int, dict[str, Tensor]] = {}

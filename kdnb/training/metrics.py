@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdnb.data import Batches, Images, as_batches, in_order
+from kdnb.losses.checks import check_classes, check_scores
 from kdnb.progress import bar
 from kdnb.training import threads
-from kdnb.training.answers import Ensemble, Output, ask, logits_of, teacher_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
+from kdnb.training.borrowed import evaluating
 from kdnb.training.first import check_module
 from kdnb.training.targets import NOTHING, check_index, check_range, labelled_rows
 
@@ -28,8 +29,7 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     Eval mode and no gradients; the mode is put back. Rows follow the order of the batches, so
     use `shuffle=False`. Not autocast: what claims are judged by is computed in full precision.
     """
-    with modes_kept(network), torch.no_grad(), threads.fitting():
-        network.eval()
+    with evaluating(network), torch.no_grad(), threads.fitting():
         outputs = [
             logits_of(ask(network, batch.images), output).float().cpu()
             for batch in batches.epoch(0)
@@ -42,8 +42,7 @@ def outputs_for(network: nn.Module, inputs: Tensor, size: int = 500) -> Tensor:
 
     Eval mode and no gradients; the mode is put back. The network returns a tensor of any shape.
     """
-    with modes_kept(network), torch.no_grad():
-        network.eval()
+    with evaluating(network), torch.no_grad():
         return torch.cat([network(part).float() for part in inputs.split(size)])
 
 
@@ -55,7 +54,7 @@ def evaluate(
     data: Any,
     *,
     teacher: Any = None,
-    output: Output = None,
+    output: Output | tuple[Output, Output] = None,
     ignore_index: int = NOTHING,
 ) -> pd.Series:
     r"""What a network's answers are worth on labelled data, in eval mode and full precision.
@@ -73,7 +72,8 @@ def evaluate(
             DataLoader or tensors (inputs, labels). Images are looked at as they are, without
             augmentation. Of dense maps every labelled place counts as one image.
         teacher: a module, a list of modules or a function of a batch's inputs, to agree with.
-        output: where the logits are in what the network returns, see `kdnb.distil`.
+        output: where the logits are in what the network returns, see `kdnb.distil`; or a pair, the
+            network's and the teacher's.
         ignore_index: the label of places that do not count.
 
     Returns:
@@ -89,14 +89,14 @@ def evaluate(
     check_module("the network that evaluate measures", network, learns=False)
     check_index(ignore_index)
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    guide = None if teacher is None else teacher_of(teacher, output=output)
-    theirs = None if isinstance(guide, Ensemble) and guide is not teacher else output
+    output, theirs = outputs_of(output)
+    guide = None if teacher is None else teacher_of(teacher, output=theirs)
+    if isinstance(guide, Ensemble) and guide is not teacher:
+        theirs = None
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
     batches = _plain(data, device)
     progress = bar(len(batches), 0, "batch", delay=2)
-    with modes_kept(*parts), torch.no_grad(), threads.fitting(), closing(progress):
-        for part in parts:
-            part.eval()
+    with evaluating(*parts), torch.no_grad(), threads.fitting(), closing(progress):
         for batch in batches.epoch(0):
             batch = batch.to(device)
             logits = logits_of(ask(network, batch.images), output).float()
@@ -118,6 +118,11 @@ def check_measurable(evaluate: Any) -> None:
     Raises:
         TypeError: for a function that does not take one argument, or for no data.
     """
+    if isinstance(evaluate, nn.Module):
+        raise TypeError(
+            f"evaluate is a function of the networks by name, or data; got a {type(evaluate).__name__}, "
+            "a module: give a function that calls it, such as lambda networks: {...}."
+        )
     if not callable(evaluate):
         _plain(evaluate, torch.device("cpu"))
         return
@@ -140,13 +145,68 @@ def _plain(data: Any, device: torch.device) -> Any:
     return as_batches(data, 250, labels="any", shuffle=False)
 
 
+def calibration_error(confidence: Tensor, right: Tensor, bins: int = BINS) -> float:
+    """The expected calibration error, a share, as :func:`evaluate` defines it.
+
+    Args:
+        confidence: (N,) the probabilities of what was answered.
+        right: (N,) whether each answer was right.
+        bins: of equal width.
+
+    >>> calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([True, False]), bins=4)
+    0.25
+    """
+    return _gap(_in_bins(confidence, right, bins))
+
+
+def _in_bins(confidence: Tensor, right: Tensor, bins: int) -> Tensor:
+    """(3, bins) float64: how many answers each bin holds, the right ones, and their confidence."""
+    sums = torch.zeros(3, bins, dtype=torch.float64)
+    place = (confidence.double() * bins).ceil().long().clamp(1, bins) - 1
+    for row, value in enumerate((torch.ones_like(confidence), right, confidence)):
+        sums[row].index_add_(0, place.cpu(), value.double().cpu())
+    return sums
+
+
+def _gap(sums: Tensor) -> float:
+    count, right, confidence = sums
+    return float((right - confidence).abs().sum() / count.sum())
+
+
+def ranking_area(scores: Tensor, positive: Tensor) -> float:
+    """The area under the ROC curve (AUROC): how often a positive has a higher score than a negative.
+
+    Args:
+        scores: (N,).
+        positive: (N,) integers, 1 and 0, both present.
+
+    Returns:
+        The share of the pairs of a positive and a negative; a tie counts one half.
+
+    Raises:
+        ValueError: for other shapes, or without a positive or a negative.
+
+    >>> ranking_area(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([0, 0, 1, 1]))
+    0.875
+    """
+    check_scores(scores=scores)
+    check_classes(len(scores), whole=True, positive=positive)
+    above, below = scores[positive == 1].double(), scores[positive == 0].double()
+    if len(above) + len(below) != len(scores) or not len(above) or not len(below):
+        raise ValueError("positive must hold 0 and 1, and both of them.")
+    below = below.sort().values
+    first = torch.searchsorted(below, above)
+    last = torch.searchsorted(below, above, right=True)
+    return float((first + last).double().mean() / 2 / len(below))
+
+
 class _Sums:
     """What batches add up to."""
 
     def __init__(self) -> None:
         self.images = 0
         self.right = self.surprise = self.agreeing = 0.0
-        self.bins = torch.zeros(3, BINS, dtype=torch.float64)  # images, right ones, confidence
+        self.bins = torch.zeros(3, BINS, dtype=torch.float64)
         self.taught = False
 
     def add(self, logits: Tensor, labels: Tensor, taught: Tensor | None, ignore_index: int) -> None:
@@ -155,13 +215,11 @@ class _Sums:
             return
         check_range(flat.cpu(), wide.shape[1], ignore_index)
         confidence, said = wide.softmax(1).max(1)
-        right = said == flat
+        right = (said == flat) & confidence.isfinite()  # an answer of NaN is wrong
         self.images += len(flat)
         self.right += float(right.sum())
         self.surprise += float(F.cross_entropy(wide.double(), flat, reduction="sum"))
-        place = (confidence.double() * BINS).ceil().long().clamp(1, BINS) - 1
-        for row, value in enumerate((torch.ones_like(confidence), right, confidence)):
-            self.bins[row].index_add_(0, place.cpu(), value.double().cpu())
+        self.bins += _in_bins(confidence, right, BINS)
         if taught is not None:
             self.taught = True
             theirs, _ = labelled_rows(taught, labels, ignore_index)
@@ -169,12 +227,11 @@ class _Sums:
 
     def measured(self) -> dict[str, float]:
         """The measures over all of them."""
-        _, right, confidence = self.bins
         found = {
             "images": float(self.images),
             "errors": self.images - self.right,
             "accuracy": self.right / self.images,
             "cross_entropy": self.surprise / self.images,
-            "calibration": float((right - confidence).abs().sum() / self.images),
+            "calibration": _gap(self.bins),
         }
         return found | ({"agreement": self.agreeing / self.images} if self.taught else {})

@@ -63,10 +63,15 @@ def numbers(found: Any, taken: Container[str] = ()) -> dict[str, float]:
         key = f"evaluate.{name}" if name in taken else str(name)
         try:
             value_of = value.item() if hasattr(value, "item") else value
-            plain[key] = value_of if isinstance(value_of, (int, float)) else float(value_of)
-        except (TypeError, ValueError, RuntimeError) as error:
+            number = float(value_of)
+            plain[key] = value_of if isinstance(value_of, (int, float)) else number
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            shape = getattr(value, "shape", ())
+            several = (
+                f" of shape {tuple(shape)}: give its mean, or each number its name" if shape else ""
+            )
             raise TypeError(
-                f"evaluate must give numbers by name; {name!r} is a {type(value).__name__}."
+                f"evaluate must give numbers by name; {name!r} is a {type(value).__name__}{several}."
             ) from error
     return plain
 

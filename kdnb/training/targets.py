@@ -224,6 +224,9 @@ def _no_classes(logits: Tensor, labels: Tensor, remedy: str = "") -> str:
     """Which labels belong to logits, what came, and what to do with labels of that kind."""
     marks = labels.shape == logits.shape and bool(((labels == 0) | (labels == 1)).all())
     kind = SEVERAL if marks else REAL if labels.is_floating_point() else ""
+    whole = labels.is_floating_point() and torch.equal(labels, labels.round())
+    if whole and tuple(labels.shape) == places(logits):
+        kind = f"Where they are numbers of classes, give labels.long(). {REAL}"
     return (
         f"labels must be numbers of classes of shape {places(logits)} or probabilities of shape "
         f"{tuple(logits.shape)}, for logits of that shape, whose rows sum to 1; got {labels.dtype} "

@@ -38,7 +38,7 @@ def asked(
         stored = teacher_logits(teacher, batches, output)
         yield lambda networks, batch: stored[batch.index]
     else:
-        cache = TeacherCache(teacher, batches, arithmetic(recipe.precision))
+        cache = TeacherCache(teacher, batches, arithmetic(recipe.precision), output)
         yield torch.no_grad()(lambda networks, batch: cache(networks["teacher"], batch))
         note(f"teacher: {cache}")
 
@@ -120,10 +120,15 @@ class Remembered:
     """
 
     def __init__(
-        self, network: nn.Module, layers: Layers, batches: Batches, precision: str
+        self,
+        network: nn.Module,
+        layers: Layers,
+        batches: Batches,
+        precision: str,
+        output: Output = None,
     ) -> None:
         self.network, self.layers, self.dtype = network, layers, torch.float32
-        self.cache = TeacherCache(network, batches, f"{precision}-{layers.embedding}")
+        self.cache = TeacherCache(network, batches, f"{precision}-{layers.embedding}", output)
 
     def __call__(self, look: Callable[[Tensor], View], batch: Batch) -> View:
         """The view of a batch; `look` gives that of images that were never seen so."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from kdnb import paths
 from kdnb.data import Batch, Batches
 from kdnb.training import devices
+from kdnb.training.answers import Output, words_for
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +93,19 @@ class TeacherCache:
         teacher: images -> (batch, numbers); what it answers must follow from the image alone.
         batches: whose `views` are counted.
         precision: words for how the teacher computes; other words, another table.
+        output: where its logits are: one network may answer several things.
 
     Attributes:
         asked, found: answers wanted so far, and those of them that lay in the table.
     """
 
-    def __init__(self, teacher: nn.Module, batches: Batches, precision: str) -> None:
+    def __init__(
+        self, teacher: nn.Module, batches: Batches, precision: str, output: Output = None
+    ) -> None:
         self.rows = batches.examples * batches.views
+        if output is not None:
+            digest = hashlib.sha256(words_for(output).encode()).hexdigest()
+            precision = f"{precision}-{digest[:8]}"
         words = f"{precision}-compiled" if devices.compiles() else precision  # rounds otherwise
         self.name = f"{digest_of(teacher)}-{digest_of_views(batches)}-{words}"
         self.table: Table | None = None

@@ -4,7 +4,9 @@ The threads of one operation wait for each other, mostly by spinning. If another
 one of their cores, all of them wait for that one, and two threads can be many times slower than one
 (`kdnb bench contention`). So `fit`, `evaluate`, `predict`, trials, `kdnb run` and pools of processes
 measure how many cores others use and take no more threads than there are cores left; `fit` measures
-again between epochs. One line says so if others leave fewer cores than we may use.
+again between epochs. One line says so if others leave fewer cores than we may use. Others are all other
+processes, those that this one has started too; this process's own threads, which may still be
+spinning behind its last operation, are not.
 
 A number in `OMP_NUM_THREADS` or `MKL_NUM_THREADS` is used as it is, and so is one that was given to
 `torch.set_num_threads`, unless it is that of all cores. Sums over a different number of threads
@@ -18,7 +20,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 
 import psutil
 import torch
@@ -27,6 +29,7 @@ from kdnb.progress import note
 
 LOOK = 0.2  # seconds over which the load is measured
 AGAIN = 30.0  # seconds after which it is measured again
+UNKNOWN = (OSError, psutil.Error, NotImplementedError)  # such as in a sandbox without /proc/stat
 SPARE = 0.25  # of a core that others, such as a desktop, may use beside our threads
 
 _ours: int | None = None  # what torch has been told here, as long as it holds
@@ -60,10 +63,12 @@ def number() -> int:
     global _last, _said
     if _chosen():
         return torch.get_num_threads()
+    most = min(allotted(), torch.get_num_threads() if _ours is None else _own)
+    if most == 1:  # whatever others do
+        return 1
     if monotonic() - _last[0] > AGAIN:
         _last = monotonic(), *_loads()
     _, used, inside = _last
-    most = min(allotted(), torch.get_num_threads() if _ours is None else _own)
     # Of the machine's cores, and of the quota that we share with others of our control group.
     cores, used = min((len(_cores()), used), (_quota(), inside), key=lambda pair: pair[0] - pair[1])
     fit = max(1, min(most, math.floor(cores - used + SPARE)))
@@ -99,8 +104,16 @@ def _chosen() -> bool:
     """Whether the number of threads is somebody's choice, not torch's own or ours."""
     if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
         return True
-    own = {os.cpu_count(), psutil.cpu_count(logical=False), len(_cores()), _ours}
+    own = {os.cpu_count(), _physical(), len(_cores()), _ours}
     return torch.get_num_threads() not in own
+
+
+def _physical() -> int | None:
+    """The machine's physical cores; None where nobody can tell."""
+    try:
+        return psutil.cpu_count(logical=False)
+    except UNKNOWN:
+        return None
 
 
 def _cores() -> set[int]:
@@ -111,16 +124,18 @@ def _cores() -> set[int]:
 
 def _loads() -> tuple[float, float]:
     """How many cores others use: of the machine's that are ours, and of our group's quota."""
-    started, spent = monotonic(), _spent()
+    started, spent, own = monotonic(), _spent(), process_time()
     used = _used()
-    return used, max(0.0, _spent() - spent) / max(monotonic() - started, LOOK)
+    took = max(monotonic() - started, LOOK)
+    ours = (process_time() - own) / took
+    return max(0.0, used - ours), max(0.0, (_spent() - spent) / took - ours)
 
 
 def _used() -> float:
-    """How many of our cores others use; 0 where nobody can tell. This process rests meanwhile."""
+    """How many of our cores are busy; 0 where nobody can tell."""
     try:
         shares, ours = psutil.cpu_percent(LOOK, percpu=True), _cores()
-    except (OSError, psutil.Error, NotImplementedError):  # such as a sandbox without /proc/stat
+    except UNKNOWN:
         return 0.0
     if len(shares) == len(ours):  # all are ours; some containers number theirs anew
         return sum(shares) / 100
@@ -155,7 +170,7 @@ def _groups(groups: Path, own: Path) -> list[Path]:
     except OSError:  # not Linux
         return []
     found = []
-    for _, kind, path in lines:
+    for _, kind, path in (line for line in lines if len(line) == 3):
         if kind and "cpu" not in kind.split(","):
             continue
         root = groups / ("cpu" if kind else "")

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from kdnb import data, nets
-from kdnb.data import Images
+from kdnb.data import Images, as_batches
+from kdnb.losses.checks import check_number
 from kdnb.names import nearest
-from kdnb.training.recipe import Recipe
+from kdnb.training.recipe import Recipe, recipe_for
 
 # Data set -> the trained network that comes with the workbook and teaches it.
 TEACHERS = {"mnist": "lenet5", "fashion_mnist": "lenet5", "cifar10": "resnet20"}
@@ -53,9 +54,16 @@ class Toy:
     def __repr__(self) -> str:
         taught = type(self.teacher).__name__ if self.teacher is not None else "no teacher"
         return (
-            f"Toy {self.name}: {len(self.train)} training and {len(self.held_out)} held-out "
+            f"Toy {self.name}: {_samples(self.train)} training and {_samples(self.held_out)} held-out "
             f"images, taught by {taught}, {self.recipe.epochs} epochs"
         )
+
+
+def _samples(source: Any) -> int:
+    """How many samples somebody's data holds."""
+    return (
+        len(source) if isinstance(source, Images) else as_batches(source, 1, labels="none").examples
+    )
 
 
 def toy(
@@ -88,16 +96,16 @@ def toy(
     >>> len(few.train), few.train.labels.bincount().tolist() == [10] * 10
     (100, True)
     """
-    if dataset not in TEACHERS:
+    check_number(least=1, whole=True, images=images)
+    if not isinstance(dataset, str) or dataset not in TEACHERS:
         raise ValueError(f"there is no toy of {dataset!r} ({nearest(dataset, TEACHERS)}).")
     source = data.load(dataset)
     master = None
     if teacher is not None:
         master = nets.pretrained(TEACHERS[dataset] if teacher == "default" else teacher, dataset)
-    recipe = Recipe(
-        epochs=epochs, batch_size=max(1, min(64, images // 4)), lr=0.05, nesterov=True,
-        weight_decay=5e-4, schedule="one_cycle",
-    )  # fmt: skip
+    fields = {"epochs": epochs, "batch_size": max(1, min(64, images // 4)), "lr": 0.05}
+    fields |= {"nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle"}
+    recipe = recipe_for(None, fields)
     return Toy(
         train=balanced(source.train_all, images),
         held_out=source.test,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kdnb.names import nearest
 from kdnb.nets import features
 from kdnb.training.answers import Output, ask, logits_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 
 INPUT = ":input"
 CHANNELS_FIRST = (
@@ -345,5 +345,5 @@ def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], V
 @torch.no_grad()
 def look(network: nn.Module, layers: Layers, images: Any, output: Output = None) -> View:
     """A `View` of some inputs, in eval mode and without gradients; the mode is put back."""
-    with modes_kept(network), viewing(network, layers) as seen:
-        return seen(logits_of(ask(network.eval(), images), output))
+    with evaluating(network), viewing(network, layers) as seen:
+        return seen(logits_of(ask(network, images), output))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,6 +64,22 @@ def tell_of_shares(
         )
 
 
+@contextmanager
+def gradients_asked_for() -> Iterator[None]:
+    """Gradients without `fabric.backward`, on which Fabric insists in half precision.
+
+    bf16 scales no loss, so gradients taken directly are the right ones; Fabric has no public way
+    to say so.
+    """
+    from lightning_fabric import wrappers
+
+    before, wrappers._in_fabric_backward = wrappers._in_fabric_backward, True
+    try:
+        yield
+    finally:
+        wrappers._in_fabric_backward = before
+
+
 class Frozen(nn.Module):
     """A network that no update moves, at the run's precision.
 
@@ -87,6 +104,23 @@ class Answered(nn.Module):
         self.network, self.answer = network, answer
         self.plain = [plain]  # in a list: its parameters are not counted twice
         self.usual = precision_of(plain) is None
+
+    def __getattr__(self, name: str) -> Any:
+        """What `evaluate` is given shows the parts and settings of the user's network."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "plain" not in self.__dict__:
+                raise
+            return getattr(self.plain[0], name)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """That of the user's network, by its own names."""
+        return self.plain[0].state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Into the user's network, by its own names."""
+        return self.plain[0].load_state_dict(*args, **kwargs)
 
     def forward(self, inputs: Any) -> Tensor:
         if self.usual and isinstance(inputs, Tensor):  # what `ask` comes to, without its questions

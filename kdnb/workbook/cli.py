@@ -1,4 +1,4 @@
-"""`kdnb`: list, run, reproduce, data, trials, bench, doctor; each a few lines over the package.
+"""`kdnb`: list, run, reproduce, replicate, data, trials, bench, doctor; each a few lines over the package.
 
 What asks about papers (show, report, cite, verdicts, where, compare) is in `cli_papers`.
 """
@@ -331,6 +331,39 @@ def reproduce(
             executor=workers,
         )  # fmt: skip
     console.print(showing.show(key, made.profile))
+
+
+@app.command()
+def replicate(
+    key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
+    profile: Annotated[str, typer.Option(help="of the record")] = "laptop",
+    seeds: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="as many as recorded when none")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CONDITION", help="such as student; all when none")
+    ] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    gpu: Gpu = None,
+) -> None:
+    """Run a record's conditions on new seeds, and judge its claims on these alone.
+
+    The record stays as it is.
+    """
+    from kdnb import reproductions
+    from kdnb.papers import showing
+    from kdnb.reproductions.replication import replicate as again
+    from kdnb.runs.pool import default_jobs
+
+    reproductions.checked(key, profile, only=only or ())  # before a cluster is waited for
+    with ExitStack() as stack:
+        workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
+        frame = again(
+            key, profile, seeds=seeds, only=only or (), jobs=jobs or default_jobs(),
+            executor=workers,
+        )  # fmt: skip
+    console.print(showing.replicated(key, frame))
 
 
 @app.command()

@@ -109,8 +109,7 @@ def verdicts(
 @app.command()
 def where(
     name: Annotated[
-        str | None,
-        typer.Argument(help="a method, a function or a paper, such as crd or zhang2018dml"),
+        str | None, typer.Argument(help="a method, paper or function, such as crd or zhang2018dml")
     ] = None,
     all: Annotated[
         bool, typer.Option("--all", help="every system of the survey's readings, and its standing")

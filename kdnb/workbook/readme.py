@@ -62,11 +62,11 @@ def speed(parts: Mapping[str, Any]) -> str:
     for part, known, none in RATIOS:
         found = {row["name"]: row["value"] for row in parts.get(part, {}).get("rows", ())}
         if known in found and none in found:
-            on = parts[part]["hardware"]
+            on = parts[part]
             return (
                 f"KD of a ResNet-20 is {found[known]:.1f} times as fast as a plain script where the "
                 f"teacher's answers are known and {found[none]:.1f} times where none is, on "
-                f"{on['cores']} cores in {on['arithmetic']}"
+                f"{on['hardware']['cores']} cores in {on['arithmetic']}"
             )
     raise ValueError("docs/benchmarks.json has no ratio of KD: run kdnb bench peers.")
 

@@ -181,6 +181,7 @@ def page(key: str, profile: str | None = None) -> Page:
     parts = [
         _introduction(record),
         _verdicts(verdicts),
+        _conditions(key),
         f"## Published and ours\n\n{seen}\n\nPoints are means over paired seeds, lines their 95% "
         "intervals, hollow diamonds the published values." * bool(drawn),
         f"## Claims\n\n{claims}",
@@ -220,6 +221,12 @@ def _verdicts(verdicts: Sequence[judging.Verdict]) -> str:
     used = dict.fromkeys(verdict.word for verdict in verdicts)
     meant = "\n".join(f"- *{word}*: {MEANINGS[word]}." for word in used)
     return f"## Verdicts\n\n{_table(('claim', 'verdict', 'why'), rows)}\n\n{meant}"
+
+
+def _conditions(key: str) -> str:
+    rows = [(f"`{name}`", said) for name, said in results.conditions(key).items()]
+    told = "What the names of the conditions below mean:"
+    return f"## Conditions\n\n{told}\n\n{_table(('condition', 'what it is'), rows)}" * bool(rows)
 
 
 def _setting(record: records.Record) -> str:

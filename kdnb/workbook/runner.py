@@ -8,7 +8,6 @@ rerun goes on from those that are finished.
 from __future__ import annotations
 
 import difflib
-import importlib
 import itertools
 import json
 import re
@@ -18,7 +17,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -32,7 +30,7 @@ from kdnb.names import brief
 from kdnb.runs.pool import default_jobs, pool
 from kdnb.runs.provenance import now, provenance
 from kdnb.training import threads
-from kdnb.workbook.chapter import check, digests, parameters_of, verdicts_shown
+from kdnb.workbook.chapter import digests, verdicts_shown
 from kdnb.workbook.parameters import Parameter, ParameterError, declared, problems
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook and, where it runs an experiment, the module with its parameters and profiles."""
+    """A notebook, and what it declares."""
 
     path: Path
 
@@ -66,11 +64,6 @@ class Chapter:
     def _notebook(self) -> nbformat.NotebookNode:
         return nbformat.read(self.path, as_version=4)
 
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """The notebook's own `kdnb` entry: `experiment` and `papers`."""
-        return self._notebook.metadata.get("kdnb", {})
-
     @property
     def seconds(self) -> float:
         """What the run took that the notebook holds; 0 where it holds none."""
@@ -79,30 +72,11 @@ class Chapter:
     @property
     def papers(self) -> list[str]:
         """Keys of the papers whose claims the chapter judges."""
-        return self.metadata.get("papers", [])
-
-    @cached_property
-    def experiment(self) -> ModuleType | None:
-        """The module with `Parameters` and `PROFILES`, of a chapter that is not yet rewritten.
-
-        Raises:
-            ParameterError: when the notebook names another module than a reproduction of ours.
-        """
-        name = self.metadata.get("experiment")
-        if not name:
-            return None
-        if not re.fullmatch(r"kdnb\.reproductions\.[a-z]\w*", str(name)):
-            raise ParameterError(
-                f"{self.path} names the experiment {name!r}: only modules of kdnb.reproductions "
-                "can be named, and a chapter that declares its parameters needs none."
-            )
-        return importlib.import_module(name)
+        return self._notebook.metadata.get("kdnb", {}).get("papers", [])
 
     @property
     def parameters(self) -> dict[str, Parameter]:
         """What the chapter declares, by name."""
-        if self.experiment:
-            return parameters_of(self.experiment.Parameters)
         return self._declared[0]
 
     @property
@@ -117,8 +91,6 @@ class Chapter:
             ParameterError: see `kdnb.workbook.check`.
         """
         chosen = self.defaults | dict(values)
-        if self.experiment:
-            return check(self.experiment.Parameters, chosen).model_dump()
         for name, parameter in self.parameters.items():  # `--set precision=32` is a number first
             if parameter.type == "string" and type(chosen[name]) in (int, float):
                 chosen[name] = str(chosen[name])

@@ -23,8 +23,9 @@ def where(name: str) -> dict[str, list[str]]:
     """What there is of a method or a paper, as paths from the checkout's root.
 
     Args:
-        name: of a method of the catalogue (any spelling), a file of `kdnb/losses` or `kdnb/methods`, a
-            function or class in one of these, or a paper's key in `papers/references.bib`.
+        name: of a method of the catalogue (any spelling), a file of `kdnb/losses` or
+            `kdnb/methods`, a paper's key in `papers/references.bib`, or a function or class that one
+            of these files defines.
 
     Returns:
         For each of `PARTS`, lines; an empty list where there is nothing. After a path stands, in
@@ -48,9 +49,11 @@ def where(name: str) -> dict[str, list[str]]:
         if len(cited) == 1:
             return {**_scheme(_stem_of(cited[0]), cited[0]), "what": [f'"{name}"']}
         return {**_scheme(name, None), "paper": [_cited(key)[0] for key in cited]}
-    if homes := _homes(name):
-        found = _merged([where(stem) for stem in homes])
-        return {**found, "what": [f'"{name}" of the file {stem}.py' for stem in homes]}
+    if owners := [path for path in _every_file() if name in public(path)]:
+        found = _scheme(" ".join(dict.fromkeys(path.stem for path in owners)), None)
+        return {**found, "what": [f"{_relative(path)} ({name})" for path in owners]}
+    if name.lower() in stems:
+        return where(name.lower())
     raise UsageError(
         f"there is no method, file or paper {brief(name)} ({nearest(name, dict.fromkeys([*METHODS, *stems, *keys]))})."
     )
@@ -138,19 +141,14 @@ def _stem_of(key: str) -> str:
     return found[1] if found else key
 
 
+def _every_file() -> list[Path]:
+    folders = (paths.root() / "kdnb" / room for room in ("losses", "methods"))
+    files = (path for folder in folders for path in folder.rglob("*.py"))
+    return sorted(path for path in files if not path.stem.startswith("_"))
+
+
 def _stems() -> set[str]:
-    folders = (paths.root() / "kdnb" / room for room in ("losses", "methods"))
-    files = (path for folder in folders for path in folder.rglob("*.py"))
-    return {path.stem for path in files if not path.stem.startswith("_")}
-
-
-def _homes(function: str) -> list[str]:
-    """The names of the files that define a function or class for others."""
-    folders = (paths.root() / "kdnb" / room for room in ("losses", "methods"))
-    files = (path for folder in folders for path in folder.rglob("*.py"))
-    return sorted(
-        {path.stem for path in files if not path.stem.startswith("_") and function in public(path)}
-    )
+    return {path.stem for path in _every_file()}
 
 
 def _files(folder: str, stem: str) -> list[Path]:
@@ -180,19 +178,36 @@ def public(file: Path) -> list[str]:
     return [one.name for one in defined if isinstance(one, kinds) and not one.name.startswith("_")]
 
 
+@functools.cache
+def _constants(file: Path) -> list[str]:
+    """The constants of a file by the longer names, such as its rows for the catalogue."""
+    targets = (
+        target.id
+        for one in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(one, ast.Assign)
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    )
+    return [name for name in targets if name.isupper() and len(name) > 5]
+
+
 def _chapters(key: str | None, files: list[Path]) -> list[str]:
-    """The chapters that judge a paper; else those whose code uses one of the functions."""
-    found, called = [], []
+    """The chapters that judge a paper; else those whose code calls one of the functions, or else
+    names one, or a constant of these files."""
+    found, called, named = [], [], []
     functions = [one for file in files for one in public(file)]
-    names = "|".join(map(re.escape, functions))
-    pattern = re.compile(rf"\b({names})\(|\.({names})\s*[,)]")  # called, or given to who calls it
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\(")
+    values = [*functions, *(one for file in files for one in _constants(file))]
+    word = re.compile(rf"\b({'|'.join(map(re.escape, values))})\b")
     for path in sorted((paths.root() / "notebooks").glob("*.ipynb")):
         chapter = read_chapter(path)
         if key in chapter.papers:
             found.append(_relative(path))
         if functions and pattern.search(chapter.code):
             called.append(_relative(path))
-    return found or called
+        if values and word.search(chapter.code):
+            named.append(_relative(path))
+    return found or called or named
 
 
 @dataclass(frozen=True)

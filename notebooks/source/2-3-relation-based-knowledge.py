@@ -826,18 +826,14 @@ from kdnb.reproductions import tian2020crd
 comparison = papers.read_record("tian2020crd", "laptop")
 setting = tian2020crd.Parameters(**comparison.parameters)
 student_names = {"resnet": "thin ResNet-8", "vgg": "thin VGG-8"}
-weights = [found for of in tian2020crd.weights()["weights"].values() for found in of.values()]
-at_an_end = 0
-for found in weights:
-    tried = sorted(map(float, found["held_out_errors"]))
-    at_an_end += min(tried, key=lambda weight: abs(weight - found["weight"])) in (tried[0], tried[-1])
+places = tian2020crd.places()["place"]
 protocol = {
     "teacher": f"{tian2020crd.TEACHER}, one for all seeds",
     "students": ", ".join(student_names.get(name, name) for name in tian2020crd.STUDENTS),
     "images": f"{setting.train_images:,} training images of CIFAR-10, without augmentation",
     "epochs": f"{setting.epochs}, in batches of {setting.batch_size}",
     "weights": "the best of four on held-out training images, for each method and student, one seed",
-    "best weight at an end of those tried": f"{at_an_end} of {len(weights)}",
+    "best weight at an end of those tried": f"{(places != 'within').sum()} of {len(places)}",
     "seeds": str(setting.seeds),
     "judged on": f"{setting.test_images:,} test images after the last epoch",
 }
@@ -858,12 +854,15 @@ titles = {m: "undistilled" if m == "student" else METHODS[m].title for m in ("st
 accuracy = fair.xs("accuracy", axis=1, level="metric")
 order = sorted(titles, key=lambda m: -sum(accuracy[tian2020crd.arm_of(m, s)].mean() for s in students_of))
 section = [titles[m] for m in order if m != "student" and METHODS[m].section == "2.3"]
-figure, panels = plt.subplots(1, len(students_of), figsize=(10.4, 0.26 * len(order) + 1.2), sharey=True, layout="constrained")
+figure, panels = plt.subplots(1, len(students_of), figsize=(10.4, 0.26 * len(order) + 1.2), sharex=True, sharey=True, layout="constrained")
 for axes, (student, name) in zip(panels, students_of.items(), strict=True):
     frame = figures.tidy(fair, "accuracy", {tian2020crd.arm_of(m, student): titles[m] for m in order})
     roles = {title: "teacher" if title in section else "other" for title in frame["condition"].unique()}
     figures.paired(frame, "accuracy", "", against="KD", roles=roles | {"undistilled": "student"}, axes=axes)
     axes.set(title=name, xlabel="test accuracy minus that of soft targets,\npercentage points")
+    legend = axes.get_legend()
+    legend.remove()
+figure.legend(legend.legend_handles, [text.get_text() for text in legend.get_texts()], loc="outside lower center", ncols=2)
 figures.save(
     figure, "2-3-comparison",
     alt=f"Accuracy of {len(order) - 1} methods and the undistilled student minus that of soft targets, for two students. In the order of the mean over "

@@ -1100,8 +1100,9 @@ figures.table(
 # the reference. They drop a teacher once the student has overtaken it. *Not confirmed: thresholds, and how a
 # pair is left out.*
 #
-# These three are shown on exact cases here. Sequence-level distillation of real text is in
-# [chapter 7.2](7-2-language.ipynb).
+# These three are shown on exact cases here. Sequence-level distillation of texts is in
+# [chapter 7.2](7-2-language.ipynb), *Sequence level: why one text can do*; translation of captions from German with one teacher is its
+# *second record: Kim and Rush 2016*.
 
 # %%
 features, other = torch.rand(6, 12, generator=generator).double(), torch.rand(6, 5, generator=generator).double()
@@ -1650,6 +1651,8 @@ print(papers.cite("vongkulbhisal2019uhc", "laptop"))
 #   transcriptions. The second, with three speakers, had the setting shown here. Seeds are the speakers' numbers.
 # - **Departures of the record.** Small images, perceptrons, class sets of our choice; $T=1$; students see no
 #   augmentation. Pilots: [`setting.md`](../papers/vongkulbhisal2019uhc/setting.md).
+# - **Licences of the data.** MNIST: CC BY-SA 3.0. Fashion-MNIST: MIT. Spoken digits (FSDD): CC BY-SA 4.0. They are stated with
+#   their sources in the cards of [`data/`](../data/README.md).
 # - **What is recalled and not confirmed** about the relatives stands in the docstrings under *Departures*.
 #
 # </details>

@@ -1459,6 +1459,7 @@ print(papers.cite("lopezpaz2016generalised", "laptop", "mnist-gain-300"))
 #   Our critics are smaller than the papers'.
 # - **Departures of the record.** Block means in place of SciPy's `imresize`; training images from the 50,000 that
 #   are not held out; students of one seed start alike. Rates and lengths of the trained-out trials are ours.
+# - **Licence of the data.** MNIST: CC BY-SA 3.0, stated with its source in its card ([`data/`](../data/README.md)).
 # - **Not recorded here.** The relatives have no records. The live part shows that they run and what they did
 #   once, and tests no claim of their papers. What is recalled of a paper and not confirmed stands in the
 #   docstrings under *Departures*.

@@ -106,6 +106,8 @@ if source in data.names():
 else:
     found = data.own_images(source, image_size=image_size or None, channels=channels or None)
     everything, held_out, classes = found.train, found.held_out, found.classes
+if 0 < images < len(classes):
+    raise UsageError(f"images must be 0 or at least {len(classes)}, one for each class; got {images}.")
 few = balanced(everything, images) if 0 < images < len(everything) else everything
 if held_out_images:
     held_out = held_out.select(slice(held_out_images))

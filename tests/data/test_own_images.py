@@ -138,6 +138,9 @@ def test_arrays_in_every_layout(tmp_path):
     assert torch.equal(split.train.labels, torch.from_numpy(labels)[order])
 
 
+RAGGED = [np.zeros((4, 4 + n % 2), np.uint8) for n in range(6)]
+
+
 def pair(**changes):
     given = {"images": np.zeros((6, 4, 4), np.uint8), "labels": np.arange(6) % 2} | changes
     return given["images"], given["labels"]
@@ -162,12 +165,33 @@ def pair(**changes):
         (pair(labels=np.arange(6) % 2 + 1), "no image has the label 0: labels are numbered from 0"),
         (pair(labels=["a", "b"] * 3), "are words: number them from 0, and name the classes"),
         (pair(labels=[None] * 6), "must be arrays of numbers"),
+        (pair(labels=[[0], [1, 0], 1, 0, 1, 0]), "labels of the images must be arrays of numbers"),
+        (pair(labels=np.array([0, 1] * 3, object)), "labels of the images must be arrays of numb"),
+        (pair(images=RAGGED), "the images must be arrays of numbers, all of one shape"),
+        (
+            pair(images=[one.tolist() for one in RAGGED]),
+            "the images must be arrays of numbers, all",
+        ),
+        (
+            pair(images=np.array([*RAGGED, None], object)[:6]),
+            "the images must be arrays of numbers",
+        ),
+        (pair(images=np.zeros((6, 4, 4), np.uint16)), "are torch.uint16, and must be uint8"),
+        (pair(images=np.zeros((6, 4, 4), np.float16)), "are torch.float16, and must be uint8"),
+        (pair(images=np.zeros((6, 4, 4), bool)), "are torch.bool, and must be uint8"),
+        (pair(images=np.zeros((6, 4, 4), complex)), "are torch.complex128, and must be uint8"),
+        (pair(images=np.zeros((6, 4, 4), "datetime64[s]")), "must be arrays of numbers"),
+        (pair(images=np.full((6, 4, 4), "7")), "the images must be arrays of numbers"),
+        (pair(images=[], labels=[]), r"the images are empty: .* got \(0,\)"),
+        (pair(images=np.zeros((6, 0, 4), np.uint8)), r"the images are empty: .* got \(6, 0, 4\)"),
+        (pair(labels=[]), r"must be 6 whole numbers from 0; got torch.float64 \(0,\)"),
+        (pair(labels=3), "must be 6 whole numbers from 0"),
         (7, "not a int"),
         ((1, 2, 3), "not a tuple"),
     ],
 )
 def test_arrays_that_are_none_are_one_sentence(source, words):
-    if np.asarray(source[0] if isinstance(source, tuple) else 0).shape == (6, 4, 4, 5):
+    if getattr(source[0] if isinstance(source, tuple) else 0, "shape", ()) == (6, 4, 4, 5):
         source = pair(images=np.zeros((6, 4, 4, 5), np.uint8)[:, :, :, :, None])
     with pytest.raises(DataError, match=words) as caught:
         data.own_images(source)
@@ -177,6 +201,8 @@ def test_arrays_that_are_none_are_one_sentence(source, words):
 def test_folders_and_files_that_are_none_are_one_sentence(folder, tmp_path):
     with pytest.raises(DataError, match="is neither a folder nor an .npz file"):
         data.own_images(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="load a data set by its name .nearest: mnist"):
+        data.own_images("minst")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no folder with images"):
         data.own_images(tmp_path / "empty")

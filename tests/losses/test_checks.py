@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from draws import MAPS, draw
-from every_loss import EVERY, LOGITS, MAP_LOSSES, RANKINGS, RELATIONS, SINGLE, pair
+from every_loss import EVERY, LOGITS, MAP_LOSSES, RANKINGS, RELATIONS
+from traits_of_losses import SINGLE, pair
 
 from kdnb import losses
 from kdnb.losses import checks

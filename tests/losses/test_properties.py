@@ -11,22 +11,16 @@ import torch
 from draws import MAPS, draw, draw32, draw_wide
 from every_loss import (
     EVERY,
-    HELD,
     LAYERS,
     LOGITS,
     MAP_LOSSES,
-    MATCHING,
     MATCHING_MAPS,
     ORDERS,
     RANKINGS,
     RELATIONS,
-    SINGLE,
-    STILL,
-    finite,
-    pair,
-    stem,
 )
 from torch.autograd import gradcheck
+from traits_of_losses import HELD, MATCHING, SINGLE, STILL, finite, pair, stem
 
 from kdnb import losses
 from kdnb.losses import _arithmetic

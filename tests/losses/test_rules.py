@@ -111,6 +111,53 @@ def test_gradients_of_teacher_and_attention():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
+def test_the_gradient_of_a_confidence_is_a_covariance():
+    """By hand: dH(q, p) / d lambda_l = -C Cov_q(f_l, log p)."""
+    trust, strength = TRUST.clone().requires_grad_(), 1.5
+    teacher = losses.rule_teacher(Z, RULES, trust, strength)
+    losses.cross_entropy_with(Z, teacher.softmax(1)).backward()
+    q, logs = teacher.detach().softmax(1).tolist(), Z.log_softmax(1).tolist()
+    for b in range(6):
+        for rule in range(3):
+            f = RULES[b, rule].tolist()
+            means = [sum(w * x for w, x in zip(q[b], one, strict=True)) for one in (f, logs[b])]
+            both = sum(w * x * y for w, x, y in zip(q[b], f, logs[b], strict=True))
+            expected = -strength * (both - means[0] * means[1]) / 6  # the loss is the batch's mean
+            assert trust.grad[b, rule].item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_extremes_and_half_precision():
+    sure, trust = 1e4 * Z, (1e3 * TRUST).requires_grad_()
+    teacher = losses.rule_teacher(sure, RULES, trust, 10.0)
+    torch.testing.assert_close(
+        teacher, sure + 1e4 * (TRUST[:, :, None] * RULES).sum(1), rtol=1e-12, atol=0
+    )
+    losses.cross_entropy_with(sure, teacher.softmax(1)).backward()
+    assert trust.grad.isfinite().all()
+    shares = attention(sharpness=1e4)(1e4 * draw(6, 5), RULES)
+    assert shares.isfinite().all() and (shares >= 0).all() and (shares.sum(1) <= 1 + 1e-12).all()
+    for dtype in (torch.float16, torch.bfloat16):
+        low = [one.to(dtype) for one in (Z, RULES, TRUST)]
+        found = losses.rule_teacher(*low, 2.0)
+        assert found.dtype == torch.float32
+        exact = losses.rule_teacher(*(one.double() for one in low), 2.0)
+        torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=1e-6)
+
+
+def test_nan_is_not_swallowed():
+    """Nor where no rule applies, so that the attention is 0."""
+    for place in range(3):
+        given = [one.clone() for one in (Z, RULES, TRUST)]
+        given[place].view(-1)[0] = math.nan
+        found = losses.rule_teacher(*given, 2.0)
+        assert found[0].isnan().any() and found[1:].isfinite().all()
+    inner, rules = draw(6, 5), RULES.clone()
+    inner[2, 0] = math.nan
+    assert attention()(inner, RULES).isnan().any()
+    rules[2, 0, 0] = math.nan
+    assert attention()(draw(6, 5), rules).isnan().any()
+
+
 def test_the_cross_entropy_trusts_the_rule_that_the_student_agrees_with():
     """Two rules, of which one names the class that the student is fairly sure of."""
     z = torch.tensor([[2.0, 0.0, 0.0]]).double().repeat(4, 1)
@@ -146,3 +193,13 @@ def test_clear_errors():
         attention()(draw(6, 5), RULES[:, :2])
     with pytest.raises(ValueError, match="features"):
         attention()(draw(6, 4), RULES)
+    for wrong, words in (
+        ((Z[0], RULES, TRUST), "student_logits"),
+        ((Z[:5], RULES, TRUST), r"fulfilled must be .* here \(5, rules, 4\)"),
+        ((Z, RULES[:, 0], TRUST), "fulfilled must be"),
+        ((Z, RULES > 0, TRUST), "fulfilled must hold floating-point"),
+        ((Z, RULES, TRUST, -1.0), "strength"),
+        ((Z, RULES, TRUST, math.nan), "strength"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            losses.rule_teacher(*wrong)

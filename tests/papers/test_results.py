@@ -35,6 +35,28 @@ def test_profiles_are_never_mixed(home):
     pd.testing.assert_frame_equal(only, frame[frame.profile == "laptop"])
 
 
+@pytest.mark.parametrize("key", papers.reproduced_papers())
+def test_every_condition_that_a_reader_meets_is_in_words(key):
+    told = papers.conditions(key)
+    assert set(told) == papers.named_conditions(key)  # else papers/<key>/conditions.toml lacks one
+    assert len(set(told.values())) == len(told)
+    for words in told.values():
+        assert len(words) > 8 and words == words.strip(" .") and "_" not in words
+
+
+def test_a_labelled_quantity_needs_no_words(home):
+    assert papers.named_conditions("hinton2015") >= {"student", "distilled"}
+    path = home / "papers" / "hinton2015" / "claims.toml"
+    path.write_text(
+        path.read_text().replace("[[claim.criterion]]", '[[claim.criterion]]\nlabel = "gain"')
+    )
+    named = {one for claim in papers.claims_of("hinton2015") for one in claim.published}
+    assert papers.named_conditions("hinton2015") <= {
+        word for quantity in named for word, _ in parse(quantity)[1]
+    }
+    assert papers.conditions("hinton2015") == {}  # no file, no words
+
+
 def test_claims_of_another_paper_are_refused(home):
     path = home / "papers" / "hinton2015" / "claims.toml"
     path.write_text(CLAIMS.replace('"hinton2015"', '"zhang2018dml"'))

@@ -3,6 +3,7 @@
 import io
 import json
 
+import pandas as pd
 import pytest
 from paper_tables import CLAIMS, save
 from rich.console import Console
@@ -25,6 +26,18 @@ def test_show_frame_sets_published_beside_ours(home):
     assert (few.verdict, few.n) == ("not testable here", 0)
     assert "no results for arm 'few_hard'" in few.note
     assert list(order.mark) == ["", "", "", "yes", "yes"] and few.mark != "yes"
+
+
+def test_a_frame_of_some_claims_is_that_part_of_the_whole(home):
+    save()
+    whole = papers.show_frame("hinton2015", "laptop")
+    some = papers.show_frame("hinton2015", "laptop", only=["few-data", "order"])
+    assert list(dict.fromkeys(some.claim)) == ["few-data", "order"]
+    for name, part in some.groupby("claim"):
+        expected = whole[whole.claim == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part.reset_index(drop=True), expected)
+    with pytest.raises(ValueError, match="no claim 'few-dat' .*few-data"):
+        papers.show_frame("hinton2015", "laptop", only=["few-dat"])
 
 
 def text_of(shown, width=80):

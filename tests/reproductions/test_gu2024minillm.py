@@ -121,4 +121,4 @@ def test_the_calibration_error_against_a_loop():
         if inside:
             gap = sum(sure[i] for i in inside) - sum(right[i] for i in inside)
             total += abs(gap) / len(sure)
-    assert language.calibration_error(model, rows, 2, bins=10) == pytest.approx(total, abs=1e-6)
+    assert language.next_word_calibration(model, rows, 2, bins=10) == pytest.approx(total, abs=1e-6)

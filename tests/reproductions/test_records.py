@@ -1,6 +1,7 @@
 """The records: every trial in them is still described by its reproduction; making and keeping them."""
 
 import shutil
+import types
 from functools import cache
 
 import pytest
@@ -8,6 +9,7 @@ import trial_functions  # noqa: F401 - registers its functions
 from typer.testing import CliRunner
 
 from kdnb import papers, paths, reproductions
+from kdnb.data import DataError
 from kdnb.names import UsageError
 from kdnb.papers.records import UnknownPaper, earlier_path, read_record, record_path
 from kdnb.reproductions import Reproduction, keep, merged, recipe_digest, reproduce, same_setting
@@ -115,6 +117,15 @@ def test_a_record_made_in_parts_is_the_one_made_at_once(cheap):
     arms = cheap.arms(Parameters(seeds=2, arms=[]))
     today = recipe_digest(arm(seed) for arm in arms.values() for seed in range(2))
     assert parts.recipe_digest == today
+
+
+def test_data_without_digests_is_refused_before_anything_runs(cheap, monkeypatch, tmp_path):
+    """Such as IMDB's reviews: nobody could tell later which data the record is of."""
+    without = types.SimpleNamespace(sha256={})
+    monkeypatch.setattr(reproductions, "card_of", lambda name: without)
+    with pytest.raises(DataError, match="the card of mnist has no digests, and a record must say"):
+        made(cheap)
+    assert not (tmp_path / "trace").exists()
 
 
 def test_a_record_of_another_setting_moves_to_earlier(cheap):

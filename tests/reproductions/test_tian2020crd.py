@@ -301,3 +301,20 @@ def test_the_committed_weights_are_the_best_of_those_tried():
             assert errors[f"{one['weight']:g}"] == min(errors.values()), method
             if one["origin"] == "published":
                 assert f"{catalogue.method(method).weight:g}" in errors, method
+
+
+def test_a_best_weight_lies_at_an_end_or_within(monkeypatch):
+    tried = {"0.125": 9, "1": 9, "16": 9, "8": 9}  # as text 16 comes before 8
+    found = {"low": 0.125, "middle": 8.0, "high": 16.0}
+    one = {name: {"weight": weight, "held_out_errors": tried} for name, weight in found.items()}
+    monkeypatch.setattr(fair, "weights", lambda: {"weights": {"vgg": one}})
+    table = fair.places()
+    assert table["student"].tolist() == ["vgg"] * 3
+    assert dict(zip(table["method"], table["weight"], strict=True)) == found
+    assert table["place"].tolist() == ["smallest", "within", "largest"]
+
+
+def test_every_committed_weight_has_a_place():
+    table = fair.places()
+    assert len(table) == len(fair.STUDENTS) * len(fair.COMPARED)
+    assert set(table["place"]) == {"smallest", "largest", "within"}

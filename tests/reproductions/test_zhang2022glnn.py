@@ -21,7 +21,7 @@ GRAPH = two_villages(size=80)
 
 @pytest.fixture
 def village(tmp_path, monkeypatch):
-    """A small graph of two classes in place of both citation graphs."""
+    """A small graph of two classes in place of all citation graphs."""
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(trials, "load_graph", lambda name: GRAPH)
     return GRAPH
@@ -43,6 +43,8 @@ def test_networks_and_recipe_are_the_authors():
         "sage": (128, 0.0, 0.0005), "gcn": (64, 0.8, 0.001), "mlp": (128, 0.6, 0.005),
     }  # fmt: skip
     assert ARMS["citeseer"](0).arguments["networks"]["mlp"]["dropout"] == 0.1
+    mlp = ARMS["pubmed"](0).arguments["networks"]["mlp"]
+    assert (mlp["dropout"], mlp["recipe"]["lr"], mlp["recipe"]["weight_decay"]) == (0.4, 0.005, 0.0)
     recipe = asked["networks"]["mlp"]["recipe"]
     assert (recipe["optimiser"], recipe["lr"], recipe["schedule"]) == ("adam", 0.01, "constant")
     assert paper.PROFILES["laptop"].seeds >= 10
@@ -66,8 +68,8 @@ def test_a_claim_has_its_arms_and_metrics(village):
             for arm, metric in parse(quantity)[1]:
                 assert (arm, metric or claim.metric) in table.columns, (claim.id, quantity)
     named = {arm for arm, _ in table.columns}
-    assert named == paper.conditions(TINY) | {"transductive", "inductive", "citeseer", "citeseer_inductive"}  # fmt: skip
-    assert set(record.data) == {"cora", "citeseer"}
+    assert named == paper.conditions(TINY) | set(ARMS) - {"structure"}
+    assert set(record.data) == {"cora", "citeseer", "pubmed"}
     assert papers.claims_of("zhang2022glnn")
 
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from kdnb import paths
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE = 300_000  # milliseconds for any one step of a browser: machines may be slow and busy
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +62,9 @@ def browser():
     with api.sync_playwright() as playwright:
         if not found and not Path(playwright.chromium.executable_path).is_file():
             pytest.skip("there is no Chromium: install one (Debian: apt install chromium)")
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        started = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox"], timeout=PATIENCE
+        )
         yield started
         started.close()
 
@@ -88,7 +91,7 @@ class Watched:
 
     def __init__(self, page, address):
         self.page, self.address, self.problems = page, address, []
-        page.set_default_timeout(120_000)  # machines may be busy
+        page.set_default_timeout(PATIENCE)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         page.on("request", self._request)

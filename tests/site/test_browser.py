@@ -137,6 +137,7 @@ def test_axe_finds_nothing(watched, name, mode):
     page = watched.open(name)
     assert page.evaluate("document.documentElement.dataset.theme") == mode
     page.wait_for_timeout(300)  # colours fade in
+    page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
     rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
     result = axe.Axe().run(page, options=rules)
     assert result.violations_count == 0, result.generate_report()

@@ -13,7 +13,9 @@ import pytest
 from kdnb import paths
 
 CHAPTER = "2-1-response-based-knowledge.ipynb"
-LIMIT = 900  # seconds for the whole chapter; it takes one to three minutes on two free cores
+# Seconds for the server, and for the whole chapter. They take some and one to three minutes on two free
+# cores; another worker of the tests may hold one of them, and machines differ by a factor of three.
+STARTING, LIMIT = 600, 3600
 
 
 @pytest.fixture
@@ -41,27 +43,32 @@ def lab(browser, tmp_path):
     process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        deadline = time.time() + STARTING
+        while True:
             try:
-                urllib.request.urlopen(f"{address}/api", timeout=5).close()
+                urllib.request.urlopen(f"{address}/api", timeout=30).close()
                 break
             except OSError:
                 assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.time() < deadline, (tmp_path / "log").read_text()
                 time.sleep(0.5)
         yield address, copy
     finally:
-        process.terminate()
-        process.wait(30)
+        process.terminate()  # it ends its kernels first
+        try:
+            process.wait(120)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def test_it_runs_chapter_2_1_to_the_end(browser, lab):
     address, copy = lab
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(1000 * STARTING)
     page.goto(f"{address}/lab/tree/{CHAPTER}?reset", wait_until="load")
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=120_000)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-        timeout=120_000,
+        "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
     )
     page.evaluate("() => { window.jupyterapp.commands.execute('runmenu:run-all'); }")
     deadline = time.time() + LIMIT
@@ -90,7 +97,7 @@ def test_it_runs_chapter_2_1_to_the_end(browser, lab):
         place,
     )
     picture = page.locator(f"#{name} img")
-    picture.wait_for(timeout=60_000)
+    picture.wait_for()
     before = picture.get_attribute("src")
     slider = page.locator(f"#{name} input[type=range]").first
     slider.scroll_into_view_if_needed()

@@ -7,10 +7,11 @@ import re
 import runpy
 import shutil
 import sys
+from html import escape
 
 import pytest
 
-from kdnb import paths
+from kdnb import papers, paths
 from kdnb.papers import judging, showing
 
 pytest.importorskip("sphinx", reason="the docs packages are not installed: make setup")
@@ -101,6 +102,9 @@ def test_a_papers_page_has_every_claim_as_it_is_judged(key):
                 seeds = judging.by_seed(result.quantity, claim, table)
                 assert len(seeds) == result.n
                 assert f"{result.n} seeds from {seeds.min():.4g} to {seeds.max():.4g}" in part
+    told = page.partition("## Conditions\n")[2].partition("## Claims\n")[0]
+    for name, words in papers.conditions(key).items():
+        assert f"<td><code>{name}</code></td><td>{escape(words)}</td>" in told
     for wanted in (
         "## Provenance",
         "## How to cite",

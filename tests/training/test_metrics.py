@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import kdnb
 from kdnb.data import Batches, Images
+from kdnb.training.metrics import calibration_error, ranking_area
 
 
 class Fixed(nn.Module):
@@ -44,6 +45,29 @@ def test_the_calibration_error_is_the_textbooks():
             gap = (said == labels)[here].double().mean() - confidence[here].double().mean()
             expected += float(here.sum() / 200 * gap.abs())
     assert kdnb.evaluate(Fixed(), data())["calibration"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_calibration_error_of_any_answers():
+    """Of 10 bins, one of which has an answer on its upper edge, and without a network."""
+    confidence = torch.tensor([0.1, 0.05, 0.55, 0.6, 1.0, 0.999], dtype=torch.float64)
+    right = torch.tensor([False, True, True, False, True, True])
+    bins = [(0.15, 1, 2), (1.15, 1, 2), (1.999, 2, 2)]  # summed confidence, right ones, answers
+    expected = sum(abs(sure - hits) for sure, hits, _ in bins) / 6
+    assert calibration_error(confidence, right, bins=10) == pytest.approx(expected, rel=1e-6)
+
+
+def test_areas_against_all_pairs():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 9, (60,), generator=generator).float()
+    positive = torch.randint(0, 2, (60,), generator=generator)
+    wins = [
+        1.0 if a > b else 0.5 if a == b else 0.0
+        for a in scores[positive == 1].tolist() for b in scores[positive == 0].tolist()
+    ]  # fmt: skip
+    assert ranking_area(scores, positive) == pytest.approx(sum(wins) / len(wins))
+    assert ranking_area(-scores, positive) == pytest.approx(1 - sum(wins) / len(wins))
+    with pytest.raises(ValueError, match="0 and 1, and both of them"):
+        ranking_area(scores, torch.ones(60, dtype=torch.int64))
 
 
 def test_a_sure_and_right_network_is_calibrated():

@@ -150,6 +150,7 @@ def test_workers_share_what_is_free(machine):
         ({"cpu/a/cpu.cfs_quota_us": "150000", "cpu/a/cpu.cfs_period_us": "100000"},
          "4:memory:/z\n3:cpu,cpuacct:/a", 1.5),
         ({"cpu.max": "50000 100000"}, "0::/../outside", 0.5),
+        ({"cpu.max": "50000 100000"}, "\nnothing of the kind\n0::/", 0.5),
     ],
 )  # fmt: skip
 def test_control_groups_limit_the_cores(tmp_path, monkeypatch, files, group, cores):
@@ -196,6 +197,33 @@ def test_others_in_the_same_container_use_its_quota(machine, monkeypatch, capsys
     assert threads.number() == 1
     said = "kdnb takes 1 thread: others use 3.0 of 4 cores (set OMP_NUM_THREADS to choose).\n"
     assert capsys.readouterr().err == said
+
+
+def test_threads_of_this_process_are_not_others(machine, monkeypatch):
+    """After an operation OpenMP's threads spin on for a while: up to 0.2 s by Intel's library."""
+    machine(4, 2.0)
+    spent, own = iter([10.0, 10.0 + 2 * threads.LOOK]), iter([5.0, 5.0 + 1.9 * threads.LOOK])
+    monkeypatch.setattr(threads, "_spent", lambda: next(spent))
+    monkeypatch.setattr(threads, "process_time", lambda: next(own))
+    assert threads._loads() == pytest.approx((0.1, 0.1), abs=1e-6)
+
+
+def test_where_one_thread_is_all_nobody_looks_at_the_load(machine, monkeypatch):
+    monkeypatch.setattr(threads, "_loads", lambda: pytest.fail("it looked"))
+    machine(1, 0.0)
+    assert threads.number() == 1
+    machine(8, 0.0)
+    monkeypatch.setattr(threads, "_quota", lambda: 1.5)
+    assert threads.number() == 1
+
+
+def test_a_number_of_physical_cores_that_nobody_can_tell_is_none(machine, monkeypatch):
+    def refuses(logical):
+        raise FileNotFoundError("/proc/cpuinfo")
+
+    machine(4, 1.0)
+    monkeypatch.setattr(threads.psutil, "cpu_count", refuses)
+    assert threads.number() == 3
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, threads.psutil.AccessDenied])

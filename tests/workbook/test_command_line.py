@@ -4,14 +4,13 @@ import json
 
 import pytest
 from rich.console import Console
-from small_chapter import DECLARED
 from typer.testing import CliRunner
 
 from kdnb.names import UsageError
 from kdnb.papers import scoreboard
 from kdnb.reproductions import hinton2015
 from kdnb.workbook import cli, runner
-from kdnb.workbook.chapter import ParameterError
+from kdnb.workbook.parameters import ParameterError
 
 
 def kdnb(*arguments):
@@ -51,7 +50,7 @@ def test_the_list_is_a_line_a_chapter(monkeypatch):
 
 def test_the_list_of_a_chapter_is_its_parameters(chapter, monkeypatch):
     monkeypatch.setattr(cli, "console", Console(width=80))
-    chapter(DECLARED, about={"papers": []})
+    chapter()
     head, names, *lines, call = at_80_columns("list", "9-9")
     assert head == "9-9 9-9-small" and names.split()[:4] == [
         "parameter",
@@ -62,7 +61,7 @@ def test_the_list_of_a_chapter_is_its_parameters(chapter, monkeypatch):
     rows = [line.split() for line in lines]
     assert rows == [
         ["temperature", "number", "0.1", "to", "100.0", "4.0"],
-        ["seeds", "integer", "1", "to", "9", "1"],
+        ["seeds", "integer", "1", "to", "99", "1"],
         ["deep", "boolean", "false"],
     ]
     assert call == "kdnb run 9-9 --set NAME=VALUE"

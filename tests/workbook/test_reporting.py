@@ -88,6 +88,14 @@ def test_the_page_says_what_the_record_says(page, record):
         assert all(digest in page.text for digest in digests.values())
 
 
+def test_conditions_are_told_in_words(record, monkeypatch):
+    folder = paths.root() / "papers" / "hinton2015"
+    (folder / "conditions.toml").write_text('student = "small net on labels | alone"\n')
+    text = reporting.page("hinton2015").text
+    assert "| `student` | small net on labels / alone |" in text
+    assert text.index("## Conditions") < text.index("## Claims")
+
+
 def test_what_is_to_cite_is_bibtex(page):
     cited = re.search(r"```bibtex\n(.*?)```", page.text, re.DOTALL)[1]
     assert list(parse_string(cited, "bibtex").entries) == ["hinton2015", "gou2021survey", "kdnb"]
@@ -280,6 +288,14 @@ def test_a_tool_that_hangs_or_cannot_start_is_named(record, tools, monkeypatch):
     (tools / "chromium").write_text("#!/nowhere/at/all\n")
     with pytest.raises(pdf.ToolError, match="chromium cannot be started"):
         reporting.write("hinton2015", [Path("r.pdf")])
+
+
+@pytest.mark.skipif(not pdf._browser(), reason="there is no Chromium, Chrome or Edge")
+def test_a_real_browser_prints_all_pages(record):
+    reporting.write("hinton2015", [Path("r.pdf")])
+    content = Path("r.pdf").read_bytes()
+    assert content.startswith(b"%PDF-") and content.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) > 1
 
 
 # --- the papers of this workbook ------------------------------------------------------------------

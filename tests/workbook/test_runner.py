@@ -1,19 +1,19 @@
 """Chapters by papermill: parameters, outcomes and provenance."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
-import small_chapter
-from small_chapter import DECLARED, PROFILES, Parameters, outputs
+from small_chapter import outputs
 
 from kdnb.names import UsageError
 from kdnb.runs import pool
 from kdnb.training import devices
 from kdnb.workbook import runner
-from kdnb.workbook.chapter import ParameterError, check, profile_of
+from kdnb.workbook.parameters import ParameterError
 
 
 def test_run_injects_checked_parameters_and_leaves_provenance(chapter, tmp_path):
@@ -83,72 +83,39 @@ def test_failures_are_reported_and_the_half_run_notebook_kept(
     ("values", "words"),
     [
         ({"temprature": 4.0}, "Unknown parameter 'temprature': did you mean 'temperature'?"),
-        ({"temperature": "hot"}, "'temperature' must be of type number above 0 and at most 100;"),
-        ({"temperature": 0.0}, "above 0 and at most 100; got 0.0"),
+        ({"temperature": "hot"}, "'temperature' must be of type number at least 0.1 and at most 100.0;"),
+        ({"temperature": 0.0}, "at least 0.1 and at most 100.0; got 0.0"),
         ({"deep": "false"}, "'deep' must be of type boolean; got 'false'"),
-        ({"seeds": 1.5}, "'seeds' must be of type integer at least 1; got 1.5"),
+        ({"seeds": 1.5}, "'seeds' must be of type integer at least 1 and at most 99; got 1.5"),
     ],
-)
-def test_wrong_parameters(values, words):
-    with pytest.raises(ParameterError) as error:
-        check(Parameters, values)
-    assert words in str(error.value)
+)  # fmt: skip
+def test_wrong_parameters_are_refused_by_the_runner_and_by_papermill(
+    chapter, tmp_path, values, words
+):
+    item = chapter()
+    with pytest.raises(ParameterError, match=re.escape(words)):
+        item.checked(values)
+    with pytest.raises(papermill.PapermillExecutionError, match=re.escape(words)):
+        execute(item, tmp_path, values)
 
 
-def test_check_in_a_notebook_ignores_other_names():
-    assert check(Parameters, {"__name__": "__main__", "seeds": 3, "np": None}).seeds == 3
+def execute(item, folder, values):
+    papermill.execute_notebook(
+        item.path, folder / "out.ipynb", parameters=values, cwd=folder,
+        kernel_name="python3", progress_bar=False,
+    )  # fmt: skip
 
 
-def test_raw_papermill_is_checked_too(chapter, tmp_path):
-    code = "from small_chapter import Parameters\nfrom kdnb.workbook.chapter import check\n"
-    code += "print(check(Parameters, globals()).temperature)"
-    item = chapter(code)
-    here = str(Path(small_chapter.__file__).parent)
-
-    def execute(**values):
-        papermill.execute_notebook(
-            item.path, tmp_path / "out.ipynb", parameters=values, cwd=here,
-            kernel_name="python3", progress_bar=False,
-        )  # fmt: skip
-
-    execute(temperature=7, PAPERMILL_INPUT_PATH="in.ipynb")  # as --inject-paths does
-    text = (tmp_path / "out.ipynb").read_text()
-    assert '"7.0\\n"' in text
-    for wrong, words in (
-        ({"temprature": 7}, "did you mean 'temperature'"),
-        ({"deep": "false"}, "must be of type boolean"),
-    ):
-        with pytest.raises(papermill.PapermillExecutionError, match=words):
-            execute(**wrong)
+def test_raw_papermill_takes_the_paths_that_it_injects(chapter, tmp_path):
+    execute(chapter(), tmp_path, {"temperature": 7, "PAPERMILL_INPUT_PATH": "in.ipynb"})
+    assert '"7\\n"' in (tmp_path / "out.ipynb").read_text()
 
 
-def test_a_chapter_that_declares_its_parameters_needs_no_module(chapter, tmp_path):
-    item = chapter(DECLARED, about={"papers": []})
+def test_a_run_is_named_quick_with_the_chapters_own_parameters(chapter, tmp_path):
+    item = chapter()
     assert item.defaults == {"temperature": 4.0, "seeds": 1, "deep": False}
     own = runner.run(item, item.checked({}))
     assert (own.outcome, own.profile, outputs(tmp_path, own)) == ("ok", "quick", "4.0\n")
-    changed = runner.run(item, item.checked({"temperature": 5, "seeds": 2}))
-    assert (changed.profile, outputs(tmp_path, changed)) == ("custom", "10\n")
-    about = json.loads((tmp_path / "runs/9-9-small/custom/run.json").read_text())
-    assert about["parameters"] == {"temperature": 5, "seeds": 2, "deep": False}
-    for wrong, words in (
-        ({"seeds": 0}, "'seeds' must be of type integer at least 1 and at most 9; got 0"),
-        ({"seed": 1}, "Unknown parameter 'seed': did you mean 'seeds'"),
-    ):
-        with pytest.raises(ParameterError, match=words):
-            item.checked(wrong)
-        with pytest.raises(papermill.PapermillExecutionError, match=words):
-            papermill.execute_notebook(
-                item.path, tmp_path / "out.ipynb", parameters=wrong, cwd=tmp_path,
-                kernel_name="python3", progress_bar=False,
-            )  # fmt: skip
-
-
-def test_profile_is_named_only_for_its_own_parameters():
-    assert profile_of(Parameters(), PROFILES) == "quick"
-    assert profile_of(Parameters(temperature=20.0, seeds=9), PROFILES) == "laptop"
-    assert profile_of(Parameters(temperature=20.0, seeds=5), PROFILES) == "custom"
-    assert profile_of(Parameters(temperature=5.0), PROFILES) == "custom"
 
 
 def test_names_of_chapters_and_values(chapter):
@@ -188,13 +155,6 @@ def test_jobs_by_the_machine(monkeypatch, cores, gpu, jobs):
     monkeypatch.setattr(pool.threads, "allotted", lambda: cores)
     monkeypatch.setattr(pool.torch.cuda, "is_available", lambda: gpu)
     assert pool.default_jobs() == jobs
-
-
-@pytest.mark.parametrize("name", ["os", "small", "kdnb.reproductions.hinton2015.x", "..x", 3])
-def test_a_notebook_names_no_module_but_a_reproduction(chapter, name):
-    item = chapter(about={"experiment": name, "papers": []})
-    with pytest.raises(ParameterError, match="only modules of kdnb.reproductions can be named"):
-        item.checked({})
 
 
 def test_the_key_of_a_kernel_goes_with_it(chapter, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kdnb import losses, papers, paths
-from kdnb.methods import METHODS, names
+from kdnb.methods import METHODS, attention, cross_modal, graph, multi_teacher, names
 from kdnb.papers.records import read_record
 from kdnb.workbook.cli import app
 from kdnb.workbook.where import PARTS, shown, where
@@ -102,6 +102,24 @@ def test_the_papers_of_several_teachers_are_found(key, stem):
     assert found["paper"][0].startswith(f"{key}:") and found["test"]
     assert found["scheme"] == [f"kdnb/methods/multi_teacher/{stem}.py"]
     assert any(line.startswith(f"{key}:") for line in where(stem)["paper"])
+
+
+@pytest.mark.parametrize(
+    ("name", "chapter"),
+    [("cfl", "5-2"), ("amalgamation", "5-2"), ("maps", "5-5"), ("speech", "5-3"), ("glnn", "5-4")],
+)
+def test_chapters_that_only_name_a_function_are_found(name, chapter):
+    """As a value, `{"layer by layer": amalgamation.amalgamate}`, or by a constant of its file."""
+    assert any(line.startswith(f"notebooks/{chapter}-") for line in where(name)["chapter"])
+
+
+@pytest.mark.parametrize("folder", [multi_teacher, cross_modal, graph, attention])
+def test_every_function_of_sections_5_2_to_5_5_is_found(folder):
+    for name in folder.__all__:
+        if not name.isupper():  # constants
+            found = where(name)
+            exist(found["loss"] + found["scheme"] + found["test"])
+            assert found["loss"] or found["scheme"], name
 
 
 SECTION_5_9 = {  # searches for the student, and the files that hold them

@@ -86,6 +86,7 @@ def test_text_in_a_table(place):
     ("name", "values", "words"),
     [
         ("your-own", {"source": "nowhere"}, "DataError: nowhere is neither a folder nor an .npz"),
+        ("your-own", {"images": 3}, "UsageError: images must be 0 or at least 10, one for each"),
         ("your-own", {"student": "lenet6"}, "ValueError: there is no network 'lenet6'"),
         (
             "your-own",

@@ -115,11 +115,21 @@ def page(key: str, taught: Sequence[tuple[str, str]]) -> str:
     lines += [f"The methods are explained in {', '.join(told)}." if told else "", ""]
     folder = paths.root() / "papers" / key
     lines += [f"{_counted(key)} [How a claim is judged](../docs/verdicts.md).", "", LEGEND, ""]
+    lines += _conditions(key)
     main = main_profile(key)
     for profile in sorted(papers.profiles(key), key=lambda name: name != main):
         lines += _profile(key, profile)
     lines += _history(key, folder) + _provenance(key) + _cited(key)
     return "\n".join(lines) + "\n"
+
+
+def _conditions(key: str) -> list[str]:
+    """What the names in the quantities mean."""
+    rows = [[f"<code>{name}</code>", escape(said)] for name, said in papers.conditions(key).items()]
+    if not rows:
+        return []
+    told = "One condition is one way of training, repeated over seeds. Quantities name these:"
+    return ["## Conditions", "", told, "", table(("name", "what it is"), rows, "Conditions"), ""]
 
 
 def main_profile(key: str) -> str:
@@ -136,17 +146,17 @@ def short(key: str) -> str:
 
 def signs(requirement: str) -> str:
     """What a criterion asks, as HTML."""
-    return escape(requirement.replace(">=", "≥").replace("<=", "≤"))
+    return escape(written(requirement))
 
 
-def squared(text: str) -> str:
-    """`T^2` of a claims file, as a reader wants it."""
-    return text.replace("^2", "²")
+def written(text: str) -> str:
+    """`T^2` and `>=` of a claims file, as a reader wants them."""
+    return text.replace("^2", "²").replace(">=", "≥").replace("<=", "≤")
 
 
 def md(text: str) -> str:
     """Plain text for Markdown."""
-    text = squared(" ".join(text.split()))
+    text = written(" ".join(text.split()))
     for sign in "\\`*_$[]<":
         text = text.replace(sign, f"\\{sign}")
     return text
@@ -201,11 +211,14 @@ def _profile(key: str, profile: str) -> list[str]:
 
 
 def _premises(checked: Sequence[judging.Checked], label: str) -> str:
-    rows = []
+    rows, said = [], [one.premise.why for one in checked]
     for one in checked:
         found = f"{one.value:.4g}" if math.isfinite(one.value) else escape(one.note)
         holds = {True: "yes", False: "no", None: ""}[one.holds]
-        rows.append([escape(one.premise.why), signs(one.premise.requirement), found, holds])
+        why = escape(one.premise.why)
+        if said.count(one.premise.why) > 1:  # of different networks: which?
+            why += f" <code>{escape(one.premise.quantity)}</code>"
+        rows.append([why, signs(one.premise.requirement), found, holds])
     return table(("premise", "asked for", "found", "holds"), rows, label)
 
 
@@ -216,7 +229,9 @@ def _numbers(verdict: judging.Verdict, frame: pd.DataFrame) -> str:
     criteria: list[Criterion | None] = [None] * len(published) + list(claim.criteria)
     rows = []
     for result, criterion in zip([*published, *verdict.results], criteria, strict=True):
-        name = escape(result.label) if result.label else f"<code>{escape(result.quantity)}</code>"
+        name = escape(result.name)
+        if not result.label and result.kind != "exact":  # which is in words
+            name = f"<code>{name}</code>"
         measured = unit(claim, result)
         spread = f"{result.low:.4g} to {result.high:.4g}" if math.isfinite(result.low) else ""
         mark = showing._mark(result) if verdict.word != "premise not met" else ""

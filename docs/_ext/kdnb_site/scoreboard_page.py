@@ -6,6 +6,7 @@ import math
 from html import escape
 
 from kdnb import papers, paths
+from kdnb.data.offered import card_of
 from kdnb.papers import showing
 from kdnb_site import chapters
 from kdnb_site.paper_pages import (
@@ -16,8 +17,8 @@ from kdnb_site.paper_pages import (
     main_profile,
     rows_with,
     short,
-    squared,
     wide,
+    written,
 )
 
 COLUMNS = ("section", "paper", "claim", "verdict", "whose", "data", "published", "ours",
@@ -67,7 +68,7 @@ def _rows(key: str) -> list[dict[str, str]]:
         number for number, _ in chapters.chapters_of(paths.root()).get(key, [("", "")])
     )
     record = papers.read_record(key, main_profile(key))
-    sets = ", ".join(name.replace("_", "-") for name in record.data)
+    sets = ", ".join(card_of(name).title for name in record.data)
     found = []
     for verdict, _ in judged(key, main_profile(key)):
         claim, main = verdict.claim, verdict.results[0]
@@ -76,7 +77,7 @@ def _rows(key: str) -> list[dict[str, str]]:
             {
                 "section": section,
                 "paper": f'<a href="papers/{key}.html">{escape(short(key))}</a>',
-                "claim": f'<a href="papers/{key}.html#{anchor(key, claim.id)}">{escape(squared(claim.title))}</a>',
+                "claim": f'<a href="papers/{key}.html#{anchor(key, claim.id)}">{escape(written(claim.title))}</a>',
                 "verdict": badge(verdict.word),
                 "word": verdict.word,
                 "whose": whose,

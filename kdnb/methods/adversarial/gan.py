@@ -16,6 +16,7 @@ from kdnb.methods.data_free.generators import EnlargedConvolution
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.nets._shared import check_counts
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.borrowed import evaluating
 from kdnb.training.inputs import batches_for
 
 
@@ -228,12 +229,9 @@ def draw_images(generator: nn.Module, count: int, *, seed: int = 0) -> Tensor:
 
 def applied(network: nn.Module, inputs: Tensor) -> Iterator[Tensor]:
     """A network's outputs, 500 inputs at a time, in eval mode and without gradients."""
-    device, training = next(network.parameters()).device, network.training
-    network.eval()
-    try:
+    device = next(network.parameters()).device
+    with evaluating(network):
         for part in inputs.split(500):
             with torch.no_grad():
                 made = network(part.to(device))
             yield made.float().cpu()
-    finally:
-        network.train(training)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kdnb.losses.checks import check_flags, check_number
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 
 Inputs = tuple[Tensor, Tensor]
 
@@ -102,8 +102,7 @@ def frame_logits(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Ten
         inputs: frames and lengths.
     """
     frames, lengths = inputs
-    with modes_kept(model):
-        model.eval()
+    with evaluating(model):
         parts = zip(frames.split(batch_size), lengths.split(batch_size), strict=True)
         return torch.cat([model(*part) for part in parts])
 

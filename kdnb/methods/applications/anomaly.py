@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from kdnb.losses import anomaly_maps, descriptor_regression, standardised
-from kdnb.losses.checks import check_classes, check_lists, check_scores
+from kdnb.losses.checks import check_lists
 from kdnb.methods.offline.distil import train
 from kdnb.training import Recipe
-from kdnb.training.metrics import outputs_for
+from kdnb.training.metrics import outputs_for, ranking_area
+
+__all__ = ["Detector", "ranking_area", "uninformed_students"]
 
 
 @dataclass(frozen=True)
@@ -89,23 +90,3 @@ def uninformed_students(
     found = Detector(teacher, mean, sd, students, plain).maps(held_out)
     scales = tuple((float(one.mean()), max(float(one.std()), 1e-12)) for one in found)
     return Detector(teacher, mean, sd, students, scales)
-
-
-def ranking_area(scores: Tensor, anomalous: Tensor) -> float:
-    """AUROC: how often an anomalous image has a higher score than a normal one; a tie counts one half.
-
-    Args:
-        scores: (N,). anomalous: (N,) integers, 1 for an anomaly and 0 for a normal image, both present.
-
-    >>> ranking_area(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([0, 0, 1, 1]))
-    0.875
-    """
-    check_scores(scores=scores)
-    check_classes(len(scores), whole=True, anomalous=anomalous)
-    strange, usual = scores[anomalous == 1].double(), scores[anomalous == 0].double()
-    if len(strange) + len(usual) != len(scores) or not len(strange) or not len(usual):
-        raise ValueError("anomalous must hold 0 and 1, and both of them.")
-    usual = usual.sort().values
-    below = torch.searchsorted(usual, strange)
-    up_to = torch.searchsorted(usual, strange, right=True)
-    return float((below + up_to).double().mean() / 2 / len(usual))

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from kdnb.losses.checks import check_number
 from kdnb.nets.transformer import PADDING
 from kdnb.training import answers
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 
 Model = Callable[[Tensor], Any]
 
@@ -46,9 +46,7 @@ def logits_of(model: Model, tokens: Tensor) -> Tensor:
 def reading(*models: Model | None) -> Iterator[None]:
     """Inside, models are in eval mode, and no gradients are kept; afterwards their modes are as before."""
     modules = [model for model in models if isinstance(model, nn.Module)]
-    with torch.no_grad(), modes_kept(*modules):
-        for module in modules:
-            module.eval()
+    with torch.no_grad(), evaluating(*modules):
         yield
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kdnb.losses import privileged_features
 from kdnb.losses.checks import check_number
-from kdnb.methods.applications.anomaly import ranking_area
+from kdnb.training.metrics import ranking_area
 
 
 class Tower(nn.Module):

@@ -17,8 +17,9 @@ from kdnb.methods.catalogue import Method
 from kdnb.methods.offline.distil import distil
 from kdnb.methods.wiring import on_last_layer
 from kdnb.training import Fit, Recipe
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.layers import Layers
+from kdnb.training.targets import NOTHING, check_range
 
 
 class SegmentationNet(nn.Module):
@@ -122,12 +123,13 @@ def distil_segmentation(
 
 def predicted_masks(network: nn.Module, images: Tensor, batch: int = 250) -> Tensor:
     """The most likely class of every pixel, (N, height, width) int64, in eval mode."""
-    with modes_kept(network), torch.no_grad():
-        network.eval()
+    with evaluating(network), torch.no_grad():
         return torch.cat([network(part).argmax(1) for part in images.split(batch)])
 
 
-def intersection_over_union(predicted: Tensor, masks: Tensor, classes: int) -> Tensor:
+def intersection_over_union(
+    predicted: Tensor, masks: Tensor, classes: int, ignore_index: int = NOTHING
+) -> Tensor:
     r"""IoU of every class: pixels that both call c, over pixels that either does.
 
     Their mean is the mIoU. A network that never answers a small class is found here, and hardly in the share of right
@@ -136,6 +138,7 @@ def intersection_over_union(predicted: Tensor, masks: Tensor, classes: int) -> T
     Args:
         predicted, masks: (N, height, width) integers from 0.
         classes: how many, the background among them.
+        ignore_index: of masks, the label of pixels that do not count.
 
     Returns:
         (classes,), NaN for a class that neither has.
@@ -149,7 +152,11 @@ def intersection_over_union(predicted: Tensor, masks: Tensor, classes: int) -> T
             f"masks must have one shape; got {tuple(predicted.shape)} and {tuple(masks.shape)}."
         )
     check_number(least=1, whole=True, classes=classes)
-    table = torch.bincount((classes * masks + predicted).flatten(), minlength=classes**2)
+    kept = masks != ignore_index
+    predicted, masks = predicted[kept].long(), masks[kept].long()
+    for labels in (predicted, masks):
+        check_range(labels.cpu(), classes, ignore_index)
+    table = torch.bincount(classes * masks + predicted, minlength=classes**2)
     table = table.view(classes, classes).float()
     both = table.diagonal()
     return both / (table.sum(0) + table.sum(1) - both)

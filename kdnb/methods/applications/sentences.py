@@ -18,6 +18,7 @@ from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.checks import Variant, check_choice, check_number
 from kdnb.methods.attention.heads import attention_layers
+from kdnb.methods.attention.masked import hidden_words
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.nets import features
 from kdnb.nets.transformer import PADDING, TextEncoder
@@ -199,8 +200,7 @@ def distil_masked_words(
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         words = batch.images
-        hidden = (torch.rand(words.shape) < share).to(words.device) & (words != PADDING)
-        hidden[:, 0] |= ~hidden.any(1)  # one at least, so that there is a mean
+        hidden = hidden_words(words, share)
         seen = words.masked_fill(hidden, mask)
         with _states(student, [len(student.blocks) - 1]) as ours:
             networks["student"](seen)

@@ -20,6 +20,7 @@ from kdnb.methods.applications.generation import (
     responses,
     words_of,
 )
+from kdnb.methods.multi_teacher.sequences import ngrams
 from kdnb.nets.transformer import PADDING
 
 
@@ -115,13 +116,10 @@ def excess_error(
 def distinct(sequences: Tensor, prompt: int, n: int = 2) -> float:
     """Different n-grams of responses as a share of all: diversity (Li et al. 2016), at an equal number of sequences."""
     check_number(least=1, whole=True, n=n)
-    seen, count = set(), 0
+    found: Counter = Counter()
     for row in sequences[:, prompt:].tolist():
-        kept = [token for token in row if token != PADDING]
-        grams = [tuple(kept[i : i + n]) for i in range(len(kept) - n + 1)]
-        seen.update(grams)
-        count += len(grams)
-    return len(seen) / max(1, count)
+        found += ngrams([token for token in row if token != PADDING], n)
+    return len(found) / max(1, found.total())
 
 
 def rouge_l(hypothesis: Sequence, reference: Sequence) -> float:
@@ -172,7 +170,7 @@ def corpus_bleu(
     matches, counts = [0] * longest, [0] * longest
     for ours, theirs in zip(hypotheses, references, strict=True):
         for n in range(1, longest + 1):
-            said, given = (Counter(tuple(one[i : i + n]) for i in range(len(one) - n + 1)) for one in (ours, theirs))  # fmt: skip
+            said, given = ngrams(ours, n), ngrams(theirs, n)
             matches[n - 1] += (said & given).total()
             counts[n - 1] += said.total()
     if not all(matches):

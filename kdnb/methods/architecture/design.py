@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdnb.data import Batches
 from kdnb.nets import names
+from kdnb.training.borrowed import evaluating
 
 Spec = dict[str, Any]
 
@@ -191,13 +192,8 @@ def multiply_adds(network: nn.Module, image: Tensor) -> int:
     Args:
         image: (channels, height, width).
     """
-    training = network.training
-    network.eval()
-    try:
-        with FlopCounterMode(display=False) as counter:
-            network(image[None])
-    finally:
-        network.train(training)
+    with evaluating(network), FlopCounterMode(display=False) as counter:
+        network(image[None])
     return counter.get_total_flops() // 2
 
 
@@ -211,24 +207,20 @@ def latency(network: nn.Module, images: Tensor, *, repeats: int = 20, warm_up: i
         images: one batch, on the device where the network is; meant for the CPU.
         repeats: timed passes; the first `warm_up` more are not timed.
     """
-    training = network.training
-    network.eval()
     times = []
-    for _ in range(warm_up + repeats):
-        started = perf_counter()
-        network(images)
-        times.append(perf_counter() - started)
-    network.train(training)
+    with evaluating(network):
+        for _ in range(warm_up + repeats):
+            started = perf_counter()
+            network(images)
+            times.append(perf_counter() - started)
     return median(times[warm_up:])
 
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, batches: Batches) -> float:
     """The share of images whose label the network finds, on one epoch of batches."""
-    training = network.training
-    network.eval()
-    right = [network(b.images).argmax(1) == b.labels for b in batches.epoch(0)]
-    network.train(training)
+    with evaluating(network):
+        right = [network(b.images).argmax(1) == b.labels for b in batches.epoch(0)]
     return float(torch.cat(right).double().mean())
 
 

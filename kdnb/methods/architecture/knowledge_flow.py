@@ -21,6 +21,7 @@ from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import at_least_float32, check_number
 from kdnb.nets import constrain, features
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.borrowed import evaluating
 from kdnb.training.inputs import batches_for
 
 Routes = Mapping[str, Sequence[tuple[int, str]]]
@@ -221,14 +222,12 @@ def learn_from_flow(
     batches = batches_for(examples, recipe, seed)
     images = next(batches.epoch(0)).images[:2]
     everyone = [student, *teachers]
-    modes = [network.training for network in everyone]
     for network in everyone:
-        network.to(images.device).eval()  # two images must not move a batch normalisation
-    with torch.random.fork_rng(devices=[]):
+        network.to(images.device)
+    # Two images must not move a batch normalisation.
+    with evaluating(*everyone), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         flow = KnowledgeFlow(student, teachers, routes, images).to(images.device)
-    for network, training in zip(everyone, modes, strict=True):
-        network.train(training)
     last = max(1, round(independent_from * recipe.epochs))
     weight, flows = 0.0, True
     old: KnowledgeFlow | None = None

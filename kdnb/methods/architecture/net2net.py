@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.nets import features
+from kdnb.training.borrowed import evaluating
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -273,11 +274,6 @@ def _check_same(network: nn.Module, other: nn.Module, layer: str, images: Tensor
 
 @torch.no_grad()
 def _evaluated(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's output in eval mode; every module's mode is put back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    """The network's output in eval mode."""
+    with evaluating(network):
         return network(images)
-    finally:
-        for module, training in modes.items():
-            module.training = training

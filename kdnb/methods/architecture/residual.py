@@ -17,6 +17,7 @@ from kdnb.losses import hard_loss
 from kdnb.losses.checks import at_least_float32, check_maps
 from kdnb.nets import constrain, features
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.borrowed import evaluating
 from kdnb.training.inputs import batches_for
 
 
@@ -142,7 +143,7 @@ def distil_residual(
         options: of `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
 
     Returns:
-        The pair as one network, images -> logits, and the history: `student` and `assistant`
+        The pair as one network around both, images -> logits, and the history: `student` and `assistant`
         (the weighted distances) and the cross-entropies `student_hard` and `assistant_hard`.
 
     Raises:
@@ -192,7 +193,7 @@ def distil_residual(
         "student": pair.student, "assistant": pair.assistant, "head": pair.head, "teacher": teacher,
     }  # fmt: skip
     history = fit(networks, batches, updates, recipe, seed=seed, **options)
-    return pair.eval(), history
+    return pair, history
 
 
 def _maps(network: nn.Module, path: str, images: Tensor) -> Tensor:
@@ -203,8 +204,5 @@ def _maps(network: nn.Module, path: str, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _channels(network: nn.Module, path: str, images: Tensor) -> int:
-    training = network.training
-    network.eval()  # two images must not move a batch normalisation
-    channels = _maps(network, path, images).shape[1]
-    network.train(training)
-    return channels
+    with evaluating(network):  # two images must not move a batch normalisation
+        return _maps(network, path, images).shape[1]

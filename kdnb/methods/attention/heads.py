@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.losses import attention_scores
+from kdnb.losses.checks import check_number, check_present
 from kdnb.nets import features
 from kdnb.training.answers import ask
+from kdnb.training.first import cannot_take, check_module
 
 # Names of the linear layers of queries, keys and values in one module, and of its number of heads.
 SEPARATE = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"))
@@ -55,12 +57,14 @@ def attention_layers(network: nn.Module) -> list[AttentionLayer]:
     has. `torch.nn.MultiheadAttention` has no such layers.
 
     Raises:
+        TypeError: for what is no module.
         ValueError: when there is none.
 
     >>> from kdnb.nets.transformer import PatchEncoder
     >>> attention_layers(PatchEncoder(layers=1))
     [AttentionLayer(queries='blocks.0.query', keys='blocks.0.key', values='blocks.0.value', heads=4, block='blocks.0')]
     """
+    check_module("network", network)
     found = []
     for path, module in network.named_modules():
         count = next((getattr(module, name) for name in COUNTS if hasattr(module, name)), None)
@@ -91,8 +95,9 @@ def layer_at(layers: Sequence[AttentionLayer], place: int, whose: str) -> Attent
     """One of the layers; a negative place counts from the last.
 
     Raises:
-        ValueError: when there are not so many.
+        ValueError: when there are not so many, or the place is no whole number.
     """
+    check_number(whole=True, layer=place)
     if not -len(layers) <= place < len(layers):
         raise ValueError(f"the {whose} has {len(layers)} layers of self-attention; got {place}.")
     return layers[place]
@@ -132,15 +137,24 @@ def attention_of(network: nn.Module, inputs: Any, place: int = -1) -> Tensor:
     Args:
         inputs: of the network; padding in tokens (0) or by an `attention_mask` is no key.
         place: of the layer; -1 is the last.
+
+    Raises:
+        ValueError: for a network without self-attention, a layer that is not there, or a sequence of
+            padding alone.
     """
     layer = layer_at(attention_layers(network), place, "network")
     with watched(network, [layer]) as seen:
-        ask(network, inputs)
+        try:
+            ask(network, inputs)
+        except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(cannot_take("network", inputs, error)) from error
         heads = heads_in(seen, layer)
     scores = attention_scores(heads.queries, heads.keys)
     there = present_in(inputs)
     if there is not None:
-        absent = ~there[:, None, None, : scores.shape[-1]]
+        there = there[:, : scores.shape[-1]]
+        check_present(there, len(scores), scores.shape[-1], scores=scores)
+        absent = ~there[:, None, None]
         scores = scores.masked_fill(absent, -torch.inf)
     return scores.softmax(-1)
 

@@ -11,12 +11,15 @@ from torch.nn import functional as F
 
 from kdnb.data import Batch
 from kdnb.losses import gradient_attention, hard_loss, jacobian_matching, soft_targets
-from kdnb.losses.checks import check_choice, check_number
-from kdnb.methods.options import recipe_of
+from kdnb.losses.checks import check_choice, check_labels, check_number, check_temperature
+from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_pair
+from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import ask, logits_of
-from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
+from kdnb.training.wrapped import gradients_asked_for
 
 
 def input_gradients(
@@ -36,17 +39,30 @@ def input_gradients(
 
     Returns:
         (batch, ...) as the inputs, and (batch, classes).
+
+    Raises:
+        ValueError: for inputs that are no floating-point tensor, or classes that are not there.
     """
     check_choice(("logit", "cross_entropy"), of=of)
-    with torch.enable_grad():
+    _check_inputs(inputs)
+    with torch.enable_grad(), gradients_asked_for():
         given = inputs.detach().requires_grad_()
         logits = logits_of(ask(network, given))
+        check_labels(logits, classes)
         if of == "logit":
             number = logits.gather(1, classes[:, None]).sum()
         else:
             number = F.cross_entropy(logits, classes, reduction="sum")
         (gradient,) = torch.autograd.grad(number, given, create_graph=graph)
     return gradient, logits if graph else logits.detach()
+
+
+def _check_inputs(inputs: Any) -> None:
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        got = inputs.dtype if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+        raise ValueError(
+            f"a gradient by the inputs needs one floating-point tensor (batch, ...); got {got}."
+        )
 
 
 def match_jacobians(
@@ -76,15 +92,31 @@ def match_jacobians(
 
     Returns:
         The history, with terms `hard`, `gradient` and `soft`, and the student.
+
+    Raises:
+        ValueError: for a student that is its own teacher or shares a part with it, networks of other
+            classes, inputs without a gradient, or as `kdnb.distil`.
     """
     recipe = recipe_of(match_jacobians, recipe, fields)
-    check_number(
-        least=0,
-        gradient_weight=gradient_weight,
-        soft_weight=soft_weight,
-        label_weight=label_weight,
+    check_choice(("logit", "cross_entropy"), of=of)
+    check_temperature(temperature)
+    check_number(least=0, soft_weight=soft_weight, label_weight=label_weight)
+    check_weights_of_terms(
+        gradient_weight=gradient_weight, soft_weight=soft_weight, label_weight=label_weight
     )
-    batches = batches_for(data, recipe, seed, given=fields)
+    check_pair(student, teacher)
+    reads = label_weight or of == "cross_entropy"
+    batches = batches_for(data, recipe, seed, "classes" if reads else "none", given=fields)
+    first = first_batch(batches, seed)
+    _check_inputs(first.images)
+    shapes = [
+        tuple(tried(name, network, first, learns=name == "student").shape)
+        for name, network in (("student", student), ("teacher", teacher))
+    ]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"student and teacher must answer for the same classes; got {shapes[0]} and {shapes[1]}."
+        )
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -93,19 +125,17 @@ def match_jacobians(
         theirs, _ = input_gradients(networks["teacher"], batch.images, classes, of)
         ours, logits = input_gradients(networks["student"], batch.images, classes, of, graph=True)
         loss = jacobian_matching if of == "logit" else gradient_attention
-        found = {
-            "hard": label_weight * hard_loss(logits, batch.labels),
-            "gradient": gradient_weight * loss(ours, theirs),
-        }
+        found = {"gradient": gradient_weight * loss(ours, theirs)}
+        if label_weight:
+            found["hard"] = label_weight * hard_loss(logits, batch.labels)
         if soft_weight:
             found["soft"] = soft_weight * soft_targets(logits, aim, temperature)
         return found
 
-    with borrowed(student, teacher):
-        history = fit(
-            {"student": student, "teacher": teacher}, batches, Update(("student",), terms), recipe,
-            seed=seed, checkpoint=checkpoint,
-            identity={"method": {"verb": "match_jacobians", "of": of,
-                                 "weights": [gradient_weight, soft_weight, label_weight, temperature]}},
-        )  # fmt: skip
+    history = fit(
+        {"student": student, "teacher": teacher}, batches,
+        Update(("student",), terms, after=lambda: constrain(student)), recipe, seed=seed, checkpoint=checkpoint,
+        identity={"method": {"verb": "match_jacobians", "of": of,
+                             "weights": [gradient_weight, soft_weight, label_weight, temperature]}},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})

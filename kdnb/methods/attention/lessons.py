@@ -18,6 +18,7 @@ from kdnb.methods.attention.heads import (
     watched,
 )
 from kdnb.training.answers import ask
+from kdnb.training.borrowed import evaluating
 
 Lesson = Literal["attention", "minilm", "minilmv2", "tinybert", "states"]
 Kind = Literal["attention", "queries", "keys", "values", "scores", "states"]
@@ -137,15 +138,12 @@ class Remembered:
         present = present_in(inputs)
         lengths = torch.zeros(len(inputs)) if present is None else present.sum(1)
         longest = None if present is None else int(lengths.max())
-        was = look.network.training
-        look.network.eval()
-        with torch.no_grad():
+        with evaluating(look.network), torch.no_grad():
             for rows in lengths.argsort(stable=True).split(
                 batch
             ):  # alike in length: little padding
                 for part, value in look(inputs[rows], parts).items():
                     self._keep(part, rows, value, len(inputs), longest or value.shape[-2])
-        look.network.train(was)
 
     def _keep(self, part: tuple, rows: Tensor, value: Tensor, samples: int, length: int) -> None:
         if part not in self.kept:
@@ -160,6 +158,27 @@ class Remembered:
             into[rows, :seen] = value.half()
         else:
             into[rows, :, :seen, :seen] = value.half()
+
+    def check(self, samples: int, parts: Sequence[tuple[Kind, int]]) -> None:
+        """Require so many samples, and these parts of each.
+
+        Raises:
+            ValueError: for another number, a part that was not kept, or numbers beyond half precision.
+        """
+        if missing := [part for part in parts if part not in self.kept]:
+            raise ValueError(
+                f"the remembered lesson holds {list(self.kept)}, and this one compares {missing}."
+            )
+        for part in parts:
+            if len(self.kept[part]) != samples:
+                raise ValueError(
+                    f"the remembered lesson is of {len(self.kept[part])} samples; the data has {samples}."
+                )
+            if not bool(torch.isfinite(self.kept[part]).all()):
+                raise ValueError(
+                    f"the teacher's {part[0]} hold NaN or numbers beyond half precision (65,504): "
+                    "look at the teacher, or leave remember out."
+                )
 
     def __call__(
         self, index: Tensor, seen: int, parts: Sequence[tuple[Kind, int]]

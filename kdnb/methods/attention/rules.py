@@ -11,19 +11,20 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
-from kdnb.losses.checks import check_choice, check_number
-from kdnb.methods.offline.distil import watching
+from kdnb.losses.checks import check_choice, check_flags, check_number
 from kdnb.methods.options import recipe_of
+from kdnb.names import brief
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import ask, logits_of
 from kdnb.training.borrowed import borrowed
-from kdnb.training.first import first_batch
+from kdnb.training.first import check_module, first_batch
 from kdnb.training.identity import of_function
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, look, viewing
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 # inputs (batch, ...) -> (batch, rules, classes): how far each class is what each rule asks for
 Rules = Callable[[Any], Tensor]
@@ -90,6 +91,11 @@ def distil_rules(
     check_number(least=0, strength=strength)
     check_number(above=0, most=1, decay=decay)
     check_choice(("paper", "authors"), variant=variant)
+    check_number(least=1, whole=True, width=width)
+    check_flags(attend=attend)
+    check_module("student", student)
+    if not callable(rules):
+        raise TypeError(f"rules must be a function of a batch of inputs; got {brief(rules)}.")
     batches = batches_for(data, recipe, seed, given=fields)
     at = layers_of(student) if layers is None else layers
     first = first_batch(batches, seed).images
@@ -155,4 +161,8 @@ def _asked(rules: Rules, inputs: Any, logits: Tensor) -> Tensor:
         raise ValueError(
             f"rules must give (batch, rules, classes), here ({batch}, rules, {classes}); got {shape}."
         )
-    return found.to(logits.device, torch.float32)
+    found = found.to(logits.device, torch.float32)
+    lowest, highest = map(float, found.aminmax())
+    if not 0 <= lowest <= highest <= 1:  # not of NaN either
+        raise ValueError(f"rules must give numbers from 0 to 1; got {lowest:g} to {highest:g}.")
+    return found

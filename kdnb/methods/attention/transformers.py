@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.data.loaders import TensorBatches
-from kdnb.losses.checks import check_number
+from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.attention.heads import layer_at, present_in
 from kdnb.methods.attention.lessons import Lesson, Look, Part, Remembered, compared, parts_of
 from kdnb.methods.options import recipe_of
+from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
-from kdnb.training.first import first_batch
+from kdnb.training.borrowed import borrowed, evaluating
+from kdnb.training.first import cannot_take, first_batch
 from kdnb.training.inputs import batches_for
 
 
@@ -70,12 +71,34 @@ def distil_attention(
 
     Raises:
         ValueError: for networks without self-attention that can be read, other numbers of heads or
-            tokens, or as `kdnb.distil`.
+            tokens, a student that shares a part with its teacher, an option of another lesson, an
+            order that is none of the samples, or as `kdnb.distil`.
     """
     recipe = recipe_of(distil_attention, recipe, fields)
+    check_choice(get_args(Lesson), lesson=lesson)
     check_number(least=0, value_weight=value_weight)
+    check_number(whole=True, student_layer=student_layer, teacher_layer=teacher_layer)
+    if relation_heads is not None:
+        check_number(least=1, whole=True, relation_heads=relation_heads)
+        if lesson != "minilmv2":
+            raise ValueError(
+                f"relation_heads is an option of the lesson minilmv2, not of {lesson}."
+            )
+    if embeddings is not None and lesson != "tinybert":
+        raise ValueError(f"embeddings is an option of the lesson tinybert, not of {lesson}.")
+    paths = (None, None) if embeddings is None else embeddings
+    if not isinstance(paths, (tuple, list)) or len(paths) != 2:
+        raise ValueError(
+            f"embeddings must be a pair of module paths, the student's and the teacher's; got {embeddings!r}."
+        )
+    if not isinstance(remember, (bool, Remembered)):
+        raise TypeError(
+            f"remember must be True, False or a Remembered; got a {type(remember).__name__}."
+        )
+    if order is not None and not remember:
+        raise ValueError("order says whose remembered lesson a sample gets: it needs remember.")
+    check_pair(student, teacher)
     batches = batches_for(data, recipe, seed, "none", given=fields)
-    paths = embeddings or (None, None)
     looks = [
         Look(network, whose=whose, embeddings=path)
         for network, whose, path in zip(
@@ -98,9 +121,11 @@ def distil_attention(
         if remember:
             if not isinstance(batches, TensorBatches) or not isinstance(batches.inputs, Tensor):
                 raise ValueError("remember needs inputs in memory, one tensor (samples, ...).")
+            _check_order(order, len(batches.inputs))
             stored = remember
             if not isinstance(remember, Remembered):
                 stored = Remembered(looks[1], batches.inputs, theirs)
+            stored.check(len(batches.inputs), theirs)
 
         def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
             found = looks[0](batch.images, ours)
@@ -140,6 +165,26 @@ def distil_attention(
     return Fit.of(history, {"student": student}, maps if len(maps) else None)
 
 
+def _check_order(order: Any, samples: int) -> None:
+    if order is None:
+        return
+    whole = isinstance(order, Tensor) and order.dtype in (torch.int64, torch.int32)
+    if (
+        not whole
+        or order.shape != (samples,)
+        or not 0 <= int(order.min()) <= int(order.max()) < samples
+    ):
+        got = (
+            f"{order.dtype} {tuple(order.shape)}"
+            if isinstance(order, Tensor)
+            else type(order).__name__
+        )
+        raise ValueError(
+            f"order must hold the number of a sample, 0 to {samples - 1}, for each of {samples} samples; "
+            f"got {got}."
+        )
+
+
 def _name(part: Part) -> str:
     return f"from_{part.student}_to_{part.teacher}".replace("-1", "embeddings")
 
@@ -148,11 +193,12 @@ def _maps(looks: list[Look], inputs: Any, parts: list[Part], seed: int) -> nn.Mo
     """A linear map to the teacher's width for every part of states; both networks are tried."""
     found = []
     for look, who in zip(looks, ("student", "teacher"), strict=True):
-        was = look.network.training
-        look.network.eval()
-        with torch.no_grad():
-            found.append(look(inputs, [(part.kind, getattr(part, who)) for part in parts]))
-        look.network.train(was)
+        with evaluating(look.network), torch.no_grad():
+            try:
+                shown = look(inputs, [(part.kind, getattr(part, who)) for part in parts])
+            except (RuntimeError, IndexError, TypeError) as error:
+                raise ValueError(cannot_take(who, inputs, error)) from error
+        found.append(shown)
     maps = nn.ModuleDict()
     present = present_in(inputs)
     for part in parts:

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses import modality_fooling_loss, modality_judging_loss
-from kdnb.methods.cross_modal.views import Seeing
-from kdnb.methods.offline.distil import watching
+from kdnb.methods.cross_modal.views import Seeing, pair_of
+from kdnb.methods.teachers import check_pair
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
+from kdnb.training.first import check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
+from kdnb.training.recipe import recipe_for
+from kdnb.training.watching import watching
 
 
 def admd(
@@ -60,12 +63,17 @@ def admd(
         The history: `fooling` and `judging`; the hallucination network, and the critic.
 
     Raises:
-        ValueError: for unknown paths or views.
+        TypeError: for what is no module.
+        ValueError: for unknown paths or views, or two networks that share a part.
 
     Departures: after the authors' code. Their critic is deeper and, for videos, is told the place in
     time. Step 3, where the mean of two streams is fine-tuned on labels, is `kdnb.train` of `Streams`.
     """
-    own, other = views
+    recipe, critic_recipe = recipe_for(recipe, {}), recipe_for(critic_recipe, {})
+    own, other = pair_of("views", views)
+    pair_of("paths", paths)
+    check_pair(hallucination, privileged, ("hallucination", "privileged"))
+    check_module("critic", critic)
     batches = batches_for(data, recipe, seed)
     networks = {
         "hallucination": Seeing(hallucination, own),
@@ -77,12 +85,17 @@ def admd(
         stack.enter_context(borrowed(*networks.values()))
         here = stack.enter_context(features(hallucination, [paths[0]]))
         there = stack.enter_context(features(privileged, [paths[1]]))
+        first = first_batch(batches, seed)
+        tried("hallucination", networks["hallucination"], first)
+        tried("privileged", networks["privileged"], first, learns=False)
+        for seen_by in (here[paths[0]], there[paths[1]]):
+            tried("critic", critic, Batch(seen_by.detach().float(), None))
 
         def mimic(networks, batch: Batch) -> dict[str, Tensor]:
             with torch.no_grad():
                 networks["privileged"](batch.images)
             networks["hallucination"](batch.images)
-            made, real = here[paths[0]], there[paths[1]].detach()
+            made, real = here[paths[0]], there[paths[1]].detach().float()
             seen.update(made=made.detach(), real=real)
             judged = networks["critic"](made)
             return {"fooling": modality_fooling_loss(judged, batch.labels)}

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import as_batches
-from kdnb.methods.cross_modal.views import Seeing
+from kdnb.losses.checks import check_number
+from kdnb.methods.cross_modal.views import Seeing, pair_of
 from kdnb.methods.offline.distil import train
 from kdnb.methods.online.dml import mutual
+from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import ask, logits_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
+from kdnb.training.first import tried
 
 
 def cross_action(
@@ -50,16 +53,23 @@ def cross_action(
         The history of `mutual`, and the students in `Seeing`.
 
     Raises:
-        ValueError: for no student, or inputs without these views.
+        TypeError: for one student in place of a list, or what is no module.
+        ValueError: for no student, one that shares a part with the teacher, or inputs without these
+            views.
 
     Departures: that the cross-entropy with a small ensemble's mutual learning does better than the KL
     divergence is in the paper's abstract; that it is the cross-entropy with the teacher's first choice is
     recalled, and the weight of the mutual term is not known to us. With three students or more, ours is
     the mean over the others.
     """
+    if isinstance(students, nn.Module) and not isinstance(students, nn.ModuleList):
+        raise TypeError("cross_action takes a list of students; got one module: [student].")
     if not len(students):
         raise ValueError("cross_action trains one student or more; got none.")
-    own, other = views
+    check_number(least=0, weight=weight)
+    own, other = pair_of("views", views)
+    for number, student in enumerate(students, 1):
+        check_pair(student, teacher, (f"student {number}", "teacher"))
     decided = decisions(Seeing(teacher, other), inputs)
     seeing = [Seeing(student, own) for student in students]
     if len(seeing) == 1:
@@ -74,9 +84,10 @@ def decisions(teacher: nn.Module, inputs: Any, batch_size: int = 500) -> Tensor:
         teacher: inputs -> logits (batch, classes).
         inputs: a tensor, or a dict or tuple of tensors.
     """
+    first = next(iter(as_batches((inputs, None), batch_size, labels="none", shuffle=False)))
+    tried("teacher", teacher, first, learns=False)
     found = []
-    with modes_kept(teacher), torch.no_grad():
-        teacher.eval()
+    with evaluating(teacher), torch.no_grad():
         for batch in as_batches((inputs, None), batch_size, labels="none", shuffle=False):
             found.append(logits_of(ask(teacher, batch.images)).argmax(1))
     return torch.cat(found)

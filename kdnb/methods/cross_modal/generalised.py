@@ -21,6 +21,7 @@ from kdnb.losses.checks import (
     check_temperature,
     check_variant,
 )
+from kdnb.training.randomness import check_seed
 
 
 def mixed_targets(
@@ -74,6 +75,7 @@ def smoothed_like(targets: Tensor, labels: Tensor) -> Tensor:
     """
     check_logits(classes=2, targets=targets)
     check_labels(targets, labels)
+    _check_shares(targets)
     wanted = torch.special.entr(targets.double()).sum(1).mean()
     classes, low, high = targets.shape[1], 0.0, 1.0
     for _ in range(60):  # entropy rises with the smoothing
@@ -112,12 +114,22 @@ def shuffled_within(labels: Tensor, seed: int) -> Tensor:
     each belongs to. The class is shifted by one in a random order, so that no sample of a class
     of two or more keeps its own.
     """
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
+        raise ValueError("labels must be integers (batch,), the class of each sample.")
+    check_seed(seed)
     stream, places = torch.Generator().manual_seed(seed), torch.arange(len(labels))
     for label in labels.unique():
         own = (labels == label).nonzero().squeeze(1)
         own = own[torch.randperm(len(own), generator=stream)]
         places[own] = own.roll(1)
     return places
+
+
+def _check_shares(targets: Tensor) -> None:
+    if not bool((targets >= 0).all()) or not bool(torch.isfinite(targets).all()):
+        raise ValueError(
+            "targets must be probabilities, finite and at least 0: softmax logits first."
+        )
 
 
 def _one_hot(labels: Tensor, like: Tensor) -> Tensor:

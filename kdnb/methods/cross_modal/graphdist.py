@@ -13,12 +13,14 @@ from kdnb.data import Batch
 from kdnb.losses import graph_prior_penalty, hard_loss, modality_prior, weighted_imitation
 from kdnb.losses.checks import check_number
 from kdnb.methods.cross_modal.views import Seeing
-from kdnb.methods.offline.distil import watching
+from kdnb.methods.teachers import check_pair
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
+from kdnb.training.recipe import recipe_for
+from kdnb.training.watching import watching
 
 SIZE, SCALE = 32, 1 / 8  # numbers in each half of a node, and alpha, in the authors' code
 
@@ -107,8 +109,9 @@ def distil_by_graph(
         target, and the `ModalityGraph` (None where it is not learnt).
 
     Raises:
-        ValueError: for an unknown target, no other modality, keys that do not agree, or
-            representations of different widths.
+        TypeError: for networks or paths that are no dict.
+        ValueError: for an unknown target, no other modality, keys that do not agree, networks that
+            share a part or know other classes, or representations of different widths.
 
     The graph's weights are learnt by the loss that they weigh, so they go to whoever is easy to come
     near, which need not be who knows the most: `prior_weight` and `trust` stand against it.
@@ -120,6 +123,9 @@ def distil_by_graph(
         least=0, logit_weight=logit_weight, representation_weight=representation_weight,
         prior_weight=prior_weight,
     )  # fmt: skip
+    if not isinstance(networks, Mapping) or not isinstance(paths, Mapping):
+        raise TypeError("networks and paths are dicts, by the keys of the views in the inputs.")
+    recipe = recipe_for(recipe, {})
     others = [name for name in networks if name != target]
     if target not in networks or not others:
         raise ValueError(
@@ -131,6 +137,9 @@ def distil_by_graph(
             f"paths are for each of {list(networks)}, and trust for each of {others}; got "
             f"{list(paths)} and {list(trust)}."
         )
+    for name in others:
+        check_number(least=0, **{f"trust of {name}": trust[name]})
+        check_pair(networks[target], networks[name], (f"target {target!r}", repr(name)))
     batches = batches_for(data, recipe, seed)
     ordered = [target, *others]  # the target comes first in the graph
     seeing: dict[str, nn.Module] = {name: Seeing(networks[name], name) for name in ordered}
@@ -142,6 +151,10 @@ def distil_by_graph(
         }
         first = first_batch(batches, seed)
         classes = [tried(name, seeing[name], first, learns=name == target) for name in ordered]
+        if len(shapes := {tuple(one.shape) for one in classes}) > 1:
+            raise ValueError(
+                f"all networks must answer for the same classes; got {sorted(shapes)}."
+            )
         widths = {name: tuple(seen[name][paths[name]].shape[1:]) for name in ordered}
         if len(set(widths.values())) > 1 or len(widths[target]) != 1:
             raise ValueError(

@@ -16,12 +16,15 @@ from kdnb.data import Batch
 from kdnb.losses import hallucination_loss, hard_loss
 from kdnb.losses.checks import check_number
 from kdnb.methods.cross_modal.supervision import as_maps
-from kdnb.methods.cross_modal.views import Seeing
-from kdnb.methods.offline.distil import watching
+from kdnb.methods.cross_modal.views import Seeing, pair_of
+from kdnb.methods.teachers import check_pair
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
+from kdnb.training.recipe import recipe_for
+from kdnb.training.watching import watching
 
 BALANCE = 10.0  # the hallucination term in terms of the largest other one, at first
 
@@ -64,14 +67,22 @@ def hallucinate(
         The history: `hard`, `transfer`, and `beside` and `joint`; the networks.
 
     Raises:
-        ValueError: for unknown paths or views, a weight below 0, or layers of different shapes.
+        TypeError: for what is no module.
+        ValueError: for unknown paths or views, a weight below 0, layers of different shapes, or two
+            networks that share a part.
 
     Departures: as we recall the paper, which detects objects; its text was not at hand. There the
     privileged network's upper layers learn on, and it has a joint term of its own.
     """
     if weight is not None:
         check_number(least=0, weight=weight)
-    own, other = views
+    recipe = recipe_for(recipe, {})
+    own, other = pair_of("views", views)
+    pair_of("paths", paths)
+    check_pair(hallucination, privileged, ("hallucination", "privileged"))
+    if beside is not None:
+        check_pair(beside, privileged, ("beside", "privileged"))
+        check_pair(hallucination, beside, ("hallucination", "beside"))
     batches = batches_for(data, recipe, seed)
     networks = {
         "hallucination": Seeing(hallucination, own),
@@ -79,6 +90,16 @@ def hallucinate(
     }
     if beside is not None:
         networks["beside"] = Seeing(beside, own)
+    first = first_batch(batches, seed)
+    said = {
+        name: tried(name, network, first, learns=name != "privileged")
+        for name, network in networks.items()
+    }
+    if beside is not None and said["beside"].shape != said["hallucination"].shape:
+        raise ValueError(
+            "hallucination and beside must answer for the same classes; got "
+            f"{tuple(said['hallucination'].shape)} and {tuple(said['beside'].shape)}."
+        )
     chosen = [weight]
     with ExitStack() as stack:
         stack.enter_context(borrowed(*networks.values()))

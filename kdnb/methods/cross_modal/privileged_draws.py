@@ -124,6 +124,12 @@ def exact_logistic(
             f"{tuple(inputs.shape)} and {tuple(targets.shape)}."
         )
     check_number(above=0, ridge=ridge)
+    if not bool(torch.isfinite(inputs).all()):
+        raise ValueError("inputs must be finite; got NaN or infinity.")
+    if not bool(((targets >= 0) & (targets <= 1)).all()) or not targets.shape[1]:
+        raise ValueError(
+            "targets must be probabilities of class 1, from 0 to 1, of one sample at least."
+        )
     x = F.pad(inputs.double(), (0, 1), value=1.0)  # the last column is the bias
     t, samples = targets.double(), x.shape[1]
     penalty = torch.full((x.shape[2],), ridge, dtype=torch.float64)

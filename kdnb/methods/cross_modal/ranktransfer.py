@@ -34,6 +34,7 @@ def ordered_pairs(scores: Tensor) -> Tensor:
     Raises:
         ValueError: when there is none, or scores are not (samples,).
     """
+    _check_finite(scores=scores)
     if scores.ndim != 1:
         raise ValueError(f"scores must be (samples,); got {tuple(scores.shape)}.")
     pairs = (scores[:, None] > scores[None, :]).nonzero()
@@ -59,16 +60,22 @@ def ranking_svm(
         ValueError: for other shapes, margins below 0, or a cost that is not above 0.
     """
     check_number(above=0, cost=cost)
+    _check_finite(inputs=inputs)
     if inputs.ndim != 2 or pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
         raise ValueError(
             "inputs must be (samples, features) and pairs (pairs, 2), at least 1; got "
             f"{tuple(inputs.shape)} and {tuple(pairs.shape)}."
         )
-    rho = torch.as_tensor(margins, dtype=torch.float64).expand(len(pairs)).numpy()
+    _check_pairs(pairs, len(inputs))
+    asked = torch.as_tensor(margins, dtype=torch.float64).detach()
+    if asked.shape not in ((), (len(pairs),)):
+        raise ValueError(
+            f"margins must be one number or ({len(pairs)},), one a pair; got {tuple(asked.shape)}."
+        )
+    rho = asked.expand(len(pairs)).numpy()
     if not (np.isfinite(rho).all() and (rho >= 0).all()):
         raise ValueError("margins must be finite numbers, at least 0.")
-    x = inputs.double()
-    apart = (x[pairs[:, 0]] - x[pairs[:, 1]]).numpy()
+    apart = _apart(inputs, pairs).numpy()
 
     def dual(a):  # in units of the cost
         w = cost * (apart.T @ a)
@@ -115,6 +122,7 @@ def rank_transfer(
     margin is not known to us, and so a choice. The paper's other variant is `ranking_svm_plus`.
     """
     check_choice(("drop", "clip"), negative=negative)
+    _check_finite(inputs=inputs, privileged=privileged, scores=scores)
     if len(inputs) != len(privileged) or len(inputs) != len(scores):
         raise ValueError(
             f"inputs, privileged and scores must be of the same samples; got {len(inputs)}, "
@@ -165,11 +173,13 @@ def ranking_svm_plus(
     offsets; that it is the paper's first variant is recalled.
     """
     check_number(above=0, cost=cost, privileged_share=privileged_share)
+    _check_finite(inputs=inputs, privileged=privileged)
     if len(inputs) != len(privileged) or pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
         raise ValueError(
             "inputs and privileged must be of the same samples and pairs (pairs, 2), at least 1; got "
             f"{len(inputs)}, {len(privileged)} and {tuple(pairs.shape)}."
         )
+    _check_pairs(pairs, len(inputs))
     apart, other = (_apart(view, pairs).numpy() for view in (inputs, privileged))
     count, features = apart.shape
     # In (w, sqrt(gamma) (w* + C / gamma sum d*)) it asks for the shortest vector z with G z >= h,
@@ -195,10 +205,35 @@ def ranking_svm_plus(
 
 def ordered_rightly(ranking: Ranking, inputs: Tensor, scores: Tensor) -> float:
     """The share of pairs with different scores that a ranking orders rightly; a tie counts half."""
+    _check_finite(inputs=inputs)
+    if inputs.ndim != 2 or inputs.shape[1] != len(ranking.weights):
+        raise ValueError(
+            f"inputs must be (samples, {len(ranking.weights)}), the features of the ranking; got "
+            f"{tuple(inputs.shape)}."
+        )
     gaps = _apart(inputs, ordered_pairs(scores)) @ ranking.weights
     return float(((gaps > 0).double() + (gaps == 0).double() / 2).mean())
 
 
 def _apart(inputs: Tensor, pairs: Tensor) -> Tensor:
-    x = inputs.double()
+    x = inputs.detach().double().cpu()
+    if x.ndim != 2:
+        raise ValueError(f"a view must be (samples, features); got {tuple(inputs.shape)}.")
     return x[pairs[:, 0]] - x[pairs[:, 1]]
+
+
+def _check_finite(**tensors: Tensor) -> None:
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor; got a {type(value).__name__}.")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} must be finite; got NaN or infinity.")
+
+
+def _check_pairs(pairs: Tensor, samples: int) -> None:
+    whole = not (pairs.is_floating_point() or pairs.dtype == torch.bool)
+    if not whole or not 0 <= int(pairs.min()) <= int(pairs.max()) < samples:
+        raise ValueError(
+            f"pairs must be integers from 0 to {samples - 1}, the samples; got {pairs.dtype} from "
+            f"{pairs.min()} to {pairs.max()}."
+        )

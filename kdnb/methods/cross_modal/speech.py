@@ -12,8 +12,9 @@ from torch import nn
 
 from kdnb.losses import generalised_distillation
 from kdnb.losses.checks import Variant, check_number, check_temperature
-from kdnb.methods.cross_modal.views import Seeing
+from kdnb.methods.cross_modal.views import Seeing, pair_of
 from kdnb.methods.offline.distil import distil
+from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Recipe
 
 
@@ -67,7 +68,8 @@ def distil_privileged(
             student_logits, teacher_logits, labels, teacher_share, temperature, variant
         )
 
-    own, other = views
+    own, other = pair_of("views", views)
+    check_pair(student, teacher)
     return distil(
         Seeing(student, own), Seeing(teacher, other), data, recipe, method=loss, label_weight=0,
         **options,

@@ -36,7 +36,8 @@ def glorot_stack(sizes: tuple[int, ...], count: int, seed: int, *, alike: bool =
     Raises:
         ValueError: for fewer than two sizes, or a count or size below 1.
     """
-    if len(sizes) < 2 or min(sizes) < 1:
+    whole = isinstance(sizes, (tuple, list)) and all(isinstance(one, int) for one in sizes)
+    if not whole or len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes must be two whole numbers or more, at least 1; got {sizes}.")
     check_number(least=1, whole=True, count=count)
     stream, layers = torch.Generator().manual_seed(seed), []
@@ -105,6 +106,22 @@ def fit_stack(
         raise ValueError(
             f"targets must be ({count}, {samples}, {classes}), of the networks, samples and "
             f"classes; got {tuple(targets.shape)}."
+        )
+    features = stack[0][0].shape[1]
+    if inputs.shape[-1] != features or not samples:
+        raise ValueError(
+            f"inputs must be (samples, {features}), at least one; got {tuple(inputs.shape)}."
+        )
+    for name, value in (("inputs", inputs), ("targets", targets)):
+        own = stack[0][0].dtype
+        if value.dtype != own or not bool(torch.isfinite(value).all()):
+            got = "NaN or infinity" if value.dtype == own else value.dtype
+            raise ValueError(f"{name} must be finite numbers of {own}; got {got}.")
+    heat = torch.as_tensor(temperature)
+    if not bool((heat > 0).all()) or heat.shape not in ((), (count, 1, 1)):
+        raise ValueError(
+            f"temperature must be above 0, one number or ({count}, 1, 1); got {tuple(heat.shape)}, "
+            f"at least {float(heat.min()):g}."
         )
     weights = [tensor for layer in stack for tensor in layer]
     step = _rmsprop(weights, lr) if optimiser == "rmsprop" else _adam(weights, lr)

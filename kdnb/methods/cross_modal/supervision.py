@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.losses import hint
-from kdnb.methods.cross_modal.views import Seeing
-from kdnb.methods.offline.distil import watching
+from kdnb.methods.cross_modal.views import Seeing, pair_of
+from kdnb.methods.teachers import check_pair
 from kdnb.nets import constrain, features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
+from kdnb.training.first import check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
+from kdnb.training.recipe import recipe_for
+from kdnb.training.watching import watching
 
 
 def transfer_supervision(
@@ -55,19 +58,31 @@ def transfer_supervision(
         The history with the term `transfer`; the student; what the adaptor learnt.
 
     Raises:
-        ValueError: for unknown paths or views, or layers of different shapes.
+        TypeError: for what is no module.
+        ValueError: for unknown paths or views, layers of different shapes, or a student that shares a
+            part with its teacher.
 
     Departures: unlabelled pairs, the learnt transformation, the L2 distance and a middle layer (the last
     convolutional one) are those of the abstract and of public summaries; the full text was not at
     hand. The half is FitNets'; the adaptor may be any module.
     """
-    own, other = (Seeing(one, view) for one, view in zip((student, teacher), views, strict=True))
+    recipe = recipe_for(recipe, {})
+    check_pair(student, teacher)
+    if adaptor is not None:
+        check_module("adaptor", adaptor)
+    pair_of("paths", paths)
+    own, other = map(Seeing, (student, teacher), pair_of("views", views))
     batches = batches_for(pairs, recipe, seed, labels="none")
     networks = {"student": own, "teacher": other, "adaptor": adaptor or nn.Identity()}
     with ExitStack() as stack:
         stack.enter_context(borrowed(*networks.values()))
         here = stack.enter_context(features(student, [paths[0]]))
         there = stack.enter_context(features(teacher, [paths[1]]))
+        first = first_batch(batches, seed)
+        tried("student", own, first)
+        tried("teacher", other, first, learns=False)
+        if adaptor is not None:
+            tried("adaptor", adaptor, Batch(here[paths[0]].detach(), None))
 
         def terms(networks, batch: Batch) -> dict[str, Tensor]:
             with torch.no_grad():

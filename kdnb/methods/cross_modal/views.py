@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdnb.losses.checks import check_number
 from kdnb.names import brief, nearest
 from kdnb.training.answers import ask, logits_of
+from kdnb.training.first import check_module
 
 
 class Seeing(nn.Module):
@@ -26,6 +27,7 @@ class Seeing(nn.Module):
         view: the key of the view in a dict of inputs, or its position in a tuple.
 
     Raises:
+        TypeError: for what is no module, or a view that is neither key nor position.
         ValueError: (in the call) for inputs without this view.
 
     >>> net = Seeing(nn.Linear(3, 2), "low")
@@ -37,6 +39,9 @@ class Seeing(nn.Module):
 
     def __init__(self, network: nn.Module, view: str | int) -> None:
         super().__init__()
+        check_module("a network that sees a view", network)
+        if isinstance(view, bool) or not isinstance(view, (str, int)):
+            raise TypeError(f"a view is a key or a position; got {brief(view)}.")
         self.network, self.view = network, view
 
     def forward(self, inputs: Any) -> Any:
@@ -62,6 +67,20 @@ def view_of(inputs: Any, view: str | int) -> Any:
     )
 
 
+def pair_of(name: str, given: Any) -> tuple[Any, Any]:
+    """Two of something, of the network that learns and of the other: views, or paths of layers.
+
+    Raises:
+        ValueError: for anything else, one string of two letters among it.
+    """
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise ValueError(
+            f"{name} must be a pair, of the network that learns and of the other; got {brief(given)}."
+        )
+    first, second = given
+    return first, second
+
+
 class Streams(nn.Module):
     """Several networks as one: the mean of their logits, as two-stream networks are joined.
 
@@ -73,6 +92,8 @@ class Streams(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
+        if isinstance(networks, nn.Module) and not isinstance(networks, nn.ModuleList):
+            raise TypeError("streams are a list of networks; got one module.")
         if len(networks) < 2:
             raise ValueError(f"streams are two networks or more; got {len(networks)}.")
         self.networks = nn.ModuleList(networks)
@@ -80,6 +101,9 @@ class Streams(nn.Module):
     def forward(self, inputs: Any) -> Tensor:
         """(batch, classes)."""
         answers = [logits_of(ask(network, inputs)) for network in self.networks]
+        if len({one.shape for one in answers}) > 1:
+            shapes = " and ".join(str(tuple(one.shape)) for one in answers)
+            raise ValueError(f"streams must answer for the same classes; got {shapes}.")
         return torch.stack(answers).mean(0)
 
 

@@ -16,6 +16,7 @@ from kdnb.data.batches import Batch, mixed_seed
 from kdnb.data.loaders import LoaderBatches
 from kdnb.methods.data_free.collapse import class_balance, diversity
 from kdnb.paths import atomic_write
+from kdnb.training.borrowed import evaluating
 from kdnb.training.checkpoint import Damaged, check_ours, sealed, unsealed
 
 
@@ -127,12 +128,7 @@ class BankBatches(LoaderBatches):
 
 def bank_of(images: Tensor, teacher: nn.Module, origin: Mapping[str, Any] | None = None) -> Bank:
     """A bank of these images (N, C, H, W), with the teacher's logits in eval mode and float32."""
-    training = teacher.training
-    teacher.eval()
     device = next(teacher.parameters()).device
-    try:
-        with torch.no_grad():
-            logits = [teacher(part.to(device)).float().cpu() for part in images.split(1000)]
-    finally:
-        teacher.train(training)
+    with evaluating(teacher), torch.no_grad():
+        logits = [teacher(part.to(device)).float().cpu() for part in images.split(1000)]
     return Bank(images.float().cpu(), torch.cat(logits), origin or {})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from kdnb.data import Batch
 from kdnb.losses.checks import check_labels
 from kdnb.methods.data_free.synthesis import NoiseBatches, Pixels, resting
 from kdnb.training import Networks, Recipe, Update, fit
+from kdnb.training.borrowed import evaluating
 
 TOGETHER = 256  # walks at a time: a bound on memory, whatever the number of classes
 
@@ -48,7 +47,7 @@ def transition_curves(
     Raises:
         ValueError: for labels of another shape, or fewer than one step.
     """
-    with _evaluating(student, teacher):
+    with evaluating(student, teacher):
         with torch.no_grad():
             logits = student(images)
         check_labels(logits, labels)
@@ -64,19 +63,6 @@ def transition_curves(
         ]
     ours, theirs = (torch.cat(curves).view(*targets.shape, steps) for curves in zip(*walks))
     return ours, theirs
-
-
-@contextmanager
-def _evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Networks in eval mode, and afterwards as they were."""
-    modes = [network.training for network in networks]
-    for network in networks:
-        network.eval()
-    try:
-        yield
-    finally:
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)
 
 
 def _walk(
@@ -121,7 +107,7 @@ def mean_transition_error(
     lead to every class but its label's, so that one of them begins at its goal. The mean is that of
     their notebook `transition_curves_and_error.ipynb`.
     """
-    with _evaluating(student, teacher), torch.no_grad():
+    with evaluating(student, teacher), torch.no_grad():
         right = (student(images).argmax(1) == labels) & (teacher(images).argmax(1) == labels)
     if not right.any():
         raise ValueError("there is no image that both networks classify right.")

@@ -13,6 +13,7 @@ from kdnb.losses.checks import at_least_float32
 from kdnb.methods.offline.distil import train
 from kdnb.methods.online.common import Distortion
 from kdnb.training import Recipe
+from kdnb.training.borrowed import evaluating
 
 
 def shifts(pixels: int) -> list[Distortion]:
@@ -60,12 +61,8 @@ def ensembled(network: nn.Module, images: Tensor, views: Sequence[Distortion]) -
     """
     if not views:
         raise ValueError("an ensemble over views needs at least one view.")
-    training = network.training
-    network.eval()
-    try:
+    with evaluating(network):
         answers = [at_least_float32(network(view(images))).softmax(1) for view in views]
-    finally:
-        network.train(training)
     return torch.stack(answers).mean(0)
 
 

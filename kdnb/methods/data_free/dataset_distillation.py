@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from kdnb.data import Batch
 from kdnb.training import Networks, Recipe, Update, fit
+from kdnb.training.borrowed import borrowed
 from kdnb.training.inputs import batches_for
 
 Parameters = Mapping[str, Tensor]
@@ -170,8 +171,9 @@ def distil_dataset(
             total.append(F.cross_entropy(outputs.float(), batch.labels))
         return {"real": torch.stack(total).mean()}
 
-    return fit({"distilled": distilled}, batches, Update(("distilled",), terms), recipe,
-               seed=seed, **options)  # fmt: skip
+    with borrowed(*[initial] if fixed else []):
+        return fit({"distilled": distilled}, batches, Update(("distilled",), terms), recipe,
+                   seed=seed, **options)  # fmt: skip
 
 
 def trained_on(distilled: DistilledData, network: nn.Module) -> nn.Module:

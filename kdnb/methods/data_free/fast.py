@@ -135,7 +135,8 @@ def _adapted(
 
     def collect() -> None:
         for total, parameter in zip(gradients, generator.parameters(), strict=True):
-            total += parameter.grad
+            if parameter.grad is not None:  # of one that stays as it is
+                total += parameter.grad
 
     with batch_norm_inputs(others["teacher"]) as inputs:
 

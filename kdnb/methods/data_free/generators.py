@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.nets._shared import check_counts
+from kdnb.training.borrowed import modes_kept
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,5 @@ def generate(generator: nn.Module, count: int, *, seed: int = 0) -> Tensor:
     noise = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed)).to(
         next(generator.parameters()).device
     )
-    training = generator.training
-    generator.train()
-    try:
-        with torch.no_grad(), running_statistics_kept(generator):
-            return generator(noise).float().cpu().contiguous()
-    finally:
-        generator.train(training)
+    with modes_kept(generator), torch.no_grad(), running_statistics_kept(generator):
+        return generator.train()(noise).float().cpu().contiguous()

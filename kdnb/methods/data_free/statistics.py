@@ -19,6 +19,7 @@ from kdnb.losses.checks import at_least_float32
 from kdnb.methods.data_free.synthesis import Bounds, optimise_pixels
 from kdnb.nets import features
 from kdnb.training import Networks
+from kdnb.training.borrowed import evaluating
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,30 +55,23 @@ def record(
     Raises:
         ValueError: when a class has no image.
     """
-    training = network.training
-    network.eval()
     counts = torch.zeros(classes, dtype=torch.int64)
     sums: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}
-    try:
-        with features(network, list(paths)) as maps:
-            for batch in batches.epoch(0):
-                network(batch.images)
-                labels = batch.labels.cpu()
-                counts += torch.bincount(labels, minlength=classes)
-                for path in paths:
-                    units = maps[path].flatten(1).double().cpu()
-                    width = units.shape[1]
-                    sums.setdefault(path, torch.zeros(classes, width, dtype=torch.float64))
-                    squares.setdefault(
-                        path, torch.zeros(classes, width, width, dtype=torch.float64)
-                    )
-                    for label in labels.unique().tolist():
-                        here = units[labels == label]
-                        sums[path][label] += here.sum(0)
-                        squares[path][label] += here.T @ here
-    finally:
-        network.train(training)
+    with evaluating(network), features(network, list(paths)) as maps:
+        for batch in batches.epoch(0):
+            network(batch.images)
+            labels = batch.labels.cpu()
+            counts += torch.bincount(labels, minlength=classes)
+            for path in paths:
+                units = maps[path].flatten(1).double().cpu()
+                width = units.shape[1]
+                sums.setdefault(path, torch.zeros(classes, width, dtype=torch.float64))
+                squares.setdefault(path, torch.zeros(classes, width, width, dtype=torch.float64))
+                for label in labels.unique().tolist():
+                    here = units[labels == label]
+                    sums[path][label] += here.sum(0)
+                    squares[path][label] += here.T @ here
     if not bool((counts > 0).all()):
         raise ValueError(f"classes without an image: {(counts == 0).nonzero()[:, 0].tolist()}.")
     found = {}

@@ -20,13 +20,14 @@ from kdnb.methods.data_free.dfad import dfad
 from kdnb.methods.data_free.generators import PUBLISHED, Generator, generate
 from kdnb.methods.data_free.synthesis import NoiseBatches
 from kdnb.methods.data_free.zskt import zskt
-from kdnb.methods.offline.distil import distil, watching
+from kdnb.methods.offline.distil import distil
 from kdnb.methods.options import told_apart
 from kdnb.names import nearest
 from kdnb.training import Fit, Recipe
 from kdnb.training.first import check_module, tried
 from kdnb.training.layers import layers_of
 from kdnb.training.recipe import recipe_for
+from kdnb.training.watching import watching
 
 GAMES: dict[str, Callable[..., list[dict[str, float]]]] = {"dafl": dafl, "zskt": zskt, "dfad": dfad}
 METHODS = (*GAMES, "noise")

@@ -14,9 +14,22 @@ from torch import Tensor, nn
 from kdnb.data import Graph
 from kdnb.losses import hard_loss, label_smoothing, soft_targets
 from kdnb.losses.checks import check_number
+from kdnb.methods.graph.checks import (
+    check_features,
+    check_finite_at,
+    check_graph,
+    check_nodes_of,
+    check_training,
+    chosen,
+    known_labels,
+)
 from kdnb.methods.graph.networks import NodeAnswer, mixing_matrix
 from kdnb.training import Recipe
+from kdnb.training.answers import ask, logits_of
+from kdnb.training.borrowed import evaluating, modes_kept
+from kdnb.training.first import cannot_take, check_module
 from kdnb.training.randomness import own_random_state, seed_everything
+from kdnb.training.reporting import NonFiniteLoss
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,42 +45,56 @@ def fit_nodes(
     """Train on a loss of the answers for all nodes, `recipe.epochs` steps; the last step's weights.
 
     Args:
-        network: changed in place, and left in eval mode. A `NodeNetwork`; without `mixing`, any module
+        network: changed in place, and given back in its mode. A `NodeNetwork`; without `mixing`, any module
             that maps (nodes, words) to logits.
-        features: (nodes, words), sparse or dense.
+        features: (nodes, words), sparse or dense, on the network's device.
         loss: a scalar of the answer.
         recipe: optimiser and learning rate; what it says of batches and images is not looked at.
         seed: of dropout.
         mixing: of `mixing_matrix`, or None for a perceptron.
 
     Raises:
-        ArithmeticError: when the loss is no number any more.
+        TypeError, ValueError: before the first step, for arguments that do not fit or features that
+            are not finite.
+        NonFiniteLoss: an ArithmeticError, when the loss is no number any more.
     """
+    check_training(network, features, recipe, seed, mixing)
+    on_cpu = features.device.type == "cpu"  # elsewhere a look at a number waits for the device
     optimiser = recipe.optimiser_for(list(network.parameters()))
-    network.train()
-    with own_random_state():
+    with modes_kept(network), own_random_state():
+        network.train()
         seed_everything(seed)
         for step in range(recipe.epochs):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate(step, recipe.epochs)
             optimiser.zero_grad()
             value = loss(_answered(network, features, mixing))
+            if (on_cpu or step + 1 == recipe.epochs) and not torch.isfinite(value):
+                raise NonFiniteLoss(
+                    f"the loss of the nodes is {value.item()} in step {step + 1}: lower the "
+                    "learning rate or look at the inputs."
+                )
             value.backward()
             optimiser.step()
-    if not torch.isfinite(value):
-        raise ArithmeticError(f"the loss of the nodes is {value.item()} in the last step.")
-    return network.eval()
+    return network
 
 
 @torch.no_grad()
 def node_answer(network: nn.Module, features: Tensor, mixing: Tensor | None = None) -> NodeAnswer:
-    """The answer of a trained network, of `fit_nodes`, for all nodes, without gradients."""
-    return _answered(network.eval(), features, mixing)
+    """The answer of a network for all nodes, in eval mode, without gradients."""
+    check_module("network", network)
+    check_features(features)
+    with evaluating(network):
+        try:
+            return _answered(network, features, mixing)
+        except (RuntimeError, TypeError) as error:
+            given = features if mixing is None else (features, mixing)
+            raise ValueError(cannot_take("network", given, error)) from error
 
 
 def _answered(network: nn.Module, features: Tensor, mixing: Tensor | None) -> NodeAnswer:
-    answer = network(features) if mixing is None else network(features, mixing)
-    return answer if isinstance(answer, NodeAnswer) else NodeAnswer(answer, None)
+    answer = ask(network, features if mixing is None else (features, mixing))
+    return answer if isinstance(answer, NodeAnswer) else NodeAnswer(logits_of(answer), None)
 
 
 def learn_labels(
@@ -84,15 +111,22 @@ def learn_labels(
     """Train on the labels of some nodes.
 
     Args:
-        labels: (all nodes,) int64, of which those of `nodes` alone are read.
-        nodes: int64.
+        labels: (all nodes,) integers, of which those of `nodes` alone are read.
+        nodes: their numbers, or a mask (all nodes,).
         smoothing: share of each label that goes to all classes alike.
         network, features, recipe, seed, mixing: of `fit_nodes`. A perceptron sees the features of
             `nodes` alone, a graph network those of all nodes.
+
+    Raises:
+        ValueError: for no node, a node or label that is not there, and as `fit_nodes`.
     """
-    known = labels[nodes]
+    check_features(features)
+    check_number(least=0, most=1, smoothing=smoothing)
+    nodes = chosen("nodes", nodes, len(features))
+    known = known_labels(labels, nodes, len(features))
     if mixing is None:
-        features, nodes = features.index_select(0, nodes), torch.arange(len(nodes))
+        features = features.index_select(0, nodes)
+        nodes = torch.arange(len(nodes), device=features.device)
 
     def loss(answer: NodeAnswer) -> Tensor:
         own = answer.logits[nodes]
@@ -128,12 +162,13 @@ def glnn(
         features: (nodes, words).
         teacher_logits: (nodes, classes); rows of `nodes` alone are read.
         recipe, seed: of `fit_nodes`.
-        nodes: V; all when None.
-        labels, labelled: of the first term: (all nodes,) and V_L, nodes.
+        nodes: V, numbers or a mask (all nodes,); all when None.
+        labels, labelled: of the first term: (all nodes,) integers, and V_L, numbers or a mask.
         labels_share: lambda, in [0, 1]; 0 in the authors' runs.
 
     Raises:
-        ValueError: for a share outside [0, 1], or one above 0 without labels.
+        ValueError: for a share outside [0, 1], or one above 0 without labels; for no node, a node that
+            is not there, or answers that are not finite; and as `fit_nodes`.
 
     Departures: the authors' code (snap-research/graphless-neural-networks) takes two steps an
     epoch, first on the labels, then on the answers, in batches of 512; here both terms are added and
@@ -144,13 +179,19 @@ def glnn(
         raise ValueError(
             "labels_share above 0 needs labels and labelled, the nodes that have them."
         )
-    nodes = torch.arange(len(teacher_logits)) if nodes is None else nodes
+    check_features(features)
+    total = len(features)
+    check_nodes_of("teacher_logits", teacher_logits, total)
+    everything = torch.arange(total, device=features.device)
+    nodes = everything if nodes is None else chosen("nodes", nodes, total)
     goal, count = teacher_logits[nodes].detach(), len(nodes)
+    check_finite_at("teacher_logits", goal, "those of nodes that are taught")
     seen = features.index_select(0, nodes)
     known = None
     if labels_share:
+        labelled = chosen("labelled", labelled, total)
         seen = torch.cat([seen, features.index_select(0, labelled)])
-        known = labels[labelled]
+        known = known_labels(labels, labelled, total)
 
     def loss(answer: NodeAnswer) -> Tensor:
         soft = soft_targets(answer.logits[:count], goal, 1.0)
@@ -173,17 +214,24 @@ def propagated_labels(
     Args:
         graph: its features are not looked at.
         labels: (nodes,), of which those of `nodes` alone are read.
-        nodes: whose labels are known.
+        nodes: whose labels are known, numbers or a mask (nodes,).
         keep: between 0 and 1.
 
     Returns:
         (nodes, classes) probabilities; uniform where no label arrives.
+
+    Raises:
+        TypeError: for another graph.
+        ValueError: for no node, a node or label that is not there, or a number that is too small.
     """
     check_number(least=0, most=1, keep=keep)
     check_number(least=1, whole=True, steps=steps)
+    check_graph(graph)
+    nodes = chosen("nodes", nodes, len(graph))
+    theirs = known_labels(labels, nodes, len(graph), graph.classes)
     mixing = mixing_matrix(graph, "mean")
-    known = torch.zeros(len(graph), graph.classes)
-    known[nodes, labels[nodes]] = 1
+    known = torch.zeros(len(graph), graph.classes, device=mixing.device)
+    known[nodes, theirs] = 1
     flowing = known
     for _ in range(steps):
         flowing = (1 - keep) * (mixing @ flowing) + keep * known

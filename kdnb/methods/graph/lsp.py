@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import torch
 from torch import Tensor
 
 from kdnb.losses import hard_loss, local_structure_preservation
+from kdnb.losses.checks import Variant, check_number
+from kdnb.losses.lsp import Kernel
+from kdnb.methods.graph.checks import (
+    check_features,
+    check_finite_at,
+    check_nodes_of,
+    chosen,
+    known_labels,
+)
 from kdnb.methods.graph.glnn import fit_nodes
 from kdnb.methods.graph.networks import NodeAnswer, NodeNetwork
 from kdnb.training import Recipe
@@ -24,7 +32,11 @@ def preserve_structure(
     seed: int,
     *,
     weight: float = 1.0,
-    **options: Any,
+    kernel: Kernel = "rbf",
+    bandwidth: float | None = None,
+    degree: int = 2,
+    offset: float = 0.0,
+    variant: Variant = "paper",
 ) -> NodeNetwork:
     r"""Train on labels, and on whom of its neighbours each node resembles in the teacher.
 
@@ -32,20 +44,43 @@ def preserve_structure(
 
     Args:
         student: changed in place.
-        labels, nodes: the labels of all nodes, and the nodes V_L whose labels are learnt.
+        labels, nodes: the labels of all nodes, and the nodes V_L whose labels are learnt, numbers or a
+            mask.
         teacher_hidden: (all nodes, width) of the teacher.
         arcs: of the graph, `Graph.arcs`.
         features, mixing, recipe, seed: of `fit_nodes`.
-        weight: lambda.
-        options: of `local_structure_preservation`.
+        weight: lambda, at least 0.
+        kernel, bandwidth, degree, offset, variant: of `local_structure_preservation`.
+
+    Raises:
+        TypeError: for a student that is no `NodeNetwork`.
+        ValueError: for another number of nodes, arcs to nodes that are not there, or a wrong option;
+            and as `fit_nodes`.
 
     Departures: the authors' code has the term in the first 30 of 500 epochs alone, on attention
     networks of two and five layers; here it stays on, and both networks have two layers.
     """
-    known, goal = labels[nodes], teacher_hidden.detach()
+    if not isinstance(student, NodeNetwork):
+        raise TypeError(
+            f"student must be a NodeNetwork, whose hidden units are compared; got a {type(student).__name__}."
+        )
+    check_number(least=0, weight=weight)
+    check_features(features)
+    check_nodes_of("teacher_hidden", teacher_hidden, len(features))
+    check_finite_at("teacher_hidden", teacher_hidden, "those of the teacher")
+    nodes = chosen("nodes", nodes, len(features))
+    known, goal = known_labels(labels, nodes, len(features)), teacher_hidden.detach()
+
+    def apart(hidden: Tensor) -> Tensor:
+        return local_structure_preservation(
+            hidden, goal, arcs, kernel, bandwidth, degree, offset, variant
+        )
+
+    with torch.no_grad():
+        apart(goal)  # what is wrong with arcs or options shows before the training
 
     def loss(answer: NodeAnswer) -> Tensor:
-        kept = local_structure_preservation(answer.hidden, goal, arcs, **options)
+        kept = apart(answer.hidden)
         return hard_loss(answer.logits[nodes], known) + weight * kept
 
     return fit_nodes(student, features, loss, recipe, seed, mixing)

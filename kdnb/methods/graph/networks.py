@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from kdnb.data import Graph
 from kdnb.losses.checks import check_choice, check_number
+from kdnb.methods.graph.checks import check_graph
 
 Mixing = Literal["mean", "symmetric"]
 
@@ -28,9 +29,11 @@ def mixing_matrix(graph: Graph, kind: Mixing) -> Tensor:
             "symmetric" is :math:`\tilde D^{-1/2} \tilde A \tilde D^{-1/2}` (Kipf and Welling 2017).
 
     Raises:
+        TypeError: for another graph.
         ValueError: for another kind.
     """
     check_choice(("mean", "symmetric"), kind=kind)
+    check_graph(graph)
     centre, neighbour = graph.arcs
     degree = torch.bincount(centre, minlength=len(graph)).float()
     if kind == "mean":
@@ -71,6 +74,7 @@ class NodeNetwork(nn.Module):
     def __init__(self, words: int, width: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         check_number(least=1, whole=True, words=words, width=width, classes=classes)
+        check_number(dropout=dropout)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1); got {dropout}.")
         self.first, self.last = nn.Linear(words, width), nn.Linear(width, classes)

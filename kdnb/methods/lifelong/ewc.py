@@ -25,7 +25,7 @@ from kdnb.methods.lifelong.sequence import (
 from kdnb.methods.options import recipe_of
 from kdnb.training import Networks, Recipe
 from kdnb.training.answers import Output, logits_of, precision_of
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import mix
@@ -72,8 +72,7 @@ def fisher_information(
     each = vmap(grad(log_share, has_aux=True), in_dims=(None, 0, None))
     found = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in values.items()}
     inputs = inputs.to(precision_of(network) or inputs.dtype)
-    with modes_kept(network):
-        network.eval()
+    with evaluating(network):
         for piece in inputs.split(PIECE):
             for label in range(columns.stop - columns.start):
                 slopes, logs = each(values, piece, torch.tensor(label, device=piece.device))

@@ -29,6 +29,7 @@ from kdnb.methods.lifelong.sequence import (
 from kdnb.methods.options import recipe_of
 from kdnb.training import Networks, Recipe
 from kdnb.training.answers import Output, ask, logits_of
+from kdnb.training.borrowed import evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import mix
@@ -237,8 +238,8 @@ def _sure_of_labels_alone(
 def _answers(network: nn.Module, inputs: Tensor, columns: slice, output: Output) -> Tensor:
     """Logits of some columns for all inputs, on the CPU."""
     device = next(network.parameters()).device
-    network.eval()
-    found = [logits_of(ask(network, part.to(device)), output) for part in inputs.split(500)]
+    with evaluating(network):
+        found = [logits_of(ask(network, part.to(device)), output) for part in inputs.split(500)]
     return torch.cat(found)[:, columns].float().cpu()
 
 

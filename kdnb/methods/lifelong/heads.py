@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.training.answers import Output
-from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.borrowed import borrowed, evaluating
 from kdnb.training.layers import Layers, look
 
 
@@ -36,8 +36,7 @@ def head_of(network: nn.Module, columns: int) -> str:
 def features_of(network: nn.Module, inputs: Tensor, head: str, output: Output = None) -> Tensor:
     """What the head is given for inputs (N, ...): (N, features) on the CPU, in eval mode."""
     device = next(network.parameters()).device
-    with modes_kept(network):
-        network.eval()
+    with evaluating(network):
         seen = Layers(maps=(), head=head)
         found = [
             look(network, seen, part.to(device), output).embedding.cpu()

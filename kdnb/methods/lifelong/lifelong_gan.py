@@ -28,7 +28,7 @@ from kdnb.methods.lifelong.sequence import (
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.borrowed import borrowed, evaluating, modes_kept
 from kdnb.training.first import check_finite, check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import check_seed, mix, own_random_state, seed_everything
@@ -240,9 +240,8 @@ class _Game:
 def pictures(generator: nn.Module, labels: Tensor, seed: int = 0) -> Tensor:
     """Images of labels (batch,), from fresh codes; the generator's mode stays as it is."""
     device = next(generator.parameters()).device
-    with modes_kept(generator), torch.no_grad(), own_random_state(device):
+    with evaluating(generator), torch.no_grad(), own_random_state(device):
         seed_everything(seed)
-        generator.eval()
         return generator(labels.to(device), torch.randn(len(labels), generator.latent).to(device))
 
 
@@ -261,7 +260,7 @@ def shown_rightly(
         classes = torch.tensor(contexts.names[number]) if contexts.names else None
         wanted = labels if classes is None else classes[labels - own.start]
         images = pictures(generator, labels, mix(seed, number, 6))
-        with modes_kept(judge), torch.no_grad():
-            read = logits_of(judge.eval()(images)).argmax(1).cpu()
+        with evaluating(judge), torch.no_grad():
+            read = logits_of(judge(images)).argmax(1).cpu()
         found[number] = 100 * (read == wanted).double().mean()
     return found

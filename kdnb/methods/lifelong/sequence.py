@@ -22,7 +22,7 @@ from kdnb.methods.lifelong.heads import head_of, rows_learning
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import Output, ask, logits_of
-from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.borrowed import borrowed, evaluating
 from kdnb.training.first import check_finite, check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import check_seed, mix
@@ -268,8 +268,7 @@ def accuracies(
     """
     found = torch.full((len(contexts),), torch.nan, dtype=torch.float64)
     device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    with modes_kept(classifier), torch.no_grad():
-        classifier.eval()
+    with evaluating(classifier), torch.no_grad():
         for number in numbers:
             columns = contexts.asked(number, after)
             if columns is None:

@@ -13,11 +13,11 @@ from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.adapters import PointwiseAdapter
 from kdnb.losses.checks import check_flags, check_number, check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers, learn
+from kdnb.methods.multi_teacher.common import learn
 from kdnb.methods.multi_teacher.experts import all_viewed
 from kdnb.methods.multi_teacher.feed import layers_for
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_answers, check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
@@ -27,6 +27,8 @@ from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, look
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
+from kdnb.training.wrapped import gradients_asked_for
 
 
 def aekd(
@@ -110,6 +112,7 @@ def aekd(
 
     names = [f"teacher{number}" for number in range(1, len(found) + 1)]
     networks = {"student": student, **dict(zip(names, found, strict=True))}
+    check_answers(student, found, first_batch(batches, seed))
     at = layers_for("aekd", list(networks.values()), layers)
     regressors = _regressors(list(networks.values()), at, batches, seed)
     with borrowed(*networks.values()), all_viewed(networks, at) as looked:
@@ -150,7 +153,8 @@ def hint_weights(feature: Tensor, hints: Tensor, largest: float = 0.6) -> Tensor
     Returns:
         (K,), sum 1, without a gradient.
     """
-    gradients = [torch.autograd.grad(one, feature, retain_graph=True)[0] for one in hints]
+    with gradients_asked_for():
+        gradients = [torch.autograd.grad(one, feature, retain_graph=True)[0] for one in hints]
     stacked = torch.stack([gradient.float().mean(0) for gradient in gradients])
     return losses.min_norm_weights(stacked, largest, normalise=True)
 

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import attention_transfer, soft_targets
 from kdnb.losses.checks import check_number, check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.feed import layers_for
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_answers, check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import logits_of
@@ -29,6 +28,7 @@ from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, look, matched, viewing
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 
 def collaborative_teaching(
@@ -84,11 +84,15 @@ def collaborative_teaching(
         soft_weight=soft_weight, attention_weight=attention_weight, label_weight=label_weight
     )
     batches = batches_for(data, recipe, seed, "any", given=fields)
+    first = first_batch(batches, seed)
+    check_answers(student, [scratch], first)
+    check_answers(student, [expert], first, same=False)
     pair = [student, expert]
     at = layers_for("collaborative_teaching", pair, layers)
     if layers is None:
-        first = first_batch(batches, seed).images
-        views = [look(network, places, first) for network, places in zip(pair, at, strict=True)]
+        views = [
+            look(network, places, first.images) for network, places in zip(pair, at, strict=True)
+        ]
         at = list(matched(*at, *views))
     elif len(at[0].maps) != len(at[1].maps):
         raise ValueError(

@@ -19,8 +19,9 @@ from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.checks import check_choice, check_temperature
 from kdnb.losses.ensemble import Mean
-from kdnb.methods.multi_teacher.common import check_teachers, learn
+from kdnb.methods.multi_teacher.common import learn
 from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_teachers
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Ensemble
 from kdnb.training.identity import of_function

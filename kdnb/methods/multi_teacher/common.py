@@ -10,36 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch
-from kdnb.methods.offline.distil import watching
+from kdnb.methods.teachers import check_answers
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed, shared_part
-from kdnb.training.first import check_module
+from kdnb.training.first import first_batch
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 # (batch, the student's logits, each teacher's) -> named terms, weighted already
 Terms = Callable[[Batch, Tensor, list[Tensor]], dict[str, Tensor]]
-
-
-def check_teachers(verb: str, student: nn.Module, teachers: Sequence[nn.Module]) -> list[nn.Module]:
-    """The teachers as a list of modules, at least one, none of which shares weights with the student.
-
-    Raises:
-        TypeError: for what is no list or no module.
-        ValueError: for no teacher, or a student that is its own teacher.
-    """
-    if isinstance(teachers, nn.Module) and not isinstance(teachers, nn.ModuleList):
-        raise TypeError(f"{verb} takes a list of teachers; got one module: [teacher].")
-    check_module("student", student)
-    found = list(teachers)
-    if not found:
-        raise ValueError(f"{verb} needs at least one teacher; got none.")
-    for number, teacher in enumerate(found, 1):
-        check_module(f"teacher {number}", teacher, learns=False)
-        if shared := shared_part(student, teacher):
-            raise ValueError(f"student and teacher {number} share {shared}: give it copies.")
-    return found
 
 
 def learn(
@@ -55,6 +35,7 @@ def learn(
     evaluate: Any = None,
     checkpoint: Path | str | None = None,
     begin: Callable[[int], None] | None = None,
+    classes: Sequence[int] | None = None,
 ) -> Fit:
     """Train a student on terms of its own and its frozen teachers' logits, and on the labels.
 
@@ -65,7 +46,12 @@ def learn(
         about: by what a checkpoint of the run is recognised besides data and networks.
         evaluate, checkpoint: as in the verbs.
         begin: called with the number of each epoch, before it.
+        classes: of each teacher; those of the student where left out.
+
+    Raises:
+        ValueError: see :func:`kdnb.methods.teachers.check_answers`.
     """
+    check_answers(student, teachers, first_batch(batches, seed), classes)
     names = [f"teacher{number}" for number in range(1, len(teachers) + 1)]
 
     def both(trained: Networks, batch: Batch) -> dict[str, Tensor]:
@@ -79,11 +65,10 @@ def learn(
 
     networks = {"student": student, **dict(zip(names, teachers, strict=True))}
     update = Update(("student",), both, after=lambda: constrain(student), begin=begin)
-    with borrowed(*networks.values()):
-        history = fit(
-            networks, batches, update, recipe, seed=seed, checkpoint=checkpoint,
-            evaluate=watching(evaluate, {"student": student}),
-            answers=dict.fromkeys(networks, logits_of),
-            identity={"method": {**about, "label_weight": label_weight}},
-        )  # fmt: skip
+    history = fit(
+        networks, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+        evaluate=watching(evaluate, {"student": student}),
+        answers=dict.fromkeys(networks, logits_of),
+        identity={"method": {**about, "label_weight": label_weight}},
+    )  # fmt: skip
     return Fit.of(history, {"student": student})

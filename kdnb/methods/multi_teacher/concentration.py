@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.checks import check_choice, check_number, check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers, learn
+from kdnb.methods.multi_teacher.common import learn
 from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_teachers
 from kdnb.training import Fit, Recipe
+from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
 
 
@@ -61,9 +64,11 @@ def check_partition(verticals: Sequence[Sequence[int]]) -> int:
     Raises:
         ValueError: for anything else.
     """
-    groups = [list(group) for group in verticals]
-    labels = sorted(label for group in groups for label in group)
-    if not groups or not all(groups) or labels != list(range(len(labels))):
+    lists = (list, tuple, range)
+    groups = [list(one) if isinstance(one, lists) else [one] for one in verticals]
+    labels = [label for group in groups for label in group]
+    whole = all(isinstance(label, Integral) for label in labels)
+    if not whole or not groups or not all(groups) or sorted(labels) != list(range(len(labels))):
         raise ValueError(
             f"verticals must hold every class from 0 on once, none of them empty; got {groups}."
         )
@@ -138,6 +143,10 @@ def concentrate(
     check_temperature(temperature)
     check_number(above=0, most=1, start=start)
     check_weights_of_terms(specialist_weight=specialist_weight, label_weight=label_weight)
+    batches = batches_for(data, recipe, seed, given=fields)
+    said = tried("student", student, first_batch(batches, seed))
+    if said.shape[1] != classes:
+        raise ValueError(f"the student has {said.shape[1]} classes, the verticals {classes}.")
     running: list[float | None] = []
     followed = len(found)
 
@@ -147,14 +156,8 @@ def concentrate(
         running[:] = [None] * len(found)  # anew, so that a resumed run is the same
 
     def terms(batch: Batch, ours: Tensor, theirs: list[Tensor]) -> dict[str, Tensor]:
-        if ours.shape[1] != classes:
-            raise ValueError(f"the student has {ours.shape[1]} classes, the verticals {classes}.")
         each = []
         for group, logits in zip(groups, theirs, strict=True):
-            if logits.shape[1] != len(group):
-                raise ValueError(
-                    f"a specialist has {logits.shape[1]} classes, its vertical {len(group)}."
-                )
             group = group.to(ours.device)
             own = torch.isin(batch.labels, group)
             share = own.to(ours.dtype).mean()
@@ -174,8 +177,8 @@ def concentrate(
         return {"specialists": specialist_weight * total, "followed": count}
 
     return learn(
-        student, found, batches_for(data, recipe, seed, given=fields), recipe, terms,
-        label_weight=label_weight, evaluate=evaluate, seed=seed, checkpoint=checkpoint, begin=begin,
+        student, found, batches, recipe, terms, label_weight=label_weight, evaluate=evaluate,
+        seed=seed, checkpoint=checkpoint, begin=begin, classes=[len(group) for group in groups],
         about={"verb": "concentrate", "verticals": [list(g) for g in verticals], "form": form,
                "temperature": temperature, "specialist_weight": specialist_weight,
                "start": start},

@@ -13,17 +13,18 @@ from kdnb.data import Batch
 from kdnb.losses import hard_loss, hint, soft_targets
 from kdnb.losses.adapters import PointwiseAdapter
 from kdnb.losses.checks import check_number, check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers
-from kdnb.methods.multi_teacher.ensemblenet import AveragedBranches
-from kdnb.methods.offline.distil import watching
+from kdnb.methods.multi_teacher.ensemblenet import AveragedBranches, check_branches
 from kdnb.methods.online.branches import Branches, fit_branches
+from kdnb.methods.teachers import check_answers, check_teachers
 from kdnb.training import Recipe
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.borrowed import borrowed, evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, look, viewing
 from kdnb.training.randomness import own_random_state
+from kdnb.training.recipe import recipe_for
+from kdnb.training.watching import watching
 
 
 class TeachersMaps(nn.Module):
@@ -86,12 +87,15 @@ def ekd(
         The history: `ensemble`, `heads`, `soft` and, where it has a weight, `features`.
 
     Raises:
+        TypeError: for what are no branches, or no teachers.
         ValueError: for other numbers of teachers or layers than heads, or a branch without maps.
 
     Departures: branches beside teachers, and their ensemble, were read in the paper's abstract; the
     weights, the squared distance of maps (half of it here, see :func:`kdnb.losses.hint`) and its
     1x1 convolutions are recalled or ours.
     """
+    check_branches("ekd", branches)
+    recipe = recipe_for(recipe, {})
     found = check_teachers("ekd", branches, teachers)
     if len(found) != len(branches.heads):
         raise ValueError(
@@ -105,11 +109,12 @@ def ekd(
         places = [layers_of(teacher) for teacher in found] if layers is None else list(layers)
         if len(places) != len(found):
             raise ValueError(f"layers must be {len(found)}, one a teacher; got {len(places)}.")
+    batches = batches_for(examples, recipe, seed)
+    check_answers(AveragedBranches(branches), found, first_batch(batches, seed))
     names = [f"teacher{number}" for number in range(1, len(found) + 1)]
     networks = {"branches": branches, **dict(zip(names, found, strict=True))}
     moved = {"branches": branches}
     if feature_weight:
-        batches = batches_for(examples, recipe, seed)
         networks["maps"] = moved["maps"] = _maps(branches, found, places, batches, seed)
 
     with borrowed(*networks.values()), contextlib.ExitStack() as stack:
@@ -138,7 +143,7 @@ def ekd(
         watch = watching(evaluate, {"branches": AveragedBranches(branches)})
         return fit_branches(
             networks,
-            examples,
+            batches,
             recipe,
             terms,
             seed=seed,
@@ -157,8 +162,8 @@ def _maps(
 ) -> TeachersMaps:
     """Adapters built from the shapes of a first batch."""
     batch = first_batch(batches, seed)
-    with torch.no_grad(), modes_kept(branches):
-        ours = [maps.shape for maps in branches.eval()(batch.images).maps]
+    with torch.no_grad(), evaluating(branches):
+        ours = [maps.shape for maps in branches(batch.images).maps]
     for shape in ours:
         if len(shape) != 4:
             raise ValueError(

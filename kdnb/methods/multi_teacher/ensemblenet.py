@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import at_least_float32, check_number, check_temperature
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.branches import Branches, fit_branches
+from kdnb.names import brief
 from kdnb.training import Recipe
+from kdnb.training.recipe import recipe_for
+from kdnb.training.watching import watching
 
 
 class AveragedBranches(nn.Module):
@@ -24,6 +26,15 @@ class AveragedBranches(nn.Module):
 
     def forward(self, images: Any) -> Tensor:
         return self.branches(images).logits.mean(1)
+
+
+def check_branches(verb: str, branches: Any) -> None:
+    """Raise `TypeError` for what is no `Branches`."""
+    if not isinstance(branches, Branches):
+        raise TypeError(
+            f"{verb} takes Branches, a stem with several heads; got {brief(branches)}: "
+            "Branches.split(networks, at, example) makes them."
+        )
 
 
 def ensemblenet(
@@ -64,11 +75,14 @@ def ensemblenet(
         head from the ensemble in nats, which is measured and not minimised.
 
     Raises:
+        TypeError: for what are no branches.
         ValueError: for a wrong temperature or weight.
 
     Departures: that there is one stage, several heads and a co-distillation loss was read in the
     paper's abstract; the formula is recalled.
     """
+    check_branches("ensemblenet", branches)
+    recipe = recipe_for(recipe, {})
     check_temperature(temperature)
     check_number(head_weight=head_weight)
     check_number(least=0, distil_weight=distil_weight)

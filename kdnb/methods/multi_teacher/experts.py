@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +16,14 @@ from torch.nn import functional as F
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses import connected_classes
-from kdnb.methods.offline.distil import watching
+from kdnb.names import brief
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import borrowed, shared_part
 from kdnb.training.first import check_module, tried
 from kdnb.training.layers import Layers, View, look, viewing
+from kdnb.training.watching import watching
 
 Soft = Literal["others", "concatenated", "squared"]
 
@@ -66,15 +68,26 @@ def check_experts(
         The number of all classes.
 
     Raises:
-        ValueError: where numbers of classes do not fit, or student and classifier share weights.
+        TypeError: for classifiers or class sets that are no lists.
+        ValueError: where numbers of classes do not fit, student and classifier share weights, or a
+            classifier answers with NaN.
     """
-    if isinstance(experts, nn.Module) or not isinstance(experts, Sequence) or not experts:
+    if not isinstance(experts, (list, tuple, nn.ModuleList)) or not len(experts):
         raise TypeError("give the classifiers as a list of modules, at least one.")
+    if not isinstance(class_sets, (list, tuple)):
+        raise TypeError(
+            f"class_sets must be a list of lists of class numbers; got {brief(class_sets)}."
+        )
     if len(experts) != len(class_sets):
         raise ValueError(
             f"class_sets must have one list for each of {len(experts)} classifiers; got "
             f"{len(class_sets)}."
         )
+    for place, members in enumerate(class_sets):
+        if isinstance(members, str) or not all(isinstance(one, Integral) for one in members):
+            raise TypeError(
+                f"class_sets[{place}] must be a list of class numbers; got {brief(members)}."
+            )
     classes = 1 + max((max(members, default=0) for members in class_sets), default=0)
     connected_classes(class_sets, classes)
     check_module("student", student)
@@ -98,6 +111,8 @@ def check_experts(
                 f"{name} must answer (batch, {wanted}), one logit for each class of its class "
                 f"set{more}; got {tuple(said.shape)}."
             )
+        if bool(said.isnan().any()):
+            raise ValueError(f"{name} answers with NaN: look at its weights and at the inputs.")
     return classes
 
 

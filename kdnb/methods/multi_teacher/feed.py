@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import Translator, factor_transfer
 from kdnb.losses.checks import check_number
-from kdnb.methods.multi_teacher.common import check_teachers
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_answers, check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import logits_of
@@ -26,6 +25,7 @@ from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, look, viewing
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 
 class FeatureTranslators(nn.Module):
@@ -96,12 +96,13 @@ def feed(
     check_number(least=0, feature_weight=feature_weight)
     check_weights_of_terms(feature_weight=feature_weight, label_weight=label_weight)
     networks = [student, *found]
+    batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
+    first = first_batch(batches, seed)
+    check_answers(student, found, first, same=False)
     at = layers_for("feed", networks, layers)
     names = ["student", *(f"teacher{number}" for number in range(1, len(networks)))]
-    batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
-    first = first_batch(batches, seed).images
     shapes = [
-        look(network, places, first).maps[-1].shape
+        look(network, places, first.images).maps[-1].shape
         for network, places in zip(networks, at, strict=True)
     ]
     with own_random_state():

@@ -16,6 +16,7 @@ from kdnb.losses.checks import check_number
 from kdnb.methods.multi_teacher.experts import amalgamated, maps_of, to_one_size
 from kdnb.methods.multi_teacher.tasks import TaskNet, check_tasks
 from kdnb.methods.options import recipe_of
+from kdnb.names import brief
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch
@@ -203,6 +204,8 @@ def learn_filtered(
     def made(shown: list[View]) -> Connectors:
         widths = [[one.shape[1] for one in maps] for maps in maps_of(shown)]
         for gate, own in zip(gates, widths[1:], strict=True):
+            if not isinstance(gate, ChannelGates):
+                raise TypeError(f"gates are those that learn_gates learnt; got {brief(gate)}.")
             if [len(one) for one in gate.raw] != own:
                 raise ValueError(f"gates must fit the teacher's channels {own}.")
         return Connectors(widths[0], widths[1:])

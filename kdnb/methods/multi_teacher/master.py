@@ -16,7 +16,7 @@ from kdnb.methods.online.branches import Branches
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed
+from kdnb.training.borrowed import borrowed, evaluating
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 
@@ -173,7 +173,7 @@ def become_master(
         raise ValueError(f"task_losses are of {sorted(unknown)}, which no teacher teaches.")
     batches = batches_for(data, recipe, seed, "none", given=fields)
     example = first_batch(batches, seed).images
-    with borrowed(*teachers.values()):
+    with borrowed(student, *teachers.values()):
         for net in teachers.values():
             net.eval()
         own = _blocks(student, blocks, example)
@@ -214,6 +214,7 @@ def become_master(
             seed=seed, evaluate=evaluate,
             identity={"method": {"verb": "become_master", "blocks": list(blocks)}},
         )  # fmt: skip
+        explorer.eval()  # from here on batch normalisations keep what they have counted
         measured = _held_out(explorer, teachers, rests, task_losses, held_out, recipe)
         places = {task: min(values, key=values.get) for task, values in measured.items()}
         master = Master(
@@ -277,14 +278,12 @@ def _outputs(
 ) -> dict[str, tuple[int, ...]]:
     """The shape of one image's maps behind each block."""
     found: dict[str, tuple[int, ...]] = {}
-    training, value = network.training, example
-    with torch.no_grad():
-        network.eval()
+    value = example
+    with evaluating(network), torch.no_grad():
         for name, child in network.named_children():
             value = child(value)
             if name in blocks:
                 found[name] = tuple(value.shape[1:])
-        network.train(training)
     for name, shape in found.items():
         if len(shape) != 3:
             raise ValueError(f"{name!r} gives {shape} for an image, not maps.")
@@ -303,7 +302,6 @@ def _held_out(
     batches = batches_for(data, recipe, 0, "none")
     totals = {task: dict.fromkeys(own, 0.0) for task, own in rests.items()}
     seen = 0
-    explorer.eval()
     with torch.no_grad():
         for batch in batches.epoch(0):
             found = explorer(batch.images)

@@ -20,14 +20,15 @@ from torch.nn import functional as F
 from kdnb.data import Batch
 from kdnb.data.loaders import LoaderBatches
 from kdnb.losses.checks import check_number
-from kdnb.methods.offline.distil import watching
-from kdnb.methods.options import recipe_of
+from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.names import brief
 from kdnb.nets import features
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed
+from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 KINDS = (nn.Conv2d, nn.Linear)
 
@@ -139,13 +140,19 @@ def merge(
         `Merged`, in eval mode.
 
     Raises:
-        ValueError: for no layer in common, or a path that is no convolution or linear layer of both.
+        TypeError: for what is no module, or paths in one string.
+        ValueError: for no layer in common, a path that is no convolution or linear layer of both, or
+            weights that are not finite.
 
     Departures: alignment, the 1x1 cut and the joint k-means were read in the abstract and a summary;
     that a word has a length of its own choice and short pieces are filled with zeros is ours.
     """
     from scipy.cluster.vq import kmeans2
 
+    for name, network in (("one", one), ("other", other)):
+        check_module(name, network, learns=False)
+    if isinstance(paths, str):
+        raise TypeError(f"paths must be a list of module paths; got the string: [{paths!r}].")
     check_number(least=2, whole=True, words=words)
     check_number(least=1, whole=True, length=length)
     kinds = [
@@ -161,6 +168,8 @@ def merge(
         layers = [net.get_submodule(path) for net in copies]
         cut = [pieces(layer.weight, length) for layer in layers]
         together = torch.cat(cut).double().cpu()
+        if not bool(torch.isfinite(together).all()):
+            raise ValueError(f"the weights of {path!r} must be finite to be merged.")
         distinct = torch.unique(together, dim=0)
         if len(distinct) <= words:
             book, codes = torch.unique(together, dim=0, return_inverse=True)
@@ -237,47 +246,69 @@ def calibrate(
         The history, with `layers`, `hard1` and `hard2`, and the network "merged".
 
     Raises:
-        ValueError: as `kdnb.distil`.
+        TypeError: for what is not `Merged`, or no pair of networks or of data.
+        ValueError: for originals with other layers, or as `kdnb.distil`.
 
     Departures: the absolute errors, their mean over a layer and their sum over layers are those of the
     authors' code (ivclab/NeuralMerger, `Fine-tuning/loss.py`). There the logits count as a layer, labels
     weigh 10 times as much as a layer, and each network's loss has an optimiser of its own.
     """
     recipe = recipe_of(calibrate, recipe, fields)
-    check_number(least=0, layer_weight=layer_weight, label_weight=label_weight)
+    check_weights_of_terms(layer_weight=layer_weight, label_weight=label_weight)
+    _check_originals(merged, originals)
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(
+            f"data must be a pair, of the first and of the second task; got {brief(data)}."
+        )
     both = [batches_for(one, recipe, seed, given=fields) for one in data]
     pairs = Pairs(*both, seed=seed)
     names = ("one", "other")
     networks = {"merged": merged, **dict(zip(names, originals, strict=True))}
-    with borrowed(*networks.values()):
 
-        def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
-            images, labels = batch.images, batch.labels.unbind(1)
-            seen: list[dict[str, Tensor]] = []
-            for name, network, own in zip(names, originals, images, strict=True):
-                with torch.no_grad(), features(network, merged.paths) as maps:
-                    trained[name](own)
-                    seen.append({path: maps[path].float() for path in merged.paths})
-            with (
-                features(merged.networks[0], merged.paths) as first,
-                features(merged.networks[1], merged.paths) as second,
-            ):
-                answers = [logits_of(one) for one in trained["merged"](*images)]
-                ours = [{p: m[p].float() for p in merged.paths} for m in (first, second)]
-            errors = [
-                (ours[n][path] - seen[n][path]).abs().mean()
-                for n in (0, 1)
-                for path in merged.paths
-            ]
-            hard = [label_weight * label_loss(z, y) for z, y in zip(answers, labels, strict=True)]
-            return {"layers": layer_weight * sum(errors), "hard1": hard[0], "hard2": hard[1]}
+    def terms(trained: Any, batch: Batch) -> dict[str, Tensor]:
+        images, labels = batch.images, batch.labels.unbind(1)
+        seen: list[dict[str, Tensor]] = []
+        for name, network, own in zip(names, originals, images, strict=True):
+            with torch.no_grad(), features(network, merged.paths) as maps:
+                trained[name](own)
+                seen.append({path: maps[path].float() for path in merged.paths})
+        with (
+            features(merged.networks[0], merged.paths) as first,
+            features(merged.networks[1], merged.paths) as second,
+        ):
+            answers = [logits_of(one) for one in trained["merged"](*images)]
+            ours = [{p: m[p].float() for p in merged.paths} for m in (first, second)]
+        errors = [
+            (ours[n][path] - seen[n][path]).abs().mean() for n in (0, 1) for path in merged.paths
+        ]
+        hard = [label_weight * label_loss(z, y) for z, y in zip(answers, labels, strict=True)]
+        return {"layers": layer_weight * sum(errors), "hard1": hard[0], "hard2": hard[1]}
 
-        history = fit(
-            networks, pairs, Update(("merged",), terms), recipe, seed=seed, checkpoint=checkpoint,
-            evaluate=_watching_both(evaluate, merged, names),
-            identity={"method": {"verb": "calibrate", "weights": [layer_weight, label_weight]}},
-        )  # fmt: skip
+    history = fit(
+        networks, pairs, Update(("merged",), terms), recipe, seed=seed, checkpoint=checkpoint,
+        evaluate=_watching_both(evaluate, merged, names),
+        identity={"method": {"verb": "calibrate", "weights": [layer_weight, label_weight]}},
+    )  # fmt: skip
     return Fit.of(history, {"merged": merged})
+
+
+def _check_originals(merged: Any, originals: Any) -> None:
+    if not isinstance(merged, Merged):
+        raise TypeError(f"merged must be what `merge` returns; got {brief(merged)}.")
+    if not isinstance(originals, (tuple, list)) or len(originals) != 2:
+        raise TypeError(
+            f"originals must be the two networks that were merged; got {brief(originals)}."
+        )
+    for place, (network, own) in enumerate(zip(originals, merged.networks, strict=True)):
+        check_module(f"original {place + 1}", network, learns=False)
+        parts = dict(network.named_modules())
+        for path in merged.paths:
+            shape = tuple(getattr(getattr(parts.get(path), "weight", None), "shape", ()))
+            if shape != own.get_submodule(path).shape:
+                raise ValueError(
+                    f"original {place + 1} is another network than was merged: its {path!r} has weights "
+                    f"{shape or 'nowhere'}, the merged one's {own.get_submodule(path).shape}."
+                )
 
 
 def _watching_both(evaluate: Any, merged: Merged, names: Sequence[str]) -> Any:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses.checks import check_number
-from kdnb.methods.multi_teacher.common import check_teachers, learn
+from kdnb.methods.multi_teacher.common import learn
 from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_teachers
 from kdnb.training import Fit, Recipe
 from kdnb.training.inputs import batches_for
 

@@ -19,17 +19,19 @@ from torch.func import functional_call
 from kdnb.data import Batch
 from kdnb.losses import log_euclidean, similarities
 from kdnb.losses.checks import check_classes, check_number, check_samples
-from kdnb.methods.multi_teacher.common import check_teachers
 from kdnb.methods.multi_teacher.feed import layers_for
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.methods.options import recipe_of
+from kdnb.methods.teachers import check_answers, check_teachers
+from kdnb.names import brief
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, viewing
+from kdnb.training.watching import watching
 
 
 class Aggregator(nn.Module):
@@ -132,15 +134,19 @@ def learn_similarities(
     recipe = recipe_of(learn_similarities, recipe, fields)
     found = check_teachers("learn_similarities", student, teachers)
     check_number(above=0, ridge=ridge, step=step, aggregator_lr=aggregator_lr)
+    if not isinstance(labelled, (tuple, list)) or len(labelled) != 2:
+        raise TypeError(f"labelled must be a pair (images, identities); got {brief(labelled)}.")
     known, identities = labelled
     check_samples(labelled=known)
     check_classes(len(known), labelled=identities)
     if len(identities.unique()) == len(identities):
         raise ValueError("labelled must hold two images of one identity: no pair is alike.")
+    batches = batches_for(data, recipe, seed, "none", given=fields)
+    check_answers(student, found, first_batch(batches, seed), same=False)
+    check_answers(student, [], Batch(known, identities))
     networks = [student, *found]
     at = layers_for("learn_similarities", networks, layers)
     names = ["student", *(f"teacher{number}" for number in range(1, len(networks)))]
-    batches = batches_for(data, recipe, seed, "none", given=fields)
     aggregator = Aggregator(len(found))
     with borrowed(*networks), contextlib.ExitStack() as stack:
         looks = [stack.enter_context(viewing(*one)) for one in zip(networks, at, strict=True)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from kdnb.losses import ensemble_log_probabilities
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.losses.ensemble import Mean
+from kdnb.names import brief
 
 Token = Hashable
 NextToken = Callable[
@@ -67,12 +68,17 @@ def beam_search(
         did.
 
     Raises:
-        ValueError: for no member, or a beam or length below 1.
+        TypeError: for one model in place of a list.
+        ValueError: for no member, a beam or length below 1, or answers of another shape, without the
+            end among their tokens, or with NaN.
     """
+    if callable(members):
+        raise TypeError("members must be a list of models; got one: [model].")
     members = list(members)
     if not members:
         raise ValueError("a beam is searched with at least one model; got none.")
     check_number(least=1, whole=True, beam=beam, longest=longest)
+    check_number(least=0, whole=True, start=start, end=end)
     check_number(least=0, length_power=length_power)
     check_choice(("arithmetic", "geometric"), mean=mean)
 
@@ -82,7 +88,9 @@ def beam_search(
     open_ones, done = [Hypothesis((), 0.0)], []
     for _ in range(longest):
         prefixes = torch.tensor([[start, *one.tokens] for one in open_ones])
-        said = ensemble_log_probabilities([member(prefixes) for member in members], mean=mean)
+        logits = [member(prefixes) for member in members]
+        _check_next(logits, len(prefixes), end)
+        said = ensemble_log_probabilities(logits, mean=mean)
         totals = said.double() + torch.tensor([[one.log_probability] for one in open_ones]).double()
         values, places = totals.flatten().topk(min(2 * beam, totals.numel()))
         grown = []
@@ -104,6 +112,22 @@ def beam_search(
     return sorted(done or open_ones, key=rank, reverse=True)[:beam]
 
 
+def _check_next(logits: Sequence[Tensor], hypotheses: int, end: int) -> None:
+    for number, one in enumerate(logits):
+        if not isinstance(one, Tensor) or one.ndim != 2 or len(one) != hypotheses:
+            got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
+            raise ValueError(
+                f"member {number} must answer logits ({hypotheses}, vocabulary), a row for each prefix; "
+                f"got {got}."
+            )
+        if end >= one.shape[1]:
+            raise ValueError(
+                f"end must be a token of the vocabulary of {one.shape[1]}; got {end}: no sequence would end."
+            )
+        if bool(one.isnan().any()):
+            raise ValueError(f"member {number} answers with NaN.")
+
+
 def sentence_bleu(
     hypothesis: Sequence[Token], reference: Sequence[Token], longest: int = 4
 ) -> float:
@@ -123,7 +147,7 @@ def sentence_bleu(
         return float(len(hypothesis) == len(reference))
     total = 0.0
     for n in range(1, longest + 1):
-        ours, theirs = _grams(hypothesis, n), _grams(reference, n)
+        ours, theirs = ngrams(hypothesis, n), ngrams(reference, n)
         matches, count = (ours & theirs).total(), ours.total()
         share = matches / count if n == 1 else (matches + 1) / (count + 1)
         if not share:
@@ -132,7 +156,12 @@ def sentence_bleu(
     return math.exp(total + min(0.0, 1 - len(reference) / len(hypothesis)))
 
 
-def _grams(tokens: Sequence[Token], n: int) -> Counter:
+def ngrams(tokens: Sequence[Token], n: int) -> Counter[tuple[Token, ...]]:
+    """How often each sequence of n tokens occurs in a longer one.
+
+    >>> ngrams("abab", 2)
+    Counter({('a', 'b'): 2, ('b', 'a'): 1})
+    """
     return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 
@@ -258,6 +287,11 @@ class Selective:
     ) -> None:
         check_number(least=0, most=1, weight=weight)
         check_number(threshold=threshold)
+        if not isinstance(teachers, Mapping) or not teachers:
+            raise ValueError(
+                f"teachers must be scores by language, at least one; got {brief(teachers)}."
+            )
+        check_number(**{f"score of {language}": score for language, score in teachers.items()})
         self.teachers, self.weight, self.threshold = dict(teachers), weight, threshold
         self.followed = dict.fromkeys(self.teachers, True)
 
@@ -268,10 +302,18 @@ class Selective:
             KeyError: for a language without a teacher.
         """
         for language, score in students.items():
+            self._check(language)
             self.followed[language] = score < self.teachers[language] + self.threshold
 
     def loss(self, language: Hashable, likelihood: Tensor, distillation: Tensor) -> Tensor:
         """The two terms of a batch of one language, weighted as things stand."""
+        self._check(language)
         if not self.followed[language]:
             return likelihood
         return (1 - self.weight) * likelihood + self.weight * distillation
+
+    def _check(self, language: Hashable) -> None:
+        if language not in self.teachers:
+            raise KeyError(
+                f"there is no teacher of {language!r}; there is one of {list(self.teachers)}."
+            )

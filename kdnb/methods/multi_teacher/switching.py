@@ -20,8 +20,9 @@ from kdnb.data import Batch, Batches
 from kdnb.data.batches import mixed_seed
 from kdnb.data.loaders import LoaderBatches, TensorBatches
 from kdnb.losses.checks import check_temperature
-from kdnb.methods.multi_teacher.common import check_teachers, learn
+from kdnb.methods.multi_teacher.common import learn
 from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_teachers
 from kdnb.training import Fit, Recipe
 from kdnb.training.inputs import batches_for
 

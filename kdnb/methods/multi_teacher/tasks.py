@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdnb.losses.checks import check_number
+from kdnb.methods.teachers import check_pair
 from kdnb.training.layers import Layers, layers_of
 
 
@@ -29,8 +31,10 @@ class TaskNet(nn.Module):
         head = getattr(network, "head", None)
         if not isinstance(head, nn.Linear):
             raise TypeError(f"{type(network).__name__} has no linear layer `head` to replace.")
-        if not tasks:
-            raise ValueError("tasks must name at least one task.")
+        if not isinstance(tasks, Mapping) or not tasks:
+            raise ValueError("tasks must name at least one task, with the number of its answers.")
+        for name, count in tasks.items():
+            check_number(least=1, whole=True, **{f"answers to {name}": count})
         network.head = nn.Identity()
         self.trunk, self.tasks = network, dict(tasks)
         self.heads = nn.ModuleDict(
@@ -74,11 +78,14 @@ def check_tasks(student: TaskNet, teachers: list[TaskNet]) -> dict[str, list[int
 
     Raises:
         TypeError: for what is no TaskNet.
-        ValueError: for a task that no teacher knows, or with another number of answers.
+        ValueError: for a task that no teacher knows, or with another number of answers; or a student
+            that shares a part with a teacher.
     """
     for one in (student, *teachers):
         if not isinstance(one, TaskNet):
             raise TypeError(f"student and teachers must be TaskNets; got a {type(one).__name__}.")
+    for number, one in enumerate(teachers):
+        check_pair(student, one, ("student", f"teacher {number}"))
     found: dict[str, list[int]] = {}
     for name, count in student.tasks.items():
         found[name] = [number for number, one in enumerate(teachers) if name in one.tasks]

@@ -14,7 +14,6 @@ from kdnb import losses
 from kdnb.data import Batch, Batches
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.multi_teacher.experts import Experts, check_experts
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -23,6 +22,7 @@ from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.teacher import teacher_logits
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

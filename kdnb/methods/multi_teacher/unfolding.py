@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from kdnb.data import Batch
 from kdnb.losses.checks import check_number
 from kdnb.nets.mlp import MLP
+from kdnb.training.first import check_weights, tried
 
 
 @torch.no_grad()
@@ -37,12 +39,15 @@ def unfold(networks: Sequence[MLP]) -> MLP:
         TypeError: for networks that are no `kdnb.nets.mlp.MLP`.
         ValueError: for no network, or networks of other depths, inputs or classes.
     """
+    if isinstance(networks, nn.Module) and not isinstance(networks, nn.ModuleList):
+        raise TypeError("unfold takes a list of networks; got one module: [network].")
     members = list(networks)
     if not members:
         raise ValueError("unfold takes at least one network; got none.")
     for network in members:
         if not isinstance(network, MLP):
             raise TypeError(f"unfold takes networks of the kind mlp; got {type(network).__name__}.")
+        check_weights("a network to unfold", network)
     kinds = {(m.shape, len(m.hidden), m.head.out_features) for m in members}
     if len(kinds) > 1:
         raise ValueError(
@@ -98,7 +103,9 @@ def shrink_by_data(network: MLP, widths: Sequence[int], images: Tensor) -> MLP:
         the width.
 
     Raises:
-        ValueError: for other depths or widths.
+        TypeError: for a network that is no `kdnb.nets.mlp.MLP`.
+        ValueError: for other depths or widths, images that it does not take or are not finite, or too
+            few of them.
 
     Departures: that recorded activations decide, and that removed neurons are made up for by a linear
     combination of others, was read in a summary (the paper does it for GRU layers). The constant c
@@ -109,6 +116,7 @@ def shrink_by_data(network: MLP, widths: Sequence[int], images: Tensor) -> MLP:
     widths = _checked_widths(network, widths)
     small = _empty(network, [layer.linear.out_features for layer in network.hidden])
     small.load_state_dict(network.state_dict())
+    _check_images(small, images, widths)
     signal = small.stem(images)
     for depth, width in enumerate(widths):
         layer, reader = small.hidden[depth].linear, _reader(small, depth)
@@ -211,10 +219,22 @@ def _checked_widths(network: MLP, widths: Sequence[int]) -> list[int]:
     if not isinstance(network, MLP):
         raise TypeError(f"networks of the kind mlp are shrunk; got {type(network).__name__}.")
     now = [layer.linear.out_features for layer in network.hidden]
-    wanted = list(widths)
+    wanted = list(widths) if isinstance(widths, (list, tuple)) else [widths]
+    if not all(isinstance(w, int) for w in wanted):
+        raise ValueError(f"widths must be whole numbers, one for each hidden layer; got {wanted}.")
     if len(wanted) != len(now) or any(not 1 <= w <= n for w, n in zip(wanted, now, strict=True)):
         raise ValueError(f"widths must be {len(now)}, from 1 up to {now}; got {wanted}.")
     return wanted
+
+
+def _check_images(network: MLP, images: Tensor, widths: Sequence[int]) -> None:
+    tried("network", network, Batch(images, None))
+    if not bool(torch.isfinite(images).all()):
+        raise ValueError("images must be finite; got NaN or infinity.")
+    if len(images) <= max(widths, default=0):
+        raise ValueError(
+            f"least squares for {max(widths)} neurons needs more images than that; got {len(images)}."
+        )
 
 
 def _reader(network: MLP, depth: int) -> nn.Linear:

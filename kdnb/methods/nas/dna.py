@@ -22,7 +22,7 @@ from kdnb.methods.architecture.design import parameters
 from kdnb.methods.online.branches import Branches
 from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
-from kdnb.training.borrowed import borrowed, modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.first import check_learns, first_batch
 from kdnb.training.inputs import batches_for
 
@@ -124,9 +124,7 @@ def supervise_block(
     batches = batches_for(data, recipe, seed, "none", given=fields)
     front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
     images = first_batch(batches, seed).images[:2]
-    with modes_kept(front, own, block), torch.no_grad():
-        for part in (front, own, block):
-            part.eval()
+    with evaluating(front, own, block), torch.no_grad():
         given = front(images)
         for path in block.paths():  # every candidate is tried before any is trained
             _maps_of(block, path, given, own(given))
@@ -139,10 +137,9 @@ def supervise_block(
         return {"block": block_distillation(networks["block"](seen), wanted)}
 
     networks = {"block": block, "own": own, "front": front}
-    with borrowed(*networks.values()):
-        update = Update(("block",), terms)
-        about = {"method": {"verb": "supervise_block", "place": place}}
-        history = fit(networks, batches, update, recipe, seed=seed, identity=about)
+    update = Update(("block",), terms)
+    about = {"method": {"verb": "supervise_block", "place": place}}
+    history = fit(networks, batches, update, recipe, seed=seed, identity=about)
     return Fit.of(history, {"block": block})
 
 
@@ -190,9 +187,7 @@ def rate_paths(
     front, own = nn.Sequential(*teacher_blocks[:place]), teacher_blocks[place]
     state = {key: value.clone() for key, value in block.state_dict().items()}
     found = {}
-    with modes_kept(front, own, block):
-        for part in (front, own, block):
-            part.eval()
+    with evaluating(front, own, block):
         given = front(images)
         wanted = own(given)
         for norm in block.modules():

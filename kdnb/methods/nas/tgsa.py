@@ -18,7 +18,7 @@ from kdnb.methods.nas.random_search import Grade, Grading, Search
 from kdnb.methods.nas.space import Architecture, Layer
 from kdnb.methods.offline.distil import train
 from kdnb.training import Recipe, evaluate
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.layers import Layers, layers_of, look
 
 Where = Literal["embedding", "logits", "layers"]
@@ -38,8 +38,7 @@ def representations(
             the similarity measures which labels were memorised.
         layers: where to look, for a network whose layers kdnb does not find.
     """
-    with modes_kept(network), torch.no_grad():
-        network.eval()
+    with evaluating(network), torch.no_grad():
         view = look(network, layers or layers_of(network), images)
     return {"embedding": [view.embedding], "logits": [view.logits], "layers": list(view.maps)}
 

@@ -19,10 +19,11 @@ from kdnb.data import Batch
 from kdnb.losses import gate_penalty, soft_targets
 from kdnb.losses.checks import check_number
 from kdnb.methods.architecture.design import parameters
-from kdnb.methods.multi_teacher.common import check_teachers, learn
+from kdnb.methods.multi_teacher.common import learn
 from kdnb.methods.nas.space import Architecture, ConvNet, Layer
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.common import check_first
+from kdnb.methods.teachers import check_teachers
 from kdnb.training import Fit, Recipe
 from kdnb.training.first import check_finite
 from kdnb.training.inputs import batches_for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,17 +15,21 @@ from kdnb.methods.offline.comparable import excludes, is_plain
 from kdnb.methods.offline.parts import Part, parts_of
 from kdnb.methods.wiring import Setting
 from kdnb.training.answers import Output, rows
+from kdnb.training.borrowed import shared_part
 from kdnb.training.first import (
     check_learns,
+    check_module,
     check_samples_first,
-    check_scalar,
+    check_weights,
     first_batch,
     no_spreading,
     tried,
+    versions,
 )
 from kdnb.training.layers import Layers, View, layers_of, matched, viewing
 from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import NOTHING, REAL, check_every_label, label_loss
+from kdnb.training.wrapped import is_compiled
 
 
 class Bare:
@@ -57,10 +61,34 @@ def places_in(network: nn.Module, layers: Layers | None) -> Layers | str:
         return "nobody can look into a network of torch.jit: give the module that it was made of."
     if layers is not None:
         return layers
+    if getattr(network, "_compiled_call_impl", None) is not None:
+        return "kdnb does not look into a network after its .compile(): give one that was not compiled."
+    if is_compiled(network) or isinstance(network, nn.DataParallel):
+        inner = "_orig_mod" if is_compiled(network) else "module"
+        return (
+            f"kdnb does not look into a {type(network).__name__}: give the module inside, "
+            f"network.{inner}."
+        )
     try:
         return layers_of(network)
     except ValueError as error:
         return str(error)
+
+
+def check_pair(student: Any, teacher: nn.Module) -> None:
+    check_module("student", student)
+    check_weights("teacher", teacher)
+    theirs = {id(part) for part in teacher.modules()}
+    if id(student) in theirs or any(id(part) == id(teacher) for part in student.modules()):
+        raise ValueError(
+            "the student is its own teacher: give copy.deepcopy(network) as the teacher, or two "
+            "networks."
+        )
+    if shared := shared_part(student, teacher):
+        raise ValueError(
+            f"student and teacher share {shared}, which would move and stay at once: give the "
+            "teacher copies of its own (copy.deepcopy)."
+        )
 
 
 def build(
@@ -126,10 +154,13 @@ def build(
                 part.value({part.name: part.module}, ours, theirs, reading, ignore_index)
                 if reading.labels_read and is_plain(*views):
                     _check_labelled(part, batches, batch, ignore_index)
-            except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+            except (ValueError, RuntimeError, TypeError, AttributeError, LookupError) as error:
                 if reading.labels_read and is_plain(*views):
                     _check_labelled(part, batches, batch, ignore_index)
-                if reading.labels_read and not _of_classes(batch.labels):
+                known = _of_classes(batch.labels)
+                if part.method.section != "2.1":  # of dense labels it would know no sample's class
+                    known = known and batch.labels.ndim == 1
+                if reading.labels_read and not known:
                     raise ValueError(_unread(part.method, batch.labels)) from error
                 if isinstance(error, (TypeError, AttributeError)):
                     raise
@@ -149,20 +180,46 @@ def _try_functions(
     Dense logits are given as they are, or, to a loss that takes none, a row for each place.
     """
     dense = any(view.logits.ndim > 2 for view in views)
+    answers = [view.logits for view in views]
     for part in [part for part in parts if part.function is not None]:
+        before = versions(answers)
         for part.by_rows in (False, True):
             try:
                 with own_random_state(), torch.no_grad(), no_spreading():
-                    value = part.value({}, *views, batch, ignore_index)
+                    part.value({}, *views, batch, ignore_index)
                 break
             except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
                 if dense and not part.by_rows:
                     continue
+                if str(error).startswith(f"the method {part.name} must return "):
+                    raise
                 shapes = " and ".join(str(tuple(view.logits.shape)) for view in views)
                 raise ValueError(
                     f"the method {part.name} cannot take these answers, {shapes}: {error}"
                 ) from error
-        check_scalar({f"the method {part.name}": value})
+        if versions(answers) != before:
+            raise ValueError(
+                f"the method {part.name} changes the answers in place, and other terms read them: let "
+                "it begin with a copy, such as z = z.clone()."
+            )
+
+
+def try_loss(value: Callable[..., Any], logits: Tensor, labels: Any) -> None:
+    """Call a loss of the user's on a first batch: what it cannot take is refused."""
+    try:
+        with own_random_state(), torch.no_grad(), no_spreading():
+            value(logits.clone(), labels)
+    except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+        if str(error).startswith("loss must return "):
+            raise
+        kind = (
+            f"labels of {labels.dtype}, {tuple(labels.shape)}"
+            if isinstance(labels, Tensor)
+            else "labels"
+        )
+        raise ValueError(
+            f"loss cannot take this answer, {tuple(logits.shape)}, and {kind}: {error}"
+        ) from error
 
 
 def _check_real(parts: Sequence[Part], views: Sequence[Any], labels: Any) -> None:
@@ -197,7 +254,9 @@ def _unread(method: Method, labels: Any) -> str:
         return (
             f"{method.title} reads labels, and this data gives none: give pairs (inputs, labels)."
         )
-    kind = "mixed labels" if isinstance(labels, Mixed) else f"labels of {labels.dtype}"
+    kind = "mixed labels"
+    if not isinstance(labels, Mixed):
+        kind = f"labels of {labels.dtype}, of shape {tuple(labels.shape)} for a batch"
     return f"{method.title} reads numbers of classes, one for each sample; this data gives {kind}."
 
 

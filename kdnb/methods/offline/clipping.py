@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from kdnb.training.wrapped import gradients_asked_for
 
 EPOCHS = 100  # of the authors' training
 
@@ -55,7 +56,7 @@ def clipped(
     if not term.requires_grad:
         return term
     ask = {"retain_graph": True, "allow_unused": True}
-    with _gradients_asked_for():
+    with gradients_asked_for():
         found = torch.autograd.grad(term, [*moved, *beside], **ask)
         wanted = (
             torch.autograd.grad(hard, moved, **ask) if hard.requires_grad else [None] * len(moved)
@@ -72,22 +73,6 @@ def clipped(
         if gradient is not None:
             value = value + _with_gradient(parameter, gradient)
     return value
-
-
-@contextmanager
-def _gradients_asked_for() -> Iterator[None]:
-    """Gradients without `fabric.backward`, on which Fabric insists in half precision.
-
-    bf16 scales no loss, so gradients taken directly are the right ones; Fabric has no public way
-    to say so.
-    """
-    from lightning_fabric import wrappers
-
-    before, wrappers._in_fabric_backward = wrappers._in_fabric_backward, True
-    try:
-        yield
-    finally:
-        wrappers._in_fabric_backward = before
 
 
 def _with_gradient(parameter: Tensor, gradient: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.methods.offline import clipping
-from kdnb.methods.offline.building import build, first_value
+from kdnb.methods.offline.building import build, check_pair, first_value, try_loss
 from kdnb.methods.offline.looking import (
     Answering,
     places_for,
@@ -33,26 +33,24 @@ from kdnb.methods.offline.parts import (
     shared_temperature,
 )
 from kdnb.methods.options import recipe_of, told_apart
+from kdnb.names import brief
 from kdnb.nets import constraint
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output, logits_of, outputs_of, teacher_of
-from kdnb.training.borrowed import borrowed, shared_part
+from kdnb.training.borrowed import borrowed
 from kdnb.training.first import (
     check_module,
     check_scalar,
-    check_weights,
     first_batch,
-    no_spreading,
     tried,
 )
 from kdnb.training.identity import of_function, of_network
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers
-from kdnb.training.metrics import check_measurable
-from kdnb.training.metrics import evaluate as measure
 from kdnb.training.recipe import recipe_for
 from kdnb.training.targets import NOTHING, check_every_label, check_index, label_loss
 from kdnb.training.teacher import Recorded
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -99,7 +97,7 @@ def train(
             keywords change it. Without any see :func:`kdnb.training.recipe.recipe_for`.
         label_smoothing: of the labels, 0 for plain cross-entropy.
         loss: (answer, labels) -> scalar, in place of the cross-entropy: for real values, such as
-            `torch.nn.functional.mse_loss`.
+            `torch.nn.functional.mse_loss`. The parameters of a module learn with the network.
         evaluate: a function of the networks by name, called after every epoch, whose numbers join
             the history; or data, on which `kdnb.evaluate` measures the network.
         seed: of the order of the data, of dropout and of augmentation.
@@ -128,37 +126,44 @@ def train(
     recipe = recipe_of(train, recipe, fields)
     check_module("network", network)
     check_index(ignore_index)
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss is a function (answer, labels) -> scalar; got {brief(loss)}.")
     if loss is not None and label_smoothing:
         raise ValueError("label_smoothing is of the cross-entropy, which loss=... replaces.")
     batches = batches_for(data, recipe, seed, labels="any", given=fields)
 
-    def value(logits: Tensor, labels: Any) -> dict[str, Tensor]:
-        if loss is not None:
-            return {"loss": loss(logits, labels)}
-        return {"hard": label_loss(logits, labels, label_smoothing, ignore_index)}
+    learns = isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters())
+    networks = {"network": network, **({"loss": loss} if learns else {})}
+
+    def value(logits: Tensor, labels: Any, own: Any = loss) -> dict[str, Tensor]:
+        if loss is None:
+            return {"hard": label_loss(logits, labels, label_smoothing, ignore_index)}
+        found = {"loss": own(logits, labels)}
+        check_scalar(found)
+        return found
 
     first = first_batch(batches, seed)
     logits = tried("network", network, first, output)
-    with no_spreading():
-        check_scalar(value(logits, first.labels))
     if loss is None:
+        value(logits, first.labels)
         check_every_label(batches, logits, ignore_index)
+    else:
+        try_loss(value, logits, first.labels)
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
-        return value(networks["network"](batch.images), batch.labels)
+        return value(networks["network"](batch.images), batch.labels, networks.get("loss", loss))
 
-    update = Update(("network",), terms, after=constraint(network))
-    identity = {"method": {"verb": "train", "label_smoothing": label_smoothing}}
+    update = Update(tuple(networks), terms, after=constraint(network))
+    settings = {"label_smoothing": label_smoothing, "ignore_index": ignore_index}
+    identity = {"method": {"verb": "train", **settings}}
     if loss is not None:
         identity["method"]["loss"] = of_function(loss)
-    with borrowed(network):
-        history = fit(
-            {"network": network}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
-            evaluate=watching(evaluate, {"network": network}, output, ignore_index), log_dir=log_dir,
-            fabric=fabric, answers={"network": partial(logits_of, output=output)},
-            identity=identity,
-        )  # fmt: skip
-    return Fit.of(history, {"network": network})
+    history = fit(
+        networks, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+        evaluate=watching(evaluate, {"network": network}, output, ignore_index), log_dir=log_dir,
+        fabric=fabric, answers={"network": partial(logits_of, output=output)}, identity=identity,
+    )  # fmt: skip
+    return Fit.of(history, {"network": network}, loss if learns else None)
 
 
 def planned(
@@ -250,11 +255,12 @@ def distil(
     guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])
     if guide is not teacher and isinstance(guide, Ensemble):
         outputs = outputs[0], None  # it takes its members' logits itself
-    _check_pair(student, guide)
+    check_pair(student, guide)
     reads = bool(label_weight) or any(part.labels for part in parts)
     batches = batches_for(data, recipe, seed, "any" if reads else "none", given=fields)
 
-    with borrowed(student, guide), contextlib.ExitStack() as stack:
+    own = [part.module for part in parts if part.module is not None]  # losses of the user's
+    with borrowed(student, guide, *own), contextlib.ExitStack() as stack:
         at = places_for(student, guide, layers)
         deep, wanted, at = build(
             parts, (student, guide), at, batches, seed, outputs, ignore_index, match=not layers,
@@ -265,7 +271,9 @@ def distil(
         answers = dict(
             zip(networks, (partial(logits_of, output=one) for one in outputs), strict=False)
         )
-        identity = _identity(parts, label_weight, student, guide, networks)
+        settings = {"label_weight": label_weight, "ignore_index": ignore_index}
+        settings["layers"] = [repr(one) for one in at] if deep else None
+        identity = _identity(parts, settings, student, guide, networks)
         ours = stack.enter_context(students_views(student, at[0], deep))
         theirs = stack.enter_context(
             teachers_views(
@@ -346,52 +354,9 @@ def _holds(module: nn.Module) -> bool:
     return any(True for _ in (*module.parameters(), *module.buffers()))
 
 
-def watching(
-    evaluate: Any,
-    networks: Mapping[str, nn.Module],
-    output: Output = None,
-    ignore_index: int = NOTHING,
-) -> Callable[[Any], Any] | None:
-    """What `fit` calls after every epoch: a user's function, or `kdnb.evaluate` on a user's data.
-
-    Args:
-        networks: that are to be measured.
-    """
-    if evaluate is not None:
-        check_measurable(evaluate)
-    if evaluate is None or callable(evaluate):
-        return evaluate
-
-    def measured(_: Any) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for name, network in networks.items():
-            start = f"{name}." if len(networks) > 1 else ""
-            values = measure(network, evaluate, output=output, ignore_index=ignore_index)
-            found |= {f"{start}{key}": value for key, value in values.items()}
-        return found
-
-    return measured
-
-
-def _check_pair(student: Any, teacher: nn.Module) -> None:
-    check_module("student", student)
-    check_weights("teacher", teacher)
-    theirs = {id(part) for part in teacher.modules()}
-    if id(student) in theirs or any(id(part) == id(teacher) for part in student.modules()):
-        raise ValueError(
-            "the student is its own teacher: give copy.deepcopy(network) as the teacher, or two "
-            "networks."
-        )
-    if shared := shared_part(student, teacher):
-        raise ValueError(
-            f"student and teacher share {shared}, which would move and stay at once: give the "
-            "teacher copies of its own (copy.deepcopy)."
-        )
-
-
 def _identity(
     parts: Sequence[Part],
-    label_weight: float,
+    settings: Mapping[str, Any],
     student: nn.Module,
     teacher: nn.Module,
     networks: Mapping[str, nn.Module],
@@ -401,4 +366,4 @@ def _identity(
     weights = {name: of_network(one) for name, one in networks.items() if one is not teacher}
     weights["teacher"] = of_function(teacher.function) if called else of_network(teacher)
     methods = [part.identity() for part in parts]
-    return {"method": {"methods": methods, "label_weight": label_weight}, "weights": weights}
+    return {"method": {"methods": methods, **settings}, "weights": weights}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_maps
 from kdnb.nets import features
+from kdnb.training.borrowed import evaluating
 
 
 def align(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
@@ -127,25 +128,18 @@ def match_blocks(
     code absorbs behind a batch normalisation without folding it, which is not exact.
     """
     pairs = dict(blocks) if isinstance(blocks, Mapping) else {path: path for path in blocks}
-    modes = student.training, teacher.training
-    student.eval()
-    teacher.eval()
     errors = []
-    try:
-        with torch.no_grad():
-            with features(teacher, list(pairs.values())) as maps:
-                teacher(images)
-            for path, other in pairs.items():
-                target = maps[other]
-                if kept and path in kept:
-                    target = target[:, kept[path]]
-                before = _output(student, path, images)
-                absorb(student.get_submodule(path), align(before, target))
-                after = _output(student, path, images)
-                errors.append((_error(before, target), _error(after, target)))
-    finally:
-        student.train(modes[0])
-        teacher.train(modes[1])
+    with evaluating(student, teacher), torch.no_grad():
+        with features(teacher, list(pairs.values())) as maps:
+            teacher(images)
+        for path, other in pairs.items():
+            target = maps[other]
+            if kept and path in kept:
+                target = target[:, kept[path]]
+            before = _output(student, path, images)
+            absorb(student.get_submodule(path), align(before, target))
+            after = _output(student, path, images)
+            errors.append((_error(before, target), _error(after, target)))
     return errors
 
 

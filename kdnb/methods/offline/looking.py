@@ -119,7 +119,7 @@ def teachers_views(
         return
     remembered = None
     if countable and wanted <= {layers.embedding}:
-        remembered = Remembered(teacher, layers, batches, arithmetic(recipe.precision))
+        remembered = Remembered(teacher, layers, batches, arithmetic(recipe.precision), output)
     with viewing(teacher, layers) as seen:
 
         @torch.no_grad()

@@ -17,6 +17,7 @@ from kdnb.methods.names import known_as
 from kdnb.methods.offline.comparable import as_rows, comparable, is_plain
 from kdnb.names import brief
 from kdnb.training.answers import Ensemble
+from kdnb.training.first import check_scalar
 from kdnb.training.identity import of_function
 from kdnb.training.targets import counted_rows, labelled_rows
 
@@ -72,7 +73,9 @@ class Part:
                 pair = [counted_rows(logits, labels, ignore_index) for logits in pair]
                 if self.labels:
                     _, labels = labelled_rows(student.logits, labels, ignore_index)
-            return self.function(*pair, *((labels,) if self.labels else ()), **self.options)
+            value = self.function(*pair, *((labels,) if self.labels else ()), **self.options)
+            check_scalar({f"the method {self.name}": value})
+            return value
         if self.masked or not is_plain(student):
             student, teacher, batch = self.comparable(student, teacher, batch, ignore_index)
             if not len(student.logits):

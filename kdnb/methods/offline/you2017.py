@@ -12,14 +12,18 @@ from torch import Tensor, nn
 
 from kdnb import losses
 from kdnb.data import Batch
-from kdnb.methods.offline.distil import watching
-from kdnb.methods.options import recipe_of
+from kdnb.losses.checks import check_temperature
+from kdnb.methods.options import check_weights_of_terms, recipe_of
+from kdnb.methods.teachers import check_answers, check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
+from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
+from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import Layers, layers_of, viewing
 from kdnb.training.targets import label_loss
+from kdnb.training.watching import watching
 
 
 def learn_from_several(
@@ -71,9 +75,14 @@ def learn_from_several(
     has no relations.
     """
     recipe = recipe_of(learn_from_several, recipe, fields)
-    networks = [student, *teachers]
-    if len(networks) < 2:
-        raise ValueError("learn_from_several needs at least one teacher; got none.")
+    found = check_teachers("learn_from_several", student, teachers)
+    check_temperature(temperature)
+    check_weights_of_terms(
+        soft_weight=soft_weight, relation_weight=relation_weight, label_weight=label_weight
+    )
+    batches = batches_for(data, recipe, seed, "any", given=fields)
+    check_answers(student, found, first_batch(batches, seed))
+    networks = [student, *found]
     at = [layers_of(network) for network in networks] if layers is None else list(layers)
     if len(at) != len(networks):
         raise ValueError(
@@ -81,7 +90,6 @@ def learn_from_several(
             f"teachers; got {len(at)}."
         )
     names = ["student", *(f"teacher{number}" for number in range(1, len(networks)))]
-    batches = batches_for(data, recipe, seed, "any", given=fields)
     with borrowed(*networks), contextlib.ExitStack() as stack:
         looks = [stack.enter_context(viewing(*one)) for one in zip(networks, at, strict=True)]
 
@@ -95,7 +103,7 @@ def learn_from_several(
             softened = [view.logits.float() / temperature for view in theirs]
             mean = temperature * losses.ensemble_log_probabilities(softened)
             soft = losses.soft_targets(ours.logits, mean, temperature)
-            found = {"soft": soft_weight * soft}
+            result = {"soft": soft_weight * soft}
             if len(ours.logits) >= 3:
                 middle = [view.maps[len(view.maps) // 2] for view in (ours, *theirs)]
                 chosen = None
@@ -105,16 +113,17 @@ def learn_from_several(
                 relations = losses.relative_dissimilarity(
                     middle[0], middle[1:], chosen, margin=margin
                 )
-                found["relations"] = relation_weight * relations
+                result["relations"] = relation_weight * relations
             else:
-                found["relations"] = soft.detach() * 0
+                result["relations"] = soft.detach() * 0
             hard = label_loss(ours.logits, batch.labels)
-            return {**found, "hard": label_weight * hard}
+            return {**result, "hard": label_weight * hard}
 
         update = Update(("student",), terms, after=lambda: constrain(student))
         history = fit(
             dict(zip(names, networks, strict=True)), batches, update, recipe, seed=seed,
             checkpoint=checkpoint, evaluate=watching(evaluate, {"student": student}),
+            answers=dict.fromkeys(names, logits_of),
             identity={"method": {"verb": "learn_from_several", "temperature": temperature,
                                  "weights": [soft_weight, relation_weight, label_weight],
                                  "margin": margin, "layers": [list(one.maps) for one in at],

@@ -13,6 +13,7 @@ from kdnb.data import Batch
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.borrowed import evaluating
 from kdnb.training.inputs import batches_for
 
 
@@ -75,11 +76,8 @@ def from_checkpoints(
 
     def begin(epoch: int) -> None:
         nonlocal teaching
-        training = kept.training
-        kept.eval()
-        with torch.no_grad():
+        with evaluating(kept), torch.no_grad():
             teaching = kept.teaches(score(kept.network))
-        kept.train(training)
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:
         logits = networks["network"](batch.images)

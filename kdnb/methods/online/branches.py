@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdnb.nets import constrain
 from kdnb.training import Losses, Networks, Recipe, Update, fit
+from kdnb.training.borrowed import evaluating
 from kdnb.training.inputs import batches_for
 
 
@@ -102,15 +103,11 @@ def _sections(network: nn.Module, at: str, example: Tensor) -> tuple[nn.Sequenti
     place = names.index(at)
     stem = nn.Sequential(OrderedDict(children[:place]))
     head = nn.Sequential(OrderedDict(children[place:]))
-    training = network.training
-    network.eval()
     try:
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             chained = torch.equal(head(stem(example)), network(example))
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"the network is no chain of its children {names}: {error}") from error
-    finally:
-        network.train(training)
     if not chained:
         raise ValueError(f"the network is no chain of its children {names}: split it by hand.")
     return stem, head

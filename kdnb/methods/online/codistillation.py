@@ -91,7 +91,8 @@ def codistil(
         every: n steps between exchanges; the first is before step 1.
         burn_in: t_0, the first steps without peers.
         temperature: 1 in the paper.
-        kinds: networks of the peers' architectures; copies of `network` by default.
+        kinds: networks of the peers' architectures, of which copies stand in for the peers; `network`
+            for all of them by default.
         options: of `training.fit`; with `checkpoint`, a resumed run counts its steps on.
 
     Returns:
@@ -114,7 +115,7 @@ def codistil(
     if every < 1 or burn_in < 0:
         raise ValueError(f"every must be at least 1 and burn_in 0; got {every} and {burn_in}.")
     check_ours(folder / f"{name}.safetensors")
-    kinds = kinds or [copy.deepcopy(network) for _ in peers]
+    kinds = [copy.deepcopy(kind) for kind in kinds or [network] * len(peers)]
     stale = {
         peer: StalePeer(kind, folder / f"{peer}.safetensors")
         for peer, kind in zip(peers, kinds, strict=True)

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses.checks import check_number
 from kdnb.losses.dml import TARGETS, Target, mutual_loss
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import check_networks, constrain_all, in_passing
 from kdnb.methods.options import recipe_of
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Output, logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.first import first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, check_every_label, check_index, counted_rows, label_loss
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -134,13 +133,13 @@ def mutual(
             for number, name in enumerate(names)
         ]
     settings = {"verb": "mutual", "weight": weight, "temperature": temperature}
-    with borrowed(*networks.values()):
-        history = fit(
-            networks, batches, updates, recipe, seed=seed, checkpoint=checkpoint, log_dir=log_dir,
-            evaluate=watching(evaluate, networks, output, ignore_index), fabric=fabric,
-            answers=dict.fromkeys(names, partial(logits_of, output=output)),
-            identity={"method": {**settings, "target": target, "order": order}},
-        )  # fmt: skip
+    settings["ignore_index"] = ignore_index
+    history = fit(
+        networks, batches, updates, recipe, seed=seed, checkpoint=checkpoint, log_dir=log_dir,
+        evaluate=watching(evaluate, networks, output, ignore_index), fabric=fabric,
+        answers=dict.fromkeys(names, partial(logits_of, output=output)),
+        identity={"method": {**settings, "target": target, "order": order}},
+    )  # fmt: skip
     return Fit.of(history, networks)
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import apprenticeship
 from kdnb.losses.checks import check_choice, check_number
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
@@ -22,9 +21,9 @@ from kdnb.methods.quantized.quantisers import ternary
 from kdnb.methods.quantized.weights import Quantiser, quantised
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.identity import of_function
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 Scheme = Literal["A", "B", "C"]
 SCHEMES: tuple[Scheme, ...] = ("A", "B", "C")
@@ -133,9 +132,8 @@ def _together(
         return terms(batch, *(trained[name](batch.images) for name in ("student", "teacher")))
 
     update = Update(("student", "teacher"), losses, after=lambda: constrain_all(networks))
-    with borrowed(*networks.values()):
-        return fit(
-            networks, batches, update, recipe, answers=dict.fromkeys(networks, logits_of),
-            evaluate=watching(evaluate, {"student": networks["student"]}),
-            identity={"method": about}, **options,
-        )  # fmt: skip
+    return fit(
+        networks, batches, update, recipe, answers=dict.fromkeys(networks, logits_of),
+        evaluate=watching(evaluate, {"student": networks["student"]}),
+        identity={"method": about}, **options,
+    )  # fmt: skip

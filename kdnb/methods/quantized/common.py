@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
 from kdnb.losses import soft_targets
-from kdnb.methods.multi_teacher.common import check_teachers
-from kdnb.methods.offline.distil import watching
+from kdnb.methods.teachers import check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
@@ -20,6 +19,7 @@ from kdnb.training.borrowed import borrowed
 from kdnb.training.first import check_finite, first_batch, tried
 from kdnb.training.targets import check_every_label, label_loss
 from kdnb.training.teacher import asked
+from kdnb.training.watching import watching
 
 # (batch, the student's logits, the teacher's) -> named terms, weighted already
 Terms = Callable[[Batch, Tensor, Tensor], dict[str, Tensor]]

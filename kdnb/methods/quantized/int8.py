@@ -25,7 +25,7 @@ from kdnb.methods.quantized.common import check_first, check_pair, imitate, kd_t
 from kdnb.methods.quantized.packing import read_tensors
 from kdnb.paths import atomic_write
 from kdnb.training import Fit, Recipe
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import evaluating
 from kdnb.training.inputs import batches_for
 from kdnb.training.int8 import converted, layers_of, prepared, quietly
 
@@ -151,8 +151,7 @@ def latency(network: nn.Module, inputs: Tensor, repeats: int = 20) -> float:
         repeats: passes that count; two more before them do not.
     """
     check_number(least=1, whole=True, repeats=repeats)
-    with modes_kept(network):
-        network.eval()
+    with evaluating(network):
         times = []
         for _ in range(repeats + 2):
             started = perf_counter()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.losses.checks import check_lists, check_number, check_temperature
-from kdnb.methods.offline.distil import train, watching
+from kdnb.methods.offline.distil import train
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import recipe_of
 from kdnb.methods.quantized.activations import rounded_activations
@@ -23,9 +23,9 @@ from kdnb.methods.quantized.quantisers import LearntStep
 from kdnb.methods.quantized.weights import parametrised
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 PHASES = ("self", "co", "tutoring")
 
@@ -160,8 +160,7 @@ def _co_study(
     both = {name: networks[name] for name in ("student", "teacher")}
     update = Update(tuple(both), losses, after=lambda: constrain_all(both))
     watch = watching(options.pop("evaluate"), {"student": both["student"]})
-    with borrowed(*both.values()):
-        return fit(
-            both, batches, update, recipe, answers=dict.fromkeys(both, logits_of), evaluate=watch,
-            identity={"method": {**about, "phase": "co", "terms": [weight, temperature]}}, **options,
-        )  # fmt: skip
+    return fit(
+        both, batches, update, recipe, answers=dict.fromkeys(both, logits_of), evaluate=watch,
+        identity={"method": {**about, "phase": "co", "terms": [weight, temperature]}}, **options,
+    )  # fmt: skip

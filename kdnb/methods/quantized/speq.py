@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import cosine_targets, hard_loss
 from kdnb.losses.checks import check_lists, check_number, check_temperature
-from kdnb.methods.offline.distil import watching
 from kdnb.methods.online.common import running_statistics_kept
 from kdnb.methods.options import recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
@@ -24,9 +23,9 @@ from kdnb.methods.quantized.weights import quantised
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
-from kdnb.training.borrowed import borrowed
 from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
+from kdnb.training.watching import watching
 
 
 class _Switched(Rounded):
@@ -114,12 +113,11 @@ def speq(
                 return {"hard": hard_loss(ours, batch.labels), "soft": soft_weight * soft}
 
             update = Update(("student",), losses, after=lambda: constrain(student))
-            with borrowed(student):
-                history = fit(
-                    {"student": student}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
-                    answers={"student": logits_of}, evaluate=watching(evaluate, {"student": student}),
-                    identity={"method": {"verb": "speq", "bits": [bits, activation_bits, *teacher_bits],
-                                         "bucket": bucket, "terms": [temperature, soft_weight]}},
-                )  # fmt: skip
+            history = fit(
+                {"student": student}, batches, update, recipe, seed=seed, checkpoint=checkpoint,
+                answers={"student": logits_of}, evaluate=watching(evaluate, {"student": student}),
+                identity={"method": {"verb": "speq", "bits": [bits, activation_bits, *teacher_bits],
+                                     "bucket": bucket, "terms": [temperature, soft_weight]}},
+            )  # fmt: skip
         networks["deployed"] = copy.deepcopy(student)
     return Fit.of(history, networks)

@@ -17,18 +17,19 @@ from torch import Tensor, nn
 from kdnb.data import Batch
 from kdnb.losses import confidence_weighted, permuted_predictions, soft_targets
 from kdnb.losses.checks import check_number
-from kdnb.methods.offline.distil import train, watching
+from kdnb.methods.offline.distil import train
 from kdnb.methods.options import recipe_of
 from kdnb.methods.self_distillation.common import History, fit_one, fresh, fresh_seed
 from kdnb.names import brief
 from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Output, logits_of
-from kdnb.training.borrowed import borrowed
+from kdnb.training.borrowed import shared_part
 from kdnb.training.checkpoint import file_of
 from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 from kdnb.training.teacher import asked
+from kdnb.training.watching import watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -91,6 +92,7 @@ def next_generation(
         return parts
 
     named = {"verb": "born_again", "targets": targets, "temperature": temperature}
+    named["ignore_index"] = ignore_index
     identity = {"method": {**named, "weights": [soft_weight, hard_weight]}}
     answers = dict.fromkeys(("network", "teacher"), partial(logits_of, output=output))
     with asked(teacher, batches, recipe, output) as taught:
@@ -153,8 +155,7 @@ def born_again(
         )
     check_number(least=0, weight=weight, label_weight=label_weight)
     check_number(above=0, temperature=temperature)
-    if generations < 0:
-        raise ValueError(f"generations must be at least 0; got {generations}.")
+    check_number(least=0, whole=True, generations=generations)
     batches_for(
         data, recipe, seed, labels="any", given=fields
     )  # what cannot be batches is refused before all
@@ -167,6 +168,10 @@ def born_again(
         check_module("what make returns", network)
         if any(network is other for other in networks.values()):
             raise ValueError("make must build a new network at every call; it returned one twice.")
+        if former is not None and (shared := shared_part(network, former)):
+            raise ValueError(
+                f"make must build a new network at every call; two of its networks share {shared}."
+            )
         shared = {
             "seed": own,
             "checkpoint": file_of(checkpoint, number),
@@ -179,13 +184,12 @@ def born_again(
                 output=output, ignore_index=ignore_index, **shared,
             ).rows  # fmt: skip
         else:
-            with borrowed(network):
-                history = next_generation(
-                    network, former, data, recipe, targets=targets, soft_weight=weight,
-                    hard_weight=label_weight, temperature=temperature, output=output,
-                    evaluate=watching(evaluate, {"network": network}, output, ignore_index),
-                    ignore_index=ignore_index, **shared,
-                )  # fmt: skip
+            history = next_generation(
+                network, former, data, recipe, targets=targets, soft_weight=weight,
+                hard_weight=label_weight, temperature=temperature, output=output,
+                evaluate=watching(evaluate, {"network": network}, output, ignore_index),
+                ignore_index=ignore_index, **shared,
+            )  # fmt: skip
         former = networks[f"generation{number}"] = network
         rows += [{"generation": number, **row} for row in history]
     return Fit.of(rows, networks)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdnb.losses.checks import at_least_float32, check_labels
 from kdnb.nets import features
+from kdnb.training.borrowed import evaluating
 
 
 class MultiExit(nn.Module):
@@ -44,12 +45,9 @@ class MultiExit(nn.Module):
         super().__init__()
         if not early:
             raise ValueError("early must name at least one module path; got none.")
-        training = network.training
-        network.eval()
-        with torch.no_grad(), features(network, [*early, deepest]) as seen:
+        with evaluating(network), torch.no_grad(), features(network, [*early, deepest]) as seen:
             classes = network(example).shape[1]
             shapes = {path: tuple(seen[path].shape[1:]) for path in (*early, deepest)}
-        network.train(training)
         for path, shape in shapes.items():
             if len(shape) not in (1, 3):
                 raise ValueError(
@@ -171,9 +169,7 @@ def exit_costs(network: MultiExit, image: Tensor) -> list[int]:
     if len(image) != 1:
         raise ValueError(f"the cost is that of one image; got a batch of {len(image)}.")
     parts = dict(network.network.named_modules(remove_duplicate=False))
-    training = network.training
-    network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
         reached: dict[str, int] = {}
 
         def note(path: str):
@@ -192,7 +188,6 @@ def exit_costs(network: MultiExit, image: Tensor) -> list[int]:
         for leave, path in zip(network.exits, network.early, strict=True):
             leave(seen[path])
             asked.append(counter.get_total_flops() - backbone)
-    network.train(training)
     early = [reached[path] + own for path, own in zip(network.early, asked, strict=True)]
     return [flops // 2 for flops in (*early, backbone + asked[-1])]
 

@@ -30,7 +30,7 @@ from kdnb.nets.language import RecurrentLM
 from kdnb.runs.task import restored_into, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
-from kdnb.training.metrics import BINS
+from kdnb.training.metrics import BINS, calibration_error
 from kdnb.training.randomness import mix
 
 START, END = 2, 1  # 0 is padding
@@ -213,7 +213,7 @@ def _measured(
         "rouge": 100 * mean_rouge_l(drawn, rows.repeat(samples, 1), given, END),
         "distinct": 100 * distinct(drawn, given),
         # In as many bins as in the first record; `kdnb.evaluate` takes more.
-        "calibration": 100 * calibration_error(student, rows, given, bins=10),
+        "calibration": 100 * next_word_calibration(student, rows, given, bins=10),
     }
     if student is not teacher:
         found["excess"] = excess_error(
@@ -222,19 +222,10 @@ def _measured(
     return found
 
 
-def calibration_error(model: nn.Module, rows: Tensor, given: int, bins: int = BINS) -> float:
-    """The expected calibration error of the likeliest next token, in bins of equal width."""
+def next_word_calibration(model: nn.Module, rows: Tensor, given: int, bins: int = BINS) -> float:
+    """The expected calibration error of the likeliest next token, a share."""
     with reading(model):
         probabilities = logits_of(model, rows)[:, :-1].softmax(2)
     present = responses(rows, given)
     sure, guess = (one[present] for one in probabilities.max(2))
-    right = (guess == rows[:, 1:][present]).float()
-    places = (sure * bins).long().clamp_max(bins - 1)
-    total = 0.0
-    for place in range(bins):
-        inside = places == place
-        if inside.any():
-            total += float((sure[inside].mean() - right[inside].mean()).abs()) * float(
-                inside.float().mean()
-            )
-    return total
+    return calibration_error(sure, guess == rows[:, 1:][present], bins)

@@ -25,7 +25,6 @@ from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
 from kdnb.training.randomness import mix
 
-PILOTS = 25  # held-out training images of a seen class that pilots look at, at most
 HOW = ("triplet", "relations", "hint", "logits", "untrained")
 CENTRE, SPREAD = 0.2, 0.33  # of the pixels of digits and clothes, from 0 to 1, roughly
 

@@ -22,6 +22,7 @@ from kdnb.nets.transformer import TextEncoder, with_vocabulary
 from kdnb.runs.task import restored_into, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training import Recipe
+from kdnb.training.borrowed import evaluating
 from kdnb.training.randomness import mix
 
 
@@ -246,12 +247,12 @@ def ridge_regression(inputs: Tensor, labels: Tensor, classes: int, ridge: float)
 @torch.no_grad()
 def answered(network: nn.Module, inputs: Tensor) -> Tensor:
     """What a network answers in eval mode, (samples, ...) float32."""
-    network.eval()
-    if inputs.is_floating_point():
-        return network(inputs)
-    order = (inputs != 0).sum(1).argsort(stable=True)  # alike in length: little padding
-    said = torch.cat([network(inputs[rows]) for rows in order.split(128)])
-    return said[order.argsort()]
+    with evaluating(network):
+        if inputs.is_floating_point():
+            return network(inputs)
+        order = (inputs != 0).sum(1).argsort(stable=True)  # alike in length: little padding
+        said = torch.cat([network(inputs[rows]) for rows in order.split(128)])
+        return said[order.argsort()]
 
 
 def measured(

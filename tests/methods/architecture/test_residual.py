@@ -96,7 +96,7 @@ def test_the_pair_is_one_classifier_on_the_sum(trained):
         maps = pair.student(images) + pair.assistant(images)
         expected = maps.mean((2, 3)) @ pair.head.weight.T + pair.head.bias
         torch.testing.assert_close(pair(images), expected)
-    assert not pair.training
+    assert student.training and assistant.training  # the modes of the caller, who lent both
 
 
 def test_the_assistant_does_not_move_the_student():

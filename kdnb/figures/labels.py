@@ -1,0 +1,74 @@
+"""Names beside the points of a scatter plot, where they overlap nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+
+from kdnb.figures.theme import GREY
+
+MARKER = 4.0  # half the width of a point, in points of type
+NEAR = 6  # likewise: how far a name may lie from its point without a line between them
+# Where a name may lie: rings around its point, nearest first, and sixteen directions of each.
+REACH = np.repeat([NEAR, 12, 20, 30, 42, 56, 72], 16)[:, None]
+TURN = np.tile(np.arange(16), 7)[:, None] * np.pi / 8
+RING = np.hstack([np.cos(TURN), np.sin(TURN)])
+
+
+def label(
+    axes: Axes,
+    where: Mapping[str, tuple[float, float]],
+    *,
+    avoid: Iterable[tuple[float, float]] = (),
+    size: float = 9,
+) -> None:
+    """Write each name beside its point, clear of the other points and names.
+
+    A name takes the first free place among rings of places around its point; away from the point a
+    thin line joins them. The first names have the first choice. Where nothing is free within an
+    inch, a name takes the place that overlaps least.
+
+    Args:
+        axes: with everything drawn and its limits set, since places are found on the page.
+        where: name -> (x, y) in the units of the axes. A name of a point outside of the axes is
+            not written.
+        avoid: further points that no name should cover, such as some of a line.
+        size: of the type, in points.
+    """
+    figure = axes.figure
+    figure.draw_without_rendering()  # the layout is settled then
+    unit = figure.dpi / 72  # pixels of a point of type
+    frame = axes.get_window_extent().extents
+    there = {name: axes.transData.transform(at) for name, at in where.items()}
+    there = {name: at for name, at in there.items() if axes.get_window_extent().contains(*at)}
+    marks = np.array([*there.values(), *map(axes.transData.transform, avoid)]).reshape(-1, 2)
+    taken = np.hstack([marks - MARKER * unit, marks + MARKER * unit])
+    for name, at in there.items():
+        text = axes.annotate(
+            name, where[name], (0, 0), textcoords="offset points", fontsize=size, ha="center",
+            va="center", zorder=6, path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+        text.set_in_layout(False)  # it would move the axes under the other names
+        half = np.array(text.get_window_extent().size) / 2
+        middles = at + RING * (REACH * unit + half)
+        boxes = np.hstack([middles - half, middles + half])
+        outside = 4 * half.prod() - _shared(boxes, frame[None])[:, 0]
+        covered = outside + _shared(boxes, taken).sum(1)
+        best = int(np.argmin(covered.round(3)))  # else rounding would choose among free places
+        taken = np.vstack([taken, boxes[best]])
+        text.set_position((middles[best] - at) / unit)
+        if REACH[best, 0] > NEAR:
+            end = np.clip(at, boxes[best, :2], boxes[best, 2:])
+            ends = axes.transData.inverted().transform([end, at])
+            (line,) = axes.plot(*ends.T, color=GREY, lw=0.6, zorder=2)
+            line.set_in_layout(False)
+
+
+def _shared(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The areas that boxes (m, 4) share with others (n, 4), as (m, n); a box is x0, y0, x1, y1."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return (high - low).clip(min=0).prod(2)
