@@ -211,7 +211,7 @@ def test_names_are_shown_as_they_are(tmp_path, monkeypatch):
 def test_show_verifies_claims_and_records(chapter, tmp_path, monkeypatch):
     monkeypatch.undo()
     done = kdnb("show", "hinton2015", "--verify")
-    assert done.exit_code == 0 and "2 files of hinton2015 are those of" in done.output
+    assert done.exit_code == 0 and "3 files of hinton2015 are those of" in done.output
     everything = kdnb("show", "--verify")
     assert everything.exit_code == 0 and "files of all papers are those of" in everything.output
     nothing = kdnb("show")
