@@ -493,11 +493,12 @@ def show_pair(chain, image):
     return figure
 
 
+most = [(source.classes[int(one[hardest[0]].argmax())], float(one[hardest[0]].max())) for one in shown["8→2"]]
 figures.explorer(
     show_pair,
     name="4-explorer",
-    alt="A digit two and two rows of ten bars, the answers of teacher and student at T = 4. Both give the two the most, nearly 0.6; the "
-    "student gives a little more than the teacher to the three and the eight.",
+    alt=f"A digit and two rows of ten bars, the answers at T = {T:g}. The teacher gives most to the {most[0][0]} ({most[0][1]:.2f}), the student "
+    f"to the {most[1][0]} ({most[1][1]:.2f}).",
     caption="The softened answer of a teacher or assistant to one of the student's images, and that of its trained student (seed 0).",
     start={"chain": "8→2", "image": next(iter(choices))},
     chain=list(shown),
