@@ -21,14 +21,16 @@ def check_pair(student: Any, teacher: Any, names: tuple[str, str] = ("student", 
 
     Raises:
         TypeError: for what is no module.
-        ValueError: for a student that is its own teacher, or shares weights with it.
+        ValueError: for a student that is its own teacher, holds it or is held by it, or shares weights
+            with it.
     """
     moves, stays = names
     check_module(moves, student)
     if isinstance(teacher, (list, tuple, nn.ModuleList)):
         raise TypeError(f"the {stays} is one torch module here; got a list of them.")
     check_module(stays, teacher, learns=False)
-    if student is teacher:
+    theirs = {id(part) for part in teacher.modules()}
+    if id(student) in theirs or any(part is teacher for part in student.modules()):
         own = (
             "its own teacher" if names == ("student", "teacher") else f"the {stays} network as well"
         )

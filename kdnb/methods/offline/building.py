@@ -15,12 +15,9 @@ from kdnb.methods.offline.comparable import excludes, is_plain
 from kdnb.methods.offline.parts import Part, parts_of
 from kdnb.methods.wiring import Setting
 from kdnb.training.answers import Output, rows
-from kdnb.training.borrowed import shared_part
 from kdnb.training.first import (
     check_learns,
-    check_module,
     check_samples_first,
-    check_weights,
     first_batch,
     no_spreading,
     tried,
@@ -73,22 +70,6 @@ def places_in(network: nn.Module, layers: Layers | None) -> Layers | str:
         return layers_of(network)
     except ValueError as error:
         return str(error)
-
-
-def check_pair(student: Any, teacher: nn.Module) -> None:
-    check_module("student", student)
-    check_weights("teacher", teacher)
-    theirs = {id(part) for part in teacher.modules()}
-    if id(student) in theirs or any(id(part) == id(teacher) for part in student.modules()):
-        raise ValueError(
-            "the student is its own teacher: give copy.deepcopy(network) as the teacher, or two "
-            "networks."
-        )
-    if shared := shared_part(student, teacher):
-        raise ValueError(
-            f"student and teacher share {shared}, which would move and stay at once: give the "
-            "teacher copies of its own (copy.deepcopy)."
-        )
 
 
 def build(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.methods.offline import clipping
-from kdnb.methods.offline.building import build, check_pair, first_value, try_loss
+from kdnb.methods.offline.building import build, first_value, try_loss
 from kdnb.methods.offline.looking import (
     Answering,
     places_for,
@@ -33,6 +33,7 @@ from kdnb.methods.offline.parts import (
     shared_temperature,
 )
 from kdnb.methods.options import recipe_of, told_apart
+from kdnb.methods.teachers import check_pair
 from kdnb.names import brief
 from kdnb.nets import constraint
 from kdnb.training import Fit, Recipe, Update, fit
@@ -41,6 +42,7 @@ from kdnb.training.borrowed import borrowed
 from kdnb.training.first import (
     check_module,
     check_scalar,
+    check_weights,
     first_batch,
     tried,
 )
@@ -255,6 +257,7 @@ def distil(
     guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])
     if guide is not teacher and isinstance(guide, Ensemble):
         outputs = outputs[0], None  # it takes its members' logits itself
+    check_weights("teacher", guide)
     check_pair(student, guide)
     reads = bool(label_weight) or any(part.labels for part in parts)
     batches = batches_for(data, recipe, seed, "any" if reads else "none", given=fields)

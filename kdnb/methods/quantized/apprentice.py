@@ -16,9 +16,10 @@ from kdnb.losses.checks import check_choice, check_number
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.activations import Rounded, rounded_activations
-from kdnb.methods.quantized.common import check_first, check_pair, imitate
+from kdnb.methods.quantized.common import check_first, imitate
 from kdnb.methods.quantized.quantisers import ternary
 from kdnb.methods.quantized.weights import Quantiser, quantised
+from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
 from kdnb.training.identity import of_function
@@ -79,7 +80,7 @@ def apprentice(
     """
     recipe = recipe_of(apprentice, recipe, fields)
     check_choice(SCHEMES, scheme=scheme)
-    check_pair("apprentice", student, teacher)
+    check_pair(student, teacher)
     check_number(above=0, most=1, slower=slower)
     check_number(least=0, teacher_weight=teacher_weight)
     check_weights_of_terms(label_weight=label_weight, imitation_weight=imitation_weight)

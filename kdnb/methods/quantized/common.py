@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
 from kdnb.losses import soft_targets
-from kdnb.methods.teachers import check_teachers
 from kdnb.nets import constrain
 from kdnb.training import Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
@@ -23,11 +22,6 @@ from kdnb.training.watching import watching
 
 # (batch, the student's logits, the teacher's) -> named terms, weighted already
 Terms = Callable[[Batch, Tensor, Tensor], dict[str, Tensor]]
-
-
-def check_pair(verb: str, student: nn.Module, teacher: nn.Module) -> nn.Module:
-    """The teacher, a module that shares nothing with the student."""
-    return check_teachers(verb, student, [teacher])[0]
 
 
 def check_first(

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_number
 from kdnb.methods.options import check_weights_of_terms, recipe_of
-from kdnb.methods.quantized.common import check_first, check_pair, imitate, kd_terms
+from kdnb.methods.quantized.common import check_first, imitate, kd_terms
 from kdnb.methods.quantized.packing import read_tensors
+from kdnb.methods.teachers import check_pair
 from kdnb.paths import atomic_write
 from kdnb.training import Fit, Recipe
 from kdnb.training.borrowed import evaluating
@@ -65,7 +66,7 @@ def int8_distillation(
         ValueError: for a network that :func:`prepared` refuses, or as `kdnb.distil`.
     """
     recipe = recipe_of(int8_distillation, recipe, fields)
-    check_pair("int8_distillation", student, teacher)
+    check_pair(student, teacher)
     check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
     batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
     heard = teacher if soft_weight else None

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from kdnb.losses.checks import check_temperature
 from kdnb.methods.options import check_weights_of_terms, recipe_of
-from kdnb.methods.quantized.common import check_first, check_pair, imitate, kd_terms
+from kdnb.methods.quantized.common import check_first, imitate, kd_terms
 from kdnb.methods.quantized.quantisers import Points, uniform
 from kdnb.methods.quantized.weights import Quantiser, parametrised, quantised
+from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Recipe
 from kdnb.training.borrowed import borrowed
 from kdnb.training.identity import of_function
@@ -74,7 +75,7 @@ def quantized_distillation(
     are left out.
     """
     recipe = recipe_of(quantized_distillation, recipe, fields)
-    check_pair("quantized_distillation", student, teacher)
+    check_pair(student, teacher)
     check_temperature(temperature)
     check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
     chosen = quantiser or partial(uniform, bits=bits, bucket=bucket, stochastic=stochastic)
@@ -135,7 +136,7 @@ def differentiable_quantization(
     accuracy of all epochs; here the last one counts.
     """
     recipe = recipe_of(differentiable_quantization, recipe, fields)
-    check_pair("differentiable_quantization", student, teacher)
+    check_pair(student, teacher)
     check_temperature(temperature)
     check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
     batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)

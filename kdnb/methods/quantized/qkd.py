@@ -18,9 +18,10 @@ from kdnb.methods.offline.distil import train
 from kdnb.methods.online.common import constrain_all
 from kdnb.methods.options import recipe_of
 from kdnb.methods.quantized.activations import rounded_activations
-from kdnb.methods.quantized.common import check_first, check_pair, imitate, kd_terms
+from kdnb.methods.quantized.common import check_first, imitate, kd_terms
 from kdnb.methods.quantized.quantisers import LearntStep
 from kdnb.methods.quantized.weights import parametrised
+from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
 from kdnb.training.checkpoint import file_of
@@ -86,7 +87,7 @@ def qkd(
     in full precision, and the thirds are ours.
     """
     recipe = recipe_of(qkd, recipe, fields)
-    check_pair("qkd", student, teacher)
+    check_pair(student, teacher)
     check_temperature(temperature)
     check_number(least=0, soft_weight=soft_weight)
     plans = _planned(recipe, shares)

@@ -68,14 +68,6 @@ def call(
     return ALL[name](own or mlp(), other or mlp(7), data, recipe, **more)
 
 
-@pytest.fixture
-def no_step(monkeypatch):
-    steps = []
-    monkeypatch.setattr(torch.optim.SGD, "step", lambda *_, **__: steps.append(1))
-    yield
-    assert not steps
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_one_network_in_both_places(name, no_step):
     same, one, other = mlp(), mlp(), mlp()

@@ -97,13 +97,10 @@ NO_CALLS = {
 
 
 @pytest.mark.parametrize("case", NO_CALLS)
-def test_wrong_input_is_told_before_the_first_step(case, monkeypatch):
+def test_wrong_input_is_told_before_the_first_step(case, no_step):
     call, words = NO_CALLS[case]
-    steps = []
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda *_, **__: steps.append(1))
     with pytest.raises(ValueError, match=re.escape(words)):
         call()
-    assert not steps
 
 
 @pytest.mark.parametrize(

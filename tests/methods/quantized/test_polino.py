@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_refused_and_nothing_changes():
     student, guide = trained(), teacher()
     before = copy.deepcopy(student.state_dict())
     for call, words in (
-        (lambda: q.quantized_distillation(student, student, digits(), QUICK), "share"),
+        (lambda: q.quantized_distillation(student, student, digits(), QUICK), "is its own teacher"),
         (lambda: q.quantized_distillation(student, guide, digits(), QUICK, bits=0), "bits"),
         (lambda: q.quantized_distillation(student, guide, digits(), QUICK, bucket=0), "bucket"),
         (lambda: q.quantized_distillation(student, guide, digits(), QUICK, bitz=2), "bits"),
