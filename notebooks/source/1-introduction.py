@@ -420,7 +420,7 @@ kdnb.train(my_teacher, (my_images, my_labels), epochs=30, batch_size=16, lr=0.1)
 kdnb.distil(my_student, my_teacher, (my_images, my_labels), method="kd", epochs=30, batch_size=16, lr=0.1).history.tail(1)
 
 # %% [markdown]
-# More: your own [models](your-own.ipynb) and [tables](your-table.ipynb) as notebooks, [your data](../docs/your-data.md), [the house](../docs/architecture.md), [notation](../docs/notation.md).
+# More: your own [models](your-own.ipynb) and [tables](your-table.ipynb) as notebooks, [your data](../docs/your-data.md), [the architecture](../docs/architecture.md), [notation](../docs/notation.md).
 #
 # ## The index: every system of the survey's readings
 #

@@ -793,9 +793,10 @@ show_verdicts(papers.verdicts("muller2019", "laptop"), "laptop")
 # - **if the teacher has no dark knowledge to give**: it was not trained (see above), or it is so sure
 #   of its training images that the softened probabilities are one-hot at every reasonable temperature.
 #   Look at its soft targets first;
-# - **if the student is not short of information**: with few images there is more to
-#   gain. On MNIST soft targets save 32 to 40% of the errors with 500 images and the teacher of 50,000 (above), 28% with
-#   5,000 and a teacher of these. The best teacher is one that knows more than the labels at hand;
+# - **if the student is not short of information**: a teacher that has seen more than its
+#   student has more to give. On MNIST soft targets save 32 to 40% of the errors with 500 images and the teacher of 50,000
+#   (above), and 28% with 5,000 and a teacher of the same images. Few images alone do not make the gain larger: with 150 of
+#   these 5,000 it is 20%;
 # - **if the teacher is far larger than the student**: a better teacher is then reported to teach worse
 #   ([chapter 4](4-teacher-student-architecture.ipynb));
 # - **if there are few classes**: with two, the soft target is one number, and features
