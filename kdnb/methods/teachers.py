@@ -83,7 +83,7 @@ def check_answers(
             with NaN; or a student with nothing to learn.
     """
     ours = tried("student", student, first)
-    _check_numbers("the student", ours)
+    check_no_nan("the student", ours)
     for number, teacher in enumerate(teachers, 1):
         theirs = tried(f"teacher {number}", teacher, first, learns=False)
         wanted = tuple(ours.shape) if classes is None else (len(ours), classes[number - 1])
@@ -93,9 +93,10 @@ def check_answers(
                 f"{tuple(theirs.shape)}. Teachers of other classes are for "
                 "kdnb.methods.multi_teacher.uhc.unify."
             )
-        _check_numbers(f"teacher {number}", theirs)
+        check_no_nan(f"teacher {number}", theirs)
 
 
-def _check_numbers(name: str, logits: Tensor) -> None:
+def check_no_nan(name: str, logits: Tensor) -> None:
+    """Raise `ValueError` for an answer that holds NaN."""
     if bool(logits.isnan().any()):
         raise ValueError(f"{name} answers with NaN: look at its weights and at the inputs.")

@@ -79,7 +79,7 @@ def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
             )
 
 
-def check_finite(name: str, network: nn.Module) -> None:
+def check_finite_weights(name: str, network: nn.Module) -> None:
     """Raise `ValueError` for a weight that is NaN or infinite, naming where it is."""
     for path, value in network.named_parameters():
         if nn.parameter.is_lazy(value) or not value.is_floating_point():

@@ -29,7 +29,7 @@ from kdnb.methods.options import recipe_of
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed, evaluating, modes_kept
-from kdnb.training.first import check_finite, check_module, first_batch, tried
+from kdnb.training.first import check_finite_weights, check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import check_seed, mix, own_random_state, seed_everything
 
@@ -106,7 +106,7 @@ def lifelong_gan(
     made = {"generator": generator, "encoder": encoder, "critic": critic}
     for name, network in made.items():
         check_module(name, network)
-        check_finite(f"the {name}", network)
+        check_finite_weights(f"the {name}", network)
     for number in range(known, len(contexts)):
         with named_context(number):
             batches = batches_for(contexts.train[number], recipe, seed, given=fields)

@@ -23,7 +23,7 @@ from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import borrowed, evaluating
-from kdnb.training.first import check_finite, check_module, first_batch, tried
+from kdnb.training.first import check_finite_weights, check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import check_seed, mix
 
@@ -223,7 +223,7 @@ def check_network(
                 f"the contexts have {contexts.columns} columns in the scenario {contexts.scenario}, and "
                 f"the network answers {tuple(logits.shape)}: give it as many logits."
             )
-    check_finite("the network", network)
+    check_finite_weights("the network", network)
     for number, examples in enumerate(contexts.test):
         with named_context(number, "test"):
             batches = plain_batches(examples, torch.device("cpu"))

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from kdnb import losses
 from kdnb.data import Batch
 from kdnb.losses import connected_classes
+from kdnb.methods.teachers import check_no_nan
 from kdnb.names import brief
 from kdnb.nets import constrain
 from kdnb.training import Fit, Recipe, Update, fit
@@ -111,8 +112,7 @@ def check_experts(
                 f"{name} must answer (batch, {wanted}), one logit for each class of its class "
                 f"set{more}; got {tuple(said.shape)}."
             )
-        if bool(said.isnan().any()):
-            raise ValueError(f"{name} answers with NaN: look at its weights and at the inputs.")
+        check_no_nan(name, said)
     return classes
 
 

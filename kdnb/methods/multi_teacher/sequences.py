@@ -18,6 +18,7 @@ from torch import Tensor
 from kdnb.losses import ensemble_log_probabilities
 from kdnb.losses.checks import check_choice, check_number
 from kdnb.losses.ensemble import Mean
+from kdnb.methods.teachers import check_no_nan
 from kdnb.names import brief
 
 Token = Hashable
@@ -124,8 +125,7 @@ def _check_next(logits: Sequence[Tensor], hypotheses: int, end: int) -> None:
             raise ValueError(
                 f"end must be a token of the vocabulary of {one.shape[1]}; got {end}: no sequence would end."
             )
-        if bool(one.isnan().any()):
-            raise ValueError(f"member {number} answers with NaN.")
+        check_no_nan(f"member {number}", one)
 
 
 def sentence_bleu(

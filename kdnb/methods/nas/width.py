@@ -25,7 +25,7 @@ from kdnb.methods.options import check_weights_of_terms, recipe_of
 from kdnb.methods.quantized.common import check_first
 from kdnb.methods.teachers import check_teachers
 from kdnb.training import Fit, Recipe
-from kdnb.training.first import check_finite
+from kdnb.training.first import check_finite_weights
 from kdnb.training.inputs import batches_for
 
 
@@ -133,7 +133,7 @@ def narrowed(network: ConvNet, limit: int) -> Architecture:
         ValueError: when one channel in each layer is too many already, or for gates that are NaN.
     """
     check_number(least=1, whole=True, limit=limit)
-    check_finite("the network", network)
+    check_finite_weights("the network", network)
     classes, channels = network.head.out_features, network.stage1.conv.in_channels
 
     def size(widths: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ from kdnb.nets import constrain
 from kdnb.training import Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
 from kdnb.training.borrowed import borrowed
-from kdnb.training.first import check_finite, first_batch, tried
+from kdnb.training.first import check_finite_weights, first_batch, tried
 from kdnb.training.targets import check_every_label, label_loss
 from kdnb.training.teacher import asked
 from kdnb.training.watching import watching
@@ -47,10 +47,10 @@ def check_first(
     """
     batch = first_batch(batches, seed)
     logits = tried("student", student, batch, learns=learns)
-    check_finite("the student", student)
+    check_finite_weights("the student", student)
     if teacher is not None:
         theirs = tried("teacher", teacher, batch, learns=False)
-        check_finite("the teacher", teacher)
+        check_finite_weights("the teacher", teacher)
         if theirs.shape != logits.shape:
             raise ValueError(
                 "student and teacher must give logits of one shape; got "
