@@ -2,15 +2,15 @@
 
 In turns in one process tree: a plain script (DataLoader with no, two and four workers; the same
 under bf16 autocast), timm's task, the step of a framework driven by configuration files
-(`benchmarks.scripts` says what these are), our verb, and the bare passes over a batch that lies
-ready, at our precision and memory layout. All see the same images, cropped and, if they have
-colours, flipped. The time of our verb is that of its epoch; what it does once a run, before the
-first step, has a row of its own.
+(`benchmarks.scripts` describes them), our function, and the bare passes: forward and backward over one
+prepared batch, at our precision and memory layout. All see the same images, cropped and, if they have
+colours, flipped. The time of our function is that of its epoch; its work once a run, before the first
+step, has a row of its own. "Compiled" is `--compile`, after torch has translated the networks.
 
-What is wanted of KD: beside the plain script with two workers at least 5 times its images a second
-where the teacher's answers are known from an earlier run, and 2.5 times where none is; where the
-hardware has no bf16 the passes cost the same in both, and 2 and 1.1 are. Of every method: 0.95 of
-the bare passes' images.
+Targets for KD, beside the plain script with two workers: 5 times its images a second when the teacher's
+answers are known from an earlier run, and 2.5 times when none is. Hardware without bf16 spends the same
+time on the passes of both; there the targets are 2 and 1.1. Target for every method: 0.95 of the bare
+passes' images a second.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ BATCH, ROUNDS = 64, 3
 BARE = 0.95  # of the bare passes' images a second
 SCRIPT, BF16 = "plain script, {} workers", "plain script, 2 workers, bf16"
 KNOWN, COLD, OURS = "ours, all answers known", "ours, no answer known", "ours"
+COMPILED = {KNOWN: "ours, compiled, all answers known", COLD: "ours, compiled, no answer known"}
 
 
 class Setting:
@@ -172,7 +173,10 @@ def offline(setting: Setting, method: str, stack: ExitStack) -> dict[str, Work]:
         with temporary_folder("kdnb-") as empty, mock.patch.dict(os.environ, KDNB_RUNS=str(empty)):
             return ours()
 
-    return forms | {KNOWN: known, COLD: cold, "bare passes": bare(setting),
+    forms |= {KNOWN: known, COLD: cold}
+    if devices.can_compile():
+        forms |= {COMPILED[form]: steps.compiling(forms[form]) for form in COMPILED}
+    return forms | {"bare passes": bare(setting),
                     "bare passes, with the teacher's": bare(setting, asks=True)}  # fmt: skip
 
 
@@ -227,11 +231,14 @@ def compared(title: str, times: dict[str, list[float]]) -> Iterator[Measured]:
     bf16 = devices.gains_from_bf16()
     # Without bf16 in hardware script and verb spend the same on their passes.
     wanted = {KNOWN: 5.0 if bf16 else 2.0, COLD: 2.5 if bf16 else 1.1}
+    wanted |= {compiled: wanted[form] for form, compiled in COMPILED.items()}
     theirs = [form for form in times if not form.startswith(("ours", "bare"))]
-    for ours in (form for form in (KNOWN, COLD, OURS) if form in times):
+    for ours in (form for form in (KNOWN, COLD, *COMPILED.values(), OURS) if form in times):
         for form in theirs:
             least = wanted.get(ours) if form == SCRIPT.format(2) else None
             yield ratio(f"{title}: {form} / {ours}", times[form], times[ours], at_least=least)
+        if ours in COMPILED.values():
+            continue
         passes = "bare passes, with the teacher's" if ours == COLD else "bare passes"
         name = f"{title}: {ours} / {passes}"
         yield ratio(name, times[ours], times[passes], at_most=round(1 / BARE, 3))

@@ -30,6 +30,19 @@ PARTS = {
     "contention": "A run in the foreground beside busy processes",
 }
 
+# What a reader needs to know to judge the numbers of a part, on whatever machine they were measured.
+NOTES = {
+    "steps": "Compiled: with `--compile`. No ratio to the plain script can exceed that of the bare passes "
+    "unless the networks are compiled, since these passes are all that remains.",
+    "peers": "The bare passes are forward and backward over one prepared batch, nothing else. No ratio to "
+    "a script can exceed that of the bare passes unless the networks are compiled (`--compile`), which "
+    "fuses their layers. Of a small network (LeNet-5) the passes take a millisecond or two, so the "
+    "optimiser and the loss count: see the part on a small step.",
+    "growth": "From 1,000 to 10,000 classes the logits of a batch grow from 0.26 to 2.6 MB, and with "
+    "their gradients they may leave a core's cache: then ten times the numbers cost more than ten times "
+    "the time.",
+}
+
 # What parts compute in where that is not only what a recipe's "auto" chooses on a machine with bf16.
 ARITHMETIC = {
     "steps": "bfloat16 (the plain script in float32)",
@@ -123,6 +136,7 @@ def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
         lines += [
             f"## {PARTS[name]}", "",
             f"{part['measured']}, {code}, torch {part['versions']['torch']}, {machine}.", "",
+            *([NOTES[name], ""] if name in NOTES else []),
             *_lines(frame(rows)), "",
         ]  # fmt: skip
     return "\n".join(lines)

@@ -96,6 +96,7 @@ def test_every_form_of_a_method_is_timed(small, method):
     if method == "kd":
         assert {"plain script, 0 workers", "plain script, 2 workers, bf16", "timm's task",
                 "configured framework", peers.KNOWN, peers.COLD} < forms  # fmt: skip
+        assert (set(peers.COMPILED.values()) < forms) == devices.can_compile()
         wanted = "at least 5" if devices.gains_from_bf16() else "at least 2"
         assert rows[f"{title}plain script, 2 workers / {peers.KNOWN}"].wanted == wanted
         assert [row.wanted for row in rows.values()].count("at most 1.053") == 2

@@ -11,11 +11,13 @@ and the running statistics that are kept are those of the first process. On GPUs
 `torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)` synchronises them (not run; torch has it for
 no CPU). A network that answers several times in one step may be refused by DDP.
 
-`kdnb reproduce hinton2015 --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates them. That
-costs up to a minute for each network and shape, so it pays in runs of hours; `kdnb bench` says how
-much here. The numbers are those of the plain networks but for rounding. A network whose inner
-layers a method watches (most of chapters 2.2 and 2.3, DAFL's teacher) stays as it is. What is said
-here of GPUs (CUDA graphs, and several of them) was not run: we had none.
+`kdnb reproduce hinton2015 --compile`, or `KDNB_COMPILE=1`, trains networks as `torch.compile` translates
+them. The first run of a network takes up to a minute for each shape of a batch; later runs of the same
+architecture in the same process reuse the result, and torch keeps it on disk for other processes. So it
+pays in runs of hours, or of many seeds; `kdnb bench steps` measures by how much. The numbers equal those
+of the plain networks up to rounding. A network whose inner layers a method watches (most of chapters 2.2
+and 2.3, DAFL's teacher) stays as it is. What this page says of GPUs (CUDA graphs, several devices) has
+not been run: we had none.
 """
 
 from __future__ import annotations
@@ -95,20 +97,28 @@ def _compiler() -> str:
     return os.environ.get("CXX", "g++")
 
 
-def compiled(network: nn.Module, *, trained: bool) -> nn.Module:
+def compiled(network: nn.Module, *, trained: bool, constant: bool = False) -> nn.Module:
     """The network as it runs in training. One whose inner layers somebody watches stays as it is.
 
     On a GPU a network that is trained becomes CUDA graphs (`reduce-overhead`), which spare small
     batches the launching of kernels. One that only answers does not: a graph's next answer
     overwrites its last, and a step may ask a teacher twice.
+
+    Args:
+        constant: its weights never change again, so the compiler may write them into the code. On a
+            CPU that fuses convolutions with what follows them.
     """
     import torch
 
     watched = any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
-    if not compiles() or watched:
+    if not compiles() or watched or not getattr(network, "compiles", True):
         return network
-    graphs = trained and torch.cuda.is_available()
-    return torch.compile(network, mode="reduce-overhead" if graphs else None)
+    on_gpu = torch.cuda.is_available()
+    # A shape of its own for each size of a batch: code for every size is slower for all.
+    if constant and not on_gpu:
+        return torch.compile(network, dynamic=False, options={"freezing": True})
+    graphs = trained and on_gpu
+    return torch.compile(network, dynamic=False, mode="reduce-overhead" if graphs else None)
 
 
 def uncompiled() -> AbstractContextManager:

@@ -230,7 +230,7 @@ class _Run:
                 network.eval()
                 for parameter in network.parameters():  # a scripted module has no requires_grad_
                     parameter.requires_grad_(False)
-                self.models[name] = Frozen(devices.compiled(network, trained=False), fabric)
+                self.models[name] = Frozen(network, fabric)
         self.networks = {
             name: Answered(model, self.plain[name], answers[name]) if name in answers else model
             for name, model in self.models.items()

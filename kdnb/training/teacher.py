@@ -19,6 +19,7 @@ from kdnb.training.loop import Networks
 from kdnb.training.metrics import predict
 from kdnb.training.recipe import Recipe
 from kdnb.training.teacher_cache import TeacherCache
+from kdnb.training.wrapped import settled
 
 
 @contextlib.contextmanager
@@ -29,7 +30,8 @@ def asked(
 
     Images that never change are asked about once, in float32, before training. Of images that are
     cropped and flipped every view is asked about once and kept on disk (`TeacherCache`). Other
-    batches cannot be recognised: there the teacher answers in every step.
+    batches cannot be recognised: there the teacher answers in every step. Where answers are kept, the
+    teacher's weights must not change, so its batch normalisations are folded.
     """
     known = isinstance(batches, Batches) and not isinstance(teacher, Called)
     if not known or not batches.views:
@@ -39,7 +41,7 @@ def asked(
         yield lambda networks, batch: stored[batch.index]
     else:
         cache = TeacherCache(teacher, batches, arithmetic(recipe.precision), output)
-        yield torch.no_grad()(lambda networks, batch: cache(networks["teacher"], batch))
+        yield torch.no_grad()(lambda networks, batch: cache(settled(networks["teacher"]), batch))
         note(f"teacher: {cache}")
 
 

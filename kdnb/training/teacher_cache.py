@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ ALL = 16 << 30  # bytes on disk of all tables; the one not used for longest goes
 FEWEST = 4  # images asked at a time, at least: for fewer most kernels round otherwise
 SAME_NAME = 4  # tables that a teacher may have: its name says nothing of the code of its modules
 CHECK = 4  # 16-bit words of a row's check
+FORMAT = 5  # of a table; raised when rows are laid out, or answers rounded, in another way
 
 
 class Table:
@@ -110,7 +112,8 @@ class TeacherCache:
         self.name = f"{digest_of(teacher)}-{digest_of_views(batches)}-{words}"
         self.table: Table | None = None
         self.refused = False
-        self.company: int | None = None  # images asked at a time, at least, once that is known
+        # Images asked at a time, at least, once that is known. Compiled code exists for one size.
+        self.company: float | None = math.inf if devices.compiles() else None
         self.asked = self.found = 0
 
     def __call__(self, teacher: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
@@ -161,7 +164,7 @@ class TeacherCache:
         size = self.rows * (width * dtype.itemsize + 2 * CHECK)
         if size > min(LARGEST, shutil.disk_usage(folder.parent).free // 2):
             return None
-        name = f"{self.name}-{width}-{CHECK}" + (f"-{number}" if number else "")
+        name = f"{self.name}-{width}-{FORMAT}" + (f"-{number}" if number else "")
         path = folder / f"{name}.{str(dtype).removeprefix('torch.')}"
         _make_room(path)
         return Table(path, self.rows, width, dtype)
@@ -177,7 +180,7 @@ class TeacherCache:
         if len(chosen) == len(images):
             return teacher(images).float()
         if self.company is not None:
-            return _in_company(teacher, images, chosen, min(self.company, len(images)))
+            return _in_company(teacher, images, chosen, int(min(self.company, len(images))))
         whole, company = teacher(images).float(), FEWEST
         while company < len(images) and not torch.equal(
             teacher(images[:company]).float(), whole[:company]

@@ -26,6 +26,7 @@ import psutil
 import torch
 
 from kdnb.progress import note
+from kdnb.training import devices
 
 LOOK = 0.2  # seconds over which the load is measured
 AGAIN = 30.0  # seconds after which it is measured again
@@ -40,9 +41,12 @@ _said: int | None = None
 
 @contextmanager
 def fitting() -> Iterator[Callable[[], None]]:
-    """Have torch take as many threads as fit; a call of what is given measures the load again."""
+    """Have torch take as many threads as fit; a call of what is given measures the load again.
+
+    Not of compiled networks: another number of threads would have them compiled again.
+    """
     with taking(number()):
-        yield lambda: _tell(number())
+        yield lambda: None if devices.compiles() else _tell(number())
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.progress import note
+from kdnb.training import devices
 from kdnb.training.answers import ask, in_float32, precision_of
 from kdnb.training.borrowed import takes_channels_last
+from kdnb.training.folded import folded
 from kdnb.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -88,8 +90,15 @@ class Frozen(nn.Module):
 
     def __init__(self, network: nn.Module, fabric: Fabric):
         super().__init__()
-        self.network, self.fabric = network, fabric
+        self.network, self.fabric = devices.compiled(network, trained=False), fabric
+        self.plain: list[nn.Module] | None = [network]  # in a list: its parameters count once
         self.eval()
+
+    def settle(self) -> None:
+        """Answer faster from here on, as weights allow that never change again."""
+        if self.plain:
+            self.network = devices.compiled(folded(self.plain[0]), trained=False, constant=True)
+            self.plain = None
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         with self.fabric.autocast():
@@ -126,6 +135,14 @@ class Answered(nn.Module):
         if self.usual and isinstance(inputs, Tensor):  # what `ask` comes to, without its questions
             return self.answer(self.network(inputs))
         return self.answer(ask(self.network, inputs, self.plain[0]))
+
+
+def settled(model: nn.Module) -> nn.Module:
+    """A network as the terms of a loss see it; if no update moves it, its weights never change again."""
+    inner = model.network if isinstance(model, Answered) else model
+    if isinstance(inner, Frozen):
+        inner.settle()
+    return model
 
 
 class Compiled(nn.Module):

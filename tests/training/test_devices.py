@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,8 @@ import pytest
 import torch
 import trial_functions  # noqa: F401 - registers what runs may name here
 
+from kdnb import nets
+from kdnb.methods.wiring import Plain
 from kdnb.nets import features
 from kdnb.runs import trials
 from kdnb.runs.task import data_spec
@@ -109,6 +112,11 @@ def test_compiled_networks_take_the_same_steps(monkeypatch, tmp_path):
     assert counters["stats"]["unique_graphs"] > 0
     for name, value in plain.tensors().items():
         torch.testing.assert_close(compiled.tensors()[name], value, rtol=1e-3, atol=1e-4)
+    graphs = counters["stats"]["unique_graphs"]
+    trials.run(
+        replace(STUDENT, seed=1)
+    )  # other weights of the same shapes: nothing is compiled anew
+    assert counters["stats"]["unique_graphs"] == graphs
     assert compiled.provenance["hardware"]["compiled"] == "torch.compile"
     assert "compiled" not in plain.provenance["hardware"]
     names = {True: "bfloat16", False: "float32"}
@@ -124,12 +132,31 @@ def test_a_network_that_is_watched_is_not_compiled(monkeypatch):
     assert devices.compiled(network, trained=True) is not network
 
 
+def test_a_loss_is_not_compiled(monkeypatch):
+    """Losses check the numbers that they get, and each look would break the compiled graph."""
+    monkeypatch.setenv("KDNB_COMPILE", "1")
+    term = Plain(lambda student, teacher, batch: student.logits.sum())
+    assert devices.compiled(term, trained=True) is term
+
+
+def test_a_compiled_teacher_that_stays_the_same_gives_the_same_answers(monkeypatch):
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler on the CPU, and g++ is not installed")
+    monkeypatch.setenv("KDNB_COMPILE", "1")
+    images = torch.randn(8, 3, 32, 32)
+    for _ in range(2):  # another of the same architecture keeps its own weights
+        network = nets.build("resnet8", in_channels=3, image_size=32).eval().requires_grad_(False)
+        quick = devices.compiled(network, trained=False, constant=True)
+        with torch.no_grad():
+            torch.testing.assert_close(quick(images), network(images), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("gpu", [True, False])
 def test_only_trained_networks_become_cuda_graphs(monkeypatch, gpu):
     modes = []
     monkeypatch.setenv("KDNB_COMPILE", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(torch, "compile", lambda network, mode: modes.append(mode))
+    monkeypatch.setattr(torch, "compile", lambda network, mode, dynamic: modes.append(mode))
     for trained in (True, False):
         devices.compiled(torch.nn.Linear(2, 2), trained=trained)
     assert modes == ["reduce-overhead" if gpu else None, None]
