@@ -147,7 +147,9 @@ def run(
         drawn = paths.root() if in_place else paths.runs() / "*" / "*"
         console.print(f"(figures, as they are drawn: {drawn / 'figures'})", highlight=False)
         if took := sum(item.seconds for item in items):
-            console.print(f"(last time they took {took / 60:.0f} minutes in all)", highlight=False)
+            console.print(
+                f"(about {took / 60:.0f} minutes in all, when last timed)", highlight=False
+            )
         progress = stack.enter_context(closing(bar(len(items), 0, "chapter", delay=2)))
         runs = []
         try:

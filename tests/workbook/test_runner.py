@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import made_chapters
 import nbformat
 import papermill
 import pytest
@@ -162,3 +163,21 @@ def test_the_key_of_a_kernel_goes_with_it(chapter, tmp_path):
     item = chapter(code)
     printed = Path(outputs(tmp_path, runner.run(item, item.defaults)).strip())
     assert printed.parent.name.startswith("kdnb-") and not printed.parent.exists()
+
+
+def test_a_chapter_takes_as_long_as_was_measured_alone(tmp_path):
+    made_chapters.make(tmp_path, {"a": "", "b": "", "c": ""}, seconds={"a": 500.0, "b": 40.0})
+    rows = [{"name": "a", "value": 60.0, "unit": "s"}, {"name": "b", "value": 90.0, "unit": "MB"}]
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "benchmarks.json").write_text(json.dumps({"chapters": {"rows": rows}}))
+    chapters = [runner.Chapter(tmp_path / "notebooks" / f"{name}.ipynb") for name in "abc"]
+    assert [item.seconds for item in chapters] == [60.0, 40.0, 0.0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"chapters": 3}', None])
+def test_without_a_measured_time_the_notebooks_own_counts(tmp_path, text):
+    made_chapters.make(tmp_path, {"a": ""}, seconds={"a": 500.0})
+    if text is not None:
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "docs" / "benchmarks.json").write_text(text)
+    assert runner.Chapter(tmp_path / "notebooks" / "a.ipynb").seconds == 500.0
