@@ -418,7 +418,7 @@ figures.table(
 # 200 images, but learn from a network that has seen many more.
 
 # %% [markdown]
-# ## Answers are asked for once
+# ## Each answer is computed once
 #
 # In `learn` the teacher could also be called in every step. The next cell trains three students from the same
 # weights for three epochs: one whose teacher is called in every step, one with stored answers, and one with
@@ -1139,9 +1139,9 @@ print("training errors, %:", ", ".join(f"{name} {fitted[arm]:.1f}" for arm, name
 #   six pairs.
 # - *Distillation that stops early is better*: contradicted. It costs 3.2 points against distillation to the
 #   end (2.2 to 4.1). Compared with labels alone it saves 4.1 (3.3 to 4.9), as the claim says.
-# - *A sequence does not help*: contradicted. By way of six layers it saves 1.2 points against the direct way
-#   (0.4 to 2.1), by way of six and four layers 3.1 (2.5 to 3.6). A teacher of four layers that learnt from
-#   labels is better than this whole chain, by 1.8 points (1.3 to 2.2), and costs less.
+# - *A sequence does not help*: contradicted. With an assistant of six layers it saves 1.2 points compared
+#   with direct distillation (0.4 to 2.1), with six and four layers 3.1 (2.5 to 3.6). A teacher of four layers
+#   that learnt from labels is better than this whole chain, by 1.8 points (1.3 to 2.2), and costs less.
 #
 # **What this says about the paper.** Its main finding also holds here, with other networks and few images, so
 # it does not depend on wide ResNets. The record says less about its remedies, since it does not have the

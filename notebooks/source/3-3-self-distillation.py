@@ -429,10 +429,11 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# On its training images generation 0 leaves 0.3% to all other classes together at $T=1$: such a target is almost a label.
-# At $T=4$ the share is 39%. On images that it has not seen generation 0 leaves 11% at $T=1$, but no student learns from these. In
-# the paper, on CIFAR-100, the networks are larger, the images are distorted anew in every epoch, and there are ten times
-# as many classes. We do not know how sure its teachers were on their training images.
+# On its training images generation 0 leaves 0.3% to all other classes together at $T=1$: such a target is
+# almost a label. At $T=4$ the share is 39%. On images that it has not seen generation 0 leaves 11% at $T=1$,
+# but no student learns from these. In the paper, on CIFAR-100, the networks are larger, the images are
+# distorted afresh in every epoch, and there are ten times as many classes. We do not know how sure its
+# teachers were on their training images.
 
 # %% [markdown]
 # ## Explorer: four targets for one image

@@ -705,8 +705,9 @@ for judged in (True, False):
 #
 # <details><summary><b>DAFL</b> and <b>ZSKT</b>: no real image at all</summary>
 #
-# Without data the generator must be taught what to make. DAFL's generator wants images of which the teacher is sure, in all classes, with active
-# features. ZSKT's wants images on which the student is furthest from the teacher,
+# Without data the generator must be taught what to make. DAFL's generator seeks images of which the teacher
+# is sure, in all classes, with active features. ZSKT's seeks images on which the student is furthest from the
+# teacher,
 #
 # $$\max_G\ \min_{z}\ \mathrm{KL}\big(p(G(\varepsilon))\,\|\,q(G(\varepsilon))\big).$$
 #
@@ -914,7 +915,7 @@ figures.table(
 #   conditional critic sees no features; with it the distance rises from 1,033 to 1,336.
 
 # %% [markdown]
-# ### What a critic of features asks for
+# ### What a critic of features changes
 #
 # The next figure shows the hidden features of 1,000 test images on the two axes along which the teacher's
 # features vary most. Labels and soft targets do not constrain where a student's features lie, as long as the
@@ -1233,9 +1234,9 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 #
 # It forgets. In a pilot (one seed, 30 epochs, temperatures from 10 to 0.1, 5,000 held-out training images)
 # the game of two ended at 58.0% errors, against 23.5% with labels, and its classifier erred on 49 of its 100
-# training images. KDGAN ended at 28.1%, with 2 training errors: the teacher's logits hold it. The scores of a
-# fresh critic say nothing about the right label, but the classifier follows their gradient from the first
-# step on. Two networks then have to find together the labels that one of them already knew.
+# training images. KDGAN ended at 28.1%, with 2 training errors: the teacher's logits keep it in place. The
+# scores of a fresh critic say nothing about the right label, but the classifier follows their gradient from
+# the first step on. Two networks then have to find together the labels that one of them already knew.
 #
 # </details>
 #

@@ -487,7 +487,7 @@ figures.save(
 # 78% of the pullovers are called shirts, 4% pullovers. In exchange, classes that two classifiers know gain:
 # the naive student errs on 20% of them, less than the back-propagated form (24%).
 #
-# ### The same by `kdnb`
+# ### The same with the package
 #
 # `uhc.unify` does all this for classifiers of any kind. It computes their answers once, refuses class sets
 # that are not connected (see below), and trains as the loop does.

@@ -1205,12 +1205,12 @@ print("training accuracy, %:", ", ".join(f"{names[arm]} {value:.0f}" for arm, va
 # **What holds, and what does not.** We go through the claims one by one.
 #
 # - *Synthetic problems.* Problems 1 and 3 come out as published, and in problem 4 the teacher again gives its
-#   student nothing (*clean-labels*, *relevant-features*, *dependent-features*: reproduced). But there labels alone
-#   have 50.8% and the taught student 50.9%, where 55 and 56 were published; for these two levels no criterion was
-#   registered. At the optimum, where training length plays no part, problems 1 and 3 still gain 7.1 and 6.9 points
-#   (*at-the-optimum*). In problem 2 the gain is 0.2 points (0.2 to 0.3), as small as claimed. The verdict on
-#   *clean-features* is *inconclusive* for one reason only: the taught student has 67.9% (67.6 to 68.2), and we had
-#   asked for 68 to 72.
+#   student nothing (*clean-labels*, *relevant-features*, *dependent-features*: reproduced). But there labels
+#   alone have 50.8% and the taught student 50.9%, where 55 and 56 were published; for these two levels no
+#   criterion was registered. At the optimum, where training length plays no part, problems 1 and 3 still gain
+#   7.1 and 6.9 points (*at-the-optimum*). In problem 2 the gain is 0.2 points (0.2 to 0.3), as small as
+#   claimed. The verdict on *clean-features* is *inconclusive* for one reason only: the taught student has
+#   67.9% (67.6 to 68.2), and our criterion was 68 to 72.
 # - *A wrong word in a registered claim.* The statement of *dependent-features* says that a linear student
 #   cannot single out the three features. In the problem as coded it can: they are the same for all training
 #   points. Only at test do three others decide. The criterion does test the coded problem. A registered claim
