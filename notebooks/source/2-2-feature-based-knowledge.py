@@ -83,16 +83,16 @@ figures.use()
 # ## The idea
 #
 # A convolutional network looks at an image in steps. Each layer gives **feature maps**: one small picture for
-# each of its channels, bright where the channel has found what it looks for. A layer in the middle of a
-# network that was trained on 50,000 digits has learnt what is worth finding. A student with 200 images would
-# have to find that out again, from too few examples.
+# each of its channels, bright where the channel has found what it looks for. A middle layer of a network that
+# was trained on 50,000 digits has learnt what is worth finding. A student with 200 images would have to find
+# that out again, from too few examples.
 #
 # In FitNets the student learns it from the teacher. Take a layer in the middle of the teacher, the **hint
 # layer**, and a layer in the middle of the student, the **guided layer**. For every training image the
-# student's maps should equal the teacher's. As the two networks rarely have the same number of channels, and channel 3 of one has nothing
-# to do with channel 3 of the other, a small layer stands between them: the **regressor**, which predicts the
-# teacher's maps from the student's. It is trained with the student and dropped afterwards, so that the
-# student that is deployed has not grown.
+# student's maps should match the teacher's. The two networks rarely have the same number of channels, and
+# channel 3 of one has nothing to do with channel 3 of the other. A small layer is therefore put between them:
+# the **regressor**, which predicts the teacher's maps from the student's. It is trained with the student and
+# dropped afterwards, so the deployed student is no larger.
 
 # %%
 figures.save(
@@ -124,9 +124,9 @@ figures.save(
 # ## Teacher and student
 #
 # The teacher is one of the workbook's trained networks, a LeNet-5 that has seen 50,000 images. The student is
-# `tiny`: three convolutions of 8, 16 and 32 channels, and about a seventh of the teacher's weights. Behind their
-# second pooling both have maps of 5x5 positions, with 16 channels each: 400 numbers for each image, where a soft
-# target has ten. This is our pair of hint layer and guided layer.
+# `tiny`: three convolutions of 8, 16 and 32 channels, and about a seventh of the teacher's weights. After
+# their second pooling both have maps of 5x5 positions, with 16 channels each: 400 numbers for each image,
+# where a soft target has ten. This is our pair of hint layer and guided layer.
 
 # %%
 source = data.load(dataset)
@@ -169,8 +169,8 @@ print(f"test errors of the teacher: {errors_of(teacher, test)} of {len(test):,}"
 #
 # Here $f_t(x)$ and $f_s(x)$ are the maps of teacher and student for an image $x$, with $C_t$ and $C_s$
 # channels of $H \times W$ positions. The transformations $\Phi_t$ and $\Phi_s$ make maps of different shapes
-# comparable, and $\mathcal L_F$ is a distance. A method of this section is a choice of layers, of
-# transformations, and of a distance.
+# comparable, and $\mathcal L_F$ is a distance. Each method of this section chooses layers, transformations
+# and a distance.
 #
 # **The hint** leaves the teacher's maps as they are, sends the student's through the regressor $r$ with
 # weights $\theta_r$, and takes squared differences (equation 3 of the paper):
@@ -199,17 +199,18 @@ print(f"test errors of the teacher: {errors_of(teacher, test)} of {len(test):,}"
 #   \big\rVert_2^2 ,$$
 #
 # averaged over the images of a batch. This is the mean squared error instead of half the sum. We also divide
-# by the variance $\sigma_t^2$ of the teacher's maps over all training images, channels and positions, so
-# that $w_\text{hint}$ means the same for every teacher: the term is about 1 for a regressor that predicts
-# nothing but the mean, 0 for a perfect one.
+# by the variance $\sigma_t^2$ of the teacher's maps over all training images, channels and positions, so that
+# $w_\text{hint}$ means the same for every teacher: the term is about 1 for a regressor that only predicts the
+# mean, and 0 for a perfect one.
 
 # %% [markdown]
 # ## The method as a training loop
 #
 # The loop below trains a student in one or more stages. A stage is given by its epochs and the three weights.
-# With a hint weight of 0 it is plain distillation; if the soft weight is 0 as well, it is plain training. Every
-# student of a seed starts from the same weights, sees the same images and takes the same number of steps. The
-# batches come in the same order, but a second stage begins again with the order of the first epoch.
+# With a hint weight of 0 it is plain distillation; if the soft weight is 0 as well, it is plain training.
+# Every student of a seed starts from the same weights, sees the same images and takes the same number of
+# steps. The batches come in the same order, except that a second stage starts again with the order of the
+# first epoch.
 
 # %%
 def train_student(images, seed, stages, guide=teacher, T=temperature):
@@ -250,9 +251,9 @@ def train_student(images, seed, stages, guide=teacher, T=temperature):
 # - **labels alone** and **soft targets**: the two baselines;
 # - **soft targets + hint**: the three terms at once;
 # - **labels + hint**: no soft targets, so that the hint is all that comes from the teacher;
-# - **soft targets + untrained hint**: the hint comes from a LeNet-5 with random weights, the soft
-#   targets from the teacher. This control has the same loss and the same regressor, but its target maps hold no
-#   knowledge of digits: what it gains or loses against soft targets is not due to the teacher's maps;
+# - **soft targets + untrained hint**: the hint comes from a LeNet-5 with random weights, the soft targets
+#   from the teacher. This control has the same loss and the same regressor, but its target maps hold no
+#   knowledge of digits: any difference from soft targets alone is not due to the teacher's knowledge;
 # - **hint first, then soft targets**: the paper's two stages. A third of the epochs goes to the hint.
 #
 # Each seed draws its own 200 training images.
@@ -287,7 +288,8 @@ for seed in range(seeds):
 live = pd.DataFrame(rows)
 
 # %% [markdown]
-# First the premises: the undistilled student has learnt its images, and the teacher is better than it.
+# First we check the premises: the undistilled student has learnt its images, and the teacher is better than
+# this student.
 
 # %%
 alone = live[live.condition == "labels alone"]
@@ -333,29 +335,29 @@ means = live.groupby("condition")[["test error, %", "training errors"]].mean().l
 figures.table(means, decimals=1, caption=f"Means over seeds; training errors of {train_images} images.")
 
 # %% [markdown]
-# **What the numbers say.** With soft targets alone students err on 13.1% of the test images, with the hint beside
-# them on 11.1%: 2.0 points less (95% interval 1.7 to 2.3), in all five seeds. Beside the labels alone the hint
-# saves 3.8 points (1.9 to 5.7), about as much as soft targets do (3.2; the difference of 0.7 is not significant).
-# Three remarks:
+# **What the numbers say.** With soft targets alone students err on 13.1% of the test images; adding the hint
+# lowers this to 11.1%: 2.0 points less (95% interval 1.7 to 2.3), in all five seeds. Beside the labels alone
+# the hint saves 3.8 points (1.9 to 5.7), about as much as soft targets do (3.2; the difference of 0.7 is not
+# significant). Three remarks:
 #
 # - *It is the teacher's knowledge that helps.* With the hint of the untrained net, scaled in the same way, students
 #   err on 18.2%, more than with soft targets in all five seeds and on average more than with labels alone
 #   (16.3%). A second loss and a regressor by themselves do not help.
-# - *The two stages of the paper cost errors here*: 1.0 point against soft targets (0.2 to 1.8), in all five seeds.
-#   We think that the steps are too few: after a first stage of 10 epochs, 20 are left for all that the upper
-#   layers have to learn, and these students still miss 2.8 of their 200 training images on average. In pilots with 400 and 600
-#   steps in place of 300 they made fewer errors than students of soft targets in two runs of three (see the notes
-#   at the end).
-# - *A caution.* The teacher was trained on 50,000 labelled images, the students' 200 among them. The students learn
-#   *with* 200 images from a network that has seen many more.
+# - *The two stages of the paper do worse here*: 1.0 point more errors than soft targets (0.2 to 1.8), in all
+#   five seeds. We think that there are too few steps: after a first stage of 10 epochs, 20 are left for
+#   everything that the upper layers have to learn, and these students still miss 2.8 of their 200 training
+#   images on average. In pilots with 400 and 600 steps instead of 300 they made fewer errors than students
+#   trained with soft targets in two of three runs (see the notes at the end).
+# - *A caution.* The teacher was trained on 50,000 labelled images, the students' 200 among them. The students
+#   use only 200 images, but they learn from a network that has seen many more.
 
 # %% [markdown]
 # ### The same with the package
 #
-# `kdnb.distil` takes several methods at once; `fitnets` is the hint in one stage, with a 1x1 regressor between
-# the middle layers of both networks. It has the plain mean squared error, so our weight is divided by
-# $\sigma_t^2$. After three epochs both students agree up to rounding. For the two stages, the first call has
-# `method="fitnets", label_weight=0`, and the second one `method="kd"`.
+# `kdnb.distil` takes several methods at once; `fitnets` is the hint in one stage, with a 1x1 regressor
+# between the middle layers of both networks. It uses the plain mean squared error, so we divide our weight by
+# $\sigma_t^2$. After three epochs the package and our loop give the same student up to rounding. For the two
+# stages, the first call has `method="fitnets", label_weight=0`, and the second one `method="kd"`.
 
 # %%
 images = draw(seed=0)
@@ -396,12 +398,12 @@ fit.history  # each term times its weight; `hard` is the cross-entropy with the 
 #
 # We ask how well the teacher's maps can be predicted from the student's. For every student a new regressor is
 # fitted by least squares on its own 200 training images: at each position it predicts the teacher's 16
-# channels from the student's 16. We then take 1,000 test images. The share of the variance of the teacher's maps
-# that the regressor explains on them is the number $R^2$: 1 if the prediction is perfect, 0 if it is no better
-# than each channel's mean, and below 0 if it is worse.
+# channels from the student's 16. On 1,000 test images we then measure $R^2$, the share of the variance of the
+# teacher's maps that the regressor explains: 1 if the prediction is perfect, 0 if it is no better than each
+# channel's mean, and below 0 if it is worse.
 #
-# The *untrained student* is the baseline. It has learnt nothing, so the regressor alone does what its row
-# shows. An adapter (FitNets' regressor is one) can satisfy a part of a feature loss without the student.
+# The *untrained student* is the baseline. It has learnt nothing, so its row shows what the regressor achieves
+# alone. An adapter (FitNets' regressor is one) can reduce a feature loss without any help from the student.
 
 # %% tags=["nbval-ignore-output"]
 def as_rows(maps):
@@ -445,11 +447,11 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# The untrained student reaches 0.36, more than half of what the best students reach. Training with labels or soft
-# targets adds little (0.41 and 0.43), the hint adds most (0.62 beside soft targets, 0.63 beside labels). With the
-# hint of an untrained net it is 0.37. After the two stages it is 0.52; no term keeps the maps near the
-# teacher's during the second one. A high $R^2$ does not imply a low test error: labels + hint reach as much as soft
-# targets + hint, but err on 12.5% of the test images instead of 11.1%.
+# The untrained student reaches 0.36, more than half of what the best students reach. Training with labels or
+# soft targets adds little (0.41 and 0.43); the hint adds most (0.62 beside soft targets, 0.63 beside labels).
+# With the hint of an untrained network $R^2$ is 0.37. After the two stages it is 0.52; no term keeps the maps
+# near the teacher's during the second stage. A high $R^2$ does not imply a low test error: labels + hint
+# reach as much as soft targets + hint, but err on 12.5% of the test images instead of 11.1%.
 #
 # The next figure shows the same on one image.
 
@@ -477,10 +479,10 @@ figures.save(
 # %% [markdown]
 # ## Attention transfer
 #
-# Equal maps are a strong demand. The best known successor of the hint asks for less: both networks should
-# respond at the same *positions*. [Zagoruyko and Komodakis (2017)](https://arxiv.org/abs/1612.03928) sum the squares of
-# all channels $c$ at each position. This gives one picture for each layer and image, the **attention
-# map** $Q$, which is divided by its length and compared:
+# Equal maps are a strong demand. The best known successor of the hint is less strict: both networks should
+# respond at the same *positions*. [Zagoruyko and Komodakis (2017)](https://arxiv.org/abs/1612.03928) sum the
+# squares of all channels $c$ at each position. This gives one picture for each layer and image, the
+# **attention map** $Q$, which is divided by its length and compared:
 #
 # $$L_\text{AT} = \left\lVert \frac{Q_s}{\lVert Q_s\rVert_2} - \frac{Q_t}{\lVert Q_t\rVert_2} \right\rVert_2,
 #   \qquad Q_s = \mathrm{vec}\Big(\sum_{c=1}^{C_s} |f_{s,c}|^{a}\Big),\quad
@@ -493,8 +495,9 @@ figures.save(
 #
 # ### Explorer: attention maps
 #
-# Choose an image and the power. The higher the power, the more the strongest channel at a position counts. (On
-# GitHub you see one frame; the controls work in Jupyter and on the workbook's site, without a running kernel.)
+# Choose an image and the power. The higher the power, the more weight the strongest channel at a position
+# gets. (On GitHub you see one frame; the controls work in Jupyter and on the workbook's site, without a
+# running kernel.)
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.methods.offline.distil import first_value
@@ -553,19 +556,20 @@ figures.explorer(
 )  # fmt: skip
 
 # %% [markdown]
-# In the second stage the student with AT resembles the teacher more than the student of soft targets does for the 2
-# and the 7. For the 4 and the 8 the maps of both are bright at about the same positions as the teacher's. This is
-# one run of each; its test errors stand in the table of the next section.
+# In the second stage, for the 2 and the 7, the student with AT resembles the teacher more than the student of
+# soft targets does. For the 4 and the 8 the maps of both students are bright at about the same positions as
+# the teacher's. This is one run of each; the table in the next section gives the test errors.
 #
 # ## The relatives
 #
-# After FitNets and AT came many losses on maps. They differ in what they compare. Each is one call, such as
+# Many losses on maps followed FitNets and AT. They differ in what they compare. Each is one call, such as
 # `kdnb.distil(student, teacher, images, method=["kd", "at"])`, and a bare function in `kdnb.losses`.
 #
 # **NST**, neuron selectivity transfer ([Huang and Wang 2017](https://arxiv.org/abs/1707.01219)). Each channel
 # is a pattern over the positions, scaled to length 1. A layer is a *set* of such patterns, $t_i$ of the
-# teacher and $s_j$ of the student. Two sets are compared as samples of two distributions, by their maximum mean
-# discrepancy with the kernel $\kappa(a,b)=(a^\top b)^2$. Order and number of the channels play no part:
+# teacher and $s_j$ of the student. Two sets are compared as samples of two distributions, by their maximum
+# mean discrepancy with the kernel $\kappa(a,b)=(a^\top b)^2$. The order and the number of the channels do not
+# matter:
 #
 # $$L_\text{NST} = \frac{1}{C_t^2}\sum_{i,i'} \kappa(t_i, t_{i'}) + \frac{1}{C_s^2}\sum_{j,j'} \kappa(s_j, s_{j'})
 #   - \frac{2}{C_t C_s}\sum_{i,j} \kappa(t_i, s_j) .$$
@@ -575,23 +579,24 @@ figures.explorer(
 # $F_t$. A *translator* turns the student's maps into a factor $F_s$:
 # $L_\text{FT} = \big\lVert F_t/\lVert F_t\rVert_2 - F_s/\lVert F_s\rVert_2 \big\rVert_1$.
 #
-# **AB**, activation boundaries ([Heo et al. 2019a](https://arxiv.org/abs/1811.03233)). It transfers only whether a
-# ReLU unit is active. Let $t$ and $s$ be responses *before* the ReLU, the student's through an adapter. A hinge
-# with margin $m$ asks for the same sign, with $[a]_+=\max(a,0)$ and sums over all responses $i$:
-# $L_\text{AB} = \sum_{i:\,t_i>0} [m - s_i]_+^2 + \sum_{i:\,t_i\le 0} [m + s_i]_+^2$. The paper uses it as a first stage
-# (`method="ab_stage1"`).
+# **AB**, activation boundaries ([Heo et al. 2019a](https://arxiv.org/abs/1811.03233)). It transfers only
+# whether a ReLU unit is active. Let $t$ and $s$ be responses *before* the ReLU, the student's through an
+# adapter. A hinge with margin $m$ enforces the same sign, with $[a]_+=\max(a,0)$ and sums over all responses
+# $i$: $L_\text{AB} = \sum_{i:\,t_i>0} [m - s_i]_+^2 + \sum_{i:\,t_i\le 0} [m + s_i]_+^2$. The paper uses it
+# as a first stage (`method="ab_stage1"`).
 #
 # **OFD**, the overhaul of feature distillation ([Heo et al. 2019b](https://arxiv.org/abs/1904.01866)). Positive
 # responses are matched. A negative one is only an upper bound: the target is $t'_i=\max(t_i, m_c)$, with the mean
 # negative response $m_c<0$ of its channel, and $L_\text{OFD} = \sum_i (t'_i - s_i)^2$ without the terms for
 # which $s_i \le t'_i \le 0$.
 #
-# **VID**, variational information distillation ([Ahn et al. 2019](https://arxiv.org/abs/1904.05835)). The mutual
-# information of two layers is at least as large as a bound, which grows with how well the student predicts the
-# teacher's maps $t$ as Gaussians with mean $\mu(f_s)$ and a learnt variance $\sigma_c^2$ for each channel:
-# $L_\text{VID} = \sum_{c,h,w} \big[\log\sigma_c + (t_{chw} - \mu_{chw}(f_s))^2/(2\sigma_c^2)\big]$, with channels $c$ and
-# positions $h,w$. If all variances are fixed at 1, this is the hint with $\mu$ as its regressor. If they are learnt, a
-# channel that the student cannot predict gets little weight (exercise 5).
+# **VID**, variational information distillation ([Ahn et al. 2019](https://arxiv.org/abs/1904.05835)). It
+# raises a lower bound on the mutual information of two layers. The better the student predicts the teacher's
+# maps $t$, as Gaussians with mean $\mu(f_s)$ and a learnt variance $\sigma_c^2$ for each channel, the higher
+# the bound:
+# $L_\text{VID} = \sum_{c,h,w} \big[\log\sigma_c + (t_{chw} - \mu_{chw}(f_s))^2/(2\sigma_c^2)\big]$, with
+# channels $c$ and positions $h,w$. If all variances are fixed at 1, this is the hint with $\mu$ as its
+# regressor. If they are learnt, a channel that the student cannot predict gets little weight (exercise 5).
 #
 # **SemCKD** ([Chen et al. 2021a](https://arxiv.org/abs/2012.03236)) compares *every* layer $i$ of the student with
 # every layer $j$ of the teacher, weighted by a learnt attention $a_{ij}$ that sums to 1 over $j$. **ALP-KD**
@@ -600,14 +605,16 @@ figures.explorer(
 # 2021b](https://arxiv.org/abs/2104.09044)) fuses the student's maps from deep to shallow before it compares them at
 # several scales.
 #
-# **SimKD** ([Chen et al. 2022](https://arxiv.org/abs/2203.14001)) takes over the teacher's classifier as it is, and
-# only matches the maps in front of it. The projector between the two is deployed, too. **CAT-KD** ([Guo et al.
-# 2023](https://arxiv.org/abs/2304.12777)) compares one attention map for each *class*. **AdaIN statistics** ([Yang
-# et al. 2020](https://arxiv.org/abs/2003.04289)) compare mean and standard deviation of each channel.
+# **SimKD** ([Chen et al. 2022](https://arxiv.org/abs/2203.14001)) reuses the teacher's classifier unchanged,
+# and only matches the maps that enter it. The projector between student and classifier is deployed, too.
+# **CAT-KD** ([Guo et al. 2023](https://arxiv.org/abs/2304.12777)) compares one attention map for each
+# *class*. **AdaIN statistics** ([Yang et al. 2020](https://arxiv.org/abs/2003.04289)) compare mean and
+# standard deviation of each channel.
 #
 # **KR** ([Liu et al. 2019](https://arxiv.org/abs/1911.05329)) compares distributions of *weights*; ours is a
-# reconstruction from the abstract. **RCO** ([Jin et al. 2019](https://arxiv.org/abs/1904.09149)) is about *when*: the
-# student follows the teacher's checkpoints one after the other (`kdnb.methods.offline.rco.follow_route`).
+# reconstruction from the abstract. **RCO** ([Jin et al. 2019](https://arxiv.org/abs/1904.09149)) changes
+# *when* the student learns what: it follows the teacher's checkpoints one after the other
+# (`kdnb.methods.offline.rco.follow_route`).
 #
 # Two of these losses, and AT, in a few lines each, checked against the package:
 
@@ -638,16 +645,18 @@ torch.testing.assert_close(activation_boundary(s, t), losses.activation_boundary
 print("AT, NST and AB agree with kdnb.losses")
 
 # %% [markdown]
-# All of them with their options and published weights; where none is known, give one:
+# The table lists all of them with their options and published weights; where no weight is listed, you must
+# give one:
 
 # %%
 figures.table(methods.table("2.2")[["title", "loss", "weight", "options"]])
 
 # %% [markdown]
-# The next cell runs some of them beside soft targets, on the images and initial weights of seed 0. The published
-# weights suit other networks and may be far too strong or too weak here. So every weight is chosen such that
-# the term is as large as the soft targets' when training starts (`taught_by` above). (SimKD and CAT-KD need a classifier that stands directly on the pooled maps; LeNet-5 has a
-# hidden layer in between.)
+# The next cell runs some of them beside soft targets, on the images and initial weights of seed 0. The
+# published weights suit other networks and may be far too strong or too weak here. So for all but FitNet we
+# choose the weight that makes the term as large as that of the soft targets when training starts (`taught_by`
+# above). (SimKD and CAT-KD need a classifier that stands directly on the pooled maps; LeNet-5 has a hidden
+# layer in between.)
 
 # %% tags=["nbval-ignore-output"]
 found = {"soft targets": students["soft targets", 0], "FitNet": students["soft targets + hint", 0],
@@ -666,15 +675,17 @@ figures.table(
 )
 
 # %% [markdown]
-# This table is no ranking: it has one run of each method. FitNet, with the weight of the experiment above, and NST
-# are more than two points below soft targets alone, and ReviewKD is 1.4 below. AT and VID make about as many errors,
-# AB 0.9 points more. The standard deviation over seeds is 1.6 points, and only FitNet's weight was chosen by pilots.
+# This table is not a ranking: it has one run of each method. FitNet, with the weight of the experiment above,
+# and NST are more than two points below soft targets alone, and ReviewKD is 1.4 below. AT and VID make about
+# as many errors, AB 0.9 points more. The standard deviation over seeds is 1.6 points, and only FitNet's
+# weight was chosen by pilots.
 #
 # ## The reproduction: FitNets on MNIST
 #
-# The paper's student is *thin and deep*: six maxout layers of 16, 16, 16, 16, 12 and 12 channels, against
-# 48, 48 and 24 of its teacher; it has a twelfth of the weights. (A maxout layer takes the larger of two
-# convolutions at every position.) The teacher's second layer is the hint layer, the student's fourth the guided one.
+# The paper's student is *thin and deep*: six maxout layers of 16, 16, 16, 16, 12 and 12 channels, against 48,
+# 48 and 24 in its teacher; it has a twelfth of the teacher's weights. (A maxout layer takes the larger of two
+# convolutions at every position.) The teacher's second layer is the hint layer, the student's fourth the
+# guided one.
 #
 # ### Why thin deep networks were hard to train
 #
@@ -716,20 +727,22 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# The optimiser, RMSProp, divides each gradient by its recent size plus a small number $\epsilon$. It can repair
-# small gradients, but not those far below $\epsilon$. From $\pm0.005$ the first gradients lie below the authors'
-# $10^{-5}$, and below our $10^{-8}$, too; with ours the first steps are a thousand times longer, and still short.
-# The figure raises a question that the paper does not ask: **do hints teach something, or do they repair
-# bad initial weights?** We run every condition from both kinds of weights.
+# The optimiser, RMSProp, divides each gradient by its recent size plus a small number $\epsilon$. It can
+# compensate for small gradients, but not for those far below $\epsilon$. From $\pm0.005$ the first gradients
+# lie below the authors' $\epsilon$ of $10^{-5}$, and even below our $10^{-8}$; with ours the first steps are
+# a thousand times longer, and still short. The figure raises a question that the paper does not ask: **do
+# hints teach something, or do they repair bad initial weights?** We run every condition from both kinds of
+# initial weights.
 #
 # ### The record
 #
-# 2,000 training images without augmentation, 60 epochs for every student, 20 of them for the hint where there are
-# two stages, 12 paired seeds, all 10,000 test images; one teacher, trained on 20,000 images (`kdnb reproduce
-# romero2015fitnets`). The first record, of 10,000 images and 10 epochs, could judge no claim: its students did not fit
-# their images. So the setting was chosen anew, by that premise, on held-out images, and the claims in
-# `papers/romero2015fitnets/claims.toml` were registered again before its first run. What pilots had shown by then stands
-# in `setting.md` beside them. [How a claim is judged](../docs/verdicts.md) explains the words.
+# The setting: 2,000 training images without augmentation, 60 epochs for every student, 20 of them for the
+# hint where there are two stages, 12 paired seeds, all 10,000 test images; one teacher, trained on 20,000
+# images (`kdnb reproduce romero2015fitnets`). The first record, with 10,000 images and 10 epochs, could not
+# judge any claim: its students did not fit their images. So we chose a new setting on held-out images, in
+# which that premise holds, and registered the claims in `papers/romero2015fitnets/claims.toml` again before
+# its first run. `setting.md` beside them says what pilots had shown by then. [How a claim is
+# judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("romero2015fitnets", "laptop"), "laptop", grouped=True)
@@ -775,61 +788,63 @@ trained = pd.DataFrame({
 figures.table(trained, decimals={"training errors, %": 2, "test errors": 0}, caption="Means over seeds.")
 
 # %% [markdown]
-# **What this means.** All students fit their images: from $\pm0.005$ those of labels and of soft targets err on fewer
-# than 0.5% of their training images on average, the hinted ones on 1.4%, those of one stage on 4.5%. So the claims can
-# be judged.
+# **What this means.** All students fit their images: from $\pm0.005$ the students of labels and of soft
+# targets err on fewer than 0.5% of their training images on average, those with hints first on 1.4%, those of
+# one stage on 4.5%. So the claims can be judged.
 #
-# - *Soft targets help.* From $\pm0.005$ they save 152 of 516 errors (117 to 187), in 12 of 12 pairs.
-#   The verdict is *partly reproduced*, since 0.71 of the errors are left, where the paper has 0.34 and the claim asks
-#   for 0.7. From He's weights they save 56 of 260 (45 to 68).
+# - *Soft targets help.* From $\pm0.005$ they save 152 of 516 errors (117 to 187), in 12 of 12 pairs. The
+#   verdict is *partly reproduced*, since 0.71 of the errors are left, where the paper has 0.34 and the claim
+#   allows 0.7. From He's weights they save 56 of 260 (45 to 68).
 # - *Hints do not help beyond soft targets.* From $\pm0.005$ hints first make 179 errors *more* (109 to 249),
 #   where the paper has 14 fewer: *contradicted* in this setting. They are no better than labels alone (27
-#   errors more, 44 fewer to 99 more). From He's weights the two make the same number of errors, up
-#   to a few: 2.8 fewer with hints, with an interval from 3.4 more to 9.0 fewer. The paper's gain of 14 of
-#   10,000 lies outside of it.
+#   errors more; interval from 44 fewer to 99 more). From He's weights hints and soft targets make nearly the
+#   same number of errors: 2.8 fewer with hints, with an interval from 3.4 more to 9.0 fewer. The paper's gain
+#   of 14 of 10,000 lies outside it.
 # - *No student beats its teacher*, which makes 124 errors and has seen ten times as many images.
-# - *Two stages are better than one*, as the paper says: hint and labels at once, the form of most public code, make
-#   123 errors more than hints first from $\pm0.005$ (39 to 206) and 128 more from He's weights (115 to
-#   140). From $\pm0.005$ the student of one stage still errs on 4.5% of its training images, so there a part
-#   may be due to short training; from He's weights it fits them.
+# - *Two stages are better than one*, as the paper says: hint and labels at once, as in most public code, make
+#   123 errors more than hints first from $\pm0.005$ (39 to 206) and 128 more from He's weights (115 to 140).
+#   From $\pm0.005$ the student of one stage still errs on 4.5% of its training images, so part of the
+#   difference may be due to short training; from He's weights it fits them.
 # - *The initial weights* matter more than any teacher: with labels alone, students from He's weights make 260
 #   errors, students from $\pm0.005$ make 516.
 #
-# In the paper the hint is what makes a thin deep network trainable. Here labels alone train it, in 60 epochs; our
-# $\epsilon$ of RMSProp is smaller than the authors', which helps to leave the bad start (above). What is left for the hint to
-# give is knowledge, and on 2,000 digits it gives none that soft targets do not give. In the live part a hint does
-# help. There the student has batch normalisation, the images are fewer, and the hint stays beside the soft targets to
-# the end; which of these matters, we have not measured. Nor do we know what hints do with all 50,000 images.
+# In the paper the hint is what makes a thin deep network trainable. Here labels alone train it, in 60 epochs;
+# our $\epsilon$ of RMSProp is smaller than the authors', which helps to escape the bad start (above). So the
+# hint could only help by adding knowledge, and on 2,000 digits it adds none beyond the soft targets. In the
+# live part a hint does help. There the student has batch normalisation, there are fewer images, and the hint
+# stays beside the soft targets to the end; we have not measured which of these matters. Nor do we know what
+# hints do with all 50,000 images.
 
 # %% [markdown]
 # ## When it fails, and when to choose it
 #
-# A feature loss is worth a try when a teacher with similar maps is at hand and the student sees few images: one
-# image then brings hundreds of target values in place of ten. (Our own evidence is the live part, one teacher and
-# one pair of networks; in the record the hint gives nothing.) It fails, or is not worth its price,
+# A feature loss is worth a try when a teacher with similar maps is at hand and the student sees few images:
+# one image then brings hundreds of target values in place of ten. (Our own evidence is the live part, with
+# one teacher and one pair of networks; in the record the hint adds nothing.) It fails, or is not worth its
+# cost,
 #
 # - **if the teacher's maps hold no knowledge of the task.** The hint of an untrained net does harm (Figure 2). The
 #   training errors hardly show it (3.8 of 200 images); the test error rises by 5 points;
-# - **if it takes the steps that the task needs.** A first stage leaves fewer steps for the second. In the record the
-#   hinted students from $\pm0.005$ have 40 of 60 epochs left and end worse. Compare at equal steps, and train until the
-#   training images are fitted;
-# - **if the adapter satisfies it.** A regressor on an untrained student already explains a part of the teacher's maps
-#   (Figure 3). So a small feature loss does not prove that the student has learnt anything: compare with an
-#   untrained student;
+# - **if it uses up steps that the task needs.** A first stage leaves fewer steps for the second. In the
+#   record the hinted students from $\pm0.005$ have 40 of 60 epochs left and end worse. Compare at equal
+#   steps, and train until the training images are fitted;
+# - **if the adapter does the work.** A regressor on an untrained student already explains a part of the
+#   teacher's maps (Figure 3). So a small feature loss does not prove that the student has learnt anything:
+#   compare with an untrained student;
 # - **if the weight does not suit.** Terms have different units: sums over positions, means, lengths. Published
 #   weights suit the networks of their papers, and a weight that helps one student can harm another (see the run below).
 #   Look at the size of the term when training starts (`taught_by` above does), and choose on held-out images;
 # - **if the architectures differ much.** In the comparison of [Tian et al.
-#   (2020)](https://arxiv.org/abs/1910.10699) on CIFAR-100 each feature loss stands beside the labels, without soft
-#   targets. Over seven pairs of related networks plain soft targets beat FitNet by 1.4 points and AT by 0.6; over six
-#   pairs of different architectures by 2.2 and 4.0. [Chapter 2.3](2-3-relation-based-knowledge.ipynb) repeats that
-#   comparison on a small scale.
+#   (2020)](https://arxiv.org/abs/1910.10699) on CIFAR-100 each feature loss is added to the labels, without
+#   soft targets. Over seven pairs of related networks plain soft targets beat FitNet by 1.4 points and AT by
+#   0.6; over six pairs of different architectures, by 2.2 and 4.0. [Chapter
+#   2.3](2-3-relation-based-knowledge.ipynb) repeats that comparison on a small scale.
 #
 # | situation | try first |
 # |---|---|
 # | no idea yet | soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)) |
 # | few images, maps of equal height and width in both networks | soft targets + hint |
-# | different numbers of channels, no adapter wanted | AT or NST |
+# | different numbers of channels, and no adapter | AT or NST |
 # | student and teacher end in maps of equal size, a projector may be deployed | SimKD |
 # | it is unclear which layers belong together | SemCKD or ReviewKD |
 # | no classes, so no soft targets (regression, embeddings) | hint |
@@ -840,10 +855,10 @@ figures.table(trained, decimals={"training errors, %": 2, "test errors": 0}, cap
 #
 # ## With your own model and data
 #
-# Copy this cell. Any modules do. For networks of kdnb, torchvision and timm the layers are found; for others
-# `Layers` names them, as `kdnb.nets.module_paths(network)` lists them: `maps` from shallow to deep, and `head`,
-# the classifier. `fitnets` takes the middle one of the maps. Compare with soft targets alone, from the same
-# initial weights.
+# Copy this cell. Any modules will do. For networks of kdnb, torchvision and timm the layers are found
+# automatically; for others, name them with `Layers`: `maps` from shallow to deep, and `head`, the classifier.
+# `kdnb.nets.module_paths(network)` lists the possible names. `fitnets` uses the middle one of the maps.
+# Compare with soft targets alone, from the same initial weights.
 
 # %% tags=["nbval-ignore-output"]
 from copy import deepcopy
@@ -872,26 +887,27 @@ for name, network in {"soft targets": kd_alone, "soft targets + hint": my_studen
     print(f"test errors of my student, {name}: {kdnb.evaluate(network, my_test)['errors']:.0f} of {len(test):,}")
 
 # %% [markdown]
-# In this run the hint *costs* errors: 1,034 against 637. This student has no batch normalisation and 8 channels in its
-# guided layer, half of the teacher's 16; its maps have 6x6 positions and are pooled to the teacher's 5x5. The
-# weight is the one of `tiny`; we did not choose one for this student. In our pilots with another student of 8
-# channels, trained in two stages, the hint cost errors, too (see the notes). So do not add a feature loss
-# unchecked: begin with a small weight, and compare on held-out images.
+# In this run the hint *costs* errors: 1,034 against 637. This student has no batch normalisation and only 8
+# channels in its guided layer, half of the teacher's 16; its maps have 6x6 positions and are pooled to the
+# teacher's 5x5. The weight was chosen for `tiny`, not for this student. In our pilots with another student of
+# 8 channels, trained in two stages, the hint also cost errors (see the notes). So check before you add a
+# feature loss: start with a small weight, and compare on held-out images.
 #
 # In a loop of your own, `criterion = kdnb.Criterion("fitnets", my_student, my_teacher, inputs[:2], layers=at)`
 # gives the loss alone; its regressor is in `criterion.parameters()`, which belong in the optimiser.
 #
 # ## Exercises
 #
-# 1. **Shuffled channels.** Permute the channels of the teacher's maps, in the same way for all images. For which of
-#    hint, AT, NST and AB does the loss stay as it is? For which does it after the adapter has been trained again?
+# 1. **Shuffled channels.** Permute the channels of the teacher's maps, in the same way for all images. For
+#    which of hint, AT, NST and AB does the loss stay the same? For which does it return to its old value
+#    after the adapter has been trained again?
 #
 # <details><summary>Solution</summary>
 #
-# AT sums over the channels and NST compares sets of them: both stay as they are. The hint and AB compare channel by
-# channel, so they change. But their adapter is a 1x1 convolution (in AB with a batch normalisation): permute its
-# output channels in the same way, and the loss has its old value. Training finds this adapter as easily as the first
-# one, because all orders of channels are equally likely in a new adapter.
+# AT sums over the channels and NST compares sets of them: both stay the same. The hint and AB compare channel
+# by channel, so they change. But their adapter is a 1x1 convolution (in AB with a batch normalisation):
+# permute its output channels in the same way, and the loss has its old value. Training finds this adapter as
+# easily as the first one, because a new adapter is equally likely to start near any order of the channels.
 #
 # </details>
 #
@@ -901,11 +917,12 @@ for name, network in {"soft targets": kd_alone, "soft targets + hint": my_studen
 #
 # <details><summary>Solution</summary>
 #
-# Write $\bar t$ and $\bar s$ for the mean patterns. With the linear kernel the three sums are $\bar t^\top\bar t +
-# \bar s^\top\bar s - 2\,\bar t^\top\bar s = \lVert \bar t-\bar s\rVert_2^2$. With the square, use $(a^\top b)^2 =
-# \langle aa^\top, bb^\top\rangle_F$, the inner product of two matrices: the same algebra gives the squared
-# Frobenius distance of the two mean matrices. In NST every channel has length 1, a faint one like a strong one. AT
-# adds up $f_c^2$, so strong channels count more: it sees how the energy is shared among the channels.
+# Write $\bar t$ and $\bar s$ for the mean patterns. With the linear kernel the three sums are
+# $\bar t^\top\bar t + \bar s^\top\bar s - 2\,\bar t^\top\bar s = \lVert \bar t-\bar s\rVert_2^2$. With the
+# square, use $(a^\top b)^2 = \langle aa^\top, bb^\top\rangle_F$, the inner product of two matrices: the same
+# algebra gives the squared Frobenius distance of the two mean matrices. In NST every channel has length 1,
+# whether it is faint or strong. AT adds up $f_c^2$, so strong channels count more: it sees how the energy is
+# shared among the channels.
 #
 # </details>
 #
@@ -914,17 +931,17 @@ for name, network in {"soft targets": kd_alone, "soft targets + hint": my_studen
 #
 # <details><summary>Solution</summary>
 #
-# In pilots with two seeds, students of soft targets made 541 and 622 errors on the first 5,000 validation images.
-# With a hint of weight 10 they made 479 and 634, with weight 100 they made 508 and 608. Two seeds cannot tell these weights
-# apart. In the first stage the hint is the only term, and Adam divides every step by the recent size of the
-# gradient: a constant factor cancels, up to Adam's small $\epsilon$. For the same reason it does not matter there
-# whether one takes half the sum, as the paper, or the mean.
+# In pilots with two seeds, students of soft targets made 541 and 622 errors on the first 5,000 validation
+# images. With a hint of weight 10 they made 479 and 634, with weight 100 they made 508 and 608. Two seeds
+# cannot tell these weights apart. In the first stage the hint is the only term, and Adam divides every step
+# by the recent size of the gradient: a constant factor cancels, up to Adam's small $\epsilon$. For the same
+# reason it does not matter there whether one takes half the sum, as the paper does, or the mean.
 #
 # </details>
 #
 # 4. **A teacher of another task.** Take the hint from the LeNet-5 of Fashion-MNIST,
-#    `guide=nets.pretrained("lenet5", "fashion_mnist")`, which has never seen a digit. Does its hint help, as the
-#    digits' teacher does, or harm, as the untrained net?
+#    `guide=nets.pretrained("lenet5", "fashion_mnist")`, which has never seen a digit. Does its hint help,
+#    like that of the digits' teacher, or harm, like that of the untrained network?
 #
 # <details><summary>Solution</summary>
 #
@@ -934,7 +951,7 @@ for name, network in {"soft targets": kd_alone, "soft targets + hint": my_studen
 #
 # </details>
 #
-# 5. **VID's variances.** For which $\sigma_c^2$ is $L_\text{VID}$ least, and what does it become there? Which
+# 5. **VID's variances.** Which $\sigma_c^2$ minimises $L_\text{VID}$, and what is the loss there? Which
 #    channels then pull most?
 #
 # <details><summary>Solution</summary>
@@ -950,7 +967,7 @@ for name, network in {"soft targets": kd_alone, "soft targets + hint": my_studen
 #
 # 6. **A deeper hint.** Guide the third stage: 32 channels of one position in the student, 120 in the teacher
 #    (`place = "stage3"`, and a regressor from 32 to 120). The paper warns that a hint leaves the student less
-#    freedom the higher it sits. Is that so here?
+#    freedom the higher it sits. Is this the case here?
 #
 # <details><summary>Solution</summary>
 #
@@ -995,11 +1012,11 @@ print(papers.cite("romero2015fitnets", "laptop"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures from the paper</b></summary>
 #
-# **Live part.** Pilots looked at the first 5,000 validation images, with seeds from 100 on; test images were not
-# looked at for any choice. The premises (the undistilled student fits its images, the teacher is far better) held
-# in all of them, but every pilot also showed the outcome, and settings without a gain were not taken. What Figure 2
-# shows is therefore an example, and no estimate of how often it occurs. All pilots (besides those of
-# exercises 3, 4 and 6), in errors of 5,000, with 200 images and Adam as above unless said otherwise:
+# **Live part.** Pilots looked at the first 5,000 validation images, with seeds from 100 on; no choice was
+# made on test images. The premises (the undistilled student fits its images, the teacher is far better) held
+# in all pilots, but every pilot also showed the outcome, and we did not keep settings without a gain. Figure
+# 2 is therefore an example, not an estimate of how often a hint helps. All pilots (besides those of exercises
+# 3, 4 and 6), in errors of 5,000, with 200 images and Adam as above unless said otherwise:
 #
 # - *Student LeNet-5 with half of the channels, batches of 50, 240 steps, two stages* (seeds 100, 101): labels alone
 #   781, 913; soft targets 705, 713; hint first, then soft targets 853, 979; hint first, then labels 879, 987; hint
@@ -1017,21 +1034,22 @@ print(papers.cite("romero2015fitnets", "laptop"))
 #   471, 563; with that of an untrained net 914, 945; labels 683, 750; labels with the hint 545, 660. 300 steps:
 #   541, 622 and 508, 608.
 #
-# We took the last one with 300 steps, for its cost. The regressor is linear here; in the paper it has the
-# non-linearity of the hint layer. The last epoch is reported. Intervals cover training images, initial weights and
-# order of the batches, not the one teacher, nor the one untrained net.
+# We chose the last one with 300 steps, because it is cheap. The regressor is linear here; in the paper it has
+# the non-linearity of the hint layer. The last epoch is reported. Intervals cover training images, initial
+# weights and order of the batches, not the one teacher, nor the one untrained net.
 #
 # **Recorded part.** *Kernel sizes* are not printed in the paper; the student's are those of the authors'
-# configuration, the teacher's the only ones that give the paper's number of parameters. *Data and time*: 2,000
-# images in place of 50,000, 60 epochs in place of hundreds, and equal epochs for all students; the paper's stages
-# are stopped by validation errors, so that its hinted student may have had more training than the others.
-# *Teacher*: one for all seeds, from He's weights, trained with Adam on 20,000 shifted images for 5 epochs; intervals do
-# not cover another teacher, nor other training images, which are the same for all seeds. *Optimiser*: RMSProp with a one-cycle schedule that peaks at 0.001, where the paper's rate is
-# 0.0005; $\epsilon$ is $10^{-8}$, because with the authors' $10^{-5}$ students from $\pm0.005$ stayed at chance on
-# held-out images for 8 epochs. *Regressor*: in the record a maxout convolution without padding, as in the paper; in
-# the live part linear. *One stage* is cross-entropy plus 100 times the mean squared error through a 1x1
-# convolution; the paper's own joint training, which it says failed, is not specified. Training runs in bfloat16
-# autocast; losses and evaluations in float32.
+# configuration, the teacher's are the only ones that give the paper's number of parameters. *Data and time*:
+# 2,000 images instead of 50,000, 60 epochs instead of hundreds, and equal epochs for all students; the
+# paper's stages are stopped by validation errors, so that its hinted student may have had more training than
+# the others. *Teacher*: one for all seeds, from He's weights, trained with Adam on 20,000 shifted images for
+# 5 epochs; intervals do not cover another teacher, nor other training images, which are the same for all
+# seeds. *Optimiser*: RMSProp with a one-cycle schedule that peaks at 0.001, where the paper's rate is 0.0005;
+# $\epsilon$ is $10^{-8}$, because with the authors' $10^{-5}$ students from $\pm0.005$ stayed at chance on
+# held-out images for 8 epochs. *Regressor*: in the record a maxout convolution without padding, as in the
+# paper; in the live part linear. *One stage* is cross-entropy plus 100 times the mean squared error through a
+# 1x1 convolution; the paper's own joint training, which it says failed, is not specified. Training runs in
+# bfloat16 autocast; losses and evaluations in float32.
 #
 # **Code on this page.** AB and AT of the catalogue have their authors' forms (`variant="authors"`); the functions above
 # are the papers'. In `methods.table`, *FitNet* is the one-stage form of public code (`variant="common"`), which the

@@ -91,11 +91,11 @@ figures.use()
 # 1s. These similarities are useful by themselves: a search for images like a given one needs only the embeddings and
 # no classifier.
 #
-# A hint matches the embedding itself. The two embeddings rarely have the same width, and the student's third number
-# has nothing to do with the teacher's third number, so a regressor is needed. Relational distillation compares
-# *pairs of images* instead. Both networks see the same batch. From each network's embeddings we compute how alike any two
-# images of the batch are, and the student is trained to give the same similarities as the teacher. Its embedding may have another width,
-# another orientation and another unit of length.
+# A hint matches the embedding itself. The two embeddings rarely have the same width, and the student's third
+# number has nothing to do with the teacher's third number, so a regressor is needed. Relational distillation
+# compares *pairs of images* instead. Both networks see the same batch. From each network's embeddings we
+# compute how alike any two images of the batch are, and the student is trained to give the same similarities
+# as the teacher. Its embedding may have a different width, orientation and unit of length.
 
 # %%
 figures.save(
@@ -121,19 +121,19 @@ figures.save(
 # %% [markdown]
 # ## Teacher, student, and how a search is judged
 #
-# The teacher is the workbook's LeNet-5, which has seen 50,000 labelled images; its embedding has 84 numbers. The student
-# is `tiny`: three convolutions of 8, 16 and 32 channels and an embedding of 64 numbers. It is the student of the
-# PKT paper, too.
+# The teacher is the workbook's LeNet-5, which has seen 50,000 labelled images; its embedding has 84 numbers.
+# The student is `tiny`: three convolutions of 8, 16 and 32 channels and an embedding of 64 numbers. The PKT
+# paper uses the same student.
 #
-# A test image is the **query**. All other images of a database are sorted by the cosine of their embedding
-# with the query's; those of the query's class should come first. Let $r_1<r_2<\dots<r_m$ be the places in this list at
-# which the $m$ images of that class stand. The **average precision** is the mean share of right images up to those
-# places,
+# One test image is the **query**. All other images of a database are sorted by the cosine of their embedding
+# with the query's; those of the query's class should come first. Let $r_1<r_2<\dots<r_m$ be the ranks of the
+# $m$ images of that class in this list. The **average precision** is the mean share of right images up to
+# those ranks,
 #
 # $$\mathrm{AP}=\frac1m\sum_{k=1}^{m}\frac{k}{r_k},$$
 #
 # and its mean over all queries is the **mAP**. It is 100% when all right images come first, and about 10% for
-# a random order of ten classes. The **precision at 10** is the share of right ones among the first ten.
+# a random order of ten classes. The **precision at 10** is the share of right images among the first ten.
 
 # %%
 source = data.load(dataset)
@@ -193,37 +193,37 @@ figures.table(pd.DataFrame(found).T, decimals=1, caption="Search by the teacher'
 #
 # $$L_\text{RelD}=\mathcal L_R\big(\psi_t(t_i,t_j),\,\psi_s(s_i,s_j)\big),$$
 #
-# with the embeddings $t_i=f_t(x_i)$ of the teacher and $s_i=f_s(x_i)$ of the student, a function $\psi$ that says how two
-# samples relate, and a distance $\mathcal L_R$ of what it says in both networks. Its equation 5 is the same for relations between
-# two *layers* of one network; we come to these below.
+# with the embeddings $t_i=f_t(x_i)$ of the teacher and $s_i=f_s(x_i)$ of the student, a function $\psi$ that
+# says how two samples relate, and a distance $\mathcal L_R$ between its values in the two networks. The
+# survey's equation 5 is the same for relations between two *layers* of one network; we come to these below.
 #
-# **PKT** makes a probability distribution of each sample's relations. How alike are two embeddings? The paper takes
-# their cosine, moved into the range from 0 to 1:
+# **PKT** turns each sample's relations into a probability distribution. To measure how alike two embeddings
+# are, the paper takes their cosine, shifted and scaled to the range from 0 to 1:
 #
 # $$\kappa(a,b)=\tfrac12\left(\frac{a^\top b}{\lVert a\rVert_2\,\lVert b\rVert_2}+1\right).$$
 #
-# Divided by its sum over all other samples of the batch, it is the probability to go from sample $j$ to sample $i$,
-# if one goes to similar samples more often:
+# Divided by its sum over all other samples of the batch, it is the probability of a step from sample $j$ to
+# sample $i$ in a random walk that prefers similar samples:
 #
 # $$p_{i|j}=\frac{\kappa(t_i,t_j)}{\sum_{k\ne j}\kappa(t_k,t_j)},\qquad q_{i|j}=\frac{\kappa(s_i,s_j)}{\sum_{k\ne j}\kappa(s_k,s_j)} .$$
 #
-# (Two indices tell these from the softened probabilities $p$ and $q$ of the notation.) The student minimises the
-# divergence of the $B$ distributions,
+# (Two indices distinguish these from the softened probabilities $p$ and $q$ of the notation.) The student
+# minimises the divergence of the $B$ distributions,
 #
 # $$L_\text{PKT}=\sum_{j=1}^{B}\sum_{i\ne j}p_{i|j}\,\log\frac{p_{i|j}}{q_{i|j}} .$$
 #
-# Three things follow. There is no regressor, so nothing but the student can lower the loss. The cosine does not see how long an embedding is.
-# And there is nothing to tune, neither a temperature nor a bandwidth. The authors' code keeps the pair
-# of each sample with itself and takes the mean over all $B^2$ entries in place of the sum; this is why a weight of 30,000 is
-# usual beside a cross-entropy (`variant="authors"`).
+# Three things follow. There is no regressor, so only the student can lower the loss. The cosine ignores the
+# length of an embedding. And there is nothing to tune, neither a temperature nor a bandwidth. The authors'
+# code also counts the pair of each sample with itself and takes the mean over all $B^2$ entries instead of
+# the sum; this is why a weight of 30,000 is usual beside a cross-entropy (`variant="authors"`).
 
 # %% [markdown]
 # ## The method as a training loop
 #
-# The first function is the formula above. The loop trains a student by one loss alone, so that every comparison is
-# one of losses: all students of a seed start from the same weights, see the same images in the same order, and take
-# the same number of steps. Adam divides every step by the recent size of the gradient, so a constant factor
-# before the loss cancels, and no loss needs a weight.
+# The first function is the formula above. The loop trains a student with one loss alone, so that only the
+# losses are compared: all students of a seed start from the same weights, see the same images in the same
+# order, and take the same number of steps. Adam divides every step by the recent size of the gradient, so a
+# constant factor before the loss cancels, and no loss needs a weight.
 
 # %%
 def pkt(s, t):
@@ -274,13 +274,14 @@ def train_student(images, seed, learns="relations", relation=pkt, guide=teacher,
 #
 # Six conditions with the same start and the same number of steps:
 #
-# - **untrained**: the student before;
+# - **untrained**: the student before training;
 # - **labels**: the cross-entropy, the only condition that reads the labels of the 200 images;
 # - **soft targets**: the teacher's softened logits;
 # - **hint**: the teacher's embedding, through a learnt linear map, as in [chapter 2.2](2-2-feature-based-knowledge.ipynb);
 # - **PKT**: the teacher's relations and nothing else. The student's classifier is never trained;
-# - **PKT, untrained teacher**: the relations of a LeNet-5 with random weights. This control has the same loss, but its
-#   relations hold no knowledge of digits that was learnt: what it gains is not due to the teacher's training.
+# - **PKT, untrained teacher**: the relations of a LeNet-5 with random weights. This control has the same
+#   loss, but its relations hold no learnt knowledge of digits: what this condition gains is not due to the
+#   teacher's training.
 #
 # Each seed draws its own 200 training images.
 
@@ -308,7 +309,8 @@ for seed in range(seeds):
 live = pd.DataFrame(rows)
 
 # %% [markdown]
-# First the premises: the student of labels has learnt its images, and the teacher's embedding is better than its.
+# First we check the premises: the student of labels has learnt its images, and the teacher's embedding is
+# better than that student's.
 
 # %%
 wrong = [
@@ -362,20 +364,26 @@ figures.table(means, decimals=1, caption="Means over seeds.")
 # %% [markdown]
 # **What the numbers say.** Without a label, PKT takes the search from 28 to 73% mAP, in all four seeds.
 #
-# - *It is the teacher's knowledge that helps.* The relations of an untrained LeNet-5 take the search to 33% only, 40 points less (36 to 44).
-# - *The arrangement is worth as much as the labels.* PKT is 3.2 points above the student of labels, with an interval from 2.7 less to 9.1 more: four seeds
-#   do not tell the two apart. Nor do they tell PKT from soft targets (3.1 less to 4.3 more), or from the hint.
-# - *The hint is not worse.* The paper finds hints worse than PKT. Here it is 1.1 points better on average (7.2 less to 9.3 more), and the only one that is surely
-#   better than labels (by 4.2 points, 0.6 to 7.9). It needs a regressor, PKT does not. In the record below PKT is ahead on CIFAR-10, and on MNIST the two are alike.
-# - *The teacher is far away*, at 99%. It has seen 50,000 images with labels, the students' 200 among them; 200 images do not show a small network all that it
-#   knows.
+# - *It is the teacher's knowledge that helps.* The relations of an untrained LeNet-5 take the search only to
+#   33%, 40 points less (36 to 44).
+# - *The teacher's relations are worth about as much as the labels.* PKT is 3.2 points above the student of
+#   labels, with an interval from 2.7 less to 9.1 more: four seeds cannot tell the two apart. Nor can they
+#   tell PKT from soft targets (3.1 less to 4.2 more), or from the hint.
+# - *The hint is not worse.* The paper finds hints worse than PKT. Here the hint is 1.0 points better on
+#   average (7.1 less to 9.2 more), and it is the only condition whose whole interval is above the labels (by
+#   4.2 points, 0.6 to 7.9). It needs a regressor; PKT does not. In the record below PKT is ahead on CIFAR-10,
+#   and on MNIST the two are alike.
+# - *The teacher is far ahead*, at 99%. It has seen 50,000 images with labels, the students' 200 among them;
+#   200 images cannot show a small network everything that the teacher knows.
 
 # %% [markdown]
 # ### The same with the package
 #
-# `kdnb.distil` with `method="pkt"` does the same. `variant="paper"` is the sum over $i\ne j$; the default is the authors' mean.
-# `label_weight=0` leaves the labels out. Both add up the same numbers in another order, and Adam enlarges rounding where a gradient is almost 0; so we
-# compare what a search uses, the cosines, to 0.005 after three epochs. The loss by itself is `losses.probabilistic_transfer(s, t)`, for any loop.
+# `kdnb.distil` with `method="pkt"` does the same. `variant="paper"` is the sum over $i\ne j$; the default is
+# the authors' mean. `label_weight=0` leaves the labels out. The loop above and the package add up the same
+# numbers in different orders, and Adam amplifies rounding errors where a gradient is almost 0. So we compare
+# what a search uses, the cosines, to within 0.005 after three epochs. For your own loop,
+# `losses.probabilistic_transfer(s, t)` is the loss by itself.
 
 # %%
 s, t = torch.randn(64, 16), torch.randn(64, 48)  # the widths need not agree
@@ -404,9 +412,10 @@ fit.history
 # %% [markdown]
 # ## Explorer: what a search finds
 #
-# Choose a query. Each row shows the ten nearest images of the database by one network of seed 0. A solid blue frame is
-# an image of the query's class, a dashed orange one an image of another class. The queries are the first test image of six
-# classes. (On GitHub you see one frame; the control works in Jupyter and on the workbook's site, without a running kernel.)
+# Choose a query. Each row shows the ten nearest images of the database according to one network of seed 0. A
+# solid blue frame marks an image of the query's class, a dashed orange one an image of another class. The
+# queries are the first test image of six classes. (On GitHub you see one frame; the control works in Jupyter
+# and on the workbook's site, without a running kernel.)
 
 # %% tags=["nbval-ignore-output"]
 searching = {"teacher": teacher} | {name: students[name, 0] for name in ("untrained", "labels", "hint", "PKT")}
@@ -453,21 +462,22 @@ figures.explorer(
 # The Huber loss $\ell$ is quadratic up to a difference of 1 and linear beyond, which limits the influence of outliers. A batch has
 # $B^2$ distances and $B^3$ angles. `method="rkd"` adds both, as the authors do.
 #
-# **SP**, similarity-preserving distillation ([Tung and Mori 2019](https://arxiv.org/abs/1907.09682)). Let each row of $Q$ be the
-# flattened maps of a sample. Products of rows say which samples activate the network alike; each row of the products is
-# scaled to length 1:
+# **SP**, similarity-preserving distillation ([Tung and Mori 2019](https://arxiv.org/abs/1907.09682)). Let
+# each row of $Q$ be the flattened maps of a sample. The products of the rows show which samples activate the
+# network alike; each row of the resulting matrix is scaled to length 1:
 #
 # $$L_\text{SP}=\frac1{B^2}\lVert G_t-G_s\rVert_F^2,\qquad G_{i:}=\tilde G_{i:}\big/\lVert\tilde G_{i:}\rVert_2,\qquad \tilde G=QQ^\top .$$
 #
-# **CC**, correlation congruence ([Peng et al. 2019](https://arxiv.org/abs/1904.01802)). Embeddings are scaled to length 1 and
-# compared by the polynomial of their cosine that approximates a Gaussian kernel. In the paper it stands beside
-# soft targets, and so it does in `method="cc"`:
+# **CC**, correlation congruence ([Peng et al. 2019](https://arxiv.org/abs/1904.01802)). Embeddings are scaled
+# to length 1 and compared by the polynomial of their cosine that approximates a Gaussian kernel. The paper
+# adds it to soft targets, as does `method="cc"`:
 #
 # $$L_\text{CC}=\frac1{B^2}\lVert\Psi_t-\Psi_s\rVert_F^2,\qquad
 #   \Psi_{ij}=e^{-2\gamma}\sum_{m=0}^{2}\frac{(2\gamma)^m}{m!}\,(x_i^\top x_j)^m,\qquad\gamma=0.4 .$$
 #
-# **IRG**, the instance relationship graph (Liu et al. 2019). Samples are vertices, with their embeddings; the edges are
-# squared distances. Vertices, edges and the move of each vertex from one layer to the next are compared, beside logits:
+# **IRG**, the instance relationship graph (Liu et al. 2019). Samples are vertices, with their embeddings; the
+# edges are squared distances. The loss compares vertices, edges, the move of each vertex from one layer to
+# the next, and logits:
 #
 # $$L_\text{IRG}=L_\text{logits}+w_1\sum_i\lVert t_i-s_i\rVert_2^2+w_2\Big(\frac1{B^2}\lVert A_t-A_s\rVert_F^2+L_\text{moves}\Big),\qquad
 #   A_{ij}=\lVert x_i-x_j\rVert_2^2 .$$
@@ -492,25 +502,27 @@ figures.explorer(
 # **LP**, locality-preserving embedding ([Chen et al. 2021](https://arxiv.org/abs/1812.06597)), draws each sample's nearest neighbours of the
 # teacher together: $L=\sum_i\sum_{j\in N(i)}e^{-\lVert t_i-t_j\rVert_2^2/\delta^2}\,\lVert s_i-s_j\rVert_2^2$. Nothing pushes samples apart.
 #
-# **CRD**, contrastive representation distillation ([Tian et al. 2020](https://arxiv.org/abs/1910.10699)), asks: given
-# the student's embedding of an image, which of the teacher's embeddings is of the same image? Two learnt linear maps bring both to vectors
-# $s$ and $t$ of 128 numbers and length 1. With $N$ negatives $t_n$, which are other images, of $M$ training images, a temperature
-# $\tau=0.07$ and a constant $Z$ that is fixed on the first batch,
+# **CRD**, contrastive representation distillation ([Tian et al. 2020](https://arxiv.org/abs/1910.10699)),
+# asks: given the student's embedding of an image, which of the teacher's embeddings is of the same image? Two
+# learnt linear maps bring both to vectors $s$ and $t$ of 128 numbers and length 1. With $N$ negatives $t_n$
+# (embeddings of other images), $M$ training images, a temperature $\tau=0.07$ and a constant $Z$ that is
+# fixed on the first batch,
 #
 # $$L_\text{CRD}=-\log h(t,s)-\sum_{n=1}^{N}\log\big(1-h(t_n,s)\big),\qquad
 #   h(t,s)=\frac{e^{t^\top s/\tau}/Z}{e^{t^\top s/\tau}/Z+N/M} .$$
 #
-# This is a classifier of true pairs against false ones; the better it can become, the more the student's embedding tells about the teacher's. The paper draws 16,384 negatives of
-# other classes from a memory of the whole training set, and so does `method="crd"`, as far as the memory is filled.
+# This is a classifier of true pairs against false ones; the better it can become, the more the student's
+# embedding says about the teacher's. The paper draws 16,384 negatives of other classes from a memory of the
+# whole training set, and so does `method="crd"`, as far as the memory is filled.
 #
 # **ICKD**, inter-channel correlation ([Liu et al. 2021](https://arxiv.org/abs/2202.03680)), relates the *channels* of one image. With the maps as a
 # matrix $F$ of $C$ channels by $HW$ positions, $L=\frac1{C^2}\lVert F_sF_s^\top-F_tF_t^\top\rVert_F^2$. `method="ickd"`.
 #
 # ### What each relation ignores
 #
-# A rotation of the student's embeddings changes no similarity, so a loss should not change either. Other changes are ignored by
-# some losses only. A loss leaves the student free to do what it ignores. We change the student's embeddings in four ways and test which losses stay
-# as they are:
+# A rotation of the student's embeddings changes no similarity, so no loss should change either. Other changes
+# are ignored by only some losses. Whatever a loss ignores, the student is free to do. We change the student's
+# embeddings in four ways and test which losses stay the same:
 
 # %%
 torch.manual_seed(0)
@@ -534,13 +546,14 @@ stays = {name: {change: "stays" if torch.isclose(loss(z, y), loss(x, y)) else "c
 figures.table(pd.DataFrame(stays).T, caption="The loss after a change of the student's embeddings.")
 
 # %% [markdown]
-# All of them ignore a rotation. Distances and angles also ignore where the origin is, cosines (PKT, CC, DarkRank) how long
-# each embedding is. Our search sorts by cosines, so it ignores the same as PKT.
+# All of them ignore a rotation. Distances and angles also ignore where the origin is; cosines (PKT, CC,
+# DarkRank) ignore how long each embedding is. Our search sorts by cosines, so it ignores the same things as
+# PKT.
 #
 # ### Which relation teaches an embedding?
 #
-# Each loss by itself, in the loop above, from the same start and without any label. SP is given the embedding here, which
-# in the paper is given maps.
+# We train with each loss by itself, in the loop above, from the same start and without any label. SP compares
+# embeddings here; in the paper it compares maps.
 
 # %% tags=["nbval-ignore-output"]
 alone = live[live.condition.isin(["labels", "PKT"])].copy()
@@ -571,15 +584,18 @@ figures.table(pd.DataFrame.from_dict(rows, orient="index"), decimals=1,
 # %% [markdown]
 # **What the numbers say.** Except for LP, every relation teaches the embedding about as well as the labels do (70%), without any label.
 #
-# - SP reaches 75%, PKT 73%, CC 71%, both parts of RKD 69%. RKD is 3.5 points below PKT in all four pairs, but the intervals (0.2 to 6.9, and 0.1 to 6.9) end near 0, and these are two of
-#   six comparisons. RKD compares distances while the search sorts by cosines; that may put it at a disadvantage here.
-# - *LP alone does harm.* It ends at 18%, below the student before (28%): it only draws neighbours together, and its least value is reached when all embeddings are one point.
+# - SP reaches 75%, PKT 73%, CC 71%, both parts of RKD 69%. RKD is below PKT in all four pairs, by 3.7 points
+#   (distances) and 3.5 (angles), but the intervals (0.5 to 6.9, and 0.0 to 7.0) end near 0, and these are two
+#   of six comparisons. RKD compares distances while the search sorts by cosines; that may put it at a
+#   disadvantage here.
+# - *LP alone does harm.* It ends at 18%, below the untrained student (28%): it only draws neighbours
+#   together, and it is smallest when all embeddings are one point.
 #
 # ### Explorer: one batch under five relations
 #
-# Below are forty test images, four of each class, that no student has seen. Each cell is the relation of two of
-# them; $\rho$ is the correlation of the cells with those of the teacher. Choose a relation. The student on the right has learnt by PKT,
-# whatever relation is shown.
+# Below are forty test images, four of each class, that no student has seen. Each cell is the relation of two
+# of them; $\rho$ is the correlation of the cells with those of the teacher. Choose a relation. The student on
+# the right was trained with PKT, whatever relation is shown.
 
 # %% tags=["nbval-ignore-output"]
 forty = torch.cat([(asked.labels == c).nonzero()[:4, 0] for c in range(10)])
@@ -666,9 +682,10 @@ figures.explorer(
 # $L=\sum\lVert\kappa(v^1_t,v^2_t)-\kappa(v^1_s,v^2_s)\rVert_2^2$. A singular vector has no sign and no fixed place in the list: the student's are matched to the
 # teacher's before they are compared. `method="kdsvd"`.
 #
-# **IFM**, information flow modelling ([Passalis, Tzelepi and Tefas 2020](https://arxiv.org/abs/2005.00727)), is hybrid PKT at *every* layer
-# $l$. In the first, critical epochs $e$ the layers on the way weigh most, then only the last one counts:
-# $L=L_\text{last}+100\cdot0.7^{e}\sum_{l<\text{last}}L_l$. A teacher of another depth is first distilled into an auxiliary one of the student's depth
+# **IFM**, information flow modelling ([Passalis, Tzelepi and Tefas 2020](https://arxiv.org/abs/2005.00727)),
+# is hybrid PKT at *every* layer $l$. In the first, critical epochs $e$ the intermediate layers weigh most;
+# later only the last one counts: $L=L_\text{last}+100\cdot0.7^{e}\sum_{l<\text{last}}L_l$. A teacher of
+# another depth is first distilled into an auxiliary one of the student's depth
 # (`kdnb.methods.offline.ifm.through_auxiliary`). `method="ifm"`.
 #
 # **MHGD** ([Lee and Song 2019](https://arxiv.org/abs/1907.02226)) learns what to compare. An attention network with $H$ heads is first trained to
@@ -677,15 +694,15 @@ figures.explorer(
 #
 # ### All methods of the section
 #
-# Their names, options and published weights; where none is known, give one:
+# The table lists their names, options and published weights; where no weight is listed, you must give one:
 
 # %%
 figures.table(methods.table("2.3")[["title", "loss", "weight", "options"]])
 
 # %% [markdown]
-# The next cell runs some of them, beside the labels as in most of the papers, on the images and initial weights of seed 0. The
-# published weights suit other networks. So each weight is chosen such that the term starts at $\ln 10$, the cross-entropy of a guess.
-# Add more names to the list to see the others.
+# The next cell runs some of them, beside the labels as in most of the papers, on the images and initial
+# weights of seed 0. The published weights suit other networks. So we choose each weight such that the term
+# starts at $\ln 10$, the cross-entropy of a random guess. Add more names to the list to see the others.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.methods.offline.distil import first_value
@@ -712,23 +729,28 @@ figures.table(
 )
 
 # %% [markdown]
-# This table is no ranking: it has one run of each method, and no weight was chosen. All students fit their images but for one error. Beside the labels, SP, IFM and PKT err on 14.4 to 15.2% of the test images, labels alone on
-# 17.8% and soft targets alone on 16.4%. CRD and FSP do not save errors here; CRD's memory holds 200 images in place of the paper's 50,000. LP and triplet distillation, which can only be used
-# beside another loss, may be added to the list.
+# This table is not a ranking: it has one run of each method, and no weight was tuned. All students together
+# make one error on their training images. Beside the labels, SP, IFM and PKT err on 14.4 to 15.2% of the test
+# images, labels alone on 17.8% and soft targets alone on 16.4%. CRD and FSP do not save errors here; CRD's
+# memory holds 200 images instead of the paper's 50,000. You may add LP and triplet distillation to the list;
+# they can only be used beside another loss.
 #
 # ## The reproduction: PKT on CIFAR-10
 #
-# The student is the paper's `tiny` network, for colour images: 15,050 weights. It first learns labels; then its embedding is
-# taught without labels, by PKT, by hints through a learnt or a random linear map, or by soft targets at $T=2$. The training images are
-# the database, test images the queries, and precision is interpolated at eleven levels of recall. Each seed has 1,000 training images of its own, few
-# enough for the student to know them by heart. The teacher is the workbook's ResNet-20.
+# The student is the paper's `tiny` network, for colour images: 15,050 weights. It first learns labels; then
+# its embedding is taught without labels, by PKT, by hints through a learnt or a random linear map, or by soft
+# targets at $T=2$. The training images are the database, test images are the queries, and precision is
+# interpolated at eleven levels of recall. Each seed has its own 1,000 training images, few enough for the
+# student to fit them completely. The teacher is the workbook's ResNet-20.
 #
-# Three kinds of conditions are ours: the student that goes on with labels for as long as the others go on with the teacher, teachers of random
-# weights, and the same on MNIST with the LeNet-5 from above.
+# We add three kinds of conditions: a student that trains on with labels for as long as the others train with
+# the teacher, teachers with random weights, and the same experiment on MNIST with the LeNet-5 from above.
 #
-# The next cells read the committed record (`kdnb reproduce passalis2018pkt` makes it anew). Claims and premises were registered in
-# `papers/passalis2018pkt/claims.toml` before its first run. The setting was chosen by its premises: the student fits its images, the teacher's embedding is better, and
-# the learnt hint improves the embedding ([`setting.md`](../papers/passalis2018pkt/setting.md) has the pilots). [How a claim is judged](../docs/verdicts.md) explains the words.
+# The next cells read the committed record (`kdnb reproduce passalis2018pkt` runs it again). Claims and
+# premises were registered in `papers/passalis2018pkt/claims.toml` before its first run. The setting was
+# chosen so that its premises hold: the student fits its images, the teacher's embedding is better, and the
+# learnt hint improves the embedding ([`setting.md`](../papers/passalis2018pkt/setting.md) has the pilots).
+# [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 record = papers.read_record("passalis2018pkt", "laptop")
@@ -793,31 +815,40 @@ print(f"CIFAR-10, precision at 10, {names['pkt']} - {names['continued']}: {gap('
 # **What holds, and what does not.** The premises hold: students err on 0.3% of their 1,000 training images, the teacher's embedding is better than theirs, and the
 # learnt hint improves the embedding that it starts from, by 2.9 points of mAP (2.6 to 3.3). All four claims of the paper are reproduced on CIFAR-10.
 #
-# - *PKT beats hints*: by 5.2 points (4.5 to 5.9; published 3.5). It is 8.1 points above the student before (7.5 to 8.7; published 12.2).
+# - *PKT beats hints*: by 5.2 points (4.5 to 5.9; published 3.5). It is 8.1 points above the student before
+#   the transfer (7.5 to 8.7; published 12.2).
 # - *A learnt hint beats soft targets*: by 2.5 points (1.9 to 3.0; published 7.5).
-# - *Soft targets help a little*: by 0.5 points (0.1 to 0.8; published 1.2). With the first six seeds this was open (0.1 less to 0.9 more).
+# - *Soft targets help a little*: by 0.5 points (0.1 to 0.8; published 1.2). With the first six seeds this was
+#   undecided (0.1 less to 0.9 more).
 # - *A hint through a random map destroys the embedding*: 22.8% against 35.4% before.
-# - *More training* is the control that the paper lacks. Going on with labels gains 1.0 points by itself (0.6 to 1.4). PKT, which reads no label, is 7.2 points
-#   above that (6.5 to 7.8). Soft targets lie 0.5 points *below* it (0.04 to 0.96): our claim that they beat it is contradicted, and their gain is no
-#   more than that of some more training.
-# - *It is what the teacher knows.* With teachers of random weights PKT ends at 15.8% and the hint at 16.1%, far below the student before.
-# - *The measure matters.* Among the first ten images PKT and labels for as long find equally many right ones (36.9 and 37.0%). What PKT gains lies in the later places
-#   of the list.
-# - *On MNIST* PKT and the learnt hint are about alike: PKT is 0.2 points better (0.1 less to 0.5 more), which is open. As on CIFAR-10 the hint is above soft
-#   targets (by 1.0) and PKT above labels for as long (by 2.4); unlike there, soft targets gain more than labels (by 1.2). The live part, with 200 images, does not tell PKT from the hint either.
+# - *More training* is the control that the paper lacks. Training on with labels gains 1.0 points by itself
+#   (0.6 to 1.4). PKT, which reads no label, is 7.2 points above that (6.5 to 7.8). Soft targets are 0.5
+#   points *below* that (0.04 to 0.96): our claim that they beat it is contradicted, and their gain is no more
+#   than that of additional training.
+# - *The teacher's knowledge matters.* With teachers of random weights PKT ends at 15.8% and the hint at
+#   16.1%, far below the student before the transfer.
+# - *The measure matters.* Among the first ten images PKT and "labels for as long" find equally many right
+#   ones (36.9 and 37.0%). PKT gains further down the list.
+# - *On MNIST* PKT and the learnt hint are about alike: PKT is 0.2 points better (0.1 less to 0.5 more), so
+#   this is undecided. As on CIFAR-10 the hint is above soft targets (by 1.0) and PKT above "labels for as
+#   long" (by 2.4); unlike there, soft targets gain more than labels (by 1.2). The live part, with 200 images,
+#   does not tell PKT from the hint either.
 #
-# A former record with 20,000 images and 6 epochs of transfer, at a tenth of the rate, had the learnt hint below the student before. In the pilots the hint became better with more
-# epochs, so it had probably learnt too little there. All seeds share one teacher: the intervals cover images, initial weights and their order, not another teacher.
+# In an earlier record, with 20,000 images and 6 epochs of transfer at a tenth of the learning rate, the
+# learnt hint ended below the student before the transfer. In the pilots the hint improved with more epochs,
+# so there it had probably learnt too little. All seeds share one teacher: the intervals cover images, initial
+# weights and their order, not another teacher.
 #
 # ## One fair comparison
 #
-# Papers compare their method with others at weights that were tuned for their own. In 2020 Tian, Krishnan and Isola ran a dozen methods on 13 pairs of
-# networks on CIFAR-100, with everything else equal. In the most cited table of the field, **plain soft targets beat nearly everything
-# that came after them**: the mean differences to soft targets over the pairs reach from $-0.31$ points (PKT) over $-1.74$ (FitNet) to $-2.39$ (FT). Only
-# CRD is better, by 1.08. The authors remark that they may underestimate the others.
+# Papers compare their method with others at weights that were tuned for their own. In 2020 Tian, Krishnan and
+# Isola ran a dozen methods on 13 pairs of networks on CIFAR-100, with everything else equal. In the most
+# cited table of the field, **plain soft targets beat nearly everything that came after them**: the mean
+# differences from soft targets over the pairs range from $-0.31$ points (PKT) through $-1.74$ (FitNet) to
+# $-2.39$ (FT). Only CRD is better, by 1.08. The authors remark that they may underestimate the others.
 #
-# We put all losses of section 2 to one test: one teacher, two students, the same start, images and steps for all, each loss beside the
-# cross-entropy, with a weight that was tuned on held-out training images.
+# We compare all losses of section 2 in one experiment: one teacher, two students, the same start, images and
+# steps for all, each loss beside the cross-entropy, with a weight tuned on held-out training images.
 
 # %%
 from kdnb.methods.catalogue import METHODS
@@ -887,58 +918,71 @@ figures.table(
 )
 
 # %% [markdown]
-# **What this says.** The premises hold: both students fit their 500 images (1.7% training errors at most), and the teacher is far better than they are. In this
-# setting the order of the paper does not hold.
+# **What this says.** The premises hold: both students fit their 500 images (1.7% training errors at most),
+# and the teacher is far better than they are. In this setting the paper's ranking does not hold.
 #
-# - *Soft targets help*. The thin ResNet gains 2.3 points (95% interval 1.1 to 3.4), the thin VGG 1.7 (1.0 to 2.4). With the soft targets of a random network and the same weight
-#   of the loss, they lose 4.1 and 0.8 points. So the gain comes from what the teacher knows.
-# - *Some losses on features help more.* ReviewKD, OFD, SemCKD and FitNets are above soft targets for both students, after Holm's correction, by 2.1 to 16.5 points. The mean of ten
-#   older losses, which FitNets and NST lift most, is above soft targets by 2.2 and 1.0 points, so the claim that soft targets beat it is contradicted for both. For the VGG the evidence is thin: the interval just leaves out 0, and the exact
-#   test does not reach 5%.
-# - *No loss on relations is shown to be better than soft targets.* PKT, SP, CC and RKD lie between 1.4 points below and 1.2 above. CRD
-#   is below soft targets for both students, so this claim is contradicted, too.
+# - *Soft targets help*. The thin ResNet gains 2.3 points (95% interval 1.1 to 3.4), the thin VGG 1.7 (1.0 to
+#   2.4). With the soft targets of a random network and the same weight of the loss, they lose 4.1 and 0.8
+#   points. So the gain comes from the teacher's knowledge.
+# - *Some losses on features help more.* ReviewKD, OFD, SemCKD and FitNets are above soft targets for both
+#   students, after Holm's correction, by 2.1 to 16.5 points. The mean of ten older losses, which FitNets and
+#   NST raise most, is above soft targets by 2.2 and 1.0 points, so the claim that soft targets beat it is
+#   contradicted for both students. For the VGG the evidence is weak: the interval barely excludes 0, and the
+#   exact test does not reach 5%.
+# - *No loss on relations is shown to be better than soft targets.* PKT, SP, CC and RKD lie between 1.4 points
+#   below and 1.2 above. CRD is below soft targets for both students, so the claim that CRD beats them is
+#   contradicted, too.
 # - *Newer losses on logits* are below plain soft targets in the mean for the ResNet (0.9 points). For the VGG no difference is shown (0.0, interval -0.6 to 0.7).
 #
-# Claims and the last table can differ: a claim was registered before the run and is tested alone, while a mark in the table has to pass the correction for 40 comparisons. So soft targets help
-# the ResNet and CRD is below soft targets for the VGG as claims, without a mark in the table. The intervals of the figure are not corrected.
+# Claims and the last table can differ: a claim was registered before the run and is tested alone, while a
+# mark in the table has to pass the correction for 40 comparisons. So as claims, soft targets help the ResNet
+# and CRD is below soft targets for the VGG; the table marks neither. The intervals of the figure are not
+# corrected.
 #
-# Why do we differ from the paper? Its students saw all the images that their teacher had seen. Ours saw 500 of the teacher's 40,000, and thousands of numbers in a
-# teacher's maps say more about an image than ten probabilities can. CRD contrasts an image with others, and here there are only 499. These are our guesses; the record does not test
-# them. Four limits:
+# Why do we differ from the paper? Its students saw all the images that their teacher had seen. Ours saw 500
+# of the teacher's 40,000, and the thousands of numbers in a teacher's maps say more about an image than ten
+# probabilities can. CRD contrasts an image with others, and here there are only 499 others. These are our
+# guesses; the record does not test them. The comparison has four limits:
 #
 # - *The setting.* Few images, thin students, one teacher, the same images for all seeds. It says which losses help such students, and nothing about training on all of CIFAR.
 # - *Weights.* Four were tried for each method and student. Where the best lies at an end of those tried (the table above counts them), a method may be
 #   better than it looks. ReviewKD's best was the largest that was tried.
-# - *The teacher.* It was chosen because soft targets of it help in the pilots ([`setting.md`](../papers/tian2020crd/setting.md)). If anything, that favours soft targets.
-# - *Many tests.* Without Holm's correction one in twenty methods that differ in nothing would look significant. "No difference shown" is not "no
-#   difference": six pairs see only what is clearly larger than the spread between seeds.
+# - *The teacher.* It was chosen because its soft targets help in the pilots
+#   ([`setting.md`](../papers/tian2020crd/setting.md)). If anything, that favours soft targets.
+# - *Many tests.* Without Holm's correction one in twenty methods that differ in nothing would look
+#   significant. "No difference shown" is not "no difference": six pairs reveal only what is clearly larger
+#   than the spread between seeds.
 #
-# An earlier record, with 4,096 images and 4 epochs, could not say anything: its students still erred on half of their training images.
-# [Chapter 6](6-performance-comparison.ipynb) looks at the same record for ranks, costs and choice, and
-# `kdnb compare my_module:my_loss --setting tian2020crd` puts a loss of your own into it.
+# An earlier record, with 4,096 images and 4 epochs, was not conclusive: its students still erred on half of
+# their training images. [Chapter 6](6-performance-comparison.ipynb) uses the same record to discuss ranks,
+# costs and the choice of a method, and `kdnb compare my_module:my_loss --setting tian2020crd` adds a loss of
+# your own to the comparison.
 #
 # ## When it fails, and when to choose it
 #
-# A relational loss is worth a try when the *embedding* is the product, as in search, or when there are unlabelled images and a teacher but no
-# classes that both networks share. Where no number stands, the next lines repeat what papers report, and our records do not settle it. It fails,
-# or is not worth its price,
+# A relational loss is worth a try when the *embedding* is the product, as in search, or when there are
+# unlabelled images and a teacher but no classes that both networks share. Points without a number repeat what
+# papers report, and our records do not settle them. The loss fails, or is not worth its cost,
 #
-# - **if the teacher's relations know nothing of the task.** Those of an untrained net take the search from 28 to 33% only (Figure 2);
-# - **if the relation only draws together.** LP alone is least when all images share one embedding (Figure 4, exercise 2). It needs another loss beside it;
+# - **if the teacher's relations know nothing of the task.** Those of an untrained network take the search
+#   only from 28 to 33% (Figure 2);
+# - **if the relation only draws samples together.** LP is smallest when all images share one embedding
+#   (Figure 4, exercise 2). It needs another loss beside it;
 # - **if the batch says too little.** Relations are those of one batch. With few images in it, or all of one class, there is little to compare;
-# - **if a hint does it, too.** On our digits the hint, with its regressor, teaches the embedding at least as well as PKT (Figure 2). In the record PKT is
-#   better on CIFAR-10 and as good on MNIST (Figure 6). Try both;
-# - **if classification is the aim and there are labels or soft targets.** In the comparison of [Tian et al. (2020)](https://arxiv.org/abs/1910.10699) on CIFAR-100 soft targets beat PKT,
-#   SP, RKD and CC, each beside the labels, as means over 13 pairs of networks. CRD alone was better. In our record with 500 images no relation
-#   is shown to beat soft targets, and four losses on features beat them for both students;
+# - **if a hint does as well.** On our digits the hint, with its regressor, teaches the embedding at least as
+#   well as PKT (Figure 2). In the record PKT is better on CIFAR-10 and as good on MNIST (Figure 6). Try both;
+# - **if classification is the aim and there are labels or soft targets.** In the comparison of [Tian et al.
+#   (2020)](https://arxiv.org/abs/1910.10699) on CIFAR-100 soft targets beat PKT, SP, RKD and CC, each beside
+#   the labels, in the mean over 13 pairs of networks. Only CRD was better. In our record with 500 images no
+#   relation is shown to beat soft targets, and four losses on features beat them for both students;
 # - **if the weight does not suit.** Sums over pairs, means over pairs and means over triples differ by factors of $B$ or $B^2$. Look at the size of the term when training starts, and
 #   choose on held-out images.
 #
 # | situation | try first |
 # |---|---|
 # | search or clustering, images without labels | PKT or a hint |
-# | the unit of length matters to nobody, distances do | RKD |
-# | maps of any shapes, no adapter wanted | SP |
+# | distances matter, their unit does not | RKD |
+# | maps of any shapes, and no adapter | SP |
 # | many images, labels, long training | CRD beside labels and soft targets |
 # | no idea yet, classification | soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)) |
 #
@@ -947,9 +991,10 @@ figures.table(
 #
 # ## With your own model and data
 #
-# Copy this cell. PKT reads no labels, so images alone are enough: a tensor, a Dataset or a DataLoader. The student needs no classifier,
-# but the package wants to know where its embedding is. For networks of kdnb, torchvision and timm this is found; for others `Layers`
-# names the modules, as `kdnb.nets.module_paths(network)` lists them.
+# Copy this cell. PKT reads no labels, so images alone are enough: a tensor, a Dataset or a DataLoader. The
+# student needs no classifier, but the package must know where its embedding is. For networks of kdnb,
+# torchvision and timm it finds this itself; for others, name the modules with `Layers`;
+# `kdnb.nets.module_paths(network)` lists the names.
 
 # %% tags=["nbval-ignore-output"]
 from torch.utils.data import DataLoader
@@ -981,9 +1026,10 @@ print(f"precision at 10 after: {my_search(my_student, '8'):.1f}%, of the teacher
 # %% [markdown]
 # In this run the share of right images among the first ten rises from 56 to 89%, without a label. It is one run of one student.
 #
-# In a loop of your own, `criterion = kdnb.Criterion("pkt", my_student, my_teacher, inputs[:50], layers=at)` gives the loss. It
-# compares the samples of *one batch*: a batch should hold many images, of several classes. Beside labels the authors' form
-# has the weight 30,000 (`method="pkt"` alone); begin lower for another network, and compare on held-out images.
+# In a loop of your own, `criterion = kdnb.Criterion("pkt", my_student, my_teacher, inputs[:50], layers=at)`
+# gives the loss. It compares the samples of *one batch*: a batch should hold many images, of several classes.
+# Beside labels the authors' variant has the weight 30,000 (the default of `method="pkt"`); start lower for
+# another network, and compare on held-out images.
 #
 # ## Exercises
 #
@@ -992,31 +1038,34 @@ print(f"precision at 10 after: {my_search(my_student, '8'):.1f}%, of the teacher
 #
 # <details><summary>Solution</summary>
 #
-# The loss does not change when a single $s_i$ is multiplied by $a>0$. So its derivative with respect to $a$ vanishes, and at $a=1$ this derivative is
-# $s_i^\top\nabla_{s_i}L$. The same holds for every loss that stays when each sample is scaled by itself: CC, and DarkRank on normalised
-# embeddings.
+# The loss does not change when a single $s_i$ is multiplied by $a>0$. So its derivative with respect to $a$
+# vanishes, and at $a=1$ this derivative is $s_i^\top\nabla_{s_i}L$. The same holds for every loss that stays
+# the same when each sample is scaled by itself: CC, and DarkRank on normalised embeddings.
 #
 # </details>
 #
-# 2. **Collapse.** A student maps all images to one point $a\ne0$. What are PKT, RKD-D, SP, CC and LP then? Which of them cannot be the only loss?
+# 2. **Collapse.** A student maps all images to one point $a\ne0$. What are the values of PKT, RKD-D, SP, CC
+#    and LP then? Which of these losses cannot be used alone?
 #
 # <details><summary>Solution</summary>
 #
-# PKT: all $q_{i|j}$ are $1/(B-1)$, and the loss is $\sum_j\big(\log(B-1)-H(p_{\cdot|j})\big)$. It is positive unless the teacher finds all
-# pairs equally alike. RKD-D: all distances are 0, and the loss is $\sum_{i\ne j}\ell(\lVert t_i-t_j\rVert_2/\mu_t,\,0)>0$. SP: every row of $G_s$ is
-# $(1,\dots,1)/\sqrt B$. CC: all $\Psi_{ij}$ are equal. Both differ from those of a teacher that tells images apart. LP is 0, its least value: as the only
-# loss it asks for the collapse.
+# PKT: all $q_{i|j}$ are $1/(B-1)$, and the loss is $\sum_j\big(\log(B-1)-H(p_{\cdot|j})\big)$. It is positive
+# unless the teacher finds all pairs equally alike. RKD-D: all distances are 0, and the loss is
+# $\sum_{i\ne j}\ell(\lVert t_i-t_j\rVert_2/\mu_t,\,0)>0$. SP: every row of $G_s$ is $(1,\dots,1)/\sqrt B$.
+# CC: all $\Psi_{ij}$ are equal. Both differ from those of a teacher that tells images apart. LP is 0, its
+# minimum: as the only loss it favours the collapse.
 #
 # </details>
 #
-# 3. **Another kernel.** Replace the cosine in `pkt` by $1/(1+\lVert a-b\rVert_2)$, as hybrid PKT does for its second half. What does the loss see now that
-#    it did not, and what has it lost?
+# 3. **Another kernel.** Replace the cosine in `pkt` by $1/(1+\lVert a-b\rVert_2)$, as hybrid PKT does for its
+#    second half. What does the loss now depend on that it ignored before, and what does it now ignore?
 #
 # <details><summary>Solution</summary>
 #
-# It now sees how long embeddings are and in which unit they are measured. With $c\,s_i$ in place of $s_i$ the kernel is $1/(1+c\lVert s_i-s_j\rVert_2)$. For small $c$ all
-# pairs are alike, for large $c$ the probabilities are those of $1/\lVert s_i-s_j\rVert_2$: the unit acts as a bandwidth, which the student chooses to suit the
-# teacher's. In return the loss no longer depends on where the origin is.
+# It now depends on how long embeddings are and in which unit they are measured. With $c\,s_i$ in place of
+# $s_i$ the kernel is $1/(1+c\lVert s_i-s_j\rVert_2)$. For small $c$ all pairs are alike, for large $c$ the
+# probabilities are those of $1/\lVert s_i-s_j\rVert_2$: the unit acts as a bandwidth, which the student
+# chooses to suit the teacher's. On the other hand, the loss no longer depends on where the origin is.
 #
 # </details>
 #
@@ -1025,9 +1074,10 @@ print(f"precision at 10 after: {my_search(my_student, '8'):.1f}%, of the teacher
 #
 # <details><summary>Solution</summary>
 #
-# The loss stays when all samples are shifted by the same vector; the derivative with respect to this vector is the sum of the gradients. It stays when all are scaled
-# alike; the derivative with respect to the scale, at 1, is the second sum. A small step on the embeddings themselves neither moves their mean nor changes their overall size: all it
-# does is to rearrange them.
+# The loss stays the same when all samples are shifted by the same vector; the derivative with respect to this
+# vector is the sum of the gradients. It also stays the same when all are scaled alike; the derivative with
+# respect to the scale, at 1, is the second sum. A small step on the embeddings themselves neither moves their
+# mean nor changes their overall size: it only rearranges them.
 #
 # </details>
 #
@@ -1036,9 +1086,10 @@ print(f"precision at 10 after: {my_search(my_student, '8'):.1f}%, of the teacher
 #
 # <details><summary>Solution</summary>
 #
-# Rows of $G_t$ and $G_s$ have length 1, so that a row of the difference has a squared length of at most 4, or of at most 2 where no entry is negative: the inner product of the rows
-# is then at least 0. There are $B$ rows, and $B^2$ stands in the denominator. With batches of 64, after a ReLU, the loss is at most 0.031. Beside a cross-entropy
-# of $\ln 100=4.6$ it would hardly act without a large weight.
+# Rows of $G_t$ and $G_s$ have length 1, so that a row of the difference has a squared length of at most 4, or
+# of at most 2 where no entry is negative: the inner product of the rows is then at least 0. There are $B$
+# rows, and the denominator is $B^2$. With batches of 64, after a ReLU, the loss is at most 0.031. Beside a
+# cross-entropy of $\ln 100=4.6$ it would hardly act without a large weight.
 #
 # </details>
 #
@@ -1047,9 +1098,9 @@ print(f"precision at 10 after: {my_search(my_student, '8'):.1f}%, of the teacher
 #
 # <details><summary>Solution</summary>
 #
-# $G_{ij}$ is a mean over positions, whose order does not matter: it stays. A permutation of the first layer's channels permutes the rows
-# of $G_s$, and the loss changes, although the next layer could undo the permutation. FSP ties the student to the teacher's order of
-# channels.
+# $G_{ij}$ is a mean over positions, whose order does not matter: it stays the same. A permutation of the
+# first layer's channels permutes the rows of $G_s$, and the loss changes, although the next layer could undo
+# the permutation. FSP ties the student to the teacher's order of channels.
 #
 # </details>
 #
@@ -1087,23 +1138,36 @@ print(papers.cite("passalis2018pkt", "laptop"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures from the papers</b></summary>
 #
-# **Live part.** The setting was chosen by its premises: students of labels err on none of their training images, and the teacher's embedding is better than theirs.
-# Pilots looked at the validation images, with seeds from 100 on; no test image was looked at. One pilot showed the outcome, too (all of them are in
-# [`setting.md`](../papers/passalis2018pkt/setting.md)), so Figure 2 is an example and no estimate of how often it occurs. Every loss stands alone, so no weight was chosen; the rate is that
-# of chapter 2.2. Students start from fresh weights, where the paper first trains them on labels. Average precision is that of information retrieval, without the
-# paper's interpolation at eleven levels of recall. The last epoch is reported. Intervals cover training images, initial weights and the order of the batches, not the one teacher, nor the one
-# untrained net. The teacher has seen 50,000 labelled images, the students' 200 among them.
+# **Live part.** The setting was chosen so that its premises hold: students of labels err on none of their
+# training images, and the teacher's embedding is better than theirs. Pilots used the validation images, with
+# seeds from 100 on, and no test image. One pilot also showed the outcome (all of them are in
+# [`setting.md`](../papers/passalis2018pkt/setting.md)), so Figure 2 is an example, not an estimate of how
+# often this happens. Every loss is used alone, so no weight was chosen; the rate is that of chapter 2.2.
+# Students start from fresh weights, where the paper first trains them on labels. Average precision is that of
+# information retrieval, without the paper's interpolation at eleven levels of recall. The last epoch is
+# reported. Intervals cover training images, initial weights and the order of the batches, not the one
+# teacher, nor the one untrained net. The teacher has seen 50,000 labelled images, the students' 200 among
+# them.
 #
-# **Record of PKT.** It was begun with six seeds, with which a claim of two directions cannot be decided, and went on to ten. 1,000 images and 30 + 60 epochs in place of 50,000 and 50 for the transfer, the rate of the transfer 0.001 in place of 0.0001, no augmentation, and a ResNet-20 in place
-# of a ResNet-18 as the teacher. Precision is interpolated as the paper says. The authors' code takes the maximum over neighbouring *queries* in place of later ranks, which looks like a slip. A
-# former record (20,000 images, 6 epochs of transfer at the rate of 0.0001) lies in `results/earlier/`. In it the learnt hint made the embedding worse, so that its premise failed, and it was known when the
-# new setting was chosen. On Fashion-MNIST, which was tried first as the second data set, the learnt hint did harm in the pilots, too; MNIST was taken in its place.
+# **Record of PKT.** It began with six seeds, too few to decide a claim with two directions, and was extended
+# to ten. It has 1,000 images and 30 + 60 epochs instead of 50,000 and 50 for the transfer, the rate of the
+# transfer is 0.001 instead of 0.0001, there is no augmentation, and the teacher is a ResNet-20 instead of a
+# ResNet-18. Precision is interpolated as the paper says. The authors' code takes the maximum over
+# neighbouring *queries* instead of later ranks, which looks like a slip. An earlier record (20,000 images, 6
+# epochs of transfer at the rate of 0.0001) is in `results/earlier/`. In it the learnt hint made the embedding
+# worse, so its premise failed; this was known when the new setting was chosen. On Fashion-MNIST, which we
+# tried first as the second data set, the learnt hint also did harm in the pilots; we took MNIST instead.
 #
-# **Record of the comparison.** CIFAR-10 in place of CIFAR-100, 500 images without augmentation and 30 epochs in place of 50,000 and 240, other networks, and the cross-entropy with weight 1 beside every method, soft
-# targets included; SimKD learns without labels, as in its paper, AB and FSP in two stages. Teacher, images and weights are the same for all seeds. The claims keep the statements and criteria of the earlier record; premises, controls and setting were
-# registered before weights were tuned. Means of ten older and of seven newer losses hide how the single ones differ.
+# **Record of the comparison.** CIFAR-10 instead of CIFAR-100, 500 images without augmentation and 30 epochs
+# instead of 50,000 and 240, other networks, and the cross-entropy with weight 1 beside every method, soft
+# targets included; SimKD learns without labels, as in its paper; AB and FSP learn in two stages. Teacher,
+# images and weights are the same for all seeds. The claims keep the statements and criteria of the earlier
+# record; premises, controls and setting were registered before weights were tuned. Means of ten older and of
+# seven newer losses hide how the single ones differ.
 #
-# **The relatives.** Not all papers could be read. Where the docstrings of `kdnb.losses` say *recalled*, or name a public implementation, the formula above is that reading: among them are CC's and SP's equations, DarkRank's
-# scores (from its authors' code), LP's weights, You et al.'s vote, and IRG, whose terms follow its authors' code and a public summary. Where paper and authors' code differ, `variant=` chooses.
+# **The relatives.** We could not read all papers. Where the docstrings of `kdnb.losses` say *recalled*, or
+# name a public implementation, the formula above comes from there: among these are CC's and SP's equations,
+# DarkRank's scores (from its authors' code), LP's weights, You et al.'s vote, and IRG, whose terms follow its
+# authors' code and a public summary. Where paper and authors' code differ, `variant=` chooses.
 #
 # </details>

@@ -19,23 +19,22 @@
 # %% [markdown]
 # # 3.1 Offline distillation
 #
-# A large network is often there already when a small one is wanted: trained by somebody else, long ago, on
-# images that are not at hand any more. In offline distillation this teacher is frozen, and a student learns
-# from its answers. In this chapter a student learns 200 digits from labels and from a teacher that is asked
-# about each image only once, and you see which teachers help, which do harm, and when an answer may be stored.
+# When you need a small network, a large one often exists already: somebody else trained it long ago, on
+# images that are no longer available. In offline distillation this teacher is frozen, and a student learns
+# from its answers. In this chapter a student learns 200 digits from labels and from a teacher that is queried
+# only once about each image. You see which teachers help, which do harm, and when an answer may be stored.
 #
-# The chapter belongs to section 3.1 of the survey
-# ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
-# Its main paper is *On the Efficacy of Knowledge Distillation*
-# ([Cho and Hariharan 2019](https://doi.org/10.1109/ICCV.2019.00489),
-# [arXiv](https://arxiv.org/abs/1910.01348)), which asks what makes a good teacher. Its relatives follow, with
-# links at the end.
+# The chapter belongs to section 3.1 of the survey ([Gou et al.
+# 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)). Its main
+# paper is *On the Efficacy of Knowledge Distillation* ([Cho and Hariharan
+# 2019](https://doi.org/10.1109/ICCV.2019.00489), [arXiv](https://arxiv.org/abs/1910.01348)), which asks what
+# makes a good teacher. Related methods follow, with links at the end.
 #
 # **Before you start:** soft targets and the temperature
 # ([chapter 2.1](2-1-response-based-knowledge.ipynb)).
 # **Time:** three to four minutes on two CPU cores.
 #
-# The next cell holds every parameter of the live part. Change them here, or by
+# The next cell holds every parameter of the live part. Change them here, or with
 # `kdnb run 3-1 --set seeds=10`.
 
 # %% tags=["parameters"]
@@ -86,15 +85,14 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# Offline distillation has two steps. *Step 1:* a teacher is trained as well as one can, and then frozen.
+# Offline distillation has two steps. *Step 1:* a teacher is trained as well as possible, and then frozen.
 # *Step 2:* a student is trained, and knowledge flows in one direction, from the teacher to the student. The
-# two steps need not know of each other. They may lie years apart, step 2 can be repeated for many students,
-# and the teacher can be of any kind, as long as it answers.
+# two steps are independent. They may be years apart, step 2 can be repeated for many students, and the
+# teacher can be of any kind, as long as it gives answers.
 #
-# Because the teacher never changes, its answer to an image never changes either. So it can be asked
-# beforehand, and only its answers are needed while the student is trained. In online distillation
-# ([chapter 3.2](3-2-online-distillation.ipynb)) the answers change with every step and have to be computed
-# anew.
+# Because the teacher never changes, its answer to an image never changes either. So its answers can be
+# computed beforehand, and only they are needed while the student is trained. In online distillation ([chapter
+# 3.2](3-2-online-distillation.ipynb)) the answers change with every step and have to be computed again.
 
 # %%
 scheme = figures.schematic(
@@ -130,22 +128,22 @@ figures.save(
 #   L=w_\text{label}\,H(\mathbf 1_y,\,q^{(1)})+w_\text{soft}\,T^2\,\mathrm{KL}(p\,\|\,q),$$
 #
 # averaged over the training images of each step, which need not be the same. Here $p=\mathrm{softmax}(v/T)$
-# and $q=\mathrm{softmax}(z/T)$ at the temperature $T$, and $p^{(1)}$, $q^{(1)}$ at temperature 1. In place of
-# the divergence any loss of section 2 may stand. In the second minimisation $\theta_t^*$ is a constant, so
-# that no gradient flows into the teacher. The gradient at the student's logits is
+# and $q=\mathrm{softmax}(z/T)$ at the temperature $T$, and $p^{(1)}$, $q^{(1)}$ at temperature 1. Any loss of
+# section 2 may replace the divergence. In the second minimisation $\theta_t^*$ is a constant, so no gradient
+# flows into the teacher. The gradient at the student's logits is
 #
 # $$\frac{\partial L}{\partial z}=w_\text{label}\,\big(q^{(1)}-\mathbf 1_y\big)+w_\text{soft}\,T\,(q-p).$$
 #
 # Three things follow.
 #
-# 1. *The teacher enters through $p$ alone*, $K$ numbers for each image. The student never needs the network.
+# 1. *The teacher enters only through $p$*, $K$ numbers for each image. The student never needs the network.
 # 2. *What may be stored.* $p$ is a function of what the teacher sees, the *view*. With $N$ images, $V$ views
-#    of each, $E$ epochs and $S$ students, a teacher that is asked in every step answers $S\,E\,N$ times. A
-#    teacher whose answers are stored answers at most $\min(V,\,S\,E)\,N$ times. Where the images never
-#    change, $V=1$, the ratio is $S\,E$. With shifts by up to $m$ pixels $V=(2m+1)^2$, and twice as many with
+#    of each, $E$ epochs and $S$ students, a teacher that is called in every step gives $S\,E\,N$ answers. A
+#    teacher whose answers are stored gives at most $\min(V,\,S\,E)\,N$. Where the images never change, $V=1$,
+#    storing saves a factor of $S\,E$. With shifts by up to $m$ pixels $V=(2m+1)^2$, and twice as many with
 #    mirror images.
-# 3. *What a wrong answer costs.* If the stored answer $p'$ belongs to another view than the student sees, the
-#    gradient is wrong by $w_\text{soft}\,T\,(p-p')$. The absolute values of this sum to
+# 3. *What a wrong answer costs.* If the stored answer $p'$ belongs to a different view than the one the
+#    student sees, the gradient is wrong by $w_\text{soft}\,T\,(p-p')$. The absolute values of this sum to
 #    $2\,w_\text{soft}\,T\,d$, where $d=\frac12\sum_k|p_k-p'_k|$ is the *total variation*: the share of the
 #    probability that would have to move from one class to another to turn $p'$ into $p$.
 #
@@ -175,10 +173,10 @@ print("the gradient, and what a wrong answer costs, agree with automatic differe
 # %% [markdown]
 # ## The method as a training loop
 #
-# One loop serves both steps. Without `answers` a network learns from labels: this trains a teacher, or the
-# student that nobody teaches. With them it learns from labels and teacher: `answers` is a function that gives
-# the teacher's logits for a batch. The second function asks a teacher about all images once, and from then on
-# only looks its answers up.
+# One loop serves both steps. Without `answers` a network learns from labels alone: this trains a teacher, or
+# a student without a teacher. With `answers`, a function that gives the teacher's logits for a batch, it
+# learns from labels and teacher. The second function queries a teacher once about all images, and from then
+# on only looks up its answers.
 
 
 # %%
@@ -215,8 +213,8 @@ def ask_once(teacher, images, sharpness=1.0):
 # ## Teachers and students
 #
 # The first teacher comes with the workbook: a LeNet-5 that somebody else trained, on 50,000 images shifted at
-# random. The second one we train now by the loop, on 5,000 images, and we keep a copy of it after each epoch:
-# this *route* will be needed later. The student is `tiny`, three convolutions, 8,762 weights.
+# random. We train the second one now with the loop, on 5,000 images, and keep a copy of it after each epoch:
+# we will need this *route* later. The student is `tiny`, with three convolutions and 8,762 weights.
 
 # %%
 source = data.load(dataset)
@@ -287,13 +285,14 @@ for name, network in {"trained before": teacher, "trained here": own_teacher}.it
 # - **its answers to other images**: each image is given this teacher's answer to *another* image of the same
 #   class. This control keeps what the teacher says about the class and takes away what it says about the
 #   image;
-# - **too sure a teacher**: its logits times 10. It names the same classes, but says almost nothing else: at
-#   $T=4$ it leaves 0.1% of the probability to other classes, where the trained teacher leaves 20%;
+# - **too sure a teacher**: the trained teacher's logits times 10. It predicts the same classes, but says
+#   almost nothing else: at $T=4$ it leaves 0.1% of the probability to other classes, where the trained
+#   teacher leaves 20%;
 # - **untrained teacher**: a LeNet-5 with random weights. This control has the same loss and no knowledge.
 #
-# Two premises: the student of labels alone has learnt its images, and the teacher is better than it. A third
-# is about the method: the taught student has learnt its images, too, for otherwise its training was too
-# short.
+# There are two premises: the student of labels alone has learnt its images, and the teacher is better than
+# this student. A third is about the method: the taught student must also have learnt its images, or its
+# training was too short.
 
 
 # %%
@@ -401,29 +400,29 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# **What the numbers say.** Nearly all students know their training images by heart. Labels alone err on 14.8%
-# of the test images, students of the trained teacher on 12.8%: 2.0 points less (95% interval 1.3 to 2.7), in
-# all five seeds. The other conditions tell why.
+# **What the numbers say.** Nearly all students fit their training images completely. Students of labels alone
+# err on 14.8% of the test images, students of the trained teacher on 12.8%: 2.0 points less (95% interval 1.3
+# to 2.7), in all five seeds. The other conditions show why.
 #
-# - *It is what the teacher says about this image.* With its answers to other images of the same class
+# - *What the teacher says about this image helps.* With its answers to other images of the same class
 #   students make 2.3 points more errors than with the right answers (1.4 to 3.2). Against labels alone these
 #   answers show no gain: 0.3 points more (1.2 less to 1.8 more).
-# - *It is what the teacher says about the wrong classes.* The teacher that is too sure tells the class alone.
+# - *What the teacher says about the wrong classes helps.* The teacher that is too sure gives only the class.
 #   Its students make 2.6 points more errors than those of the trained teacher (1.6 to 3.6), and show no gain
 #   over labels alone: 0.6 points more (0.2 less to 1.4 more).
-# - *It is not the loss itself.* The untrained teacher costs 1.4 points (0.5 to 2.3), in all five seeds. A
-#   larger loss does not mean larger steps here, since Adam divides every step by the recent size of the
-#   gradient.
+# - *The loss by itself does not help.* The untrained teacher costs 1.4 points (0.5 to 2.3), in all five
+#   seeds. A larger loss does not mean larger steps here, since Adam divides every step by the recent size of
+#   the gradient.
 #
 # A caution. The teacher has learnt 50,000 labelled images, the students' 200 among them. So the students have
 # 200 images, but learn from a network that has seen many more.
 
 # %% [markdown]
-# ## Answers are asked for once
+# ## Each answer is computed once
 #
-# In `learn` the teacher could as well be called in every step. The next cell trains three students from the
-# same weights for three epochs: one whose teacher is called in every step, one with stored answers, and one
-# by `kdnb.distil`. It counts the images that the teacher is asked about.
+# In `learn` the teacher could also be called in every step. The next cell trains three students from the same
+# weights for three epochs: one whose teacher is called in every step, one with stored answers, and one with
+# `kdnb.distil`. It counts the images that the teacher sees.
 
 
 # %%
@@ -458,17 +457,17 @@ print("asked in every step, asked once, and kdnb.distil give the same logits on 
 print("images that the teacher is asked about:", asked)
 
 # %% [markdown]
-# The students agree up to rounding, and the teacher answers 200 times in place of 600: the ratio is the
-# number of epochs. `kdnb.distil` stores the answers by itself wherever that is exact; the 20 more are a first
-# batch, from which it learns the shapes of the answers.
+# The students agree up to rounding, and the teacher answers 200 times instead of 600: the ratio is the number
+# of epochs. `kdnb.distil` stores the answers automatically wherever that is exact; its 20 additional answers
+# are for a first batch, from which it learns the shapes of the answers.
 #
 # ### An answer belongs to a view
 #
 # Images are often changed at random in training, here shifted by up to two pixels in both directions. Then an
-# image has 25 views, and the teacher says something else about each. Stored once for each *view*, its answers
-# are still exact: a batch of kdnb knows which view of which image it shows (`batch.view`). The function below
-# keeps the answers in a dictionary. The table counts how often the teacher has to be asked if several
-# students, with different orders and shifts, learn the same 200 images for 30 epochs each.
+# image has 25 views, and the teacher's answer to each is different. If they are stored once for each *view*,
+# its answers are still exact: a batch of kdnb knows which view of which image it shows (`batch.view`). The
+# function below keeps the answers in a dictionary. The table counts how often the teacher has to answer if
+# several students, with different orders and shifts, learn the same 200 images for 30 epochs each.
 
 
 # %%
@@ -523,11 +522,12 @@ figures.table(
 
 # %% [markdown]
 # Feature maps are far larger, and the map of a mirrored image is not the mirrored map. So they are computed
-# in every step.
+# again in every step.
 #
 # **The classic bug.** If one answer is stored for each *image*, and the images are then shifted, the student
-# gets answers to another view than it sees. Nothing crashes: `ask_once` on shifted batches has this bug. The
-# package refuses (`kdnb.training.teacher.teacher_logits` raises an error). How wrong is such an answer?
+# gets answers to a different view than the one it sees. Nothing crashes: `ask_once` on shifted batches has
+# this bug. The package refuses to do this (`kdnb.training.teacher.teacher_logits` raises an error). How wrong
+# is such an answer?
 
 # %% tags=["nbval-ignore-output"]
 views = next(data.Batches(few, len(few), shuffle=False, **scale, **shifts).epoch(0)).images
@@ -536,8 +536,8 @@ d = (p - wrong_p).abs().sum(1) / 2
 print(f"total variation d of the two answers at T = {temperature:g}: mean {d.mean():.3f}, largest {d.max():.2f}")
 
 # %% [markdown]
-# On average 5% of the probability lies on other classes than it should, at most 27%. Such a bug is easily
-# overlooked: students make 0.3 points more errors (0.1 less to 0.7 more), so that even its sign is undecided
+# On average 5% of the probability is on the wrong classes, and at most 27%. Such a bug is easily overlooked:
+# students make 0.3 points more errors (0.1 less to 0.7 more), so even the sign of its effect is undecided
 # (exercise 5).
 
 # %% [markdown]
@@ -547,8 +547,8 @@ print(f"total variation d of the two answers at T = {temperature:g}: mean {d.mea
 # a large network that was trained to the end. They propose to stop the teacher early. We can look at this
 # with the teacher that was trained here: its checkpoints after 1 and 8 epochs teach the students of Figure 2.
 # *Untrained* and *trained before* are the untrained and the trained teacher of Figure 2. The last condition
-# is a control of *sureness*: the teacher that came with the workbook, its logits multiplied by a number below
-# 1, so that it leaves as much probability to other classes as our teacher does.
+# is a control for *sureness*: the teacher that came with the workbook, with its logits multiplied by a number
+# below 1, so that it leaves as much probability to other classes as our teacher does.
 
 
 # %%
@@ -627,19 +627,19 @@ figures.save(
 # - *Along one route the better teacher teaches better.* The untrained network costs its students 1.4 points
 #   against labels alone (0.5 to 2.3). The teacher after one epoch saves 0.8, which is undecided (0.1 more to
 #   1.8 less), and after eight epochs 3.2 (2.2 to 4.1). The last two differ by 2.3 points (0.7 to 3.9), so the
-#   earlier checkpoint is the worse teacher. (It was taken while the learning rate was still high; early
-#   stopping proper shortens the schedule, too.) That does not contradict Cho and Hariharan:
-#   they speak of large networks at the end of long training, and this one is neither large nor trained for
-#   long.
-# - *Between two teachers accuracy does not decide.* The teacher that came with the workbook errs on 0.4% of
-#   the test images, ours on 3.0%. Yet students of ours make 1.2 points fewer errors, in all five seeds;
-#   the interval, 0.05 to 2.29, ends close to 0.
+#   earlier checkpoint is the worse teacher. (It was taken while the learning rate was still high; proper
+#   early stopping also shortens the schedule.) That does not contradict Cho and Hariharan: they study large
+#   networks at the end of long training, and this one is neither large nor trained for long.
+# - *The more accurate of two teachers need not be the better one.* The teacher that came with the workbook
+#   errs on 0.4% of the test images, ours on 3.0%. Yet students of ours make 1.2 points fewer errors, in all
+#   five seeds; the interval, 0.05 to 2.29, ends close to 0.
 # - *Sureness is not the reason.* Made as unsure as ours on average, the teacher that came with the workbook
-#   teaches as it did before: its students gain 2.0 points in both cases.
+#   teaches as well as before: its students gain 2.0 points in both cases.
 #
 # We do not know the reason. The two teachers differ in their images, in the shifts that one of them was
-# trained with, and in the length of training. Intervals do not cover another teacher of either kind. What can
-# be learnt from this is to try teachers on held-out images, and not to choose the one with the fewest errors.
+# trained with, and in the length of training. Intervals do not cover another teacher of either kind. The
+# practical lesson is to compare teachers by their students on held-out images, and not simply to choose the
+# teacher with the fewest errors.
 
 # %% [markdown]
 # ## Explorer: what a teacher says as it learns
@@ -682,14 +682,14 @@ figures.explorer(
 # ## The relatives
 #
 # The offline methods of this section change one of four things: *which* teacher teaches, *when* it does, on
-# *which* images, or *how* the second minimum is found.
+# *which* images, or *how* the second minimisation is solved.
 #
 # | method | what is changed | what it needs | call |
 # |---|---|---|---|
 # | soft targets ([Hinton 2015](https://arxiv.org/abs/1503.02531)) | nothing | a teacher's answers | `kdnb.distil(student, teacher, …)` |
 # | several stages (FitNets, [Romero 2015](https://arxiv.org/abs/1412.6550)) | when: first a hint, then soft targets | maps of the teacher | two calls of `kdnb.distil` |
-# | early-stopped teacher ([Cho 2019](https://arxiv.org/abs/1910.01348)) | which: one that is not trained to the end | a teacher of one's own | `kdnb.distil(student, early, …)` |
-# | early-stopped distillation (the same) | when: the teacher falls silent | labels | `eskd.distil_then_labels(…)` |
+# | early-stopped teacher ([Cho 2019](https://arxiv.org/abs/1910.01348)) | which: one that is not trained to the end | a teacher that you train yourself | `kdnb.distil(student, early, …)` |
+# | early-stopped distillation (the same) | when: the teacher stops before the end | labels | `eskd.distil_then_labels(…)` |
 # | sequences (the same) | which: a chain of smaller and smaller teachers | a training for each | [chapter 4](4-teacher-student-architecture.ipynb) |
 # | RCO ([Jin 2019](https://arxiv.org/abs/1904.09149)) | which: its checkpoints in turn | checkpoints of the teacher | `rco.follow_route(…)` |
 # | several teachers ([You 2017](https://doi.org/10.1145/3097983.3098135)) | which: the mean of several, and their vote | several teachers | `you2017.learn_from_several(…)` |
@@ -706,7 +706,7 @@ figures.explorer(
 #
 # The answers are only the last thing that a student can imitate. FitNets first fits maps of $C$ channels and
 # $H\times W$ positions in the middle of both networks through a small regressor $r$, without labels; then the
-# student goes on with soft targets from where it stands ([chapter 2.2](2-2-feature-based-knowledge.ipynb)).
+# student continues from there with soft targets ([chapter 2.2](2-2-feature-based-knowledge.ipynb)).
 #
 # $$\text{stage 1:}\ \tfrac1{CHW}\lVert f_t-r(f_s)\rVert_2^2,\qquad
 #   \text{stage 2:}\ w_\text{label}\,L_\text{label}+w_\text{soft}\,L_\text{soft}(p).$$
@@ -715,14 +715,14 @@ figures.explorer(
 #
 # <details><summary><b>Early stopping</b>: of the teacher, or of the distillation</summary>
 #
-# A teacher that is stopped early needs no function, only a recipe with fewer epochs, whose learning rate
-# falls to 0 all the same. In early-stopped distillation the teacher falls silent after epoch $e$ of $E$, and
-# the student goes on with labels alone:
+# A teacher that is stopped early needs no function of its own, only a recipe with fewer epochs, whose
+# learning rate still falls to 0. In early-stopped distillation the teacher's term is dropped after epoch $e$
+# of $E$, and the student continues with labels alone:
 #
 # $$L=\begin{cases}w_\text{label}\,L_\text{label}+w_\text{soft}\,L_\text{soft}(p)&\text{in epochs }1,\dots,e\\
 #   L_\text{label}&\text{in epochs }e+1,\dots,E.\end{cases}$$
 #
-# *Ours: that the label's weight is 1 after the stop.*
+# *Our choice: the label's weight is 1 after the stop.*
 #
 # </details>
 #
@@ -736,10 +736,10 @@ figures.explorer(
 #
 # Anchors lie at equal distances (`rco.equal_intervals`), or a greedy search takes the farthest checkpoint
 # that is at most $\delta$ times as hard as the last one (`rco.farthest_anchor`); *hardness* is the divergence
-# of checkpoint and student. The control has the same restarts of the learning rate and the last checkpoint
-# from the first step on.
+# of checkpoint and student. The control has the same restarts of the learning rate, but uses the last
+# checkpoint from the first step on.
 #
-# *Not confirmed: that the learning rate starts anew at each anchor, and the criterion of the search.*
+# *Not confirmed: that the learning rate restarts at each anchor, and the criterion of the search.*
 #
 # </details>
 #
@@ -759,9 +759,9 @@ figures.explorer(
 #
 # Layers of networks of different depth do not correspond. So a network of the student's depth first learns
 # the teacher's last layer; then each layer $i$ of the student imitates that of this auxiliary teacher by the
-# divergence $D$ of two distributions $P_t$, $P_s$ of similarities within a batch
-# ([chapter 2.3](2-3-relation-based-knowledge.ipynb)). The earlier layers count most in the first epochs, for
-# which the weights $a_i$ are large there.
+# divergence $D$ of two distributions $P_t$, $P_s$ of similarities within a batch ([chapter
+# 2.3](2-3-relation-based-knowledge.ipynb)). In the first epochs the weights $a_i$ of the earlier layers are
+# large, so these layers count most.
 #
 # $$L=w_\text{label}\,L_\text{label}+w\sum_i a_i\,D\big(P_t^{(i)},P_s^{(i)}\big).$$
 #
@@ -773,8 +773,8 @@ figures.explorer(
 #
 # Images mostly lie far from the boundaries between classes, where the teacher is sure. BSS lets the teacher
 # attack its own images: each is moved towards another class $k$ by the teacher's gradient until the answer
-# changes, or nearly. There the student imitates the teacher, too. With the class $b$ that the teacher gives
-# to the image and its logits $v$, one step with the rate $\eta$ is
+# changes, or nearly does. The student imitates the teacher there, too. With the class $b$ that the teacher
+# gives to the image and its logits $v$, one step with the rate $\eta$ is
 #
 # $$x\leftarrow x+\eta\,\big(v_b(x)-v_k(x)+\epsilon\big)\,\frac{g}{\lVert g\rVert_2^2},\qquad g=\nabla_x\,(v_k-v_b)(x);$$
 #
@@ -790,8 +790,8 @@ figures.explorer(
 #
 # <details><summary><b>Function matching</b>: patient and consistent</summary>
 #
-# Distillation is taken as making two *functions* equal, on as many points as possible. Teacher and student
-# see the same crop, images are mixed two by two, no label is read, and the training is very long (up to 9,600
+# Distillation is seen as making two *functions* equal at as many points as possible. Teacher and student see
+# the same crop, images are mixed two by two, no label is read, and the training is very long (up to 9,600
 # epochs on ImageNet). The share $\lambda$ is drawn at random for each batch.
 #
 # $$\tilde x=\lambda x_i+(1-\lambda)\,x_j,\qquad L=T^2\,\mathrm{KL}\big(p(\tilde x)\,\|\,q(\tilde x)\big).$$
@@ -805,8 +805,8 @@ figures.explorer(
 # </details>
 #
 # The next cell runs them on the images, initial weights and batches of the first three seeds, for the same
-# number of steps. Weights are the package's defaults. RCO and its control learn from the teacher trained
-# here, whose checkpoints we have; FSKD has a section of its own.
+# number of steps. The weights of the losses are the package's defaults. RCO and its control learn from the
+# teacher trained here, whose checkpoints we have; FSKD has a section of its own.
 
 # %%
 soft = partial(losses.soft_targets, temperature=temperature)
@@ -883,23 +883,23 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# This table shows that the methods run. It is no ranking: there are three seeds, and no correction for the
-# number of methods.
+# This table shows that the methods run. It is not a ranking: there are only three seeds, and there is no
+# correction for the number of methods.
 #
 # - *RCO.* Its control, with the same restarts and the last anchor alone, makes as few errors, and so does the
-#   same teacher without restarts. So nothing here speaks for the route.
+#   same teacher without restarts. So nothing here favours the route.
 # - *Several teachers* are here the trained teacher, the teacher trained here and the latter's checkpoint
 #   after four epochs. Their students err about as often as those of the teacher trained here alone.
-# - *Function matching* reads no label and sees nothing but mixtures. It has 30 epochs where the paper has up
-#   to 9,600, so that its patience cannot be shown here.
-# - Three seeds decide little: all intervals contain 0 but those of several teachers and of labels alone, and
-#   the latter, 0.1 to 3.6, contained 0, too, in an earlier execution.
+# - *Function matching* reads no label and sees only mixtures. It has 30 epochs where the paper has up to
+#   9,600, so the effect of its patience cannot show here.
+# - Three seeds decide little: all intervals except those of several teachers and of labels alone contain 0,
+#   and the latter, 0.1 to 3.6, also contained 0 in an earlier execution.
 
 # %% [markdown]
 # ### At the boundary
 #
-# BSS lets the teacher move images. Below, three test images walk towards the class that the teacher finds
-# second likeliest.
+# In BSS the teacher's gradient moves the images. Below, three test images move towards the class that the
+# teacher finds second likeliest.
 
 # %% tags=["nbval-ignore-output"]
 steps = (0, 2, 5, 10)
@@ -936,17 +936,17 @@ print(f"after {steps[-1]} steps {int((after.argmax(1) != old[:, 0]).sum())} of {
 
 # %% [markdown]
 # In ten steps with the rate 0.3 nearly all images come near the boundary and hardly any crosses it: each step
-# closes less than a third of what is left of the gap. A person still sees the same digits. At such places the
-# teacher's answers say more than at the images themselves, of which it is sure. Whether that helps a student
-# is another question: in the table above no gain is seen.
+# closes less than a third of the remaining gap. A person still sees the same digits. At such points the
+# teacher's answers say more than at the original images, of which it is sure. Whether that helps a student is
+# another question: the table above shows no gain.
 
 # %% [markdown]
 # ## Few samples: a closed form
 #
 # FSKD ([Li et al. 2020](https://arxiv.org/abs/1812.01839)) is for a student that was *cut from its teacher*,
-# by pruning or by decomposition. Such a student need not learn anew: block by block its feature maps are only
-# somewhat off. FSKD puts a 1x1 convolution $Q$ behind the last convolution of each block and chooses it by
-# least squares, from a few images without labels,
+# by pruning or by decomposition. Such a student need not be trained from scratch: the feature maps of each
+# block are only slightly wrong. FSKD puts a 1x1 convolution $Q$ behind the last convolution of each block and
+# chooses it by least squares, from a few images without labels,
 #
 # $$Q=\arg\min_Q\sum_i\lVert Q\,X^s_i-X^t_i\rVert_F^2,$$
 #
@@ -954,11 +954,11 @@ print(f"after {steps[-1]} steps {int((after.argmax(1) != old[:, 0]).sum())} of {
 # channels by positions. There is no learning rate and no epoch. Then $Q$ is multiplied into the convolution
 # before it, so that the student keeps its size.
 #
-# Each position of each image is an equation for every output channel, and each input channel an unknown. That
-# is why so few images may be enough. The next cell checks that `fskd.align` solves these equations. Below, 2
-# of 6 and 4 of 16 channels of LeNet-5's first two convolutions are cut away, those with the smallest weights.
-# In the second block an image brings 100 equations for 12 unknowns; in the third it brings *one* equation for
-# 120 unknowns.
+# For every output channel, each position of each image gives an equation, and each input channel is an
+# unknown. That is why very few images may be enough. The next cell checks that `fskd.align` solves these
+# equations. Below, 2 of 6 and 4 of 16 channels of LeNet-5's first two convolutions are removed, those with
+# the smallest weights. In the second block an image brings 100 equations for 12 unknowns; in the third it
+# brings *one* equation for 120 unknowns.
 
 # %%
 maps_s, maps_t = torch.randn(2, 6, 5, 4, 4, generator=generator).double()
@@ -1035,12 +1035,12 @@ figures.table(
 # With 10 images FSKD on two blocks errs on 8.1% of the test images, the pruned network on 33.8%: a gain
 # without labels, learning rate or epochs. Training with soft targets reaches 13.6%, which varies so much from
 # seed to seed that the difference is undecided (4.7 points more to 15.6 less for FSKD). More images do not
-# help the two blocks. The third block reads 12 of 16 channels, and what it misses only its own fit can make
-# good. With 10 images for 120 unknowns this fit does harm: 29.3% on three blocks, 8.1% on two. This is the
-# harm that the caption speaks of. With 100 images, still fewer than the unknowns, the fit gains a little (6.8
-# against 8.0%), and with 1,000 much (0.9 against 7.9%). With 100 images soft targets are better than two
-# blocks by 6.7 points (6.4 to 6.9) and than three by 5.4. With 1,000 images FSKD on three blocks is as good
-# as soft targets (0.2 points less to 0.3 more).
+# help the two blocks. The third block reads only 12 of 16 channels, and only a fit of this block can make up
+# for the missing ones. With 10 images for 120 unknowns this fit does the harm that the caption mentions:
+# 29.3% on three blocks, 8.1% on two. With 100 images, still fewer than the unknowns, the fit gains a little
+# (6.8 against 8.0%), and with 1,000 it gains much (0.9 against 7.9%). With 100 images soft targets are better
+# than FSKD on two blocks by 6.7 points (6.4 to 6.9) and than FSKD on three by 5.4. With 1,000 images FSKD on
+# three blocks is as good as soft targets (0.2 points less to 0.3 more).
 
 # %% [markdown]
 # ## The reproduction: Cho and Hariharan 2019
@@ -1053,21 +1053,21 @@ figures.table(
 # | data | CIFAR-10 and ImageNet, the same images for teacher and student | CIFAR-10: the first 20,000 training images for teachers, the first 2,000 for the student |
 # | teachers | wide ResNets and ResNets, trained for long | plain convolutional networks of 4, 6 and 8 layers, 6 epochs |
 # | student | a smaller network of the same kind | a plain network of 2 layers, 30 epochs |
-# | early-stopped teacher | the best moment is searched for | 2 of 6 epochs, fixed beforehand |
-# | early-stopped distillation | the best moment is searched for | 15 of 30 epochs with the teacher, then labels alone; fixed beforehand |
+# | early-stopped teacher | stopped at the best moment, found by search | 2 of 6 epochs, fixed beforehand |
+# | early-stopped distillation | stopped at the best moment, found by search | 15 of 30 epochs with the teacher, then labels alone; fixed beforehand |
 #
-# All conditions have six seeds, each seed has teachers of its own, and the 10,000 test images of CIFAR-10
-# decide. The teachers see more images than the student because at this scale a teacher of the same images
-# teaches nothing ([chapter 4](4-teacher-student-architecture.ipynb) measures this).
+# All conditions have six seeds, each seed has its own teachers, and results are measured on the 10,000 test
+# images of CIFAR-10. The teachers see more images than the student because at this scale a teacher trained on
+# the same images teaches nothing ([chapter 4](4-teacher-student-architecture.ipynb) measures this).
 #
-# Claims and premises stand in `papers/cho2019efficacy/claims.toml`. They are of *direction*, since the
-# paper's numbers do not carry over to so small a setting (so the column *published* below is empty); the last
-# one asks for a gain of at most 0.3 points, which we take for noise. The setting was chosen by its premises,
-# on held-out training images. But its pilots showed outcomes, too: when the claims were registered, we knew
-# that the larger teacher had been the worse one, as claimed, and that sequences had helped, against the
-# claim. Of the two early stops nothing was known. A first record with 2,048 images and 8 epochs for all
-# networks could not judge any claim, since its premises failed. [How a claim is judged](../docs/verdicts.md)
-# explains the words.
+# Claims and premises are in `papers/cho2019efficacy/claims.toml`. The claims state *directions*, since the
+# paper's numbers do not carry over to such a small setting (so the column *published* below is empty); the
+# last one requires a gain of at most 0.3 points, which we treat as noise. The setting was chosen on held-out
+# training images so that its premises hold. But its pilots also showed outcomes: when the claims were
+# registered, we knew that the larger teacher had been the worse one, as claimed, and that sequences had
+# helped, against the claim. Nothing was known about the two early stops. A first record with 2,048 images and
+# 8 epochs for all networks could not judge any claim, since its premises failed. [How a claim is
+# judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("cho2019efficacy", "laptop"), "laptop", grouped=True)
@@ -1126,7 +1126,8 @@ print("training errors, %:", ", ".join(f"{name} {fitted[arm]:.1f}" for arm, name
 
 # %% [markdown]
 # **What holds, and what does not.** The premises hold: the student of labels alone errs on none of its
-# training images, and the largest teacher makes 27.9 points fewer test errors than it (26.6 to 29.2).
+# training images, and the largest teacher makes 27.9 points fewer test errors than this student (26.6 to
+# 29.2).
 #
 # - *The more accurate teacher is not the better one*: reproduced. The teacher of eight layers makes 3.3
 #   points fewer test errors than that of four (2.2 to 4.4), and its student 4.8 points more than the other's
@@ -1137,55 +1138,54 @@ print("training errors, %:", ", ".join(f"{name} {fitted[arm]:.1f}" for arm, name
 #   (13.9 to 16.6), as the claim says. But its student is worse, too, by 1.4 points (0.3 to 2.4), in five of
 #   six pairs.
 # - *Distillation that stops early is better*: contradicted. It costs 3.2 points against distillation to the
-#   end (2.2 to 4.1). Against labels alone it saves 4.1 (3.3 to 4.9), as the claim says.
-# - *A sequence does not help*: contradicted. By way of six layers it saves 1.2 points against the direct way
-#   (0.4 to 2.1), by way of six and four layers 3.1 (2.5 to 3.6). A teacher of four layers that learnt from
-#   labels is better than this whole chain, by 1.8 points (1.3 to 2.2), and costs less.
+#   end (2.2 to 4.1). Compared with labels alone it saves 4.1 (3.3 to 4.9), as the claim says.
+# - *A sequence does not help*: contradicted. With an assistant of six layers it saves 1.2 points compared
+#   with direct distillation (0.4 to 2.1), with six and four layers 3.1 (2.5 to 3.6). A teacher of four layers
+#   that learnt from labels is better than this whole chain, by 1.8 points (1.3 to 2.2), and costs less.
 #
-# **What this tells about the paper.** Its main finding also holds here, with other networks and few images,
-# so it does not depend on wide ResNets. About its remedies the record tells less, since it does not have the
-# troubles that they are made for:
+# **What this says about the paper.** Its main finding also holds here, with other networks and few images, so
+# it does not depend on wide ResNets. The record says less about its remedies, since it does not have the
+# problems that they are meant for:
 #
 # - *The teacher has not been trained for too long.* The paper stops a teacher that has many epochs and
 #   searches for the best moment. Ours errs on 39.8% of its own training images after two epochs, and on 22.8%
 #   after all six. The record shows that one can stop too early. The live part shows the same (Figure 3).
 #   Neither shows that there is no good moment.
 # - *The student is not too small for its images.* As we read the paper, a small student cannot satisfy labels
-#   and teacher at once, and towards the end the teacher is in the way. Our student has only 2,000 images and
-#   learns them by heart once nobody teaches it. If the teacher falls silent, the student errs on 0.1% of them
-#   at the end, otherwise on 20.1%. We think that it then loses part of what it had from the teacher. With
-#   many images the outcome may differ.
+#   and teacher at once, and towards the end the teacher gets in the way. Our student has only 2,000 images
+#   and memorises them once its teacher stops. It then errs on 0.1% of them at the end; with the teacher to
+#   the end, on 20.1%. We think that in memorising them it loses part of what it had learnt from the teacher.
+#   With many images the outcome may differ.
 # - *Sequences* do help in the paper of Mirzadeh et al., who use plain networks as we do. The two papers
 #   disagree, and [chapter 4](4-teacher-student-architecture.ipynb) judges both on these runs.
 #
 # All seeds share the training images, so the intervals do not cover another choice of these.
 #
-# **Not recorded here.** Soft targets, hints and chains have records of their own: Hinton et al. in
-# [chapter 2.1](2-1-response-based-knowledge.ipynb), FitNets in
-# [chapter 2.2](2-2-feature-based-knowledge.ipynb), teacher assistants in
-# [chapter 4](4-teacher-student-architecture.ipynb). RCO, BSS, FSKD, function matching, IFM and several
-# teachers have none. The live part shows that they run and what they did once, and tests no claim of their
-# papers.
+# **Not recorded here.** Soft targets, hints and chains have records of their own: Hinton et al. in [chapter
+# 2.1](2-1-response-based-knowledge.ipynb), FitNets in [chapter 2.2](2-2-feature-based-knowledge.ipynb),
+# teacher assistants in [chapter 4](4-teacher-student-architecture.ipynb). RCO, BSS, FSKD, function matching,
+# IFM and several teachers have none. The live part shows that they run and gives one result of each, but
+# tests no claim of their papers.
 
 # %% [markdown]
 # ## When it fails, when to choose it
 #
-# **Choose offline distillation when** a good teacher exists and its answers to your images can be had. It is
-# the simplest scheme, the two steps can be repaired one by one, and when several students, seeds or settings
-# share the images, the teacher's answers are computed once for all.
+# **Choose offline distillation when** a good teacher exists and you can get its answers to your images. It is
+# the simplest scheme, the two steps can be debugged separately, and when several students, seeds or settings
+# share the images, the teacher's answers are computed once for all of them.
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
-# - *the student's training is short.* After 10 epochs in place of 30 the taught student makes 14 points
-#   *more* errors than labels alone (exercise 4). Check that it fits its training images;
-# - *the teacher says no more than the label.* This is so if it is too sure (Figure 2), or has learnt nothing
-#   but the student's own images (exercise 3);
+# - *the student's training is short.* After 10 epochs instead of 30 the taught student makes 14 points *more*
+#   errors than labels alone (exercise 4). Check that it fits its training images;
+# - *the teacher says no more than the label.* This happens if it is too sure (Figure 2), or was trained only
+#   on the student's own images (exercise 3);
 # - *the teacher is poor.* An untrained one does harm (Figure 2);
 # - *the teacher is too large for the student.* In the record students taught by eight layers make 4.8 points
 #   more errors than those taught by four, though still fewer than labels alone;
-# - *answers are stored for another view than the student sees* (exercise 5);
-# - *something cheaper does as much.* With shifted images no gain of the teacher over labels alone is seen
-#   here (exercise 5);
+# - *the stored answers belong to a different view than the one the student sees* (exercise 5);
+# - *something cheaper does as much.* With shifted images we see no gain from the teacher over labels alone
+#   (exercise 5);
 # - *no teacher exists.* Then networks can teach each other ([chapter 3.2](3-2-online-distillation.ipynb)), or
 #   themselves ([chapter 3.3](3-3-self-distillation.ipynb)).
 #
@@ -1201,13 +1201,13 @@ print("training errors, %:", ", ".join(f"{name} {fitted[arm]:.1f}" for arm, name
 #
 # The first, third and fourth row rest on what this chapter shows. For the second it shows a gain over the
 # pruned network, but none over soft targets. The others repeat what the papers argue. For a hint, function
-# matching and BSS three seeds could not tell a gain over soft targets of the same teacher. An early-stopped
+# matching and BSS three seeds could not show a gain over soft targets of the same teacher. An early-stopped
 # teacher and early-stopped distillation are not in the table: in our record both cost errors.
 
 # %% [markdown]
 # ## With your own model and data
 #
-# Replace the first lines by your own: any `Dataset` or `DataLoader` of (image, label), and any modules that
+# Replace the first lines with your own: any `Dataset` or `DataLoader` of (image, label), and any modules that
 # return logits. The teacher may also be a plain function of a batch's inputs, such as a call to a server. The
 # second student is the control that every report should have: the same initial weights, and labels.
 
@@ -1230,22 +1230,22 @@ found = {name: kdnb.evaluate(network, my_test_images, teacher=my_teacher) for na
 figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agreement"]])
 
 # %% [markdown]
-# One seed of a fully connected student. Soft targets save 27 errors, but the cross-entropy is higher than
-# with labels alone (0.849 and 0.707): look at the measure that you need, and repeat the run with several
+# This is one seed of a fully connected student. Soft targets save 27 errors, but the cross-entropy is higher
+# than with labels alone (0.849 and 0.707): look at the measure that you need, and repeat the run with several
 # seeds before you believe either. `fit.history` has the terms of the loss, `checkpoint=` lets an interrupted
-# run go on, and `output=` says where the logits are in what your network returns.
+# run continue, and `output=` says where the logits are in your network's output.
 #
 # Answers are stored where the package knows which image it sees: for the images of `kdnb.data.load`, and for
 # `kdnb.data.Batches(kdnb.data.Images(images, labels), …)` with uint8 images of your own. A Dataset or a
-# DataLoader may show an image differently each time, so that the teacher is asked in every step.
+# DataLoader may show an image differently each time, so the teacher is called in every step.
 
 # %% [markdown]
 # ## Exercises
 #
 # Numbers in the solutions were measured with the five seeds and 5,000 test images of Figure 2, unless said
-# otherwise; intervals are 95% intervals of paired differences. Sums are rounded differently on different
-# processors, and training enlarges such differences: a repetition moves the ends of an interval by some
-# tenths of a point.
+# otherwise; intervals are 95% intervals of paired differences. Different processors round sums differently,
+# and training amplifies such differences: a repetition can move the ends of an interval by some tenths of a
+# point.
 #
 # **1. A wrong answer.** Derive the third point of the mathematics: what is the gradient's error when an
 # answer $p'$ of another view is used?
@@ -1266,7 +1266,7 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agr
 #
 # No. They err on 13.0% of the test images: 1.8 points less than labels alone (0.6 to 2.9), and 0.2 more than
 # with labels (0.5 less to 1.0 more). They still learn their images (at most two of 200 are wrong): on images
-# that it has learnt, the teacher's first answer is nearly always the label.
+# that the teacher has learnt, its likeliest class is nearly always the label.
 #
 # </details>
 #
@@ -1277,10 +1277,10 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agr
 #
 # It does not help, and may do harm. The teacher errs on 13.2% of the test images, fewer than `tiny` with
 # labels alone. Its students err on 15.7%: 0.9 points more than labels alone (0.4 to 1.4), and 2.9 more than
-# students of the trained teacher (1.8 to 4.0). In an earlier execution they made 0.7 points
-# more errors than labels alone (0.3 less to 1.7 more), so do not rely on the sign. What it says about images
-# that it knows by heart is nearly the label ([chapter 3.3](3-3-self-distillation.ipynb)). It would answer
-# other images better than its student does, but it is never asked about them.
+# students of the trained teacher (1.8 to 4.0). In an earlier execution they made 0.7 points more errors than
+# labels alone (0.3 less to 1.7 more), so do not rely on the sign. On images that the teacher has memorised
+# its answer is almost the label ([chapter 3.3](3-3-self-distillation.ipynb)). It would classify other images
+# better than its student does, but it never gets to answer them.
 #
 # </details>
 #
@@ -1290,9 +1290,9 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agr
 #
 # It does harm: 36.3% of the test images are wrong, against 22.1% with labels alone (14.2 points more, 9.5 to
 # 18.9, in all five seeds). But the taught students still miss 10 to 30% of their *training* images, those of
-# labels alone 2 to 8%. A softened answer fixes all logits, a label only asks for one that is large: the first
-# takes more steps. A comparison at equal but short training measures this. That is why Figure 2 has the third
-# premise.
+# labels alone 2 to 8%. A softened answer fixes all logits, a label only requires that one is large: fitting
+# the first takes more steps. A comparison after equal but short training measures this difference. That is
+# why Figure 2 has the third premise.
 #
 # </details>
 #
@@ -1304,35 +1304,35 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy", "agr
 #
 # Little: 11.0% of the test images are wrong, against 10.7% with the right answers: 0.3 points more (0.1 less
 # to 0.7 more). It is more in all five seeds, in two of them by three images or fewer, and the interval
-# contains 0. The second finding is worth more: labels alone err on 10.6%. On shifted images the teacher gains
-# nothing, at this length (with the right answers it is 0.8 points less to 1.1 more). Its students still miss
-# 2 to 5.5% of their training images, those of labels alone 0.5 to 2%, so that the third premise fails. Longer
-# training may change this; we have not tried it.
+# contains 0. The second finding is more important: labels alone err on 10.6%. On shifted images, with
+# training of this length, the teacher gains nothing (with the right answers, from 0.8 points less to 1.1
+# more). Its students still miss 2 to 5.5% of their training images, those of labels alone 0.5 to 2%, so that
+# the third premise fails. Longer training may change this; we have not tried it.
 #
 # </details>
 #
-# **6. A full step.** Show that a BSS step with $\eta=1$ and linear logits lands just behind the boundary.
-# Where does the authors' step land, which divides by $\lVert g\rVert_2$ and not by its square?
+# **6. A full step.** Show that a BSS step with $\eta=1$ and linear logits lands just beyond the boundary. The
+# authors' step divides by $\lVert g\rVert_2$ and not by its square. Where does it land?
 #
 # <details><summary>Solution</summary>
 #
 # If the logits are linear, the gap $v_b-v_k$ changes by $-g^\top\delta$ when $x$ changes by $\delta$. With
 # $\delta=(v_b-v_k+\epsilon)\,g/\lVert g\rVert_2^2$ this is $-(v_b-v_k+\epsilon)$, so that $-\epsilon$ is
-# left: just behind the boundary. The authors' step is $\lVert g\rVert_2$ times as long. Where logits are
+# left: just beyond the boundary. The authors' step is $\lVert g\rVert_2$ times as long. Where logits are
 # steep, $\lVert g\rVert_2>1$, it goes too far; where they are flat it stops short. `variant="authors"`
-# therefore wants another $\eta$ for every network.
+# therefore needs a different $\eta$ for every network.
 #
 # </details>
 #
-# **7. Why before the activation?** FSKD's convolution $Q$ stands behind a convolution and *before* its ReLU,
+# **7. Why before the activation?** FSKD's convolution $Q$ comes after a convolution and *before* its ReLU,
 # and a batch normalisation in between must be folded into the convolution first (`fskd.fold`). Why?
 #
 # <details><summary>Solution</summary>
 #
-# Two linear maps in a row are one: $Q(Wx+b)=(QW)x+Qb$, so that $Q$ vanishes into the weights. Behind a ReLU,
+# Two linear maps in a row are one: $Q(Wx+b)=(QW)x+Qb$, so $Q$ can be absorbed into the weights. After a ReLU,
 # $Q\,\mathrm{ReLU}(Wx+b)$ is not the ReLU of anything linear, and $Q$ would have to stay as an additional
-# layer. In eval mode a batch normalisation is a factor and a shift for each channel. It is linear, too, but
-# it does not commute with $Q$, which mixes channels; so it has to be multiplied into $W$ before.
+# layer. In eval mode a batch normalisation is a factor and a shift for each channel. It is also linear, but
+# it does not commute with $Q$, which mixes channels; so it has to be multiplied into $W$ first.
 #
 # </details>
 #
@@ -1374,16 +1374,16 @@ print(papers.cite("cho2019efficacy", "laptop"))
 #
 # - **Setting of the live part.** Images and network are those of chapter 3.2. Pilots looked at the first
 #   5,000 held-out training images (the validation split), with the seeds 100 and 101. Every pilot also showed
-#   the outcome, so that the effects of this chapter are examples and no estimates of how often they occur.
-#   All pilots, in percent of errors for both seeds:
+#   the outcome, so the effects in this chapter are examples, not estimates of how often they occur. All
+#   pilots, in percent of errors for both seeds:
 #   - *SGD as in chapter 3.2* (120 steps, $w_\text{soft}=w_\text{label}=1$, $T=4$): labels 16.7, 16.3; trained
-#     teacher 20.3, 13.8; teacher trained here 15.5, 12.1. All training errors 0. Left, because the loss times
-#     $T^2$ makes larger steps with SGD.
+#     teacher 20.3, 13.8; teacher trained here 15.5, 12.1. All training errors 0. Rejected, because the loss
+#     times $T^2$ makes larger steps with SGD.
 #   - *Adam, batches of 50, 120 steps*: labels 19.6, 19.1; trained teacher 21.0, 24.6, with
 #     $w_\text{label}=0.1$ 21.8, 25.5. The premise fails: the taught students miss 1 to 5.5% of their training
 #     images.
 #   - *Adam, batches of 20, 300 steps*, the setting of chapter 2.2: labels 18.0, 16.8; trained teacher 14.7,
-#     13.5, with $w_\text{label}=0.1$ 15.5, 13.4. All training errors 0: taken, with the package's weights of
+#     13.5, with $w_\text{label}=0.1$ 15.5, 13.4. All training errors 0: chosen, with the package's weights of
 #     1.
 #   - *The other conditions in this setting* (means of both seeds): answers to other images 16.4, too sure
 #     18.2, untrained 17.2; teacher trained here after 1, 2 and 8 epochs 16.0, 14.6, 12.7. Shifted images:
@@ -1397,7 +1397,7 @@ print(papers.cite("cho2019efficacy", "laptop"))
 #     47, 61 (two blocks: 62, 62), soft targets on 39, 56, labels on 42, 61; with 1,000 images on 3.3, 3.6
 #     (61, 62), 3.2, 3.3 and 3.9, 3.8. Then one draw for each of six ways to prune, on 2,000 images: with 6
 #     and 12, 5 and 12, 4 and 12, 6 and 8, 5 and 14, 4 and 14 channels left the pruned network erred on 1.3,
-#     2.2, 33.4, 5.5, 1.3 and 9.1%. We took the one that is damaged but not destroyed.
+#     2.2, 33.4, 5.5, 1.3 and 9.1%. We chose the one that is damaged but not destroyed.
 # - **Earlier executions** showed the test images with the same setting. After the first one a checkpoint of
 #   the route and two seeds of the few-sample figure were left out, for time.
 # - **What the intervals cover.** Training images, initial weights, order of the batches; not the teachers, of
@@ -1405,13 +1405,13 @@ print(papers.cite("cho2019efficacy", "laptop"))
 # - **Two teachers.** The one that came with the workbook was trained on the data set's 50,000 training
 #   images, shifted by up to two pixels; students and the other teacher draw from the first 5,000 of these.
 # - **Departures of the record.** Plain networks, a one-cycle schedule, six epochs for teachers of 20,000
-#   images and 30 for students of 2,000, where the paper has wide ResNets and ResNets trained out on all
+#   images and 30 for students of 2,000, where the paper has wide ResNets and ResNets fully trained on all
 #   images. Teachers see crops and flips, students do not. $T=4$, soft weight 0.9, label weight 0.1, not
-#   tuned. Early stops were fixed and not searched. That the label's weight is 1 after the stop is our
+#   tuned. Early stops were fixed, not searched for. That the label's weight is 1 after the stop is our
 #   reading. Pilots and the first record: [`setting.md`](../papers/mirzadeh2020takd/setting.md), shared with
 #   Mirzadeh et al.
-# - **The relatives.** BSS walks to one class at a time, as in the authors' code, where the paper sums over
-#   all. Function matching has 30 epochs, the opposite of its message. What is recalled and not confirmed
-#   stands in the docstrings under *Departures*.
+# - **The relatives.** BSS moves towards one class at a time, as in the authors' code, where the paper sums
+#   over all. Function matching has 30 epochs, the opposite of its message. The docstrings list under
+#   *Departures* what is recalled and not confirmed.
 #
 # </details>

@@ -19,23 +19,22 @@
 # %% [markdown]
 # # 5.2 Multi-teacher distillation
 #
-# Often there is more than one teacher: an ensemble for one task, or classifiers of different owners, each of
-# which knows some of the classes. In multi-teacher distillation one student learns from all of them, and the
-# question is how their answers become one target. In this chapter three classifiers know five garments each,
-# nobody knows all ten, and you see why the plain mean of their answers fails and how a student of unlabelled
-# images learns all ten classes all the same.
+# Often there is more than one teacher: an ensemble for one task, or classifiers from different owners, each
+# of which knows some of the classes. In multi-teacher distillation one student learns from all of them, and
+# the question is how to combine their answers into one target. In this chapter three classifiers know five
+# garments each, and none knows all ten. You see why the plain mean of their answers fails and how a student
+# can still learn all ten classes from unlabelled images.
 #
-# The chapter belongs to section 5.2 of the survey
-# ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
-# Its main paper is *Unifying Heterogeneous Classifiers with Distillation*
-# ([Vongkulbhisal et al. 2019](https://arxiv.org/abs/1904.06062), UHC for short). Its relatives follow, with
-# links at the end.
+# The chapter belongs to section 5.2 of the survey ([Gou et al.
+# 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)). Its main
+# paper is *Unifying Heterogeneous Classifiers with Distillation* ([Vongkulbhisal et al.
+# 2019](https://arxiv.org/abs/1904.06062), UHC for short). Related methods follow, with links at the end.
 #
 # **Before you start:** soft targets and the temperature
 # ([chapter 2.1](2-1-response-based-knowledge.ipynb)).
 # **Time:** about two minutes on two CPU cores.
 #
-# The next cell holds every parameter of the live part. Change them here, or by
+# The next cell holds every parameter of the live part. Change them here, or with
 # `kdnb run 5-2 --set seeds=10`.
 
 # %% tags=["parameters"]
@@ -90,16 +89,17 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# A shop has a network that tells shirts from trousers, a museum one that tells shirts from coats. Neither
-# knows all three, and their training images are private. Can one network be made of the two?
+# A shop has a network that tells shirts from trousers, and a museum has one that tells shirts from coats.
+# Neither knows all three classes, and their training images are private. Can the two be combined into one
+# network?
 #
 # Each answers only *within* its own classes. Shown a coat, the shop's network must still say "shirt" or
-# "trousers", and it may be quite sure. So its answer means: *if* this is one of my classes, then a shirt. Put
-# together, such conditional answers can determine everything: the shop compares shirt with trousers, the
-# museum shirt with coat, and so trousers and coat are compared through the shirt. The classes that
+# "trousers", and it may be quite sure. So its answer means: *if* this is one of my classes, then it is a
+# shirt. Together, such conditional answers can determine everything: the shop compares shirt with trousers,
+# the museum compares shirt with coat, so trousers and coat are compared through the shirt. The classes that
 # classifiers share are the bridges.
 #
-# The naive way forgets the "if". It fills up each answer with zeros and takes the mean.
+# The naive way forgets the "if". It pads each answer with zeros and takes the mean.
 
 # %%
 scheme = figures.schematic(
@@ -128,7 +128,7 @@ figures.save(
 #
 # Symbols are those of [the workbook's notation](../docs/notation.md), except that an $L$ with an index is a
 # set of classes; without one it is the loss. There are $M$ classifiers. Classifier $i$ knows the set of
-# classes $L_i$. Of an image $x$ it says $p_i(l)$ for $l\in L_i$, which sum to 1: the probability of class
+# classes $L_i$. For an image $x$ it gives $p_i(l)$ for $l\in L_i$, which sum to 1: the probability of class
 # $l$, *given* that the class is in $L_i$ (the softmax of the classifier's own logits). Let $q$ be a
 # distribution over all classes. Restricted to $L_i$ it is
 #
@@ -145,24 +145,24 @@ figures.save(
 # | factorisation | $\min_{u,v\ge0}\sum_i\sum_{l\in L_i}\big(p_i(l)-u_l v_i\big)^2$, $q\propto u$ |
 # | back-propagated cross-entropy | $L=-\sum_i\sum_{l\in L_i}p_i(l)\log\mathrm{softmax}(z_{L_i})(l)$: the student itself is $q$ |
 #
-# In the factorisations $u_l$ stands for class $l$, and $c_i$ or $v_i$ is a free number of classifier $i$,
-# which takes up the sum that $q$ has over $L_i$. With a target $q$ the student's loss is the cross-entropy
-# $H(q,\mathrm{softmax}(z))$ with its logits $z$. The last way needs no target: the logits are cut to $L_i$
-# before the softmax ($z_{L_i}$). *How far this follows the paper: the relation of $p_i$ and $q$, the
+# In the factorisations $u_l$ stands for class $l$, and $c_i$ or $v_i$ is a free number for classifier $i$,
+# which absorbs the sum of $q$ over $L_i$. With a target $q$ the student's loss is the cross-entropy
+# $H(q,\mathrm{softmax}(z))$ with its logits $z$. The last way needs no target: the logits are restricted to
+# $L_i$ before the softmax ($z_{L_i}$). *How far this follows the paper: the relation of $p_i$ and $q$, the
 # minimised cross-entropy and the factorisation are in its abstract; the rest is our reading.*
 #
 # Four things follow, and the next cells check them.
 #
 # 1. *Where classifiers agree, the estimate is exact.* If $p_i=\hat q_i$ for one $q$ and the class sets are
 #    connected by shared classes, the minimum is this $q$. The naive mean is another distribution.
-# 2. *The naive mean is the minimum of the same sum with $q$ in place of $\hat q_i$.* It reads "I do not know
+# 2. *The naive mean is the minimum of the same sum with $q$ instead of $\hat q_i$.* It reads "I do not know
 #    this class" as "this class has probability 0".
 # 3. *The minimum of the cross-entropy* obeys
 #    $q(l)=\sum_ip_i(l)\big/\sum_{i:\,l\in L_i}\big(1/\sum_{k\in L_i}q(k)\big)$. Iterating this
 #    ([Hunter 2004](https://doi.org/10.1214/aos/1079120141)) finds it.
 # 4. *The gradient of the back-propagated form* at the student's logit $z_l$ is
-#    $\sum_{i:\,l\in L_i}\big(\mathrm{softmax}(z_{L_i})(l)-p_i(l)\big)$: classifiers that do not know $l$ have no
-#    part in it.
+#    $\sum_{i:\,l\in L_i}\big(\mathrm{softmax}(z_{L_i})(l)-p_i(l)\big)$: classifiers that do not know $l$ do
+#    not contribute.
 
 # %%
 class_sets = [[0, 1, 2, 3, 4], [3, 4, 5, 6, 7], [6, 7, 8, 9, 0]]
@@ -203,9 +203,9 @@ print("Hunter's iteration finds the package's estimate; the gradient agrees with
 # %% [markdown]
 # ## The method as a training loop
 #
-# One loop trains everybody: classifiers and the control from labels, students from what classifiers say. What
-# differs is `loss_of`, a function of the logits and the batch. `naive` and `restricted` are the first and the
-# last way of the table, written out.
+# One loop trains all networks: classifiers and the control from labels, students from the classifiers'
+# answers. Only `loss_of` differs, a function of the logits and the batch. `naive` and `restricted` implement
+# the first and the last row of the table.
 
 
 # %%
@@ -260,9 +260,9 @@ def towards(rule):
 # %% [markdown]
 # ## Classifiers and students
 #
-# Each seed draws private images and images for the transfer out of the 50,000 training images; they have no
-# image in common. A classifier is a perceptron with two hidden layers of 128, 256 or 64 units, trained on the
-# private images of its five classes. The student is a perceptron with two hidden layers of 128 units.
+# Each seed draws private images and transfer images from the 50,000 training images; the two sets do not
+# overlap. A classifier is a perceptron with two hidden layers of 128, 256 or 64 units, trained on the private
+# images of its five classes. The student is a perceptron with two hidden layers of 128 units.
 
 # %%
 source = data.load(dataset)
@@ -350,12 +350,12 @@ figures.table(
 # Five conditions share the initial student, the images and the order of the batches, and take the same number
 # of steps:
 #
-# - **labels**: the control that the others should come near to. It alone reads the labels of the transfer
-#   images;
+# - **labels**: the control that the others should come close to. Only this condition reads the labels of the
+#   transfer images;
 # - **naive**: the zero-padded mean;
-# - **mean of those that know**: each class's mean over the classifiers that know it, divided by their sum.
-#   This is what a practitioner would try first;
-# - **cross-entropy estimate**: the target of the second row of the table;
+# - **mean of those that know**: for each class the mean over the classifiers that know it, divided by the sum
+#   of these means. This is what a practitioner would try first;
+# - **cross-entropy estimate**: the target in the second row of the table;
 # - **back-propagated**: the last row.
 
 # %%
@@ -443,13 +443,14 @@ figures.table(
 # **What the numbers say.** The premises hold. The student of the labels errs on 18.1% of the test images, the
 # naive student on 42.4%.
 #
-# - *Renormalising is what is missing.* With the same classifiers and images the back-propagated form errs on
-#   18.3%, 24.1 points less than the naive student (95% interval 23.3 to 24.9), in all five seeds. No
-#   classifier knows more than five classes.
-# - *A sensible average is not enough.* The mean of those that know saves some 14 points against the naive one
-#   (12.4 to 16.4), but its student makes 9.7 points more errors than the back-propagated form (8.1 to 11.3).
+# - *Renormalising is what the naive mean lacks.* With the same classifiers and images the back-propagated
+#   form errs on 18.3%, 24.1 points less than the naive student (95% interval 23.3 to 24.9), in all five
+#   seeds. No classifier knows more than five classes.
+# - *A sensible average is not enough.* The mean of those that know saves about 14 points compared with the
+#   naive mean (12.4 to 16.4), but its student makes 9.7 points more errors than the back-propagated form (8.1
+#   to 11.3).
 # - *The two forms of the cross-entropy do equally well here*: 18.2% and 18.3%.
-# - *Labels gain little here.* Against the student that reads the labels of the transfer images the
+# - *Labels gain little here.* Compared with the student that reads the labels of the transfer images the
 #   back-propagated form loses 0.2 points, which is undecided (0.4 less to 0.8 more). The classifiers together
 #   have learnt from twice as many labelled images (3,000 against 1,500).
 #
@@ -480,16 +481,16 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# The naive student loses most images of the classes that a single classifier knows. A pullover (2) is known
-# to the first classifier alone; the two others both know shirts (6) and must choose among what they know. The
-# zero-padded mean then has at most one third for the pullover and up to two thirds for the shirt: 78% of the
-# pullovers are called shirts, 4% pullovers. Classes that two classifiers know win in exchange: the naive
-# student errs on 20% of them, less than the back-propagated form (24%).
+# The naive student loses most images of the classes that a single classifier knows. Only the first classifier
+# knows the pullover (2); the two others both know shirts (6) and must choose among the classes that they
+# know. The zero-padded mean then gives at most one third to the pullover and up to two thirds to the shirt:
+# 78% of the pullovers are called shirts, 4% pullovers. In exchange, classes that two classifiers know gain:
+# the naive student errs on 20% of them, less than the back-propagated form (24%).
 #
-# ### The same by `kdnb`
+# ### The same with the package
 #
-# `uhc.unify` does all this for classifiers of any kind. It asks them once, refuses class sets that fall apart
-# (see below), and trains as the loop does.
+# `uhc.unify` does all this for classifiers of any kind. It computes their answers once, refuses class sets
+# that are not connected (see below), and trains as the loop does.
 
 # %%
 recipe = kdnb.Recipe(
@@ -509,8 +510,8 @@ print("the loop and kdnb's unify train the same students:", ", ".join(ways))
 # ## Explorer: from three answers to one target
 #
 # Choose one of three images of the transfer set and a rule. On the left are the answers of the three
-# classifiers, on the right is what the rule makes of them. The first two images are ones where the naive mean is wrong and the
-# estimate right, the last one where the estimate is wrong, too.
+# classifiers, on the right is what the rule makes of them. For the first two images the naive mean is wrong
+# and the estimate right; for the last one the estimate is wrong, too.
 
 # %% tags=["nbval-ignore-output"]
 rules = {
@@ -562,8 +563,8 @@ figures.explorer(
 #
 # $$\mathrm{softmax}(z_{L_2}+c)=\mathrm{softmax}(z_{L_2})\quad\text{for every }c .$$
 #
-# But $c$ decides to which half an image goes. Nothing in the answers determines it; the student takes
-# whatever its initial weights and the optimiser lead to. The next figure moves $c$ after the training.
+# But $c$ decides to which half an image is assigned. Nothing in the answers determines it; the student ends
+# with whatever its initial weights and the optimiser lead to. The next figure varies $c$ after training.
 
 # %% tags=["nbval-ignore-output"]
 halves = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
@@ -610,11 +611,11 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# The loss does not depend on $c$. The students err on 50% of the test images, where those of three
-# overlapping sets err on 18%. Nor is there a good $c$ to be found: the best one for each seed, which only
-# labels can tell, leaves 47%. An offset is missing for *each image*, and one constant for all cannot stand in
-# for it. So a chain of shared classes is a necessary condition, and `unify` refuses class sets that fall
-# apart (`losses.connected_classes` names the parts).
+# The loss does not depend on $c$. The students err on 50% of the test images, those of three overlapping sets
+# on 18%. No single $c$ solves this: the best one for each seed, which only labels can reveal, leaves 47%.
+# *Each image* needs its own offset, and one constant for all cannot replace it. So a chain of shared classes
+# is a necessary condition, and `unify` refuses class sets that are not connected (`losses.connected_classes`
+# names the parts).
 #
 # ## The relatives: teachers of the same classes
 #
@@ -623,7 +624,7 @@ figures.save(
 # $v_k$, $L_\text{label}$ is the cross-entropy with the label $y$, and $w_s$, $w_R$, $w_a$, $a$, $b$ and $c$
 # are weights of terms. Open a method for its formula.
 #
-# | method | what makes it itself | labels needed | call |
+# | method | what characterises it | labels needed | call |
 # |---|---|---|---|
 # | mean ([Hinton 2015](https://arxiv.org/abs/1503.02531), [Chebotar 2016](https://www.isca-archive.org/interspeech_2016/), Cui 2017) | one target for all | no | `kdnb.Ensemble(teachers, weights=…, mean=…)` |
 # | vote ([You 2017](https://doi.org/10.1145/3097983.3098135)) | teachers vote on the order of distances | no | `learn_from_several(triplets=…)` |
@@ -635,18 +636,20 @@ figures.save(
 # | EKD ([Asif 2020](https://arxiv.org/abs/1909.08097)) | a branch of the student for each teacher | yes | `ekd` |
 # | EnsembleNet ([Li 2019](https://arxiv.org/abs/1905.09979)) | branches that teach one another, no teacher | yes | `ensemblenet` |
 # | FEED ([Park 2019](https://arxiv.org/abs/1909.10754)) | a translator of maps for each teacher | no | `feed`, `feed_in_turn` |
-# | CTKD ([Zhao 2019](https://arxiv.org/abs/1907.09643)) | one teacher learns along, another is finished | yes | `collaborative_teaching` |
+# | CTKD ([Zhao 2019](https://arxiv.org/abs/1907.09643)) | one teacher learns alongside the student, another is already trained | yes | `collaborative_teaching` |
 #
-# The calls are those of `kdnb.methods.multi_teacher`; their docstrings say what was read and what is recalled.
+# The calls are those of `kdnb.methods.multi_teacher`; their docstrings say what we have read and what is
+# recalled.
 #
 # <details><summary><b>The mean</b>, in two forms</summary>
 #
 # $$\bar p=\sum_kw_kp_k\quad\text{(arithmetic)},\qquad \bar p\propto\prod_kp_k^{w_k}\quad\text{(geometric: the mean of the logits)}.$$
 #
-# The arithmetic mean minimises $\sum_kw_k\mathrm{KL}(p_k\|q)$: it gives something to whatever one teacher
-# thinks possible. The geometric mean minimises $\sum_kw_k\mathrm{KL}(q\|p_k)$: it keeps what no teacher rules
-# out. By Jensen's inequality the mean's cross-entropy is at most the mean of the teachers'. Chebotar and
-# Waters, and Cui et al. with acoustic models of several languages, weigh the teachers.
+# The arithmetic mean minimises $\sum_kw_k\mathrm{KL}(p_k\|q)$: it gives some probability to every class that
+# at least one teacher thinks possible. The geometric mean minimises $\sum_kw_k\mathrm{KL}(q\|p_k)$: it keeps
+# the classes that no teacher rules out. By Jensen's inequality the mean's cross-entropy is at most the mean
+# of the teachers'. Chebotar and Waters weight the teachers, as do Cui et al. with acoustic models of several
+# languages.
 #
 # </details>
 #
@@ -656,8 +659,8 @@ figures.save(
 #
 # Of two images the teachers vote which one is nearer to a third, $a$, in a middle layer; the majority calls
 # the nearer one $b^+$ and the other $b^-$. $D$ is the Euclidean distance in a layer of the student,
-# $\delta\ge0$ a margin, and $[\cdot]_+$ is 0 for negative numbers. Teachers may have layers of any width. A batch of $B$ has
-# $\frac12B(B-1)(B-2)$ such triplets; `triplets` draws some of them anew in every batch.
+# $\delta\ge0$ a margin, and $[\cdot]_+$ is 0 for negative numbers. Teachers may have layers of any width. A
+# batch of $B$ has $\frac12B(B-1)(B-2)$ such triplets; `triplets` draws some of them afresh in every batch.
 # *Not confirmed: the form of the terms in detail, and how triplets are drawn.*
 #
 # </details>
@@ -666,8 +669,8 @@ figures.save(
 #
 # $$L_b=T^2\,\mathrm{KL}(p_{m(b)}\,\|\,q),\quad m(b)\text{ drawn for batch }b;\qquad D'=\textstyle\bigcup_k\{(x,p_k(x))\}.$$
 #
-# The cross-entropy is linear in the target, so that the expected gradient is that of the mean teacher: what
-# is added is noise of the gradient. An epoch over $D'$ has $K$ times the steps.
+# The cross-entropy is linear in the target, so the expected gradient is that of the mean teacher: switching
+# only adds gradient noise. An epoch over $D'$ has $K$ times the steps.
 #
 # </details>
 #
@@ -675,23 +678,23 @@ figures.save(
 #
 # $$\min_\alpha\tfrac12\Big\lVert\sum_k\alpha_kg_k\Big\rVert^2,\quad 0\le\alpha_k\le C,\ \sum_k\alpha_k=1;\qquad L=L_\text{label}+w_sT^2\sum_k\alpha_k\mathrm{KL}(p_k\,\|\,q).$$
 #
-# $g_k$ is the mean gradient at the student's logits for teacher $k$, in each batch anew. Without the bound
-# ($C=1$) a small step against the shortest combination raises no teacher's loss. $C=1/K$ is the plain mean;
-# the authors' code has 0.6. With *hints* the same is done once more in the student's last maps $F_S$: the gradients are those
-# of $\lVert r_k(F_S)-F_k\rVert^2$ at $F_S$, with the teachers' maps $F_k$ and a learnt 1 x 1 convolution $r_k$ for each, and
-# only their directions are compared.
+# $g_k$ is the mean gradient at the student's logits for teacher $k$, computed in each batch. Without the
+# bound ($C=1$) a small step against the shortest combination raises no teacher's loss. $C=1/K$ is the plain
+# mean; the authors' code has 0.6. With *hints* the same is also done for the student's last maps $F_S$: the
+# gradients are those of $\lVert r_k(F_S)-F_k\rVert^2$ at $F_S$, with the teachers' maps $F_k$ and a learnt 1
+# x 1 convolution $r_k$ for each, and only their directions are compared.
 #
 # </details>
 #
-# <details><summary><b>Oracle and confidence</b>: whom to trust with this image</summary>
+# <details><summary><b>Oracle and confidence</b>: which teacher to trust with this image</summary>
 #
 # $$\text{oracle: }w_k\propto\mathbf 1[\arg\max p_k=y];\qquad\text{CA-MKD: }w_k=\tfrac1{K-1}\Big(1-\frac{e^{H(y,p_k)}}{\sum_je^{H(y,p_j)}}\Big);\qquad\text{without labels: }w_k\propto e^{-sH(p_k)}.$$
 #
-# $H(y,p_k)$ is the cross-entropy of teacher $k$ with the label, $H(p_k)$ the entropy of its answer. The
-# oracle takes all where no teacher is right. The last one, `losses.certainty_weights` with a sharpness
-# $s\ge0$, is ours: it leans towards the least uncertain teacher, also where that one is wrong. *Not
-# confirmed: the oracle's case without a teacher that is right. Kang et al. also search the student's
-# architecture, and CA-MKD also weighs hints.*
+# $H(y,p_k)$ is the cross-entropy of teacher $k$ with the label, $H(p_k)$ the entropy of its answer. Where no
+# teacher is right, the oracle uses all of them. The last rule, `losses.certainty_weights` with a sharpness
+# $s\ge0$, is ours: it favours the least uncertain teacher, even where that teacher is wrong. *Not confirmed:
+# the oracle's case without a teacher that is right. Kang et al. also search the student's architecture, and
+# CA-MKD also weighs hints.*
 #
 # </details>
 #
@@ -699,7 +702,7 @@ figures.save(
 #
 # $$L=\tfrac1{2B}\sum_b\lVert z_b-(1+a_b\xi_b)\odot v_b\rVert_2^2,\qquad\xi\sim N(0,\sigma^2),\ a_b\in\{0,1\}\text{ drawn}.$$
 #
-# The teacher's logits $v_b$ of a share of the samples are multiplied by $1+\xi_b$, with noise of its own for
+# For a share of the samples the teacher's logits $v_b$ are multiplied by $1+\xi_b$, with separate noise for
 # each class. In expectation this is the plain regression of the logits plus a constant. *Not confirmed: that
 # the noise of the classes is independent; $\sigma$ is ours.*
 #
@@ -722,10 +725,10 @@ figures.save(
 #
 # $$L=L_\text{label}+w\sum_k\Big\lVert\frac{F_k}{\lVert F_k\rVert_2}-\frac{r_k(F_S)}{\lVert r_k(F_S)\rVert_2}\Big\rVert_1$$
 #
-# Channels of two networks stand in no common order, so that the mean of their maps means nothing. $F_k$ are
-# the last maps of teacher $k$, $F_S$ those of the student. Each teacher has a small network $r_k$ of its own
-# that translates the student's maps, and that is thrown away after the training. In the sequential form each
-# student teaches the next. *Not confirmed: the layers of $r_k$ and the norm.*
+# The channels of two networks have no common order, so the mean of their maps is meaningless. $F_k$ are the
+# last maps of teacher $k$, $F_S$ those of the student. Each teacher has its own small network $r_k$ that
+# translates the student's maps and is thrown away after training. In the sequential form each student teaches
+# the next. *Not confirmed: the layers of $r_k$ and the norm.*
 #
 # </details>
 #
@@ -733,14 +736,14 @@ figures.save(
 #
 # $$L=L_\text{label}+w_sT^2\,\mathrm{KL}(p^{(t)}\,\|\,q)+w_a\,\mathrm{AT}(F_E,F_S)$$
 #
-# A *scratch* teacher is trained along and gives its answers $p^{(t)}$ of every step $t$, so that the student
-# sees the way to them. An *expert* teacher is finished: $\mathrm{AT}$ compares its attention maps, made of
-# its maps $F_E$, with the student's ([chapter 2.2](2-2-feature-based-knowledge.ipynb)). *Not confirmed: the
-# weights.*
+# A *scratch* teacher is trained alongside the student and gives its answers $p^{(t)}$ at every step $t$, so
+# that the student sees how they develop. An *expert* teacher is already trained: $\mathrm{AT}$ compares its
+# attention maps, made of its maps $F_E$, with the student's ([chapter
+# 2.2](2-2-feature-based-knowledge.ipynb)). *Not confirmed: the weights.*
 #
 # </details>
 #
-# First the statements above that can be checked exactly.
+# The next cell checks those statements above that can be checked exactly.
 
 # %%
 K = 3
@@ -778,10 +781,10 @@ print("AE-KD: equal weights for orthogonal gradients of one length, and at C = 1
 # %% [markdown]
 # ### All of them on a few labelled images
 #
-# Three teachers of one kind (`tiny`, three convolutions) learn different images; of the third one's labels
-# 40% are drawn at random, so that about 36% are wrong. A student of the same kind has 200 labelled images,
-# none of which a teacher has learnt. The next cells run every method with the package's default weights for
-# the same number of steps.
+# Three teachers of one kind (`tiny`, three convolutions) learn different images; 40% of the third one's
+# labels are drawn at random, so that about 36% are wrong. A student of the same kind has 200 labelled images,
+# which no teacher has learnt. The next cells run every method with the package's default weights for the same
+# number of steps.
 
 # %%
 quick = kdnb.Recipe(
@@ -855,33 +858,35 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# This table shows that the methods run. It is no ranking: there is one run each, and most of the taught students
-# have not learnt their images yet (7.5% to 14% training errors, AE-KD with hints 23.5%, the noisy teacher 28%), while the student of
-# the labels has, but for 3.5%. What can be seen:
+# This table shows that the methods run. It is not a ranking: there is one run each, and most of the taught
+# students have not learnt their images yet (7.5% to 14% training errors, AE-KD with hints 23.5%, the noisy
+# teacher 28%), while the student of the labels has only 3.5%. Some observations:
 #
 # - *The two means* (28.2% and 27.7%) do no better here than the first teacher alone (27.5%). The mean of the
 #   three teachers itself errs less than any of them (23.8%), although one has learnt many wrong labels.
-# - *AE-KD's compromise is no judgement of quality*: the teacher of wrong labels gets the largest weight, 0.59
-#   on average, where 0.6 is the bound. We suppose that its softer answers give a shorter gradient; the
-#   shortest combination puts most weight on short ones. Of the hints it gets the largest share, too (0.43). With them the
-#   student learns more slowly: their weight of 100 is that of the authors' examples, for far larger networks.
-# - *EKD and EnsembleNet* have the lowest errors, but also three branches in place of one; EnsembleNet has no
+# - *AE-KD's compromise does not judge quality*: the teacher of wrong labels gets the largest weight, 0.59 on
+#   average, where 0.6 is the bound. We suppose that its softer answers give a shorter gradient; the shortest
+#   combination puts most weight on short ones. This teacher also gets the largest weight among the hints
+#   (0.43). With hints the student learns more slowly: their weight of 100 is that of the authors' examples,
+#   for far larger networks.
+# - *EKD and EnsembleNet* have the lowest errors, but also three branches instead of one; EnsembleNet has no
 #   teacher.
 #
 # ### Speech, and a language with few transcriptions
 #
-# Ensembles were distilled early for speech. Chebotar and Waters teach one student the mean of several acoustic
-# models; Cui et al. do this for languages of which little speech is transcribed, with models that have learnt other
-# languages first, and let the student learn from speech that nobody has transcribed. *Not confirmed: the weights of the models,
-# and how much each paper mixes in of the transcriptions.*
+# Ensembles were distilled early for speech. Chebotar and Waters teach one student the mean of several
+# acoustic models; Cui et al. do this for languages of which little speech is transcribed, with models that
+# have learnt other languages first, and let the student learn from speech that nobody has transcribed. *Not
+# confirmed: the weights of the models, and how much weight each paper gives to the transcriptions.*
 #
-# Here is a small copy with real recordings, the
-# [Free Spoken Digit Dataset](https://github.com/Jakobovski/free-spoken-digit-dataset). Its six speakers stand for six
-# languages. Of one speaker at a time 30 recordings have a transcription, and 370 have none. Three networks of
-# different kinds learn 1,000 recordings of the other five and then the 30; a perceptron with 64 hidden units is the student.
-# The test has 50 other recordings of the same speaker. Two controls: the student of the 30 transcriptions, and a student of
-# the mean's answers to the same 30 alone. `load_sounds` takes the recordings from the folders in `KDNB_DATA_DIRS`, or fetches
-# them from their authors; without either, the next cell says where to find them, and the rest of the chapter runs without them.
+# Here is a small version with real recordings, the [Free Spoken Digit
+# Dataset](https://github.com/Jakobovski/free-spoken-digit-dataset). Its six speakers stand for six languages.
+# For one speaker at a time 30 recordings have a transcription, and 370 have none. Three networks of different
+# kinds learn 1,000 recordings of the other five and then the 30; a perceptron with 64 hidden units is the
+# student. The test has 50 other recordings of the same speaker. There are two controls: the student of the 30
+# transcriptions, and a student of the mean's answers to only the same 30. `load_sounds` takes the recordings
+# from the folders in `KDNB_DATA_DIRS`, or fetches them from their authors; if neither works, the next cell
+# says where to find them, and the rest of the chapter runs without them.
 
 # %% tags=["nbval-ignore-output"]
 def spectra(sounds):
@@ -983,11 +988,13 @@ if spoken is not None:
 # %% [markdown]
 # The teachers err on 18% to 23% of the recordings of the one speaker, their mean on 16.3%.
 #
-# - *Untranscribed speech is worth much.* The student of 30 transcriptions errs on 33.3%. Taught by the mean of three teachers with
-#   all recordings it errs on 19.0%, 14.3 points less (6.9 to 21.8). The same answers to the 30 recordings alone save 5.7 points
-#   (0.6 to 10.7): most of the gain is in the recordings that nobody has transcribed.
-# - *Several teachers or one?* The student of one teacher errs on 24.3%. The mean saves five points more, but the one teacher is the first,
-#   which errs more often (23.3%) than the two others. Six speakers with 50 test recordings each cannot say what the averaging itself is worth.
+# - *Untranscribed speech is very useful.* The student of 30 transcriptions errs on 33.3%. Taught by the mean
+#   of three teachers with all recordings it errs on 19.0%, 14.3 points less (6.9 to 21.8). The same answers
+#   to the 30 recordings alone save 5.7 points (0.6 to 10.7): most of the gain is in the recordings that
+#   nobody has transcribed.
+# - *Several teachers or one?* The student of one teacher errs on 24.3%. The mean saves five points more, but
+#   the one teacher is the first, which errs more often (23.3%) than the two others. Six speakers with 50 test
+#   recordings each cannot show what the averaging itself contributes.
 #
 # ## The relatives: weights, layers and sequences
 #
@@ -1002,11 +1009,11 @@ if spoken is not None:
 #
 # **Unfolding** turns an ensemble into one network *exactly*: the members stand side by side, with zeros
 # between them. $W^1_k$, $W^l_k$ and $W^L_k$ are the first, a middle and the last layer of member $k$. Then
-# the wide network is shrunk: a neuron goes if others can say the same, and those take over its outgoing
-# weights. By *data* the shares come from least squares over activations. By *weights* a neuron goes to the
-# one whose incoming weights are most alike; this is the older way of
-# [Srinivas and Babu (2015)](https://arxiv.org/abs/1507.06149). The paper, according to a summary, combines several
-# neurons instead. No label is read. *Not confirmed: the paper's own shares. The choice of the neurons by a pivoted QR
+# the wide network is shrunk: a neuron is removed if others can replace it, and these take over its outgoing
+# weights. By *data*, their shares come from least squares over activations. By *weights*, a neuron is merged
+# into the one whose incoming weights are most similar; this is the older method of [Srinivas and Babu
+# (2015)](https://arxiv.org/abs/1507.06149). The paper, according to a summary, combines several neurons
+# instead. No label is read. *Not confirmed: the paper's own shares. The choice of the neurons by a pivoted QR
 # decomposition is ours.*
 
 # %%
@@ -1038,14 +1045,15 @@ figures.table(
 
 # %% [markdown]
 # The ensemble errs on 17.1%, its members on 18.5%. Shrunk by data to the size of a member it errs on 18.4%:
-# in this run it keeps hardly anything of the ensemble's gain. Shrunk by weights alone it errs on 48.8%. A
-# likely reason is that two neurons of separately trained members are rarely alike.
+# in this run it keeps almost none of the ensemble's gain. Shrunk by weights alone it errs on 48.8%. A likely
+# reason is that neurons of separately trained members are rarely alike.
 #
 # **Merging** is for two networks of *different* tasks on one device. Their weights are cut into short
-# vectors, and one joint k-means a layer finds a codebook $C$ of words; $a$ and $b$ say which word stands
-# where. Training the codebooks a little mends what this breaks. The cell merges the workbook's LeNet-5 for
-# digits with its LeNet-5 for garments. The calibration takes the layers' absolute errors, as the
-# authors' [code](https://github.com/ivclab/NeuralMerger) does; there the labels weigh ten times as much as a layer, here as much.
+# vectors, and one joint k-means per layer finds a codebook $C$ of words; $a$ and $b$ say which word stands
+# where. A short training of the codebooks repairs most of the damage. The cell merges the workbook's LeNet-5
+# for digits with its LeNet-5 for garments. The calibration takes the layers' absolute errors, as the authors'
+# [code](https://github.com/ivclab/NeuralMerger) does; there the labels weigh ten times as much as a layer,
+# here the same as a layer.
 
 # %%
 both = ("mnist", "fashion_mnist")
@@ -1078,27 +1086,27 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Cut to codebooks, both networks are damaged: 13.2% and 32.6% errors. Three epochs on 500 images of each task
-# bring them back to 1.9% and 12.9%, where the two networks had 0.4% and 7.9%. Weights of 492 kB have become
-# 22 kB.
+# Reduced to codebooks, both networks are damaged: 13.2% and 32.6% errors. Three epochs on 500 images of each
+# task lower this to 1.9% and 12.9%; the original networks had 0.4% and 7.9%. The weights shrink from 492 kB
+# to 22 kB.
 #
 # **Re-identification.** Teachers of several domains, with different identities, have no classes in common,
-# but each says how alike two images are. Their similarity matrices ($X$: the features of a batch behind a
+# but each says how alike two images are. Their similarity matrices ($X$: the features of a batch after a
 # ReLU, each row of length 1) are compared through the matrix logarithm, for which a ridge $\epsilon$ keeps
-# them positive definite; a few labelled images of the target domain decide, by how well the student separates
-# them after a tentative step, how much each teacher counts ($\alpha_k$). *Not confirmed: the tentative step;
+# them positive definite. How much each teacher counts ($\alpha_k$) depends on how well the student, after a
+# tentative step, separates a few labelled images of the target domain. *Not confirmed: the tentative step;
 # the risk is ours.*
 #
 # **Concentration** has specialists that know groups of classes ($z_{G_m}$: the student's logits of group $m$;
-# $D$: a divergence of the answers, or the distance of the logits), follows at first only those that are easy
-# to imitate, and wires the last layers by groups. *Not confirmed: the formula; the order is ours.*
+# $D$: a divergence of the answers, or the distance of the logits), first follows only those that are easy to
+# imitate, and connects the last layers by groups. *Not confirmed: the formula; the order is ours.*
 #
 # **Sequences.** An ensemble answers with whole sentences: the student learns the best sentence of a beam
-# search by plain likelihood, or the one of the beam that is most like the reference (oracle BLEU), and pairs
-# that are too far from the reference are left out. Tan et al. distil word by word from one teacher for each
-# language $l$: from its $K$ largest probabilities, with the share $\lambda$ beside the likelihood (NLL) of
-# the reference. They drop a teacher once the student has overtaken it. *Not confirmed: thresholds, and how a
-# pair is left out.*
+# search by plain likelihood, or the sentence in the beam that is closest to the reference (oracle BLEU), and
+# pairs that are too far from the reference are left out. Tan et al. distil word by word from one teacher for
+# each language $l$: from its $K$ largest probabilities, with the share $\lambda$ beside the likelihood (NLL)
+# of the reference. They drop a teacher once the student is better than it. *Not confirmed: thresholds, and
+# how a pair is left out.*
 #
 # These three are shown on exact cases here. Sequence-level distillation of texts is in
 # [chapter 7.2](7-2-language.ipynb), *Sequence level: why one text can do*; translation of captions from German with one teacher is its
@@ -1134,8 +1142,8 @@ print("languages: K = 1 is the teacher's own word, K = the whole vocabulary its 
 # %% [markdown]
 # ## The relatives: amalgamation
 #
-# In *amalgamation* teachers know different classes, or do different tasks, and a student is to do all of it
-# or a chosen part. Papers on it mostly have class sets that share nothing, and use the teachers' layers, too.
+# In *amalgamation* teachers know different classes, or do different tasks, and a student learns all of it or
+# a chosen part. Papers on it mostly have class sets that share nothing, and also use the teachers' layers.
 # $F_m$ and $F_S$ are maps of teacher $m$ and of the student, $[\,;\,]$ puts channels side by side, and $E$,
 # $D$, $A$, $d_m$ and $r_m$ are learnt convolutions. $h_m$ and $h_S$ are such maps after a common network, and
 # MMD is the maximum mean discrepancy, a distance of two distributions.
@@ -1146,16 +1154,16 @@ print("languages: K = 1 is the teacher's own word, K = the whole vocabulary its 
 # | common features ([Luo 2019](https://arxiv.org/abs/1906.10546)) | $\sum_m\mathrm{MMD}^2(h_S,h_m)+\lVert d_m(h_m)-F_m\rVert^2$ in a common space $h$ | `cfl.learn_common_features` |
 # | customised ([Shen 2019b](https://arxiv.org/abs/1908.07121)) | of teacher $m^*(x)=\arg\min_mH(p_m(x))$: answers, and maps through adaptors on both sides whose filters are held at length 1 | `custom.learn_from_least_ambiguous`, `custom.customise` |
 # | filtered ([Ye 2019a](https://arxiv.org/abs/1905.11569)) | $\lVert r_m(F_S)-g_m\odot F_m\rVert^2$, $g_m$ gates of the channels that the task needs | `filtered.learn_gates`, `filtered.learn_filtered` |
-# | master ([Ye 2019b](https://arxiv.org/abs/1904.10167)) | blocks of the student stand inside each teacher; each task leaves behind the block that serves it best | `master.become_master` |
+# | master ([Ye 2019b](https://arxiv.org/abs/1904.10167)) | blocks of the student are placed inside each teacher; each task leaves the shared network at the block that serves it best | `master.become_master` |
 #
 # The calls are those of the modules of `kdnb.methods.multi_teacher`. *Not confirmed, for all five: details of
 # the losses and their weights; the docstrings say for each what was read in a paper's abstract or released
 # code and what is ours.*
 #
 # **Answers side by side.** Released code puts the raw logits of teachers of disjoint classes side by side.
-# But, as above, a teacher of classes 0 to 4 has never seen the others, and its logits have an offset of their
-# own. The repair that we take: a teacher gets one logit more, for images of *none of its classes*. Then
-# $p_m(l)$ are probabilities of one event space, and can be compared.
+# But, as above, a teacher of classes 0 to 4 has never seen the others, and its logits have an arbitrary
+# offset. Our remedy is to give each teacher one more logit, for images of *none of its classes*. Then all
+# $p_m(l)$ are probabilities on the same event space, and can be compared.
 
 # %%
 with_none, without = [], []
@@ -1195,15 +1203,15 @@ figures.table(
 # %% [markdown]
 # Side by side, the raw logits of the perceptrons err on 44.8%, those of convolutional teachers on 35.8%. With
 # the additional logit the two answers together err on 20.4%, before any student has learnt from them. The
-# teachers of the second and of the third row have the same hidden layers and take about as many steps; what
-# is added is the logit, and the images of the foreign classes that it needs. The students err on 24.0% and
-# 26.1% after six epochs. The price of the repair is that each teacher has to be trained with images of
-# foreign classes, which is just what owners of private images cannot do. Where classifiers are given,
-# shared classes are the way; where teachers are still to be trained, the additional logit is.
+# teachers of the second and of the third row have the same hidden layers and take about the same number of
+# steps; only the logit is added, and the images of the foreign classes that it needs. The students err on
+# 24.0% and 26.1% after six epochs. The drawback is that each teacher has to be trained with images of foreign
+# classes, which is exactly what owners of private images cannot do. If the classifiers are given, use shared
+# classes; if the teachers are yet to be trained, use the additional logit.
 #
 # **Different tasks.** The next cell has two questions about an image, "is its class even?" and "is it below
 # 5?". One teacher answers both, the other only the first. A customised student follows for each question and
-# image the least ambiguous teacher; gates find out which channels of the first teacher the second question
+# image the least ambiguous teacher; gates learn which channels of the first teacher the second question
 # needs; and in the last method a student of two networks' tasks shares blocks with both.
 
 # %%
@@ -1268,12 +1276,12 @@ figures.table(
 
 # %% [markdown]
 # All three kinds of students learn their questions, in one run. The customised one errs about two points more
-# often than its teachers (6.1% against 4.0%, 12.4% against 10.6%). It followed the teacher of both in 46% of
-# the images for the first question, and the other one in the rest. For the second question the gates close
-# half of the first teacher's channels and more (gates below 0.5). With them the teacher errs on 11.5% in place
-# of 10.6%, and a student of what they let through on 11.1%. The master errs on 5.2% and 11.1%, its own
-# teachers, one network for each question, on 4.0% and 10.6%. Both of its tasks leave behind the last block: they share everything but the
-# layers that are left.
+# often than its teachers (6.1% against 4.0%, 12.4% against 10.6%). For the first question it followed the
+# teacher of both on 46% of the images, and the other teacher on the rest. For the second question the gates
+# close half or more of the first teacher's channels (gates below 0.5). With them the teacher errs on 11.5%
+# instead of 10.6%, and a student of the remaining channels on 11.1%. The master errs on 5.2% and 11.1%, its
+# own teachers, one network for each question, on 4.0% and 10.6%. Both of its tasks leave the shared network
+# at the last block: they share everything except the layers after it.
 #
 # ## The reproduction: Vongkulbhisal et al. 2019
 #
@@ -1287,15 +1295,16 @@ figures.table(
 # | class sets | | *three*: {0-4}, {3-7}, {6-9, 0}; *six* of four classes, each class in two or three; *halves*: {0-4}, {5-9} |
 # | student | not read | a perceptron with two hidden layers of 128 units, 30 epochs, $T=1$ |
 #
-# There are seven seeds, each with classifiers of its own, and the 10,000 test images decide. The images are
-# the same for all seeds. No value is published in the table below: the paper's tables could not be read. Its
-# abstract says that the methods beat a naive extension of distillation, and that they come close to
-# supervised training. These are the claims that we test; "close" means at most 3 points, a tolerance of ours.
+# There are seven seeds, each with its own classifiers, and results are measured on the 10,000 test images.
+# The images are the same for all seeds. The table below has no published values: we could not read the
+# paper's tables. Its abstract says that the methods beat a naive extension of distillation, and that they
+# come close to supervised training. These are the claims that we test; "close" means at most 3 points, our
+# own tolerance.
 #
-# Claims and premises stand in `papers/vongkulbhisal2019uhc/claims.toml`. The setting was chosen by its
-# premises, on held-out training images. But its pilots, and a survey of facts before them, showed outcomes,
-# too: we knew that the naive student falls behind and that MNIST would be hard.
-# [How a claim is judged](../docs/verdicts.md) explains the words.
+# Claims and premises are in `papers/vongkulbhisal2019uhc/claims.toml`. The setting was chosen on held-out
+# training images so that its premises hold. But its pilots, and a preliminary study before them, also showed
+# outcomes: we knew that the naive student falls behind and that MNIST would be hard. [How a claim is
+# judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("vongkulbhisal2019uhc", "laptop"), "laptop", grouped=True)
@@ -1370,7 +1379,7 @@ print("the weakest classifier's accuracy on its own classes, %:", ", ".join(f"{n
 # %% [markdown]
 # **What holds, and what does not.** All premises hold: the students of the labels err on 0.9% (Fashion-MNIST)
 # and on none (MNIST) of their training images, and the weakest classifier, one of the six, is right on 76.9%
-# of its own classes in the mean of the seeds (76.2% in the worst seed).
+# of the images of its own classes on average over the seeds (76.2% in the worst seed).
 #
 # - *Renormalised answers beat zero-padded ones*: reproduced, in all three settings and in every pair. With
 #   three classifiers of garments the back-propagated form makes 24.5 points fewer errors than the naive
@@ -1378,40 +1387,40 @@ print("the weakest classifier's accuracy on its own classes, %:", ", ".join(f"{n
 #   log space does so, too: 24.0 (23.5 to 24.5).
 # - *Almost as good as labels, on Fashion-MNIST*: reproduced. The student that reads no label is 0.5 points
 #   behind the one of the labels (0.3 to 0.8), where we allowed 3. The abstract speaks of centralised
-#   training; behind a student of all private images it is 2.2 points (2.0 to 2.4), for which no claim was
-#   registered.
-# - *The same on MNIST*: inconclusive. It is 3.2 points behind (2.9 to 3.5). The interval holds the bound of 3
-#   points, so that neither word fits. In relative terms it is far behind: 8.2% errors against 5.0%.
-# - *Our question, is the relation worth more than a sensible average?* Yes: against the mean of those that
-#   know the cross-entropy estimate saves 10.1 points with three classifiers (7.5 to 12.6) and 6.3 with six
-#   (5.9 to 6.7).
+#   training; compared with a student of all private images it is 2.2 points behind (2.0 to 2.4), for which no
+#   claim was registered.
+# - *The same on MNIST*: inconclusive. It is 3.2 points behind (2.9 to 3.5). The interval contains the bound
+#   of 3 points, so neither verdict applies. In relative terms it is far behind: 8.2% errors against 5.0%.
+# - *Our question, is the relation worth more than a sensible average?* Yes: compared with the mean of those
+#   that know, the cross-entropy estimate saves 10.1 points with three classifiers (7.5 to 12.6) and 6.3 with
+#   six (5.9 to 6.7).
 # - *Our question, does the student keep what its targets know?* Yes: its accuracy is 0.9 points below that of
-#   the estimate itself (0.5 to 1.2), for which all classifiers have to be asked about every image.
-# - *Our question, do more shared classes help?* Inconclusive. Between two halves and three overlapping sets
-#   lie 28.2 points (27.2 to 29.2). From three to six sets nothing more is gained: 0.1 points less (0.3 less
-#   to 0.2 more). The gap that is left with three sets, 0.5 points, is too small to be halved visibly.
+#   the estimate itself (0.5 to 1.2), for which all classifiers must answer every image.
+# - *Our question, do more shared classes help?* Inconclusive. Three overlapping sets are 28.2 points better
+#   than two halves (27.2 to 29.2). From three to six sets there is no further gain: 0.1 points less (0.3 less
+#   to 0.2 more). The remaining gap with three sets, 0.5 points, is too small to show a reduction.
 #
-# **What this tells about the paper.** Its main point holds at a small scale, too, and by a wide margin: it is
-# a matter of structure and not of tuning. Three things are worth knowing beside it.
+# **What this says about the paper.** Its main point also holds at a small scale, and by a wide margin: it is
+# a matter of structure, not of tuning. Three further points are worth knowing.
 #
 # - *A good target is not enough.* As targets, the means of those that know err on only 16.4% of the test
 #   images, the estimates on 15.0%. But their students err on 26.0% and 15.9%. The naive target errs on 30.8%,
-#   its student on 40.5%. We suppose that the naive mean and the mean of those that know give to similar
-#   images targets of different shape, which a student smooths; we have not tested it. The student of the mean
-#   of raw logits, whose offsets are arbitrary, errs on 21.7%: 4.2 points less than that of the mean of those
-#   that know (1.8 to 6.6), though its targets are worse (20.9%). The student of the estimate is better than
-#   both, by 5.9 points (4.4 to 7.3) than that of the raw logits.
+#   its student on 40.5%. We suppose that the naive mean and the mean of those that know give similar images
+#   targets of different shape, which a student smooths; we have not tested this. The student of the mean of
+#   raw logits, whose offsets are arbitrary, errs on 21.7%: 4.2 points less than the student of the mean of
+#   those that know (1.8 to 6.6), though its targets are worse (20.9%). The student of the estimate is better
+#   than both: by 5.9 points (4.4 to 7.3) than that of the raw logits.
 # - *The methods are not all alike.* With six small classifiers the factorisation in log space errs on 18.3%,
-#   the cross-entropy estimate on 15.5%; exercise 4 gives a reason. The back-propagated form is on a level
-#   with the estimate with three classifiers, but behind it by 0.6 points with six (0.3 to 0.8) and by 0.9 on
-#   MNIST (0.8 to 1.1). No claim was registered about that.
-# - *The bound is set by the classifiers.* The weakest of the three is right on 88.5% of its own garments
-#   (88.3% in the worst seed); together they were trained on 10,000 private images. A student of *all* private
-#   images with labels errs on 13.8%, 2.2 points less than the back-propagated form. It has twice as many
-#   images and takes twice as many steps. That is what the privacy of the images costs here.
+#   the cross-entropy estimate on 15.5%; exercise 4 gives a reason. The back-propagated form equals the
+#   estimate with three classifiers, but is behind it by 0.6 points with six (0.3 to 0.8) and by 0.9 on MNIST
+#   (0.8 to 1.1). No claim was registered about that.
+# - *The classifiers set the limit.* The weakest of the three is right on 88.5% of its own garments (88.3% in
+#   the worst seed); together they were trained on 10,000 private images. A student of *all* private images
+#   with labels errs on 13.8%, 2.2 points less than the back-propagated form. It has twice as many images and
+#   takes twice as many steps. This is what keeping the images private costs here.
 #
-# All seeds share the images, so that the intervals do not cover another choice of these. The classes here are
-# few and the class sets are ours; with hundreds of classes and few shared ones the relation may be much less
+# All seeds share the images, so the intervals do not cover another choice of these. The classes here are few
+# and we chose the class sets; with hundreds of classes and few shared ones the relation may be much less
 # certain.
 #
 # **Not recorded here.** The relatives below and above have no record; the live part shows that they run, and
@@ -1419,15 +1428,16 @@ print("the weakest classifier's accuracy on its own classes, %:", ", ".join(f"{n
 #
 # ## When it fails, when to choose it
 #
-# **Choose several teachers when** they exist anyway: an ensemble that is too expensive to ask in use, or
+# **Choose several teachers when** they exist anyway: an ensemble that is too expensive to deploy, or
 # classifiers whose owners do not share images. Training several teachers only in order to have several is
 # rarely the first thing to try.
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
-# - *answers are taken for more than they are.* A classifier that was not asked about a class has not denied
-#   it (Figures 2 and 3);
-# - *class sets share nothing* (Figure 5). Then no rule helps: in the record all three err on 44% to 45%;
+# - *answers are over-interpreted.* A classifier that does not know a class has not ruled it out (Figures 2
+#   and 3);
+# - *class sets share nothing* (Figure 5). Then no rule helps: in the record all three rules err on 44% to
+#   45%;
 # - *classifiers are over-confident.* Then rules that look at logarithms of small probabilities suffer first
 #   (exercise 4);
 # - *teachers differ in quality and nobody knows which is good.* A compromise need not follow the good one
@@ -1437,29 +1447,30 @@ print("the weakest classifier's accuracy on its own classes, %:", ", ".join(f"{n
 #
 # | what you have | what you need | what it buys | choose |
 # |---|---|---|---|
-# | teachers of the same classes | nothing more | one network in place of several; a target with less noise | the mean of probabilities; the geometric mean if a class that one teacher rules out should go |
-# | teachers that are too slow to ask all of | nothing more | one answer a step in place of $K$; the same gradient on average | switching |
+# | teachers of the same classes | nothing more | one network instead of several; a target with less noise | the mean of probabilities; the geometric mean if a class that one teacher rules out should be dropped |
+# | teachers that are too slow to run all of them | nothing more | one answer a step instead of $K$; the same gradient on average | switching |
 # | teachers of different quality, unknown which | labels for the student's images | bad answers count less | oracle or confidence weights; the plain mean if there are no labels, since AE-KD trusted the worst teacher most in our run |
-# | few labels and much data without | teachers of related tasks, tuned with the few labels | answers in place of labels: 14 points for a speaker with 30 transcriptions | the mean, on the data without labels |
+# | few labels and much unlabelled data | teachers of related tasks, tuned with the few labels | answers instead of labels: 14 points for a speaker with 30 transcriptions | the mean, on the data without labels |
 # | one teacher only | noise | a noisier gradient, no knowledge | soft targets; a noisy teacher is a control |
 # | room for a wider student | branches | different branches, whose mean answers | EKD with teachers, EnsembleNet without |
 # | maps of the teachers | a translator each | more than $K$ numbers an image | FEED |
-# | perceptrons of one depth | their weights, some images | one network in place of several, without training; of the size of a member it was as good as a member in our run | unfolding, shrinking by data |
+# | perceptrons of one depth | their weights, some images | one network instead of several, without training; of the size of a member it was as good as a member in our run | unfolding, shrinking by data |
 # | two tasks on a small device | their weights, few labels | one set of weights | merging |
 # | **class sets that overlap** | images without labels | one network for all classes, without private data | **back-propagated cross-entropy, or the estimate** |
-# | class sets that share nothing | teachers with a logit for "none of mine" | answers that can be compared | amalgamation; otherwise nothing works |
+# | class sets that share nothing | teachers with a logit for "none of mine" | comparable answers | amalgamation; nothing else works |
 # | teachers of several tasks | their layers | a student of the tasks you choose | customised, filtered or master |
 #
-# The row in bold rests on the record and on Figure 2, and that of class sets that share nothing on Figure 5.
-# The rows on unfolding, merging and amalgamation rest on one run each. The others repeat what the papers argue.
+# The row in bold rests on the record and on Figure 2, the row on class sets that share nothing on Figure 5.
+# The rows on unfolding, merging and amalgamation rest on one run each. The others repeat what the papers
+# argue.
 #
 # ## With your own model and data
 #
-# Replace the first lines by your own: any modules that return logits; for each one the numbers of its
+# Replace the first lines with your own: any modules that return logits; for each one the numbers of its
 # classes, counted from 0 over all classes, *in the order of its logits*; and any `Dataset`, `DataLoader` or
-# tensor of images, prepared as your classifiers expect them. Labels that come along are not read. Your
-# student needs a logit for each class. Labelled test images are needed to measure it. The second student is
-# the control that every report should have.
+# tensor of images, prepared as your classifiers expect them. Labels in the data are not read. Your student
+# needs a logit for each class. You need labelled test images to evaluate it. The second student is the
+# control that every report should have.
 
 # %% tags=["nbval-ignore-output"]
 from torch.utils.data import DataLoader, TensorDataset
@@ -1480,25 +1491,24 @@ found = {name: kdnb.evaluate(network, my_test_images) for name, network in found
 figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 
 # %% [markdown]
-# One seed: repeat it with several before you believe it. If the list of parts has more than one entry,
-# `unify` refuses, and you need a further classifier that knows a class of each part.
+# This is one seed: repeat it with several before you believe it. If the list of parts has more than one
+# entry, `unify` refuses, and you need another classifier that knows a class of each part.
 #
-# For teachers of the same classes the call is `kdnb.distil(student, kdnb.Ensemble(teachers), images)`, with
-# every method of the workbook and its options.
+# For teachers of the same classes the call is `kdnb.distil(student, kdnb.Ensemble(teachers), images)`, which
+# accepts every method of the workbook and its options.
 #
 # ## Exercises
 #
 # **1. One third.** An image of class 1 is shown to three classifiers with the class sets of this chapter. The
-# first says 1 with probability 1. What can the naive mean give to class 1 at most, and when does it name
-# another class?
+# first says 1 with probability 1. What is the most that the naive mean can give to class 1, and when does it
+# name another class?
 #
 # <details><summary>Solution</summary>
 #
-# Only the first classifier knows class 1, so that the naive mean gives it at most $\frac13$. The two others
-# share the classes 6 and 7: if both lean towards the same one, say $p_2(6)+p_3(6)>1$, class 6 wins. The
-# classes 0, 3 and 4 are each shared with the first classifier, which gives them nothing here, so that they
-# get at most $\frac13$. So the classes that two classifiers know draw images away from those that one knows
-# (Figure 3).
+# Only the first classifier knows class 1, so the naive mean gives it at most $\frac13$. The two others share
+# the classes 6 and 7: if both lean towards the same one, say $p_2(6)+p_3(6)>1$, class 6 wins. The classes 0,
+# 3 and 4 are each shared with the first classifier, which gives them nothing here, so they get at most
+# $\frac13$. So the classes that two classifiers know draw images away from those that one knows (Figure 3).
 #
 # </details>
 #
@@ -1508,14 +1518,14 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # <details><summary>Solution</summary>
 #
 # $q(a):q(b)=4:1$ and $q(b):q(c)=1:1$, so that $q=(\frac46,\frac16,\frac16)$. Two classifiers with one shared
-# class never contradict each other; the cross-entropy then has its minimum where both are met. The naive mean
-# is $(0.4,0.35,0.25)$: it names the same class here, but $b$ gets more than twice what it should, since two
+# class never contradict each other; the minimum of the cross-entropy then satisfies both. The naive mean is
+# $(0.4,0.35,0.25)$: it names the same class here, but $b$ gets more than twice what it should, since two
 # classifiers were asked about it.
 #
 # </details>
 #
 # **3. How many bridges?** With $M$ classifiers, how many constants are undetermined for an image if the class
-# sets fall into $P$ parts? Check it with the log-space formula.
+# sets form $P$ unconnected parts? Check it with the log-space formula.
 #
 # <details><summary>Solution</summary>
 #
@@ -1531,25 +1541,25 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 #
 # <details><summary>Solution</summary>
 #
-# It fits $\log p_i(l)$ for *all* classes with equal weight. A probability of $10^{-6}$ in place of $10^{-3}$
-# moves the value that is fitted by 6.9 nats, though both mean "hardly". In the cross-entropy a class enters
-# with the weight $p_i(l)$, so that tiny probabilities hardly count.
+# It fits $\log p_i(l)$ for *all* classes with equal weight. A probability of $10^{-6}$ instead of $10^{-3}$
+# moves the fitted value by 6.9 nats, though both mean "very unlikely". In the cross-entropy a class enters
+# with the weight $p_i(l)$, so tiny probabilities hardly count.
 #
 # In the record, with six small classifiers, the student of the factorisation in log space errs on 18.3%, that
 # of the cross-entropy estimate on 15.5%; with three larger ones on 16.5% and 15.9%.
 #
 # </details>
 #
-# **5. A constant.** Somebody adds 10 to all logits of one classifier. Which of the rules of this chapter give
-# another target?
+# **5. A constant.** Suppose we add 10 to all logits of one classifier. Which of the rules of this chapter
+# then give a different target?
 #
 # <details><summary>Solution</summary>
 #
-# Of the rules for class sets only the mean of raw logits, a control in the record and what raw logits side by
-# side amount to. A softmax does not change if a constant is added to all of its logits, so every rule that
-# starts from $p_i$ gives what it gave; so does the geometric mean of teachers of the same classes. Among the
-# relatives the noisy teacher regresses raw logits, so that its target moves as well. That is why raw logits
-# of two networks should not be compared: their offsets are an accident of training.
+# Of the rules for class sets, only the mean of raw logits: a control in the record, equivalent to putting raw
+# logits side by side. A softmax does not change if a constant is added to all of its logits, so every rule
+# that starts from $p_i$ gives the same target as before; so does the geometric mean of teachers of the same
+# classes. Among the relatives the noisy teacher regresses raw logits, so its target changes as well. That is
+# why raw logits of two networks should not be compared: their offsets are an accident of training.
 #
 # </details>
 #
@@ -1559,8 +1569,8 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # <details><summary>Solution</summary>
 #
 # The gradient is $T(q-p_m)$, with mean $T(q-\bar p)$; its variance is
-# $\frac12\sum_m\lVert T(p_m-\bar p)\rVert^2=\frac{T^2}4\lVert p_1-p_2\rVert^2$. The student has no part in it.
-# `mt.target_spread` computes it.
+# $\frac12\sum_m\lVert T(p_m-\bar p)\rVert^2=\frac{T^2}4\lVert p_1-p_2\rVert^2$. It does not depend on the
+# student. `mt.target_spread` computes it.
 #
 # </details>
 #
@@ -1635,24 +1645,24 @@ print(papers.cite("vongkulbhisal2019uhc", "laptop"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Setting of the live part.** Class sets, networks and kinds of conditions are those of the record; images
-#   are drawn anew by each seed, and there are fewer of them. Seeds start at 200, which neither a record nor
-#   its pilots use.
-#   No pilot decided about it. The code was tried out with fewer images, seeds 200 to 202 and up to 1,000 test
-#   images; none of the outcomes was looked at but AE-KD's weights and the teachers' errors. The epochs of a
-#   student and the sizes of the parts were then set by the time they take.
+# - **Setting of the live part.** Class sets, networks and kinds of conditions are those of the record; each
+#   seed draws its own images, and there are fewer of them. Seeds start at 200, which neither a record nor its
+#   pilots use. It was not chosen by pilots. The code was tested with fewer images, seeds 200 to 202 and up to
+#   1,000 test images; of the outcomes we looked only at AE-KD's weights and the teachers' errors. The epochs
+#   of a student and the sizes of the parts were then set by the time they take.
 # - **What the intervals cover.** Images, classifiers, initial weights and order of the batches. In the record
 #   all seeds share their images. Tables with several conditions are not corrected for their number.
-# - **The relatives' runs** have one seed and default weights: they show that methods run, and rank nothing.
-#   Their images overlap with those of other parts of the chapter. No teacher has learnt the student's 200
-#   labelled images.
-# - **Speech.** Splits are those of the data set's authors: takes 0 to 4 are the test. Pilots looked at takes 5 to 9, which are held out.
-#   In the first one the teachers knew the five other speakers alone and erred on 40% of the recordings of the sixth; their students were no better than one of 20
-#   transcriptions. The second, with three speakers, had the setting shown here. Seeds are the speakers' numbers.
+# - **The relatives' runs** have one seed and default weights: they show that the methods run, and do not rank
+#   them. Their images overlap with those of other parts of the chapter. No teacher has learnt the student's
+#   200 labelled images.
+# - **Speech.** Splits are those of the data set's authors: takes 0 to 4 are the test. Pilots used takes 5 to
+#   9, which are held out. In the first one the teachers knew only the five other speakers and erred on 40% of
+#   the recordings of the sixth; their students were no better than a student of 20 transcriptions. The
+#   second, with three speakers, had the setting shown here. Seeds are the speakers' numbers.
 # - **Departures of the record.** Small images, perceptrons, class sets of our choice; $T=1$; students see no
 #   augmentation. Pilots: [`setting.md`](../papers/vongkulbhisal2019uhc/setting.md).
-# - **Licences of the data.** MNIST: CC BY-SA 3.0. Fashion-MNIST: MIT. Spoken digits (FSDD): CC BY-SA 4.0. They are stated with
-#   their sources in the cards of [`data/`](../data/README.md).
-# - **What is recalled and not confirmed** about the relatives stands in the docstrings under *Departures*.
+# - **Licences of the data.** MNIST: CC BY-SA 3.0. Fashion-MNIST: MIT. Spoken digits (FSDD): CC BY-SA 4.0. The
+#   cards of [`data/`](../data/README.md) state them with their sources.
+# - **What is recalled and not confirmed** about the relatives is in the docstrings under *Departures*.
 #
 # </details>
