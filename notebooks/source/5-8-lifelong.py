@@ -87,8 +87,8 @@ figures.use()
 # has learnt to tell 0 from 1 has never seen a 7, but it gives an answer: this looks more like a 1. While the network
 # learns to tell 7 from 8, it is trained to keep these answers. They stand in for the images of the old context.
 #
-# What counts as forgetting depends on the question at test time. The literature distinguishes three settings ([van de
-# Ven et al. 2022](https://doi.org/10.1038/s42256-022-00568-3)):
+# What counts as forgetting depends on the question at test time. The literature distinguishes three settings
+# ([van de Ven et al. 2022](https://doi.org/10.1038/s42256-022-00568-3)):
 #
 # - **task-incremental**: the context is given at test time. A 7 or an 8?
 # - **domain-incremental**: all contexts have the same labels, and the context is not given. The first digit of its
@@ -430,15 +430,15 @@ figures.explorer(
 # <details><summary><b>iCaRL</b>: exemplars, sigmoids and the nearest mean</summary>
 #
 # [Rebuffi et al. (2017)](https://arxiv.org/abs/1611.07725) store $K$ images in all, and train on new and stored ones as
-# one set. Every class has its own sigmoid $g_c$. The targets of old classes are the old network's sigmoids $\tilde
-# g_c$, those of new classes are the labels:
+# one set. Every class has its own sigmoid $g_c$. The targets of old classes are the old network's sigmoids
+# $\tilde g_c$, those of new classes are the labels:
 #
 # $$L=-\sum_{c\text{ old}}\big[\tilde g_c\log g_c+(1-\tilde g_c)\log(1-g_c)\big]-\sum_{c\text{ new}}\big[\mathbf 1_{c=y}\log g_c+\mathbf 1_{c\ne y}\log(1-g_c)\big].$$
 #
 # *What sets it apart:* the head is used only in training. An image gets the class whose stored images have the nearest
 # mean in feature space, so no class is favoured because it came last. Stored images are chosen by *herding*: each
-# further one is the image that brings the mean of the chosen ones nearest to the mean of the class. `lifelong.icarl(…,
-# memory=…)`, `lifelong.herding`, `losses.icarl_loss`.
+# further one is the image that brings the mean of the chosen ones nearest to the mean of the class.
+# `lifelong.icarl(…, memory=…)`, `lifelong.herding`, `losses.icarl_loss`.
 #
 # </details>
 #
@@ -466,8 +466,8 @@ figures.explorer(
 # $$L=L_{\text{GAN}}+\beta\big(\lVert E(x)-\tilde E(x)\rVert_1+\lVert G(a,E(x))-\tilde G(a,\tilde E(x))\rVert_1+\lVert G(a,n)-\tilde G(a,n)\rVert_1\big),$$
 #
 # with the previous networks $\tilde E$ and $\tilde G$. *What sets it apart:* unlike generative replay it treats no
-# generated image as real, and it also works where the condition is an image. `lifelong.lifelong_gan(generator, encoder,
-# critic, contexts, weight=…)`, `losses.generator_distillation`.
+# generated image as real, and it also works where the condition is an image.
+# `lifelong.lifelong_gan(generator, encoder, critic, contexts, weight=…)`, `losses.generator_distillation`.
 #
 # </details>
 #
@@ -481,17 +481,18 @@ figures.explorer(
 #
 # </details>
 #
-# **Further systems, which are not run here.** Incremental detectors ([Shmelkov et al.
-# 2017](https://arxiv.org/abs/1708.06977)) apply the idea of LwF to object detection. M2KD ([Zhou et al.
-# 2020](https://arxiv.org/abs/1904.01769)) distils from all earlier networks, not only from the last one, and rebuilds
-# them from stored pruning masks. *Learning without memorizing* ([Dhar et al. 2019](https://arxiv.org/abs/1811.08051))
-# also keeps the attention maps of the old network ([chapter 5.5](5-5-attention-based.ipynb) has such maps).
+# **Further systems, which are not run here.** Incremental detectors
+# ([Shmelkov et al. 2017](https://arxiv.org/abs/1708.06977)) apply the idea of LwF to object detection. M2KD
+# ([Zhou et al. 2020](https://arxiv.org/abs/1904.01769)) distils from all earlier networks, not only from the last one,
+# and rebuilds them from stored pruning masks. *Learning without memorizing*
+# ([Dhar et al. 2019](https://arxiv.org/abs/1811.08051)) also keeps the attention maps of the old network
+# ([chapter 5.5](5-5-attention-based.ipynb) has such maps).
 #
-# The survey counts meta-learning as lifelong learning as well. L2T-ww ([Jang et al.
-# 2019](https://arxiv.org/abs/1905.05901)) learns small meta-networks that decide which layers of a source network are
-# matched with which layers of the target network, and how much each channel counts. Leap ([Flennerhag et al.
-# 2019](https://arxiv.org/abs/1812.01054)) learns initial weights from which new tasks need little training. Both
-# transfer from earlier tasks to a new one; they do not try to keep the earlier ones.
+# The survey counts meta-learning as lifelong learning as well. L2T-ww
+# ([Jang et al. 2019](https://arxiv.org/abs/1905.05901)) learns small meta-networks that decide which layers of a source
+# network are matched with which layers of the target network, and how much each channel counts. Leap
+# ([Flennerhag et al. 2019](https://arxiv.org/abs/1812.01054)) learns initial weights from which new tasks need little
+# training. Both transfer from earlier tasks to a new one; they do not try to keep the earlier ones.
 
 # %% [markdown]
 # ### A check of each

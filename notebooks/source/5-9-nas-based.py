@@ -625,7 +625,7 @@ figures.table(
 # </details>
 
 # %% [markdown]
-# ### Checks of three
+# ### Three checks
 #
 # *DNA:* scaling the maps of teacher and student changes the squared error but not the rating. *Gates:* fully open gates
 # cost 1, and the gradient of the cost does not depend on how open a gate is. *Oracle:* where some members are right,

@@ -456,8 +456,9 @@ for name in apart:
 # ## Our comparison: every loss of section 2 under one protocol
 #
 # The live comparison has one data set, one student and three conditions. The recorded one has every loss of section 2
-# and GKD, two students of different architecture, six seeds and a tuned weight for each method and student; [chapter
-# 2.3](2-3-relation-based-knowledge.ipynb) discusses its verdicts on the paper. Here we look at ranks, cost and choice.
+# and GKD, two students of different architecture, six seeds and a tuned weight for each method and student;
+# [chapter 2.3](2-3-relation-based-knowledge.ipynb) discusses its verdicts on the paper. Here we look at ranks, cost and
+# choice.
 
 # %%
 from kdnb.reproductions import tian2020crd as comparison

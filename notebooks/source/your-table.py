@@ -192,5 +192,6 @@ for form, file in files.file.items():
 #
 # A file takes rows as `data.own_table` makes them: in the order of `found.columns`, standardised by the training rows.
 # Keep the columns and the training rows with the file. Text in another form, such as tokens for a transformer, goes to
-# kdnb's functions directly: see example 4 of [docs/your-data.md](../docs/your-data.md), and [chapter
-# 5.5](5-5-attention-based.ipynb) for methods that transfer attention. To cite what you used: `kdnb cite hinton2015`.
+# kdnb's functions directly: see example 4 of [docs/your-data.md](../docs/your-data.md), and
+# [chapter 5.5](5-5-attention-based.ipynb) for methods that transfer attention. To cite what you used:
+# `kdnb cite hinton2015`.
