@@ -490,7 +490,7 @@ figures.explorer(
 # ### Where a network looks
 #
 # **Attention transfer** is explained in [chapter 2.2](2-2-feature-based-knowledge.ipynb). It has a second form, on
-# gradients: with $J$ the gradient of a network's cross-entropy with respect to its input, the loss is
+# gradients: with $J$ the gradient, at the input, of a network's cross-entropy with the label, the loss is
 # $\lVert J_S-J_T\rVert_2$. **Jacobian matching** ([Srinivas and Fleuret 2018](https://arxiv.org/abs/1803.00443))
 # compares directions of the gradient $g$ of the logit of the teacher's class,
 # $\lVert g_S/\lVert g_S\rVert-g_T/\lVert g_T\rVert\rVert^2$. Matching logits under noise $\varepsilon$ of variance

@@ -512,8 +512,8 @@ figures.table(
 # and a teacher that has seen 40,000 has much to say about each.
 #
 # The verdicts above and this table can differ. A claim of the record was registered before the run and is tested alone;
-# a mark in the table has to pass Holm's correction for 40 comparisons. So two claims are confirmed without a mark in
-# the table: soft targets help the ResNet, and CRD is below soft targets for the VGG. No mark means "not shown", not "no
+# a mark in the table has to pass Holm's correction for 40 comparisons. So two verdicts have no mark in the table: that
+# soft targets help the ResNet, and that CRD is below soft targets for the VGG. No mark means "not shown", not "no
 # difference".
 #
 # The choice of weights is a limitation: where the best weight is the smallest or largest of those tried, one further
