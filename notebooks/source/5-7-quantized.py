@@ -19,10 +19,11 @@
 # %% [markdown]
 # # 5.7 Quantized distillation
 #
-# A network whose weights have two bits instead of 32 is sixteen times smaller. But rounding the weights of a trained network adds noise
-# to all of them, and at few bits little of what it has learnt is left. Quantized distillation trains the network
-# *while* its weights are rounded, with a full-precision teacher beside it. You see weights jump between four
-# points, how much of the accuracy comes back, what the teacher adds, and a network that really computes in 8-bit integers.
+# A network whose weights have two bits instead of 32 is sixteen times smaller. But rounding the weights of a trained
+# network adds noise to all of them, and with few bits little of what it has learnt is left. Quantized distillation
+# trains the network *while* its weights are rounded, with a full-precision teacher. You see weights jump between four
+# points, how much of the accuracy is recovered, what the teacher adds, and a network that really computes in 8-bit
+# integers.
 #
 # The chapter belongs to section 5.7 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -78,15 +79,15 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# A *quantiser* $Q$ sends each weight to the nearest of a few points. It is a staircase: its derivative is 0 nearly everywhere,
-# so that gradient descent through it would not move anything. The remedy is to keep two copies of the weights. The network
-# *computes* with the rounded copy $Q(w)$. The gradient is taken at $Q(w)$ and moves the *full-precision* copy $w$, as if rounding had the
-# derivative 1 (the *straight-through estimator*, [Bengio et al. 2013](https://arxiv.org/abs/1308.3432)). Small steps add up in
-# $w$ until a weight crosses the middle between two points; then its rounded copy jumps. After training only the
-# rounded copy is kept.
+# A *quantiser* $Q$ sends each weight to the nearest of a few points. It is a staircase: its derivative is 0 nearly
+# everywhere, so gradient descent through it would not move anything. The remedy is to keep two copies of the weights.
+# The network *computes* with the rounded copy $Q(w)$. The gradient is taken at $Q(w)$ and moves the *full-precision*
+# copy $w$, as if rounding had derivative 1 (the *straight-through estimator*,
+# [Bengio et al. 2013](https://arxiv.org/abs/1308.3432)). Small steps add up in $w$ until a weight crosses the middle
+# between two points; then its rounded copy jumps. After training only the rounded copy is kept.
 #
-# The rounded network could learn from labels alone. Polino et al. give it a teacher in full precision as well. The teacher
-# may be larger than the student, so that two compressions are combined: fewer weights, and fewer bits for each.
+# The rounded network could learn from labels alone. Polino et al. also give it a teacher in full precision. The teacher
+# may be larger than the student, which combines two compressions: fewer weights, and fewer bits for each.
 
 # %%
 scheme = figures.schematic(
@@ -134,10 +135,11 @@ figures.save(
 # Five facts follow.
 #
 # 1. *The error is at most half a step*, $\alpha/(2(2^b-1))$. Each further bit more than halves this bound.
-# 2. *Smaller buckets lose less*, as their spans are smaller. Each bucket stores its $\alpha$ and $\beta$, 32 bits each: $b$ bits a weight become
-#    $b+64/k$, which is 2.25 for $b=2$ and $k=256$.
+# 2. *Smaller buckets lose less*, as their spans are smaller. Each bucket stores its $\alpha$ and $\beta$, 32 bits each:
+#   $b$ bits per weight become $b+64/k$, which is 2.25 for $b=2$ and $k=256$.
 # 3. *Stochastic rounding keeps the expectation:* $\mathrm E[Q(w)]=w$. So $\mathrm E\big[\sum_iQ(w_i)x_i\big]=\sum_iw_ix_i$ for any input $x$.
-# 4. *Its noise is nearly normal:* $\sum_iQ(w_i)x_i$ is a sum of independent bounded variables, so that the central limit theorem applies to wide layers.
+# 4. *Its noise is nearly normal:* $\sum_iQ(w_i)x_i$ is a sum of independent bounded variables, so the central limit
+#   theorem applies to wide layers.
 # 5. *A point moves by the sum of the gradients of all weights that sit on it*, each times its $\alpha$.
 #
 # The next cell checks them.
@@ -195,10 +197,11 @@ figures.save(
 # %% [markdown]
 # ## The setting
 #
-# The teacher is the LeNet-5 that comes with the workbook (0.5% test errors on MNIST). The student is the `tiny` convolutional network of
-# [chapter 2.3](2-3-relation-based-knowledge.ipynb). It learns from 200 images that the teacher has not seen. All its
-# convolutions and linear layers are quantised, the first and the last as well; biases and batch normalisations
-# stay in full precision. Every seed has its own 200 images. Accuracies are those of the first 4,000 test images.
+# The teacher is the LeNet-5 that comes with the workbook (0.5% test errors on MNIST). The student is the `tiny`
+# convolutional network of [chapter 2.3](2-3-relation-based-knowledge.ipynb). It learns from 200 images that the teacher
+# has not seen. All its convolutions and linear layers are quantised, including the first and the last; biases and batch
+# normalisations stay in full precision. Every seed has its own 200 images. Accuracies are on the first 4,000 test
+# images.
 
 # %% tags=["nbval-ignore-output"]
 source = data.load("mnist")
@@ -310,8 +313,8 @@ figures.save(
 )
 
 # %% [markdown]
-# In the package this is `q.quantized_distillation`. Inside the context manager `q.quantised` any training, also a loop of your own, becomes one with
-# rounded weights. The next cell asserts that the three agree.
+# In the package this is `q.quantized_distillation`. Inside the context manager `q.quantised`, any training, including a
+# loop of your own, uses rounded weights. The next cell asserts that the three agree.
 
 # %%
 plan = recipe.model_copy(update={"schedule": "constant", "epochs": 3})
@@ -332,7 +335,8 @@ print("the loop above, q.quantized_distillation and q.quantised give the same lo
 #
 # - **32 bits**, on labels alone and distilled;
 # - **rounded after training**: these two networks, rounded to 1, 2 or 4 bits without any further training;
-# - **trained on points, labels**: weights of 1 or 2 bits in every step, labels alone (quantisation-aware training);
+# - **trained on points, labels**: weights have 1 or 2 bits in every step, and learn from labels alone
+#   (quantisation-aware training);
 # - **quantized distillation**: the same with the teacher.
 
 # %%
@@ -408,11 +412,14 @@ figures.table(pd.DataFrame(table).T, decimals=1, caption="Paired differences in 
 #
 # - *Rounding after training* costs about one point at 4 bits. At 2 bits less than half of the images are classified correctly on average (41.9 and 42.2%; the distilled
 #   students differ much between seeds), and at 1 bit little more than chance would give (11.5 and 14.7%).
-# - *Training on the points recovers nearly all of it.* At 2 bits quantized distillation has 85.0%, which is 42.8 points more than rounding (95% interval 23.3 to 62.3) and 2.0 less
-#   than 32 bits. It is less accurate than 32 bits in all four seeds, but the interval just contains 0 (4.2 less to 0.1 more). At 1 bit it gains 70.4 points over rounding (64.2 to 76.5).
+# - *Training on the points recovers nearly all of it.* At 2 bits quantized distillation has 85.0%, 42.8 points more
+#   than rounding (95% interval 23.3 to 62.3) and 2.0 less than 32 bits. It is less accurate than 32 bits in all four
+#   seeds, but the interval just contains 0 (4.2 less to 0.1 more). At 1 bit it gains 70.4 points over rounding (64.2 to
+#   76.5).
 # - *Most of the gain does not need the teacher.* Students that are trained on the points with labels alone have 84.4% at 2 bits and 83.1% at 1 bit.
 # - *The teacher adds* 1.9 points at 1 bit (0.4 to 3.5) and 1.3 in 32 bits (0.7 to 1.9), with a gain in each of the four seeds. At 2 bits the interval of its 0.5 points contains 0 ($-3.0$ to 4.1).
-# - *Does a distilled network survive rounding better?* Four seeds do not decide it: at 2 bits the difference is 0.3 points ($-17.4$ to 17.9). The record below does.
+# - *Does a distilled network survive rounding better?* Four seeds cannot decide this: at 2 bits the difference is 0.3
+#   points ($-17.4$ to 17.9). The record below does.
 
 # %% [markdown]
 # ### Explorer: the filters
@@ -457,13 +464,14 @@ figures.explorer(
 # %% [markdown]
 # ## The relatives
 #
-# They differ in what is rounded, in what is learnt, and in when the teacher is used. Open a method for its formula.
+# They differ in what is rounded, what is learnt, and when the teacher is used. Open a method for its formula.
 #
 # <details><summary><b>Differentiable quantization</b>: the points learn</summary>
 #
-# [Polino et al. (2018)](https://arxiv.org/abs/1802.05668), the paper's second method: the weights of a trained network stay, and the $2^b$ points of
-# each layer follow the gradient of fact 5. They start at the quantiles of the scaled weights. The teacher is the network's own full-precision
-# copy, and the loss is the $L$ of quantized distillation at the weights $Q(w,r)$. *What makes it itself:* a layer learns $2^b$ numbers, and no weight.
+# [Polino et al. (2018)](https://arxiv.org/abs/1802.05668), the paper's second method: the weights of a trained network
+# stay fixed, and the $2^b$ points of each layer follow the gradient of fact 5. They start at the quantiles of the
+# scaled weights. The teacher is the network's own full-precision copy, and the loss is the $L$ of quantized
+# distillation at the weights $Q(w,r)$. *What sets it apart:* a layer learns $2^b$ numbers, and no weights.
 # `q.differentiable_quantization(student, teacher, …, bits=2)`.
 #
 # </details>
@@ -474,57 +482,66 @@ figures.explorer(
 #
 # $$L=w_1H(\mathbf 1_y,p)+w_2H(\mathbf 1_y,q)+w_3H(p,q)$$
 #
-# at temperature 1, with the teacher's answer $p$ and the apprentice's $q$. In scheme A both learn together from scratch; in B the teacher is trained and frozen; in C the apprentice
-# starts from its own full-precision weights and is fine-tuned at a lower rate. Weights are ternary
-# ([Li et al. 2016](https://arxiv.org/abs/1605.04711)): $Q(w)=a\,\mathrm{sign}(w)\,\mathbf 1[|w|>\delta]$, with $a$ the mean size of the weights above the threshold $\delta$
-# (in our form 0.7 times the mean size of all weights of the layer).
-# *What makes it itself:* the teacher may learn beside the apprentice. `q.apprentice(student, teacher, …, scheme="B")`.
+# at temperature 1, with the teacher's answer $p$ and the apprentice's $q$. In scheme A both learn together from
+# scratch; in B the teacher is trained and frozen; in C the apprentice starts from its own full-precision weights and is
+# fine-tuned at a lower rate. Weights are ternary ([Li et al. 2016](https://arxiv.org/abs/1605.04711)):
+# $Q(w)=a\,\mathrm{sign}(w)\,\mathbf 1[|w|>\delta]$, with $a$ the mean size of the weights above the threshold $\delta$
+# (in our form 0.7 times the mean size of all weights of the layer). *What sets it apart:* the teacher may learn
+# together with the apprentice. `q.apprentice(student, teacher, …, scheme="B")`.
 #
 # </details>
 #
 # <details><summary><b>QKD</b>: three phases</summary>
 #
-# [Kim et al. (2019)](https://arxiv.org/abs/1911.12491) argue that distillation regularises, and that this may harm a quantised network, whose capacity is small already. They
-# coordinate both in three phases:
+# [Kim et al. (2019)](https://arxiv.org/abs/1911.12491) argue that distillation regularises, and that this may harm a
+# quantised network, whose capacity is already small. They coordinate the two in three phases:
 #
 # 1. *self-studying*: the quantised student learns from labels alone;
 # 2. *co-studying*: both networks learn, so that the teacher becomes easier to follow for a quantised student;
 # 3. *tutoring*: the teacher is frozen again, and the student learns from it and from labels.
 #
-# In our form the student's loss in phases 2 and 3 is $H(\mathbf 1_y,q)+w\,T^2\,\mathrm{KL}(p\,\|\,q)$, the teacher's in phase 2 is $H(\mathbf 1_y,p)+w\,T^2\,\mathrm{KL}(q\,\|\,p)$,
-# each phase has a third of the epochs, and each layer's step $\Delta$ between points is learnt ([Esser et al. 2020](https://arxiv.org/abs/1902.08153)).
-# *What makes it itself:* the teacher is trained as well, and is used late. `q.qkd(student, teacher, …, bits=2)`.
+# In our form the student's loss in phases 2 and 3 is $H(\mathbf 1_y,q)+w\,T^2\,\mathrm{KL}(p\,\|\,q)$, the teacher's in
+# phase 2 is $H(\mathbf 1_y,p)+w\,T^2\,\mathrm{KL}(q\,\|\,p)$, each phase has a third of the epochs, and each layer's
+# step $\Delta$ between points is learnt ([Esser et al. 2020](https://arxiv.org/abs/1902.08153)). *What sets it apart:*
+# the teacher is trained as well, and is used late. `q.qkd(student, teacher, …, bits=2)`.
 #
 # </details>
 #
 # <details><summary><b>SPEQ</b>: no second network</summary>
 #
-# [Boo et al. (2021)](https://doi.org/10.1609/aaai.v35i8.16839) let the same weights teach: the soft labels come from a forward pass in which the bits of each layer's *activations* are drawn at
-# random. The loss is a cosine, in our form $H(\mathbf 1_y,q)+w\,T^2(1-\cos(p,q))$. *What makes it itself:* it is self-distillation
-# ([chapter 3.3](3-3-self-distillation.ipynb)) against the noise of rounded activations. `q.speq(student, …, activation_bits=2)`, `losses.cosine_targets`.
+# [Boo et al. (2021)](https://doi.org/10.1609/aaai.v35i8.16839) let the same weights teach: the soft labels come from a
+# forward pass in which the bits of each layer's *activations* are drawn at random. The loss is a cosine, in our form
+# $H(\mathbf 1_y,q)+w\,T^2(1-\cos(p,q))$. *What sets it apart:* it is self-distillation
+# ([chapter 3.3](3-3-self-distillation.ipynb)) against the noise of rounded activations.
+# `q.speq(student, …, activation_bits=2)`, `losses.cosine_targets`.
 #
 # </details>
 #
 # <details><summary><b>Quantization mimic</b>: features are rounded</summary>
 #
-# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) let a small detector imitate the quantised *feature maps* of a large one. In our form the maps of both are rounded before they are
-# compared, $\lVert Q(f_t)-Q(f_s)\rVert^2$. *What makes it itself:* here rounding serves the comparison. It makes neither network smaller, but leaves the student less to match. `losses.quantization_mimic`.
+# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) let a small detector imitate the quantised *feature maps* of a
+# large one. In our form the maps of both are rounded before they are compared, $\lVert Q(f_t)-Q(f_s)\rVert^2$. *What
+# sets it apart:* here rounding serves the comparison. It makes neither network smaller, but leaves the student less to
+# match. `losses.quantization_mimic`.
 #
 # </details>
 #
 # <details><summary><b>Shin et al.</b>: which teacher, and for how long</summary>
 #
-# [Shin et al. (2019)](https://arxiv.org/abs/1909.01688) report that the distribution of the teacher's answers matters more than its accuracy, and that a small teacher can serve as well as a large one. They reduce
-# the weight of the soft loss in the course of training: with the share $s\in[0,1]$ of the training that is over, in our form $L=(1-s)\,T^2\,\mathrm{KL}(p\,\|\,q)+H(\mathbf 1_y,q)$.
-# In this workbook that is `kdnb.distil(…, weight=(1, 0))` inside `q.quantised(…)`.
+# [Shin et al. (2019)](https://arxiv.org/abs/1909.01688) report that the distribution of the teacher's answers matters
+# more than its accuracy, and that a small teacher can serve as well as a large one. They reduce the weight of the soft
+# loss in the course of training: in our form, with $s\in[0,1]$ the share of the training that is over,
+# $L=(1-s)\,T^2\,\mathrm{KL}(p\,\|\,q)+H(\mathbf 1_y,q)$. In this workbook that is `kdnb.distil(…, weight=(1, 0))`
+# inside `q.quantised(…)`.
 #
 # </details>
 
 # %% [markdown]
 # ### A check of each
 #
-# *Apprentice:* the last two terms are least at the mixture of label and teacher. *SPEQ:* the cosine loss never exceeds $T^2$, soft targets do. *Mimic:* maps that round alike are alike. *Ternary:*
-# no other scale is nearer to the weights. *Learnt step:* its gradient is $\mathrm{round}(w/\Delta)-w/\Delta$ inside the range.
+# *Apprentice:* the last two terms have their minimum at the mixture of label and teacher. *SPEQ:* the cosine loss never
+# exceeds $T^2$; that of soft targets can. *Mimic:* maps that round to the same values have loss 0. *Ternary:* no other
+# scale is nearer to the weights. *Learnt step:* its gradient is $\mathrm{round}(w/\Delta)-w/\Delta$ inside the range.
 
 # %%
 z, v = torch.randn(2, 6, 4, generator=draw, dtype=torch.float64)
@@ -596,20 +613,22 @@ frame["mean"] = frame.mean(axis=1)
 figures.table(frame, decimals=1, caption=f"Test accuracy in percent, {images} training images, {relatives_seeds} seeds. No ranking: no method's options were searched.")
 
 # %% [markdown]
-# With two seeds small differences in this table decide nothing, but some are large. Learnt points have about 70%, much more than rounding (42.2% over four seeds) and much less than
-# learnt weights: four numbers a layer are few to learn. SPEQ's students have 76%; they are the only ones whose
-# activations are rounded too. Apprentice's scheme C, at a tenth of the rate, is behind A, B and labels alone in both seeds, by about 3 points on average, probably because at this rate our few steps
-# are too small to recover from ternary rounding. Quantized distillation that starts from the full-precision network has 86.4%, nearly as much as
-# that network itself (86.8%).
+# With two seeds small differences in this table decide nothing, but some are large. Learnt points have about 70%, much
+# more than rounding (42.2% over four seeds) and much less than learnt weights: each layer can adjust only four numbers.
+# SPEQ's students have 76%; they are the only ones whose activations are rounded too. Apprentice's scheme C, at a tenth
+# of the rate, is behind A, B and labels alone in both seeds, by about 3 points on average, probably because our few
+# steps at this rate are too small to recover from ternary rounding. Quantized distillation that starts from the
+# full-precision network has 86.4%, nearly as much as that network itself (86.8%).
 
 # %% [markdown]
 # ## Down to int8: a network that really computes in integers
 #
-# So far rounding was simulated: weights lay on four points, but were multiplied as 32-bit numbers, as torch has no CPU kernels for two bits here. For eight
-# bits it has some ([Jacob et al. 2018](https://arxiv.org/abs/1712.05877) describe such arithmetic). `torch.ao.quantization` puts fake quantisers for weights *and* activations between the layers; the network is
-# trained with them, from labels or a teacher, and then converted. The result multiplies 8-bit integers. `q.int8_distillation` combines
-# this with distillation. Its files are safetensors, which hold numbers and no code; the structure of the network is built anew when they are
-# read.
+# So far rounding was simulated: weights lay on four points, but were multiplied as 32-bit numbers, since torch has no
+# CPU kernels for two bits here. For eight bits it does ([Jacob et al. 2018](https://arxiv.org/abs/1712.05877) describe
+# such arithmetic). `torch.ao.quantization` puts fake quantisers for weights *and* activations between the layers; the
+# network is trained with them, on labels or with a teacher, and then converted. The result multiplies 8-bit integers.
+# `q.int8_distillation` combines this with distillation. Its files are safetensors, which hold numbers and no code; the
+# structure of the network is rebuilt when they are read.
 #
 # The student is `plain4`, a network of four convolutions.
 
@@ -668,17 +687,22 @@ print("int8 file at most 0.45 of the 32-bit weights:", bool(small["kB"] < 0.45 *
 print("int8 loses at most 2 points:", bool(small["accuracy, %"] > whole["accuracy, %"] - 2))
 
 # %% [markdown]
-# The int8 file takes 28% of the space of the 32-bit weights, and a pass of the three int8 networks takes between a sixth and a quarter of the time of the 32-bit one. This
-# ratio is rough: the machine was busy with other work when the times were taken, so that three networks of the same structure differ by up to a third. It also depends on the processor: the
-# line above the table says that this one has VNNI, instructions for 8-bit products, and others may gain less. Rounding after training, with ranges observed on 200 images, loses 0.2 points here. Three more epochs with fake quantisers on these 200 labels
-# alone cost about four points, most likely because the network forgets what it has learnt from the teacher; with the teacher it keeps 92.9%. So at 8 bits no further training is needed here, and
-# where it is needed, the teacher should take part. This is one seed. The 4-bit file is smaller and its network nearly as accurate (92.3%), but it is no faster: it is unpacked to 32 bits before it computes.
+# The int8 file takes 28% of the space of the 32-bit weights, and a forward pass of the three int8 networks takes
+# between a sixth and a quarter of the time of the 32-bit one. This ratio is rough: the machine was busy with other work
+# during the timing, so three networks of the same structure differ by up to a third. It also depends on the processor:
+# as printed above the table, this one has VNNI, instructions for 8-bit products; others may gain less. Rounding after
+# training, with ranges observed on 200 images, loses 0.2 points here. Three more epochs with fake quantisers on these
+# 200 labels alone cost about four points, most likely because the network forgets what it has learnt from the teacher;
+# with the teacher it keeps 92.9%. So at 8 bits no further training is needed here; where it is, use the teacher. This
+# is one seed. The 4-bit file is smaller and its network nearly as accurate (92.3%), but it is no faster: it is unpacked
+# to 32 bits before it computes.
 
 # %% [markdown]
 # ## The reproduction: Polino et al. 2018
 #
-# The record is on CIFAR-10 with 10 seeds (`kdnb reproduce polino2018`, about 20 CPU minutes). The paper's text was not at hand: published values are those that others quote from its
-# tables, and claims without such a value are directions.
+# The record is on CIFAR-10 with 10 seeds (`kdnb reproduce polino2018`, about 20 CPU minutes). The paper's text was not
+# at hand: published values are those that others quote from its tables, and claims without such a value state only a
+# direction.
 #
 # | | published | ours |
 # |---|---|---|
@@ -691,8 +715,9 @@ print("int8 loses at most 2 points:", bool(small["accuracy, %"] > whole["accurac
 # | training | SGD, 200 epochs (authors' code) | Adam, 20 epochs, the last one |
 # | seeds | not known to us | 10 |
 #
-# Claims stand in `papers/polino2018/claims.toml` and were registered before the first recorded run. Claims marked *our own question* have no published
-# counterpart. Pilots and setting: [`setting.md`](../papers/polino2018/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
+# The claims are in `papers/polino2018/claims.toml` and were registered before the first recorded run. Claims marked
+# *our own question* have no published counterpart. Pilots and setting: [`setting.md`](../papers/polino2018/setting.md).
+# [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("polino2018", "laptop"), "laptop", grouped=True)
@@ -748,63 +773,75 @@ print(f"teacher: {mean['teacher']:.1f}% of the test images; bytes of the student
       f"at 4 bits {record['distilled4', 'bytes'].mean():,.0f}, at 2 bits {record['distilled2', 'bytes'].mean():,.0f}")  # fmt: skip
 
 # %% [markdown]
-# **What the record says.** All premises hold: the teacher classifies 62.5% of the test images correctly, the student of labels 46.0%, and all students have settled.
-# But the premise on fitting is weak. It asks that the student of labels knows half of its 2,000 training images; it classifies 85.6% of them correctly in the end and errs on 14%. Records of other papers in this workbook ask for errors of at most
-# 5%, which it would not meet. So a part of what the teacher adds may be what longer training or a larger student would add without one. Accuracies are low because the students are small and learn from
-# few images. Of the paper's six claims five are reproduced, and one (*buckets*) is inconclusive.
+# **What the record says.** All premises hold: the teacher classifies 62.5% of the test images correctly, the student of
+# labels 46.0%, and all students have converged. But the premise on fitting is weak. It requires that the student of
+# labels classifies half of its 2,000 training images correctly; at the end it classifies 85.6% correctly and errs on
+# 14%. Records of other papers in this workbook require errors of at most 5%, which this student would not meet. So part
+# of the teacher's gain might also come from longer training or a larger student without a teacher. Accuracies are low
+# because the students are small and learn from few images. Of the paper's six claims five are reproduced, and one
+# (*buckets*) is inconclusive.
 #
 # - *At 2 bits, train instead of rounding.* Quantized distillation has 47.6%; the same student, distilled in full precision and rounded, has 27.8%. The difference is 19.8
 #   points (95% interval 16.8 to 22.9; *beats-rounding*).
-# - *At 4 bits nothing measurable is lost*: the difference from distillation in full precision is 0.0 points ($-0.4$ to 0.3; *four-bits*), with 9,292 bytes in place of 60,648. At 2 bits 5,590 bytes
-#   remain, and 3.1 points are lost (2.5 to 3.6).
+# - *At 4 bits nothing measurable is lost*: the difference from distillation in full precision is 0.0 points ($-0.4$ to
+#   0.3; *four-bits*), with 9,292 bytes instead of 60,648. At 2 bits 5,590 bytes remain, and 3.1 points are lost (2.5 to
+#   3.6).
 # - *The teacher helps*: by 4.6 points in full precision (4.3 to 5.0; published 4.3; *teacher-helps-in-full*), and by 1.8 at 2 bits (1.1 to 2.4; *teacher-helps*). So its help at 2 bits is less than half
 #   of that in full precision. This fits what QKD argues: a student with few bits has less capacity for what the teacher adds.
 # - *Weights or points?* Learnt points are 12.4 points better than rounding (9.8 to 15.0) and 7.4 worse than learnt weights (5.1 to 9.7; *weights-or-points*).
-# - *Buckets* gain 0.4 points at 4 bits, and the interval contains 0 ($-0.3$ to 1.0; *buckets*). At 2 bits they gain 5.1 points ($-0.4$ to 10.5). Our layers have
-#   216 to 8,192 weights. In larger layers one scale has to span more weights, so that buckets should matter more there.
+# - *Buckets* gain 0.4 points at 4 bits, and the interval contains 0 ($-0.3$ to 1.0; *buckets*). At 2 bits they gain 5.1
+#   points ($-0.4$ to 10.5). Our layers have 216 to 8,192 weights. In larger layers one scale has to span more weights,
+#   so buckets should matter more there.
 #
 # **Where does the gain over rounding come from?** These questions are ours.
 #
-# - *Mostly from training on the points.* With labels alone this has 45.8%, which is 18.1 points more than the rounded distilled student (15.0 to 21.1; *labels-mend-rounding*).
-# - *On labels two bits cost nothing here*: the difference from full precision is $-0.2$ points ($-0.8$ to 0.5). Most likely rounding regularises: in the end the student of 2 bits classifies 63.9% of its training images correctly, the one
+# - *Mostly from training on the points.* With labels alone this reaches 45.8%, 18.1 points more than the rounded
+#   distilled student (15.0 to 21.1; *labels-mend-rounding*).
+# - *On labels two bits cost nothing here*: the difference from full precision is $-0.2$ points ($-0.8$ to 0.5). Most
+#   likely rounding regularises: at the end the 2-bit student classifies 63.9% of its training images correctly, the one
 #   in full precision 85.6%.
-# - *The answers must be those to the image itself.* A student that is taught the answers to other images of the same class has 38.8%, 8.8 points less (8.0 to 9.6; *own-answers*), and less than with labels alone. So the
-#   teacher does more than soften the labels.
+# - *The answers must belong to the image itself.* A student taught with the answers to other images of the same class
+#   has 38.8%, 8.8 points less (8.0 to 9.6; *own-answers*), and less than with labels alone. So the teacher does more
+#   than soften the labels.
 # - *A distilled network survives rounding better*, by 6.0 points at 2 bits (1.6 to 10.4; *distilled-survives*). The four seeds of the live part did not decide this.
 #
-# **What this tells about the paper.** The order that it reports holds on networks with about a sixtieth of the weights: training on the points is better than rounding, learning weights is better than learning points, four bits are
-# enough, and the teacher helps. The controls add that at 2 bits most of the gain over rounding comes without a teacher.
+# **What this tells about the paper.** Its ranking holds on networks with about a sixtieth of the weights: training on
+# the points is better than rounding, learning weights is better than learning points, four bits are enough, and the
+# teacher helps. The controls add that at 2 bits most of the gain over rounding needs no teacher.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
 #
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
-# | rounding after training | a trained network | no training; at 4 bits 49.0 in place of 50.7% (record), at 2 bits 27.8% | nothing can be trained |
-# | training on points, labels | labelled data, a training | most of what rounding loses: at 2 bits 45.8 in place of 21.7% (record) | there is no teacher |
+# | rounding after training | a trained network | no training; at 4 bits 49.0 instead of 50.7% (record), at 2 bits 27.8% | nothing can be trained |
+# | training on points, labels | labelled data, a training | most of what rounding loses: at 2 bits 45.8 instead of 21.7% (record) | there is no teacher |
 # | quantized distillation | a teacher as well | at 2 bits 1.8 points more than labels alone (record), at 1 bit 1.9 (here) | 1 to 4 bits, and a better network is available |
 # | differentiable quantization | a trained network, data | 12.4 points over rounding at 2 bits, 7.4 less than learnt weights (record) | weights must not change |
-# | Apprentice | a trained teacher (B, C), or an untrained one (A) | ternary weights: additions, and one scale a layer, in place of multiplications by weights | the hardware supports ternary weights |
-# | QKD | a teacher that may be changed | a student that has settled before it is taught | the student is so small that distillation hurts it |
+# | Apprentice | a trained teacher (B, C), or an untrained one (A) | ternary weights: additions, and one scale per layer, instead of multiplications by weights | the hardware supports ternary weights |
+# | QKD | a teacher that may be changed | a student that has learnt from labels before it is distilled | the student is so small that distillation hurts it |
 # | SPEQ | ReLU modules | no second network; robustness to rounded *activations* | activations have few bits |
 # | int8, distilled | torch alone | 28% of the bytes, less than a quarter of the time on a busy CPU with VNNI (here) | you deploy on an ordinary CPU |
 #
-# Where the table says "here" or "record", this workbook measured it. The rest is what the methods require, or what their papers argue.
+# Entries marked "here" or "record" were measured in this workbook. The rest is what the methods require, or what their
+# papers argue.
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
 # - *eight bits are enough*: then rounding after training loses next to nothing (93.0% before and 92.8% after it here), and training on points has nothing to recover;
 # - *the teacher is no better than the student*: the soft targets then probably only regularise a network that rounding regularises already. In pilots with perceptrons the
 #   teacher cost accuracy in nearly all cases, in full precision and at 1 and 2 bits (see [`setting.md`](../papers/polino2018/setting.md));
-# - *the teacher has learnt the same images by heart*: its answers are then almost labels;
+# - *the teacher has memorised the same images*: its answers are then almost labels;
 # - *a large layer has a single scale*: use buckets, or a scale for each output channel, which cost little;
 # - *the hardware has no kernels for few bits*: two bits then save memory, but no time.
 
 # %% [markdown]
 # ## With your own model and data
 #
-# Any module with convolutions or linear layers will do, and any training inside `q.quantised`. Replace the four lines after the imports by your own teacher, data, three copies of your student, and recipe. `bits=4` is the safer
-# choice, and `keep="ends"` leaves the first and the last layer in full precision. Report both controls as well: labels alone, and rounding after training.
+# This works with any module that has convolutions or linear layers, and with any training inside `q.quantised`. Replace
+# the four lines after the imports by your own teacher, data, three copies of your student, and recipe. `bits=4` is the
+# safer choice, and `keep="ends"` leaves the first and the last layer in full precision. Report both controls as well:
+# labels alone, and rounding after training.
 
 # %% tags=["nbval-ignore-output"]
 from functools import partial
@@ -831,16 +868,18 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
 #
 # ## Exercises
 #
-# **1. Why two copies?** What happens if the rounded weights themselves are moved, and rounded again after each step?
+# **1. Why two copies?** What happens if the rounded weights themselves are updated, and rounded again after each step?
 #
 # <details><summary>Solution</summary>
 #
-# A step that is smaller than half the distance between two points is rounded away, and nothing is remembered of it. With 2 bits that distance is a third of the bucket's span. Hardly any
-# step of gradient descent is so large, so the network would stay where it started.
+# A step that is smaller than half the distance between two points is rounded away and lost. With 2 bits that distance
+# is a third of the bucket's span. Hardly any step of gradient descent is large enough, so the network would stay where
+# it started.
 #
 # </details>
 #
-# **2. Bits a weight.** For which bucket size do 2 bits with buckets cost as much as 3 bits without? What would you choose?
+# **2. Bits per weight.** For which bucket size do 2 bits with buckets cost as much as 3 bits without? Which would you
+# choose?
 #
 # <details><summary>Solution</summary>
 #
@@ -858,7 +897,7 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
 #
 # </details>
 #
-# **4. Who may regularise?** Set `images=1000`. What happens to the gain of the teacher at 32 bits and at 1 bit?
+# **4. More images.** Set `images=1000`. What happens to the teacher's gain at 32 bits and at 1 bit?
 #
 # <details><summary>Solution</summary>
 #
@@ -870,8 +909,9 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
 #
 # <details><summary>Solution</summary>
 #
-# That of the activations. Weights have a scale for each output channel, and 256 points on the span of a few hundred numbers. Activations have one scale for a whole layer
-# and all images, so that rare large values make the steps coarse for all others.
+# Rounding the activations. Weights have a scale for each output channel, and 256 points for the span of a few hundred
+# numbers. Activations have one scale for a whole layer and all images, so rare large values make the steps coarse for
+# all others.
 #
 # </details>
 #
@@ -904,16 +944,23 @@ print(papers.cite("polino2018", "laptop", "teacher-helps"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Setting of the live part.** Pilots looked at training images that the teacher has not seen, the first 2,000 of them, with seeds 100 and 101, and learnt from images of numbers 3,000 to
-#   3,600 among them. The first had the `plain2` network with half its channels, temperature 2, and 500 images that the teacher knows, then 300 of those: the teacher added 0.9 points, then cost 0.5, in full precision, and from $-1.1$ to $+2.5$ at 1 and 2 bits. With a quarter
-#   of the channels it cost accuracy at 2 and 8 bits in both seeds (1.1 to 5.8 points), at temperatures 4 and 8: that student is so small that distillation hurts it. The `tiny` network, which fits its 200
-#   images, gained in both seeds at 1, 2 and 8 bits with temperature 2 (0.5 to 2.7 points), and in five of six cases with temperature 4 (2.0 and 1.2 at 8 bits, $-1.0$ and 1.1 at 2, 2.8 and 3.9 at 1). So the
-#   outcome of the live part was in view when its setting was chosen: it is an example, and no estimate of how often the teacher helps.
-# - **What the intervals cover.** In the live part: images, initial weights and the order of the batches. In the record all seeds have the same images and the same teacher, so its intervals cover initial weights and the order
-#   of the batches only. The table of several differences is not corrected for their number.
-# - **Relatives.** None has a record. What is recalled of a paper and not confirmed stands in the docstrings under *Recalled*, and so do our own choices.
-# - **int8.** `torch.ao.quantization` is announced as legacy in favour of `torchao`, which is no part of this workbook; it is what torch 2.15 itself has. Weights get a scale for each output channel, activations one a
-#   layer. Neither is Polino's quantiser.
+# - **Setting of the live part.** Pilots looked at training images that the teacher has not seen, the first 2,000 of
+#   them, with seeds 100 and 101, and trained on images 3,000 to 3,600 of them. The first had the `plain2` network with
+#   half its channels, temperature 2, and 500 images that the teacher knows, then 300 of those: the teacher added 0.9
+#   points, then cost 0.5, in full precision, and from $-1.1$ to $+2.5$ at 1 and 2 bits. With a quarter of the channels
+#   it cost accuracy at 2 and 8 bits in both seeds (1.1 to 5.8 points), at temperatures 4 and 8: that student is so
+#   small that distillation hurts it. The `tiny` network, which fits its 200 images, gained in both seeds at 1, 2 and 8
+#   bits with temperature 2 (0.5 to 2.7 points), and in five of six cases with temperature 4 (2.0 and 1.2 at 8 bits,
+#   $-1.0$ and 1.1 at 2, 2.8 and 3.9 at 1). So the outcome of the live part was in view when its setting was chosen: it
+#   is an example, not an estimate of how often the teacher helps.
+# - **What the intervals cover.** In the live part: images, initial weights and the order of the batches. In the record
+#   all seeds have the same images and the same teacher, so its intervals cover initial weights and the order of the
+#   batches only. The table of paired differences is not corrected for their number.
+# - **Relatives.** None has a record. The docstrings list under *Recalled* what was written from memory and not
+#   confirmed in a paper, and our own choices.
+# - **int8.** `torch.ao.quantization` is announced as legacy in favour of `torchao`, which this workbook does not use;
+#   it is what torch 2.15 itself contains. Weights get a scale for each output channel, activations one per layer.
+#   Neither is Polino's quantiser.
 # - **Departures of the record** are in [`setting.md`](../papers/polino2018/setting.md).
 #
 # </details>

@@ -19,10 +19,11 @@
 # %% [markdown]
 # # 5.9 NAS-based distillation
 #
-# In every other chapter somebody has chosen the student's architecture. Here it is searched: *neural architecture search* (NAS) trains many
-# small networks and keeps the best. A teacher can help in four ways: it can be the space that is searched, it can grade
-# candidates early, it can supervise their pieces, or its answers can decide which channels stay. You see each of them on small
-# images of clothes. Every search is compared with random search at the same price: as many trained networks, or as many steps of training.
+# In every other chapter the student's architecture is chosen by hand. Here it is searched for: *neural architecture
+# search* (NAS) trains many small networks and keeps the best. A teacher can help in four ways: it can be the search
+# space, it can grade candidates early, it can supervise parts of them, or its answers can decide which channels stay.
+# You see each of these on small images of clothes. Every search is compared with random search at the same cost: as
+# many trained networks, or as many training steps.
 #
 # The chapter belongs to section 5.9 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -84,10 +85,11 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# The usual search has a loop: choose an architecture, train it, grade it, choose again. Training is what costs. The first method, N2N,
-# lets the teacher be the *search space*: a student is the teacher with some layers removed and the others made thinner. A small
-# recurrent network, the *policy*, reads the teacher's layers one by one and says of each whether it stays; a second policy says how thin it becomes. The student that results is distilled for a
-# short time, and its reward, high for a small and accurate network, teaches the policy.
+# The usual search is a loop: choose an architecture, train it, grade it, choose again. The training is the expensive
+# part. The first method, N2N, uses the teacher as the *search space*: a student is the teacher with some layers removed
+# and the others made thinner. A small recurrent network, the *policy*, reads the teacher's layers one by one and
+# decides for each whether it stays; a second policy decides how thin it becomes. The resulting student is distilled for
+# a short time, and its reward, which is high for a small and accurate network, trains the policy.
 
 # %%
 scheme = figures.schematic(
@@ -112,26 +114,30 @@ figures.save(
 # %% [markdown]
 # ## The mathematics
 #
-# Symbols are those of [the workbook's notation](../docs/notation.md). A policy $\pi_\phi$ draws a choice $a=(a_1,\dots,a_L)$, for each of the teacher's $L$
-# layers 1 (it stays) or 0. With the parameters $n_S$, $n_T$ and the accuracies $A_S$, $A_T$ of student and teacher, the
-# reward and the gradient that teaches the policy (REINFORCE) are
+# Symbols are those of [the workbook's notation](../docs/notation.md). A policy $\pi_\phi$ draws a choice
+# $a=(a_1,\dots,a_L)$, with 1 for each of the teacher's $L$ layers that stays and 0 for the others. With the numbers of
+# parameters $n_S$, $n_T$ and the accuracies $A_S$, $A_T$ of student and teacher, the reward and the gradient that
+# trains the policy (REINFORCE) are
 #
 # $$R(a)=C(2-C)\,\frac{A_S}{A_T},\quad C=1-\frac{n_S}{n_T},\qquad\qquad
 #   \nabla_\phi\,\mathrm E[R]=\mathrm E\big[(R(a)-b)\,\nabla_\phi\log\pi_\phi(a)\big].$$
 #
-# The baseline $b$ is the mean of earlier rewards; in the first round, where there are none, that of the round itself. The second method, TGSA,
-# compares *representations* by their dissimilarity matrices. We take, for $n$ probe images with features $f_1,\dots,f_n$ of a layer and Pearson's
-# correlation $\rho$,
+# The baseline $b$ is the mean of earlier rewards; in the first round, where there are none, it is the mean of that
+# round. The second method, TGSA, compares *representations* by their dissimilarity matrices. We take, for $n$ probe
+# images with features $f_1,\dots,f_n$ of a layer and Pearson's correlation $\rho$,
 #
 # $$\mathrm{RDM}_{ij}=1-\rho(f_i,f_j),\qquad \mathrm{TG}=\rho\big(\mathrm{RDM}^S_{i<j},\ \mathrm{RDM}^T_{i<j}\big).$$
 #
 # RDM means *representational dissimilarity matrix*. Two networks have a high TG when the same images look alike to both. Five facts follow.
 #
-# 1. *The last parameters are worth nothing.* The factor $C(2-C)$ has the slope $2-2C$: 2 for the first parameters that go, 0 for the last.
-# 2. *The baseline does not matter on average.* $\mathrm E[\nabla\log\pi]=0$, so any $b$ that does not depend on $a$ leaves the gradient as it is in
-#    expectation. It changes the noise. (In the first round our $b$ does depend on it; with five choices the gradient is then shorter by the factor 4/5 on average.)
-# 3. *An RDM forgets what a network's features mean.* The order of features does not matter, nor do the offset and the (positive) scale of an
-#    image's features. The matrix is $n\times n$, however many features there are. So networks of any two shapes can be compared.
+# 1. *Removing the last parameters earns nothing.* The factor $C(2-C)$ has the slope $2-2C$: 2 for the first parameters
+#   removed, 0 for the last.
+# 2. *The baseline does not matter on average.* $\mathrm E[\nabla\log\pi]=0$, so any $b$ that does not depend on $a$
+#    leaves the gradient as it is in expectation. It changes the noise. (In the first round our $b$ does depend on it;
+#    with five choices this shrinks the gradient by the factor 4/5 on average.)
+# 3. *An RDM forgets what a network's features mean.* The order of features does not matter, nor do the offset and the
+#    (positive) scale of an image's features. The matrix is $n\times n$, however many features there are. So any two
+#    networks can be compared, whatever their shapes.
 # 4. *Random search has an exact value.* If the grades of all $N$ choices are known, in rising order $s_{(1)},\dots,s_{(N)}$, the best of $m$
 #    different random ones is on average $\sum_k s_{(k)}\binom{k-1}{m-1}/\binom Nm$.
 # 5. *Independent pieces are chosen one by one.* If a network's error is a sum over blocks, the best network is that of the best blocks: for
@@ -168,14 +174,16 @@ print("reward, policy gradient, representations, random search and blocks are as
 # %% [markdown]
 # ## Images, a teacher, and how networks are written down
 #
-# The data are Fashion-MNIST, shrunk to 14 x 14 pixels so that hundreds of networks can be trained. An architecture is a tuple of `Layer`s, convolutions
-# with a ReLU: channels, the side of the kernel, the side of the max-pooling behind it (1 for none), and whether there is batch normalisation. `nas.build`
-# makes the network of it, which ends with the mean over all places and a linear classifier. `nas.spelt` writes it as text: `16@5x5 plain pool2` has 16
-# channels, a kernel of 5 x 5, no batch normalisation (`plain`) and pooling by 2. The teacher has five layers, and learns from 4,000 images, its students
-# from 1,000 of them.
+# The data are Fashion-MNIST, shrunk to 14 x 14 pixels so that hundreds of networks can be trained. An architecture is a
+# tuple of `Layer`s, convolutions with a ReLU: channels, kernel size, the size of the max-pooling behind it (1 for
+# none), and whether there is batch normalisation. `nas.build` turns it into a network, which ends with the mean over
+# all places and a linear classifier. `nas.spelt` writes it as text: `16@5x5 plain pool2` has 16 channels, a kernel of 5
+# x 5, no batch normalisation (`plain`) and pooling by 2. The teacher has five layers and learns from 4,000 images; its
+# students learn from 1,000 of them.
 #
-# There are two recipes. A full training (`plan`) has 6 epochs, the short one of students that are only graded (`brief`) 3, in smaller batches and with a higher rate.
-# So both take 96 steps; the short one sees half as many images.
+# There are two recipes. A full training (`plan`) has 6 epochs; the short one (`brief`), for students that are only
+# graded, has 3, in smaller batches and with a higher rate. So both take 96 steps; the short one sees half as many
+# images.
 
 # %% tags=["nbval-ignore-output"]
 source = data.load("fashion_mnist")
@@ -208,10 +216,11 @@ print(f"the teacher: {nas.spelt(SHAPE)}; {parameters(teacher)} parameters, {perc
 # %% [markdown]
 # ## N2N as a training loop
 #
-# Here is the first stage of N2N in plain PyTorch: the policy, and the loop in which it learns. A *budget* counts students that are trained. A choice
-# that comes again is not trained again and costs nothing. The policy's size and the five choices of a round are those of the
-# [authors' code](https://github.com/anubhavashok/N2N), and the baseline is close to its running mean of rewards. Where we give each choice its own reward, that
-# code gives all choices of a round the same (exercise 2).
+# Here is the first stage of N2N in plain PyTorch: the policy, and the loop in which it learns. A *budget* counts
+# trained students. A choice that is repeated is not trained again and costs nothing. The policy's size and the five
+# choices per round are those of the [authors' code](https://github.com/anubhavashok/N2N), and the baseline is close to
+# its running mean of rewards. We give each choice its own reward; that code gives all choices of a round the same
+# (exercise 2).
 
 
 # %%
@@ -251,8 +260,9 @@ def n2n(policy, layers, reward, budget, lr, rounds=100, samples=5, seed=0):
 
 
 # %% [markdown]
-# Five layers have $2^5=32$ choices. So few can all be graded once: 31 students are distilled, by squared differences of the logits and by labels, and the choice without any
-# layer has the reward $-1$, as in the authors' code. Then every search can be repeated for free, and compared with the best choice of the table.
+# Five layers have $2^5=32$ choices, few enough to grade them all: 31 students are distilled, with squared differences
+# of the logits and with labels, and the choice without any layer gets the reward $-1$, as in the authors' code. Then
+# every search can be repeated for free, and compared with the best choice of the table.
 
 # %%
 worth = nas.reward_of(teacher, seen, held_out, brief, seed=0)
@@ -272,7 +282,7 @@ for count, reward in enumerate(pd.Series(list(by_loop.values())).cummax(), 1):
         print(f"after {count} students: {reward:.3f}; random search: {nas.expected_best(list(table.values()), count):.3f}")
 
 # %% [markdown]
-# The same by the package: `nas.reinforce` takes any policy, `nas.compress` runs both stages.
+# In the package, `nas.reinforce` takes any policy, and `nas.compress` runs both stages.
 
 # %%
 log = nas.reinforce(theirs, layers, table.get, 16, lr=0.02)
@@ -283,8 +293,8 @@ print("the loop above and nas.reinforce try the same students")
 # %% [markdown]
 # ### The experiment: is the policy better than random search?
 #
-# Each search is repeated with new policies. The learning rates are that of the authors' code for this stage (0.003), and a larger one. The control
-# draws students at random, none twice. Its mean is exact (fact 4).
+# Each search is repeated with new policies, with the learning rate of the authors' code for this stage (0.003) and with
+# a larger one. The control draws students at random, none twice. Its mean is exact (fact 4).
 
 # %%
 BUDGET, RATES = 20, {"policy, rate 0.003": 0.003, "policy, rate 0.02": 0.02}
@@ -324,16 +334,22 @@ for name in RATES:
     print(f"{name}: {trained.mean():.1f} students trained on average, the best one found by {hit.sum()} of {policies}")
 
 # %% [markdown]
-# **What the numbers say.** The best students have about 3,000 to 5,000 parameters. Down to 1,000 the reward falls little, since what a smaller student loses in accuracy it gains in size; below that it loses too much accuracy. Above 5,000
-# the factor for size falls, to 0 for the whole teacher. The policies find good students no sooner than random search: after 10 students the rate 0.003 is 0.001 behind ($-0.011$ to 0.009), the rate 0.02 level with it ($-0.012$ to 0.011). With 20 students,
-# 7 and 6 of 10 policies have found the best one; random search does so with the probability $20/32=0.63$. A likely reason is the budget. Twenty students are four rounds of five, and a few more as repeated choices cost nothing: hardly
-# enough steps for a policy to learn. Twenty of 32 choices is also most of the space. The authors' code takes 100 rounds. So this experiment does not show that N2N fails where spaces are large; it shows that a search on a small space needs this control.
+# **What the numbers say.** The best students have about 3,000 to 5,000 parameters. Down to 1,000 parameters the reward
+# falls little, since a smaller student gains in the factor for size what it loses in accuracy; below that it loses too
+# much accuracy. Above 5,000 the factor for size falls, to 0 for the whole teacher. The policies find good students no
+# sooner than random search: after 10 students the policy with rate 0.003 is 0.001 behind it ($-0.011$ to 0.009), the
+# one with rate 0.02 is level ($-0.012$ to 0.011). With 20 students, 7 and 6 of 10 policies have found the best one;
+# random search does so with probability $20/32=0.63$. A likely reason is the budget. Twenty students make four rounds
+# of five, or a few more since repeated choices cost nothing: hardly enough steps for a policy to learn. Twenty of 32
+# choices are also most of the space. The authors' code takes 100 rounds. So this experiment does not show that N2N
+# fails on large spaces; it shows that a search on a small space needs this control.
 #
 # ### Both stages
 #
-# The second stage makes the layers that stayed thinner. Its policy reads the layers in order, with its own last decision, and
-# chooses for each a ratio of its channels: 0.25, 0.5, 0.75 or 1. The budget of each stage is 8 students; students of the first stage are taken from the table.
-# The next cell checks that the second stage trains no more than 8.
+# The second stage makes the remaining layers thinner. Its policy reads the layers in order, together with its previous
+# decision, and chooses what share of its channels each layer keeps: 0.25, 0.5, 0.75 or 1. The budget of each stage is 8
+# students; students of the first stage are taken from the table. The next cell checks that the second stage trains no
+# more than 8.
 
 # %%
 rewards = {nas.removed(SHAPE, keep): r for keep, r in table.items()}
@@ -365,14 +381,17 @@ for name, architecture in {"N2N": found.architecture, "random ratios": rival.bes
     print(f"fully distilled, {name}: {parameters(student)} parameters, {percent(student):.1f}% of the test images")
 
 # %% [markdown]
-# In neither stage is the policy clearly better than random search at the same price. Eight students of the first stage find a reward of 0.476, eight random ones 0.482 on average. The second stage adds little (0.482); the best of eight random ratios leaves the
-# layers as they were (0.476). This is one run of each. Fully distilled, the student of N2N reaches 36.9% of the test images, that of the random ratios 34.3%. The student of N2N has 12% of the parameters of the teacher. The teacher's own
-# architecture, distilled in the same way on the same 1,000 images, reaches 71.4%. A reward that puts as much weight on size as this one has its price.
+# In neither stage is the policy clearly better than random search at the same cost. Eight students of the first stage
+# reach a reward of 0.476, eight random ones 0.482 on average. The second stage adds little (0.482); the best of eight
+# random ratios leaves the layers as they were (0.476). This is one run of each. Fully distilled, the student of N2N
+# reaches 36.9% of the test images, that of the random ratios 34.3%. The student of N2N has 12% of the parameters of the
+# teacher. The teacher's own architecture, distilled in the same way on the same 1,000 images, reaches 71.4%. A reward
+# that puts so much weight on size costs accuracy.
 #
 # ### Explorer: what a choice is worth
 #
-# Choose which layers of the teacher stay, among eight of the choices. The bars show what the reward is made of: how much of the teacher's accuracy the student keeps after its
-# short training, and the factor for its size. The reward is their product.
+# Select one of eight choices of layers that stay. The bars show what the reward is made of: how much of the teacher's
+# accuracy the student keeps after its short training, and the factor for its size. The reward is their product.
 
 # %% tags=["nbval-ignore-output"]
 shown = sorted((keep for keep in table if any(keep) and not all(keep)), key=table.get, reverse=True)[::4]
@@ -404,10 +423,12 @@ figures.explorer(
 # %% [markdown]
 # ## TGSA: a teacher grades candidates early
 #
-# The reward above needs a student that has been trained for a while. *Teacher guided architecture search* asks how a candidate that has hardly been
-# trained can be graded. Its answer: look at whether it already finds the same images alike as a good network does. `nas.representations` gives what a network makes of
-# probe images, `nas.teacher_guidance` the similarity TG. Candidates are drawn from a space of chains of one to four layers, of at most 400,000 multiply-adds. Each is trained on labels,
-# and graded before training and after one epoch. The probes are held out: on training images, two networks could be alike because both have memorised the labels.
+# The reward above needs a student that has been trained for a while. *Teacher guided architecture search* asks how to
+# grade a candidate that has hardly been trained. Its answer: check whether the same images already look alike to it as
+# to a good network. `nas.representations` gives a network's features of probe images, `nas.teacher_guidance` the
+# similarity TG. Candidates are drawn from a space of chains of one to four layers, of at most 400,000 multiply-adds.
+# Each is trained on labels, and graded before training and after one epoch. The probes are held out: on training
+# images, two networks could be alike because both have memorised the labels.
 
 # %%
 space = nas.Space(depths=(1, 2, 3, 4), channels=(4, 8, 16), kernels=(1, 3, 5), pools=(1, 2), norms=(True, False))
@@ -452,9 +473,11 @@ figures.table(grades, decimals={name: 2 if "TG" in name else 1 for name in grade
               caption="The candidates, the best first. Accuracies in percent.")  # fmt: skip
 
 # %% [markdown]
-# After one epoch, which is 16 steps, TG has a rank correlation of 0.78 with the final accuracy, accuracy itself 0.44, and before training TG has 0.19. Ten of twelve candidates answer only 5 to 20% of the held-out images correctly at that time
-# (chance is 10%), and among these ten the accuracy says little about the end. But the number of parameters has a rank correlation of 0.71, without any training. This is one draw of twelve networks. The
-# [record](#The-reproduction:-Bashivan-et-al.-2019) has ten draws of sixteen, where TG and accuracy are much closer.
+# After one epoch, that is, 16 steps, TG has a rank correlation of 0.78 with the final accuracy, and early accuracy
+# 0.44; before training TG has 0.19. After this epoch ten of twelve candidates classify only 5 to 20% of the held-out
+# images correctly (chance is 10%), and among these ten the early accuracy says little about the final one. But the
+# number of parameters has a rank correlation of 0.71, without any training. This is one draw of twelve networks. The
+# [record](#The-reproduction:-Bashivan-et-al.-2019) has ten draws of sixteen; there TG and accuracy are much closer.
 #
 # The next figure shows what is compared: which of 60 held-out images look alike to the teacher, to the best candidate and to the worst, after a full training. A dark square on the diagonal is a class whose images look
 # alike. The teacher has one for most classes. The best candidate has dark squares beside the diagonal as well: images of some different classes look alike to it. To the worst candidate nearly all images look alike.
@@ -481,9 +504,10 @@ figures.save(
 # %% [markdown]
 # ### A search that is guided
 #
-# A progressive search grows networks layer by layer: it grades every network of one layer, keeps the best, grades what it becomes with one layer more, and so on. `nas.guided_search`
-# does this with any grade; `nas.early_grade` is the accuracy after a short training plus TG (that the paper adds them like this we could not check). The controls are
-# the same search by accuracy alone, and random search. All train 12 networks for one epoch, and the winner to its end.
+# A progressive search grows networks layer by layer: it grades every network of one layer, keeps the best, grades its
+# extensions by one layer, and so on. `nas.guided_search` does this with any grade; `nas.early_grade` is the accuracy
+# after a short training plus TG (we could not check whether the paper combines them in this way). The controls are the
+# same search by accuracy alone, and random search. All train 12 networks for one epoch, and then the winner in full.
 
 # %%
 CHOICES = [Layer(4, pool=2), Layer(8, 1), Layer(16, 3, pool=2), Layer(8, 5)]
@@ -523,79 +547,89 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Grown layer by layer and graded by accuracy and TG, the winner ends at 71.3%, which is 15.8 points above that of random search (9.7 to 21.8). By accuracy alone the same search reaches 70.8% (15.2 points above; 7.6 below to
-# 38.0 above). So on average most of the gain comes from the progressive search, and what TG adds cannot be told from three seeds.
+# Grown layer by layer and graded by accuracy and TG, the winner ends at 71.3%, which is 15.8 points above that of
+# random search (9.7 to 21.8). By accuracy alone the same search reaches 70.8% (15.2 points above; 7.6 below to 38.0
+# above). So on average most of the gain comes from the progressive search, and three seeds cannot show what TG adds.
 #
 # ## The relatives
 #
-# They differ in what the teacher does during the search, and in who it is. Open a method for its idea, and its formula where it has one of its own.
+# They differ in what the teacher does during the search, and in which network is the teacher. Open a method for its
+# idea, and for its formula if it has one of its own.
 #
 # <details><summary><b>DNA</b>: the teacher supervises blocks</summary>
 #
-# [Li et al. (2020)](https://arxiv.org/abs/1911.13053) cut teacher and search space into blocks. A *supernet* holds all candidates for block $i$, which share
-# weights; each step trains one path through it, drawn at random. It gets the teacher's maps $Y_{i-1}$ in front of the block and learns those behind it, $Y_i$, by mean squared differences:
+# [Li et al. (2020)](https://arxiv.org/abs/1911.13053) cut teacher and search space into blocks. A *supernet* holds all
+# candidates for block $i$, which share weights; each step trains one path through it, drawn at random. It gets the
+# teacher's maps $Y_{i-1}$ in front of the block and learns the maps $Y_i$ behind it, by mean squared differences:
 #
 # $$\min_{W_i}\ \frac1K\big\lVert Y_i-\hat Y_i(W_i,A_i;\,Y_{i-1})\big\rVert_2^2,\qquad
 #   \text{rating of a path: }\ \frac{\lVert Y_i-\hat Y_i\rVert_1}{K\,\sigma(Y_i)},$$
 #
-# with $K$ entries of the maps and their standard deviation $\sigma(Y_i)$, which makes errors of several blocks comparable (we rate by this form).
+# with $K$ the number of entries of the maps and $\sigma(Y_i)$ their standard deviation, which makes errors of different
+# blocks comparable (we use this rating).
 #
-# *What makes it itself:* blocks learn independently of one another, as each is given the teacher's maps and not those of its predecessor. So few candidates share weights,
-# all of them can be rated, and fact 5 finds the best. No label is read. `nas.cut`, `nas.SuperBlock`, `nas.supervise_block`, `nas.rate_paths`,
-# `nas.choose`.
+# *What sets it apart:* blocks learn independently of one another, as each is given the teacher's maps and not those of
+# its predecessor. So few candidates share weights, all of them can be rated, and by fact 5 the best network is easy to
+# find. No label is read. `nas.cut`, `nas.SuperBlock`, `nas.supervise_block`, `nas.rate_paths`, `nas.choose`.
 #
 # </details>
 #
 # <details><summary><b>Gu and Tresp</b>: widths by gradient descent</summary>
 #
-# [Gu and Tresp (2020)](https://arxiv.org/abs/2001.11612) choose a part of the teacher's own graph as the student, by an L1 norm beside the divergence from the
-# teacher's answers. Our form of it has a gate $\beta_{lc}$ for each channel $c$ of layer $l$, and a channel's price $c_l$ in parameters:
+# [Gu and Tresp (2020)](https://arxiv.org/abs/2001.11612) choose a part of the teacher's own graph as the student, by an
+# L1 norm beside the divergence from the teacher's answers. Our version has a gate $\beta_{lc}$ for each channel $c$ of
+# layer $l$, and a channel's cost $c_l$ in parameters:
 #
 # $$L=H(\mathbf 1_y,q)+T^2\,\mathrm{KL}(p\,\|\,q)+\gamma\,\frac{\sum_l c_l\lVert\beta_l\rVert_1}{\sum_l c_lC_l}.$$
 #
-# *What makes it itself:* one training of weights and gates is the whole search. No other search here trains so few networks. `nas.search_widths`, `nas.narrowed`.
+# *What sets it apart:* one training of weights and gates is the whole search. No other search here trains so few
+# networks. `nas.search_widths`, `nas.narrowed`.
 #
 # </details>
 #
 # <details><summary><b>AKD</b>: the reward is the distilled accuracy</summary>
 #
-# [Liu et al. (2020)](https://arxiv.org/abs/1911.09074) argue that the best student depends on the teacher, and that the best architecture for labels is not the best one
-# for distillation. So a search by reinforcement learning is rewarded for the accuracy *under distillation*, together with the latency. *What makes it itself:* the search
-# looks for what suits this teacher. N2N's reward above does so, too, with size in the place of latency.
+# [Liu et al. (2020)](https://arxiv.org/abs/1911.09074) argue that the best student depends on the teacher, and that the
+# best architecture for labels is not the best one for distillation. So a search by reinforcement learning is rewarded
+# for the accuracy *under distillation*, together with the latency. *What sets it apart:* the search looks for a student
+# that suits this teacher. N2N's reward above does so, too, with size instead of latency.
 #
 # </details>
 #
 # <details><summary><b>Oracle distillation</b>: the teacher is whoever is right</summary>
 #
-# [Kang et al. (2020)](https://arxiv.org/abs/1911.13019) have an ensemble as the teacher, and a search that adds operations to the student. For each sample the members
-# that are right are averaged, or all where none is:
+# [Kang et al. (2020)](https://arxiv.org/abs/1911.13019) have an ensemble as the teacher, and a search that adds
+# operations to the student. For each sample they average the members that are right, or all if none is:
 #
 # $$\bar p(x)=\frac{\sum_m u_m(x)\,p_m(x)}{\sum_m u_m(x)},\qquad u_m(x)=1\ \text{if member $m$ is right about $x$, else }0.$$
 #
-# *What makes it itself:* an ensemble that is better than its mean asks for a student that can follow it. `losses.oracle_weights`
-# ([chapter 5.2](5-2-multi-teacher.ipynb)).
+# *What sets it apart:* this teacher is better than the mean of the ensemble, so it needs a student that can follow it.
+# `losses.oracle_weights` ([chapter 5.2](5-2-multi-teacher.ipynb)).
 #
 # </details>
 #
 # <details><summary><b>Cream of the crop</b>: candidates teach one another</summary>
 #
-# [Peng et al. (2020)](https://arxiv.org/abs/2010.15821) need no teacher from outside. In a supernet, the paths that have done best so far teach the path that is being
-# trained. *What makes it itself:* the board of these *prioritized paths* changes while the supernet learns, and the best on it in the end is the result of the search.
+# [Peng et al. (2020)](https://arxiv.org/abs/2010.15821) need no external teacher. In a supernet, the paths that have
+# done best so far teach the path that is being trained. *What sets it apart:* the board of these *prioritized paths*
+# changes while the supernet learns, and its best path at the end is the result of the search.
 #
 # </details>
 #
 # <details><summary><b>AdaNAS</b>: the former ensemble teaches the next member</summary>
 #
-# [Macko et al. (2019)](https://arxiv.org/abs/1903.06236) compose a network as an ensemble of small ones, which are found one after the other. Each is taught by the
-# ensemble of those before. *What makes it itself:* search, ensembles and born-again training ([chapter 3.3](3-3-self-distillation.ipynb)) in one loop.
+# [Macko et al. (2019)](https://arxiv.org/abs/1903.06236) build an ensemble of small networks, which are found one after
+# the other. Each is taught by the ensemble of those before. *What sets it apart:* search, ensembles and born-again
+# training ([chapter 3.3](3-3-self-distillation.ipynb)) in one loop.
 #
 # </details>
 
 # %% [markdown]
-# ### Checks of three
+# ### Three checks
 #
-# *DNA:* scaling the maps of teacher and student changes the squared error and not the rating. *Gates:* open gates cost 1, and the gradient of the price does not depend on how open a gate
-# is. *Oracle:* where some members are right, the others have no weight.
+# *DNA:* scaling the maps of teacher and student changes the squared error but not the rating. *Gates:* fully open gates
+# cost 1, and the gradient of the cost does not depend on how open a gate is. *Oracle:* where some members are right,
+# the others have no weight.
 
 # %%
 a, b = torch.randn(2, 4, 3, 5, 5, generator=generator)
@@ -612,12 +646,15 @@ print("block errors, gates and oracle weights are what the formulas say")
 # %% [markdown]
 # ### DNA: 18 candidates, 81 networks, two trainings
 #
-# The teacher is cut behind its second and its fourth layer. The candidates for each of these two blocks have two layers of the teacher's widths, with kernels of side 1, 3 or 5: nine paths. Two
-# supernets are trained without labels. Are the sums of their ratings worth anything? For an answer, some of the 81 networks, with the teacher's fifth layer behind both blocks, are trained on
-# their own, on labels, from new weights, with the short recipe. So is the network that DNA chooses among all 81.
+# The teacher is cut behind its second and its fourth layer. The candidates for each of these two blocks have two layers
+# of the teacher's widths, with kernels of side 1, 3 or 5: nine paths. Two supernets are trained without labels. Do the
+# sums of their ratings predict anything? To find out, we train some of the 81 networks, with the teacher's fifth layer
+# behind both blocks, on their own: on labels, from new weights, with the short recipe. So is the network that DNA
+# chooses among all 81.
 #
-# The control at the same price: a supernet takes 96 steps, and so does one of these trainings. In place of two supernets, random search trains two of these networks and keeps the one that is better on held-out
-# images. Its result is exact, as the mean over all pairs of them.
+# The control has the same cost: a supernet takes 96 steps, and so does one of these trainings. Instead of two
+# supernets, random search trains two of these networks and keeps the one that is better on held-out images. Its
+# expected result is exact: the mean over all pairs of them.
 
 # %%
 KERNELS = (1, 3, 5)
@@ -687,20 +724,28 @@ print(f"random search that trains two networks: {by_chance.mean():.1f}% on avera
       f"one network at random: {standing['test accuracy'].mean():.1f}%")  # fmt: skip
 
 # %% [markdown]
-# Within a block the ratings make sense: paths of 1x1 kernels alone are the worst, as they see no neighbours but those that pooling joins, and a larger kernel in the second layer nearly always has a lower error. In the first
-# layer 5x5 is often no better than 3x3. The path of the teacher's own kernels, 3x3 twice, is not the best in either block. But the sums do *not* rank networks that are trained on their own: the rank
-# correlation has the wrong sign ($-0.43$, twelve networks, one seed), and that of the parameters is $-0.10$. Nor do the ratings beat random search at the same price: the network that DNA chooses among all 81 reaches 68.0% of the
-# test images, as many as one network at random on average; random search that trains two reaches 68.8% (66.5 to 69.9% in 90% of the pairs). Random search reads held-out labels for its choice, which DNA does not need. These networks differ by 5 points only (64.6 to 69.9%), after short
-# trainings of one seed each, so that there is little to rank. What is rated is how well a block imitates this teacher, and not how well the network learns from 1,000 labels.
+# Within a block the ratings make sense: paths of 1x1 kernels alone are the worst, as they see neighbours only through
+# pooling, and a larger kernel in the second layer nearly always has a lower error. In the first layer 5x5 is often no
+# better than 3x3. The path of the teacher's own kernels, 3x3 twice, is not the best in either block. But the sums do
+# *not* rank networks that are trained on their own: the rank correlation has the wrong sign ($-0.43$, twelve networks,
+# one seed), and that of the parameters is $-0.10$. Nor do the ratings beat random search at the same cost: the network
+# that DNA chooses among all 81 reaches 68.0% of the test images, as many as one random network on average; random
+# search that trains two reaches 68.8% (66.5 to 69.9% in 90% of the pairs). For its choice random search reads held-out
+# labels, which DNA does not need. These networks differ by only 5 points (64.6 to 69.9%), after short trainings with
+# one seed each, so there is little to rank. The rating measures how well a block imitates this teacher, not how well
+# the network learns from 1,000 labels.
 #
 # ### Widths that are learnt
 #
-# A network with three layers of 16 channels and a gate on each channel is trained once, with the teacher and a price on gates. Then the channels of the smallest gates are removed until a third of the parameters
-# is left. The widths, not the weights, are the result: each student is trained anew, by soft targets, as long as the search took.
+# A network with three layers of 16 channels and a gate on each channel is trained once, with the teacher and a penalty
+# on gates. Then the channels with the smallest gates are removed until a third of the parameters is left. The search
+# yields the widths, not the weights: each student is trained anew with soft targets, for as long as the search took.
 #
-# Controls, with the same limit on parameters: gates that learn from labels alone, the same width in every layer, and random widths. The control that decides is *random search at the price of the gates*: the steps that train
-# the network with gates are spent on short trainings of several random widths, with the same teacher, images and recipe. The best of them on held-out images is trained anew like the others. The first of its
-# draws, without any search, is the condition *one at random*.
+# Controls, with the same limit on parameters: gates that learn from labels alone, the same width in every layer, and
+# random widths. The decisive control is *random search at the cost of the gates*: as many steps as train the network
+# with gates go into short trainings of several random widths, with the same teacher, images and recipe. The best of
+# these on held-out images is trained anew like the others. The first draw, without any search, is the condition *one at
+# random*.
 
 # %%
 WIDE = (Layer(16, pool=2), Layer(16, pool=2), Layer(16))
@@ -775,18 +820,25 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# The gates make the second layer narrow and keep all 16 channels of the last one, with and without the teacher. *That they are better than random search at the same price is not shown*: taught gates are 3.1 points ahead, and the interval of eight seeds contains 0 (3.9 less to 10.0 more).
-# Random search has three short trainings of two epochs for the price of the gates. Its choice is better than one random draw by 7.6 points on average, which is not shown either (3.6 less to 18.7 more); single draws vary most (standard deviation 11.6 points).
-# Equal steps are not equal work: those of the gates train a network with three times as many parameters. On the other hand random search reads the labels of 1,500 held-out images, which the gates do not need.
+# The gates make the second layer narrow and keep all 16 channels of the last one, with and without the teacher. *They
+# are not shown to be better than random search at the same cost*: taught gates are 3.1 points ahead, and the interval
+# of eight seeds contains 0 (3.9 less to 10.0 more). At the cost of the gates random search gets three short trainings
+# of two epochs. Its choice is better than one random draw by 7.6 points on average, but this interval contains 0, too
+# (3.6 less to 18.7 more); single draws vary most (standard deviation 11.6 points). Equal steps are not equal work:
+# those of the gates train a network with three times as many parameters. On the other hand random search reads the
+# labels of 1,500 held-out images, which the gates do not need.
 #
-# Against equal widths the gates gain 7.2 points (1.8 to 12.6). This comparison favours them a little: equal widths within the limit are 8, which makes 1,362 parameters, while the widths of the gates have 1,555 of the 1,672 allowed on average. Gates that learn from labels alone
-# are as good as those with the teacher (a difference of 0.0; 7.3 less to 7.3 more), so that no help of the teacher in choosing widths is visible.
+# Against equal widths the gates gain 7.2 points (1.8 to 12.6). This comparison favours them a little: the largest equal
+# width within the limit is 8, which makes 1,362 parameters, while the networks chosen by gates have on average 1,555 of
+# the 1,672 allowed. Gates that learn from labels alone are as good as those with the teacher (a difference of 0.0; 7.3
+# less to 7.3 more), so we see no help of the teacher in choosing widths.
 
 # %% [markdown]
 # ## The reproduction: Bashivan et al. 2019
 #
-# The record asks whether early similarity foretells which networks will be good (`kdnb reproduce bashivan2019tgsa`, about 16 CPU minutes). Each of ten
-# seeds draws 16 networks of its own. The paper's text was not at hand. Its abstract makes relative claims, so there are no published values beside ours.
+# The record tests whether early similarity predicts which networks will be good (`kdnb reproduce bashivan2019tgsa`,
+# about 16 CPU minutes). Each of ten seeds draws its own 16 networks. The paper's text was not at hand. Its abstract
+# makes relative claims, so there are no published values beside ours.
 #
 # | | published | ours |
 # |---|---|---|
@@ -797,10 +849,13 @@ figures.table(
 # | early | limited training | one of eight epochs |
 # | controls | early accuracy | the same, size, an untrained teacher, images in another order, random search |
 #
-# Claims stand in `papers/bashivan2019tgsa/claims.toml` and were registered before the first recorded run. One name in them was changed after it: *beats-size* named its arm by a word that the claims
-# file uses for something else, so that it could not be judged. Its outcome was known when the name was changed; its criteria stayed. The claims from *beats-random-search* on are questions of our own, and
-# not in the abstract. Pilots with another seed had shown an outcome of every claim before; the setting was chosen by the premises. Pilots and setting: [`setting.md`](../papers/bashivan2019tgsa/setting.md). [How a claim is
-# judged](../docs/verdicts.md) explains the words.
+# The claims are in `papers/bashivan2019tgsa/claims.toml` and were registered before the first recorded run. One name in
+# them was changed afterwards: *beats-size* named its arm by a word that the claims file uses for something else, so it
+# could not be judged. Its outcome was known when the name was changed; its criteria stayed. The claims from
+# *beats-random-search* on are our own questions and not in the abstract. Earlier pilots with another seed had shown an
+# outcome for every claim; the setting was chosen by the premises. Pilots and setting:
+# [`setting.md`](../papers/bashivan2019tgsa/setting.md). [How a claim is judged](../docs/verdicts.md) explains the
+# words.
 
 # %%
 show_verdicts(papers.verdicts("bashivan2019tgsa", "laptop"), "laptop", grouped=True)
@@ -855,31 +910,41 @@ for metric in ("best", "mean", "early", "spread"):
 print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")
 
 # %% [markdown]
-# **What holds.** The premises are met: the teacher is better than the best candidate (92.2% and 76.2%), candidates differ (standard deviation 16.0 points) and still gain after the first epoch (28.0% to 50.3% on average), and both halves of the
-# test images rank them alike. Of four claims of the paper two are reproduced and two are inconclusive. Of seven questions of our own four are reproduced and three inconclusive. In our words:
+# **What holds.** The premises are met: the teacher is better than the best candidate (92.2% and 76.2%), candidates
+# differ (standard deviation 16.0 points) and still gain after the first epoch (28.0% to 50.3% on average), and both
+# halves of the test images rank them alike. Of the paper's four claims two are reproduced and two are inconclusive. Of
+# our own seven claims four are reproduced and three inconclusive. In detail:
 #
 # - *Similarity ranks networks.* After one of eight epochs, TG has a rank correlation of 0.78 with the final accuracy (95% interval 0.73 to 0.82;
 #   *similarity-ranks*). That of accuracy is 0.75 (0.68 to 0.83); the difference may be 0 (0.05 less to 0.09 more).
-# - *It knows something that accuracy does not.* Given the accuracy after one epoch, the partial rank correlation of TG is 0.45 (0.25 to 0.66; *knows-more*). The
-#   sum of both has 0.82, which is 0.06 more than accuracy alone, but the interval contains 0 (0.01 less to 0.13 more; *ranks-better*).
-# - *That it saves training is not shown.* After one epoch the rank correlation of the sum is 0.06 lower than that of accuracy after two (0.00 to 0.12 lower), where we had asked for
-#   at most 0.05 (*saves-training*). After two epochs the sum is no better than accuracy (0.87 and 0.88).
-# - *It beats random search.* The candidate with the highest TG ends 7.8 points above what random search finds in as many epochs (0.6 to 15.0;
-#   *beats-random-search*). So does the one with the highest early accuracy, by 9.9 points (5.4 to 14.5), and that with the highest sum, by 10.2 (6.1 to 14.4). The sum picks hardly better than
-#   accuracy alone: 0.3 points (0.4 less to 1.0 more; *picks-better*).
+# - *It knows something that accuracy does not.* Given the accuracy after one epoch, the partial rank correlation of TG
+#   is 0.45 (0.25 to 0.66; *knows-more*). The sum of both has 0.82, that is, 0.06 more than accuracy alone, but the
+#   interval contains 0 (0.01 less to 0.13 more; *ranks-better*).
+# - *It is not shown to save training.* After one epoch the rank correlation of the sum is 0.06 lower than that of
+#   accuracy after two (0.00 to 0.12 lower), where we allowed at most 0.05 (*saves-training*). After two epochs the sum
+#   is no better than accuracy (0.87 and 0.88).
+# - *It beats random search.* The candidate with the highest TG ends 7.8 points above what random search finds in as
+#   many epochs (0.6 to 15.0; *beats-random-search*). So do the one with the highest early accuracy, by 9.9 points (5.4
+#   to 14.5), and the one with the highest sum, by 10.2 (6.1 to 14.4). The sum picks hardly better than accuracy alone:
+#   0.3 points (0.4 less to 1.0 more; *picks-better*).
 #
 # **What it rests on.** These are our controls.
 #
 # - *The teacher must be trained.* Similarity to a teacher of random weights has a rank correlation of $-0.15$ ($-0.26$ to $-0.04$), 0.93 lower (0.81 to 1.04; *teacher-must-know*).
 # - *The images must match.* With the teacher's images in another order the rank correlation is 0.07 ($-0.08$ to 0.22; *images-must-match*).
-# - *Training must have begun, as far as we can see.* With initial weights the rank correlation of TG is 0.02 ($-0.11$ to 0.16; *before-training*).
-# - *The last layers count.* The mean over the teacher's layers of the most similar layer has 0.56, 0.22 less than what the classifiers read (0.13 to 0.31; *last-layers*).
-# - *Nor is it shown that similarity beats size.* The number of parameters, which costs no training, has a rank correlation of 0.80 (0.74 to 0.87). TG is 0.03 lower (0.10 lower to 0.04
-#   higher; *beats-size*), though TG ranks better than multiply-adds, by 0.19 (0.07 to 0.31).
+# - *Before training there is no sign of a ranking.* With initial weights the rank correlation of TG is 0.02 ($-0.11$ to
+#   0.16; *before-training*).
+# - *The last layers count.* If each of the teacher's layers is compared with the most similar one, the mean has 0.56,
+#   0.22 less than the features that the classifiers read (0.13 to 0.31; *last-layers*).
+# - *Similarity is not shown to beat size.* The number of parameters, which costs no training, has a rank correlation of
+#   0.80 (0.74 to 0.87). TG is 0.03 lower (0.10 lower to 0.04 higher; *beats-size*), though TG ranks better than
+#   multiply-adds, by 0.19 (0.07 to 0.31).
 #
-# **What this tells about the paper.** Early similarity to a trained teacher does foretell final accuracies, and it adds something to early accuracy. A gain in efficiency, which
-# the abstract puts at up to an order of magnitude, is not shown at this scale, where one epoch is 63 steps: we asked for a factor of two only, and did not find it. Our candidates differ much in size, so that counting parameters
-# is a strong competitor. Candidates of one size would be a harder test.
+# **What this tells about the paper.** Early similarity to a trained teacher does predict final accuracies, and it adds
+# something to early accuracy. A gain in efficiency, which the abstract puts at up to an order of magnitude, is not
+# shown at this scale, where one epoch is 63 steps: our claim required only a factor of two, and we did not find it. Our
+# candidates differ a lot in size, so counting parameters is a strong competitor. Candidates of one size would be a
+# harder test.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
@@ -887,15 +952,15 @@ print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
 # | random search | a space, a budget | the control | always, before any other search |
-# | N2N | a teacher whose layers are the space; time to distil tens or hundreds of students | a student that is a smaller teacher, by a reward for size and accuracy | the space is too large to try every choice, and students are cheap to grade |
-# | TGSA | a trained teacher, a few hundred probe images | a grade of candidates that are hardly trained, whatever their shape | candidates are many and a full training is expensive |
+# | N2N | a teacher whose layers are the space; time to distil tens or hundreds of students | a student that is a smaller version of the teacher, chosen for size and accuracy | the space is too large to try every choice, and students are cheap to grade |
+# | TGSA | a trained teacher, a few hundred probe images | a grade of candidates that are hardly trained, whatever their shape | there are many candidates and a full training is expensive |
 # | DNA | a teacher that can be cut into blocks, candidates whose maps fit | ratings of all candidates from one training for each block, without labels | the space is a product of blocks |
-# | gates | a wide network | widths from a single training; here not shown to be better than random search at its price | only widths are open |
-# | AKD | a teacher, a search by rewards | a student that suits this teacher | students will be distilled from one teacher for good |
+# | gates | a wide network | widths from a single training; here not shown to be better than random search at the same cost | only the widths are open |
+# | AKD | a teacher, a search by rewards | a student that suits this teacher | all students will be distilled from one teacher |
 # | oracle distillation | an ensemble | a better teacher for a larger student | there is an ensemble anyway |
 # | Cream, AdaNAS | no teacher | candidates or earlier members teach | there is no teacher |
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
 # - *candidates differ in size*: in the record the number of parameters had a rank correlation of 0.80, accuracy and TG after an epoch of training 0.75 and 0.78. Count first;
 # - *the space is small*: a policy needs many rounds to learn, and by then random search has seen most of it;
@@ -906,8 +971,9 @@ print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")
 # %% [markdown]
 # ## With your own model and data
 #
-# `nas.teacher_guidance` compares any two networks whose layers kdnb knows (its own, torchvision's, timm's). So it can grade candidates of yours after an epoch, before you
-# spend more on them. Replace the first lines. Random choice among the candidates belongs in every report.
+# `nas.teacher_guidance` compares any two networks whose layers kdnb knows (its own, torchvision's, timm's). So it can
+# grade your candidates after one epoch, before you spend more on them. Replace the first lines. Every report should
+# include a random choice among the candidates.
 
 # %% tags=["nbval-ignore-output"]
 import kdnb
@@ -927,54 +993,63 @@ for name, candidate in my_candidates.items():
     print(f"{name}: accuracy {100 * accuracy:.1f}% after one epoch, similarity to the teacher {guidance:.2f}")
 
 # %% [markdown]
-# In this run similarity and early accuracy both put *plain2* first. The two others differ by 0.01 only in similarity, and accuracy has them in the other order. It is one seed with 600 images: an example of the calls, and no comparison.
+# In this run similarity and early accuracy both put *plain2* first. The two others differ by only 0.01 in similarity,
+# and accuracy puts them in the opposite order. This is one seed with 600 images: an example of the calls, not a
+# comparison.
 #
 # ## Exercises
 #
-# **1. A larger student.** What does the reward $C(2-C)A_S/A_T$ say of a student with more parameters than its teacher?
+# **1. A larger student.** What is the reward $C(2-C)A_S/A_T$ of a student with more parameters than its teacher?
 #
 # <details><summary>Solution</summary>
 #
-# $C$ is negative then, and so is $C(2-C)$. The reward is negative, the more so the *more accurate* the student is: among networks that are too large, the policy
-# is pushed towards bad ones. Here it cannot happen: the teacher's layers become wider with depth, so that every layer that goes takes parameters with it. In a teacher with a bottleneck it can: without
-# the narrow layer, two wide ones meet.
+# $C$ is then negative, and so is $C(2-C)$. The reward is negative, the more so the *more accurate* the student is:
+# among networks that are too large, the policy is pushed towards bad ones. Here this cannot happen: the teacher's
+# layers become wider with depth, so removing a layer always removes parameters. With a bottleneck it can: without the
+# narrow layer, two wide ones meet.
 #
 # </details>
 #
-# **2. All rewards alike.** The authors' code gives every choice of a round the mean reward of all five (`variant="authors"` of `losses.policy_gradient`). Why can a policy still learn from
-# that?
+# **2. All rewards alike.** The authors' code gives every choice of a round the mean reward of all five
+# (`variant="authors"` of `losses.policy_gradient`). Why can a policy still learn from this?
 #
 # <details><summary>Solution</summary>
 #
-# Within a round, good and bad choices are pushed alike. But rounds differ: in a round with more good choices than usual, the mean lies above the baseline, and all its choices become
-# likelier, the good ones among them. In expectation over rounds the gradient is the same, apart from a factor: each choice's own reward has weight $1/5$ in the mean, and the other four are independent of it. The
-# noise is larger.
+# Within a round, good and bad choices are pushed equally. But rounds differ: in a round with more good choices than
+# usual, the mean lies above the baseline, and all its choices become likelier, the good ones among them. In expectation
+# over rounds the gradient is the same, apart from a factor: each choice's own reward has weight $1/5$ in the mean, and
+# the other four are independent of it. The noise is larger.
 #
 # </details>
 #
-# **3. How many networks decide?** A search finds an architecture with a reward 0.01 above random search, in one run. What do you ask before you believe that it is better?
+# **3. How many networks decide?** In one run, a search finds an architecture with a reward 0.01 above random search.
+# What should you know before you believe that the search is better?
 #
 # <details><summary>Solution</summary>
 #
-# With how many trained networks on each side; what random search finds on average with as many (fact 4), and how much that varies; how much the reward of one architecture varies with the seed of its
-# training; and on which images it was graded. A best of many grades is too high on the images that chose it, so the winner is to be measured on others.
+# How many networks each side trained; what random search finds on average with as many (fact 4), and how much that
+# varies; how much the reward of one architecture varies with the seed of its training; and on which images it was
+# graded. The best of many grades is too high on the images that chose it, so the winner must be measured on others.
 #
 # </details>
 #
-# **4. Why independent blocks?** In DNA, what would change if block 2 were given the maps of the supernet's block 1 in place of the teacher's?
+# **4. Why independent blocks?** In DNA, what would change if block 2 were given the maps of the supernet's block 1
+# instead of the teacher's?
 #
 # <details><summary>Solution</summary>
 #
-# The error of block 2 would depend on which path block 1 takes, so that nine candidates would have 81 errors. Their sum could not be minimised block by block, and all weights of the
-# supernet would be shared again by all networks.
+# The error of block 2 would depend on which path block 1 takes, so nine candidates would have 81 errors. The sum of
+# errors could not be minimised block by block, and all networks would again share all weights of the supernet.
 #
 # </details>
 #
-# **5. The best student for this teacher.** Train the twelve candidates of TGSA by soft targets as well (`kdnb.distil(..., method="kd")`). Is the ranking the same as with labels? What does AKD expect?
+# **5. The best student for this teacher.** Train the twelve candidates of TGSA with soft targets as well
+# (`kdnb.distil(..., method="kd")`). Is the ranking the same as with labels? What does AKD expect?
 #
 # <details><summary>Solution</summary>
 #
-# AKD expects that the rankings differ. Compute Spearman's correlation of both, and compare it with the one between two seeds of the same training: only what lies below that is an effect of the teacher.
+# AKD expects that the rankings differ. Compute Spearman's correlation between the two rankings, and compare it with the
+# one between two seeds of the same training: only a correlation below that is an effect of the teacher.
 #
 # </details>
 #
@@ -1009,13 +1084,20 @@ print(papers.cite("bashivan2019tgsa", "laptop", "similarity-ranks"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Live part.** Settings are the first that were tried, but for what is said here: rates, batch sizes, the teacher's widths and pooling were changed until students that are graded after a short training kept more than half of the teacher's accuracy at best (a first form had students of equal layers, some of which were the same network, and the rate 0.005). Outcomes of N2N's searches were in view while this was done. Rewards, early accuracies and ratings are of held-out training images, final accuracies of 4,000 test
-#   images. In N2N's table every student is trained with one seed; a policy and random search see the same table, so its noise is the same for both.
-# - **What the intervals cover.** For N2N, policies and what they draw, not the training of students or the choice of images. For guided search and widths, initial weights and the order of batches.
+# - **Live part.** Settings are the first that were tried, with these exceptions: rates, batch sizes, the teacher's
+#   widths and pooling were changed until the best students that are graded after a short training kept more than half
+#   of the teacher's accuracy (a first version had students of equal layers, some of which were the same network, and
+#   the rate 0.005). Outcomes of N2N's searches were in view while this was done. Rewards, early accuracies and ratings
+#   are on held-out training images, final accuracies on 4,000 test images. In N2N's table every student is trained with
+#   one seed; a policy and random search see the same table, so its noise is the same for both.
+# - **What the intervals cover.** For N2N, the policies and their draws, not the training of students or the choice of
+#   images. For guided search and widths, initial weights and the order of batches.
 # - **N2N.** A layer is a convolution with its normalisation and pooling. The authors' code removes layers of every kind, and shrinks kernels and more besides channels.
-# - **TGSA.** The space and the form of the search are ours; the sum of both grades, with the weight 1, was not checked against the paper. In this chapter a candidate's first epoch is a training of its own, so that a full training has one epoch more; in the record the first epoch is part of
-#   the only one.
+# - **TGSA.** The space and the form of the search are ours; the sum of both grades, with the weight 1, was not checked
+#   against the paper. In this chapter a candidate's first epoch is a separate training, so a full training has one
+#   epoch more; in the record the first epoch is part of the full training.
 # - **DNA.** Candidates have the teacher's widths. The authors leave the teacher in train mode while blocks learn; here it is in eval mode.
-# - **Not recorded here.** Only TGSA has a record. What is recalled of a paper and not confirmed stands in the docstrings.
+# - **Not recorded here.** Only TGSA has a record. The docstrings say what was written from memory and not confirmed in
+#   a paper.
 #
 # </details>

@@ -18,10 +18,11 @@
 # %% [markdown]
 # # 6 Performance comparison
 #
-# Which distillation method is best? The survey answers with two tables of published accuracies, one for CIFAR-10 and one for CIFAR-100.
-# In this chapter you load both tables, find what can be read from them and what cannot, see four ways in which a published gain grows
-# without a better method, and set up a comparison in which everything but the method is equal. Our own comparison of
-# all losses of section 2 (and of GKD, a loss on graphs of section 5.4) follows, with its cost, and a way to put a loss of yours beside them.
+# Which distillation method is best? The survey answers with two tables of published accuracies, one for CIFAR-10 and
+# one for CIFAR-100. In this chapter you load both tables, find out what can and cannot be read from them, see four ways
+# in which a published gain grows without a better method, and set up a comparison in which everything but the method is
+# equal. Then follows our own comparison of all losses of section 2 (and of GKD, a loss on graphs of section 5.4), with
+# what each costs, and a way to compare a loss of your own with them.
 #
 # The chapter belongs to section 6 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -82,10 +83,10 @@ random = np.random.default_rng(0)
 # %% [markdown]
 # ## The idea
 #
-# A method gains when its student is more accurate than the same student without it. "The same" is the difficult word. In a fair
-# comparison both students have the same initial weights, images in the same order, the same number of steps and the same teacher,
-# their settings were tuned with the same effort on held-out images, and both are scored once, after the last epoch. Then one seed gives one *paired difference*,
-# and several seeds give an interval.
+# A method gains when its student is more accurate than the same student without it. "The same" is the difficult word.
+# In a fair comparison both students have the same initial weights, images in the same order, the same number of steps
+# and the same teacher, their settings are tuned with the same effort on held-out images, and both are scored once,
+# after the last epoch. Each seed then gives one *paired difference*, and several seeds give an interval.
 
 # %%
 scheme = figures.schematic(
@@ -118,20 +119,23 @@ figures.save(
 #
 # Four facts are used below.
 #
-# 1. *Pairing.* Write $a_s=\mu_a+u_s+\varepsilon_s$ and $d_s=\mu_d+u_s+\eta_s$, where $u_s$ is what the seed $s$ does to both, with standard deviation $\sigma_u$,
-#    and $\varepsilon_s,\eta_s$ are the rest, with $\sigma_\varepsilon$. The mean difference over $n$ seeds has the variance
-#    $2\sigma_\varepsilon^2/n$ when seeds are paired and $2(\sigma_u^2+\sigma_\varepsilon^2)/n$ when they are not.
-# 2. *A bad baseline.* A gain contains its baseline, with a minus sign: $\mathrm{Cov}(g,a)=\mathrm{Cov}(d,a)-\mathrm{Var}(a)$. Where $d$ and $a$ are
-#    independent and equally spread, the correlation of gain and baseline is $-1/\sqrt2$, although nothing is there to be found. The
-#    correlation of the gain with the *mean* $(a+d)/2$ does not have this flaw: $\mathrm{Cov}(g,\tfrac{a+d}2)=\tfrac12(\mathrm{Var}(d)-\mathrm{Var}(a))$, which
-#    is 0 then.
+# 1. *Pairing.* Write $a_s=\mu_a+u_s+\varepsilon_s$ and $d_s=\mu_d+u_s+\eta_s$, where $u_s$ is the effect of seed $s$ on
+#    both, with standard deviation $\sigma_u$, and $\varepsilon_s,\eta_s$ are the rest, each with standard deviation
+#    $\sigma_\varepsilon$. The mean difference over $n$ seeds has the variance $2\sigma_\varepsilon^2/n$ when seeds are
+#    paired and $2(\sigma_u^2+\sigma_\varepsilon^2)/n$ when they are not.
+# 2. *A bad baseline.* A gain contains its baseline, with a minus sign:
+#    $\mathrm{Cov}(g,a)=\mathrm{Cov}(d,a)-\mathrm{Var}(a)$. Where $d$ and $a$ are independent and equally spread, the
+#    correlation of gain and baseline is $-1/\sqrt2$, although there is no effect to find. The correlation of the gain
+#    with the *mean* $(a+d)/2$ does not have this flaw:
+#    $\mathrm{Cov}(g,\tfrac{a+d}2)=\tfrac12(\mathrm{Var}(d)-\mathrm{Var}(a))$, which is then 0.
 # 3. *The winner's curse.* Of $k$ methods with the same gain $\delta$ and measurements that scatter by $\sigma$, the best measurement is on average
 #    $\delta+\sigma e_k$ with
 #
 #    $$e_k=\int x\,k\,\Phi(x)^{k-1}\varphi(x)\,dx,$$
 #
 #    the mean of the largest of $k$ standard normal numbers. $\Phi$ and $\varphi$ are their distribution function and density.
-# 4. *The best epoch.* It is the same curse: the best of the late epochs, chosen on test images, stands for the last one.
+# 4. *The best epoch.* This is the same curse: the best of the late epochs, chosen on test images, is reported in place
+#   of the last one.
 #
 # The next cell checks the formulas on a hundred thousand draws.
 
@@ -158,8 +162,9 @@ print(f"the formulas hold; the best of 20 methods that all gain 0.50, measured w
 # %% [markdown]
 # ## The survey's two tables as data
 #
-# `papers.survey_table(5)` is the survey's Table 5 and `papers.survey_table(6)` its Table 6. The survey took the numbers from the papers that
-# it cites. Columns of ours are the gain, computed again, and the gap between the teacher and the student alone.
+# `papers.survey_table(5)` is the survey's Table 5 and `papers.survey_table(6)` its Table 6. The survey took the numbers
+# from the papers that it cites. We add two columns: the gain, recomputed, and the gap between the teacher and the
+# student alone.
 
 # %%
 tables = {name: papers.survey_table(number) for number, name in ((5, "CIFAR-10"), (6, "CIFAR-100"))}
@@ -179,8 +184,9 @@ figures.table(
 #
 # ## What the rows say
 #
-# The survey draws six conclusions from its tables. Each can be asked of the data. Rows of one paper are not independent: they
-# share networks, code and tuning. So we compare means of *papers*, and permute the labels of papers to see what chance does.
+# The survey draws six conclusions from its tables. Each can be checked against the data. Rows of one paper are not
+# independent: they share networks, code and tuning. So we compare means of *papers*, and permute the papers' schemes to
+# see what chance alone would give.
 
 
 # %%
@@ -237,13 +243,14 @@ for name in tables:
 # |---|---|
 # | distillation works for many networks | every one of the 73 rows gains. But a row without a gain is hardly ever published, so this is no evidence of how often it fails |
 # | it compresses | taught students come closer to their teachers. In 0 of 12 (CIFAR-10) and 5 of 21 (CIFAR-100) offline rows they end above them |
-# | online distillation helps significantly | papers on it gain as much as offline ones on CIFAR-10 and 1.2 points more on CIFAR-100, where chance does as much in about one of five permutations. Their baseline is a network alone, at half the computing time |
+# | online distillation helps significantly | papers on it gain as much as offline ones on CIFAR-10 and 1.2 points more on CIFAR-100, a difference that chance reaches in about one of five permutations. Their baseline is a single network, at half the computing time |
 # | self-distillation helps | it gains in all eight rows. It gains less than the others, but four papers are too few to tell |
-# | offline methods transfer features, online ones responses | yes, without exception offline and with one exception in each table online. So scheme and knowledge cannot be told apart in these tables |
-# | a light student gains more from a large teacher | open on CIFAR-10 (rank correlation 0.07, interval -0.59 to 0.80); moderately on CIFAR-100 (0.41). But the gap contains the student's baseline with a minus sign, as the gain does, so part of this correlation is fact 2, too |
+# | offline methods transfer features, online ones responses | yes, without exception offline and with one exception in each table online. So the effects of scheme and knowledge cannot be separated in these tables |
+# | a light student gains more from a large teacher | open on CIFAR-10 (rank correlation 0.07, interval -0.59 to 0.80); moderately on CIFAR-100 (0.41). But the gap, like the gain, contains the student's baseline with a minus sign, so part of this correlation is fact 2 again |
 #
-# The strongest regularity is none of the six: *gains are large where the student alone is weak*. Part of it is fact 2. Against the mean of both accuracies
-# the correlation is smaller in both tables, and on CIFAR-100 its interval contains 0. Another part is the ceiling: a student with 95% has only 5 points left to gain.
+# The strongest pattern is not among the six: *gains are large where the student alone is weak*. Part of it is fact 2.
+# Against the mean of both accuracies the correlation is smaller in both tables, and on CIFAR-100 its interval
+# contains 0. Another part is the ceiling: a student with 95% has only 5 points left to gain.
 
 # %%
 colour = {"offline": figures.BLUE, "online": figures.ORANGE, "self": figures.GREEN}
@@ -264,7 +271,7 @@ figures.save(
 # %% [markdown]
 # ## Why the rows cannot be compared
 #
-# **One student, many baselines.** Networks of one name are printed with different accuracies when they learn alone.
+# **One student, many baselines.** Papers print different accuracies for the same student trained alone.
 
 # %%
 spread = both.groupby(["data", "student"])["alone"].agg(["size", "min", "max"]).query("size > 1")
@@ -275,12 +282,14 @@ figures.table(spread.rename(columns={"size": "rows", "min": "lowest", "max": "hi
               caption="Accuracy of the same student alone, in %, and its gains: students whose baselines differ by more than half a point.")  # fmt: skip
 
 # %% [markdown]
-# MobileNetV2 on CIFAR-10 has 75.97% in one paper and 90.43% in another, ResNet-56 on CIFAR-100 71.96% and 81.73%. Recipes differ, and
-# networks of one name may differ in width, too. For five of these twelve students the baselines lie further apart than the largest gain that is printed for the student.
-# So a row says how its student improved in its own setting, and a ranking of rows ranks settings as well as methods.
+# MobileNetV2 on CIFAR-10 has 75.97% in one paper and 90.43% in another, ResNet-56 on CIFAR-100 71.96% and 81.73%.
+# Recipes differ, and networks of the same name may also differ in width. For five of these twelve students the
+# baselines lie further apart than the largest gain printed for that student. So a row says how its student improved in
+# its own setting, and a ranking of rows ranks settings as well as methods.
 #
-# **The best epoch.** Some repositories print the best test accuracy of all epochs. The next cell reads what 39 public logs of 240 or 480 epochs say about this:
-# all complete ones of three methods in the repository of logit standardisation ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)).
+# **The best epoch.** Some repositories print the best test accuracy of all epochs. The next cell measures the effect in
+# 39 public logs of 240 or 480 epochs: all complete logs of three methods in the repository of logit standardisation
+# ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)).
 
 # %%
 logs = papers.best_epochs()
@@ -291,13 +300,15 @@ print(f"best epoch minus last, {len(logs)} logs: {inflation.mean():.2f} points (
 print(f"spread of the last 20 epochs: {late:.2f}; fact 3 with 30 independent epochs: {late * expected_best(30):.2f} points")
 
 # %% [markdown]
-# The best epoch is 0.31 points above the last one on average, and above it in every log. The last 20 epochs scatter by 0.11 points. If we count the last
-# thirty epochs as late ones, fact 3 puts the best of thirty independent numbers with this spread 0.23 above their mean. Epochs in a row are not independent, so this is a rough model; by it, most of the inflation is the
-# maximum of noise, read off the test images. A method that is printed with its best epoch, beside others with their last, gains about 0.3 points by this alone. (The logs come from
-# one repository and share its recipes; the interval covers these logs, not other people's.)
+# The best epoch is 0.31 points above the last one on average, and above it in every log. The last 20 epochs scatter by
+# 0.11 points. If we count the last thirty epochs as late ones, fact 3 puts the best of thirty independent numbers with
+# this spread 0.23 above their mean. Consecutive epochs are not independent, so this is a rough model; it attributes
+# most of the inflation to picking the maximum of noise on the test images. A method that is printed with its best
+# epoch, beside others with their last, gains about 0.3 points by this alone. (The logs come from one repository and
+# share its recipes; the interval holds for these logs, not for those of other repositories.)
 #
-# **The best of many.** The third way is to try much and print what came out best: seeds, weights, variants. The explorer draws methods that all gain
-# 0.5 points.
+# **The best of many.** The third way is to try many seeds, weights or variants and print the best result. The explorer
+# draws methods that all truly gain 0.5 points.
 
 
 # %%
@@ -323,13 +334,15 @@ figures.explorer(
 )  # fmt: skip
 
 # %% [markdown]
-# **Unequal effort.** The fourth way has no cell: a method with a tuned weight beside others at their published weights, a taught student with twice the epochs,
-# an online method with two networks beside one. No table shows it; only the protocol does.
+# **Unequal effort.** The fourth way needs no cell: a method with a tuned weight is compared with others at their
+# published weights, a taught student gets twice the epochs, or an online method trains two networks and its baseline
+# one. No table shows this; only the protocol does.
 #
 # ## The method as a training loop
 #
-# A fair comparison is a loop. This one trains two students of each seed on 100 digits, one on labels and one with soft targets beside them, and also notes
-# the test error after every epoch, which a fair comparison must *not* use. The teacher is the LeNet-5 that comes with the workbook.
+# A fair comparison is a loop. This one trains two students per seed on 100 digits, one on labels and one on labels and
+# soft targets. It also records the test error after every epoch, which a fair comparison must *not* use. The teacher is
+# the LeNet-5 that comes with the workbook.
 
 # %%
 few = replace(
@@ -402,11 +415,13 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# By this loop soft targets gain 1.1 points (95% interval -0.3 to 2.4); the interval contains 0, so the loop alone does not decide. Pairing narrows the interval: not paired, it reaches from -0.6 to 2.8. A single seed may say anything from -1.4 to
-# +5.8. The printed lines also show a temptation: with the best of the 40 epochs on both sides the gain would be 1.8 points (1.09 + 1.04 - 0.30), although no student is better.
+# In this loop soft targets gain 1.1 points (95% interval -0.3 to 2.4); the interval contains 0, so the result is
+# undecided. Pairing narrows the interval: without it, it reaches from -0.6 to 2.8. A single seed may give anything from
+# -1.4 to +5.8. The printed lines also show a temptation: with the best of the 40 epochs on both sides the gain would be
+# 1.8 points (1.09 + 1.04 - 0.30), although no student is better.
 #
-# The package does the same as `kdnb.compare`, for any number of methods, with Holm's correction for their number. A condition is a method's name, a loss of
-# your own, or a dict of keywords of `kdnb.distil`.
+# In the package, `kdnb.compare` does the same for any number of methods, with Holm's correction for their number. A
+# condition is a method's name, a loss of your own, or a dict of keyword arguments for `kdnb.distil`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -431,14 +446,19 @@ for name in apart:
     print(f"{name}, after {epochs} epochs: the same errors in {(apart[name] < 0.5).sum()} of {seeds} seeds; at most {apart[name].max():.0f} of {test_images:,} apart")
 
 # %% [markdown]
-# The table counts errors among 2,000 test images; 20 of them are one point. Soft targets are 1.1 points better than labels, which is undecided, as in the loop. Our loss, with its untuned weight, is 3.0 points better.
-# In the loop and in the package the students of labels alone make the same numbers of errors. Those of soft targets differ by up to 10 images, since the package computes the divergence by another formula: the last digits
-# are rounded differently, and 160 steps of Adam enlarge this. So the second digit of a gain says little. With twelve seeds a gain of one point is too small to be told from 0 here.
+# The table counts errors among 2,000 test images; 20 of them are one point. Soft targets are 1.1 points better than
+# labels, which is undecided, as in the loop. Our loss, with its untuned weight, is 3.0 points better. The students
+# trained on labels alone make the same number of errors in the loop and in the package. Those trained with soft targets
+# differ by up to 10 images, since the package computes the divergence by another formula: the last digits are rounded
+# differently, and 160 steps of Adam amplify this. So the second digit of a gain says little. With twelve seeds a gain
+# of one point is too small to be distinguished from 0 here.
 #
 # ## Our comparison: every loss of section 2 under one protocol
 #
-# The live comparison has one data set, one student and three conditions. The recorded one has every loss of section 2 and GKD, two students of different
-# architecture, six seeds and a tuned weight for each method and student; [chapter 2.3](2-3-relation-based-knowledge.ipynb) shows its verdicts on the paper. Here we look at ranks, cost and choice.
+# The live comparison has one data set, one student and three conditions. The recorded one has every loss of section 2
+# and GKD, two students of different architecture, six seeds and a tuned weight for each method and student;
+# [chapter 2.3](2-3-relation-based-knowledge.ipynb) discusses its verdicts on the paper. Here we look at ranks, cost and
+# choice.
 
 # %%
 from kdnb.reproductions import tian2020crd as comparison
@@ -482,15 +502,22 @@ figures.table(
 )
 
 # %% [markdown]
-# For the thin ResNet-8 twelve of the 40 losses are above labels alone and seven above soft targets; for the thin VGG-8 eight and four. None is shown to be below labels alone. Below soft targets are CRD,
-# DarkRank and KD-SVD for the ResNet, IFM and MHGD for the VGG. ReviewKD, OFD and SemCKD lead for both students, with gains of 14 to 19 and of 7 to 11 points; soft targets gain 2.3 and 1.7. All
-# three copy the teacher's maps, and so does FitNet, fourth for the ResNet and seventh for the VGG. Losses on features are no guarantee: KR and ALP-KD gain nothing that could be seen. In the table of Tian et al., with all images of CIFAR-100, FitNet is below soft targets in 12 of 13 pairs. That is the main lesson of this
-# comparison: *an order of methods belongs to its setting*. A guess at the reason: here students see 500 images, and a teacher that has seen 40,000 has much to say about each.
+# For the thin ResNet-8 twelve of the 40 losses are above labels alone and seven above soft targets; for the thin VGG-8
+# eight and four. None is shown to be below labels alone. Below soft targets are CRD, DarkRank and KD-SVD for the
+# ResNet, IFM and MHGD for the VGG. ReviewKD, OFD and SemCKD lead for both students, with gains of 14 to 19 and of 7 to
+# 11 points; soft targets gain 2.3 and 1.7. All three copy the teacher's feature maps, and so does FitNet, fourth for
+# the ResNet and seventh for the VGG. But not every loss on features helps: KR and ALP-KD show no gain. In the table of
+# Tian et al., with all images of CIFAR-100, FitNet is below soft targets in 12 of 13 pairs. That is the main lesson of
+# this comparison: *a ranking of methods holds only for its setting*. A possible reason: here students see 500 images,
+# and a teacher that has seen 40,000 has much to say about each.
 #
-# The verdicts above and this table can differ. A claim of the record was registered before the run and is tested alone; a mark in the table has to pass Holm's correction for 40 comparisons. So
-# soft targets help the ResNet and CRD is below soft targets for the VGG as claims, without a mark in the table. An empty place means "not shown", not "no difference".
+# The verdicts above and this table can differ. A claim of the record was registered before the run and is tested alone;
+# a mark in the table has to pass Holm's correction for 40 comparisons. So two verdicts have no mark in the table: that
+# soft targets help the ResNet, and that CRD is below soft targets for the VGG. No mark means "not shown", not "no
+# difference".
 #
-# The weights set a limit: where the best one lies at an end of those tried, one further out may be better still. The next cell lists these cases (`papers/tian2020crd/weights.json` has all weights).
+# The choice of weights is a limitation: where the best weight is the smallest or largest of those tried, one further
+# out may be better still. The next cell lists these cases (`papers/tian2020crd/weights.json` has all weights).
 
 # %%
 placed = comparison.places().assign(method=lambda of: of["method"].map(titles), student=lambda of: of["student"].map(student_names))
@@ -501,11 +528,13 @@ figures.table(
 )
 
 # %% [markdown]
-# Mostly it is the smallest, for six methods with both students: here less of these losses seems better, and they may be better than they look. So may be ReviewKD, whose best weight is the largest for
-# both students: its lead could be larger still.
+# Mostly it is the smallest, for six methods with both students: a still smaller weight might suit these losses, so they
+# may be better than they look. So may ReviewKD, whose best weight is the largest for both students: its lead could be
+# larger still.
 #
-# **Ranks with uncertainty.** A rank of a mean hides how little may separate neighbours. The next figure draws the six seeds again, with replacement, a thousand times, and ranks
-# the methods each time. With six seeds such intervals are rather too short, and they leave out the choice of images, teacher and weights.
+# **Ranks with uncertainty.** A rank hides how little may separate neighbours. For the next figure we resample the six
+# seeds with replacement, a thousand times, and rank the methods each time. With six seeds such intervals tend to be too
+# short, and they ignore the choice of images, teacher and weights.
 
 
 # %%
@@ -576,15 +605,21 @@ for student, of in scores.items():
           f"median width of a rank's interval {ranked[student]['width'].median():.0f} of {len(compared)}")  # fmt: skip
 
 # %% [markdown]
-# The first three ranks are the same for both students, in at least 95% of the draws (open circles). In the middle a rank says little: in the median its interval spans nine of 41 ranks for the ResNet and eight for the VGG. KD has rank 14 for the ResNet and 26 for the VGG,
-# although it is 1.7 to 2.3 points better than labels alone for both: between KD and labels alone lie few points and many methods.
+# The first three ranks are the same for both students, in at least 95% of the draws (open circles). In the middle a
+# rank says little: the median interval spans nine of 41 ranks for the ResNet and eight for the VGG. KD has rank 14 for
+# the ResNet and 26 for the VGG, although it is 1.7 to 2.3 points better than labels alone for both: many methods lie in
+# the few points between KD and labels alone.
 #
-# The two students agree in part: Kendall's correlation is 0.51 (1 would be the same order, 0 orders that have nothing to do with each other). Its 95% interval is 0.32 to 0.67 when the 41 conditions are drawn again, as if they were a sample of possible methods, and
-# 0.46 to 0.58 when the seeds are. So other seeds would hardly change it, and other methods might. One seed puts two methods into the other order than their means in 12 and 13% of the pairs.
+# The two students agree in part: Kendall's correlation is 0.51 (1 would mean the same order, 0 unrelated orders). Its
+# 95% interval is 0.32 to 0.67 when the 41 conditions are resampled, as if they were a sample of possible methods, and
+# 0.46 to 0.58 when the seeds are. So other seeds would hardly change it, but other methods might. A single seed
+# reverses the order of two methods' means in 12 and 13% of the pairs.
 #
-# **What it costs.** `kdnb bench` has timed a step of every method beside one of soft targets, on this pair of networks (`docs/benchmarks.md` says on which
-# machine). A step includes the teacher's answer; a first stage on the teacher alone, as FT and MHGD have, is not counted. AB and FSP were trained in two stages, of which only the first
-# has the step that was timed. The memory is what the loss keeps besides both networks: adapters, projections, and CRD's memory of all images. The next cell counts it.
+# **What it costs.** `kdnb bench` has timed a step of every method against a step with soft targets, on this pair of
+# networks (`docs/benchmarks.md` names the machine). A step includes the teacher's forward pass; a first stage on the
+# teacher alone, as in FT and MHGD, is not counted. AB and FSP were trained in two stages, and the timed step is that of
+# the first. The memory is what the loss keeps besides both networks: adapters, projections, and CRD's memory of all
+# images. The next cell counts it.
 
 # %%
 measured = json.loads((paths.root() / "docs" / "benchmarks.json").read_text())["methods"]
@@ -669,17 +704,21 @@ figures.save(
 )
 
 # %% [markdown]
-# Three losses on features make the front, drawn as steps: for a given time the best of them is the last one that is no slower. FitNet's hint costs no more than soft targets, and whether it costs less
-# cannot be told (0.92, but 0.80 to 1.12 in five timings). OFD takes 1.6 times as long and ReviewKD 2.2 times, each for more accuracy. Most losses are not on the front because they gain little: 27 of the 40, KD among them, lie in
-# the rectangle, with gains from -0.8 to 4.1 points.
+# Three losses on features form the front, drawn as steps: for a given time budget the best method is the last one that
+# fits into it. FitNet's hint costs no more than soft targets; whether it costs less is unclear (0.92, but 0.80 to 1.12
+# in five timings). OFD takes 1.6 times as long and ReviewKD 2.2 times, each for more accuracy. Most losses are not on
+# the front because they gain little: 27 of the 40, KD among them, lie in the rectangle, with gains from -0.8 to 4.1
+# points.
 #
-# Time and memory are different costs. SemCKD, at 3.6 times the slowest, also keeps most, 1.6 million numbers: more than both networks hold (0.7 million and
-# 20,000), and it gains less than OFD. KD-SVD and MHGD take 3.1 times as long as KD, and KD-SVD keeps only 6,000 numbers. FT keeps 0.6 million but takes hardly longer than KD; MHGD 0.3 million. CRD keeps 0.15 million, most of it for 500 images; this grows with their number.
+# Time and memory are different costs. SemCKD, the slowest at 3.6 times the time of KD, also keeps the most, 1.6 million
+# numbers: more than both networks hold (0.7 million and 20,000). Yet it gains less than OFD. KD-SVD and MHGD take 3.1
+# times as long as KD, and KD-SVD keeps only 6,000 numbers. FT keeps 0.6 million but takes hardly longer than KD; MHGD
+# 0.3 million. CRD keeps 0.15 million, most of it for the 500 images; this grows with their number.
 #
 # ## Which method wins when?
 #
-# One comparison answers for one setting. The workbook's other records have other settings, each with its controls. The next cell looks them up: the
-# situation, the measured difference, and the verdict on the claim it belongs to.
+# One comparison holds for one setting. The workbook's other records have other settings, each with its controls. The
+# next cell lists for each situation the measured difference and the verdict on its claim.
 
 # %%
 situations = {
@@ -710,11 +749,16 @@ figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "diffe
               caption="What our records say, by situation. Above 0 the first of the two is better.")  # fmt: skip
 
 # %% [markdown]
-# Each difference is between a method and its control; a size in one row cannot be set against a size in another, since data, networks and controls differ. *With few images* soft targets help, by 2.3 points on CIFAR-10 and by 4.2 on MNIST. *A large gap* is bridged by an assistant, and better still by a
-# trained teacher of the assistant's size. *Without a teacher* two peers help each other, while a virtual teacher hurt in our setting. *A teacher that sees more* than the student helps much when labels are few. Where *classes differ between teachers*
-# answers that are padded with zeros are 24.5 points behind a loss over the classes that each teacher knows. *Without data* generated images are far better than noise. On *a graph* an MLP learns much from a graph network.
-# Where *the embedding* is searched, PKT beats a hint, while soft targets do not beat more training. With 500 images of CIFAR-10
-# soft targets help a student of *another architecture* (1.7 points), as they help one of the teacher's kind (2.3), and the best losses on features gain far more for both.
+# Each difference is between a method and its control; sizes in different rows cannot be compared, since data, networks
+# and controls differ. *With few images* soft targets help, by 2.3 points on CIFAR-10 and by 4.2 on MNIST. *A large gap*
+# is bridged by an assistant, and better still by a trained teacher of the assistant's size. *Without a teacher* two
+# peers help each other, while a virtual teacher hurt in our setting. *A teacher that sees more* than the student helps
+# a lot when labels are few. Where *classes differ between teachers*, padding their answers with zeros is 24.5 points
+# worse than a loss over the classes that each teacher knows. *Without data*, generated images are far better than
+# noise. On *a graph*, an MLP learns a lot from a graph network. Where *the embedding* is the product, PKT beats a hint,
+# while soft targets do not beat more training. With 500 images of CIFAR-10 soft targets help a student of *another
+# architecture* (1.7 points), as they help one of the teacher's kind (2.3), and the best losses on features gain far
+# more for both.
 #
 # ## The relatives: comparisons that others have made
 #
@@ -727,7 +771,8 @@ figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "diffe
 # | the survey's tables | 73 rows from 30 papers | an overview | to find papers, not to rank them |
 # | this workbook's record | all losses of section 2, two thin students, few images, tuned weights, six seeds | intervals, controls, a place for your loss | a fast test of an idea |
 #
-# A repository is no protocol: the name of a method, of a network or of a score may mean different things in two of them, as the next section shows.
+# A repository is not a protocol: the same name of a method, network or score may mean different things in two
+# repositories, as the next section shows.
 #
 # ## When it fails, and when to choose it
 #
@@ -737,16 +782,18 @@ figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "diffe
 # - *"KD" is one number*: with ResNet-32x4 teaching ResNet-8x4 on CIFAR-100 plain soft targets are printed as 73.33 (labels weighed 0.1, soft targets 0.9), 74.42
 #   (1 and 1) and 76.62 (standardised logits, weight 9) in public repositories;
 # - *budgets differ*: one method is printed after 480 epochs with strong augmentation beside others with 240;
-# - *the number of seeds is small*: with six seeds, 40 methods and Holm's correction no exact sign-flip test can be significant (exercise 3), so the table above uses t-tests, which assume
-#   that differences are normal;
-# - *the setting is small*: ours has 500 images and students of 20,000 (ResNet) and 62,000 (VGG) weights. It tells which losses help such students, not which help a ResNet-50.
-#   Its teacher was chosen because soft targets of it help in pilots ([`setting.md`](../papers/tian2020crd/setting.md)), which favours soft targets, if anything.
+# - *the number of seeds is small*: with six seeds, 40 methods and Holm's correction no exact sign-flip test can be
+#   significant (exercise 3), so the table above uses t-tests, which assume normally distributed differences;
+# - *the setting is small*: ours has 500 images and students of 20,000 (ResNet) and 62,000 (VGG) weights. It shows which
+#   losses help such students, not which help a ResNet-50. Its teacher was chosen because its soft targets helped in
+#   pilots ([`setting.md`](../papers/tian2020crd/setting.md)), which favours soft targets, if anything.
 #
 # ## With your own loss
 #
-# A loss of yours enters the recorded comparison by one call: it is trained in the same setting, with the recorded seeds, and stands beside all recorded conditions.
-# `kdnb compare my_module:my_loss --setting tian2020crd` does the same from a terminal. Two seeds take about half a minute; take all six, and tune
-# the weight on held-out images as `tools/tune_comparison.py` does, before you believe a difference.
+# One call adds a loss of your own to the recorded comparison: it is trained in the same setting, with the recorded
+# seeds, and listed beside all recorded conditions. `kdnb compare my_module:my_loss --setting tian2020crd` does the same
+# from a terminal. Two seeds take about half a minute; take all six, and tune the weight on held-out images as
+# `tools/tune_comparison.py` does, before you believe a difference.
 
 # %% tags=["nbval-ignore-output"]
 mine = kdnb.compare({"our loss": squared_logits}, setting="tian2020crd", student="vgg", seeds=newcomer_seeds)
@@ -774,8 +821,8 @@ kdnb.compare({"labels": None, "kd": "kd"}, setting=my_setting, seeds=3)
 #
 # <details><summary>Solution</summary>
 #
-# `table = tables["CIFAR-100"].query("scheme == 'online'")`, then `table[["printed_gain", "gain"]].mean()`: 4.61 and 4.20. One wrong digit in one of
-# 13 rows moves the mean by 0.46, another moves it back by 0.05.
+# `table = tables["CIFAR-100"].query("scheme == 'online'")`, then `table[["printed_gain", "gain"]].mean()`: 4.61 and
+# 4.20. One misprint among the 13 rows raises the mean by 0.46, another lowers it by 0.05.
 #
 # </details>
 #
@@ -784,8 +831,9 @@ kdnb.compare({"labels": None, "kd": "kd"}, setting=my_setting, seeds=3)
 #
 # <details><summary>Solution</summary>
 #
-# About $-0.69$: `a, d = random.normal(70, 1, 30), random.normal(72, 1, 30); stats.spearmanr(d - a, a)`. (Spearman's correlation of normal variables with
-# correlation $\rho$ is $\tfrac6\pi\arcsin\tfrac\rho2$, here $-0.69$.) The tables' $-0.57$ and $-0.44$ are no larger than that, so they alone prove nothing about weak students.
+# About $-0.69$: `a, d = random.normal(70, 1, 30), random.normal(72, 1, 30); stats.spearmanr(d - a, a)`. (Spearman's
+# correlation of normal variables with correlation $\rho$ is $\tfrac6\pi\arcsin\tfrac\rho2$, here $-0.69$.) The tables'
+# $-0.57$ and $-0.44$ are no stronger than that, so they alone prove nothing about weak students.
 #
 # </details>
 #
@@ -802,8 +850,10 @@ kdnb.compare({"labels": None, "kd": "kd"}, setting=my_setting, seeds=3)
 #
 # <details><summary>Solution</summary>
 #
-# In expectation, if both scatter alike over epochs and have as many of them. It does not when one has more epochs or more noise (in the live part the best epoch saves labels 0.3 points and soft targets 1.0), and the absolute accuracies remain inflated, so that they
-# cannot be compared with those of papers that print the last epoch.
+# In expectation it does, if both scatter alike over equally many epochs. It does not when one has more epochs or more
+# noise (in the live part picking the best epoch lowers the error by 0.3 points for labels and by 1.0 for soft targets).
+# And the absolute accuracies remain inflated, so they cannot be compared with those of papers that print the last
+# epoch.
 #
 # </details>
 #
@@ -838,12 +888,16 @@ print(papers.cite("tian2020crd", "laptop", "soft-targets-beat-older-resnet"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **The tables** were typed from the survey's full text (version 7 on arXiv); `papers/gou2021survey/source.md` says what was corrected. No claim about the survey is registered in
-#   this workbook: its conclusions were asked of the tables after the tables were known, so p values here describe the tables and are no tests.
-# - **The public logs.** Two methods have all of their logs in one form (KD and DKD, 240 epochs); of the third (MLKD, 480 epochs) one file of twelve, with 960 epochs, was left out. CTKD's logs have
-#   another form. All are of one repository, whose authors published the logs of their own method.
-# - **Live part.** 100 images, fixed in advance; no setting was tried for its outcome. The loss of our own has weight 1, untuned.
+# - **The tables** were typed from the survey's full text (version 7 on arXiv); `papers/gou2021survey/source.md` says
+#   what was corrected. No claim about the survey is registered in this workbook: its conclusions were checked after the
+#   tables were known, so the p values here describe the tables and are not tests.
+# - **The public logs.** Two methods have all of their logs in one form (KD and DKD, 240 epochs); of the third (MLKD,
+#   480 epochs) one file of twelve, with 960 epochs, was left out. CTKD's logs have another form. All logs come from one
+#   repository, whose authors published the logs of their own method.
+# - **Live part.** 100 images, fixed in advance; no setting was chosen for its outcome. Our own loss has weight 1,
+#   untuned.
 # - **The record**: [`papers/tian2020crd/setting.md`](../papers/tian2020crd/setting.md).
-# - **Time of a step** is measured on one machine, in float32 and batches of 64, with the teacher asked in every step: three steps of a method in turns with three of KD, five times. The value is the median of the five ratios.
+# - **Time of a step** is measured on one machine, in float32 and batches of 64, with the teacher computed in every
+#   step: three steps of a method alternate with three of KD, five times. The value is the median of the five ratios.
 #
 # </details>

@@ -19,10 +19,11 @@
 # %% [markdown]
 # # 7.1 Visual recognition
 #
-# Most chapters of this workbook classify images into classes that were learnt. Vision asks for more: to find other pictures of a person or product that nobody has
-# trained on, to name every pixel, to draw a box, to read an image of few pixels, to say that something is wrong with a picture. For each of these there are methods with a teacher, and what the
-# student imitates is often no softmax over classes. You see one method for each task, on real pixels, with the measure that its field
-# uses and the control that it needs.
+# Most chapters of this workbook classify images into classes seen in training. Vision has more tasks: to find other
+# pictures of a person or product that was not in the training data, to label every pixel, to draw a box, to read an
+# image of few pixels, to notice that something is wrong with a picture. For each of these there are methods with a
+# teacher, and the student often imitates something other than a softmax over classes. You see one method for each task,
+# on real pixels, with the measure that its field uses and the control that it needs.
 #
 # The chapter belongs to section 7.1 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -88,13 +89,15 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# Take retrieval, to which face recognition, re-identification and product search belong. A network maps an image to an *embedding*, a few numbers. It is used on classes
-# that it has never seen, and for those it has no logits. What counts is which embeddings lie close together. *Relational distillation* teaches the student
-# just that: the distance between any two images of a batch in the teacher's embedding, and the angles between any three. The student may put each
-# image anywhere, and its embedding may have fewer numbers than the teacher's.
+# Take retrieval, which includes face recognition, re-identification and product search. A network maps an image to an
+# *embedding*, a few numbers. It is used on classes that it has never seen, so it has no logits for them. What counts is
+# which embeddings lie close together. *Relational distillation* teaches the student exactly this: the distance between
+# any two images of a batch in the teacher's embedding, and the angles between any three. The student may put each image
+# anywhere, and its embedding may have fewer numbers than the teacher's.
 #
-# In this chapter, the *student of labels* is the one that learns from labels alone, and the *student of relations* the one that learns from the teacher's distances and
-# angles. *Unseen* classes are those of which neither teacher nor student has had an image in training.
+# In this chapter, the *student of labels* is the one that learns from labels alone, and the *student of relations* the
+# one that learns from the teacher's distances and angles. *Unseen* classes are those without an image in the training
+# of either teacher or student.
 
 # %%
 scheme = figures.schematic(
@@ -125,16 +128,18 @@ figures.save(
 # $$L_D=\sum_{i\ne j}l\Big(\frac{\lVert t_i-t_j\rVert}{\mu_T},\frac{\lVert s_i-s_j\rVert}{\mu_S}\Big),\qquad
 #   L_A=\sum_{i\ne j\ne k\ne i}l\big(\cos\angle t_it_jt_k,\ \cos\angle s_is_js_k\big).$$
 #
-# The authors' code takes means in place of sums, and $L_D+2L_A$ for retrieval. **Recall@1** is the share of images whose nearest other image is of their class. The losses of the other tasks of this
-# chapter are
+# The authors' code uses means instead of sums, and $L_D+2L_A$ for retrieval. **Recall@1** is the share of images whose
+# nearest other image is of the same class. The losses of this chapter's other tasks are
 #
 # $$L_{pixel}=\frac1N\sum_i\mathrm{KL}(p_i\,\|\,q_i),\qquad
 #   L_{pair}=\frac1{n^2}\sum_{ij}(a^S_{ij}-a^T_{ij})^2,\qquad
 #   L_{channel}=\frac{T^2}C\sum_c\mathrm{KL}\big(\phi(y^T_c)\,\|\,\phi(y^S_c)\big),$$
 #
-# where the superscripts $S$ and $T$ stand for student and teacher. In $L_{pixel}$, $p_i$ and $q_i$ are the teacher's and the student's class probabilities at place $i$ of the $N$ places of an image. In $L_{pair}$,
-# $a_{ij}$ is the cosine of the features at two of $n$ places. In $L_{channel}$, $y_c$ is the map of channel $c$ of $C$, the factor $T$ is the temperature, and $\phi$ is the softmax of $y_c/T$ over all *places*. For boxes $r$, the true box $y$ and a margin $m\ge0$
-# there is the bounded regression
+# where the superscripts $S$ and $T$ stand for student and teacher. In $L_{pixel}$, $p_i$ and $q_i$ are the teacher's
+# and the student's class probabilities at place $i$ of the $N$ places of an image. In $L_{pair}$, $a_{ij}$ is the
+# cosine of the features at two of $n$ places. In $L_{channel}$, $y_c$ is the map of channel $c$ of $C$, the factor $T$
+# is the temperature, and $\phi$ is the softmax of $y_c/T$ over all *places*. For boxes $r$, the true box $y$ and a
+# margin $m\ge0$, the bounded regression is
 #
 # $$L_b=\lVert r^S-y\rVert^2\ \text{ if }\ \lVert r^S-y\rVert^2+m>\lVert r^T-y\rVert^2,\ \text{ else }0.$$
 #
@@ -145,11 +150,11 @@ figures.save(
 # Some of these formulas could not be checked against the papers; the protocol notes at the end say which. Six facts follow from the formulas.
 #
 # 1. *RKD sees neither position, nor rotation, nor scale* of an embedding. So the student need not have the teacher's width, and no adapter is needed.
-# 2. *The query must not find itself.* With itself in the gallery every embedding has a Recall@1 of 1.
+# 2. *The query must not find itself.* If the query is in the gallery, every embedding has a Recall@1 of 1.
 # 3. *Pixel-wise distillation is soft targets*, with a row for each pixel. If the mean is taken over the classes as well, the term is weaker by the number of classes.
-# 4. *The channel-wise loss does not see an offset of a channel*, and the pair-wise loss does not see a rotation of the channels.
+# 4. *The channel-wise loss ignores an offset of a channel*, and the pair-wise loss ignores a rotation of the channels.
 # 5. *The bound does not pull towards the teacher's box.* A gradient step on $L_b$ moves the student's box towards the true one, wherever the teacher's box is. $L_b$ is 0 once the student is better than the teacher by $m$.
-# 6. *Error and disagreement add up*: $e_i+v_i$ is the mean error of the single students.
+# 6. *Error and disagreement add up*: $e_i+v_i$ is the mean error of the individual students.
 #
 # The next cell checks all six.
 
@@ -185,10 +190,11 @@ print("relations, recall, pixels, channels and pairs, bounds and students are as
 # %% [markdown]
 # ## Classes that nobody has learnt
 #
-# The twenty classes are the ten digits of MNIST and the ten kinds of clothes of Fashion-MNIST, at 14 x 14 pixels. Twelve are learnt; the other eight are searched, and
-# neither teacher nor student has seen an image of these. The teacher (32 numbers an image) learns by a *triplet loss*: an image should lie nearer to one of its own class than to one of
-# another, by a margin. Its batches hold several images of each of a few classes, so that every image has a partner. The student has **4 numbers** an image and needs less than a twentieth of the
-# teacher's multiplications.
+# The twenty classes are the ten digits of MNIST and the ten kinds of clothes of Fashion-MNIST, at 14 x 14 pixels.
+# Twelve are learnt; the other eight are searched, and neither teacher nor student has seen an image of these. The
+# teacher (32 numbers per image) learns with a *triplet loss*: an image should lie nearer to one of its own class than
+# to one of another, by a margin. Its batches hold several images of each of a few classes, so that every image has a
+# partner. The student has **4 numbers** per image and needs less than a twentieth of the teacher's multiplications.
 
 # %%
 SEED = 7100  # no pilot and no record has this seed
@@ -237,7 +243,8 @@ print("unseen in the first draw:", ", ".join(NAMES[one] for one in unseen))
 # %% [markdown]
 # ### The loop
 #
-# Relational distillation in plain PyTorch. The images never change, so the teacher is asked once. Labels are used to draw the batches and for nothing else.
+# Here is relational distillation in plain PyTorch. The images never change, so the teacher's embeddings are computed
+# once. Labels are only used to draw the batches.
 
 
 # %%
@@ -274,7 +281,7 @@ def rkd(student, teacher, inputs, labels, seed):
 by_loop = rkd(small(), teacher, inputs, labels, SEED)
 
 # %% [markdown]
-# The same by the package, and a check that both agree.
+# The next cell does the same with the package, and checks that both agree.
 
 # %%
 by_kdnb = small()
@@ -289,9 +296,11 @@ assert agree < 0.1, agree  # rounding, which a training enlarges
 print("the loop and retrieval.learn_embedding hold the images equally far apart")
 
 # %% [markdown]
-# Two other students have the same network and the same number of steps: the student of labels, which learns by the teacher's own triplet loss, and one that learns soft targets, the usual choice. As the teacher has no logits, its
-# cosines with the means of the learnt classes take their place; the student gets a linear head, which is thrown away afterwards. Two controls need no network: four principal components of the students' training
-# images, and the 196 pixels themselves. All of this is repeated for several draws of the classes, each with its own teacher.
+# Two other students have the same network and the same number of steps: the student of labels, which learns with the
+# teacher's own triplet loss, and one that learns soft targets, the usual choice. As the teacher has no logits, the
+# cosines of its embeddings with the means of the learnt classes take their place; the student gets a linear head, which
+# is discarded afterwards. Two controls need no network: four principal components of the students' training images, and
+# the 196 pixels themselves. All this is repeated for several draws of the classes, each with its own teacher.
 
 
 # %%
@@ -351,14 +360,18 @@ figures.save(
 figures.table(wide.T.loc[list(found)].assign(mean=wide.mean()), decimals=1, caption="Recall@1 in percent, by draw of the classes.")
 
 # %% [markdown]
-# **What the numbers say.** In each of the four draws the student of relations finds more than the student of labels, by 1.1 to 10.1 points (64.8% and 57.2% on average). The right half shows examples: for the zero of the first row, which is of an unseen class, the student of labels
-# returns a five, one zero, a three and a piece of clothing. Soft targets find about as much as relations here (66.3%). So do four principal components (68.1%), and
-# the pixels themselves find more than the teacher (93.3% and 89.0%). These images are centred and small, so that pixels are already a good measure of likeness. On such data nobody needs a trained student: the experiment shows how the method works,
-# but no case for its use. The [record](#The-reproduction:-Park-et-al.-2019) has ten draws, more controls and intervals.
+# **What the numbers say.** In each of the four draws the student of relations finds more than the student of labels, by
+# 1.1 to 10.1 points (64.8% and 57.2% on average). The right half shows examples: for the zero of the first row, which
+# is of an unseen class, the student of labels returns a five, one zero, a three and a piece of clothing. Soft targets
+# find about as much as relations here (66.3%). So do four principal components (68.1%), and the pixels themselves find
+# more than the teacher (93.3% and 89.0%). These images are centred and small, so pixels are already a good measure of
+# similarity. On such data nobody needs a trained student: the experiment shows how the method works, not that it is
+# useful. The [record](#The-reproduction:-Park-et-al.-2019) has ten draws, more controls and intervals.
 #
 # ### Explorer: who is near whom?
 #
-# Choose an unseen class. The frames show its first image and the six nearest others, as the teacher and three students see them. A green frame marks an image of the query's class.
+# Choose an unseen class. The panels show its first image and the six nearest others, as the teacher and three students
+# see them. A green frame marks an image of the query's class.
 
 # %% tags=["nbval-ignore-output"]
 firsts = {NAMES[number]: int(torch.nonzero(classes == label)[0]) for label, number in enumerate(unseen)}
@@ -399,51 +412,63 @@ figures.explorer(
 #
 # <details><summary><b>Structured knowledge distillation</b>: pixels, and pairs of places</summary>
 #
-# [Liu et al. (2019)](https://arxiv.org/abs/1903.04197) distil segmentation by $L_{pixel}$ on the logits and $L_{pair}$ on features, whose places are pooled first: $n$ places make $n^2$ pairs. A third term, a critic of whole answers, is that
-# of [chapter 5.1](5-1-adversarial.ipynb). *What makes it itself:* relations between the places of one image, where RKD has those between images. `losses.pixel_wise`, `losses.pair_wise`.
+# [Liu et al. (2019)](https://arxiv.org/abs/1903.04197) distil segmentation with $L_{pixel}$ on the logits and
+# $L_{pair}$ on features, whose places are pooled first: $n$ places make $n^2$ pairs. A third term, a critic of whole
+# answers, is that of [chapter 5.1](5-1-adversarial.ipynb). *What sets it apart:* it uses relations between the places
+# of one image, RKD those between images. `losses.pixel_wise`, `losses.pair_wise`.
 #
 # </details>
 #
 # <details><summary><b>CWD</b>: where each channel looks</summary>
 #
-# [Shu et al. (2021)](https://arxiv.org/abs/2011.13256) turn each channel into a distribution over places and compare those. *What makes it itself:* the softmax is over places and not over classes, so a channel counts as much for
-# a small object as for the background. `losses.channel_wise`.
+# [Shu et al. (2021)](https://arxiv.org/abs/2011.13256) turn each channel into a distribution over places and compare
+# these. *What sets it apart:* the softmax is over places and not over classes, so a channel counts as much for a small
+# object as for the background. `losses.channel_wise`.
 #
 # </details>
 #
 # <details><summary><b>Detection</b>: a bound for boxes, a weight for the background</summary>
 #
-# [Chen et al. (2017)](https://papers.nips.cc/paper/6676-learning-efficient-object-detection-models-with-knowledge-distillation) give detectors three terms: soft classes in which the background has a weight of its own, hints, and the bounded regression $L_b$ beside the
-# usual loss of boxes. *What makes it itself:* a teacher's box may be further from the truth than the student's, so it serves as a bound and is not imitated. `losses.bounded_regression`, `losses.weighted_soft_targets`.
+# [Chen et al. (2017)](https://papers.nips.cc/paper/6676-learning-efficient-object-detection-models-with-knowledge-distillation)
+# give detectors three terms: soft classes in which the background has a weight of its own, hints, and the bounded
+# regression $L_b$ beside the usual loss of boxes. *What sets it apart:* a teacher's box may be further from the truth
+# than the student's, so it serves as a bound and is not imitated. `losses.bounded_regression`,
+# `losses.weighted_soft_targets`.
 #
 # </details>
 #
 # <details><summary><b>Quantization mimic</b>: rounded features for tiny detectors</summary>
 #
-# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) round feature maps before a tiny detector imitates the teacher's: rounded maps have fewer values to hit. *What makes it itself:* what is imitated is made simpler.
+# [Wei et al. (2018)](https://arxiv.org/abs/1805.02152) round feature maps before a tiny detector imitates the
+# teacher's: rounded maps have fewer values to match. *What sets it apart:* it simplifies what is imitated.
 # `losses.quantization_mimic` ([chapter 5.7](5-7-quantized.ipynb)).
 #
 # </details>
 #
 # <details><summary><b>Re-identification</b>: similarities of several teachers</summary>
 #
-# [Wu et al. (2019)](https://openaccess.thecvf.com/content_CVPR_2019/html/Wu_Distilled_Person_Re-Identification_Towards_a_More_Scalable_System_CVPR_2019_paper.html) take several teachers from other scenes. They know none of the people to be found, but they still tell how alike two pictures are:
-# $L=\lVert\log(A_S+I)-\log(A_T+I)\rVert_F^2$ with matrices $A$ of similarities, the identity $I$ and the matrix logarithm. *What makes it itself:* the matrix logarithm, and weights of teachers that are learnt. `losses.log_euclidean`
-# ([chapter 5.2](5-2-multi-teacher.ipynb)).
+# [Wu et al. (2019)](https://openaccess.thecvf.com/content_CVPR_2019/html/Wu_Distilled_Person_Re-Identification_Towards_a_More_Scalable_System_CVPR_2019_paper.html)
+# take several teachers from other scenes. They know none of the people to be found, but they can still tell how alike
+# two pictures are: $L=\lVert\log(A_S+I)-\log(A_T+I)\rVert_F^2$ with matrices $A$ of similarities, the identity $I$ and
+# the matrix logarithm. *What sets it apart:* the matrix logarithm, and learnt weights of the teachers.
+# `losses.log_euclidean` ([chapter 5.2](5-2-multi-teacher.ipynb)).
 #
 # </details>
 #
 # <details><summary><b>Low resolution</b>: the teacher sees more pixels</summary>
 #
-# [Ge et al. (2019)](https://arxiv.org/abs/1811.09998) teach a student that recognises faces of few pixels, with a teacher that sees large images. *What makes it itself:* both networks look at one picture, each at its own resolution.
-# Here the student learns soft targets, $T^2\,\mathrm{KL}(p(\text{large})\,\|\,q(\text{small}))$. `LowResolution` with `kdnb.distil`.
+# [Ge et al. (2019)](https://arxiv.org/abs/1811.09998) teach a student that recognises faces of few pixels, with a
+# teacher that sees large images. *What sets it apart:* both networks look at the same picture, each at its own
+# resolution. Here the student learns soft targets, $T^2\,\mathrm{KL}(p(\text{large})\,\|\,q(\text{small}))$.
+# `LowResolution` with `kdnb.distil`.
 #
 # </details>
 #
 # <details><summary><b>Uninformed students</b>: what they cannot imitate is anomalous</summary>
 #
-# [Bergmann et al. (2020)](https://arxiv.org/abs/1911.02357) let students learn a teacher's descriptors on normal images alone. On an anomaly they should be wrong, and disagree. *What makes it itself:* the students' errors are the
-# result. `losses.anomaly_maps`.
+# [Bergmann et al. (2020)](https://arxiv.org/abs/1911.02357) let students learn a teacher's descriptors on normal images
+# alone. On an anomaly they should be wrong, and disagree. *What sets it apart:* the students' errors are the output.
+# `losses.anomaly_maps`.
 #
 # </details>
 
@@ -464,8 +489,11 @@ print("similarities and soft classes are what the formulas say")
 # %% [markdown]
 # ### Segmentation: a class for every pixel
 #
-# No segmentation data set comes with the workbook, so pictures are composed: one or two pieces of clothing, reduced to 14 x 14 pixels, at random places on photographs of CIFAR-10 at half their brightness. As in real scenes, most pixels are
-# background. With the parameters above, the teacher learns from all 600 composed pictures, the students from 300 that are drawn from them, three students of each kind. The cross-entropy of the labels has the weight 1 for all students; beside it `pixel` has the weight 1, `pair` 1, or `channel` 3.
+# No segmentation data set comes with the workbook, so pictures are composed: one or two pieces of clothing, reduced to
+# 14 x 14 pixels, at random places on photographs of CIFAR-10 at half their brightness. As in real scenes, most pixels
+# are background. With the parameters above, the teacher learns from all 600 composed pictures, and each student from
+# 300 that are drawn from them; there are three students of each kind. The cross-entropy of the labels has the weight 1
+# for all students; the additional term has the weight 1 (`pixel`), 1 (`pair`) or 3 (`channel`).
 
 # %%
 KINDS = {1: "trouser", 8: "bag", 9: "boot", 0: "T-shirt"}
@@ -547,16 +575,27 @@ columns = {measure: versus_labels(overlap, measure)["minus labels"] for measure 
 figures.table(pd.DataFrame(columns).drop("labels"), caption=f"Difference from the student of labels in points, with the 95% interval over {repeats} pairs of students.")
 
 # %% [markdown]
-# **What the numbers say.** No method is shown to beat the labels alone. The student of labels has a mIoU of 55.7%. Pixels change it by 1.2 points (95% interval 2.0 less to 4.5 more), pairs by -0.7 (1.7 less to 0.2 more) and channels by -0.2 (4.6 less to 4.3 more). The channel-wise loss finds more of the boots on average
-# (6.9 points) and less of the bags (7.4), but both intervals include 0. Of the twelve differences of a class, one interval excludes it, that of pixels for T-shirts (0.1 to 4.7 points more); among twelve that may be chance. The share of right pixels hardly tells the students apart (93.5 to 94.0%), since most pixels are background: look at the
-# classes. Three pairs of students decide little, and the intervals leave out the choice of the teacher, which is one network. On Cityscapes, the [authors' code](https://github.com/irfanICMLL/structure_knowledge_distillation) reports a mIoU of 69.10 without distillation, 70.51 with pixels, and 71.78 with pixels and pairs. A gain of 1.4 points by pixels is within
-# our interval; the experiment neither confirms nor refutes it, and it has no student of pixels and pairs together.
+# **What the numbers say.** No method is shown to beat labels alone. The student of labels has a mIoU of 55.7%. Pixels
+# change it by 1.2 points (95% interval 2.0 less to 4.5 more), pairs by -0.7 (1.7 less to 0.2 more) and channels by -0.2
+# (4.6 less to 4.3 more). The channel-wise loss finds more of the boots on average (6.9 points) and less of the bags
+# (7.4), but both intervals include 0. Of the twelve differences in single classes, only one has an interval that
+# excludes 0, that of pixels for T-shirts (0.1 to 4.7 points more); among twelve that may be chance. The share of right
+# pixels hardly separates the students (93.5 to 94.0%), since most pixels are background: look at the classes. Three
+# pairs of students decide little, and the intervals do not cover the choice of the teacher, which is one network. On
+# Cityscapes, the [authors' code](https://github.com/irfanICMLL/structure_knowledge_distillation) reports a mIoU of
+# 69.10 without distillation, 70.51 with pixels, and 71.78 with pixels and pairs. A gain of 1.4 points from pixels is
+# within our interval; the experiment neither confirms nor refutes it, and has no student that learns from pixels and
+# pairs together.
 #
 # ### Detection: a box, and a teacher that may be wrong
 #
-# One object on a photograph: what is it, and where? Two teachers give a small student their boxes, a trained one and one with random weights, which are new in each repetition. Each is used as a bound, as Chen et al. propose, and as a
-# target, as logits would be. The class is learnt from labels alone here, so that only what is learnt about boxes differs. The squared errors of the teacher's boxes add to the weight that boxes have beside classes: near the true box, where the smooth L1 loss is quadratic, a bound that is active makes it 1.4 times as high. So in one more control, a student of labels, boxes have
-# 1.4 times the weight. The trained teacher has 900 pictures, the students have 450 of them, three students of each kind.
+# One object on a photograph: what is it, and where? Two teachers provide boxes for a small student: a trained one, and
+# one with random weights, which are new in each repetition. Each is used as a bound, as Chen et al. propose, and as a
+# target, as logits would be. Here the class is learnt from labels alone, so only what is learnt about boxes differs.
+# The teacher's term increases the weight of boxes relative to classes: near the true box, where the smooth L1 loss is
+# quadratic, an active bound makes it 1.4 times as high. So there is one more control, a student of labels whose boxes
+# have 1.4 times the weight. The trained teacher has 900 pictures, and each student has 450 of them; there are three
+# students of each kind.
 
 # %%
 found_in = compose(some_clothes(CLOTHES.train), PHOTOS.train, canvases * 3 // 2, at_most=1, brightness=0.5, seed=SEED + 2)
@@ -600,16 +639,26 @@ table.loc["the trained teacher itself"] = pd.Series({measures[key]: f"{value:.1f
 figures.table(table.fillna(""), caption=f"Objects found (right class, IoU of 0.5 or more), mean IoU of the box, right classes, in percent, and differences in points with 95% intervals. 500 test pictures; means of {repeats} students of each kind.")
 
 # %% [markdown]
-# **What the numbers say.** Teachers with random weights ruin their students when their boxes are targets: no object is found, and the mean IoU is 1.4%. As bounds the same teachers do far less harm: 17.4% of the objects are found, with a mean IoU of 43.0%. The bound is active only while the student's box is
-# worse than the teacher's, and even then it points to the true box. Still, these students find 8.0 points less than those of labels alone (6.5 to 9.5 less), and the experiment does not tell why.
+# **What the numbers say.** Teachers with random weights ruin their students when their boxes are targets: no object is
+# found, and the mean IoU is 1.4%. As bounds the same teachers do far less harm: 17.4% of the objects are found, with a
+# mean IoU of 43.0%. The bound is active only while the student's box is worse than the teacher's, and even then it
+# points to the true box. Still, these students find 8.0 points less than those of labels alone (6.5 to 9.5 less), and
+# the experiment does not show why.
 #
-# No student with a teacher is shown to do better than the student of labels, which finds 25.4%. With the trained teacher's box as a bound it is 3.9 points less (8.4 less to 0.6 more), and as a target 5.0 less (10.2 less to 0.2 more); both are undecided. The mean IoU of the target is lower (0.3 to 3.4 points). More weight on boxes
-# does not cost a student of labels anything that could be seen: it finds 0.4 points more (3.6 less to 4.4 more). The weight of the teacher's boxes was not tuned. If the teacher is better than its student (here 69.0% against 25.4%), a bound is little more than a second squared error of the true box, so one should not expect much of it here.
+# No student with a teacher is shown to do better than the student of labels, which finds 25.4%. With the trained
+# teacher's box as a bound it is 3.9 points less (8.4 less to 0.6 more), and as a target 5.0 less (10.2 less to 0.2
+# more); both are undecided. The mean IoU of the target is lower (0.3 to 3.4 points). More weight on boxes has no
+# visible cost for a student of labels: it finds 0.4 points more (3.6 less to 4.4 more). The weight of the teacher's
+# boxes was not tuned. If the teacher is better than its student (here 69.0% against 25.4%), a bound is little more than
+# a second squared error to the true box, so little can be expected of it here.
 #
 # ### Low resolution: the teacher sees more
 #
-# A camera gives 5 x 5 pixels of a digit. Large images without labels are at hand, and so is a teacher that reads them: LeNet-5, which comes with the workbook. The student sees the same digits reduced. `LowResolution` takes
-# the pixels away inside the student, so that `kdnb.distil` shows both networks one picture, each at its resolution. The controls are a student of the labels of 200 images, one of the labels of all 1,500 (what annotating every image would give), and one whose teacher sees the reduced images, too.
+# A camera gives 5 x 5 pixels of a digit. Large images without labels are available, and so is a teacher that reads
+# them: LeNet-5, which comes with the workbook. The student sees the same digits reduced. `LowResolution` reduces the
+# image inside the student, so `kdnb.distil` shows both networks the same picture, each at its own resolution. The
+# controls are a student trained on the labels of 200 images, one trained on the labels of all 1,500 (what annotating
+# every image would give), and one whose teacher also sees the reduced images.
 
 # %%
 reader = nets.pretrained("lenet5", "mnist")
@@ -648,14 +697,21 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# **What the numbers say.** The student that was taught across resolutions reads 88.5% of the digits, from 5 x 5 pixels and without a single label. The labels of 200 images give 78.6%. But a student of the labels of all 1,500 images reads 88.0%, in as many steps. One seed and 2,000 test images cannot tell the two apart, so the teacher's
-# answers are worth about as much as the true labels of the same images. Distillation saves the work of labelling here; that soft targets teach more than labels is not shown. The teacher itself, asked at 5 x 5 pixels, reads 50.1%, and a student that imitates it
-# there ends at 49.1%. So the teacher is worth imitating here because it sees the *large* image. This is one seed.
+# **What the numbers say.** The student that was taught across resolutions reads 88.5% of the digits, from 5 x 5 pixels
+# and without a single label. The labels of 200 images give 78.6%. But a student trained on the labels of all 1,500
+# images reads 88.0%, in as many steps. One seed and 2,000 test images cannot separate the two, so the teacher's answers
+# are worth about as much as the true labels of the same images. Here distillation saves the work of labelling; soft
+# targets are not shown to teach more than labels. The teacher itself reads only 50.1% at 5 x 5 pixels, and a student
+# that imitates it there ends at 49.1%. So the teacher is worth imitating here because it sees the *large* image. This
+# is one seed.
 #
 # ### Anomalies: where students fail
 #
-# Normal images are trousers of Fashion-MNIST. The teacher is the first two stages of the LeNet-5 that reads digits: it was trained on other images and describes each of 4 x 4 places by 16 numbers. Students learn to describe trousers as it does, and see nothing else. Then
-# they meet two kinds of anomalies: trousers with a *defect*, a square of 8 x 8 pixels taken from another piece of clothing, and whole images of *other clothes*. The control needs no network: the distance in pixels to the nearest normal training image.
+# Normal images are trousers of Fashion-MNIST. The teacher is the first two stages of the LeNet-5 that reads digits: it
+# was trained on other images and describes each of 4 x 4 places by 16 numbers. Students learn to describe trousers as
+# it does, and see nothing else. Then they are tested on two kinds of anomalies: trousers with a *defect*, a square of 8
+# x 8 pixels taken from another piece of clothing, and whole images of *other clothes*. The control needs no network:
+# the distance in pixels to the nearest normal training image.
 
 
 # %%
@@ -723,13 +779,18 @@ figures.save(
 figures.table(areas, decimals=2, caption="AUROC: how often an anomalous image has the higher score. 300 normal and 300 anomalous test images each, one seed.")
 
 # %% [markdown]
-# **What the numbers say.** Students of the trained teacher find defects better than the nearest normal image does (AUROC 0.91 and 0.86), and by their error alone better still (0.95). The disagreement alone has 0.75, so that adding it costs something here. With a random teacher the AUROC is 0.67, so
-# what the teacher has learnt matters. For whole images of other clothes, the search in pixels is best (0.98, the students 0.89, their error alone 0.96). The maps have 4 x 4 places. They are high near some of these defects, and show little of the others (the first, third and fifth). One seed; which of the scores is best was not chosen beforehand.
+# **What the numbers say.** Students of the trained teacher find defects better than the nearest normal image does
+# (AUROC 0.91 and 0.86), and by their error alone better still (0.95). The disagreement alone has 0.75, so adding it
+# does some harm here. With a random teacher the AUROC is 0.67, so what the teacher has learnt matters. For whole images
+# of other clothes, the search in pixels is best (0.98, the students 0.89, their error alone 0.96). The maps have 4 x 4
+# places. They are high near some of these defects, and hardly show the others (the first, third and fifth). This is one
+# seed, and the best of the three scores was not chosen beforehand.
 #
 # ## The reproduction: Park et al. 2019
 #
-# The record asks whether relations teach a student to retrieve classes that nobody has learnt (`kdnb reproduce park2019rkd`, about 8 CPU minutes). Each of ten seeds draws its own twelve classes to learn, and trains its
-# own teacher. The paper's tables were not at hand. Its abstract makes relative claims, so we have no published values to compare with.
+# The record tests whether relations teach a student to retrieve unseen classes (`kdnb reproduce park2019rkd`, about 8
+# CPU minutes). Each of ten seeds draws its own twelve classes to learn, and trains its own teacher. The paper's tables
+# were not at hand. Its abstract makes relative claims, so we have no published values to compare with.
 #
 # | | published | ours |
 # |---|---|---|
@@ -740,8 +801,10 @@ figures.table(areas, decimals=2, caption="AUROC: how often an anomalous image ha
 # | student's loss | distances and twice the angles, no labels, no normalisation | the same |
 # | controls | triplets, other methods of distillation | triplets, hints, soft targets, an untrained teacher, relations of other images, principal components |
 #
-# Claims stand in `papers/park2019rkd/claims.toml` and were registered before the first recorded run. Those from *beats-soft-targets* on are questions of our own, and not in the abstract. Pilots with other seeds had shown the outcome of four claims before; the setting was chosen
-# by the premises. Pilots and setting: [`setting.md`](../papers/park2019rkd/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
+# The claims are in `papers/park2019rkd/claims.toml` and were registered before the first recorded run. Those from
+# *beats-soft-targets* on are our own questions and not in the abstract. Earlier pilots with other seeds had shown the
+# outcome of four claims; the setting was chosen by the premises. Pilots and setting:
+# [`setting.md`](../papers/park2019rkd/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("park2019rkd", "laptop"), "laptop", grouped=True)
@@ -792,26 +855,40 @@ print(f"learnt classes, relations - labels: {compare('relations', 'triplet', 'se
 print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', 'untrained', 'seen')}")
 
 # %% [markdown]
-# **What holds.** The premises are met: the teacher is 32.2 points better than the student of labels (88.4% and 56.2%), and that student has learnt its training images (Recall@1 96.4% among them). Of four claims of the
-# paper two are reproduced and two are inconclusive. Of six questions of our own one is reproduced, one contradicted, and four are inconclusive. In our words:
+# **What holds.** The premises are met: the teacher is 32.2 points better than the student of labels (88.4% and 56.2%),
+# and that student has learnt its training images (Recall@1 96.4% among them). Of the paper's four claims two are
+# reproduced and two are inconclusive. Of our own six claims one is reproduced, one contradicted, and four are
+# inconclusive. In detail:
 #
 # - *Relations teach.* Without any label in its loss, the student of relations finds 62.0% (95% interval 57.4 to 66.6), 5.8 points more than the student of labels (2.6 to 9.0; *relations-teach*).
-# - *A student outperforms its teacher.* A student of relations whose teacher is the student of labels, of the same size, is 4.8 points better than it (3.2 to 6.4; *beats-teacher*).
-# - *That relations beat embeddings one by one is not shown.* The difference is 4.3 points (0.9 less to 9.6 more; *relations-beat-points*).
-# - *That normalisation can be left out without loss is not shown.* Unnormalised students are 2.0 points better on average, but the interval goes down to 1.5 points worse, and at most 1 was asked for (*not-normalised*).
+# - *A student outperforms its teacher.* A student of relations whose teacher is the equally large student of labels is
+#   4.8 points better than this teacher (3.2 to 6.4; *beats-teacher*).
+# - *Relations are not shown to beat embeddings one by one.* The difference is 4.3 points (0.9 less to 9.6 more;
+#   *relations-beat-points*).
+# - *It is not shown that normalisation can be left out without loss.* Unnormalised students are 2.0 points better on
+#   average, but the interval goes down to 1.5 points worse, and the claim allows at most 1 (*not-normalised*).
 #
-# **What the controls say.** They are our own, and they leave fewer reasons for the gain.
+# **What the controls say.** They are our own, and they narrow down the reasons for the gain.
 #
 # - *The images must match.* Relations of other images cost 9.1 points (3.1 to 15.1; *images-must-match*).
-# - *That the teacher must be trained is not shown.* On unseen classes, relations of the trained teacher find 0.7 points less than those of the same network with random weights (3.3 less to 1.9 more; *teacher-must-know*). On held-out images of learnt classes, which no claim asks about, the trained teacher is worth 16.5
-#   points (14.2 to 18.8).
+# - *It is not shown that the teacher must be trained.* On unseen classes, relations of the trained teacher find 0.7
+#   points less than those of the same network with random weights (3.3 less to 1.9 more; *teacher-must-know*). On
+#   held-out images of learnt classes, which no claim covers, the trained teacher gains 16.5 points (14.2 to 18.8).
 # - *Angles do harm here.* Distances alone find 64.8%, and adding angles costs 2.8 points (0.4 to 5.1; *angles-help*, contradicted).
-# - *That relations beat soft targets is not shown.* Soft targets find 64.7%, and the student of relations 2.7 points less (7.2 less to 1.8 more; *beats-soft-targets*). Perhaps similarities to twelve learnt classes also describe an image of another class well enough.
-# - *That relations beat early stopping is not shown.* After a third of the epochs the student of labels finds 58.3%. The gain of relations over that is 3.7 points (0.7 less to 8.1 more; *beats-early-stopping*).
-# - *That relations beat four principal components is not shown.* The components find 63.9%, and relations 1.9 points less (5.2 less to 1.5 more; *beats-components*). The 196 pixels find more than the teacher does, by 3.8 points (2.0 to 5.5).
+# - *Relations are not shown to beat soft targets.* Soft targets find 64.7%, and the student of relations 2.7 points
+#   less (7.2 less to 1.8 more; *beats-soft-targets*). Perhaps similarities to twelve learnt classes also describe an
+#   image of another class well enough.
+# - *Relations are not shown to beat early stopping.* After a third of the epochs the student of labels finds 58.3%. The
+#   gain of relations over that is 3.7 points (0.7 less to 8.1 more; *beats-early-stopping*).
+# - *Relations are not shown to beat four principal components.* The components find 63.9%, and relations 1.9 points
+#   less (5.2 less to 1.5 more; *beats-components*). The 196 pixels find more than the teacher does, by 3.8 points (2.0
+#   to 5.5).
 #
-# **What this tells about the paper.** Its main direction holds at this scale. But on centred, aligned images like these, pixels are a good measure of likeness already, and a random network keeps much of it. A possible reading, which no claim tests, is that the student of relations gains mostly because
-# it is kept from fitting twelve classes, and less because of what the teacher has learnt. On photographs of birds and cars, where pixels say little, an untrained teacher should be a much weaker rival; this record cannot tell.
+# **What this tells about the paper.** Its main direction holds at this scale. But on centred, aligned images like
+# these, pixels are already a good measure of similarity, and a random network preserves much of it. A possible reading,
+# which no claim tests, is that the student of relations gains mostly because it is kept from fitting twelve classes,
+# and less because of what the teacher has learnt. On photographs of birds and cars, where pixels say little, an
+# untrained teacher should be a much weaker rival; this record cannot show it.
 #
 # ## What you need, what it buys, when to choose it
 #
@@ -819,20 +896,21 @@ print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', '
 # |---|---|---|---|
 # | RKD | a teacher of embeddings, images of any classes | a student of any width, without labels or adapters | the test classes are new (faces, products, re-identification), and it beats an untrained teacher and principal components |
 # | hints on embeddings | the same, a linear map | the teacher's own coordinates, as far as they fit | the student is as wide as the teacher, and both must share one gallery |
-# | soft targets | a teacher with classes | classes that were learnt; in the record, relations were not shown to be better on new ones | the test classes are the learnt ones, and as a control where they are new |
+# | soft targets | a teacher with classes | the learnt classes; in the record, relations were not shown to be better on new ones | the test classes are the learnt ones, and as a control where they are new |
 # | pixel-wise | a teacher of dense logits | soft classes for every pixel | as a first try |
 # | pair-wise | its features | which places belong together | widths and resolutions differ |
-# | channel-wise | its logits or features, one shape | where each class is; no gain was shown here | small classes are lost, and it beats labels on held-out images |
+# | channel-wise | its logits or features, one shape | where each class is; no gain was shown here | small classes are missed, and it beats labels on held-out images |
 # | bounded regression | a teacher of boxes | a bound on the error | the teacher may be wrong |
-# | low resolution | pairs of resolutions, or large images | labels for small images | large images are there in training and not in use |
+# | low resolution | pairs of resolutions, or large images | labels for small images | large images are available in training but not in use |
 # | uninformed students | normal images, any trained network | scores and maps of anomalies | anomalies are small, and nobody can collect them |
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
 # - *the test classes are those that were learnt*: in the record, relations showed no gain over labels there (1.2 points, 1.7 less to 4.1 more);
 # - *pixels are a good measure already*: in the record a trained teacher's relations did not beat an untrained one's on new classes. Report an untrained teacher, and principal components, beside the method;
 # - *the student must share a gallery with the teacher*: relations leave its coordinates free (exercise 2);
-# - *a weight is carried over from another task*: distances, cosines, divergences and squared errors have different sizes, and what is right for one loss hides the labels or does nothing in another;
+# - *a weight is carried over from another task*: distances, cosines, divergences and squared errors have different
+#   scales, and a weight that is right for one loss may drown the labels or do nothing in another;
 # - *the teacher's boxes are imitated though they are wrong*: in the live part those of a random teacher ruined the student as targets, and cost it 8.0 points of found objects even as a bound;
 # - *all large images have labels already*: in the live part 1,500 labels taught the student of small images as well as the teacher did;
 # - *an anomaly fills the image*: in the live part, the search for the nearest normal image was better for whole images of other clothes, and is simpler.
@@ -840,8 +918,11 @@ print(f"learnt classes, relations - {arms['untrained']}: {compare('relations', '
 # %% [markdown]
 # ## With your own model and data
 #
-# Any two networks that give embeddings can be distilled in this way; `retrieval.embed` and `retrieval.recall_at` measure them. Replace the lines that begin with `my_`; here they take the data and the teacher of the first draw. Keep some classes aside that neither network learns. A batch has 12 classes with 5
-# images of each, so there must be as many: give `learn_embedding` other numbers as `classes=` and `each=`. For a student of labels, leave `targets` and `loss` out and wrap the network in `retrieval.Normalised`.
+# Any two networks that give embeddings can be distilled in this way; `retrieval.embed` and `retrieval.recall_at`
+# measure them. Replace the lines that begin with `my_`; here they take the data and the teacher of the first draw. Set
+# some classes aside that neither network learns. By default a batch has 12 classes with 5 images each, so your data
+# need at least as many; otherwise give `learn_embedding` other numbers as `classes=` and `each=`. For a student of
+# labels, leave `targets` and `loss` out and wrap the network in `retrieval.Normalised`.
 
 # %% tags=["nbval-ignore-output"]
 import kdnb
@@ -859,12 +940,15 @@ for name, one in {"teacher": my_teacher, "student": my_student}.items():
     print(f"{name}: Recall@1 {100 * retrieval.recall_at(retrieval.embed(one, my_new_images), my_new_classes)[0]:.1f}%")
 
 # %% [markdown]
-# With 8 numbers in place of 4, this student finds 70.4% after ten epochs, in the draw where that of Figure 2 found 62.3% after forty. It is one run, to show the calls.
+# With 8 numbers instead of 4, this student finds 70.4% after ten epochs, in the draw where that of Figure 2 found 62.3%
+# after forty. This is one run, to show the calls.
 #
 # ### ImageNet, for those who have it
 #
-# The next cell distils torchvision's ResNet-34 into a MobileNetV3 of timm. With `imagenet` set to a folder that holds `train` and `val`, it takes the teacher's published weights, which it downloads, and trains; we have not run this, so the recipe is only a start. Without it, it builds the same two networks with random weights and takes
-# one step on four photographs of CIFAR-10, so that you see that the call fits; that step says nothing about accuracy.
+# The next cell distils torchvision's ResNet-34 into a MobileNetV3 of timm. If `imagenet` is set to a folder that holds
+# `train` and `val`, the cell downloads the teacher's published weights and trains; we have not run this, so the recipe
+# is only a starting point. Otherwise it builds the same two networks with random weights and takes one step on four
+# photographs of CIFAR-10, to show that the call works; that step says nothing about accuracy.
 
 # %% tags=["nbval-ignore-output"]
 import timm
@@ -897,20 +981,27 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # <details><summary>Solution</summary>
 #
-# The figure speaks against the student of labels, and does not decide between relations and soft targets: train both, and compare them on faces of people whom nobody has learnt, beside principal components. In each case deploy the embedding: the logits can name the 10,000 people of the training only. Recall@1 depends on the size of the gallery, so measure it with as many people as there will be, and verification (same or different?) at the rate of false alarms
-# that you can afford.
+# The figure speaks against the student of labels, and does not decide between relations and soft targets: train both,
+# and compare them, and principal components, on faces of people who were not in the training data. In each case deploy
+# the embedding: the logits can only name the 10,000 people of the training. Recall@1 depends on the size of the
+# gallery, so measure it with as many people as there will be, and verification (same or different?) at a false-alarm
+# rate that you can afford.
 #
 # </details>
 #
-# **2. A gallery that stays.** A shop has the teacher's embeddings of a million products, and wants to search them with the student's embedding of a photograph. Will RKD do?
+# **2. A gallery that stays.** A shop has the teacher's embeddings of a million products, and wants to search them with
+# the student's embedding of a photograph. Is RKD suitable?
 #
 # <details><summary>Solution</summary>
 #
-# No. RKD leaves the student's coordinates free (fact 1), so distances between a student's and a teacher's embedding mean nothing. A hint will do: it teaches the student the teacher's own coordinates, directly if both have the same width, and else behind a learnt linear map that must then be deployed, too.
+# No. RKD leaves the student's coordinates free (fact 1), so distances between a student's and a teacher's embedding
+# mean nothing. A hint works: it teaches the student the teacher's own coordinates, directly if both have the same
+# width, and otherwise behind a learnt linear map that must then be deployed, too.
 #
 # </details>
 #
-# **3. Pairs and triples of a batch.** How many distances and how many angles has a batch of 60 images? What does that mean for memory?
+# **3. Pairs and triples of a batch.** How many distances and how many angles does a batch of 60 images have? What does
+# that mean for memory?
 #
 # <details><summary>Solution</summary>
 #
@@ -918,7 +1009,8 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # </details>
 #
-# **4. The mean over classes.** A colleague's pixel-wise distillation does nothing at weight 1. They use `nn.KLDivLoss()` on log-probabilities. What is wrong?
+# **4. The mean over classes.** A colleague's pixel-wise distillation has no effect at weight 1. They use
+# `nn.KLDivLoss()` on log-probabilities. What is wrong?
 #
 # <details><summary>Solution</summary>
 #
@@ -930,7 +1022,8 @@ print(fit.history.tail(1).to_string() if at_home else "no folder of ImageNet was
 #
 # <details><summary>Solution</summary>
 #
-# Students learn to describe these defects too, so their error on such places should fall, and the AUROC with it. How far depends on how alike defects are: ours are all different, so a few of them should teach little about the others.
+# Students learn to describe these defects too, so their error at such places should fall, and the AUROC with it. How
+# far depends on how similar defects are: ours are all different, so a few of them should teach little about the others.
 #
 # </details>
 #
@@ -964,18 +1057,30 @@ print(papers.cite("park2019rkd", "laptop", "relations-teach"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Live part.** Retrieval has four draws. Segmentation and detection have one trained teacher and three students of each kind with t intervals, which differ in their pictures, first weights and batches; low resolution and anomalies have one seed and no intervals. Scores are of test images. Network widths, epochs, weights and brightness were chosen on held-out training images until teachers were clearly better than students and the student of labels was not at chance;
-#   outcomes of the methods were in view while this was done. Six things were changed after a run on the test images shown here. Retrieval had one draw of the classes, the first one, with more images: there relations found 0.8 points more than labels, soft targets 8.9 more and principal components 3.2 more; it
-#   was given four draws. Pairs had the weight 10, with a mIoU of 43.3%. In detection the teacher had more pictures and its students half as many, the weight of the bound was twice as high, and a third teacher was hardly trained. Low resolution had 2,000 large images (89.9%), and then no student of all labels.
-#   Segmentation and detection had one student of each kind. There channels had a mIoU 2.6 points above that of labels, which three students do not bear out; in detection, with 600 pictures, labels found 37.0% and no student with a teacher more than 31.6%. For three students the pictures of detection were cut to 450 to save time.
-#   A smaller weight of the bound (0.1) looked better than 0.5 on held-out images in a pilot with two seeds, and worse than labels alone; 0.5 was kept, as it is what the other runs had.
+# - **Live part.** Retrieval has four draws. Segmentation and detection have one trained teacher and three students of
+#   each kind with t intervals, which differ in their pictures, first weights and batches; low resolution and anomalies
+#   have one seed and no intervals. Scores are of test images. Network widths, epochs, weights and brightness were
+#   chosen on held-out training images until teachers were clearly better than students and the student of labels was
+#   not at chance; outcomes of the methods were in view while this was done. Six things were changed after a run on the
+#   test images shown here. Retrieval had only the first draw of the classes, with more images: there relations found
+#   0.8 points more than labels, soft targets 8.9 more and principal components 3.2 more; it was then given four draws.
+#   Pairs had the weight 10, with a mIoU of 43.3%. In detection the teacher had more pictures and its students half as
+#   many, the weight of the bound was twice as high, and a third teacher was hardly trained. Low resolution had 2,000
+#   large images (89.9%), and then no student of all labels. Segmentation and detection had one student of each kind.
+#   There channels had a mIoU 2.6 points above that of labels, which three students do not bear out; in detection, with
+#   600 pictures, labels found 37.0% and no student with a teacher more than 31.6%. To save time with three students,
+#   the pictures of detection were cut to 450. In a pilot with two seeds, a smaller weight of the bound (0.1) was better
+#   than 0.5 on held-out images, but worse than labels alone; 0.5 was kept, as in the other runs.
 # - **Formulas.** The means of $L_D$ and $L_A$ and their weights for retrieval are those of the authors' code, and $L_{channel}$ that of a public implementation. Not confirmed in the papers' text are the sums of $L_D$ and $L_A$, $L_{pixel}$ and $L_{pair}$ as they are written here, the temperature 4 of $L_{channel}$, $L_b$ (which we know from summaries), the rounding of Wei et al.,
 #   the loss of Wu et al., and $e_i$ and $v_i$ with their sum as the score.
 # - **Retrieval.** The student of labels is normalised, that of relations is not, as in the authors' commands. Batches have 12 classes with 5 images.
 # - **Segmentation.** The critic of the paper's third term is left out. Pairs are compared at 8 x 8 places of the features in front of the classifier.
 # - **Detection.** One object on each picture, no region proposals; the class is learnt from labels in the comparison of boxes.
 # - **Low resolution.** Ge et al. also select what is distilled. Here the student learns soft targets of all large images.
-# - **Anomalies.** There is one teacher, of one patch size, trained on digits. The paper's was pretrained on patches of natural images, as its abstract says; that it is distilled from a network trained on ImageNet, for several patch sizes, is not confirmed. The score of an image is the mean over its places.
-# - **Not recorded here.** Only RKD has a record. What is recalled of a paper and not confirmed stands in the docstrings.
+# - **Anomalies.** There is one teacher, of one patch size, trained on digits. According to its abstract, the paper's
+#   teacher was pretrained on patches of natural images; we could not confirm that it is distilled from a network
+#   trained on ImageNet, for several patch sizes. The score of an image is the mean over its places.
+# - **Not recorded here.** Only RKD has a record. The docstrings say what was written from memory and not confirmed in a
+#   paper.
 #
 # </details>

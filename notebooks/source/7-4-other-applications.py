@@ -20,9 +20,11 @@
 # %% [markdown]
 # # 7.4 Other applications
 #
-# Distillation is also used outside the recognition of images, text and speech: a policy learns how another one acts, networks withstand wrong labels, a server combines what its clients
-# have learnt, a recommender learns from features that are missing when it is used, and private data stay private. In each field the *teacher* is something else, and so is the measure of success. You
-# see all five, each with its field's metric and a control; the first is policies, in mazes and in environments of gymnasium.
+# Distillation is also used outside the recognition of images, text and speech: a policy learns how another one acts,
+# networks withstand wrong labels, a server combines what its clients have learnt, a recommender learns from features
+# that are missing when it is used, and private data stay private. Each field has its own kind of *teacher* and its own
+# measure of success. You see all five, each with its field's metric and a control; the first is policies, in mazes and
+# in environments of gymnasium.
 #
 # The chapter belongs to section 7.4 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -76,10 +78,12 @@ figures.use()
 # %% [markdown]
 # ## The idea
 #
-# A *policy* says, for every state of a world, with which probability each action is taken. The teacher's policy is known, and the student should act as well as the teacher.
-# The student imitates the teacher's probabilities, as a classifier imitates soft targets. What is new is where the examples come from: a state is only seen if the policy that plays
-# goes there. If the teacher plays, the student learns the states on the teacher's way, and nothing about those where it ends up after its own mistakes.
-# If the student plays, it learns what the teacher would do in the states that it visits itself.
+# A *policy* gives, for every state of a world, the probability of each action. The teacher's policy is known, and the
+# student should act as well as the teacher. The student imitates the teacher's probabilities, as a classifier imitates
+# soft targets. What is new is where the examples come from: a state is only seen if the policy that plays goes there.
+# If the teacher plays, the student learns the states on the teacher's path, and nothing about those that it reaches
+# through its own mistakes. If the student plays, it learns what the teacher would do in the states that it visits
+# itself.
 
 # %%
 scheme = figures.schematic(
@@ -108,10 +112,11 @@ figures.save(
 #
 # $$\mathrm E_{q}\Big[\sum_t\nabla\log\pi_\theta(a_t|s_t)\,\hat R_t-\nabla\ell(s_t)\Big],$$
 #
-# and differ in $q$, in the loss $\ell$ of a state and in $\hat R_t$, a sum of rewards from the step $t$ on, where a method may count other things as rewards than the world's. Plain imitation has
-# $\ell=H(\pi(s),\pi_\theta(s))$ and $\hat R=0$. For a table of logits $\theta(s,a)$ its step in a state that is visited is simply $\pi(s)-\pi_\theta(s)$.
+# and differ in $q$, in the loss $\ell$ of a state and in $\hat R_t$, a sum of rewards from step $t$ on; a method may
+# use other rewards than the world's. Plain imitation has $\ell=H(\pi(s),\pi_\theta(s))$ and $\hat R=0$. For a table of
+# logits $\theta(s,a)$ its step in a state that is visited is simply $\pi(s)-\pi_\theta(s)$.
 #
-# The formulas of the other applications, where a symbol holds for its own row:
+# The table lists the formulas of the other applications; a symbol holds only in its own row:
 #
 # | method | what is learnt |
 # |---|---|
@@ -125,9 +130,11 @@ figures.save(
 #
 # 1. *If the student plays, the step of imitation is not the gradient of any function.* Its mean step in $s$ is $d_\theta(s)\,(\pi(s)-\pi_\theta(s))$, where $d_\theta(s)$ counts visits. A gradient has a symmetric Jacobian. If the teacher plays, $d$ does not depend on
 #    $\theta$ and the Jacobian is symmetric; if the student plays, it is not.
-# 2. *Mixed labels can be better than both sources.* Let the errors of labels and teacher have mean zero, be uncorrelated, and have the mean squares $R_y$ and $R_s$. Then the error of $\hat y$ is $\lambda^2R_y+(1-\lambda)^2R_s$, least at
-#    $\lambda^*=R_s/(R_s+R_y)$, where it is $R_yR_s/(R_y+R_s)$.
-# 3. *For linear networks, FedAvg is enough.* The mean of the weights then gives the mean of the logits. The two differ, and FedDF has an effect, because networks are not linear.
+# 2. *Mixed labels can be better than both sources.* Let the errors of labels and teacher have mean zero, be
+#   uncorrelated, and have the mean squares $R_y$ and $R_s$. Then the mean squared error of $\hat y$ is
+#   $\lambda^2R_y+(1-\lambda)^2R_s$, with its minimum $R_yR_s/(R_y+R_s)$ at $\lambda^*=R_s/(R_s+R_y)$.
+# 3. *For linear networks, FedAvg is enough.* The mean of the weights then gives the mean of the logits. FedDF has an
+#   effect only because networks are not linear.
 # 4. *Codes are compared by counting.* For $b,c\in\{-1,1\}^n$ the product is $b^\top c=n-2\,(\text{bits that differ})$.
 # 5. *One vote changes little.* If one of PATE's teachers changes its vote, the probability of each answer changes by a factor of at most $e^{2\gamma}$.
 #
@@ -162,9 +169,11 @@ print("updates, mixed labels, averages, codes and votes are as the facts say")
 # %% [markdown]
 # ## Worlds and teachers
 #
-# A world is a grid of 20 x 20 cells with walls. Four goals pay 1 to 10, a trap costs 5; each of them ends an episode, and so does every action with probability
-# 0.01. One move in ten goes into a random direction. The student starts in the middle. A teacher has learnt by Q-learning for 30,000 steps; its policy is $\mathrm{softmax}(Q/0.1)$. Worlds are small
-# enough that the *value* of a policy, what an episode pays on average, is the solution of a linear system, without any noise. Worlds in which the best policy is worth less than 1, or the teacher less than half of the best policy, are left out.
+# A world is a grid of 20 x 20 cells with walls. Four goals pay 1 to 10, a trap costs 5; each of them ends an episode,
+# and so does every action with probability 0.01. One move in ten goes in a random direction. The student starts in the
+# middle. A teacher has learnt by Q-learning for 30,000 steps; its policy is $\mathrm{softmax}(Q/0.1)$. Worlds are small
+# enough to compute the *value* of a policy, what an episode pays on average, exactly from a linear system. Worlds in
+# which the best policy is worth less than 1, or the teacher less than half of the best policy, are left out.
 
 # %%
 FIRST_SEED = 7400  # no pilot and no record has these seeds
@@ -226,8 +235,8 @@ figures.save(
 # %% [markdown]
 # ## Policy distillation as a training loop
 #
-# Here is imitation in a world, in NumPy: a table of logits needs no automatic gradient. An episode is played, then the student makes one step for all states that were
-# visited. Only one line says who plays.
+# Here is imitation in a world, in NumPy: a table of logits needs no automatic differentiation. An episode is played,
+# then the student makes one step for all visited states. A single line decides who plays.
 
 
 # %%
@@ -262,8 +271,10 @@ print("the loop above and policies.distil_policy learn the same")
 # %% [markdown]
 # ### The experiment: who should play?
 #
-# Three students imitate the same teacher: in episodes that the student plays itself, that the teacher plays, and that are played at random. Each is judged by its value, in percent of the teacher's. A student's early
-# episodes are long, since it does not find a goal. So the right panel counts actions instead of episodes. A student that never reaches 90% counts with all its episodes and actions, which is less than it needs.
+# Three students imitate the same teacher: in episodes that the student plays itself, that the teacher plays, and that
+# are played at random. Each is evaluated by its value, in percent of the teacher's. A student's early episodes are
+# long, since it does not find a goal. So the right panel counts actions instead of episodes. A student that never
+# reaches 90% counts with all its episodes and actions, which is less than it needs.
 
 # %%
 rows = []
@@ -312,14 +323,20 @@ for over in ("episodes", "actions"):
 print(taught[taught.episodes == taught.episodes.max()].groupby("condition", sort=False).value.mean().round(1).to_string())
 
 # %% [markdown]
-# **What the numbers say.** Counted in episodes, the student that plays itself is ahead of the one whose teacher plays. It has 90% of the teacher's value after 40 episodes, the other after 105: a factor of 2.64 (95% interval 1.87 to
-# 3.72). After 200 episodes they have 98.5% and 94.3%. Counted in actions they need about the same (1,213 and 1,100; a factor of 0.91, 0.68 to 1.20), since a student's early episodes are long and it learns from every action. With fewer actions the line of the teacher's play lies higher in the right panel, but the bands overlap. They hold the differences between worlds, which the factors do not, as each of these compares two students of one world. So the student that
-# plays saves cost if each episode is expensive, such as the reset of a robot, but not if each action is. Random play does worse in actions: a student needs 3,280, as most of the states that it sees are far from the teacher's way. In the end it has 98.4%, as much as
-# the student that plays itself.
+# **What the numbers say.** Counted in episodes, the student that plays itself is ahead of the one whose teacher plays.
+# It has 90% of the teacher's value after 40 episodes, the other after 105: a factor of 2.64 (95% interval 1.87 to
+# 3.72). After 200 episodes they have 98.5% and 94.3%. Counted in actions they need about the same (1,213 and 1,100; a
+# factor of 0.91, 0.68 to 1.20), since a student's early episodes are long and it learns from every action. With fewer
+# actions the line of the teacher's play lies higher in the right panel, but the bands overlap. The bands include the
+# differences between worlds; the factors do not, as each compares two students in the same world. So letting the
+# student play saves cost if each episode is expensive, such as the reset of a robot, but not if each action is. Random
+# play does worse in actions: a student needs 3,280, as most of the states that it sees are far from the teacher's path.
+# At the end it has 98.4%, as much as the student that plays itself.
 #
 # ### Explorer: where the student still differs
 #
-# Move the slider through the training, and choose who plays. The colour of a cell is $\mathrm{KL}(\pi(s)\Vert\pi_\theta(s))$.
+# Move the slider through the training, and choose who plays. The colour of a cell shows
+# $\mathrm{KL}(\pi(s)\Vert\pi_\theta(s))$.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -347,9 +364,12 @@ figures.explorer(
 # %% [markdown]
 # ### Bad teachers, and the forms with rewards
 #
-# The next teacher acts at random every fourth time. A student that imitates it learns this as well. With the world's rewards in $\hat R_t$ (`reward_weight=1`) it can do better. The two *entropy-regularised* forms put the divergence
-# from the teacher itself into $\hat R_t$, without the world's rewards: one by the logarithms of the probabilities of the actions that were drawn, the other over all actions. Both follow the gradient of the divergence of whole episodes, the second with the exact divergence of each step. These forms are written as we recall the
-# paper (see the notes). Rates are those of the record, chosen in its pilots.
+# The next teacher acts at random every fourth time. A student that imitates it learns this as well. With the world's
+# rewards in $\hat R_t$ (`reward_weight=1`) it can do better. The two *entropy-regularised* forms use the divergence
+# from the teacher as $\hat R_t$, without the world's rewards: one through the log-probabilities of the drawn actions,
+# the other summed over all actions. Both follow the gradient of the divergence of whole episodes, the second with the
+# exact divergence of each step. We wrote these forms from memory of the paper (see the notes). The rates are those of
+# the record, chosen in its pilots.
 
 # %%
 FORMS = {
@@ -383,11 +403,15 @@ figures.save(
 # for such failures is what both forms minimise: a sum over the episode. An episode that ends early has a small sum, and one way to end it early is the trap. Rewards alone reach 97% of the noisy teacher's value here. In the record, with 40 worlds and twice as many episodes, they reach 86% of the value of the teacher without noise.
 
 # %% [markdown]
-# ### Worlds of others: gymnasium
+# ### Worlds from gymnasium
 #
-# [gymnasium](https://gymnasium.farama.org/) is the library in which environments for policies are shared. Its small ones publish what may follow each action, so `gymnasium_world` can make a world of them in which values are exact, and all calls of above work there. Three of them:
-# on a *frozen lake* (16 cells) every move slips to the side in two of three cases, and holes end the episode; along a *cliff* (48 cells) every move costs 1, and a fall costs 100 and leads back to the start; a *taxi* (500 states, six actions) fetches a passenger. The teacher is nearly the best policy, softened.
-# Here 0% is random play and 100% the teacher, as some values are negative. As above, an episode ends after each action with probability 0.01. Where gymnasium is missing (`pip install 'kdnb[games]'`), the cell says so and goes on.
+# [gymnasium](https://gymnasium.farama.org/) is a library of shared environments for policies. Its small environments
+# publish the possible outcomes of each action, so `gymnasium_world` can turn them into worlds with exact values, and
+# all calls from above work there. We use three: on a *frozen lake* (16 cells) every move slips to the side in two of
+# three cases, and holes end the episode; along a *cliff* (48 cells) every move costs 1, and a fall costs 100 and leads
+# back to the start; a *taxi* (500 states, six actions) fetches a passenger. The teacher is a slightly softened best
+# policy. Here 0% is random play and 100% the teacher, as some values are negative. As above, an episode ends after each
+# action with probability 0.01. If gymnasium is missing (`pip install 'kdnb[games]'`), the cell says so and goes on.
 
 # %% tags=["nbval-ignore-output"]
 from kdnb.methods.applications.worlds import gymnasium_world
@@ -417,18 +441,26 @@ except RuntimeError as reason:
     print(f"left out: {reason}")
 
 # %% [markdown]
-# Who should play depends on the world. In the taxi the student that plays itself has 96% of the way from random play to the teacher after 200 episodes, the one whose teacher plays 81% (14.8 points less, 14.3 to 15.3): the teacher's episodes are short and show few of the 500 states. Along the cliff both end above 99%. On the lake it is the other way round
-# by 1.2 points (0.7 to 1.8), and after 20 episodes by far: 36% against 72%. There a student's early episodes soon end in a hole, so it sees little of the lake. The student that plays makes more actions in the taxi and along the cliff, and fewer on the lake. Each interval is over five seeds of the episodes, in one world.
+# Who should play depends on the world. In the taxi the student that plays itself has 96% of the way from random play to
+# the teacher after 200 episodes, the one whose teacher plays 81% (14.8 points less, 14.3 to 15.3): the teacher's
+# episodes are short and show few of the 500 states. Along the cliff both end above 99%. On the lake the teacher's play
+# is better by 1.2 points (0.7 to 1.8), and after 20 episodes by far: 72% against 36%. There a student's early episodes
+# soon end in a hole, so it sees little of the lake. The student that plays takes more actions in the taxi and along the
+# cliff, and fewer on the lake. Each interval is over five seeds of the episodes, in one world.
 #
-# CartPole and other environments without a table of states are refused: there a policy is a network and its value an estimate, which these verbs do not treat.
+# CartPole and other environments without a table of states are refused: there a policy is a network and its value an
+# estimate, which these functions do not support.
 
 # %% [markdown]
 # ## Wrong labels
 #
 # ### Co-teaching: two networks pick samples for each other
 #
-# Networks fit regular patterns first, and single wrong labels later. So early in training a small loss is a sign of a right label. In *co-teaching* two networks train side by side on the same batches, and each keeps
-# for *the other* the samples on which its own loss is small. Here we use MNIST images, reduced to 14 x 14 pixels, of which 45% have the label of the next digit. The controls are networks that keep their own small losses (`pick="self"`), and plain training (`"all"`).
+# Networks fit regular patterns first, and individual wrong labels later. So early in training a small loss is a sign of
+# a right label. In *co-teaching* two networks train side by side on the same batches, and each selects for *the other*
+# the samples on which its own loss is small. Here we use MNIST images, reduced to 14 x 14 pixels, of which 45% have the
+# label of the next digit. The controls are networks that keep their own small losses (`pick="self"`), and plain
+# training (`"all"`).
 
 # %%
 digits, clothes = data.load("mnist"), data.load("fashion_mnist")
@@ -490,13 +522,20 @@ for other in ("its own small losses", "plain training"):
     print(f"co-teaching - {other}: {gain.mean():+.1f} points ({figures.interval(gain)[0]:+.1f} to {figures.interval(gain)[1]:+.1f})")
 
 # %% [markdown]
-# In the last epoch 76% of the labels that co-teaching learns from are right, in plain training 55%. The accuracy is 67.0% against 57.4%, 9.6 points more (4.5 to 14.7). Whether the *exchange* matters is not shown here: networks that keep their own small losses
-# end at 63.9%, 3.1 points lower (from 11.2 lower to 5.0 higher), so they have most of the gain as well. The second record below has more images and seeds. In the paper's Table 4, with all of MNIST and a convolutional network of nine layers, plain training has 56.5% at this noise and co-teaching 87.6%; our co-teaching, with perceptrons on 2,000 small images, does not come near that. Nor has our plain training learnt all the wrong labels after 12 epochs: it gives back 71% of the training labels.
+# In the last epoch 76% of the labels that co-teaching learns from are right, in plain training 55%. The accuracy is
+# 67.0% against 57.4%, 9.6 points more (4.5 to 14.7). The *exchange* is not shown to matter here: networks that keep
+# their own small losses end at 63.9%, 3.1 points lower (from 11.2 lower to 5.0 higher), so they have most of the gain
+# as well. The second record below has more images and seeds. In the paper's Table 4, with all of MNIST and a
+# convolutional network of nine layers, plain training has 56.5% at this noise and co-teaching 87.6%; our co-teaching,
+# with perceptrons on 2,000 small images, does not come near that. Nor has our plain training learnt all the wrong
+# labels after 12 epochs: it reproduces 71% of the training labels.
 #
 # ### A few clean labels correct many wrong ones
 #
-# [Li et al. (2017)](https://arxiv.org/abs/1703.02391) assume that some labels are known to be right. A teacher is trained on those, and its answers are mixed with the labels of all images (fact 2). Here 100 of the images are
-# clean, and half of the others have a random wrong label. The share $\lambda$ of the labels is varied. The vertical line is $\lambda^*$, from mean squared errors that are measured on held-out images.
+# [Li et al. (2017)](https://arxiv.org/abs/1703.02391) assume that some labels are known to be right. A teacher is
+# trained on these, and its answers are mixed with the labels of all images (fact 2). Here 100 of the images are clean,
+# and half of the others have a random wrong label. We vary the share $\lambda$ of the labels. The vertical line is
+# $\lambda^*$, computed from mean squared errors on held-out images.
 
 # %%
 CLEAN, SHARES = 100, [0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 1.0]
@@ -535,17 +574,24 @@ for one, other in ((means.idxmax(), 1.0), (means.idxmax(), 0.0), (means.idxmax()
     print(f"share {one} - share {other}: {gain.mean():+.1f} points ({figures.interval(gain)[0]:+.1f} to {figures.interval(gain)[1]:+.1f})")
 
 # %% [markdown]
-# The mixture is better than either source: 85.2% with $\lambda=0.6$, against 80.4% with the labels alone (4.8 points more, 1.6 to 7.9) and 75.9% with the teacher alone (9.3 more, 7.7 to 10.9). The share 0.6 is the best of seven on these test images, so its lead is rather too large than too small. It is not near the share of the formula (0.24).
-# The tested share 0.2, close to it, is 5.0 points lower (4.3 to 5.7). That is 4.3 points above the teacher alone (3.4 to 5.3), but no better than the labels alone (0.2 points less, from 2.7 less to 2.3 more). A likely reason is that the formula is about the error of a single target, while a student sees many:
-# random errors of labels average out over similar images, and a teacher's errors do not. Then labels deserve more weight than the formula gives them. We did not test this reason.
+# The mixture is better than either source: 85.2% with $\lambda=0.6$, against 80.4% with the labels alone (4.8 points
+# more, 1.6 to 7.9) and 75.9% with the teacher alone (9.3 more, 7.7 to 10.9). The share 0.6 is the best of seven on
+# these test images, so its lead is probably overestimated. It is not near the share of the formula (0.24). The tested
+# share 0.2, close to it, is 5.0 points lower (4.3 to 5.7). That is 4.3 points above the teacher alone (3.4 to 5.3), but
+# no better than the labels alone (0.2 points less, from 2.7 less to 2.3 more). A likely reason is that the formula
+# describes the error of a single target, while a student sees many: random errors of labels average out over similar
+# images, and a teacher's errors do not. Then labels deserve more weight than the formula gives them. We did not test
+# this reason.
 
 # %% [markdown]
 # ## Federated learning
 #
 # ### FedDF: the mean of logits added to the mean of weights
 #
-# Ten clients have images of their own, with few classes each: the shares of every class are drawn from a Dirichlet distribution with $\alpha=0.1$. In a round four of them train a copy of the server's network. *FedAvg* takes the mean of the weights. [FedDF](https://arxiv.org/abs/2006.07242) starts from
-# this mean, and distils the clients' mean logits into the server, on images without labels. Which images does it need? We try other digits, clothes, and noise.
+# Ten clients have their own images, each of few classes: the shares of every class are drawn from a Dirichlet
+# distribution with $\alpha=0.1$. In each round four of them train a copy of the server's network. *FedAvg* takes the
+# mean of the weights. [FedDF](https://arxiv.org/abs/2006.07242) starts from this mean, and distils the clients' mean
+# logits into the server, on images without labels. Which images does it need? We try other digits, clothes, and noise.
 
 # %%
 OTHER = {
@@ -588,8 +634,11 @@ figures.save(
 print(mean.mean().round(1).to_string())
 
 # %% [markdown]
-# On average over the rounds FedDF is 2.4 points above FedAvg with unlabelled digits, 0.9 with clothes, and 1.8 with Gaussian noise. With six seeds all three intervals still contain 0: every seed deals out the images anew, which matters more than the method (see the bands). What kind of images the server has makes no difference that we could see.
-# In the first rounds, with clients of few digits each, all servers are poor; four clients of a round may not have all ten digits among them.
+# On average over the rounds FedDF is 2.4 points above FedAvg with unlabelled digits, 0.9 with clothes, and 1.8 with
+# Gaussian noise. With six seeds all three intervals still contain 0: every seed deals out the images anew, which
+# matters more than the method (see the bands). We see no effect of the kind of images that the server has. In the first
+# rounds all servers are poor, since each client has few digits; the four clients of a round may not have all ten digits
+# among them.
 #
 # ### FedGKT: a small network on the edge, a large one on the server
 #
@@ -626,8 +675,11 @@ small_size, large_size = (sum(p.numel() for p in net.parameters()) for net in (n
 print(f"parameters: {small_size} on the edge, {large_size} on the server")
 
 # %% [markdown]
-# The edge has 15 times fewer parameters than the server. With the exchange of logits edge and server together have 78.2%, without it 75.8%, 2.4 points less (0.4 to 4.5). The small classifier on the edge alone is as good (78.0%), so with 150 images on each client a large server brings no advantage. The edge alone does not gain from the exchange: with it it has 0.8 points less (0.3 to 1.3). The method is meant for images that need a
-# large network. Note what leaves a client: features and labels. FedGKT saves computation; it protects no privacy by itself.
+# The edge has 15 times fewer parameters than the server. With the exchange of logits, edge and server together have
+# 78.2%, without it 75.8%, 2.4 points less (0.4 to 4.5). The small classifier on the edge alone is as good (78.0%), so
+# with 150 images on each client a large server brings no advantage. The edge alone does not gain from the exchange, but
+# loses 0.8 points (0.3 to 1.3). The method is meant for images that need a large network. Note what leaves a client:
+# features and labels. FedGKT saves computation; by itself it protects no privacy.
 
 # %% [markdown]
 # ## Recommendation
@@ -635,10 +687,14 @@ print(f"parameters: {small_size} on the edge, {large_size} on the server")
 # The data are MovieLens 100K ([Harper and Konstan 2015](https://doi.org/10.1145/2827872)): 100,000 ratings of 1,682 films by 943 users. Their licence does not allow redistribution, so the loader reads them from a folder in `KDNB_DATA_DIRS` or
 # fetches them from their authors. Without them the next cells say so, and the rest of the chapter runs.
 #
-# The task is *ranking*: what does a user take next? The last ten films of each user are the test, the ten before them are held out. The metric is NDCG@10, the normalised discounted cumulative gain of the first ten recommended films: a test film among them counts more the higher it stands, and 100% is the best possible order. **All** films that the user has not yet rated compete.
-# Two methods rank; two more follow in the next subsection.
+# The task is *ranking*: which film will a user rate next? The last ten films of each user are the test, the ten before
+# them are held out. The metric is NDCG@10, the normalised discounted cumulative gain of the first ten recommended
+# films: a test film among them counts more the higher it is ranked, and 100% is the best possible order. **All** films
+# that the user has not yet rated compete. There are two methods for ranking; two more methods follow in the next
+# subsection.
 #
-# - *Ranking distillation* ([Tang and Wang 2018](https://arxiv.org/abs/1809.07428)): the items that a wide teacher ranks first count as further positives of the user (`ranking.distil_ranking`).
+# - *Ranking distillation* ([Tang and Wang 2018](https://arxiv.org/abs/1809.07428)): the items that a wide teacher ranks
+#   first count as additional positives of the user (`ranking.distil_ranking`).
 # - *BinCF* ([Wang et al. 2019](https://arxiv.org/abs/1906.01829)): users and items become codes of 32 bits, which learn from the order of a graph network's scores (`bincf.distil_codes`). The controls are codes without a teacher, and the signs of the teacher's own numbers.
 
 # %% tags=["nbval-ignore-output"]
@@ -688,14 +744,21 @@ if films is not None:
         print(f"{one} - {other}: {gain.mean():+.2f} ({figures.interval(gain)[0]:+.2f} to {figures.interval(gain)[1]:+.2f})")
 
 # %% [markdown]
-# *Ranking distillation* changes nothing here (8.97 and 8.94): the wide teacher is only 0.6 points better than the student, so it has little to teach. *BinCF* helps: codes of 32 bits have 7.65, 1.33 more than without a teacher (0.50 to 2.16), in a 32nd of the graph teacher's bytes. They are above the most popular films (7.01), and below the graph teacher (9.41).
-# The signs of the trained teacher's numbers are much worse (2.71): codes have to be trained as codes. With eight times the bytes of the codes, the narrow recommender of 8 numbers has 8.94. Each teacher is one network; intervals are over three seeds of the students.
+# *Ranking distillation* changes nothing here (8.97 and 8.94): the wide teacher is only 0.6 points better than the
+# student, so it has little to teach. *BinCF* helps: codes of 32 bits have 7.65, 1.33 more than without a teacher (0.50
+# to 2.16), in a 32nd of the graph teacher's bytes. They are better than recommending the most popular films (7.01), and
+# worse than the graph teacher (9.41). The signs of the trained teacher's numbers are much worse (2.71): codes have to
+# be trained as codes. The narrow recommender of 8 numbers, with eight times the bytes of the codes, has 8.94. Each
+# teacher is one network; intervals are over three seeds of the students.
 #
 # ### Features that come too late: PFD and ADREC
 #
-# [Xu et al. (2020)](https://arxiv.org/abs/1907.05171) predict whether a user will click *before* the click, but have training data in which it is known what happened *afterwards*. Their teacher sees these privileged features,
-# and teaches a student that does not (`pfd.distil_privileged`). Here a "click" is a rating of four stars or more. The student sees the film, its genres and the user's age, gender and occupation; the users of the test are
-# new. Privileged is what the same user rates in the hour after: how many films, with how many stars on average. The metric is the AUC, the probability that a sample with a click scores above one without.
+# [Xu et al. (2020)](https://arxiv.org/abs/1907.05171) predict *before* the click whether a user will click, but their
+# training data also contain what happened *afterwards*. Their teacher sees these privileged features, and teaches a
+# student that does not (`pfd.distil_privileged`). Here a "click" is a rating of four stars or more. The student sees
+# the film, its genres and the user's age, gender and occupation; the test users are new. The privileged features are
+# the same user's ratings in the following hour: how many films, and how many stars on average. The metric is the AUC,
+# the probability that a sample with a click scores above one without.
 #
 # *Adversarial distillation* ([Chen et al. 2018](https://doi.org/10.1145/3281659)) has a teacher that reads the user's review. A discriminator compares the representations of both networks, and the student learns to deceive it (`adrec.learn_ratings`). These data have no
 # reviews; genres and the privileged features stand in for them. The metric is the root mean squared error in stars.
@@ -753,17 +816,27 @@ if films is not None:
         print(f"{name} - student alone: {gain.mean():+.4f} stars ({figures.interval(gain)[0]:+.4f} to {figures.interval(gain)[1]:+.4f})")
 
 # %% [markdown]
-# PFD's teachers have an AUC of 0.716, students without a teacher 0.678: the privileged features tell much. Of that gap the student gets 0.001 with $\lambda=0.5$ and 0.002 with $\lambda=0.9$, and both intervals contain 0. A likely reason is that the privileged features say how generous the user's ratings are, which
-# the student cannot infer from what it sees. The paper's abstract reports 5.0% more clicks in an online test. A privileged feature can help if it can be predicted from the usual ones, or if it makes labels less noisy.
+# PFD's teachers have an AUC of 0.716, students without a teacher 0.678: the privileged features are informative. Of
+# this gap the student recovers 0.001 with $\lambda=0.5$ and 0.002 with $\lambda=0.9$, and both intervals contain 0. A
+# likely reason is that the privileged features show how generous the user's ratings are, which the student cannot infer
+# from what it sees. The paper's abstract reports 5.0% more clicks in an online test. A privileged feature can help if
+# it can be predicted from the usual ones, or if it makes labels less noisy.
 #
-# ADREC's teacher is hardly better than the student (0.978 and 0.981 stars), so our stand-ins for reviews say little about a rating once the user is known. With the discriminator the error is 0.010 stars larger (the interval, from 0.0004 smaller to 0.020 larger, just contains 0), and matching the representations changes nothing. So this experiment
-# does not test what reviews of the item itself would bring.
+# ADREC's teacher is hardly better than the student (0.978 and 0.981 stars), so our stand-ins for reviews say little
+# about a rating once the user is known. With the discriminator the error is 0.010 stars larger (the interval, from
+# 0.0004 smaller to 0.020 larger, just contains 0), and matching the representations changes nothing. So this experiment
+# does not test what real reviews would bring.
 
 # %% [markdown]
 # ## Privacy: PATE
 #
-# [Papernot et al. (2017)](https://arxiv.org/abs/1610.05755) let many teachers, each with private data of its own, vote on the labels of public images. Noise on the votes hides the influence of each single record, and the student that learns from them may be published. Here 20 teachers have 100 digits each,
-# and a student learns 500 public ones. The more noise, the less privacy an answer costs. The cost of all 500 answers is given as $\varepsilon$ at $\delta=10^{-5}$: if one private record changes, the probability of any outcome changes by a factor of at most $e^{\varepsilon}$, up to an exception of probability $\delta$. A useful guarantee has an $\varepsilon$ of about one. We use bounds that hold whatever the votes are; the paper's own accounting gives smaller values where teachers agree.
+# [Papernot et al. (2017)](https://arxiv.org/abs/1610.05755) let many teachers, each with its own private data, vote on
+# the labels of public images. Noise on the votes hides the influence of every single record, and the student that
+# learns from the noisy labels may be published. Here 20 teachers have 100 digits each, and a student learns 500 public
+# ones. The more noise, the less privacy an answer costs. The cost of all 500 answers is given as $\varepsilon$ at
+# $\delta=10^{-5}$: if one private record changes, the probability of any outcome changes by a factor of at most
+# $e^{\varepsilon}$, up to an exception of probability $\delta$. A useful guarantee has an $\varepsilon$ of about one.
+# We use bounds that hold for any votes; the paper's own accounting gives smaller values where teachers agree.
 
 # %%
 private = shrunk(digits.train.select(order[2 * images : 2 * images + 2000]))
@@ -789,8 +862,11 @@ print(asked.round(1).to_string())
 print(f"one teacher on average: {np.mean([percent(one) for one in crowd]):.1f}%")
 
 # %% [markdown]
-# Without much noise the vote is right for 85% of the images, where one teacher has 72%, and the student reaches 83%. But then $\varepsilon$ is 1,000 or more, which is no guarantee at all. At $\varepsilon=16$, still a weak guarantee, only 21% of the answers are right, and the student has 37%. With 20 teachers one cannot have both accuracy and privacy: the noise has a scale of 20 votes, as many as there are teachers. PATE needs many more teachers,
-# or teachers that agree more, and it should be asked fewer questions.
+# Without much noise the vote is right for 85% of the images, where one teacher has 72%, and the student reaches 83%.
+# But then $\varepsilon$ is 1,000 or more, which is no guarantee at all. At $\varepsilon=16$, still a weak guarantee,
+# only 21% of the answers are right, and the student has 37%. With 20 teachers one cannot have both accuracy and
+# privacy: here the noise has a scale of 20 votes, as many as there are teachers. PATE needs many more teachers, or
+# teachers that agree more, and should answer fewer questions.
 
 # %% [markdown]
 # ## All of them at a glance
@@ -808,25 +884,31 @@ print(f"one teacher on average: {np.mean([percent(one) for one in crowd]):.1f}%"
 # | ADREC (Chen) | `adrec.learn_ratings` | reads reviews | does not | RMSE | squared distance; no teacher |
 # | PATE (Papernot) | `pate.noisy_votes` | many, on private data | sees public data | accuracy, $\varepsilon$ | no noise |
 #
-# *Policy Distillation* ([Rusu et al. 2016](https://arxiv.org/abs/1511.06295)) came before: it distils deep Q-networks that play games into smaller networks. Values of actions differ little, so the teacher's policy is made *sharper*, not softer: `policies.softened(Q, temperature)`
-# with a temperature far below 1, as for our teachers.
+# *Policy Distillation* ([Rusu et al. 2016](https://arxiv.org/abs/1511.06295)) came earlier: it distils deep Q-networks
+# that play games into smaller networks. The values of actions differ little, so the teacher's policy is made *sharper*,
+# not softer: `policies.softened(Q, temperature)` with a temperature far below 1, as for our teachers.
 
 # %% [markdown]
 # ## The reproduction: Czarnecki et al. 2019
 #
-# The record (`kdnb reproduce czarnecki2019`, about two CPU minutes) has 40 worlds, each with a teacher and nine students. The paper's text was not at hand; its abstract and a part of its appendix were. So we have no published values to compare with, and the claims are relative. Of the four claims only *expected-form* stands in the abstract; the other three are as we recall the paper, and not confirmed.
+# The record (`kdnb reproduce czarnecki2019`, about two CPU minutes) has 40 worlds, each with a teacher and nine
+# students. We had only the paper's abstract and part of its appendix. So we have no published values to compare with,
+# and the claims are relative. Of the four claims only *expected-form* is in the abstract; the other three are from
+# memory of the paper, and not confirmed.
 #
 # | | published | ours |
 # |---|---|---|
 # | worlds | grids with walls, one start in the middle, terminal rewards; many, drawn at random | the same, 20 x 20; four goals and a trap in each; 40 |
 # | an episode | ends with probability 0.01 after each action | the same |
 # | teacher | a trained policy | Q-learning, 30,000 steps, $\mathrm{softmax}(Q/0.1)$ |
-# | student | among others tables | tables |
+# | student | tables, among others | tables |
 # | players | teacher, student, chance | the same |
 # | controls | | actions counted besides episodes; rewards alone; the teacher's values |
 #
-# Claims stand in `papers/czarnecki2019/claims.toml` and were registered before the first recorded run. Pilots on four other worlds had shown an outcome of every claim before, the question *per-action* was asked after them, and the rates of the entropy objectives and of rewards alone are those with the best outcome there; see [`setting.md`](../papers/czarnecki2019/setting.md). [How a claim is
-# judged](../docs/verdicts.md) explains the words.
+# The claims are in `papers/czarnecki2019/claims.toml` and were registered before the first recorded run. Earlier pilots
+# on four other worlds had shown an outcome for every claim, the question *per-action* was added after them, and the
+# rates of the entropy objectives and of rewards alone are those with the best outcome there; see
+# [`setting.md`](../papers/czarnecki2019/setting.md). [How a claim is judged](../docs/verdicts.md) explains the words.
 
 # %%
 show_verdicts(papers.verdicts("czarnecki2019", "laptop"), "laptop", grouped=True)
@@ -840,7 +922,9 @@ arms = {
 figures.published_and_ours(papers.show_frame("czarnecki2019", "laptop"), arms)
 
 # %% [markdown]
-# Values are percent of the teacher's (for students of the noisy teacher, of that teacher's); episodes and actions are binary logarithms, so that a difference of 1 is a factor of two and 0.585 one of 1.5. A student that never has 90% counts with all its 400 episodes, which is less than it needs. *Asked for* is our own criterion.
+# Values are percent of the teacher's (for students of the noisy teacher, of that teacher's); episodes and actions are
+# binary logarithms, so a difference of 1 is a factor of two and 0.585 a factor of 1.5. A student that never reaches 90%
+# counts with all its 400 episodes, which is less than it needs. *Asked for* is our own criterion.
 
 # %%
 record = papers.read_record("czarnecki2019", "laptop").table()
@@ -879,23 +963,33 @@ for metric in ("teacher", "random", "noisy", "passed"):
     print(f"world, {metric}: {record['world', metric].mean():.1f}")
 
 # %% [markdown]
-# **What holds.** The premises are met: teachers have 87% of the best policies' values, random play 23% of the teachers', and both students of the main comparison are trained out (98.8% and 96.4%). Of four claims of the paper three are reproduced and one is inconclusive. The answer to all four questions of our own is yes
-# (for *per-action*: the two students need the same number of actions within a factor of 1.5). In our words:
+# **What holds.** The premises are met: teachers have 87% of the best policies' values, random play 23% of the
+# teachers', and both students of the main comparison have converged (98.8% and 96.4%). Of the paper's four claims three
+# are reproduced and one is inconclusive. The answer to all four of our own questions is yes (for *per-action*: the two
+# students need the same number of actions within a factor of 1.5). In detail:
 #
 # - *A student learns in fewer episodes if it plays itself.* It needs fewer by a factor of 2.68 (95% interval 2.46 to 2.92; *student-plays*).
 # - *Counted in actions it does not learn faster.* The factor is 0.91 (0.80 to 1.04; *per-action*). It saves episodes, not actions.
 # - *Random play needs more actions.* It takes 3.6 times as many actions (2.9 to 4.5; *not-any-player*); rewards alone, without a teacher, take 5.4 times as many (4.4 to 6.8; *teacher-helps*).
-# - *Imitation copies the teacher's mistakes; rewards correct some of them.* A student of a teacher that acts at random every fourth time ends at 98.7% of its value (*copies-mistakes*), with rewards at 102.2%, which is 3.5 points more (0.5 to 6.6; *rewards-improve*). The interval of the 102.2% itself is 99.2 to 105.2, so it is not shown that this student passes its teacher. Rewards that are measured against the teacher's values end at
-#   104.7% (103.8 to 105.7), above the teacher. That is 2.5 points more again; the test that judges finds it significant, though the interval begins at $-0.1$ (*critic-helps*).
+# - *Imitation copies the teacher's mistakes; rewards correct some of them.* A student of a teacher that acts at random
+#   every fourth time ends at 98.7% of its value (*copies-mistakes*), with rewards at 102.2%, 3.5 points more (0.5 to
+#   6.6; *rewards-improve*). The interval of the 102.2% itself is 99.2 to 105.2, so this student is not shown to surpass
+#   its teacher. With rewards measured against the teacher's values the student ends at 104.7% (103.8 to 105.7), above
+#   the teacher. That is another 2.5 points; the registered test finds this significant, though the interval begins at
+#   $-0.1$ (*critic-helps*).
 # - *The expected form is not shown to be faster than the sampled one.* Averaged over the training they have 48.8% and 49.5% of the noisy teacher's value (*expected-form*: 8 points less to 7 more). Both are far behind plain imitation, which has 93%.
 #
-# **What this tells about the paper.** Who plays matters if episodes are counted, and not if actions are. How large the paper's own factor is could not be confirmed. The last finding speaks against the abstract's statement about the expected form only for our form of it: the paper's own was not at hand, our costs are summed over the episode without rewards, and the teacher is noisy. So it says that *this* objective is hard to learn
-# in 400 episodes, and no more.
+# **What this tells about the paper.** Who plays matters if episodes are counted, but not if actions are. We could not
+# confirm the size of the paper's own factor. The last finding speaks against the abstract's statement about the
+# expected form only for our version of it: the paper's own was not at hand, our costs are summed over the episode
+# without rewards, and the teacher is noisy. So it only says that *this* objective is hard to learn in 400 episodes.
 
 # %% [markdown]
 # ## The reproduction: Han et al. 2018
 #
-# The second record (`kdnb reproduce han2018coteaching`, about seven CPU minutes) repeats co-teaching with 6,000 images, until plain training has learnt the wrong labels as well: that is its premise. Published values are those of the paper's table 4.
+# The second record (`kdnb reproduce han2018coteaching`, about seven CPU minutes) repeats co-teaching with 6,000 images,
+# until plain training has learnt the wrong labels as well, which is the premise of the claims. Published values are
+# those of the paper's table 4.
 #
 # | | published | ours |
 # |---|---|---|
@@ -906,7 +1000,8 @@ for metric in ("teacher", "random", "noisy", "passed"):
 # | accuracy | the mean of the last ten epochs, five repetitions | the mean of the last five epochs and of both networks, six repetitions |
 # | controls | plain training and other methods | plain training; networks that keep their own small losses |
 #
-# Claims stand in `papers/han2018coteaching/claims.toml`; pilots and setting in [`setting.md`](../papers/han2018coteaching/setting.md). Outcomes of all claims had been seen on single seeds before.
+# The claims are in `papers/han2018coteaching/claims.toml`; pilots and setting in
+# [`setting.md`](../papers/han2018coteaching/setting.md). Outcomes of all claims had been seen before on single seeds.
 
 # %%
 show_verdicts(papers.verdicts("han2018coteaching", "laptop"), "laptop", grouped=True)
@@ -944,39 +1039,47 @@ for arm, name in arms.items():
     print(f"{name}: accuracy {resisted[arm, 'accuracy'].mean():.1f}%, best epoch {resisted[arm, 'best'].mean():.1f}%, right labels learnt {resisted[arm, 'precision'].mean():.1f}%, training labels given back {resisted[arm, 'fit'].mean():.1f}%")
 
 # %% [markdown]
-# **What holds.** Plain training gives back 97% of the training labels, for both kinds of noise: the premises are met. All three claims of the paper are reproduced, and the answer to both questions of our own is yes.
+# **What holds.** Plain training reproduces 97% of the training labels, for both kinds of noise: the premises are met.
+# All three claims of the paper are reproduced, and the answer to both of our own questions is yes.
 #
 # - *Pair-flipped labels.* Co-teaching has 78.0%, plain training 53.0%: 25.0 points more (95% interval 20.9 to 29.2; *pair-45*; published 31.1).
-# - *Random wrong labels.* 86.6% and 55.6%: 30.9 points more (30.1 to 31.8; *symmetric-50*; published 25.3). In its best epoch plain training had 89.8%; after that it learnt the wrong labels. If clean labels are at hand to stop at the right moment, no second network is needed for this kind of noise; with pair-flipped labels the best epoch of plain training has only 67.1%.
+# - *Random wrong labels.* 86.6% and 55.6%: 30.9 points more (30.1 to 31.8; *symmetric-50*; published 25.3). In its best
+#   epoch plain training had 89.8%; after that it learnt the wrong labels. If there are clean labels to stop at the
+#   right moment, this kind of noise needs no second network; with pair-flipped labels the best epoch of plain training
+#   has only 67.1%.
 # - *Most labels that are learnt are right.* Among the samples picked in the last epoch, the share of right labels is 27 and 40 points above that of all samples (*label-precision*).
-# - *The exchange matters.* With pair-flipped labels, networks that keep their own small losses end 9.4 points lower (4.6 to 14.1; *exchange-pair*), with random ones 2.0 points (1.2 to 2.7; *exchange-symmetric*). The picking itself brings more: networks that keep their own small losses are 15.6 and 29.0 points above plain training.
+# - *The exchange matters.* With pair-flipped labels, networks that keep their own small losses end 9.4 points lower
+#   (4.6 to 14.1; *exchange-pair*), with random ones 2.0 points (1.2 to 2.7; *exchange-symmetric*). The selection itself
+#   brings more: networks that keep their own small losses are 15.6 and 29.0 points above plain training.
 #
-# This agrees with the reason for taking two networks: one that learns from its own picks repeats its own mistakes. The effect is larger for pair-flipped labels, where the wrong labels of a class are all the same.
+# This agrees with the reason for using two networks: one that learns from its own selection repeats its own mistakes.
+# The effect is larger for pair-flipped labels, where the wrong labels of a class are all the same.
 
 # %% [markdown]
 # ## What you need, what it buys, when to choose it
 #
 # | method | what you need | what it buys | choose it when |
 # |---|---|---|---|
-# | policy distillation | a policy that can be asked in any state, a world to act in | a student with the teacher's behaviour, sooner than by rewards | the teacher is good, and its answers are cheap |
-# | the same with rewards | rewards as well | a student that may pass its teacher | the teacher is doubtful |
-# | co-teaching | the share of wrong labels | a network that has learnt from mostly right labels, for twice the training | labels are wrong at random, and many |
+# | policy distillation | a policy that can be queried in any state, a world to act in | a student with the teacher's behaviour, sooner than from rewards | the teacher is good, and its answers are cheap |
+# | the same with rewards | rewards as well | a student that may surpass its teacher | the teacher is doubtful |
+# | co-teaching | the share of wrong labels | a network that has learnt from mostly right labels, for twice the training | many labels are wrong at random |
 # | noisy labels | few labels known to be right | pseudo-labels better than both sources | clean labels exist, and errors are independent |
-# | FedDF | images without labels on the server | a server that combines clients with different data (here one architecture); no gain shown here | clients differ much, and images are at hand |
-# | FedGKT | labels and features may leave the client | a large network for small devices | devices are weak, privacy is not the point |
+# | FedDF | images without labels on the server | a server that combines clients with different data (here one architecture); no gain shown here | clients differ a lot, and images are available |
+# | FedGKT | labels and features may leave the client | a large network for small devices | devices are weak, and privacy is not required |
 # | ranking distillation | a clearly better teacher | a small, fast recommender | the gap between teacher and student is large |
-# | BinCF | a trained graph model | tables of a fraction of the size | lookup or memory is what costs |
-# | PFD, ADREC | features at training time that are missing later | a model that has seen their effect | they say much about the label, and can be predicted |
-# | PATE | disjoint private data, public inputs | a guarantee | teachers agree mostly |
+# | BinCF | a trained graph model | tables of a fraction of the size | lookup or memory is expensive |
+# | PFD, ADREC | features at training time that are missing later | a model that has seen their effect | they say a lot about the label, and can be predicted |
+# | PATE | disjoint private data, public inputs | a guarantee | teachers mostly agree |
 #
-# **It fails, or is not worth its price, when**
+# **It fails, or is not worth its cost, when**
 #
 # - *actions are expensive, not episodes*: then it hardly matters whether student or teacher plays (a factor of 0.91 in the record);
 # - *the teacher is bad, and there is no other signal*: imitation ended at 98.7% of a noisy teacher's value;
 # - *an objective gets smaller if an episode ends early* (our likely reason): both entropy forms ended below 60% of the teacher's value in the record, with wide intervals;
 # - *the teacher is hardly better than the student*: ranking distillation and ADREC gained nothing here;
 # - *privileged features cannot be predicted from the others*: PFD's students got 0.002 of a gap of 0.038 in AUC at best;
-# - *co-teaching is given the wrong share*: it leaves out what has a large loss, right or wrong (exercise 3);
+# - *co-teaching is given the wrong share*: it leaves out samples with a large loss, whether their labels are right or
+#   wrong (exercise 3);
 # - *there are few private teachers*: with 20, answers were either right or private to some degree, never both.
 
 # %% [markdown]
@@ -984,8 +1087,10 @@ for arm, name in arms.items():
 #
 # ### Wrong labels
 #
-# The cell needs nothing from the cells above. `coteach` takes any two networks and tensors of images and integer labels. Replace the lines that begin with `my_`, and estimate the share of wrong labels on a sample that you check by hand. The test needs right labels, which co-teaching does not give you.
-# The control is plain training (`pick="all"`) of networks with the same first weights, batches and number of steps: without it the accuracy says little.
+# The cell needs nothing from the cells above. `coteach` takes any two networks and tensors of images and integer
+# labels. Replace the lines that begin with `my_`, and estimate the share of wrong labels on a sample that you check by
+# hand. The test needs right labels, which co-teaching does not provide. The control is plain training (`pick="all"`) of
+# networks with the same initial weights, batches and number of steps: without it the accuracy says little.
 
 # %% tags=["nbval-ignore-output"]
 import numpy as np
@@ -1027,8 +1132,10 @@ print(f"difference: {gain.mean():+.1f} points ({figures.interval(gain)[0]:+.1f} 
 #
 # ### A policy of your own
 #
-# A teacher is any table (states, 4) of probabilities, and a world any table of where four moves lead from each state and what it pays to enter one; this cell, too, needs nothing from above. Here the world is read from a map with a start S, a goal G and a trap T, and the teacher takes a best action four times in
-# five. The controls are the teacher as player, and rewards without a teacher. Percentages need a teacher whose value is positive.
+# A teacher is any table (states, 4) of probabilities, and a world any table that says where four moves lead from each
+# state and what entering a state pays; this cell, too, needs nothing from above. Here the world is read from a map with
+# a start S, a goal G and a trap T, and the teacher takes a best action four times in five. The controls are the teacher
+# as player, and rewards without a teacher. Percentages need a teacher whose value is positive.
 
 # %% tags=["nbval-ignore-output"]
 import numpy as np
@@ -1062,12 +1169,16 @@ for name, options in tried.items():
     print(f"{name}: {np.mean(ends):.0f}% of the teacher's value after 40 episodes ({min(ends):.0f} to {max(ends):.0f}), {np.mean([fit.steps[-1] for fit in fits]):.0f} actions")
 
 # %% [markdown]
-# After 40 episodes the student that plays itself has 91% of the teacher's value, the one whose teacher plays 79%, and the one that has rewards alone 18% (0 to 34). As above, the student that plays acts more often in its episodes: 1,005 actions against 507. So this is no comparison at equal numbers of actions. All numbers are from one world, with five seeds of the episodes.
+# After 40 episodes the student that plays itself has 91% of the teacher's value, the one whose teacher plays 79%, and
+# the one that has rewards alone 18% (0 to 34). As above, the student that plays acts more often in its episodes: 1,005
+# actions against 507. So this is not a comparison at equal numbers of actions. All numbers are from one world, with
+# five seeds of the episodes.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. The step of a visit.** Derive that for a table of logits the negative gradient of $H(\pi(s),\pi_\theta(s))$ is $\pi(s)-\pi_\theta(s)$. What does a state that is visited five times in an episode add?
+# **1. The step of a visit.** Show that for a table of logits the negative gradient of $H(\pi(s),\pi_\theta(s))$ is
+# $\pi(s)-\pi_\theta(s)$. What does a state that is visited five times in an episode add?
 #
 # <details><summary>Solution</summary>
 #
@@ -1079,8 +1190,10 @@ for name, options in tried.items():
 #
 # <details><summary>Solution</summary>
 #
-# The derivative of the step of $(s,a)$ by $\theta(s',a')$ for another state $s'$ is $\partial d_\theta(s)/\partial\theta(s',a')\cdot(\pi-\pi_\theta)(a|s)$. How often $s$ is visited depends on what is done in $s'$; the other way round this need not hold: what is done in a later state does not change the visits
-# of an earlier one, unless there is a way back. If the teacher plays, both derivatives are 0.
+# The derivative of the step of $(s,a)$ by $\theta(s',a')$ for another state $s'$ is
+# $\partial d_\theta(s)/\partial\theta(s',a')\cdot(\pi-\pi_\theta)(a|s)$. How often $s$ is visited depends on what is
+# done in $s'$. The converse need not hold: what is done in a later state does not change the visits of an earlier one,
+# unless there is a way back. If the teacher plays, both derivatives are 0.
 #
 # </details>
 #
@@ -1096,15 +1209,21 @@ for name, options in tried.items():
 #
 # <details><summary>Solution</summary>
 #
-# A wrong one-hot vector is at the squared distance 2, so $R_y=0.5\cdot2=1$. A teacher with 85% right answers has an $R_s$ of about 0.2, so that $\lambda^*\approx0.2/1.2=0.17$. The formula assumes uncorrelated errors with mean zero; labels that are wrong half of the time do not have mean zero, which is one reason why the best share in the figure may lie elsewhere.
+# A wrong one-hot vector is at the squared distance 2, so $R_y=0.5\cdot2=1$. A teacher with 85% right answers has an
+# $R_s$ of about 0.2, so $\lambda^*\approx0.2/1.2=0.17$. The formula assumes uncorrelated errors with mean zero; the
+# errors of labels that are wrong half of the time do not have mean zero, which is one reason why the best share in the
+# figure may lie elsewhere.
 #
 # </details>
 #
-# **5. A private answer.** PATE's teachers vote 11 to 9. What happens with $\gamma=0.05$, and with $\gamma=1$? Which images should be asked about?
+# **5. A private answer.** PATE's teachers vote 11 to 9. What happens with $\gamma=0.05$, and with $\gamma=1$? About
+# which images should one ask?
 #
 # <details><summary>Solution</summary>
 #
-# The noise has the scale $1/\gamma$: 20 votes, or one. In the first case the answer is close to a coin toss, in the second mostly the majority's. Answers on which the teachers agree stay right under more noise, so they cost less privacy for the same quality. So ask about images on which teachers agree.
+# The noise has scale $1/\gamma$: 20 votes, or one. In the first case the answer is close to a coin toss, in the second
+# it is mostly the majority's. Answers on which the teachers agree stay right under more noise, so they cost less
+# privacy for the same quality. So ask about images on which teachers agree.
 #
 # </details>
 #
@@ -1139,15 +1258,28 @@ print(papers.cite("han2018coteaching", "laptop", "pair-45"))
 # %% [markdown]
 # <details><summary><b>Protocol notes and departures</b></summary>
 #
-# - **Live part.** Settings were tried on held-out images and ratings, with other seeds for worlds; numbers shown are of test images and of the last films of each user. Tried before: for co-teaching 3,000 images and 20 epochs, also 50% symmetric noise; for Li's method 8 epochs, in which noise did not yet hurt, and 200 clean images (the shares 0.1, 0.2 and 0.45 were added when the other four had been seen); for FedDF 3,000
-#   images without a least number for each client, where FedAvg was ahead, and a local rate of 0.05; for BinCF random pairs, which did not help; for PFD a split by time with known users, where the teacher was hardly better. So settings in which methods could not show an effect were dropped. Outcomes were in view when settings were chosen.
+# - **Live part.** Settings were tried on held-out images and ratings, with other seeds for worlds; the numbers shown
+#   are for test images and the last films of each user. Earlier trials were: for co-teaching 3,000 images and 20
+#   epochs, also 50% symmetric noise; for Li's method 8 epochs, in which noise did not yet hurt, and 200 clean images
+#   (the shares 0.1, 0.2 and 0.45 were added when the other four had been seen); for FedDF 3,000 images without a least
+#   number for each client, where FedAvg was ahead, and a local rate of 0.05; for BinCF random pairs, which did not
+#   help; for PFD a split by time with known users, where the teacher was hardly better. So we dropped settings in which
+#   methods could not show an effect. Outcomes were in view when settings were chosen.
 # - **What the intervals cover.** For policies: worlds, teachers and episodes. For images, with three seeds (six in federated learning): weights, the order of batches, and which labels are made wrong or which images a client gets. For ranking: the students' seeds only.
-# - **Policies.** Worlds are drawn as in the record, with other seeds. In gymnasium's environments the limit of time is replaced by the chance of 0.01 to end after an action; the temperatures were chosen by the teacher's value. Rates of 0.3 and 1 were tried with one seed, outcomes in view; the smaller is shown. The update and the control policies were read in a public notebook about the paper; the entropy-regularised forms are recalled and not confirmed.
+# - **Policies.** Worlds are drawn as in the record, with other seeds. In gymnasium's environments the time limit is
+#   replaced by the probability of 0.01 to end after an action; the temperatures were chosen by the teacher's value.
+#   Rates of 0.3 and 1 were tried with one seed, outcomes in view; the smaller is shown. The update and the control
+#   policies are from a public notebook about the paper; the entropy-regularised forms are from memory and not
+#   confirmed.
 # - **Co-teaching.** The batch is the same for both networks. The share of wrong labels is given.
-# - **FedDF.** Clients have 80 images at least; early stopping on labelled server data, which the authors' code has, is left out.
-# - **FedGKT.** Logits are kept for each image, so that a shuffled batch meets the answers to its own images.
-# - **Recommendation.** All films compete for the first ten places; nothing is sampled. LightGCN stands in for BinCF's graph network. The loss of its pairs is ours. Of the papers on BinCF and ADREC the methods' equations were not at hand.
-# - **PFD and ADREC.** "Within the hour after" includes ratings of the test part for the teacher of ADREC, whose texts are privileged; students see none of it.
-# - **Not recorded, not confirmed.** Only Czarnecki et al. and Han et al. have records. PFD's formula and the weights of ranking distillation are recalled, and Li's method was read in summaries; the docstrings say which.
+# - **FedDF.** Clients have at least 80 images; early stopping on labelled server data, which the authors' code has, is
+#   left out.
+# - **FedGKT.** Logits are stored for each image, so a shuffled batch gets the answers to its own images.
+# - **Recommendation.** All films compete for the first ten places; nothing is sampled. LightGCN stands in for BinCF's
+#   graph network. The loss on its pairs is ours. The equations of BinCF and ADREC were not at hand.
+# - **PFD and ADREC.** For the teacher of ADREC, whose texts are privileged, the "following hour" includes ratings of
+#   the test part; students see none of it.
+# - **Not recorded, not confirmed.** Only Czarnecki et al. and Han et al. have records. PFD's formula and the weights of
+#   ranking distillation are from memory, and we know Li's method from summaries; the docstrings give details.
 #
 # </details>

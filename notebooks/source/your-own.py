@@ -19,8 +19,9 @@
 # # Your own images
 #
 # This notebook takes your images, your networks and a method of the workbook. It trains a student with a teacher,
-# compares it with the same student trained on labels alone over several paired seeds, draws what came out, and
-# writes the student as files that other programs read. Every file is read back and compared before it is kept.
+# compares it with the same student trained on labels alone over several paired seeds, plots the results, and writes the
+# student to files that other programs can read. Every file is read back and compared with the network before it is
+# kept.
 #
 # As it stands it runs on 400 images of MNIST, in about a minute on a laptop. Change the parameters in the next cell, or leave the
 # notebook as it is and give them on the command line:
@@ -28,12 +29,12 @@
 #     kdnb run your-own --set source=photos --set image_size=64 --set channels=3 \
 #         --set teacher=timm:resnet34 --set teacher_weights= --set student=timm:resnet10t
 #
-# `papermill notebooks/your-own.ipynb out.ipynb -p source photos -y "options: [temperature, 2]"` does the same with papermill alone.
-# Both work unattended: a wrong value is refused before anything is trained. Relative paths and modules of your own begin in the
-# folder of the workbook.
+# `papermill notebooks/your-own.ipynb out.ipynb -p source photos -y "options: [temperature, 2]"` does the same with
+# papermill alone. Both work unattended: a wrong value is refused before anything is trained. Relative paths, and
+# modules of your own, are looked up from the workbook's folder.
 #
-# For tables and text see [the notebook on tables](your-table.ipynb), for everything else that the verbs take
-# [docs/your-data.md](../docs/your-data.md).
+# For tables and text see [the notebook on tables](your-table.ipynb); for everything else that kdnb's functions accept,
+# see [docs/your-data.md](../docs/your-data.md).
 
 # %% tags=["parameters"]
 source = "mnist"  # a data set (kdnb data), a folder with one folder of images for each class, or an .npz file
@@ -95,8 +96,9 @@ paths.check_writable(target)  # now, not after the training
 # %% [markdown]
 # ## The images
 #
-# A data set of the workbook has a test set. Of your own images a fifth of every class is held out, unless the folder has
-# `train` and `test` (or `val`) in it. Pixels are normalised by the mean and the standard deviation of the training images.
+# The workbook's data sets come with a test set. From your own images a fifth of every class is held out, unless the
+# folder contains `train` and `test` (or `val`). Pixels are normalised by the mean and the standard deviation of the
+# training images.
 
 # %%
 if source in data.names():
@@ -130,9 +132,9 @@ figures.save(
 # %% [markdown]
 # ## The networks
 #
-# `nets.build` takes a name of kdnb, of timm or of torchvision, or the path of a class or function of your own, which is
-# called with those of `num_classes`, `in_channels` and `image_size` that it takes. The teacher comes trained, gets your
-# weights, or is trained here on all training images.
+# `nets.build` takes a name of kdnb, of timm or of torchvision, or the path of your own class or function, which is
+# called with whichever of `num_classes`, `in_channels` and `image_size` it accepts. The teacher comes already trained,
+# gets your weights, or is trained here on all training images.
 
 # %% tags=["nbval-ignore-output"]
 recipe = kdnb.Recipe(epochs=epochs, lr=lr, optimiser="adam", batch_size=min(64, max(2, len(few) // 16)), schedule="cosine")
@@ -164,11 +166,12 @@ figures.table(measured[["weights", "errors", "accuracy", "cross_entropy"]], deci
 
 # %% [markdown]
 # The teacher should be clearly better on held-out images than your student will be. If it is not, it may have little to
-# teach, and the comparison below will show it.
+# teach; the comparison below will show whether it does.
 #
 # ## One student
 #
-# The same initial weights are trained twice, with the teacher and without. The distilled one is exported at the end.
+# Two students with the same initial weights are trained, one with the teacher and one without. The distilled student is
+# exported at the end.
 
 # %% tags=["nbval-ignore-output"]
 networks = {"undistilled": new(student, 0), "distilled": new(student, 0)}
@@ -193,8 +196,9 @@ figures.save(
 # %% [markdown]
 # ## Does it help?
 #
-# `kdnb.compare` repeats both trainings. The two trainings of a seed have the same initial weights and the same images in the same order,
-# so that their difference is due to the teacher alone. The interval and the exact sign-flip test are over these differences.
+# `kdnb.compare` repeats both trainings. The two trainings of a seed start from the same weights and see the same images
+# in the same order, so their difference is due to the teacher alone. The interval and the exact sign-flip test are
+# computed from these differences.
 
 # %%
 setting = kdnb.Toy(
@@ -221,23 +225,24 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# *Undecided* means that the interval allows both; more seeds may settle it. *Worse* happens as well: the teacher may be no
-# better than the student, the temperature too high, or the training too short.
+# *Undecided* means that the interval allows a gain as well as a loss; more seeds may settle it. *Worse* happens too:
+# the teacher may be no better than the student, the temperature too high, or the training too short.
 #
 # ## The student as files
 #
-# `kdnb.export` writes a copy of the network in eval mode. The weights alone are for PyTorch code that can build the network; the
-# graph of `torch.export` and TorchScript run without that code; ONNX needs the packages onnx and onnxscript; `int8` computes in
-# 8-bit integers on a CPU, its ranges measured on training images after the training. Where that loses too much, `int8_distillation` of
-# [chapter 5.7](5-7-quantized.ipynb) trains with the rounding, and `kdnb.export` writes its network too. The table says of each file how
-# far its answers are from the network's.
+# `kdnb.export` writes a copy of the network in eval mode. The weights alone are for PyTorch code that can build the
+# network; the graph of `torch.export` and TorchScript run without that code; ONNX needs the packages onnx and
+# onnxscript; `int8` computes in 8-bit integers on a CPU, with ranges measured on training images after training. If
+# this costs too much accuracy, `int8_distillation` of [chapter 5.7](5-7-quantized.ipynb) trains with the rounding, and
+# `kdnb.export` writes its network too. The table shows how far the answers of each file are from the network's.
 
 # %% tags=["nbval-ignore-output"]
 files = kdnb.export(deployed, few.select(slice(200)).tensors()[0], target, formats=formats or None)
 figures.table(files, decimals={"kB": 0, "difference": 4, "agreement": 3})
 
 # %% [markdown]
-# The last check is of the task: the files are read as another program would read them, and classify held-out images.
+# The last check uses the task itself: the files are read as another program would read them, and classify held-out
+# images.
 
 # %%
 def reader(form, file):
@@ -280,7 +285,7 @@ print("mean", [round(value, 4) for value in card.mean], "sd", [round(value, 4) f
 # %% [markdown]
 # ## Other methods and other data
 #
-# Another method is `--set method=at --set "options=[]"`; `kdnb where at` says where it is explained, and
-# `kdnb compare my_module:my_loss --setting tian2020crd` puts a loss of yours beside the recorded ones. Methods that look inside
-# the networks find the layers of kdnb's, timm's and torchvision's; for others see [docs/your-data.md](../docs/your-data.md).
-# To cite what you used: `kdnb cite hinton2015`.
+# To use another method, give for example `--set method=at --set "options=[]"`; `kdnb where at` says where it is
+# explained, and `kdnb compare my_module:my_loss --setting tian2020crd` puts a loss of yours beside the recorded ones.
+# Methods that look inside the networks find the layers of networks from kdnb, timm and torchvision; for other networks
+# see [docs/your-data.md](../docs/your-data.md). To cite what you used: `kdnb cite hinton2015`.

@@ -18,19 +18,20 @@
 # %% [markdown]
 # # Your own table or text
 #
-# This notebook does with a table what [the one on images](your-own.ipynb) does with pictures: a student learns with a teacher, is
-# compared over paired seeds with the same student that learns from labels alone, and is written as files that are read back and
-# checked. A column of text is read as a bag of words.
+# This notebook does with a table what [the one on images](your-own.ipynb) does with pictures: a student learns with a
+# teacher, is compared over paired seeds with the same student trained on labels alone, and is written to files that are
+# read back and checked. A column of text is read as a bag of words.
 #
-# As it stands it reads the American National Election Study of 1996, which comes with statsmodels: 944 voters, their age, education and income,
-# and where on a scale from left to right they place themselves and both candidates. The question is for whom they voted. A teacher learns from all
-# training rows, the students from 60. For your own table give its path, and the column of the classes:
+# As it stands it reads the American National Election Study of 1996, which comes with statsmodels: 944 voters, with
+# their age, education and income, and where on a scale from left to right they place themselves and both candidates.
+# The task is to predict for whom they voted. A teacher learns from all training rows, the students from 60. For your
+# own table, give its path and the column of the classes:
 #
 #     kdnb run your-table --set table=customers.csv --set label=stays --set "leave_out=[\"id\"]"
 #     kdnb run your-table --set table=mails.csv --set label=topic --set text=body --set rows=0
 #
-# Relative paths begin in the folder of the workbook. Rows without a label are left out; numbers that are missing are said in a column
-# of their own.
+# Relative paths start from the workbook's folder. Rows without a label are left out; missing numbers are marked in a
+# column of their own.
 
 # %% tags=["parameters"]
 table = ""  # a .csv or .tsv file; empty for the American National Election Study of 1996
@@ -85,8 +86,9 @@ paths.check_writable(target)  # now, not after the training
 # %% [markdown]
 # ## The table
 #
-# `data.own_table` standardises numbers and makes a column of each category, by the training rows alone. A share of every class is held
-# out. In the election study `selfLR`, `ClinLR` and `DoleLR` are the places on the scale from left to right, `PID` is the nearness to a party.
+# `data.own_table` standardises numbers and turns each category into a column, using the training rows alone. A share of
+# every class is held out. In the election study, `selfLR`, `ClinLR` and `DoleLR` are the positions on the scale from
+# left to right, and `PID` says how close a voter is to a party.
 
 # %%
 if table:
@@ -106,8 +108,8 @@ print("training rows of the student:", len(few[1]), "- classes:", ", ".join(foun
 # %% [markdown]
 # ## Teacher and student
 #
-# Both are perceptrons with two hidden layers. The teacher learns from all training rows, under dropout. The student sees few rows, and sees them until it
-# makes no error on them.
+# Both are perceptrons with two hidden layers. The teacher learns from all training rows, with dropout. The student sees
+# only a few rows, often enough to make no error on them.
 
 # %% tags=["nbval-ignore-output"]
 def perceptron(units, seed, dropout=0.0):
@@ -130,8 +132,8 @@ measured = pd.DataFrame({name: kdnb.evaluate(network, found.held_out) for name, 
 figures.table(measured[["errors", "accuracy", "cross_entropy", "calibration"]], decimals={"errors": 0, "accuracy": 4, "cross_entropy": 3})
 
 # %% [markdown]
-# Look at the cross-entropy and the calibration as well as at the errors. A network that knows the labels of a few rows by heart is sure of itself, also
-# where it is wrong; the teacher's answers say how sure one can be.
+# Look at the cross-entropy and the calibration as well as at the errors. A network that has memorised the labels of a
+# few rows is sure of itself even where it is wrong; the teacher's answers show how sure one can be.
 #
 # ## Does it help?
 
@@ -188,6 +190,8 @@ for form, file in files.file.items():
 # %% [markdown]
 # ## What the files need
 #
-# A file takes rows as `data.own_table` makes them: in the order of `found.columns`, standardised by the training rows. Keep both beside it.
-# Text in another form, such as tokens for a transformer, goes to the verbs directly: example 4 of [docs/your-data.md](../docs/your-data.md),
-# and [chapter 5.5](5-5-attention-based.ipynb) for students of attention. To cite what you used: `kdnb cite hinton2015`.
+# A file takes rows as `data.own_table` makes them: in the order of `found.columns`, standardised by the training rows.
+# Keep the columns and the training rows with the file. Text in another form, such as tokens for a transformer, goes to
+# kdnb's functions directly: see example 4 of [docs/your-data.md](../docs/your-data.md), and
+# [chapter 5.5](5-5-attention-based.ipynb) for methods that transfer attention. To cite what you used:
+# `kdnb cite hinton2015`.
