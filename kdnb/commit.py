@@ -9,7 +9,7 @@ from typing import Any
 from kdnb import paths
 
 
-@functools.cache  # once a process: a run is made by the code it was started with
+@functools.cache  # once per process: a run is made by the code it was started with
 def code() -> dict[str, Any]:
     """`commit` and `dirty`; without git, or outside a checkout, "unknown" and True."""
     try:

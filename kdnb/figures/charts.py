@@ -1,6 +1,6 @@
 """Charts that recur, drawn with seaborn: each takes a tidy table and returns a figure.
 
-Tidy means one row a measurement: a column for the condition, one for the seed, one for the value.
+Tidy means one row per measurement: a column for the condition, one for the seed, one for the value.
 `tidy` makes such a table of a record. Intervals are 95% t intervals of the mean over seeds.
 """
 
@@ -42,7 +42,7 @@ def tidy(table: pd.DataFrame, metric: str, names: Mapping[str, str]) -> pd.DataF
     """One metric of a record's table as the charts take it: columns condition, seed, `metric`.
 
     Args:
-        table: one row a seed, columns (arm, metric), as `Record.table()` gives it.
+        table: one row per seed, columns (arm, metric), as `Record.table()` gives it.
         metric: such as `test_errors`.
         names: arm -> the name that readers see, in the order in which they are drawn.
 
@@ -81,7 +81,7 @@ def points(
     """The mean of every condition with its 95% interval, and every seed as a dot below it.
 
     Args:
-        frame: one row a condition and seed.
+        frame: one row per condition and seed.
         value: the column that is drawn, along the horizontal axis.
         label: what it is, with its unit: `test error, %`.
         condition: the column of the conditions; they are drawn from top to bottom as they come.
@@ -93,7 +93,7 @@ def points(
         baseline_label: what the legend calls that line; by default "mean of" the condition.
         published: condition -> the published value, drawn as a hollow diamond.
         log: whether the axis is logarithmic.
-        axes: where to draw instead of into a new figure.
+        axes: axes to draw into, instead of a new figure.
 
     Raises:
         ValueError: for a column or a condition that the frame does not have.
@@ -172,7 +172,7 @@ def paired(
     """Differences from one condition over the same seeds, with their 95% interval and a zero line.
 
     Args:
-        frame: one row a condition and seed; seeds that only one of the two has are left out.
+        frame: one row per condition and seed; seeds that only one of the two has are left out.
         value, label, order, roles: as in `points`.
         against: the condition that is subtracted.
         better: says on the axis which side of zero is the better one.
@@ -251,7 +251,7 @@ def lines(
         bars: intervals as bars and every seed as a dot, for a few places such as temperatures.
             Several conditions are drawn a little apart there, so that their bars can be seen.
         log: the axes that are logarithmic.
-        axes: where to draw instead of into a new figure.
+        axes: axes to draw into, instead of a new figure.
     """
     frame, order = _prepared(frame, [value, over, condition], condition, order)
     own = axes is None

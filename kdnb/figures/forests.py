@@ -22,7 +22,7 @@ def forest(frame: pd.DataFrame, label: str, *, axes: Axes | None = None) -> Figu
     Args:
         frame: index: names; columns `mean`, `low`, `high`, `published` (NaN where there is none).
         label: what the horizontal axis shows, with its unit.
-        axes: where to draw instead of into a new figure.
+        axes: axes to draw into, instead of a new figure.
     """
     figure, axes, own = _axes(axes, len(frame))
     _key(figure, axes, _forest(frame, label, axes), own)

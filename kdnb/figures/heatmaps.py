@@ -28,7 +28,7 @@ def heat(
     """A matrix as a heat map with one colour bar; several matrices share one scale and one bar.
 
     Args:
-        matrix: rows and columns named as readers see them; the names of the index and of the
+        matrix: rows and columns named as shown to readers; the names of the index and of the
             columns label the axes. Cells that are NaN stay white. Or title -> matrix.
         label: what the colours show, with its unit.
         limits: of the scale; by default all values.

@@ -48,7 +48,7 @@ def table(
     """A table for readers: numbers to the digits that matter, nothing where nothing is known.
 
     Args:
-        frame: columns and index named as readers see them, units in the names.
+        frame: columns and index named as shown to readers, units in the names.
         caption: what the table says.
         decimals: of all columns of floats, or column -> decimals. By default three digits of a
             column's largest value, or of each value where they differ a hundredfold.
@@ -72,7 +72,7 @@ def table(
 
 
 def published_and_ours(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """`papers.show_frame` as a reader wants it: one row a quantity, numbers as text.
+    """`papers.show_frame` as a reader wants it: one row per quantity, numbers as text.
 
     Args:
         frame: of `papers.show_frame`.

@@ -36,7 +36,7 @@ def colours(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dic
     role has, so that curves of several methods differ; names of another role share its colour.
 
     Args:
-        names: of conditions, as readers see them.
+        names: of conditions, as shown to readers.
         roles: name -> `teacher`, `student`, `method` or `other`, or a colour of its own, such as
             one of a ramp over temperatures; a name that is not listed is a method.
 

@@ -58,7 +58,7 @@ def cite(
 
 
 def _results(key: str, profile: str | None, claim: str | None) -> list[str]:
-    """One sentence a claim and profile; nothing for a paper that we do not reproduce."""
+    """One sentence per claim and profile; nothing for a paper that we do not reproduce."""
     if key not in results.reproduced_papers():
         if profile or claim:
             results.known(key)

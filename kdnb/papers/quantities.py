@@ -84,7 +84,7 @@ Quantity = Annotated[str, AfterValidator(_spelled)]  # checked, and spelled in o
 
 
 def evaluate(expression: str, frame: pd.DataFrame) -> np.ndarray:
-    """A parsed expression on a frame with its columns c0, c1, ...: float64, one value a row."""
+    """A parsed expression on a frame with its columns c0, c1, ...: float64, one value per row."""
     return frame.astype(float).eval(expression, engine="python").to_numpy(float)
 
 

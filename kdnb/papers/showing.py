@@ -114,7 +114,7 @@ def _published(verdict: judging.Verdict, table: pd.DataFrame) -> list[judging.Fi
 
 
 def show(key: str, profile: str | None = None) -> RenderableType:
-    """Published beside ours for a terminal: one block a claim, and why it ended so."""
+    """Published beside ours for a terminal: one block per claim, and why it ended so."""
     results.known(key)
     blocks: list[RenderableType] = [Text(f"{key}: {authors(key)}", style="bold")]
     for name, found in itertools.groupby(judged(key, profile), key=lambda one: one[0]):
@@ -128,7 +128,7 @@ def show(key: str, profile: str | None = None) -> RenderableType:
 
 
 def replicated(key: str, frame: pd.DataFrame) -> RenderableType:
-    """A paper's claims on recorded seeds and on new ones, see `replication.replicate`: a block a claim."""
+    """A paper's claims on recorded seeds and on new ones, see `replication.replicate`: one block per claim."""
     if frame.empty:
         return Text(f"No claim of {key} can be judged on these conditions.")
     blocks: list[RenderableType] = [Text(f"{key}: {authors(key)}", style="bold")]
@@ -256,7 +256,7 @@ def markdown(key: str, profile: str | None = None) -> str:
 
 
 def document(key: str, profile: str | None = None) -> list[dict[str, Any]]:
-    """The same as plain data: one dictionary a profile and claim, None for what has no value."""
+    """The same as plain data: one dictionary per profile and claim, None for what has no value."""
     found = []
     for name, verdict, table in judged(key, profile):
         claim = verdict.claim

@@ -35,7 +35,7 @@ class Comparison:
     """Conditions over the same seeds.
 
     Attributes:
-        errors: one row a seed, one column a condition.
+        errors: one row per seed, one column a condition.
         controls: what the others are compared with.
         tested: the conditions whose p values count together in Holm's correction; the others, out
             of a record, are shown beside them.

@@ -46,7 +46,7 @@ def setting(
         dataset: in place of the parameters' own.
         lr: the peak of the learning rate.
         augment: random crops (padding 4) and flips.
-        batch_size: images a step.
+        batch_size: images per step.
     """
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
     name = dataset or p.dataset

@@ -39,7 +39,7 @@ __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
 
 PROFILES = every_arm(chen2019dafl.PROFILES)
 
-STEPS, EPOCHS = 10, 3  # for any initialisation: 10 images a step, 3 times through all steps
+STEPS, EPOCHS = 10, 3  # for any initialisation: 10 images per step, 3 times through all steps
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 JUDGED_ON, TRIED_ON = 10, 3  # networks with other first weights, for the test and for a rate
 

@@ -131,7 +131,7 @@ class Task(NamedTuple):
         """What every trial measures after the last epoch; its logits serve whatever is asked later.
 
         Args:
-            history: a row an epoch; none for a network that was not trained.
+            history: one row per epoch; none for a network that was not trained.
             network: the one to deploy, when it is another than the one trained.
         """
         network = as_trained(network or self.network, self.recipe)

@@ -61,7 +61,7 @@ def export(
         output: where the logits are in what the network returns, see `kdnb.distil`.
 
     Returns:
-        One row a format: `file`; `kB`; `difference`, the largest of any logit between the network and
+        One row per format: `file`; `kB`; `difference`, the largest of any logit between the network and
         what was read back; `agreement`, the share of the example that gets the same class; `batches`,
         of which sizes it takes; `note`, why there is no file.
 

@@ -29,7 +29,7 @@ def digests(notebook: Any) -> list[str]:
 
 
 def show_verdicts(verdicts: Iterable[Verdict], profile: str, *, grouped: bool = False) -> None:
-    """Print one line a verdict; the runner reads the same from the executed notebook.
+    """Print one line per verdict; the runner reads the same from the executed notebook.
 
     Args:
         profile: what the verdicts rest on: the run's own, `laptop`, `full`, or `exact`.
@@ -43,7 +43,7 @@ def show_verdicts(verdicts: Iterable[Verdict], profile: str, *, grouped: bool = 
 
 
 def _grouped(verdicts: Iterable[Verdict]) -> list[str]:
-    """One line a verdict, or one for all claims whose premise fails with the same value."""
+    """One line per verdict, or one for all claims whose premise fails with the same value."""
     claims: dict[str, list[str]] = {}
     for verdict in verdicts:
         unmet = verdict.word == "premise not met"

@@ -129,7 +129,7 @@ def chapters() -> list[Chapter]:
 
 
 def _letters(name: str) -> str:
-    """A name without its hyphens and blanks, in small letters."""
+    """A name without its hyphens and blanks, in lower case."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

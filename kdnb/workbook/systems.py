@@ -1,6 +1,6 @@
 """The index of systems: all that the survey's readings name, and how far each one is taught here.
 
-`papers/systems.csv` has one row a system: its section, its key in the bibliography, its name. What
+`papers/systems.csv` has one row per system: its section, its key in the bibliography, its name. What
 stands beside them is looked up whenever it is asked for, so that it cannot go stale.
 """
 

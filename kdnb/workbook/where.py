@@ -220,12 +220,12 @@ class Written:
 
     @functools.cached_property
     def letters(self) -> str:
-        """Its prose without blanks, breaks and signs, in small letters: titles are found in it."""
+        """Its prose without blanks, breaks and signs, in lower case: titles are found in it."""
         return letters(self.prose)
 
 
 def letters(text: str) -> str:
-    """Small letters and digits alone."""
+    """Lower-case letters and digits only."""
     return re.sub(r"[^a-z0-9]+", "", text.lower())
 
 
