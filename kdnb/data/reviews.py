@@ -1,7 +1,7 @@
 """Film reviews in the authors' layout: a folder, or its archive, with one file for each review.
 
-The layout is that of Stanford's Large Movie Review Dataset (IMDB): `aclImdb/{train,test}/{pos,neg}/*.txt`. Reviews
-without a label (`unsup`) are left out.
+The layout is that of Stanford's Large Movie Review Dataset (IMDB): `aclImdb/{train,test}/{pos,neg}/*.txt`.
+Reviews without a label (`unsup`) are left out.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ def finished(trial: Trial) -> Result | None:
     """The trial's result if it is on disk and complete, else None."""
     if not is_finished(trial.digest):
         return None
-    with contextlib.suppress(OSError):  # left by a process that was killed right after writing its result
+    with contextlib.suppress(OSError):  # left if a process was killed right after its result
         _remove_checkpoints(store() / trial.digest)
     try:
         return read(trial.digest)
