@@ -17,7 +17,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
 
-# Looked up when they are first asked for: `import kdnb` costs nothing.
+# Imported on first use, so that `import kdnb` is fast.
 _HOMES = {
     "Criterion": "kdnb.methods.criterion",
     "Ensemble": "kdnb.training.answers",

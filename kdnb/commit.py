@@ -1,4 +1,4 @@
-"""Which code is running: its commit, and whether it was changed since."""
+"""The running code: its commit, and whether it was changed since."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from kdnb import paths
 
 
-@functools.cache  # once a process: a run is made by the code it was started with
+@functools.cache  # once per process: a run uses the code it was started with
 def code() -> dict[str, Any]:
     """`commit` and `dirty`; without git, or outside a checkout, "unknown" and True."""
     try:
         commit = _git("rev-parse", "HEAD")
-        # Only the code that makes numbers counts: a notebook being written does not dirty a trial.
+        # Only code that produces numbers counts: editing a notebook does not make a trial dirty.
         dirty = bool(_git("status", "--porcelain", "--", "kdnb", "papers/*/claims.toml"))
     except (OSError, subprocess.SubprocessError):
         return {"commit": "unknown", "dirty": True}

@@ -1,4 +1,4 @@
-"""Hints for names that nobody knows, the error for what was asked wrongly, values in sentences."""
+"""Hints for unknown names, the error for invalid usage, and values in messages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-MANY = 20  # known names that a sentence lists at most
+MANY = 20  # most known names listed in a message
 
 
 class UsageError(ValueError):
-    """Something that was asked for does not exist or cannot be: the command line exits with 2."""
+    """A request is invalid or names something that does not exist: the command line exits with 2."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the closest known ones, else those there are, 20 at most."""
+    """A hint for an unknown name: the closest known names, else all of them, at most 20."""
     known = [str(one) for one in known]
     close = difflib.get_close_matches(str(name)[:200], known, n=3, cutoff=0.5)
     if close:
@@ -27,21 +27,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def brief(value: Any, width: int = 60) -> str:
-    """A value as a sentence shows it: its repr, the middle of a long one left out.
+    """A value for use in messages: its repr, with the middle of a long one left out.
 
     >>> brief("a" * 1000, 11), brief(0.1)
     ("'aaa...aaa'", '0.1')
     """
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # a whole number of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return "a number of very many digits"
     half = (width - 3) // 2
     return text if len(text) <= width else f"{text[:half]}...{text[-half:]}"
 
 
 def refused(error: Any) -> str:
-    """What a pydantic model refused, as one sentence: each field, its value and why.
+    """A pydantic validation error as one sentence: each field, its value and the reason.
 
     Args:
         error: the `pydantic.ValidationError`.
@@ -61,15 +61,15 @@ def refused(error: Any) -> str:
 
 
 def imported(path: str) -> Any:
-    """What stands at `module:name`, a function or class of somebody's own.
+    """The user's own function or class at `module:name`.
 
     Raises:
-        UsageError: for a module that cannot be imported, or what it does not have.
+        UsageError: if the module cannot be imported, or does not have this name.
     """
     module, _, name = path.partition(":")
     try:
         held = importlib.import_module(module)
-    except Exception as error:  # a module of somebody's own raises what it likes
+    except Exception as error:  # a user's module may raise anything
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise UsageError(f"{brief(module)} cannot be imported ({said}).") from error
     if not hasattr(held, name):
@@ -84,10 +84,10 @@ def imported(path: str) -> Any:
 def number_in(
     variable: str, usual: float | None = None, *, whole: bool = True, most: float = 1000
 ) -> Any:
-    """The number in an environment variable, above 0; the usual one where it is unset or empty.
+    """The number in an environment variable, above 0; the default if it is unset or empty.
 
     Raises:
-        UsageError: naming the variable and what it holds.
+        UsageError: names the variable and its value.
     """
     text = os.environ.get(variable, "").strip()
     if not text:

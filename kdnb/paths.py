@@ -1,4 +1,4 @@
-"""Where things lie: the checkout, the data cache, the runs; and the one way to write a file."""
+"""Locations of the checkout, the data cache and the runs; and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from filelock import FileLock
 
 try:
     import fcntl
-except ImportError:  # Windows: what a killed process leaves there stays
+except ImportError:  # Windows: files that a killed process leaves are not removed
     fcntl = None
 
 PACKAGE = Path(__file__).resolve().parent
-HELD = ".held"  # the file beside a temporary folder, taken by its process
+HELD = ".held"  # the lock file beside a temporary folder, held by its process
 
 
 class DiskError(OSError):
-    """Something cannot be written; the message says what, why, and what to do."""
+    """A file or folder cannot be written; the message says which, why, and what to do."""
 
     def __str__(self) -> str:
         return self.strerror
@@ -33,8 +33,8 @@ class DiskError(OSError):
 def root() -> Path:
     """The workbook's checkout: `KDNB_HOME`, or the folder that holds this package.
 
-    Raises `FileNotFoundError` when neither holds `papers/`, for instance because only the
-    package was installed and not the workbook.
+    Raises `FileNotFoundError` if neither contains `papers/`, for instance because only the
+    package is installed, not the workbook.
     """
     home = (given("KDNB_HOME") or PACKAGE.parent).resolve()
     if not (home / "papers").is_dir():
@@ -56,9 +56,9 @@ def runs() -> Path:
 
 
 def given(variable: str) -> Path | None:
-    """The folder that an environment variable names, absolute; None where it names none.
+    """The absolute path of the folder in an environment variable; None if it is unset.
 
-    The variable is absolute from then on: processes started from here work in other folders.
+    The variable is made absolute too, because child processes may run in other folders.
     """
     value = os.environ.get(variable)
     if not value:
@@ -69,7 +69,7 @@ def given(variable: str) -> Path | None:
 
 
 def data_folders() -> tuple[Path, ...]:
-    """The folders of `KDNB_DATA_DIRS` in which data sets are looked for, absolute like `given`."""
+    """The folders of `KDNB_DATA_DIRS` that are searched for data sets, made absolute as in `given`."""
     named = os.environ.get("KDNB_DATA_DIRS", "").split(os.pathsep)
     folders = tuple(Path(one).expanduser().absolute() for one in named if one)
     if folders:
@@ -86,15 +86,15 @@ def _made(folder: Path) -> Path:
 def atomic_write(path: Path, content: bytes | str, *, durable: bool = True) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
-    The bytes go to a temporary file of the same folder, reach the disk, and are renamed. What
-    killed processes left of the same file is taken away.
+    The bytes go to a temporary file in the same folder, are flushed to disk, and the file is renamed.
+    Temporary files that killed processes left for the same file are removed.
 
     Args:
-        durable: wait until the disk has them. Without that a killed process loses nothing either,
-            but a power failure may.
+        durable: flush to disk before renaming. Without it the file survives a killed process, but
+            not necessarily a power failure.
 
     Raises:
-        DiskError: when the disk is full, or the folder cannot be written to.
+        DiskError: if the disk is full, or the folder is not writable.
     """
     data = content.encode() if isinstance(content, str) else content
     with told(path):
@@ -111,23 +111,23 @@ def atomic_write(path: Path, content: bytes | str, *, durable: bool = True) -> N
                 os.chmod(name, 0o644)
                 if fcntl is None:
                     file.close()
-                os.replace(name, path)  # while it is locked: nobody takes it for left behind
+                os.replace(name, path)  # while it is locked, so that it is not swept as a leftover
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
 
 
 def check_writable(folder: Path) -> None:
-    """Raises `DiskError` where no file can be made in a folder, before work is done for it."""
+    """Raise `DiskError` if no file can be created in a folder, before any work is done."""
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
 
 
 def reserve(file: int, size: int) -> None:
-    """Take the room of an open file on the disk now, not while it is written.
+    """Allocate the disk space of an open file now, not while it is written.
 
-    Raises `OSError` when the disk has too little; a mapped file would kill the process instead.
+    Raises `OSError` if there is too little space; with a mapped file the process would be killed instead.
     """
     if size and hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
@@ -135,7 +135,7 @@ def reserve(file: int, size: int) -> None:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Say in words when a path cannot be written, as `DiskError`."""
+    """Convert errors in writing a path into a `DiskError` that explains them."""
     words = {
         errno.ENOSPC: "the disk is full: make room, or name a folder on another one",
         errno.EDQUOT: "your quota is used up: make room, or name a folder elsewhere",
@@ -159,11 +159,11 @@ def told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, timeout: float = -1) -> Iterator[None]:
-    """Hold a lock file; others wait.
+    """Hold a lock file; other processes wait.
 
     Raises:
-        filelock.Timeout: when another holds it for longer than `timeout` seconds; -1 waits.
-        DiskError: when it cannot be made.
+        filelock.Timeout: if another process holds it for longer than `timeout` seconds; -1 waits for ever.
+        DiskError: if it cannot be created.
     """
     lock = FileLock(path, timeout=timeout)
     with told(path):
@@ -171,7 +171,7 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire()
-            except FileNotFoundError:  # who held it removed the folder
+            except FileNotFoundError:  # its holder removed the folder
                 if path.parent.exists():
                     raise
     try:
@@ -181,17 +181,17 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
 
 
 def sweep(folder: Path, name: str | None = None) -> int:
-    """Take away the temporary files that killed processes left in a folder; how many.
+    """Remove the temporary files that killed processes left in a folder; returns their number.
 
     Args:
-        name: only those of this file.
+        name: only temporary files for this file.
     """
     pattern = f".{escape(name)}.*.tmp" if name else ".*.tmp"
     return sum(if_unused(path, path.unlink) for path in list(folder.glob(pattern)))
 
 
 def sweep_folders(prefix: str, parent: Path) -> int:
-    """Take away the temporary folders that killed processes left; how many."""
+    """Remove the temporary folders that killed processes left; returns their number."""
 
     def removed(lock: Path) -> None:
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
@@ -203,11 +203,11 @@ def sweep_folders(prefix: str, parent: Path) -> int:
 
 @contextmanager
 def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """A folder that goes when the block ends, or at the next such call if the process was killed.
+    """A folder that is removed after the block, or by the next such call if the process was killed.
 
     Args:
-        prefix: of its name; what others with it have left is taken away.
-        parent: where it lies; the system's folder for temporary files when None.
+        prefix: of its name; leftover folders with the same prefix are removed.
+        parent: where it is created; the system's folder for temporary files if None.
     """
     parent = parent or Path(tempfile.gettempdir())
     sweep_folders(prefix, parent)
@@ -220,7 +220,7 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if fcntl is None:  # Windows removes no file that is open
+        if fcntl is None:  # Windows cannot remove an open file
             os.close(handle)
         lock.unlink(missing_ok=True)
         if fcntl is not None:
@@ -228,7 +228,7 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 
 def if_unused(path: Path, act: Callable[[], object]) -> bool:
-    """Do something with a file that no process has taken (`take`); whether it was done."""
+    """Do something with a file that no process has locked (`take`); returns whether it was done."""
     with contextlib.suppress(OSError), path.open("r+b") as file:
         if take(file.fileno(), wait=False):
             act()
@@ -237,9 +237,9 @@ def if_unused(path: Path, act: Callable[[], object]) -> bool:
 
 
 def take(file: int, *, wait: bool = True, shared: bool = False) -> bool:
-    """Lock an open file until it is closed or its process ends; False where another has it.
+    """Lock an open file until it is closed or its process ends; False if another process holds it.
 
-    On a file system without locks all is taken: nobody's file is mistaken for left behind.
+    On a file system without locks every file counts as locked, so none is removed as a leftover.
     """
     if fcntl is None:
         return wait
@@ -251,18 +251,18 @@ def take(file: int, *, wait: bool = True, shared: bool = False) -> bool:
 
 
 def _temporary(folder: Path, prefix: str, suffix: str) -> tuple[int, str]:
-    """A new file, open and taken."""
+    """A new file, open and locked."""
     while True:
         handle, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=suffix)
         take(handle)
-        if os.fstat(handle).st_nlink:  # else another swept it before it was taken
+        if os.fstat(handle).st_nlink:  # otherwise another process swept it before it was locked
             return handle, name
         os.close(handle)
 
 
 @contextmanager
 def surroundings(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the processes that start while the block runs."""
+    """Set environment variables for processes that start inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,4 +1,4 @@
-"""Progress bars: in a terminal as text, in a notebook as a widget, in a recorded run not at all."""
+"""Progress bars: text in a terminal, a widget in a notebook, none in a recorded run."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tqdm.auto import tqdm
 
 
 def bar(total: int, done: int, unit: str, delay: float = 0) -> tqdm:
-    """A bar with the time left that vanishes when it is closed. `TQDM_DISABLE=1` hides it.
+    """A bar with the remaining time that disappears when it is closed. `TQDM_DISABLE=1` hides it.
 
-    (tqdm's notebook form overrules that variable by itself.)
+    (tqdm's notebook bar would ignore that variable.)
 
     Args:
-        delay: seconds that must have gone by before it is shown, for what is short most often.
+        delay: seconds before it is shown, for tasks that are usually short.
     """
     return tqdm(total=total, initial=done, unit=unit, leave=False, disable=_hidden(), delay=delay)
 
 
 def note(text: str) -> None:
-    """A line that stays, where bars are shown."""
+    """Print a permanent line, unless progress bars are hidden."""
     if not _hidden():
         tqdm.write(text, file=sys.stderr)
 

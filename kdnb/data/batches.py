@@ -1,5 +1,5 @@
-"""Batches made where the network is: images stay uint8 on the device, and are shuffled, shifted,
-flipped, jittered and normalised there, many at once, as a pure function of (seed, epoch).
+"""Batches made on the network's device: images stay uint8 there, and are shuffled, shifted, flipped,
+jittered and normalised a batch at a time, as a pure function of (seed, epoch).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Batch(NamedTuple):
     """What a training step sees.
 
     Attributes:
-        images: (B, C, H, W) float32, normalised. What a stranger's data gives may be any tensor, or
-            a tuple, list or dict of them.
-        labels: (B,) int64. What a stranger's data gives may have other shapes, be `Mixed`, or None
-            where no term reads labels.
-        index: (B,) int64, where the images lie in the `Images` they come from; None when unknown.
+        images: (B, C, H, W) float32, normalised. Batches of a user's own data may hold any tensor, or
+            a tuple, list or dict of tensors.
+        labels: (B,) int64. Those of a user's own data may have other shapes, be `Mixed`, or None
+            if no term reads labels.
+        index: (B,) int64, positions of the images in the `Images` they come from; None if unknown.
         view: (B,) int64, always on the CPU: which of its views each image shows, counted over
-            all images, index · views + (y · (2 padding + 1) + x) · 2 + mirrored; None when views
+            all images, index · views + (y · (2 padding + 1) + x) · 2 + mirrored; None if views
             cannot be counted.
     """
 
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The number of samples: of labels, where there are any."""
+        """The number of samples, taken from the labels if there are any."""
         known = isinstance(self.labels, (Tensor, Mixed)) and len(self.labels)
         return known or samples_in(self.images)
 
@@ -49,12 +49,12 @@ class Batch(NamedTuple):
         return next((one.device for one in tensors_in(self.images)), torch.device("cpu"))
 
     def share(self, part: slice) -> Batch:
-        """A part of the samples."""
+        """A slice of the samples."""
         cut = (None if value is None else rows_of(value, part) for value in self)
         return Batch(*cut)
 
     def to(self, device: torch.device) -> Batch:
-        """On a device; the view is a place in a file, and stays with the CPU."""
+        """The batch on a device; `view` is a position in a file and stays on the CPU."""
         parts = [value for value in self[:-1] if value is not None]
         if all(isinstance(value, Tensor) and value.device == device for value in parts):
             return self
@@ -67,21 +67,21 @@ class Batches:
 
     Args:
         images: moved to `device` once.
-        batch_size: images a batch; the last one of an epoch may be smaller.
+        batch_size: images per batch; the last one of an epoch may be smaller.
         mean, sd: of each channel on the 0-1 scale; a batch holds (x / 255 - mean) / sd.
-        seed: of the order and of every augmentation, each an independent stream: switching one
-            on does not move the others. Drawn on the CPU, so the same on every device.
+        seed: for the order and every augmentation, each an independent stream: switching one on
+            does not change the others. Drawn on the CPU, so the same on every device.
         shuffle: a new order in every epoch.
-        crop_padding: pad by so many black pixels and crop at random: a shift of up to as many
+        crop_padding: pad by this many black pixels and crop at random: a shift of up to that many
             pixels in each direction.
-        flip: mirror left and right with probability 1/2.
+        flip: mirror left to right with probability 1/2.
         jitter: s scales brightness, then contrast about the image's mean, by factors uniform in
             [1 - s, 1 + s]; values stay within 0 and 1.
         drop_last: leave out a smaller last batch.
         channels_last: the memory format of the batches.
 
     Raises:
-        ValueError: when there is no image, or an option is out of its range.
+        ValueError: if there is no image, or an option is out of range.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Batches:
 
     @property
     def device(self) -> torch.device:
-        """Where the batches are made."""
+        """The device on which batches are made."""
         return self.images.images.device
 
     @property
@@ -138,7 +138,7 @@ class Batches:
 
     @property
     def views(self) -> int | None:
-        """In how many ways an image can look: 162 with padding 4 and flips; None if endless."""
+        """The number of views of an image: 162 with padding 4 and flips; None if unlimited."""
         if self.jitter:
             return None
         return (2 * self.crop_padding + 1) ** 2 * (2 if self.flip else 1)
@@ -174,7 +174,7 @@ class Batches:
             yield Batch(images, labels, index, None if views is None else views[now])
 
     def _changes(self, number: int) -> dict[str, Tensor]:
-        """What happens to the images of an epoch, in the order in which they come."""
+        """The random changes to the images of an epoch, in the order of the epoch."""
         count, changes = self.examples, {}
         if self.crop_padding:
             stream = self._stream("crop", number)
@@ -188,7 +188,7 @@ class Batches:
         return changes
 
     def _views(self, order: Tensor, changes: dict[str, Tensor]) -> Tensor | None:
-        """Which view each image of an epoch shows, in the order in which they come."""
+        """The view that each image of an epoch shows, in the order of the epoch."""
         if self.views is None:
             return None
         view = torch.zeros_like(order)
@@ -206,7 +206,7 @@ class Batches:
         flip: Tensor | None = None,
         jitter: Tensor | None = None,
     ) -> Tensor:
-        """The images (B, C, H, W) as they look this time, 0 to 255 in float32."""
+        """The augmented images (B, C, H, W), 0 to 255 in float32."""
         if crop is not None:
             images = _cropped(images, self.crop_padding, crop)
         if flip is not None:
@@ -226,10 +226,10 @@ class Batches:
 
 
 def _cropped(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
-    """Each image (B, C, H, W), padded by black pixels, from its own offset (B, 2) = (y, x) on.
+    """Each image (B, C, H, W), padded with black pixels and cropped at its own offset (B, 2) = (y, x).
 
-    Rows are copied whole, from where they start in the flat padded images: on a CPU several times
-    faster than indexing pixels.
+    Whole rows are copied from where they start in the flattened padded images: on a CPU this is
+    several times faster than indexing pixels.
     """
     flat = F.pad(images, (padding,) * 4).flatten()
     width = images.shape[3]
@@ -240,7 +240,7 @@ def _cropped(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def _row_starts(shape: tuple[int, ...], padding: int, device: torch.device) -> Tensor:
-    """Where each row (B, C, H) of an image with the offset (0, 0) starts in the flat padded images."""
+    """Where each row (B, C, H) of an image at offset (0, 0) starts in the flattened padded images."""
     count, channels, height, width = shape
     planes = torch.arange(count * channels, device=device).view(count, channels, 1)
     rows = planes * (height + 2 * padding) + torch.arange(height, device=device)
@@ -248,23 +248,23 @@ def _row_starts(shape: tuple[int, ...], padding: int, device: torch.device) -> T
 
 
 def _flipped(images: Tensor, flip: Tensor) -> Tensor:
-    """The images (B, C, H, W), mirrored left and right where `flip` (B,) says so."""
+    """The images (B, C, H, W), mirrored left to right where `flip` (B,) is true."""
     both = torch.cat([images, images.flip(-1)])
     count = len(images)
     return both.index_select(0, torch.arange(count, device=images.device) + count * flip)
 
 
 def in_order(images: Images, like: Any, device: torch.device) -> Batches:
-    """Batches for a pass without training: the images as they are, one after the other.
+    """Batches for a pass without training: the images in order, without augmentation.
 
     Args:
-        like: whose `mean` and `sd` of the pixels are taken.
+        like: batches or a card whose `mean` and `sd` normalise the pixels.
     """
-    size = 250 if device.type == "cpu" else 1000  # what fits a cache; what fills an accelerator
+    size = 250 if device.type == "cpu" else 1000  # fits into a CPU's cache; fills an accelerator
     return Batches(images, size, mean=like.mean, sd=like.sd, shuffle=False, device=device)
 
 
 def mixed_seed(seed: int, number: int, purpose: str) -> int:
-    """One 63-bit seed out of a seed, an epoch and a purpose, unlike for unlike ones."""
+    """A 63-bit seed derived from a seed, an epoch and a purpose; different inputs give different seeds."""
     text = f"{seed} {number} {purpose}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""The cards of the data sets: what each is, where it comes from, and how it is recognised."""
+"""The cards of the data sets: what each one is, where it comes from, and how it is verified."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 class DataError(RuntimeError):
-    """A data set is unknown, missing or not what it should be; the message says what to do."""
+    """A data set is unknown, missing or does not match its card; the message says what to do."""
 
 
-# What a card can name: files and folders below another, packages by plain names, digests.
+# What a card may name: relative files and folders, packages by plain names, digests.
 Below = Annotated[str, Field(pattern=r"^[\w][\w.+-]*(/[\w][\w.+-]*)*$")]
 Plain = Annotated[str, Field(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._+-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -44,8 +44,8 @@ class Layout(_Part):
 
     Attributes:
         format: `idx` is the format of MNIST: images, then labels. `records` is the binary format
-            of CIFAR: label bytes, of which the last counts, then the image. `rows` are PNG files
-            with one image a row, and a JSON list of all labels at the end.
+            of CIFAR: label bytes, of which the last one is used, then the image. `rows` are PNG files
+            with one image per row, followed by a JSON list of all labels.
         train, test: names of the files, any of which may be gzipped (.gz).
         label_bytes: of a record.
     """
@@ -60,10 +60,10 @@ class Official(Layout):
     """The files as their authors publish them.
 
     Attributes:
-        folders: where the files lie inside a data folder, as torchvision or we name it.
+        folders: where the files are inside a data folder, as named by torchvision or by us.
         torchvision: the class of torchvision.datasets that fetches them, or
-        archive, md5: the address of a tar archive of them.
-        pickled: a folder of the same data in a form that is never read.
+        archive, md5: the address and digest of a tar archive of them.
+        pickled: a folder with the same data in pickled form, which is never read.
     """
 
     folders: Annotated[tuple[Below, ...], Field(min_length=1)]
@@ -80,7 +80,7 @@ class Official(Layout):
 
 
 class Package(Layout):
-    """A package of a registry that carries the data; `folder` is where its files lie inside."""
+    """A package of a registry that contains the data; `folder` is where its files are inside."""
 
     client: Literal["npm", "apt"]
     name: Plain
@@ -92,12 +92,12 @@ class Card(_Part):
     """A data set.
 
     Attributes:
-        path: of the card; a folder of the same name beside it may hold the official files.
+        path: the card's file; a folder of the same name beside it may hold the official files.
         shape: (C, H, W) of an image.
         sizes: images in each split; the last `validation` of train are the validation split.
         mean, sd: of each channel over the training images, on the 0-1 scale.
-        sha256: of each split, see `Images.digest`.
-        file_sha256: of single files, gunzipped, to tell which one is damaged.
+        sha256: digest of each split, see `Images.digest`.
+        file_sha256: digests of single files, gunzipped, to tell which one is damaged.
         cite: key in papers/references.bib.
     """
 
@@ -131,7 +131,7 @@ class Card(_Part):
 
     @property
     def name(self) -> str:
-        """How the data set is called in code, on the command line and in file names."""
+        """The data set's name in code, on the command line and in file names."""
         return self.path.stem
 
 
@@ -144,7 +144,7 @@ def card(name: str) -> Card:
     """The card of a data set.
 
     Raises:
-        DataError: when there is none of this name, with the nearest one; or it is malformed.
+        DataError: if there is no card of this name (names the nearest one), or it is malformed.
     """
     known = names()
     if name not in known:
@@ -180,11 +180,11 @@ def card_in(folder: str, model: type[Model], name: str, missing: str) -> Model:
 
     Args:
         model: has a field `name`.
-        missing: how the sentence about an unknown name begins, such as "there is no graph".
+        missing: how the message about an unknown name begins, such as "there is no graph".
 
     Raises:
-        UnknownData: when there is none of this name, with the nearest one.
-        DataError: when it is malformed.
+        UnknownData: if there is no card of this name; names the nearest one.
+        DataError: if it is malformed.
     """
     known = names_in(folder)
     if name not in known:

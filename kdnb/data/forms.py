@@ -1,4 +1,4 @@
-"""Inputs of any form: a tensor, or tuples, lists and dicts of tensors; labels, also those of mixup."""
+"""Inputs of any structure: a tensor, or tuples, lists and dicts of tensors; labels, also of mixup."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Mixed(NamedTuple):
     """The labels of mixed images: of the first and the second image of each pair.
 
     Attributes:
-        first, second: (B,) int64, or one label for each place.
-        share: (B,) float32, of the first, between 0 and 1.
+        first, second: (B,) int64, or one label for each position.
+        share: (B,) float32, the share of the first, between 0 and 1.
     """
 
     first: Tensor
@@ -43,7 +43,7 @@ def as_labels(given: Any) -> Tensor | Mixed:
 
 
 def no_labels(given: Any) -> str:
-    """One sentence about what is no labels."""
+    """The error message for something that is not labels."""
     what = kind_of(given)
     words = isinstance(given, np.ndarray) or "str" in what
     hint = ": number the classes from 0" if words else ""
@@ -54,7 +54,7 @@ def no_labels(given: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What somebody gave, and what is in it.
+    """A description of a value: its type, and the type of its contents.
 
     >>> kind_of(["cat", "dog"])
     'a list of str'
@@ -68,7 +68,7 @@ def kind_of(value: Any) -> str:
 
 
 def is_mixed(given: Any) -> bool:
-    """Whether labels are those of mixed images: two of classes and a share of the first."""
+    """Whether labels are those of mixed images: two labels and the share of the first."""
     if isinstance(given, Mixed):
         return True
     if not isinstance(given, (tuple, list)) or len(given) != 3:
@@ -82,10 +82,10 @@ def is_mixed(given: Any) -> bool:
 
 
 def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
-    """The same form with every tensor replaced by what the function makes of it.
+    """The same structure with the function applied to every tensor.
 
-    What is neither a tensor nor a container stays as it is, unless it moves between devices as a
-    whole (`.to`), such as a batch of graphs.
+    Values that are neither tensors nor containers stay as they are, unless they move between devices
+    as a whole (`.to`), such as a batch of graphs.
 
     >>> mapped(lambda t: t + 1, {"ids": torch.zeros(1), "names": ["a"]})
     {'ids': tensor([1.]), 'names': ['a']}
@@ -104,14 +104,14 @@ def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
 
 
 def moved(value: Any, device: torch.device | str) -> Any:
-    """The same on a device; also a whole that only `.to` can move, such as a batch of graphs."""
+    """The same structure on a device; also objects that only `.to` can move, such as a batch of graphs."""
     if not isinstance(value, (Tensor, Mapping, tuple, list, np.ndarray)) and hasattr(value, "to"):
         return value.to(device)
     return mapped(lambda tensor: tensor.to(device, non_blocking=True), value)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors of a form, in order."""
+    """The tensors of a structure, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -123,7 +123,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def samples_in(value: Any) -> int:
-    """How many samples inputs hold: the length of their first tensor.
+    """The number of samples in the inputs: the length of their first tensor.
 
     >>> samples_in({"ids": torch.zeros(5, 7), "mask": torch.zeros(5)})
     5
@@ -133,10 +133,10 @@ def samples_in(value: Any) -> int:
 
 
 def rows_of(value: Any, rows: Any) -> Any:
-    """Some rows, indices or a slice, of every tensor of a form.
+    """Some rows (indices or a slice) of every tensor of a structure.
 
     Raises:
-        ValueError: when its tensors have different lengths, so that a row is no sample.
+        ValueError: if its tensors have different lengths, so that rows do not match.
     """
     lengths = {len(one) for one in tensors_in(value) if one.ndim}
     if len(lengths) != 1:
@@ -147,7 +147,7 @@ def rows_of(value: Any, rows: Any) -> Any:
 
 
 def first_of(value: Any, count: int) -> Any:
-    """The first samples of inputs; all, where they cannot be cut, such as a graph."""
+    """The first samples of the inputs; all of them if they cannot be sliced, such as a graph."""
     try:
         return rows_of(value, slice(count))
     except ValueError:

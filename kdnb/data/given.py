@@ -1,4 +1,4 @@
-"""What is given as data: arrays and lists as tensors; what only looks like batches is refused."""
+"""Checks of user data: arrays and lists become tensors; values that only look like batches are refused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kdnb.data.forms import is_mixed, mapped, no_labels
 
 
 def check_form(data: Any) -> None:
-    """Refuse what only looks like batches: tables, sets and plain numbers in lists.
+    """Refuse values that only look like batches: tables, sets and plain numbers in lists.
 
     Raises:
-        TypeError: which says what to give.
+        TypeError: says what to pass instead.
     """
     wanted = "give tensors or arrays (inputs, labels)"
     for one in (data, *(data if isinstance(data, (tuple, list)) else ())):
@@ -36,10 +36,10 @@ def check_form(data: Any) -> None:
 
 
 def of_arrays(data: Any, read: bool = True) -> Any:
-    """Arrays of NumPy, and labels in a list, as tensors; a tuple of too many tensors is refused.
+    """NumPy arrays, and labels in a list, as tensors; a tuple of too many tensors is refused.
 
     Args:
-        read: whether somebody reads the labels; labels that are words are left out where nobody does.
+        read: whether the labels are used; if not, labels that are words are dropped.
     """
     if isinstance(data, np.ndarray) and data.dtype != object:
         return torch.as_tensor(data)
@@ -76,7 +76,7 @@ def _is_number(value: Any) -> bool:
 
 
 def are_pair(data: Any) -> bool:
-    """Whether data is (inputs, labels), and no list of batches."""
+    """Whether data is (inputs, labels) rather than a list of batches."""
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         return False
     inputs, labels = data

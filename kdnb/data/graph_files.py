@@ -1,7 +1,7 @@
 """The files in which citation graphs are published: text, pickles of Planetoid, and arrays.
 
-Planetoid's files are pickles of Python 2. They are not unpickled, which could run any code: `_plain`
-follows the few operations that arrays and dictionaries need, and calls nothing.
+Planetoid's files are Python 2 pickles. They are not unpickled, because that could run any code: `_plain`
+interprets the few operations that arrays and dictionaries need, and calls nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ARRAYS = (  # of an .npz: two sparse matrices by rows, and what the rows are
 
 
 class Raw(NamedTuple):
-    """A graph as a file has it: sorted by name, with nothing checked."""
+    """A graph as read from a file: sorted by name, unchecked."""
 
     names: list[str]
     labels: np.ndarray
@@ -33,8 +33,8 @@ class Raw(NamedTuple):
 
 
 def from_text(files: list[Path], classes: tuple[str, ...]) -> Raw:
-    """From two text files: of each paper its name, a 0 or 1 for each word and its subject; and pairs
-    of names. Pairs with papers that have no content are left out."""
+    """From two text files: one has each paper's name, a 0 or 1 for each word and its subject; the other
+    has pairs of names. Pairs with papers that have no content are left out."""
     lines, cites = (
         [line.split() for line in path.read_text(encoding="utf-8").splitlines()] for path in files
     )
@@ -52,7 +52,7 @@ def from_text(files: list[Path], classes: tuple[str, ...]) -> Raw:
 
 
 def from_planetoid(files: list[Path], classes: tuple[str, ...]) -> Raw:
-    """From Planetoid's `allx`, `ally`, `tx`, `ty`, `graph` and `test.index`; nodes go by their number.
+    """From Planetoid's `allx`, `ally`, `tx`, `ty`, `graph` and `test.index`; nodes are numbered.
 
     Features and labels of the first nodes are in `allx` and `ally`; those of the others in `tx` and
     `ty`, in the order of `test.index`.
@@ -81,7 +81,7 @@ def from_planetoid(files: list[Path], classes: tuple[str, ...]) -> Raw:
 
 
 def from_npz(content: bytes, classes: tuple[str, ...]) -> Raw:
-    """From an .npz in the format of Shchur's benchmark; what is pickled in it is not read."""
+    """From an .npz in the format of Shchur's benchmark; pickled parts are not read."""
     with np.load(BytesIO(content), allow_pickle=False) as file:
         arrays = {name: file[name] for name in ARRAYS}
     names = [str(one) for one in arrays["node_names"]]
@@ -115,7 +115,7 @@ def as_npz(raw: Raw, classes: tuple[str, ...]) -> bytes:
 
 @dataclass
 class _Made:
-    """What a pickle would make by a call: the name of the function, and what it would be given."""
+    """A call that a pickle would make: the name of the function, and its arguments."""
 
     name: str
     arguments: Any
@@ -135,7 +135,7 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def _plain(content: bytes) -> Any:
-    """What a pickle of arrays, lists and dictionaries says, with `_Made` in place of every call.
+    """The content of a pickle of arrays, lists and dictionaries, with `_Made` in place of every call.
 
     Raises:
         ValueError: for any operation beyond those of such a pickle.
@@ -204,7 +204,7 @@ def _array(made: _Made) -> np.ndarray:
 
 
 def _sparse(made: _Made) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each row of a matrix that a pickle describes, the columns that are not 0, and their values."""
+    """For each row of a matrix that a pickle describes, the columns that are not 0, and their values."""
     if made.name != "scipy.sparse.csr csr_matrix":
         raise ValueError(f"{made.name} where a sparse matrix should be")
     data, columns, starts = (_array(made.state[key]) for key in ("data", "indices", "indptr"))

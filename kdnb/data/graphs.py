@@ -1,7 +1,7 @@
 """Citation graphs: a card, the first source that has the files, and one order for all sources.
 
 Every node is a paper, with the words that occur in it and its subject; every edge joins two papers
-of which one cites the other.
+if one cites the other.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class GraphCard(BaseModel):
     Attributes:
         name: of the card, and of an .npz that holds the graph.
         classes: the subjects, sorted.
-        nodes, words, edges: how many there are; edges without direction, without self-citations.
-        sha256: of names, labels, words and edges (and of the words' weights, where they have any),
+        nodes, words, edges: their numbers; edges are undirected, without self-citations.
+        sha256: digest of names, labels, words and edges (and of the words' weights, if there are any),
             the same for every source.
-        form: of the official files, a reader of `graph_files`.
+        form: the format of the official files, a reader of `graph_files`.
         files: the official files.
-        folders: where the files may lie inside a data folder.
+        folders: where the files may be inside a data folder.
         archive: the address of the official archive of them.
         copy_address: the address of a public copy as .npz, if there is one.
         cite: key in papers/references.bib.
@@ -69,14 +69,14 @@ class Graph:
     """A graph whose nodes have words and a label.
 
     Attributes:
-        features: (nodes, words) float32. Of a citation graph it is sparse, with a 1 where a word
-            occurs, or with the word's weight; a graph of your own may have any numbers, sparse or
+        features: (nodes, words) float32. For a citation graph it is sparse, with a 1 where a word
+            occurs, or with the word's weight; your own graph may have any numbers, sparse or
             dense.
-        edges: (2, edges) int64: each edge once, the smaller node above, sorted, no self-loops.
+        edges: (2, edges) int64: each edge once, the smaller node in the first row, sorted, no self-loops.
         labels: (nodes,) int64.
 
     Raises:
-        ValueError: for parts of other shapes, types or nodes; `own_graph` puts edges in order.
+        ValueError: for wrong shapes, types or nodes; `own_graph` puts edges in this order.
     """
 
     features: Tensor
@@ -96,7 +96,7 @@ class Graph:
 
     @property
     def arcs(self) -> Tensor:
-        """(2, 2 edges + nodes): a node above, and below it each neighbour in turn and itself."""
+        """(2, 2 edges + nodes): a node in the first row, each neighbour or itself in the second."""
         own = torch.arange(len(self), device=self.edges.device).expand(2, -1)
         return torch.cat([self.edges, self.edges.flip(0), own], 1)
 
@@ -111,16 +111,16 @@ class Graph:
         return Graph(features, _sorted_edges(kept, len(nodes)), self.labels[nodes])
 
     def largest_component(self) -> Graph:
-        """The largest part in which every node can be reached; nodes keep their order."""
+        """The largest connected component; nodes keep their order."""
         start, end = self.edges.numpy()
         matrix = coo_array((np.ones(len(start)), (start, end)), shape=(len(self), len(self)))
         _, part = connected_components(matrix, directed=False)
         return self.select(torch.from_numpy(np.flatnonzero(part == np.bincount(part).argmax())))
 
     def rewired(self, seed: int) -> Graph:
-        """The same nodes with edges drawn at random that keep, nearly, the number at each node.
+        """The same nodes with random edges that nearly preserve the degree of each node.
 
-        The ends of all edges are paired anew; pairs of a node with itself, and doubles, are lost.
+        The ends of all edges are paired anew; self-loops and duplicates are dropped.
         """
         ends = self.edges.flatten()
         mixed = ends[torch.randperm(len(ends), generator=torch.Generator().manual_seed(seed))]
@@ -128,12 +128,12 @@ class Graph:
 
 
 class NodeSplit(NamedTuple):
-    """Nodes (int64) by what they are for; `hidden` are test nodes that no training sees.
+    """Nodes (int64) by purpose; `hidden` are test nodes that are not seen in training.
 
     Attributes:
         train: their labels are learnt.
-        validation: their labels may decide settings.
-        test, hidden: their labels are looked at once, at the end.
+        validation: their labels may be used to choose settings.
+        test, hidden: their labels are used once, at the end.
     """
 
     train: Tensor
@@ -150,15 +150,15 @@ class NodeSplit(NamedTuple):
 def split_nodes(
     labels: Tensor, seed: int, *, train: int = 20, validation: int = 30, hidden: float = 0.0
 ) -> NodeSplit:
-    """A random split: so many nodes of every class, and the rest for the test.
+    """A random split: a fixed number of nodes of every class, and the rest for the test.
 
     Args:
         labels: (nodes,) int64.
-        train, validation: nodes of each class.
-        hidden: share of the test nodes that is hidden, rounded down.
+        train, validation: number of nodes of each class.
+        hidden: share of the test nodes that are hidden, rounded down.
 
     Raises:
-        ValueError: when a class has too few nodes, or the share is not in [0, 1).
+        ValueError: if a class has too few nodes, or the share is not in [0, 1).
     """
     if not 0 <= hidden < 1:
         raise ValueError(f"hidden must lie in [0, 1); got {hidden}.")
@@ -210,23 +210,23 @@ def graph_card(name: str) -> GraphCard:
     """The card of a graph.
 
     Raises:
-        DataError: when there is none of this name, or it is malformed.
+        DataError: if there is no card of this name, or it is malformed.
     """
     return card_in("graphs", GraphCard, name, "there is no graph")
 
 
 def load_graph(name: str, *, offline: bool = False) -> Graph:
-    """A citation graph, its nodes in the order of their names.
+    """Load a citation graph, its nodes in the order of their names.
 
     Sources are the cache, the folders of KDNB_DATA_DIRS (`<name>.npz`, the official archive, or its
-    files in one of the card's folders), the official archive, and a public copy; what was fetched is
+    files in one of the card's folders), the official archive, and a public copy; downloads are
     kept in the cache. Nothing is unpickled.
 
     Args:
-        offline: look on this machine only.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when the name is unknown, no source has the graph, or what it has is another.
+        DataError: if the name is unknown, no source has the graph, or the graph does not match its card.
     """
     return find_graph(graph_card(name), data_cache(), data_folders(), offline=offline)
 
@@ -276,7 +276,7 @@ def _verified(raw: graph_files.Raw, card: GraphCard, place: str) -> Graph:
 
 
 def _digest(raw: graph_files.Raw, edges: Tensor) -> str:
-    """SHA-256 of what a graph is, little-endian, whatever the source."""
+    """SHA-256 of the content of a graph, little-endian, the same for every source."""
     whole = hashlib.sha256("\n".join(raw.names).encode())
     for array in (raw.labels, raw.starts, raw.words, edges.numpy()):
         whole.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
@@ -286,7 +286,7 @@ def _digest(raw: graph_files.Raw, edges: Tensor) -> str:
 
 
 def _sorted_edges(pairs: Tensor, nodes: int) -> Tensor:
-    """(2, edges): each edge once, the smaller node above, sorted, without self-loops."""
+    """(2, edges): each edge once, the smaller node in the first row, sorted, without self-loops."""
     low, high = pairs.min(0).values, pairs.max(0).values
     keys = (low * nodes + high)[low != high].unique()
     return torch.stack([keys // max(nodes, 1), keys % max(nodes, 1)])
@@ -319,7 +319,7 @@ def _from_npz(content: bytes, card: GraphCard, place: str) -> graph_files.Raw:
 
 
 def _read(content: bytes, place: str, card: GraphCard, kept: Path) -> tuple[Graph, bytes]:
-    """The verified graph of an archive or of arrays, and the arrays as they are kept."""
+    """The verified graph from an archive or from arrays, and the arrays to keep."""
     if place.endswith(".npz"):
         raw = _from_npz(content, card, place)
     else:

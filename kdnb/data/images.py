@@ -1,4 +1,4 @@
-"""Labelled images in memory, the order they are kept in, and the digest that names them."""
+"""Labelled images in memory, their canonical order, and the digest that identifies them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Images:
     Attributes:
         images: (N, C, H, W) uint8, 0 to 255.
         labels: (N,) int64.
-        card: of the data set they belong to, whose `mean` and `sd` normalise them, or what
-            `own_images` measured of yours; None for images that nothing normalises.
+        card: the card of their data set, whose `mean` and `sd` normalise them, or the values that
+            `own_images` measured on your images; None for images that are not normalised.
 
     Raises:
-        ValueError: when a shape or type is another one, or the lengths differ.
+        ValueError: for a wrong shape or type, or if the lengths differ.
     """
 
     images: Tensor
@@ -58,13 +58,13 @@ class Images:
         return Images(self.images[where], self.labels[where], self.card)
 
     def to(self, device: torch.device | str) -> Images:
-        """The images on a device: the same tensors where they are there already."""
+        """The images on a device; no copy if they are already there."""
         return Images(self.images.to(device), self.labels.to(device), self.card)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Inputs (N, C, H, W) float32 and labels (N,) int64, for a training loop of your own.
 
-        Inputs are normalised by the card's mean and standard deviation, as every verb does it;
+        Inputs are normalised by the card's mean and standard deviation, as in every training function;
         without a card they lie between 0 and 1.
         """
         pixels = self.images.float()
@@ -78,7 +78,7 @@ class Images:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the sorted SHA-256s of the records: the same in whatever order they lie."""
+        """SHA-256 of the sorted SHA-256s of the records: independent of their order."""
         return digest(record_digests(self.images.cpu().numpy(), self.labels.cpu().numpy()))
 
 
@@ -107,7 +107,7 @@ def digest(records: list[bytes]) -> str:
 def canonical(images: np.ndarray, labels: np.ndarray, records: list[bytes]) -> Images:
     """The images sorted by the digests of their records: one order for all sources of a data set.
 
-    The order has nothing to do with what the images show, so any first n are a random sample.
+    The order does not depend on what the images show, so the first n are always a random sample.
     """
     kept = torch.from_numpy(np.ascontiguousarray(images))
     names = torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64))

@@ -1,4 +1,4 @@
-"""Labelled texts of any source: one order for all, and the splits that everybody has alike."""
+"""Labelled texts of any source: one canonical order, and splits that are the same everywhere."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FILES: tuple[Part, ...] = ("train", "test")  # validation is a part of train
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts of one split, in the order of their digests: any first n are a random sample.
+    """Texts of one split, in the order of their digests: the first n are a random sample.
 
     Attributes:
-        sentences: as the source has them.
+        sentences: as in the source.
         labels: (N,) int64.
     """
 
@@ -40,7 +40,7 @@ class Texts:
 def sorted_texts(
     records: Iterable[tuple[str, int]], card: TextCard | ReviewCard
 ) -> tuple[Texts, str]:
-    """Texts with their labels in the order of their digests, and the SHA-256 over all of these."""
+    """Texts with their labels in the order of their digests, and the SHA-256 over all digests."""
     keyed = sorted(
         (hashlib.sha256(bytes([label]) + text.encode("utf-8")).digest(), text, label)
         for text, label in records
@@ -51,7 +51,7 @@ def sorted_texts(
 
 
 def splits_of(train: Texts, test: Texts) -> dict[Part, Texts]:
-    """Training, validation and test: the last of the training texts, as many as the card says, are held out."""
+    """Training, validation and test; validation is the last part of the training texts."""
     card, end = train.card, len(train) - train.card.validation
     return {
         "train": Texts(train.sentences[:end], train.labels[:end], card),

@@ -1,4 +1,4 @@
-"""Anybody's training data as batches: Datasets, DataLoaders, lists of batches, tensors."""
+"""User data as batches: Datasets, DataLoaders, lists of batches, tensors."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ LABEL_KEYS = ("labels", "label", "targets", "target")  # of a batch that is one 
 
 
 class LoaderBatches:
-    """Somebody's own batches behind the interface of `Batches`.
+    """A user's own batches behind the interface of `Batches`.
 
     Args:
-        loader: a DataLoader, or anything with a length that can be iterated over again and again
-            and gives (inputs, labels), or one dict with the entry "labels". Inputs are a tensor, or
+        loader: a DataLoader, or anything with a length that can be iterated over repeatedly
+            and yields (inputs, labels), or one dict with the key "labels". Inputs are a tensor, or
             a tuple, list or dict of tensors, ready for the network: floating-point images, token
             ids, masks. Labels of mixed images are a triple (first, second, share of the first).
         device: where the batches are moved to.
-        seed: of the order. Generators that loader, sampler or data set hold are seeded anew for
-            every epoch, and persistent workers started anew, so that an epoch is a function of
+        seed: for the order. Generators held by the loader, sampler or data set are reseeded in
+            every epoch, and persistent workers are restarted, so that an epoch is a function of
             (seed, number).
-        labels: which labels are taken: "classes", numbers of classes alone; "any", also soft
-            labels, mixed ones and dense maps; "none", whatever comes or nothing, since nobody reads
-            them.
+        labels: which labels are accepted: "classes", class numbers only; "any", also soft
+            labels, mixed ones and dense maps; "none", anything or nothing, since they are not
+            used.
 
     Raises:
-        TypeError: when `loader` has no length, or can be read only once.
-        ValueError: when it has no batch.
+        TypeError: if `loader` has no length, or can be read only once.
+        ValueError: if it has no batch.
     """
 
-    augmented = True  # unknown, so an image is never taken to look the same twice
+    augmented = True  # unknown, so assume that an image never looks the same twice
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class LoaderBatches:
 
     @property
     def examples(self) -> int:
-        """The samples of an epoch: what the sampler gives, else the batches that are listed.
+        """The number of samples in an epoch, from the sampler or else from the listed batches.
 
-        A sampler that draws with replacement gives no more different ones than there are.
+        A sampler that draws with replacement counts no more samples than the data set has.
         """
         dataset, sampler = (getattr(self.loader, name, None) for name in ("dataset", "sampler"))
         batched = getattr(self.loader, "batch_sampler", None)
@@ -104,14 +104,14 @@ class LoaderBatches:
         return self.epoch(0)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch; the order follows (seed, number) where the loader allows it."""
+        """The batches of one epoch; the order is a function of (seed, number) if the loader allows it."""
         _seed_generators(self.loader, self.seed, number)
         if getattr(self.loader, "persistent_workers", False):
-            self.loader._iterator = None  # workers of the former epoch hold a random state of it
+            self.loader._iterator = None  # its workers hold the random state of the previous epoch
         length = len(self.loader)
         try:
             for place, item in enumerate(self.loader):
-                if place == length:  # endless data ends where its length says so
+                if place == length:  # endless data ends after its stated length
                     break
                 yield self._batch(item)
         except (TypeError, RuntimeError, KeyError) as error:
@@ -128,7 +128,7 @@ class LoaderBatches:
         return Batch(moved(_ready(inputs), self.device), self._labels(labels))
 
     def _pair(self, item: Any) -> tuple[Any, Any]:
-        """Inputs and labels of what the loader gives."""
+        """Inputs and labels from an item of the loader."""
         if isinstance(item, Mapping):
             inputs, labels = _labels_apart(item)
             if labels is None and self.labels != "none":
@@ -175,7 +175,7 @@ class LoaderBatches:
 
 
 def _of_collating(error: Exception) -> bool:
-    """Whether torch failed to make a batch of samples, and no code of the user's raised this."""
+    """Whether the error arose when torch collated samples, not in the user's code."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -185,7 +185,7 @@ def _of_collating(error: Exception) -> bool:
 
 
 def _ready(inputs: Any) -> Any:
-    """Inputs as networks take them: floating point in float32, whole numbers as they are.
+    """Inputs as networks take them: floating point in float32, integers unchanged.
 
     Raises:
         TypeError: for images of bytes, sparse tensors, or inputs without any tensor.
@@ -197,7 +197,7 @@ def _ready(inputs: Any) -> Any:
                 f"the data gives tensors of layout {value.layout}, which make no batches: give "
                 "tensor.to_dense()."
             )
-        value = value.detach()  # nobody's inputs get gradients
+        value = value.detach()  # inputs never get gradients
         if value.dtype == torch.uint8 and value.ndim == 4:
             raise TypeError(
                 "the data gives torch.uint8 images, a network needs floating-point ones: convert "
@@ -217,13 +217,13 @@ def _ready(inputs: Any) -> Any:
 
 
 def _labels_apart(item: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """A dict's inputs and its labels, where it has an entry for them."""
+    """A dict's inputs and its labels, if it has an entry for them."""
     name = next((key for key in LABEL_KEYS if key in item), None)
     return {key: value for key, value in item.items() if key != name}, item[name] if name else None
 
 
 def _seed_generators(loader: Any, seed: int, number: int) -> None:
-    """Start every generator that a loader, its sampler or its data set holds, and say the epoch."""
+    """Seed every generator that a loader, its sampler or its data set holds, and set the epoch."""
     batched = getattr(loader, "batch_sampler", None)
     holders = [loader, getattr(loader, "sampler", None), batched, getattr(batched, "sampler", None)]
     holders.append(getattr(loader, "dataset", None))
@@ -242,7 +242,7 @@ def _seed_generators(loader: Any, seed: int, number: int) -> None:
 
 
 def _seeded(generator: Any, seed: int) -> bool:
-    """Start a generator of any make; False for what is none."""
+    """Seed a generator of any kind; False if the object is not a generator."""
     if isinstance(generator, torch.Generator):
         generator.manual_seed(seed)
     elif isinstance(generator, random.Random):
@@ -264,15 +264,15 @@ class TensorBatches:
 
     Args:
         inputs: (N, ...), ready for the network; or a tuple, list or dict of such tensors.
-        labels: (N, ...), or None where nobody reads them.
-        seed: of the order: a function of (seed, epoch) alone.
+        labels: (N, ...), or None if they are not used.
+        seed: for the order, which is a function of (seed, epoch) alone.
 
     Raises:
         TypeError: for images of bytes.
-        ValueError: for no input, or other numbers of inputs and labels.
+        ValueError: for no input, or different numbers of inputs and labels.
     """
 
-    augmented = True  # no teacher's answers are stored for them
+    augmented = True  # so no teacher outputs are stored for them
 
     def __init__(
         self,
@@ -295,7 +295,7 @@ class TensorBatches:
             if isinstance(inputs, list):
                 hint = " A list of tensors is several inputs: for one of several samples give torch.stack(samples)."
             raise ValueError(f"tensors need one label an input; got {shown} and {given}.{hint}")
-        if labels is not None and labels.dtype in _WIDE:  # of which torch knows little
+        if labels is not None and labels.dtype in _WIDE:  # types that few torch operations support
             labels = labels.long()
         self.inputs, self.labels = inputs, labels
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
@@ -336,19 +336,19 @@ def as_batches(
     labels: Labels = "classes",
     shuffle: bool = True,
 ) -> Batches | LoaderBatches | TensorBatches:
-    """Whatever holds training data as batches.
+    """Any supported form of training data as batches.
 
     Args:
         data: `Batches` or `LoaderBatches` (returned as they are), a pair of tensors or NumPy arrays
             (inputs, labels), whose inputs may be a tuple or a dict of tensors, inputs alone, a dict of
-            tensors with the entry "labels", a DataLoader, a torch Dataset of (input, label), or any
+            tensors with the key "labels", a DataLoader, a torch Dataset of (input, label), or any
             other iterable of batches with a length.
-        batch_size, seed: of a Dataset or tensors, which are shuffled anew in every epoch.
+        batch_size, seed: for a Dataset or tensors, which are reshuffled in every epoch.
         labels: see `LoaderBatches`.
-        shuffle: False takes a Dataset or tensors in their own order.
+        shuffle: False keeps the order of a Dataset or tensors.
 
     Raises:
-        TypeError: when `data` is none of these.
+        TypeError: if `data` is none of these.
     """
     if isinstance(data, (Batches, LoaderBatches, TensorBatches)):
         return data

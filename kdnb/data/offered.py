@@ -1,4 +1,4 @@
-"""All data sets that have a card, of whatever kind: what each holds, and whether what is here is it."""
+"""All data sets that have a card, of every kind: what each holds, and its verification."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Kind(NamedTuple):
     """Data sets of one kind.
 
     Attributes:
-        names, card: those there are, and the card of one.
-        row: of a name, what a table shows: name, title, shape, training, test, licence.
-        verified: of a name, loads the data set and says what it holds.
+        names, card: list the names, and return the card of one.
+        row: the table row of a name: title, shape, training, test, licence, after the name itself.
+        verified: loads the data set of a name and describes what it holds.
     """
 
     names: Callable[[], tuple[str, ...]]
@@ -33,17 +33,17 @@ def rows() -> list[Row]:
 
 
 def verified(name: str) -> str:
-    """Load a data set, fetched where it is not at hand, and say what it holds.
+    """Load a data set, downloading it if necessary, and describe what it holds.
 
     Raises:
-        UnknownData: when there is no card of this name.
-        DataError: when no source has it, or what it has is another.
+        UnknownData: if there is no card of this name.
+        DataError: if no source has it, or the data do not match the card.
     """
     return _kind_of(name).verified(name)
 
 
 def card_of(name: str) -> Any:
-    """The card of a data set; every kind has a name and digests, `sha256` (of reviews none).
+    """The card of a data set; every kind has a name and digests, `sha256` (empty for reviews).
 
     Raises:
         UnknownData: when there is none of this name.
@@ -124,7 +124,7 @@ def _verified_graph(name: str) -> str:
 
 def _row_of_recordings(name: str) -> Row:
     card = sounds.sound_card(name)
-    # As of images: what is held out for validation counts as training.
+    # As for images: texts held out for validation count as training.
     counts = str(card.sizes["train"] + card.sizes["validation"]), str(card.sizes["test"])
     return name, card.title, f"{card.rate} Hz", *counts, card.licence
 

@@ -1,4 +1,4 @@
-"""Graphs of your own: from a list of edges, or of nearest neighbours where nobody has drawn edges."""
+"""Your own graphs: from a list of edges, or from nearest neighbours if there are no edges."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ BLOCK = 1024  # points whose distances to all others are in memory at once
 
 
 def own_graph(features: Tensor, edges: Tensor, labels: Tensor) -> Graph:
-    """A graph as the functions of `kdnb.methods.graph` take it.
+    """A graph in the form that `kdnb.methods.graph` takes.
 
     Args:
         features: (nodes, size), floating, dense or sparse.
-        edges: (2, edges) integers, such as PyTorch Geometric's `edge_index`. Directions, doubles and
-            edges from a node to itself are dropped.
-        labels: (nodes,) integers from 0; -1 where a label is not known.
+        edges: (2, edges) integers, such as PyTorch Geometric's `edge_index`. Directions, duplicates and
+            self-loops are dropped.
+        labels: (nodes,) integers from 0; -1 for an unknown label.
 
     Raises:
-        ValueError: for other shapes or types, a node that is not there, a label below -1, or
+        ValueError: for wrong shapes or types, a node that does not exist, a label below -1, or
             features that are not finite.
 
     >>> graph = own_graph(torch.eye(3), torch.tensor([[0, 1, 2], [1, 0, 2]]), torch.tensor([0, 1, -1]))
@@ -51,11 +51,11 @@ def nearest_graph(
     """A graph whose edges join each point to its nearest others, by Euclidean distance.
 
     Args:
-        points: (nodes, ...), flattened; edges are drawn between these.
-        labels: of `own_graph`.
-        neighbours: of each point. An edge is there if one of the two is among the other's nearest,
-            so that most nodes have more.
-        features: what networks see of the nodes, (nodes, size); the points themselves when None.
+        points: (nodes, ...), flattened; distances are measured between these.
+        labels: as for `own_graph`.
+        neighbours: number for each point. Two points are joined if one is among the other's nearest,
+            so most nodes have more.
+        features: the nodes' inputs to networks, (nodes, size); the points themselves if None.
 
     Raises:
         ValueError: see `own_graph`; for no neighbours, or as many as there are points.

@@ -1,4 +1,4 @@
-"""Images of your own: a folder with one folder for each class, an `.npz` file, or arrays."""
+"""Your own images: a folder with one subfolder for each class, an `.npz` file, or arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = "number them from 0, and name the classes in the array `classes` of an .
 
 @dataclass(frozen=True)
 class Normal:
-    """What normalises images: their mean and standard deviation, as a data set's card has them.
+    """The mean and standard deviation that normalise images, as in the card of a data set.
 
     Attributes:
         mean, sd: of each channel over the training images, on the 0-1 scale.
@@ -38,12 +38,12 @@ class Normal:
 
 @dataclass(frozen=True, eq=False)
 class OwnImages:
-    """Images of your own, in two parts that share no image.
+    """Your own images, in two parts that share no image.
 
     Attributes:
-        train, held_out: take them like the images of a data set, in every verb. Their order is
-            random, so that any first n are a random sample.
-        classes: their names, in the order of the labels.
+        train, held_out: use them like the images of a data set, in every training function. Their
+            order is random, so the first n are a random sample.
+        classes: the names of the classes, in the order of the labels.
         shape: (channels, height, width).
     """
 
@@ -72,23 +72,23 @@ def own_images(
     held_out: float = 0.2,
     seed: int = 0,
 ) -> OwnImages:
-    """Images of your own, for every verb: read, checked, split and normalised.
+    """Read, check, split and normalise your own images, for every training function.
 
     Args:
         source: a folder with one folder of image files for each class, or with `train` and one of
             `test`, `val` and `validation` that hold such folders; an `.npz` file with the arrays
-            `images` and `labels`, and `test_images` and `test_labels` where they are split, and
-            perhaps `classes`, the names; or a pair (images, labels) of arrays or tensors. Arrays
+            `images` and `labels`, and `test_images` and `test_labels` if they are split, and
+            optionally `classes`, the names; or a pair (images, labels) of arrays or tensors. Arrays
             hold 0 to 255 in uint8, (N, H, W), (N, H, W, C) or (N, C, H, W).
-        image_size: files are scaled to this height and width; without it they must have one size.
-        channels: 1 makes all images grey, 3 gives all three channels; when None, files must be all
+        image_size: files are scaled to this height and width; without it all must have the same size.
+        channels: 1 makes all images grey, 3 gives all images three channels; if None, files must be all
             grey or all coloured. Transparency is dropped.
-        held_out: the share of every class that nobody trains on, where the source is not split.
-        seed: of that split, and of the order.
+        held_out: the share of every class to hold out from training, if the source is not split.
+        seed: for this split and for the order.
 
     Raises:
-        DataError: when the source is missing or not of this form, or a file cannot be read: which.
-        UsageError: for an option out of its range.
+        DataError: if the source is missing or has another form, or a file cannot be read; names it.
+        UsageError: for an option out of range.
     """
     if not 0 < held_out < 1:
         raise UsageError(f"held_out is a share between 0 and 1; got {brief(held_out)}.")
@@ -206,14 +206,14 @@ def _read(
 
 
 def _opened(file: Path) -> Image.Image:
-    """A file's image, upright as its camera says."""
+    """A file's image, rotated upright as its metadata says."""
     try:
         with Image.open(file) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
     except MemoryError:
         raise
-    except Exception as error:  # whatever a damaged file makes Pillow raise
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise DataError(f"{file} is no image that can be read ({error!s:.120}).") from error
     if upright.mode[0] in "IF":  # Pillow would clip them at 255
         raise DataError(
@@ -256,7 +256,7 @@ def _of_npz(path: Path) -> tuple[list[Images], tuple[str, ...] | None]:
     try:
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
-    except Exception as error:  # a damaged archive raises what its part raises
+    except Exception as error:  # a damaged archive raises many kinds of errors
         raise DataError(f"{path} cannot be read as an .npz file ({error!s:.120}).") from error
     pairs = [("images", "labels"), ("test_images", "test_labels")]
     pairs = [pair for pair in pairs if pair[0] in arrays or pair == pairs[0]]
@@ -300,10 +300,10 @@ def _of_arrays(images: Any, labels: Any, what: str) -> Images:
 
 
 def _numbers(values: Any, what: str, if_words: str = "") -> Tensor:
-    """Anybody's array as a tensor.
+    """An array as a tensor.
 
     Args:
-        if_words: what is to be done with words.
+        if_words: advice for the error message if the array holds words.
     """
     if isinstance(values, Tensor):
         return values
@@ -322,7 +322,7 @@ def _numbers(values: Any, what: str, if_words: str = "") -> Tensor:
 
 
 def _split(images: Images, classes: Sequence[str], share: float, seed: int) -> list[Images]:
-    """The same share of every class apart, at least one image; the rest stays in its order."""
+    """Hold out the same share of every class, at least one image; the rest keeps its order."""
     stream = torch.Generator().manual_seed(seed)
     apart = torch.zeros(len(images), dtype=torch.bool)
     for label, name in enumerate(classes):
@@ -339,7 +339,7 @@ def _split(images: Images, classes: Sequence[str], share: float, seed: int) -> l
 
 
 def _normal(pixels: Tensor) -> Normal:
-    """Mean and standard deviation by channel; a channel of one value is left as wide as it is."""
+    """Mean and standard deviation by channel; a constant channel is not rescaled."""
     flat = pixels.transpose(0, 1).flatten(1)
     counts = torch.stack([torch.bincount(row.int(), minlength=256) for row in flat]).double()
     levels = torch.arange(256, dtype=torch.float64) / 255

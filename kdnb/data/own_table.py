@@ -1,4 +1,4 @@
-"""A table of your own, with or without a column of text, as tensors for every verb."""
+"""Your own table, with or without a column of text, as tensors for every training function."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdnb.names import UsageError, brief, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-CATEGORIES = 50  # of one column at most: more are no categories but names
+CATEGORIES = 50  # most categories in one column; a column with more holds names, not categories
 CLASSES = 1000
 ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 
@@ -29,11 +29,11 @@ class OwnTable:
     """A table as numbers, in two parts that share no row.
 
     Attributes:
-        train, held_out: (inputs, labels): (rows, columns) float32 and (rows,) int64. Nothing about
-            the held-out rows went into the numbers of the training rows.
-        classes: the labels by name, in the order of their numbers.
-        columns: what the columns of the inputs are.
-        held_out_rows: the rows of the table that are held out, by number from 0.
+        train, held_out: (inputs, labels): (rows, columns) float32 and (rows,) int64. The held-out
+            rows did not influence the preprocessing.
+        classes: the names of the labels, in the order of their numbers.
+        columns: the names of the input columns.
+        held_out_rows: the numbers of the held-out rows in the table, from 0.
     """
 
     train: tuple[Tensor, Tensor]
@@ -59,25 +59,25 @@ def own_table(
     words: int = 1024,
     seed: int = 0,
 ) -> OwnTable:
-    """A table of your own as tensors: numbers standardised, categories one-hot, text as its words.
+    """Your own table as tensors: numbers standardised, categories one-hot, text as a bag of words.
 
-    Columns of numbers are standardised by the training rows; a number that is missing is 0, and a
-    column of its own says so. Other columns have one column for each category of the training rows.
+    Columns of numbers are standardised by the training rows; a missing number becomes 0, and an extra
+    column marks it. Other columns become one column for each category in the training rows.
     A column of text becomes a bag of words: log(1 + count) of each, hashed to `words` columns, scaled
     to length 1.
 
     Args:
         source: a .csv or .tsv file, whose first line names the columns; or a DataFrame.
-        label: the column of the classes; rows without one are left out.
-        text: the column of text.
-        leave_out: columns that are not read, such as names and numbers of rows.
-        held_out: the share of every class that nobody trains on.
-        words: columns for the text.
-        seed: of the split.
+        label: the column with the classes; rows without a label are left out.
+        text: the column with text.
+        leave_out: columns to ignore, such as names and row numbers.
+        held_out: the share of every class to hold out from training.
+        words: number of columns for the text.
+        seed: for the split.
 
     Raises:
-        DataError: when the file is missing or no table, or its columns cannot be used: which.
-        UsageError: for an unknown column or an option out of its range.
+        DataError: if the file is missing or not a table, or columns cannot be used; names them.
+        UsageError: for an unknown column or an option out of range.
     """
     if not 0 < held_out < 1:
         raise UsageError(f"held_out is a share between 0 and 1; got {brief(held_out)}.")
@@ -168,7 +168,7 @@ def _held_out(numbers: np.ndarray, names: Sequence[str], share: float, seed: int
 
 
 def _column(column: pd.Series, name: str, train: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """One column as numbers, by what the training rows hold."""
+    """One column as numbers, fitted to the training rows."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
@@ -193,7 +193,7 @@ def _column(column: pd.Series, name: str, train: np.ndarray) -> tuple[list[str],
 
 
 def _words(column: pd.Series, size: int) -> tuple[list[str], np.ndarray]:
-    """A column of text as a bag of its words, hashed the same on every machine."""
+    """A column of text as a bag of words, hashed identically on every machine."""
     found = np.zeros((len(column), size), np.float32)
     for row, text in enumerate(column):
         if not isinstance(text, str):

@@ -29,10 +29,10 @@ class ParallelCard(BaseModel):
 
     Attributes:
         name: of the card, and of the folder in the cache.
-        languages: their codes; they end the names of files, before `.gz`.
-        addresses: of each split: where its authors publish it, with `{language}` for the code.
-        sizes, sha256: lines of each split, and the digest of all of them in their order here.
-        folders: in which the files may lie inside a data folder.
+        languages: their codes, with which file names end (before `.gz`).
+        addresses: where the authors publish each split, with `{language}` for the code.
+        sizes, sha256: number of lines in each split, and the digest of all lines in our order.
+        folders: where the files may be inside a data folder.
         cite: key in papers/references.bib.
     """
 
@@ -52,10 +52,10 @@ class ParallelCard(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Parallel:
-    """Lines of one split, in the order of their digests: any first n are a random sample.
+    """Lines of one split, in the order of their digests: the first n are a random sample.
 
     Attributes:
-        lines: by language, of equal numbers.
+        lines: by language, the same number for each.
     """
 
     lines: dict[str, tuple[str, ...]]
@@ -74,22 +74,22 @@ def parallel_card(name: str) -> ParallelCard:
     """The card of a parallel corpus.
 
     Raises:
-        DataError: when there is none of this name, or it is malformed.
+        DataError: if there is no card of this name, or it is malformed.
     """
     return card_in("parallel", ParallelCard, name, "there is no parallel corpus")
 
 
 def load_parallel(name: str, *, offline: bool = False) -> dict[Part, Parallel]:
-    """The splits of a parallel corpus, from the first source that has it.
+    """Load the splits of a parallel corpus from the first source that has it.
 
     Sources are the cache, the folders of KDNB_DATA_DIRS (the files in one of the card's folders), and
     the authors' addresses, whose files are then kept in the cache.
 
     Args:
-        offline: look on this machine only.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when the name is unknown, no source has the data, or what it has is another.
+        DataError: if the name is unknown, no source has the data, or the data do not match the card.
     """
     card = parallel_card(name)
     return {part: _split(card, part, offline) for part in PARTS}
@@ -125,7 +125,7 @@ def _split(card: ParallelCard, part: Part, offline: bool) -> Parallel:
 
 
 def _lines(content: bytes, place: str) -> tuple[list[str], bytes]:
-    """The lines of a gzipped file, without spaces at their ends."""
+    """The lines of a gzipped file, without spaces at the ends."""
     try:
         text = gzip.decompress(content).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:

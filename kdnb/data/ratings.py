@@ -1,7 +1,8 @@
 """Ratings: a card, the first source that has the files, and one order for all sources.
 
-A data set of ratings is what users gave items at what time, with few facts about both. It is read from the files of its
-authors (`u.data`, `u.user`, `u.item`) or from the tables with named columns that RecBole makes of them.
+A data set of ratings records which user gave which item how many stars, and when, with a few facts about
+users and items. It is read from the authors' files (`u.data`, `u.user`, `u.item`) or from RecBole's tables
+with named columns.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ class RatingCard(BaseModel):
 
     Attributes:
         name: of the card, and of the folder or archive that holds the files.
-        genres: of items, in the order of the authors' columns.
-        occupations: of users.
-        users, items, ratings: how many.
-        sha256: of all ratings and facts in our order, the same for every source.
-        folders: in which the files may lie inside a data folder.
+        genres: genres of items, in the order of the authors' columns.
+        occupations: occupations of users.
+        users, items, ratings: their numbers.
+        sha256: digest of all ratings and facts in our order, the same for every source.
+        folders: where the files may be inside a data folder.
         archive: the address of the authors' zip archive.
         cite: key in papers/references.bib.
     """
@@ -61,13 +62,13 @@ class RatingCard(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
-    """Ratings in the order of their times; users and items are numbered from 0.
+    """Ratings in order of time; users and items are numbered from 0.
 
     Attributes:
         users, items, stars, times: (ratings,) int64; times are seconds since 1970.
-        ages: (users,) int64. genders: (users,) int64, 0 for F and 1 for M. occupations: (users,) int64, places in the
-            card's list.
-        genres: (items, genres) of truth values.
+        ages: (users,) int64. genders: (users,) int64, 0 for F and 1 for M.
+            occupations: (users,) int64, positions in the card's list.
+        genres: (items, genres) booleans.
     """
 
     users: Tensor
@@ -93,22 +94,22 @@ def rating_card(name: str) -> RatingCard:
     """The card of a data set of ratings.
 
     Raises:
-        DataError: when there is none of this name, or it is malformed.
+        DataError: if there is no card of this name, or it is malformed.
     """
     return card_in("ratings", RatingCard, name, "there are no ratings")
 
 
 def load_ratings(name: str, *, offline: bool = False) -> Ratings:
-    """A data set of ratings, from the first source that has it.
+    """Load a data set of ratings from the first source that has it.
 
     Sources are the cache, the folders of KDNB_DATA_DIRS (the files in one of the card's folders, or `<name>.zip`), and
     the authors' archive, which is then kept in the cache.
 
     Args:
-        offline: look on this machine only.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when the name is unknown, no source has the data, or what it has is another.
+        DataError: if the name is unknown, no source has the data, or the data do not match the card.
     """
     card, cache = rating_card(name), data_cache()
 

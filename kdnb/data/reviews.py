@@ -1,7 +1,7 @@
-"""Film reviews as their authors pack them: a folder, or its archive, with one file for each review.
+"""Film reviews in the authors' layout: a folder, or its archive, with one file for each review.
 
-The layout is that of Stanford's Large Movie Review Dataset (IMDB): `aclImdb/{train,test}/{pos,neg}/*.txt`. Reviews
-without a label (`unsup`) are left out.
+The layout is that of Stanford's Large Movie Review Dataset (IMDB): `aclImdb/{train,test}/{pos,neg}/*.txt`.
+Reviews without a label (`unsup`) are left out.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ class ReviewCard(BaseModel):
         name: of the card, and of the folder in the cache.
         classes: the folders of each split, in the order of the labels.
         address, archive, md5: where its authors publish it, the archive's name, and its digest.
-        sizes: reviews of each class in each split; a folder is recognised by them, as its own digest is not known.
-        folders: in which the files may lie inside a data folder.
-        validation: so many of the training reviews, the last ones in our order, are held out.
+        sizes: number of reviews of each class in each split; a folder is verified by these,
+            as its digest is not known.
+        folders: where the files may be inside a data folder.
+        validation: number of training reviews that are held out, the last ones in our order.
         cite: key in papers/references.bib.
     """
 
@@ -51,7 +52,7 @@ class ReviewCard(BaseModel):
 
     @property
     def sha256(self) -> dict[str, str]:
-        """Digests as other cards have them: none are known."""
+        """Digests as in other cards: none are known."""
         return {}
 
 
@@ -64,23 +65,23 @@ def review_card(name: str) -> ReviewCard:
     """The card of a data set of reviews.
 
     Raises:
-        DataError: when there is none of this name, or it is malformed.
+        DataError: if there is no card of this name, or it is malformed.
     """
     return card_in("reviews", ReviewCard, name, "there are no reviews")
 
 
 def load_reviews(name: str, *, offline: bool = False) -> dict[Part, Texts]:
-    """The splits of a data set of reviews, from the first source that has it.
+    """Load the splits of a data set of reviews from the first source that has it.
 
     Sources are the archive in the cache, the folders of KDNB_DATA_DIRS (the unpacked folder, or the archive), and the
     authors' address, whose archive is then kept in the cache. An archive is verified by its MD5, a folder by the
-    numbers of its files: digests of single reviews are not known here.
+    number of its files: digests of single reviews are not known.
 
     Args:
-        offline: look on this machine only.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when the name is unknown, no source has the data, or what it has is another.
+        DataError: if the name is unknown, no source has the data, or the data do not match the card.
     """
     card = review_card(name)
 

@@ -1,7 +1,7 @@
 """Recordings: a card, the first source that has the files, and one order for all sources.
 
-A data set of recordings is a folder, or a zip archive, of mono 16-bit wave files whose names say
-what they are: `{class}_{speaker}_{take}.wav`. Takes tell the splits, as the authors have them.
+A data set of recordings is a folder, or a zip archive, of mono 16-bit wave files named
+`{class}_{speaker}_{take}.wav`. The take determines the split, as defined by the authors.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class SoundCard(BaseModel):
 
     Attributes:
         name: of the card, and of the folder or archive that holds the files.
-        rate: samples a second.
-        takes: of each split: the first take and the one after the last.
-        sizes, sha256: of each split.
-        folders: in which the wave files may lie inside a data folder.
-        archive: an address of a zip archive of them; its bytes may differ, the recordings may not.
+        rate: samples per second.
+        takes: for each split, the first take and the one after the last.
+        sizes, sha256: size and digest of each split.
+        folders: where the wave files may be inside a data folder.
+        archive: the address of a zip archive; its bytes may change, but the recordings may not.
         cite: key in papers/references.bib.
     """
 
@@ -62,12 +62,12 @@ class SoundCard(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Sounds:
-    """Recordings of one split, in the order of their digests: any first n are a random sample.
+    """Recordings of one split, in the order of their digests: the first n are a random sample.
 
     Attributes:
-        waves: each (samples,) int16, of its own length.
+        waves: each (samples,) int16; lengths differ.
         labels: (N,) int64.
-        speakers: (N,) int64, places in the card's `speakers`.
+        speakers: (N,) int64, positions in the card's `speakers`.
     """
 
     waves: tuple[Tensor, ...]
@@ -79,7 +79,7 @@ class Sounds:
         return len(self.waves)
 
     def padded(self, seconds: float = 1.0) -> Tensor:
-        """All as (N, samples) float32 from -1 to 1: silence behind the short, the long ones cut.
+        """All as (N, samples) float32 from -1 to 1: short ones padded with silence, long ones cut.
 
         Args:
             seconds: above 0.
@@ -102,22 +102,22 @@ def sound_card(name: str) -> SoundCard:
     """The card of a data set of recordings.
 
     Raises:
-        DataError: when there is none of this name, or it is malformed.
+        DataError: if there is no card of this name, or it is malformed.
     """
     return card_in("sounds", SoundCard, name, "there are no recordings")
 
 
 def load_sounds(name: str, *, offline: bool = False) -> dict[Part, Sounds]:
-    """The splits of a data set of recordings, from the first source that has it.
+    """Load the splits of a data set of recordings from the first source that has it.
 
     Sources are the cache, the folders of KDNB_DATA_DIRS (the wave files in one of the card's
     folders, or `<name>.zip`), and the authors' archive, which is then kept in the cache.
 
     Args:
-        offline: look on this machine only.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when the name is unknown, no source has the data, or what it has is another.
+        DataError: if the name is unknown, no source has the data, or the data do not match the card.
     """
     return _loaded(sound_card(name), data_cache(), data_folders(), offline)
 
@@ -198,7 +198,7 @@ def _files(source: Path | io.BytesIO, named: str) -> Iterator[tuple[str, bytes]]
 
 
 def _named(card: SoundCard, name: str) -> tuple[int, int, int]:
-    """The class, the speaker and the take that a file's name tells."""
+    """The class, the speaker and the take given by a file's name."""
     try:
         label, speaker, take = name.removesuffix(".wav").split("_")
         return card.classes.index(label), card.speakers.index(speaker), int(take)

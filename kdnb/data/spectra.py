@@ -1,4 +1,4 @@
-"""Log-mel spectra of recordings: what networks of sound are given."""
+"""Log-mel spectra of recordings: the inputs of networks for sound."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def mel_bands(bands: int, bins: int, rate: int) -> Tensor:
     A mel is 2595 log10(1 + f / 700). The first band begins at 0 Hz, the last ends at half the rate.
 
     Args:
-        bands: how many.
-        bins: of the spectrum, from 0 Hz to half the rate.
-        rate: samples a second.
+        bands: number of bands.
+        bins: bins of the spectrum, from 0 Hz to half the rate.
+        rate: samples per second.
 
     Raises:
-        ValueError: for so many bands that one has no bin.
+        ValueError: if there are so many bands that one has no bin.
     """
     top = 2595 * math.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
@@ -39,9 +39,9 @@ def log_mel(
 
     Args:
         waves: (batch, samples), from -1 to 1.
-        rate: samples a second.
-        bands: of mel.
-        window: samples of a Hann window.
+        rate: samples per second.
+        bands: number of mel bands.
+        window: length of the Hann window in samples.
         hop: samples from one window to the next.
 
     Returns:
@@ -49,7 +49,7 @@ def log_mel(
         1 + (samples - window) // hop frames.
 
     Raises:
-        ValueError: for other shapes, or recordings shorter than the window.
+        ValueError: for wrong shapes, or recordings shorter than the window.
     """
     if waves.ndim != 2 or waves.shape[1] < window:
         raise ValueError(

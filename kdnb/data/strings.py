@@ -1,7 +1,7 @@
-"""Lines of digits: images of single things joined to one that is read from left to right.
+"""Lines of digits: images joined into one line that is read from left to right.
 
-They stand for connected speech where there is none: columns are frames in time, what they show are
-words, and where one ends and the next begins is known exactly.
+They replace connected speech if none is available: columns are frames in time, digits are
+words, and it is known exactly where one ends and the next begins.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ class Strings(NamedTuple):
     """Lines of images.
 
     Attributes:
-        frames: (lines, frames, features) float32; 0 behind a line's end.
-        lengths: (lines,) int64, the frames of each.
+        frames: (lines, frames, features) float32; 0 after a line's end.
+        lengths: (lines,) int64, the number of frames of each.
         tokens: (lines, most) int64, the label of each image plus 1, then -1: 0 is left for a blank.
         states: (lines, frames) int64, the token that a frame belongs to, 0 between images, and
-            -100 behind the end.
+            -100 after the end.
     """
 
     frames: Tensor
@@ -30,7 +30,7 @@ class Strings(NamedTuple):
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor]:
-        """What acoustic models take: frames and lengths."""
+        """The inputs of acoustic models: frames and lengths."""
         return self.frames, self.lengths
 
     def select(self, chosen: slice | Tensor) -> Strings:
@@ -49,21 +49,21 @@ def digit_strings(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Strings:
-    """Join images, drawn with replacement, to lines of several.
+    """Join images, drawn with replacement, into lines.
 
     Args:
-        images: (images, height, width) floating-point numbers, 0 where there is nothing.
+        images: (images, height, width) floating-point numbers, 0 for the background.
         labels: (images,) integers from 0.
-        lines: how many.
-        digits: the least and the largest number of images in a line.
-        gaps: the least and the largest number of empty columns before, between and behind images.
-        columns: of the line make one frame, so that a frame has columns * height features. A token
-            is that of the frame's first column.
-        noise: standard deviation of what is added to every number of a line.
-        seed: of all that is drawn.
+        lines: number of lines.
+        digits: the smallest and the largest number of images in a line.
+        gaps: the smallest and the largest number of empty columns before, between and after images.
+        columns: columns of the line per frame, so that a frame has columns * height features. Its
+            token is that of its first column.
+        noise: standard deviation of the noise added to every number of a line.
+        seed: for everything that is drawn.
 
     Raises:
-        ValueError: for other shapes, or a range that is empty or negative.
+        ValueError: for wrong shapes, or a range that is empty or negative.
     """
     if images.ndim != 3 or not images.is_floating_point() or 0 in images.shape:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Labelled sentences: a card, the first source that has the files, and one order for all sources.
 
-A data set of sentences is two text files with one sentence a line, its label in front of it:
-`LABEL sentence`, or `LABEL:finer sentence`, of which the part before the colon counts.
+A data set of sentences is two text files with one sentence per line, preceded by its label:
+`LABEL sentence`, or `LABEL:finer sentence`, of which only the part before the colon is used.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class TextFile(BaseModel):
 
     Attributes:
         address: where its authors publish it.
-        files: names under which it may lie in a data folder.
-        size, sha256: how many sentences, and the digest of all of them in their order here.
+        files: names that it may have in a data folder.
+        size, sha256: number of sentences, and the digest of all sentences in our order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,9 +43,9 @@ class TextCard(BaseModel):
 
     Attributes:
         name: of the card, and of the folder in the cache.
-        classes: the labels as the files have them.
-        folders: in which the files may lie inside a data folder.
-        validation: so many of the training sentences, the last ones in our order, are held out.
+        classes: the labels as in the files.
+        folders: where the files may be inside a data folder.
+        validation: number of training sentences that are held out, the last ones in our order.
         cite: key in papers/references.bib.
     """
 
@@ -65,7 +65,7 @@ class TextCard(BaseModel):
 
     @property
     def sha256(self) -> dict[str, str]:
-        """The digest of each file, as the cards of images have it."""
+        """The digest of each file, as in the cards of images."""
         return {part: getattr(self, part).sha256 for part in FILES}
 
 
@@ -78,23 +78,23 @@ def text_card(name: str) -> TextCard:
     """The card of a data set of sentences.
 
     Raises:
-        DataError: when there is none of this name, or it is malformed.
+        DataError: if there is no card of this name, or it is malformed.
     """
     return card_in("texts", TextCard, name, "there are no sentences")
 
 
 def load_texts(name: str, *, offline: bool = False) -> dict[Part, Texts]:
-    """The splits of a data set of sentences, from the first source that has it.
+    """Load the splits of a data set of sentences from the first source that has it.
 
     Sources are the cache, the folders of KDNB_DATA_DIRS (the files in one of the card's folders),
     and the authors' addresses, whose files are then kept in the cache. Reviews ("imdb") have sources of their own,
     see :func:`kdnb.data.reviews.load_reviews`.
 
     Args:
-        offline: look on this machine only.
+        offline: use only sources on this machine.
 
     Raises:
-        DataError: when the name is unknown, no source has the data, or what it has is another.
+        DataError: if the name is unknown, no source has the data, or the data do not match the card.
     """
     if name in reviews.review_names():
         return reviews.load_reviews(name, offline=offline)

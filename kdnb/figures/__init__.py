@@ -1,10 +1,10 @@
-"""The figures of the workbook: one look, charts that recur, image grids, diagrams, explorers.
+"""The figures of the workbook: one style, common charts, image grids, diagrams, explorers.
 
     figures.use()
     figure = figures.points(frame, "errors", "test errors of 10,000", baseline="student")
     figures.save(figure, "2-1-recorded", alt="what came out", caption="The finding.")
 
-This room rests on no other but `kdnb.paths`.
+This package imports nothing else of kdnb but `kdnb.paths`.
 """
 
 from kdnb.figures.charts import (

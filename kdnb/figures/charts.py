@@ -1,7 +1,7 @@
-"""Charts that recur, drawn with seaborn: each takes a tidy table and returns a figure.
+"""Common charts, drawn with seaborn: each takes a tidy table and returns a figure.
 
-Tidy means one row a measurement: a column for the condition, one for the seed, one for the value.
-`tidy` makes such a table of a record. Intervals are 95% t intervals of the mean over seeds.
+Tidy means one row per measurement: a column for the condition, one for the seed, one for the value.
+`tidy` makes such a table from a record. Intervals are 95% t intervals of the mean over seeds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from matplotlib.transforms import ScaledTranslation
 from kdnb.figures.theme import GREY, colours
 
 PUBLISHED = "#1A1A1A"  # the published value: a hollow diamond, nearly black
-ROW = 0.44  # inches a condition takes
+ROW = 0.44  # height of a condition in inches
 SHIFT = 0.24  # how far the seeds lie below their mean, in rows
 
 
@@ -39,15 +39,15 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def tidy(table: pd.DataFrame, metric: str, names: Mapping[str, str]) -> pd.DataFrame:
-    """One metric of a record's table as the charts take it: columns condition, seed, `metric`.
+    """One metric of a record's table in the form that charts take: columns condition, seed, `metric`.
 
     Args:
-        table: one row a seed, columns (arm, metric), as `Record.table()` gives it.
+        table: one row per seed, columns (arm, metric), as `Record.table()` gives it.
         metric: such as `test_errors`.
-        names: arm -> the name that readers see, in the order in which they are drawn.
+        names: arm -> the name shown to readers, in the order of drawing.
 
     Raises:
-        ValueError: for an arm that the table does not have at this metric.
+        ValueError: for an arm that the table does not have for this metric.
     """
     parts = []
     for arm, name in names.items():
@@ -81,19 +81,19 @@ def points(
     """The mean of every condition with its 95% interval, and every seed as a dot below it.
 
     Args:
-        frame: one row a condition and seed.
-        value: the column that is drawn, along the horizontal axis.
-        label: what it is, with its unit: `test error, %`.
+        frame: one row per condition and seed.
+        value: the column to draw along the horizontal axis.
+        label: its name with the unit: `test error, %`.
         condition: the column of the conditions; they are drawn from top to bottom as they come.
-        group: a column that splits each condition, such as one network and the ensemble. The
-            groups have colours of their own, which `roles` then gives.
+        group: a column that splits each condition, such as one network and the ensemble. Colours
+            then belong to the groups, by `roles`.
         order: the conditions to draw, in this order.
         roles: condition -> role; see `colours`. The baseline's is `student` unless given.
         baseline: a condition, whose mean is drawn as a dashed line, or a value.
-        baseline_label: what the legend calls that line; by default "mean of" the condition.
+        baseline_label: the line's name in the legend; by default "mean of" the condition.
         published: condition -> the published value, drawn as a hollow diamond.
         log: whether the axis is logarithmic.
-        axes: where to draw instead of into a new figure.
+        axes: axes to draw into, instead of a new figure.
 
     Raises:
         ValueError: for a column or a condition that the frame does not have.
@@ -172,14 +172,14 @@ def paired(
     """Differences from one condition over the same seeds, with their 95% interval and a zero line.
 
     Args:
-        frame: one row a condition and seed; seeds that only one of the two has are left out.
+        frame: one row per condition and seed; seeds that only one of the two conditions has are left out.
         value, label, order, roles: as in `points`.
         against: the condition that is subtracted.
-        better: says on the axis which side of zero is the better one.
+        better: text on the axis that says which side of zero is better.
 
     Raises:
-        ValueError: when a condition shares fewer than two seeds with `against`, or when a
-            condition has two rows of one seed.
+        ValueError: if a condition shares fewer than two seeds with `against`, or has two rows for
+            one seed.
     """
     frame, order = _prepared(frame, [value, condition, seed], condition, order)
     differences = paired_differences(frame, value, against, condition=condition, seed=seed)
@@ -242,16 +242,16 @@ def lines(
     """Curves of the mean over seeds, with a band of its 95% interval.
 
     Args:
-        frame: one row a condition, seed and place on the horizontal axis. A column `seed` is not
-            needed where there is one run of each condition.
-        value, label: the vertical axis, with its unit.
-        over, over_label: the horizontal one; its column and, where that says too little, its text.
+        frame: one row per condition, seed and position on the horizontal axis. A column `seed` is not
+            needed if there is one run of each condition.
+        value, label: the column and label of the vertical axis, with its unit.
+        over, over_label: the column of the horizontal axis and, if that is not enough, its label.
         order: the conditions to draw, in this order; roles: see `colours`.
         baseline: a level drawn as a dashed line, called `baseline_label`.
-        bars: intervals as bars and every seed as a dot, for a few places such as temperatures.
-            Several conditions are drawn a little apart there, so that their bars can be seen.
+        bars: draw intervals as bars and every seed as a dot, for a few positions such as temperatures.
+            Several conditions are drawn slightly apart, so that their bars can be seen.
         log: the axes that are logarithmic.
-        axes: where to draw instead of into a new figure.
+        axes: axes to draw into, instead of a new figure.
     """
     frame, order = _prepared(frame, [value, over, condition], condition, order)
     own = axes is None
@@ -278,7 +278,7 @@ def lines(
         errorbar=interval, err_style="bars" if bars else "band", ax=axes, markeredgewidth=0,
         **({"err_kws": {"capsize": 0, "elinewidth": 1.6}} if bars else {}),
     )  # fmt: skip
-    if "y" in log:  # not before: on a logarithmic axis seaborn takes means of logarithms
+    if "y" in log:  # only now: on a logarithmic axis seaborn averages logarithms
         axes.set_yscale("log")
     if places <= 10:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -297,13 +297,13 @@ def lines(
     return figure
 
 
-# --- what the charts share ------------------------------------------------------------------------
+# --- shared by the charts --------------------------------------------------------------------------
 
 
 def _prepared(
     frame: pd.DataFrame, columns: Sequence[str], condition: str, order: Sequence[str] | None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The rows that are drawn, and their conditions in order."""
+    """The rows to draw, and their conditions in order."""
     for name in columns:
         if name not in frame:
             there = ", ".join(map(str, frame.columns))
@@ -346,7 +346,7 @@ def _mean_and_seeds(
 def _dodged(
     frame: pd.DataFrame, over: str, condition: str, order: Sequence[str], log: bool
 ) -> pd.DataFrame:
-    """The conditions moved apart by a hundredth of the horizontal axis each."""
+    """The conditions, each moved by a hundredth of the horizontal axis."""
     place = np.log(frame[over].astype(float)) if log else frame[over].astype(float)
     number = frame[condition].map({name: i - (len(order) - 1) / 2 for i, name in enumerate(order)})
     moved = place + 0.01 * np.ptp(place) * number.astype(float)
@@ -374,7 +374,7 @@ def _mark(
 
 
 def _key(figure: Figure, axes: Axes, handles: Sequence[Line2D], own: bool) -> None:
-    """The legend, where no point can lie: below a figure of our own, or below axes that were given."""
+    """The legend, clear of all points: below our own figure, or below the given axes."""
     widths = [0.6 + 0.08 * len(handle.get_label()) for handle in handles]
     if own:
         fits = max(1, min(len(handles), int(0.97 * figure.get_figwidth() / max(widths))))

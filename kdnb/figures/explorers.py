@@ -1,8 +1,8 @@
-"""Explorers: figures with sliders and choices, which work without a kernel and with one.
+"""Explorers: figures with sliders and choices, which work with and without a kernel.
 
-Without a kernel the frames are drawn beforehand and stand in the page with a slider of ten lines.
-matplotlib's own `HTMLWriter` plays frames as a film: it knows one slider, without names or values,
-and four times the bytes. With a kernel, ipywidgets draw on demand.
+Without a kernel, frames are drawn in advance and embedded in the page with a ten-line slider.
+matplotlib's own `HTMLWriter` plays frames as a film: it has one slider, without names or values,
+and takes four times the bytes. With a kernel, ipywidgets draw on demand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from PIL import Image
 
 from kdnb.figures.saving import display_caption, display_png, keep
 
-MOST = 40  # frames in a page: about 15 kB each
+MOST = 40  # frames in a page, about 15 kB each
 
 PAGE = """<div id="{id}" style="max-width:{width}px">
 <small>The controls need scripts: trust this notebook in JupyterLab, or open it on the site.</small>
@@ -82,24 +82,24 @@ def explorer(
 
         figures.explorer(draw, name="2-1-explorer", alt="…", temperature=[1, 2, 4, 8, 20])
 
-    The frames of all values are drawn at once and stand in the notebook: the sliders move in
-    JupyterLab, in exported HTML and on the site without a kernel. Where scripts are not run, as on
+    The frames of all values are drawn at once and embedded in the notebook: the sliders work in
+    JupyterLab, in exported HTML and on the site without a kernel. Where scripts do not run, as on
     GitHub, the figure of the starting values is shown as a still picture. With `live=True` the
-    kernel draws what is asked for, by ipywidgets. The runner, which makes what is committed, always
-    renders frames: a notebook that holds widget state is not drawn by GitHub.
+    kernel draws on demand with ipywidgets. The runner, which makes the committed notebooks, always
+    renders frames, because GitHub does not render a notebook with widget state.
 
     Args:
-        draw: from one value of each control to a figure.
-        name, alt, caption: as in `save`; the still picture is kept under this name.
-        start: control -> the value that is shown first; by default each one's first.
-        live: draw on demand by the kernel.
-        dpi: of the frames; 80 shows a figure at its size.
+        draw: a function from one value of each control to a figure.
+        name, alt, caption: as in `save`; the still picture is saved under this name.
+        start: control -> the value shown first; by default the first of each.
+        live: let the kernel draw on demand.
+        dpi: resolution of the frames; 80 shows a figure at its size.
         **controls: argument of `draw` -> its values. Numbers make a slider, anything else a list.
 
     Raises:
         ValueError: without controls or alt text, for more than 40 frames, or for a start that is
             not among the values.
-        TypeError: when `draw` returns no figure.
+        TypeError: if `draw` does not return a figure.
     """
     if not alt.strip():
         raise ValueError(f"explorer {name!r} needs an alt text that says what comes out.")
@@ -135,7 +135,7 @@ def frames(
 def widget(
     draw: Callable[..., Figure], controls: Mapping[str, Sequence[Any]], start: Mapping[str, Any]
 ) -> ipywidgets.Widget:
-    """The same by ipywidgets: the kernel draws on demand."""
+    """The same with ipywidgets: the kernel draws on demand."""
     inputs = {}
     for control, values in controls.items():
         kind = ipywidgets.SelectionSlider if _is_range(values) else ipywidgets.Dropdown
@@ -219,7 +219,7 @@ def _png(draw: Callable[..., Figure], values: dict[str, Any], dpi: int) -> bytes
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     plt.close(figure)
-    small = io.BytesIO()  # 256 colours are enough for a chart, and a third of the bytes
+    small = io.BytesIO()  # 256 colours are enough for a chart, at a third of the size
     Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
         small, format="png", optimize=True
     )
@@ -242,5 +242,5 @@ def _written(value: Any) -> str:
 
 
 def _script(value: Any) -> str:
-    """JSON that cannot end the script it stands in."""
+    """JSON that cannot end the enclosing script."""
     return json.dumps(value).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""Forests: means and intervals that are known already, beside the published values."""
+"""Forests: means and intervals computed elsewhere, beside the published values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kdnb.figures.theme import BLUE
 
 
 def forest(frame: pd.DataFrame, label: str, *, axes: Axes | None = None) -> Figure:
-    """Means and intervals that are known already, beside the published values.
+    """Means and intervals computed elsewhere, beside the published values.
 
     Args:
         frame: index: names; columns `mean`, `low`, `high`, `published` (NaN where there is none).
-        label: what the horizontal axis shows, with its unit.
-        axes: where to draw instead of into a new figure.
+        label: of the horizontal axis, with its unit.
+        axes: axes to draw into, instead of a new figure.
     """
     figure, axes, own = _axes(axes, len(frame))
     _key(figure, axes, _forest(frame, label, axes), own)
@@ -30,10 +30,10 @@ def forest(frame: pd.DataFrame, label: str, *, axes: Axes | None = None) -> Figu
 
 
 def forests(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
-    """Several `forest`s below one another, each with its own axis, under one legend.
+    """Several `forest`s stacked, each with its own axis, with one legend.
 
     Args:
-        panels: title, label of the horizontal axis and frame of each.
+        panels: (title, label of the horizontal axis, frame) of each.
     """
     heights = [
         len(frame) + 0.6 * sum(str(n).count("\n") for n in frame.index) for *_, frame in panels
@@ -52,7 +52,7 @@ def forests(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
 
 
 def _forest(frame: pd.DataFrame, label: str, axes: Axes) -> list[Line2D]:
-    """Draw one forest; what its legend needs."""
+    """Draw one forest and return the handles for its legend."""
     names = [str(name) for name in frame.index]
     # seaborn draws the median and the range of three numbers: the mean and its interval.
     rows = frame[["low", "mean", "high"]].assign(place=range(len(names)))

@@ -16,8 +16,8 @@ from scipy.special import softmax
 from kdnb.figures.heatmaps import heat
 from kdnb.figures.theme import BLUE, ORANGE
 
-FRAMES = {True: (BLUE, "-"), False: (ORANGE, (0, (1.5, 1.5)))}  # told apart without colour, too
-PALE = "#8FC1E0"  # of the teacher's blue
+FRAMES = {True: (BLUE, "-"), False: (ORANGE, (0, (1.5, 1.5)))}  # distinct without colour, too
+PALE = "#8FC1E0"  # a pale shade of the teacher's blue
 
 
 def image(
@@ -26,7 +26,7 @@ def image(
     """One uint8 picture (C, H, W) without a frame; a single channel is drawn dark on light.
 
     Args:
-        extent: left, right, bottom, top, where it shares the axes with others.
+        extent: left, right, bottom, top, if it shares the axes with others.
     """
     array = np.asarray(picture).transpose(1, 2, 0)
     axes.imshow(array.squeeze(), cmap="gray_r", interpolation="nearest", extent=extent)
@@ -45,22 +45,22 @@ def images(
     label: str = "",
     size: float = 0.9,
 ) -> Figure:
-    """A grid of images with titles of its rows and columns.
+    """A grid of images with titles for its rows and columns.
 
     Args:
-        pictures: (R, C, channels, H, W), or (N, channels, H, W), which are laid in one row or
-            `per_row` to a row; nested lists of (channels, H, W) do too. uint8, or numbers from
+        pictures: (R, C, channels, H, W), or (N, channels, H, W), which are laid out in one row or
+            `per_row` to a row; nested lists of (channels, H, W) work too. uint8, or numbers from
             0 to 1.
         rows, columns: titles, to the left and on top.
-        captions: one below each image, as nested as the images are laid.
-        framed: for each image True (a solid frame, such as of a right answer), False (a dashed
-            one) or None, as nested as the images are laid.
-        limits: for maps of one channel that are not images: the scale of their colours, which a
-            colour bar called `label` then shows. A scale around 0 is drawn in two colours.
-        size: inches an image is wide.
+        captions: one below each image, nested like the layout.
+        framed: for each image True (a solid frame, for example for a right answer), False (a dashed
+            one) or None, nested like the layout.
+        limits: for maps of one channel that are not images: the limits of their colour scale, which
+            a colour bar called `label` then shows. A scale around 0 is drawn in two colours.
+        size: width of an image in inches.
 
     Raises:
-        ValueError: when a title's number is not that of the rows or columns.
+        ValueError: if the number of titles is not that of the rows or columns.
     """
     grid = _grid(pictures, per_row)
     wide = max(map(len, grid))
@@ -75,7 +75,7 @@ def images(
         figsize=(wide * (size + 0.06) + margin + (1.0 if limits else 0.1),
                  len(grid) * (high + 0.06) + (0.35 if columns else 0.1)),
     )  # fmt: skip
-    # A colour bar moves the images after room was made for the titles of the rows.
+    # A colour bar moves the images after space was made for the row titles.
     pad = 0.08 if limits else 0.02
     figure.get_layout_engine().set(w_pad=pad, h_pad=0.02, wspace=0, hspace=0)
     scale: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 1}

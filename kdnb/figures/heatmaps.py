@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-SMALL = 120  # cells up to which values are written
+SMALL = 120  # write values for up to this number of cells
 
 
 def heat(
@@ -28,13 +28,13 @@ def heat(
     """A matrix as a heat map with one colour bar; several matrices share one scale and one bar.
 
     Args:
-        matrix: rows and columns named as readers see them; the names of the index and of the
-            columns label the axes. Cells that are NaN stay white. Or title -> matrix.
+        matrix: rows and columns named as shown to readers; the names of the index and of the
+            columns label the axes. NaN cells stay white. Or title -> matrix.
         label: what the colours show, with its unit.
-        limits: of the scale; by default all values.
-        centre: a value in the middle of a scale of two colours, such as 0.
+        limits: of the scale; by default the range of all values.
+        centre: the middle of a scale of two colours, such as 0.
         decimals: of the values written into the cells.
-        cells: whether values are written; by default where a matrix has at most 120 cells.
+        cells: whether values are written; by default if a matrix has at most 120 cells.
         axes: where to draw one matrix instead of into a new figure.
     """
     panels = {"": matrix} if isinstance(matrix, pd.DataFrame) else dict(matrix)

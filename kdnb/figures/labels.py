@@ -1,4 +1,4 @@
-"""Names beside the points of a scatter plot, where they overlap nothing."""
+"""Names beside the points of a scatter plot, placed without overlap."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from matplotlib.patheffects import withStroke
 
 from kdnb.figures.theme import GREY
 
-MARKER = 4.0  # half the width of a point, in points of type
-NEAR = 6  # likewise: how far a name may lie from its point without a line between them
-# Where a name may lie: rings around its point, nearest first, and sixteen directions of each.
+MARKER = 4.0  # half the width of a marker, in points
+NEAR = 6  # in points: how far a name may be from its marker without a line between them
+# Candidate positions of a name: rings around its point, nearest first, with sixteen directions each.
 REACH = np.repeat([NEAR, 12, 20, 30, 42, 56, 72], 16)[:, None]
 TURN = np.tile(np.arange(16), 7)[:, None] * np.pi / 8
 RING = np.hstack([np.cos(TURN), np.sin(TURN)])
@@ -27,20 +27,20 @@ def label(
 ) -> None:
     """Write each name beside its point, clear of the other points and names.
 
-    A name takes the first free place among rings of places around its point; away from the point a
-    thin line joins them. The first names have the first choice. Where nothing is free within an
-    inch, a name takes the place that overlaps least.
+    A name takes the first free position on rings around its point; if it is not close, a thin line
+    joins them. Names are placed in order. If nothing is free within an inch, a name takes the
+    position that overlaps least.
 
     Args:
-        axes: with everything drawn and its limits set, since places are found on the page.
-        where: name -> (x, y) in the units of the axes. A name of a point outside of the axes is
+        axes: with everything drawn and limits set, since positions are found on the page.
+        where: name -> (x, y) in data coordinates. The name of a point outside the axes is
             not written.
         avoid: further points that no name should cover, such as some of a line.
-        size: of the type, in points.
+        size: of the text, in points.
     """
     figure = axes.figure
-    figure.draw_without_rendering()  # the layout is settled then
-    unit = figure.dpi / 72  # pixels of a point of type
+    figure.draw_without_rendering()  # fixes the layout
+    unit = figure.dpi / 72  # pixels per point
     frame = axes.get_window_extent().extents
     there = {name: axes.transData.transform(at) for name, at in where.items()}
     there = {name: at for name, at in there.items() if axes.get_window_extent().contains(*at)}
@@ -51,13 +51,15 @@ def label(
             name, where[name], (0, 0), textcoords="offset points", fontsize=size, ha="center",
             va="center", zorder=6, path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
-        text.set_in_layout(False)  # it would move the axes under the other names
+        text.set_in_layout(False)  # otherwise it would move the axes under the other names
         half = np.array(text.get_window_extent().size) / 2
         middles = at + RING * (REACH * unit + half)
         boxes = np.hstack([middles - half, middles + half])
         outside = 4 * half.prod() - _shared(boxes, frame[None])[:, 0]
         covered = outside + _shared(boxes, taken).sum(1)
-        best = int(np.argmin(covered.round(3)))  # else rounding would choose among free places
+        best = int(
+            np.argmin(covered.round(3))
+        )  # else rounding errors would decide among free positions
         taken = np.vstack([taken, boxes[best]])
         text.set_position((middles[best] - at) / unit)
         if REACH[best, 0] > NEAR:

@@ -1,4 +1,4 @@
-"""Showing a figure in a notebook and keeping it: numbered, captioned, with a text alternative."""
+"""Showing a figure in a notebook and saving it: numbered, captioned, with alt text."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ _numbers: dict[str, int] = {}
 def save(
     figure: Figure, name: str, *, alt: str, caption: str = "", source: str | None = None
 ) -> None:
-    """Display a figure with its caption; where the runner asks for it, keep it as a PNG too.
+    """Display a figure with its caption; save it as a PNG too if the runner requests it.
 
-    The runner names the folder in `KDNB_FIGURES`: a reader who plays with a notebook, and a test
-    that executes it, leave the workbook's figures as they are. A figure with a caption is
-    numbered: by the order in which the names first come, so that a cell that is run again keeps
-    its number.
+    The runner sets the folder in `KDNB_FIGURES`, so readers who play with a notebook, and tests
+    that execute it, do not change the workbook's figures. A figure with a caption is numbered by
+    the order in which names first appear, so that a cell that is run again keeps its number.
 
     Args:
-        name: the file's name without its ending, such as `2-1-temperature`.
-        alt: what a reader who cannot see the figure must know: what came out, in a sentence or
-            two, and not what the axes are.
-        caption: the finding, in a sentence; Markdown and $mathematics$ are understood.
+        name: the file's name without extension, such as `2-1-temperature`.
+        alt: what a reader who cannot see the figure must know: the result, in a sentence or two,
+            not a description of the axes.
+        caption: the finding, in a sentence; Markdown and $mathematics$ are supported.
         source: what made the figure; by default the commit of this checkout.
 
     Raises:
-        ValueError: without an alt text, or for a name that is no plain file name.
+        ValueError: without alt text, or for a name that is not a plain file name.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(
@@ -64,7 +63,7 @@ def number(name: str) -> int:
 
 
 def keep(name: str, png: bytes) -> None:
-    """Write a PNG into the folder that the runner named, if it named one."""
+    """Write a PNG into the runner's folder, if it set one."""
     if folder := os.environ.get("KDNB_FIGURES"):
         paths.atomic_write(Path(folder) / f"{name}.png", png)
 

@@ -1,4 +1,4 @@
-"""Small diagrams: labelled boxes in a grid, labelled arrows between them, roles by colour."""
+"""Small diagrams: labelled boxes in a grid, labelled arrows between them, colours by role."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from scipy.optimize import linprog
 
 from kdnb.figures.theme import GREY, ROLES
 
-SIZE, SMALL = 11, 10  # points: the texts of boxes and of arrows
+SIZE, SMALL = 11, 10  # font sizes in points: boxes, arrows
 PAD = 0.11  # inches between a box's text and its border
 LEAST = (0.55, 0.42)  # inches between neighbours: columns, rows
-AROUND = (0.5, 0.4)  # inches of an arrow that stay free of its label
+AROUND = (0.5, 0.4)  # inches of an arrow that its label leaves free
 MARGIN = 0.12
 
 Node = tuple[str, float, float] | tuple[str, float, float, str]
@@ -26,7 +26,7 @@ Arrow = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
 
 
 def schematic(nodes: Mapping[str, Node], arrows: Sequence[Arrow]) -> Figure:
-    """A diagram of boxes and arrows; sizes follow from the texts, so that none is cut or covered.
+    """A diagram of boxes and arrows, sized by its texts so that none is cut or covered.
 
         schematic(
             {"x": ("images $x$", 0, 0.5, "other"),
@@ -38,13 +38,13 @@ def schematic(nodes: Mapping[str, Node], arrows: Sequence[Arrow]) -> Figure:
 
     Args:
         nodes: key -> (text, column, row, role). Columns count from the left, rows from the top,
-            both from 0; halves lie between. The role gives the colour: `teacher`, `student`,
+            both from 0; halves are in between. The role gives the colour: `teacher`, `student`,
             `method` (what is optimised) or `other` (the default: data).
-        arrows: (from, to, label, line) by keys; the label and the line may be left out. A line is
-            `-` or `--`, for what flows back, such as a gradient.
+        arrows: (from, to, label, line) by keys; label and line are optional. A line is
+            `-`, or `--` for something that flows back, such as a gradient.
 
     Raises:
-        ValueError: for an unknown role or key, or two boxes in one place.
+        ValueError: for an unknown role or key, or two boxes in the same position.
     """
     boxes = {key: _node(key, node) for key, node in nodes.items()}
     for (one, first), (other, second) in itertools.combinations(boxes.items(), 2):
@@ -166,10 +166,10 @@ def _places(
     boxes: Mapping[str, tuple[str, float, float, str]], sizes: Mapping[str, np.ndarray],
     links: Sequence[tuple[str, str, str, str]], labels: Sequence[np.ndarray], side: int,
 ) -> dict[float, float]:  # fmt: skip
-    """Inches of every column (side 0) or row (side 1), such that boxes and labels have room.
+    """Positions in inches of columns (side 0) or rows (side 1) that leave room for boxes and labels.
 
-    The narrowest layout that keeps every distance: a linear program. A fraction lies between its
-    two whole neighbours.
+    The narrowest layout that keeps every distance, by a linear program. A fraction lies between its
+    two integer neighbours.
     """
     marks = sorted({box[1 + side] for box in boxes.values()})
     place = {mark: i for i, mark in enumerate(marks)}
@@ -188,7 +188,7 @@ def _places(
         way = np.abs(np.subtract(boxes[start][1:3], boxes[end][1:3]))
         if text and side == int(way[1] > way[0]):
             apart(start, end, size[side] + AROUND[side])
-        if text and side == 0 and way[1] > way[0]:  # it stands beside the arrow: so do these boxes
+        if text and side == 0 and way[1] > way[0]:  # the label and these boxes are beside it
             top, bottom = sorted((boxes[start][2], boxes[end][2]))
             for key in boxes:
                 if top < boxes[key][2] < bottom:
@@ -231,14 +231,14 @@ def _label(
     curve: np.ndarray, ends: Sequence[tuple[np.ndarray, np.ndarray]], bend: float,
     size: np.ndarray, filled: Sequence[tuple[np.ndarray, np.ndarray]], others: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """The centre of an arrow's label: near the middle of what is seen of it, covering nothing.
+    """The centre of an arrow's label: near the middle of its visible part, covering nothing.
 
-    It stands on an arrow that runs across, beside one that runs down.
+    It is on an arrow that runs across, and beside one that runs down.
 
     Args:
         ends: centre and size of the two boxes.
-        filled: centre and size of what must not be covered.
-        others: points of the other arrows, which had better not be.
+        filled: centre and size of boxes that must not be covered.
+        others: points of the other arrows, which should not be covered.
     """
     outside = [(np.abs(curve - centre) > box / 2).any(axis=1) for centre, box in ends]
     seen = np.flatnonzero(outside[0] & outside[1])

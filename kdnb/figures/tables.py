@@ -13,7 +13,7 @@ import pandas as pd
 
 
 class Table:
-    """A formatted table: text where text is wanted, HTML in a notebook."""
+    """A formatted table: plain text, or HTML in a notebook."""
 
     def __init__(self, frame: pd.DataFrame, bold: pd.DataFrame, caption: str):
         self.frame, self._bold, self._caption = frame, bold, caption
@@ -25,7 +25,7 @@ class Table:
     def _repr_html_(self) -> str:
         marks = self._bold.map(lambda yes: "font-weight: bold" if yes else "")
         numbers = [name for name in self.frame if self.frame[name].map(_numeric).all()]
-        index = self.frame.index  # whose names no formatter of older pandas escapes
+        index = self.frame.index  # older pandas does not escape its names
         index = index.set_names([name and escape(str(name), quote=False) for name in index.names])
         styler = self.frame.set_axis(index).style.apply(lambda _: marks, axis=None).set_uuid("kdnb")
         styler = styler.format(escape="html").format_index(escape="html")
@@ -45,14 +45,14 @@ def table(
     decimals: int | Mapping[str, int] | None = None,
     best: Mapping[str, Literal["lower", "higher"]] | None = None,
 ) -> Table:
-    """A table for readers: numbers to the digits that matter, nothing where nothing is known.
+    """A table for readers: numbers with significant digits only, blanks for missing values.
 
     Args:
-        frame: columns and index named as readers see them, units in the names.
+        frame: columns and index named as shown to readers, units in the names.
         caption: what the table says.
-        decimals: of all columns of floats, or column -> decimals. By default three digits of a
-            column's largest value, or of each value where they differ a hundredfold.
-        best: column -> which of its values is printed bold.
+        decimals: for all columns of floats, or column -> decimals. By default three digits of a
+            column's largest value, or of each value if they differ a hundredfold.
+        best: column -> which of its values is printed in bold.
 
     Raises:
         ValueError: for a column that the frame does not have.
@@ -72,17 +72,17 @@ def table(
 
 
 def published_and_ours(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """`papers.show_frame` as a reader wants it: one row a quantity, numbers as text.
+    """`papers.show_frame` for readers: one row per quantity, numbers as text.
 
     Args:
-        frame: of `papers.show_frame`.
+        frame: from `papers.show_frame`.
         names: a quantity, or a condition or measure that occurs in one -> its name for readers.
-            With names a criterion is marked "yes", "no" or "open", as `kdnb show` marks it, and
-            "no" means that the numbers speak against it. Without, quantities keep the codes of
-            the claims file, and "no" stands wherever a criterion was not shown to hold.
+            With names a criterion is marked "yes", "no" or "open", as in `kdnb show`, and
+            "no" means that the numbers contradict it. Without names, quantities keep the codes of
+            the claims file, and "no" marks every criterion that was not shown to hold.
 
     Raises:
-        ValueError: for a code that has no name, when names are given.
+        ValueError: for a code without a name, if names are given.
     """
 
     def number(value: float) -> str:
@@ -122,13 +122,13 @@ def _named(names: Mapping[str, str], quantity: str) -> str:
 
 
 def forest_rows(frame: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
-    """The rows of `papers.show_frame` for some quantities, as `forest` takes them."""
+    """The rows of `papers.show_frame` for some quantities, in the form that `forest` takes."""
     rows = frame.drop_duplicates("quantity").set_index("quantity").loc[list(quantities)]
     return rows.rename(columns={"ours": "mean"})[["mean", "low", "high", "published"]]
 
 
 def _decimals(column: pd.Series, asked: int | None) -> int | None:
-    """Decimals of a column; None where its values differ too much in size for one number."""
+    """Decimals of a column; None if its values differ too much in size for a common number."""
     if asked is not None or not pd.api.types.is_float_dtype(column):
         return asked or 0
     sizes = column.abs().replace([np.inf, 0.0], np.nan).dropna()

@@ -1,4 +1,4 @@
-"""The workbook's look: seaborn's theme, one style file, and colours with a fixed meaning.
+"""The workbook's style: seaborn's theme, one style file, and colours with a fixed meaning.
 
 Colours are Okabe and Ito's, which readers with any common colour vision can tell apart.
 """
@@ -24,7 +24,7 @@ STYLE = Path(__file__).with_name("workbook.mplstyle")
 
 
 def use() -> None:
-    """Draw every figure from here on in the workbook's look."""
+    """Use the workbook's style for all figures from now on."""
     sns.set_theme(style="ticks", palette=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY])
     plt.style.use(STYLE)
 
@@ -32,16 +32,16 @@ def use() -> None:
 def colours(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dict[str, str]:
     """One colour for each name, by its role.
 
-    The first name of a role has the role's own colour. Further methods take the colours that no
-    role has, so that curves of several methods differ; names of another role share its colour.
+    The first name of a role gets the role's own colour. Further methods get colours that no role
+    uses, so that curves of several methods differ; names of any other role share its colour.
 
     Args:
-        names: of conditions, as readers see them.
-        roles: name -> `teacher`, `student`, `method` or `other`, or a colour of its own, such as
+        names: names of conditions, as shown to readers.
+        roles: name -> `teacher`, `student`, `method` or `other`, or a specific colour, such as
             one of a ramp over temperatures; a name that is not listed is a method.
 
     Raises:
-        ValueError: for an unknown role, or a role of a name that is not there.
+        ValueError: for an unknown role, or a role for a name that does not occur.
     """
     names, roles = list(names), dict(roles or {})
     if missing := [name for name in roles if name not in names]:

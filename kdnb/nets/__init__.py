@@ -1,4 +1,4 @@
-"""The networks: kdnb's own, small and faithful to their papers, and any of timm or torchvision.
+"""The networks: kdnb's own, small and faithful to their papers, and any from timm or torchvision.
 
 >>> net = build("resnet20", num_classes=100, in_channels=3, image_size=32)
 >>> sum(parameter.numel() for parameter in net.parameters())
@@ -91,24 +91,24 @@ def build(
     Args:
         name: one of `names()`, or `wrn-<depth>-<width>`; `timm:<name>` or `torchvision:<name>`
             for a classifier of these libraries; any other name is looked up in timm, then in
-            torchvision. A name that several use is kdnb's: `resnet26` and `vgg13` are the CIFAR
-            nets, `timm:resnet26` and `torchvision:vgg13` the ImageNet ones. Or `module:name`, a
-            class or function of your own, which is called with those of the arguments below that
-            it takes.
-        num_classes: of the output, (batch, classes) logits.
-        in_channels: of the images. torchvision's networks take 3 only.
-        image_size: of the images in pixels, one number or (height, width). Networks with global
-            pooling work on other sizes too.
-        options: of the network. kdnb's: `mlp` takes widths, dropout_input, dropout_hidden and
-            max_norm; `resnet*`, `vgg*` and `plain*` take width, the first (but for 18 and 34 layers)
-            shortcut too; `*_mnist` take irange. timm's and torchvision's get theirs as given, but
-            never weights: a network built here is an untrained one.
+            torchvision. kdnb's names take precedence: `resnet26` and `vgg13` are the CIFAR
+            nets, `timm:resnet26` and `torchvision:vgg13` the ImageNet ones. Or `module:name`, your
+            own class or function, which is called with those of the arguments below that it
+            takes.
+        num_classes: number of classes; the output is (batch, classes) logits.
+        in_channels: channels of the images. torchvision's networks take only 3.
+        image_size: size of the images in pixels, one number or (height, width). Networks with
+            global pooling work on other sizes too.
+        options: further options of the network. In kdnb, `mlp` takes widths, dropout_input,
+            dropout_hidden and max_norm; `resnet*`, `vgg*` and `plain*` take width, and `resnet*`
+            (except with 18 and 34 layers) shortcut too; `*_mnist` take irange. For timm and
+            torchvision they are passed on, but never weights: networks built here are untrained.
 
     Raises:
-        ValueError: for an unknown name (with the nearest known ones), an option that the network
-            does not take (with those it does), or sizes that it cannot work on
+        ValueError: for an unknown name (names the nearest known ones), an option that the network
+            does not take (names those it does), or sizes that it cannot handle
             or this machine cannot hold.
-        TypeError: for a name that is no string.
+        TypeError: for a name that is not a string.
     """
     if not isinstance(name, str):
         raise TypeError(
@@ -135,14 +135,14 @@ def build(
 def pretrained(name: str, dataset: str) -> nn.Module:
     """A trained network that comes with the workbook, in eval mode.
 
-    Its `card` says on what it was trained, how, and what it gets wrong. It takes images that are
-    normalised by the mean and standard deviation of its data set, as `kdnb.data` does it.
+    Its `card` records on what it was trained, how, and its errors. It takes images that are
+    normalised by the mean and standard deviation of its data set, as `kdnb.data` does.
 
     Args:
         name, dataset: one of `pretrained_names()`, such as "resnet20" and "cifar10".
 
     Raises:
-        CheckpointError: for an unknown name, with the nearest ones, or a damaged file.
+        CheckpointError: for an unknown name (names the nearest ones), or a damaged file.
 
     >>> net = pretrained("lenet5", "mnist")
     >>> net.card.test_error < 0.01
@@ -150,7 +150,7 @@ def pretrained(name: str, dataset: str) -> nn.Module:
     """
     weights, card = restore(name, dataset)
     options = dict(card.network)
-    with torch.random.fork_rng(devices=[]):  # whoever asks keeps their random numbers
+    with torch.random.fork_rng(devices=[]):  # keeps the caller's random state
         network = build(options.pop("name"), **options)
     network.load_state_dict(weights)
     network.card = card
@@ -164,7 +164,7 @@ def _own(name: str) -> Callable[..., nn.Module] | None:
 
 
 def _strangers(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """A network of somebody's own: what `module:name` makes of the arguments that it takes."""
+    """A user's own network: `module:name`, called with the arguments that it takes."""
     make = imported(name)
     if isinstance(make, nn.Module):
         raise TypeError(f"{name} is a network already: give it as it is.")

@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision, by name and without weights. Both are imported when asked."""
+"""Networks of timm and torchvision, by name and without weights. Both are imported on demand."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import nn
 from kdnb.names import brief
 
 LIBRARIES = ("timm", "torchvision")
-# what would fetch or unpickle weights
+# options that would download or unpickle weights
 WEIGHTS = ("pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg")
 
 
 def builder(
     name: str, own_names: Sequence[str], data: dict[str, Any], options: dict[str, Any]
 ) -> Callable[[], nn.Module]:
-    """What builds `library:name`, or the network of the first library which knows the bare name."""
+    """The builder of `library:name`, or from the first library that knows the bare name."""
     library, _, rest = name.partition(":")
     if library not in LIBRARIES or not rest:
         library = next((library for library in LIBRARIES if name in known(library)), "")
@@ -48,7 +48,7 @@ def builder(
 
 
 def known(library: str) -> list[str]:
-    """The names of a library's image classifiers; none of one that is not installed."""
+    """The names of a library's image classifiers; empty if it is not installed."""
     if library == "timm":
         if not find_spec("timm"):
             return []

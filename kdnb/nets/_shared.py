@@ -1,4 +1,4 @@
-"""What the networks share: image sizes, checks of their arguments, initial weights."""
+"""Shared by the networks: image sizes, argument checks, initial weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from kdnb.names import brief
 
-LARGE = 4096  # only a network that is asked for with a larger number may be too large
+LARGE = 4096  # only networks with a larger number among their arguments are checked
 
 
 def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_counts(**counts: int) -> None:
-    """Require whole numbers above 0; names come from the keywords."""
+    """Require integers above 0; the keywords give the names."""
     for name, value in counts.items():
         if not _whole(value):
             raise ValueError(f"{name} must be a whole number above 0; got {brief(value)}.")
@@ -47,7 +47,7 @@ def above_zero(value: object) -> bool:
 
 
 def at_least(name: str, image_size: int | Sequence[int], smallest: int) -> None:
-    """Require images that are large enough for every halving on the network's way."""
+    """Require images that are large enough for every halving in the network."""
     height, width = height_width(image_size)
     if min(height, width) < smallest:
         raise ValueError(
@@ -67,14 +67,14 @@ def scaled(widths: Sequence[int], factor: float) -> list[int]:
 
 
 def check_fits(name: str, asked: Mapping[str, Any], make: Callable[[], nn.Module]) -> None:
-    """Require a network that the memory holds, before any of it is made.
+    """Require that a network fits into memory, before building it.
 
     Args:
-        name, asked: what was asked for.
-        make: builds it; it is called for its sizes alone.
+        name, asked: the requested network and its arguments.
+        make: builds the network; called only for its sizes.
 
     Raises:
-        ValueError: naming the large numbers and what they would take.
+        ValueError: names the large numbers and the memory they would take.
     """
     large = [key for key, value in asked.items() if max(_numbers(value), default=0) > LARGE]
     if not large and max(map(int, re.findall(r"[0-9]+", name)), default=0) <= LARGE:
@@ -85,7 +85,7 @@ def check_fits(name: str, asked: Mapping[str, Any], make: Callable[[], nn.Module
             size = sum(4.0 * p.numel() for p in make().parameters())
     except (RuntimeError, OverflowError, TypeError) as error:
         if not re.search("overflow|too large|too big|out of range", str(error), re.IGNORECASE):
-            return  # it says why when it is built
+            return  # building it will raise the error
     if size > memory:
         words = ", ".join(f"{key}={brief(asked[key])}" for key in large)
         takes = f"{size / 1e9:,.0f} GB" if size < 1e18 else "far more"

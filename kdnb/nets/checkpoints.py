@@ -1,6 +1,6 @@
-"""Trained networks that come with the workbook, each with a card that says how it was made.
+"""Trained networks shipped with the workbook, each with a card that says how it was made.
 
-The weights lie in `data/checkpoints/<dataset>/<name>.safetensors`, the card beside them as
+The weights are in `data/checkpoints/<dataset>/<name>.safetensors`, the card is beside them in
 `<name>.toml`. `tools/make_checkpoints.py` makes both.
 """
 
@@ -26,7 +26,7 @@ class CheckpointError(ValueError):
 
 
 class CheckpointCard(BaseModel):
-    """What a trained network is, and how it came to be.
+    """What a trained network is, and how it was made.
 
     Attributes:
         network: the arguments of `nets.build`, with its `name`.
@@ -34,11 +34,11 @@ class CheckpointCard(BaseModel):
         data_sha256: digest of the training images, as in the data set's card.
         split: `train` leaves out the validation images, `train_all` does not.
         recipe: the fields of `kdnb.training.Recipe`.
-        cycles: how often the recipe was run, each time from the weights of the run before.
+        cycles: how often the recipe was run, each time from the previous run's weights.
         seed, commit, run: of the training; `run` is the digest of its description.
-        train_errors, train_images, test_errors, test_images: after the last epoch, of the weights
-            as they are stored.
-        sha256: of the file of weights.
+        train_errors, train_images, test_errors, test_images: after the last epoch, with the weights
+            as stored.
+        sha256: digest of the weights file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,23 +69,23 @@ class CheckpointCard(BaseModel):
 
     @property
     def test_error(self) -> float:
-        """The share of test images that it gets wrong."""
+        """The share of misclassified test images."""
         return self.test_errors / self.test_images
 
     @property
     def train_error(self) -> float:
-        """The share of its training images that it gets wrong."""
+        """The share of misclassified training images."""
         return self.train_errors / self.train_images
 
 
 def pretrained_names() -> list[tuple[str, str]]:
-    """(network, data set) of every trained network that comes with the workbook."""
+    """(network, data set) of every trained network shipped with the workbook."""
     cards = sorted(folder().glob("*/*.toml"))
     return [(card.stem, card.parent.name) for card in cards]
 
 
 def folder() -> Path:
-    """Where the checkpoints lie."""
+    """The folder with the checkpoints."""
     return root() / "data" / "checkpoints"
 
 
@@ -93,7 +93,7 @@ def card_of(name: str, dataset: str) -> CheckpointCard:
     """The card of a trained network.
 
     Raises:
-        CheckpointError: when there is no such checkpoint (with those there are), or its card
+        CheckpointError: if there is no such checkpoint (lists those that exist), or its card
             cannot be read.
     """
     if (name, dataset) not in pretrained_names():
@@ -117,7 +117,7 @@ def restore(name: str, dataset: str) -> tuple[dict[str, torch.Tensor], Checkpoin
     """The weights of a trained network in float32, and its card.
 
     Raises:
-        CheckpointError: for an unknown name, or a file that is not the one on the card.
+        CheckpointError: for an unknown name, or a file that does not match its card.
     """
     card = card_of(name, dataset)
     path = folder() / dataset / f"{name}.safetensors"
@@ -135,7 +135,7 @@ def restore(name: str, dataset: str) -> tuple[dict[str, torch.Tensor], Checkpoin
 
 
 def stored(network: nn.Module) -> dict[str, torch.Tensor]:
-    """A network's weights as a checkpoint keeps them: matrices and kernels in half precision."""
+    """A network's weights as stored in a checkpoint: matrices and kernels in half precision."""
     return {
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value)
         .detach()
@@ -146,13 +146,13 @@ def stored(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def load_weights(network: nn.Module, path: Path | str) -> nn.Module:
-    """Fill a network with the weights of a `.safetensors` file, such as one of `kdnb.export`.
+    """Load the weights of a `.safetensors` file, such as one written by `kdnb.export`, into a network.
 
     Returns:
-        The network, in the mode in which it came.
+        The network, in its former mode.
 
     Raises:
-        CheckpointError: when there is no such file, it is damaged, or of another network.
+        CheckpointError: if there is no such file, it is damaged, or belongs to another network.
     """
     path = Path(path).expanduser()
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Feature maps of any module, taken by module path with forward hooks; the model stays as it is."""
+"""Feature maps of any module, collected by module path with forward hooks; the model is not changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def module_paths(module: nn.Module) -> list[str]:
-    """The dotted paths of all modules inside a module, as `features` takes them, outermost first.
+    """The dotted paths of all modules inside a module, for use with `features`, outermost first.
 
     >>> module_paths(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU())))
     ['0', '1', '1.0']
@@ -24,28 +24,28 @@ def features(
 ) -> Iterator[Mapping[str, Tensor]]:
     """Collect the outputs of the modules at these paths while the block runs.
 
-    Each call of `module` fills the mapping anew; a part that runs several times in a call leaves
-    its last output. The tensors carry gradients as usual. They stay readable after the block,
-    while the hooks are gone, also after an exception.
+    Each call of `module` refills the mapping; if a part runs several times in a call, its last output
+    is kept. The tensors carry gradients as usual. They stay readable after the block,
+    when the hooks are removed, even after an exception.
 
         with features(net, ["stage1", "stage2.0"]) as maps:
             logits = net(images)
         hint = maps["stage1"]
 
     Args:
-        module: any module, also of timm, torchvision or your own. Compile it inside the block or
-            not at all: a module compiled before does not see the hooks.
+        module: any module, including those of timm, torchvision or your own. Compile it inside the
+            block or not at all: a module compiled before does not see the hooks.
         paths: some of `module_paths(module)`.
-        first: of a module that returns a tuple, such as a block of a transformer, keep the first
-            entry; else a tuple is refused.
+        first: if a module returns a tuple, such as a transformer block, keep the first
+            entry; without this a tuple is refused.
 
     Yields:
         A mapping path -> Tensor.
 
     Raises:
-        ValueError: when a path is no module of this module, with the nearest paths.
-        TypeError: when `paths` is one string, or (in the forward) an output is not a tensor.
-        LookupError: on reading a path whose module has not run, or that was not asked for.
+        ValueError: if there is no module at a path; names the nearest paths.
+        TypeError: if `paths` is a string, or (in the forward) an output is not a tensor.
+        LookupError: on reading a path whose module has not run, or that was not requested.
         RuntimeError: on reading an output that a later module has overwritten in place.
     """
     if isinstance(paths, str):
@@ -65,7 +65,7 @@ def features(
 
 
 class _Maps(Mapping[str, Tensor]):
-    """The captured outputs, checked when they are read."""
+    """The captured outputs, checked when read."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = tuple(paths)

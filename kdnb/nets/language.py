@@ -13,9 +13,9 @@ class RecurrentLM(nn.Module):
     """A language model: embedded tokens, gated recurrent layers (GRU), logits of the next token.
 
     Args:
-        vocabulary: number of tokens, of which 0 is padding, at the end of sequences.
-        width: of embeddings and states.
-        layers: recurrent ones.
+        vocabulary: number of tokens; 0 is padding, at the end of sequences.
+        width: width of embeddings and states.
+        layers: number of recurrent layers.
         dropout: on embeddings and states, in train mode.
     """
 
@@ -33,18 +33,18 @@ class RecurrentLM(nn.Module):
         return self.next(self.dropout(states))
 
     def step(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read on from a state: (batch, length) to the last logits (batch, vocabulary), and the new state."""
+        """Continue from a state: (batch, length) to the last logits (batch, vocabulary), and a new state."""
         states, state = self.recurrent(self.dropout(self.words(tokens)), state)
         return self.next(self.dropout(states[:, -1])), state
 
 
 class SentenceLSTM(nn.Module):
-    """A classifier of sentences that reads in both directions (as Tang et al. 2019 have it).
+    """A bidirectional classifier of sentences, as in Tang et al. 2019.
 
     Args:
-        vocabulary: number of tokens, of which 0 is padding, at the end of sentences.
-        width: of embeddings.
-        hidden: of each direction's state.
+        vocabulary: number of tokens; 0 is padding, at the end of sentences.
+        width: width of embeddings.
+        hidden: width of each direction's state.
         between: units of the layer before the logits.
     """
 
@@ -78,7 +78,7 @@ class SentenceLSTM(nn.Module):
 
 
 class BagOfWords(nn.Module):
-    """A classifier that knows which words a sentence has, not their order: a linear layer on the mean embedding."""
+    """A classifier that sees the words of a sentence but not their order: linear on the mean embedding."""
 
     def __init__(self, vocabulary: int, *, num_classes: int = 2, width: int = 50):
         super().__init__()

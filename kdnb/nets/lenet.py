@@ -1,4 +1,4 @@
-"""LeNet-5 and the two different nets that are published as its half."""
+"""LeNet-5 and the two different networks published as half of it."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class LeNet5(nn.Module):
 
     Args:
         num_classes, in_channels: of the data.
-        image_size: 32, or 28: such images get a border of two pixels, copied from their edge,
-            which on MNIST continues the background whatever the normalisation.
+        image_size: 32 or 28; images of 28 get a border of two pixels, copied from their edge,
+            which on MNIST continues the background under any normalisation.
         widths: output channels of the three convolutions and units of the hidden layer.
 
     Raises:
         ValueError: for any other image size, at building and in the call.
 
-    Weights start as PyTorch starts them, which is what the public code does.
+    Weights have PyTorch's default initialisation, as in the public code.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class LeNet5(nn.Module):
         return self.head(self.hidden(self.stage3(self.stage2(self.stage1(_framed(images))))))
 
 
-@torch.fx.wrap  # so that a tracer of operations takes it whole, without its questions about sizes
+@torch.fx.wrap  # so that torch.fx traces it as one operation, without its checks of sizes
 def _framed(images: Tensor) -> Tensor:
-    """Images of 32x32: smaller ones get a frame of their outermost pixels."""
+    """Images of 32x32: smaller ones are padded with their outermost pixels."""
     _check_size(tuple(images.shape[2:]))
     return F.pad(images, (2, 2, 2, 2), mode="replicate") if images.shape[-1] == 28 else images
 

@@ -15,12 +15,12 @@ from kdnb.nets._shared import above_zero, check_counts, height_width
 
 
 class Layer(NamedTuple):
-    """One maxout layer: channels, kernel and border in pixels, and what is pooled behind it."""
+    """One maxout layer: channels, kernel and border in pixels, and the pooling after it."""
 
     channels: int
     kernel: int
     padding: int = 0
-    pool: int = 1  # side of the pooled square; neighbours are two pixels apart
+    pool: int = 1  # side of the pooling window; the stride is two pixels
     max_norm: float = 1.9365  # of each filter
 
 
@@ -41,7 +41,7 @@ class Maxout(nn.Module):
     Args:
         inputs, outputs: channels.
         kernel, padding: in pixels.
-        pieces: convolutions to a channel.
+        pieces: convolutions per channel.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, padding: int = 0, pieces: int = 2):
@@ -62,7 +62,7 @@ class MaxoutNet(nn.Module):
     - `fitnet_mnist`: 16-16-16-16-12-12 channels, 30,130 parameters: twice as deep, a twelfth of
       the size.
 
-    `layers.0`, `layers.1`, ... are the maps behind each layer's pooling.
+    `layers.0`, `layers.1`, ... are the maps after each layer's pooling.
 
     Args:
         num_classes, in_channels, image_size: of the data; at least 18x18 pixels.
@@ -126,7 +126,7 @@ class MaxoutNet(nn.Module):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Scale each filter that is longer than its layer's bound down to it (after a step)."""
+        """Scale each filter that exceeds its layer's bound down to it (after a step)."""
         for part, bound in zip(self.layers, self.bounds, strict=True):
             part.maxout.conv.weight.renorm_(p=2, dim=0, maxnorm=bound)
         self.head.weight.renorm_(p=2, dim=0, maxnorm=self.bounds[-1])
@@ -137,6 +137,6 @@ def _layer(inputs: int, layer: Layer) -> nn.Sequential:
         maxout=Maxout(inputs, layer.channels, layer.kernel, layer.padding)
     )
     if layer.pool > 1:
-        # Windows that hang over the border count, as in the library of the time: 4x4, 4x4, 3x3.
+        # Windows may extend over the border, as in the library of the time: 4x4, 4x4, 3x3.
         parts["pool"] = nn.MaxPool2d(layer.pool, stride=2, ceil_mode=True)
     return nn.Sequential(parts)

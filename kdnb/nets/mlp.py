@@ -18,12 +18,12 @@ from kdnb.nets.maxout import MaxoutNet
 
 
 def constrain(module: nn.Module) -> None:
-    r"""Project the weights of every `MLP` and `MaxoutNet` on their bounds, after each step.
+    r"""Project the weights of every `MLP` and `MaxoutNet` onto their bounds, after each step.
 
-    The incoming weight vector w of each hidden unit, when longer than the bound c = `max_norm`, is
-    divided down to it: w <- w · min(1, c / ||w||₂) (Hinton et al. 2012, 1207.0580). Biases and the
-    output layer are free. The same holds of the filters of a `MaxoutNet`, its output layer included.
-    Other modules, and an MLP whose `max_norm` is None, are left as they are.
+    The incoming weight vector w of each hidden unit, if longer than the bound c = `max_norm`, is
+    scaled down to it: w <- w · min(1, c / ||w||₂) (Hinton et al. 2012, 1207.0580). Biases and the
+    output layer are free. The same holds for the filters of a `MaxoutNet`, including its output layer.
+    Other modules, and an MLP whose `max_norm` is None, do not change.
 
     Args:
         module: any module; it is changed in place.
@@ -33,9 +33,9 @@ def constrain(module: nn.Module) -> None:
 
 
 def constraint(module: nn.Module) -> Callable[[], None] | None:
-    """`constrain` as what follows every step of a run; None where nothing in the module is bounded.
+    """`constrain` as a function to call after every step; None if nothing in the module is bounded.
 
-    The bounded parts are looked for once: of a small network that walk is a fortieth of a step.
+    The bounded parts are found once: in a small network, finding them takes a fortieth of a step.
     """
     parts = _bounded(module)
 
@@ -72,12 +72,12 @@ class MLP(nn.Module):
         widths: of the hidden layers; an empty list gives softmax regression.
         dropout_input: the share of input numbers set to 0 in training.
         dropout_hidden: the share of each hidden layer's units set to 0 in training.
-        max_norm: bound of the incoming weight vector's length (not of its square), enforced by
-            `constrain`.
+        max_norm: bound on the length of the incoming weight vectors (not on its square), enforced
+            by `constrain`.
 
     Raises:
         ValueError: for a dropout outside [0, 1), a bound that is not above 0, wrong widths, or
-            (in the call) images of another size.
+            (in the forward) images of another size.
         TypeError: for widths that are not a list.
 
     Hidden weights start at N(0, 2 / fan_in), He's initialisation for ReLU, the output layer's at
@@ -130,7 +130,7 @@ class MLP(nn.Module):
         return self.head(self.hidden(self.stem(_of_shape(images, self.shape))))
 
 
-@torch.fx.wrap  # so that a tracer of operations takes it whole, without its questions about sizes
+@torch.fx.wrap  # so that torch.fx traces it as one operation, without its checks of sizes
 def _of_shape(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same images. Raises `ValueError` for those of another shape."""
     if tuple(images.shape[1:]) != shape:

@@ -33,8 +33,8 @@ class PlainNet(nn.Module):
     - `plain10`: 32, 32, pool, 64, 64, pool, 128, 128, pool, 256 four times, pool, and 128
       hidden units.
 
-    `stage1`, `stage2`, ... are the pooled maps, `stageS.reluN` those before; `embedding` is what
-    the classifier reads.
+    `stage1`, `stage2`, ... are the pooled maps, `stageS.reluN` those before pooling; `embedding` is
+    the classifier's input.
 
     Args:
         num_classes, in_channels, image_size: of the data; every stage halves the image, rounding
@@ -43,12 +43,12 @@ class PlainNet(nn.Module):
         width: a factor for the channels and the hidden units.
 
     Raises:
-        ValueError: for another depth, a width that is no number above 0, or images that are too
+        ValueError: for another depth, a width that is not a number above 0, or images that are too
             small.
 
-    Departures: the convolutions have no bias, which batch normalisation would subtract again. The
+    Departures: the convolutions have no bias, because batch normalisation would cancel it. The
     ReLU after the hidden layer, and He's initial weights (:func:`kdnb.nets._shared.initialise`)
-    are our choice: the paper's summary that we worked from is silent on both.
+    are our choice: the summary of the paper that we worked from specifies neither.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ FOUR_STAGES = {"resnet18_cifar": (2, 2, 2, 2), "resnet34_cifar": (3, 4, 6, 3)}
 class ResNet(nn.Module):
     """ResNet-d for 32x32 images: a 3x3 convolution, three stages of (d - 2) / 6 blocks, a mean.
 
-    The maps have `widths[1:]` channels; the second and the third stage halve their height and
+    The maps have `widths[1:]` channels; the second and the third stage halve height and
     width. `stageS.B.preactivation` is a block's sum before its last ReLU, for methods that
     compare maps there.
 
@@ -35,7 +35,7 @@ class ResNet(nn.Module):
         shortcut: where a block changes the shape, "B" is a strided 1x1 convolution with batch
             normalisation, as in the CRD family and hence in nearly every published distillation
             result on CIFAR; "A" takes every second pixel and pads with zero channels, as He et
-            al. do on CIFAR. Blocks that keep the shape add their input as it is.
+            al. do on CIFAR. Blocks that keep the shape add their input unchanged.
         width: factor on all widths, for thinner or wider nets.
 
     Raises:
@@ -77,11 +77,11 @@ class ResNet(nn.Module):
 
 
 class FourStageResNet(nn.Module):
-    """ResNet-18 or ResNet-34 on small images, as the data-free papers take them.
+    """ResNet-18 or ResNet-34 for small images, as used in the data-free papers.
 
-    He et al.'s nets for ImageNet (2016, table 1) with 64-128-256-512 channels, but a 3x3
-    convolution of stride 1 for the stem and no pooling behind it. (The first fact is the paper's,
-    the rest is custom on CIFAR, not in it.) All but the first stage halve height and width.
+    He et al.'s networks for ImageNet (2016, table 1) with 64-128-256-512 channels, but a 3x3
+    convolution of stride 1 for the stem and no pooling after it. (The channels are the paper's;
+    the rest is common practice on CIFAR, not in the paper.) All but the first stage halve height and width.
 
     Args:
         num_classes, in_channels, image_size: of the data; at least 8x8 pixels.
@@ -139,7 +139,7 @@ class Block(nn.Module):
 
 
 class PaddedShortcut(nn.Module):
-    """Option A: every second pixel where the stride is 2, and zeros for the added channels."""
+    """Option A: every second pixel if the stride is 2, and zeros for the added channels."""
 
     def __init__(self, added: int, stride: int) -> None:
         super().__init__()

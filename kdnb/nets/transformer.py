@@ -1,8 +1,8 @@
-"""Small transformer encoders of sentences and of images, as BERT and ViT have them.
+"""Small transformer encoders of sentences and of images, after BERT and ViT.
 
-Both are embeddings, blocks of self-attention and a linear classifier on the mean of the tokens.
-Queries, keys and values are layers of their own (`blocks.0.query`), so that their outputs can be
-taken by name, see `kdnb.methods.attention`.
+Both have embeddings, blocks of self-attention and a linear classifier on the mean of the tokens.
+Queries, keys and values are separate layers (`blocks.0.query`), so that their outputs can be
+used by name, see `kdnb.methods.attention`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch.nn import functional as F
 
 from kdnb.nets._shared import check_counts
 
-PADDING = 0  # the token that fills up short sentences
+PADDING = 0  # the token that pads short sentences
 
 
 class Block(nn.Module):
     """Self-attention and two layers on every token, each added and normalised (BERT's order).
 
     Args:
-        width: of a token, a multiple of `heads`.
+        width: width of a token, a multiple of `heads`.
         hidden: units between the two layers.
-        dropout: of what is added to a token. Attention itself, which a lesson may be about, has none.
+        dropout: on what is added to a token. Attention itself, which may be distilled, has none.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Block(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A classifier of sentences: BERT's encoder, and the mean of its last tokens.
+    """A classifier of sentences: BERT's encoder, and the mean of its last layer's tokens.
 
     Args:
-        vocabulary: number of tokens, of which 0 is padding.
+        vocabulary: number of tokens; 0 is padding.
         layers, width, heads, hidden: of the blocks.
-        positions: the longest sentence in tokens.
-        num_classes: 0 gives the mean of the last tokens itself, the sentence's vector.
+        positions: the length of the longest sentence in tokens.
+        num_classes: 0 returns the mean of the last tokens itself, the sentence's vector.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class TextEncoder(nn.Module):
 
 
 def with_vocabulary(encoder: TextEncoder, used: Tensor) -> TextEncoder:
-    """A copy that knows some of an encoder's words alone, under their places in `used`.
+    """A copy of an encoder with only some of its words, numbered by their positions in `used`.
 
     Args:
-        used: (words,) the encoder's tokens, of which the first is 0, padding.
+        used: (words,) the encoder's tokens to keep; the first is 0, padding.
     """
     if int(used[0]) != PADDING:
         raise ValueError(f"the first of the used words must be padding, 0; got {int(used[0])}.")
@@ -120,10 +120,10 @@ def with_vocabulary(encoder: TextEncoder, used: Tensor) -> TextEncoder:
 
 
 class PatchEncoder(nn.Module):
-    """A classifier of images, cut into square patches that are its tokens (as ViT, without CLS).
+    """A classifier of images, cut into square patches that are its tokens (as in ViT, without CLS).
 
     Args:
-        patch: pixels of a patch's side; it divides the image's.
+        patch: side of a patch in pixels; it divides the side of the image.
         layers, width, heads, hidden: of the blocks.
     """
 

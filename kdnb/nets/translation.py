@@ -1,7 +1,7 @@
 """A small translator: a recurrent encoder and decoder with attention (Luong et al. 2015).
 
-It is asked as a language model is: the source stands in front as a prompt, so what teaches language models
-(`kdnb.methods.applications.language_models`) teaches translators too.
+It has the interface of a language model: the source comes first, as a prompt. So the methods for language
+models (`kdnb.methods.applications.language_models`) work for translators too.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from torch.nn import functional as F
 
 from kdnb.nets._shared import check_counts
 
-State = tuple[Tensor, Tensor, Tensor]  # the decoder's state, the encoded source, which of it counts
+State = tuple[Tensor, Tensor, Tensor]  # the decoder's state, the encoded source, and its mask
 
 
 class Translator(nn.Module):
-    r"""Gated recurrent layers (GRU) that read the source in both directions, and write with attention to it.
+    r"""A bidirectional GRU that reads the source, and a GRU that writes the target with attention to it.
 
     .. math:: a_{tj} = \mathrm{softmax}_j\, h_t^\top W_a s_j, \quad
         \tilde h_t = \tanh W_c [\textstyle\sum_j a_{tj} s_j;\, h_t], \quad q(\cdot \mid y_{<t}, x) = \mathrm{softmax}\, W \tilde h_t
 
     with the encoder's states s and the decoder's h ("general" global attention, without input feeding).
 
-    A row of tokens is a prompt, then the target. The prompt is `source` places, filled up behind the sentence by `end`, and a
-    token that starts the target. Source and target have vocabularies of their own.
+    A row of tokens is a prompt followed by the target. The prompt has `source` positions, padded after the
+    sentence by `end`, and a token that starts the target. Source and target have separate vocabularies.
 
     Args:
-        source_vocabulary, vocabulary: numbers of tokens, of which 0 is padding.
-        source: places of the source in a prompt.
-        width: of words and of states; of the encoder in each direction.
-        end: the token that fills up the source.
-        dropout: on words, and on what the logits are made of, in train mode.
+        source_vocabulary, vocabulary: numbers of tokens; 0 is padding.
+        source: positions of the source in a prompt.
+        width: width of words and states; for the encoder, in each direction.
+        end: the token that pads the source.
+        dropout: on words and on the input of the output layer, in train mode.
 
-    Departures: the attention is recalled. The decoder starts from the mean of the encoder's states, and layers are gated
-    recurrent units where the authors have LSTMs.
+    Departures: the attention is recalled from memory. The decoder starts from the mean of the encoder's
+    states, and layers are gated recurrent units where the authors have LSTMs.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Translator(nn.Module):
         return F.pad(logits, (0, 0, self.source, 0))
 
     def step(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Read on from a state: (batch, length) to the last logits (batch, vocabulary), and the new state.
+        """Continue from a state: (batch, length) to the last logits (batch, vocabulary), and the new state.
 
         Without a state, tokens begin with the source.
         """
@@ -82,7 +82,7 @@ class Translator(nn.Module):
         return logits[:, -1], state
 
     def _encoded(self, tokens: Tensor) -> State:
-        """The state before the target; every part has the batch in its second place."""
+        """The state before the target; the second axis of every part is the batch."""
         if tokens.shape[1] <= self.source:
             raise ValueError(
                 f"rows must hold {self.source} places of the source and a start; got {tokens.shape[1]} tokens."

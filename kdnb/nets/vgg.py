@@ -18,9 +18,9 @@ class VGG(nn.Module):
 
     Five stages of 3x3 convolutions with batch normalisation and ReLU, 64-128-256-512-512 channels,
     then a mean and one linear layer: the form of the benchmark code of Tian et al. 2020 (CRD).
-    VGG-8 has one convolution a stage where VGG-13 has two. Max-pooling stands after the first
+    VGG-8 has one convolution per stage, VGG-13 two. Max-pooling follows the first
     three stages, so that a 32x32 image reaches the last two stages as 4x4; images of at least
-    64x64 are pooled after the fourth too. `stageS.pool` is a module of its own: `stageS.relu1` or
+    64x64 are pooled after the fourth too. `stageS.pool` is a separate module: `stageS.relu1` or
     `stageS.relu2` gives the maps before it.
 
     Args:
@@ -31,7 +31,7 @@ class VGG(nn.Module):
     Raises:
         ValueError: for images that are too small, or a width that leaves a stage no channel.
 
-    Linear weights start at N(0, 0.01²).
+    Linear weights are initialised from N(0, 0.01²).
     """
 
     def __init__(

@@ -65,7 +65,7 @@ class WideResNet(nn.Module):
 class Block(nn.Module):
     """x + conv(relu(bn(conv(relu(bn(x)))))).
 
-    Where the shape changes, a strided 1x1 convolution of relu(bn(x)) stands for x.
+    If the shape changes, a strided 1x1 convolution of relu(bn(x)) replaces x.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:

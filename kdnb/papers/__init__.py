@@ -1,7 +1,7 @@
-"""Papers: their claims, our records and verdicts, and how both are shown and cited.
+"""Papers: their claims, our records and verdicts, and how to show and cite them.
 
-A paper that we reproduce has a folder `papers/<key>/` with its `claims.toml`, the compared conditions
-in words (`conditions.toml`), and one record for each profile, `results/<profile>.json`.
+A paper that we reproduce has a folder `papers/<key>/` with its `claims.toml`, descriptions of the compared
+conditions (`conditions.toml`), and one record for each profile, `results/<profile>.json`.
 """
 
 from kdnb.papers.citations import cite

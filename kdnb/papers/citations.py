@@ -1,4 +1,4 @@
-"""How to cite a paper, the survey, kdnb, and one of our results with its provenance."""
+"""Citations of a paper, the survey, kdnb, and our results with their provenance."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ FORMATS = ("bibtex", "markdown", "latex", "csl-json")
 def cite(
     key: str, profile: str | None = None, claim: str | None = None, format: str = "bibtex"
 ) -> str:
-    """A paper, the survey and kdnb in a format, and our results as citable sentences.
+    """Cite a paper, the survey and kdnb in a format, and our results as citable sentences.
 
-    Each result: the first quantity of a claim with its value, 95% interval and n, the verdict, the
-    profile, the commit and the digest of the record. All profiles and claims unless one is named.
+    Each result has the first quantity of a claim with its value, 95% interval and n, the verdict, the
+    profile, the commit and the digest of the record. Covers all profiles and claims unless one is named.
 
     Args:
-        key: of the bibliography.
+        key: a key of the bibliography.
         profile: `laptop`, `full`, ...
         claim: the id of one claim.
         format: `bibtex` (results are lines that BibTeX skips), `markdown`, `latex` (items of a
             bibliography) or `csl-json` (results are the note of the software's item).
 
     Raises:
-        PaperError: for an unknown key, claim, record or format; `UnknownPaper` but for the record.
+        PaperError: for an unknown key, claim, record or format (`UnknownPaper` for all but the record).
     """
     if format not in FORMATS:
         hint, known = nearest(format, FORMATS), f"known: {', '.join(FORMATS)}"
@@ -58,7 +58,7 @@ def cite(
 
 
 def _results(key: str, profile: str | None, claim: str | None) -> list[str]:
-    """One sentence a claim and profile; nothing for a paper that we do not reproduce."""
+    """One sentence per claim and profile; nothing for a paper that we do not reproduce."""
     if key not in results.reproduced_papers():
         if profile or claim:
             results.known(key)
@@ -98,7 +98,7 @@ def _citable(verdict: judging.Verdict, record: Record) -> str:
 
 
 def unit(claim: judging.Claim, result: judging.Finding) -> str:
-    """The unit of a claim where it applies: to sums and differences of its default metric."""
+    """The unit of a claim if it applies, which it does to sums and differences of its default metric."""
     if result.kind == "exact":
         return claim.unit
     scaled = set("*/") & set(result.quantity)

@@ -1,4 +1,4 @@
-"""Six words: what the premises and the criteria of a claim, each tested, say together."""
+"""The six verdicts: combining the tested premises and criteria of a claim."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Word = Literal[
     "identity holds",
     "identity fails",
 ]
-WORDS: tuple[Word, ...] = (  # of claims; an identity is listed apart, with two words of its own
+WORDS: tuple[Word, ...] = (  # of claims; identities are listed separately, with their own two words
     "reproduced",
     "partly reproduced",
     "contradicted",
@@ -38,8 +38,8 @@ class Finding:
 
     `mean` is the value on the means for a pooled quantity, whose `sd` over seeds is undefined, and
     the function's value for an exact check. `right`: the point estimate lies on the claimed side.
-    `holds`: the criterion holds, None when that cannot be tested; `note` says why. `against`: the
-    interval or the test speaks against the claim. `seeds`: how many would settle it.
+    `holds`: the criterion holds, or None if that cannot be tested; `note` says why. `against`: the
+    interval or the test contradicts the claim. `seeds`: the number of seeds that would settle it.
     """
 
     kind: str
@@ -69,13 +69,13 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """The quantity in words where it has some."""
+        """The quantity's label if it has one, else the quantity."""
         return self.label or self.quantity
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A premise on our trials: its value, and whether it holds; None when it has no value."""
+    """A premise on our trials: its value, and whether it holds, or None without a value."""
 
     premise: Premise
     value: float = math.nan
@@ -87,12 +87,12 @@ Decision = tuple[Word, str, str]  # the word, its reason without measured number
 
 
 def decide(results: Sequence[Finding], premises: Sequence[Checked], needed: int) -> Decision:
-    """How a claim ends: its word, its reason without measured numbers, and those numbers.
+    """The verdict on a claim: its word, its reason without measured numbers, and those numbers.
 
     Args:
-        results: of its criteria, in their order.
-        premises: of the claim, in their order.
-        needed: the seeds at which its directions can all be significant.
+        results: the results of its criteria, in order.
+        premises: the premises of the claim, in order.
+        needed: the number of seeds at which all its directions can be significant.
     """
     for result in results:
         if result.n == 0:
@@ -112,7 +112,7 @@ def decide(results: Sequence[Finding], premises: Sequence[Checked], needed: int)
             return "contradicted", f"{result.name!r} lies {_opposite(result)}", _interval(result)
     if n < needed:
         return "not testable here", _too_few(n, needed, directions), ""
-    # Closeness that is refuted weighs more than a size that is not reached, and that than doubt.
+    # A refuted equivalence takes precedence over a missed magnitude, and that over an open result.
     sizes.sort(key=lambda size: (not size.against, size.kind != "equivalence"))
     missed = next((size for size in sizes if not size.holds), None)
     for result in directions:
@@ -136,7 +136,7 @@ def decide(results: Sequence[Finding], premises: Sequence[Checked], needed: int)
 
 
 def _too_few(n: int, needed: int, directions: list[Finding]) -> str:
-    """What it would take: more seeds."""
+    """The reason if more seeds are needed."""
     gist = f"significance is not testable (n = {n} < {needed})"
     if n >= MIN_SEEDS:
         gist += f": {len(directions)} directions under Holm need {needed} seeds"
@@ -160,7 +160,7 @@ def _interval(result: Finding) -> str:
 
 
 def _settling(result: Finding) -> str:
-    """How wide the interval is, beside the effect that is looked for, and the seeds for that."""
+    """The half-width of the interval, the effect sought, and the seeds needed to find it."""
     parts = [f"half-width {result.half_width:.3g}"]
     if math.isfinite(result.effect):
         looked_for = "tolerance" if result.kind == "equivalence" else "published effect"

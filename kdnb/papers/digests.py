@@ -1,7 +1,7 @@
-"""The committed digests: of the files of claims and records, byte for byte, and of every record.
+"""The committed digests: of the bytes of claims files and records, and of the content of every record.
 
-`papers/SHA256SUMS` has the format of `sha256sum`, which checks it too. A record carries the digest
-of its own content, by which it is cited; `papers/verdicts.json` names it beside the verdicts.
+`papers/SHA256SUMS` has the format of `sha256sum`, which can check it too. A record contains the digest
+of its own content, which is used to cite it; `papers/verdicts.json` gives it beside the verdicts.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from kdnb.papers.records import PaperError, carries_digest, read_file, write_rec
 
 
 def path() -> Path:
-    """Where the list lies; its names are below the same folder."""
+    """The path of the list; the names in it are relative to the same folder."""
     return paths.root() / "papers" / "SHA256SUMS"
 
 
 def files() -> list[Path]:
-    """The claims and the records of all papers, earlier ones too."""
+    """The claims files and records of all papers, including earlier ones."""
     folder = path().parent
     return sorted([*folder.glob("*/claims.toml"), *folder.glob("*/results/**/*.json")])
 
@@ -31,12 +31,12 @@ def records() -> list[Path]:
 
 
 def text() -> str:
-    """The list of the files as they are."""
+    """The text of the list for the current files."""
     return "".join(f"{_digest(file)}  {_name(file)}\n" for file in files())
 
 
 def write() -> Path:
-    """Write the list anew; a record that does not carry its digest gets it first."""
+    """Rewrite the list; records without a digest get one first."""
     for file in records():
         record = read_file(file)
         if not carries_digest(file):
@@ -46,16 +46,16 @@ def write() -> Path:
 
 
 def verify(key: str = "") -> int:
-    """Compare the claims and records of a paper, or of all, with every digest that names them.
+    """Check the claims and records of a paper, or of all papers, against every stored digest.
 
-    The bytes of each file with the list; the content of each record with the digest that it
-    carries, which is computed anew, and with the one in `papers/verdicts.json`.
+    The bytes of each file are checked against the list; the recomputed digest of each record's content
+    against the one in the record and the one in `papers/verdicts.json`.
 
     Returns:
-        How many files are what the list says.
+        The number of files that match the list.
 
     Raises:
-        PaperError: for the first that is changed, missing or not listed, or a damaged list.
+        PaperError: for the first file that is changed, missing or not listed, or a damaged list.
     """
     listed = _listed()
     found = {_name(file): _digest(file) for file in files()}
@@ -78,7 +78,7 @@ def verify(key: str = "") -> int:
 
 
 def _judged() -> dict[str, str]:
-    """The digests of the records that the committed verdicts are about, by name of the file."""
+    """The digests of the records behind the committed verdicts, by file name."""
     board = path().parent / "verdicts.json"
     if not board.is_file():
         return {}
@@ -93,7 +93,7 @@ def _judged() -> dict[str, str]:
 
 
 def _listed() -> dict[str, str]:
-    """The digests of the list, by name."""
+    """The digests in the list, by file name."""
     try:
         lines = path().read_text(encoding="utf-8").splitlines()
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}

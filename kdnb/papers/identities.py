@@ -1,4 +1,4 @@
-"""Algebra that a paper states and code can check to rounding, by the names that claims give it.
+"""Algebraic statements of papers that code can check up to rounding, under the names used in claims.
 
 Each function returns (value, tolerance); the identity holds where |value| <= tolerance.
 """
@@ -23,7 +23,7 @@ def identity(name: str) -> Callable[[], tuple[float, float]]:
     """The function that checks an identity.
 
     Raises:
-        ValueError: for an unknown name, with the nearest ones.
+        ValueError: for an unknown name; names the nearest ones.
     """
     if name not in IDENTITIES:
         raise ValueError(f"there is no identity {name!r} ({nearest(name, IDENTITIES)})")

@@ -1,15 +1,15 @@
-"""Verdicts: a claim, the premises it rests on, and a table of results, judged.
+"""Verdicts: judging a claim with its premises on a table of results.
 
-Premises come first: where one does not hold, our setting says nothing about the claim. Then the
-criteria, on paired seeds (see `kdnb.papers.schema` for their kinds):
+Premises come first: if one does not hold, our setting cannot test the claim. Then the criteria are
+tested on paired seeds (see `kdnb.papers.schema` for their kinds):
 
-- a direction *holds* when the mean lies on the claimed side of the bound and an exact sign-flip
-  test of the paired differences says so at p < 0.05, Holm-adjusted over the directions of the
-  claim; it is *against* the claim when the mean lies on the other side and the same (two-sided) or
-  the 95% interval says so;
-- a magnitude holds when the point estimate, an equivalence when the whole 95% interval lies in the
-  range; either is against the claim when the whole interval lies outside. A magnitude that is missed
-  beside significant directions leaves the claim partly reproduced, closeness that is refuted does not.
+- a direction *holds* if the mean lies on the claimed side of the bound and an exact sign-flip test
+  of the paired differences is significant at p < 0.05, Holm-adjusted over the directions of the
+  claim; it is *against* the claim if the mean lies on the other side and either the same test
+  (two-sided) is significant or the whole 95% interval lies there;
+- a magnitude holds if the point estimate lies in the range, an equivalence if the whole 95% interval
+  does; either is against the claim if the whole interval lies outside. If a magnitude is missed but
+  all directions are significant, the claim is partly reproduced; a refuted equivalence is not.
 
 A claim of several directions is reproduced only when every one is significant. That alone is an
 intersection-union test, which keeps its level without adjustment; Holm makes it stricter.
@@ -59,10 +59,10 @@ __all__ = ["WORDS", "Checked", "Finding", "Verdict", "by_seed", "judge", "judge_
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a claim ended: its word, the reason, and the statistics of premises and criteria.
+    """The verdict on a claim: its word, the reason, and the statistics of premises and criteria.
 
-    `str(verdict)` is one line that never carries a measured number, so that it can be compared
-    strictly where the numbers differ between machines; `reason` carries them as well.
+    `str(verdict)` is one line without measured numbers, so that it can be compared exactly even if
+    the numbers differ between machines; `reason` includes the numbers.
     """
 
     claim: Claim
@@ -83,7 +83,7 @@ class Verdict:
 def judge(claim: Claim, table: pd.DataFrame) -> Verdict:
     """Judge a claim on a table with columns (arm, metric) and one row for each seed.
 
-    Raises `ClaimError` for a malformed table, and for a NaN naming the arm and the seed.
+    Raises `ClaimError` for a malformed table, or for a NaN, naming the arm and the seed.
     """
     if claim.identity:
         results = [_check(criterion, claim) for criterion in claim.criteria]
@@ -104,14 +104,14 @@ def judge(claim: Claim, table: pd.DataFrame) -> Verdict:
 
 
 def judge_all(claims: Sequence[Claim], table: pd.DataFrame) -> list[Verdict]:
-    """Judge the claims of a paper; Holm runs within each claim, not across them."""
+    """Judge the claims of a paper; Holm's correction applies within each claim, not across claims."""
     return [judge(claim, table) for claim in claims]
 
 
 def measure(quantity: str, claim: Claim, table: pd.DataFrame, pooled: bool = False) -> Finding:
     """A quantity on our trials: n, mean, sd and 95% interval, beside its published value.
 
-    Raises `NotTestable` when an arm has no results or the quantity divides by zero.
+    Raises `NotTestable` if an arm has no results or the quantity divides by zero.
     """
     return _measured(quantity, claim, _paired(claim, table), pooled)
 
@@ -119,7 +119,7 @@ def measure(quantity: str, claim: Claim, table: pd.DataFrame, pooled: bool = Fal
 def by_seed(quantity: str, claim: Claim, table: pd.DataFrame) -> pd.Series:
     """A quantity on our trials, one value for each seed of the claim.
 
-    Raises `NotTestable` when an arm has no results.
+    Raises `NotTestable` if an arm has no results.
     """
     expression, frame = select(quantity, claim.metric, _paired(claim, table))
     return pd.Series(evaluate(expression, frame), index=frame.index)
@@ -151,7 +151,7 @@ def _measured(quantity: str, claim: Claim, rows: pd.DataFrame, pooled: bool) -> 
 
 
 def _paired(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the seeds that the arms of a claim were run on, without a hole among them."""
+    """The rows of the seeds on which the arms of a claim were run, without gaps."""
     if not isinstance(table.columns, pd.MultiIndex) or table.columns.nlevels != 2:
         raise ClaimError("The table of results needs columns (arm, metric) and seeds as its index.")
     if table.columns.has_duplicates or table.index.has_duplicates:
@@ -159,7 +159,7 @@ def _paired(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
     named = [key for quantity in claim.quantities() for key in parse(quantity)[1]]
     wanted = dict.fromkeys((arm, metric or claim.metric) for arm, metric in named)
     used = table[[column for column in wanted if column in table.columns]].astype(float)
-    if used.shape[1] > 1:  # a seed run for other claims only is not a seed of this one
+    if used.shape[1] > 1:  # a seed run only for other claims does not count for this one
         used = used.dropna(how="all")
     for (arm, metric), column in used.items():
         for seed in column.index[~np.isfinite(column)]:
@@ -171,7 +171,7 @@ def _paired(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _premise(premise: Premise, claim: Claim, table: pd.DataFrame, rows: pd.DataFrame) -> Checked:
-    """A premise on the means over the claim's seeds, or over its own arms' where those differ."""
+    """Check a premise on the means over the claim's seeds, or over its own arms' seeds if they differ."""
     try:
         expression, frame = select(premise.quantity, claim.metric, table)
         known = frame.loc[np.isfinite(frame).all(axis=1)]
@@ -231,11 +231,11 @@ def _directed(result: Finding, criterion: Direction, values: np.ndarray, claim: 
     difference = sign * (values - bound)
     side = "greater" if criterion.sided == "one" else "two-sided"
     p = math.nan if result.n < MIN_SEEDS else sign_flip(difference, side)
-    edge = result.high if up else result.low  # of the interval, on the side that is claimed
+    edge = result.high if up else result.low  # of the interval, on the claimed side
     effect = sign * (result.published - bound)
     if math.isnan(effect):
         effect = criterion.smallest or math.nan
-    if not effect > 0:  # nothing on the claimed side is published: no number of seeds is right
+    if not effect > 0:  # no published effect on the claimed side: no number of seeds can be given
         effect = math.nan
     sides = [c.sided for c in claim.criteria if c.kind == "direction"]
     return replace(
@@ -251,7 +251,7 @@ def _directed(result: Finding, criterion: Direction, values: np.ndarray, claim: 
 
 
 def _tested(result: Finding, p_holm: float, p_other: float, needed: int) -> Finding:
-    """A direction with its adjusted p: it holds, it is against the claim, or it stays open."""
+    """A direction with its adjusted p: it holds, is against the claim, or is open."""
     few = result.n < needed
     return replace(
         result,
@@ -278,7 +278,7 @@ def _bounds(criterion: Criterion, frame: pd.DataFrame) -> tuple[float | None, fl
 
 
 def _room(low: float | None, high: float | None) -> float:
-    """How far a range lets a quantity go from its middle, or from 0 where it is open."""
+    """The half-width of a range, or the distance of its bound from 0 if it is one-sided."""
     if low is None or high is None:
         return abs(low if high is None else high)
     return (high - low) / 2

@@ -1,7 +1,7 @@
-"""What `papers/verdicts.json` holds, for other programs: a model, and the JSON schema made of it.
+"""The format of `papers/verdicts.json`, for other programs: a model, and the JSON schema made from it.
 
-The schema is committed as `papers/verdicts.schema.json`. Entries may be added to it; one that is
-there keeps its name and its meaning for as long as `VERSION` stays.
+The schema is committed as `papers/verdicts.schema.json`. Entries may be added to it; existing entries
+keep their names and meanings as long as `VERSION` does not change.
 """
 
 from __future__ import annotations

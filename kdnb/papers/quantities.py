@@ -16,7 +16,7 @@ from pydantic import AfterValidator
 
 from kdnb.names import nearest
 
-PARAMETERS = "parameters"  # in a quantity: what the record was made with, not an arm
+PARAMETERS = "parameters"  # in a quantity: the parameters of the record, not an arm
 Names = dict[tuple[str, str | None], str]  # (arm, metric or None) -> column of the expression
 
 
@@ -25,7 +25,7 @@ class NotTestable(ValueError):
 
 
 class _Columns(ast.NodeTransformer):
-    """Rewrites arms to safe column names c0, c1, ...; refuses all but arithmetic."""
+    """Rewrites arms to safe column names c0, c1, ...; refuses everything but arithmetic."""
 
     allowed = (ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UAdd, ast.USub)
 
@@ -80,11 +80,11 @@ def _spelled(quantity: str) -> str:
     return ast.unparse(ast.parse(quantity.strip(), mode="eval"))
 
 
-Quantity = Annotated[str, AfterValidator(_spelled)]  # checked, and spelled in one way
+Quantity = Annotated[str, AfterValidator(_spelled)]  # checked, in canonical spelling
 
 
 def evaluate(expression: str, frame: pd.DataFrame) -> np.ndarray:
-    """A parsed expression on a frame with its columns c0, c1, ...: float64, one value a row."""
+    """A parsed expression on a frame with its columns c0, c1, ...: float64, one value per row."""
     return frame.astype(float).eval(expression, engine="python").to_numpy(float)
 
 
@@ -100,7 +100,7 @@ def select(quantity: str, metric: str | None, table: pd.DataFrame) -> tuple[str,
 
     The arm `parameters` stands for the record's numbers, from `table.attrs["parameters"]`.
 
-    Raises `NotTestable` naming the nearest known arm or metric when one has no results.
+    Raises `NotTestable`, naming the nearest known arm or metric, if one has no results.
     """
     expression, names = parse(quantity)
     arms = list(dict.fromkeys(table.columns.get_level_values(0)))

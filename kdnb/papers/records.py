@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from kdnb import paths
 from kdnb.names import UsageError, brief, nearest
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]  # what a quantity of a claim can name
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]  # usable in the quantities of claims
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{24,64}$")]  # of a trial, or of several
 Text = Annotated[str, Field(min_length=1)]
@@ -37,7 +37,7 @@ class _Model(BaseModel):
 
 
 class Environment(BaseModel):
-    """The provenance that trials share: commit, dirty, and all else it holds (versions, ...)."""
+    """The provenance shared by trials: commit, dirty, and everything else (versions, ...)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -46,7 +46,7 @@ class Environment(BaseModel):
 
 
 class Entry(_Model):
-    """What one trial gave: its metrics, its digest, its environment and its wall time in s."""
+    """The result of one trial: its metrics, digest, environment and wall time in s."""
 
     metrics: Annotated[dict[Name, FiniteFloat], Field(min_length=1)]
     trial: Digest
@@ -76,7 +76,7 @@ class Record(_Model):
                     hint = nearest(outcome.environment, self.environments)
                     name = f"arm {arm!r}, seed {seed}: environment {outcome.environment!r}"
                     raise ValueError(f"{name} is unknown ({hint})")
-        try:  # their free fields: pydantic alone would write a NaN as null
+        try:  # for their free fields pydantic alone would write a NaN as null
             json.dumps(self.model_dump()["environments"], allow_nan=False, default=str)
         except ValueError:
             raise ValueError("environments hold a number that is not finite") from None
@@ -86,7 +86,7 @@ class Record(_Model):
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: sorted keys, no white space, UTF-8.
 
-        The file carries it beside what it is taken of, as `digest`.
+        The file contains it as `digest`, beside the content from which it is computed.
         """
         text = json.dumps(
             self.model_dump(mode="json"),
@@ -99,14 +99,14 @@ class Record(_Model):
 
     @property
     def commit(self) -> str:
-        """The commits that made it, 12 digits each, `+dirty` where the tree was."""
+        """The commits that made it, 12 digits each, with `+dirty` if the tree was dirty."""
         made = sorted({(env.commit, env.dirty) for env in self.environments.values()})
         return ", ".join(f"{commit[:12]}{'+dirty' if dirty else ''}" for commit, dirty in made)
 
     def table(self) -> pd.DataFrame:
         """Columns (arm, metric), one row for each seed; NaN where an arm was not run.
 
-        `attrs["parameters"]` has the parameters that are numbers, which premises may name.
+        `attrs["parameters"]` has the numeric parameters, which premises may use.
         """
         values: dict[tuple[str, str], dict[int, float]] = {}
         for arm, seeds in self.arms.items():
@@ -125,18 +125,18 @@ class Record(_Model):
 
 
 def environment_id(environment: dict[str, Any]) -> str:
-    """A short name of a provenance, the same for the same content."""
+    """A short identifier of a provenance, determined by its content."""
     text = json.dumps(environment, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def record_path(key: str, profile: str) -> Path:
-    """Where the record of a paper at a profile lies."""
+    """The path of the record of a paper at a profile."""
     return paths.root() / "papers" / key / "results" / f"{profile}.json"
 
 
 def earlier_path(record: Record) -> Path:
-    """Where a record goes when its setting is replaced: named after its recipes."""
+    """The path to which a record moves when its setting is replaced, named after its recipes."""
     folder = record_path(record.paper, record.profile).parent / "earlier"
     return folder / f"{record.profile}-{record.recipe_digest[:8]}.json"
 
@@ -151,7 +151,7 @@ def write_record(record: Record, path: str | Path) -> None:
 def read_record(key: str, profile: str) -> Record:
     """The record of a paper at a profile.
 
-    Raises `PaperError` when there is none, or when the file is damaged: see `read_file`.
+    Raises `PaperError` if there is none, or if the file is damaged: see `read_file`.
     """
     path = record_path(key, profile)
     if not re.fullmatch(PROFILE, profile) or not path.is_file():
@@ -162,7 +162,7 @@ def read_record(key: str, profile: str) -> Record:
             f"There is no record of {brief(key)} at profile {brief(profile)} (recorded: "
             f"{', '.join(found)})."
         )
-        # One that a paper may have but is not recorded yet is no mistake of who asks.
+        # A valid profile that is not recorded yet is not a usage error.
         raise PaperError(message) if profile in PROFILES else UnknownPaper(message)
     record = read_file(path)
     if (record.paper, record.profile) != (key, profile):
@@ -173,8 +173,8 @@ def read_record(key: str, profile: str) -> Record:
 def read_file(path: Path) -> Record:
     """The record in a file.
 
-    Raises `PaperError` when it is no record, or when its digest is that of other content. A record
-    of before digests were written carries none; `kdnb.papers.digests.write` adds it.
+    Raises `PaperError` if it is not a record, or if its digest does not match its content. Records from
+    before digests were introduced have none; `kdnb.papers.digests.write` adds them.
     """
     try:
         raw = json.loads(path.read_bytes(), parse_constant=_refuse)
@@ -192,7 +192,7 @@ def read_file(path: Path) -> Record:
 
 
 def carries_digest(path: Path) -> bool:
-    """Whether a record's file has its digest in it."""
+    """Whether a record's file contains its digest."""
     return "digest" in json.loads(path.read_bytes())
 
 

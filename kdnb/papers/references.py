@@ -1,6 +1,6 @@
-"""The bibliography: every entry of `papers/references.bib`, and how it is written in other formats.
+"""The bibliography: the entries of `papers/references.bib`, and their conversion to other formats.
 
-Formatting is pybtex's; only CSL-JSON, the format of reference managers, is mapped here.
+pybtex does the formatting; only CSL-JSON, the format of reference managers, is mapped here.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ CSL_FIELDS = {  # BibTeX -> CSL
 
 
 def path() -> Path:
-    """Where the bibliography lies."""
+    """The path of the bibliography."""
     return paths.root() / "papers" / "references.bib"
 
 
 def bibliography() -> BibliographyData:
-    """Every entry of `papers/references.bib`. Raises `PaperError` when it cannot be read."""
+    """Every entry of `papers/references.bib`. Raises `PaperError` if it cannot be read."""
     with _sound(f"{path()} is damaged"):
         return _parsed(path())
 
 
 @contextlib.contextmanager
 def _sound(words: str) -> Iterator[None]:
-    """What fails inside is damage to the bibliography, whatever way it shows."""
+    """Report any error inside the block as damage to the bibliography."""
     try:
         yield
     except PaperError:
@@ -64,7 +64,7 @@ def _sound(words: str) -> Iterator[None]:
 
 
 def _of_entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a key, to which a damaged entry is one sentence."""
+    """Decorate a function of a key so that a damaged entry gives an error of one sentence."""
 
     @functools.wraps(function)
     def called(key: str, *arguments: Any, **named: Any) -> Any:
@@ -87,16 +87,16 @@ def entry(key: str) -> Entry:
 def bibtex(key: str) -> str:
     """The BibTeX entry of a key. Raises `PaperError` naming the nearest ones when unknown."""
     text = BibliographyData({key: entry(key)}).to_string("bibtex").strip()
-    # pybtex writes an address as if it were prose, where an underscore needs a backslash
+    # pybtex formats an address like prose, in which underscores get a backslash
     return re.sub(r'url = ".*"', lambda found: found[0].replace(r"\_", "_"), text)
 
 
 @_of_entry
 def reference(key: str, format: str = "text") -> str:
-    """One line for a list of references: authors, title, where, year.
+    """One line for a list of references: authors, title, venue, year.
 
     Args:
-        key: of the bibliography.
+        key: a key of the bibliography.
         format: a backend of pybtex: `text`, `markdown`, `latex` or `html`.
     """
     style = find_plugin("pybtex.style.formatting", "unsrt")()
@@ -108,7 +108,7 @@ def reference(key: str, format: str = "text") -> str:
 
 @_of_entry
 def csl(key: str) -> dict[str, Any]:
-    """The entry as a CSL-JSON item, which Zotero, Pandoc and others read."""
+    """The entry as a CSL-JSON item for Zotero, Pandoc and others."""
     source = entry(key)
     item: dict[str, Any] = {
         "id": key,

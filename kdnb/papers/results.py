@@ -1,7 +1,7 @@
 """The papers that we reproduce: their claims, the profiles that are recorded, and the verdicts.
 
 Each has a folder `papers/<key>/` with `claims.toml`, `conditions.toml`, and one record for each
-profile, `results/<profile>.json`. Profiles are never mixed: each is judged by itself.
+profile, `results/<profile>.json`. Profiles are never mixed: each is judged separately.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def reproduced_papers() -> list[str]:
 
 
 def known(key: str) -> None:
-    """Raises `PaperError` naming the nearest papers when a key has no claims."""
+    """Raise `PaperError`, naming the nearest papers, if a key has no claims."""
     if key not in reproduced_papers():
         raise UnknownPaper(
             f"kdnb has no claims of {brief(key)} ({nearest(key, reproduced_papers())})."
@@ -39,10 +39,10 @@ def claims_of(key: str) -> list[schema.Claim]:
 
 
 def conditions(key: str) -> dict[str, str]:
-    """What each condition is that the claims name, in words, as `papers/<key>/conditions.toml` has it.
+    """A description of each condition that readers see by name, from `papers/<key>/conditions.toml`.
 
-    These are the conditions in quantities without a label: a reader sees their names. The order is
-    the file's; without a file there are none. Raises `PaperError` for an unknown key.
+    These are the conditions in quantities without a label. The order is that of the file; without a
+    file the result is empty. Raises `PaperError` for an unknown key.
     """
     known(key)
     path = paths.root() / "papers" / key / "conditions.toml"
@@ -50,7 +50,7 @@ def conditions(key: str) -> dict[str, str]:
 
 
 def named_conditions(key: str) -> set[str]:
-    """The conditions that a reader of a paper's numbers meets by name: in quantities without a label."""
+    """The conditions that readers see by name, in quantities without a label."""
     found: set[str] = set()
     for claim in claims_of(key):
         tested = {one.quantity: one.label for one in claim.criteria if one.kind != "exact"}

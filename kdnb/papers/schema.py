@@ -1,4 +1,4 @@
-"""What a claims file holds, and how it is read.
+"""The contents of a claims file, and how it is read.
 
 `papers/<key>/claims.toml` names a paper, its premises, and its claims. A claim is one statement of
 the paper in our words with the criteria that decide it, over quantities (arithmetic over
@@ -7,10 +7,10 @@ conditions, evaluated on paired seeds):
 - **direction**: the mean lies on the claimed side of a bound, significantly;
 - **magnitude**: the point estimate lies in the claimed range;
 - **equivalence**: the whole 95% interval lies in the claimed range ("as good as", "within");
-- **exact**: algebra that a function of ours checks to rounding. Such a claim is an *identity*.
+- **exact**: algebra that one of our functions checks up to rounding. Such a claim is an *identity*.
 
-A premise says what must hold in our setting for a claim to be about anything. Premises of the file
-hold for every claim of the paper, a claim's own for it alone.
+A premise states what must hold in our setting for a claim to be testable. Premises of the file apply to
+every claim of the paper, a claim's own premises only to that claim.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kdnb.papers.quantities import Quantity, nearest, parse
 
 __all__ = ["Claim", "ClaimError", "Criterion", "Premise", "load_claims"]
 
-WHOLE = ", whole interval"  # what an equivalence asks, where a magnitude asks it of the mean
+WHOLE = ", whole interval"  # an equivalence requires this; a magnitude concerns the mean
 
 
 class ClaimError(ValueError):
@@ -47,7 +47,7 @@ class _Bounded(_Model):
 
     @property
     def name(self) -> str:
-        """What the reader sees: the label, else the quantity as it is written."""
+        """The name shown to readers: the label, else the quantity as written."""
         return self.label or self.quantity
 
     @property
@@ -67,7 +67,7 @@ def _range(low: float | None, high: float | None, signs: tuple[str, str] = (">="
 
 
 class Premise(_Bounded):
-    """What must hold in our setting for a claim to be about anything: the mean lies in a range.
+    """What must hold in our setting for a claim to be testable: the mean lies in a range.
 
     `parameters.NAME` in a quantity is a parameter of the record, such as its `train_images`.
     """
@@ -86,8 +86,8 @@ class Direction(_Bounded):
     """The quantity lies above `at_least` or below `at_most`, significantly."""
 
     kind: Literal["direction"]
-    sided: Literal["one", "two"] = "two"  # "one" only when registered before the trials ran
-    # The smallest effect of interest, where none is published: how many seeds it would take.
+    sided: Literal["one", "two"] = "two"  # "one" only if registered before the trials ran
+    # The smallest effect of interest, if none is published; it determines the number of seeds.
     smallest: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
@@ -106,7 +106,7 @@ class Magnitude(_Bounded):
     """The point estimate of the quantity lies in a range.
 
     `pooled` evaluates the quantity on the means over the seeds (for ratios, whose value at one
-    seed may be wild) instead of averaging its values per seed.
+    seed may be extreme) instead of averaging its values per seed.
     """
 
     kind: Literal["magnitude"]
@@ -124,8 +124,8 @@ class Equivalence(_Bounded):
     """The whole 95% interval of the quantity lies in a range: "as good as", "within".
 
     The range is plus or minus `tolerance`; or `within_sd` pooled standard deviations of the two
-    conditions, sqrt((sd_a^2 + sd_b^2) / 2); or from `at_least` to `at_most`, of which one alone
-    asks that the quantity is not worse than that.
+    conditions, sqrt((sd_a^2 + sd_b^2) / 2); or from `at_least` to `at_most`; one of these alone
+    requires that the quantity is not worse than that.
     """
 
     kind: Literal["equivalence"]
@@ -150,7 +150,7 @@ class Equivalence(_Bounded):
 
     @property
     def requirement(self) -> str:
-        """The range that the interval must keep to."""
+        """The range that must contain the interval."""
         if self.within_sd is not None:
             return f"within {self.within_sd:g} sd of 0{WHOLE}"
         if self.tolerance is not None:
@@ -167,7 +167,7 @@ class Exact(_Model):
 
     @property
     def name(self) -> str:
-        """What is 0, in words."""
+        """The quantity that is 0, in words."""
         return self.quantity
 
 
@@ -178,7 +178,7 @@ KINDS = {"direction": Direction, "magnitude": Magnitude, "equivalence": Equivale
 class Claim(_Model):
     """One testable statement of a paper, in our words, with the criteria that decide it.
 
-    `ours`: the paper does not make this claim, we ask it; such claims are counted apart. A claim
+    `ours`: the paper does not make this claim; we ask it, and such claims are counted separately. A claim
     about other data or conditions than the rest of its paper does not share the paper's premises.
     """
 
@@ -187,7 +187,7 @@ class Claim(_Model):
     title: str
     statement: str
     where: str
-    metric: str | None = None  # of the arms that a quantity names without one
+    metric: str | None = None  # the default metric of arms in quantities
     published: dict[Quantity, FiniteFloat] = {}
     unit: str = ""
     ours: bool = False
@@ -207,11 +207,11 @@ class Claim(_Model):
 
     @property
     def identity(self) -> bool:
-        """The claim is algebra, checked to rounding: listed apart, never a reproduction."""
+        """Whether the claim is algebra, checked up to rounding: listed separately, never a reproduction."""
         return self.criteria[0].kind == "exact"
 
     def quantities(self) -> list[str]:
-        """The quantities of its criteria, then those published."""
+        """The quantities of its criteria, then the published ones."""
         return [c.quantity for c in self.criteria if c.kind != "exact"] + [*self.published]
 
 
@@ -240,7 +240,7 @@ class _File(_Model):
 def load_claims(path: str | Path) -> list[Claim]:
     """The claims of a `claims.toml`, each with the premises of the whole paper before its own.
 
-    Raises `ClaimError` naming the file, the claim and the field.
+    Raises `ClaimError`, naming the file, the claim and the field.
     """
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""The scoreboard: how the claims of all papers ended, by word.
+"""The scoreboard: the verdicts on the claims of all papers.
 
 A paper's own claims are counted by the six words. Identities, which algebra decides, and our own
-questions are counted apart. Each paper is judged on one record: `full` where there is one, else
+questions are counted separately. Each paper is judged on one record: `full` if there is one, else
 `laptop`.
 """
 
@@ -37,7 +37,7 @@ LEGEND = "Our own questions: reproduced/asked. Identities: hold/checked."
 
 
 def scoreboard() -> dict[str, Any]:
-    """Every verdict and the counts, as plain data that JSON holds: what `verdicts.json` has.
+    """Every verdict and the counts, as plain data for JSON: the content of `verdicts.json`.
 
     `papers` has for each key its profile, the record's digest and its claims; `counts` has the
     papers' own claims by word, `identities` and `ours`.
@@ -52,7 +52,7 @@ def scoreboard() -> dict[str, Any]:
 
 
 def counts(claims: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Claims by word: the papers' own; identities and our questions apart."""
+    """Counts of claims by word: the papers' own, with identities and our questions separate."""
     claims = list(claims)
     own = Counter(c["word"] for c in claims if not (c["identity"] or c["ours"]))
     ours = Counter(c["word"] for c in claims if c["ours"] and not c["identity"])
@@ -68,7 +68,7 @@ def counts(claims: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def judged_profile(key: str) -> str:
-    """The profile of the record on which a paper is judged. Raises `PaperError` without any."""
+    """The profile of the record on which a paper is judged. Raises `PaperError` without a record."""
     profile = next((name for name in JUDGED if name in results.profiles(key)), None)
     if profile is None:
         raise PaperError(f"{key!r} has no record to judge: make one with kdnb reproduce {key}.")
@@ -96,7 +96,7 @@ def _judged(key: str) -> dict[str, Any]:
 
 
 def path() -> Path:
-    """Where the committed scoreboard lies."""
+    """The path of the committed scoreboard."""
     return paths.root() / "papers" / "verdicts.json"
 
 
@@ -107,7 +107,7 @@ def text() -> str:
 
 
 def schema_text() -> str:
-    """The JSON schema of `text`, as it is committed beside it."""
+    """The JSON schema of `text`, which is committed beside it."""
     return json.dumps(published.schema(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -122,10 +122,10 @@ def into_readme(text: str, chapters: Mapping[str, Iterable[str]]) -> str:
     """The text of a README with this scoreboard between its two markers.
 
     Args:
-        chapters: what the first column says of a chapter -> the keys of its papers.
+        chapters: text of the first column -> the keys of the chapter's papers.
 
     Raises:
-        ValueError: when the markers are not there.
+        ValueError: if the markers are missing.
     """
     head, begin, rest = text.partition(README_BEGIN)
     _, end, tail = rest.partition(README_END)
@@ -137,12 +137,12 @@ def into_readme(text: str, chapters: Mapping[str, Iterable[str]]) -> str:
 
 
 def is_current() -> bool:
-    """The committed scoreboard is what the claims and the records give today."""
+    """Whether the committed scoreboard matches the current claims and records."""
     return path().is_file() and path().read_bytes() == text().encode()
 
 
 def rows(board: Mapping[str, Any] | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """(key, counts) of each paper, of today's scoreboard or of one that is known already."""
+    """(key, counts) of each paper, from the current scoreboard or a given one."""
     papers = (board or scoreboard())["papers"]
     return [(key, counts(paper["claims"].values())) for key, paper in papers.items()]
 
@@ -177,7 +177,7 @@ def markdown(chapters: Mapping[str, Iterable[str]] | None = None) -> str:
     """The scoreboard as a Markdown table, for the README.
 
     Args:
-        chapters: chapter -> the keys of its papers: then one row a chapter. Else one row a paper.
+        chapters: chapter -> the keys of its papers, for one row per chapter; else one row per paper.
     """
     board = scoreboard()
     found = {key: list(paper["claims"].values()) for key, paper in board["papers"].items()}

@@ -39,7 +39,7 @@ def judged(
 ) -> Iterator[tuple[str, judging.Verdict, Any]]:
     """(profile, verdict, table) of each claim, or of those whose ids are in `only`.
 
-    Without any record the profile is empty.
+    Without a record the profile is empty.
     """
     claims = results.claims_of(key)
     if only is not None:
@@ -60,16 +60,16 @@ def show_frame(
     """Published beside ours, one row for each profile, claim and quantity.
 
     The quantities are a claim's published ones, then those of its criteria; `p` is Holm-adjusted.
-    `mark` says of a criterion "yes", "no" (the numbers speak against it) or "open" (they allow
-    both), and nothing where a premise is not met. Without any record the profile is empty and only the exact checks have values.
+    `mark` is "yes", "no" (the numbers contradict the criterion) or "open" (they allow both), and
+    empty if a premise is not met. Without a record the profile is empty and only exact checks have values.
 
     Args:
         key: of a paper that we reproduce.
-        profile: of its record; all that there are when left out.
-        only: ids of the claims that are judged; all when left out.
+        profile: the profile of its record; all recorded profiles by default.
+        only: ids of the claims to judge; all by default.
 
     Raises:
-        ValueError: for a claim that the paper does not have.
+        ValueError: for an unknown claim.
     """
     rows: list[dict[str, Any]] = []
     for name, verdict, table in judged(key, profile, only):
@@ -114,7 +114,7 @@ def _published(verdict: judging.Verdict, table: pd.DataFrame) -> list[judging.Fi
 
 
 def show(key: str, profile: str | None = None) -> RenderableType:
-    """Published beside ours for a terminal: one block a claim, and why it ended so."""
+    """Published beside ours for a terminal: one block per claim, with the reason for its verdict."""
     results.known(key)
     blocks: list[RenderableType] = [Text(f"{key}: {authors(key)}", style="bold")]
     for name, found in itertools.groupby(judged(key, profile), key=lambda one: one[0]):
@@ -128,7 +128,7 @@ def show(key: str, profile: str | None = None) -> RenderableType:
 
 
 def replicated(key: str, frame: pd.DataFrame) -> RenderableType:
-    """A paper's claims on recorded seeds and on new ones, see `replication.replicate`: a block a claim."""
+    """A paper's claims on recorded and on new seeds (`replication.replicate`): one block per claim."""
     if frame.empty:
         return Text(f"No claim of {key} can be judged on these conditions.")
     blocks: list[RenderableType] = [Text(f"{key}: {authors(key)}", style="bold")]
@@ -157,7 +157,7 @@ def replicated(key: str, frame: pd.DataFrame) -> RenderableType:
 
 
 def _common(verdicts: Sequence[judging.Verdict]) -> list[judging.Checked]:
-    """The premises that several claims share, on the seeds of the first: shown once."""
+    """The premises shared by several claims, on the seeds of the first; they are shown once."""
     count = Counter(one.premise for verdict in verdicts for one in verdict.premises)
     first = {one.premise: one for v in reversed(verdicts) for one in v.premises}
     return [first[premise] for premise, claims in count.items() if claims > 1]
@@ -219,7 +219,7 @@ def _premise(checked: judging.Checked) -> str:
 
 
 def _why(verdict: judging.Verdict) -> str:
-    """One sentence: why the claim ended so."""
+    """One sentence with the reason for the verdict."""
     reason = verdict.reason.strip()
     if verdict.word == "premise not met":
         reason = f"premise: {reason}"
@@ -256,7 +256,7 @@ def markdown(key: str, profile: str | None = None) -> str:
 
 
 def document(key: str, profile: str | None = None) -> list[dict[str, Any]]:
-    """The same as plain data: one dictionary a profile and claim, None for what has no value."""
+    """The same as plain data: one dictionary per profile and claim, None for missing values."""
     found = []
     for name, verdict, table in judged(key, profile):
         claim = verdict.claim

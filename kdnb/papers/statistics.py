@@ -1,6 +1,6 @@
-"""The few statistics a verdict needs, each a thin layer over scipy or statsmodels.
+"""The few statistics that verdicts need, each a thin layer over scipy or statsmodels.
 
-Both are imported where they are used: that takes a second, which a process that trains does not need.
+Both are imported on use, because importing takes a second and training processes do not need them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 LEVEL = 0.05
 MOST_SEEDS = 10_000
-MIN_SEEDS = 6  # below it no two-sided exact sign-flip test can reach p < 0.05
+MIN_SEEDS = 6  # with fewer, no two-sided exact sign-flip test can reach p < 0.05
 
 Interval = tuple[float, float]
 
@@ -44,7 +44,7 @@ def bca(statistic: Callable[[np.ndarray], np.ndarray], n: int) -> Interval:
     from scipy import stats
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a degenerate sample is answered below, not warned of
+        warnings.simplefilter("ignore")  # degenerate samples are handled below
         result = stats.bootstrap(
             (np.arange(n),),
             lambda positions, axis: statistic(np.asarray(positions, dtype=int)),
@@ -61,7 +61,7 @@ def bca(statistic: Callable[[np.ndarray], np.ndarray], n: int) -> Interval:
 def sign_flip(
     values: Sequence[float], alternative: Literal["two-sided", "greater"] = "two-sided"
 ) -> float:
-    """p of the sign-flip test that paired differences are symmetric about 0, by their mean.
+    """The p value of the sign-flip test that paired differences are symmetric about 0, on their mean.
 
     Exact (all 2^n sign flips) up to n = 20; above, by 2^20 random flips with a fixed random seed.
     Raises `ValueError` for fewer than 2 values.
@@ -69,7 +69,7 @@ def sign_flip(
     return _sign_flip(tuple(map(float, values)), alternative)
 
 
-@functools.lru_cache(maxsize=10_000)  # a report or a page judges a record several times
+@functools.lru_cache(maxsize=10_000)  # reports and pages judge a record several times
 def _sign_flip(values: tuple[float, ...], alternative: str) -> float:
     from scipy import stats
 
@@ -87,7 +87,7 @@ def _sign_flip(values: tuple[float, ...], alternative: str) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p values adjusted by Holm's step-down method for being tested together."""
+    """p values adjusted for multiple tests by Holm's step-down method."""
     if len(ps) < 2:  # nothing to adjust; statsmodels runs the garbage collector on every call
         return [float(p) for p in ps]
     from statsmodels.stats.multitest import multipletests
@@ -102,7 +102,7 @@ def smallest_p(side: Literal["one", "two"], n: int) -> float:
 
 @functools.cache
 def seeds_needed(sides: tuple[Literal["one", "two"], ...]) -> int:
-    """The fewest seeds (>= 6) at which tests so sided can all reach p < 0.05 after Holm."""
+    """The fewest seeds (>= 6) at which all these tests can reach p < 0.05 after Holm's correction."""
     n = MIN_SEEDS
     while sides and max(holm([smallest_p(side, n) for side in sides])) >= LEVEL:
         n += 1
@@ -115,16 +115,16 @@ def seeds_to_settle(
 ) -> float:
     """The fewest paired seeds (>= 6) with which an effect is found with a power of 80%.
 
-    By the power of the paired t-test (statsmodels), at 5% over `tests` tests together.
+    By the power of the paired t-test (statsmodels), at a level of 5% shared by `tests` tests.
 
     Args:
-        effect: the smallest difference that is to be told from 0; of an equivalence its tolerance,
-            inside which a true difference of 0 is to be shown by the whole 95% interval.
-        sd: of the paired differences over seeds.
-        sides: of the test; an equivalence is two one-sided tests at 2.5%.
+        effect: the smallest difference to distinguish from 0; for an equivalence its tolerance,
+            within which the whole 95% interval should lie if the true difference is 0.
+        sd: standard deviation of the paired differences over seeds.
+        sides: sides of the test; an equivalence is two one-sided tests at 2.5%.
 
     Returns:
-        Seeds; `inf` above 10,000, NaN where effect or sd is not known.
+        The number of seeds; `inf` above 10,000, NaN if effect or sd is unknown.
     """
     if not (math.isfinite(effect) and math.isfinite(sd)) or effect == 0:
         return math.nan
@@ -139,7 +139,7 @@ def seeds_to_settle(
     def found(n: int) -> bool:
         alternative = "two-sided" if sides == "two" else "larger"
         reached = TTestPower().power(abs(effect) / sd, n, level, alternative=alternative)
-        return not reached < power  # NaN where it is 1 to the last bit
+        return not reached < power  # NaN if it is 1 to the last bit
 
     if not found(MOST_SEEDS):
         return math.inf

@@ -1,4 +1,4 @@
-"""The survey's Tables 5 and 6 as data, and what 39 public training logs say of the best epoch.
+"""The survey's Tables 5 and 6 as data, and the best and last epochs of 39 public training logs.
 
 The files and where each number comes from: `papers/gou2021survey/source.md`.
 """
@@ -18,8 +18,8 @@ def survey_table(number: int) -> pd.DataFrame:
     """A table of the survey's section 6, one row each, in its order.
 
     Columns: `data`, `scheme`, `method`, `paper`, `knowledge`, `teacher`, `teacher_accuracy`,
-    `student`, `alone`, `distilled` (accuracies in %), `printed_gain`, `slip` (what is wrong in
-    print, empty where nothing is), and two of ours: `gain`, which is `distilled` minus `alone`, and
+    `student`, `alone`, `distilled` (accuracies in %), `printed_gain`, `slip` (the error in
+    print, if any), and two of ours: `gain`, which is `distilled` minus `alone`, and
     `gap`, the teacher's accuracy minus `alone`; both in percentage points.
 
     Args:
@@ -38,7 +38,7 @@ def survey_table(number: int) -> pd.DataFrame:
 
 
 def best_epochs() -> pd.DataFrame:
-    """Of each public log: the best test accuracy of all epochs and that of the last one, in %.
+    """For each public log, the best test accuracy of all epochs and that of the last one, in %.
 
     Columns: `log`, `method`, `teacher`, `student`, `epochs`, `best`, `last`, `late_sd` (standard
     deviation over the last 20 epochs), and `inflation`, which is `best` minus `last`.

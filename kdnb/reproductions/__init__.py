@@ -1,9 +1,9 @@
-"""One module for each paper we reproduce: its arms, and what is measured on them.
+"""One module for each paper that we reproduce: its arms, and their measurements.
 
-An arm is one way of training, a condition, repeated over seeds; the claims in
+An arm is a condition (one way of training) repeated over seeds; the claims in
 `papers/<key>/claims.toml` are about arms. Each module has its `Parameters` and `PROFILES`.
-`reproduce` runs the arms as trials and gathers what they measured into a record; `record` does so
-for the key of a paper and keeps the record in `papers/<key>/results/`.
+`reproduce` runs the arms as trials and collects their measurements in a record; `record` does so
+for the key of a paper and saves the record in `papers/<key>/results/`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Reproduction:
 
     Attributes:
         paper: its key in `papers/references.bib`.
-        arms: parameters of its module -> for each arm, seed -> trial.
-        measure: (arm, result) -> the metrics of one arm and seed. It may give several arms out
-            of one trial: a name `other.metric` counts for the arm `other`.
+        arms: a function from the module's parameters to, for each arm, seed -> trial.
+        measure: (arm, result) -> the metrics of one arm and seed. It may return several arms from
+            one trial: a name `other.metric` counts for the arm `other`.
     """
 
     paper: str
@@ -56,9 +56,9 @@ class Reproduction:
 
 
 def every_arm(profiles: Mapping[str, Any]) -> dict[str, Any]:
-    """Profiles of a paper that shares another's parameters: all of its own arms, not the other's.
+    """Profiles of a paper that shares another's parameters, with all of its own arms instead.
 
-    Profiles that are about some of the other's arms alone are left out.
+    Profiles that concern only some of the other's arms are left out.
     """
     return {
         name: profile.model_copy(update={"arms": []})
@@ -68,7 +68,7 @@ def every_arm(profiles: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def module_of(key: str) -> ModuleType:
-    """The reproduction of a paper. Raises `PaperError` naming the nearest ones when unknown."""
+    """The reproduction of a paper. Raises `PaperError`, naming the nearest ones, if unknown."""
     known(key)
     return importlib.import_module(f"kdnb.reproductions.{key}")
 
@@ -82,19 +82,19 @@ def record(
     jobs: int = 1,
     executor: Executor | None = None,
 ) -> Record:
-    """Make the record of a paper at a profile, or go on with it, and write it.
+    """Make the record of a paper at a profile, or continue it, and write it.
 
-    Trials that are finished are not run again: an interrupted call goes on where it was. What an
-    older record of the same setting holds besides stays in it; one of another setting, where an arm
-    and seed stands for another trial, moves to `results/earlier/`.
+    Finished trials are not run again, so an interrupted call can be resumed. Further results in an
+    existing record of the same setting are kept; a record of another setting, in which an arm and
+    seed correspond to a different trial, moves to `results/earlier/`.
 
     Args:
-        key: of the paper.
-        profile: of its reproduction's `PROFILES`.
-        seeds: paired repetitions; the profile's when None.
-        only: the conditions (arms) to run; all of the profile when empty.
-        jobs: processes side by side.
-        executor: where the trials run instead, see `trials.run_all`.
+        key: the key of the paper.
+        profile: one of its reproduction's `PROFILES`.
+        seeds: paired repetitions; those of the profile if None.
+        only: the conditions (arms) to run; all of the profile if empty.
+        jobs: number of parallel processes.
+        executor: runs the trials instead, see `trials.run_all`.
 
     Raises:
         PaperError: for an unknown paper or profile, and for a damaged record.
@@ -114,7 +114,7 @@ def record(
 
 @contextmanager
 def workers(jobs: int, executor: Executor | None = None) -> Iterator[Executor | None]:
-    """Where trials run: the executor given, else so many processes; None is this one."""
+    """The executor of trials: the given one, else a pool of `jobs` processes; None means this process."""
     if executor is not None or jobs == 1:
         yield executor
         return
@@ -128,7 +128,7 @@ def workers(jobs: int, executor: Executor | None = None) -> Iterator[Executor | 
 def checked(
     key: str, profile: str, seeds: int | None = None, only: Iterable[str] = ()
 ) -> BaseModel:
-    """The parameters of what `record` is asked for, refused as it refuses it, before any run."""
+    """The parameters for a call of `record`, with the same errors, before any run."""
     parameters = parameters_at(key, profile, seeds)
     if only := list(only):
         parameters = parameters.model_copy(update={"arms": only})
@@ -154,10 +154,10 @@ def parameters_at(key: str, profile: str, seeds: int | None = None) -> BaseModel
 
 
 def keep(made: Record, reproduction: Reproduction, parameters: BaseModel) -> Record:
-    """Write a record; an older one is taken up into it, or moved away where its setting differs.
+    """Write a record; an existing one is merged into it, or moved away if its setting differs.
 
     Returns:
-        What was written.
+        The record that was written.
     """
     target = record_path(made.paper, made.profile)
     if target.is_file():
@@ -171,7 +171,7 @@ def keep(made: Record, reproduction: Reproduction, parameters: BaseModel) -> Rec
 
 
 def same_setting(old: Record, reproduction: Reproduction, parameters: BaseModel) -> bool:
-    """A record has these parameters, but for seeds and arms, and every trial of it is today's."""
+    """Whether a record has these parameters, apart from seeds and arms, and only current trials."""
     free = {"seeds", "arms"}
     theirs, ours = old.parameters, parameters.model_dump(mode="json")
     if {k: v for k, v in theirs.items() if k not in free} != {
@@ -185,13 +185,13 @@ def same_setting(old: Record, reproduction: Reproduction, parameters: BaseModel)
 
 
 def merged(old: Record, new: Record, reproduction: Reproduction, parameters: BaseModel) -> Record:
-    """Two records of one setting as one; where both measured the same, the new one's value."""
+    """Merge two records of one setting; if both measured the same, the new value is used."""
     available = reproduction.arms(parameters)
     arms: dict[str, dict[int, Any]] = {arm: dict(seeds) for arm, seeds in old.arms.items()}
     for arm, seeds in new.arms.items():
         for seed, outcome in seeds.items():
             before = arms.setdefault(arm, {}).get(seed)
-            if before is not None:  # an arm may be measured on the trials of two
+            if before is not None:  # an arm may be measured on the trials of two arms
                 own = available[arm](seed).digest if arm in available else outcome.trial
                 first = before if before.trial == own != outcome.trial else outcome
                 values = {**before.metrics, **outcome.metrics}
@@ -234,13 +234,13 @@ def reproduce(
     executor: Executor | None = None,
     first: int = 0,
 ) -> Record:
-    """Run arms over seeds and return the record of what they measured.
+    """Run arms over seeds and return the record of their measurements.
 
     Args:
-        parameters: of its module; `parameters.seeds` tells how many seeds.
-        profile: the name the record carries: `quick`, `laptop`, `full` or `custom`.
-        arms: their names; all when empty.
-        executor: where the trials run, see `trials.run_all`.
+        parameters: of its module; `parameters.seeds` is the number of seeds.
+        profile: the profile named in the record: `quick`, `laptop`, `full` or `custom`.
+        arms: their names; all if empty.
+        executor: runs the trials, see `trials.run_all`.
         first: the first seed; the others follow it.
 
     Raises:
@@ -249,7 +249,7 @@ def reproduce(
     """
     wanted = chosen(reproduction, parameters, arms, first)
     for trial in {str(one.arguments.get("data")): one for one in wanted.values()}.values():
-        _data_of(trial)  # refused before anything runs
+        _data_of(trial)  # raises before anything runs
     results = trials.run_all(wanted.values(), executor)
     return _record(reproduction, profile, parameters, wanted, results)
 
@@ -259,7 +259,7 @@ def chosen(
 ) -> dict[tuple[str, int], Trial]:
     """(arm, seed) -> the trial that `reproduce` runs for it, with the same arguments and errors.
 
-    Seed by seed, so that an interrupted run has whole pairs.
+    Ordered by seed, so that an interrupted run has complete pairs.
     """
     arms, available = list(arms), reproduction.arms(parameters)
     if unknown := [name for name in arms if name not in available]:
@@ -277,7 +277,7 @@ def _record(reproduction, profile, parameters, wanted, results) -> Record:
     arms: dict[str, dict[str, dict[str, Any]]] = {}
     environments: dict[str, dict[str, Any]] = {}
     data: dict[str, dict[str, str]] = {}
-    created = ""  # when the last trial ended: making the record again gives the same record
+    created = ""  # end of the last trial, so that making the record again gives the same record
     for (arm, seed), trial in wanted.items():
         result = results[trial.digest]
         provenance = dict(result.provenance)
@@ -311,8 +311,8 @@ def recipe_digest(wanted: Iterable[Trial]) -> str:
 
 
 def _data_of(trial: Trial) -> dict[str, dict[str, str]]:
-    """{data set: the digests of its parts}; nothing for a trial without a data set."""
-    if "data" not in trial.arguments:  # it draws its own
+    """{data set: the digests of its parts}; empty for a trial without a data set."""
+    if "data" not in trial.arguments:  # it draws its own data
         return {}
     name = trial.arguments["data"]["name"]
     digests = dict(card_of(name).sha256)

@@ -1,11 +1,12 @@
 """Bashivan et al. 2019, "Teacher Guided Architecture Search": does early similarity to a teacher rank networks?
 
-Every seed draws small convolutional networks at random and trains each on a few images of Fashion-MNIST. After the
-first epochs each is graded: by its accuracy on held-out images, and by the similarity of its representations to
-those of the LeNet-5 that comes with the workbook. The question is which grade foretells the final accuracies.
+Every seed draws small convolutional networks at random and trains each on a few images of Fashion-MNIST.
+After the first epochs each is graded: by its accuracy on held-out images, and by the similarity of its
+representations to those of the LeNet-5 shipped with the workbook. The question is which grade predicts the
+final accuracies.
 
-Departures: a small space of chains in place of cells; embeddings in place of the maximum over layers (which is
-a condition of its own); see `papers/bashivan2019tgsa/setting.md`.
+Departures: a small space of chains instead of cells; embeddings instead of the maximum over layers (which is
+a separate condition); see `papers/bashivan2019tgsa/setting.md`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MOMENTS = [1, 2]  # epochs
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -71,7 +72,7 @@ PROFILES = {
 
 
 def teacher(p: Parameters, trained: bool = True) -> Trial:
-    """The network that comes with the workbook, or one of random weights; the same for all seeds."""
+    """The network shipped with the workbook, or one with random weights; the same for all seeds."""
     arguments = {
         "data": data_spec(DATASET, split="train", limit=100, evaluated=100),
         "network": {"name": TEACHER},
@@ -82,7 +83,7 @@ def teacher(p: Parameters, trained: bool = True) -> Trial:
 
 
 def arms(p: Parameters) -> Arms:
-    """One trial for each seed; `measure` gives the grades that are compared."""
+    """One trial for each seed; `measure` returns the grades to compare."""
     arguments = {
         "data": data_spec(DATASET, split="train", limit=p.train_images, evaluated=p.test_images),
         "space": SPACE,
@@ -101,14 +102,14 @@ def arms(p: Parameters) -> Arms:
 
 
 def conditions(p: Parameters) -> set[str]:
-    """The arms that `measure` gives beside the one that runs."""
+    """The arms that `measure` returns besides the one that runs."""
     early = ("guidance", "accuracy", "both", "logits", "layers", "untrained", "shuffled", "random")
     graded = {f"{name}{moment}" for name in early for moment in (0, *MOMENTS)}
     return graded | {"teacher", "candidates", "size", "multiply_adds"}
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Metrics of each grade, as an arm of its own: `guidance1_rank` is `guidance1.rank`.
+    """Metrics of each grade, as a separate arm: `guidance1_rank` is `guidance1.rank`.
 
     The number of parameters is the arm `size`: in a claim, `parameters` are those of the record.
     """

@@ -1,11 +1,11 @@
 """Chan, Ke and Lane 2015, "Transferring Knowledge from a RNN to a DNN": soft alignments for a small model.
 
 A bidirectional recurrent network learns the states of spoken digits. A small feed-forward network, which sees
-a window of frames, learns from the recurrent network's soft alignment in place of the labels. Both are judged as
-recognisers: the word is that whose states, passed from left to right, explain the recording best.
+a window of frames, learns from the recurrent network's soft alignment instead of the labels. Both are judged
+as recognisers: the answer is the word whose states, passed from left to right, best explain the recording.
 
-Departures: ten words of six speakers in place of read newspapers, and an even alignment in place of a trained one; see
-`papers/chan2015/setting.md`. The questions about few transcriptions and about noise are our own.
+Departures: ten words of six speakers instead of read newspapers, and an even alignment instead of a trained
+one; see `papers/chan2015/setting.md`. The questions about few transcriptions and about noise are our own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DATASET = "fsdd"
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -51,7 +51,7 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """One trial for each seed; `measure` gives the conditions that are compared."""
+    """One trial for each seed; `measure` returns the conditions to compare."""
     arguments: dict[str, Any] = {
         "data": {"name": DATASET, "sha256": sound_card(DATASET).sha256["train"]},
         "states": 3,
@@ -68,12 +68,12 @@ def arms(p: Parameters) -> Arms:
 
 
 def conditions(p: Parameters) -> set[str]:
-    """The arms that `measure` gives beside the one that runs."""
+    """The arms that `measure` returns besides the one that runs."""
     return {*CONDITIONS, "teacher", "few_teacher", "student"}
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Metrics of each condition, as an arm of its own: `taught_error` is `taught.error`."""
+    """Metrics of each condition, as a separate arm: `taught_error` is `taught.error`."""
     found = {}
     for name, value in result.metrics.items():
         for condition in sorted(conditions(LAPTOP), key=len, reverse=True):

@@ -1,35 +1,34 @@
 """Chen et al. 2019, "Data-Free Learning of Student Networks" (DAFL), on MNIST.
 
-A LeNet-5 teaches its half without one image: a generator makes what pleases the teacher. Beside it
-stand students with data, a student of plain noise, the terms one by one, the entropy in natural
-logarithms, and the rate of the released code. `laptop` shrinks the generator, the batch and the
-number of iterations; `full` has the authors'; `long` is one seed in small batches with the authors'
-generator and number of iterations; `larger` has six seeds of a quarter of the authors' images. Where the generator has its published width there is
-CIFAR-10 too: ResNet-34 teaches ResNet-18.
+A LeNet-5 teaches its half without any image: a generator makes images that the teacher is confident about.
+For comparison there are students with data, a student of plain noise, the terms one by one, the entropy in
+natural logarithms, and the rate of the released code. `laptop` shrinks the generator, the batch and the
+number of iterations; `full` has the authors' values; `long` is one seed in small batches with the authors'
+generator and number of iterations; `larger` has six seeds of a quarter of the authors' images. If the
+generator has its published width, CIFAR-10 is included: ResNet-34 teaches ResNet-18.
 
-The rate of the generator's Adam is 0.2 in the released code, for batches of 512. In batches of 64
-that rate kills generators (all images the same), which a first recorded run showed, stopped in its
-fourth seed, after its test errors were seen (students of 79% to 93%). The rate and the sizes of
-`laptop` were then chosen by accuracy on held-out training images, with one teacher and generators
-and students of three seeds: at 0.05 no generator died (92.1, 92.0 and 89.7% after 3,600 iterations
-at width 32), at 0.1 one of one died, 0.02 learnt more slowly (89.6% against 92.1%). In the worst of
-the three seeds neither a falling rate of the student (88.5% at width 16), nor twice the width, nor
-twice the batch (90.8% at a rate of 0.1) made a difference of more than two points. So `laptop` has
-the cheapest of these. The trials at 0.2 are an arm of their own.
+The rate of the generator's Adam is 0.2 in the released code, for batches of 512. In batches of 64 that rate
+makes generators collapse (all images become the same). A first recorded run showed this; it was stopped in
+its fourth seed, after its test errors were seen (students of 79% to 93%). The rate and the sizes of `laptop`
+were then chosen by accuracy on held-out training images, with one teacher and generators and students of
+three seeds: at 0.05 no generator collapsed (92.1, 92.0 and 89.7% after 3,600 iterations at width 32), at 0.1
+one of one did, and 0.02 learnt more slowly (89.6% against 92.1%). In the worst of the three seeds neither a
+falling rate of the student (88.5% at width 16), nor twice the width, nor twice the batch (90.8% at a rate of
+0.1) made a difference of more than two points. So `laptop` uses the cheapest of these. The trials at 0.2 are
+a separate arm.
 
-All of that was computed in bfloat16 on a CPU that has it. The recorded runs were made on one that
-has not, in float32, which is what the precision "auto" means there. On that CPU none of the six
-generators of width 16 dies at 0.2, and their students are the better ones; with seed 0 one also
-lived in emulated bfloat16 (93.4%). This was seen in the record alone, and nothing was changed
-after it.
+All of this was computed in bfloat16 on a CPU that supports it. The recorded runs were made on one that
+does not, in float32, which the precision "auto" means there. On that CPU none of the six generators of
+width 16 collapses at 0.2, and their students are better; with seed 0 one also survived in emulated
+bfloat16 (93.4%). This was seen only in the record, and nothing was changed after it.
 
-A generator of the published width, 128, does die in batches of 64, in float32 too (seed 0): at 0.2
+A generator of the published width, 128, does collapse in batches of 64, in float32 too (seed 0): at 0.2
 within 480 iterations, at 0.05 between 8,040 and 8,160, with a student of 94.8 to 96.5% in the last
-twenty looks before. All its values before the tanh had come to lie between -13,500 and -900, where the
-tanh is -1 to the last bit: see `Generator`. By these two the time to a death goes with the rate to
-the power -2.2; `long` has 0.01, at which it would be ten times its iterations, and one lived through
-them. Neither held-out images nor the test set had a part in this. In batches of 512 the published
-rate does not kill within its first 480 iterations, an arm of `long`.
+twenty evaluations before. All its values before the tanh then lay between -13,500 and -900, where the
+tanh is -1 to the last bit: see `Generator`. According to these two, the time to collapse scales with the
+rate to the power -2.2; `long` uses 0.01, at which it would be ten times its iterations, and one survived
+them. Neither held-out images nor the test set were used for this. In batches of 512 the published
+rate causes no collapse within the first 480 iterations, which are an arm of `long`.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ ABLATION = {
     "one_hot_entropy": ["one_hot", "entropy"],
     "entropy_activation": ["entropy", "activation"],
 }
-RATE = 0.2  # of the generator's Adam in the released code
-COURSE = (20, 40, 60, 80)  # percent of the run after which a record holds the accuracy
+RATE = 0.2  # learning rate of the generator's Adam in the released code
+COURSE = (20, 40, 60, 80)  # percent of the run after which the accuracy is recorded
 TEACHER, STUDENT = {"name": "lenet5"}, {"name": "lenet5_half_dafl"}
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -114,8 +113,8 @@ PROFILES = {
         distilling_epochs=400, arms=[],
     ),
 }  # fmt: skip
-# One seed, with the published generator and all of its iterations: a CPU's best look at what `full`
-# would give. And a beginning with the published batch and rate.
+# One seed with the published generator and all of its iterations: the closest to `full` that a CPU
+# can run. It also has the first iterations with the published batch and rate.
 PROFILES["long"] = PROFILES["laptop"].model_copy(
     update={
         "seeds": 1,
@@ -127,8 +126,8 @@ PROFILES["long"] = PROFILES["laptop"].model_copy(
 )
 
 
-# A quarter of the published number of images, by the published rate, with a control of the same
-# budget: what six seeds can be afforded of on a CPU. Its conditions have names of their own, so that
+# A quarter of the published number of images, at the published rate, with a control of the same
+# budget: the most that a CPU can run with six seeds. Its conditions have separate names, so that
 # its claims are not judged on smaller runs. See papers/chen2019dafl/setting.md.
 PROFILES["larger"] = PROFILES["laptop"].model_copy(
     update={
@@ -142,7 +141,7 @@ PROFILES["larger"] = PROFILES["laptop"].model_copy(
 
 
 def setting(p: Parameters) -> dict[str, Any]:
-    """Data and recipe of all networks of the chapter that see data."""
+    """Data and recipe of all networks that see data."""
     evaluated = None if p.test_images == 10000 else p.test_images
     limit = None if p.train_images == 60000 else p.train_images
     return {
@@ -161,7 +160,7 @@ def supervised(p: Parameters, network: dict[str, Any]) -> Callable[[int], Trial]
 def distilled(
     p: Parameters, network: dict[str, Any], teacher: Callable[[int], Trial], temperature: float
 ) -> Callable[[int], Trial]:
-    """A student taught on the training images, without their labels."""
+    """A student distilled on the training images, without their labels."""
     arguments = {
         **setting(p), "network": network,
         "loss": {"name": "soft_targets", "temperature": temperature},
@@ -170,11 +169,11 @@ def distilled(
 
 
 def arms(p: Parameters) -> Arms:
-    """Teacher, students with data, of noise and without data; the terms; the other logarithm.
+    """Teacher; students with data, of noise and without data; the terms; the other logarithm.
 
-    Where another rate than the published one moves the generator, that one is an arm too; and where
-    a generator of the published size learns from smaller batches, the first fiftieth of the
-    iterations with the published batch and rate.
+    If the generator's rate is not the published one, the published rate is an arm too; if a generator
+    of the published size learns from smaller batches, there is an arm with the first fiftieth of the
+    iterations at the published batch and rate.
     """
     data, teacher = setting(p)["data"], supervised(p, TEACHER)
 
@@ -228,10 +227,10 @@ def arms(p: Parameters) -> Arms:
 def cifar(p: Parameters) -> Arms:
     """ResNet-34 to ResNet-18 on CIFAR-10: with data, and without.
 
-    As the authors' read-me has it: batches of 1,024, noise of 1,000 numbers, the generator's Adam
+    As in the authors' read-me: batches of 1,024, noise of 1,000 numbers, the generator's Adam
     at 0.02, the student's SGD at 0.1, 2,000 epochs (of 120 iterations, as on MNIST).
 
-    Departures: rates fall along a cosine where theirs fall tenfold after 800 and 1,600 epochs
+    Departures: rates fall along a cosine, while theirs fall tenfold after 800 and 1,600 epochs
     (`DAFL-train.py`); momentum, weight decay and the networks with data have the usual values.
     """
     limit = None if p.train_images == 60000 else p.train_images
@@ -269,10 +268,10 @@ def cifar(p: Parameters) -> Arms:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Test accuracy in percent at the last epoch; of a student without data also its course.
+    """Test accuracy in percent at the last epoch; for a student without data also its course.
 
-    That is the mean of the last ten evaluations with their spread, the accuracy after some shares
-    of the run, and the best of all: what a choice by the test set would have reported.
+    The course is the mean of the last ten evaluations with their spread, the accuracy after some
+    shares of the run, and the best of all, which selection on the test set would have reported.
     """
     found, seen = result.metrics, result.description["arguments"]["data"].get("evaluated", 10000)
     measured = {

@@ -1,9 +1,9 @@
 """Cho and Hariharan 2019, "On the Efficacy of Knowledge Distillation", on CIFAR-10.
 
 They find that a larger teacher is not a better one, and that a sequence of distillations does not
-mend it: what helps is to stop early, the teacher's training or the distillation. Data, networks,
-recipe and weights are those of `mirzadeh2020takd`, which finds that sequences do help: the same
-trials of teachers, controls and sequences stand before both.
+solve this; stopping early helps, either the teacher's training or the distillation. Data, networks,
+recipe and weights are those of `mirzadeh2020takd`, which finds that sequences do help: both papers
+are judged on the same trials of teachers, controls and sequences.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHARED = ("student", "teacher4", "largest_teacher", "taught_by_4", "taught_by_6"
 
 
 class Parameters(takd.Parameters):
-    """The setting of `mirzadeh2020takd`, and where is stopped; the defaults are `quick`."""
+    """The setting of `mirzadeh2020takd`, and the epochs of stopping; the defaults are `quick`."""
 
     early_epochs: int = Field(1, ge=1, le=1000, description="of the early-stopped teacher")
     stop_epoch: int = Field(1, ge=0, le=1000, description="epochs with the teacher, then without")
@@ -52,12 +52,12 @@ def arms(p: Parameters) -> Arms:
 
 
 def early_teacher(p: Parameters, seed: int) -> Trial:
-    """The teacher with a recipe of fewer epochs: its learning rate falls as far, only sooner."""
+    """The teacher with a recipe of fewer epochs: its learning rate falls equally far, but sooner."""
     return takd.alone(p, p.largest, seed, epochs=p.early_epochs)
 
 
 def student(p: Parameters, seed: int, *, teacher: Trial, **stop: int) -> Trial:
-    """The student of a teacher; with `stop_epoch` the teacher falls silent after so many epochs."""
+    """The student of a teacher; with `stop_epoch` distillation stops after that number of epochs."""
     function = "early_stopped" if stop else "distilled"
     arguments = {
         **takd.student_setting(p), **takd.LOSS, "network": takd.network(takd.STUDENT),

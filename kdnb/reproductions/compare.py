@@ -1,4 +1,4 @@
-"""Conditions side by side on the same seeds: paired differences, intervals, p and a word for each."""
+"""Comparing conditions on the same seeds: paired differences, intervals, p values and verdicts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from kdnb.training.randomness import check_seed
 from kdnb.training.toy import Toy
 
 MOST_SEEDS = 1000  # of one comparison
-SETTINGS = ("tian2020crd",)  # recorded comparisons that take in anybody's loss
-CONTROLS = {"undistilled": "student", "kd": "kd"}  # of those: shown name -> condition
+SETTINGS = ("tian2020crd",)  # recorded comparisons that accept a user's loss
+CONTROLS = {"undistilled": "student", "kd": "kd"}  # for those: shown name -> condition
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,11 +35,11 @@ class Comparison:
     """Conditions over the same seeds.
 
     Attributes:
-        errors: one row a seed, one column a condition.
-        controls: what the others are compared with.
-        tested: the conditions whose p values count together in Holm's correction; the others, out
-            of a record, are shown beside them.
-        about: where this was measured.
+        errors: one row per seed, one column per condition.
+        controls: the conditions that the others are compared with.
+        tested: the conditions whose p values enter Holm's correction; the others come from a
+            record and are shown beside them.
+        about: the setting.
     """
 
     errors: pd.DataFrame
@@ -49,7 +49,7 @@ class Comparison:
     notes: tuple[str, ...] = field(default=())
 
     def against(self, control: str) -> pd.DataFrame:
-        """Every condition against one, fewest errors first.
+        """Every condition compared with one, fewest errors first.
 
         Columns: `errors` (mean over seeds), `difference` (condition minus control, paired by seed;
         below 0 is fewer errors), `low` and `high` of its 95% t interval, `p` (exact sign-flip test,
@@ -57,7 +57,7 @@ class Comparison:
         `undecided` at 5%; `control` and `recorded` are not tested.
 
         Raises:
-            ValueError: for a condition that there is not.
+            ValueError: for an unknown condition.
         """
         if control not in self.errors:
             hint = nearest(control, self.errors)
@@ -146,7 +146,7 @@ def compare(
     student: str | None = None,
     profile: str | None = None,
 ) -> Comparison:
-    """Conditions on the same seeds: each difference is between two trainings of one seed.
+    """Compare conditions on the same seeds: each difference is between two trainings with one seed.
 
         few = kdnb.toy("mnist", images=200)
         kdnb.compare({"labels": None, "kd": "kd", "mine": my_loss}, setting=few, seeds=6)
@@ -158,15 +158,15 @@ def compare(
             keywords of `kdnb.distil`, such as `{"method": "kd", "temperature": 2}`; or a callable
             of one seed that trains by itself and returns its errors (a number, or what
             `kdnb.evaluate` returns).
-        seeds: how many, 0, 1, ...; or which ones.
+        seeds: their number (0, 1, ...), or the seeds themselves.
         setting: a `Toy`, whose student has the same initial weights and whose images come in the
             same order for all conditions of a seed; or the key of a paper whose comparison is
-            recorded (`SETTINGS`): only your losses are trained, in its setting, and stand beside
-            the recorded conditions. Without one every condition is a callable of a seed.
+            recorded (`SETTINGS`): only your losses are trained, in its setting, and compared with
+            the recorded conditions. Without a setting every condition is a callable of a seed.
         control: the condition or conditions that the others are compared with; the first one, or
             in a recorded setting plain KD and the undistilled student.
-        student: in a recorded setting, which of its students.
-        profile: in a recorded setting, of the record; `laptop` where left out.
+        student: in a recorded setting, one of its students.
+        profile: in a recorded setting, the profile of the record; `laptop` by default.
 
     Raises:
         ValueError: for a condition that is none of these, an unknown setting, seeds that the record
@@ -227,7 +227,7 @@ def _several(control: str | Sequence[str] | None, usual: list[str]) -> list[str]
 
 
 def _measured(runs: Mapping[str, Callable[[int], float]], seeds: Sequence[int]) -> pd.DataFrame:
-    """Errors by seed and condition; seed by seed, so that what is interrupted was paired."""
+    """Errors by seed and condition; run seed by seed, so that interrupted runs have complete pairs."""
     found: dict[str, dict[int, float]] = {name: {} for name in runs}
     progress = bar(len(seeds) * len(runs), 0, "training")
     try:
@@ -263,7 +263,7 @@ def _run_of(name: str, condition: Any, setting: Toy | None) -> Callable[[int], f
             f"{name!r} names {ours[0]}, which belongs to the comparison: it trains every condition with "
             "the networks, data and recipe of its setting, once for each seed."
         )
-    if keywords:  # a wrong name is refused before any condition is trained
+    if keywords:  # refuse wrong names before any condition is trained
         others = {*inspect.signature(distil).parameters} - {"method", "weight"}
         planned(**{key: value for key, value in keywords.items() if key not in others})
 
@@ -280,7 +280,7 @@ def _run_of(name: str, condition: Any, setting: Toy | None) -> Callable[[int], f
 
 
 def _keywords(name: str, condition: Any) -> dict[str, Any]:
-    """Of `distil`; none for labels alone."""
+    """Keywords of `distil`; none for labels alone."""
     if condition is None:
         return {}
     if isinstance(condition, Mapping):
@@ -296,7 +296,7 @@ def _keywords(name: str, condition: Any) -> dict[str, Any]:
 
 
 def _is_call(condition: Any) -> bool:
-    """Whether it asks for a seed alone, where a loss asks for two answers."""
+    """Whether it takes only a seed, while a loss takes two sets of logits."""
     if not callable(condition) or isinstance(condition, nn.Module):
         return False
     try:
@@ -319,7 +319,7 @@ def _errors_of(name: str, value: Any) -> float:
         ) from error
 
 
-# --- beside a record -----------------------------------------------------------------------------
+# --- with a record -------------------------------------------------------------------------------
 
 
 def _beside(
@@ -362,7 +362,7 @@ def _beside(
 
 
 def _recorded(paper: Any, record: Any, student: str) -> pd.DataFrame:
-    """Recorded errors by seed and condition, under today's names."""
+    """Recorded errors by seed and condition, under current names."""
     names = {**{method: method for method in paper.COMPARED}, **CONTROLS}
     found = {
         name: {seed: one.metrics["test_errors"] for seed, one in record.arms[arm].items()}
@@ -380,7 +380,7 @@ def _newcomer(
 
 
 def named_conditions(names: Sequence[str], weight: float | None = None) -> dict[str, Any]:
-    """The conditions of a command line: `module:function`, or the name of a method.
+    """The conditions given on the command line: `module:function`, or the name of a method.
 
     Raises:
         UsageError: for a module that cannot be imported, a function that it does not have, or

@@ -1,10 +1,10 @@
-"""Czarnecki et al. 2019, "Distilling Policy Distillation": who should play while a policy is distilled?
+"""Czarnecki et al. 2019, "Distilling Policy Distillation": who should act while a policy is distilled?
 
-Every seed draws a grid world and trains a teacher in it by Q-learning. Tabular students then imitate the teacher's
-policy, in episodes that the teacher, the student or chance plays; others imitate a teacher that acts at random every fourth time,
-with and without the world's rewards. Values of policies are exact.
+Every seed draws a grid world and trains a teacher in it by Q-learning. Tabular students then imitate the
+teacher's policy, in episodes in which the teacher, the student or chance acts; others imitate a teacher that
+acts at random a quarter of the time, with and without the world's rewards. Values of policies are exact.
 
-Departures: the worlds hold a fixed number of goals, rewards of 1 to 10 among them; see
+Departures: the worlds have a fixed number of goals, with rewards of 1 to 10 among them; see
 `papers/czarnecki2019/setting.md`.
 """
 
@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.runs.trials import Result, Trial
 
-NOISE = 0.25  # of the noisy teacher
+NOISE = 0.25  # share of random actions of the noisy teacher
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -46,7 +46,7 @@ PROFILES = {
 
 
 def students(p: Parameters) -> dict[str, dict[str, Any]]:
-    """Every student: options of `distil_policy`, and whose it is."""
+    """Every student: options of `distil_policy`, and whether its teacher is noisy."""
     each = {"episodes": p.episodes, "look": p.look, "rate": p.rate}
     noisy = {**each, "noisy": True}
     return {
@@ -63,7 +63,7 @@ def students(p: Parameters) -> dict[str, dict[str, Any]]:
 
 
 def arms(p: Parameters) -> Arms:
-    """One trial for each seed; `measure` gives the students that are compared."""
+    """One trial for each seed; `measure` returns the students to compare."""
     arguments = {
         "world": {"side": p.side, "walls": 0.2, "goals": 4, "noise": 0.1},
         "teacher": {"steps": p.teacher_steps, "temperature": 0.1, "least": 50},
@@ -74,12 +74,12 @@ def arms(p: Parameters) -> Arms:
 
 
 def conditions(p: Parameters) -> set[str]:
-    """The arms that `measure` gives beside the one that runs."""
+    """The arms that `measure` returns besides the one that runs."""
     return {*students(p), "world"}
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Metrics of each student, as an arm of its own: `cloned_final` is `cloned.final`."""
+    """Metrics of each student, as a separate arm: `cloned_final` is `cloned.final`."""
     split = {name.rpartition("_")[::2]: value for name, value in result.metrics.items()}
     return {f"{student}.{metric}": value for (student, metric), value in split.items()}
 

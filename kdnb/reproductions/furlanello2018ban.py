@@ -1,11 +1,11 @@
 """Furlanello et al. 2018, "Born Again Neural Networks", on few images of CIFAR-10 and a second set.
 
-A network learns from labels; one like it, from fresh weights, learns from its answers alone; the
-next one from that one's answers. Two controls take the answers apart (CWTM, DKPP). Generations
-are compared with their teacher, as in the paper, and with a network that starts from the same
-weights, sees the same images in the same order and learns from labels.
+A network learns from labels; another of the same kind, from new weights, learns only from the
+first one's outputs; the next from the outputs of the second. Two controls separate the parts of the
+outputs (CWTM, DKPP). Generations are compared with their teacher, as in the paper, and with a network
+that starts from the same weights, sees the same images in the same order and learns from labels.
 
-`papers/furlanello2018ban/setting.md` tells why the images are few and the training is long.
+`papers/furlanello2018ban/setting.md` explains why the images are few and the training is long.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from kdnb.reproductions import setting as shared
 from kdnb.reproductions.setting import Network, Precision
 from kdnb.runs.trials import Result, Trial
 
-GENERATIONS = 3  # taught ones
+GENERATIONS = 3  # distilled generations
 ENSEMBLES = (2, 3)  # members, the first of them generation 0
 SOFTENED = 4.0  # a declared departure: the paper has no temperature
-FRESH = 5000  # added to the seeds of the arms `confidence_...`, whose setting the others chose
+# Added to the seeds of the arms `confidence_...`, whose setting was chosen on the other seeds.
+FRESH = 5000
 
 
 class Parameters(BaseModel):
-    """What the records of this paper and of Tf-KD are made with; the defaults are `quick`."""
+    """The parameters of the records of this paper and of Tf-KD; the defaults are `quick`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -74,10 +75,10 @@ def arms(p: Parameters) -> Arms:
 
     The arms `softened_...` learn at temperature 4. Those of `second_data_...` are the first
     generation and its control on another data set; `confidence_...` are CWTM and the first generation
-    there at temperature 4, from fresh seeds.
+    there at temperature 4, with new seeds.
 
-    Departures: BAN+L weighs labels and answers alike (recalled); which generations the paper's
-    ensembles hold is recalled too: ours begin with generation 0. The paper has no temperature.
+    Departures: BAN+L weights labels and outputs equally (recalled); the generations in the paper's
+    ensembles are recalled too: ours begin with generation 0. The paper has no temperature.
     """
     same = {**setting(p), "network": {"name": p.network}}
     alone = [_independent(same, number) for number in range(max(ENSEMBLES))]
@@ -115,9 +116,9 @@ def _first_generation(p: Parameters) -> Arms:
 
 
 def _confidence(p: Parameters) -> Arms:
-    """CWTM and the first generation where softened answers help: the second data set, fresh seeds.
+    """CWTM and the first generation where softened outputs help: the second data set, with new seeds.
 
-    In float32, which every processor has; the older arms of the record are in bf16.
+    In float32, which every processor supports; the older arms of the record are in bf16.
     """
     exact = p.model_copy(update={"precision": "32"})
     same = {**setting(exact, p.second), "network": {"name": p.network}}
@@ -132,7 +133,7 @@ def _confidence(p: Parameters) -> Arms:
 
 
 def _independent(same: dict[str, Any], number: int) -> Any:
-    """Learns from labels, from the weights that this generation starts from."""
+    """A network that learns from labels, with the same initial weights as this generation."""
     return lambda seed: Trial("supervised", same, fresh_seed(seed, number))
 
 
@@ -149,7 +150,7 @@ def _ensemble(line: list[Any]) -> Any:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Test errors and cross-entropy; errors on the training images, of an ensemble its members'."""
+    """Test errors and cross-entropy; training errors, for an ensemble those of its members."""
     found = result.metrics
     other = "mean_member_errors" if "members" in found else "train_errors"
     return {name: found[name] for name in ("test_errors", "test_cross_entropy", other)}

@@ -1,9 +1,10 @@
 """Gu et al. 2024, "MiniLLM": should a small language model learn by the reverse divergence, on its own text?
 
-A teacher and students are recurrent language models of captions. Every student is first trained on labels; then, with
-equal numbers of steps, it learns from labels, from the teacher's sequences, from the teacher's next-word distributions
-by several divergences, on given or on its own text, or by MiniLLM. A model reads the first three words of a test caption
-and writes on. What it writes is judged by the teacher, by references, and by itself.
+A teacher and students are recurrent language models of captions. Every student is first trained on labels;
+then, with equal numbers of steps, it learns from labels, from the teacher's sequences, from the teacher's
+next-word distributions by several divergences, on given or on its own text, or by MiniLLM. A model reads the
+first three words of a test caption and continues it. The continuation is judged by the teacher, by
+references, and by the model itself.
 
 Departures: the paper's teachers are GPT-2, GPT-J, OPT and LLaMA models with billions of parameters, its data
 instructions; see `papers/gu2024minillm/setting.md`.
@@ -21,7 +22,7 @@ from kdnb.runs.trials import Result, Trial
 
 DATASET, PROMPT, TEACHER_SEED = "multi30k", 3, 7200
 ON_POLICY = {"kind": "words", "on_policy": 1.0}
-# Arm -> how the student goes on after labels.
+# Arm -> how the student continues after training on labels.
 METHODS: dict[str, dict[str, Any]] = {
     "start": {"kind": "none"},
     "labels": {"kind": "labels"},
@@ -36,7 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -83,7 +84,7 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """The teacher, and students of every method."""
+    """The teacher, and the students of all methods."""
     texts = {
         "name": DATASET, "sha256": parallel_card(DATASET).sha256["train"], "vocabulary": p.vocabulary,
         "shortest": 6, "longest": 14,
@@ -133,7 +134,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Metrics as the trials have them."""
+    """The metrics of the trials."""
     return dict(result.metrics)
 
 

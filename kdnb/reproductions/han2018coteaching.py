@@ -1,7 +1,8 @@
-"""Han et al. 2018, "Co-teaching": do two networks that exchange their small losses resist wrong labels?
+"""Han et al. 2018, "Co-teaching": do two networks that exchange small-loss samples resist wrong labels?
 
-Perceptrons learn MNIST at half its side, with labels of which 45% are those of the next class, or half are random wrong
-ones. Beside co-teaching are plain training, and networks that keep their own small losses.
+Perceptrons learn MNIST at half its resolution, with 45% of the labels changed to the next class, or half of
+them to random wrong ones. Co-teaching is compared with plain training, and with networks that keep their own
+small-loss samples.
 
 Departures: few images, perceptrons and fewer epochs; see `papers/han2018coteaching/setting.md`.
 """
@@ -24,7 +25,7 @@ PICKS = {"coteaching": "other", "own": "self", "standard": "all"}
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -54,7 +55,7 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """Each pick with each noise, such as `coteaching_pair`."""
+    """Each way of selecting samples with each kind of noise, such as `coteaching_pair`."""
     split = "train_all" if p.scored == "test" else "train"
     shared = {
         "data": data_spec("mnist", split=split, limit=p.train_images, evaluated=p.test_images),

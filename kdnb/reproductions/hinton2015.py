@@ -1,8 +1,8 @@
 """Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network", on MNIST.
 
 A 784-1200-1200-10 teacher with dropout, max-norm and inputs shifted by up to two pixels; a
-784-800-800-10 student without any of these; soft targets at T = 20. The paper states neither
-optimiser nor epochs nor weights. `papers/hinton2015/setting.md` tells how ours were chosen, and why
+784-800-800-10 student without any of these; soft targets at T = 20. The paper does not state
+optimiser, epochs or weights. `papers/hinton2015/setting.md` explains how ours were chosen, and why
 teacher and students of the record learn from the same 5,000 images.
 """
 
@@ -31,13 +31,13 @@ from kdnb.training.inputs import examples_of, logits_on
 NARROW_TEMPERATURES = (1, 2, 3, 4, 8, 20)
 WIDE_TEMPERATURES = (2, 8, 40)
 
-# Whose fit to the teacher's answers is measured: all the wide students of the whole transfer set.
+# Arms whose fit to the teacher's outputs is measured: the wide students of the whole transfer set.
 FITTED = ("distilled", "wide_T2", "wide_T8", "wide_T40", "distilled_from_smoothed",
           "smoothed_T2", "distilled_by_untrained")  # fmt: skip
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -78,7 +78,7 @@ def arms(p: Parameters) -> Arms:
     few = data_spec(p.dataset, split="train", limit=max(100, p.train_images * 3 // 100))
     teacher, wide, narrow = _mlp(p.teacher_width), _mlp(p.student_width), _mlp(30)
     plan = _recipe(p, p.student_epochs)
-    # Steps of narrow nets and of few images cost little: smaller batches make more of them.
+    # Steps with narrow networks and few images are cheap: smaller batches give more steps.
     narrow_plan = _recipe(p, p.student_epochs, batch_size=min(100, p.batch_size))
     few_plan = _recipe(p, p.student_epochs, batch_size=10)
 
@@ -87,7 +87,7 @@ def arms(p: Parameters) -> Arms:
         return Trial("supervised", arguments, seed)
 
     def taught(seed: int, smoothing: float = 0.0) -> Trial:
-        # Within tens of epochs, dropout of 0.5 underfits; 0.2 was better on held-out images.
+        # In a few tens of epochs, a dropout of 0.5 underfits; 0.2 was better on held-out images.
         network = {**teacher, "dropout_hidden": 0.2, "max_norm": 15**0.5}
         recipe = _recipe(p, p.teacher_epochs, crop_padding=2)
         extra = {"smoothing": smoothing} if smoothing else {}
@@ -144,10 +144,10 @@ def _limit(p: Parameters, size: int) -> int | None:
 
 
 def _held_out(p: Parameters, **classes: Any) -> dict[str, Any]:
-    """Some classes of images among which no validation image is: there a bias is tuned."""
+    """Images of some classes, without validation images, on which a bias is tuned."""
     if p.train_images > 50000:
         return data_spec(p.dataset, split="train", **classes)
-    # The same images as the first of `train`; this split is not watched in every epoch.
+    # The same images as the first of `train`; this split is not evaluated in every epoch.
     return data_spec(p.dataset, limit=p.train_images, **classes)
 
 
@@ -161,7 +161,7 @@ def _recipe(p: Parameters, epochs: int, **changes: Any) -> dict[str, Any]:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """The metrics of one trial, and for a transfer set that lacks classes the repaired biases."""
+    """The metrics of one trial, and for transfer sets that lack classes those after repairing biases."""
     metrics = {k: v for k, v in result.metrics.items() if not k.startswith("validation")}
     if arm.startswith("few_"):
         errors = result.series["validation_errors"]
@@ -177,12 +177,12 @@ def measure(arm: str, result: Result) -> dict[str, float]:
 
 
 def _fit(result: Result) -> dict[str, float]:
-    """How well a distilled student has fitted its targets, on the images it was trained on.
+    """How well a distilled student has fitted its targets, on its training images.
 
     Returns:
-        `targets_missed`: of how many images its likeliest class is not the teacher's.
+        `targets_missed`: number of images whose likeliest class is not the teacher's.
         `targets_explained`: 1 - sum |z - v|² / sum |v|² with the logits z of the student and v of
-            the teacher, those of each image less their mean, which no softmax sees.
+            the teacher, minus their mean for each image, which a softmax ignores.
     """
     arguments = result.description["arguments"]
     taught_by = described(arguments["teacher"]["trial"]).digest
@@ -194,7 +194,7 @@ def _fit(result: Result) -> dict[str, float]:
     return {"targets_missed": missed, "targets_explained": explained}
 
 
-@lru_cache(maxsize=64)  # of logits: a teacher has several students
+@lru_cache(maxsize=64)  # caches logits: a teacher has several students
 def _answers(digest: str, spec: str) -> Tensor:
     """The logits (images, classes) of a finished trial's network on the images of a `data_spec`."""
     data = json.loads(spec)
@@ -233,7 +233,7 @@ def shift_biases(logits: Tensor, classes: list[int], shift: float) -> Tensor:
 def best_shift(logits: Tensor, labels: Tensor, classes: list[int]) -> float:
     """The common shift of some classes' biases, in [-20, 20], with the fewest errors here.
 
-    Give it held-out training images; the paper tuned on the test set. Among equals the middle one.
+    Use it on held-out training images; the paper tuned on the test set. Among ties the middle one is taken.
     """
     shifts = torch.arange(-20, 20.05, 0.1)
     errors = torch.stack(
@@ -244,7 +244,7 @@ def best_shift(logits: Tensor, labels: Tensor, classes: list[int]) -> float:
 
 
 def example_logits() -> tuple[Tensor, Tensor]:
-    """Zero-mean logits (64, 10) in float64 of a student, which wants a gradient, and a teacher."""
+    """Zero-mean float64 logits (64, 10) of a student, which requires a gradient, and of a teacher."""
     generator = torch.Generator().manual_seed(0)
     draw = partial(torch.randn, 64, 10, generator=generator, dtype=torch.float64)
     student, teacher = 3 * draw(), 3 * draw()

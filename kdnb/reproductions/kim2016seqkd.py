@@ -1,12 +1,13 @@
 """Kim and Rush 2016, "Sequence-Level Knowledge Distillation": should a small translator learn its teacher's translations?
 
-Translators of German captions into English, recurrent with attention: a wide teacher, and narrow students that learn, with
-equal numbers of steps, from references, from the teacher's next-word distributions on them (word level), from the
-teacher's translations (sequence level), or from both. Some go on with the translation of the teacher's beam that is most
-like the reference (interpolation); as a control, one goes on with references. Translations are found by the
-likeliest words and by a beam search.
+Translators of German captions into English, recurrent with attention: a wide teacher, and narrow students
+that learn, with equal numbers of steps, from references, from the teacher's next-word distributions on them
+(word level), from the teacher's translations (sequence level), or from both. Some continue with the
+translation in the teacher's beam that is most similar to the reference (interpolation); as a control, one
+continues with references. Translations are found greedily and by beam search.
 
-Departures: the paper's teachers are LSTMs of 4 x 1000 units on four million sentences; see `papers/kim2016seqkd/setting.md`.
+Departures: the paper's teachers are LSTMs of 4 x 1000 units on four million sentences; see
+`papers/kim2016seqkd/setting.md`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from kdnb.reproductions import Arms, Reproduction
 from kdnb.runs.trials import Result, Trial
 
 DATASET, TEACHER_SEED = "multi30k", 7210
-# Arm -> what a student learns from: a corpus, and next words on it or not. Each begins anew.
+# Arm -> what a student learns from: a corpus, with or without next words. All start from new weights.
 LESSONS: dict[str, tuple[str, bool]] = {
     "labels": ("references", False),
     "word": ("references", True),
     "seq": ("translations", False),
     "seq_word": ("translations", True),
 }
-# Arm -> which student goes on, and with what.
+# Arm -> which student continues, and with what.
 GOING_ON: dict[str, tuple[str, str]] = {
     "labels_on": ("labels", "references"),
     "inter": ("labels", "interpolation"),
@@ -36,7 +37,7 @@ GOING_ON: dict[str, tuple[str, str]] = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -90,7 +91,7 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """The teacher, and students of every lesson."""
+    """The teacher, and the students of every kind."""
     texts = {
         "name": DATASET, "sha256": parallel_card(DATASET).sha256["train"], "source_vocabulary": p.source_vocabulary,
         "vocabulary": p.vocabulary, "shortest": 3, "longest": p.longest, "pairs": p.pairs,
@@ -142,7 +143,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Metrics as the trials have them."""
+    """The metrics of the trials."""
     return dict(result.metrics)
 
 

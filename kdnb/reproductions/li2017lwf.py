@@ -1,16 +1,17 @@
-"""Li and Hoiem 2017, "Learning without Forgetting", on the digits of MNIST that arrive in contexts.
+"""Li and Hoiem 2017, "Learning without Forgetting", on the digits of MNIST in successive contexts.
 
-The paper's own tables are of ImageNet networks. Two protocols stand in for them. In the first, five
-contexts of two digits come one after the other (Split MNIST), in the three scenarios and with the weights of
-van de Ven and Tolias (2018), whose table has LwF, its bounds and EWC. In the second, the paper's own
-question: a network that knows five digits learns the five others, with two heads, beside fine-tuning,
+The paper's own tables are for ImageNet networks. Two protocols replace them. In the first, five
+contexts of two digits follow one another (Split MNIST), in the three scenarios and with the weights of
+van de Ven and Tolias (2018), whose table has LwF, its bounds and EWC. The second asks the paper's own
+question: a network that knows five digits learns the five others, with two heads, compared with fine-tuning,
 feature extraction and joint training.
 
 Every seed draws the order of the digits, the initial weights and the order of the images. All conditions of a
 seed and scenario start from the same weights.
 
-Departures: batches of 32 images in place of 128, and one pass over 8,000 images a context in place of 2,000
-iterations; a premise asks that each context is learnt when it comes. Pairs have 15,000 images a context.
+Departures: batches of 32 images instead of 128, and one pass over 8,000 images per context instead of 2,000
+iterations; a premise requires that each context is learnt when it appears. Pairs have 15,000 images per
+context.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ CONDITIONS: dict[str, tuple[str, int, dict[str, dict[str, Any]]]] = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -102,7 +103,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """What a trial measured, in percent."""
+    """The measurements of a trial, in percent."""
     return dict(result.metrics)
 
 

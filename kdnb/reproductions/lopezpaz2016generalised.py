@@ -1,12 +1,12 @@
 """Lopez-Paz et al. 2016, "Unifying Distillation and Privileged Information": synthetic data and MNIST.
 
-Part 1 is the paper's four logistic regressions, by its own recipe and to their optimum; the fourth
-as its code draws it, as its text has it, and in a reading of ours. Part 2 is its MNIST experiment, a
-student of 7 x 7 pixels and a teacher of 28 x 28, by its recipe of 50 epochs and trained out; and a
-student of 4 x 4 pixels, trained out, on clean labels and on labels of which 40% are random.
+Part 1 is the paper's four logistic regressions, with its own recipe and at their optimum; the fourth
+as its code draws it, as its text describes it, and in our own reading. Part 2 is its MNIST experiment, a
+student of 7 x 7 pixels and a teacher of 28 x 28, with its recipe of 50 epochs and to convergence; and a
+student of 4 x 4 pixels, to convergence, on clean labels and on labels of which 40% are random.
 
-Departures: images are shrunk by block means, where the authors' code calls SciPy's imresize;
-training images come from the 50,000 that are not held out; the students of a seed start alike.
+Departures: images are reduced by block means, while the authors' code calls SciPy's imresize; training images
+come from the 50,000 that are not held out; the students of a seed have the same initial weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kdnb.runs.task import data_spec
 from kdnb.runs.trials import Result, Trial
 
 TEMPERATURES = (1, 2, 5, 10, 20, 50)
-SHARES = [k / 10 for k in range(1, 11)]  # lambda above 0, over which the published means are
+SHARES = [k / 10 for k in range(1, 11)]  # lambda above 0, over which the published means are taken
 PROBLEMS = {  # trial -> its problem in `privileged_problem`
     "clean_labels": "clean_labels",
     "clean_features": "clean_features",
@@ -32,7 +32,7 @@ PROBLEMS = {  # trial -> its problem in `privileged_problem`
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -62,7 +62,7 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """One trial for each data set; `measure` gives the conditions that were compared on it."""
+    """One trial for each data set; `measure` returns the conditions compared on it."""
     evaluated = None if p.test_images == 10000 else p.test_images
     data = data_spec("mnist", split="train", evaluated=evaluated)
     paper = {"epochs": p.epochs, "batch_size": 128, "optimiser": "rmsprop", "lr": 1e-3}
@@ -107,7 +107,7 @@ LABELS = {"name": "labels", "shares": [0.0]}
 
 
 def controls(temperature: float) -> list[dict[str, Any]]:
-    """Students of the teacher's answers alone, and of what a gain could be without them."""
+    """Students of the teacher's outputs alone, and controls for a gain without these."""
     soft = {"temperature": temperature, "shares": [1.0]}
     return [
         {"name": "pure", **soft},
@@ -122,13 +122,13 @@ def controls(temperature: float) -> list[dict[str, Any]]:
 
 
 def trained_out(temperature: float) -> list[dict[str, Any]]:
-    """The controls at one temperature, and the teacher's answers alone at all but the hottest."""
+    """The controls at one temperature, and the teacher's outputs alone at all but the highest."""
     swept = [{"name": f"t{t}", "temperature": float(t), "shares": [1.0]} for t in TEMPERATURES[:-1]]
     return [LABELS, *swept, *controls(temperature)]
 
 
 def conditions(p: Parameters) -> set[str]:
-    """The arms that `measure` gives beside those that run."""
+    """The arms that `measure` returns besides those that run."""
     found = set()
     for name, trial in arms(p).items():
         students = trial(0).arguments.get("students")

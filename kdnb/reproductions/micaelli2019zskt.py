@@ -1,22 +1,22 @@
 """Micaelli and Storkey 2019, "Zero-shot Knowledge Transfer via Adversarial Belief Matching" (ZSKT).
 
 A generator seeks images on which student and teacher disagree; the student learns from them, with
-attention transfer and without. Beside it stand students with data and one of plain noise with as
-many steps. Then all walk from test images over their own decision boundaries, and it is measured
-how far the teacher's beliefs are from theirs on the way (the mean transition error).
+attention transfer and without. It is compared with students with data and one of plain noise with the
+same number of steps. Then all students move test images across their own decision boundaries, and we measure
+how far the teacher's beliefs are from theirs along the way (the mean transition error).
 
 On `full` the data are CIFAR-10 and the networks WRN-40-2 and WRN-16-1, with the published 80,000
 batches of the generator and ten steps of the student on each; beliefs are compared on the
 published 1,000 images. Below that size (a generator narrower than the published 128 channels) a
 LeNet-5 teaches its half on MNIST: `laptop` makes 325 batches with 16 channels, compares beliefs on
 100 images, and keeps the published rates, batch and weights. A pilot of 300 batches, judged on
-held-out training images, said that so few are enough; nothing was tuned.
+held-out training images, showed that so few are enough; nothing was tuned.
 
 Departures: the paper's student with data, KD+AT, matches attention maps and learns from labels
-too; ours learns from the teacher's answers alone, at temperature 1 as ZSKT does. Beliefs are
-compared on images that the teacher and all students get right; the authors' code takes those on
-which a student and its teacher agree, right or wrong. The loss adds up the classes where the
-authors' code averages over them, so their attention weight of 250 is 2,500 here, beside ten
+too; ours learns only from the teacher's outputs, at temperature 1 as ZSKT does. Beliefs are
+compared on images that the teacher and all students classify correctly; the authors' code uses those on
+which a student and its teacher agree, right or wrong. Our loss sums over the classes while the
+authors' code averages over them, so their attention weight of 250 is 2,500 here, with ten
 classes. On `laptop` the gradients are not clipped, as in the record (see
 `papers/micaelli2019zskt/setting.md`); on `full` they are, as in the authors' code.
 """
@@ -45,33 +45,33 @@ __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "beliefs", "measure
 
 PROFILES = every_arm(dafl.PROFILES)
 
-BATCHES = 80_000  # of the generator, as published
-STUDENT_STEPS = 10  # on each of them
+BATCHES = 80_000  # batches of the generator, as published
+STUDENT_STEPS = 10  # on each batch
 ATTENTION_WEIGHT = 2500.0
 STUDENT_RECIPE = {"optimiser": "adam", "lr": 2e-3, "schedule": "cosine"}
 GENERATOR_RECIPE = {"optimiser": "adam", "lr": 1e-3, "schedule": "cosine"}
 LOSS = {"name": "soft_targets", "temperature": 1.0}
 NOISE = {"name": "noise", "image_size": 32}
-COMPARED = ("distilled", "zskt", "without_attention")  # with their teacher, in what they believe
+COMPARED = ("distilled", "zskt", "without_attention")  # in beliefs, with their teacher
 METRIC = "transition_error"
 
 
 class Scale(NamedTuple):
     """What differs between MNIST and the paper's CIFAR-10."""
 
-    prefix: str  # of the arms' names
+    prefix: str  # prefix of the arms' names
     teacher: dict[str, Any]
     student: dict[str, Any]
     seen: dict[str, Any]  # data and recipe of networks that see data
-    batches: int  # of the generator
-    every: int  # batches between two looks at the student
-    stages: int  # whose attention maps are matched
-    images: int  # on which beliefs are compared
-    game: dict[str, Any]  # of ZSKT: nothing is its first form, without clipping
+    batches: int  # batches of the generator
+    every: int  # batches between two evaluations of the student
+    stages: int  # number of stages whose attention maps are matched
+    images: int  # number of images on which beliefs are compared
+    game: dict[str, Any]  # options of ZSKT: empty means its first form, without clipping
 
 
 def scale(p: Parameters) -> Scale:
-    """MNIST, or the paper's data where the parameters have the paper's size."""
+    """MNIST, or the paper's data if the parameters have the paper's size."""
     if p.width < PROFILES["full"].width:
         epochs = p.iterations // p.every
         every = max(1, p.iterations // (9 * epochs))
@@ -95,7 +95,7 @@ def scale(p: Parameters) -> Scale:
 
 
 def arms(p: Parameters) -> Arms:
-    """Networks with data, students of noise and of the generator, and how they differ in belief."""
+    """Networks with data, students of noise and of the generator, and the comparison of beliefs."""
     s = scale(p)
     data = s.seen["data"]
 
@@ -156,18 +156,18 @@ def beliefs(
     """The mean transition error of finished students against their teacher.
 
     Args:
-        data: a `data_spec`; only its `name` and `evaluated` count.
+        data: a `data_spec`; only its `name` and `evaluated` are used.
         teacher: the trial that trained it.
         students: trials, by name.
-        images: of the test set, at most: the first that the teacher and every student classify
-            right, the same for all students.
-        steps, lr: of `transition_curves`; 100 and 1 published.
+        images: maximum number of test images: the first that the teacher and every student classify
+            correctly, the same for all students.
+        steps, lr: of `transition_curves`; 100 and 1 are published.
 
     Returns:
-        `transition_error_<name>` for each student, and `images` that were compared.
+        `transition_error_<name>` for each student, and `images`, the number compared.
 
     Raises:
-        ValueError: when no image is classified right by all.
+        ValueError: if no image is classified correctly by all.
     """
     source, device = isolated(datasets.load(data["name"])), default_device()
     test = evaluated(source.test, data)
@@ -192,7 +192,7 @@ def beliefs(
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """As `chen2019dafl.measure`; the comparison of beliefs counts for the students it compares."""
+    """As `chen2019dafl.measure`; the comparison of beliefs is assigned to the compared students."""
     if not arm.endswith("beliefs"):
         return dafl.measure(arm, result)
     start = f"{METRIC}_"

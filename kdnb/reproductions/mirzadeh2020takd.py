@@ -1,12 +1,12 @@
 """Mirzadeh et al. 2020, "Improved Knowledge Distillation via Teacher Assistant", on CIFAR-10.
 
 Plain networks of 2 to 10 layers. The student has two; it learns alone, from a teacher of every
-size, and from the largest teacher by way of assistants. All of it with one temperature and one pair
-of weights, fixed before the first run: the paper searches them in 120 trials and prints the best
-test accuracy, we print the last epoch. `cho2019efficacy` shares these trials.
+size, and from the largest teacher through assistants. All runs use one temperature and one pair
+of weights, fixed before the first run: the paper searches them in 120 trials and reports the best
+test accuracy, we report the last epoch. `cho2019efficacy` shares these trials.
 
-Teachers and assistants of the `laptop` profile learn from more images than the student, which the
-paper's do not; `papers/mirzadeh2020takd/setting.md` tells why.
+Teachers and assistants of the `laptop` profile learn from more images than the student, unlike the
+paper's; `papers/mirzadeh2020takd/setting.md` explains why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kdnb.reproductions.setting import TEST_IMAGES, Precision, setting
 from kdnb.runs import chains
 from kdnb.runs.trials import Result, Trial
 
-STUDENT = 2  # layers, as everywhere below
+STUDENT = 2  # in layers, like all sizes below
 BETWEEN = (4, 6, 8)  # the sizes of smaller teachers and of assistants, below the largest teacher's
 WIDE = "wide4"  # four layers with twice the channels
 
@@ -34,7 +34,7 @@ LOSS: dict[str, Any] = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -77,9 +77,9 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """The student alone, the sweep over its teachers, and the ways from the largest down to it.
+    """The student alone, the sweep over its teachers, and the chains from the largest down to it.
 
-    Where teachers see more images than the student, there are two controls of ours besides:
+    If teachers see more images than the student, there are two further controls of our own:
     `own_...`, where all learn from the student's images, and `wide_...`, a teacher of four layers
     with twice the channels, which is built like the student but better than the narrow one.
     """
@@ -106,7 +106,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def alone(p: Parameters, size: Size, seed: int, **recipe: Any) -> Trial:
-    """A network of so many layers on labels; `recipe` replaces parts of the setting's."""
+    """A network of this size on labels; `recipe` replaces parts of the setting's."""
     found = student_setting(p) if size == STUDENT else teacher_setting(p)
     return chains.supervised(
         network(size), data=found["data"], recipe={**found["recipe"], **recipe}, seed=seed
@@ -114,7 +114,7 @@ def alone(p: Parameters, size: Size, seed: int, **recipe: Any) -> Trial:
 
 
 def taught(p: Parameters, sizes: tuple[Size, ...], seed: int) -> Trial:
-    """The last network of a chain that begins with a teacher of its first size."""
+    """The last network of a chain that starts with a teacher of the first size."""
     before = teacher_setting(p)
     last = student_setting(p) if sizes[-1] == STUDENT else before
     return chains.chain(
@@ -124,7 +124,7 @@ def taught(p: Parameters, sizes: tuple[Size, ...], seed: int) -> Trial:
 
 
 def network(size: Size) -> dict[str, Any]:
-    """The description of the plain network of so many layers, or of a wide one."""
+    """The description of the plain network with this number of layers, or of a wide one."""
     if size == WIDE:
         return {"name": "plain4", "width": 2}
     return {"name": f"plain{size}"}

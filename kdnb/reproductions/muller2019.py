@@ -1,10 +1,10 @@
 """Müller, Kornblith and Hinton 2019, "When Does Label Smoothing Help?", section 4 on MNIST.
 
-The trials are those of Hinton's experiment: the same teacher, once trained on plain labels and once
+The trials are those of Hinton's experiment: the same teacher, trained once on plain labels and once
 on labels smoothed by 0.1, and a student of each.
 
-Departures: the paper's smoothed teacher replaces dropout by smoothing; ours keeps dropout, so that
-the two teachers differ in nothing but their targets.
+Departures: the paper's smoothed teacher uses smoothing instead of dropout; ours keeps dropout, so that
+the two teachers differ only in their targets.
 """
 
 from kdnb.reproductions import Arms, Reproduction, every_arm, hinton2015

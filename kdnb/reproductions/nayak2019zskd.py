@@ -1,16 +1,16 @@
 """Nayak et al. 2019, "Zero-Shot Knowledge Distillation in Deep Networks" (ZSKD), on MNIST.
 
 A LeNet-5 teaches a LeNet-5 whose first two convolutions have half the channels. Data impressions
-are images for which the teacher, at temperature 20, says soft targets that are drawn from a
-Dirichlet distribution; class impressions are made for one-hot targets instead. Either bank, and a
-bank of the noise in which both begin, teaches a student by the same steps. Students with data
-stand beside them.
+are images for which the teacher, at temperature 20, outputs soft targets that are drawn from a
+Dirichlet distribution; class impressions are made for one-hot targets instead. Each of these banks, and a
+bank of the noise from which both start, teaches a student with the same steps. They are compared with
+students with data.
 
 `full` has the published bank: 24,000 impressions of 1,500 steps. `laptop` makes 4,000 in 100 steps
-of a larger rate, and a student passes 40 times over them; a pilot of these sizes, judged on
-held-out training images, said that this is enough to learn from; nothing was tuned.
+at a larger rate, and a student passes over them 40 times; a pilot of these sizes, judged on
+held-out training images, showed that this is enough to learn from; nothing was tuned.
 
-Departures: as in `data_impressions`, and the published students see their impressions augmented.
+Departures: as in `data_impressions`; in addition, the published students see augmented impressions.
 Optimiser, rate and passes of the students are ours.
 """
 
@@ -35,9 +35,9 @@ PROFILES = every_arm(chen2019dafl.PROFILES)
 
 STUDENT = {"name": "lenet5_half_zskd"}
 TEMPERATURE = 20.0  # of the impressions and of every student
-SCALES = (1.0, 0.1)  # half of the targets are drawn at each
+SCALES = (1.0, 0.1)  # half of the targets are drawn at each scale
 CLASSES = 10
-REACH = 10.0  # how far Adam can move a pixel, normalised; black and white are 3.2 apart
+REACH = 10.0  # how far Adam can move a normalised pixel; black and white are 3.2 apart
 
 
 def pixel_steps(p: Parameters) -> int:

@@ -1,11 +1,12 @@
-"""Park et al. 2019, "Relational Knowledge Distillation": retrieval of classes that nobody trained on.
+"""Park et al. 2019, "Relational Knowledge Distillation": retrieval of classes not seen in training.
 
-Of twenty classes, ten of MNIST and ten of Fashion-MNIST, every seed draws twelve. A teacher learns an embedding of
-them by a triplet loss. A student with four numbers an image learns from few images of the same classes: by the same
-triplet loss, by the teacher's relations (distances, angles), by its embeddings one by one, or by soft targets. Each
-is then asked which images of the other eight classes belong together: Recall@1.
+Of twenty classes, ten of MNIST and ten of Fashion-MNIST, every seed draws twelve. A teacher learns an
+embedding of them by a triplet loss. A student with four numbers per image learns from few images of the same
+classes: by the same triplet loss, by the teacher's relations (distances, angles), by its individual
+embeddings, or by soft targets. Each is then tested on which images of the other eight classes belong
+together: Recall@1.
 
-`papers/park2019rkd/setting.md` tells how the setting was chosen.
+`papers/park2019rkd/setting.md` explains how the setting was chosen.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STUDENT, MASTER = {"name": "plain2", "width": 0.5}, {"name": "plain4"}
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -55,7 +56,7 @@ PROFILES = {
 
 
 def _learnt(p: Parameters, seed: int, how: str, **more: Any) -> Trial:
-    """A student of its seed's own classes."""
+    """A student on the classes of its seed."""
     arguments = {
         "data": data_spec(FIRST, split="train"),
         "more_data": data_spec(SECOND, split="train"),
@@ -80,7 +81,7 @@ def teacher(p: Parameters, seed: int, trained: bool = True) -> Trial:
 
 
 def arms(p: Parameters) -> Arms:
-    """The teacher, the student of labels, those of the teacher, and controls."""
+    """The teacher, the student of labels, the students of the teacher, and controls."""
 
     def triplet(seed: int, epochs: int = p.epochs) -> Trial:
         plan = p.model_copy(update={"epochs": epochs})
@@ -104,14 +105,14 @@ def arms(p: Parameters) -> Arms:
     }
 
 
-# What is measured beside the arms: pixels, and as many principal components as a student has features.
+# Further measurements: pixels, and as many principal components as a student has features.
 CONDITIONS = {"pixels", "principal"}
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
     """Recall@1 in percent, among unseen classes (`recall`), seen ones and training images.
 
-    Of the student of labels also `pixels.recall` and `principal.recall`, which need no network.
+    For the student of labels also `pixels.recall` and `principal.recall`, which need no network.
     """
     found = dict(result.metrics)
     beside = {f"{name}.recall": found.pop(name) for name in sorted(CONDITIONS)}

@@ -1,12 +1,12 @@
 """Passalis and Tefas 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer".
 
 Retrieval on few images of CIFAR-10 and of a second set: which images have the query's class, ranked by
-the cosine of embeddings? A tiny network is trained on labels; its embedding is then taught, without any
-label, to resemble that of a larger network that comes with the workbook: by soft targets, by hints
-through a random or a learnt linear map, or by PKT. A larger network of random weights is the control of
-what the teacher knows.
+the cosine of embeddings? A tiny network is trained on labels; its embedding then learns, without
+labels, to resemble that of a larger network shipped with the workbook: by soft targets, by hints
+through a random or a learnt linear map, or by PKT. A larger network with random weights is the control for
+the teacher's knowledge.
 
-`papers/passalis2018pkt/setting.md` tells why the images are few and the training is long.
+`papers/passalis2018pkt/setting.md` explains why the images are few and the training is long.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from kdnb.runs.trials import Context, Outcome, Result, Trial
 from kdnb.training.inputs import examples_of
 from kdnb.training.layers import layers_of, look
 
-# The teachers, which come with the workbook. Only embeddings are compared: of the maps, the last
-# stage's alone need be kept.
+# The teachers, which are shipped with the workbook. Only embeddings are compared, so of the maps only those
+# of the last stage are kept.
 FIRST, SECOND = "cifar10", "mnist"
 TEACHERS = {FIRST: "resnet20", SECOND: "lenet5"}
 LAST = {FIRST: "stage3", SECOND: "stage2"}
-RANDOM_SEED = 5000  # of the untrained teachers
+RANDOM_SEED = 5000  # first seed of the untrained teachers
 BATCH = 64
 DRAWN = 40000  # the first training images, none of which is held out
 RECALLS = 11  # levels of recall, 0 to 1, at which precision is read
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -76,7 +76,7 @@ PROFILES = {
 
 
 def students_data(p: Parameters, dataset: str, seed: int) -> dict[str, Any]:
-    """The images of a seed: each seed has its own, as far as they go; none is held out."""
+    """The images of a seed: each seed has its own as long as there are enough; none is held out."""
     skip = seed % (DRAWN // p.train_images) * p.train_images
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
     return data_spec(
@@ -85,7 +85,7 @@ def students_data(p: Parameters, dataset: str, seed: int) -> dict[str, Any]:
 
 
 def teacher(p: Parameters, dataset: str) -> Trial:
-    """The network that comes with the workbook, the one teacher of all seeds."""
+    """The network shipped with the workbook, the one teacher of all seeds."""
     name = TEACHERS[dataset]
     arguments = {"data": students_data(p, dataset, 0), "network": {"name": name},
                  "sha256": card_of(name, dataset).sha256}  # fmt: skip
@@ -93,7 +93,7 @@ def teacher(p: Parameters, dataset: str) -> Trial:
 
 
 def random_teacher(p: Parameters, dataset: str, seed: int) -> Trial:
-    """The same network, which has learnt nothing; another one for each seed."""
+    """The same network, untrained; a different one for each seed."""
     arguments = {"data": students_data(p, dataset, 0), "network": {"name": TEACHERS[dataset]}}
     return Trial("untrained", arguments, RANDOM_SEED + seed)
 
@@ -108,7 +108,7 @@ def student(p: Parameters, dataset: str, seed: int) -> Trial:
 
 
 def moved(p: Parameters, dataset: str, seed: int, method: str, random: bool = False) -> Trial:
-    """A student that goes on: with labels, or with a teacher and without them."""
+    """A student that continues with labels, or with a teacher and no labels."""
     recipe = {"epochs": p.transfer_epochs, "batch_size": BATCH, "optimiser": "adam",
               "lr": p.transfer_lr, "schedule": "constant", "precision": p.precision}  # fmt: skip
     arguments = {"data": students_data(p, dataset, seed), "network": {"name": "tiny"},
@@ -119,7 +119,7 @@ def moved(p: Parameters, dataset: str, seed: int, method: str, random: bool = Fa
     if method == "kd":
         loss = {"name": "soft_targets", "temperature": 2.0}
         return Trial("distilled", {**arguments, "loss": loss}, seed)
-    # The authors' mean over pairs, made the paper's sum; Adam hardly minds the scale of a loss.
+    # Converts the authors' mean over pairs to the paper's sum; Adam is nearly independent of the scale.
     weight = float(BATCH**2) if method == "pkt" else 1.0
     arguments |= {"method": method, "weight": weight, "hard_weight": 0.0,
                   "student_maps": ["stage3"], "teacher_maps": [LAST[dataset]]}  # fmt: skip
@@ -128,11 +128,11 @@ def moved(p: Parameters, dataset: str, seed: int, method: str, random: bool = Fa
 
 METHODS = {"continued": "continued", "kd": "kd", "hint_random": "random_hint",
            "hint": "projected_hint", "pkt": "pkt"}  # fmt: skip
-UNTRAINED = ("hint", "pkt")  # methods that are tried with an untrained teacher, too
+UNTRAINED = ("hint", "pkt")  # methods that are also run with an untrained teacher
 
 
 def arms(p: Parameters) -> Arms:
-    """The paper's arms, the student that goes on with labels for as long, and untrained teachers.
+    """The paper's arms, a student that continues with labels for as long, and untrained teachers.
 
     The arms `second_data_...` are the same on MNIST, without the hints through a random map and
     from an untrained teacher.
@@ -183,7 +183,7 @@ def retrieved(
 
 
 def embeddings(network: torch.nn.Module, images: Images, source: datasets.ImageData) -> Tensor:
-    """What the network's classifier reads, for every image: (images, features) float32."""
+    """The inputs of the network's classifier for every image: (images, features) float32."""
     batches = Batches(images, 500, mean=source.mean, sd=source.sd, shuffle=False)
     layers = layers_of(network)
     return torch.cat([look(network, layers, b.images).embedding.float() for b in batches.epoch(0)])
@@ -196,7 +196,7 @@ def mean_average_precision(
 
     For each query the database is ranked by cosine similarity. Precision at a rank counts the share
     of its class so far; interpolated, it is the best at this rank or any later one. It is read where
-    recall comes nearest to 0, 0.1, ..., 1, and averaged over these levels and the queries.
+    recall is nearest to 0, 0.1, ..., 1, and averaged over these levels and the queries.
 
     Args:
         queries: (queries, features); database: (images, features).
@@ -218,7 +218,7 @@ def mean_average_precision(
         precision = right / ranks
         best = precision.flip(1).cummax(1).values.flip(1)
         recall = right / right[:, -1:]
-        # Recall rises along a row: the nearest place is on one of two sides of where it crosses.
+        # Recall rises along a row: the nearest position is on one of the two sides of the crossing.
         place = torch.searchsorted(recall, levels.expand(len(part), -1).contiguous())
         place = place.clamp_max(len(database) - 1)
         before = recall.gather(1, (place - 1).clamp_min(0))

@@ -1,12 +1,12 @@
 """Polino et al. 2018, "Model compression via distillation and quantization", on CIFAR-10.
 
 A small convolutional network learns with weights on 4 or 16 points, from labels or from a larger
-teacher in full precision. The same network in full precision is rounded afterwards, with buckets and
-without, and the points of the rounded one learn. Beside the paper's arms there is a control of ours:
-each image gets the teacher's answer to another image of its class.
+teacher in full precision. The same network in full precision is rounded after training, with and
+without buckets, and the points of the rounded network are learnt. In addition to the paper's arms we have
+a control: each image gets the teacher's output for another image of its class.
 
-Departures: the teacher learns from other images than the student; thousands of images instead of
-50,000, smaller networks, Adam, and weights alone are quantised. See `papers/polino2018/setting.md`.
+Departures: the teacher learns from different images than the student; thousands of images instead of
+50,000, smaller networks, Adam, and only weights are quantised. See `papers/polino2018/setting.md`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROUNDINGS = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -118,17 +118,17 @@ def arms(p: Parameters) -> Arms:
 
 
 def conditions(p: Parameters) -> set[str]:
-    """The arms that `measure` gives beside those that run."""
+    """The arms that `measure` returns besides those that run."""
     return {f"{arm}{name}" for arm in ("rounded", "rounded_kd") for name in ROUNDINGS}
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Accuracies in percent; of what was rounded, as arms `<arm><bits>` and `<arm><bits>_whole`."""
+    """Accuracies in percent; for rounded networks as arms `<arm><bits>` and `<arm><bits>_whole`."""
     found, metrics = {}, result.metrics
     scored = result.description["arguments"]["data"].get("evaluated") or TEST_IMAGES
     images = {"test": scored, "train": metrics.get("train_images", 0)}
     for name, value in metrics.items():
-        if name.endswith("_errors") and "validation" not in name:  # which holds training images
+        if name.endswith("_errors") and "validation" not in name:  # validation uses training images
             owner, _, part = name.removesuffix("_errors").rpartition("_")
             start = f"{arm}{owner}." if owner else ""
             found[f"{start}{part}_accuracy"] = 100 * (1 - value / images[part])

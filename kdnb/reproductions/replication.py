@@ -1,4 +1,4 @@
-"""A record's conditions again, on seeds that the record does not have: do its verdicts stand?"""
+"""Repeating a record's conditions on new seeds: do its verdicts hold?"""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def replicate(
 ) -> pd.DataFrame:
     """Run the conditions of a record on new seeds, and judge its claims on these alone.
 
-    The new seeds follow the last recorded one. Nothing is written to the record; trials that are finished are not
+    The new seeds follow the last recorded one. Nothing is written to the record; finished trials are not
     run again.
 
     Args:
-        key: of the paper.
-        profile: of the record.
-        seeds: how many; as many as the record has when None.
-        only: the conditions to run; all of the record when empty. Claims about others are left out.
-        jobs: processes side by side.
-        executor: where the trials run instead, see `trials.run_all`.
+        key: the key of the paper.
+        profile: the profile of the record.
+        seeds: number of seeds; as many as the record has if None.
+        only: the conditions to run; all of the record if empty. Claims about others are left out.
+        jobs: number of parallel processes.
+        executor: runs the trials instead, see `trials.run_all`.
 
     Returns:
-        One row for each criterion of each claim: `claim`, `quantity`, and twice (`recorded`, `again`) the `n`, `mean`,
-        `low` and `high` of its 95% interval and the `word` of the claim's verdict.
+        One row for each criterion of each claim: `claim`, `quantity`, and for both `recorded` and `again`
+        the `n`, `mean`, `low` and `high` of its 95% interval and the `word` of the claim's verdict.
 
     Raises:
         PaperError: for an unknown paper, and for a profile without a record.

@@ -3,10 +3,10 @@
 A maxout teacher (48-48-24 channels, 361,066 parameters) and a student twice as deep and a twelfth
 of its size (16-16-16-16-12-12). Four ways to train the student, each from the paper's initial
 weights, uniform in ±0.005, and from He's: labels; soft targets; hints first, then soft targets;
-and hints and labels at once, which public code calls FitNet. All get the same number of epochs.
+and hints and labels together, which public code calls FitNet. All get the same number of epochs.
 
-`papers/romero2015fitnets/setting.md` tells why the students of the record learn from few images for
-long.
+`papers/romero2015fitnets/setting.md` explains why the students of the record are trained for long on few
+images.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from kdnb.runs.trials import Result, Trial
 
 TEMPERATURE = 3.0
 STARTS: dict[str, float | None] = {"uniform": 0.005, "he": None}
-# The student's fourth layer is guided by the teacher's second, both behind their pooling.
+# The student's fourth layer is guided by the teacher's second, both after pooling.
 GUIDED, HINT = ["layers.3"], ["layers.1"]
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -69,8 +69,8 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """The paper's four ways for both initial weights, and the teacher, which all share."""
-    # The same images as the first of `train`; this split is not watched in every epoch.
+    """The paper's four ways for both initialisations, and the teacher, which all share."""
+    # The same images as the first of `train`; this split is not evaluated in every epoch.
     data = _data(p, p.train_images, split="train_all")
 
     def teacher(seed: int) -> Trial:

@@ -1,4 +1,4 @@
-"""What the reproductions of sections 2 to 4 share; by the setting of 3 and 4, also their trials."""
+"""Shared by the reproductions of sections 2 to 4; those of 3 and 4 also share trials by this setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEST_IMAGES = 10000
 
 Precision = Annotated[
     Literal["32", "bf16"],
-    BeforeValidator(str),  # on a command line, 32 is read as a number
+    BeforeValidator(str),  # on the command line, 32 is parsed as a number
     Field(description="of the arms; bf16 where the hardware has it"),
 ]
 
@@ -23,7 +23,7 @@ Precision = Annotated[
 def _known(name: str) -> str:
     if name not in nets.names() and not name.startswith("wrn-"):
         raise ValueError(f"there is no such network ({nearest(name, nets.names())})")
-    with torch.device("meta"):  # its sizes alone
+    with torch.device("meta"):  # only its sizes
         nets.build(name, in_channels=3, image_size=32)
     return name
 
@@ -43,10 +43,10 @@ def setting(
 
     Args:
         p: has `dataset`, `train_images`, `test_images`, `epochs` and `precision`.
-        dataset: in place of the parameters' own.
+        dataset: replaces that of the parameters.
         lr: the peak of the learning rate.
         augment: random crops (padding 4) and flips.
-        batch_size: images a step.
+        batch_size: images per step.
     """
     evaluated = None if p.test_images == TEST_IMAGES else p.test_images
     name = dataset or p.dataset

@@ -1,13 +1,13 @@
 """One fair comparison of section 2, after the benchmark of Tian et al. 2020 (CRD).
 
-The losses of section 2, for two students of few images of CIFAR-10 and one trained teacher, the
-WRN-16-2 that comes with the workbook: the same initial weights for a seed, the same images in the same
+The losses of section 2, for two students on few images of CIFAR-10 and one trained teacher, the
+WRN-16-2 shipped with the workbook: the same initial weights for a seed, the same images in the same
 order, the same number of steps, cross-entropy plus the method, and weights that were tuned with the
-same budget for each student on held-out training images (`tuned`). A teacher of random weights is
-the control of what the teacher knows.
+same budget for each student on held-out training images (`tuned`). A teacher with random weights is
+the control for the teacher's knowledge.
 
-The benchmark's central finding is that plain soft targets are hardly ever beaten by the older losses on
-features and relations, CRD excepted.
+The benchmark's central finding is that the older losses on features and relations, except CRD, hardly
+ever beat plain soft targets.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "against", "arms", "places"
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -74,7 +74,7 @@ PROFILES = {
     ),
 }  # fmt: skip
 
-# The teacher's three stages, and as many places in each student.
+# The teacher's three stages, and three layers in each student.
 STUDENTS: dict[str, dict[str, Any]] = {
     "resnet": {"network": {"name": "resnet8", "width": 0.5}, "maps": None},
     "vgg": {
@@ -96,7 +96,7 @@ FIRST_STAGES = {"ab": "ab_stage1", "fsp": "fsp_stage1"}
 FIRST_SHARE = 40 / 140
 RANDOM, RANDOM_SEED = ("kd", "fitnets"), 5000  # methods with a random teacher, its seeds
 FACTORS = (1 / 8, 1.0, 8.0)
-TUNING_SEED = 1000  # no seed of the recorded runs
+TUNING_SEED = 1000  # not a seed of the recorded runs
 
 
 def arm_of(method: str, student: str) -> str:
@@ -105,16 +105,16 @@ def arm_of(method: str, student: str) -> str:
 
 
 def weights() -> dict[str, Any]:
-    """What `tuned` has found, from `papers/tian2020crd/weights.json`: student -> method -> weight."""
+    """The results of `tuned`, from `papers/tian2020crd/weights.json`: student -> method -> weight."""
     return json.loads((paths.root() / "papers" / "tian2020crd" / "weights.json").read_text())
 
 
 def places() -> pd.DataFrame:
-    """Where each best weight lies among the four that were tried.
+    """The position of each best weight among the four that were tried.
 
     Returns:
-        Columns student, method, weight and place: `smallest`, `largest` or `within`. At an end a
-        weight further out might be better still.
+        Columns student, method, weight and place: `smallest`, `largest` or `within`. At an end,
+        a weight further out might be even better.
     """
     rows = []
     for student, of in weights()["weights"].items():
@@ -127,7 +127,7 @@ def places() -> pd.DataFrame:
 
 
 def arms(p: Parameters) -> Arms:
-    """Of each student: alone, every method, and KD and hints from a random teacher; the teacher.
+    """For each student: alone, every method, and KD and hints from a random teacher; the teacher.
 
     Names are `arm_of(method, student)`; those of a random teacher begin with `random_`.
     """
@@ -152,14 +152,14 @@ def common(p: Parameters) -> dict[str, Any]:
 
 
 def teacher(p: Parameters) -> Trial:
-    """The WRN-16-2 that comes with the workbook, the one teacher of all seeds."""
+    """The WRN-16-2 shipped with the workbook, the one teacher of all seeds."""
     digest = card_of(TEACHER, DATASET).sha256
     arguments = {"data": common(p)["data"], "network": {"name": TEACHER}, "sha256": digest}
     return Trial("shipped", arguments, 0)
 
 
 def random_teacher(p: Parameters, seed: int) -> Trial:
-    """A WRN-16-2 that has learnt nothing, another one for each seed."""
+    """An untrained WRN-16-2, a different one for each seed."""
     arguments = {"data": common(p)["data"], "network": {"name": TEACHER}}
     return Trial("untrained", arguments, RANDOM_SEED + seed)
 
@@ -173,7 +173,7 @@ def trial(
     *,
     random: bool = False,
 ) -> Trial:
-    """One student of one method; in two stages where the method has two, with as many epochs in all.
+    """One student with one method; in two stages if the method has two, with the same total of epochs.
 
     With `random` its teacher has random weights.
     """
@@ -194,7 +194,7 @@ def trial(
 
 
 def _in_two_stages(arguments: dict[str, Any], stage: str, seed: int) -> Trial:
-    """A student that is first taught by a method alone and then learns the labels alone."""
+    """A student that first learns only by the method and then only from labels."""
     recipe = arguments["recipe"]
     epochs = max(1, round(FIRST_SHARE * recipe["epochs"]))
     first = {**arguments, "recipe": {**recipe, "epochs": epochs}, "hard_weight": 0.0}
@@ -207,15 +207,15 @@ def _in_two_stages(arguments: dict[str, Any], stage: str, seed: int) -> Trial:
 def newcomer(
     p: Parameters, student: str, seed: int, *, method: Any, weight: float = 1.0, **options: Any
 ) -> dict[str, float]:
-    """Anybody's loss in this comparison: the data, weights, order and steps of `trial`.
+    """A user's loss in this comparison: the data, weights, order and steps of `trial`.
 
-    The teacher is trained first, where it is not at hand.
+    The teacher is trained first if it is not available.
 
     Args:
         method, weight, options: of `kdnb.distil`.
 
     Returns:
-        What `measure` gives of a recorded condition.
+        What `measure` returns for a recorded condition.
     """
     shared = trial(p, "kd", student, weight, seed).arguments
     arguments = {**shared, "teacher": trials.run(teacher(p)), "method": method}
@@ -231,9 +231,9 @@ def newcomer(
 def tuned(p: Parameters, method: str, student: str) -> dict[str, Any]:
     """The best of four weights of a method for a student, by errors on held-out training images.
 
-    First an eighth of, once and eight times the published weight; where none is published, of the
+    First it tries an eighth of, once and eight times the published weight; if none is published, of the
     weight at which the method's first value equals the cross-entropy of a uniform guess. Then one
-    more: eight times beyond the best where it lies at an end, else a quarter or four times it, towards
+    more: eight times beyond the best if that is at an end, else a quarter or four times it, towards
     the better of its neighbours. A run that diverges counts as the worst.
     """
     published = METHODS[method].weight
@@ -252,7 +252,7 @@ def tuned(p: Parameters, method: str, student: str) -> dict[str, Any]:
 
 
 def _next_to_the_best(errors: dict[float, int]) -> list[float]:
-    """One more weight: beyond the best where it lies at an end, else towards its better neighbour."""
+    """One more weight: beyond the best if that is at an end, else towards its better neighbour."""
     low, middle, high = sorted(errors)
     best = min(errors, key=errors.__getitem__)
     if best == low:
@@ -303,12 +303,12 @@ def against(table: pd.DataFrame, student: str, control: str) -> pd.DataFrame:
     """Each method against one control, by paired t-tests over seeds under Holm's correction.
 
     Args:
-        table: of a record, columns (arm, metric), one row for each seed.
+        table: a record's table, columns (arm, metric), one row for each seed.
         student: a key of `STUDENTS`.
         control: `student` or a method.
 
     Returns:
-        One row a method, best first: mean accuracy and the mean difference to the control in
+        One row per method, best first: mean accuracy and the mean difference to the control in
         percentage points, its 95% interval, p by Holm, and whether it is above or below at 5%.
     """
     accuracy = table.xs("accuracy", axis=1, level="metric")

@@ -1,14 +1,14 @@
 """Vongkulbhisal et al. 2019, "Unifying Heterogeneous Classifiers with Distillation", on small images.
 
 Classifiers that each know some classes of Fashion-MNIST, or of MNIST, were trained on private images
-of these classes. A student for all classes learns from their answers to other images, which have
-no labels. The naive student imitates the classifiers' answers padded with zeros; the paper's
-renormalise over what each classifier knows. The best that these images allow is a student of
+of these classes. A student for all classes learns from their outputs for other images, which have
+no labels. The naive student imitates the classifiers' outputs padded with zeros; the paper's methods
+renormalise over the classes that each classifier knows. The upper bound for these images is a student of
 their labels.
 
-The class sets are ours: three that overlap in a ring, six of four classes, and two halves that share
-no class, where the relation determines nothing. Classifiers differ in width. The paper's data and
-networks are larger; its tables could not be read.
+The class sets are our own: three that overlap in a ring, six of four classes, and two halves that share
+no class, for which the relation determines nothing. Classifiers differ in width. The paper's data and
+networks are larger; we had no access to its tables.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SETS: dict[str, list[list[int]]] = {
     ],
     "disjoint": [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]],
 }  # fmt: skip
-WIDTHS = (128, 256, 64)  # of the classifiers' hidden layers, one after the other
+WIDTHS = (128, 256, 64)  # of the classifiers' hidden layers, in turn
 STUDENT = {"name": "mlp", "widths": [128, 128]}
-# Arm -> how the classifiers' answers become a target, see `kdnb.methods.multi_teacher.uhc`.
+# Arm -> how the classifiers' outputs become a target, see `kdnb.methods.multi_teacher.uhc`.
 TARGETS = {
     "naive": "zero_padded", "ce": "cross_entropy", "bp": "backpropagated", "mf_log": "log_space",
     "mf": "factorised", "known": "known_mean", "confident": "most_confident",
@@ -47,7 +47,7 @@ CONDITIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -78,9 +78,9 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """Students of labels, private and not, and of the classifiers by every rule.
+    """Students of labels, private and not, and students of the classifiers by every rule.
 
-    Private images and those of the transfer are disjoint parts of the training images. Students
+    Private images and transfer images are disjoint parts of the training images. Students
     of one seed and data set start from the same weights and see the same images in the same order.
     """
     evaluated = None if p.test_images == ALL else p.test_images
@@ -134,7 +134,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Accuracies in percent, of the student and of the target itself; training errors; premises."""
+    """Accuracies in percent of the student and of the target itself; training errors; premises."""
     found, seen = result.metrics, result.description["arguments"]["data"].get("evaluated", ALL)
     measured = {
         "accuracy": 100 * (1 - found["test_errors"] / seen),

@@ -1,17 +1,17 @@
 """Wang et al. 2018, "Dataset Distillation", on MNIST with LeNet-5.
 
-A handful of images, and a rate for each step, are learnt so that a few gradient steps on them
-train a network: for one known initialisation, or for any. Beside them stand real images under
+A few images, and a rate for each step, are learnt so that a few gradient steps on them
+train a network: for one known initialisation, or for any. They are compared with real images under
 the same number of steps: a random draw from every class, or the mean image of each. These have no
-learnt rates; theirs is the best of a few constant ones on held-out training images.
+learnt rates, but the best of a few constant rates on held-out training images.
 
-Against the paper (numbers of the authors' read-me): 8 passes over the 60,000 images for the known
+Differences from the paper (numbers of the authors' read-me): 8 passes over the 60,000 images for the known
 initialisation and 2 for any, whose step costs six times as much, instead of 400; batches of 256
 instead of 1024; Adam's rate falls from 0.05 along a cosine instead of being halved from 0.01 every
 40 passes. One random network a step is the default of their code, too. `full` has 400 and 100 passes. The
 first rates, Adam's rate and the batch were chosen in one pilot of 60 to 350 steps on training
-images alone, judged on those held out; it also showed that with PyTorch's own, smaller first
-weights such short runs do not get off the ground, so networks start with Xavier's as in the paper.
+images alone, judged on held-out ones. It also showed that such short runs make no progress with
+PyTorch's own, smaller initial weights, so networks start with Xavier's as in the paper.
 
 Departures: the read-me's LeNet is not described; ours is LeNet-5 with ReLU and max-pooling.
 """
@@ -39,9 +39,9 @@ __all__ = ["PROFILES", "REPRODUCTION", "Parameters", "arms", "measure"]
 
 PROFILES = every_arm(chen2019dafl.PROFILES)
 
-STEPS, EPOCHS = 10, 3  # for any initialisation: 10 images a step, 3 times through all steps
+STEPS, EPOCHS = 10, 3  # for any initialisation: 10 images per step, 3 passes through all steps
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-JUDGED_ON, TRIED_ON = 10, 3  # networks with other first weights, for the test and for a rate
+JUDGED_ON, TRIED_ON = 10, 3  # networks with other initial weights, for the test and for a rate
 
 
 def arms(p: Parameters) -> Arms:
@@ -75,7 +75,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Test accuracy in percent: of the known initialisation where the images are made for it.
+    """Test accuracy in percent: for the known initialisation if the images are made for it.
 
     `fresh_accuracy` and its standard deviation are over networks with other initialisations.
     """
@@ -109,7 +109,7 @@ def distilled_trial(
     """`dataset_distillation_trial` for networks that start with Xavier's weights, as the paper's.
 
     Args:
-        data, network, recipe, fixed, steps, epochs, lr, judged_on: as there.
+        data, network, recipe, fixed, steps, epochs, lr, judged_on: as in that function.
 
     Returns:
         See `judged`, and the tensors `distilled.images` and `distilled.rates`.
@@ -151,12 +151,12 @@ def real_trial(
     """Train a network in a few gradient steps on real images, one of each class in every step.
 
     Args:
-        data, network, steps, epochs, judged_on: as of `distilled_trial`.
-        fixed: the rate is chosen for the known initialisation; else over three fresh ones,
+        data, network, steps, epochs, judged_on: as for `distilled_trial`.
+        fixed: the rate is chosen for the known initialisation; else over three new ones,
             which are not those that are judged.
         images: "random" for other images in every step, "mean" for the mean image of each class,
             the same in all steps.
-        rates: among which the best on the validation images is taken, one for all steps.
+        rates: candidates; the best one on the validation images is used in all steps.
 
     Returns:
         See `judged`, and the `rate`; the tensor `real.images`.
@@ -193,10 +193,10 @@ def judged(
     seed: int,
     judged_on: int,
 ) -> dict[str, float]:
-    """Test errors of networks that are trained on a few images.
+    """Test errors of networks trained on a few images.
 
     Returns:
-        `fixed_test_errors`, of the network that starts as the images know it;
+        `fixed_test_errors`, of the network with the known initialisation;
         `fresh_test_errors` and `fresh_test_errors_sd` over networks with other initialisations;
         `distilled_images`, `test_images`.
     """
@@ -213,14 +213,14 @@ def judged(
 
 
 def few_images(source: ImageData, steps: int, epochs: int, lr: float, seed: int) -> DistilledData:
-    """One image of each class for each step, normal noise to begin with."""
+    """One image of each class for each step, initialised with normal noise."""
     labels = torch.arange(len(source.classes))
     shape = tuple(source.test.images.shape[1:])
     return DistilledData(steps, labels, shape, epochs=epochs, lr=lr, seed=seed)
 
 
 def started(network: dict[str, Any], source: ImageData, seed: int) -> nn.Module:
-    """The network of a description with Xavier's normal weights, and biases of 0.
+    """The described network with Xavier's normal weights, and biases of 0.
 
     The variance is 2 / (inputs + outputs) of the layer (Glorot and Bengio 2010, equation 12).
     """
@@ -234,12 +234,12 @@ def started(network: dict[str, Any], source: ImageData, seed: int) -> nn.Module:
 
 
 def fresh_seed(seed: int, number: int) -> int:
-    """Of first weights that no image has been made for."""
+    """A seed for initial weights for which no images were made."""
     return 2**31 + 1000 * seed + number
 
 
 def errors(network: nn.Module, images: Images, source: ImageData) -> float:
-    """How many of the images the network gets wrong."""
+    """The number of images that the network misclassifies."""
     return float((logits_on(network, images, source).argmax(1) != images.labels.cpu()).sum())
 
 
@@ -247,8 +247,8 @@ def drawn(source: ImageData, steps: int, images: str, seed: int) -> Tensor:
     """Real images for gradient steps, normalised, (steps, classes, channels, height, width).
 
     Args:
-        source: its training images are taken, not those held out, on which the rate is chosen.
-        images, seed: as of `real_trial`.
+        source: its training images are used, without the held-out ones, on which the rate is chosen.
+        images, seed: as for `real_trial`.
 
     Raises:
         ValueError: for other images.

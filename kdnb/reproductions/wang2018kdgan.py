@@ -1,18 +1,18 @@
 """Wang et al. 2018, "KDGAN: Knowledge Distillation with Generative Adversarial Networks", on MNIST.
 
-A small classifier has a hundred labelled images and no other. It learns from the labels, from a
+A small classifier has only a hundred labelled images. It learns from the labels, from a
 LeNet-5 that saw the same images, together with it (co-distillation), against a critic (NaGAN), or
-in the game of three; some of this again with a thousand images.
+in the game of three; some of these are repeated with a thousand images.
 
-Classifier, teacher and critic learn from the labels first, as in the authors' code. Then the game
-or a control begins, from the same trained networks and for as many steps. Co-distillation is the
-game of three with the labels in the critic's place, so it tells what the critic adds. In two
+Classifier, teacher and critic first learn from the labels, as in the authors' code. Then the game
+or a control begins, from the same trained networks and for the same number of steps. Co-distillation is
+the game of three with labels instead of the critic, so it shows what the critic adds. In two
 controls of the teacher's information the LeNet-5 is untrained. In two more games the classifier is
 untrained, so that the epochs that a game needs can be counted.
 
-Every seed has images of its own. Ours, since not stated where we could read it: the classifier is
-an MLP with one hidden layer, the critic another of the same shape, everybody learns with Adam at
-a rate that falls to 0. `papers/wang2018kdgan/setting.md` tells how the rest was chosen.
+Every seed has its own images. Some choices are ours, because we found no statement of them: the
+classifier is an MLP with one hidden layer, the critic another of the same shape, and all learn with Adam
+at a rate that falls to 0. `papers/wang2018kdgan/setting.md` explains how the rest was chosen.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from kdnb.runs.task import data_spec
 from kdnb.runs.trials import Result, Trial
 
 TEACHER = {"name": "lenet5"}
-TEMPERATURE = 4.0  # of plain distillation
+TEMPERATURE = 4.0  # for plain distillation
 CLASSIFIER_WEIGHT, TEACHER_WEIGHT = 0.1, 0.01
-SAMPLES = [1.0, 0.1]  # temperature of the concrete samples, first and last
-BLOCK = 1000  # training images that belong to a seed
+SAMPLES = [1.0, 0.1]  # temperature of the concrete samples: first, last
+BLOCK = 1000  # training images for each seed
 ALL = 10000
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -66,7 +66,7 @@ PROFILES = {
 
 
 def setting(p: Parameters, seed: int, labelled: int, epochs: int) -> dict[str, Any]:
-    """Data and recipe of every network of a seed, all of them on the same labelled images."""
+    """Data and recipe of every network of a seed, all on the same labelled images."""
     evaluated = None if p.test_images == ALL else p.test_images
     first = seed % 50 * BLOCK or None
     return {
@@ -136,7 +136,7 @@ def conditions(p: Parameters, seed: int, labelled: int, epochs: int) -> dict[str
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Test accuracy and training errors in percent; of games also how soon they were there."""
+    """Test accuracy and training errors in percent; for games also how soon they reached it."""
     found, seen = result.metrics, result.description["arguments"]["data"].get("evaluated", ALL)
     measured = {
         "accuracy": 100 * (1 - found["test_errors"] / seen),
@@ -145,7 +145,7 @@ def measure(arm: str, result: Result) -> dict[str, float]:
     }
     if "epochs_needed" in found:
         measured["epochs_needed"] = found["epochs_needed"]
-    if "teacher_test_errors" in found:  # what became of the teacher that played along
+    if "teacher_test_errors" in found:  # the teacher after the game
         measured["teacher_accuracy"] = 100 * (1 - found["teacher_test_errors"] / seen)
     return measured
 

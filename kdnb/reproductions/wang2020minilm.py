@@ -1,14 +1,14 @@
-"""Wang et al. 2020, MiniLM: attention as the lesson, from a trained sentence encoder to a small one.
+"""Wang et al. 2020, MiniLM: distilling attention from a trained sentence encoder into a small one.
 
 A student of two layers first learns without labels from the last layer of a trained encoder of
-English sentences, and then from 300 labelled questions (TREC, six classes). Compared are the
-attention alone, with the value relation, TinyBERT's layer-to-layer losses and plain features, and
-controls: no first stage, a teacher with random weights, the attention of another question, masked
+English sentences, and then from 300 labelled questions (TREC, six classes). We compare the
+attention alone, attention with the value relation, TinyBERT's layer-to-layer losses, plain features, and
+the controls: no first stage, a teacher with random weights, the attention of another question, masked
 words without a teacher, and the soft answers of a classifier on the teacher.
 
-Departures: the paper's teacher is BERT-base, its text English Wikipedia and BooksCorpus, its students
-have 12 heads and 384 or more units, and are fine-tuned on GLUE and SQuAD 2. Here the teacher is itself a
-descendant of MiniLM, and the text is 4,500 questions.
+Departures: the paper's teacher is BERT-base, its text is English Wikipedia and BooksCorpus, its students
+have 12 heads and 384 or more units, and are fine-tuned on GLUE and SQuAD 2. Here the teacher is itself
+derived from MiniLM, and the text is 4,500 questions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kdnb.data.texts import text_card
 from kdnb.reproductions import Arms, Reproduction
 from kdnb.runs.trials import Result, Trial
 
-# Arm -> the first stage: lesson, teacher, whether another question's lesson is given.
+# Arm -> the first stage: loss, teacher, whether the targets are those of another question.
 FIRST: dict[str, dict[str, Any]] = {
     "attention": {"lesson": "attention"},
     "minilm": {"lesson": "minilm"},
@@ -34,7 +34,7 @@ FIRST: dict[str, dict[str, Any]] = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -60,11 +60,11 @@ PROFILES = {
 
 
 def arms(p: Parameters) -> Arms:
-    """Students of every first stage and of none, and the linear classifiers on the teachers."""
+    """Students with every first stage and with none, and the linear classifiers on the teachers."""
     data = {"name": "trec", "sha256": text_card("trec").sha256["train"], "longest": p.longest}
     network = {"layers": p.layers, "width": p.width, "heads": 12, "hidden": 2 * p.width}
     unlabelled = text_card("trec").train.size - text_card("trec").validation
-    steps = -(-unlabelled // 64)  # of an epoch over all questions
+    steps = -(-unlabelled // 64)  # in an epoch over all questions
 
     def recipe(epochs: int, lr: float) -> dict[str, Any]:
         return {"epochs": epochs, "batch_size": 64, "optimiser": "adamw", "lr": lr,

@@ -1,28 +1,28 @@
 """Yin et al. 2020, "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion".
 
-Images are dreamt out of a teacher with batch normalisation, kept as a bank, and teach a student.
-One arm after the other adds a term: plain noise; DeepDream (class, total variation, l2);
+Images are synthesised from a teacher with batch normalisation, kept in a bank, and used to teach a
+student. Each arm adds a term: plain noise; DeepDream (class, total variation, l2);
 DeepInversion (the batch statistics too); Adaptive DeepInversion, half of whose images are made
-against the student that learnt from the first half. All banks have as many images, all students
-as many steps.
+against the student that learnt from the first half. All banks have the same number of images, all
+students the same number of steps.
 
-On `full` the data are CIFAR-10 and the networks WRN-40-2 and WRN-16-2, the largest pair of ours
-for which others published a DeepInversion result (89.72%, the table of the authors of CMI); the
-paper's pairs have VGG-11 and ResNet-34. Below that size (a generator's `width` of less than the
-published 128 stands for it; no generator is used here) the data are MNIST, a teacher of three
+On `full` the data are CIFAR-10 and the networks WRN-40-2 and WRN-16-2, our largest pair
+for which a DeepInversion result was published by others (89.72%, in the table of the authors of CMI); the
+paper's pairs have VGG-11 and ResNet-34. Below that size (signalled by a generator's `width` below the
+published 128; no generator is used here) the data are MNIST, a teacher of three
 convolutions with batch normalisation (`tiny`) teaches DAFL's half LeNet-5, and a bank has three
 eighths of the chapter's images, made in half of its steps at twice the published rate: the student
-is not smaller than this teacher, only without data. The paper makes new images all the time while
-the student learns and merges them with the old ones; here that happens once. On MNIST a bank holds the
+is not smaller than this teacher, only without data. The paper keeps making new images while
+the student learns and merges them with the old ones; here this happens once. On MNIST a bank holds the
 images after the last step, as in the record (see `papers/yin2020deepinversion/setting.md`); on
-CIFAR-10 those of the lowest loss.
+CIFAR-10 those with the lowest loss.
 
-The rate of the pixels, the batches of 250 and of 16 and the student's temperature were set before,
-and the weight of the competition (1 on MNIST; 10, recalled, on CIFAR-10) after, one pilot of one
-seed and 500 images on training images alone, with a teacher of two epochs, judged on those held
-out: noise taught 9%, DeepDream 29%, DeepInversion 61% in 100 steps and 68% in 150; half of the
+The rate of the pixels, the batches of 250 and of 16 and the student's temperature were set before
+a pilot, and the weight of the competition (1 on MNIST; 10, recalled, on CIFAR-10) after it. The pilot
+had one seed and 500 images, used training images alone, with a teacher of two epochs, and was judged on
+held-out ones: noise taught 9%, DeepDream 29%, DeepInversion 61% in 100 steps and 68% in 150; half of the
 images made against a student 65% at weight 1 and 64% at 10; all of them, in 100 steps, 45%. The
-criteria were written when only the number of noise was known, and none was changed since.
+criteria were written when only the result for noise was known, and none was changed since.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Scale(NamedTuple):
     iterations: int
     lr: float
     compete: float  # the weight of the competition
-    kept: dict[str, Any]  # which images of all steps; the last where it does not say
+    kept: dict[str, Any]  # which images of all steps are kept; the last by default
 
 
 def scale(p: Parameters) -> Scale:
-    """MNIST, or the paper's data where the parameters have the paper's size."""
+    """MNIST, or the paper's data if the parameters have the paper's size."""
     if p.width < PROFILES["full"].width:
         recipe = {"epochs": max(1, p.bank_epochs // 3), "batch_size": 16, "optimiser": "adam",
                   "lr": 1e-3, "schedule": "constant"}  # fmt: skip
@@ -117,7 +117,7 @@ def arms(p: Parameters) -> Arms:
             "weights": weights, "image_size": s.size, "iterations": s.iterations, "lr": s.lr,
             **s.kept, **more,
         }  # fmt: skip
-        # Later images begin from other noise than the first.
+        # The second images start from different noise than the first.
         start = seed + 1000 * later
         return Trial("deepinversion_bank", arguments, start)
 
@@ -154,14 +154,14 @@ def arms(p: Parameters) -> Arms:
 def merged_trial(
     context: Context, seed: int, *, data: dict[str, Any], banks: list[Result]
 ) -> Outcome:
-    """Several banks of one teacher as one.
+    """Merge several banks of one teacher.
 
     Args:
-        data: a `data_spec`, for the record alone.
+        data: a `data_spec`, only for the record.
         banks: trials with the tensors `bank.images` and `bank.logits`.
 
     Returns:
-        The images of all and how many, with their logits.
+        The images of all banks and their number, with their logits.
     """
     parts = [bank_in(one) for one in banks]
     return Outcome(

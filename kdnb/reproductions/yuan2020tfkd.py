@@ -1,14 +1,14 @@
 """Yuan et al. 2020, "Revisiting Knowledge Distillation via Label Smoothing Regularization" (Tf-KD).
 
 Is it the teacher's knowledge that helps? A poor teacher teaches (De-KD), the student teaches its
-teacher (Re-KD), a network teaches its like (Tf-KD_self), and a teacher is made up (Tf-KD_reg), on
-a part of CIFAR-10. The baseline is the trial `generation0` of the born-again networks.
+teacher (Re-KD), a network teaches one of its kind (Tf-KD_self), and a teacher is designed by hand
+(Tf-KD_reg), on a part of CIFAR-10. The baseline is the trial `generation0` of the born-again networks.
 
 The published loss, in our units: the released code computes (1 - α) H + α τ² KL / K, since its
-`KLDivLoss` averages over the K classes as well (100 of them: the published numbers are of
-CIFAR-100). We keep that ratio of the two terms and divide by 1 - α, so that the labels weigh as
-much as in the baseline and every arm learns at the same rate: hard_weight 1 and soft_weight
-α / (1 - α) / 100. The paper's equation, without τ², has a soft term 4 times smaller yet at τ = 20.
+`KLDivLoss` averages over the K classes as well (100 of them: the published numbers are for
+CIFAR-100). We keep that ratio of the two terms and divide by 1 - α, so that the labels have the same
+weight as in the baseline and every arm learns at the same rate: hard_weight 1 and soft_weight
+α / (1 - α) / 100. The paper's equation, without τ², has a soft term that is 4 times smaller at τ = 20.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kdnb.reproductions.furlanello2018ban import Parameters, setting
 from kdnb.runs.trials import Result, Trial
 
 # α and τ of the released configurations: ResNet-18 teaches MobileNetV2, MobileNetV2 teaches
-# itself, MobileNetV2 teaches ResNet-18; the virtual teacher and label smoothing.
+# itself, MobileNetV2 teaches ResNet-18; the virtual teacher; label smoothing.
 TEMPERATURE = 20.0
 NORMAL_SHARE, REVERSED_SHARE, VIRTUAL_SHARE = 0.95, 0.6, 0.1
 PUBLISHED_CLASSES = 100
@@ -34,7 +34,7 @@ PROFILES["laptop"] = PROFILES["laptop"].model_copy(update={"seeds": 10})  # as r
 
 
 def relative_weight(share: float) -> float:
-    """The soft_weight beside hard_weight 1 that has the released code's ratio at α = share.
+    """The soft_weight that, with hard_weight 1, gives the released code's ratio at α = share.
 
     >>> round(relative_weight(0.95), 3), round(relative_weight(0.6), 3)
     (0.19, 0.015)
@@ -43,7 +43,7 @@ def relative_weight(share: float) -> float:
 
 
 def arms(p: Parameters) -> Arms:
-    """The student: alone, taught well, poorly, by itself, by nobody; its teacher: alone, taught."""
+    """The student: alone, taught well, poorly, by itself, by a virtual one; its teacher: alone, taught."""
     common = setting(p)
     small = {**common, "network": {"name": p.network}}
     large = {**common, "network": {"name": p.larger}}
@@ -76,13 +76,13 @@ def arms(p: Parameters) -> Arms:
         }  # fmt: skip
         return Trial("virtual_teacher", arguments, seed)
 
-    # One teacher a seed: Re-KD needs the larger network alone for every seed anyway.
+    # One teacher per seed: Re-KD needs the larger network alone for every seed anyway.
     baseline, teacher = alone(small), alone(large)
     briefly = {**common["recipe"], "epochs": p.poor_epochs}
     poor = alone({**large, "recipe": briefly})
     return {
         "baseline": baseline,
-        # From the weights of self_taught, which starts from others than its teacher did.
+        # From the initial weights of self_taught, which differ from those of its teacher.
         "fresh_baseline": lambda seed: baseline(fresh_seed(seed, 1)),
         "teacher": teacher,
         "poor_teacher": poor,

@@ -1,9 +1,9 @@
 """Zhang et al. 2018, "Deep Mutual Learning", on few images of CIFAR-10 and of Fashion-MNIST.
 
-Networks of one size, or of two, learn together from labels and from one another's answers. The
-control is as many networks, from the same initial weights, on the same images, for the same number of
-steps, that do not see one another; and the ensemble of these. A second control takes twice the
-loss, because a peer's answers come on top of the labels and so lengthen the steps.
+Networks of one size, or of two sizes, learn together from labels and from one another's outputs. The
+control is the same number of networks, from the same initial weights, on the same images, for the same
+number of steps, that do not see one another; and their ensemble. A second control doubles the loss,
+because a peer's outputs are added to the labels and so make the steps larger.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOISE = 0.05  # standard deviation of the weight noise under which the loss rise
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

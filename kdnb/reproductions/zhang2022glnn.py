@@ -1,12 +1,12 @@
 """Zhang et al. 2022, "Graph-less Neural Networks": perceptrons taught by GraphSAGE, on three graphs.
 
 Every seed draws a split: 20 nodes of each class for training, 30 for validation, the rest for the test. In
-the transductive setting the teacher answers for every node; in the inductive one a fifth of the test nodes, and
-their edges, are away while networks learn and teach. Beside it, local structure preservation (Yang
-et al. 2020) between graph convolutions on Cora.
+the transductive setting the teacher gives outputs for every node; in the inductive one a fifth of the test
+nodes, and their edges, are absent while networks learn and teach. In addition there is local structure
+preservation (Yang et al. 2020) between graph convolutions on Cora.
 
-Departures: the last of 200 epochs instead of the one with the best validation score; one step an epoch on
-all nodes instead of batches of 512; GraphSAGE takes all neighbours, not five drawn ones.
+Departures: the last of 200 epochs instead of the one with the best validation score; one step per epoch on
+all nodes instead of batches of 512; GraphSAGE uses all neighbours, not five sampled ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STRUCTURES: dict[str, dict[str, Any]] = {
 
 
 class Parameters(BaseModel):
-    """What the records are made with; the defaults are the `quick` profile."""
+    """The parameters of the records; the defaults are the `quick` profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -67,7 +67,7 @@ def networks(p: Parameters, dataset: str) -> dict[str, dict[str, Any]]:
 
 
 def arms(p: Parameters) -> Arms:
-    """One trial for each data set and setting; `measure` gives the conditions that were compared."""
+    """One trial for each data set and setting; `measure` returns the conditions to compare."""
 
     def nodes(dataset: str, students: list[str], hidden: float = 0.0):
         arguments = {
@@ -95,7 +95,7 @@ def arms(p: Parameters) -> Arms:
 
 
 def conditions(p: Parameters) -> set[str]:
-    """The arms that `measure` gives beside those that run."""
+    """The arms that `measure` returns besides those that run."""
     found = {f"structure_{name}" for name in ("teacher", *STRUCTURES)}
     for name, trial in arms(p).items():
         if name != "structure":
@@ -108,7 +108,7 @@ NAMES = {"test": "accuracy", "train": "train_accuracy", "hidden": "hidden_accura
 
 
 def measure(arm: str, result: Result) -> dict[str, float]:
-    """Metrics of each condition, as arms `<trial>_<condition>`; of the graph, as the trial's own."""
+    """Metrics of each condition, as arms `<trial>_<condition>`; those of the graph as the trial's own."""
     found = {}
     for name, value in result.metrics.items():
         condition, _, on = name.rpartition("_")

@@ -1,1 +1,1 @@
-"""Runs: one training each, memoised on disk, and where they are sent."""
+"""Runs: single trainings, memoised on disk, and where they are executed."""

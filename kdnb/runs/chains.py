@@ -1,4 +1,4 @@
-"""Chains of distillations as trials: each network is taught by the one before."""
+"""Chains of distillations as trials: each network is taught by the previous one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def chain(
     teacher_recipe: Spec | None = None,
     seed: int = 0,
 ) -> list[Trial]:
-    """The same chain as trials: each one's teacher is the trial before.
+    """A chain of trials: the teacher of each is the previous trial.
 
     Chains with the same beginning share its trials, which run once.
 
     Args:
         networks: descriptions as `kdnb.runs.task.built` takes them, teacher first.
         data, recipe, loss: of :func:`kdnb.runs.functions.offline.distilled`.
-        teacher_data, teacher_recipe: what all but the last network learn from, and how; as the
-            last one where left out.
+        teacher_data, teacher_recipe: data and recipe of all but the last network; by default those
+            of the last.
 
     Returns:
         One trial for each network, the teacher's (trained on labels) first.
@@ -55,7 +55,7 @@ def chain(
 
 
 def supervised(network: Spec, *, data: Spec, recipe: Spec, seed: int = 0) -> Trial:
-    """The trial of a network that nobody teaches: a teacher, or a student's control."""
+    """The trial of a network without a teacher: a teacher itself, or a student's control."""
     arguments = {"data": data, "network": network, "recipe": recipe}
     return Trial("supervised", arguments, seed)
 
@@ -76,7 +76,7 @@ def capacity_gap(
     """One student taught by teachers of several sizes (Mirzadeh 2020, section 3; Cho 2019).
 
     TAKD's claim is that the student's accuracy rises and then falls with the teacher's size,
-    though the teacher's own accuracy goes on rising. The control is :func:`supervised` with the
+    although the teacher's own accuracy keeps rising. The control is :func:`supervised` with the
     same student, which starts from the same weights.
 
     Args:

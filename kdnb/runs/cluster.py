@@ -1,12 +1,12 @@
-"""The executor door to Dask distributed: the same trials and chapters on other machines.
+"""An executor for Dask distributed: the same trials and chapters on other machines.
 
 A cluster is the address of a running scheduler (`tcp://...`, `tls://...`), or is started here:
-`local` (processes of this machine) or `slurm` (jobs, by dask-jobqueue). Whatever Dask can be told
-stands in Dask's own configuration files.
+`local` (processes of this machine) or `slurm` (jobs, by dask-jobqueue). All other settings are in
+Dask's own configuration files.
 
-Dask runs a task at least once: a worker that was cut off goes on by itself, and what a dead one
-held is done again. Therefore only a digest travels back, results lie in the runs folder that all
-share, and a trial's lock there keeps two workers from one trial.
+Dask runs a task at least once: a worker that is cut off keeps working, and the tasks of a dead one are
+repeated. Therefore workers return only a digest, results are stored in the shared runs folder, and a
+trial's lock there prevents two workers from running one trial.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ except ImportError as missing:
         f"a cluster needs Dask ({missing}): install it with `pip install 'kdnb[cluster]'`."
     ) from missing
 
-# Defaults of ours for the schedulers that are started here; Dask's configuration files win.
+# Our defaults for schedulers started here; Dask's configuration files take precedence.
 DEFAULTS = {
     "distributed": {
-        # Before the first trial has ended nobody knows how long one takes: ask for a worker each.
+        # Until the first trial ends, its duration is unknown: request one worker per trial.
         "scheduler": {"unknown-task-duration": "1h"},
-        # A worker that waited in a queue to start is not given back between two chapters' trials.
+        # Do not release a worker, which may have waited in a queue, between two chapters' trials.
         "adaptive": {"wait-count": 60},
     }
 }
@@ -59,17 +59,17 @@ class Workers(Executor):
 
     Args:
         where: a scheduler's address, `local` or `slurm`.
-        jobs: workers at most. `local` has as many, by default one a core; for `slurm`,
-            Dask's configuration decides when None; it says nothing to a running scheduler.
-        gpu: GPUs a trial takes, such as 1 or 0.5, of those that the workers declare
+        jobs: maximum number of workers. `local` starts this number, by default one per core; for
+            `slurm`, None leaves it to Dask's configuration; a running scheduler ignores it.
+        gpu: GPUs per trial, such as 1 or 0.5, of those that the workers declare
             (`dask worker --resources GPU=1`).
 
     Attributes:
-        environment: the variables by which another process reaches the same cluster.
+        environment: variables with which another process reaches the same cluster.
 
     Raises:
-        ValueError: when there is no such cluster, its workers do not see our runs folder, or
-            none of them can ever have what a trial takes.
+        ValueError: if there is no such cluster, its workers do not see our runs folder, or
+            none of them can provide what a trial takes.
     """
 
     def __init__(self, where: str, jobs: int | None = None, gpu: float | None = None):
@@ -84,7 +84,7 @@ class Workers(Executor):
         self._open = ExitStack()
         with ExitStack() as undo:
             undo.callback(self.shutdown)
-            # Whoever shares the runs folder sees this one; others are sent away before they work.
+            # Workers that share the runs folder see this one; others are refused before they work.
             made = paths.temporary_folder(CLUSTERS, paths.runs())
             self._folder = self._open.enter_context(made)
             self._client, tls = self._connected(where, jobs)
@@ -92,7 +92,7 @@ class Workers(Executor):
             address = self._client.scheduler.address
             self.environment = {"KDNB_CLUSTER": address, "KDNB_GPU": str(gpu or ""), **tls}
             self._resources: dict[str, float] = {}
-            self.submit(int).result()  # the first worker is here and sees what we see
+            self.submit(int).result()  # the first worker is up and sees the same folder
             self._check(gpu)
             self._resources = {"GPU": gpu} if gpu else {}
             undo.pop_all()
@@ -110,7 +110,7 @@ class Workers(Executor):
             raise ValueError(f"no scheduler can be reached at {where}: {said}.") from error
 
     def _check(self, gpu: float | None) -> None:
-        """A request that nobody can meet would wait for ever, without a word."""
+        """Refuse a request that no worker can meet: Dask would wait for ever, silently."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         most = max((worker["resources"].get("GPU", 0) for worker in workers), default=0)
         if gpu and gpu > most:
@@ -131,8 +131,8 @@ class Workers(Executor):
         return future
 
     def _send(self, future: Future, name: str, *call: Any) -> None:
-        # A key of its own: two equal calls are two calls. Dask learns by its first word how long
-        # such a call takes, from which it reckons the workers to ask for.
+        # A unique key, because two equal calls are two calls. Dask uses its first word to learn
+        # how long such calls take, and from that how many workers to request.
         key = f"{call[0].__name__}-{uuid4().hex}"
         sent = self._client.submit(
             _there, self._folder.name, name, *call, key=key, resources=self._resources
@@ -141,14 +141,14 @@ class Workers(Executor):
         sent.add_done_callback(lambda ended: self._settle(future, ended, name, *call))
 
     def _settle(self, future: Future, sent: Sent, name: str, *call: Any) -> None:
-        """Hand over how a call ended, a failure of Dask's in words."""
+        """Pass on the outcome of a call, with Dask's own failures explained."""
         starts, value, error = self._folder / name, None, None
         try:
             value = sent.result()
         except KilledWorker as killed:
             count = len(starts.read_bytes()) if starts.exists() else 0
             if count <= killed.allowed_failures and not future.cancelled():
-                # Dask blames all that stood in a dead worker's line, not only the one that ran.
+                # Dask blames every task queued on a dead worker, not only the one that ran.
                 return self._send(future, name, *call)
             error = RuntimeError(
                 f"{count} workers died while they ran it, one after another, most often for want "
@@ -163,7 +163,7 @@ class Workers(Executor):
             future.set_exception(error) if error else future.set_result(value)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster; shut it down if it was started here."""
         self._open.close()
 
 
@@ -173,7 +173,7 @@ def _is_address(where: str) -> bool:
         return parts.scheme in ("tcp", "tls", "ucx", "ws", "wss") and bool(
             parts.hostname and parts.port
         )
-    except ValueError:  # of a port that is no number, or too large
+    except ValueError:  # the port is not a number, or too large
         return False
 
 
@@ -194,7 +194,7 @@ def _kept(where: str, jobs: int | None, gpu: float | None, *surroundings: Hashab
 
 
 def _there(folder: str, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a worker does: see that it is fit for the work, leave a mark, work."""
+    """Run on a worker: check that it is suitable, leave a mark, and call the function."""
     worker = get_worker()
     if worker.state.nthreads != 1:
         raise ValueError(
@@ -229,7 +229,7 @@ def _slurm(jobs: int | None, security: Security) -> Cluster:
         security=security, worker_extra_args=extra,
         scheduler_options={**options, "protocol": "tls://", "security": security},
     )  # fmt: skip
-    cluster.adapt(maximum_jobs=jobs)  # unlike `scale`, it replaces a job that was lost
+    cluster.adapt(maximum_jobs=jobs)  # unlike `scale`, this replaces lost jobs
     return cluster
 
 
@@ -237,7 +237,7 @@ STARTS = {"local": _local, "slurm": _slurm}
 
 
 def _credentials(folder: Path) -> tuple[Security, dict[str, str]]:
-    """A certificate for one cluster alone, in files that only this user can read."""
+    """A certificate for this cluster only, in files that only this user can read."""
     made = Security.temporary()
     files = {"cert": folder / "cert.pem", "key": folder / "key.pem"}
     for part, content in (("cert", made.tls_ca_file), ("key", made.tls_client_key)):

@@ -1,7 +1,7 @@
 """Processes that run a trial's function on the other devices, beside the one that keeps its outcome.
 
-They meet in a file and speak over the loopback interface: no port is open to others. One whose
-parent has ended ends too; and where one fails, the first process fails at once, in its words.
+They meet through a file and communicate over the loopback interface: no port is open to others. They
+end with their parent; and if one fails, the first process fails at once with the same message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kdnb.paths import surroundings, temporary_folder
 from kdnb.runs import registry
 from kdnb.training import devices, threads
 
-LATE = 5.0  # seconds in which a companion has ended after torch says that it is gone
+LATE = 5.0  # seconds for a companion to end after torch reports that it is gone
 _COMPANION = "from kdnb.runs import companions; companions.accompany{arguments!r}"
 
 
@@ -31,11 +31,11 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
     """While the block runs a trial's function, companions run it on the other devices.
 
     Args:
-        digest: of the trial, whose description and parents are on disk.
-        function, place: the registered name of its function, and where it is.
+        digest: the digest of the trial, whose description and parents are on disk.
+        function, place: the registered name of its function, and its location.
 
     Raises:
-        RuntimeError: when a companion fails.
+        RuntimeError: if a companion fails.
     """
     processes = devices.count()
     if processes == 1 or "LOCAL_RANK" in os.environ:
@@ -72,7 +72,7 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
             ):
                 try:
                     yield
-                except RuntimeError as error:  # such as torch's, which does not say why
+                except RuntimeError as error:  # torch's own error does not say why
                     late = monotonic() + LATE
                     while dist.is_initialized() and monotonic() < late:
                         _raise_from(look, error)
@@ -88,7 +88,7 @@ def spanned(digest: str, function: str, place: str) -> Iterator[None]:
                 other.wait()
                 other.stdin.close()
             if dist.is_initialized():
-                dist.destroy_process_group()  # the next trial has a meeting of its own
+                dist.destroy_process_group()  # the next trial starts its own group
 
 
 def _raise_from(look: Callable[[], None], error: Exception) -> None:
@@ -99,11 +99,11 @@ def _raise_from(look: Callable[[], None], error: Exception) -> None:
 
 
 def _last_words(said: Path, code: int) -> str:
-    """The error with which a companion ended, without its traceback."""
+    """The error message of a companion, without its traceback."""
     if code < 0:
         return f"it was ended by signal {-code}."
     lines = [
-        re.sub(r"^\[rank\d+\]: ?", "", line).strip()  # so torch marks them
+        re.sub(r"^\[rank\d+\]: ?", "", line).strip()  # torch's prefix
         for line in said.read_bytes()[-5000:].decode(errors="replace").splitlines()
     ]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
@@ -112,8 +112,8 @@ def _last_words(said: Path, code: int) -> str:
 
 
 def accompany(digest: str, function: str, place: str) -> None:
-    """What a companion does, as long as its parent lives."""
-    from kdnb.runs import trials  # which rests on this module
+    """Entry point of a companion; it ends with its parent."""
+    from kdnb.runs import trials  # it imports this module
 
     threading.Thread(target=_follow_parent, daemon=True).start()
     registry.register(function, place)
@@ -121,11 +121,11 @@ def accompany(digest: str, function: str, place: str) -> None:
 
 
 def _follow_parent() -> None:
-    os.read(0, 1)  # standard input ends with the process that holds its other end
+    os.read(0, 1)  # standard input closes when the parent ends
     os._exit(1)
 
 
 def _loopback() -> dict[str, str]:
-    """The interface over which processes of one machine speak, for both libraries that ask."""
+    """The interface for processes of one machine, in the variables of both libraries."""
     name = next((one for _, one in socket.if_nameindex() if one.startswith("lo")), None)
     return {f"{library}_SOCKET_IFNAME": name for library in ("GLOO", "NCCL")} if name else {}

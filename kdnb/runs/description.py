@@ -1,4 +1,4 @@
-"""The description of a run, its digest, and what a run gives."""
+"""The description of a run, its digest, and its result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kdnb.runs import registry
 
-# Part of every digest. Raise it when a change to the training code alters what a trial computes:
-# the old results are then no longer taken for the new.
+# Part of every digest. Increase it when a change to the training code alters what a trial computes,
+# so that old results are no longer mistaken for new ones.
 NUMERICS = 1
 
 
@@ -27,9 +27,9 @@ class Trial:
     Attributes:
         function: its name in `kdnb.runs.registry`. It is called as
             function(context, seed, **arguments) and returns an `Outcome`.
-        arguments: JSON values; a `Trial` anywhere among them is run first and handed over as
-            its `Result`.
-        seed: of the initial weights and the order of the data.
+        arguments: JSON values; a `Trial` anywhere among them is run first and passed as its
+            `Result`.
+        seed: for the initial weights and the order of the data.
     """
 
     function: str
@@ -49,7 +49,7 @@ class Trial:
 
     @functools.cached_property
     def digest(self) -> str:
-        """24 hexadecimal digits that name this description."""
+        """24 hexadecimal digits that identify this description."""
         whole = {"numerics": NUMERICS, **registry.as_first_written(self.describe())}
         text = json.dumps(whole, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -61,10 +61,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Context:
-    """What a trial's function may use besides its arguments.
+    """What a trial's function can use besides its arguments.
 
     Attributes:
-        checkpoint: the file to hand to `training.fit`.
+        checkpoint: the file to pass to `training.fit`.
     """
 
     checkpoint: Path
@@ -72,7 +72,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial's function returns: finite numbers, their course over time, and tensors."""
+    """What a trial's function returns: finite numbers, numbers over time, and tensors."""
 
     metrics: dict[str, float]
     series: dict[str, list[float]] = field(default_factory=dict)
@@ -98,11 +98,11 @@ class Result:
     tensors_sha256: str
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the trial learnt, verified against its digest.
+        """The trial's tensors, verified against their digest.
 
         Raises:
-            ValueError: when the file is damaged or missing.
-            OSError: when it cannot be read.
+            ValueError: if the file is damaged or missing.
+            OSError: if it cannot be read.
         """
         path = self.folder / "tensors.safetensors"
         try:
@@ -153,7 +153,7 @@ def _trials_in(value: Any) -> Iterator[Trial]:
 
 
 def resolved(value: Any, results: dict[str, Result]) -> Any:
-    """Arguments with the results of the trials among them in their places, by digest."""
+    """Arguments in which the trials are replaced by their results, which are given by digest."""
     if isinstance(value, Trial):
         return results[value.digest]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Worker processes for trials and chapters: how many, how they start, and that they are kept."""
+"""Worker processes for trials and chapters: how many, how they start, and how they are reused."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kdnb.names import number_in
 from kdnb.paths import PACKAGE, surroundings
 from kdnb.training import threads
 
-# What workers need and takes long to import: the process that they are forked from does it once.
+# Modules that workers need and that are slow to import: the process they are forked from does it once.
 TRAINING = ["kdnb.methods.offline.distil", "lightning_fabric"]
 
 
 def pool(jobs: int) -> ProcessPoolExecutor:
-    """Worker processes that share this one's threads, one a free core by default, between them."""
-    # What is forked has the environment of the time when its server started.
+    """Worker processes that divide this process's threads, by default one per free core, among them."""
+    # Forked processes have the environment of the time when their server started.
     environment = {**os.environ, **threads.share(jobs)}
     return ProcessPoolExecutor(
         jobs, mp_context=get_context(_method()), initializer=_start_worker, initargs=[environment]
@@ -31,26 +31,26 @@ def pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def _method() -> str:
-    """How workers start: forked from a server that has imported PyTorch, where that is possible."""
+    """How workers start: forked from a server that has imported PyTorch, if possible."""
     if "forkserver" not in get_all_start_methods():  # Windows: each worker imports for itself
         return "spawn"
     from multiprocessing import forkserver
 
-    # It would look for them in the working folder first, which may be another checkout.
+    # It would search the working folder first, which may be another checkout.
     path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     with surroundings({"PYTHONPATH": path.strip(os.pathsep), "PYTHONSAFEPATH": "1"}):
-        forkserver.set_forkserver_preload(TRAINING)  # has no effect on one that runs
+        forkserver.set_forkserver_preload(TRAINING)  # no effect on a running server
         forkserver.ensure_running()
     return "forkserver"
 
 
 def kept(least: int = 1) -> ProcessPoolExecutor:
-    """A pool that is kept for the next call, since a worker needs seconds to start.
+    """A pool that is kept for later calls, because a worker takes seconds to start.
 
     Args:
-        least: processes, where `KDNB_JOBS` asks for fewer.
+        least: minimum number of processes, if `KDNB_JOBS` is lower.
     """
-    # What workers take over when they start is part of it: with other settings they start anew.
+    # Workers inherit these settings when they start: if the settings change, start new ones.
     settings = {k: v for k, v in os.environ.items() if k.startswith(("KDNB_", "PYTHON"))}
     wanted = max(least, jobs()), os.getcwd(), frozenset(settings.items())
     with _one_at_a_time:
@@ -62,7 +62,7 @@ def kept(least: int = 1) -> ProcessPoolExecutor:
 
 
 def default_jobs() -> int:
-    """Processes for the trials: one a core, but one alone where they would share a GPU.
+    """Number of processes for the trials: one per core, but only one if they would share a GPU.
 
     At most 8: each holds PyTorch and a data set, more than half a gigabyte.
     """
@@ -70,11 +70,11 @@ def default_jobs() -> int:
 
 
 def jobs() -> int:
-    """The processes that are asked for: `KDNB_JOBS`, 1 by default."""
+    """The requested number of processes: `KDNB_JOBS`, 1 by default."""
     return number_in("KDNB_JOBS", 1)
 
 
-_one_at_a_time = threading.Lock()  # two threads that ask at once get one pool
+_one_at_a_time = threading.Lock()  # two threads that ask at the same time get the same pool
 
 
 @functools.lru_cache(maxsize=1)
@@ -88,9 +88,9 @@ def forget() -> None:
 
 
 def abandon(executor: ProcessPoolExecutor) -> None:
-    """Cancel what kept workers have not begun, and start new ones next time.
+    """Cancel tasks that kept workers have not begun, and start new workers next time.
 
-    The old ones may be dead, or busy with what nobody waits for any more.
+    The old workers may be dead, or busy with results that are no longer needed.
     """
     executor.shutdown(wait=False, cancel_futures=True)
     forget()
@@ -100,9 +100,9 @@ def _start_worker(environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
-    # Who interrupts the parent reads of it there, not from every worker.
+    # Only the parent reports an interrupt, not every worker.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A worker whose parent was killed would go on by itself, against the rerun.
+    # A worker whose parent was killed would keep running and compete with the rerun.
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, versions, hardware. Everything a run writes carries it."""
+"""Where a number comes from: commit, versions, hardware. Everything that a run writes includes it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "arithmetic": "bfloat16"
         if devices.gains_from_bf16()
-        else "float32",  # of a recipe's "auto"
+        else "float32",  # the meaning of a recipe's "auto"
     }
     if torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name()

@@ -1,4 +1,4 @@
-"""What may go of the runs folder: trials, teachers' tables, and what killed processes left."""
+"""Cleaning the runs folder: trials, cached teacher outputs, and leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from kdnb import paths
 from kdnb.runs import trials
 from kdnb.training import teacher_cache
 
-CLUSTERS = ".cluster-"  # how the folders with a cluster's keys begin
+CLUSTERS = ".cluster-"  # prefix of folders with a cluster's keys
 
 
 def prune(digests: Sequence[str] = (), *, everything: bool = False) -> str:
-    """Delete what nobody uses; what runs stays.
+    """Delete unused files; running trials stay.
 
     Args:
-        digests: of trials, or how they begin: these alone. Without any, the unfinished trials and
-            the temporary files and folders of processes that were killed.
-        everything: finished trials and the teachers' tables too.
+        digests: digests of trials, or their first digits: only these. Without any, the unfinished
+            trials and the temporary files and folders of killed processes.
+        everything: also finished trials and cached teacher outputs.
 
     Returns:
-        What was done, in a sentence.
+        A one-line summary of what was deleted.
 
     Raises:
-        UsageError: for what is no digest of one trial.
+        UsageError: for a value that is not the digest of exactly one trial.
     """
     stored = list(trials.stored())
     chosen = [trials.find(digest) for digest in digests] or [

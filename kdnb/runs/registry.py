@@ -1,7 +1,7 @@
-"""The functions that runs may name, and the names they had before.
+"""The functions that runs may name, and their former names.
 
-A run is described by the name of a function, never by its place in the tree: code may move, and
-every digest stays. What a description or a file can name is in this table and nothing else.
+A run is described by the name of a function, never by its location in the source tree, so code can
+move while digests stay the same. Descriptions and files can name only functions in this table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kdnb.names import nearest
 _FUNCTIONS = "kdnb.runs.functions"
 _OLD_FREE, _OLD_PAPERS = "kdnb.algorithms.data_free", "kdnb.reproductions"
 
-# name -> (where the function is, the name in descriptions made before there were names)
+# name -> (location of the function, the name in descriptions from before this table existed)
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "supervised": (f"{_FUNCTIONS}.offline:supervised", "kdnb.schemes.offline:supervised"),
     **{name: (f"{_FUNCTIONS}.offline:{name}", name) for name in ("shipped", "untrained")},
@@ -105,33 +105,33 @@ _NAMES = {former: name for name, (_, former) in FUNCTIONS.items()}
 
 
 def register(name: str, place: str) -> None:
-    """Let runs name a function of yours.
+    """Let runs name your own function.
 
     Args:
-        name: as descriptions will have it.
+        name: the name to use in descriptions.
         place: `"package.module:function"`, importable in every process that runs it. It is
             called as function(context, seed, **arguments) and returns an `Outcome`.
 
     Raises:
-        ValueError: when the name belongs to another function.
+        ValueError: if the name belongs to another function.
 
-    Worker processes are told by the process that sends them a run.
+    Worker processes learn of it from the process that sends them a run.
     """
-    known, _ = FUNCTIONS.setdefault(name, (place, name))  # one of ours keeps its former name
+    known, _ = FUNCTIONS.setdefault(name, (place, name))  # built-in ones keep their former name
     if known != place:
         raise ValueError(f"the name {name!r} belongs to {known} already.")
 
 
 def name_of(function: str) -> str:
-    """The registered name of a function, given by it or as descriptions had it before."""
+    """The registered name of a function, from that name or a former one."""
     return _NAMES.get(function, function)
 
 
 def place_of(name: str) -> str:
-    """Where a registered function is.
+    """The location of a registered function.
 
     Raises:
-        ValueError: for a name that nobody registered, with the nearest ones.
+        ValueError: for an unregistered name; names the nearest ones.
     """
     if name not in FUNCTIONS:
         raise ValueError(
@@ -145,7 +145,7 @@ def function_of(name: str) -> Callable[..., Any]:
     """A registered function.
 
     Raises:
-        ValueError: for an unknown name, or a place that holds no such function.
+        ValueError: for an unknown name, or a location without such a function.
     """
     module, _, function = place_of(name).partition(":")
     try:
@@ -157,7 +157,7 @@ def function_of(name: str) -> Callable[..., Any]:
 
 
 def as_first_written(description: Any) -> Any:
-    """A description with the names that it had when runs were first described: what is digested."""
+    """A description with the original function names, from which digests are computed."""
     if isinstance(description, list):
         return [as_first_written(item) for item in description]
     if not isinstance(description, dict):

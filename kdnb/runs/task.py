@@ -1,4 +1,4 @@
-"""What a run starts from: data, networks and recipes out of their descriptions."""
+"""The inputs of a run: data, networks and recipes made from their descriptions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loss_of(description: dict[str, Any]) -> Loss:
     """The function of `kdnb.losses` that `{"name": ..., **arguments}` describes.
 
     Raises:
-        ValueError: for what is no loss there, with the nearest.
+        ValueError: for an unknown loss; names the nearest.
     """
     arguments = dict(description)
     name = arguments.pop("name")
@@ -44,14 +44,14 @@ def data_spec(
     only: tuple[int, ...] = (),
     evaluated: int | None = None,
 ) -> dict[str, Any]:
-    """The `data` argument of a trial; with the data set's digest, so other data is another trial.
+    """The `data` argument of a trial; it includes the data set's digest, so other data is another trial.
 
     Args:
         split: `train_all` (every training image) or `train` (without the validation split).
-        limit: the first so many images of the split, which lie in a random order.
-        skip: so many images of the split before those are left out.
+        limit: number of images to take from the split, whose order is random.
+        skip: number of images of the split to leave out before those.
         without, only: classes left out, or the only ones kept.
-        evaluated: only the first so many validation and test images are looked at.
+        evaluated: number of validation and test images to use, the first ones.
     """
     spec: dict[str, Any] = {"name": name, "sha256": datasets.card(name).sha256["train"]}
     spec |= {"split": split, "limit": limit, "without": list(without), "only": list(only)}
@@ -91,7 +91,7 @@ def restored(
 
 
 def restored_into(model: nn.Module, result: Result, name: str = "network") -> nn.Module:
-    """The network, given the weights that a trial kept under a name."""
+    """The network with the weights that a trial kept under a name."""
     start = f"{name}."
     state = {k[len(start) :]: v for k, v in result.tensors().items() if k.startswith(start)}
     model.load_state_dict(state)
@@ -99,25 +99,25 @@ def restored_into(model: nn.Module, result: Result, name: str = "network") -> nn
 
 
 def weights_kept(network: nn.Module, name: str = "network") -> dict[str, Tensor]:
-    """A network's weights as a trial keeps them, for `restored` to find."""
+    """A network's weights in the form that a trial keeps and `restored` reads."""
     return {f"{name}.{key}": value.cpu() for key, value in network.state_dict().items()}
 
 
 def as_trained(network: nn.Module, recipe: Recipe) -> nn.Module:
-    """A network in the memory format in which it was trained: its answers round as they did then."""
+    """A network in the memory format in which it was trained, so that its outputs round identically."""
     if recipe.precision != "32" and convolutional(network):
         network.to(memory_format=torch.channels_last)
     return network
 
 
 class Task(NamedTuple):
-    """What a trial of one classifier starts from.
+    """The inputs of a trial of one classifier.
 
     Attributes:
-        network: to be trained in place.
-        batches: the training images as the recipe wants them.
-        options: of `training.fit`: where the trial leaves its state, and what is looked at in
-            every epoch, which is never the test set.
+        network: the network to train in place.
+        batches: the training images as the recipe specifies them.
+        options: options of `training.fit`: the checkpoint, and what is measured in every epoch,
+            which is never the test set.
     """
 
     network: nn.Module
@@ -128,11 +128,11 @@ class Task(NamedTuple):
     data: dict[str, Any]
 
     def outcome(self, history: list, network: nn.Module | None = None) -> Outcome:
-        """What every trial measures after the last epoch; its logits serve whatever is asked later.
+        """The measurements of every trial after the last epoch; its logits allow further ones later.
 
         Args:
-            history: a row an epoch; none for a network that was not trained.
-            network: the one to deploy, when it is another than the one trained.
+            history: one row per epoch; empty for a network that was not trained.
+            network: the network to deploy, if it differs from the trained one.
         """
         network = as_trained(network or self.network, self.recipe)
         sets = {
@@ -163,11 +163,11 @@ def prepared(
     start: Result | None = None,
     name: str = "network",
 ) -> Task:
-    """Data, network and recipe of a trial out of their descriptions.
+    """Make the data, network and recipe of a trial from their descriptions.
 
     Args:
-        start: the trial whose last weights the network starts from; else fresh ones.
-        name: of the network among those that `fit` trains.
+        start: the trial whose final weights the network starts from; new weights if None.
+        name: the network's name among those that `fit` trains.
     """
     source = datasets.load(data["name"])
     model = built(network, source, seed) if start is None else network_of(start)

@@ -1,14 +1,13 @@
-"""One training run, memoised on disk; and where runs are sent.
+"""Training runs, memoised on disk, and where they are executed.
 
 A trial is a pure function of its description: the name of a registered function, its JSON
-arguments (data, networks, recipe, method; a trial may stand among them, as a teacher does) and a
-seed.
+arguments (data, networks, recipe, method; possibly other trials, such as a teacher) and a seed.
 Its folder is named by the digest of that description, so the same run is never done twice:
 
     runs/trials/<digest>/
         trial.json            the description
         checkpoint            the state after the last finished epoch, while it runs
-        tensors.safetensors   what it learnt
+        tensors.safetensors   its tensors, such as trained weights
         result.json           its metrics and provenance; the run is finished when this exists
 """
 
@@ -45,18 +44,18 @@ from kdnb.training.checkpoint import AnotherRun
 
 log = logging.getLogger(__name__)
 
-DIGEST = re.compile("[0-9a-f]{1,24}")  # or the beginning of one
+DIGEST = re.compile("[0-9a-f]{1,24}")  # or its first digits
 
-# Seconds after which a result that another machine wrote must be seen here: NFS remembers for up
-# to 60 that a file was not there.
+# Seconds within which a result written by another machine must be visible here: an NFS client can
+# remember for up to 60 s that a file did not exist.
 LATE = 90.0
 
 
 def run(trial: Trial) -> Result:
-    """The result of a trial: read from disk, or made now.
+    """The result of a trial: read from disk, or computed now.
 
-    Safe when killed at any moment (at most the running epoch is lost) and when several
-    processes ask for the same trial (one works, the others wait and read).
+    It may be killed at any moment (at most the running epoch is lost), and several processes may
+    ask for the same trial (one works, the others wait and read).
     """
     if result := finished(trial):
         return result
@@ -101,19 +100,19 @@ def _work_everywhere(trial: Trial) -> Outcome:
 
 
 def _remove_checkpoints(folder: Path) -> None:
-    """Those of an older version of the code, or of a finished trial; some have one for each part."""
+    """Remove outdated checkpoints, or those of a finished trial; some trials have one for each part."""
     for path in folder.glob("checkpoint*"):
         path.unlink(missing_ok=True)
 
 
 def _seal(digest: str, document: dict[str, Any]) -> str:
-    """What `result.json` carries: SHA-256 of its trial and of all else in it."""
+    """The digest in `result.json`: SHA-256 of the trial and everything else in the file."""
     as_read = json.loads(_json(document))
     return hashlib.sha256((digest + _json(as_read)).encode()).hexdigest()
 
 
 def work(trial: Trial) -> Outcome:
-    """Run a trial's function, from its checkpoint where there is one; what it rests on is finished.
+    """Run a trial's function, from its checkpoint if there is one; its parents must be finished.
 
     `run` does this once and keeps the outcome.
     """
@@ -124,12 +123,12 @@ def work(trial: Trial) -> Outcome:
 
 
 def accompany(digest: str) -> None:
-    """What a trial's process on another device does: run its function too, and forget the outcome.
+    """Run a trial's function on another device too, and discard the outcome.
 
-    `companions.spanned` starts it, when the trial and what it rests on are on disk.
+    `companions.spanned` starts this when the trial and its parents are on disk.
 
     Raises:
-        ValueError: when the description there is another trial's.
+        ValueError: if the description on disk belongs to another trial.
     """
     trial = described(description(digest))
     if trial.digest != digest:
@@ -140,20 +139,20 @@ def accompany(digest: str) -> None:
 def run_all(
     trials: Iterable[Trial] | Mapping[str, Trial], executor: Executor | None = None
 ) -> dict[str, Result]:
-    """Run trials and all they rest on, each once.
+    """Run trials and all trials they depend on, each once.
 
     Args:
-        trials: in any order; a trial starts as soon as those among its arguments are finished.
+        trials: in any order; a trial starts as soon as the trials among its arguments are finished.
         executor: any `concurrent.futures.Executor` whose workers share the runs folder; by
             default the cluster that `KDNB_CLUSTER` names (see `kdnb.runs.cluster`), else `KDNB_JOBS`
-            processes, or this process when that is unset or 1.
+            processes, or this process if that is unset or 1.
 
     Returns:
-        the results by digest, those of the trials that others rest on too; by name, where the
+        the results by digest, including those of trials that others depend on; or by name if the
         trials were given by name.
 
     Raises:
-        RuntimeError: when a trial fails or its worker dies: which, and why.
+        RuntimeError: if a trial fails or its worker dies; says which, and why.
     """
     if isinstance(trials, Mapping):
         results = run_all(trials.values(), executor)
@@ -164,14 +163,14 @@ def run_all(
     for digest in done:
         del waiting[digest]
     if executor is None and waiting and os.environ.get("KDNB_CLUSTER"):
-        from kdnb.runs import cluster  # brings Dask along
+        from kdnb.runs import cluster  # imports Dask
 
         executor = cluster.executor()
     own = executor is None and len(waiting) > 1 and pool.jobs() > 1  # a single trial runs here
     if own:
         executor = pool.kept()
-    # No more at a time than keep its processes busy: what is submitted waits in the order in which
-    # it came, and a long chain should go before what became ready sooner. A cluster sees them all.
+    # Submit only enough to keep the processes busy: submitted trials run in order of submission, but a
+    # long chain should run before trials that became ready earlier. A cluster gets all at once.
     room = 1 if executor is None else pool.jobs() + 1 if own else math.inf
     order = {digest: place for place, digest in enumerate(waiting)}
     graph = TopologicalSorter(
@@ -216,10 +215,10 @@ def store() -> Path:
 
 
 def finished(trial: Trial) -> Result | None:
-    """The trial's result when it is on disk and whole, else None."""
+    """The trial's result if it is on disk and complete, else None."""
     if not is_finished(trial.digest):
         return None
-    with contextlib.suppress(OSError):  # of a process that was killed right after its result
+    with contextlib.suppress(OSError):  # left if a process was killed right after its result
         _remove_checkpoints(store() / trial.digest)
     try:
         return read(trial.digest)
@@ -233,14 +232,14 @@ def read(digest: str) -> Result:
     """A finished trial by its digest.
 
     Raises:
-        ValueError: when its files are missing or damaged.
-        OSError: when they cannot be read.
+        ValueError: if its files are missing or damaged.
+        OSError: if they cannot be read.
     """
     folder = store() / digest
     try:
         about = description(digest)
         found = json.loads((folder / "result.json").read_bytes())
-        # Results had no digest of their own at first.
+        # The first results had no digest of their own.
         if found.pop("sha256", None) not in (None, _seal(digest, found)):
             raise ValueError("result.json is not what its digest says")
         if described(about).digest != digest:
@@ -279,12 +278,12 @@ def description(digest: str) -> dict[str, Any]:
 
 
 def find(prefix: str) -> str:
-    """The digest on disk that begins so.
+    """The digest on disk with this prefix.
 
     Raises:
-        UsageError: when none or several do.
+        UsageError: if there is none or more than one.
     """
-    # Also a folder that is damaged, without its description: it must be found to be pruned.
+    # Include damaged folders without a description: they must be found to be pruned.
     asked = store().glob(f"{prefix}*") if DIGEST.fullmatch(prefix) else ()
     found = [folder.name for folder in asked if folder.is_dir()]
     if len(found) != 1:
@@ -295,16 +294,16 @@ def find(prefix: str) -> str:
 
 
 def remove(digest: str, timeout: float = 1, *, unfinished: bool = False) -> bool:
-    """Delete a trial's folder, whatever its state; the result marker goes first.
+    """Delete a trial's folder in any state; the result marker is deleted first.
 
     Args:
-        unfinished: leave a trial that is finished by now, as another process may have done.
+        unfinished: keep a trial that another process has finished meanwhile.
 
     Returns:
         whether it was deleted.
 
     Raises:
-        UsageError: for what is no digest.
+        UsageError: for a value that is not a digest.
         filelock.Timeout: while the trial runs.
     """
     if not DIGEST.fullmatch(digest):
@@ -314,21 +313,21 @@ def remove(digest: str, timeout: float = 1, *, unfinished: bool = False) -> bool
         if unfinished and is_finished(digest):
             return False
         (folder / "result.json").unlink(missing_ok=True)
-        # The lock goes last: who takes it anew meanwhile must not lose what it writes.
+        # Delete the lock last: a process that takes it anew must not lose its files.
         for path in folder.iterdir():
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (folder / "lock").unlink()
-        with contextlib.suppress(OSError):  # another process has just begun the trial anew
+        with contextlib.suppress(OSError):  # another process has just restarted the trial
             folder.rmdir()
     return True
 
 
 def _closure(trials: Iterable[Trial], found: dict[str, Trial] | None = None) -> dict[str, Trial]:
-    """The trials and all they rest on, by digest, in an order that needs no looking back.
+    """The trials and all they depend on, by digest, dependencies first.
 
     Args:
-        found: those that are known already: what many rest on is walked through once.
+        found: trials that are already known, so that shared dependencies are visited once.
     """
     found = {} if found is None else found
     for trial in trials:
@@ -350,13 +349,13 @@ def _submit(executor: Executor | None, trial: Trial) -> Future[str]:
 
 
 def _run_remotely(trial: Trial, place: str) -> str:
-    """What a worker does: only the digest travels back, the result lies on disk."""
+    """Run on a worker: only the digest is returned, the result is on disk."""
     registry.register(trial.function, place)
     return run(trial).digest
 
 
 def _outcome(future: Future[str], trial: Trial) -> None:
-    """Wait until the trial's result is on disk, or say what became of it."""
+    """Wait until the trial's result is on disk, or raise an error that says what happened."""
     try:
         _seen(future.result())
     except BrokenProcessPool as error:
@@ -371,7 +370,7 @@ def _outcome(future: Future[str], trial: Trial) -> None:
 
 
 def _seen(digest: str) -> None:
-    """Wait until a result is seen from here: a network file system may show it late."""
+    """Wait until a result is visible here: a network file system may show it late."""
     deadline = monotonic() + LATE
     while not is_finished(digest):
         if monotonic() > deadline:

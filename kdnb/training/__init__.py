@@ -1,12 +1,12 @@
-"""Training: the one loop, its recipe, and what it looks at.
+"""Training: the training loop, its recipe, and its inputs and measurements.
 
-`recipe` says how a network is trained, `loop` trains it, `inputs` makes batches of anybody's
-examples, `teacher` and `teacher_cache` ask a frozen teacher, `layers` look inside a network,
-`metrics` measure it, `watching` does so after every epoch, `fitted` is what a verb returns, and
-`devices` say where and in which precision. `answers` and `targets` understand what users' networks
-return and their labels are; `borrowed` puts back what training changes of a network besides numbers,
-which `fit` does for all networks, trained ones too; `identity` tells runs apart, and `checkpoint`
-keeps what they need to go on.
+`recipe` says how a network is trained, `loop` trains it, `inputs` makes batches of user
+data, `teacher` and `teacher_cache` query a frozen teacher, `layers` look inside a network,
+`metrics` measure it, `watching` does so after every epoch, `fitted` is what training functions
+return, and `devices` choose device and precision. `answers` and `targets` interpret the outputs of
+users' networks and their labels; `borrowed` restores everything except numbers that training changes
+in a network, which `fit` does for all networks, including trained ones; `identity` tells runs apart,
+and `checkpoint` stores what they need to resume.
 """
 
 from kdnb.training.fitted import Fit

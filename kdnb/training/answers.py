@@ -1,4 +1,4 @@
-"""What networks and teachers answer, brought to logits: outputs, ensembles, functions, one logit."""
+"""The outputs of networks and teachers as logits: output forms, ensembles, functions, single logits."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from kdnb.losses.ensemble import Mean
 from kdnb.training.identity import of_function
 
 Output = Callable[[Any], Tensor] | str | int | None
-Weigh = Callable[[list[Tensor]], Tensor]  # the weights of teachers, from their answers
+Weigh = Callable[[list[Tensor]], Tensor]  # weights of teachers, computed from their outputs
 
 
 def ask(network: Callable[..., Any], inputs: Any, like: Any = None) -> Any:
-    """What a network or a function returns for a batch's inputs, whatever their form.
+    """Call a network or a function on a batch's inputs, whatever their form.
 
-    A tuple or list is given as arguments and a dict as keywords, where the forward takes so many
-    or these names; else as one argument. Floating-point inputs come in the network's own precision,
-    in which it then computes.
+    A tuple or list is passed as arguments and a dict as keywords if the forward accepts that number
+    or these names; else as one argument. Floating-point inputs are converted to the network's own
+    precision, in which it then computes.
 
     Args:
-        like: the network by whose forward and precision this is decided, where `network` wraps it.
+        like: the network whose forward and precision decide this, if `network` is a wrapper.
     """
     like = network if like is None else like
     if getattr(like, "takes_whole", False):
@@ -45,7 +45,7 @@ def ask(network: Callable[..., Any], inputs: Any, like: Any = None) -> Any:
 
 
 def not_taken(network: Any, inputs: Any) -> str:
-    """Why a dict, tuple or list of inputs was given as one argument; empty where it was not."""
+    """Why a dict, tuple or list of inputs was passed as one argument; empty if it was not."""
     if not isinstance(inputs, (Mapping, tuple, list)) or getattr(network, "takes_whole", False):
         return ""
     arguments, named = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
@@ -61,7 +61,7 @@ def not_taken(network: Any, inputs: Any) -> str:
 
 
 def precision_of(network: Any) -> torch.dtype | None:
-    """The floating-point type of a network's weights, when it is not float32."""
+    """The floating-point type of a network's weights if it is not float32, else None."""
     if not isinstance(network, nn.Module):
         return None
     kinds = (p.dtype for p in network.parameters() if p.is_floating_point())
@@ -77,7 +77,7 @@ def _spread(network: Any, inputs: Any) -> tuple[Sequence[Any], Mapping[str, Any]
     try:
         called = network.forward if isinstance(network, nn.Module) else network
         inspect.signature(called).bind(*arguments, **named)
-    except (TypeError, ValueError):  # takes them whole, or does not say what it takes
+    except (TypeError, ValueError):  # takes one argument, or has no readable signature
         return (inputs,), {}
     return arguments, named
 
@@ -85,14 +85,14 @@ def _spread(network: Any, inputs: Any) -> tuple[Sequence[Any], Mapping[str, Any]
 def logits_of(answer: Any, output: Output = None) -> Tensor:
     """The logits in what a network returns.
 
-    A tensor is itself; else `.logits`, the entry "logits" of a dict, or the first of a tuple.
+    A tensor itself; else `.logits`, the entry "logits" of a dict, or the first entry of a tuple.
 
     Args:
-        output: says otherwise: a function of the answer, or the name of an attribute, a key or a
-            position.
+        output: where to find them instead: a function of the output, or the name of an attribute, a
+            key or a position.
 
     Raises:
-        TypeError: when there are none, naming the type that came.
+        TypeError: if there are none; names the type of the output.
     """
     if isinstance(output, tuple):
         raise TypeError(
@@ -120,7 +120,7 @@ def logits_of(answer: Any, output: Output = None) -> Tensor:
 
 
 def outputs_of(output: Any) -> tuple[Output, Output]:
-    """Where student and teacher have their logits: one answer for both, or a pair.
+    """Where to find the logits of student and teacher: one value for both, or a pair.
 
     Raises:
         ValueError: for a tuple of another length.
@@ -136,7 +136,7 @@ def outputs_of(output: Any) -> tuple[Output, Output]:
 
 
 def words_for(output: Output) -> str:
-    """An `output` in words, by which two of them are told apart."""
+    """An `output` as text that distinguishes it from others."""
     return of_function(output) if callable(output) else repr(output)
 
 
@@ -174,27 +174,27 @@ class Ensemble(nn.Module):
 
     .. math:: v = T \log \sum_k w_k\, \mathrm{softmax}(v_k / T)
 
-    Hinton, Vinyals and Dean 2015 distil ensembles so, by the arithmetic mean of the members'
-    softened answers; Chebotar and Waters 2016 and Cui et al. 2017 weigh the members.
+    Hinton, Vinyals and Dean 2015 distil ensembles this way, by the arithmetic mean of the members'
+    softened outputs; Chebotar and Waters 2016 and Cui et al. 2017 weight the members.
 
         kdnb.distil(student, Ensemble(teachers, weights=[2, 1, 1]), data, temperature=4)
 
     Args:
         members: one or more.
-        temperature: T, at which the answers are averaged. None: `kdnb.distil` takes that of its
-            method, and 1 stands for it elsewhere.
+        temperature: T, at which the outputs are averaged. If None, `kdnb.distil` uses that of its
+            method, and elsewhere it is 1.
         output: where the logits are in what each member returns.
         weights: one number for each member, or a function of a list of the members' softened
-            logits, (places, classes) each, that returns weights (K,) or (K, places), such as
-            :func:`kdnb.losses.certainty_weights`. All equal where None.
+            logits, (positions, classes) each, that returns weights (K,) or (K, positions), such as
+            :func:`kdnb.losses.certainty_weights`. Equal weights if None.
         mean: "arithmetic", or "geometric": the mean of the logits.
 
     Raises:
-        TypeError: for a member that is no module.
-        ValueError: for no member, or weights that are no weights of so many.
+        TypeError: for a member that is not a module.
+        ValueError: for no member, or invalid weights or a wrong number of them.
     """
 
-    takes_whole = True  # each member is asked in its own way
+    takes_whole = True  # each member unpacks the inputs itself
 
     def __init__(
         self,
@@ -221,12 +221,12 @@ class Ensemble(nn.Module):
         self.temperature, self.output, self.mean = temperature, output, mean
         self.weigh = weights if callable(weights) else None
         given = None if weights is None or callable(weights) else torch.as_tensor(weights).float()
-        if given is not None:  # refused now, and not at the first batch
+        if given is not None:  # refuse invalid weights now, not at the first batch
             ensemble_log_probabilities([torch.zeros(1, 2)] * len(self.members), given)
         self.register_buffer("weights", given)
 
     def at(self, temperature: float) -> Ensemble:
-        """The same members, averaged at a temperature; itself where it has one."""
+        """The same members averaged at this temperature; returns itself if it has its own."""
         if self.temperature is not None:
             return self
         weights = self.weigh if self.weights is None else self.weights.tolist()
@@ -250,7 +250,7 @@ class Ensemble(nn.Module):
         return mean.view(shape)
 
     def extra_repr(self) -> str:
-        """What a stored answer depends on besides the members."""
+        """Everything that a stored output depends on besides the members."""
         temperature = 1.0 if self.temperature is None else self.temperature
         said = [f"temperature={temperature}"]
         if self.mean != "arithmetic":
@@ -263,7 +263,7 @@ class Ensemble(nn.Module):
 
 
 class Called(nn.Module):
-    """A teacher that is a function of the inputs: asked in every step, for nothing of it is known."""
+    """A teacher that is a plain function of the inputs: called in every step, never cached."""
 
     takes_whole = True
 
@@ -307,11 +307,11 @@ def two_logits(logits: Tensor) -> Tensor:
 
 
 def rows(logits: Tensor) -> Tensor:
-    """Logits of every place as rows (places, classes).
+    """The logits of every position as rows (positions, classes).
 
     Maps (batch, classes, height, width), volumes, which have a depth as well, and sequences (batch,
-    tokens, classes) become rows in the order of their labels; (batch, classes) stays. One logit a
-    sample, (batch,), becomes (batch, 1).
+    tokens, classes) become rows in the order of their labels; (batch, classes) is unchanged. One logit
+    per sample, (batch,), becomes (batch, 1).
     """
     if logits.ndim == 1:
         return logits[:, None]
@@ -329,7 +329,7 @@ def places(logits: Tensor) -> tuple[int, ...]:
 
 
 def in_float32(answer: Any) -> Any:
-    """Half precision in an answer becomes float32, as Fabric converts what networks return."""
+    """Convert half precision in an output to float32, as Fabric does."""
     from lightning_utilities.core.apply_func import apply_to_collection
 
     if isinstance(answer, Tensor):

@@ -1,4 +1,4 @@
-"""A user's networks are theirs: what training changes of them besides numbers is put back."""
+"""Users' networks are only borrowed: training restores everything it changes except their numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdnb.training.randomness import own_random_state
 
 @contextlib.contextmanager
 def modes_kept(*networks: nn.Module) -> Iterator[None]:
-    """Every submodule leaves the block in the mode, train or eval, in which it came."""
+    """Restore the mode, train or eval, of every submodule after the block."""
     before = [(part, part.training) for network in networks for part in network.modules()]
     try:
         yield
@@ -28,7 +28,7 @@ def modes_kept(*networks: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Inside, networks are in eval mode; every submodule leaves in the mode in which it came."""
+    """Put networks in eval mode inside the block; restore the mode of every submodule afterwards."""
     with modes_kept(*networks):
         for network in networks:
             network.eval()
@@ -37,7 +37,7 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def by_batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Inside, batch normalisations use the batch's statistics, and keep their running ones as they are."""
+    """Inside the block, batch normalisations use batch statistics and do not update their running ones."""
     norms = [
         part
         for part in network.modules()
@@ -55,7 +55,7 @@ def by_batch_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def borrowed(*networks: nn.Module) -> Iterator[None]:
-    """Modes, `requires_grad`, memory formats and devices leave the block as they came, always."""
+    """Always restore modes, `requires_grad`, memory formats and devices after the block."""
     homes = [home for network in networks for home in _homes(network)]
     parameters = [(p, p.requires_grad) for network in networks for p in network.parameters()]
     formats = [
@@ -80,7 +80,7 @@ def borrowed(*networks: nn.Module) -> Iterator[None]:
 
 
 def _homes(network: nn.Module) -> list[tuple[nn.Module, torch.device]]:
-    """Where a network lies; of one on several devices, such as several teachers, its parts."""
+    """The device of a network; for one on several devices, such as several teachers, those of its parts."""
     devices = _devices_of(network)
     if len(devices) > 1:
         return [home for part in network.children() for home in _homes(part)]
@@ -88,7 +88,7 @@ def _homes(network: nn.Module) -> list[tuple[nn.Module, torch.device]]:
 
 
 def _lay_out(value: Tensor | None, stride: tuple[int, ...]) -> None:
-    """The same numbers with the strides that they had."""
+    """The same numbers with their former strides."""
     if value is None or value.stride() == stride or value.ndim != len(stride):
         return
     with torch.no_grad():
@@ -97,7 +97,7 @@ def _lay_out(value: Tensor | None, stride: tuple[int, ...]) -> None:
 
 
 def still_parts(network: nn.Module) -> list[nn.Module]:
-    """Submodules that the user keeps in eval mode while the network trains: a frozen batch norm.
+    """Submodules that the user keeps in eval mode during training, such as a frozen batch norm.
 
     A network that is in eval mode as a whole, such as a pretrained one, has none.
     """
@@ -105,7 +105,7 @@ def still_parts(network: nn.Module) -> list[nn.Module]:
 
 
 def shared_part(one: nn.Module, other: nn.Module) -> str | None:
-    """What two networks share that training one of them would change in the other, if anything.
+    """A part that two networks share, so that training one would change the other; None if there is none.
 
     Parameters and buffers; and modules that draw random numbers while training, since their mode
     belongs to both. Modules without a state, such as a ReLU, may be shared.
@@ -123,13 +123,13 @@ def shared_part(one: nn.Module, other: nn.Module) -> str | None:
 
 
 def takes_channels_last(network: nn.Module, inputs: Any, trained: bool = False) -> bool:
-    """Whether a network still answers when its weights are laid out channels last.
+    """Whether a network still works with its weights in channels-last format.
 
-    One that flattens by `view` does not. Whoever cannot answer these inputs in either format, such
-    as a generator, is not asked about them. The network is left in the format that it is to have.
+    A network that flattens by `view` does not. A network that cannot take these inputs in either
+    format, such as a generator, is not tested. The network is left in the format to be used.
 
     Args:
-        trained: whether it must also answer in train mode, and backwards.
+        trained: whether it must also work in train mode, with a backward pass.
     """
     network.to(memory_format=torch.channels_last)
     if _answers(network, inputs) and (not trained or _learns(network, inputs)):
@@ -151,7 +151,7 @@ def _answers(network: nn.Module, inputs: Any) -> bool:
 
 
 def _learns(network: nn.Module, inputs: Any) -> bool:
-    """Whether a copy of a network can go forwards in train mode, and back."""
+    """Whether a copy of a network can run forward and backward in train mode."""
     with own_random_state(_device_of(network)), torch.enable_grad():
         try:
             twin = copy.deepcopy(network).train()
@@ -164,7 +164,7 @@ def _learns(network: nn.Module, inputs: Any) -> bool:
 
 
 def needs_company(network: nn.Module, inputs: Any, still: Collection[nn.Module]) -> bool:
-    """Whether a batch normalisation that trains sees one value a channel, which torch refuses.
+    """Whether a training batch normalisation sees one value per channel, which torch refuses.
 
     Args:
         inputs: a batch of one sample.

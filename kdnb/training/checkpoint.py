@@ -1,4 +1,4 @@
-"""What is kept of a run and believed later: safetensors with words beside them, under a digest."""
+"""Trusted files of a run: safetensors with text metadata, sealed with a digest."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Damaged(ValueError):
 
 
 class Foreign(Damaged):
-    """The bytes were never ours, or an older version wrote them: they must not be overwritten."""
+    """The file is not ours, or an older version wrote it: it must not be overwritten."""
 
 
 class AnotherRun(ValueError):
-    """A checkpoint is sound and belongs to another run; the message says which file, and why."""
+    """A checkpoint is intact but belongs to another run; the message says which file, and why."""
 
 
 def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
-    """Where a checkpoint is kept; None where none is asked for.
+    """The path of a checkpoint; None if none is requested.
 
     Args:
-        number: of one run of several in a row, which then joins the file's name.
+        number: the number of the run among several in a row, which is added to the file's name.
 
     Raises:
-        TypeError: for what is no path.
+        TypeError: for a value that is not a path.
         ValueError: for a folder.
     """
     if checkpoint is None:
@@ -44,14 +44,14 @@ def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
     if not isinstance(checkpoint, (str, os.PathLike)) or not str(checkpoint):
         raise TypeError(f"checkpoint is the path of a file; got {brief(checkpoint)}.")
     path = Path(checkpoint)
-    if path.parts[:1] == ("~",):  # a shell would know the home folder, and Python does not
+    if path.parts[:1] == ("~",):  # a shell would expand it; Python does not
         path = path.expanduser()
     if number is not None:
         path = path.with_name(f"{path.name}.{number}")
     try:
-        path.lstat()  # `is_dir` and `exists` are silent about names that no file can have
+        path.lstat()  # unlike `is_dir` and `exists`, this raises for impossible names
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # said when the folder is looked at
+        pass  # reported when the folder is checked
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ValueError(
@@ -65,7 +65,7 @@ def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
 
 
 def another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """What a checkpoint's run has otherwise than ours, and what to do; empty where nothing is."""
+    """How a checkpoint's run differs from ours, and what to do; empty if it does not."""
     others = [name for name in ours if theirs.get(name) != ours[name]]
     if not others:
         return ""
@@ -92,14 +92,14 @@ def another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:
-    """All numbers of a network by name: its `state_dict`, and the buffers that this leaves out."""
+    """All numbers of a network by name: its `state_dict`, and its non-persistent buffers."""
     return {**network.state_dict(), **passing_buffers(network)}
 
 
 def take_state(
     network: nn.Module, state: Mapping[str, Tensor], device: torch.device | str = "cpu"
 ) -> None:
-    """Give a network what `state_of` gave."""
+    """Load the result of `state_of` into a network."""
     known = network.state_dict().keys()
     network.load_state_dict({name: value for name, value in state.items() if name in known})
     for name in state.keys() - known:
@@ -108,17 +108,17 @@ def take_state(
 
 
 def sealed(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> bytes:
-    """A safetensors file of tensors, words and the digest of both."""
+    """A safetensors file of tensors, text metadata and the digest of both."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     return save(tensors, {**words, "sha256": of_tensors(tensors, words)})
 
 
 def unsealed(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the words of `sealed`.
+    """The tensors and the text metadata from `sealed`.
 
     Raises:
-        Foreign: when this is a file of another kind, which nobody should overwrite.
-        Damaged: when it is one of ours that has changed since.
+        Foreign: for a file of another kind, which must not be overwritten.
+        Damaged: for one of our files that has changed since.
     """
     try:  # the file begins with the length of its header, which is JSON
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -137,7 +137,7 @@ def unsealed(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def check_ours(path: Path) -> None:
-    """Raises `ValueError` when a file that `sealed` did not make stands where one is to be."""
+    """Raise `ValueError` if the path holds a file that `sealed` did not make."""
     try:
         unsealed(path.read_bytes())
     except Foreign as error:
@@ -149,5 +149,5 @@ def check_ours(path: Path) -> None:
 
 
 def _of_another_kind(content: bytes) -> bool:
-    """Text, or whatever begins as no safetensors file does; not one of ours without its head."""
+    """Whether it is text or does not begin like a safetensors file; false for our files without a header."""
     return any(content[4:8]) and b'"__metadata__"' not in content

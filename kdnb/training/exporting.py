@@ -1,4 +1,4 @@
-"""A trained network as files for other programs, each read back and compared before it is kept."""
+"""Export a trained network to files for other programs; each is read back and compared first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Answer = Callable[..., Any]
 
 
 class ExportError(RuntimeError):
-    """A file could not be made, or answers otherwise than the network; the message says which."""
+    """A file could not be made, or its outputs differ from the network's; the message says which."""
 
 
 def export(
@@ -42,33 +42,33 @@ def export(
     name: str = "student",
     output: Output = None,
 ) -> pd.DataFrame:
-    """Write a trained network as files; read each back and compare its answers before it is kept.
+    """Write a trained network to files; each is read back and its outputs compared before it is kept.
 
-    `state_dict` are the weights (`.safetensors`, for `kdnb.nets.load_weights`). `torch_export` is the
-    graph of `torch.export` (`.pt2`), `torchscript` one of `torch.jit.trace` (`.ts`): both run without
-    the network's code. `onnx` needs the packages onnx and onnxscript. `int8` is a copy that computes
-    in 8-bit integers on a CPU, its ranges taken from the example, as TorchScript (`.int8.ts`). Where
-    this loses too much, train with the rounding (`kdnb.methods.quantized.int8_distillation`) and
-    give its network "int8" here: it is written as it is.
+    `state_dict` holds the weights (`.safetensors`, for `kdnb.nets.load_weights`). `torch_export` is the
+    graph from `torch.export` (`.pt2`), `torchscript` that from `torch.jit.trace` (`.ts`): both run
+    without the network's code. `onnx` needs the packages onnx and onnxscript. `int8` is a copy that computes
+    in 8-bit integers on a CPU, its ranges taken from the example, as TorchScript (`.int8.ts`). If
+    this loses too much accuracy, train with the rounding (`kdnb.methods.quantized.int8_distillation`)
+    and pass its network "int8" here: it is written unchanged.
 
     Args:
-        network: left as it is; a copy in eval mode on the CPU is exported.
+        network: not changed; a copy in eval mode on the CPU is exported.
         example: a batch of two or more inputs, as the network takes them: a tensor, or a tuple of
-            arguments. For `int8` some hundred of the training inputs.
-        folder: where the files go; it is made where it is missing.
-        formats: which; all that this machine can make when None.
-        name: of the files, before their endings.
+            arguments. For `int8`, use some hundred training inputs.
+        folder: where the files go; created if missing.
+        formats: the formats to write; all that this machine can make if None.
+        name: the name of the files, without extension.
         output: where the logits are in what the network returns, see `kdnb.distil`.
 
     Returns:
-        One row a format: `file`; `kB`; `difference`, the largest of any logit between the network and
-        what was read back; `agreement`, the share of the example that gets the same class; `batches`,
-        of which sizes it takes; `note`, why there is no file.
+        One row per format: `file`; `kB`; `difference`, the largest difference of any logit between the
+        network and the file read back; `agreement`, the share of the example with the same class;
+        `batches`, the batch sizes that it takes; `note`, why there is no file.
 
     Raises:
-        ExportError: when a format that was named cannot be made, or what is read back of any answers
-            otherwise; then nothing is written.
-        ValueError: for an unknown format, a name that is no file name, or an example of one input.
+        ExportError: if a named format cannot be made, or the outputs of any file differ when read
+            back; then nothing is written.
+        ValueError: for an unknown format, a name that is not a file name, or an example of one input.
     """
     import pandas as pd
 
@@ -93,7 +93,7 @@ def export(
                 if missing := [package for package in NEEDS.get(one, ()) if not find_spec(package)]:
                     raise ExportError(f"needs {' and '.join(missing)}")
                 made, read = MAKERS[one](plain, inputs, target)
-            except Exception as error:  # whatever a library makes of a network that it cannot take
+            except Exception as error:  # libraries raise many kinds of errors here
                 said = re.split(r"[.\n]\s", str(error).strip() or type(error).__name__)[0][:160]
                 said = said.rstrip(".: ")
                 if formats is not None:
@@ -126,7 +126,7 @@ def export(
 
 
 def _asked(network: Any, formats: Sequence[str] | None, name: str) -> list[str]:
-    """The formats, once they and the names are known to be some."""
+    """The formats, after checking them and the name."""
     check_module("the network that export writes", network, learns=False)
     asked = list(MAKERS) if formats is None else list(formats)
     for one in asked:
@@ -149,7 +149,7 @@ def _inputs_of(example: Any) -> Inputs:
 
 
 def _classes(logits: Tensor) -> Tensor:
-    """What logits say: the first choice, or of one logit its side of 0."""
+    """The predicted classes: the largest logit, or for a single logit its sign."""
     return logits > 0 if logits.ndim == 1 or logits.shape[1] == 1 else logits.argmax(1)
 
 
@@ -168,7 +168,7 @@ def _check_same(what: str, answer: Tensor, wanted: Tensor, own: torch.dtype | No
 
 
 def _batches(read: Answer, inputs: Inputs) -> str:
-    """Of which sizes a file takes batches: of any, or of the example's alone."""
+    """The batch sizes that a file takes: any, or only that of the example."""
     try:
         read(*(first_of(one, samples_in(inputs) - 1) for one in inputs))
     except Exception:  # noqa: BLE001 - each library refuses a size in its own way
@@ -178,13 +178,13 @@ def _batches(read: Answer, inputs: Inputs) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the libraries' notices about their own future."""
+    """Suppress the libraries' deprecation notices."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-# --- one function a format: (copy of the network, example, file) -> what should answer the same
+# --- one function per format: (copy of the network, example, file) -> what should give the same outputs
 # --- (None: the network itself), and what was read back ---------------------------------------------
 
 
@@ -194,14 +194,14 @@ def _state_dict(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, A
     save_model(plain, str(target))
     other = copy.deepcopy(plain)
     for value in [*other.parameters(), *other.buffers()]:
-        value.zero_()  # what the file does not hold would be seen
+        value.zero_()  # so that values missing in the file are noticed
     load_model(other, target)
     return None, other
 
 
 def _torch_export(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, Answer]:
     sizes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
-    few = tuple(first_of(one, 2).clone() for one in inputs)  # they are kept in the file
+    few = tuple(first_of(one, 2).clone() for one in inputs)  # they are stored in the file
     torch.export.save(torch.export.export(plain, few, dynamic_shapes=sizes), target)
     return None, torch.export.load(target).module()
 

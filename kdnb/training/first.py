@@ -1,4 +1,4 @@
-"""What is tried on a first batch, before any training: data that can be drawn again, answers."""
+"""Checks on a first batch before any training: reproducible data, and valid outputs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from kdnb.training.views import Layers, View, viewing
 
 
 def first_batch(batches: Any, seed: int = 0) -> Batch:
-    """The first batch of the first epoch; the caller's random state stays as it is.
+    """The first batch of the first epoch; the caller's random state does not change.
 
     Args:
-        seed: of the run, which then sees this batch first.
+        seed: the seed of the run, which then sees this batch first.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: if there is none.
     """
     with own_random_state():
         seed_everything(mix(seed, 0))
@@ -43,11 +43,11 @@ def check_module(name: str, network: Any, learns: bool = True) -> None:
     """Require a torch module whose weights are numbers.
 
     Args:
-        name: what it is, or who asks for it.
-        learns: whether it is going to be trained, or teaches.
+        name: its role, or the caller, for the message.
+        learns: whether it will be trained or used as a teacher.
 
     Raises:
-        TypeError: for anything else; of a string it says how a network is built by its name.
+        TypeError: for anything else; for a string it explains how to build a network by name.
         ValueError: see `check_weights`.
     """
     if isinstance(network, nn.Module):
@@ -63,7 +63,7 @@ def check_module(name: str, network: Any, learns: bool = True) -> None:
 
 
 def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
-    """Raise `ValueError` for weights without numbers, or that nobody may train or freeze."""
+    """Raise `ValueError` for weights without numbers, or that cannot be trained or frozen."""
     for value in (*network.parameters(), *network.buffers()):
         if nn.parameter.is_lazy(value):  # it gets its shape and numbers with the first batch
             continue
@@ -96,13 +96,13 @@ def tried(
     """A network's logits for a first batch, in eval mode, on the network's device.
 
     Args:
-        name: what it is called in an error.
-        learns: whether it is going to be trained.
+        name: its name in error messages.
+        learns: whether it will be trained.
 
     Raises:
-        ValueError: for inputs that it cannot take, naming their shapes; or, where it is to learn,
-            when it has nothing that learns.
-        TypeError: when its answer holds no logits.
+        ValueError: for inputs that it cannot take, naming their shapes; or, if it is to learn,
+            if it has no trainable parameters.
+        TypeError: if its output holds no logits.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     inputs = batch.to(device).images
@@ -111,7 +111,7 @@ def tried(
         try:
             answer = ask(network, inputs)
         except Exception as error:
-            if str(error).startswith("module "):  # of whoever looks inside it
+            if str(error).startswith("module "):  # raised by the code that looks inside it
                 raise
             why = not_taken(network, inputs)
             raise ValueError(cannot_take(name, batch.images, error, why)) from error
@@ -136,15 +136,15 @@ def tried(
 
 
 def check_samples_first(network: nn.Module, batch: Batch, layers: Layers, view: View) -> bool:
-    """Require layers that give samples first, also where there are as many tokens as samples.
+    """Require layers whose outputs have samples first, even if there are as many tokens as samples.
 
-    Only a batch of another length tells (B, T, C) from (T, B, C) then.
+    In that case only a batch of another length distinguishes (B, T, C) from (T, B, C).
 
     Args:
-        view: of the whole batch.
+        view: the view of the whole batch.
 
     Returns:
-        Whether the network was asked again, so that what `view` shows is of another batch.
+        Whether the network was called again, so that `view` now shows another batch.
 
     Raises:
         ValueError: naming the layer and its shapes.
@@ -164,7 +164,7 @@ def check_samples_first(network: nn.Module, batch: Batch, layers: Layers, view: 
 
 
 def versions(inputs: Any) -> list[int | None]:
-    """How often each tensor was written to."""
+    """The number of in-place writes to each tensor."""
     return [None if one.is_inference() else one._version for one in tensors_in(inputs)]
 
 
@@ -173,7 +173,7 @@ def _unclear(value: Tensor, samples: int) -> bool:
 
 
 def _of_fewer(network: nn.Module, batch: Batch) -> Any:
-    """What a network answers to a first batch without its last sample; None where it cannot."""
+    """A network's output for a first batch without its last sample; None if it fails."""
     inputs = first_of(batch.images, batch.size - 1)
     if samples_in(inputs) == batch.size:
         return None
@@ -193,7 +193,7 @@ def _not_first(what: str, one: Tensor, other: Tensor) -> str:
 
 
 def check_learns(name: str, *modules: nn.Module) -> None:
-    """Raise `ValueError` unless a network, or a module that learns beside it, has what can learn."""
+    """Raise `ValueError` unless a network, or a module trained with it, has trainable parameters."""
     if not any(p.requires_grad for module in modules for p in module.parameters()):
         raise ValueError(
             f"the {name} has nothing to learn: none of its parameters has requires_grad=True."
@@ -201,14 +201,14 @@ def check_learns(name: str, *modules: nn.Module) -> None:
 
 
 def are_probabilities(logits: Tensor) -> bool:
-    """Whether an answer (batch, classes) looks as if a softmax had made it."""
+    """Whether an output (batch, classes) looks like that of a softmax."""
     if logits.ndim != 2 or min(logits.shape) < 2 or bool((logits < 0).any()):
         return False
     return bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())
 
 
 def cannot_take(name: str, inputs: Any, error: Exception, why: str = "") -> str:
-    """One sentence about a network that fails on some inputs, and why it may."""
+    """The error message for a network that fails on some inputs, with a possible reason."""
     shapes = ", ".join(f"{str(one.dtype)[6:]} {tuple(one.shape)}" for one in tensors_in(inputs))
     words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     return (
@@ -220,15 +220,15 @@ def cannot_take(name: str, inputs: Any, error: Exception, why: str = "") -> str:
 
 
 def check_repeats(batches: Any) -> Batch | None:
-    """Require that an epoch can be drawn again, as a run that goes on from a checkpoint must.
+    """Require that an epoch can be drawn again, which resuming from a checkpoint needs.
 
     Returns:
-        Its first batch, where that had to be drawn.
+        Its first batch, if that had to be drawn.
 
     Raises:
-        ValueError: when its first batch differs from one time to the next.
+        ValueError: if its first batch differs between two draws.
     """
-    if isinstance(batches, Batches):  # by construction
+    if isinstance(batches, Batches):  # repeatable by construction
         return None
     batch = first_batch(batches)
     one, two = (list(tensors_in(list(drawn[:2]))) for drawn in (batch, first_batch(batches)))
@@ -248,7 +248,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 @contextlib.contextmanager
 def no_spreading() -> Iterator[None]:
-    """A loss between tensors of two shapes is refused, which torch would spread over both.
+    """Refuse a loss between tensors of different shapes, which torch would broadcast.
 
     Raises:
         ValueError: (32, 1) beside (32,) gives (32, 32): torch warns, and training would go wrong.

@@ -1,4 +1,4 @@
-"""What every verb returns: the history, the trained networks, and what was learnt besides."""
+"""The result of every training function: the history, the networks, and other learnt modules."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Fit:
     """A finished training.
 
     Attributes:
-        history: a DataFrame, one row an epoch: `epoch` from 1, `lr`, the mean of every loss term
-            (weighted, as it was minimised; `hard` is the cross-entropy with the labels), what
-            `evaluate` gave, and `seconds`.
-        networks: by name; the very modules that were given, trained in place.
-        learnt: what was learnt besides, such as a method's adapters; None where nothing was. For
+        history: a DataFrame, one row per epoch: `epoch` from 1, `lr`, the mean of every loss term
+            (weighted, as it was minimised; `hard` is the cross-entropy with the labels), the
+            results of `evaluate`, and `seconds`.
+        networks: by name; the same modules that were passed in, trained in place.
+        learnt: other learnt modules, such as a method's adapters; None if there are none. For
             several methods, a module with one entry each.
     """
 
@@ -36,14 +36,14 @@ class Fit:
         networks: Mapping[str, nn.Module],
         learnt: nn.Module | None = None,
     ) -> Fit:
-        """From the loop's rows, one an epoch."""
+        """From the loop's rows, one per epoch."""
         import pandas as pd
 
         return cls(pd.DataFrame(list(rows)), dict(networks), learnt)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The history as plain values, one dict an epoch."""
+        """The history as plain values, one dict per epoch."""
         return self.history.to_dict("records")
 
     def __repr__(self) -> str:

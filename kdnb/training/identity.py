@@ -1,9 +1,9 @@
-"""By what a run is recognised when it goes on from a checkpoint: digests of all it depends on.
+"""How a run is recognised when it resumes from a checkpoint: digests of everything it depends on.
 
-One walk goes through networks' settings, functions, objects and data, and through what they hold,
-to any depth. What holds itself is named where it is met again, so the walk ends. A digest is the
-same in every process: sets are walked in the order of their members' digests, and nothing is told
-by its address.
+One walk covers networks' settings, functions, objects and data, and their contents, to any depth.
+An object that contains itself is referred to by number when it is met again, so the walk ends. A
+digest is the same in every process: sets are walked in the order of their members' digests, and
+nothing is identified by its address.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ Identity = Mapping[str, Any]
 def of_network(network: nn.Module) -> str:
     """A digest of what a network computes: its numbers, its parts, their settings and their code.
 
-    Two classes of one name whose forwards differ, two rates of dropout, or an attribute `scale` of
-    two values make two networks.
+    Two classes of the same name with different forwards, two dropout rates, or two values of an
+    attribute `scale` make two different networks.
     """
     found = hashlib.sha256(type(network).__qualname__.encode())
     for key, value in (*sorted(network.state_dict().items()), *passing_buffers(network).items()):
         found.update(key.encode())
         _add(found, value)
     found.update(re.sub(r" at 0x[0-9a-f]+", "", repr(network)).encode())
-    codes: dict[type, str] = {}  # one for each class: a network has many parts of few classes
+    codes: dict[type, str] = {}  # one per class: a network has many parts but few classes
     for part in network.modules():
         kind = type(part)
         if kind not in codes:
@@ -67,7 +67,7 @@ def passing_buffers(network: nn.Module) -> dict[str, Tensor]:
 
 
 def of_learning(network: nn.Module) -> list[str]:
-    """What of a network that is trained stays still: parameters without gradients, parts in eval mode."""
+    """The frozen parts of a trained network: parameters without gradients, parts in eval mode."""
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
     parts = network.named_modules() if network.training else ()
     return [*frozen, *(f"{path} in eval mode" for path, part in parts if not part.training)]
@@ -81,7 +81,7 @@ def _is_setting(value: Any) -> bool:
 
 
 def of_tensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
-    """A digest of tensors and words by name."""
+    """A digest of tensors and text by name."""
     found = hashlib.sha256(repr(sorted(words.items())).encode())
     for key, value in sorted(tensors.items()):
         found.update(key.encode())
@@ -90,13 +90,13 @@ def of_tensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
 
 
 def of_data(batches: Any, first: Any = None) -> str:
-    """A digest of what batches hold and how they come, as far as that can be told.
+    """A digest of the contents and order of batches, as far as they can be determined.
 
-    Tensors, arrays, containers and dataclasses are told by all they hold; batches, loaders and data
-    sets of any make by the attributes that usually hold data or say how it comes.
+    Tensors, arrays, containers and dataclasses are identified by all their contents; batches, loaders
+    and data sets of any kind by the attributes that usually hold data or determine its order.
 
     Args:
-        first: the first batch, which tells what a Dataset of a user's own makes of its files.
+        first: the first batch, which shows what a user's own Dataset makes of its files.
     """
     walk = _Walk(data=True)
     parts = [walk.parts(batches, 0)]
@@ -106,12 +106,12 @@ def of_data(batches: Any, first: Any = None) -> str:
 
 
 def of_function(function: Any, deep: bool = True) -> str:
-    """A digest of a function or callable object: its name, its code, and the values it rests on.
+    """A digest of a function or callable object: its name, its code, and the values it depends on.
 
-    These are defaults, bound arguments, what it closes over, the functions and classes of its own
+    These are defaults, bound arguments, closure variables, the functions and classes of its own
     module that it names, and every other global that it reads: numbers, lists, dicts, tensors,
-    objects. When `deep`, the state of objects and networks among them counts, too. A source of random
-    numbers counts by its class alone: its state differs each time a run goes on.
+    objects. If `deep`, the state of objects and networks among them counts too. A source of random
+    numbers counts only by its class, since its state differs each time a run resumes.
     """
     walk = _Walk(deep=deep)
     return walk.digest(walk.function(function, 0))[:16]
@@ -124,7 +124,7 @@ def _add(found: Any, value: Any) -> None:
 
 def _numbers(value: Any) -> Iterator[bytes]:
     """The type, shape and bytes of a tensor or an array."""
-    if not isinstance(value, (Tensor, np.ndarray)):  # what a module's get_extra_state gives
+    if not isinstance(value, (Tensor, np.ndarray)):  # from a module's get_extra_state
         yield repr(value).encode()
         return
     yield f"{value.dtype} {tuple(value.shape)}".encode()
@@ -137,41 +137,41 @@ def _numbers(value: Any) -> Iterator[bytes]:
         yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-# By what batches and loaders of any make are told apart. None of them is a random state.
+# Attributes that identify batches and loaders of any kind. None of them is a random state.
 _TELLING = (
     "images", "labels", "inputs", "mean", "sd", "batch_size", "seed", "shuffle", "crop_padding",
     "flip", "jitter", "drop_last", "batches", "loader", "dataset", "data", "targets", "samples",
 )  # fmt: skip
 _PLAIN = (int, float, str, bool, type(None), bytes, complex, np.generic, torch.dtype, torch.device)
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
-_NAMED = (type, types.BuiltinFunctionType, types.ModuleType)  # told by their names
-# Told by their class alone: their state is that of a process.
+_NAMED = (type, types.BuiltinFunctionType, types.ModuleType)  # identified by their names
+# Identified only by their class: their state belongs to a process.
 _PASSING = (
     random.Random, np.random.Generator, np.random.RandomState, torch.Generator, logging.Logger,
 )  # fmt: skip
-# torch.compile and Fabric, which wraps it, leave the last two on what they are given.
+# torch.compile and Fabric, which wraps it, add the last two to their arguments.
 _OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile", "_compile_kwargs"}
-_AGAIN = 3  # so far down what is met again is walked again: digests of older runs stay as they were
+_AGAIN = 3  # up to this depth repeated objects are walked again, to keep the digests of older runs
 
 # What a walk yields: bytes of the digest, or a value and its depth, to be walked next.
 Part = bytes | tuple[Any, int]
 
 
 class _Walk:
-    """One walk. `data` takes objects for data sets or batches; else their whole state counts.
+    """One walk. With `data`, objects are treated as data sets or batches; else their whole state counts.
 
-    Without `deep`, what the first function holds counts by its values and its code, not by the state
+    Without `deep`, the contents of the first function count by values and code, not by the state
     of objects.
     """
 
     def __init__(self, *, data: bool = False, deep: bool = True) -> None:
         self.data, self.deepest = data, math.inf if deep else 0
-        self.met: dict[int, tuple[int, Any]] = {}  # by id: its number; kept, so that no id returns
+        self.met: dict[int, tuple[int, Any]] = {}  # id -> number, object (kept alive)
 
     def digest(self, parts: Iterator[Part]) -> str:
-        """Of these parts and all that they lead to."""
+        """The digest of these parts and everything reachable from them."""
         found, open_parts = hashlib.sha256(), [parts]
-        while open_parts:  # not by recursion, which Python ends at some hundred values
+        while open_parts:  # not recursive: Python's recursion limit is a few hundred levels here
             part = next(open_parts[-1], None)
             if part is None:
                 open_parts.pop()
@@ -182,7 +182,7 @@ class _Walk:
         return found.hexdigest()
 
     def parts(self, value: Any, depth: int) -> Iterator[Part]:
-        """Of any value."""
+        """The parts of any value."""
         if not isinstance(value, (*_PLAIN, Tensor, tuple, types.MethodType)):
             number, _ = self.met.get(id(value), (None, None))
             if number is not None and depth > _AGAIN:
@@ -225,13 +225,13 @@ class _Walk:
             yield from self._telling(value, depth)
 
     def _apart(self, value: Any, depth: int) -> str:
-        """The digest of a set's member, the same wherever in its order the walk meets it."""
+        """The digest of a set's member, independent of the order in which the walk meets it."""
         walk = _Walk(data=self.data)
         walk.deepest, walk.met = self.deepest, dict(self.met)
         return walk.digest(walk.parts(value, depth))
 
     def _telling(self, source: Any, depth: int) -> Iterator[Part]:
-        """What batches, loaders and data sets are told apart by."""
+        """The parts that identify batches, loaders and data sets."""
         names = [name for name in _TELLING if hasattr(source, name)]
         if not names and dataclasses.is_dataclass(source):
             names = [field.name for field in dataclasses.fields(source)]
@@ -246,11 +246,11 @@ class _Walk:
             yield name.encode()
             yield getattr(source, name), depth + 1
         if hasattr(source, "__len__"):
-            with contextlib.suppress(TypeError):  # a loader of a stream has none after all
+            with contextlib.suppress(TypeError):  # the loader of a stream may have no length
                 yield str(len(source)).encode()
 
     def function(self, function: Any, depth: int) -> Iterator[Part]:
-        """Of a function, a bound method, a partial one, a network, or an object that is called."""
+        """The parts of a function, bound method, partial, network or callable object."""
         if isinstance(function, functools.partial):
             for name, value in (*enumerate(function.args), *sorted(function.keywords.items())):
                 yield f"{name}=".encode()
@@ -272,11 +272,11 @@ class _Walk:
             yield from self._state(function, depth)
 
     def _held(self, function: types.FunctionType, depth: int) -> Iterator[Part]:
-        """Defaults, what a function closes over, the globals it reads, and its attributes."""
+        """Defaults, closure variables, the globals that a function reads, and its attributes."""
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             yield value, depth + 1
         for cell in function.__closure__ or ():
-            with contextlib.suppress(ValueError):  # not filled yet
+            with contextlib.suppress(ValueError):  # an empty closure cell
                 yield cell.cell_contents, depth + 1
         for name in sorted(_globals_of(function.__code__) & function.__globals__.keys()):
             value = function.__globals__[name]
@@ -290,7 +290,7 @@ class _Walk:
                 yield value, depth + 1
 
     def _module(self, module: nn.Module, depth: int) -> Iterator[Part]:
-        """A module's printed form, its numbers, its other attributes, and the code of its pass."""
+        """A module's printed form, its numbers, its other attributes, and the code of its forward."""
         yield f"{module!r} {of_network(module)}".encode()
         for place, one in module.named_modules():
             for name in sorted(vars(one).keys() - _OF_EVERY_MODULE):
@@ -299,9 +299,9 @@ class _Walk:
         yield from self._called(module, "forward", depth)
 
     def _state(self, value: Any, depth: int) -> Iterator[Part]:
-        """What an object holds, such as the weight of a loss that is an object; no class is one.
+        """The state of an object, such as the weight of a loss object; classes have none.
 
-        In its attributes and slots; else, as for a queue or a path, what pickle would keep of it.
+        It is in its attributes and slots; else, as for a queue or a path, what pickle would keep.
         """
         if isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, _NAMED):
             yield value.__self__, depth + 1
@@ -325,7 +325,7 @@ class _Walk:
 
 
 def _uncompiled(function: Any) -> Any:
-    """What `torch.compile` was given: the compiler's own state changes with every call."""
+    """The function before `torch.compile`: the compiler's own state changes with every call."""
     return getattr(function, "_orig_mod", getattr(function, "_torchdynamo_orig_callable", function))
 
 
@@ -335,8 +335,8 @@ def _name(value: Any) -> str:
 
 
 def _slots(value: Any) -> dict[str, Any]:
-    """The attributes of an object that stand in slots, by name."""
-    with contextlib.suppress(TypeError):  # of a class in C
+    """The attributes of an object in slots, by name."""
+    with contextlib.suppress(TypeError):  # a class written in C
         state = object.__getstate__(value)
         if isinstance(state, tuple):
             return state[1]
@@ -344,7 +344,7 @@ def _slots(value: Any) -> dict[str, Any]:
 
 
 def _pickled(value: Any) -> list[Any]:
-    """What pickle keeps of an object, but for its class; nothing of a lock or an open file."""
+    """What pickle keeps of an object except its class; nothing for a lock or an open file."""
     reduce = copyreg.dispatch_table.get(type(value))
     try:
         found = reduce(value) if reduce else value.__reduce_ex__(4)
@@ -367,7 +367,7 @@ def _code(code: types.CodeType) -> Iterator[bytes]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _code(constant)
-        elif isinstance(constant, frozenset):  # whose order differs between processes
+        elif isinstance(constant, frozenset):  # its order differs between processes
             yield repr(sorted(map(repr, constant))).encode()
         else:
             yield repr(constant).encode()

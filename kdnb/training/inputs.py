@@ -20,17 +20,17 @@ from kdnb.training.recipe import Recipe
 def batches_for(
     examples: Any, recipe: Recipe, seed: int, labels: Labels = "classes", given: Container[str] = ()
 ) -> Batches:
-    """Anybody's examples as batches; what a recipe asks of them in vain is refused.
+    """Any examples as batches; recipe fields that would have no effect are refused.
 
     Args:
-        examples: `Images` of a data set, which its card normalises and the recipe augments; or
-            what `as_batches` takes.
+        examples: `Images` of a data set, normalised by its card and augmented by the recipe; or
+            anything that `as_batches` takes.
         labels: see `LoaderBatches`.
-        given: the recipe's fields that the caller has named.
+        given: the recipe's fields that the caller passed.
 
     Raises:
-        ValueError: for an augmentation that would silently not happen, a batch size that the
-            batches do not have, or images without a card.
+        ValueError: for an augmentation that would have no effect, a batch size that the batches
+            do not have, or images without a card.
     """
     check_seed(seed)
     if isinstance(examples, Images):
@@ -48,7 +48,7 @@ def batches_for(
     made = getattr(getattr(batches, "loader", batches), "batch_size", None)
     if "batch_size" in given and made != recipe.batch_size:
         if isinstance(batches, LoaderBatches) and isinstance(batches.loader, (tuple, list)):
-            next(iter(batches))  # what is no batch at all is refused as that
+            next(iter(batches))  # raises for something that is not a batch at all
         raise ValueError(
             f"batch_size={recipe.batch_size} would be ignored: the batches are made already, of "
             f"{made or 'their own'} samples each."
@@ -84,7 +84,7 @@ def examples_of(source: ImageData, spec: dict[str, Any]) -> Images:
 
 
 def batches_of(images: Images, source: ImageData | Card, recipe: Recipe, seed: int) -> Batches:
-    """Training batches as the recipe wants them."""
+    """Training batches as the recipe specifies them."""
     return Batches(
         images, recipe.batch_size, mean=source.mean, sd=source.sd, seed=seed,
         crop_padding=recipe.crop_padding, flip=recipe.flip, jitter=recipe.jitter,
@@ -99,5 +99,5 @@ def logits_on(network: nn.Module, images: Images, source: ImageData) -> Tensor:
 
 
 def evaluated(images: Images, data: dict[str, Any]) -> Images:
-    """The part of a validation or test set that a `data_spec` looks at."""
+    """The part of a validation or test set that a `data_spec` uses."""
     return images.select(slice(data.get("evaluated")))

@@ -1,8 +1,8 @@
 """Networks that compute in 8-bit integers on a CPU, by torch's own quantisation.
 
-There is one way, `prepared` and then `converted`, and two moments for it. After training, ranges are
+The steps are always `prepared` and then `converted`, at one of two times. After training, ranges are
 measured on some inputs: `kdnb.export` writes such a network. During training, fake quantisers let the
-network learn with its rounding: `kdnb.methods.quantized.int8_distillation`, for networks that lose too
+network learn with the rounding: `kdnb.methods.quantized.int8_distillation`, for networks that lose too
 much otherwise; `kdnb.export` writes its result as well. The arithmetic is that of Jacob et al. (2018).
 """
 
@@ -21,7 +21,7 @@ from kdnb.training.answers import precision_of
 from kdnb.training.first import check_module
 
 _Norm = nn.modules.batchnorm._BatchNorm
-SMALL = 1e-3  # of a batch normalisation's weight, by which training divides
+SMALL = 1e-3  # least weight of a batch normalisation, since training divides by it
 
 
 def prepared(
@@ -34,21 +34,22 @@ def prepared(
     """A copy of a network that measures its ranges, ready for `converted`.
 
     Weights get int8 with a scale for each output channel, activations uint8 with one scale; batch
-    normalisations are folded into convolutions. While a folded one learns, torch divides by its weight: where that is
-    exactly 0, as in fresh residual networks of timm, the copy that learns has 0.001, less than 8 bits
-    resolve. Normalisations of other classes than torch's own stay as they are, in float32.
+    normalisations are folded into convolutions. While a folded
+    one learns, torch divides by its weight. If that is exactly 0, as in new residual networks of timm,
+    the learning copy has 0.001, which is less than 8 bits resolve. Normalisations of classes other than
+    torch's own stay in float32.
 
     Args:
-        network: in float32, that torch.fx can trace: no branches that depend on numbers, and none on
+        network: a float32 network that torch.fx can trace: no branches that depend on numbers, or on
             the mode, train or eval, outside of modules such as `nn.Dropout`.
         example: a batch of inputs, or a tuple of arguments.
-        engine: of `torch.backends.quantized.supported_engines`; that in use when None.
-        learns: with fake quantisers, for quantisation-aware training, in train mode; otherwise the
-            copy only watches, in eval mode, what some passes of inputs show.
+        engine: one of `torch.backends.quantized.supported_engines`; the current one if None.
+        learns: if true, with fake quantisers for quantisation-aware training, in train mode; else
+            the copy only observes the ranges of some inputs, in eval mode.
 
     Raises:
-        ValueError: for an engine that torch has not here, or a network that cannot be traced, is not
-            in float32, or whose trace would keep the mode in which it was taken.
+        ValueError: for an engine that torch lacks here, or a network that cannot be traced, is not
+            in float32, or whose trace would depend on the mode in which it was taken.
     """
     check_module("network", network, learns=learns)
     engine = engine or torch.backends.quantized.engine
@@ -84,10 +85,10 @@ def prepared(
 
 @torch.no_grad()
 def _foldable(network: nn.Module, learns: bool) -> list[type[nn.Module]]:
-    """Give batch normalisations the weights that folding needs; classes of those that it does not know."""
+    """Give batch normalisations the weights that folding needs; return the classes that it does not know."""
     norms = [part for part in network.modules() if isinstance(part, _Norm)]
     for norm in norms:
-        if norm.weight is None:  # the same function
+        if norm.weight is None:  # leaves the function unchanged
             like = norm.running_mean
             norm.weight, norm.bias = (
                 nn.Parameter(made(norm.num_features, device=getattr(like, "device", None)), False)
@@ -111,7 +112,7 @@ class _Tracer(torch.fx.Tracer):
 
 
 def _check_modes(network: nn.Module) -> None:
-    """Refuse a network whose graph depends on its mode: what is traced in one mode stays in it."""
+    """Refuse a network whose graph depends on its mode: a trace keeps the mode in which it was taken."""
     train, evaluating = (str(_Tracer().trace(network.train(mode))) for mode in (True, False))
     if train != evaluating:
         different = (one for one in train.splitlines() if one not in set(evaluating.splitlines()))
@@ -124,7 +125,7 @@ def _check_modes(network: nn.Module) -> None:
 
 
 def converted(network: nn.Module) -> nn.Module:
-    """What `prepared` gave, trained or shown inputs, as a network that computes in int8, in eval mode."""
+    """The network from `prepared`, after training or observing inputs, in int8 and eval mode."""
     with quietly():
         from torch.ao.quantization.quantize_fx import convert_fx
 
@@ -140,7 +141,7 @@ def layers_of(network: nn.Module) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without the library's notices about its future and about `reduce_range`."""
+    """Suppress the library's notices about deprecation and `reduce_range`."""
     with warnings.catch_warnings():
         for module in (r"torch\.ao\.", r"torch\.jit", r"kdnb\.(methods\.quantized|training\.int8)"):
             warnings.filterwarnings("ignore", module=module)

@@ -1,4 +1,4 @@
-"""Where to look in a network: found for networks of kdnb, torchvision and timm, or named by hand."""
+"""The layers to use in a network: found for networks of kdnb, torchvision and timm, or named by hand."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from kdnb.training.views import INPUT, Layers, View, look, viewing
 
 __all__ = ["Layers", "View", "layers_of", "look", "matched", "viewing"]
 
-BLOCKS = 4  # of a network whose blocks all show maps of one size
+BLOCKS = 4  # layers to take from a network whose blocks all have maps of one size
 
 
 def layers_of(network: nn.Module, maps: Sequence[str] = ()) -> Layers:
     """The layers of a classifier of kdnb, torchvision or timm, or of one built like kdnb's.
 
     kdnb's have `stage1`, `stage2`, ... (or `layers`, or the layers of `hidden`), an embedding and a
-    `head`; of a WRN the last maps are those behind its final ReLU. In torchvision's
-    the stages end where the resolution falls, in timm's they are those of `feature_info`; of
-    networks of equal blocks, such as ViTs, every fourth part of the depth is taken.
+    `head`; for a WRN the last maps are those after its final ReLU. In torchvision's
+    networks the stages end where the resolution drops, in timm's they are those of `feature_info`;
+    networks of equal blocks, such as ViTs, are divided into four parts of equal depth.
 
     Args:
         maps: module paths to take instead of all stages, shallow to deep.
 
     Raises:
-        ValueError: when its layers are not known: name them with `Layers(...)`.
+        ValueError: if its layers are not known: name them with `Layers(...)`.
 
     >>> from kdnb import nets
     >>> layers_of(nets.build("resnet8")).before
@@ -51,10 +51,10 @@ def layers_of(network: nn.Module, maps: Sequence[str] = ()) -> Layers:
 
 
 def matched(ours: Layers, theirs: Layers, student: View, teacher: View) -> tuple[Layers, Layers]:
-    """As many layers of both networks: the last with the last, the others by resolution.
+    """Match equally many layers of both networks: the last with the last, the others by resolution.
 
-    A resolution counts against that of the network's own last layer, so that networks which
-    shrink their images differently are still matched from the end.
+    Resolutions are relative to that of the network's own last layer, so that networks which
+    downsample differently are still matched from the end.
     """
     sizes = [[math.prod(maps.shape[2:]) for maps in view.maps] for view in (student, teacher)]
     few, many = sorted(sizes, key=len)
@@ -66,7 +66,7 @@ def matched(ours: Layers, theirs: Layers, student: View, teacher: View) -> tuple
         shrunk = zip(few, (*chosen, last), strict=True)
         return sum(abs(math.log(a / few[-1]) - math.log(many[i] / many[-1])) for a, i in shrunk)
 
-    # Of equally good choices the deeper one.
+    # Among equally good choices, take the deeper one.
     choices = sorted(combinations(range(last), len(few) - 1), reverse=True)
     best = (*min(choices, key=cost), last)
     if len(ours.maps) > len(theirs.maps):
@@ -112,7 +112,7 @@ def _own(network: nn.Module, paths: list[str], maps: Sequence[str]) -> Layers:
 
 
 def _wide(network: nn.Module, maps: Sequence[str]) -> Layers:
-    """Of pre-activation blocks: a stage's ReLU stands in the next one, behind its first norm."""
+    """For pre-activation blocks: a stage's ReLU is in the next stage, after its first norm."""
     norms = {"stage1": "stage2.0.bn1", "stage2": "stage3.0.bn1", "stage3": "final.bn"}
     norms["final.relu"] = norms["stage3"]
     found = list(maps) or ["stage1", "stage2", "final.relu"]
@@ -120,7 +120,7 @@ def _wide(network: nn.Module, maps: Sequence[str]) -> Layers:
 
 
 def _before_relu(network: nn.Module, path: str) -> str:
-    """The module whose output enters the last ReLU of a stage; the stage itself without one."""
+    """The module whose output enters the last ReLU of a stage; the stage itself if there is none."""
     stage, _, _ = path.rpartition(".")
     root = stage if isinstance(network.get_submodule(path), nn.ReLU) else path
     leaves = [
@@ -152,7 +152,7 @@ def _torchvision(network: nn.Module, maps: Sequence[str]) -> Layers:
 
 
 def _stages(network: nn.Module) -> list[str]:
-    """Where the stages of a network of torchvision end."""
+    """The ends of the stages of a torchvision network."""
     names = [name for name, _ in network.named_children()]
     if numbered := [
         name for name in names if name.startswith(("layer", "stage")) and name[-1:].isdigit()
@@ -217,7 +217,7 @@ def _quarters(blocks: list[str]) -> list[str]:
 
 
 def _in_front(network: nn.Module, path: str) -> str:
-    """What the ReLU that closes a stage is given; the stage itself when no ReLU closes it."""
+    """The input of the ReLU that ends a stage; the stage itself if no ReLU ends it."""
     if path.endswith(INPUT):
         return path
     module, last = network.get_submodule(path), path
@@ -227,7 +227,7 @@ def _in_front(network: nn.Module, path: str) -> str:
     if isinstance(module, nn.ReLU):
         return f"{last}{INPUT}"
     if type(module).__name__.startswith(("NormFree", "PreAct")):
-        return path  # their ReLUs come first in a block, and none closes it
+        return path  # their ReLUs come first in a block, and none ends it
     for name in ("act3", "act2", "relu", "activation"):
         if isinstance(getattr(module, name, None), nn.ReLU):
             return f"{last}.{name}{INPUT}"

@@ -1,4 +1,4 @@
-"""What a trained network answers, and what these answers are worth."""
+"""The outputs of a trained network, and measures of their quality."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tensor:
     """The network's outputs for one epoch of batches in float32, (examples, classes), on the CPU.
 
-    Eval mode and no gradients; the mode is put back. Rows follow the order of the batches, so
-    use `shuffle=False`. Not autocast: what claims are judged by is computed in full precision.
+    Runs in eval mode without gradients, and restores the mode. Rows follow the order of the batches,
+    so use `shuffle=False`. No autocast: the numbers that decide claims are computed in full precision.
     """
     with evaluating(network), torch.no_grad(), threads.fitting():
         outputs = [
@@ -38,15 +38,15 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
 
 
 def outputs_for(network: nn.Module, inputs: Tensor, size: int = 500) -> Tensor:
-    """What a network returns for a tensor of inputs, `size` at a time, in float32 on its own device.
+    """A network's outputs for a tensor of inputs, `size` at a time, in float32 on its own device.
 
-    Eval mode and no gradients; the mode is put back. The network returns a tensor of any shape.
+    Runs in eval mode without gradients, and restores the mode. Outputs may have any shape.
     """
     with evaluating(network), torch.no_grad():
         return torch.cat([network(part).float() for part in inputs.split(size)])
 
 
-BINS = 15  # of the calibration error: equal widths of confidence, as in Guo et al. 2017
+BINS = 15  # for the calibration error: confidence bins of equal width, as in Guo et al. 2017
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
     output: Output | tuple[Output, Output] = None,
     ignore_index: int = NOTHING,
 ) -> pd.Series:
-    r"""What a network's answers are worth on labelled data, in eval mode and full precision.
+    r"""Measure a network on labelled data, in eval mode and full precision.
 
     The calibration is the expected calibration error over 15 bins of equal width,
 
@@ -67,21 +67,21 @@ def evaluate(
     confidence lies in ((m - 1)/15, m/15] (Guo et al. 2017, equation 3).
 
     Args:
-        network: inputs -> logits; left as it is, in whatever mode. It is asked on its own device.
-        data: `Images` of a data set, which its card normalises; or `Batches`, a Dataset, a
-            DataLoader or tensors (inputs, labels). Images are looked at as they are, without
-            augmentation. Of dense maps every labelled place counts as one image.
-        teacher: a module, a list of modules or a function of a batch's inputs, to agree with.
+        network: inputs -> logits; not changed, in whatever mode. It runs on its own device.
+        data: `Images` of a data set, normalised by its card; or `Batches`, a Dataset, a
+            DataLoader or tensors (inputs, labels). Images are not augmented. In dense maps, every
+            labelled position counts as one image.
+        teacher: a module, a list of modules or a function of a batch's inputs, to compare with.
         output: where the logits are in what the network returns, see `kdnb.distil`; or a pair, the
             network's and the teacher's.
-        ignore_index: the label of places that do not count.
+        ignore_index: the label of positions that do not count.
 
     Returns:
-        A Series: `images`; `errors`, how many; `accuracy`, a share; `cross_entropy` in nats;
-        `calibration`; with a teacher `agreement`, the share of images where both name one class.
+        A Series: `images`; `errors`, their number; `accuracy`, a share; `cross_entropy` in nats;
+        `calibration`; with a teacher `agreement`, the share of images with the same predicted class.
 
     Raises:
-        TypeError: for a network that is no module.
+        TypeError: for a network that is not a module.
         ValueError: for data without labels, or labels that do not fit the logits.
     """
     import pandas as pd
@@ -113,10 +113,10 @@ def evaluate(
 
 
 def check_measurable(evaluate: Any) -> None:
-    """Require what a verb's `evaluate` may be, before the epoch after which it is first asked.
+    """Check the `evaluate` argument of a training function before training starts.
 
     Raises:
-        TypeError: for a function that does not take one argument, or for no data.
+        TypeError: for a function that does not take one argument, or for something that is not data.
     """
     if isinstance(evaluate, nn.Module):
         raise TypeError(
@@ -132,7 +132,7 @@ def check_measurable(evaluate: Any) -> None:
         raise TypeError(
             f"evaluate is a function of one argument, the networks by name, or data; {error}."
         ) from error
-    except ValueError:  # a built-in function does not say what it takes
+    except ValueError:  # a built-in function may have no readable signature
         return
 
 
@@ -149,9 +149,9 @@ def calibration_error(confidence: Tensor, right: Tensor, bins: int = BINS) -> fl
     """The expected calibration error, a share, as :func:`evaluate` defines it.
 
     Args:
-        confidence: (N,) the probabilities of what was answered.
-        right: (N,) whether each answer was right.
-        bins: of equal width.
+        confidence: (N,) the probabilities of the predicted classes.
+        right: (N,) whether each prediction was right.
+        bins: number of bins of equal width.
 
     >>> calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([True, False]), bins=4)
     0.25
@@ -160,7 +160,7 @@ def calibration_error(confidence: Tensor, right: Tensor, bins: int = BINS) -> fl
 
 
 def _in_bins(confidence: Tensor, right: Tensor, bins: int) -> Tensor:
-    """(3, bins) float64: how many answers each bin holds, the right ones, and their confidence."""
+    """(3, bins) float64: for each bin the number of predictions, the right ones, and the confidence."""
     sums = torch.zeros(3, bins, dtype=torch.float64)
     place = (confidence.double() * bins).ceil().long().clamp(1, bins) - 1
     for row, value in enumerate((torch.ones_like(confidence), right, confidence)):
@@ -184,7 +184,7 @@ def ranking_area(scores: Tensor, positive: Tensor) -> float:
         The share of the pairs of a positive and a negative; a tie counts one half.
 
     Raises:
-        ValueError: for other shapes, or without a positive or a negative.
+        ValueError: for wrong shapes, or without a positive or a negative.
 
     >>> ranking_area(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([0, 0, 1, 1]))
     0.875
@@ -201,7 +201,7 @@ def ranking_area(scores: Tensor, positive: Tensor) -> float:
 
 
 class _Sums:
-    """What batches add up to."""
+    """Sums over batches."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -215,7 +215,7 @@ class _Sums:
             return
         check_range(flat.cpu(), wide.shape[1], ignore_index)
         confidence, said = wide.softmax(1).max(1)
-        right = (said == flat) & confidence.isfinite()  # an answer of NaN is wrong
+        right = (said == flat) & confidence.isfinite()  # a NaN output counts as wrong
         self.images += len(flat)
         self.right += float(right.sum())
         self.surprise += float(F.cross_entropy(wide.double(), flat, reduction="sum"))
@@ -226,7 +226,7 @@ class _Sums:
             self.agreeing += float((theirs.argmax(1) == said).sum())
 
     def measured(self) -> dict[str, float]:
-        """The measures over all of them."""
+        """The measures over all batches."""
         found = {
             "images": float(self.images),
             "errors": self.images - self.right,

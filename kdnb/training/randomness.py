@@ -1,4 +1,4 @@
-"""Random numbers of a run: a function of its seed, and the caller's own state left alone."""
+"""Random numbers of a run: a function of its seed, without changing the caller's state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdnb.names import brief
 
 @contextlib.contextmanager
 def own_random_state(device: torch.device | None = None) -> Iterator[None]:
-    """Leave the caller's random state as it was: training is a function of its seed alone."""
+    """Restore the caller's random state: training is a function of its seed alone."""
     others = random.getstate(), np.random.get_state()
     on_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng([device] if on_gpu else []):
@@ -29,10 +29,10 @@ def own_random_state(device: torch.device | None = None) -> Iterator[None]:
 
 
 def check_seed(seed: Any) -> None:
-    """Require a whole number of 64 bits.
+    """Require a 64-bit integer.
 
     Raises:
-        ValueError: naming what came.
+        ValueError: names the value.
     """
     whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
     if not whole or not -(2**63) <= seed < 2**63:
@@ -42,12 +42,12 @@ def check_seed(seed: Any) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Torch on all devices, and what a user's Dataset may draw from: random and numpy."""
+    """Seed torch on all devices, and random and numpy, which a user's Dataset may draw from."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
 
 
 def mix(*numbers: int) -> int:
-    """One 63-bit seed out of several numbers, unlike for unlike numbers."""
+    """A 63-bit seed derived from several numbers; different numbers give different seeds."""
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1

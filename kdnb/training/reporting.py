@@ -1,4 +1,4 @@
-"""What is written down after every epoch: numbers of any kind as plain ones, and TensorBoard's."""
+"""Reports after every epoch: measurements as plain numbers, and TensorBoard logs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _read(rows: Rows) -> list[list[float]]:
 
 
 def check_finite(rows: Rows, names: Sequence[str], last_step: int) -> None:
-    """Raise `NonFiniteLoss` for the first number that is none, in the rows up to a step."""
+    """Raise `NonFiniteLoss` for the first NaN or infinite number in the rows up to a step."""
     for step, row in enumerate(_read(rows), last_step - len(rows) + 1):
         for name, value in zip(names, row, strict=True):
             if not math.isfinite(value):
@@ -42,17 +42,17 @@ def check_finite(rows: Rows, names: Sequence[str], last_step: int) -> None:
 
 
 def means_of(rows: Rows, weights: Sequence[int]) -> Tensor:
-    """The mean of each term (terms,) float64 on the CPU, its steps weighted."""
+    """The mean of each term over weighted steps, (terms,) float64 on the CPU."""
     weigh = torch.tensor(weights, dtype=torch.float64)
     values = torch.tensor(_read(rows), dtype=torch.float64)
     return (values * weigh[:, None]).sum(0) / weigh.sum()
 
 
 def numbers(found: Any, taken: Container[str] = ()) -> dict[str, float]:
-    """What `evaluate` gave, as plain numbers by name; a name that is taken gets its own, `evaluate.`.
+    """The results of `evaluate` as plain numbers by name; a name already in use gets the prefix `evaluate.`.
 
     Raises:
-        TypeError: for a value that is no number.
+        TypeError: for a value that is not a number.
     """
     if found is None:
         return {}
@@ -77,13 +77,13 @@ def numbers(found: Any, taken: Container[str] = ()) -> dict[str, float]:
 
 
 def writer_for(log_dir: Path | str | None, batches: Any, epoch: int) -> Any:
-    """A TensorBoard writer that goes on after `epoch`, with the images of the first batch."""
+    """A TensorBoard writer that continues after `epoch`, with the images of the first batch."""
     if log_dir is None:
         return None
     if not isinstance(log_dir, (str, os.PathLike)) or not str(log_dir):
         raise TypeError(f"log_dir is the path of a folder; got {brief(log_dir)}.")
     check_writable(Path(log_dir))
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, rarely wanted
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, rarely needed
     from torchvision.utils import make_grid
 
     writer = SummaryWriter(str(log_dir), purge_step=epoch + 1)

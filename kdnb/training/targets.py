@@ -1,4 +1,4 @@
-"""The cross-entropy with whatever labels a user has: classes, soft labels, one logit, dense maps."""
+"""The cross-entropy with any kind of labels: classes, soft labels, one logit, dense maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdnb.losses.checks import at_least_float32
 from kdnb.names import brief
 from kdnb.training.answers import places, rows, two_logits
 
-NOTHING = -100  # the label of what does not count, as torch has it
+NOTHING = -100  # the label of positions that do not count, as in torch
 REAL = (
     "For real values give train a loss, such as loss=torch.nn.functional.mse_loss, and distil "
     "label_weight=0 and a loss as method."
@@ -27,17 +27,17 @@ SEVERAL = (
 
 
 def check_index(ignore_index: Any) -> None:
-    """Require the label that stands for none to be a whole number."""
+    """Require the label for positions that do not count to be an integer."""
     if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
         raise TypeError(f"ignore_index must be a whole number; got {brief(ignore_index)}.")
 
 
 def check_every_label(batches: Any, logits: Tensor, ignore_index: int = NOTHING) -> None:
-    """Require labels below the number of classes, of all samples whose labels are at hand.
+    """Require labels below the number of classes, for all samples whose labels are in memory.
 
     Args:
-        batches: `Batches` of images, or of tensors; nobody knows the labels of others beforehand.
-        logits: of a first batch.
+        batches: `Batches` of images, or of tensors; the labels of others are not known beforehand.
+        logits: the logits of a first batch.
 
     Raises:
         ValueError: with the labels' range.
@@ -59,16 +59,16 @@ def label_loss(
 
     Args:
         logits: (batch, classes), maps (batch, classes, height, width), volumes (batch, classes,
-            depth, height, width), sequences (batch, tokens, classes), or one logit (batch, 1), or
-            for each place of maps, of a binary task, whose class 1 is the positive one.
-        labels: numbers of classes, one for each place, with or without an axis of length 1 for the
+            depth, height, width), sequences (batch, tokens, classes), or one logit, (batch, 1) or
+            for each position of a map, of a binary task whose class 1 is the positive one.
+        labels: class numbers, one for each position, with or without an axis of length 1 for the
             classes; or probabilities, shaped as the logits (for one logit, the probability of class
-            1); or `Mixed`, whose two losses are added in their shares.
-        smoothing: of the labels, see `losses.label_smoothing`.
-        ignore_index: the label of places that do not count.
+            1); or `Mixed`, whose two losses are weighted by their shares.
+        smoothing: label smoothing, see `losses.label_smoothing`.
+        ignore_index: the label of positions that do not count.
 
     Raises:
-        ValueError: for labels that fit no such task: what came, and what is taken.
+        ValueError: for labels that fit no such task; says what was passed and what is accepted.
     """
     if labels is None:
         raise ValueError(
@@ -90,15 +90,15 @@ def label_loss(
         at_least_float32(wide), flat, ignore_index=ignore_index, label_smoothing=smoothing,
         reduction="sum",
     )  # fmt: skip
-    return total / (flat != ignore_index).sum().clamp_min(1)  # 0 where nothing is labelled
+    return total / (flat != ignore_index).sum().clamp_min(1)  # 0 if nothing is labelled
 
 
 def labelled_rows(
     logits: Tensor, labels: Tensor, ignore_index: int = NOTHING
 ) -> tuple[Tensor, Tensor]:
-    """Logits (places, classes) and labels (places,), without the places that do not count.
+    """Logits (positions, classes) and labels (positions,), without the positions that do not count.
 
-    Of soft labels the likeliest class is taken, of mixed ones that with the larger share.
+    Soft labels become the likeliest class, mixed ones the class with the larger share.
     """
     if isinstance(labels, Mixed):
         more = (labels.share >= 0.5).view(-1, *[1] * (labels.first.ndim - 1))
@@ -118,10 +118,10 @@ def labelled_rows(
 
 
 def counted_rows(logits: Tensor, labels: Any, ignore_index: int = NOTHING) -> Tensor:
-    """Logits (places, classes) of the places that count; one logit as two.
+    """Logits (positions, classes) of the positions that count; one logit becomes two.
 
     Args:
-        labels: whatever labels there are; of a dense task they say which places count.
+        labels: labels of any kind; in a dense task they determine which positions count.
     """
     wide = rows(logits)
     if logits.ndim > 2 and isinstance(labels, Tensor) and not labels.is_floating_point():
@@ -166,19 +166,19 @@ def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _axis(logits: Tensor) -> int:
-    """Where the classes are: second in maps and volumes, last in all else."""
+    """The axis of the classes: the second in maps and volumes, else the last."""
     return 1 if logits.ndim >= 4 else -1
 
 
 def _one_a_place(labels: Tensor, logits: Tensor) -> Tensor:
-    """Labels without an axis of length 1 where logits have the classes, as masks are often kept."""
+    """Drop the labels' axis of length 1 at the position of the classes, which masks often have."""
     axis = _axis(logits)
     lonely = labels.ndim == logits.ndim and labels.shape[axis] == 1
     return labels.squeeze(axis) if lonely else labels
 
 
 def check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
-    """Require labels to be numbers of classes, or `ignore_index`.
+    """Require labels to be class numbers, or `ignore_index`.
 
     Only labels on the CPU are checked: elsewhere the check would make the device wait.
 
@@ -216,12 +216,12 @@ def _soft(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 
 
 def _are_shares(labels: Tensor, axis: int) -> bool:
-    """Whether they are probabilities that sum to 1."""
+    """Whether labels are probabilities that sum to 1."""
     return bool((labels >= 0).all() & ((labels.sum(axis) - 1).abs() < 1e-3).all())
 
 
 def _no_classes(logits: Tensor, labels: Tensor, remedy: str = "") -> str:
-    """Which labels belong to logits, what came, and what to do with labels of that kind."""
+    """The error message: which labels fit the logits, what was passed, and what to do about it."""
     marks = labels.shape == logits.shape and bool(((labels == 0) | (labels == 1)).all())
     kind = SEVERAL if marks else REAL if labels.is_floating_point() else ""
     whole = labels.is_floating_point() and torch.equal(labels, labels.round())

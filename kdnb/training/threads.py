@@ -1,15 +1,15 @@
-"""How many threads a run takes: as many as there are free cores.
+"""How many threads a run uses: as many as there are free cores.
 
 The threads of one operation wait for each other, mostly by spinning. If another process occupies
 one of their cores, all of them wait for that one, and two threads can be many times slower than one
 (`kdnb bench contention`). So `fit`, `evaluate`, `predict`, trials, `kdnb run` and pools of processes
-measure how many cores others use and take no more threads than there are cores left; `fit` measures
-again between epochs. One line says so if others leave fewer cores than we may use. Others are all other
-processes, those that this one has started too; this process's own threads, which may still be
-spinning behind its last operation, are not.
+measure how many cores other processes use, and take no more threads than there are cores left; `fit`
+measures again between epochs. One line says so if the others leave fewer cores than we may use. The
+others are all other processes, including those that this one has started, but not this process's own
+threads, which may still be spinning after its last operation.
 
-A number in `OMP_NUM_THREADS` or `MKL_NUM_THREADS` is used as it is, and so is one that was given to
-`torch.set_num_threads`, unless it is that of all cores. Sums over a different number of threads
+A number in `OMP_NUM_THREADS` or `MKL_NUM_THREADS` is used as it is, and so is one passed to
+`torch.set_num_threads`, unless it is the number of all cores. Sums over a different number of threads
 round differently: set one of these to repeat a run in the foreground bit for bit.
 """
 
@@ -31,19 +31,19 @@ from kdnb.training import devices
 LOOK = 0.2  # seconds over which the load is measured
 AGAIN = 30.0  # seconds after which it is measured again
 UNKNOWN = (OSError, psutil.Error, NotImplementedError)  # such as in a sandbox without /proc/stat
-SPARE = 0.25  # of a core that others, such as a desktop, may use beside our threads
+SPARE = 0.25  # of a core that other processes, such as a desktop, may use besides our threads
 
-_ours: int | None = None  # what torch has been told here, as long as it holds
-_own = 1  # torch's own number before that: on some processors one a physical core
-_last = -math.inf, 0.0, 0.0  # when the load was looked at; the cores others used, of all, of ours
+_ours: int | None = None  # the number that we set in torch, while it is in effect
+_own = 1  # torch's own number before that: on some processors one per physical core
+_last = -math.inf, 0.0, 0.0  # when the load was measured; cores used by others, of all, of ours
 _said: int | None = None
 
 
 @contextmanager
 def fitting() -> Iterator[Callable[[], None]]:
-    """Have torch take as many threads as fit; a call of what is given measures the load again.
+    """Let torch use as many threads as fit; calling the yielded function measures the load again.
 
-    Not of compiled networks: another number of threads would have them compiled again.
+    For compiled networks it does nothing: a new number of threads would have them compiled again.
     """
     with taking(number()):
         yield lambda: None if devices.compiles() else _tell(number())
@@ -51,7 +51,7 @@ def fitting() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def taking(count: int) -> Iterator[None]:
-    """Have torch take so many threads, and put the former number back."""
+    """Let torch use this number of threads, and restore the former number."""
     global _ours
     before = torch.get_num_threads(), _ours
     try:
@@ -63,17 +63,17 @@ def taking(count: int) -> Iterator[None]:
 
 
 def number() -> int:
-    """The threads to take now: those that somebody chose, or as many as there are free cores."""
+    """The number of threads to use now: the user's choice, or as many as there are free cores."""
     global _last, _said
     if _chosen():
         return torch.get_num_threads()
     most = min(allotted(), torch.get_num_threads() if _ours is None else _own)
-    if most == 1:  # whatever others do
+    if most == 1:  # regardless of the load
         return 1
     if monotonic() - _last[0] > AGAIN:
         _last = monotonic(), *_loads()
     _, used, inside = _last
-    # Of the machine's cores, and of the quota that we share with others of our control group.
+    # Of the machine's cores, and of the quota shared within our control group.
     cores, used = min((len(_cores()), used), (_quota(), inside), key=lambda pair: pair[0] - pair[1])
     fit = max(1, min(most, math.floor(cores - used + SPARE)))
     if fit < most and fit != _said:
@@ -87,7 +87,7 @@ def number() -> int:
 
 
 def share(processes: int) -> dict[str, str]:
-    """The environment that gives each of so many processes its part of the threads."""
+    """The environment that gives each of this number of processes its share of the threads."""
     return {"OMP_NUM_THREADS": str(max(1, number() // processes))}
 
 
@@ -98,14 +98,14 @@ def allotted() -> int:
 
 def _tell(count: int) -> None:
     global _ours, _own
-    if count != torch.get_num_threads():  # else torch would forget kernels for nothing
+    if count != torch.get_num_threads():  # otherwise torch would drop kernels needlessly
         _own = torch.get_num_threads() if _ours is None else _own
         torch.set_num_threads(count)
         _ours = count
 
 
 def _chosen() -> bool:
-    """Whether the number of threads is somebody's choice, not torch's own or ours."""
+    """Whether the user chose the number of threads, rather than torch or this module."""
     if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
         return True
     own = {os.cpu_count(), _physical(), len(_cores()), _ours}
@@ -113,7 +113,7 @@ def _chosen() -> bool:
 
 
 def _physical() -> int | None:
-    """The machine's physical cores; None where nobody can tell."""
+    """The machine's physical cores; None if unknown."""
     try:
         return psutil.cpu_count(logical=False)
     except UNKNOWN:
@@ -127,7 +127,7 @@ def _cores() -> set[int]:
 
 
 def _loads() -> tuple[float, float]:
-    """How many cores others use: of the machine's that are ours, and of our group's quota."""
+    """How many cores others use: of those that we may use, and of our group's quota."""
     started, spent, own = monotonic(), _spent(), process_time()
     used = _used()
     took = max(monotonic() - started, LOOK)
@@ -136,12 +136,12 @@ def _loads() -> tuple[float, float]:
 
 
 def _used() -> float:
-    """How many of our cores are busy; 0 where nobody can tell."""
+    """How many of our cores are busy; 0 if unknown."""
     try:
         shares, ours = psutil.cpu_percent(LOOK, percpu=True), _cores()
     except UNKNOWN:
         return 0.0
-    if len(shares) == len(ours):  # all are ours; some containers number theirs anew
+    if len(shares) == len(ours):  # all are ours; some containers renumber theirs
         return sum(shares) / 100
     return sum(share for core, share in enumerate(shares) if core in ours) / 100
 
@@ -168,7 +168,7 @@ def _spent(groups: Path = GROUPS, own: Path = OWN) -> float:
 
 
 def _groups(groups: Path, own: Path) -> list[Path]:
-    """The folders of the control groups that this process is in, and of those around them."""
+    """The folders of the control groups of this process, and of their parents."""
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
     except OSError:  # not Linux
@@ -193,5 +193,5 @@ def _limit(folder: Path) -> float:
                 (folder / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period")
             )
         return float(quota) / float(period) if float(quota) > 0 else math.inf
-    except (OSError, ValueError, ZeroDivisionError):  # no limit is the word "max"
+    except (OSError, ValueError, ZeroDivisionError):  # the word "max" means no limit
         return math.inf

@@ -1,4 +1,4 @@
-"""A few images, a small student and a recipe that fits them: what a first experiment needs."""
+"""A few images, a small student and a recipe that fits them: a setting for first experiments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdnb.losses.checks import check_number
 from kdnb.names import nearest
 from kdnb.training.recipe import Recipe, recipe_for
 
-# Data set -> the trained network that comes with the workbook and teaches it.
+# Data set -> the trained network, shipped with the workbook, that is its teacher.
 TEACHERS = {"mnist": "lenet5", "fashion_mnist": "lenet5", "cifar10": "resnet20"}
 
 
@@ -26,11 +26,11 @@ class Toy:
 
     Attributes:
         train: a few labelled images.
-        held_out: images that nobody trains on.
+        held_out: images that are not used for training.
         student: seed -> a new network with the initial weights of that seed.
-        teacher: a trained network that saw many more images, in eval mode; None where none is.
+        teacher: a trained network that saw many more images, in eval mode; None if there is none.
         recipe: trains the student to zero errors on its training images.
-        name: of the setting, for tables and figures.
+        name: the name of the setting, for tables and figures.
     """
 
     train: Any
@@ -60,7 +60,7 @@ class Toy:
 
 
 def _samples(source: Any) -> int:
-    """How many samples somebody's data holds."""
+    """The number of samples in data of any form."""
     return (
         len(source) if isinstance(source, Images) else as_batches(source, 1, labels="none").examples
     )
@@ -76,21 +76,21 @@ def toy(
 ) -> Toy:
     """A few images of a data set, a small student, a recipe that fits them, a trained teacher.
 
-    The held-out images are the test set. Each class has as many training images as the others, to
-    within one; a smaller `images` takes some of a larger one's.
+    The held-out images are the test set. The training images are balanced over classes, to
+    within one; the images of a smaller `images` are a subset of those of a larger one.
 
     Args:
         dataset: `mnist`, `fashion_mnist` or `cifar10`.
-        images: how many to train on.
+        images: number of training images.
         network: the student's name, see `kdnb.nets.build`.
         teacher: the name of a network that comes trained (`kdnb.nets.pretrained_names()`); None
             for a setting without one.
-        epochs: of the recipe; with 40 the default students make no training errors on 100 to 2,000
+        epochs: epochs of the recipe; with 40 the default students make no training errors on 100 to 2,000
             images.
 
     Raises:
-        ValueError: for another data set, more images than it has, or a teacher that does not come
-            trained.
+        ValueError: for another data set, more images than it has, or a teacher without a trained
+            checkpoint.
 
     >>> few = toy("mnist", images=100)
     >>> len(few.train), few.train.labels.bincount().tolist() == [10] * 10
@@ -117,10 +117,10 @@ def toy(
 
 
 def balanced(source: Images, count: int) -> Images:
-    """The first `count` images of a set, as many of each class, to within one.
+    """The first `count` images of a set, balanced over classes to within one.
 
     Raises:
-        ValueError: when a class has too few.
+        ValueError: if a class has too few.
     """
     classes = int(source.labels.max()) + 1
     if count < 1:

@@ -1,4 +1,4 @@
-"""What a distillation loss may see of a network: logits, maps, the classifier's input."""
+"""The parts of a network that a distillation loss can see: logits, maps, the classifier's input."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ CHANNELS_FIRST = (
 
 @dataclass(frozen=True)
 class Layers:
-    """Where to look in a network, as module paths; `path:input` is what a module is given.
+    """The layers to use in a network, as module paths; `path:input` is the input of a module.
 
         Layers(maps=("features.4", "features.9"), head="fc")
 
     Attributes:
-        maps: whose outputs are maps, shallow to deep: (batch, channels, height, width), or
-            (batch, features), read as maps of one position. Of a module that returns a tuple the
-            first entry is taken.
-        before: the same layers in front of their last ReLU; those of `maps` when none are named.
-        embedding: what the classifier reads, (batch, features); the head's input when not named.
+        maps: modules whose outputs are maps, shallow to deep: (batch, channels, height, width), or
+            (batch, features), read as maps of one position. If a module returns a tuple, its first
+            entry is used.
+        before: the same layers before their last ReLU; those of `maps` if none are named.
+        embedding: the classifier's input, (batch, features); the head's input if not named.
         head: the classifier, a linear layer.
         channels_last: the maps are (batch, height, width, channels).
-        prefix_tokens: the maps may be tokens (batch, tokens, channels), the first so many of which
-            are no places of the image, such as a class token. None refuses tokens.
-        grid: the height and width of the tokens; a square when None.
+        prefix_tokens: the maps may be tokens (batch, tokens, channels), of which this number at the
+            start, such as a class token, are not positions of the image. None refuses tokens.
+        grid: the height and width of the tokens; a square if None.
     """
 
     maps: tuple[str, ...]
@@ -70,11 +70,11 @@ class Layers:
         """A layer's output as maps (batch, channels, height, width), exactly or not at all.
 
         Args:
-            layout: "first" or "last", where the layer's kind says where the channels are; else
-                square maps do, and for others `channels_last`.
+            layout: "first" or "last" if the layer's kind determines the position of the channels; else
+                it is inferred from square maps, or for others taken from `channels_last`.
 
         Raises:
-            ValueError: when it cannot be read so: which layer, its shape, and what to do.
+            ValueError: if that is impossible; names the layer, its shape, and what to do.
         """
         shape = tuple(output.shape)
         if output.ndim == 2:
@@ -101,7 +101,7 @@ class Layers:
         )
 
     def _looks_last(self, shape: tuple[int, ...]) -> bool:
-        """Whether maps are square only when their channels come last; else what was said."""
+        """Whether maps are square only with channels last; else `channels_last` as given."""
         _, one, two, three = shape
         first, last = two == three, one == two
         return self.channels_last if first == last else last
@@ -119,7 +119,7 @@ class Layers:
 
 
 class View:
-    """One network on one batch.
+    """The outputs of one network on one batch.
 
     Attributes:
         logits: (batch, classes).
@@ -127,8 +127,8 @@ class View:
         embedding: (batch, features).
         classifier: the weight of the classifier, (classes, features).
         groups: the weights of the convolutions in each layer's stage.
-        norms: the batch normalisation whose output, perhaps beside a shortcut's, is each of
-            `before`; None where there is none.
+        norms: the batch normalisation whose output, perhaps added to a shortcut's, is each of
+            `before`; None if there is none.
     """
 
     def __init__(
@@ -198,11 +198,11 @@ class View:
         return [_norm_of(self._network, path, maps.shape[1]) for path, maps in pairs]
 
     def outputs(self) -> dict[str, Tensor]:
-        """The layers' outputs by path, as the network gave them."""
+        """The layers' outputs by path, as the network returned them."""
         return {path: self._outputs[path] for path in self._layers.paths}
 
     def ran(self) -> dict[str, Tensor]:
-        """Those of `outputs` that the network has run."""
+        """The `outputs` of layers that have run."""
         found = {}
         for path in self._layers.paths:
             with contextlib.suppress(LookupError, RuntimeError):
@@ -210,7 +210,7 @@ class View:
         return found
 
     def watched(self) -> tuple[View, set[str]]:
-        """The same view, and a set that gathers the paths whose outputs are looked at in it."""
+        """The same view, and a set that collects the paths whose outputs are read."""
         watch = _Watched(self._outputs)
         return View(self.logits, watch, self._layers, self._network), watch.seen
 
@@ -231,16 +231,16 @@ class _Watched(Mapping[str, Tensor]):
 
 
 def _layout(module: nn.Module) -> str | None:
-    """Where a layer of a known kind has its channels: "first" or "last"; None for others."""
+    """The position of the channels in a layer of a known kind: "first" or "last"; None for others."""
     while isinstance(module, nn.Sequential) and len(module):
         module = module[-1]
-    if type(module) in (nn.Linear, nn.LayerNorm):  # a derived one may turn its input around
+    if type(module) in (nn.Linear, nn.LayerNorm):  # a subclass may transpose its input
         return "last"
     return "first" if isinstance(module, CHANNELS_FIRST) else None
 
 
 def _convolutions(network: nn.Module, path: str) -> list[Tensor]:
-    """The weights of the convolutions in a module, or in the module around it that has some."""
+    """The weights of the convolutions in a module, or in its nearest parent that has some."""
     while True:
         modules = network.get_submodule(path).modules()
         weights = [module.weight for module in modules if isinstance(module, nn.Conv2d)]
@@ -249,14 +249,14 @@ def _convolutions(network: nn.Module, path: str) -> list[Tensor]:
         path = path.rpartition(".")[0]
 
 
-SHORTCUTS = {"shortcut", "downsample"}  # what kdnb, torchvision and timm call them
+SHORTCUTS = {"shortcut", "downsample"}  # their names in kdnb, torchvision and timm
 
 
 def _norm_of(network: nn.Module, path: str, channels: int) -> nn.BatchNorm2d | None:
-    """The batch normalisation in front of a ReLU, or of the place between it and a shortcut's sum.
+    """The batch normalisation before a ReLU, or before the sum with a shortcut that precedes it.
 
-    In a chain it is the last one before the place; in a block, the block's last one that belongs to
-    no shortcut.
+    In a chain it is the last one before that point; in a block, the block's last one outside of
+    shortcuts.
     """
     name = path.removesuffix(INPUT)
     module = network.get_submodule(name)
@@ -277,7 +277,7 @@ def _norm_of(network: nn.Module, path: str, channels: int) -> nn.BatchNorm2d | N
 
 
 class _Both(Mapping[str, Tensor]):
-    """What modules gave, and what others were given."""
+    """Outputs of modules, and inputs of others."""
 
     def __init__(self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> None:
         self.outputs, self.inputs = outputs, inputs
@@ -300,7 +300,7 @@ def _module(network: nn.Module, path: str) -> nn.Module:
     """The module of a path or of a `path:input`.
 
     Raises:
-        ValueError: when there is none, with the nearest paths.
+        ValueError: if there is none; names the nearest paths.
     """
     name, known = path.removesuffix(INPUT), dict(network.named_modules())
     if name not in known:
@@ -317,7 +317,7 @@ def _keeper(given: dict[str, Tensor], path: str) -> Callable[[nn.Module, Any, An
         )
         if value is None:
             raise ValueError(f"module {path.removesuffix(INPUT)!r} is given no tensor.")
-        # What works in place writes over what it was given.
+        # In-place modules overwrite their input.
         given[path] = value.clone() if getattr(module, "inplace", False) else value
 
     return keep
@@ -344,6 +344,6 @@ def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], V
 
 @torch.no_grad()
 def look(network: nn.Module, layers: Layers, images: Any, output: Output = None) -> View:
-    """A `View` of some inputs, in eval mode and without gradients; the mode is put back."""
+    """A `View` of some inputs, in eval mode without gradients; the mode is restored."""
     with evaluating(network), viewing(network, layers) as seen:
         return seen(logits_of(ask(network, images), output))

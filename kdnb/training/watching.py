@@ -1,4 +1,4 @@
-"""What is measured after every epoch of a training."""
+"""Measurements after every epoch of training."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def watching(
     output: Output = None,
     ignore_index: int = NOTHING,
 ) -> Callable[[Any], Any] | None:
-    """What `fit` calls after every epoch: a user's function, or `kdnb.evaluate` on a user's data.
+    """The function that `fit` calls after every epoch: a user's own, or `kdnb.evaluate` on a user's data.
 
     Args:
-        networks: that are to be measured.
+        networks: the networks to measure.
     """
     if evaluate is not None:
         check_measurable(evaluate)

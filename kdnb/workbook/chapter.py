@@ -1,4 +1,4 @@
-"""What the notebooks and the runner share: digests of cells, and verdicts on display."""
+"""Shared by the notebooks and the runner: digests of cells, and the display of verdicts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ VERDICTS_MIME = "application/vnd.kdnb.verdicts+json"
 
 
 def digests(notebook: Any) -> list[str]:
-    """The code of each code cell in 12 hexadecimal digits; comment lines and blank lines do not count.
+    """A digest of 12 hexadecimal digits for each code cell, ignoring comment lines and blank lines.
 
-    A notebook keeps those of the code that ran, so that a cell that was changed afterwards is found
-    although its old outputs stand below it.
+    A notebook stores those of the code that ran, so that a cell that was changed afterwards is detected
+    even though its old outputs are still there.
     """
     found = []
     for cell in notebook.cells:
@@ -29,12 +29,12 @@ def digests(notebook: Any) -> list[str]:
 
 
 def show_verdicts(verdicts: Iterable[Verdict], profile: str, *, grouped: bool = False) -> None:
-    """Print one line a verdict; the runner reads the same from the executed notebook.
+    """Print one line per verdict; the runner reads them from the executed notebook.
 
     Args:
-        profile: what the verdicts rest on: the run's own, `laptop`, `full`, or `exact`.
-        grouped: whether claims that lack the same premise share a line, which then tells the value
-            that was found. For verdicts on a record: there the value is the same on every machine.
+        profile: the basis of the verdicts: the run's own profile, `laptop`, `full`, or `exact`.
+        grouped: whether claims that fail the same premise share a line, which then gives the value
+            found. Use it for verdicts on a record, where the value is the same on every machine.
     """
     verdicts = list(verdicts)
     words = {f"{verdict.claim.paper}/{verdict.claim.id}": verdict.word for verdict in verdicts}
@@ -43,7 +43,7 @@ def show_verdicts(verdicts: Iterable[Verdict], profile: str, *, grouped: bool = 
 
 
 def _grouped(verdicts: Iterable[Verdict]) -> list[str]:
-    """One line a verdict, or one for all claims whose premise fails with the same value."""
+    """One line per verdict, or one for all claims whose premise fails with the same value."""
     claims: dict[str, list[str]] = {}
     for verdict in verdicts:
         unmet = verdict.word == "premise not met"

@@ -1,6 +1,6 @@
-"""`kdnb`: list, run, reproduce, replicate, data, trials, bench, doctor; each a few lines over the package.
+"""`kdnb`: list, run, reproduce, replicate, data, trials, bench, doctor; each a thin layer over the package.
 
-What asks about papers (show, report, cite, verdicts, where, compare) is in `cli_papers`.
+The commands about papers (show, report, cite, verdicts, where, compare) are in `cli_papers`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from kdnb.runs.cluster import Workers
 
 app = typer.Typer(
-    help="Knowledge distillation, executable: chapters that reproduce their papers.",
-    epilog="With --debug, an error shows where it was raised.",
+    help="An executable survey of knowledge distillation: run its chapters and reproduce its papers.",
+    epilog="Add --debug to show a traceback on errors.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(cli_papers.app)  # its commands stand beside those below
+app.add_typer(cli_papers.app)  # adds its commands to those below
 
 
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1, max=1000, help="processes side by side; one a core, at most 8, or one with a GPU"
+        min=1, max=1000, help="parallel processes; default: one per core up to 8, or 1 with a GPU"
     ),
 ]
 Cluster = Annotated[
@@ -48,15 +48,15 @@ Cluster = Annotated[
 Gpu = Annotated[
     float | None,
     typer.Option(
-        envvar="KDNB_GPU", callback=positive, help="GPUs a trial takes on the cluster, such as 0.5"
+        envvar="KDNB_GPU", callback=positive, help="GPUs per trial on the cluster, such as 0.5"
     ),
 ]
 
 
 def main() -> None:
-    """The command's entry. A foreseeable error is one sentence.
+    """Entry point of the command. Expected errors are printed as one sentence.
 
-    Exit codes: 2 for what was asked wrongly, 1 for what failed, 130 for an interrupt.
+    Exit codes: 2 for invalid usage, 1 for a failure, 130 for an interrupt.
     """
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
@@ -78,7 +78,7 @@ def main() -> None:
 def list_chapters(
     name: Annotated[str | None, typer.Argument(help="a chapter, such as 2-1")] = None,
 ) -> None:
-    """The chapters; with a name, its parameters: types, values allowed, defaults."""
+    """List the chapters, or the parameters of one: types, allowed values, defaults."""
     from kdnb.workbook import runner
 
     if name is None:
@@ -110,22 +110,25 @@ def list_chapters(
 
 @app.command()
 def run(
-    names: Annotated[list[str] | None, typer.Argument(help="such as 2-1; all when none")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="chapters, such as 2-1; default: all")
+    ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="change a parameter")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="set a parameter of the chapters"),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="paired repetitions")] = None,
     jobs: Jobs = None,
     cluster: Cluster = None,
     gpu: Gpu = None,
     cell_timeout: Annotated[
-        int | None, typer.Option(min=1, max=10**6, help="seconds a cell may take")
+        int | None, typer.Option(min=1, max=10**6, help="time limit for each cell, in seconds")
     ] = None,
     in_place: Annotated[
-        bool, typer.Option(help="write notebooks/ and figures/, as for a commit")
+        bool, typer.Option(help="write to notebooks/ and figures/, ready to commit")
     ] = False,
 ) -> None:
-    """Execute chapters with papermill; a rerun goes on from the trials that are finished."""
+    """Execute chapters with papermill; a rerun reuses finished trials."""
     from kdnb import paths
     from kdnb.papers import scoreboard
     from kdnb.progress import bar
@@ -196,29 +199,29 @@ def _workers(cluster: str, jobs: int | None, gpu: float | None) -> Workers:
 
 @app.command()
 def data(
-    name: Annotated[str | None, typer.Argument(help="a data set to fetch and verify")] = None,
+    name: Annotated[str | None, typer.Argument(help="a data set to download and verify")] = None,
 ) -> None:
-    """The data sets: images, sentences, graphs, recordings; with a name, fetch it and verify it."""
+    """List the data sets (images, sentences, graphs, recordings), or download and verify one."""
     from kdnb.data import offered
 
     if name:
         console.print(offered.verified(name))
         return
     table = Table("name", "title", "shape", "training", "test", "licence")
-    table.columns[0].no_wrap = True  # what one types is never cut
+    table.columns[0].no_wrap = True  # users type these names, so never cut them
     table.columns[1].overflow = "fold"
     for row in offered.rows():
         table.add_row(*row)
     console.print(table)
 
 
-trials_app = typer.Typer(help="The runs on disk.", no_args_is_help=True)
+trials_app = typer.Typer(help="List, show or delete the trials on disk.", no_args_is_help=True)
 app.add_typer(trials_app, name="trials")
 
 
 @trials_app.command("list")
 def list_trials() -> None:
-    """Every trial on disk, oldest first."""
+    """List all trials on disk, oldest first."""
     from kdnb.runs import trials
 
     table = Table("digest", "state", "function", "seed", "MB")
@@ -235,8 +238,8 @@ def list_trials() -> None:
 
 
 @trials_app.command("show")
-def show_trial(digest: Annotated[str, typer.Argument(help="the first digits are enough")]) -> None:
-    """A trial's description, metrics and provenance."""
+def show_trial(digest: Annotated[str, typer.Argument(help="its first digits are enough")]) -> None:
+    """Show a trial's description, metrics and provenance."""
     from kdnb.runs import trials
 
     whole = trials.find(digest)
@@ -250,12 +253,14 @@ def show_trial(digest: Annotated[str, typer.Argument(help="the first digits are 
 
 @trials_app.command("prune")
 def prune_trials(
-    digests: Annotated[list[str] | None, typer.Argument(help="these; else the unfinished")] = None,
+    digests: Annotated[
+        list[str] | None, typer.Argument(help="trials to delete; default: all unfinished")
+    ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="finished ones and the teachers' tables too")
+        bool, typer.Option("--all", help="also finished trials and cached teacher outputs")
     ] = False,
 ) -> None:
-    """Delete trials, named ones or the unfinished, and what killed runs left; what runs stays."""
+    """Delete the named or the unfinished trials, and files left by killed runs; running trials stay."""
     from kdnb.runs.pruning import prune
 
     console.print(prune(digests or [], everything=everything), highlight=False)
@@ -263,12 +268,12 @@ def prune_trials(
 
 @app.command()
 def bench(
-    parts: Annotated[list[str] | None, typer.Argument(help="such as steps; all when none")] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help="such as steps; default: all")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="a Markdown file; runs/benchmarks.md when none is named")
+        Path | None, typer.Option(help="a Markdown file; default: runs/benchmarks.md")
     ] = None,
 ) -> None:
-    """Measure this machine: steps, others' loops, growth, chapters, small runs, contention."""
+    """Benchmark this machine: steps, other training loops, growth, chapters, small runs, contention."""
     from kdnb import paths
 
     if not (paths.root() / "benchmarks" / "table.py").is_file():
@@ -279,9 +284,11 @@ def bench(
     from benchmarks import table
 
     target = output or paths.runs() / "benchmarks.md"
-    table.measured_before(target)  # refused before anything is measured
+    table.measured_before(target)  # raises before anything is measured
     for name, rows in table.measure(parts or []):
-        table.write(name, rows, target)  # now: what comes next may take long, and be stopped
+        table.write(
+            name, rows, target
+        )  # right away: the next part may take long and be interrupted
         shown = table.frame(rows)
         printed = Table(*shown.columns, title=table.PARTS[name], title_justify="left")
         for row in shown.itertuples(index=False):
@@ -293,23 +300,24 @@ def bench(
 @app.command()
 def reproduce(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
-    profile: Annotated[str, typer.Option(help="laptop or full; some have more")] = "laptop",
+    profile: Annotated[str, typer.Option(help="laptop or full; some papers have more")] = "laptop",
     seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="paired repetitions")] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="CONDITION", help="such as student; all when none")
+        list[str] | None, typer.Option(metavar="CONDITION", help="such as student; default: all")
     ] = None,
     jobs: Jobs = None,
     devices: Annotated[
         int,
-        typer.Option(min=1, max=64, help="GPUs, or processes on the CPU, that share each trial"),
+        typer.Option(min=1, max=64, help="GPUs, or CPU processes, that share each trial"),
     ] = 1,
     compiling: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the networks: for runs of hours")
+        bool,
+        typer.Option("--compile", help="torch.compile the networks; pays off in runs of hours"),
     ] = False,
     cluster: Cluster = None,
     gpu: Gpu = None,
 ) -> None:
-    """Make the record of a paper, or go on with it, and judge its claims."""
+    """Run a paper's experiments, or resume them, and judge its claims."""
     from kdnb import reproductions
     from kdnb.papers import showing
     from kdnb.runs.pool import default_jobs
@@ -320,12 +328,12 @@ def reproduce(
             raise UsageError(
                 f"--{option} is for this machine: on a cluster, set KDNB_{option.upper()} there."
             )
-    reproductions.checked(key, profile, seeds, only or ())  # before a cluster is waited for
+    reproductions.checked(key, profile, seeds, only or ())  # before waiting for a cluster
     if compiling:
         start_compiling()
     if devices > 1:
         span(devices)
-        jobs = jobs or 1  # trials that span all devices have no other trial beside them
+        jobs = jobs or 1  # a trial that spans all devices runs alone
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
         made = reproductions.record(
@@ -338,27 +346,27 @@ def reproduce(
 @app.command()
 def replicate(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
-    profile: Annotated[str, typer.Option(help="of the record")] = "laptop",
+    profile: Annotated[str, typer.Option(help="profile of the record")] = "laptop",
     seeds: Annotated[
-        int | None, typer.Option(min=2, max=1000, help="as many as recorded when none")
+        int | None, typer.Option(min=2, max=1000, help="paired repetitions; default: as recorded")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="CONDITION", help="such as student; all when none")
+        list[str] | None, typer.Option(metavar="CONDITION", help="such as student; default: all")
     ] = None,
     jobs: Jobs = None,
     cluster: Cluster = None,
     gpu: Gpu = None,
 ) -> None:
-    """Run a record's conditions on new seeds, and judge its claims on these alone.
+    """Run a paper's recorded conditions on new seeds, and judge its claims on these alone.
 
-    The record stays as it is.
+    The record does not change.
     """
     from kdnb import reproductions
     from kdnb.papers import showing
     from kdnb.reproductions.replication import replicate as again
     from kdnb.runs.pool import default_jobs
 
-    reproductions.checked(key, profile, only=only or ())  # before a cluster is waited for
+    reproductions.checked(key, profile, only=only or ())  # before waiting for a cluster
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
         frame = again(
@@ -370,7 +378,7 @@ def replicate(
 
 @app.command()
 def doctor() -> None:
-    """What this machine has, and what is missing: versions, hardware, data, disk."""
+    """Check this machine: versions, hardware, data sets, disk space."""
     from kdnb import data as datasets
     from kdnb import paths
     from kdnb.runs.provenance import provenance

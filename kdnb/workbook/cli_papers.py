@@ -18,16 +18,16 @@ app = typer.Typer()
 @app.command()
 def show(
     key: Annotated[
-        str | None, typer.Argument(help="a paper, such as hinton2015; with --verify also none")
+        str | None, typer.Argument(help="a paper, such as hinton2015; optional with --verify")
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="laptop or full; all when none")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
-    markdown: Annotated[bool, typer.Option(help="as Markdown")] = False,
+    profile: Annotated[str | None, typer.Option(help="laptop or full; default: all")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    markdown: Annotated[bool, typer.Option(help="print Markdown")] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="first compare claims and records with their digests")
+        bool, typer.Option("--verify", help="first check claims and records against their digests")
     ] = False,
 ) -> None:
-    """Published results beside ours, with intervals and verdicts."""
+    """Show published results beside ours, with intervals and verdicts."""
     from kdnb.papers import digests, showing
 
     if key is None and not verify:
@@ -51,11 +51,11 @@ def report(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help="a .md, .html, .tex or .pdf file; KEY.html when none"),
+        typer.Option("--output", "-o", help="a .md, .html, .tex or .pdf file; default: KEY.html"),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="laptop or full")] = None,
 ) -> None:
-    """One page of a reproduction: verdicts, figure, setting, numbers, provenance, BibTeX."""
+    """Write a one-page report: verdicts, figure, setting, numbers, provenance, BibTeX."""
     from kdnb.workbook import reporting
 
     for written in reporting.write(key, output or [Path(f"{key}.html")], profile):
@@ -66,10 +66,10 @@ def report(
 def cite(
     key: Annotated[str, typer.Argument(help="a paper, such as hinton2015")],
     profile: Annotated[str | None, typer.Option(help="laptop or full")] = None,
-    claim: Annotated[str | None, typer.Option(help="one claim only")] = None,
+    claim: Annotated[str | None, typer.Option(help="only this claim")] = None,
     format: Annotated[str, typer.Option(help="bibtex, markdown, latex or csl-json")] = "bibtex",
 ) -> None:
-    """A paper, the survey and kdnb to cite, and a citable line of our result."""
+    """Print citations of a paper, the survey and kdnb, and a citable line for each result."""
     from kdnb import papers
 
     plain(papers.cite(key, profile, claim, format))
@@ -77,17 +77,19 @@ def cite(
 
 @app.command()
 def verdicts(
-    as_json: Annotated[bool, typer.Option("--json", help="every verdict, as JSON")] = False,
-    markdown: Annotated[bool, typer.Option(help="one row a chapter, as Markdown")] = False,
-    schema: Annotated[bool, typer.Option(help="the JSON schema of what --json prints")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print every verdict as JSON")] = False,
+    markdown: Annotated[bool, typer.Option(help="print Markdown, one row per chapter")] = False,
+    schema: Annotated[
+        bool, typer.Option(help="print the JSON schema of the --json output")
+    ] = False,
     write: Annotated[
         bool,
         typer.Option(
-            help="write papers/SHA256SUMS, papers/verdicts.json, its schema and the README's table"
+            help="update papers/SHA256SUMS, papers/verdicts.json, its schema and the README"
         ),
     ] = False,
 ) -> None:
-    """The scoreboard: how the claims of all papers ended."""
+    """Show the scoreboard: the verdicts on the claims of all papers."""
     from kdnb.papers import digests, scoreboard
 
     if write:
@@ -112,10 +114,10 @@ def where(
         str | None, typer.Argument(help="a method, paper or function, such as crd or zhang2018dml")
     ] = None,
     all: Annotated[
-        bool, typer.Option("--all", help="every system of the survey's readings, and its standing")
+        bool, typer.Option("--all", help="list every system in the survey, and how it is covered")
     ] = False,
 ) -> None:
-    """Where a method's or a paper's loss, scheme, test, chapter, claims and record are."""
+    """Print where the loss, scheme, tests, chapter, claims and record of a method or paper are."""
     if all == (name is not None):
         raise typer.BadParameter("name one method or paper, or ask for --all.")
     from kdnb.workbook import systems
@@ -128,18 +130,19 @@ def where(
 @app.command()
 def compare(
     losses: Annotated[
-        list[str], typer.Argument(help="module:function of your own, or a method's name")
+        list[str], typer.Argument(help="module:function of your own, or the name of a method")
     ],
-    setting: Annotated[str, typer.Option(help="the paper whose comparison is recorded")],
+    setting: Annotated[str, typer.Option(help="the paper with a recorded comparison")],
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="paired repetitions")] = 6,
     student: Annotated[str | None, typer.Option(help="one of the setting's students")] = None,
     weight: Annotated[
-        float | None, typer.Option(callback=positive, help="beside the cross-entropy")
+        float | None,
+        typer.Option(callback=positive, help="of the loss, relative to the cross-entropy"),
     ] = None,
-    profile: Annotated[str, typer.Option(help="of the record")] = "laptop",
+    profile: Annotated[str, typer.Option(help="profile of the record")] = "laptop",
 ) -> None:
-    """Put a loss of your own beside the recorded conditions of a comparison."""
-    sys.path.insert(0, "")  # a module of the folder where the command is given
+    """Compare your own loss with the recorded conditions of a comparison."""
+    sys.path.insert(0, "")  # to find a module in the current folder
     from kdnb.reproductions.compare import compare as compared
     from kdnb.reproductions.compare import named_conditions
 

@@ -1,4 +1,4 @@
-"""What the command says when something is wrong: one sentence."""
+"""Error messages of the command: one sentence each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdnb.names import brief, refused
 
 
 def check_folder() -> None:
-    """Refuse to start in a folder that is gone, where the mathematics library aborts."""
+    """Refuse to start in a deleted folder, where the mathematics library would abort."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -17,13 +17,13 @@ def check_folder() -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What an error says, as one sentence of at most some 1,000 letters."""
+    """An error's message as one sentence of at most about 1,000 characters."""
     foreseen = (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, ImportError)
     if hasattr(error, "errors") and hasattr(error, "error_count"):  # pydantic's
         said = f"{error.title}: {refused(error)}"
     elif isinstance(error, OSError) and error.strerror and error.filename:
         said = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of an open stream
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:  # from an open stream
         said = "no space is left where the output goes: free some, or send it elsewhere"
     elif isinstance(error, foreseen) and str(error).strip():
         said = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Markdown as LaTeX: what a report needs of it, over the tokens of markdown-it."""
+"""Markdown to LaTeX, as far as reports need it, from the tokens of markdown-it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ AROUND = {
     "em_open": "\\emph{", "em_close": "}", "link_close": "}", "softbreak": "\n",
     "hardbreak": "\\\\\n", "hr": "\\medskip\\hrule\\medskip\n\n",
 }  # fmt: skip
-PAGE = 92  # letters of a table that one line of the page holds
+PAGE = 92  # characters of a table that fit on one line of the page
 
 
 def escaped(text: str) -> str:
-    """Plain text as LaTeX; a letter that LaTeX has no name for is a question mark."""
+    """Plain text as LaTeX; characters that LaTeX cannot represent become question marks."""
     return "".join(SPECIAL.get(one) or (one if one.isascii() else _named(one)) for one in text)
 
 
@@ -55,14 +55,14 @@ def _named(letter: str) -> str:
 
 
 def document(markdown: str, title: str) -> str:
-    """A whole document of a Markdown text without its title."""
+    """A complete document from a Markdown text without its title."""
     body = rendered(parser().parse(markdown))
     head = f"{PREAMBLE}\\title{{{escaped(title)}}}\n\\author{{kdnb}}\n\\date{{}}\n"
     return f"{head}\\begin{{document}}\n\\maketitle\n\n{body}\\end{{document}}\n"
 
 
 def parser() -> MarkdownIt:
-    """Markdown with tables; HTML in it is text."""
+    """A parser for Markdown with tables; HTML is treated as text."""
     return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -105,7 +105,7 @@ def _one(token: Token) -> str:
 
 
 def _breakable(code: str) -> str:
-    """Code in which a line may break: after signs, and within words that no line holds."""
+    """Code with line breaks allowed after punctuation and within words longer than a line."""
     parts = re.findall(r"[^/._-]{1,32}[/._-]*|[/._-]+", code)
     return "\\allowbreak{}".join(map(escaped, parts))
 
@@ -115,7 +115,7 @@ def _address(address: object) -> str:
 
 
 def _table(tokens: Sequence[Token]) -> str:
-    """A table that may go over pages; columns of long text are broken into lines."""
+    """A table that may span pages; columns of long text are wrapped."""
     rows: list[list[Token]] = []
     sides: list[str] = []
     for before, token in itertools.pairwise(tokens):
@@ -137,7 +137,7 @@ def _table(tokens: Sequence[Token]) -> str:
 
 
 def _columns(widths: Sequence[int], sides: Sequence[str]) -> str:
-    """The columns as they are where they fit; else the wide ones share what the others leave."""
+    """The columns unchanged if they fit; else the wide ones share the remaining width."""
     if sum(widths) <= PAGE:
         return "".join(sides)
     narrow = [width <= 16 for width in widths]

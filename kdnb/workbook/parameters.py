@@ -1,7 +1,7 @@
-"""A chapter's parameters: what its notebook declares, and the check of what it was given.
+"""A chapter's parameters: their declaration in the notebook, and the check of their values.
 
-They stand in the notebook alone, in two cells. The first is tagged `parameters`, so that papermill
-can change the values; the comment after a value is its help. The second checks them:
+They are declared only in the notebook, in two cells. The first is tagged `parameters`, so that papermill
+can change the values; the comment after a value is its help text. The second checks them:
 
     dataset = "mnist"
     seeds = 2  # paired repetitions
@@ -18,15 +18,15 @@ can change the values; the comment after a value is its help. The second checks 
         deep=bool,
     )
 
-Every name of the first cell stands once in the call, with what it may be:
+Every name of the first cell occurs once in the call, with its allowed values:
 
-- two numbers: from the first to the second, both included; `None` leaves an end open. Whole
-  numbers ask for a whole number, and a range with a decimal point takes any number;
+- two numbers: from the first to the second, inclusive; `None` leaves an end open. Integers
+  require an integer, and a range with a decimal point takes any number;
 - several strings, or a set such as `{16, 32}`: one of these;
 - `int`, `float`, `str`, `bool` or `list`: any value of this type.
 
-`kdnb list 2-1` and `kdnb run 2-1 --set seeds=3` read both cells without running them. So the values
-in them are written out: literals, not expressions.
+`kdnb list 2-1` and `kdnb run 2-1 --set seeds=3` read both cells without running them, so their
+values must be literals, not expressions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", list: 
 
 
 class ParameterError(UsageError):
-    """A parameter that is unknown, of another type, or out of range."""
+    """A parameter is unknown, of the wrong type, or out of range."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Parameter:
 
     Attributes:
         type: a word of `TYPES`.
-        limits: the allowed values in words; empty when every value of the type is allowed.
+        limits: the allowed values in words; empty if every value of the type is allowed.
         default: the value in the parameters cell.
         help: the comment beside it.
     """
@@ -67,7 +67,7 @@ class Parameter:
 
     @property
     def range(self) -> str:
-        """The limits in few words, for a table: `1 to 100`."""
+        """The limits in short form, for a table: `1 to 100`."""
         limits = re.sub(r"at least (\S+) and at most (\S+)", r"\1 to \2", self.limits)
         return limits.removeprefix("one of ").replace("'", "")
 
@@ -76,12 +76,12 @@ def check(values: Mapping[str, Any], /, **allowed: Any) -> None:
     """Check the parameters of a notebook, before anything is computed.
 
     Args:
-        values: `globals()` of the notebook. Other names in it are ignored, but a parameter that
-            papermill was given and the notebook does not have is an error.
-        **allowed: for each parameter its range, choices or type, as the module says.
+        values: `globals()` of the notebook. Other names are ignored, but a parameter passed to
+            papermill that the notebook does not declare is an error.
+        **allowed: for each parameter its range, choices or type, as described above.
 
     Raises:
-        ParameterError: naming each wrong parameter, its type and limits, or for an unknown name
+        ParameterError: names each wrong parameter with its type and limits, or for an unknown name
             the nearest known one.
     """
     found = problems({name: values[name] for name in allowed if name in values}, allowed)
@@ -104,13 +104,13 @@ def problems(values: Mapping[str, Any], allowed: Mapping[str, Any]) -> list[str]
 
 
 def declared(notebook: Mapping[str, Any]) -> tuple[dict[str, Parameter], dict[str, Any]]:
-    """The parameters of a notebook, and what each may be, read without running it.
+    """The parameters of a notebook and their allowed values, read without running it.
 
     Returns:
-        by name the parameters, in the order of their cell; and by name the argument of `check`.
+        The parameters by name, in the order of their cell; and the arguments of `check` by name.
 
     Raises:
-        ParameterError: when a cell is missing, holds more than literals, or the two cells do not
+        ParameterError: if a cell is missing, contains more than literals, or the two cells do not
             have the same names.
     """
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -138,10 +138,10 @@ def declared(notebook: Mapping[str, Any]) -> tuple[dict[str, Parameter], dict[st
 
 
 def described(rule: Any) -> tuple[type, str]:
-    """The type that an argument of `check` asks for, and its limits in words.
+    """The type that an argument of `check` requires, and its limits in words.
 
     Raises:
-        ParameterError: when it is no range, no choice and no type.
+        ParameterError: if it is neither a range nor choices nor a type.
     """
     if isinstance(rule, type) and rule in TYPES:
         return rule, ""
@@ -160,7 +160,7 @@ def described(rule: Any) -> tuple[type, str]:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """A sentence about an unknown name, with the nearest known one."""
+    """The message for an unknown name, with the nearest known one."""
     known = list(known)
     near = difflib.get_close_matches(name[:200], known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}."
@@ -170,7 +170,7 @@ def unknown(name: str, known: Iterable[str]) -> str:
 def injected() -> list[str]:
     """The names that papermill assigned in this kernel: its cell begins with `# Parameters`.
 
-    Those that it adds by itself (`--inject-paths`) begin with `PAPERMILL_` and are left out.
+    Names that it adds itself (`--inject-paths`) begin with `PAPERMILL_` and are left out.
     """
     from IPython import get_ipython
 
@@ -190,7 +190,7 @@ def _is_range(rule: Any) -> bool:
 def _fits(value: Any, kind: type, rule: Any) -> bool:
     if kind is float:
         right = isinstance(value, int | float) and not isinstance(value, bool)
-        right = right and -math.inf < value < math.inf  # isfinite fails on a huge whole number
+        right = right and -math.inf < value < math.inf  # isfinite fails on a huge integer
     else:
         right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not right or isinstance(rule, type):
@@ -247,13 +247,13 @@ def _assigned(source: str) -> dict[str, Any]:
 
 
 def _given(source: str) -> list[str]:
-    """The names that a cell of papermill's assigns, whatever their values."""
+    """The names assigned in papermill's cell, whatever their values."""
     targets = [t for line in ast.parse(source).body for t in getattr(line, "targets", [])]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _helps(cell: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> comment, as papermill reads them."""
+    """Name -> comment, as read by papermill."""
     from papermill.translators import PythonTranslator
 
     return {found.name: found.help for found in PythonTranslator.inspect(cell)}

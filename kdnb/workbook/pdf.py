@@ -1,4 +1,4 @@
-"""A report as PDF, by a browser or LaTeX where this machine has one."""
+"""A report as PDF, made by a browser or LaTeX if this machine has one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BROWSERS = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
     "microsoft-edge", "microsoft-edge-stable", "msedge",
 )  # fmt: skip
-INSTALLED = {  # where systems put browsers that are not on the PATH
+INSTALLED = {  # standard locations of browsers that are not on the PATH
     "darwin": (
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
         "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -35,11 +35,11 @@ PATIENCE = 300  # seconds for one call
 
 
 class ToolError(RuntimeError):
-    """Nothing on this machine makes a PDF, or what does has failed; the message says what to do."""
+    """This machine has no tool for PDF, or the tool failed; the message says what to do."""
 
 
 def check() -> None:
-    """Require a browser or LaTeX. Raises `ToolError`, a sentence, without one."""
+    """Require a browser or LaTeX; raise `ToolError` otherwise."""
     if not _browser() and not _latex():
         raise ToolError(
             "a PDF takes Chromium, Chrome or Edge, or LaTeX (pdflatex, tectonic), and none was found: "
@@ -48,7 +48,7 @@ def check() -> None:
 
 
 def made(page: Page) -> bytes:
-    """The page as PDF: printed by a browser, else set by LaTeX."""
+    """The page as PDF: printed by a browser, else typeset by LaTeX."""
     check()
     with paths.temporary_folder("kdnb-report-") as folder:
         command = _print(page, folder) if _browser() else _set(page, folder)
@@ -67,7 +67,7 @@ def _print(page: Page, folder: Path) -> list[str]:
 
     source = folder / "report.html"
     source.write_text(reporting.html(page), encoding="utf-8")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0  # whom Chromium refuses its sandbox
+    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox does not work for root
     return [
         _browser(), "--headless", "--disable-gpu", *["--no-sandbox"] * root, "--no-pdf-header-footer",
         f"--user-data-dir={folder / 'browser'}", f"--print-to-pdf={folder / 'report.pdf'}",

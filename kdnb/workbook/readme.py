@@ -1,4 +1,4 @@
-"""What the README takes from records: its table of chapters with verdicts, and its line on speed."""
+"""The generated parts of the README: the table of verdicts by chapter, and the line on speed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kdnb.papers import scoreboard
 from kdnb.workbook import runner
 
 SPEED_BEGIN, SPEED_END = "<!-- kdnb speed -->", "<!-- end speed -->"
-# Where the ratios of KD at ResNet-20 size stand in docs/benchmarks.json, the better source first: a
-# part, and its rows for known answers of the teacher and for none.
+# Where docs/benchmarks.json has the ratios for KD of a ResNet-20, the preferred source first: a part,
+# then its rows with all teacher outputs cached and with none.
 RATIOS = (
     (
         "peers",
@@ -29,7 +29,7 @@ RATIOS = (
 
 
 def with_scoreboard(text: str) -> str:
-    """A README's text with one row a chapter that judges papers, as they are judged today."""
+    """The README's text with one row for each chapter that judges papers, brought up to date."""
     chapters = {
         f"[{item.number.replace('-', '.')} {item.title}](notebooks/{item.name}.ipynb)": item.papers
         for item in runner.chapters()
@@ -38,13 +38,13 @@ def with_scoreboard(text: str) -> str:
 
 
 def with_speed(text: str, parts: Mapping[str, Any]) -> str:
-    """A README's text with the ratio that was measured last, between its two markers.
+    """The README's text with the latest measured ratio between its two markers.
 
     Args:
-        parts: of docs/benchmarks.json.
+        parts: the parts of docs/benchmarks.json.
 
     Raises:
-        ValueError: when the markers are not there, or nobody has measured the ratio.
+        ValueError: if the markers are missing, or the ratio has not been measured.
     """
     head, begin, rest = text.partition(SPEED_BEGIN)
     _, end, tail = rest.partition(SPEED_END)
@@ -57,15 +57,15 @@ def speed(parts: Mapping[str, Any]) -> str:
     """How much faster distillation is than a plain script, in one phrase.
 
     Raises:
-        ValueError: when nobody has measured it.
+        ValueError: if it has not been measured.
     """
     for part, known, none in RATIOS:
         found = {row["name"]: row["value"] for row in parts.get(part, {}).get("rows", ())}
         if known in found and none in found:
             on = parts[part]
             return (
-                f"KD of a ResNet-20 is {found[known]:.1f} times as fast as a plain script where the "
-                f"teacher's answers are known and {found[none]:.1f} times where none is, on "
+                f"KD of a ResNet-20 is {found[known]:.1f} times as fast as a plain script where all "
+                f"teacher outputs are cached and {found[none]:.1f} times where none are, on "
                 f"{on['hardware']['cores']} cores in {on['arithmetic']}"
             )
     raise ValueError("docs/benchmarks.json has no ratio of KD: run kdnb bench peers.")

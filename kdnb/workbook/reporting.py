@@ -1,8 +1,8 @@
 """`kdnb report`: a reproduction on one page, as Markdown, HTML, LaTeX or PDF.
 
 The page holds the verdicts, a figure, every claim with its numbers, the setting, the provenance and
-what to cite. It is written once, in Markdown, from the claims and the record; markdown-it makes HTML
-of it and `kdnb.workbook.latex` LaTeX. Markdown and HTML hold their figures; LaTeX has them as PDF
+what to cite. It is written once, in Markdown, from the claims and the record; markdown-it converts it to
+HTML and `kdnb.workbook.latex` to LaTeX. Markdown and HTML embed their figures; LaTeX has them as PDF
 files beside it. The same record gives the same bytes.
 """
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".md", ".html", ".tex", ".pdf")
-WIDTH = 84  # of lines of code, so that a page holds them
-ROWS = 14  # of one figure, so that a page holds it
+WIDTH = 84  # characters in a line of code that fit on a page
+ROWS = 14  # rows of a figure that fit on a page
 MEANINGS = {
     "reproduced": "every premise and every criterion holds; directions are significant over paired seeds",
     "partly reproduced": "the direction is significant, a size is not reached",
@@ -57,12 +57,12 @@ pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; font-size: 0.8rem;
 
 @dataclass(frozen=True)
 class Page:
-    """A report before it has a format.
+    """A report independent of its output format.
 
     Attributes:
-        title: without Markdown.
+        title: plain text.
         text: Markdown; a figure is `![its outcome][figure-1]`.
-        figures: by that name.
+        figures: the figures under these names.
     """
 
     title: str
@@ -71,20 +71,20 @@ class Page:
 
 
 def write(key: str, outputs: Sequence[Path], profile: str | None = None) -> list[Path]:
-    """Write the report of a paper into one or several files, each whole or not at all.
+    """Write the report of a paper to one or several files, each completely or not at all.
 
     Args:
-        key: of the paper.
+        key: the key of the paper.
         outputs: files that end in `.md`, `.html`, `.tex` or `.pdf`.
-        profile: of the record; the one on which the paper is judged when None.
+        profile: profile of the record; if None, the one on which the paper is judged.
 
     Returns:
-        The files that were written, with the figures beside a `.tex`.
+        The files that were written, including the figures beside a `.tex`.
 
     Raises:
-        UsageError: for an unknown paper, profile or ending, before anything is written.
-        DiskError: when a file cannot be written, before the page is made where that is known.
-        ToolError: when a PDF is asked for, and nothing on this machine makes one.
+        UsageError: for an unknown paper, profile or file type, before anything is written.
+        DiskError: if a file cannot be written; if possible, before the page is made.
+        ToolError: if a PDF is requested and this machine has no tool for it.
     """
     from kdnb.workbook import pdf
 
@@ -118,12 +118,12 @@ def write(key: str, outputs: Sequence[Path], profile: str | None = None) -> list
 
 
 def markdown(made: Page) -> str:
-    """The page as Markdown, its figures at the end as data."""
+    """The page as Markdown, with its figures embedded at the end."""
     return f"# {made.title}\n\n{made.text}\n{_embedded(made)}"
 
 
 def html(made: Page) -> str:
-    """The page as HTML that needs no other file."""
+    """The page as a self-contained HTML file."""
     from kdnb.workbook.latex import parser
 
     body = parser().render(f"# {made.title}\n\n{made.text}\n{_embedded(made)}")
@@ -133,7 +133,7 @@ def html(made: Page) -> str:
 
 
 def write_latex(made: Page, path: Path) -> list[Path]:
-    """Write the page as LaTeX and its figures as PDF files beside it."""
+    """Write the page as LaTeX, with its figures as PDF files beside it."""
     beside = {name: path.with_name(f"{path.stem}-{name}.pdf") for name in made.figures}
     for name, target in beside.items():
         paths.atomic_write(target, _drawn(made.figures[name], "pdf"))
@@ -240,13 +240,13 @@ def _setting(record: records.Record) -> str:
         parts += ["The parameters of the record:", _table(("parameter", "value"), values)]
     file = paths.root() / "papers" / record.paper / "setting.md"
     if file.is_file():
-        _, _, rest = file.read_text(encoding="utf-8").partition("\n")  # its title is ours
+        _, _, rest = file.read_text(encoding="utf-8").partition("\n")  # the page has its own title
         parts.append("\n".join(_lower(rest.strip().splitlines())))
     return "\n\n".join(parts)
 
 
 def _lower(lines: Iterable[str]) -> Iterable[str]:
-    """Headings one level down; what stands in blocks of code stays."""
+    """Move headings one level down; code blocks stay unchanged."""
     code = False
     for line in lines:
         code ^= line.startswith("```")
@@ -300,7 +300,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """For the text of an image."""
+    """Plain text for the alt text of an image."""
     return " ".join(text.replace("[", "(").replace("]", ")").split())
 
 
@@ -310,7 +310,7 @@ def _plain(text: str) -> str:
 def _figures(
     frame: pd.DataFrame, verdicts: Sequence[judging.Verdict]
 ) -> dict[str, tuple[Figure, str]]:
-    """Published beside ours, and what came out: a panel for each claim and scale, on a few figures."""
+    """Published and our values, and the outcome: a panel for each claim and scale, on a few figures."""
     titles = {verdict.claim.id: f"{verdict.claim.title}: {verdict.word}" for verdict in verdicts}
     shown = frame[(frame.kind != "exact") & frame.ours.notna()]
     shown = shown.drop_duplicates(["claim", "quantity"], keep="last")
@@ -344,6 +344,6 @@ def _figures(
 
 
 def _measures(quantity: str) -> str:
-    """What a quantity without the claim's unit is measured in: the measures that it names itself."""
+    """The measures named in a quantity, used as its unit if it does not have the claim's."""
     named = dict.fromkeys(re.findall(r"[A-Za-z_]\w*\.([A-Za-z_]\w*)", quantity))
     return ", ".join(name.replace("_", " ") for name in named)

@@ -1,8 +1,8 @@
-"""Chapters run by papermill: checked parameters, profiles, what a run leaves behind.
+"""Running chapters with papermill: checked parameters, profiles, outputs.
 
 A run writes into `runs/<chapter>/<profile>/`: the executed notebook, its figures, and `run.json`
-with parameters, provenance, verdicts and outcome. The trials it needs lie in `runs/trials/`, so a
-rerun goes on from those that are finished.
+with parameters, provenance, verdicts and outcome. Its trials are stored in `runs/trials/`, so a
+rerun reuses finished ones.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _measured(numbers: Path) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook, and what it declares."""
+    """A notebook and its declarations."""
 
     path: Path
 
@@ -60,7 +60,7 @@ class Chapter:
 
     @property
     def number(self) -> str:
-        """Such as `2-1`: what a command calls the chapter."""
+        """Such as `2-1`: the chapter's name on the command line."""
         return re.match(r"\d+(-\d+)*|", self.name)[0] or self.name
 
     @property
@@ -91,22 +91,22 @@ class Chapter:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """What the chapter declares, by name."""
+        """The parameters that the chapter declares, by name."""
         return self._declared[0]
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The values that stand in the chapter."""
+        """The values in the chapter."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """All parameters of a run: the chapter's own, but for these values.
+        """All parameters of a run: the chapter's own, updated with these values.
 
         Raises:
             ParameterError: see `kdnb.workbook.check`.
         """
         chosen = self.defaults | dict(values)
-        for name, parameter in self.parameters.items():  # `--set precision=32` is a number first
+        for name, parameter in self.parameters.items():  # `--set precision=32` is first a number
             if parameter.type == "string" and type(chosen[name]) in (int, float):
                 chosen[name] = str(chosen[name])
         if found := problems(chosen, self._declared[1]):
@@ -144,15 +144,15 @@ def chapters() -> list[Chapter]:
 
 
 def _letters(name: str) -> str:
-    """A name without its hyphens and blanks, in small letters."""
+    """A name without hyphens and blanks, in lower case."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def chapter(name: str) -> Chapter:
-    """The chapter whose name begins so: `2-1` is enough.
+    """The chapter whose name has this prefix: `2-1` is enough.
 
     Raises:
-        ParameterError: when none or several do.
+        ParameterError: if there is none or more than one.
     """
     known = chapters()
     found = [item for item in known if item.name == name or item.name.startswith(f"{name}-")]
@@ -169,7 +169,7 @@ def chapter(name: str) -> Chapter:
 
 
 def _ranges(numbers: list[str]) -> list[str]:
-    """Chapters' numbers, with the first and the last alone of a section of more than three."""
+    """Chapter numbers, shortened to the first and the last for sections of more than three."""
     found = []
     for _, group in itertools.groupby(numbers, lambda number: number.split("-")[0]):
         section = list(group)
@@ -178,7 +178,7 @@ def _ranges(numbers: list[str]) -> list[str]:
 
 
 def parsed(settings: list[str]) -> dict[str, Any]:
-    """`["temperature=4", "dataset=mnist"]` as values: JSON where it is JSON, else text."""
+    """`["temperature=4", "dataset=mnist"]` as values: JSON if valid, else text."""
     values = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -205,17 +205,17 @@ def run(
     cell_timeout: int | None = None,
     in_place: bool = False,
 ) -> Run:
-    """Execute a chapter and keep what it made, also when it fails half-way.
+    """Execute a chapter and keep its outputs, even if it fails half-way.
 
-    Its trials are all kept: an interrupted run goes on.
+    All its trials are kept, so an interrupted run can resume.
 
     Args:
-        chosen: from `Chapter.checked`.
+        chosen: parameters from `Chapter.checked`.
         jobs: processes for the trials.
-        cluster: where the trials run instead.
-        cell_timeout: seconds a cell may take; no limit when None.
-        in_place: write the executed notebook back over the chapter's own, and its figures into
-            `figures/`, as for a commit. Only with the parameters that stand in it, and with its
+        cluster: run the trials on this cluster instead.
+        cell_timeout: time limit for each cell in seconds; no limit if None.
+        in_place: overwrite the chapter's notebook with the executed one, and write its figures to
+            `figures/`, ready to commit. Only with the chapter's own parameters, and with its
             trials one after another.
     """
     profile = item.profile_of(chosen)
@@ -225,8 +225,8 @@ def run(
     folder = paths.runs() / item.name / profile
     target = folder / f"{item.name}.ipynb"
     started, outcome, message = perf_counter(), "ok", ""
-    # No progress bars in the kernel: they would be kept as outputs. It has this process's threads.
-    # In place, trials run in the kernel: what one says then stands under the cell that asked.
+    # No progress bars in the kernel: they would be kept as outputs. It uses this process's threads.
+    # In place, trials run in the kernel, so that their messages appear under the calling cell.
     settings = {
         "KDNB_JOBS": "1" if in_place else str(jobs),
         "KDNB_FIGURES": str(paths.root() / "figures" if in_place else folder / "figures"),
@@ -237,7 +237,7 @@ def run(
     with (
         paths.locked(folder / "lock"),
         paths.surroundings(settings),
-        paths.temporary_folder("kdnb-") as own,  # for the key with which one speaks to the kernel
+        paths.temporary_folder("kdnb-") as own,  # for the kernel's connection key
     ):
         for left in (folder, folder / "figures"):
             paths.sweep(left)
@@ -247,7 +247,7 @@ def run(
                 kernel_name="python3", cwd=paths.root(), progress_bar=False,
                 execution_timeout=cell_timeout,
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
-                shutdown_kernel="immediate",  # all is on disk
+                shutdown_kernel="immediate",  # everything is on disk
                 config=Config(ConnectionFileMixin={"connection_file": str(own / "kernel.json")}),
             )  # fmt: skip
         except PapermillExecutionError as error:
@@ -277,21 +277,21 @@ def run_all(
     cluster: Workers | None = None,
     **options: Any,
 ) -> Iterator[Run]:
-    """Execute chapters, side by side where there are several, and hand each over as it ends.
+    """Execute chapters, in parallel if there are several, and yield each run as it ends.
 
-    One chapter has its trials side by side, on `jobs` processes or on the cluster. Several chapters
-    stand side by side themselves, each on a process or a worker, with its trials one after
-    another.
+    For one chapter, its trials run in parallel, on `jobs` processes or on the cluster. Several chapters
+    run in parallel themselves, each on one worker with its trials one after another, or with an equal
+    share of the processes.
 
     Args:
         plans: chapters and their parameters, from `Chapter.checked`.
-        jobs: processes, of which chapters side by side get equal parts; by default as many as
-            `default_jobs`. Without meaning on a cluster.
-        cluster: where trials and chapters go instead.
+        jobs: number of processes, divided equally among parallel chapters; `default_jobs` by default.
+            Ignored on a cluster.
+        cluster: run trials and chapters on this cluster instead.
         **options: `cell_timeout` and `in_place`, as in `run`.
 
     Raises:
-        RuntimeError: when what executed a chapter died: which, and why.
+        RuntimeError: if the process or worker of a chapter died; says which, and why.
     """
     jobs = 1 if cluster else jobs or default_jobs()
     abreast = len(plans) if cluster else min(jobs, len(plans))
@@ -302,7 +302,7 @@ def run_all(
     for item, chosen in plans:
         executor: Executor = cluster or pool(abreast)
     options["jobs"] = max(1, jobs // abreast)
-    # Those that took longest come first, so that none of them is left alone at the end.
+    # The longest come first, so that none of them runs alone at the end.
     plans = sorted(plans, key=lambda plan: plan[0].seconds, reverse=True)
     running = {
         executor.submit(_run_apart, item.name, dict(chosen), options): item.name
@@ -319,7 +319,7 @@ def run_all(
 
 
 def _run_apart(name: str, values: dict[str, Any], options: dict[str, Any]) -> Run:
-    """A chapter in a process of its own or on a worker; its trials stay with it."""
+    """Run a chapter in a separate process or on a worker, including its trials."""
     item = chapter(name)
     with paths.surroundings({"KDNB_CLUSTER": ""}):
         return run(item, item.checked(values), **options)
@@ -340,9 +340,9 @@ def _run_of(future: Future[Run], name: str) -> Run:
 def _cleaned(
     path: Path, chosen: Mapping[str, Any], seconds: float, outcome: str
 ) -> nbformat.NotebookNode:
-    """Without widget state, timings of cells and paths of this machine; with its provenance."""
+    """The notebook without widget state, cell timings and local paths, and with its provenance."""
     notebook = nbformat.read(path, as_version=4)
-    for key in ("widgets", "papermill"):  # widget state keeps GitHub from drawing a notebook
+    for key in ("widgets", "papermill"):  # GitHub does not render a notebook with widget state
         notebook.metadata.pop(key, None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):

@@ -1,7 +1,7 @@
-"""The index of systems: all that the survey's readings name, and how far each one is taught here.
+"""The index of systems: all systems that the survey's sections name, and how each is covered here.
 
-`papers/systems.csv` has one row a system: its section, its key in the bibliography, its name. What
-stands beside them is looked up whenever it is asked for, so that it cannot go stale.
+`papers/systems.csv` has one row per system: its section, its key in the bibliography, its name. Everything
+else is looked up on demand, so that it cannot become outdated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COLUMNS = [
 
 
 def path() -> Path:
-    """Where the list of systems lies."""
+    """The path of the list of systems."""
     return paths.root() / "papers" / "systems.csv"
 
 
@@ -47,7 +47,7 @@ def systems() -> pd.DataFrame:
     Columns: `section`, `key` (of the bibliography), `name`, `standing` (one of `STANDINGS`), then
     tuples of paths from the checkout's root: `code`, `tests`, `chapters` (which name the paper),
     `runs` (those of them whose cells run the code) and `record`; and `link`, an address of the
-    paper, empty where none is known.
+    paper, empty if unknown.
     """
     listed = pd.read_csv(path(), dtype=str, keep_default_na=False)
     rows = [(one.section, one.key, one.name, *_found(one.key)) for one in listed.itertuples(False)]
@@ -55,7 +55,7 @@ def systems() -> pd.DataFrame:
 
 
 def shown() -> str:
-    """The index as text of at most 80 columns, with what each standing means and how often it is."""
+    """The index as text of at most 80 columns, with the meaning and count of each standing."""
     index = systems()
     lines = [
         f"{row.section:<4}{row.standing:<12}{row.key:<25}{row.name}"[:WIDTH]
@@ -69,7 +69,7 @@ def shown() -> str:
 
 
 def markdown() -> str:
-    """The index as a Markdown table, with links that lead from a chapter."""
+    """The index as a Markdown table, with links relative to a chapter."""
     lines = ["| section | system | standing | chapter | code | test |", "|---|---|---|---|---|---|"]
     for row in systems().itertuples(index=False):
         name = f"[{row.name}]({row.link})" if row.link else row.name
@@ -80,7 +80,7 @@ def markdown() -> str:
 
 
 def _stems(files: Iterable[str]) -> str:
-    """Links to files by their names alone: `[crd](../kdnb/losses/crd.py)`."""
+    """Links to files, labelled by their base names: `[crd](../kdnb/losses/crd.py)`."""
     return ", ".join(f"[{Path(one).stem}](../{one})" for one in files)
 
 
@@ -92,12 +92,12 @@ def _numbered(chapters: Iterable[str]) -> str:
 
 
 def standing(key: str) -> str:
-    """How far the paper of this key is taught here: one of `STANDINGS`."""
+    """How the paper of this key is covered here: one of `STANDINGS`."""
     return _found(key)[0]
 
 
 def link(key: str) -> str:
-    """An address of a paper: arXiv, a DOI, or the publisher's page; empty where none is known."""
+    """An address of a paper: arXiv, a DOI, or the publisher's page; empty if unknown."""
     fields = papers.bibliography().entries[key].fields
     if fields.get("archiveprefix") == "arXiv":
         return f"https://arxiv.org/abs/{fields['eprint']}"
@@ -132,7 +132,7 @@ def _found(key: str) -> tuple:
 
 
 def _calls(key: str, code: tuple[str, ...]) -> re.Pattern:
-    """What a text holds that calls a paper's code: a function of these files, a method's name."""
+    """A pattern for text that calls a paper's code: a function of these files, or a method's name."""
     names = [re.escape(one) for file in code for one in public(paths.root() / file)]
     methods = [f'"{name}"' for name, method in METHODS.items() if method.paper == key]
     functions = [rf"(?<!\w)(?:{'|'.join(names)})\b"] if names else []

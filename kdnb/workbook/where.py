@@ -1,4 +1,4 @@
-"""Where everything about a method or a paper is: `kdnb where crd`. Only what exists is named."""
+"""Where everything about a method or a paper is: `kdnb where crd`. Only existing files are listed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PARTS = ("what", "paper", "loss", "scheme", "test", "chapter", "claims", "record
 
 
 def where(name: str) -> dict[str, list[str]]:
-    """What there is of a method or a paper, as paths from the checkout's root.
+    """The files about a method or a paper, as paths from the checkout's root.
 
     Args:
-        name: of a method of the catalogue (any spelling), a file of `kdnb/losses` or
+        name: a method of the catalogue (any spelling), a file of `kdnb/losses` or
             `kdnb/methods`, a paper's key in `papers/references.bib`, or a function or class that one
             of these files defines.
 
     Returns:
-        For each of `PARTS`, lines; an empty list where there is nothing. After a path stands, in
-        brackets, what to look for in it.
+        For each of `PARTS`, a list of lines, possibly empty. A path is followed, in brackets, by what
+        to look for in it.
 
     Raises:
-        UsageError: for a name that none of these has, with the nearest.
+        UsageError: for an unknown name; names the nearest.
     """
     known = names.common(name)
     if known in METHODS:
@@ -60,7 +60,7 @@ def where(name: str) -> dict[str, list[str]]:
 
 
 def shown(name: str) -> str:
-    """`where` as text of at most 80 columns; `none` where there is nothing."""
+    """`where` as text of at most 80 columns; `none` for empty parts."""
     lines = []
     for part, found in where(name).items():
         for label, line in zip([part, *[""] * len(found)], found or ["none"], strict=False):
@@ -134,7 +134,7 @@ def _records(key: str) -> list[str]:
 
 
 def _stem_of(key: str) -> str:
-    """The files that a key is about: what it says after the year, `dml` of `zhang2018dml`."""
+    """The files that a key refers to, from the part after the year: `dml` for `zhang2018dml`."""
     if key in names.FILES:
         return names.FILES[key]
     found = re.fullmatch(r"[a-z]+\d{4}([a-z]\w*)", key)
@@ -156,7 +156,7 @@ def _files(folder: str, stem: str) -> list[Path]:
 
 
 def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
-    """The test files of the same name; else those that speak of one of the functions."""
+    """The test files of the same name; else those that mention one of the functions."""
     folder = paths.root() / "tests"
     named = sorted(path for file in files for path in folder.rglob(f"test_{file.stem}.py"))
     if not named:
@@ -172,7 +172,7 @@ def _tests(files: list[Path], functions: Iterable[str] = ()) -> list[str]:
 
 @functools.cache
 def public(file: Path) -> list[str]:
-    """What a file defines for others."""
+    """The public names that a file defines."""
     defined = ast.parse(file.read_text(encoding="utf-8")).body
     kinds = (ast.FunctionDef, ast.ClassDef)
     return [one.name for one in defined if isinstance(one, kinds) and not one.name.startswith("_")]
@@ -180,7 +180,7 @@ def public(file: Path) -> list[str]:
 
 @functools.cache
 def _constants(file: Path) -> list[str]:
-    """The constants of a file by the longer names, such as its rows for the catalogue."""
+    """The constants of a file with longer names, such as its rows for the catalogue."""
     targets = (
         target.id
         for one in ast.parse(file.read_text(encoding="utf-8")).body
@@ -192,8 +192,8 @@ def _constants(file: Path) -> list[str]:
 
 
 def _chapters(key: str | None, files: list[Path]) -> list[str]:
-    """The chapters that judge a paper; else those whose code calls one of the functions, or else
-    names one, or a constant of these files."""
+    """The chapters that judge a paper; else those whose code calls one of the functions; else those
+    that mention one, or a constant of these files."""
     found, called, named = [], [], []
     functions = [one for file in files for one in public(file)]
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\(")
@@ -212,7 +212,7 @@ def _chapters(key: str | None, files: list[Path]) -> list[str]:
 
 @dataclass(frozen=True)
 class Written:
-    """What somebody wrote in a chapter: the papers it judges, its prose and its code."""
+    """The sources of a chapter: the papers it judges, its prose and its code."""
 
     papers: tuple[str, ...]
     prose: str
@@ -220,12 +220,12 @@ class Written:
 
     @functools.cached_property
     def letters(self) -> str:
-        """Its prose without blanks, breaks and signs, in small letters: titles are found in it."""
+        """Its prose in lower case without blanks, breaks and punctuation, to search for titles."""
         return letters(self.prose)
 
 
 def letters(text: str) -> str:
-    """Small letters and digits alone."""
+    """Lower-case letters and digits only."""
     return re.sub(r"[^a-z0-9]+", "", text.lower())
 
 
