@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import statistics
 import subprocess
 import tomllib
 from pathlib import Path
@@ -210,3 +212,22 @@ def test_make_runs_watches_and_regenerates(target, command):
         capture_output=True, text=True, cwd=ROOT, check=True, env=alone,
     )  # fmt: skip
     assert asked.stdout.splitlines()[-1] == command
+
+
+def test_what_scaling_estimates_from_is_in_the_records():
+    """Trials, hours and the longest trial of all `laptop` records, as docs/scaling.md states them."""
+    seconds, medians = {}, []
+    for file in (ROOT / "papers").glob("*/results/laptop.json"):
+        arms = json.loads(file.read_text(encoding="utf-8"))["arms"].values()
+        taken = {one["trial"]: one["wall_s"] for arm in arms for one in arm.values()}
+        seconds |= taken
+        medians.append(statistics.median(taken.values()))
+    hours = sum(seconds.values()) / 3600
+    text = " ".join((ROOT / "docs" / "scaling.md").read_text(encoding="utf-8").split())
+    for stated in (
+        f"{len(seconds):,} distinct trials",
+        f"{hours:.1f} hours",
+        f"{max(seconds.values()):,.0f} s",
+        f"{min(medians):.1f} to {max(medians):.0f} s",
+    ):
+        assert stated in text, stated
