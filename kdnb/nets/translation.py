@@ -63,7 +63,7 @@ class Translator(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(batch, length) to logits (batch, length, vocabulary) of the token after each prefix.
 
-        Those after a part of the source are 0: there is no token to be said.
+        Logits after parts of the source are 0, since no token follows there.
 
         Raises:
             ValueError: for rows that are shorter than the prompt.

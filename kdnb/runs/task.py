@@ -76,7 +76,7 @@ def network_of(result: Result, source: ImageData | None = None) -> nn.Module:
     """The trained network of a finished trial, in eval mode.
 
     Args:
-        source: fixes its channels and classes; the trial's own data set is loaded when None.
+        source: fixes its channels and classes; the trial's own data set is loaded if None.
     """
     arguments = result.description["arguments"]
     source = datasets.load(arguments["data"]["name"]) if source is None else source

@@ -1,1 +1,1 @@
-"""What runs do: functions of a description, registered by name in `kdnb.runs.registry`."""
+"""The functions that runs execute, registered by name in `kdnb.runs.registry`."""

@@ -12,8 +12,8 @@ from kdnb.runs.task import built, network_of, prepared, weights_kept
 from kdnb.runs.trials import Context, Outcome, Result
 from kdnb.training.inputs import evaluated, logits_on
 
-LAST = 10  # evaluations that make the level a game ended on
-WATCHED = 2000  # validation images looked at after every epoch
+LAST = 10  # number of evaluations that define a game's final level
+WATCHED = 2000  # validation images evaluated after every epoch
 
 
 def kdgan_trial(
@@ -35,22 +35,22 @@ def kdgan_trial(
     """A trial of `kdgan`; of the naive game of two (NaGAN) without a teacher, and of co-distillation
     without a critic.
 
-    The classifier starts from the weights that the trial `start` ended with, else from the fresh
-    ones that `supervised` gives the same network and seed; the critic likewise from `critic_start`.
-    The teacher goes on from where its own trial ended.
+    The classifier starts from the final weights of the trial `start`, else from the new weights that
+    `supervised` gives the same network and seed; the critic likewise from `critic_start`. The teacher
+    continues from the end of its own trial.
 
     Args:
         data: a `data_spec`.
-        network, critic: of classifier and discriminator, as `built` takes them.
-        recipe: of a `Recipe`, the same for every player.
+        network, critic: descriptions of classifier and discriminator, as `built` takes them.
+        recipe: fields of a `Recipe`, the same for every player.
         teacher: the trial that trained it on labels.
-        critic: None for the labels in its place.
-        temperature: of `kdgan`; a description that says neither this nor `start` stands for the
-            first form, a constant 1 and a classifier that nobody trained before.
+        critic: None to use the labels instead.
+        temperature: of `kdgan`; a description with neither this nor `start` means the first form,
+            a constant 1 and an untrained classifier.
 
     Returns:
-        What `Task.outcome` measures of the classifier; `epochs_needed`; with a teacher also
-        `teacher_test_errors`, as it is after the game. Series: `validation_errors`, of the first
+        The measurements of `Task.outcome` for the classifier; `epochs_needed`; with a teacher also
+        `teacher_test_errors` after the game. Series: `validation_errors`, of the first
         2,000 validation images at most. Tensors: `network.<key>` (the classifier's), and
         `teacher.<key>`.
     """
@@ -87,11 +87,11 @@ def kdgan_trial(
 
 
 def epochs_needed(errors: Sequence[float], margin: float = 1.0) -> int:
-    """The first epoch, from 1, as good as the end: its error rate is the last ten's mean or less,
-    give or take a margin.
+    """The first epoch, from 1, as good as the end: its error rate is at most the mean of the last ten
+    plus a margin.
 
     Args:
-        errors: of every epoch, in percent.
+        errors: errors of every epoch, in percent.
         margin: in points.
 
     >>> epochs_needed([90, 40, 20.5, 30, *[20] * 10])

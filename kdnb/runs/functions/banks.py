@@ -1,7 +1,7 @@
 """Banks of synthetic images as trials, students that learn from them, and distilled data sets.
 
-The bank is a trial of its own: made once, whatever the number of students. Only the trial of
-dataset distillation sees training images, which it is about.
+A bank is a separate trial, made once for any number of students. Only the trial of dataset
+distillation sees training images, since it distils them.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ def impressions_trial(
     lr: float = 0.01,
     batch_size: int = 1000,
 ) -> Outcome:
-    """A bank of ZSKD's data impressions, which any `banked_trial` may learn from.
+    """A bank of ZSKD's data impressions, from which any `banked_trial` can learn.
 
     Args:
-        data, teacher: as of `dafl_trial`.
-        head: the teacher's last layer, whose weight tells how alike classes are.
+        data, teacher: as for `dafl_trial`.
+        head: the teacher's last layer, whose weight determines the similarity of classes.
         per_class: impressions for each class and scale.
-        one_hot: targets that are sure, for class impressions: the paper's comparison.
+        one_hot: one-hot targets, for class impressions, the paper's comparison.
         image_size: of the impressions.
         scales, temperature, iterations, lr, batch_size: of `dirichlet_targets` and
             `data_impressions`.
 
     Returns:
-        What `Bank.summary` tells, `made_share_<class>`, and the bank as tensors.
+        The results of `Bank.summary`, `made_share_<class>`, and the bank as tensors.
     """
     source = isolated(datasets.load(data["name"]))
     master = network_of(teacher, source)
@@ -94,17 +94,17 @@ def inversion_trial(
     """A bank of DeepInversion's images, all classes in turn; adaptive with a student's trial.
 
     Args:
-        data, teacher: as of `dafl_trial`; the teacher has batch normalisation.
-        images: how many, a multiple of `batch_size`.
+        data, teacher: as for `dafl_trial`; the teacher has batch normalisation.
+        images: their number, a multiple of `batch_size`.
         student: the trial of the network on which the images should be hard.
         weights, iterations, lr, jitter: of `deep_inversion`.
-        keep: of `deep_inversion`; a description that does not say was made with the last images.
+        keep: of `deep_inversion`; without it, the last images are kept, as in earlier descriptions.
 
     Returns:
         As `impressions_trial`.
 
     Raises:
-        ValueError: when `images` is no multiple of `batch_size`.
+        ValueError: if `images` is not a multiple of `batch_size`.
     """
     if images % batch_size:
         raise ValueError(f"images must be a multiple of batch_size; got {images}, {batch_size}.")
@@ -133,11 +133,11 @@ def noise_trial(
     image_size: int,
     kind: str = "normal",
 ) -> Outcome:
-    """A bank of noise, in which syntheses begin: what a student learns without any of their steps.
+    """A bank of the noise from which syntheses start: what a student learns without any of their steps.
 
     Args:
-        data, teacher: as of `dafl_trial`.
-        images: how many.
+        data, teacher: as for `dafl_trial`.
+        images: number of images.
         image_size: of each, in pixels.
         kind: "normal" of standard deviation 1, or "uniform" between black and white.
 
@@ -171,11 +171,11 @@ def banked_trial(
     recipe: dict[str, Any],
     temperature: float = 20.0,
 ) -> Outcome:
-    """A student that learns from a bank alone.
+    """A student that learns only from a bank.
 
     Args:
         bank: a trial with the tensors `bank.images` and `bank.logits`.
-        recipe: of a `Recipe`, without augmentation.
+        recipe: fields of a `Recipe`, without augmentation.
         temperature: of the soft targets.
 
     Returns:
@@ -213,20 +213,20 @@ def dataset_distillation_trial(
     networks_a_step: int = 1,
     judged_on: int = 10,
 ) -> Outcome:
-    """A trial of `distil_dataset`; it does look at the training data.
+    """A trial of `distil_dataset`; it does use the training data.
 
     Args:
         data: a `data_spec`.
-        network: as `built` takes it.
-        recipe: of the distilled images.
-        fixed: for the one initialisation of this seed, else for any.
+        network: a description, as `built` takes it.
+        recipe: for learning the distilled images.
+        fixed: distil for the one initialisation of this seed, else for any.
         steps, epochs, lr: of `DistilledData`.
         per_class: images of each class in every step.
-        networks_a_step: of random initialisations.
-        judged_on: fresh networks that are trained on the images in the end.
+        networks_a_step: networks with random initialisations in each step.
+        judged_on: number of new networks that are trained on the images at the end.
 
     Returns:
-        `fixed_test_errors`, of the network that starts as the images know it (seed's own);
+        `fixed_test_errors`, of the network with the known initialisation (that of the seed);
         `fresh_test_errors` and `fresh_test_errors_sd` over networks with other initialisations;
         `distilled_images`; and the tensors `distilled.images`, `distilled.labels`,
         `distilled.rates`.

@@ -1,8 +1,8 @@
 """Data-free distillation as trials: described by JSON values, memoised on disk.
 
-None of them touches a training or validation image: `isolated` takes them away before anything
-else is done. The student is evaluated on test images after every epoch, but nothing is chosen by
-it: what counts is the last epoch, and the mean of the last ten with their spread.
+None of them uses a training or validation image: `isolated` removes them first. The student is
+evaluated on test images after every epoch, but nothing is selected by these results: we report the
+last epoch, and the mean of the last ten with their spread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DAFL_GENERATOR = {"optimiser": "adam", "lr": 0.2, "schedule": "constant"}
 BASES = {"released": 10.0, "natural": None}
 Adversary = Callable[..., list[dict[str, float]]]
 ADVERSARIES: dict[str, Adversary] = {"zskt": zskt, "dfad": dfad}
-# What a description that does not say stands for: ZSKT as it was first written.
+# Defaults of descriptions that omit these options: ZSKT as it was first implemented.
 FIRST_FORMS: dict[str, dict[str, Any]] = {
     "zskt": {"max_norm": None, "attention_weight": 250.0},
     "dfad": {},
@@ -47,9 +47,9 @@ SHOWN = 100  # images of the generator that a trial keeps
 
 
 def isolated(source: ImageData) -> ImageData:
-    """The data set without its training and validation images: the test set and what it is called.
+    """The data set without its training and validation images: only the test set and the card.
 
-    The mean and standard deviation of the pixels stay: they belong to the teacher's input.
+    The mean and standard deviation of the pixels stay: they are part of the teacher's input normalisation.
     """
     nothing = source.test.select(slice(0, 0))
     return replace(source, train_all=nothing, train=nothing, validation=nothing)
@@ -78,28 +78,28 @@ def dafl_trial(
     The defaults are the authors' MNIST run.
 
     Args:
-        data: a `data_spec`; only its `name` and `evaluated` count.
-        network: of the student, as `built` takes it; its seed fixes its weights.
+        data: a `data_spec`; only its `name` and `evaluated` are used.
+        network: the student's description, as `built` takes it; the seed fixes its weights.
         teacher: the trial that trained it.
-        generator: arguments of `Generator` but for the channels; `{"name": "noise", "image_size":
-            32}` for the baseline, which has no generator and reads neither weights nor entropy.
-        iterations: in all, a multiple of `every`.
-        every: iterations an epoch: the student is evaluated after each.
-        weights: of the terms; leave some out for the ablation.
+        generator: arguments of `Generator` except the channels; `{"name": "noise", "image_size":
+            32}` for the baseline, which has no generator and ignores weights and entropy.
+        iterations: in total, a multiple of `every`.
+        every: iterations per epoch: the student is evaluated after each.
+        weights: of the terms; omit some for the ablation.
         entropy: "released" for logarithms to base 10, "natural" for base e.
         features: the teacher's module for the activation term.
         student_recipe, generator_recipe: optimiser, rate and schedule.
-        precision: of the whole run.
+        precision: for the whole run.
 
     Returns:
         See `measured`; with a generator also its collapse measures over the last epoch
         (`class_balance`, `diversity`, `confidence`, `collapse_warnings`, and
-        `made_share_<class>`: the class histogram of what it made, as the teacher sees it), the
-        tensors `generator.<key>` and 100 images with the teacher's logits of them,
+        `made_share_<class>`: the class histogram of its images according to the teacher), the
+        tensors `generator.<key>` and 100 images with the teacher's logits,
         `bank.images` and `bank.logits`.
 
     Raises:
-        ValueError: for an unknown entropy, or iterations that are no multiple of `every`.
+        ValueError: for an unknown entropy, or iterations that are not a multiple of `every`.
     """
     if entropy not in BASES:
         raise ValueError(f"entropy must be one of {', '.join(BASES)}; got {entropy!r}.")
@@ -140,16 +140,16 @@ def adversarial_trial(
     precision: str = "auto",
     **options: Any,
 ) -> Outcome:
-    """A trial of `zskt` or `dfad`. Arguments and results as of `dafl_trial`.
+    """A trial of `zskt` or `dfad`. Arguments and results as for `dafl_trial`.
 
     Args:
         method: "zskt" or "dfad".
         iterations, every: steps of the student.
-        options: of the method: `student_steps`, `attention`, `attention_weight`, `max_norm`. What
-            is not given is as in the first form (`FIRST_FORMS`): ZSKT without clipping.
+        options: of the method: `student_steps`, `attention`, `attention_weight`, `max_norm`. Omitted
+            options are as in the first form (`FIRST_FORMS`): ZSKT without clipping.
 
     Raises:
-        ValueError: for an unknown method, or iterations that are no multiple of `every`.
+        ValueError: for an unknown method, or iterations that are not a multiple of `every`.
     """
     if method not in ADVERSARIES:
         raise ValueError(f"method must be one of {', '.join(ADVERSARIES)}; got {method!r}.")
@@ -167,12 +167,12 @@ def adversarial_trial(
 def measured(
     student: nn.Module, source: ImageData, data: dict[str, Any], history: list[dict[str, float]]
 ) -> Outcome:
-    """What a student without data is judged by: test images after training, and nothing else.
+    """The measurements of a student without data, only on test images after training.
 
     Returns:
         `test_errors` of the last epoch, `last_ten_test_errors` and `last_ten_test_errors_sd` over
         the last ten evaluations (fewer in a shorter run), `test_cross_entropy`, `test_images`;
-        the series of the history, `test_errors` after every epoch among them; and the tensors
+        the series of the history, including `test_errors` after every epoch; and the tensors
         `network.<key>` and `logits.test`.
     """
     test = evaluated(source.test, data)
@@ -221,7 +221,7 @@ def _played(
     seed: int,
     **options: Any,
 ) -> Outcome:
-    """A trial with a generator: the student, what the generator makes, whether it collapsed."""
+    """A trial with a generator: the student, the generated images, and whether it collapsed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1_000_003)  # not the student's stream
         maker = Generator(channels=source.test.images.shape[1], **generator)
@@ -233,7 +233,7 @@ def _played(
         sum(any(row[key] < at for key, at in detector.limits.items()) for row in history)
     )
     bank = bank_of(generate(maker, SHOWN), teacher)
-    # A run that was resumed after its last epoch has seen no batch: count what it shows instead.
+    # A run that resumed after its last epoch has seen no batch: use its saved images instead.
     counts = detector.counts if detector.counts.sum() else bank.histogram()
     return Outcome(
         outcome.metrics | measures | class_shares(counts),
@@ -243,7 +243,7 @@ def _played(
 
 
 def bank_tensors(bank: Bank) -> dict[str, Tensor]:
-    """A bank as a trial keeps it."""
+    """A bank as the tensors of a trial."""
     return {"bank.images": bank.images, "bank.logits": bank.logits}
 
 

@@ -1,4 +1,4 @@
-"""Perceptrons taught by graph networks, and local structures kept, as trials."""
+"""Perceptrons taught by graph networks, and preservation of local structure, as trials."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def graph_spec(name: str, *, hidden: float = 0.0, scored: str = "test") -> dict[
     """The `data` argument of a trial on a graph, with its digest.
 
     Args:
-        hidden: the share of the test nodes that no training sees.
-        scored: which nodes accuracies are of: "test", or "validation" for pilots, in which no
-            test label is read.
+        hidden: the share of the test nodes that is not seen in training.
+        scored: the nodes on which accuracies are measured: "test", or "validation" for pilots,
+            in which no test label is read.
     """
     digest = graph_card(name).sha256["graph"]
     return {"name": name, "sha256": digest, "hidden": hidden, "scored": scored}
@@ -47,7 +47,7 @@ class _Task:
     Attributes:
         graph: the largest component of the whole graph.
         split: nodes of `graph`.
-        observed: what training sees; `labelled`, its nodes whose labels are learnt.
+        observed: the graph seen in training; `labelled`, its nodes whose labels are learnt.
     """
 
     def __init__(self, seed: int, data: dict[str, Any], networks: dict[str, dict[str, Any]]):
@@ -71,7 +71,7 @@ class _Task:
         return Recipe(**self.networks[kind]["recipe"]), mix(self.seed, 1)
 
     def teacher(self, kind: str, graph: Graph | None = None) -> NodeNetwork:
-        """A graph network that learnt the labels of the training nodes."""
+        """A graph network trained on the labels of the training nodes."""
         graph = graph or self.observed
         mixing = mixing_matrix(graph, MIXINGS[kind])
         return learn_labels(
@@ -88,8 +88,8 @@ class _Task:
         """Accuracies in percent.
 
         Args:
-            observed: (observed nodes, classes) answers on the observed graph.
-            whole: (nodes, classes) answers on the whole graph; those for hidden nodes are read.
+            observed: (observed nodes, classes) logits on the observed graph.
+            whole: (nodes, classes) logits on the whole graph; those for hidden nodes are used.
         """
         everywhere = torch.zeros(len(self.graph), self.graph.classes)
         if whole is not None:
@@ -108,7 +108,7 @@ class _Task:
 
 
 class _Answers:
-    """What students may be taught, made when it is first asked for."""
+    """The possible targets of students, computed on first use."""
 
     def __init__(self, task: _Task):
         self.task = task
@@ -142,19 +142,19 @@ class _Answers:
         return self.task.answers(_of_labels(self.task), self.task.observed)
 
     def hard(self) -> Tensor:
-        """The teacher's first choices alone."""
+        """Only the teacher's predicted classes."""
         return 1e4 * F.one_hot(self.sage.argmax(1), self.sage.shape[1]).float()
 
     def untrained(self) -> Tensor:
-        """The answers of a graph network with its first weights."""
+        """The outputs of a graph network with its initial weights."""
         return self.task.answers(self.task.network("sage"), self.task.observed, "sage")
 
     def shuffled(self) -> Tensor:
-        """The teacher's answers, each to another node, drawn at random."""
+        """The teacher's outputs, randomly permuted over nodes."""
         return self.sage[torch.randperm(len(self.sage), generator=self.stream)]
 
     def shuffled_within(self) -> Tensor:
-        """The teacher's answers, each to a random node for which it makes the same first choice."""
+        """The teacher's outputs, permuted among nodes with the same predicted class."""
         made, choice = self.sage.clone(), self.sage.argmax(1)
         for number in choice.unique():
             nodes = (choice == number).nonzero()[:, 0]
@@ -170,7 +170,7 @@ def _of_labels(task: _Task, smoothing: float = 0.0) -> NodeNetwork:
     )  # fmt: skip
 
 
-# What a perceptron is taught, by the name of the student: a function of the answers there are.
+# Name of the student -> its targets, as a function of the available outputs.
 TAUGHT: dict[str, Callable[[_Answers], Tensor]] = {
     "glnn": lambda made: made.sage,
     "from_gcn": lambda made: made.gcn,
@@ -182,7 +182,7 @@ TAUGHT: dict[str, Callable[[_Answers], Tensor]] = {
     "from_propagation": lambda made: made.propagation,
     "from_rewired": lambda made: made.rewired,
 }
-LEARNT = ("labels", "smoothed", "few")  # the students that see training nodes alone
+LEARNT = ("labels", "smoothed", "few")  # the students that see only training nodes
 
 
 def glnn_trial(
@@ -198,19 +198,19 @@ def glnn_trial(
     All perceptrons of a seed start from the same weights.
 
     Args:
-        data: of `graph_spec`. Where nodes are hidden, networks are trained and teach on the graph
-            without them; then all are asked about hidden nodes, graph networks with all edges.
+        data: from `graph_spec`. If nodes are hidden, networks learn and teach on the graph without
+            them; then all are evaluated on hidden nodes, graph networks with all edges.
         networks: of "sage", "gcn" and "mlp": `width`, `dropout` and `recipe`.
         students: "labels"; "smoothed", labels smoothed by 0.1; "few", taught by SAGE and labels in
-            equal shares, on the training nodes alone; or a key of `TAUGHT`.
+            equal shares, only on the training nodes; or a key of `TAUGHT`.
 
     Returns:
-        Accuracies in percent, `<name>_train`, `<name>_test` and, where nodes are hidden,
+        Accuracies in percent, `<name>_train`, `<name>_test` and, if nodes are hidden,
         `<name>_hidden` and `<name>_production` (both kinds of test nodes), of every student, `sage`,
         and of those of `gcn`, `rewired` and `propagation` that taught one; with `nodes` and `edges`.
 
     Raises:
-        ValueError: for a student that there is not.
+        ValueError: for an unknown student.
     """
     if unknown := [name for name in students if name not in (*TAUGHT, *LEARNT)]:
         raise ValueError(f"there is no student {unknown[0]!r}: {', '.join((*LEARNT, *TAUGHT))}.")
@@ -245,12 +245,12 @@ def structure_trial(
     networks: dict[str, dict[str, Any]],
     students: dict[str, dict[str, Any]],
 ) -> Outcome:
-    """Narrow graph convolutions that learn labels, without and with the local structures of a wide one.
+    """Narrow graph convolutions that learn labels, without and with the local structure of a wide one.
 
     Args:
-        data: of `graph_spec`.
+        data: from `graph_spec`.
         networks: of "gcn", the teacher, and "narrow", its students: `width`, `dropout`, `recipe`.
-        students: by name, options of `preserve_structure`; one with weight 0 learns labels alone.
+        students: by name, options of `preserve_structure`; with weight 0 a student learns labels alone.
 
     Returns:
         `<name>_train` and `<name>_test` of the teacher and every student, accuracies in percent; and

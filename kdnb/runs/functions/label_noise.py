@@ -1,4 +1,4 @@
-"""Networks that learn labels of which some are wrong, as trials."""
+"""Networks that learn from partly wrong labels, as trials."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def label_noise_trial(
     All trials of a seed with the same noise have the same labels, initial weights and batches.
 
     Args:
-        data: a `data_spec`; `evaluated` is how many images accuracies are of.
+        data: a `data_spec`; `evaluated` is the number of images on which accuracies are measured.
         noise: `kind` and `rate` of `noisy_labels`.
         hidden: units of each of both hidden layers.
         pick: of `coteach`: "other", "self" or "all".
@@ -44,9 +44,9 @@ def label_noise_trial(
 
     Returns:
         Percentages: `accuracy` on images with right labels, the mean of both networks and of the last five
-        epochs; `best` and `last`, the highest and last of the first network; `fit`, of the training labels as they are;
-        `precision`, right labels among those that the first network picked in the last epoch; `wrong`, of
-        all training labels.
+        epochs; `best` and `last`, the highest and last of the first network; `fit`, on the noisy
+        training labels; `precision`, right labels among those that the first network picked in the last
+        epoch; `wrong`, wrong ones among all training labels.
     """
     check_choice(("test", "validation"), scored=scored)
     source = datasets.load(data["name"])

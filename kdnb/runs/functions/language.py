@@ -1,4 +1,4 @@
-"""Tiny language models of captions, as runs: trained on labels, and then taught by a larger one."""
+"""Tiny language models of captions, as runs: trained on labels, then taught by a larger one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Captions(NamedTuple):
     """Captions as tokens: a start, words, an end, padding.
 
     Attributes:
-        words: what each token stands for.
+        words: the word of each token.
         tokens: (captions, longest + 2) int64 of each split.
     """
 
@@ -50,10 +50,10 @@ class Captions(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def captions(name: str, vocabulary: int, shortest: int, longest: int) -> Captions:
-    """The English side of a parallel corpus, in small letters, without punctuation.
+    """The English side of a parallel corpus, in lower case, without punctuation.
 
-    Kept are captions of `shortest` to `longest` words that are all among the `vocabulary` most frequent
-    ones of the training split, and no caption twice within a split; nor any that the training split has.
+    Only captions of `shortest` to `longest` words that are all among the `vocabulary` most frequent words of
+    the training split are kept, without duplicates within a split or captions of the training split.
     """
     texts = load_parallel(name)
     split = {
@@ -103,8 +103,8 @@ def language_model(
     """A language model trained on captions: a teacher, or a student before it is taught.
 
     Args:
-        data: {"name", "sha256", "vocabulary", "shortest", "longest", "captions"}: so many training captions,
-            drawn by the seed.
+        data: {"name", "sha256", "vocabulary", "shortest", "longest", "captions"}: the last is the number of
+            training captions, drawn by the seed.
         network: of `RecurrentLM`.
 
     Returns:
@@ -134,15 +134,16 @@ def language_student(
     method: dict[str, Any],
     samples: int,
 ) -> Outcome:
-    """A student that is taught after it was trained on labels, and what it writes.
+    """A student that is taught after training on labels, and measures of its texts.
 
     Args:
         data: as in `language_model`, and {"evaluated"}: "test", or "validation" in pilots.
         start, teacher: trials of `language_model`; the student's has the same seed.
-        prompt: words that are given, as are those that the student writes on from.
-        method: {"kind": "none"} leaves the student as it is; "labels"; "sequences" (sequence-level: what the teacher
-            draws); "words" with options of `distil_language_model`; "minillm" with options of `distil_sequences`.
-        samples: responses that are drawn for every prompt of the evaluated captions.
+        prompt: number of given words, from which the student continues.
+        method: {"kind": "none"} leaves the student unchanged; "labels"; "sequences" (sequence-level: samples
+            of the teacher); "words" with options of `distil_language_model`; "minillm" with options of
+            `distil_sequences`.
+        samples: number of responses drawn for every prompt of the evaluated captions.
 
     Returns:
         On evaluated captions: `nll`, `teacher_nll` of the captions; of drawn responses `own`, `teachers`, `reverse` (nats per
@@ -190,7 +191,7 @@ def language_teacher(
     prompt: int,
     samples: int,
 ) -> Outcome:
-    """The teacher, measured as its students are; arguments as in `language_student`."""
+    """The teacher, measured like its students; arguments as in `language_student`."""
     master = restored_into(_network(teacher_network, data, 0), teacher).eval()
     evaluated = _captions_of(data).tokens[data["evaluated"]]
     return Outcome(_measured(master, master, evaluated, prompt + 1, samples, mix(seed, 7)))
@@ -212,7 +213,7 @@ def _measured(
         "reverse": said.reverse,
         "rouge": 100 * mean_rouge_l(drawn, rows.repeat(samples, 1), given, END),
         "distinct": 100 * distinct(drawn, given),
-        # In as many bins as in the first record; `kdnb.evaluate` takes more.
+        # The number of bins is that of the first record; `kdnb.evaluate` uses more.
         "calibration": 100 * next_word_calibration(student, rows, given, bins=10),
     }
     if student is not teacher:

@@ -31,10 +31,10 @@ def lifelong_spec(
     """The `data` argument of `lifelong_trial`.
 
     Args:
-        limit: the first so many training images.
+        limit: number of training images, the first ones.
         scored: "test"; or "validation" for pilots, which then learn from the other training images
             and read no test image.
-        evaluated: only the first so many images are scored.
+        evaluated: number of images that are scored, the first ones.
     """
     check_choice(("test", "validation"), scored=scored)
     split = "train_all" if scored == "test" else "train"
@@ -52,23 +52,23 @@ def lifelong_trial(
     scenario: str,
     method: dict[str, Any],
 ) -> Outcome:
-    """One method on the classes of a data set, in contexts whose order the seed draws.
+    """One method on the classes of a data set, in contexts whose order the seed determines.
 
-    All trials of a seed with as many contexts have the same order, and those with as many columns
-    the same initial weights.
+    All trials of a seed with the same number of contexts have the same order, and those with the same
+    number of columns the same initial weights.
 
     Args:
-        data: of `lifelong_spec`.
+        data: from `lifelong_spec`.
         network: `{"name": ..., **options}`; its size follows from the contexts.
-        contexts: how many, of one size.
+        contexts: their number; all have the same size.
         scenario: of `Contexts`.
         method: `{"name": ..., **options}`, a key of `METHODS`.
 
     Returns:
         In percent: `accuracy`, the average after the last context; `first` and `last`, on the first and
         the last context then; `learning`, the mean over contexts of the accuracy when each was learnt,
-        `least_learning`, the lowest of them, and `forgetting`, but for joint training. The series
-        `matrix_<k>` has row k of the accuracy matrix, as far as it was asked.
+        `least_learning`, the lowest of them, and `forgetting`, except for joint training. The series
+        `matrix_<k>` has row k of the accuracy matrix, as far as it was measured.
     """
     options = dict(method)
     name = options.pop("name")

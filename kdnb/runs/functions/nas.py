@@ -1,4 +1,4 @@
-"""Early grades of random networks, and what became of them, as trials."""
+"""Early grades of random networks, and their final accuracies, as trials."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WHERE = {"guidance": "embedding", "logits": "logits", "layers": "layers"}
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
-    """Spearman's; 0 where one of both is constant."""
+    """Spearman's rank correlation; 0 if one of the two is constant."""
     from scipy import stats
 
     if len(set(one)) < 2 or len(set(other)) < 2:
@@ -44,7 +44,7 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
 def partial_rank_correlation(
     one: Sequence[float], other: Sequence[float], given: Sequence[float]
 ) -> float:
-    """Spearman's of what is left of two after a third has explained what it can of their ranks.
+    """Spearman's partial rank correlation of two variables, given a third.
 
     >>> round(partial_rank_correlation([1, 2, 3, 4], [1, 2, 4, 3], [2, 1, 3, 4]), 3)
     0.667
@@ -56,7 +56,7 @@ def partial_rank_correlation(
 
 
 class _Grades:
-    """What is known of candidates early: lists by name, one number for each candidate."""
+    """The early grades of candidates: lists by name, one number for each candidate."""
 
     def __init__(self, probes: Tensor, early: Any, teacher: Any, untrained: Any, seed: int):
         self.probes, self.early = probes, early
@@ -69,7 +69,7 @@ class _Grades:
         self.found.setdefault(name, []).append(float(value))
 
     def look(self, network: torch.nn.Module, moment: int, thorough: bool) -> None:
-        """Grade a candidate as it is now, after so many epochs."""
+        """Grade a candidate in its current state, after this number of epochs."""
         ours = representations(network, self.probes)
         self.note(f"guidance{moment}", teacher_guidance(ours, self.teacher))
         if moment:
@@ -102,20 +102,21 @@ def early_grades_trial(
     moments: list[int],
     scored: str = "test",
 ) -> Outcome:
-    """Random networks trained on labels; grades in the first epochs against accuracies in the end.
+    """Random networks trained on labels; grades in the first epochs against final accuracies.
 
-    Every seed draws networks of its own, and their weights.
+    Every seed draws its own networks and their weights.
 
     Args:
-        data: a `data_spec` of the part `train`; `evaluated` is how many images final accuracies are of.
+        data: a `data_spec` of the part `train`; `evaluated` is the number of images for final
+            accuracies.
         space: of `Space`.
-        candidates: how many networks, none twice.
-        most_multiply_adds: of one image; larger networks are drawn again.
-        probes: how many held-out training images representations are of.
-        early_images: how many held-out training images early accuracies are of, the probes among them.
-        teacher, untrained: trials of a trained network and one of random weights.
-        moments: epochs after which candidates are graded, beside 0; at the first one by all controls.
-        scored: final accuracies are of "test" images, or of "validation" images, in pilots: others than
+        candidates: number of networks, all different.
+        most_multiply_adds: limit for one image; larger networks are drawn again.
+        probes: number of held-out training images for representations.
+        early_images: number of held-out training images for early accuracies, including the probes.
+        teacher, untrained: trials of a trained network and one with random weights.
+        moments: epochs after which candidates are graded, besides 0; at the first one by all controls.
+        scored: final accuracies are on "test" images, or in pilots on "validation" images other than
             the early ones.
 
     Returns:
@@ -124,7 +125,7 @@ def early_grades_trial(
         `guidance` (embeddings), `accuracy`, `both` (their sum), `logits`, `layers` (the maximum over
         layers), `untrained` (another teacher), `shuffled` (images in another order). Also
         `parameters_rank` and `multiply_adds_rank`; `guidance<moment>_partial`, given the early accuracy;
-        `random<moment>_pick`, what random search finds in as many epochs; and of the candidates the
+        `random<moment>_pick`, what random search finds in as many epochs; and for the candidates the
         `mean`, `best`, `spread` and early mean in percent, and the rank correlation of both halves.
     """
     source, plan = datasets.load(data["name"]), Recipe(**recipe)
@@ -170,7 +171,7 @@ def early_grades_trial(
 def _metrics(
     found: dict[str, list[float]], epochs: int, moments: list[int], teacher: float
 ) -> dict[str, float]:
-    """What `early_grades_trial` returns, of lists with one number for each candidate."""
+    """The results of `early_grades_trial` from lists with one number for each candidate."""
     final = [100 * (a + b) / 2 for a, b in zip(found["one"], found["other"], strict=True)]
     values: dict[str, float] = {}
     for name, grade in found.items():
@@ -183,7 +184,7 @@ def _metrics(
         values[f"guidance{moment}_partial"] = partial_rank_correlation(
             found[f"guidance{moment}"], final, given
         )
-        # All candidates for so many epochs, and the preferred one to its end: as many trained to the end.
+        # The cost of all candidates for these epochs and the preferred one to its end, in complete trainings.
         trained = ceil((len(final) * moment + epochs - moment) / epochs)
         values[f"random{moment}_pick"] = expected_best(final, min(trained, len(final)))
     mean = sum(final) / len(final)

@@ -35,7 +35,7 @@ def supervised(
 ) -> Outcome:
     """A trial of `train`. Arguments: see `examples_of`, `built` and `Recipe`.
 
-    The network starts from the weights that the trial `start` ended with, else from fresh ones.
+    The network starts from the final weights of the trial `start`, else from new ones.
     """
     task = prepared(context, seed, data, network, recipe, start=start)
     fit = train(
@@ -48,15 +48,15 @@ def supervised(
 def shipped(
     context: Context, seed: int, *, data: dict[str, Any], network: dict[str, Any], sha256: str
 ) -> Outcome:
-    """A trial that looks at a network of `nets.pretrained` as it is.
+    """A trial that evaluates a network of `nets.pretrained` without training it.
 
     Args:
-        data: its name tells what the network was trained on; its images are looked at.
+        data: the data set on which the network was trained, and whose images are evaluated.
         network: `{"name": ...}`.
-        sha256: digest of the file of weights, from its card: other weights are another trial.
+        sha256: digest of the weights file, from its card: other weights are another trial.
 
     Raises:
-        ValueError: where the checkout has other weights.
+        ValueError: if the checkout has other weights.
     """
     weights, card = restore(network["name"], data["name"])
     if card.sha256 != sha256:
@@ -72,7 +72,7 @@ def shipped(
 def untrained(
     context: Context, seed: int, *, data: dict[str, Any], network: dict[str, Any]
 ) -> Outcome:
-    """A trial that looks at a network with its initial weights: a teacher that knows nothing."""
+    """A trial that evaluates a network with its initial weights: an untrained teacher."""
     return prepared(context, seed, data, network, LOOKED_AT).outcome([])
 
 
@@ -89,10 +89,10 @@ def distilled(
     hard_weight: float = 0.0,
     start: Result | None = None,
 ) -> Outcome:
-    """A trial of `distil`; `loss` names a function of `kdnb.losses` and holds its arguments.
+    """A trial of `distil`; `loss` names a function of `kdnb.losses` and its arguments.
 
-    The student starts from the weights that the trial `start` ended with, else from the same
-    weights as `supervised` gives the same network and seed.
+    The student starts from the final weights of the trial `start`, else from the weights that
+    `supervised` gives the same network and seed.
     """
     task = prepared(context, seed, data, network, recipe, start=start, name="student")
     fit = distil(
@@ -125,9 +125,9 @@ def transferred(
     seed, or from those of the trial `start`.
 
     Args:
-        student_maps, teacher_maps: module paths, shallow to deep; all stages when None.
-        method_options: of the method, by name.
-        revision: of the method in the catalogue; a run of an earlier one is refused.
+        student_maps, teacher_maps: module paths, shallow to deep; all stages if None.
+        method_options: options of the method, by name.
+        revision: of the method in the catalogue; runs of an earlier revision are refused.
     """
     check_revision(method, revision)
     task = prepared(context, seed, data, network, recipe, start=start, name="student")
@@ -176,7 +176,7 @@ def early_stopped(
 ) -> Outcome:
     """A trial of `distil_then_labels`; its arguments are those of `offline.distilled`.
 
-    The student starts from the same weights as there, so that only the stop differs.
+    The student starts from the same weights, so that only the stopping differs.
     """
     task = prepared(context, seed, data, network, recipe, name="student")
     history = distil_then_labels(

@@ -36,12 +36,12 @@ def mutual_trial(
     temperature: float = 1.0,
     noise: Sequence[float] = (),
 ) -> Outcome:
-    """A trial of `mutual`; with weight 0 the control: as many networks, trained independently.
+    """A trial of `mutual`; with weight 0 the control: the same number of networks, trained independently.
 
     Args:
         data: a `data_spec`.
         networks: descriptions as `built` takes them, one for each peer.
-        recipe: of a `Recipe`.
+        recipe: fields of a `Recipe`.
         noise: standard deviations of weight noise under which the rise of the training loss is
             measured (`loss_rise`, three draws).
 

@@ -22,32 +22,32 @@ from kdnb.methods.applications.policy import (
 from kdnb.runs.trials import Context, Outcome
 from kdnb.training.randomness import mix
 
-WORLDS = 1000  # that are drawn for a seed, at most
-REACHED = 90  # percent of the teacher's value: then a student counts as taught
+WORLDS = 1000  # most worlds drawn for a seed
+REACHED = 90  # percent of the teacher's value at which a student counts as taught
 
 
 def drawn_world(
     seed: int, world: dict[str, Any], teacher: dict[str, Any]
 ) -> tuple[GridWorld, Table, dict[str, float]]:
-    """The first world of a seed in which Q-learning has found something.
+    """The first world of a seed in which Q-learning succeeds.
 
     Args:
         world: of `draw_world`.
         teacher: `steps` of Q-learning, the `temperature` of its policy, and `least`, the share of the best
-            policy's value in percent that it must have.
+            policy's value in percent that it must reach.
 
     Returns:
         The world; (states, 4) probabilities of the teacher; and numbers: the teacher's value in percent of the
-        best one, that of random play in percent of the teacher's, and how many worlds were passed over.
+        best one, that of random play in percent of the teacher's, and the number of skipped worlds.
 
     Raises:
-        ValueError: where no such world is found.
+        ValueError: if no such world is found.
     """
     for number in range(WORLDS):
         made = draw_world(mix(seed, 0, number) % 2**32, **world)
         best = value_of(made, best_policy(made))
         if best < 1:
-            continue  # no goal near enough to be worth the walk
+            continue  # no goal is near enough to be worth reaching
         values = q_learning(made, teacher["steps"], seed=mix(seed, 1, number) % 2**32)
         policy = softened(values, teacher["temperature"])
         own = value_of(made, policy)
@@ -72,15 +72,15 @@ def policy_trial(
     """Students of one teacher in one random world.
 
     Args:
-        world, teacher: of `drawn_world`.
-        students: by name, options of `distil_policy`; besides, `noisy` for those of a teacher that acts at random
-            with the probability `noise`, and `valued` for those that know this teacher's values.
-        noise: see there.
+        world, teacher: as for `drawn_world`.
+        students: by name, options of `distil_policy`; in addition, `noisy` for students of a teacher that
+            acts at random with the probability `noise`, and `valued` for those that know its values.
+        noise: the probability of random actions of the noisy teacher.
 
     Returns:
-        For each student `_final` and `_share`, its value in the end and on average over all looks, in percent of
-        its teacher's; `_episodes` and `_steps` until it first had 90% of it (all, if never), and their binary
-        logarithms `_doublings` and `_stepdoublings`. For `world` the numbers of `drawn_world`, and `noisy`, the
+        For each student `_final` and `_share`, its value at the end and on average over all evaluations, in
+        percent of its teacher's; `_episodes` and `_steps` until it first had 90% of it (all, if never), and
+        their binary logarithms `_doublings` and `_stepdoublings`. For `world` the numbers of `drawn_world`, and `noisy`, the
         value of the noisy teacher in percent of the teacher's.
     """
     made, policy, about = drawn_world(seed, world, teacher)

@@ -1,4 +1,4 @@
-"""Students of a teacher with another view, as trials: many at once, from the same first weights."""
+"""Students of a teacher with another view, as trials: many at once, from the same initial weights."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def synthetic_trial(
     """Logistic regressions on the privileged view, on the regular one, and distilled at T = lambda = 1.
 
     Args:
-        problem, repeats, train, test: of `privileged_problem`.
+        problem, repeats, train, test: as for `privileged_problem`.
         epochs: of RMSprop in batches of 128, as in the authors' code.
-        ridge: of the same regressions to their optimum.
+        ridge: for the same regressions at their optimum.
 
     Returns:
         Test accuracies in percent, means over the repeats: `teacher`, `regular` and `distilled` by
@@ -76,7 +76,7 @@ def synthetic_trial(
     found = {}
     soft, found["teacher"] = by_steps("privileged", hard, 0)
     _, found["regular"] = by_steps("regular", hard, 1)
-    _, found["distilled"] = by_steps("regular", soft, 1)  # from the weights of the regular one
+    _, found["distilled"] = by_steps("regular", soft, 1)  # from weights of the regular one
     soft, found["exact_teacher"] = by_newton("privileged", seen.labels)
     _, found["exact_regular"] = by_newton("regular", seen.labels)
     _, found["exact_distilled"] = by_newton("regular", soft)
@@ -87,9 +87,9 @@ class Student(NamedTuple):
     """One student of a digits trial, before its network is built.
 
     Attributes:
-        name: students of one name are averaged.
+        name: students with the same name are averaged.
         targets: (samples, classes).
-        temperature: of its own answers while it learns.
+        temperature: of its own outputs during training.
     """
 
     name: str
@@ -108,20 +108,20 @@ def digits_trial(
     recipe: dict[str, Any],
     random_labels: float = 0.0,
 ) -> Outcome:
-    """Students of shrunk digits and a teacher of whole ones, all perceptrons with two hidden layers of 20.
+    """Students of reduced digits and a teacher of full ones, all perceptrons with two hidden layers of 20.
 
     Every seed draws its own training images. All students start from the same weights and see the
     same batches.
 
     Args:
         data: a `data_spec` of images of 28 x 28 pixels.
-        side: of the students' images in pixels, a divisor of the whole one: means of blocks.
+        side: of the students' images in pixels, a divisor of the full one; pixels are block means.
         samples: labelled training images, for the teacher and for the students.
         students: for each its `name` and what `targets_of` takes. A list of `shares` makes one
             student for each.
         recipe: of `fit_stack`.
-        random_labels: the share of training labels that are drawn anew from all classes. What is
-            measured on training images is measured on the labels that were learnt.
+        random_labels: the share of training labels that are redrawn from all classes. Measurements
+            on training images use the labels that were learnt.
 
     Returns:
         Accuracies in percent: `teacher_test`, `teacher_train`, `own_view_test`, `own_view_train`,
@@ -146,7 +146,7 @@ def digits_trial(
         )
 
     teacher = trained("whole", hard[None], 1)
-    own_view = trained("shrunk", hard[None], 2)  # another start than the students'
+    own_view = trained("shrunk", hard[None], 2)  # different initial weights from the students'
     answers = {
         "whole": stack_logits(teacher, views["whole"])[0].detach(),
         "shrunk": stack_logits(own_view, views["shrunk"])[0].detach(),
@@ -186,23 +186,23 @@ def planned_students(
     control: str | None = None,
     tempered: bool = False,
 ) -> list[Student]:
-    """What students of one name learn from, one for each share.
+    """The targets of the students of one name, one for each share.
 
     Args:
-        answers: logits of the teachers for the training images, by the view that they see.
+        answers: logits of the teachers for the training images, by view.
         labels: of the training images.
-        seed: of the control "shuffled".
-        name: of the students.
+        seed: for the control "shuffled".
+        name: name of the students.
         shares: lambda, the teacher's share; [0.0] for labels alone.
-        temperature: T, of the teacher's answers.
+        temperature: T, of the teacher's outputs.
         variant: of `mixed_targets`.
         teacher: "whole", or "shrunk" for one that sees no more than the student.
-        control: in place of the teacher's answers, labels "smoothed" to their entropy, the "class_means"
-            of the answers, or the answers "shuffled" within each class. Of share 1 alone.
-        tempered: Hinton's form: the student's answers are softened too. Of share 1 alone.
+        control: instead of the teacher's outputs, labels "smoothed" to their entropy, the "class_means"
+            of the outputs, or the outputs "shuffled" within each class. Only with share 1.
+        tempered: Hinton's form: the student's outputs are softened too. Only with share 1.
 
     Raises:
-        ValueError: for another control, or one of another share than 1.
+        ValueError: for an unknown control, or one with a share other than 1.
     """
     if (control or tempered) and list(shares) != [1.0]:
         raise ValueError(f"controls and tempered students have the share 1; got {shares}.")
@@ -222,7 +222,7 @@ def planned_students(
 
 
 def _view(images: Images, side: int) -> Tensor:
-    """Pixels as rows, from 0 to 1, each the mean of a block where the side is smaller."""
+    """Pixels as rows, from 0 to 1, each the mean of a block if the side is smaller."""
     whole = images.images.float() / 255
     block, rest = divmod(whole.shape[-1], side)
     if rest:

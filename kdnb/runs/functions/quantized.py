@@ -41,17 +41,17 @@ def quantised_student(
 ) -> Outcome:
     """A student whose weights are quantised in every step of its training.
 
-    It starts from the same weights as `supervised` and `distilled` give the same network and seed.
+    It starts from the weights that `supervised` and `distilled` give the same network and seed.
 
     Args:
-        data: without augmentation in the recipe: the teacher is asked about each image once.
+        data: the recipe has no augmentation: the teacher sees each image once.
         bits: None for full precision.
-        teacher: by whom it is taught; without one it learns from labels alone, and the last four
-            arguments are not read.
-        shuffled: each image gets the teacher's answer to another image of the same label.
+        teacher: the trial of its teacher; without one it learns from labels alone, and the last
+            four arguments are ignored.
+        shuffled: each image gets the teacher's output for another image with the same label.
 
     Returns:
-        As every trial; and `bytes`, of weights and scales.
+        As for every trial; and `bytes`, of weights and scales.
     """
     task = prepared(context, seed, data, network, recipe, name="student" if teacher else "network")
     student, points = task.network, contextlib.nullcontext()
@@ -88,7 +88,7 @@ def _answers(digest: str, data: str) -> Tensor:
 
 
 def _of_others(answers: Tensor, labels: Tensor, seed: int) -> Tensor:
-    """Each image's row is that of a random image of its label."""
+    """Each image gets the row of a random image with the same label."""
     mixed, stream = answers.clone(), torch.Generator().manual_seed(mix(seed, 57))
     for label in labels.unique():
         rows = (labels == label).nonzero()[:, 0]
@@ -110,7 +110,7 @@ def quantised_points(
     soft_weight: float = 0.7,
     label_weight: float = 0.3,
 ) -> Outcome:
-    """The points of a trained student's weights learn; it is its own teacher, in full precision."""
+    """Learn the points of a trained student's weights; its teacher is itself in full precision."""
     task = prepared(context, seed, data, network, recipe, start=start, name="student")
     fit = differentiable_quantization(
         task.network, network_of(start), task.batches, task.recipe, bits=bits, bucket=bucket,

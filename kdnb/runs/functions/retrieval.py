@@ -1,4 +1,4 @@
-"""Embeddings that are learnt on some classes and searched on others, as trials."""
+"""Embeddings learnt on some classes and used for retrieval on others, as trials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kdnb.training import Recipe
 from kdnb.training.randomness import mix
 
 HOW = ("triplet", "relations", "hint", "logits", "untrained")
-CENTRE, SPREAD = 0.2, 0.33  # of the pixels of digits and clothes, from 0 to 1, roughly
+CENTRE, SPREAD = 0.2, 0.33  # roughly, of the pixels of digits and clothes, from 0 to 1
 
 
 def images_of(
@@ -37,17 +37,17 @@ def images_of(
     each: int,
     side: int,
 ) -> tuple[Tensor, Tensor]:
-    """Some grey images of some classes of several data sets, shrunk, and their labels from 0.
+    """Some grey images of some classes of several data sets, reduced in size, and their labels from 0.
 
     Args:
-        sources: their classes are numbered one after the other: 0 to 9 of the first, 10 to 19 of the second.
+        sources: their classes are numbered consecutively: 0 to 9 of the first, 10 to 19 of the second.
         part: "train", "validation" or "test".
         classes: their numbers, in the order of the labels.
         first, each: which images of each class, in the data set's order.
         side: pixels in height and width.
 
     Raises:
-        ValueError: where a class has not so many images.
+        ValueError: if a class has too few images.
     """
     pixels, labels = [], []
     for label, number in enumerate(classes):
@@ -76,7 +76,7 @@ def _source_of(sources: Sequence[ImageData], number: int) -> tuple[ImageData, in
 def split_classes(
     sources: Sequence[ImageData], seen: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """So many classes that are learnt, and the others, drawn at random."""
+    """A random split of the classes: those that are learnt, and the others."""
     count = sum(len(source.classes) for source in sources)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     return order[:seen], order[seen:]
@@ -119,15 +119,15 @@ def searched_trial(
 ) -> Outcome:
     """An embedding that learns on some classes, and recall among images of all others.
 
-    Which classes are learnt follows the seed: a teacher needs the seed of its students.
+    The seed determines which classes are learnt, so a teacher needs the seed of its students.
 
     Args:
-        data, more_data: `data_spec`s of the two data sets whose classes are put together.
-        seen: how many classes are learnt.
+        data, more_data: `data_spec`s of the two data sets whose classes are combined.
+        seen: number of classes that are learnt.
         each: training images of each of them, the first ones.
         side: pixels of an image, in height and width.
-        queries: images of each class that are searched, and searched for.
-        network: of `built_embedding`.
+        queries: images of each class, each searched for among the others.
+        network: as for `built_embedding`.
         how: "triplet" learns from labels, the others from the teacher: "relations" by RKD, "hint" by the squared
             error of its embedding after a learnt linear map, "logits" by soft targets of its cosines with the
             means of the classes. "untrained" learns nothing.
@@ -135,7 +135,7 @@ def searched_trial(
         distance_weight, angle_weight: of "relations".
         teacher: a trial of this function, with the same seed.
         shuffled: the teacher's embeddings belong to other images: a control.
-        scored: which images are searched, "test", or in pilots "train", of classes that nobody learns either.
+        scored: the images that are searched, "test", or in pilots "train", also of unlearnt classes.
 
     Returns:
         Recall@1 in percent: `recall` among images of the other classes; `seen` among held-out images of as many
@@ -149,7 +149,7 @@ def searched_trial(
     known, unknown = split_classes(sources, seen, mix(seed, 0))
     plan = Recipe(**recipe)
     inputs, labels = images_of(sources, "train", known, 0, each, side)
-    # A student and its teacher have different weights: where they start depends on the network.
+    # A student and its teacher need different weights: their initialisation depends on the network.
     model = built_embedding(network, side, mix(seed, 1), normalise)
     losses: list[float] = []
     if how == "triplet":
@@ -194,7 +194,7 @@ def _imitate(
     how: str,
     weights: tuple[float, float],
 ) -> list[float]:
-    """Train an embedding after a teacher's; the loss of each epoch."""
+    """Train an embedding to imitate a teacher's; returns the loss of each epoch."""
 
     def related(ours: Tensor, wanted: Tensor) -> Tensor:
         return relations(ours, wanted, *weights)

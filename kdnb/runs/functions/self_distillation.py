@@ -45,7 +45,7 @@ def virtual_teacher_trial(
 
 
 def generation_of(result: Result) -> int:
-    """How many teachers stand behind a finished trial: 0 for one that learnt from labels."""
+    """The number of teachers before a finished trial: 0 for one that learnt from labels."""
     number, description = 0, result.description
     while teacher := description["arguments"].get("teacher"):
         number, description = number + 1, teacher["trial"]
@@ -65,14 +65,14 @@ def ban_generation(
     hard_weight: float = 0.0,
     temperature: float = 1.0,
 ) -> Outcome:
-    """A trial of `next_generation`, whose teacher is the former generation's trial of the same seed.
+    """A trial of `next_generation`, whose teacher is the previous generation's trial of the same seed.
 
     The weights and the order of the data come from `fresh_seed(seed, generation)`: a chain of
-    generations shares its seed, its members no weights. An `offline.supervised` trial of that very
-    seed starts from this generation's weights: the independent network to compare with.
+    generations shares its seed, but not the initial weights. An `offline.supervised` trial with that
+    derived seed starts from this generation's weights: it is the independent network to compare with.
 
     Returns:
-        What `offline.supervised` measures, and `generation`.
+        The measurements of `offline.supervised`, and `generation`.
     """
     number = generation_of(teacher) + 1
     own = fresh_seed(seed, number)
@@ -91,17 +91,17 @@ def ban_generation(
 def ensemble_trial(
     context: Context, seed: int, *, data: dict[str, Any], members: list[Result]
 ) -> Outcome:
-    """A trial that trains nothing: what the ensemble of finished trials measures.
+    """A trial without training: the measurements of an ensemble of finished trials.
 
     Args:
         data: the `data_spec` that all members were trained and evaluated on.
         members: see `ensemble_of`.
 
     Returns:
-        What `ensemble_of` measures on the test images.
+        The measurements of `ensemble_of` on the test images.
 
     Raises:
-        ValueError: when a member learnt from, or was evaluated on, other data.
+        ValueError: if a member learnt from, or was evaluated on, other data.
     """
     if any(member.description["arguments"]["data"] != data for member in members):
         raise ValueError("the members of an ensemble must all have the ensemble's own data.")
@@ -109,10 +109,10 @@ def ensemble_trial(
 
 
 def ensemble_of(results: Sequence[Result], split: str = "test") -> dict[str, float]:
-    """What the ensemble of finished trials measures, from the logits that they stored.
+    """The measurements of an ensemble of finished trials, from their stored logits.
 
     Args:
-        results: of `ban_generation` or `offline.supervised`, all on one data set.
+        results: from `ban_generation` or `offline.supervised`, all on one data set.
         split: "test" or "validation".
 
     Returns:

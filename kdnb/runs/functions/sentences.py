@@ -1,4 +1,4 @@
-"""Students of a sentence encoder's attention, as runs: first without labels, then with few."""
+"""Students of a sentence encoder's attention, as runs: first without labels, then with few labels."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Corpus(NamedTuple):
 
     Attributes:
         pieces: the encoder's tokens of each split.
-        tokens: the same with the numbers of the student's vocabulary: the pieces of the training
-            sentences, and what stands for others.
+        tokens: the same in the student's vocabulary: the pieces of the training sentences, and a
+            token for all others.
         used: for each token of the student, the encoder's.
-        mask: the student's token for a hidden word.
+        mask: the student's token for a masked word.
     """
 
     texts: dict[str, Texts]
@@ -46,7 +46,7 @@ class Corpus(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def corpus(name: str, longest: int) -> Corpus:
-    """A data set as tokens, sentences cut to so many."""
+    """A data set as tokens, with sentences cut to `longest` tokens."""
     texts, tokenise = load_texts(name), word_pieces()
     pieces = {part: tokenise(one.sentences, longest) for part, one in texts.items()}
     special = torch.tensor([0, tokenise.unknown, tokenise.hidden])
@@ -58,7 +58,7 @@ def corpus(name: str, longest: int) -> Corpus:
 
 
 def student_of(network: dict[str, Any], data: dict[str, Any], seed: int) -> TextEncoder:
-    """A student with fresh weights; those of one seed are alike."""
+    """A student with new weights; those of one seed are identical."""
     found = corpus(data["name"], data["longest"])
     classes = len(found.texts["train"].card.classes)
     return fresh(lambda: TextEncoder(len(found.used), num_classes=classes, **network), seed)
@@ -72,7 +72,7 @@ def teacher_of(kind: str) -> TextEncoder:
 
 @functools.lru_cache(maxsize=1)
 def remembered(kind: str, name: str, longest: int, student_layers: int) -> Remembered:
-    """All that the teacher's lessons need, of all training sentences: it is asked once a process."""
+    """The teacher's targets for all training sentences, computed once per process."""
     found = corpus(name, longest)
     look = Look(
         with_vocabulary(teacher_of(kind), found.used), whose="teacher", embeddings="dropout"
@@ -92,13 +92,13 @@ def vectors_of(kind: str, name: str, longest: int, part: str) -> Tensor:
 
 
 def labelled_rows(data: dict[str, Any], labelled: int, seed: int) -> Tensor:
-    """The training sentences of a seed that have labels."""
+    """The labelled training sentences of a seed."""
     count = len(corpus(data["name"], data["longest"]).texts["train"])
     return torch.randperm(count, generator=torch.Generator().manual_seed(mix(seed, 2)))[:labelled]
 
 
 def of_equal_length(tokens: Tensor, seed: int) -> Tensor:
-    """For each sentence another of as many tokens, where there is one: a permutation."""
+    """A permutation that maps each sentence to another of the same length, if there is one."""
     stream = torch.Generator().manual_seed(mix(seed, 3))
     lengths, order = (tokens != 0).sum(1), torch.arange(len(tokens))
     for length in lengths.unique():
@@ -119,13 +119,13 @@ def untaught(
     teacher: str = "trained",
     swapped: bool = False,
 ) -> Outcome:
-    """A student after the first stage: all training sentences, no label.
+    """A student after the first stage, on all training sentences without labels.
 
     Args:
-        data: {"name", "sha256", "longest"}: sentences are cut to so many tokens.
-        lesson: of `distil_attention`; or "words", masked language modelling without a teacher.
+        data: {"name", "sha256", "longest"}: the last is the length to which sentences are cut.
+        lesson: as in `distil_attention`; or "words", masked language modelling without a teacher.
         teacher: "trained" or "random".
-        swapped: each sentence gets the lesson of another of the same length.
+        swapped: each sentence gets the targets of another of the same length.
 
     Returns:
         The terms of the last epoch, and the student's weights.
@@ -159,14 +159,14 @@ def taught(
     start: Result | None = None,
     answers: Result | None = None,
 ) -> Outcome:
-    """A student of labels, from fresh weights or those of `untaught`.
+    """A student of labels, from new weights or those of `untaught`.
 
     Args:
         data: also {"evaluated"}: "test", or "validation" for pilots.
-        labelled: so many training sentences, drawn by the seed, have labels.
+        labelled: number of labelled training sentences, drawn by the seed.
         start: a trial of `untaught` of the same seed.
-        answers: a trial of `probed`; the student then learns from its answers to all training
-            sentences, and from no label.
+        answers: a trial of `probed`; the student then learns from its outputs for all training
+            sentences, without labels.
 
     Returns:
         Errors on the labelled and the evaluated sentences, and the logits of the latter.
@@ -206,10 +206,10 @@ def probed(
     """A logistic regression on the frozen encoder's vectors, from the labels of `taught`.
 
     Args:
-        ridge: half of it times the sum of squared weights joins the mean cross-entropy.
+        ridge: half of it times the sum of squared weights is added to the mean cross-entropy.
 
     Returns:
-        As `taught`, with the logits of all training sentences.
+        As for `taught`, with the logits of all training sentences.
     """
     found, part = corpus(data["name"], data["longest"]), data["evaluated"]
     vectors = {
@@ -246,11 +246,11 @@ def ridge_regression(inputs: Tensor, labels: Tensor, classes: int, ridge: float)
 
 @torch.no_grad()
 def answered(network: nn.Module, inputs: Tensor) -> Tensor:
-    """What a network answers in eval mode, (samples, ...) float32."""
+    """A network's outputs in eval mode, (samples, ...) float32."""
     with evaluating(network):
         if inputs.is_floating_point():
             return network(inputs)
-        order = (inputs != 0).sum(1).argsort(stable=True)  # alike in length: little padding
+        order = (inputs != 0).sum(1).argsort(stable=True)  # similar lengths need little padding
         said = torch.cat([network(inputs[rows]) for rows in order.split(128)])
         return said[order.argsort()]
 
@@ -258,7 +258,7 @@ def answered(network: nn.Module, inputs: Tensor) -> Tensor:
 def measured(
     said: dict[str, Tensor], truth: dict[str, Tensor], part: str, history: list[dict[str, Any]]
 ) -> Outcome:
-    """Errors, and the logits of what is evaluated."""
+    """Errors, and the logits of the evaluated sentences."""
     metrics = {}
     for name, logits in said.items():
         kind = "train" if name == "train" else "evaluated"

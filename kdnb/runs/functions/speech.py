@@ -1,4 +1,4 @@
-"""Recordings of words, and small acoustic models that larger ones teach frame by frame, as trials."""
+"""Recordings of words, and small acoustic models taught by larger ones frame by frame, as trials."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from kdnb.runs.trials import Context, Outcome
 from kdnb.training import Recipe
 from kdnb.training.randomness import mix
 
-LONGEST = 40  # frames of a recording; the rest is cut
-SHORTEST = 6  # frames, by silence behind: a path needs one for each state
+LONGEST = 40  # most frames of a recording; the rest is cut
+SHORTEST = 6  # fewest frames, padded with silence: a path needs one for each state
 
 
 class Spoken(NamedTuple):
-    """Recordings as acoustic models take them.
+    """Recordings as inputs of acoustic models.
 
     Attributes:
         frames: (recordings, frames, bands) float32, each band of mean 0 over a recording.
-        lengths: (recordings,), the frames of each.
-        words: (recordings,), what is said.
-        states: (recordings, frames), every word's states of equal length, -100 behind the end.
+        lengths: (recordings,), the number of frames of each.
+        words: (recordings,), the spoken words.
+        states: (recordings, frames), every word's states of equal length, -100 after the end.
     """
 
     frames: Tensor
@@ -68,11 +68,11 @@ def spoken(
     """Recordings as log-mel frames, with the states of an even alignment.
 
     Args:
-        states: of a word.
-        bands: of mel.
+        states: number of states per word.
+        bands: number of mel bands.
         hop: samples from one frame to the next; windows have 256.
-        decibels: signal over white noise; None adds none.
-        seed: of the noise.
+        decibels: signal-to-noise ratio of added white noise; None adds none.
+        seed: for the noise.
     """
     rows = []
     for number, wave in enumerate(sounds.waves):
@@ -82,7 +82,7 @@ def spoken(
         missing = 256 + hop * (SHORTEST - 1) - signal.shape[1]
         signal = nn.functional.pad(signal, (0, max(0, missing)))
         found = log_mel(signal, sounds.card.rate, bands=bands, window=256, hop=hop)[0].T
-        # The mean of a recording is its loudness and its microphone, and says nothing of the word.
+        # The mean of a recording depends on loudness and microphone, not on the word.
         rows.append((found - found.mean(0))[:LONGEST] / 3)
     lengths = torch.tensor([len(row) for row in rows])
     frames = pad_sequence(rows, batch_first=True)
@@ -94,7 +94,7 @@ def spoken(
 def corpus(
     name: str, part: Part, states: int, decibels: float | None = None, seed: int = 0
 ) -> Spoken:
-    """A split of a data set of recordings, made once a process."""
+    """A split of a data set of recordings, made once per process."""
     return spoken(load_sounds(name)[part], states, decibels=decibels, seed=seed)
 
 
@@ -119,19 +119,19 @@ def spoken_frames_trial(
 
     Args:
         data: {"name", "sha256"} of recordings.
-        states: of a word.
+        states: number of states per word.
         teacher: options of `RecurrentModel`.
         student: options of `WindowModel`.
-        recipe: of the teachers; students have `student_epochs` in place of its epochs.
-        labelled: how many recordings are transcribed where few are.
-        decibels: signal over noise where the student hears noise.
+        recipe: for the teachers; students train for `student_epochs` instead of its epochs.
+        labelled: number of transcribed recordings in the conditions with few.
+        decibels: signal-to-noise ratio in the conditions with noise.
         scored: "test", or "validation" in pilots, which read no test recording.
 
     Returns:
         In percent, for every condition c of `CONDITIONS`, `teacher` and `few_teacher`:
         `<c>_error`, of words, and `<c>_frame_error`, of states against the even alignment; for
-        students `<c>_loss`, nats a frame in the last epoch, and `<c>_settled`, by how many percent
-        it fell over the last two. `student_parameters` and `teacher_parameters`.
+        students `<c>_loss`, nats per frame in the last epoch, and `<c>_settled`, the percentage by
+        which it fell over the last two. `student_parameters` and `teacher_parameters`.
     """
     check_choice(("test", "validation"), scored=scored)
     name, plan = data["name"], Recipe(**recipe)
@@ -158,7 +158,7 @@ def spoken_frames_trial(
 
     master, small_master = recurrent(0), recurrent(1)
     train_frames(master, (seen.inputs, seen.states), plan, seed=mix(seed, 3))
-    # A tenth of the recordings: half as many steps are enough, and do it less harm.
+    # A tenth of the recordings: half as many steps are enough, and harm the model less.
     epochs = max(1, _epochs(plan.epochs, len(seen.words), labelled) // 2)
     train_frames(small_master, (few.inputs, few.states), plan, epochs=epochs, seed=mix(seed, 3))
     judge("teacher", master, asked)
@@ -199,5 +199,5 @@ CONDITIONS = ("labels", "taught", "hard", "few", "few_taught", "semi", "noisy", 
 
 
 def _epochs(epochs: int, all_of_them: int, own: int) -> int:
-    """Epochs over some recordings that make as many steps as these over all, or a few more."""
+    """Epochs over some recordings with the same number of steps as these over all, or slightly more."""
     return max(1, round(epochs * all_of_them / own))

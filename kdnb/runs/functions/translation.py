@@ -1,4 +1,4 @@
-"""Small translators of captions, as runs: of references, of a teacher's translations, of its next words."""
+"""Small translators of captions, as runs: from references, a teacher's translations or next words."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ WORD = re.compile(r"[^\W\d_]+")
 
 
 class Pairs(NamedTuple):
-    """Captions in two languages as tokens: a source that ends fill up, a start, a target, an end, padding.
+    """Captions in two languages as tokens: a source padded by end tokens, a start, a target, an end, padding.
 
     Attributes:
-        source_words, words: what each token stands for.
+        source_words, words: the word of each token.
         tokens: (pairs, 2 * longest + 2) int64 of each split; the first `longest` are the source.
     """
 
@@ -45,11 +45,12 @@ class Pairs(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def pairs(name: str, source_vocabulary: int, vocabulary: int, shortest: int, longest: int) -> Pairs:
-    """A parallel corpus, German to English, in small letters, without punctuation.
+    """A parallel corpus, German to English, in lower case, without punctuation.
 
-    Kept are pairs of `shortest` to `longest` words on either side whose English words are all among the `vocabulary` most
-    frequent ones of the training split, no source twice within a split, nor any that an earlier split has. German words that are not
-    among the `source_vocabulary` most frequent ones are unknown.
+    Only pairs of `shortest` to `longest` words on either side whose English words are all among the
+    `vocabulary` most frequent ones of the training split are kept, without sources that occur twice in a
+    split or in an earlier split. German words that are not among the `source_vocabulary` most frequent ones
+    are unknown.
     """
     splits: dict[str, list[tuple[tuple[str, ...], ...]]] = {}
     for part, one in load_parallel(name).items():
@@ -110,17 +111,18 @@ def translator(
     """A translator: a teacher, or a student of references, of a teacher's translations, or of its next words.
 
     Args:
-        data: {"name", "sha256", "source_vocabulary", "vocabulary", "shortest", "longest", "pairs", "evaluated"}: the first so many
-            training pairs; "evaluated" is "test", or "validation" in pilots.
+        data: {"name", "sha256", "source_vocabulary", "vocabulary", "shortest", "longest", "pairs",
+            "evaluated"}: "pairs" is the number of training pairs, the first ones;
+            "evaluated" is "test", or "validation" in pilots.
         network: of `Translator`.
-        start: a trial of this function, whose weights it begins with.
-        corpus: a trial of `translations`, in place of the references.
+        start: a trial of this function, from whose weights it starts.
+        corpus: a trial of `translations`, instead of the references.
         words: {"teacher", "network", "label_weight"}: the teacher, a trial of this function, gives its next words too.
 
     Returns:
-        On evaluated pairs: `greedy` and `beam`, the BLEU in percent of the likeliest words and of a beam of 5 (ranked by nats per token); `mode`, the mean
-        probability of the beam's first translation in percent; `nll`, of the references in nats per token. On training pairs:
-        `train_nll` of what was learnt.
+        On evaluated pairs: `greedy` and `beam`, the BLEU in percent of greedy decoding and of a beam of 5
+        (ranked by nats per token); `mode`, the mean probability of the beam's first translation in percent;
+        `nll`, of the references in nats per token. On training pairs: `train_nll` of the targets.
     """
     given, plan = data["longest"] + 1, Recipe(**recipe)
     model = _network(network, data, mix(seed, 1))
@@ -162,7 +164,7 @@ def translations(
 
 
 def _measured(model: nn.Module, rows: Tensor, given: int) -> dict[str, float]:
-    """What `translator` returns of evaluated pairs."""
+    """The results of `translator` on evaluated pairs."""
     prompts, options = rows[:, :given], {"longest": rows.shape[1] - given, "end": END}
     greedy = continuations(model, prompts, greedy=True, **options).tokens
     beams, totals = beam_continuations(model, prompts, **BEAM, **options)

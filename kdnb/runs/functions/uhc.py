@@ -27,11 +27,11 @@ def specialist(
     network: dict[str, Any],
     recipe: dict[str, Any],
 ) -> Outcome:
-    """A trial of `train` on the classes `data["only"]` alone, with as many logits in their order.
+    """A trial of `train` on only the classes `data["only"]`, with one logit for each, in their order.
 
     Returns:
-        `own_test_errors` and `own_test_images`: of its classes alone; `train_errors`; and its
-        logits of all test images.
+        `own_test_errors` and `own_test_images`: on its classes only; `train_errors`; and its
+        logits for all test images.
     """
     source, plan = datasets.load(data["name"]), Recipe(**recipe)
     own = of_classes(source, data["only"])
@@ -63,16 +63,16 @@ def unified(
     estimate: str,
     temperature: float = 1.0,
 ) -> Outcome:
-    """A trial of `unify`; the student starts from the weights that `supervised` starts from.
+    """A trial of `unify`; the student has the initial weights of `supervised`.
 
     Args:
-        data: of the images without labels; those it has are for what is measured alone.
+        data: the images without labels; existing labels are used only for measurements.
         classifiers: trials of `specialist`.
 
     Returns:
-        As every trial; and `least_own_accuracy`, of the classifiers on their own classes, and
-        `best_single_accuracy`, of one classifier on all classes, in percent; `connected`, 1 where
-        the class sets hang together; `estimate_test_errors`, of q itself without a student, where
+        As for every trial; and `least_own_accuracy`, of the classifiers on their own classes, and
+        `best_single_accuracy`, of one classifier on all classes, in percent; `connected`, 1 if
+        the class sets are connected; `estimate_test_errors`, of q itself without a student, if
         there is one.
     """
     task = prepared(context, seed, data, network, recipe, name="student")
@@ -107,19 +107,19 @@ def unified(
 
 
 def of_classes(source: ImageData, only: list[int]) -> ImageData:
-    """A data set that says it has some of its classes alone: for the size of a network's answer."""
+    """A data set that reports only some of its classes, to set the size of a network's output."""
     return dataclasses.replace(source, classes=tuple(source.classes[label] for label in only))
 
 
 def renumbered(images: Images, only: list[int]) -> Images:
-    """Images of some classes, whose labels are places in `only`."""
+    """Images of some classes, with labels that are positions in `only`."""
     places = torch.full((max(only) + 1,), -1)
     places[torch.tensor(only)] = torch.arange(len(only))
     return Images(images.images, places[images.labels], images.card)
 
 
 def own_errors(logits: Tensor, labels: Tensor, only: list[int]) -> tuple[int, int]:
-    """Errors of a classifier on the images of its classes, and how many there are."""
+    """Errors of a classifier on the images of its classes, and the number of these images."""
     classes = torch.tensor(only)
     mine = torch.isin(labels, classes)
     said = classes[logits[mine].argmax(1)]
