@@ -1,7 +1,7 @@
 """Every loss, one file a method, under the name that everybody uses. Torch alone.
 
 A loss is a pure function of tensors, and a module only where it learns something. Import any of
-them from here: ``from kdnb.losses import soft_targets``. Every loss computes in float32 at least,
+them from here: ``from kdnb.losses import soft_targets``. Every loss computes in float32 or wider,
 takes half precision and autocast, names the reduction in its docstring, gives NaN for NaN, and
 refuses wrong input in one sentence (:mod:`kdnb.losses.checks`). Gradients flow into the teacher's
 tensors too unless they are detached or the docstring says otherwise.

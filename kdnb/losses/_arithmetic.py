@@ -26,7 +26,7 @@ EXCLUDED = -1e30
 
 
 def rows(samples: Tensor) -> Tensor:
-    """(batch, ...) as (batch, features), in float32 at least."""
+    """(batch, ...) as (batch, features), in float32 or wider."""
     return at_least_float32(samples).flatten(1)
 
 
@@ -179,7 +179,8 @@ def gram(samples: Tensor) -> Tensor:
 
 class _Gram(torch.autograd.Function):
     """X X' with the gradient (G + G') X: one product where autograd, not knowing that both
-    factors are the same, takes two."""
+    factors are the same, takes two.
+    """
 
     @staticmethod
     def forward(ctx: Any, samples: Tensor) -> Tensor:
@@ -245,7 +246,7 @@ def gram_distances(products: Tensor) -> Tensor:
 
 
 def identity(samples: Tensor) -> Tensor:
-    """(batch, batch) truth values: is it the same sample?"""
+    """(batch, batch) booleans: is it the same sample?"""
     return torch.eye(len(samples), dtype=torch.bool, device=samples.device)
 
 

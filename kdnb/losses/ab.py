@@ -53,7 +53,7 @@ def activation_boundary(
         the teacher still pays for responses nearer to 0 than the margin.
 
     Raises:
-        ValueError: for other or different shapes, or a margin that is not above 0.
+        ValueError: for wrong or mismatched shapes, or a margin that is not above 0.
 
     >>> activation_boundary(torch.full((1, 1, 1, 1), -0.5), torch.ones(1, 1, 1, 1))
     tensor(2.2500)

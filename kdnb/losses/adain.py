@@ -35,7 +35,7 @@ def feature_statistics(student_maps: Tensor, teacher_maps: Tensor, epsilon: floa
         A scalar in squared units of the maps, 0 where the statistics agree.
 
     Raises:
-        ValueError: for other shapes, different channels, or an epsilon below 0.
+        ValueError: for wrong shapes, different channels, or an epsilon below 0.
 
     Departures: the paper's abstract names this L2 term, finds it of limited use and adds the one
     built on :func:`restyle`. That it takes standard deviations, as in style transfer, rather

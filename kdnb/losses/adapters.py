@@ -40,7 +40,7 @@ def to_common_size(student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, 
         Both maps at one height and width.
 
     Raises:
-        ValueError: for other shapes or batch sizes.
+        ValueError: for wrong shapes or batch sizes.
 
     Departures: released code compares heights alone and pools to a square; here each axis is
     pooled to its own smaller size, which is the same on square maps.

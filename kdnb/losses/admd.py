@@ -25,10 +25,10 @@ def modality_judging_loss(
         A scalar in nats, at least 0.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or labels outside the C classes.
+        ValueError: for wrong shapes, an empty batch, or labels outside the C classes.
 
-    Departures: none from the authors' code for actions, in which "made up" is the first class; their
-    code for objects leaves the half out.
+    Departures: none from the authors' code for actions, in which "made up" is the first class;
+    their code for objects leaves the half out.
 
     >>> z = torch.zeros(2, 3)
     >>> modality_judging_loss(z, z, torch.tensor([0, 1]))

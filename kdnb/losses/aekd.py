@@ -42,7 +42,7 @@ def min_norm_weights(gradients: Tensor, largest: float = 1.0, normalise: bool = 
             lengths afterwards; C then bounds them before that.
 
     Returns:
-        (K,), in float32 at least, at least 0, with the sum 1; without a gradient. Where several
+        (K,), in float32 or wider, at least 0, with the sum 1; without a gradient. Where several
         solutions exist, one that was reached from equal weights.
 
     Raises:
@@ -120,10 +120,10 @@ def adaptive_weights(
         (K,), sum 1, without a gradient.
 
     Raises:
-        ValueError: for no teacher, shapes that differ, or a wrong temperature or bound.
+        ValueError: for no teacher, mismatched shapes, or a wrong temperature or bound.
 
     Departures: the authors' code was read (`helper/optimization.py`, `helper/loops.py`); the
-    paper's text was not at hand.
+    paper's text was not available.
 
     >>> z = torch.zeros(1, 2)
     >>> adaptive_weights(z, [torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 4.0]])])

@@ -30,7 +30,7 @@ def layer_projection(
         student's layers.
 
     Raises:
-        ValueError: for other shapes, different widths, or a temperature that is not above 0.
+        ValueError: for wrong shapes, different widths, or a temperature that is not above 0.
 
     Departures: no released code; the dot-product attention and the mean squared error are
     recalled, and agree with a public re-implementation up to its scaled dot product and its

@@ -22,8 +22,8 @@ def apprenticeship(
     .. math:: L = \alpha\, H(y, p^T) + \beta\, H(y, p^A) + \gamma\, H(p^T, p^A)
 
     with the probabilities :math:`p^T = \mathrm{softmax}(v)` of the teacher and
-    :math:`p^A = \mathrm{softmax}(z)` of the apprentice, without a temperature. Where both are trained
-    together (scheme A) all three terms matter; a frozen teacher makes the first a constant.
+    :math:`p^A = \mathrm{softmax}(z)` of the apprentice, without a temperature. Where both are
+    trained together (scheme A) all three terms matter; a frozen teacher makes the first a constant.
 
     Args:
         student_logits: (batch, classes), z of the apprentice.
@@ -37,7 +37,7 @@ def apprenticeship(
         apprentice answers the mixture of label and teacher in the shares beta and gamma.
 
     Raises:
-        ValueError: for other shapes, labels beyond the classes, or a weight below 0.
+        ValueError: for wrong shapes, labels beyond the classes, or a weight below 0.
 
     Recalled: the equation and the weights 1, 0.5 and 0.5; that the third term is a cross-entropy of
     the two softmaxes is our reading of "H(z^T, p^A)", and so is the constant target.

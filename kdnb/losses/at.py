@@ -47,7 +47,7 @@ def attention_transfer(
         A scalar without unit, between 0 and the square root of 2 (in the paper's form).
 
     Raises:
-        ValueError: for other shapes, or a power below 1.
+        ValueError: for wrong shapes, or a power below 1.
 
     Departures: the norm is not squared in the paper, squared in the authors' code. At equal maps
     it has no gradient; 0 is taken.

@@ -28,7 +28,7 @@ def confidence_weighted(student_logits: Tensor, teacher_logits: Tensor, labels: 
         A scalar in nats; plain cross-entropy when the teacher is equally sure of every sample.
 
     Raises:
-        ValueError: for other shapes or an empty batch.
+        ValueError: for wrong shapes or an empty batch.
 
     Departures: the equation's number is recalled.
 
@@ -53,11 +53,11 @@ def permuted_predictions(
         generator: of the permutations, one for each row; torch's global one when None.
 
     Returns:
-        Logits (batch, classes), float32 at least, without gradient: the same numbers in every row,
+        Logits (batch, classes), float32 or wider, without gradient: the same numbers in every row,
         the largest where it was.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> row = permuted_predictions(torch.tensor([[1.0, 5.0, 2.0, 3.0]]))
     >>> row[0, 1].item(), sorted(row[0].tolist())
@@ -88,9 +88,10 @@ def gradient_decomposition(
         = \frac{1}{B} \Big( [k = y_b] (q_{bk} - p_{bk}) + [k \ne y_b] (q_{bk} - p_{bk}) \Big)
 
     for the cross-entropy L of the student's q with the teacher's p at temperature 1 (Furlanello
-    2018, section 3.1, equations 5 to 8). With a teacher that is right with confidence p_*, the first
-    part is p_* (q_* - 1) + (1 - p_*) q_*: the gradient of the label, (q_* - 1), weighted by p_*, and
-    a rest that vanishes as p_* goes to 1. That is the importance weighting which CWTM isolates.
+    2018, section 3.1, equations 5 to 8). With a teacher that is right with confidence p_*, the
+    first part is p_* (q_* - 1) + (1 - p_*) q_*: the gradient of the label, (q_* - 1), weighted by
+    p_*, and a rest that vanishes as p_* goes to 1. That is the importance weighting which CWTM
+    isolates.
 
     Args:
         student_logits, teacher_logits: (batch, classes).
@@ -101,7 +102,7 @@ def gradient_decomposition(
         gradient of :func:`kdnb.losses.soft_targets` at temperature 1.
 
     Raises:
-        ValueError: for other shapes or an empty batch.
+        ValueError: for wrong shapes or an empty batch.
 
     Departures: the paper sums the partial derivatives over the classes, which gives 0 as q and p
     both sum to 1; the split is one of the gradient's vector. The equations' numbers are recalled.

@@ -18,8 +18,8 @@ def binary_codes(values: Tensor) -> Tensor:
     Args:
         values: floating-point numbers of any shape.
 
-    Departures: that codes are trained by a straight-through sign is our choice; how the paper relaxes the
-    sign is not known to us.
+    Departures: that codes are trained by a straight-through sign is our choice; how the paper
+    relaxes the sign is not known to us.
 
     >>> binary_codes(torch.tensor([-0.2, 0.0, 3.0]))
     tensor([-1.,  1.,  1.])
@@ -38,11 +38,13 @@ def pair_distillation(
 
     .. math:: L = \frac1N \sum_n h\big(\sigma(v_n^+ - v_n^-),\ \sigma(z_n^+ - z_n^-)\big)
 
-    with the binary cross-entropy h and the scores z, v of student and teacher for two items of a user.
+    with the binary cross-entropy h and the scores z, v of student and teacher for two items of a
+    user.
 
     Args:
-        student_better, student_worse, teacher_better, teacher_worse: (pairs,) scores. "Better" is the item that the
-            teacher prefers, but any order gives the same loss. No gradient flows into the teacher's scores.
+        student_better, student_worse, teacher_better, teacher_worse: (pairs,) scores. "Better" is
+            the item that the teacher prefers, but any order gives the same loss. No gradient flows
+            into the teacher's scores.
 
     Returns:
         A scalar in nats. Its least value is the entropy of the teacher's preferences.
@@ -50,8 +52,8 @@ def pair_distillation(
     Raises:
         ValueError: for scores of different lengths.
 
-    Departures: of the paper the abstract was read. That a graph network's rankings teach binary codes is stated there; this form
-    of the loss, pairs with their probabilities, is ours.
+    Departures: of the paper the abstract was read. That a graph network's rankings teach binary
+    codes is stated there; this form of the loss, pairs with their probabilities, is ours.
 
     >>> even = torch.zeros(3)
     >>> pair_distillation(even, even, even, even)

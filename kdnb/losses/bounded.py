@@ -15,27 +15,29 @@ def bounded_regression(
     r"""The squared error of boxes, where the student is not better than its teacher (Chen 2017).
 
     .. math:: L = \frac1B \sum_b \begin{cases}
-        \lVert r^S_b - y_b \rVert_2^2 & \text{if } \lVert r^S_b - y_b \rVert_2^2 + m > \lVert r^T_b - y_b \rVert_2^2 \\
+        \lVert r^S_b - y_b \rVert_2^2 & \text{if } \lVert r^S_b - y_b \rVert_2^2 + m > \lVert r^T_b
+        - y_b \rVert_2^2 \\
         0 & \text{else}\end{cases}
 
-    A regression has no soft answers, and a teacher's box may be further from the truth than the student's. So the teacher's
-    box is a bound, not a target: the loss is zero once the student is better by the margin, and its gradient
-    always points to the true box.
+    A regression has no soft answers, and a teacher's box may be further from the truth than the
+    student's. So the teacher's box is a bound, not a target: the loss is zero once the student is
+    better by the margin, and its gradient always points to the true box.
 
     Args:
-        student_boxes, teacher_boxes: (batch, values), such as four numbers of a box, or their offsets from an
-            anchor. No gradient flows into the teacher's.
+        student_boxes, teacher_boxes: (batch, values), such as four numbers of a box, or their
+            offsets from an anchor. No gradient flows into the teacher's.
         boxes: (batch, values), the true ones.
         margin: m >= 0, in squared units of the boxes.
 
     Returns:
-        A scalar in squared units of the boxes, at least 0. It jumps where the student becomes better by m.
+        A scalar in squared units of the boxes, at least 0. It jumps where the student becomes
+        better by m.
 
     Raises:
-        ValueError: for other shapes, or a margin below 0.
+        ValueError: for wrong shapes, or a margin below 0.
 
-    Departures: the equation was read in summaries; the paper's margin and weight were not at hand. The paper adds the
-    smooth L1 loss of the true boxes.
+    Departures: the equation was read in summaries; the paper's margin and weight were not
+    available. The paper adds the smooth L1 loss of the true boxes.
 
     >>> true, teacher = torch.zeros(2, 1), torch.tensor([[1.0], [1.0]])
     >>> bounded_regression(torch.tensor([[2.0], [0.5]]), teacher, true)
@@ -63,8 +65,8 @@ def weighted_soft_targets(
     .. math:: L = -\frac1B \sum_b \sum_c w_c\, p_{bc} \log q_{bc}, \qquad
         w_c = \begin{cases} w & \text{background} \\ 1 & \text{else} \end{cases}
 
-    with the teacher's probabilities p and the student's q. Mistaking an object for background, or the other way round,
-    is another kind of error than taking one object for another.
+    with the teacher's probabilities p and the student's q. Mistaking an object for background, or
+    the other way round, is another kind of error than taking one object for another.
 
     Args:
         student_logits, teacher_logits: (batch, classes), a row for each region.
@@ -76,8 +78,8 @@ def weighted_soft_targets(
         A scalar in nats, at least 0. At w other than 1 it is not least at student = teacher.
 
     Raises:
-        ValueError: for other shapes, a background that is no class, a negative weight or a temperature that is not
-            above 0.
+        ValueError: for wrong shapes, a background that is no class, a negative weight or a
+            temperature that is not above 0.
 
     >>> logits = torch.zeros(1, 2)
     >>> weighted_soft_targets(logits, logits), weighted_soft_targets(logits, logits, 0, 1.0)

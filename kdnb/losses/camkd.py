@@ -32,10 +32,10 @@ def confidence_weights(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
         more none gets above 1 / (K - 1), so that a good teacher never silences the others.
 
     Raises:
-        ValueError: for no logits, other shapes, or labels beyond the classes.
+        ValueError: for no logits, wrong shapes, or labels beyond the classes.
 
-    Departures: the authors' code was read (`distiller_zoo/CAMKD.py`); the paper's text was not at
-    hand.
+    Departures: the authors' code was read (`distiller_zoo/CAMKD.py`); the paper's text was not
+    available.
 
     >>> v = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])]
     >>> confidence_weights(v, torch.tensor([0]))
@@ -70,7 +70,7 @@ def certainty_weights(logits: Sequence[Tensor], sharpness: float = 1.0) -> Tenso
         (K, batch), which sum to 1 over the teachers, without a gradient.
 
     Raises:
-        ValueError: for no logits, shapes that differ, or a negative sharpness.
+        ValueError: for no logits, mismatched shapes, or a negative sharpness.
 
     >>> v = [torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 0.0]])]
     >>> certainty_weights(v)

@@ -62,15 +62,15 @@ def class_attention(
     Args:
         student_activation_maps, teacher_activation_maps: (batch, classes, height, width); the
             spatial sizes may differ.
-        resolution: side of the pooled maps; in the authors' settings 2 on CIFAR-100, but 4 for ShuffleNets and
-            on ImageNet (GzyAftermath/CAT-KD, `CAM_RESOLUTION`).
+        resolution: side of the pooled maps; in the authors' settings 2 on CIFAR-100, but 4 for
+            ShuffleNets and on ImageNet (GzyAftermath/CAT-KD, `CAM_RESOLUTION`).
         variant: "authors" averages over the pooled positions too, resolution² times less.
 
     Returns:
         A scalar without unit, between 0 and 4.
 
     Raises:
-        ValueError: for other shapes, different classes, or a resolution below 1.
+        ValueError: for wrong shapes, different classes, or a resolution below 1.
 
     Departures: the paper's equation is recalled; resolution, pooling, normalisation
     and the mean over elements are confirmed in the authors' code.

@@ -32,7 +32,7 @@ def correlation_congruence(
         A scalar without unit.
 
     Raises:
-        ValueError: for different batch sizes, anything empty, or a wrong coefficient or order.
+        ValueError: for different batch sizes, an empty tensor, or a wrong coefficient or order.
 
     The paper adds it to the cross-entropy and soft targets. It is at most 0.52, and small between
     networks of one task: a weight must make up for that. `kdnb.distil(method="cc")` adds the soft

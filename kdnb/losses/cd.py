@@ -33,7 +33,7 @@ def channel_distillation(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
         A scalar in squared units of the maps.
 
     Raises:
-        ValueError: for other shapes, or other numbers of channels.
+        ValueError: for wrong shapes, or other numbers of channels.
 
     Departures: after the authors' code.
 
@@ -65,7 +65,7 @@ def guided_targets(
         code divides by 0 there.
 
     Raises:
-        ValueError: for other shapes, labels out of range, or a temperature that is not above 0.
+        ValueError: for wrong shapes, labels out of range, or a temperature that is not above 0.
 
     >>> import torch
     >>> z, v = torch.zeros(2, 2), torch.tensor([[9.0, 0.0], [9.0, 0.0]])

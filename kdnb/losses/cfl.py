@@ -26,7 +26,7 @@ def common_feature_discrepancy(
     gave which feature does not matter.
 
     Args:
-        one, other: (batch, ...), of one batch size and as many numbers a sample.
+        one, other: (batch, ...), of the same batch size and as many numbers a sample.
         bandwidths: the sigmas, in lengths of the unit vectors, whose squared distances are at most
             4: the widest of the seven is nearly constant.
 
@@ -34,10 +34,10 @@ def common_feature_discrepancy(
         A scalar without unit, at least 0 up to rounding, at most twice the number of kernels.
 
     Raises:
-        ValueError: for other shapes, no bandwidth, or one that is not above 0.
+        ValueError: for wrong shapes, no bandwidth, or one that is not above 0.
 
     Departures: kernels and normalisation from released code (KamalEngine, `common_feature.py`); the
-    paper's text was not at hand.
+    paper's text was not available.
 
     >>> common_feature_discrepancy(torch.tensor([[2.0, 0.0]]), torch.tensor([[5.0, 0.0]]))
     tensor(0.)

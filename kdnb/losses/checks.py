@@ -57,7 +57,7 @@ Variant = Literal["paper", "authors"]
 
 
 def check_logits(classes: int = 1, **logits: Tensor) -> None:
-    """Require floating tensors (batch, classes) of one shape, with at least so many classes."""
+    """Require floating tensors (batch, classes) of the same shape, with at least so many classes."""
     for name, value in logits.items():
         _check_floats(name, value, "logits of shape (batch, classes), both at least 1", (2,))
         if value.shape[1] < classes:
@@ -102,7 +102,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
 
 
 def check_temperature(temperature: float | Tensor, batch: int = 1) -> None:
-    """Require a finite temperature above zero: one, or a tensor (batch, 1) of one a sample."""
+    """Require a finite temperature above zero: one, or a tensor (batch, 1) of one per sample."""
     if not isinstance(temperature, Tensor):
         check_number(above=0, temperature=temperature)
         return
@@ -154,7 +154,7 @@ def check_vectors(length: int | None = None, **vectors: Tensor) -> None:
 
 
 def check_heads(**heads: Tensor) -> None:
-    """Require floating tensors (batch, heads, tokens, ...) of one batch size and number of tokens."""
+    """Require floating tensors (batch, heads, tokens, ...) of the same batch size and number of tokens."""
     takes = "of shape (batch, heads, tokens, width), all at least 1"
     for name, value in heads.items():
         _check_floats(name, value, takes, (4,))
@@ -166,7 +166,7 @@ def check_heads(**heads: Tensor) -> None:
 
 
 def check_present(present: Tensor, batch: int, tokens: int, **like: Tensor) -> None:
-    """Require truth values (batch, tokens), with one token at least in every sequence.
+    """Require booleans (batch, tokens), with one token at least in every sequence.
 
     That there is one is looked at on the CPU alone: elsewhere it would make the device wait.
     """
@@ -183,7 +183,7 @@ def check_present(present: Tensor, batch: int, tokens: int, **like: Tensor) -> N
 
 
 def check_frames(**frames: Tensor) -> None:
-    """Require floating tensors (batch, frames, classes) of one shape."""
+    """Require floating tensors (batch, frames, classes) of the same shape."""
     for name, value in frames.items():
         takes = "logits of shape (batch, frames, classes), all at least 1"
         _check_floats(name, value, takes, (3,))
@@ -223,7 +223,7 @@ def check_scores(**scores: Tensor) -> None:
 
 
 def check_rankings(**scores: Tensor) -> None:
-    """Require floating tensors (lists, items) of one shape, of at least 2 items."""
+    """Require floating tensors (lists, items) of the same shape, of at least 2 items."""
     for name, value in scores.items():
         _check_floats(name, value, "scores of shape (lists, items), both at least 1", (2,))
         if value.shape[1] < 2:
@@ -234,7 +234,7 @@ def check_rankings(**scores: Tensor) -> None:
 
 
 def check_samples(minimum: int = 2, **samples: Tensor) -> None:
-    """Require floating tensors (batch, ...) of one batch size, at least `minimum` samples."""
+    """Require floating tensors (batch, ...) of the same batch size, at least `minimum` samples."""
     for name, value in samples.items():
         _check_floats(name, value, "of shape (batch, ...), not empty", range(2, 99))
     if len({len(value) for value in samples.values()}) > 1:
@@ -247,7 +247,7 @@ def check_samples(minimum: int = 2, **samples: Tensor) -> None:
 
 
 def check_alike(axes: str, **tensors: Tensor) -> None:
-    """Require floating tensors of one shape with these axes, such as "batch, tokens, width"."""
+    """Require floating tensors of the same shape with these axes, such as "batch, tokens, width"."""
     check_samples(1, **tensors)
     shapes = {value.shape for value in tensors.values()}
     if len(shapes) > 1 or len(next(iter(shapes))) != len(axes.split(", ")):
@@ -263,7 +263,7 @@ def check_parameters(**tensors: Tensor) -> None:
 
 
 def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -> None:
-    """Require lists of one length: `count`, or any that is at least `minimum`."""
+    """Require lists of the same length: `count`, or any that is at least `minimum`."""
     for name, value in lists.items():
         if isinstance(value, (Tensor, str)) or not isinstance(value, Sequence):
             raise wrong(name, "a list", kind_of(value))

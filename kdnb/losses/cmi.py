@@ -71,7 +71,7 @@ def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tens
         A scalar in nats, at most 0.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
     """
     check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)

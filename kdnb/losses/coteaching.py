@@ -25,8 +25,8 @@ def kept_share(epoch: float, noise_rate: float, ramp_epochs: float = 10.0) -> fl
 
     .. math:: R(e) = 1 - \tau \min(e / E_k, 1)
 
-    with the assumed share :math:`\tau` of wrong labels. Networks learn clean labels first, so that at the
-    start nothing is left out.
+    with the assumed share :math:`\tau` of wrong labels. Networks learn clean labels first, so that
+    at the start nothing is left out.
 
     Args:
         epoch: e, at least 0.
@@ -70,24 +70,25 @@ def coteaching(
     .. math:: L_f = \frac1{|\bar D_g|} \sum_{i \in \bar D_g} \ell(f, i), \qquad
         \bar D_g = \arg\min_{D:\,|D| \ge R|B|} \sum_{i \in D} \ell(g, i)
 
-    and the same with f and g exchanged. A network that picks its own samples trusts its own mistakes more and more;
-    two networks that start apart do not make the same ones.
+    and the same with f and g exchanged. A network that picks its own samples trusts its own
+    mistakes more and more; two networks that start apart do not make the same ones.
 
     Args:
         first_logits, second_logits: (batch, classes) of f and g on the same samples.
         labels: (batch,) integers, some of them wrong.
         share: R, the share that is kept; see `kept_share`.
-        variant: "authors" divides the mean by the number of samples kept once more, as their code does. With
-            Adam that changes nothing, with SGD it does.
+        variant: "authors" divides the mean by the number of samples kept once more, as their code
+            does. With Adam that changes nothing, with SGD it does.
 
     Returns:
-        The losses of f and of g, in nats, averaged over the samples kept. Which ones are kept passes no gradient.
+        The losses of f and of g, in nats, averaged over the samples kept. Which ones are kept
+        passes no gradient.
 
     Raises:
-        ValueError: for other shapes, wrong labels, or a share outside [0, 1].
+        ValueError: for wrong shapes, wrong labels, or a share outside [0, 1].
 
-    Departures: the paper's table and its authors' code were read. The number of samples that are kept is rounded
-    down, as in that code, where the formula has at least R|B|.
+    Departures: the paper's table and its authors' code were read. The number of samples that are
+    kept is rounded down, as in that code, where the formula has at least R|B|.
 
     >>> sure, unsure = torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.zeros(2, 2)
     >>> coteaching(sure, unsure, torch.tensor([0, 0]), 0.5)[1]

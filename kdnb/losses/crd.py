@@ -39,14 +39,14 @@ def crd(
     with both exchanged. :class:`CRD` adds both and keeps the projections and the memory.
 
     Args:
-        student, teacher: (batch, features) embeddings of one width; normalised here.
+        student, teacher: (batch, features) embeddings of the same width; normalised here.
         dataset_size: M, at least 1.
         negatives: (negatives, features) of other samples' teacher embeddings; by default every
             sample takes the others of its batch.
         labels: (batch,) classes; samples of the same class are then no negatives of the batch.
         temperature: tau > 0; 0.07 in the paper.
         normaliser: Z > 0; 1 in the paper.
-        kept: (batch, negatives) truth values: which of `negatives` count for which sample, all by
+        kept: (batch, negatives) booleans: which of `negatives` count for which sample, all by
             default. N is how many count for the sample. The paper keeps other classes alone.
 
     Returns:

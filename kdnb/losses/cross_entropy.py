@@ -16,7 +16,7 @@ from kdnb.losses.checks import (
 
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the true labels, in float32 at least: the term of every scheme.
+    """Cross-entropy with the true labels, in float32 or wider: the term of every scheme.
 
     Args:
         logits: (batch, classes), or dense ones, (batch, classes, ...).
@@ -27,7 +27,7 @@ def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
         A scalar in nats, averaged over the labels that count.
 
     Raises:
-        ValueError: for labels of another shape, of truth values, or beyond the classes.
+        ValueError: for labels of another shape, of booleans, or beyond the classes.
 
     >>> hard_loss(torch.zeros(2, 4), torch.tensor([1, 3]))
     tensor(1.3863)
@@ -70,7 +70,7 @@ def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a smoothing outside [0, 1].
+        ValueError: for wrong shapes, an empty batch, or a smoothing outside [0, 1].
 
     >>> label_smoothing(torch.zeros(1, 4), torch.tensor([2]), smoothing=0.1)
     tensor(1.3863)

@@ -24,7 +24,7 @@ def class_wise(logits: Tensor, partner_logits: Tensor, temperature: float = 4.0)
         A scalar in nats, averaged over the batch.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature not above 0.
     """
     check_logits(logits=logits, partner_logits=partner_logits)
     return soft_targets(logits, partner_logits.detach(), temperature)

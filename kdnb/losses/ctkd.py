@@ -17,8 +17,8 @@ class CurriculumTemperature(nn.Module):
     .. math:: T = T_{\min} + T_{\mathrm{range}}\, \mathrm{sigmoid}(\theta), \quad
         \theta \leftarrow \theta + \mu\, \lambda\, \partial L / \partial \theta
 
-    The forward pass gives T, a scalar, as the ``temperature`` of any loss that takes
-    one, such as :func:`kdnb.losses.soft_targets`. Its gradient is multiplied by -λ on the way back, so the
+    The forward pass gives T, a scalar, as the ``temperature`` of any loss that takes one, such as
+    :func:`kdnb.losses.soft_targets`. Its gradient is multiplied by -λ on the way back, so the
     optimiser that descends for the student climbs for T. λ is :func:`curriculum_weight`.
     :class:`InstanceTemperature` is the per-sample version.
 
@@ -103,7 +103,7 @@ class InstanceTemperature(nn.Module):
         """(batch, 1) temperatures of the samples with these logits (batch, classes).
 
         Raises:
-            ValueError: for other or different shapes, or another number of classes.
+            ValueError: for wrong or mismatched shapes, or another number of classes.
         """
         check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
         if student_logits.shape[1] != self.classes:

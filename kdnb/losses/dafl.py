@@ -32,7 +32,7 @@ def one_hot(teacher_logits: Tensor) -> Tensor:
         A scalar in nats, at least 0.
 
     Raises:
-        ValueError: for another shape, or an empty batch.
+        ValueError: for a wrong shape, or an empty batch.
 
     >>> one_hot(torch.tensor([[0.0, 0.0]]))
     tensor(0.6931)
@@ -60,7 +60,7 @@ def information_entropy(teacher_logits: Tensor, base: float | None = 10.0) -> Te
         A scalar, between minus the logarithm of the number of classes and 0.
 
     Raises:
-        ValueError: for another shape, an empty batch, or a base that is not above 1.
+        ValueError: for a wrong shape, an empty batch, or a base that is not above 1.
 
     >>> information_entropy(torch.eye(10) * 50)
     tensor(-1.0000)

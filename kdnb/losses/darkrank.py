@@ -59,7 +59,7 @@ def darkrank(
         A scalar in nats. The soft form is 0 when student and teacher agree; the hard one never.
 
     Raises:
-        ValueError: for different batch sizes, anything empty, or wrong options.
+        ValueError: for different batch sizes, an empty tensor, or wrong options.
 
     Departures: scores, lists and both forms were read in code (TuSimple/DarkRank, by the
     authors, and lenscloth/RKD, whose scale, power and length are the defaults). The authors'

@@ -19,7 +19,7 @@ def mean_discrepancy(one: Tensor, other: Tensor) -> Tensor:
         A scalar in squared units of the features.
 
     Raises:
-        ValueError: for shapes that differ, or an empty batch.
+        ValueError: for mismatched shapes, or an empty batch.
 
     >>> mean_discrepancy(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [0.0]]))
     tensor(4.)

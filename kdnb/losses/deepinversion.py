@@ -67,7 +67,7 @@ def total_variation(images: Tensor) -> Tensor:
         A scalar in units of the pixels. It grows as the root of the batch's size.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
     tensor(3.4142)
@@ -101,7 +101,7 @@ def competition(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
         A scalar, 1 where the two agree and 1 - ln 2 where they say nothing alike.
 
     Raises:
-        ValueError: for other or different shapes, an empty batch, or a temperature not above 0.
+        ValueError: for wrong or mismatched shapes, an empty batch, or a temperature not above 0.
 
     Departures: the authors' code clamps all probabilities to [0.01, 0.99] and swaps the arguments
     of both divergences; here it is the Jensen-Shannon divergence itself, in nats.

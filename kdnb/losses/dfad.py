@@ -22,7 +22,7 @@ def discrepancy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         A scalar in units of the logits.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
     Departures: the mean over classes is the authors' code; the paper's norm is recalled.
 

@@ -45,7 +45,7 @@ def pearson_distillation(
         is then above 0 at a match, too.
 
     Raises:
-        ValueError: for other shapes, an empty batch, one class, a bad temperature or weight, an
+        ValueError: for wrong shapes, an empty batch, one class, a bad temperature or weight, an
             unknown variant.
 
     Departures: equations from notes on the paper, code read; the T² stands in copies of the

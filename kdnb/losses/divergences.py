@@ -39,7 +39,7 @@ def reverse_kl(
         where the teacher excludes a class by a logit of minus infinity that the student does not.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature that is not above 0.
 
     Departures: the definition in the papers is recalled. They draw sequences of tokens from the
     student, whose gradient needs a term for the drawing; here the sum over classes is exact.
@@ -79,7 +79,7 @@ def jensen_shannon(
         T² (-beta log beta - (1 - beta) log(1 - beta)), also where one of them excludes a class.
 
     Raises:
-        ValueError: for other shapes, an empty batch, a share that is not between 0 and 1, or a
+        ValueError: for wrong shapes, an empty batch, a share that is not between 0 and 1, or a
             temperature that is not above 0.
 
     Departures: the paper's definition is recalled; public trainers have the same, and take

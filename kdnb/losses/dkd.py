@@ -36,7 +36,7 @@ def decoupled_terms(
         Two tensors (batch,) in nats, without the factor T².
 
     Raises:
-        ValueError: for other shapes, an empty batch, one class, or a temperature not above 0.
+        ValueError: for wrong shapes, an empty batch, one class, or a temperature not above 0.
 
     >>> teacher, student = torch.tensor([[2.0, 0.0, 0.0]]), torch.zeros(1, 3)
     >>> decoupled_terms(student, teacher, torch.tensor([0]), temperature=1.0)

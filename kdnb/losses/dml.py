@@ -25,10 +25,10 @@ def mutual_loss(
     - ``ensemble`` (DML_e): :math:`T^2\, KL\big(\frac{1}{K-1} \sum_{l \ne k} p_l \,\|\, p_k\big)`;
     - ``mean_logits``: the peers' logits are averaged before the softmax.
 
-    `peers` and `ensemble` differ by :math:`H(\bar p) - \frac{1}{K-1}\sum H(p_l)`, in which p_k does not
-    occur: their gradients for p_k are equal. The paper finds DML_e worse because averaging makes
-    the teacher more peaked; a mean of probabilities is never more peaked than its members are on
-    average, a mean of logits may be. Hence `mean_logits`.
+    `peers` and `ensemble` differ by :math:`H(\bar p) - \frac{1}{K-1}\sum H(p_l)`, in which p_k does
+    not occur: their gradients for p_k are equal. The paper finds DML_e worse because averaging
+    makes the teacher more peaked; a mean of probabilities is never more peaked than its members are
+    on average, a mean of logits may be. Hence `mean_logits`.
 
     Args:
         logits: (batch, classes) of the network that learns.
@@ -39,10 +39,11 @@ def mutual_loss(
         A scalar in nats.
 
     Raises:
-        ValueError: for no peer, another target, or other shapes.
+        ValueError: for no peer, another target, or wrong shapes.
 
-    Departures: the authors' code (YingZhangDUT/Deep-Mutual-Learning, `train_models.py`) adds up the peers'
-    divergences, without the division by K - 1, and has no DML_e: its equation is recalled, not confirmed.
+    Departures: the authors' code (YingZhangDUT/Deep-Mutual-Learning, `train_models.py`) adds up the
+    peers' divergences, without the division by K - 1, and has no DML_e: its equation is recalled,
+    not confirmed.
 
     >>> z = torch.tensor([[2.0, 0.0]])
     >>> mutual_loss(torch.zeros(1, 2), [z, -z]), mutual_loss(torch.zeros(1, 2), [z, -z], "ensemble")

@@ -43,7 +43,7 @@ def ensemble_log_probabilities(
         (batch, classes): usable as logits, since its softmax is the mean itself.
 
     Raises:
-        ValueError: for no logits, shapes that differ, another mean, or weights of another shape,
+        ValueError: for no logits, mismatched shapes, another mean, or weights of another shape,
             below 0 or without a sum above 0.
 
     >>> z = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])]

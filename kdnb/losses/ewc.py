@@ -16,9 +16,9 @@ def elastic_penalty(
 
     .. math:: R(\theta) = \frac12 \sum_i F_i\, (\theta_i - \theta^*_i)^2
 
-    with the weights :math:`\theta^*` after the old task and F, the diagonal of its Fisher information
-    there. The new task minimises :math:`L + \lambda R`. Several old tasks have one term each; their
-    sum is, but for a constant, one term with :math:`F = \sum_k F_k` and
+    with the weights :math:`\theta^*` after the old task and F, the diagonal of its Fisher
+    information there. The new task minimises :math:`L + \lambda R`. Several old tasks have one term
+    each; their sum is, but for a constant, one term with :math:`F = \sum_k F_k` and
     :math:`\theta^* = \sum_k F_k \theta_k^* / F`.
 
     Args:
@@ -32,7 +32,8 @@ def elastic_penalty(
     Raises:
         ValueError: for lists of other lengths, or tensors of other shapes.
 
-    Departures: recalled, but the formula is quoted in several summaries of the paper that were read.
+    Departures: recalled, but the formula is quoted in several summaries of the paper that were
+    read.
 
     >>> elastic_penalty([torch.tensor([1.0, 2.0])], [torch.zeros(2)], [torch.tensor([4.0, 0.5])])
     tensor(3.)

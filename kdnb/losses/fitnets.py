@@ -31,7 +31,7 @@ def hint(
         A scalar in squared units of the maps, 0 where they agree.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
     Departures: the batch mean is not written in the equation. The authors' Theano code sums one
     axis of the half squares and averages the rest.

@@ -49,7 +49,7 @@ def frame_distillation(
         more than a short one.
 
     Raises:
-        ValueError: for other shapes, lengths outside 1 to the frames there are, or a temperature
+        ValueError: for wrong shapes, lengths outside 1 to the frames there are, or a temperature
             that is not above 0.
 
     Departures: that the target is the divergence from the recurrent network's soft alignment stands

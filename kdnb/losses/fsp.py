@@ -23,7 +23,7 @@ def fsp_matrix(first: Tensor, last: Tensor) -> Tensor:
         (batch, channels of first, channels of last), in products of the maps' units.
 
     Raises:
-        ValueError: for anything but two maps of one batch size.
+        ValueError: for anything but two maps of the same batch size.
     """
     check_maps("B", first=first, last=last)
     size = tuple(map(min, first.shape[2:], last.shape[2:]))

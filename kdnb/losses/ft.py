@@ -48,7 +48,7 @@ def factor_transfer(
         A scalar without unit, 0 where the factors are proportional.
 
     Raises:
-        ValueError: for other shapes or another norm.
+        ValueError: for wrong shapes or another norm.
 
     Departures: at equal factors the L2 norm has no gradient; 0 is taken. Weights and number of
     the paper's equation are recalled; normalisation and L1 are confirmed in the authors' code.

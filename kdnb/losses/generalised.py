@@ -41,14 +41,14 @@ def generalised_distillation(
         teacher_logits: the same shape. Gradients flow into it too unless it is detached.
         labels: (batch,) integers.
         teacher_share: lambda in [0, 1], the paper's imitation parameter.
-        temperature: T > 0; one number, or a tensor (batch, 1) of one a sample.
+        temperature: T > 0; one number, or a tensor (batch, 1) of one per sample.
         variant: "authors" multiplies the teacher's term by T², as their code does.
 
     Returns:
         A scalar in nats. It has no zero: its least value is the entropy of the mixed targets.
 
     Raises:
-        ValueError: for other shapes, an empty batch, a share outside [0, 1], or a temperature that
+        ValueError: for wrong shapes, an empty batch, a share outside [0, 1], or a temperature that
             is not above 0.
 
     Departures: none; the paper's source and its code were read. The paper leaves lambda and T to a

@@ -1,4 +1,4 @@
-"""GKD (Lassance et al. 2020): the similarity graph of a batch, its edges weighed by degrees."""
+"""GKD (Lassance et al. 2020): the similarity graph of a batch, its edges weighted by degrees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def similarity_graph(features: Tensor, kept: Tensor | None = None) -> Tensor:
     Args:
         features: (batch, ...), at least 2 samples; flattened. S holds the cosines of all pairs,
             0 on the diagonal and where they are negative: features after a ReLU have none.
-        kept: (batch, batch) truth values; the other edges are 0.
+        kept: (batch, batch) booleans; the other edges are 0.
 
     Returns:
         (batch, batch). A sample without edges has a row of zeros.
@@ -61,10 +61,10 @@ def graph_knowledge(
     Raises:
         ValueError: for different batch sizes, fewer than 2 samples, or options below 1.
 
-    Departures: the paper's text was not at hand; graph and normalisation are those of the authors'
-    code (cadurosar/graph_kd), of which one version takes the mean over pairs and compares A itself
-    for every power. Its rows must come from a ReLU, or roots of negative degrees are NaN; here
-    negative cosines count as 0. Its masks by class are left out.
+    Departures: the paper's text was not available; graph and normalisation are those of the
+    authors' code (cadurosar/graph_kd), of which one version takes the mean over pairs and compares
+    A itself for every power. Its rows must come from a ReLU, or roots of negative degrees are NaN;
+    here negative cosines count as 0. Its masks by class are left out.
 
     >>> student, teacher = torch.eye(3)[[0, 0, 1]], torch.ones(3, 2)
     >>> graph_knowledge(student, teacher)

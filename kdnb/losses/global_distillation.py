@@ -20,8 +20,8 @@ def joined_probabilities(
     .. math:: q_{k^*} = e, \qquad q_k = \frac{l - 1}{r - 1}\, p_k \;(k \ne k^* \text{ old}), \qquad
         q_k = \frac{r - l}{r - 1}\,(1 - e)\, c_k \;(k \text{ new})
 
-    Of what the old network leaves to other classes than its first choice, each of the r - 1 others gets
-    the same share on average.
+    Of what the old network leaves to other classes than its first choice, each of the r - 1 others
+    gets the same share on average.
 
     Args:
         old_logits: (batch, l); l = 1 is a network that knows one class, with p = 1.
@@ -29,14 +29,14 @@ def joined_probabilities(
         temperature: of both softmaxes.
 
     Returns:
-        (batch, r) in float32 at least, old classes first; each row sums to 1. Gradients flow into
+        (batch, r) in float32 or wider, old classes first; each row sums to 1. Gradients flow into
         both unless they are detached.
 
     Raises:
-        ValueError: for other shapes, another batch size, or a temperature that is not above 0.
+        ValueError: for wrong shapes, another batch size, or a temperature that is not above 0.
 
-    Departures: read in the authors' code (kibok90/iccv2019-inc), of whose three branches only this one
-    ever runs; the paper's equation is recalled.
+    Departures: read in the authors' code (kibok90/iccv2019-inc), of whose three branches only this
+    one ever runs; the paper's equation is recalled.
 
     >>> joined_probabilities(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
     tensor([[0.8808, 0.0397, 0.0397, 0.0397]])
@@ -103,10 +103,11 @@ def separate_distillation(
 ) -> Tensor:
     r"""The student's divergences from two teachers, each on the classes that it knows.
 
-    .. math:: L_{PC} = \frac{l}{r} L_{KD}(z_{\text{old}}, p) + \frac{r - l}{r} L_{KD}(z_{\text{new}}, c)
+    .. math:: L_{PC} = \frac{l}{r} L_{KD}(z_{\text{old}}, p) + \frac{r - l}{r}
+        L_{KD}(z_{\text{new}}, c)
 
-    with :math:`L_{KD}` of `soft_targets`, T² included. The softmax of each part runs over that part's
-    classes alone: nothing here says how old classes compare with new ones.
+    with :math:`L_{KD}` of `soft_targets`, T² included. The softmax of each part runs over that
+    part's classes alone: nothing here says how old classes compare with new ones.
 
     Args:
         student_logits: (batch, r), old classes first.
@@ -117,7 +118,7 @@ def separate_distillation(
         A scalar in nats, at least 0; 0 exactly when both parts match.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
     """
     _check_all(student_logits, old_logits, current_logits)
     check_temperature(temperature, len(student_logits))
@@ -136,7 +137,8 @@ def _part(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tens
 def confidence_penalty(logits: Tensor) -> Tensor:
     r"""How far answers are from uniform: for images of which a network should not be sure.
 
-    .. math:: L = \frac1B \sum_b \mathrm{KL}(u \,\|\, q_b) = -\log K - \frac{1}{BK} \sum_{b, k} \log q_{bk}
+    .. math:: L = \frac1B \sum_b \mathrm{KL}(u \,\|\, q_b) = -\log K - \frac{1}{BK} \sum_{b, k}
+        \log q_{bk}
 
     Args:
         logits: (batch, classes).
@@ -145,7 +147,7 @@ def confidence_penalty(logits: Tensor) -> Tensor:
         A scalar in nats, at least 0; 0 for equal logits.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> confidence_penalty(torch.tensor([[2.0, 0.0]]))
     tensor(0.4338)

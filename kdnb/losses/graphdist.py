@@ -38,7 +38,7 @@ def weighted_imitation(
         A scalar, 0 where all point the same way.
 
     Raises:
-        ValueError: for no teacher, other shapes, or an empty batch.
+        ValueError: for no teacher, wrong shapes, or an empty batch.
 
     Departures: none from the authors' code, which was read, with its default metric.
 
@@ -78,7 +78,7 @@ def graph_prior_penalty(edges: Tensor, prior: Tensor) -> Tensor:
         A scalar, 0 where the mean graph is the prior.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> graph_prior_penalty(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.5, 0.5]))
     tensor(0.)
@@ -101,7 +101,7 @@ def modality_prior(weights: Tensor, temperature: float = 0.25) -> Tensor:
         (modalities,), which sum to 1.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
     >>> modality_prior(torch.ones(4))
     tensor([0.2500, 0.2500, 0.2500, 0.2500])

@@ -45,9 +45,9 @@ def logit_graph(
         A scalar between 0 and the sum of the weights.
 
     Raises:
-        ValueError: for other shapes, no teacher, or as many weights as there are not teachers.
+        ValueError: for wrong shapes, no teacher, or as many weights as there are not teachers.
 
-    Departures: as we recall the paper; its text was not at hand. How it joins the teachers'
+    Departures: recalled from the paper; its text was not available. How it joins the teachers'
     distributions, and its cost between classes, are not known to us.
 
     >>> student = torch.zeros(1, 2)
@@ -116,7 +116,7 @@ def representation_graph(student: Tensor, teachers: Sequence[Tensor], seed: int 
     Raises:
         ValueError: for fewer than 2 teachers, or different batch sizes.
 
-    Departures: as we recall the paper; its text was not at hand. Kernel and weights are ours.
+    Departures: recalled from the paper; its text was not available. Kernel and weights are ours.
 
     >>> features = torch.ones(2, 3)
     >>> representation_graph(compact_bilinear(features, features, 4), [features, features])

@@ -31,7 +31,7 @@ def spike_guidance(
         A scalar, at most 0: minus the number of the guide's spikes where the student has them all.
 
     Raises:
-        ValueError: for other shapes, or lengths outside 1 to the frames there are.
+        ValueError: for wrong shapes, or lengths outside 1 to the frames there are.
 
     Departures: the abstract says what the guide is for; the mask of the guide's best classes
     without the blank and the product with the posteriors are recalled.

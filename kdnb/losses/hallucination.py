@@ -25,9 +25,10 @@ def hallucination_loss(hallucinated_maps: Tensor, privileged_maps: Tensor) -> Te
         A scalar, 0 where they agree, at most the number of values in a sample.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
-    Departures: as we recall the paper; its text was not at hand. The mean over the batch is ours.
+    Departures: recalled from the paper; its text was not available. The mean over the batch is
+    ours.
 
     >>> hallucination_loss(torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), 1e4))
     tensor(1.)

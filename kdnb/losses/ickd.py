@@ -19,8 +19,8 @@ def inter_channel_correlation(
     with each map flattened to F of shape (C, H W): how alike any two channels are.
 
     Args:
-        student, teacher: maps with equally many channels (the paper adapts the student's with a
-            1x1 convolution). Height and width may differ; the paper's sum then grows with them.
+        student, teacher: maps with the same number of channels (the paper adapts the student's with
+            a 1x1 convolution). Height and width may differ; the paper's sum then grows with them.
         variant: "authors" makes the rows of each C x C matrix unit vectors and divides by C B.
 
     Returns:

@@ -29,7 +29,7 @@ def information_flow(
     for another budget give the part that has passed, times 50, for e.
 
     Args:
-        student_layers, teacher_layers: equally many tensors (batch, ...), first layer first.
+        student_layers, teacher_layers: the same number of tensors (batch, ...), first layer first.
         epoch: e >= 0, counted from 0.
         initial_weight: w_0 > 0 of every layer but the last.
         decay: d in (0, 1], the factor from one epoch to the next.

@@ -13,13 +13,14 @@ def sentence_direction(student_state: Tensor, teacher_state: Tensor) -> Tensor:
     r"""The cosine loss of the first token's states: :math:`1 - \cos(h^S, h^T)` (Aguilar 2020).
 
     Args:
-        student_state, teacher_state: (batch, width), of one width.
+        student_state, teacher_state: (batch, width), of the same width.
 
     Returns:
-        A scalar from 0 to 2, without unit: the mean over the batch. A state of zeros has the cosine 0.
+        A scalar from 0 to 2, without unit: the mean over the batch. A state of zeros has the cosine
+        0.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> import torch
     >>> sentence_direction(torch.tensor([[1.0, 0.0]]), torch.tensor([[-3.0, 0.0]]))
@@ -48,14 +49,14 @@ def internal_representation(
     Args:
         student_scores, teacher_scores: (batch, heads, tokens, tokens), before the softmax.
         student_states, teacher_states: (batch, tokens, width); the first token's are compared.
-        present: (batch, tokens) truth values, False for padding; all when None.
+        present: (batch, tokens) booleans, False for padding; all when None.
         cosine_weight: w.
 
     Returns:
         A scalar, nats and the cosine's distance added.
 
     Raises:
-        ValueError: for other shapes, or a negative weight.
+        ValueError: for wrong shapes, or a negative weight.
 
     Departures: recalled, but for the two terms, which the paper's abstract and the survey name.
 

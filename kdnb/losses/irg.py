@@ -29,10 +29,10 @@ def irg_transformation(
         \lambda_b = \lVert f^2_b - f^1_b \rVert_2^2 / \max_c \lVert f^2_c - f^1_c \rVert_2^2
 
     Args:
-        student_first, student_last: maps of the student, with equally many channels.
-        teacher_first, teacher_last: maps of the teacher, with equally many channels, which may
-            be others than the student's. Where heights or widths of a network's two maps differ,
-            the larger is reduced by average pooling.
+        student_first, student_last: maps of the student, with the same number of channels.
+        teacher_first, teacher_last: maps of the teacher, with the same number of channels, which
+            may be others than the student's. Where heights or widths of a network's two maps
+            differ, the larger is reduced by average pooling.
         variant: "authors" reduces every map to its mean over the positions first, and divides by
             the batch's largest move; their loss is half of this, with a weight of 0.005. "paper"
             does neither: the loss has the fourth power of the features' unit.
@@ -44,8 +44,8 @@ def irg_transformation(
         ValueError: for anything but maps, different batch sizes, or two layers of one network
             with different channels, named.
 
-    Departures: squares over the batch's largest, and layers of one width alone, are confirmed in
-    the authors' code. The paper could not be read; a public summary of it divides by no maximum.
+    Departures: squares over the batch's largest, and layers of the same width alone, are confirmed
+    in the authors' code. The paper could not be read; a public summary of it divides by no maximum.
     Whether it keeps the positions, as "paper" does, is not known.
 
     >>> still, moved = torch.zeros(2, 1, 2, 2), torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
@@ -99,7 +99,7 @@ def irg_edges(student: Tensor, teacher: Tensor, variant: Variant = "authors") ->
         A scalar, without unit and in [0, 1] for "authors".
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
     Departures: squared distances over their largest are confirmed in the authors' code, where the
     loss is B/2 times this, with a weight of 0.005; it takes the pooled last layer and holds the

@@ -17,19 +17,20 @@ def jacobian_matching(student_gradients: Tensor, teacher_gradients: Tensor) -> T
         g = \nabla_x z_{k}, \quad k = \arg\max_j v_j
 
     Args:
-        student_gradients, teacher_gradients: (batch, ...), of one shape: gradients of the logit of
-            the teacher's class with respect to the inputs, made with `create_graph=True` in the
-            student, see :func:`kdnb.methods.attention.input_gradients`.
+        student_gradients, teacher_gradients: (batch, ...), of the same shape: gradients of the
+            logit of the teacher's class with respect to the inputs, made with `create_graph=True`
+            in the student, see :func:`kdnb.methods.attention.input_gradients`.
 
     Returns:
         A scalar without unit, between 0 and 4.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: the paper's text was not at hand. The squared distance of gradients of length 1 agrees
-    with a public re-implementation that cites its equation 10; there each network's own first class is
-    taken, and the equation, it says, is for attention maps. A zero gradient counts as a zero vector.
+    Departures: the paper's text was not available. The squared distance of gradients of length 1
+    agrees with a public re-implementation that cites its equation 10; there each network's own
+    first class is taken, and the equation, it says, is for attention maps. A zero gradient counts
+    as a zero vector.
 
     >>> jacobian_matching(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0]]))
     tensor(2.)
@@ -47,14 +48,14 @@ def gradient_attention(student_gradients: Tensor, teacher_gradients: Tensor) -> 
     which the paper weighs by half of its weight.
 
     Args:
-        student_gradients, teacher_gradients: (batch, ...), of one shape: of each sample's
+        student_gradients, teacher_gradients: (batch, ...), of the same shape: of each sample's
             cross-entropy with respect to its input.
 
     Returns:
         A scalar in units of nats over those of the input.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     Departures: recalled. At equal gradients the norm has no gradient; 0 is taken.
 

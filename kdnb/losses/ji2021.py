@@ -45,7 +45,7 @@ def attended_matching(
         A scalar without unit. The authors weigh it by 200.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     Departures: after the authors' code. As a mean over positions it depends on height times width,
     as the authors' form of attention transfer does.

@@ -31,7 +31,7 @@ def soft_targets(
         A scalar in nats, at least 0; 0 exactly when the two softmaxes are equal.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature that is not above 0.
 
     Departures: the paper writes the cross-entropy H(p, q). The divergence differs from it by the
     teacher's entropy, which does not depend on the student: the gradients are the same, and

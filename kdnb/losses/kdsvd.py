@@ -31,12 +31,12 @@ def kd_svd(
         \big(e^{-(v^S_{l,ik} - v^S_{l-1,jk})^2 / 8} - e^{-(v^T_{l,ik} - v^T_{l-1,jk})^2 / 8}\big)^2
 
     Each sample's map, as a matrix (H W, C), is reduced to its first right singular vectors v_k;
-    those of the student are matched to the teacher's by the largest absolute cosine, take its
-    sign, and both are weighed by the teacher's singular values, scaled to length 1.
+    those of the student are matched to the teacher's by the largest absolute cosine, take its sign,
+    and both are weighted by the teacher's singular values, scaled to length 1.
 
     Args:
-        student_layers, teacher_layers: equally many maps, at least 2, first layer first; each
-            pair with equally many channels. Height and width may differ.
+        student_layers, teacher_layers: the same number of maps, at least 2, first layer first; each
+            pair with the same number of channels. Height and width may differ.
         vectors: how many singular vectors of the teacher are matched; 1 in the authors' code.
         spare: how many more of the student's are searched for a match; 3 there.
 

@@ -74,8 +74,8 @@ def parameter_distribution(
     teacher ask nothing of the student. Numbers and shapes of layers in a group are free.
 
     Args:
-        student_groups, teacher_groups: equally many groups of parameters, such as the weights of
-            the convolutions of one stage; see :func:`parameter_histogram`.
+        student_groups, teacher_groups: the same number of groups of parameters, such as the weights
+            of the convolutions of one stage; see :func:`parameter_histogram`.
         bins: of the histograms.
         kept: 2 <= kept <= bins.
 

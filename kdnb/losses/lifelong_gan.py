@@ -21,9 +21,9 @@ def generator_distillation(
         + \lVert G_t(A', E_t(B')) - G_{t-1}(A', E_{t-1}(B')) \rVert_1
         + \lVert G_t(A', z') - G_{t-1}(A', z') \rVert_1
 
-    with auxiliary conditions A' and images B' made of the current data, noise z', the encoders E and
-    the generators G. The first two terms belong to the half of a BicycleGAN that encodes and decodes
-    images, the third to the half that makes images out of noise.
+    with auxiliary conditions A' and images B' made of the current data, noise z', the encoders E
+    and the generators G. The first two terms belong to the half of a BicycleGAN that encodes and
+    decodes images, the third to the half that makes images out of noise.
 
     Args:
         codes, old_codes: (batch, ...), E_t(B') and E_(t-1)(B').
@@ -65,18 +65,19 @@ def generator_distillation(
 def standard_normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     r"""KL of diagonal Gaussians from the standard normal, as of a variational autoencoder's codes.
 
-    .. math:: L = \frac{1}{2B} \sum_{b, k} \big(\mu_{bk}^2 + \sigma_{bk}^2 - 1 - \log \sigma_{bk}^2\big)
+    .. math:: L = \frac{1}{2B} \sum_{b, k} \big(\mu_{bk}^2 + \sigma_{bk}^2 - 1 - \log
+        \sigma_{bk}^2\big)
 
     (Kingma and Welling 2014, appendix B).
 
     Args:
-        mean, log_variance: (batch, ...) of one shape.
+        mean, log_variance: (batch, ...) of the same shape.
 
     Returns:
         A scalar in nats, at least 0: summed over the code, averaged over the batch.
 
     Raises:
-        ValueError: for an empty batch, or other shapes.
+        ValueError: for an empty batch, or wrong shapes.
 
     >>> standard_normal_divergence(torch.ones(2, 3), torch.zeros(2, 3))
     tensor(1.5000)

@@ -28,7 +28,7 @@ def listmle(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
         changes nothing.
 
     Raises:
-        ValueError: for other or different shapes, or fewer than 2 items.
+        ValueError: for wrong or mismatched shapes, or fewer than 2 items.
 
     Departures: several public implementations were read; some of them take the mean over the items,
     too. The paper is recalled.

@@ -27,7 +27,7 @@ def listnet(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
         distribution. A number that is added to all scores of a list changes nothing.
 
     Raises:
-        ValueError: for other or different shapes, or fewer than 2 items.
+        ValueError: for wrong or mismatched shapes, or fewer than 2 items.
 
     Departures: several public implementations were read; the paper is recalled, in which P(j) may
     have any increasing function for the exponential, and the sum over lists is not divided.

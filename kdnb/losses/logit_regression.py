@@ -23,7 +23,7 @@ def logit_regression(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         A scalar in squared units of the logits.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
     >>> logit_regression(torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
     tensor(2.)

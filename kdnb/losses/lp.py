@@ -35,7 +35,7 @@ def locality_preserving(
         A scalar in squared units of the student's features.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty, or wrong
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor, or wrong
             neighbours or bandwidth.
 
     Departures: the weights and the sum over neighbours are as a public reading has them; the

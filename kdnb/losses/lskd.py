@@ -28,7 +28,7 @@ def standardize_logits(logits: Tensor, variant: Variant = "paper") -> Tensor:
         (batch, classes), within ±sqrt(K - 1).
 
     Raises:
-        ValueError: for other shapes, an empty batch, one class, an unknown variant.
+        ValueError: for wrong shapes, an empty batch, one class, an unknown variant.
 
     Departures: the paper's σ is the population's (algorithm 1), the authors' code uses
     ``torch.std``, the sample's: the same as the paper at a temperature sqrt(K / (K - 1)) higher.

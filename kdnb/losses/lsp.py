@@ -108,10 +108,11 @@ def local_structure_preservation(
     Raises:
         ValueError: see :func:`local_structure`; for different numbers of nodes.
 
-    Departures: kernels, the direction of the divergence and the mean over nodes of "paper" are as
-    we recall the paper; its text was not at hand. The authors' code (ihollywhy/DistillGCN.PyTorch)
-    was read: it has the laplacian kernel alone. Whether a node is its own neighbour is left to
-    `arcs`. The sign of "euclidean" is ours: a similarity falls with the distance.
+    Departures: kernels, the direction of the divergence and the mean over nodes of "paper" are
+    recalled from the paper; its text was not available. The authors' code
+    (ihollywhy/DistillGCN.PyTorch) was read: it has the laplacian kernel alone. Whether a node is
+    its own neighbour is left to `arcs`. The sign of "euclidean" is ours: a similarity falls with
+    the distance.
 
     >>> student, teacher = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [2.0], [1.0]])
     >>> arcs = torch.tensor([[0, 0], [1, 2]])

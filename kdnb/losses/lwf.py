@@ -27,14 +27,14 @@ def learning_without_forgetting(
             column z is that of a binary task: it stands for the logits [z, 0].
         teacher_logits: the same shape, recorded from the network before. Gradients flow into it
             too unless it is detached.
-        temperature: T > 0; 2 in the paper. One number, or a tensor (batch, 1) of one a sample.
+        temperature: T > 0; 2 in the paper. One number, or a tensor (batch, 1) of one per sample.
 
     Returns:
         A scalar in nats. Its least value is the mean entropy of p', where q' = p': it is
         `soft_targets` divided by T², plus that entropy.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature that is not above 0.
 
     Departures: the authors' code was read, the paper's equations are recalled. The code has no
     factor T²: the gradient falls as 1/T. It sums over the images of a batch; here their mean.

@@ -23,7 +23,7 @@ def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
         A scalar without unit.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
     >>> consistency_cost(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
     tensor(0.2500)
@@ -44,7 +44,7 @@ def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or labels beyond the classes.
+        ValueError: for wrong shapes, an empty batch, or labels beyond the classes.
 
     >>> labelled_cross_entropy(torch.zeros(2, 4), torch.tensor([1, -1]))
     tensor(0.6931)

@@ -32,8 +32,8 @@ def feature_vectors(student: Tensor, teacher: Tensor, spare: int = 3) -> tuple[T
     singular vectors the one that resembles the teacher's most is taken, with its sign.
 
     Args:
-        student, teacher: (batch, channels, height, width) with equally many channels; height and
-            width may differ.
+        student, teacher: (batch, channels, height, width) with the same number of channels; height
+            and width may differ.
         spare: how many more of the student's are searched; 3 in the authors' code.
 
     Returns:
@@ -63,7 +63,7 @@ def graph_distillation(
     edges from hiding the rest.
 
     Args:
-        student_graphs, teacher_graphs: equally many logits G (heads, batch, batch), such as
+        student_graphs, teacher_graphs: the same number of logits G (heads, batch, batch), such as
             :class:`MultiHeadGraphs` draws.
         variant: "authors" is KL(A_S ‖ A_T), summed over the batch as well.
 
@@ -125,11 +125,11 @@ class MultiHeadGraphs(nn.Module):
         ValueError: for fewer than 2 layers or anything below 1.
 
     Departures: architecture, phases and the dropping of heads follow the authors' code (40 epochs
-    of phase 1 there). There each head of a sample is dropped with a chance of about a half while
-    v̂ is trained; the code clips the transfer gradient of each parameter to the norm of the
+    of phase 1 there). There each head of a sample is dropped with a chance of about a half while v̂
+    is trained; the code clips the transfer gradient of each parameter to the norm of the
     cross-entropy's, which is a matter of the training: `kdnb.distil` does it. Batch normalisation
-    has their epsilon of 0.001, and torch's momentum; a cosine's gradient passes the singular vectors as in
-    :func:`~kdnb.losses.kd_svd`.
+    has their epsilon of 0.001, and torch's momentum; a cosine's gradient passes the singular
+    vectors as in :func:`~kdnb.losses.kd_svd`.
     """
 
     def __init__(self, channels: Sequence[int], heads: int = 8) -> None:
@@ -144,7 +144,8 @@ class MultiHeadGraphs(nn.Module):
 
     def estimation(self, teacher_layers: Sequence[Tensor]) -> Tensor:
         """Phase 1: 1 - cos of estimated and true vectors, averaged over the batch, summed over
-        the links; (batch, channels, height, width) for each layer, at least 2 samples."""
+        the links; (batch, channels, height, width) for each layer, at least 2 samples.
+        """
         self._check(teacher_layers)
         check_samples(**{f"teacher_layers[{i}]": maps for i, maps in enumerate(teacher_layers)})
         vectors = self._converted([_leading_vector(maps) for maps in teacher_layers])

@@ -23,13 +23,13 @@ def attention_scores(queries: Tensor, keys: Tensor) -> Tensor:
     With values in both places it is MiniLM's value relation (Wang 2020).
 
     Args:
-        queries, keys: (batch, heads, tokens, d_k), of one shape.
+        queries, keys: (batch, heads, tokens, d_k), of the same shape.
 
     Returns:
         (batch, heads, tokens, tokens); a row for each query.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> attention_scores(torch.ones(1, 1, 2, 4), torch.ones(1, 1, 2, 4))
     tensor([[[[2., 2.],
@@ -53,20 +53,19 @@ def relation_divergence(
         \mathrm{KL}\big(\mathbf A^T_{a,t} \,\|\, \mathbf A^S_{a,t}\big)
 
     Args:
-        student_scores, teacher_scores: (batch, heads, tokens, tokens), of which the softmax over the
-            last axis is taken; log-probabilities are scores, too.
-        present: (batch, tokens) truth values, False for padding: no key, and no query. All when
-            None.
+        student_scores, teacher_scores: (batch, heads, tokens, tokens), of which the softmax over
+            the last axis is taken; log-probabilities are scores, too.
+        present: (batch, tokens) booleans, False for padding: no key, and no query. All when None.
 
     Returns:
         A scalar in nats: the mean over heads and present queries of a sequence, and over sequences.
 
     Raises:
-        ValueError: for other shapes, or a sequence without a token.
+        ValueError: for wrong shapes, or a sequence without a token.
 
-    Departures: its terms were checked against public summaries and a public implementation of MiniLMv2
-    (Bloomberg 2022), which cites it as equation 6. The mean over sequences is ours, as theirs: the paper
-    writes the loss for one.
+    Departures: its terms were checked against public summaries and a public implementation of
+    MiniLMv2 (Bloomberg 2022), which cites it as equation 6. The mean over sequences is ours, as
+    theirs: the paper writes the loss for one.
 
     >>> student, teacher = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, 0.0], [50.0, 0.0]]]])
     >>> relation_divergence(student, teacher)
@@ -112,8 +111,8 @@ def deep_self_attention(
     any depth and width, as a relation is (tokens, tokens) for all.
 
     Args:
-        student_heads, teacher_heads: queries, keys and values of the last layer, each (batch, heads,
-            tokens, d_k). The numbers of heads agree, d_k may differ.
+        student_heads, teacher_heads: queries, keys and values of the last layer, each (batch,
+            heads, tokens, d_k). The numbers of heads agree, d_k may differ.
         value_weight: w; 0 leaves the attention alone.
         present: (batch, tokens), False for padding; all when None.
 
@@ -121,7 +120,7 @@ def deep_self_attention(
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, or a negative weight.
+        ValueError: for wrong shapes, or a negative weight.
 
     >>> one, other = [torch.zeros(1, 2, 3, 4)] * 3, [torch.ones(1, 2, 3, 8)] * 3
     >>> deep_self_attention(one, other).round(decimals=4)  # both are uniform
@@ -159,11 +158,11 @@ def multi_head_relations(
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, or a width that `relation_heads` does not divide.
+        ValueError: for wrong shapes, or a width that `relation_heads` does not divide.
 
-    Departures: concatenation and splitting, the three relations, their scale and the divergence agree
-    with a public implementation (Bloomberg 2022); there the paper's equation 5 gives each relation a
-    weight, such as a third, where each counts 1 here.
+    Departures: concatenation and splitting, the three relations, their scale and the divergence
+    agree with a public implementation (Bloomberg 2022); there the paper's equation 5 gives each
+    relation a weight, such as a third, where each counts 1 here.
 
     >>> one, other = [torch.zeros(1, 2, 3, 4)] * 3, [torch.ones(1, 4, 3, 8)] * 3
     >>> multi_head_relations(one, other, 8).round(decimals=4)
@@ -183,7 +182,7 @@ def multi_head_relations(
 
 
 def _check_three(**heads: Sequence[Tensor]) -> None:
-    """Require queries, keys and values of one shape for each network, of the same tokens."""
+    """Require queries, keys and values of the same shape for each network, of the same tokens."""
     check_heads(
         **{f"{who}[{n}]": one for who, three in heads.items() for n, one in enumerate(three)}
     )

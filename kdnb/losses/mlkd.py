@@ -48,7 +48,7 @@ def multi_level_logits(
         A scalar, 0 when the softmaxes are equal.
 
     Raises:
-        ValueError: for other shapes, an empty batch, no temperature or a bad one, an unknown
+        ValueError: for wrong shapes, an empty batch, no temperature or a bad one, an unknown
             variant.
 
     Departures: equations from notes on the paper, which sums the first term over the samples;

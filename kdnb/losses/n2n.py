@@ -18,8 +18,8 @@ def compression_reward(accuracy: Tensor, compression: Tensor, teacher_accuracy: 
 
     .. math:: R = C (2 - C) \cdot \frac{A_S}{A_T}, \quad C = 1 - \frac{n_S}{n_T}
 
-    with the accuracies A and the numbers of parameters n of student and teacher. C(2 - C) rises from 0
-    to 1 and flattens: the slope is 2 for the first parameters that go, and 0 for the last.
+    with the accuracies A and the numbers of parameters n of student and teacher. C(2 - C) rises
+    from 0 to 1 and flattens: the slope is 2 for the first parameters that go, and 0 for the last.
 
     Args:
         accuracy: (students,) A_S, in any unit.
@@ -53,15 +53,16 @@ def policy_gradient(
 
     .. math:: L = -\frac1N \sum_{i=1}^N (R_i - b) \log \pi(a_i)
 
-    Its gradient is an unbiased estimate of that of the expected reward, with the other sign, as long as b
-    does not depend on the choices a_i.
+    Its gradient is an unbiased estimate of that of the expected reward, with the other sign, as
+    long as b does not depend on the choices a_i.
 
     Args:
         log_probabilities: (choices,) log pi(a_i), sums over all decisions of a choice.
         rewards: (choices,) R_i; no gradient flows into them.
         baseline: b, such as a mean of earlier rewards.
-        variant: "paper"; "authors" gives every choice of the batch the mean reward of all, as the public
-            code does. Then nothing tells good choices of a batch from bad ones; only batches differ.
+        variant: "paper"; "authors" gives every choice of the batch the mean reward of all, as the
+            public code does. Then nothing tells good choices of a batch from bad ones; only batches
+            differ.
 
     Returns:
         A scalar; its gradient matters, its value does not.
@@ -70,7 +71,8 @@ def policy_gradient(
         ValueError: for another number of rewards than of choices, or none.
 
     Departures: the paper's equation, with a reward for each choice, is recalled; the authors' code
-    (anubhavashok/N2N) was read. It takes no mean over the choices, but a step of the optimiser for each.
+    (anubhavashok/N2N) was read. It takes no mean over the choices, but a step of the optimiser for
+    each.
 
     >>> policy_gradient(torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 0.0]), 0.5)
     tensor(-0.2500)

@@ -53,8 +53,8 @@ def noisy_label_distillation(
 
     .. math:: L = \frac1B \sum_b H(\hat y_b, \mathrm{softmax}(z_b))
 
-    It is linear in the targets: :math:`\lambda` times the cross-entropy with the labels plus :math:`1-\lambda`
-    times that with the teacher.
+    It is linear in the targets: :math:`\lambda` times the cross-entropy with the labels plus
+    :math:`1-\lambda` times that with the teacher.
 
     Args:
         logits: (batch, classes) of the student.
@@ -64,10 +64,11 @@ def noisy_label_distillation(
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, wrong labels, a share outside [0, 1], or a temperature that is not above 0.
+        ValueError: for wrong shapes, wrong labels, a share outside [0, 1], or a temperature that is
+            not above 0.
 
-    Departures: recalled from summaries of the paper; there the soft labels are also smoothed along a graph of
-    related classes, which is left out.
+    Departures: recalled from summaries of the paper; there the soft labels are also smoothed along
+    a graph of related classes, which is left out.
 
     >>> noisy_label_distillation(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 0.5)
     tensor(0.6931)
@@ -82,9 +83,9 @@ def best_label_share(label_risk: float, teacher_risk: float) -> float:
 
     .. math:: \lambda^* = \frac{R_s}{R_s + R_y}
 
-    with the mean squared distances :math:`R_y` of the labels and :math:`R_s` of the teacher's answers from the truth, when
-    both errors are uncorrelated: then :math:`\hat y` has the risk :math:`\lambda^2 R_y + (1-\lambda)^2 R_s`, at
-    best :math:`R_y R_s / (R_y + R_s)`, below both.
+    with the mean squared distances :math:`R_y` of the labels and :math:`R_s` of the teacher's
+    answers from the truth, when both errors are uncorrelated: then :math:`\hat y` has the risk
+    :math:`\lambda^2 R_y + (1-\lambda)^2 R_s`, at best :math:`R_y R_s / (R_y + R_s)`, below both.
 
     Args:
         label_risk, teacher_risk: at least 0, not both 0.

@@ -29,12 +29,12 @@ def noisy_logits(
         generator: of the noise; torch's global one when None.
 
     Returns:
-        As the logits, in float32 at least. Gradients flow into them.
+        As the logits, in float32 or wider. Gradients flow into them.
 
     Raises:
-        ValueError: for other shapes, a negative sd, a share outside [0, 1], or another generator.
+        ValueError: for wrong shapes, a negative sd, a share outside [0, 1], or another generator.
 
-    Departures: recalled; the paper's text was not at hand. That noise is independent for every
+    Departures: recalled; the paper's text was not available. That noise is independent for every
     class follows a public library's form; sd and share are ours.
     """
     check_logits(teacher_logits=teacher_logits)

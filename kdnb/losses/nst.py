@@ -45,7 +45,7 @@ def neuron_selectivity(
         A scalar without unit, at least 0 up to rounding, 0 where the channels agree.
 
     Raises:
-        ValueError: for other shapes, an unknown kernel, a degree below 1, an offset that is not
+        ValueError: for wrong shapes, an unknown kernel, a degree below 1, an offset that is not
             finite, or a bandwidth that is not above 0.
 
     Departures: the authors' code leaves out the teacher's own term, which has no gradient for

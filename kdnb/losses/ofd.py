@@ -36,7 +36,7 @@ def overhaul_margin(weight: Tensor, bias: Tensor, variant: Variant = "paper") ->
         (channels,) at most 0, for :func:`overhaul`.
 
     Raises:
-        ValueError: if weight and bias are not vectors of one length.
+        ValueError: if weight and bias are not vectors of the same length.
 
     Departures: a channel with weight 0 is constant; its margin is its bias, or 0 if positive.
 
@@ -76,11 +76,11 @@ def overhaul(student_responses: Tensor, teacher_responses: Tensor, margin: Tenso
         no response lies below the margin, or where the student stays under every ceiling.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
-    Departures: the authors sum over the batch and divide by it, and by 1000 on CIFAR-100 or 10,000 on
-    ImageNet, in their training scripts (clovaai/overhaul-distillation), with :func:`depth_weights` over
-    layers; here the batch mean alone.
+    Departures: the authors sum over the batch and divide by it, and by 1000 on CIFAR-100 or 10,000
+    on ImageNet, in their training scripts (clovaai/overhaul-distillation), with
+    :func:`depth_weights` over layers; here the batch mean alone.
 
     >>> student, teacher = torch.full((1, 1, 1, 2), -2.0), torch.tensor([[[[1.0, -5.0]]]])
     >>> overhaul(student, teacher, torch.tensor([-1.0]))

@@ -27,9 +27,9 @@ def oracle_weights(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
         (K, batch), without a gradient.
 
     Raises:
-        ValueError: for no logits, other shapes, or labels beyond the classes.
+        ValueError: for no logits, wrong shapes, or labels beyond the classes.
 
-    Departures: recalled; the paper's text was not at hand. On images that no teacher knows we
+    Departures: recalled; the paper's text was not available. On images that no teacher knows we
     take the mean of all.
 
     >>> v = [torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])]

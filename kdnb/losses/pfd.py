@@ -15,13 +15,16 @@ def privileged_features(
 ) -> Tensor:
     r"""The student's loss: clicks, and the teacher's probabilities of clicks (Xu 2020).
 
-    .. math:: L = \frac1B \sum_b (1 - \lambda)\, h(y_b, \sigma(z_b)) + \lambda\, h(\sigma(v_b), \sigma(z_b))
+    .. math:: L = \frac1B \sum_b (1 - \lambda)\, h(y_b, \sigma(z_b)) + \lambda\, h(\sigma(v_b),
+        \sigma(z_b))
 
-    with the binary cross-entropy h, the student's score :math:`z = f(x)` and the teacher's :math:`v = f(x, x^*)`, which has seen
-    the privileged features :math:`x^*` besides. Both are trained at the same time; the teacher learns the labels alone.
+    with the binary cross-entropy h, the student's score :math:`z = f(x)` and the teacher's
+    :math:`v = f(x, x^*)`, which has seen the privileged features :math:`x^*` besides. Both are
+    trained at the same time; the teacher learns the labels alone.
 
     Args:
-        student_scores, teacher_scores: (batch,) logits of a click. No gradient flows into the teacher's.
+        student_scores, teacher_scores: (batch,) logits of a click. No gradient flows into the
+            teacher's.
         labels: (batch,) floating-point numbers from 0 to 1, such as 0.0 and 1.0.
         teacher_share: lambda in [0, 1]; 0 in the first steps, while the teacher knows nothing.
 
@@ -29,7 +32,8 @@ def privileged_features(
         A scalar in nats. Its least value is the entropy of the mixed targets.
 
     Raises:
-        ValueError: for scores and labels of different lengths, labels outside [0, 1], or a share outside [0, 1].
+        ValueError: for scores and labels of different lengths, labels outside [0, 1], or a share
+            outside [0, 1].
 
     Departures: the paper's abstract was read; the formula is recalled.
 

@@ -38,7 +38,7 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor, variant: Variant = 
         1e-7 then leaves a gradient of about that size).
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
     Departures: similarities are floored at 1e-7 in the paper's variant, so that opposite samples
     stay finite. The paper's equation is recalled; the code (passalis/probabilistic_kt) was read.
@@ -76,7 +76,7 @@ def hybrid_transfer(student: Tensor, teacher: Tensor, variant: Variant = "paper"
         A scalar in nats, at least 0; 0 when the probabilities agree under both kernels.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
     Departures: kernels and divergence are as in the authors' code (passalis/pkth, "combined",
     where the t kernel's power is 1); the paper itself could not be read, and leaving out i = j is

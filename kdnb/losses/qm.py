@@ -40,9 +40,9 @@ def quantization_mimic(student_maps: Tensor, teacher_maps: Tensor, step: float =
         if Q were the identity (straight through).
 
     Raises:
-        ValueError: for other shapes, or a step that is not above 0.
+        ValueError: for wrong shapes, or a step that is not above 0.
 
-    Recalled: the loss and the uniform rounding. How the step is chosen was not at hand.
+    Recalled: the loss and the uniform rounding. How the step is chosen was not available.
 
     >>> one, other = torch.full((1, 1, 1, 1), 0.6), torch.full((1, 1, 1, 1), 0.4)
     >>> quantization_mimic(one, other), quantization_mimic(one, 2 * other)

@@ -51,8 +51,8 @@ def ranking_distillation(
         A scalar in nats, at least 0; 0 where all weights are.
 
     Raises:
-        ValueError: for other or different shapes, fewer than 2 items, wrong options, or fewer items
-            than `kept` that are not left out.
+        ValueError: for wrong or mismatched shapes, fewer than 2 items, wrong options, or fewer
+            items than `kept` that are not left out.
 
     Departures: the authors' code was read; the paper's weights are recalled, and so is that both
     factors together are normalised there. Both estimate the student's rank from a sample of items,

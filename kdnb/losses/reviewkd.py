@@ -42,7 +42,7 @@ def hierarchical_context(
         A scalar in squared units of the maps, 0 where they agree.
 
     Raises:
-        ValueError: for other or different shapes, or a level below 1.
+        ValueError: for wrong or mismatched shapes, or a level below 1.
 
     Departures: follows the authors' code, which decides by the height alone; here a level is
     kept if it shrinks either axis, and never enlarges one. The same on square maps.

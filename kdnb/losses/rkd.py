@@ -44,12 +44,13 @@ def rkd_distance(student: Tensor, teacher: Tensor, variant: Variant = "paper") -
         A scalar without unit; 0 when all ratios of distances agree.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
-    Departures: the authors' code takes distances from a Gram matrix and floors them at 1e-6,
-    which loses digits far from the origin. Here pairs are subtracted, or, for large maps, the
-    batch is centred first, and where samples lie close together their products are of float64. Coinciding samples have distance 0 and give no gradient. The paper's
-    sum is recalled; the code (lenscloth/RKD) was read.
+    Departures: the authors' code takes distances from a Gram matrix and floors them at 1e-6, which
+    loses digits far from the origin. Here pairs are subtracted, or, for large maps, the batch is
+    centred first, and where samples lie close together their products are of float64. Coinciding
+    samples have distance 0 and give no gradient. The paper's sum is recalled; the code
+    (lenscloth/RKD) was read.
 
     >>> rkd_distance(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [1.0], [2.0]]))
     tensor(0.1250)
@@ -66,8 +67,8 @@ def rkd_angle(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> T
     .. math:: L = \sum_{i \ne j \ne k \ne i} l_1\big(\cos\angle t_i t_j t_k,
         \cos\angle s_i s_j s_k\big)
 
-    with the angle at the middle sample and the Huber loss l_1 with threshold 1. It is unchanged
-    by rotating, moving or scaling either batch. Its time grows with the cube of the batch. Its memory
+    with the angle at the middle sample and the Huber loss l_1 with threshold 1. It is unchanged by
+    rotating, moving or scaling either batch. Its time grows with the cube of the batch. Its memory
     does so up to 161 samples and with the square from there on, at a second forward pass.
 
     Args:
@@ -79,7 +80,7 @@ def rkd_angle(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> T
         A scalar without unit; 0 when all angles agree.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 3 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 3 samples, an empty tensor.
 
     Departures: an angle at two coinciding samples has cosine 0 and no gradient. The paper's sum
     is recalled; the code (lenscloth/RKD) was read.

@@ -18,7 +18,7 @@ def rocket_hint(light: Tensor, booster: Tensor, gradient_block: bool = True) -> 
         A scalar in squared units of the logits.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
     >>> rocket_hint(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 1.0]]))
     tensor(5.)

@@ -25,14 +25,15 @@ def rule_teacher(
     .. math:: q(k) \propto p(k)\, \exp\Big(C \sum_l \lambda_l f_l(k)\Big)
 
     This q is the answer nearest to the student's p that fulfils the rules well: it minimises
-    :math:`\mathrm{KL}(q \,\|\, p) - C \sum_l \lambda_l\, \mathrm E_q[f_l]`. The student then learns q
-    by the cross-entropy :math:`H(q, p)`.
+    :math:`\mathrm{KL}(q \,\|\, p) - C \sum_l \lambda_l\, \mathrm E_q[f_l]`. The student then learns
+    q by the cross-entropy :math:`H(q, p)`.
 
     Args:
         student_logits: (batch, classes).
         fulfilled: (batch, rules, classes), :math:`f_l(k)`: how far class k is what rule l asks of
             this sample, mostly 0 or 1. A rule that gives all classes the same says nothing.
-        confidence: (batch, rules), :math:`\lambda_l`, at least 0, such as :class:`RuleAttention` gives.
+        confidence: (batch, rules), :math:`\lambda_l`, at least 0, such as :class:`RuleAttention`
+            gives.
         strength: C, at least 0; with 0 the teacher is the student.
 
     Returns:
@@ -84,8 +85,8 @@ class RuleAttention(nn.Module):
         width: of the hidden layer; 256 or 512 in the authors' code.
         sharpness: s.
 
-    Departures: after the authors' code (hanxjing/AKD-DBPR), in which s is the strength of the rules:
-    its 3 stands there, and not in :func:`rule_teacher`. Weights start as PyTorch's do.
+    Departures: after the authors' code (hanxjing/AKD-DBPR), in which s is the strength of the
+    rules: its 3 stands there, and not in :func:`rule_teacher`. Weights start as PyTorch's do.
     """
 
     def __init__(self, features: int, rules: int, width: int = 32, sharpness: float = 1.0) -> None:

@@ -27,7 +27,7 @@ def spatial_attention(maps: Tensor, size: Sequence[int] | None = None) -> Tensor
         (batch, height, width), non-negative, 1 in sum over the positions.
 
     Raises:
-        ValueError: for other shapes, or a size that is not two numbers of at least 1.
+        ValueError: for wrong shapes, or a size that is not two numbers of at least 1.
     """
     attention = attention_map(maps)
     if size is not None:
@@ -57,10 +57,11 @@ def self_attention(maps: Sequence[Tensor]) -> Tensor:
         A scalar without unit, at most 2 for each pair.
 
     Raises:
-        ValueError: for fewer than two maps, or other shapes.
+        ValueError: for fewer than two maps, or wrong shapes.
 
-    Departures: the target, the deeper map, gets no gradient, and L_d is a sum over positions, where the
-    authors' code takes the mean over all of them (cardwing/Codes-for-Lane-Detection, `MSECriterion`).
+    Departures: the target, the deeper map, gets no gradient, and L_d is a sum over positions, where
+    the authors' code takes the mean over all of them (cardwing/Codes-for-Lane-Detection,
+    `MSECriterion`).
 
     >>> self_attention([torch.ones(1, 3, 2, 2), torch.ones(1, 5, 1, 1)])
     tensor(0.)

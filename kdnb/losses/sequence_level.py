@@ -43,11 +43,11 @@ def sequence_distillation(
         A scalar in nats; at least 0 where the student's probabilities of the list sum to at most 1.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     Departures: the paper sums over a lattice of state sequences by the forward-backward algorithm;
-    here the hypotheses are listed. It writes the cross-entropy, which has the same gradient. Its text
-    was not at hand.
+    here the hypotheses are listed. It writes the cross-entropy, which has the same gradient. Its
+    text was not available.
 
     >>> teacher = torch.tensor([[0.5, 0.5]]).log()
     >>> sequence_distillation(torch.tensor([[2.0, 0.0]]), teacher)
@@ -88,7 +88,7 @@ def ctc_log_probability(
         infinity, without gradient.
 
     Raises:
-        ValueError: for other shapes, a token that is no class or the blank, or lengths outside 1 to
+        ValueError: for wrong shapes, a token that is no class or the blank, or lengths outside 1 to
             the frames there are.
 
     >>> logits = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]])  # two frames, a blank and one token

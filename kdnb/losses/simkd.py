@@ -29,7 +29,7 @@ def reused_classifier(
         A scalar in squared units of the maps, 0 where they agree.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
     Departures: the paper writes the norm for one sample; the batch mean is added here. The
     mean over elements is that of the authors' training script (DefangChen/SimKD).

@@ -22,18 +22,18 @@ def pixel_wise(student_maps: Tensor, teacher_maps: Tensor, temperature: float = 
     is summed over the classes; a mean over them too would make it weaker by their number.
 
     Args:
-        student_maps, teacher_maps: logits (batch, classes, height, width), of one shape.
+        student_maps, teacher_maps: logits (batch, classes, height, width), of the same shape.
         temperature: T > 0.
 
     Returns:
         A scalar in nats, at least 0; 0 where the probabilities agree everywhere.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
     Departures: the direction, teacher first, and the temperature are those of the workbook; the
-    authors' code minimises the cross-entropy with the teacher's probabilities at T = 1, which has the
-    same gradient. The paper's equation is recalled.
+    authors' code minimises the cross-entropy with the teacher's probabilities at T = 1, which has
+    the same gradient. The paper's equation is recalled.
 
     >>> student, teacher = torch.zeros(1, 2, 1, 1), torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
     >>> pixel_wise(student, teacher)
@@ -54,17 +54,18 @@ def pair_wise(student_maps: Tensor, teacher_maps: Tensor, nodes: int = 8) -> Ten
     with the features f of n nodes, which are the places of the maps after average pooling.
 
     Args:
-        student_maps, teacher_maps: (batch, channels, height, width); channels and resolutions may differ.
-        nodes: the side of the pooled maps, so that n is its square at most: the loss needs memory for n²
-            pairs of each image. Smaller maps are taken as they are, the student's pooled to the
-            teacher's size.
+        student_maps, teacher_maps: (batch, channels, height, width); channels and resolutions may
+            differ.
+        nodes: the side of the pooled maps, so that n is its square at most: the loss needs memory
+            for n² pairs of each image. Smaller maps are taken as they are, the student's pooled to
+            the teacher's size.
 
     Returns:
-        A scalar without unit, between 0 and 4; 0 where all cosines agree. Any rotation of the channels
-        and any scale of a place changes nothing.
+        A scalar without unit, between 0 and 4; 0 where all cosines agree. Any rotation of the
+        channels and any scale of a place changes nothing.
 
     Raises:
-        ValueError: for other shapes or batch sizes, or fewer than 1 node.
+        ValueError: for wrong shapes or batch sizes, or fewer than 1 node.
 
     Departures: the authors' code pools by the maximum. The paper's equation is recalled.
 

@@ -26,7 +26,7 @@ def aggregated(joint_logits: Tensor) -> Tensor:
         Logits (batch, classes).
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
     """
     _check_joint(joint_logits)
     return at_least_float32(joint_logits).diagonal(dim1=0, dim2=3).mean(2)
@@ -43,7 +43,7 @@ def joint_loss(joint_logits: Tensor, labels: Tensor) -> Tensor:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, or labels beyond the classes.
+        ValueError: for wrong shapes, or labels beyond the classes.
 
     >>> joint_loss(torch.zeros(2, 1, 3, 2), torch.tensor([0]))
     tensor(1.7918)

@@ -25,7 +25,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
         A scalar without unit, at most 4 / B.
 
     Raises:
-        ValueError: for different batch sizes or anything empty.
+        ValueError: for different batch sizes or an empty tensor.
 
     Departures: none known in the reading of RepDistiller; the paper's weight is 3000. A sample
     whose activations are all 0 has a row of zeros and no gradient. The numbers of the equations

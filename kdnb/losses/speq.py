@@ -13,7 +13,8 @@ def cosine_targets(
 ) -> Tensor:
     r"""One less the cosine of two softened answers (Boo et al. 2021).
 
-    .. math:: L = \frac{T^2}{B} \sum_b \Big(1 - \frac{p_b \cdot q_b}{\lVert p_b\rVert\, \lVert q_b\rVert}
+    .. math:: L = \frac{T^2}{B} \sum_b \Big(1 - \frac{p_b \cdot q_b}{\lVert p_b\rVert\, \lVert
+        q_b\rVert}
         \Big), \quad p = \mathrm{softmax}(v / T),\; q = \mathrm{softmax}(z / T)
 
     It is bounded by T², where the divergence of soft targets grows without limit: an answer of the
@@ -28,10 +29,10 @@ def cosine_targets(
         A scalar between 0 and T²; 0 where both answer alike.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
-    The cosine is confirmed by the abstract. Recalled: the factor T². The value is computed as half the squared distance of the
-    unit vectors, which rounding cannot push below 0.
+    The cosine is confirmed by the abstract. Recalled: the factor T². The value is computed as half
+    the squared distance of the unit vectors, which rounding cannot push below 0.
 
     >>> cosine_targets(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 99.0]]), temperature=1.0)
     tensor(1.)

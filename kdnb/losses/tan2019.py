@@ -27,11 +27,12 @@ def top_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, kept: int 
         vocabulary that with its whole answer.
 
     Raises:
-        ValueError: for other shapes or another K.
+        ValueError: for wrong shapes or another K.
 
-    Departures: the paper's text was not at hand. The authors' code (RayeRen/multilingual-kd-pytorch,
-    `distill_label_smoothed_cross_entropy_loss.py`) has this loss, with both answers softened by a
-    temperature, 0.6 by default, and its square in front; here it is 1.
+    Departures: the paper's text was not available. The authors' code
+    (RayeRen/multilingual-kd-pytorch, `distill_label_smoothed_cross_entropy_loss.py`) has this loss,
+    with both answers softened by a temperature, 0.6 by default, and its square in front; here it is
+    1.
 
     >>> top_cross_entropy(torch.zeros(1, 4), torch.tensor([[3.0, 2.0, 1.0, 0.0]]), kept=2)
     tensor(1.3863)

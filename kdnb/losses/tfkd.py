@@ -83,7 +83,7 @@ def teacher_free_regularisation(
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, a temperature not above 0, or a `correct` out of range.
+        ValueError: for wrong shapes, a temperature not above 0, or a `correct` out of range.
 
     Departures: the factor tau² is ours, as in every loss of this package that softens both sides;
     the paper's formula is printed without. The released code takes the mean over batch and classes

@@ -14,11 +14,13 @@ def dissimilarity_matrix(features: Tensor) -> Tensor:
 
     .. math:: \mathrm{RDM}_{ij} = 1 - \rho(f_i, f_j)
 
-    with Pearson's correlation over the features of a layer. Adding a constant to an image's features, or
-    multiplying them by a positive number, changes nothing; nor does the order of the features.
+    with Pearson's correlation over the features of a layer. Adding a constant to an image's
+    features, or multiplying them by a positive number, changes nothing; nor does the order of the
+    features.
 
     Args:
-        features: (images, ...), at least 2 images; flattened. One feature alone correlates with nothing.
+        features: (images, ...), at least 2 images; flattened. One feature alone correlates with
+            nothing.
 
     Returns:
         (images, images), symmetric, without unit: 0 on the diagonal, elsewhere between 0 and 2. An
@@ -50,16 +52,16 @@ def representation_similarity(student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher: (images, ...), features of the same images, at least 3; flattened.
 
     Returns:
-        A scalar from -1 to 1 without unit: 1 for the same layer, about 0 for an unrelated order of images.
-        0 where all pairs of a network are equally dissimilar. The larger, the more alike: to train by
-        it, minimise 1 - TG.
+        A scalar from -1 to 1 without unit: 1 for the same layer, about 0 for an unrelated order of
+        images. 0 where all pairs of a network are equally dissimilar. The larger, the more alike:
+        to train by it, minimise 1 - TG.
 
     Raises:
         ValueError: for different numbers of images, or fewer than 3.
 
-    Departures: of the paper the abstract and a public summary were read, which has this correlation of the
-    upper triangles. The paper takes the mean over several layers of the teacher, and for each the most
-    similar layer of the candidate; here it is one layer of each (see
+    Departures: of the paper the abstract and a public summary were read, which has this correlation
+    of the upper triangles. The paper takes the mean over several layers of the teacher, and for
+    each the most similar layer of the candidate; here it is one layer of each (see
     :func:`kdnb.methods.nas.teacher_guidance`).
 
     >>> ours = torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 1.0], [3.0, 1.0, 0.0]])

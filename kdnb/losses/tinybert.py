@@ -33,7 +33,7 @@ def attention_matrices(
     Args:
         student_scores, teacher_scores: (batch, heads, tokens, tokens), before the softmax, see
             :func:`kdnb.losses.attention_scores`.
-        present: (batch, tokens) truth values, False for padding; all when None.
+        present: (batch, tokens) booleans, False for padding; all when None.
         variant: "authors" sets pairs with padding to 0 and keeps them in the mean, so that the
             loss shrinks with padding; "paper" is the mean over present pairs.
 
@@ -41,7 +41,7 @@ def attention_matrices(
         A scalar in squared units of the scores: the mean over batch, heads and pairs of tokens.
 
     Raises:
-        ValueError: for other shapes, or another number of heads.
+        ValueError: for wrong shapes, or another number of heads.
 
     Departures: the equation is recalled; unnormalised scores and padding follow the authors' code,
     which knows padded keys by their score of -10,000 and leaves padded queries in.
@@ -84,13 +84,13 @@ def hidden_states(
     Args:
         projected: (batch, tokens, teacher's width), the student's states through its learnt map.
         teacher_states: the same shape.
-        present: (batch, tokens) truth values, False for padding; all when None.
+        present: (batch, tokens) booleans, False for padding; all when None.
 
     Returns:
         A scalar in squared units of the states: the mean over present tokens and width.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     Departures: the mean of squares is the authors' code's (huawei-noah/Pretrained-Language-Model,
     `general_distill.py`), where padding takes part; the paper's equation was not read.

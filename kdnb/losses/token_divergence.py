@@ -32,18 +32,18 @@ def token_divergence(
     .. math:: L = \frac1B \sum_b \frac{1}{|y_b|} \sum_t D\big(p(\cdot \mid y_{<t}, x) \,\|\,
         q(\cdot \mid y_{<t}, x)\big)
 
-    with the teacher's p and the student's q, and D the forward divergence KL(p ‖ q), the reverse one
-    KL(q ‖ p), or the generalised Jensen-Shannon divergence of GKD,
+    with the teacher's p and the student's q, and D the forward divergence KL(p ‖ q), the reverse
+    one KL(q ‖ p), or the generalised Jensen-Shannon divergence of GKD,
     :math:`\beta\, \mathrm{KL}(p \| m) + (1 - \beta)\, \mathrm{KL}(q \| m)` with
     :math:`m = \beta p + (1 - \beta) q`. On the sequences of a data set, "forward" is word-level
     distillation up to the teacher's entropy, a constant (Kim and Rush 2016). On sequences that the
-    student has drawn it is on-policy distillation (Agarwal et al. 2024); no gradient flows through the
-    drawing.
+    student has drawn it is on-policy distillation (Agarwal et al. 2024); no gradient flows through
+    the drawing.
 
     Args:
         student_logits, teacher_logits: (batch, tokens, vocabulary), of the next token after each
             prefix.
-        present: (batch, tokens) truth values, False where the next token is padding or part of the
+        present: (batch, tokens) booleans, False where the next token is padding or part of the
             prompt; all when None.
         kind: "forward", "reverse" or "jensen_shannon".
         teacher_share: beta, between 0 and 1, of "jensen_shannon".
@@ -52,11 +52,12 @@ def token_divergence(
         A scalar in nats per token: the mean over a sequence's present tokens, and over sequences.
 
     Raises:
-        ValueError: for other shapes, a sequence without a present token, an unknown kind, or a share
-            that is not between 0 and 1.
+        ValueError: for wrong shapes, a sequence without a present token, an unknown kind, or a
+            share that is not between 0 and 1.
 
-    Departures: the equations are recalled; the direction of the mixture follows public trainers. Some of these take the
-    limits at beta = 0 and 1, where the formula itself is 0: use "forward" and "reverse".
+    Departures: the equations are recalled; the direction of the mixture follows public trainers.
+    Some of these take the limits at beta = 0 and 1, where the formula itself is 0: use "forward"
+    and "reverse".
 
     >>> student, teacher = torch.zeros(1, 1, 2), torch.tensor([[[2.0, 0.0]]])
     >>> token_divergence(student, teacher), token_divergence(student, teacher, kind="reverse")

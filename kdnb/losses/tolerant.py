@@ -22,7 +22,7 @@ def top_score_difference(logits: Tensor, kept: int = 5) -> Tensor:
         A scalar between 0 and 1.
 
     Raises:
-        ValueError: for another shape, or a `kept` outside [2, classes].
+        ValueError: for a wrong shape, or a `kept` outside [2, classes].
 
     Departures: whether the scores are probabilities or logits, and K = 5, are recalled;
     re-implementations take probabilities.

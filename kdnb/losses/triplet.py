@@ -110,7 +110,7 @@ def triplet_distillation(
         A scalar in squared units of the student's features. Not 0 at student = teacher.
 
     Raises:
-        ValueError: for different batch sizes, anything empty, wrong triplets or margins.
+        ValueError: for different batch sizes, an empty tensor, wrong triplets or margins.
 
     Departures: the form of the equations was read in a public summary; squared distances and
     the margins 0.2 and 0.5 are recalled. Where no d is above 0 every margin is m_min.

@@ -33,7 +33,7 @@ def transformed_teacher(
         A scalar in nats, without a factor T²; 0 where q is the softened p, not where q = p.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature that is not above 0.
 
     Departures: none (paper and authors' code read).
 

@@ -13,7 +13,7 @@ Every function takes
 - `classes`: how many classes there are; each must be known to some classifier;
 
 and raises `ValueError` where they do not fit. The relation, the cross-entropy and the factorisation
-are in the paper's abstract; formulas are recalled, its text was not at hand.
+are in the paper's abstract; formulas are recalled, its text was not available.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def connected_classes(class_sets: Sequence[Sequence[int]], classes: int) -> list
         Sorted lists of class numbers, by their first.
 
     Raises:
-        ValueError: for sets that are empty, hold a class twice or one that is out of range, or leave
-            a class out.
+        ValueError: for sets that are empty, hold a class twice or one that is out of range, or
+            leave a class out.
 
     >>> connected_classes([[0, 1], [1, 2], [3, 4]], 5)
     [[0, 1, 2], [3, 4]]

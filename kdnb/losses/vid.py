@@ -48,7 +48,7 @@ def variational_information(
         A scalar in nats; it has no zero, and is negative for small variances.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
     Departures: the softplus is evaluated as logaddexp(alpha, 0): log(1 + exp(alpha)), as public
     code writes it, overflows. The sum over positions is recalled from the paper; the rest is

@@ -28,9 +28,9 @@ def density_distillation(log_scales: Tensor, teacher_log_densities: Tensor) -> T
         below 0.
 
     Raises:
-        ValueError: for shapes that differ or are not (batch, samples).
+        ValueError: for mismatched shapes or are not (batch, samples).
 
-    Departures: recalled, the paper's text was not at hand. Its further losses (power, perceptual,
+    Departures: recalled, the paper's text was not available. Its further losses (power, perceptual,
     contrastive) are left out.
 
     >>> import torch

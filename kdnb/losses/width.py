@@ -11,26 +11,27 @@ from kdnb.losses.checks import at_least_float32, check_lists, check_number, chec
 
 
 def gate_penalty(gates: Sequence[Tensor], costs: Sequence[float]) -> Tensor:
-    r"""The L1 norm of gates on channels, weighed by what a channel of each layer costs.
+    r"""The L1 norm of gates on channels, weighted by what a channel of each layer costs.
 
     .. math:: \Omega = \frac{\sum_l c_l \lVert \beta_l \rVert_1}{\sum_l c_l C_l}
 
-    with the gates beta of a layer, its C channels, and the cost c of one, such as its parameters. Added to a
-    distillation loss it is differentiable in the gates, and drives those to 0 that the teacher's answers do
-    not need.
+    with the gates beta of a layer, its C channels, and the cost c of one, such as its parameters.
+    Added to a distillation loss it is differentiable in the gates, and drives those to 0 that the
+    teacher's answers do not need.
 
     Args:
         gates: of each layer (channels,); any widths.
         costs: of one channel of each layer, above 0, in any unit.
 
     Returns:
-        A scalar without unit: the mean size of a gate, each weighed by its cost; 1 where all are 1.
+        A scalar without unit: the mean size of a gate, each weighted by its cost; 1 where all are
+        1.
 
     Raises:
         ValueError: for no layer, another number of costs, or a cost that is not above 0.
 
-    Departures: the paper's abstract has the L1 norm of a choice within the teacher's graph, under the
-    divergence from its answers. That the choice is of channels, and the costs, are ours.
+    Departures: the paper's abstract has the L1 norm of a choice within the teacher's graph, under
+    the divergence from its answers. That the choice is of channels, and the costs, are ours.
 
     >>> gate_penalty([torch.tensor([1.0, -1.0]), torch.tensor([0.0])], (1.0, 2.0))
     tensor(0.5000)

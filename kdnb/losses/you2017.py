@@ -43,7 +43,7 @@ def relative_dissimilarity(
         orders all triplets as the majority does.
 
     Raises:
-        ValueError: for no teacher, different batch sizes, anything empty, wrong triplets or
+        ValueError: for no teacher, different batch sizes, an empty tensor, wrong triplets or
             margin.
 
     Departures: recalled, not read: Euclidean distances, the vote's handling of ties, the mean

@@ -26,7 +26,7 @@ def matching_cross_entropy(
         A scalar in nats, at least the mean entropy of the targets.
 
     Raises:
-        ValueError: for other or different shapes, an empty batch, or a temperature not above 0.
+        ValueError: for wrong or mismatched shapes, an empty batch, or a temperature not above 0.
 
     >>> matching_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
     tensor(0.6931)

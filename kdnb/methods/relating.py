@@ -148,8 +148,8 @@ class RelationshipGraph(Term):
     """IRG: logits, vertices, and the edges with the moves between layers.
 
     Vertices are embeddings, the student's mapped to the teacher's width by a learnt linear map
-    where they differ. Moves can be told between neighbouring layers of one width alone: a network
-    in which every stage has a width of its own has none.
+    where they differ. Moves can be told between neighbouring layers of the same width alone: a
+    network in which every stage has a width of its own has none.
     """
 
     def __init__(

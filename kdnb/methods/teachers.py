@@ -21,8 +21,8 @@ def check_pair(student: Any, teacher: Any, names: tuple[str, str] = ("student", 
 
     Raises:
         TypeError: for what is no module.
-        ValueError: for a student that is its own teacher, holds it or is held by it, or shares weights
-            with it.
+        ValueError: for a student that is its own teacher, holds it or is held by it, or shares
+            weights with it.
     """
     moves, stays = names
     check_module(moves, student)
@@ -76,7 +76,8 @@ def check_answers(
 
     Args:
         classes: of each teacher; those of the student where left out.
-        same: whether it matters what classes they know; it does not where layers alone are compared.
+        same: whether it matters what classes they know; it does not where layers alone are
+            compared.
 
     Raises:
         ValueError: naming the network that cannot take the inputs, knows other classes or answers

@@ -35,7 +35,7 @@ def shifted(images: Tensor, *, contrast: float = -0.5, shade: float = 1.0) -> Te
         Images of the same shape.
 
     Raises:
-        ValueError: for other shapes, or a contrast of 0 or one that is not finite.
+        ValueError: for wrong shapes, or a contrast of 0 or one that is not finite.
 
     >>> shifted(torch.ones(1, 1, 1, 3))
     tensor([[[[-1.5000, -0.5000,  0.5000]]]])

@@ -81,7 +81,7 @@ def feature_frechet(rows: Tensor, rows2: Tensor) -> float:
             equally many numbers.
 
     Raises:
-        ValueError: for other shapes, or fewer than 2 rows.
+        ValueError: for wrong shapes, or fewer than 2 rows.
 
     >>> round(feature_frechet(torch.tensor([[0.0], [2.0]]), torch.tensor([[5.0], [3.0]])), 9)
     9.0

@@ -103,7 +103,7 @@ def mixed(images: Tensor, generated: Tensor, where: Tensor) -> Tensor:
         where: (batch,) bool, true for those to be replaced.
 
     Raises:
-        ValueError: for shapes that differ.
+        ValueError: for mismatched shapes.
     """
     if images.shape != generated.shape or where.shape != images.shape[:1]:
         raise ValueError(

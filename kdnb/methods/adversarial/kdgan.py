@@ -56,7 +56,7 @@ def concrete(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
         (batch, classes), rows sum to 1.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
     >>> concrete(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), temperature=0.5)
     tensor([[0.5000, 0.5000]])
@@ -77,7 +77,7 @@ def pair_scores(table: Tensor, labels: Tensor) -> Tensor:
         (batch,).
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> pair_scores(torch.tensor([[1.0, 5.0]]), torch.tensor([1]))
     tensor([5.])
@@ -200,10 +200,10 @@ def kdgan(
         ValueError: for a share outside [0, 1], a temperature that is not above 0, more than two
             temperatures, fewer than 0 epochs, or neither a teacher nor a critic.
 
-    Departures: the three players, both distillation losses and the concrete samples are
-    confirmed by the abstract; the value is that of a secondary summary. That the discriminator
-    scores all labels at once, that classifier and teacher are trained beforehand, and that tau falls
-    from 10 to 0.1 are as in the authors' public code (`mdlcompr/`, read in November 2026). There the
+    Departures: the three players, both distillation losses and the concrete samples are confirmed
+    by the abstract; the value is that of a secondary summary. That the discriminator scores all
+    labels at once, that classifier and teacher are trained beforehand, and that tau falls from 10
+    to 0.1 are as in the authors' public code (`mdlcompr/`, read in November 2026). There the
     discriminator, too, is trained on labels first, tau falls in steps of 0.88 for the classifier
     alone, the distillation loss is a mean squared difference of logits, cross-entropy with the
     labels is added, and labels are drawn hard. The teacher of the paper also sees privileged

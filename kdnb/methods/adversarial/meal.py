@@ -32,7 +32,7 @@ def aligned(maps: Tensor, size: int) -> Tensor:
         (batch, size).
 
     Raises:
-        ValueError: for other shapes, or a size below 1.
+        ValueError: for wrong shapes, or a size below 1.
 
     Departures: confirmed in the authors' public code; there a map with fewer positions than `size`
     is stretched, and so it is here.

@@ -1,7 +1,8 @@
 """Adversarial distillation for recommendation (Chen et al. 2018): a student without texts looks like a teacher with them.
 
-Teacher and student predict the rating that a user gives an item, from a representation of the pair. The teacher's is made of a
-text about the pair as well. A discriminator learns to tell both representations apart, and the student learns to deceive it.
+Teacher and student predict the rating that a user gives an item, from a representation of the pair.
+The teacher's is made of a text about the pair as well. A discriminator learns to tell both
+representations apart, and the student learns to deceive it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def learn_ratings(
         teacher: trained, left as it is; None trains `net` on the ratings alone.
         judge: a `discriminator`, trained here, in turn with the net.
         adversarial_weight: of the loss that falls as the judge takes the student for the teacher.
-        matching_weight: of the squared distance of both representations, the control without a judge.
+        matching_weight: of the squared distance of both representations, the control without a
+            judge.
         rate, decay: Adam's learning rate and L2 penalty.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)

@@ -1,7 +1,8 @@
 """Anomaly detection by uninformed students (Bergmann et al. 2020): no anomaly is seen in training.
 
-A teacher that was trained on other images describes every place of an image. Students learn its descriptions on
-normal images alone. Where they are wrong, or disagree, the image is not like those they know.
+A teacher that was trained on other images describes every place of an image. Students learn its
+descriptions on normal images alone. Where they are wrong, or disagree, the image is not like those
+they know.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Detector:
         teacher: images -> descriptors (batch, channels, height, width).
         mean, sd: (channels,), of the descriptors over the training images.
         students: that have learnt the standardised descriptors.
-        scales: mean and standard deviation of error and of disagreement over held-out normal places.
+        scales: mean and standard deviation of error and of disagreement over held-out normal
+            places.
     """
 
     teacher: nn.Module
@@ -63,15 +65,15 @@ def uninformed_students(
     """Teach students a teacher's descriptors of normal images.
 
     Args:
-        teacher: images -> (batch, channels, height, width), such as the first layers of a trained network. Left
-            as it is, asked once.
+        teacher: images -> (batch, channels, height, width), such as the first layers of a trained
+            network. Left as it is, asked once.
         students: of the same output shape, with initial weights that differ; trained in place.
         normal: (N, ...) images without labels.
         held_out: other normal images, on which both maps get their scales.
         seed: of the orders; each student has its own.
 
-    Departures: the paper's teacher describes patches of several sizes and is itself distilled from a network of
-    ImageNet; here one network is given. The students' shapes are the caller's.
+    Departures: the paper's teacher describes patches of several sizes and is itself distilled from
+    a network of ImageNet; here one network is given. The students' shapes are the caller's.
     """
     check_lists(1, students=students)
     described = outputs_for(teacher, normal)

@@ -1,7 +1,7 @@
 """BinCF (Wang et al. 2019): users and items as binary codes, taught by a graph network.
 
-A code of 32 signs takes 4 bytes where a vector of 32 numbers takes 128, and two codes are compared by counting the bits that
-differ.
+A code of 32 signs takes 4 bytes where a vector of 32 numbers takes 128, and two codes are compared
+by counting the bits that differ.
 """
 
 from __future__ import annotations
@@ -59,13 +59,14 @@ def distil_codes(
 ) -> BinaryFactors:
     """Train codes on what users took and on the teacher's order of pairs of items, in place.
 
-    For each user of a batch one item is drawn from the teacher's first ones, and `hard` others from all. The first item
-    makes a pair with that other item against which the student's preference is furthest from the teacher's.
+    For each user of a batch one item is drawn from the teacher's first ones, and `hard` others from
+    all. The first item makes a pair with that other item against which the student's preference is
+    furthest from the teacher's.
 
     Args:
         student: starts at random.
         teacher_scores: (users, items).
-        seen: (users, items) truth values.
+        seen: (users, items) booleans.
         teacher_weight: of the pairs.
         first: from so many of the teacher's best items one is drawn.
         hard: how many others are drawn; with 1 the pair is random.

@@ -1,7 +1,7 @@
 """Co-teaching (Han et al. 2018): two networks exchange the samples that they find easy.
 
-Networks learn labels that fit together first and single wrong ones later. So a small loss early in training is a sign of a right
-label. Each network picks such samples for the other one.
+Networks learn labels that fit together first and single wrong ones later. So a small loss early in
+training is a sign of a right label. Each network picks such samples for the other one.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class CoTaught:
 
     Attributes:
         shares: of a batch that was kept.
-        precision: the share of right labels among the kept samples of the first network's pick, where right
-            labels were given.
+        precision: the share of right labels among the kept samples of the first network's pick,
+            where right labels were given.
     """
 
     shares: list[float]
@@ -90,8 +90,8 @@ def coteach(
         epochs: over all images, with Adam.
         ramp_epochs: until so many epochs have passed the share that is kept falls.
         rate: Adam's learning rate.
-        pick: "other" is the method; "self" lets each network keep its own small losses, and "all" leaves nothing
-            out: the controls.
+        pick: "other" is the method; "self" lets each network keep its own small losses, and "all"
+            leaves nothing out: the controls.
         right: (N,) the true labels, for `CoTaught.precision` alone; nothing learns from them.
         after_epoch: called without arguments after every epoch.
         seed: of the order of the images.

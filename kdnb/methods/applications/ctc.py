@@ -83,7 +83,8 @@ def distil_ctc(
     - "sequence": :math:`\sum_{H} P_T(H) \log (P_T(H) / P_S(H))` over the teacher's `beam` likeliest
       token sequences, with the CTC probability of the student
       (:func:`kdnb.losses.sequence_distillation`). Where the student has its spikes is left to it.
-    - "frame": :func:`kdnb.losses.frame_distillation`. The student must spike where the teacher does.
+    - "frame": :func:`kdnb.losses.frame_distillation`. The student must spike where the teacher
+      does.
     - "guided": :func:`kdnb.losses.spike_guidance`, beside the CTC loss of labels.
 
     Args:
@@ -103,7 +104,7 @@ def distil_ctc(
     Raises:
         ValueError: for an unknown level, weights that are all 0, or labels that are missing.
 
-    Departures: the papers' texts were not at hand; that hypotheses are weighed by the teacher's
+    Departures: the papers' texts were not available; that hypotheses are weighted by the teacher's
     posterior over the list is recalled.
     """
     recipe = recipe_of(distil_ctc, recipe, fields)

@@ -1,7 +1,7 @@
 """Detection in small: one object of a picture, its class and its box, by the losses of Chen et al. (2017).
 
-A whole detector has many such answers for one picture, most of which are background. What distillation changes is
-the same for each: a soft class, and a box whose teacher is a bound.
+A whole detector has many such answers for one picture, most of which are background. What
+distillation changes is the same for each: a soft class, and a box whose teacher is a bound.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ def distil_localiser(
     Returns:
         The history and the student.
 
-    Departures: one region for each picture, which is no background, so that the class weights of the paper are 1
-    (:func:`kdnb.losses.weighted_soft_targets` has them); no region proposals, no hints. The weights 0.5 are recalled.
+    Departures: one region for each picture, which is no background, so that the class weights of
+    the paper are 1 (:func:`kdnb.losses.weighted_soft_targets` has them); no region proposals, no
+    hints. The weights 0.5 are recalled.
     """
     check_number(least=0, box_weight=box_weight, bound_weight=bound_weight)
     check_number(least=0, most=1, soft_weight=soft_weight)
@@ -139,8 +140,8 @@ def localisation_scores(
     """How well objects are found, in eval mode: shares and means over the pictures.
 
     Returns:
-        `found`: the share of objects whose class is right and whose box has an IoU of `least_iou` or more with
-        the true one; `iou`, the mean; `accuracy` of the class alone.
+        `found`: the share of objects whose class is right and whose box has an IoU of `least_iou`
+        or more with the true one; `iou`, the mean; `accuracy` of the class alone.
     """
     check_number(least=0, most=1, least_iou=least_iou)
     answers = outputs_for(network, images)

@@ -1,8 +1,8 @@
 """FedDF (Lin et al. 2020): a server distils its clients' networks into one on images without labels.
 
-In a round of federated learning some clients train the server's network on data of their own, and send weights back. FedAvg takes
-the mean of the weights. Where clients' classes differ, that mean is poor; FedDF starts from it, and then learns from the
-mean of the clients' logits.
+In a round of federated learning some clients train the server's network on data of their own, and
+send weights back. FedAvg takes the mean of the weights. Where clients' classes differ, that mean is
+poor; FedDF starts from it, and then learns from the mean of the clients' logits.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ def split_clients(
 ) -> list[Tensor]:
     """Indices of the samples of each client.
 
-    The samples of a class are dealt out by shares drawn from a Dirichlet distribution; those left over from
-    rounding are lost.
+    The samples of a class are dealt out by shares drawn from a Dirichlet distribution; those left
+    over from rounding are lost.
 
     Args:
         labels: (N,) integers.
         clients: how many.
-        concentration: alpha: 100 gives every client nearly the same classes, 0.1 few classes to each.
+        concentration: alpha: 100 gives every client nearly the same classes, 0.1 few classes to
+            each.
         least: samples that every client has: shares are drawn again until it is so.
 
     Raises:

@@ -1,7 +1,8 @@
 """FedGKT (He et al. 2020): small networks on the edge and a large one on the server teach each other.
 
-A client keeps its images. It sends the features that its small extractor makes of them, with labels and logits; the server
-trains a large network on the features of all clients, and sends its logits back.
+A client keeps its images. It sends the features that its small extractor makes of them, with labels
+and logits; the server trains a large network on the features of all clients, and sends its logits
+back.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def group_knowledge_transfer(
         clients: of one feature shape.
         server: features -> logits.
         rounds: of both trainings.
-        weight: of the other side's answers; 0 turns the exchange of logits off, and leaves that of features.
+        weight: of the other side's answers; 0 turns the exchange of logits off, and leaves that of
+            features.
         temperature: of both divergences.
         rate: of Adam.
         after_round: called without arguments.

@@ -1,9 +1,9 @@
 """What a language model writes: sampling, beam search, and text that student and teacher write together.
 
-A sequence is a row of integers: a prompt, then a response that ends with a token `end`, then padding (0).
-All prompts of a batch have one length. A model maps (batch, length) integers to the logits (batch, length,
-vocabulary) of the next token after each prefix; one with a method `step`, such as
-`kdnb.nets.language.RecurrentLM`, is asked token by token. Padding is never drawn.
+A sequence is a row of integers: a prompt, then a response that ends with a token `end`, then
+padding (0). All prompts of a batch have one length. A model maps (batch, length) integers to the
+logits (batch, length, vocabulary) of the next token after each prefix; one with a method `step`,
+such as `kdnb.nets.language.RecurrentLM`, is asked token by token. Padding is never drawn.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Continuations(NamedTuple):
 
     Attributes:
         tokens: (batch, prompt + longest) int64, the prompts included.
-        weights: (batch, longest), the student's probability of each drawn token divided by that with which it
-            was drawn; 1 where the student drew alone.
+        weights: (batch, longest), the student's probability of each drawn token divided by that
+            with which it was drawn; 1 where the student drew alone.
     """
 
     tokens: Tensor
@@ -51,7 +51,7 @@ def reading(*models: Model | None) -> Iterator[None]:
 
 
 def responses(tokens: Tensor, prompt: int) -> Tensor:
-    """(batch, length - 1) truth values: which next tokens belong to the response.
+    """(batch, length - 1) booleans: which next tokens belong to the response.
 
     >>> responses(torch.tensor([[5, 6, 7, 1, 0]]), prompt=2)
     tensor([[False,  True,  True, False]])
@@ -80,8 +80,8 @@ class Reader:
     """Asks a model for the next token, again and again, as sequences grow.
 
     Args:
-        model: a language model; from its state where it has `step`, else over whole prefixes. A state is a tensor or
-            a tuple of them, each with the batch in its second place.
+        model: a language model; from its state where it has `step`, else over whole prefixes. A
+            state is a tensor or a tuple of them, each with the batch in its second place.
     """
 
     def __init__(self, model: Model):
@@ -122,8 +122,8 @@ def continuations(
 ) -> Continuations:
     r"""What a model writes after prompts, token by token.
 
-    With `mixed`, tokens are drawn from :math:`\tilde p = \alpha p + (1 - \alpha) q` of the teacher's p and the
-    model's q (MiniLLM's teacher-mixed sampling, Gu et al. 2024).
+    With `mixed`, tokens are drawn from :math:`\tilde p = \alpha p + (1 - \alpha) q` of the
+    teacher's p and the model's q (MiniLLM's teacher-mixed sampling, Gu et al. 2024).
 
     Args:
         model: the student; in eval mode while it writes.
@@ -136,7 +136,8 @@ def continuations(
         generator: torch's own when None.
 
     Raises:
-        ValueError: for numbers outside their ranges, or `mixed` with another temperature or `greedy`.
+        ValueError: for numbers outside their ranges, or `mixed` with another temperature or
+            `greedy`.
     """
     check_number(least=1, whole=True, longest=longest)
     check_number(above=0, temperature=temperature)
@@ -195,13 +196,14 @@ def interleaved(
     Args:
         student, teacher: in eval mode while they write.
         prompts, longest, end, generator: as in `continuations`.
-        top: 1 follows the teacher's likeliest token alone, the whole vocabulary the student's draws alone.
+        top: 1 follows the teacher's likeliest token alone, the whole vocabulary the student's draws
+            alone.
 
     Returns:
         (batch, prompt + longest) int64.
 
-    Departures: the paper's abstract was read. It lets the student propose several tokens before the teacher looks; the
-    text has the same distribution.
+    Departures: the paper's abstract was read. It lets the student propose several tokens before the
+    teacher looks; the text has the same distribution.
     """
     check_number(least=1, whole=True, longest=longest, top=top)
     with reading(student, teacher):
@@ -240,11 +242,12 @@ def beam_continuations(
     Args:
         model, prompts, longest, end: as in `continuations`.
         beam: sequences that are kept for each prompt, finished ones among them.
-        length_power: sequences are ranked by log p / length^power, at every step; 0 ranks by log p, which favours short
-            ones.
+        length_power: sequences are ranked by log p / length^power, at every step; 0 ranks by log p,
+            which favours short ones.
 
     Returns:
-        (batch, beam, prompt + longest) int64, the first in rank first, and log-probabilities (batch, beam) in nats.
+        (batch, beam, prompt + longest) int64, the first in rank first, and log-probabilities
+        (batch, beam) in nats.
     """
     check_number(least=1, whole=True, longest=longest, beam=beam)
     check_number(least=0, length_power=length_power)

@@ -1,8 +1,9 @@
 """Language models as teacher and student: word-level, sequence-level and on-policy distillation.
 
-Kim and Rush 2016: a student learns the teacher's next-token distributions (word level), or the sequences that the
-teacher writes (sequence level). Agarwal et al. 2024 (GKD): the divergence may be another one, and the
-sequences may be the student's own. Xu et al. 2025: the sequences may be written by both.
+Kim and Rush 2016: a student learns the teacher's next-token distributions (word level), or the
+sequences that the teacher writes (sequence level). Agarwal et al. 2024 (GKD): the divergence may be
+another one, and the sequences may be the student's own. Xu et al. 2025: the sequences may be
+written by both.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def next_token_loss(logits: Tensor, tokens: Tensor, prompt: int) -> Tensor:
         prompt: how many first tokens are given; 1 predicts all but the first.
 
     Returns:
-        A scalar: the mean over a response's tokens, and over sequences, as in `kdnb.losses.token_divergence`.
+        A scalar: the mean over a response's tokens, and over sequences, as in
+        `kdnb.losses.token_divergence`.
     """
     present = responses(tokens, prompt)[:, prompt - 1 :]
     logs = at_least_float32(logits)[:, prompt - 1 : -1].log_softmax(2)
@@ -104,8 +106,9 @@ def distil_language_model(
     .. math:: L = (1 - \lambda)\, \mathrm E_{(x, y)} D(p \| q)(y \mid x)
         + \lambda\, \mathrm E_x \mathrm E_{y \sim q(\cdot \mid x)} D(p \| q)(y \mid x)
 
-    with D as in :func:`kdnb.losses.token_divergence`. Each batch takes one of both kinds of sequences, its own with the
-    probability lambda. lambda = 0 and "forward" is word-level distillation.
+    with D as in :func:`kdnb.losses.token_divergence`. Each batch takes one of both kinds of
+    sequences, its own with the probability lambda. lambda = 0 and "forward" is word-level
+    distillation.
 
     Args:
         student, teacher: language models of one vocabulary.
@@ -114,8 +117,8 @@ def distil_language_model(
         end: the token that ends a response.
         kind, teacher_share: the divergence.
         on_policy: lambda, from 0 to 1.
-        top: with a number, own sequences are written with the teacher's corrections (speculative knowledge distillation,
-            :func:`kdnb.methods.applications.generation.interleaved`).
+        top: with a number, own sequences are written with the teacher's corrections (speculative
+            knowledge distillation, :func:`kdnb.methods.applications.generation.interleaved`).
         label_weight: of the likelihood of the given sequences, which is added.
         temperature: at which the student draws.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
@@ -183,14 +186,16 @@ def teacher_sequences(
     .. math:: \hat y = \arg\max_{y \in \mathcal B} p(y \mid x), \qquad
         \tilde y = \arg\max_{y \in \mathcal B} \mathrm{BLEU}(y, y^\star)
 
-    with the teacher's beam and the given answer y*. "model" takes the first, "oracle" the second, which is sequence-level
-    interpolation; its BLEU is :func:`kdnb.methods.multi_teacher.sentence_bleu`.
+    with the teacher's beam and the given answer y*. "model" takes the first, "oracle" the second,
+    which is sequence-level interpolation; its BLEU is
+    :func:`kdnb.methods.multi_teacher.sentence_bleu`.
 
     Args:
         teacher: a language model.
         tokens: (sequences, length) int64: the prompts; for the oracle with their given answers.
         prompt, end: as in `distil_language_model`.
-        beam, length_power: of the beam search, see `beam_continuations`; a beam of None draws one sequence.
+        beam, length_power: of the beam search, see `beam_continuations`; a beam of None draws one
+            sequence.
         by: whose choice among the beam is taken.
         seed: of the drawing.
 
@@ -200,7 +205,7 @@ def teacher_sequences(
     Raises:
         ValueError: for an oracle without a beam.
 
-    Departures: the paper's text was not at hand; the oracle's smoothed sentence BLEU is recalled.
+    Departures: the paper's text was not available; the oracle's smoothed sentence BLEU is recalled.
     """
     check_choice(("model", "oracle"), by=by)
     if by == "oracle" and beam is None:

@@ -1,7 +1,7 @@
 """Low-resolution recognition: the teacher sees the whole image, the student few pixels of it.
 
-Surveillance cameras see small faces, though large images were there for training. The student is deployed on
-small images; in training both look at the same picture, each at its own resolution.
+Surveillance cameras see small faces, though large images were there for training. The student is
+deployed on small images; in training both look at the same picture, each at its own resolution.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from kdnb.losses.checks import check_number
 def reduced(images: Tensor, side: int) -> Tensor:
     """Images (N, channels, height, width) seen by a camera of `side` x `side` pixels, at their former size.
 
-    Pixels are averages over areas, and then enlarged by bilinear interpolation, so that a network for the large
-    images takes them.
+    Pixels are averages over areas, and then enlarged by bilinear interpolation, so that a network
+    for the large images takes them.
 
     >>> import torch
     >>> reduced(torch.arange(4.0).view(1, 1, 2, 2), 1).flatten()
@@ -32,8 +32,8 @@ def reduced(images: Tensor, side: int) -> Tensor:
 class LowResolution(nn.Module):
     """A network that sees :func:`reduced` images: it is given large ones and reduces them itself.
 
-    So `kdnb.distil(LowResolution(student, 7), teacher, images)` is distillation across resolutions (Ge et al. 2019),
-    with any method on logits: the teacher sees the same images unreduced.
+    So `kdnb.distil(LowResolution(student, 7), teacher, images)` is distillation across resolutions
+    (Ge et al. 2019), with any method on logits: the teacher sees the same images unreduced.
 
     Args:
         network: of the large images' size.

@@ -42,8 +42,8 @@ def distil_sequences(
 ) -> Fit:
     r"""Minimise KL(q ‖ p) of whole sequences by :func:`kdnb.losses.minillm`, with MiniLLM's three stabilisers.
 
-    Each batch draws new sequences from a mixture of teacher and student; one step is made with them. The likelihood of the
-    given sequences is added.
+    Each batch draws new sequences from a mixture of teacher and student; one step is made with
+    them. The likelihood of the given sequences is added.
 
     Args:
         student, teacher: language models of one vocabulary. The student comes trained on labels.
@@ -58,8 +58,8 @@ def distil_sequences(
     Returns:
         The history: `sequences`, of which only the gradient has a meaning, and `words`.
 
-    Departures: one step for each batch of drawn sequences, where the authors make several. Their plain text
-    is that of pre-training, here the likelihood is of the given sequences.
+    Departures: one step for each batch of drawn sequences, where the authors make several. Their
+    plain text is that of pre-training, here the likelihood is of the given sequences.
     """
     recipe = recipe_of(distil_sequences, recipe, fields)
     check_number(least=0, plain_weight=plain_weight)

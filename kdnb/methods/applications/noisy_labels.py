@@ -30,7 +30,8 @@ def distil_clean_labels(
     Args:
         student: trained in place.
         teacher: trained on the clean set; left as it is.
-        images, labels: the large set, (N, ...) and (N,), some labels wrong. The clean set may be among them.
+        images, labels: the large set, (N, ...) and (N,), some labels wrong. The clean set may be
+            among them.
         label_share: lambda: 1 trusts the labels alone, 0 the teacher alone.
         recipe: of the training.
         temperature: that softens the teacher.

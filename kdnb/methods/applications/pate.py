@@ -1,6 +1,7 @@
 """PATE (Papernot et al. 2017): teachers on disjoint private data vote, with noise, on the labels of public data.
 
-A student that learns from the noisy votes has seen no private record, and one record changes at most one vote.
+A student that learns from the noisy votes has seen no private record, and one record changes at
+most one vote.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def privacy_cost(answers: int, inverse_scale: float, failure: float = 1e-5) -> f
     r"""An epsilon for so many answers, at the failure probability delta: the better of two general bounds.
 
     Simple composition, :math:`2 \gamma n`, and advanced composition,
-    :math:`2\gamma \sqrt{2 n \ln(1/\delta)} + 2 \gamma n (e^{2\gamma} - 1)`. Both hold whatever the votes are; the
-    paper's moments accountant gives less where teachers agree.
+    :math:`2\gamma \sqrt{2 n \ln(1/\delta)} + 2 \gamma n (e^{2\gamma} - 1)`. Both hold whatever the
+    votes are; the paper's moments accountant gives less where teachers agree.
 
     >>> round(privacy_cost(100, 0.05), 2)
     5.85

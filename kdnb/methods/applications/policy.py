@@ -1,7 +1,7 @@
 """Policy distillation (Rusu et al. 2016, Czarnecki et al. 2019): a student learns how a teacher acts.
 
-Worlds have few enough states for exact values, see :mod:`kdnb.methods.applications.worlds`. A policy is a table
-(states, actions) of probabilities; a student is the table of its logits.
+Worlds have few enough states for exact values, see :mod:`kdnb.methods.applications.worlds`. A
+policy is a table (states, actions) of probabilities; a student is the table of its logits.
 """
 
 from __future__ import annotations
@@ -124,12 +124,14 @@ def distil_policy(
 
     The episode :math:`\tau` is played by the control policy q.
 
-    - "cross_entropy": :math:`\ell = H(\pi, \pi_\theta)` and :math:`\hat r = 0`. With q = the teacher's
-      policy it is the gradient of a function of the student; with the student's own it is not.
-    - "entropy": :math:`\hat r_t = \log \pi(a_t|s_t) - \log \pi_\theta(a_t|s_t)` and :math:`\ell = 0`, an estimate of
-      the gradient of the divergence of whole episodes by the actions that were drawn.
-    - "expected_entropy": :math:`\ell = \mathrm{KL}(\pi_\theta(s_t) \| \pi(s_t))` over all actions, and
-      :math:`\hat R_t = -\sum_{i > t} \ell(s_i)`: the same gradient on average.
+    - "cross_entropy": :math:`\ell = H(\pi, \pi_\theta)` and :math:`\hat r = 0`. With q = the
+      teacher's policy it is the gradient of a function of the student; with the student's own it is
+      not.
+    - "entropy": :math:`\hat r_t = \log \pi(a_t|s_t) - \log \pi_\theta(a_t|s_t)` and
+      :math:`\ell = 0`, an estimate of the gradient of the divergence of whole episodes by the
+      actions that were drawn.
+    - "expected_entropy": :math:`\ell = \mathrm{KL}(\pi_\theta(s_t) \| \pi(s_t))` over all actions,
+      and :math:`\hat R_t = -\sum_{i > t} \ell(s_i)`: the same gradient on average.
     - "rewards": :math:`\ell = 0`, :math:`\hat r = 0`: only the world's rewards teach.
 
     Args:
@@ -147,8 +149,8 @@ def distil_policy(
     Returns:
         A `PolicyFit`. The student starts with equal probabilities.
 
-    Departures: the update and the controls were read in a public notebook about the paper; the forms of the two
-    entropy objectives are recalled.
+    Departures: the update and the controls were read in a public notebook about the paper; the
+    forms of the two entropy objectives are recalled.
     """
     check_choice(CONTROLS, control=control)
     check_choice(OBJECTIVES, objective=objective)

@@ -1,6 +1,6 @@
 """Recommendation: which items a user will take next, judged over all items.
 
-What users took is a table of truth values (users, items). A model gives a score to every user and item.
+What users took is a table of booleans (users, items). A model gives a score to every user and item.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GraphFactors(Factors):
     """LightGCN: vectors are averaged over the graph of who took what, and over the layers.
 
     Args:
-        seen: (users, items) truth values, the edges.
+        seen: (users, items) booleans, the edges.
         layers: how often a vector becomes the weighted sum of its neighbours'.
     """
 
@@ -69,10 +69,11 @@ def last_taken(users: Tensor, items: Tensor, times: Tensor, held: int) -> list[T
 
     Args:
         users, items, times: (N,) integers, one of each for a user's taking an item.
-        held: items of each user in either later part; users with fewer than three times as many have no later parts.
+        held: items of each user in either later part; users with fewer than three times as many
+            have no later parts.
 
     Returns:
-        Three tables (users, items) of truth values.
+        Three tables (users, items) of booleans.
     """
     check_number(least=1, whole=True, held=held)
     shape = int(users.max()) + 1, int(items.max()) + 1
@@ -91,7 +92,7 @@ def ndcg(scores: Tensor, relevant: Tensor, seen: Tensor, first: int = 10) -> Ten
 
     Args:
         scores: (users, items).
-        relevant: (users, items) truth values.
+        relevant: (users, items) booleans.
         seen: (users, items) of items that are left out of the order, as the user has them.
         first: so many items count.
     """
@@ -120,7 +121,7 @@ def learn_ranking(
 
     Args:
         model: scores.
-        seen: (users, items) truth values.
+        seen: (users, items) booleans.
         epochs: passes over all that was taken.
         rate, decay: Adam's learning rate, and its L2 penalty.
         weight: of the ranking loss; 0 leaves `extra` alone.

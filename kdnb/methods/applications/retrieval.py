@@ -1,7 +1,8 @@
 """Retrieval of classes that nobody trained on: embeddings, batches of few classes, and recall.
 
-Faces, re-identification and product search ask for distances between embeddings, not for classes. The
-classes of the test images are new, so what counts is whether images of one class lie close together.
+Faces, re-identification and product search ask for distances between embeddings, not for classes.
+The classes of the test images are new, so what counts is whether images of one class lie close
+together.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class ClassBatches:
         classes: how many different classes a batch has.
         each: how many different images of each.
 
-    Every batch is drawn anew; an epoch has as many images as there are, at most. The order follows the
-    seed of the verb that trains with it.
+    Every batch is drawn anew; an epoch has as many images as there are, at most. The order follows
+    the seed of the verb that trains with it.
 
     Raises:
         ValueError: where there are fewer classes, or fewer images of one of them.
@@ -143,8 +144,8 @@ def distance_weighted(embeddings: Tensor, labels: Tensor) -> Tensor:
     r"""Triplets (anchor, positive, negative), one negative for each pair of a class.
 
     A negative at distance d is drawn with probability proportional to the inverse of
-    :math:`d^{n-2} (1 - d^2/4)^{(n-3)/2}`, the density of distances between random points of the unit sphere
-    in n dimensions (Wu et al. 2017), so that all distances up to 1.4 occur alike.
+    :math:`d^{n-2} (1 - d^2/4)^{(n-3)/2}`, the density of distances between random points of the
+    unit sphere in n dimensions (Wu et al. 2017), so that all distances up to 1.4 occur alike.
 
     Args:
         embeddings: (batch, n) of length 1; no gradient flows.
@@ -181,7 +182,8 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Ten
         margin: m, in the unit of the embeddings.
 
     Returns:
-        A scalar; 0 where there is no triplet. Its negatives are drawn from torch's global generator.
+        A scalar; 0 where there is no triplet. Its negatives are drawn from torch's global
+        generator.
     """
     check_samples(embeddings=embeddings)
     check_number(least=0, margin=margin)
@@ -198,8 +200,8 @@ def relations(
     """RKD-DA as the authors use it for retrieval: distances with weight 1, angles with weight 2.
 
     Args:
-        student, teacher: (batch, ...) embeddings, at least 3; widths may differ. The authors leave the
-            student's unnormalised.
+        student, teacher: (batch, ...) embeddings, at least 3; widths may differ. The authors leave
+            the student's unnormalised.
         distance_weight, angle_weight: at least 0; a term of weight 0 is not computed.
 
     >>> corner = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
@@ -249,13 +251,14 @@ def learn_embedding(
     """Train an embedding, on labels or after a teacher's embeddings.
 
     Without a teacher: `learn_embedding(Normalised(network), inputs, labels, recipe)`. With one:
-    `learn_embedding(network, inputs, labels, recipe, targets=embed(teacher, inputs), loss=relations)`. Images
-    that never change have one target each, so the teacher is asked once.
+    `learn_embedding(network, inputs, labels, recipe, targets=embed(teacher, inputs),
+    loss=relations)`. Images that never change have one target each, so the teacher is asked once.
 
     Args:
         network: inputs -> (batch, features); trained in place.
         inputs: (N, ...), as the network takes them.
-        labels: (N,) integers, by which batches are drawn; the loss reads them where `targets` is None.
+        labels: (N,) integers, by which batches are drawn; the loss reads them where `targets` is
+            None.
         recipe: its batch size is not read: a batch has `classes` times `each` images.
         targets: (N, ...) what the loss reads, such as a teacher's embeddings.
         loss: (embeddings, targets) -> scalar.

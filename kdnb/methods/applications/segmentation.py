@@ -1,7 +1,7 @@
 """Dense prediction: a class for every pixel, taught pixel by pixel, by pairs of places, or channel by channel.
 
-`pixel_wise` distillation is KD on dense logits, which `kdnb.distil(..., method="kd")` is. The other two need
-the maps as they are, which :func:`distil_segmentation` gives them.
+`pixel_wise` distillation is KD on dense logits, which `kdnb.distil(..., method="kd")` is. The other
+two need the maps as they are, which :func:`distil_segmentation` gives them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class SegmentationNet(nn.Module):
         width: channels at full resolution; twice as many at half, four times at a quarter.
         classes: with the background.
 
-    `features` are the maps that the classifier reads, at half the resolution; `classifier` is a 1x1 convolution.
+    `features` are the maps that the classifier reads, at half the resolution; `classifier` is a 1x1
+    convolution.
     """
 
     def __init__(self, width: int = 8, classes: int = 11) -> None:
@@ -75,13 +76,14 @@ def distil_segmentation(
     .. math:: L = w_h H(y, q) + \lambda_1 L_{pixel} + \lambda_2 L_{pair} + \lambda_3 L_{channel}
 
     Args:
-        student, teacher: images -> logits (batch, classes, height, width) of one shape.
+        student, teacher: images -> logits (batch, classes, height, width) of the same shape.
         data: (images, masks), as `kdnb.distil` takes them.
         pixel: lambda_1, of :func:`kdnb.losses.pixel_wise`, at T = 1.
         pair: lambda_2, of :func:`kdnb.losses.pair_wise` on the maps at `paths`.
         channel: lambda_3, of :func:`kdnb.losses.channel_wise` on the logits, at `temperature`.
         nodes: the side of the maps whose places are compared in pairs.
-        paths: modules of student and teacher, the same for both networks of :class:`SegmentationNet`.
+        paths: modules of student and teacher, the same for both networks of
+            :class:`SegmentationNet`.
         label_weight: w_h.
 
     Returns:
@@ -90,8 +92,8 @@ def distil_segmentation(
     Raises:
         ValueError: where no term has a weight.
 
-    Departures: the paper's third term, a critic of whole answers, is left out; see `kdnb.losses.judging_loss`. Its
-    weights (10 for both terms) are recalled.
+    Departures: the paper's third term, a critic of whole answers, is left out; see
+    `kdnb.losses.judging_loss`. Its weights (10 for both terms) are recalled.
     """
     check_number(least=0, pixel=pixel, pair=pair, channel=channel)
 
@@ -132,8 +134,8 @@ def intersection_over_union(
 ) -> Tensor:
     r"""IoU of every class: pixels that both call c, over pixels that either does.
 
-    Their mean is the mIoU. A network that never answers a small class is found here, and hardly in the share of right
-    pixels.
+    Their mean is the mIoU. A network that never answers a small class is found here, and hardly in
+    the share of right pixels.
 
     Args:
         predicted, masks: (N, height, width) integers from 0.

@@ -80,11 +80,13 @@ def distil_patiently(
 
     Args:
         student, teacher: classifiers of tokens with self-attention, see
-            `kdnb.methods.attention.heads.attention_layers`; of one width.
+            `kdnb.methods.attention.heads.attention_layers`; of the same width.
         data: tokens with labels, as in `kdnb.distil`.
-        layers: "skip" or "last", see `patient_layers`; or the teacher's layer for each of the student's first ones.
-        weight, soft_weight, label_weight: beta, alpha and 1 - alpha. The defaults are among those that the
-            authors tried. Variant "authors" takes a mean over the width, which makes the term small; hence 100.
+        layers: "skip" or "last", see `patient_layers`; or the teacher's layer for each of the
+            student's first ones.
+        weight, soft_weight, label_weight: beta, alpha and 1 - alpha. The defaults are among those
+            that the authors tried. Variant "authors" takes a mean over the width, which makes the
+            term small; hence 100.
         temperature, variant: of the two distillation terms.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
@@ -134,8 +136,8 @@ def start_from_layers(
 
     Args:
         student, teacher: of one vocabulary and width.
-        layers: the teacher's, for each of the student; every second one of a teacher twice as deep, in general
-            those at equal distances from the first, when None.
+        layers: the teacher's, for each of the student; every second one of a teacher twice as deep,
+            in general those at equal distances from the first, when None.
 
     Raises:
         ValueError: for other numbers of layers, or one that the teacher does not have.
@@ -181,12 +183,13 @@ def distil_masked_words(
 
     Args:
         student, teacher: of one vocabulary and width; the teacher comes from
-            `kdnb.methods.attention.masked.model_masked_words`, and the student often from `start_from_layers`.
+            `kdnb.methods.attention.masked.model_masked_words`, and the student often from
+            `start_from_layers`.
         tokens: (sentences, length) integers, 0 for padding.
         mask: the token that stands for a hidden word.
         share: of the words that are hidden.
-        soft_weight, word_weight, state_weight, temperature: 5, 2, 1 and 2 in the authors' code; their paper's text
-            was not at hand.
+        soft_weight, word_weight, state_weight, temperature: 5, 2, 1 and 2 in the authors' code;
+            their paper's text was not available.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Departures: no bias for each word, and every hidden word is replaced by `mask`.
@@ -242,7 +245,8 @@ def masked_copies(
     Returns:
         (copies * sentences, length), all first copies first.
 
-    Departures: numbers are recalled. The third rule, another word of the same part of speech, is left out.
+    Departures: numbers are recalled. The third rule, another word of the same part of speech, is
+    left out.
     """
     check_number(least=1, whole=True, copies=copies)
     check_number(least=0, most=1, share=share, cut=cut)

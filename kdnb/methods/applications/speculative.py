@@ -51,9 +51,10 @@ def speculative_decoding(
 ) -> Drafted:
     r"""Write with the teacher's distribution, and ask it less often than once a token.
 
-    The draft model proposes `ahead` tokens; the teacher judges all of them in one call. Token k is accepted with the probability
-    :math:`\min(1, p_k / q_k)`. The first that is not is drawn anew from :math:`(p - q)_+`, normalised;
-    where all are accepted, the teacher's next distribution gives one more.
+    The draft model proposes `ahead` tokens; the teacher judges all of them in one call. Token k is
+    accepted with the probability :math:`\min(1, p_k / q_k)`. The first that is not is drawn anew
+    from :math:`(p - q)_+`, normalised; where all are accepted, the teacher's next distribution
+    gives one more.
 
     Args:
         draft, teacher: language models of one vocabulary, in eval mode while they write.
@@ -63,8 +64,8 @@ def speculative_decoding(
         ahead: drafted tokens in a row.
         generator: torch's own when None.
 
-    Departures: written from the algorithm as recalled; that the text has the teacher's distribution is tested exactly.
-    Models are asked for whole prefixes here; what is saved is counted in calls.
+    Departures: written from the algorithm as recalled; that the text has the teacher's distribution
+    is tested exactly. Models are asked for whole prefixes here; what is saved is counted in calls.
     """
     check_number(least=1, whole=True, longest=longest, ahead=ahead)
     tokens, given = prompt, len(prompt)

@@ -93,15 +93,15 @@ def excess_error(
         R = \sum_t \mathrm E_{y_{<t} \sim q}\, \mathrm{KL}(p \| q), \quad
         \epsilon = \sum_t \mathrm E_{y_{<t} \sim p}\, \mathrm{KL}(p \| q)
 
-    It measures *exposure bias*: 0 where errors do not add up. Sums run over the places that a tenth of both kinds
-    of sequences reach.
+    It measures *exposure bias*: 0 where errors do not add up. Sums run over the places that a tenth
+    of both kinds of sequences reach.
 
     Args:
         student, teacher: language models.
         prompts, longest, end, generator: as in `continuations`.
 
-    Departures: the definition was read in a public summary of the paper, which has l epsilon(l), epsilon(l) the mean over places
-    up to l, in place of our sum; both are the same.
+    Departures: the definition was read in a public summary of the paper, which has l epsilon(l),
+    epsilon(l) the mean over places up to l, in place of our sum; both are the same.
     """
     prompt = prompts.shape[1]
     kinds, reached = [], torch.ones(longest, dtype=torch.bool)
@@ -153,8 +153,8 @@ def corpus_bleu(
 
     .. math:: \min\big(1, e^{1 - r/h}\big) \prod_{n=1}^N \Big(\frac{m_n}{c_n}\Big)^{1/N}
 
-    with the corpus's h tokens of hypotheses and r of references, and m_n matches, clipped in each sentence, among
-    c_n n-grams. Values compare only where tokens are made in the same way.
+    with the corpus's h tokens of hypotheses and r of references, and m_n matches, clipped in each
+    sentence, among c_n n-grams. Values compare only where tokens are made in the same way.
 
     Raises:
         ValueError: for no hypothesis, or as many references as there are not hypotheses.

@@ -21,7 +21,7 @@ SURVIVAL = 0.99  # an episode ends after each action with probability 0.01, as i
 
 
 class Episode(NamedTuple):
-    """What happened, action by action; all arrays are of one length.
+    """What happened, action by action; all arrays are of the same length.
 
     Attributes:
         states, actions: where was acted, and how.
@@ -265,9 +265,10 @@ def gymnasium_world(
     """The world of an environment of gymnasium that publishes its table of transitions, as those of `toy_text` do.
 
     Args:
-        environment: a name such as "FrozenLake-v1", "CliffWalking-v1" or "Taxi-v4"; or one that is made.
-        survival: an episode goes on after an action with this probability. It takes the place of gymnasium's
-            limit of time, with which values would depend on the time that is left.
+        environment: a name such as "FrozenLake-v1", "CliffWalking-v1" or "Taxi-v4"; or one that is
+            made.
+        survival: an episode goes on after an action with this probability. It takes the place of
+            gymnasium's limit of time, with which values would depend on the time that is left.
         options: of `gymnasium.make`, such as `map_name="8x8"`.
 
     Raises:

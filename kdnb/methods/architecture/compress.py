@@ -111,10 +111,10 @@ def factorised(network: nn.Module, part: float) -> nn.Module:
 
     A weight :math:`W` of m outputs and n inputs becomes :math:`U_r S_r V_r^\top` by its singular
     values, r(m + n) numbers in place of mn. A convolution is the matrix of its outputs against
-    channels and places: it becomes one to r channels and a 1x1 convolution. Every layer has
-    rank 1 at least; what is left goes one singular value at a time to the layer where it adds most
-    a number to the product, over all layers, of the shares of :math:`\|W\|_F^2` that are kept. A layer
-    in which a product saves nothing stays as it is.
+    channels and places: it becomes one to r channels and a 1x1 convolution. Every layer has rank 1
+    at least; what is left goes one singular value at a time to the layer where it adds most a
+    number to the product, over all layers, of the shares of :math:`\|W\|_F^2` that are kept. A
+    layer in which a product saves nothing stays as it is.
 
     Args:
         network: any module; left as it is.

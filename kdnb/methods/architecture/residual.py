@@ -36,7 +36,7 @@ def residual_error(student_maps: Tensor, assistant_maps: Tensor, teacher_maps: T
         A scalar in squared units of the maps.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
     Departures: averaged over the elements too, so that the weight does not depend on the size of
     the maps; the paper's own scale was not read again.
@@ -143,8 +143,9 @@ def distil_residual(
         options: of `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
 
     Returns:
-        The pair as one network around both, images -> logits, and the history: `student` and `assistant`
-        (the weighted distances) and the cross-entropies `student_hard` and `assistant_hard`.
+        The pair as one network around both, images -> logits, and the history: `student` and
+        `assistant` (the weighted distances) and the cross-entropies `student_hard` and
+        `assistant_hard`.
 
     Raises:
         ValueError: for an unknown path, or maps of other sizes than the teacher's.

@@ -139,8 +139,8 @@ def attention_of(network: nn.Module, inputs: Any, place: int = -1) -> Tensor:
         place: of the layer; -1 is the last.
 
     Raises:
-        ValueError: for a network without self-attention, a layer that is not there, or a sequence of
-            padding alone.
+        ValueError: for a network without self-attention, a layer that is not there, or a sequence
+            of padding alone.
     """
     layer = layer_at(attention_layers(network), place, "network")
     with watched(network, [layer]) as seen:

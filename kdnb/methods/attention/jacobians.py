@@ -88,14 +88,15 @@ def match_jacobians(
         of: "logit" is :func:`kdnb.losses.jacobian_matching` on the logit of the teacher's class;
             "cross_entropy" is :func:`kdnb.losses.gradient_attention` with the labels.
         soft_weight, temperature: of soft targets beside it.
-        recipe, data, seed, checkpoint, fields: as in `kdnb.distil`; the labels are numbers of classes.
+        recipe, data, seed, checkpoint, fields: as in `kdnb.distil`; the labels are numbers of
+            classes.
 
     Returns:
         The history, with terms `hard`, `gradient` and `soft`, and the student.
 
     Raises:
-        ValueError: for a student that is its own teacher or shares a part with it, networks of other
-            classes, inputs without a gradient, or as `kdnb.distil`.
+        ValueError: for a student that is its own teacher or shares a part with it, networks of
+            other classes, inputs without a gradient, or as `kdnb.distil`.
     """
     recipe = recipe_of(match_jacobians, recipe, fields)
     check_choice(("logit", "cross_entropy"), of=of)

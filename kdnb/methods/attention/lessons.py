@@ -66,7 +66,8 @@ class Look:
 
     Args:
         network: a transformer, see `attention_layers`.
-        embeddings: the path of the module that gives the embedded tokens, for parts of states at -1.
+        embeddings: the path of the module that gives the embedded tokens, for parts of states at
+            -1.
         relation_heads: of MiniLMv2's relations; the network's own when None.
     """
 
@@ -163,7 +164,8 @@ class Remembered:
         """Require so many samples, and these parts of each.
 
         Raises:
-            ValueError: for another number, a part that was not kept, or numbers beyond half precision.
+            ValueError: for another number, a part that was not kept, or numbers beyond half
+                precision.
         """
         if missing := [part for part in parts if part not in self.kept]:
             raise ValueError(

@@ -21,7 +21,7 @@ from kdnb.training.inputs import batches_for
 
 
 def hidden_words(tokens: Tensor, share: float) -> Tensor:
-    """Which words of each sentence are hidden, drawn at random, at least one: truth values as tokens.
+    """Which words of each sentence are hidden, drawn at random, at least one: booleans as tokens.
 
     Args:
         tokens: (sentences, length) integers, 0 for padding.

@@ -52,18 +52,18 @@ def distil_rules(
     .. math:: L = (1 - \rho_t)\, H(y, p) + \rho_t\, H(q, p), \quad
         q \propto p\, e^{C \sum_l \lambda_l f_l}, \quad \rho_t = 1 - d^{\,t}
 
-    with :func:`kdnb.losses.rule_teacher`, the shares :math:`\lambda` of :class:`kdnb.losses.RuleAttention`
-    and the number t of epochs that are over. The attention learns from the second term, which is
-    smallest where q is sure of the student's own first choice: a rule gains where it agrees with what
-    the student has learnt from the labels. (The divergence of q and p would teach the opposite: it is
-    smallest where the rules move nothing.)
+    with :func:`kdnb.losses.rule_teacher`, the shares :math:`\lambda` of
+    :class:`kdnb.losses.RuleAttention` and the number t of epochs that are over. The attention
+    learns from the second term, which is smallest where q is sure of the student's own first
+    choice: a rule gains where it agrees with what the student has learnt from the labels. (The
+    divergence of q and p would teach the opposite: it is smallest where the rules move nothing.)
 
     Args:
         student: trained in place.
-        rules: a function of a batch of inputs that gives :math:`f`, (batch, rules, classes), from 0 to
-            1. A rule that has nothing to say about a sample gives all classes the same.
-        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Labels of -100 stand for
-            none: of such samples the rules alone are learnt.
+        rules: a function of a batch of inputs that gives :math:`f`, (batch, rules, classes), from 0
+            to 1. A rule that has nothing to say about a sample gives all classes the same.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Labels of -100 stand
+            for none: of such samples the rules alone are learnt.
         strength: C; 3 in the authors' code.
         decay: d, from 0 to 1; the authors' 0.95. With 1 the rules teach nothing.
         width: of the attention.
@@ -80,12 +80,13 @@ def distil_rules(
     Raises:
         ValueError: for rules of another shape, or as `kdnb.distil`.
 
-    The code of the authors was read (hanxjing/AKD-DBPR), and of their book the equations 4.5 to 4.7.
+    The code of the authors was read (hanxjing/AKD-DBPR), and of their book the equations 4.5 to
+    4.7.
 
     Departures: the paper ranks pairs of garments by Bayesian personalised ranking; here are classes
-    and the cross-entropy. q moves with the attention alone: the authors' code differentiates it through
-    the student as well, where their equation 4.5 has the q of the last step. Their :math:`\rho` grows
-    with every batch, ours with every epoch.
+    and the cross-entropy. q moves with the attention alone: the authors' code differentiates it
+    through the student as well, where their equation 4.5 has the q of the last step. Their
+    :math:`\rho` grows with every batch, ours with every epoch.
     """
     recipe = recipe_of(distil_rules, recipe, fields)
     check_number(least=0, strength=strength)

@@ -40,23 +40,23 @@ def admd(
     .. math:: L_D = \tfrac12 [H(y, D(f^{priv})) + H(\mathrm{made\ up}, D(f^{hall}))], \qquad
         L_H = H(y, D(f^{hall}))
 
-    The critic tells the classes apart, and made-up features from real ones. The hallucination network
-    alone makes it say the class: no distance between features is minimised. Both move on every
-    batch, from the same features.
+    The critic tells the classes apart, and made-up features from real ones. The hallucination
+    network alone makes it say the class: no distance between features is minimised. Both move on
+    every batch, from the same features.
 
     Args:
         hallucination: takes the view that stays alone; trained in place up to the layer that is
             judged. What comes after it gets no gradient: start it as a copy of the privileged
             network where both views have one shape, so that its head reads such features.
         privileged: takes the privileged view alone; frozen.
-        critic: features -> (batch, C + 1), such as `kdnb.methods.adversarial.Critic(features, C + 1)`;
-            trained in place.
+        critic: features -> (batch, C + 1), such as `kdnb.methods.adversarial.Critic(features, C +
+            1)`; trained in place.
         data: with inputs that are a dict or a tuple of views, and labels.
         critic_recipe: of the critic's update; the authors' is the same as the other's.
         views: the one that stays and the privileged one, keys or positions.
         paths: of the layers that are judged, in both networks.
-        evaluate: a function of the networks, or data of these views, on which the hallucination network is
-            measured after every epoch.
+        evaluate: a function of the networks, or data of these views, on which the hallucination
+            network is measured after every epoch.
         options: of `training.fit`.
 
     Returns:
@@ -66,8 +66,9 @@ def admd(
         TypeError: for what is no module.
         ValueError: for unknown paths or views, or two networks that share a part.
 
-    Departures: after the authors' code. Their critic is deeper and, for videos, is told the place in
-    time. Step 3, where the mean of two streams is fine-tuned on labels, is `kdnb.train` of `Streams`.
+    Departures: after the authors' code. Their critic is deeper and, for videos, is told the place
+    in time. Step 3, where the mean of two streams is fine-tuned on labels, is `kdnb.train` of
+    `Streams`.
     """
     recipe, critic_recipe = recipe_for(recipe, {}), recipe_for(critic_recipe, {})
     own, other = pair_of("views", views)

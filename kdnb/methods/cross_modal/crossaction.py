@@ -46,8 +46,8 @@ def cross_action(
         inputs: a dict or a tuple of tensors, views of the same things. No label is read.
         views: the students' and the teacher's, keys or positions.
         weight: w, of the mutual term.
-        options: of :func:`kdnb.methods.online.dml.mutual` (`train` for one student), such as `seed`,
-            and the recipe's fields.
+        options: of :func:`kdnb.methods.online.dml.mutual` (`train` for one student), such as
+            `seed`, and the recipe's fields.
 
     Returns:
         The history of `mutual`, and the students in `Seeing`.
@@ -57,10 +57,10 @@ def cross_action(
         ValueError: for no student, one that shares a part with the teacher, or inputs without these
             views.
 
-    Departures: that the cross-entropy with a small ensemble's mutual learning does better than the KL
-    divergence is in the paper's abstract; that it is the cross-entropy with the teacher's first choice is
-    recalled, and the weight of the mutual term is not known to us. With three students or more, ours is
-    the mean over the others.
+    Departures: that the cross-entropy with a small ensemble's mutual learning does better than the
+    KL divergence is in the paper's abstract; that it is the cross-entropy with the teacher's first
+    choice is recalled, and the weight of the mutual term is not known to us. With three students or
+    more, ours is the mean over the others.
     """
     if isinstance(students, nn.Module) and not isinstance(students, nn.ModuleList):
         raise TypeError("cross_action takes a list of students; got one module: [student].")

@@ -47,7 +47,7 @@ def mixed_targets(
         (batch, classes), of the teacher's type.
 
     Raises:
-        ValueError: for other shapes, a share outside [0, 1], or a temperature that is not above 0.
+        ValueError: for wrong shapes, a share outside [0, 1], or a temperature that is not above 0.
     """
     check_logits(classes=2, teacher_logits=teacher_logits)
     check_labels(teacher_logits, labels)
@@ -71,7 +71,7 @@ def smoothed_like(targets: Tensor, labels: Tensor) -> Tensor:
         in [0, 1] for all.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     check_logits(classes=2, targets=targets)
     check_labels(targets, labels)
@@ -97,7 +97,7 @@ def class_means(targets: Tensor, labels: Tensor) -> Tensor:
         (batch, classes).
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     check_logits(classes=2, targets=targets)
     check_labels(targets, labels)

@@ -28,7 +28,8 @@ SIZE, SCALE = 32, 1 / 8  # numbers in each half of a node, and alpha, in the aut
 class ModalityGraph(nn.Module):
     r"""How much each other modality teaches one, sample by sample.
 
-    .. math:: n_j = [W_1 v_j ; W_2 r_j], \qquad e_{j \to k} = \langle w, [n_k ; n_j] \rangle + b, \qquad
+    .. math:: n_j = [W_1 v_j ; W_2 r_j], \qquad e_{j \to k} = \langle w, [n_k ; n_j] \rangle + b,
+        \qquad
         G_{k \cdot} = \mathrm{softmax}_j(e_{j \to k} / 8)
 
     with the logits v and the representation r of each modality.
@@ -96,7 +97,7 @@ def distil_by_graph(
         target: the modality that learns, and is there at test.
         data: with inputs that are a dict of views by these keys, and labels.
         paths: by the same keys, the layers whose outputs (batch, features) are the representations;
-            of one width.
+            of the same width.
         trust: for the prior, by the keys of the others; 1 for all when None.
         logit_weight, representation_weight, prior_weight: the authors' 10, 1 and 10.
         learn_graph: False keeps the graph at its prior: the control.
@@ -113,8 +114,8 @@ def distil_by_graph(
         ValueError: for an unknown target, no other modality, keys that do not agree, networks that
             share a part or know other classes, or representations of different widths.
 
-    The graph's weights are learnt by the loss that they weigh, so they go to whoever is easy to come
-    near, which need not be who knows the most: `prior_weight` and `trust` stand against it.
+    The graph's weights are learnt by the loss that they weigh, so they go to whoever is easy to
+    come near, which need not be who knows the most: `prior_weight` and `trust` stand against it.
 
     Departures: after the authors' code, for one target. Its penalty is part of one sum for all; the
     paper's second step, for a domain with fewer modalities, is left out.

@@ -57,8 +57,8 @@ def hallucinate(
         paths: of the layers that are matched, in both networks.
         beside: another network of the view that stays, trained along; the terms in square brackets.
             The joint answer is the mean of its logits and the hallucination network's.
-        weight: lambda. Left out, it is chosen on the first batch of the training so that the term is 10
-            times the largest other one.
+        weight: lambda. Left out, it is chosen on the first batch of the training so that the term
+            is 10 times the largest other one.
         evaluate: a function of the networks, or data of these views, on which what learns is
             measured after every epoch.
         options: of `training.fit`.
@@ -71,7 +71,7 @@ def hallucinate(
         ValueError: for unknown paths or views, a weight below 0, layers of different shapes, or two
             networks that share a part.
 
-    Departures: as we recall the paper, which detects objects; its text was not at hand. There the
+    Departures: as we recall the paper, which detects objects; its text was not available. There the
     privileged network's upper layers learn on, and it has a joint term of its own.
     """
     if weight is not None:

@@ -54,15 +54,17 @@ def privileged_problem(
 
     With x from N(0, I), the hyperplane alpha from N(0, I):
 
-    - `clean_labels`: :math:`x^* = \langle\alpha, x\rangle`, the label is the sign of x* plus noise of N(0, 1);
+    - `clean_labels`: :math:`x^* = \langle\alpha, x\rangle`, the label is the sign of x* plus noise
+      of N(0, 1);
     - `clean_features`: x* comes first, the label is the side of x*, the student sees x* + noise;
     - `relevant_features`: the label depends on the first three features, which are x*;
-    - `dependent_features`: as the authors' code has it. Three places are drawn anew for the training
-      and for the test samples; the three values there are x*; the label is whether
+    - `dependent_features`: as the authors' code has it. Three places are drawn anew for the
+      training and for the test samples; the three values there are x*; the label is whether
       :math:`\langle\alpha_{1:3}, x^*\rangle` is above its median;
-    - `dependent_as_written`: as their text has it. Three places are drawn for each sample, x* are the
-      values there, in the order of the places, and the label is the side of
-      :math:`\langle\alpha_J, x^*\rangle`: the coefficients change with the places, which x* does not tell;
+    - `dependent_as_written`: as their text has it. Three places are drawn for each sample, x* are
+      the values there, in the order of the places, and the label is the side of
+      :math:`\langle\alpha_J, x^*\rangle`: the coefficients change with the places, which x* does
+      not tell;
     - `dependent_in_place`: our reading of "bounding boxes". As written, but x* keeps the values in
       their places and is 0 elsewhere.
 
@@ -103,8 +105,9 @@ def exact_logistic(
 ) -> Tensor:
     r"""Logistic regression to its optimum, for R problems at once, by damped Newton steps.
 
-    It minimises :math:`\frac1n \sum_i \ell(t_i, \sigma(\langle w, x_i\rangle + b)) + \frac{r}{2} \|w\|^2`.
-    The penalty is equation 3's regulariser; without one, separable samples have no optimum.
+    It minimises :math:`\frac1n \sum_i \ell(t_i, \sigma(\langle w, x_i\rangle + b)) + \frac{r}{2}
+    \|w\|^2`. The penalty is equation 3's regulariser; without one, separable samples have no
+    optimum.
 
     Args:
         inputs: (R, samples, features).

@@ -48,7 +48,8 @@ def ranking_svm(
 ) -> Ranking:
     r"""The ranking SVM, exactly: a quadratic problem in a box, solved in its dual.
 
-    .. math:: \min_w \tfrac12 \|w\|^2 + C \sum_{(i, j)} \max\big(0, \rho_{ij} - \langle w, x_i - x_j\rangle\big)
+    .. math:: \min_w \tfrac12 \|w\|^2 + C \sum_{(i, j)} \max\big(0, \rho_{ij} - \langle w, x_i -
+        x_j\rangle\big)
 
     Args:
         inputs: (samples, features).
@@ -57,7 +58,7 @@ def ranking_svm(
         cost: C > 0, of each pair.
 
     Raises:
-        ValueError: for other shapes, margins below 0, or a cost that is not above 0.
+        ValueError: for wrong shapes, margins below 0, or a cost that is not above 0.
     """
     check_number(above=0, cost=cost)
     _check_finite(inputs=inputs)
@@ -116,7 +117,8 @@ def rank_transfer(
         The ranking of the inputs, and the one of the privileged view.
 
     Raises:
-        ValueError: for other shapes, another word, or when the privileged view orders no pair rightly.
+        ValueError: for wrong shapes, another word, or when the privileged view orders no pair
+            rightly.
 
     Departures: the rank transfer is recalled with confidence; what becomes of pairs with a negative
     margin is not known to us, and so a choice. The paper's other variant is `ranking_svm_plus`.
@@ -166,8 +168,8 @@ def ranking_svm_plus(
         The ranking; `dual` are the multipliers of the margins, at least 0.
 
     Raises:
-        ValueError: for other shapes, numbers that are not above 0, or pairs that no direction of the
-            views allows.
+        ValueError: for wrong shapes, numbers that are not above 0, or pairs that no direction of
+            the views allows.
 
     Departures: SVM+ as section 3 of Lopez-Paz et al. 2016 states it, for differences and without
     offsets; that it is the paper's first variant is recalled.

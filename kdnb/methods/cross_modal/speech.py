@@ -45,8 +45,8 @@ def distil_privileged(
         teacher_share: lambda in [0, 1].
         temperature: T > 0, of the teacher's answers alone.
         variant: of `kdnb.losses.generalised_distillation`.
-        options: of :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`, and the
-            recipe's fields.
+        options: of :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`, and
+            the recipe's fields.
 
     Returns:
         The history, with the loss as `loss`; the student in `Seeing` as `fit.networks["student"]`.
@@ -58,7 +58,7 @@ def distil_privileged(
     Departures: the papers distil the states of a recogniser frame by frame, with labels from forced
     alignment; here a sample is whatever the networks answer for. Markov's loss is that of its
     abstract and of Lopez-Paz. That a broadband teacher's soft labels train narrow-band students is
-    in Fukuda's abstract, its loss is recalled; their texts were not at hand.
+    in Fukuda's abstract, its loss is recalled; their texts were not available.
     """
     check_number(least=0, most=1, teacher_share=teacher_share)
     check_temperature(temperature)

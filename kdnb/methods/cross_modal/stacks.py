@@ -1,9 +1,9 @@
 """Many small networks trained side by side, in batched matrix products.
 
-A stack holds M perceptrons of one shape; its weights have the axis of the networks in front. All
-see the same batches; each has inputs and targets of its own, or shares them. Sums of their losses have no
-gradient across networks, and the optimisers work on each weight alone, so that every network moves
-as it would if it were trained by itself.
+A stack holds M perceptrons of the same shape; its weights have the axis of the networks in front.
+All see the same batches; each has inputs and targets of its own, or shares them. Sums of their
+losses have no gradient across networks, and the optimisers work on each weight alone, so that every
+network moves as it would if it were trained by itself.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def fit_stack(
         The stack.
 
     Raises:
-        ValueError: for another optimiser, for targets that do not fit, or a number below its least value.
+        ValueError: for another optimiser, for targets that do not fit, or a number below its least
+            value.
     """
     check_choice(("rmsprop", "adam"), optimiser=optimiser)
     check_number(least=0, lr=lr)

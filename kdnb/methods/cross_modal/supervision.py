@@ -59,12 +59,12 @@ def transfer_supervision(
 
     Raises:
         TypeError: for what is no module.
-        ValueError: for unknown paths or views, layers of different shapes, or a student that shares a
-            part with its teacher.
+        ValueError: for unknown paths or views, layers of different shapes, or a student that shares
+            a part with its teacher.
 
-    Departures: unlabelled pairs, the learnt transformation, the L2 distance and a middle layer (the last
-    convolutional one) are those of the abstract and of public summaries; the full text was not at
-    hand. The half is FitNets'; the adaptor may be any module.
+    Departures: unlabelled pairs, the learnt transformation, the L2 distance and a middle layer (the
+    last convolutional one) are those of the abstract and of public summaries; the full text was not
+    available. The half is FitNets'; the adaptor may be any module.
     """
     recipe = recipe_for(recipe, {})
     check_pair(student, teacher)

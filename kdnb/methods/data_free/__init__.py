@@ -3,9 +3,9 @@
 `dafl`, `zskt` and `dfad` train a generator beside the student, and `without_data` has one verb for
 them, `kdnb.data_free`; `zskd`, `deepinversion`, `cmi`, `fast` and `statistics` make images first,
 which a `bank` keeps. `few_shot`, `dataset_distillation` and `data_distillation` are what the survey
-puts beside them: few data, small data, and unlabelled data. `synthesis` and `generators` are what they share, `collapse` watches what is made, and
-`belief_matching` looks at ZSKT's result. What is asked of an image lies in `kdnb.losses`. Every
-training is `training.fit`.
+puts beside them: few data, small data, and unlabelled data. `synthesis` and `generators` are what
+they share, `collapse` watches what is made, and `belief_matching` looks at ZSKT's result. What is
+asked of an image lies in `kdnb.losses`. Every training is `training.fit`.
 """
 
 from kdnb.losses import (

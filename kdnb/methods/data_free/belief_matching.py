@@ -102,10 +102,10 @@ def mean_transition_error(
     Raises:
         ValueError: when there is no image that both classify right.
 
-    Departures: the authors' code (polo5/ZeroShotKnowledgeTransfer, `utils/transition_curves.py`) takes
-    1,000 test images to which both networks give one class, right or wrong; the walks of a wrong one
-    lead to every class but its label's, so that one of them begins at its goal. The mean is that of
-    their notebook `transition_curves_and_error.ipynb`.
+    Departures: the authors' code (polo5/ZeroShotKnowledgeTransfer, `utils/transition_curves.py`)
+    takes 1,000 test images to which both networks give one class, right or wrong; the walks of a
+    wrong one lead to every class but its label's, so that one of them begins at its goal. The mean
+    is that of their notebook `transition_curves_and_error.ipynb`.
     """
     with evaluating(student, teacher), torch.no_grad():
         right = (student(images).argmax(1) == labels) & (teacher(images).argmax(1) == labels)

@@ -152,8 +152,8 @@ def contrastive_inversion(
         teacher: frozen, with batch normalisation.
         generator: its weights are drawn anew, then trained.
         labels: (images,), as many as the batch holds.
-        memory, head: for `feature_count(teacher)` features; the memory is added to, and the head goes
-            on from batch to batch with one Adam of its own.
+        memory, head: for `feature_count(teacher)` features; the memory is added to, and the head
+            goes on from batch to batch with one Adam of its own.
         student: of the adversarial term.
         weights: of `class`, `statistics`, `adversarial` and `contrast`.
         temperature, negatives: of the contrast; at most so many remembered images take part.

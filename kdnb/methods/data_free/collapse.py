@@ -24,7 +24,7 @@ def class_balance(counts: Tensor) -> float:
         1 when all classes are equally frequent, 0 when there is but one.
 
     Raises:
-        ValueError: for another shape, or an empty histogram.
+        ValueError: for a wrong shape, or an empty histogram.
 
     >>> class_balance(torch.tensor([5, 5])), class_balance(torch.tensor([10, 0]))
     (1.0, 0.0)
@@ -51,7 +51,7 @@ def diversity(images: Tensor) -> Tensor:
         A scalar in [0, 1]: 0 when all images are the same one, 1 when their mean shows nothing.
 
     Raises:
-        ValueError: for another shape, or a single image.
+        ValueError: for a wrong shape, or a single image.
     """
     if images.ndim != 4 or len(images) < 2:
         raise ValueError(f"diversity needs 2 images (B, C, H, W); got {tuple(images.shape)}.")

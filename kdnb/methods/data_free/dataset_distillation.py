@@ -151,8 +151,8 @@ def distil_dataset(
         ValueError: for fewer than one network a step.
 
     Departures: the numbers are the authors' read-me's, the softplus of the rates their code's
-    (ssnl/dataset-distillation). One random network a step is their default, too (`n_nets`); 4 a step are in
-    their example of trained networks, which is not here.
+    (ssnl/dataset-distillation). One random network a step is their default, too (`n_nets`); 4 a
+    step are in their example of trained networks, which is not here.
     """
     if networks_a_step < 1:
         raise ValueError(f"networks_a_step must be at least 1; got {networks_a_step}.")

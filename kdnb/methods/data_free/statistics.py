@@ -104,10 +104,11 @@ def principal_directions(kept: LayerRecord, share: float = 0.1) -> Tensor:
     """The directions of a layer's activations that carry most, class by class.
 
     Not the paper's spectral record, which is of a graph whose nodes are the units of several
-    layers. Lopes et al. 2017 take a Laplacian of it (recalled). Their code (`replayed_distillation`,
-    `compute_stats.py`, read in November 2026) weighs an edge between units of neighbouring layers by
-    the product of their class means and takes no Laplacian; it is unfinished there, and what it
-    computes is not used by its objective. So the method is named and not taught.
+    layers. Lopes et al. 2017 take a Laplacian of it (recalled). Their code
+    (`replayed_distillation`, `compute_stats.py`, read in November 2026) weighs an edge between
+    units of neighbouring layers by the product of their class means and takes no Laplacian; it is
+    unfinished there, and what it computes is not used by its objective. So the method is named and
+    not taught.
 
     Args:
         kept: of the layer.

@@ -30,7 +30,7 @@ def class_similarity(weight: Tensor) -> Tensor:
         (classes, classes), symmetric, 1 on the diagonal.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> class_similarity(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     tensor([[1., 0.],
@@ -54,7 +54,7 @@ def concentrations(weight: Tensor) -> Tensor:
         (classes, classes); row k belongs to class k, and is largest there.
 
     Raises:
-        ValueError: for another shape, or a class that resembles all classes alike.
+        ValueError: for a wrong shape, or a class that resembles all classes alike.
     """
     similar = class_similarity(weight)
     low, high = similar.amin(1, keepdim=True), similar.amax(1, keepdim=True)

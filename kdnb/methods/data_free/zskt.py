@@ -49,8 +49,8 @@ def zskt(
     .. math:: \max_G\; \mathrm{KL}\big(T(x) \Vert S(x)\big), \qquad
         \min_S\; \mathrm{KL}\big(T(x) \Vert S(x)\big) + w \sum_l A_l, \quad x = G(z)
 
-    with attention transfer A_l on pairs of layers, KL summed over the K classes. For every batch of noise the generator makes one
-    step and the student `student_steps` steps on what it makes then.
+    with attention transfer A_l on pairs of layers, KL summed over the K classes. For every batch of
+    noise the generator makes one step and the student `student_steps` steps on what it makes then.
 
     Args:
         student, generator: trained in place.

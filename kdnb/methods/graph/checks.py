@@ -28,7 +28,7 @@ def chosen(name: str, nodes: Any, total: int) -> Tensor:
 
     Args:
         name: of the caller's argument.
-        nodes: (some nodes,) integers from 0 to `total` - 1, or truth values (total,).
+        nodes: (some nodes,) integers from 0 to `total` - 1, or booleans (total,).
 
     Raises:
         ValueError: for anything else, or no node.

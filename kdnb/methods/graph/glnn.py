@@ -45,8 +45,8 @@ def fit_nodes(
     """Train on a loss of the answers for all nodes, `recipe.epochs` steps; the last step's weights.
 
     Args:
-        network: changed in place, and given back in its mode. A `NodeNetwork`; without `mixing`, any module
-            that maps (nodes, words) to logits.
+        network: changed in place, and given back in its mode. A `NodeNetwork`; without `mixing`,
+            any module that maps (nodes, words) to logits.
         features: (nodes, words), sparse or dense, on the network's device.
         loss: a scalar of the answer.
         recipe: optimiser and learning rate; what it says of batches and images is not looked at.
@@ -167,12 +167,12 @@ def glnn(
         labels_share: lambda, in [0, 1]; 0 in the authors' runs.
 
     Raises:
-        ValueError: for a share outside [0, 1], or one above 0 without labels; for no node, a node that
-            is not there, or answers that are not finite; and as `fit_nodes`.
+        ValueError: for a share outside [0, 1], or one above 0 without labels; for no node, a node
+            that is not there, or answers that are not finite; and as `fit_nodes`.
 
     Departures: the authors' code (snap-research/graphless-neural-networks) takes two steps an
-    epoch, first on the labels, then on the answers, in batches of 512; here both terms are added and
-    a step takes all nodes.
+    epoch, first on the labels, then on the answers, in batches of 512; here both terms are added
+    and a step takes all nodes.
     """
     check_number(least=0, most=1, labels_share=labels_share)
     if labels_share and (labels is None or labelled is None):

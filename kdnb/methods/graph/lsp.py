@@ -44,8 +44,8 @@ def preserve_structure(
 
     Args:
         student: changed in place.
-        labels, nodes: the labels of all nodes, and the nodes V_L whose labels are learnt, numbers or a
-            mask.
+        labels, nodes: the labels of all nodes, and the nodes V_L whose labels are learnt, numbers
+            or a mask.
         teacher_hidden: (all nodes, width) of the teacher.
         arcs: of the graph, `Graph.arcs`.
         features, mixing, recipe, seed: of `fit_nodes`.
@@ -54,8 +54,8 @@ def preserve_structure(
 
     Raises:
         TypeError: for a student that is no `NodeNetwork`.
-        ValueError: for another number of nodes, arcs to nodes that are not there, or a wrong option;
-            and as `fit_nodes`.
+        ValueError: for another number of nodes, arcs to nodes that are not there, or a wrong
+            option; and as `fit_nodes`.
 
     Departures: the authors' code has the term in the first 30 of 500 epochs alone, on attention
     networks of two and five layers; here it stays on, and both networks have two layers.

@@ -21,8 +21,8 @@ def forgetting(matrix: Tensor) -> float:
 
     .. math:: F = \frac{1}{T - 1} \sum_{i < T} \Big(\max_{k < T} R_{ki} - R_{Ti}\Big)
 
-    over earlier contexts, from the moment when each was learnt. It may be below 0, where later contexts
-    help.
+    over earlier contexts, from the moment when each was learnt. It may be below 0, where later
+    contexts help.
     """
     matrix = _checked(matrix)
     _several(matrix)

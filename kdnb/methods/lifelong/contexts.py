@@ -41,8 +41,8 @@ def class_order(classes: int, contexts: int, seed: int) -> list[list[int]]:
 class Contexts:
     """Data that arrive one after the other, and what a network is asked afterwards.
 
-    A network has one logit a column. In the scenarios "task" and "class" each context has columns of
-    its own, those of the first context first; in "domain" all contexts have the same ones.
+    A network has one logit a column. In the scenarios "task" and "class" each context has columns
+    of its own, those of the first context first; in "domain" all contexts have the same ones.
 
     Attributes:
         train, test: for each context labelled data, whose labels are numbers of columns: `Images`,
@@ -109,7 +109,7 @@ class Contexts:
         return self.own(number)
 
     def rivals(self, after: int) -> Tensor:
-        """(columns, columns) truth values: in row l those that compete with label l in training.
+        """(columns, columns) booleans: in row l those that compete with label l in training.
 
         The same as `asked`, for batches that mix contexts.
         """

@@ -136,8 +136,8 @@ def ewc(
 
     Args:
         network: a logit for each column; trained in place.
-        strength: lambda. Useful values differ by many orders of magnitude between data sets; look at
-            held-out data.
+        strength: lambda. Useful values differ by many orders of magnitude between data sets; look
+            at held-out data.
         samples: inputs of each context from which its Fisher information is taken, drawn at random.
         contexts, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
 
@@ -150,9 +150,10 @@ def ewc(
         ValueError: for a strength below 0, a network that `torch.func` cannot follow, or as
             `in_sequence`.
 
-    Departures: the penalty is quoted from summaries of the paper. The Fisher information sums over all
-    labels as in the code of van de Ven (GMvandeVen/continual-learning), from `samples` inputs in place
-    of all. The penalties of earlier contexts are kept as one sum, which changes no gradient.
+    Departures: the penalty is quoted from summaries of the paper. The Fisher information sums over
+    all labels as in the code of van de Ven (GMvandeVen/continual-learning), from `samples` inputs
+    in place of all. The penalties of earlier contexts are kept as one sum, which changes no
+    gradient.
     """
     recipe = recipe_of(ewc, recipe, fields)
     check_number(least=0, strength=strength)

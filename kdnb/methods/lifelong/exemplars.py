@@ -119,8 +119,8 @@ def herding(features: Tensor, count: int) -> Tensor:
     .. math:: p_k = \arg\min_x \Big\lVert \mu - \frac1k \Big(\varphi(x)
         + \sum_{j < k} \varphi(p_j)\Big) \Big\rVert
 
-    over the samples that are not taken yet (Rebuffi et al. 2017, algorithm 4), with features of length
-    1 and their mean mu.
+    over the samples that are not taken yet (Rebuffi et al. 2017, algorithm 4), with features of
+    length 1 and their mean mu.
 
     Args:
         features: (N, features) of one class; they are brought to length 1 here.
@@ -130,10 +130,10 @@ def herding(features: Tensor, count: int) -> Tensor:
         (count,) int64, in the order in which they are taken.
 
     Raises:
-        ValueError: for another shape, or more samples than there are.
+        ValueError: for a wrong shape, or more samples than there are.
 
-    Departures: recalled. The authors' code takes the largest product with a running rest in place of
-    the smallest distance, and may take a sample twice; van de Ven's brings mu to length 1, too.
+    Departures: recalled. The authors' code takes the largest product with a running rest in place
+    of the smallest distance, and may take a sample twice; van de Ven's brings mu to length 1, too.
     """
     check_samples(1, features=features)
     check_number(least=0, most=len(features), whole=True, count=count)

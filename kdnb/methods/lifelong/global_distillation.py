@@ -64,34 +64,37 @@ def global_distillation(
     2. *A teacher of the new classes*, C: a copy of P that learns the new context alone, and is
        kept unsure about unlabelled and stored images by :func:`kdnb.losses.confidence_penalty`.
     3. *The new network* learns labels, and on labelled and unlabelled images alike what P and C say
-       (:func:`kdnb.losses.separate_distillation`); on unlabelled ones also what both say together, Q
-       (:func:`kdnb.losses.joined_distillation`). Last, the head alone learns with all classes weighing
-       alike.
+       (:func:`kdnb.losses.separate_distillation`); on unlabelled ones also what both say together,
+       Q (:func:`kdnb.losses.joined_distillation`). Last, the head alone learns with all classes
+       weighing alike.
 
     Args:
         network: a logit for each column, by a last linear layer; trained in place.
         contexts: of the scenario "class".
         external: unlabelled data: `Images` or a Dataset, whose labels are not read, or inputs.
-        references: whom to imitate: "P", the network before on old classes; "PC", also C; "PCQ", all.
+        references: whom to imitate: "P", the network before on old classes; "PC", also C; "PCQ",
+            all.
         memory: how many labelled examples are stored in all, drawn at random.
         temperature: of P and C; `joined_temperature` of Q.
         confidence_weight: of the penalty in steps 1 and 2.
         outside: the share of unlabelled images that is drawn at random, 0.7 in the authors' code.
-        balance_epochs: of the last part of step 3, at a tenth of the learning rate; 0 leaves it out.
+        balance_epochs: of the last part of step 3, at a tenth of the learning rate; 0 leaves it
+            out.
         recipe, seed, checkpoint, output, fields: of `lwf`.
 
     Returns:
-        The history of step 3, with the terms `hard`, `separate` and `joined`; the network; the accuracy
-        matrix.
+        The history of step 3, with the terms `hard`, `separate` and `joined`; the network; the
+        accuracy matrix.
 
     Raises:
         TypeError: for inputs that are no single tensor.
         ValueError: for another scenario, a memory smaller than the number of classes, or as
             `in_sequence`.
 
-    Departures: the authors' code (kibok90/iccv2019-inc) was read, the paper is recalled. There, images
-    with and without labels come in one batch; here each batch of labelled ones has as many unlabelled
-    beside it. In the last part the code weighs distillation by class too, here the labels alone.
+    Departures: the authors' code (kibok90/iccv2019-inc) was read, the paper is recalled. There,
+    images with and without labels come in one batch; here each batch of labelled ones has as many
+    unlabelled beside it. In the last part the code weighs distillation by class too, here the
+    labels alone.
     """
     recipe = recipe_of(global_distillation, recipe, fields)
     check_choice(get_args(References), references=references)

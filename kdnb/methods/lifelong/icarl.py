@@ -29,7 +29,8 @@ Classify = Literal["means", "head"]
 class NearestMean(nn.Module):
     r"""A classifier without weights of its own: the class whose stored examples are nearest on average.
 
-    .. math:: y^* = \arg\min_y \Big\lVert \frac{\varphi(x)}{\lVert\varphi(x)\rVert} - \mu_y \Big\rVert
+    .. math:: y^* = \arg\min_y \Big\lVert \frac{\varphi(x)}{\lVert\varphi(x)\rVert} - \mu_y
+        \Big\rVert
 
     with the mean mu of the normalised features of class y's examples, brought to length 1.
 
@@ -83,9 +84,9 @@ def icarl(
     r"""Learn classes incrementally with a few stored examples of each (Rebuffi et al. 2017).
 
     In each context the network learns new images and all stored ones as one set, by
-    :func:`kdnb.losses.icarl_loss`. Then examples of the new classes are chosen, and those of
-    the others cut, so that all classes have memory / (classes so far). Images are named by the nearest mean
-    of the stored examples, whose features follow the network; its head serves training alone.
+    :func:`kdnb.losses.icarl_loss`. Then examples of the new classes are chosen, and those of the
+    others cut, so that all classes have memory / (classes so far). Images are named by the nearest
+    mean of the stored examples, whose features follow the network; its head serves training alone.
 
     Args:
         network: a logit for each column, by a last linear layer; trained in place.
@@ -105,9 +106,10 @@ def icarl(
         ValueError: for another scenario, a memory smaller than the number of classes, a network
             without a last linear layer, or as `in_sequence`.
 
-    Departures: the authors' code was read, the paper is recalled. The old network's answers to the new
-    and the stored images are computed once a context, since these images do not change here; the paper
-    does so too. The code averages each class mean with that of mirrored images; here are none.
+    Departures: the authors' code was read, the paper is recalled. The old network's answers to the
+    new and the stored images are computed once a context, since these images do not change here;
+    the paper does so too. The code averages each class mean with that of mirrored images; here are
+    none.
     """
     recipe = recipe_of(icarl, recipe, fields)
     check_choice(get_args(Choice), exemplars=exemplars)

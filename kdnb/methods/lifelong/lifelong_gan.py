@@ -58,7 +58,8 @@ def lifelong_gan(
     A BicycleGAN for every context (Zhu et al. 2017), with a label in place of its input image:
 
     .. math:: L = L_{fool}(G(y, E(x))) + \lambda_x \lVert x - G(y, E(x)) \rVert_1
-        + \lambda_n \mathrm{KL}(E(x) \| N) + L_{fool}(G(y, n)) + \lambda_c \lVert n - E(G(y, n)) \rVert_1
+        + \lambda_n \mathrm{KL}(E(x) \| N) + L_{fool}(G(y, n)) + \lambda_c \lVert n - E(G(y, n))
+        \rVert_1
         + \beta L_{distil}
 
     with the noise n and :func:`kdnb.losses.generator_distillation`. The auxiliary conditions of the
@@ -66,8 +67,8 @@ def lifelong_gan(
     context, its noise is fresh. The critic learns to tell real images from both kinds of made ones.
 
     Args:
-        generator: (labels, codes) -> images, with an attribute `latent`, the length of a code; trained
-            in place.
+        generator: (labels, codes) -> images, with an attribute `latent`, the length of a code;
+            trained in place.
         encoder: images -> (mean, log-variance) of the code; trained in place.
         critic: (images, labels) -> scores (batch,); trained in place.
         contexts: of the scenario "class": labels are columns.
@@ -75,8 +76,9 @@ def lifelong_gan(
         image_weight, code_weight, normal_weight: the other three.
         kind: of the game between generator and critic.
         judge: a trained classifier of real images, whose logits are in the order of the contexts'
-            `names`, numbers of classes, where there are any: it reads `judged` images of every label
-            after each context. The accuracy matrix has the percentage that shows the label asked for.
+            `names`, numbers of classes, where there are any: it reads `judged` images of every
+            label after each context. The accuracy matrix has the percentage that shows the label
+            asked for.
         known: how many contexts the networks have learnt already, whose data are not read.
         recipe, seed, checkpoint, fields: of `lwf`.
 
@@ -88,9 +90,9 @@ def lifelong_gan(
         ValueError: for another scenario, an option out of its range, or networks that do not fit
             together or to the images.
 
-    Departures: recalled, the paper's and BicycleGAN's losses and weights alike; the weight beta and the
-    networks are ours. BicycleGAN has one critic for each half; here one judges both. As there, the
-    encoder does not learn from the code of made images.
+    Departures: recalled, the paper's and BicycleGAN's losses and weights alike; the weight beta and
+    the networks are ours. BicycleGAN has one critic for each half; here one judges both. As there,
+    the encoder does not learn from the code of made images.
     """
     recipe = recipe_of(lifelong_gan, recipe, fields)
     check_seed(seed)

@@ -67,8 +67,8 @@ def lwf(
             the paper's first step.
         shuffled: a control: each image gets the old answers to another image of its context. The
             pairs are drawn once a context. Needs `Images`, or other data that is never augmented.
-        known: how many contexts the network has learnt already, such as 1 for a trained network that
-            learns on. Their training data are not read, and may be None.
+        known: how many contexts the network has learnt already, such as 1 for a trained network
+            that learns on. Their training data are not read, and may be None.
         transfer, seed, checkpoint, output: of `in_sequence`.
         recipe, fields: of every context, as in `kdnb.distil`.
 
@@ -80,9 +80,9 @@ def lwf(
         ValueError: for an option out of its range, or as `in_sequence`.
 
     Departures: recalled, but for the protocol of van de Ven and Tolias, whose paper and code were
-    read. The paper adds a head when a task comes; here all columns are there from the beginning, and
-    those of later contexts are neither trained nor asked. Of images that never change the old network is
-    asked once.
+    read. The paper adds a head when a task comes; here all columns are there from the beginning,
+    and those of later contexts are neither trained nor asked. Of images that never change the old
+    network is asked once.
     """
     recipe = recipe_of(lwf, recipe, fields)
     check_number(least=0, weight=weight)

@@ -140,7 +140,8 @@ def replay(
         ValueError: for a memory smaller than the number of classes, or as `in_sequence`.
 
     Departures: the weights are those of van de Ven and Tolias (2018), whose replayed images a
-    generator makes; stored images at random are the simplest replay (Chaudhry et al. 2019, recalled).
+    generator makes; stored images at random are the simplest replay (Chaudhry et al. 2019,
+    recalled).
     """
     recipe = recipe_of(replay, recipe, fields)
     check_stored(contexts, memory)

@@ -38,8 +38,8 @@ class LifelongFit(Fit):
     """A finished sequence of trainings.
 
     Attributes:
-        accuracy: (contexts, contexts) in percent: row k on every context after context k was learnt.
-            NaN where it was not asked, or has no answer yet.
+        accuracy: (contexts, contexts) in percent: row k on every context after context k was
+            learnt. NaN where it was not asked, or has no answer yet.
         untrained: (contexts,), of the network before any training; NaN where it was not asked.
     """
 
@@ -107,9 +107,9 @@ def in_sequence(
         given: the recipe's fields that the caller has named.
 
     Raises:
-        ValueError: for a network that has other logits than the contexts' columns, a context without
-            data or with labels outside of its own columns, as `kdnb.distil`; or for a network without a
-            head where its rows are to learn alone.
+        ValueError: for a network that has other logits than the contexts' columns, a context
+            without data or with labels outside of its own columns, as `kdnb.distil`; or for a
+            network without a head where its rows are to learn alone.
     """
     check_seed(seed)
     check_number(least=0, whole=True, warm_up=warm_up)

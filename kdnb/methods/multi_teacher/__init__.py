@@ -3,10 +3,10 @@
 Teachers of the same classes: `combining` makes one target of their answers, `switching` draws one
 of them, `aekd` finds a compromise of their gradients, `noisy_teachers` makes one teacher many;
 `ekd` and `ensemblenet` give the student a branch for each, `feed` a translator for each,
-`collaborative_teaching` has one teacher learn beside the student, and `learn_from_several` lets them
-vote (You et al. 2017, in `kdnb.methods.offline.you2017`). `reid` compares similarities, `unfolding`
-and `merging` work on weights, `concentration` has teachers of few classes each, and `sequences`
-distils what an ensemble says at length.
+`collaborative_teaching` has one teacher learn beside the student, and `learn_from_several` lets
+them vote (You et al. 2017, in `kdnb.methods.offline.you2017`). `reid` compares similarities,
+`unfolding` and `merging` work on weights, `concentration` has teachers of few classes each, and
+`sequences` distils what an ensemble says at length.
 
 Teachers of different classes or tasks: `uhc` unifies classifiers, `amalgamation`, `cfl`, `custom`,
 `filtered` and `master` amalgamate networks; `experts` asks them, `tasks` are networks of several

@@ -81,9 +81,9 @@ def aekd(
         ValueError: for no teacher, a student that is its own teacher, layers without a weight of
             the hints, or as `kdnb.distil`.
 
-    Departures: those of the loss. The regressors are 1x1 convolutions after pooling to one size; the
-    authors' have batch normalisation and a ReLU behind them, take the layer of a number that is an
-    option, and leave the hints out in the first epoch.
+    Departures: those of the loss. The regressors are 1x1 convolutions after pooling to one size;
+    the authors' have batch normalisation and a ReLU behind them, take the layer of a number that is
+    an option, and leave the hints out in the first epoch.
     """
     recipe = recipe_of(aekd, recipe, fields)
     found = check_teachers("aekd", student, teachers)

@@ -105,7 +105,8 @@ def amalgamate(
 ) -> Fit:
     r"""One student of all classes, from the layers and answers of teachers of disjoint classes.
 
-    .. math:: L = \lambda_s L_{soft} + \lambda_f \sum_n \big(\text{restoring}_n + \text{imitating}_n\big)
+    .. math:: L = \lambda_s L_{soft} + \lambda_f \sum_n \big(\text{restoring}_n +
+        \text{imitating}_n\big)
 
     with a :class:`FeatureAmalgamation` for each layer n.
 
@@ -132,9 +133,9 @@ def amalgamate(
         ValueError: for teachers that share a class, numbers of logits or layers that do not fit,
             or as `kdnb.distil`.
 
-    Departures: after released code (KamalEngine, `layerwise_amalgamation.py`): everything is trained in one
-    pass, where the paper, as we recall it, goes layer by layer before. "others" is ours: the
-    offsets of two teachers' raw logits are unrelated. The weights are ours.
+    Departures: after released code (KamalEngine, `layerwise_amalgamation.py`): everything is
+    trained in one pass, where the paper, as we recall it, goes layer by layer before. "others" is
+    ours: the offsets of two teachers' raw logits are unrelated. The weights are ours.
     """
     recipe = recipe_of(amalgamate, recipe, fields)
     check_choice(get_args(Soft), soft=soft)

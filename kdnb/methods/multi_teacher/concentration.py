@@ -108,9 +108,9 @@ def concentrate(
         L_m = \frac{1}{B} \sum_{b: y_b \in G_m} D(v_{mb}, z_{b, G_m})
 
     D compares the specialist's answer on its classes G_m with the generalist's logits of the same
-    classes, by the divergence of their softmax or by half the squared distance of the logits. a_m(t)
-    is 0 or 1: at first the generalist follows those specialists alone whom it imitates best, by a
-    running mean of their losses, and more as epochs pass (:func:`pace`).
+    classes, by the divergence of their softmax or by half the squared distance of the logits.
+    a_m(t) is 0 or 1: at first the generalist follows those specialists alone whom it imitates best,
+    by a running mean of their losses, and more as epochs pass (:func:`pace`).
 
     Args:
         student: trained in place; logits of all classes.

@@ -42,7 +42,8 @@ class Adaptors(nn.Module):
         self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Sequence[Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """Each image's mean squared distance from each teacher, summed over layers: (batch,
-        teachers); and the filters' distance from length 1."""
+        teachers); and the filters' distance from length 1.
+        """
         columns = []
         for ours, theirs, shown in zip(self.ours, self.theirs, teacher_maps, strict=True):
             total = 0.0
@@ -75,7 +76,8 @@ def learn_from_least_ambiguous(
         + \lambda_f \sum_t \sum_n \lVert g_{m^*_t}(F_{m^*_t}^n) - g_S(F_S^n) \rVert^2
         + \lambda_w \sum (\lVert w \rVert^2 - 1)^2
 
-    with :math:`m^*_t(x)` of :func:`kdnb.losses.least_ambiguous` among the teachers that know task t.
+    with :math:`m^*_t(x)` of :func:`kdnb.losses.least_ambiguous` among the teachers that know task
+    t.
 
     Args:
         student: its tasks are those that it learns; trained in place.
@@ -86,17 +88,18 @@ def learn_from_least_ambiguous(
         recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; `evaluate` is a function.
 
     Returns:
-        The history, with `soft`, `features`, `filters` and, for each task and teacher that knows it,
-        how often it was followed, `<task>.teacher<number>`, as a share of images that counts for
-        nothing in the loss; the student, as `fit.networks["student"]`; the adaptors, as `fit.learnt`.
+        The history, with `soft`, `features`, `filters` and, for each task and teacher that knows
+        it, how often it was followed, `<task>.teacher<number>`, as a share of images that counts
+        for nothing in the loss; the student, as `fit.networks["student"]`; the adaptors, as
+        `fit.learnt`.
 
     Raises:
         TypeError: for networks that are no `TaskNet`.
         ValueError: for a task that no teacher knows, or as `kdnb.distil`.
 
     Departures: the choice is from the paper's abstract. Released code (KamalEngine,
-    `customize_class.py`) has the adaptors, holds the filters of the teachers' at length 1 and not the
-    student's, and lets each teacher label its own data. Weights are ours.
+    `customize_class.py`) has the adaptors, holds the filters of the teachers' at length 1 and not
+    the student's, and lets each teacher label its own data. Weights are ours.
     """
     recipe = recipe_of(learn_from_least_ambiguous, recipe, fields)
     teachers = list(teachers)

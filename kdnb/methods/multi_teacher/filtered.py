@@ -177,12 +177,13 @@ def learn_filtered(
         ValueError: for a student of several tasks, a teacher that does not know it, gates that do
             not fit, or as `kdnb.distil`.
 
-    Departures: the paper's text was not at hand: gates on channels and the imitation of filtered layers
-    are recalled in outline. That the gates learn to keep the teacher's answer (`learn_gates`) is
-    ours: learnt together with the imitation they would close, which costs nothing there. The paper's
-    abstract trains block by block, each entangled with the teachers' others. So does its group's later
-    code (KamalEngine, `examples/knowledge_amalgamation/afk`), as :mod:`.master` does here: the
-    student's first blocks feed the teachers' frozen last ones, and no gate is learnt.
+    Departures: the paper's text was not available: gates on channels and the imitation of filtered
+    layers are recalled in outline. That the gates learn to keep the teacher's answer
+    (`learn_gates`) is ours: learnt together with the imitation they would close, which costs
+    nothing there. The paper's abstract trains block by block, each entangled with the teachers'
+    others. So does its group's later code (KamalEngine, `examples/knowledge_amalgamation/afk`), as
+    :mod:`.master` does here: the student's first blocks feed the teachers' frozen last ones, and no
+    gate is learnt.
     """
     recipe = recipe_of(learn_filtered, recipe, fields)
     teachers = list(teachers)

@@ -29,7 +29,7 @@ def as_the_teacher_says(answer: Tensor, teacher: Tensor) -> Tensor:
 
 
 class ChannelCoding(nn.Module):
-    r"""What of the student's maps a task needs, weighed channel by channel for each image.
+    r"""What of the student's maps a task needs, weighted channel by channel for each image.
 
     .. math:: u = F \odot \sigma(W_2\, \mathrm{ReLU}(W_1\, \mathrm{GAP}(F)))
 
@@ -144,11 +144,11 @@ def become_master(
         blocks: the children that end each block, in order.
         data: unlabelled; labels that come along are not read.
         held_out: other images, a tensor of inputs or whatever `kdnb.data.as_batches` takes.
-        task_losses: (the student's answer, the teacher's) -> scalar, by task; KL at T = 1 where left
-            out. Squared distances serve a regression.
+        task_losses: (the student's answer, the teacher's) -> scalar, by task; KL at T = 1 where
+            left out. Squared distances serve a regression.
         fine_tuning: of the second phase; `recipe` where left out.
-        evaluate: a function of the networks, called after every epoch of both phases; the student is
-            "explorer" in the first and "master" in the second.
+        evaluate: a function of the networks, called after every epoch of both phases; the student
+            is "explorer" in the first and "master" in the second.
         recipe, seed, fields: as in `kdnb.distil`, of the first phase.
 
     Returns:
@@ -161,9 +161,9 @@ def become_master(
             chains, or maps that do not fit.
 
     Departures: channel coding and the choice of the branch are of released code (KamalEngine,
-    `task_branching.py`); it draws one block for each task at random in each step of the first phase,
-    where all are trained here, and chooses by the loss on the training images. Its codings have no
-    biases, and 16 hidden units at least.
+    `task_branching.py`); it draws one block for each task at random in each step of the first
+    phase, where all are trained here, and chooses by the loss on the training images. Its codings
+    have no biases, and 16 hidden units at least.
     """
     recipe = recipe_of(become_master, recipe, fields)
     if not teachers or not blocks:

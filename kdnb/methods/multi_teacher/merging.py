@@ -1,8 +1,8 @@
 """Merging trained networks (Chou et al. 2018): two networks that share the words of their weights.
 
-Layers of one kind are aligned; their kernels are cut into short vectors over the input channels, one
-for each position of the kernel; a joint k-means gives one codebook a layer, from which both networks
-read their weights. A little training of the codebooks alone then mends both.
+Layers of one kind are aligned; their kernels are cut into short vectors over the input channels,
+one for each position of the kernel; a joint k-means gives one codebook a layer, from which both
+networks read their weights. A little training of the codebooks alone then mends both.
 """
 
 from __future__ import annotations
@@ -141,11 +141,12 @@ def merge(
 
     Raises:
         TypeError: for what is no module, or paths in one string.
-        ValueError: for no layer in common, a path that is no convolution or linear layer of both, or
-            weights that are not finite.
+        ValueError: for no layer in common, a path that is no convolution or linear layer of both,
+            or weights that are not finite.
 
-    Departures: alignment, the 1x1 cut and the joint k-means were read in the abstract and a summary;
-    that a word has a length of its own choice and short pieces are filled with zeros is ours.
+    Departures: alignment, the 1x1 cut and the joint k-means were read in the abstract and a
+    summary; that a word has a length of its own choice and short pieces are filled with zeros is
+    ours.
     """
     from scipy.cluster.vq import kmeans2
 
@@ -249,9 +250,10 @@ def calibrate(
         TypeError: for what is not `Merged`, or no pair of networks or of data.
         ValueError: for originals with other layers, or as `kdnb.distil`.
 
-    Departures: the absolute errors, their mean over a layer and their sum over layers are those of the
-    authors' code (ivclab/NeuralMerger, `Fine-tuning/loss.py`). There the logits count as a layer, labels
-    weigh 10 times as much as a layer, and each network's loss has an optimiser of its own.
+    Departures: the absolute errors, their mean over a layer and their sum over layers are those of
+    the authors' code (ivclab/NeuralMerger, `Fine-tuning/loss.py`). There the logits count as a
+    layer, labels weigh 10 times as much as a layer, and each network's loss has an optimiser of its
+    own.
     """
     recipe = recipe_of(calibrate, recipe, fields)
     check_weights_of_terms(layer_weight=layer_weight, label_weight=label_weight)

@@ -43,8 +43,8 @@ def learn_from_noisy_teacher(
     Args:
         student: trained in place.
         teacher: frozen.
-        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
-            none are read.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of
+            the labels none are read.
         sd: sigma of the relative noise.
         share: of the samples of a batch that are perturbed.
         logit_weight, label_weight: w_r and w_h.

@@ -2,7 +2,8 @@
 
 Teachers of other domains know other identities, so that their answers say nothing here; how alike
 they find two images still does. How much each teacher counts is learnt on a few labelled images of
-the student's own domain: a teacher counts more when a step towards it lowers the student's risk there.
+the student's own domain: a teacher counts more when a step towards it lowers the student's risk
+there.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def learn_similarities(
         \min_\alpha R\Big(\theta - \eta \sum_k \alpha_k \nabla L_k(\theta)\Big)
 
     with the risk R of :func:`verification_risk` on the labelled images, :func:`similarities` A of
-    the embeddings, and alpha = softmax of the :class:`Aggregator`. The gradients of L_k are constants
-    for the aggregator, so that its own gradient is exact without second derivatives.
+    the embeddings, and alpha = softmax of the :class:`Aggregator`. The gradients of L_k are
+    constants for the aggregator, so that its own gradient is exact without second derivatives.
 
     Args:
         student: trained in place, by the teachers alone.
@@ -122,7 +123,8 @@ def learn_similarities(
 
     Returns:
         The history, with `similarity` (the weighted loss), `risk`, and `weight1`, `weight2`, ...,
-        the means of alpha, which are measured; the network "student", and the `Aggregator` as `learnt`.
+        the means of alpha, which are measured; the network "student", and the `Aggregator` as
+        `learnt`.
 
     Raises:
         ValueError: for no teacher, no pair of labelled images of one identity, another number of

@@ -2,7 +2,8 @@
 
 Freitag, Al-Onaizan and Sankaran 2017: the beam of an ensemble is the student's corpus, its best
 hypothesis or the one most like the reference (the oracle), without pairs that are too far from it.
-Tan et al. 2019: bilingual teachers teach one multilingual student, each only as long as it is better.
+Tan et al. 2019: bilingual teachers teach one multilingual student, each only as long as it is
+better.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def beam_search(
 
     Raises:
         TypeError: for one model in place of a list.
-        ValueError: for no member, a beam or length below 1, or answers of another shape, without the
-            end among their tokens, or with NaN.
+        ValueError: for no member, a beam or length below 1, or answers of another shape, without
+            the end among their tokens, or with NaN.
     """
     if callable(members):
         raise TypeError("members must be a list of models; got one: [model].")
@@ -277,9 +278,9 @@ class Selective:
         weight: lambda; 0.9 in the authors' code. Ours is 0.5.
         threshold: tau, in units of the scores; 1 BLEU in the authors' code.
 
-    Departures: the paper's text was not at hand. The rule is one of three in the authors' code
-    (RayeRen/multilingual-kd-pytorch, `get_alpha`, the strategy "threshold"); by default it keeps lambda
-    fixed. The code smooths the labels.
+    Departures: the paper's text was not available. The rule is one of three in the authors' code
+    (RayeRen/multilingual-kd-pytorch, `get_alpha`, the strategy "threshold"); by default it keeps
+    lambda fixed. The code smooths the labels.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Fukuda et al. 2017: one teacher a mini-batch, or every sample once with each teacher's answer.
 
-Cross-entropy is linear in its target: in expectation a teacher drawn at random gives the gradient of
-the mean teacher. The two ways to feed several teachers to a student differ from it, and from each
-other, in the noise of the gradient and in the steps of an epoch alone.
+Cross-entropy is linear in its target: in expectation a teacher drawn at random gives the gradient
+of the mean teacher. The two ways to feed several teachers to a student differ from it, and from
+each other, in the noise of the gradient and in the steps of an epoch alone.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def learn_by_switching(
     Args:
         student: trained in place.
         teachers: frozen, at least one.
-        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
-            none are read.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of
+            the labels none are read.
         temperature: T of all.
         soft_weight, label_weight: w_s and w_h.
 
@@ -60,8 +60,8 @@ def learn_by_switching(
     Raises:
         ValueError: for no teacher, a student that is its own teacher, or as `kdnb.distil`.
 
-    Departures: the switch at each mini-batch is that of the paper's abstract; that teachers are drawn at
-    random is recalled. T, and the labels beside the teachers, are ours.
+    Departures: the switch at each mini-batch is that of the paper's abstract; that teachers are
+    drawn at random is recalled. T, and the labels beside the teachers, are ours.
     """
     recipe = recipe_of(learn_by_switching, recipe, fields)
 

@@ -17,8 +17,8 @@ class TaskNet(nn.Module):
     """A classifier whose one head is replaced by one for each task.
 
     Args:
-        network: of kdnb, or another whose classifier is the linear layer `head`; it becomes `trunk`,
-            and its head goes.
+        network: of kdnb, or another whose classifier is the linear layer `head`; it becomes
+            `trunk`, and its head goes.
         tasks: the number of answers to each, by name.
 
     Raises:
@@ -78,8 +78,8 @@ def check_tasks(student: TaskNet, teachers: list[TaskNet]) -> dict[str, list[int
 
     Raises:
         TypeError: for what is no TaskNet.
-        ValueError: for a task that no teacher knows, or with another number of answers; or a student
-            that shares a part with a teacher.
+        ValueError: for a task that no teacher knows, or with another number of answers; or a
+            student that shares a part with a teacher.
     """
     for one in (student, *teachers):
         if not isinstance(one, TaskNet):

@@ -1,8 +1,8 @@
 """Unfolding and shrinking (Stahlberg and Byrne 2017): an ensemble as one network, made small again.
 
 Several perceptrons side by side are one wide perceptron, exactly: no training is needed. It is then
-shrunk layer by layer: neurons go whose work others can take over, by their weights alone (data-free)
-or by least squares on activations (data-bound), and layers are factorised.
+shrunk layer by layer: neurons go whose work others can take over, by their weights alone
+(data-free) or by least squares on activations (data-bound), and layers are factorised.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ def shrink_by_data(network: MLP, widths: Sequence[int], images: Tensor) -> MLP:
 
     Raises:
         TypeError: for a network that is no `kdnb.nets.mlp.MLP`.
-        ValueError: for other depths or widths, images that it does not take or are not finite, or too
-            few of them.
+        ValueError: for other depths or widths, images that it does not take or are not finite, or
+            too few of them.
 
-    Departures: that recorded activations decide, and that removed neurons are made up for by a linear
-    combination of others, was read in a summary (the paper does it for GRU layers). The constant c
-    and the choice by QR are ours.
+    Departures: that recorded activations decide, and that removed neurons are made up for by a
+    linear combination of others, was read in a summary (the paper does it for GRU layers). The
+    constant c and the choice by QR are ours.
     """
     from scipy.linalg import lstsq, qr
 
@@ -157,9 +157,9 @@ def shrink_by_weights(network: MLP, widths: Sequence[int]) -> MLP:
     Raises:
         ValueError: for other depths or widths.
 
-    Departures: this is the older way of Srinivas and Babu (2015), which passes a neuron's work to one
-    other; according to a summary the paper's own way passes it to a linear combination of the others.
-    The factor c is ours.
+    Departures: this is the older way of Srinivas and Babu (2015), which passes a neuron's work to
+    one other; according to a summary the paper's own way passes it to a linear combination of the
+    others. The factor c is ours.
     """
     widths = _checked_widths(network, widths)
     small = _empty(network, [layer.linear.out_features for layer in network.hidden])

@@ -1,9 +1,9 @@
 """DNA (Li et al. 2020): each block of the teacher teaches the candidates for its place, block by block.
 
-A supernet holds all candidates of one place, which share weights. It gets the teacher's maps in front of the
-block, and is trained to give those behind it, one random path in every step. So blocks learn independently of one
-another, and few candidates share weights. Then every path of every block is graded by its error, and the best
-combination within a size is read off.
+A supernet holds all candidates of one place, which share weights. It gets the teacher's maps in
+front of the block, and is trained to give those behind it, one random path in every step. So blocks
+learn independently of one another, and few candidates share weights. Then every path of every block
+is graded by its error, and the best combination within a size is read off.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def cut(teacher: nn.Module, ends: Sequence[str], example: Tensor) -> list[nn.Seq
         example: a batch of inputs.
 
     Raises:
-        ValueError: for names that are no children, in another order, or the last child's: a classifier
-            must be left.
+        ValueError: for names that are no children, in another order, or the last child's: a
+            classifier must be left.
     """
     names = [name for name, _ in teacher.named_children()]
     if unknown := [end for end in ends if end not in names[:-1]]:
@@ -113,11 +113,11 @@ def supervise_block(
         The history, with the loss `block`; the block, as `fit.networks["block"]`.
 
     Raises:
-        ValueError: for a place that there is not, or candidates whose maps have another shape than the
-            teacher's.
+        ValueError: for a place that there is not, or candidates whose maps have another shape than
+            the teacher's.
 
-    Departures: the authors' code leaves the teacher in train mode while blocks learn, so that its batch
-    normalisation moves; here it is in eval mode. Paths are drawn uniformly.
+    Departures: the authors' code leaves the teacher in train mode while blocks learn, so that its
+    batch normalisation moves; here it is in eval mode. Paths are drawn uniformly.
     """
     recipe = recipe_of(supervise_block, recipe, fields)
     _check_place(place, teacher_blocks)
@@ -152,7 +152,8 @@ def _maps_of(block: SuperBlock, path: Path, given: Tensor, wanted: Tensor) -> Te
     """What a candidate makes of the teacher's maps.
 
     Raises:
-        ValueError: naming the candidate, where it cannot take them or gives others than the teacher's block.
+        ValueError: naming the candidate, where it cannot take them or gives others than the
+            teacher's block.
     """
     block.path = path
     try:
@@ -170,16 +171,16 @@ def rate_paths(
 ) -> dict[Path, float]:
     """The relative error of every candidate for a block, on images that were not trained on.
 
-    Batch normalisation computes with the statistics of these images, as those that the supernet gathered are of all
-    paths together.
+    Batch normalisation computes with the statistics of these images, as those that the supernet
+    gathered are of all paths together.
 
     Args:
         block, teacher_blocks, place: of :func:`supervise_block`.
         images: (images, ...), at least 2.
 
     Raises:
-        ValueError: for fewer images, a place that there is not, or candidates whose maps have another
-            shape than the teacher's.
+        ValueError: for fewer images, a place that there is not, or candidates whose maps have
+            another shape than the teacher's.
     """
     _check_place(place, teacher_blocks)
     if len(images) < 2:

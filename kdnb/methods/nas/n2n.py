@@ -1,11 +1,12 @@
 """N2N (Ashok et al. 2018): two policies shrink a teacher, rewarded for what the student still can do.
 
-The first policy says of each layer whether it stays; the second by how much the layers that stay are made
-thinner. A policy is a small recurrent network that reads the layers one after the other. It learns by
-REINFORCE from the rewards of the networks that it chose, each of which is distilled for a short time.
+The first policy says of each layer whether it stays; the second by how much the layers that stay
+are made thinner. A policy is a small recurrent network that reads the layers one after the other.
+It learns by REINFORCE from the rewards of the networks that it chose, each of which is distilled
+for a short time.
 
-Sources: the paper's abstract and the authors' code (anubhavashok/N2N) were read; the paper's equations are
-recalled.
+Sources: the paper's abstract and the authors' code (anubhavashok/N2N) were read; the paper's
+equations are recalled.
 """
 
 from __future__ import annotations
@@ -155,15 +156,16 @@ def reinforce(
 ) -> Search:
     """Let a policy choose, grade what it chose, and move it towards what was worth more.
 
-    Each round draws some choices and takes one step of Adam on :func:`kdnb.losses.policy_gradient`. The
-    baseline is the mean reward of all earlier rounds, in the first round that of the round itself.
+    Each round draws some choices and takes one step of Adam on :func:`kdnb.losses.policy_gradient`.
+    The baseline is the mean reward of all earlier rounds, in the first round that of the round
+    itself.
 
     Args:
         policy: trained in place; such as :class:`RemovalPolicy`.
         layers: (layers, 5), of :func:`described`.
         grade: what a choice, a tuple of integers, is worth.
-        budget: how many different choices are graded. The search ends when it is spent and a new one
-            comes, or after all rounds: a policy that has made up its mind draws nothing new.
+        budget: how many different choices are graded. The search ends when it is spent and a new
+            one comes, or after all rounds: a policy that has made up its mind draws nothing new.
         rounds, samples: 100 and 5 in the authors' code.
         lr: 0.003 for removal and 0.1 for shrinkage in the authors' code.
         variant: of the policy gradient.
@@ -172,8 +174,8 @@ def reinforce(
     Returns:
         What was graded, in order.
 
-    Departures: the authors' code takes a step for each choice of a round, and its baseline is the sum of
-    earlier rounds' means divided by one more than their number: 0 in the first round.
+    Departures: the authors' code takes a step for each choice of a round, and its baseline is the
+    sum of earlier rounds' means divided by one more than their number: 0 in the first round.
     """
     check_variant(variant)
     check_number(least=1, whole=True, rounds=rounds, samples=samples)
@@ -211,9 +213,11 @@ def reward_of(
     Args:
         teacher: any trained classifier of images; left as it is. Students have as many classes.
         data: to distil on, images (batch, channels, height, width).
-        held_out: labelled data that accuracies are of. Never the test set: the search would choose by it.
+        held_out: labelled data that accuracies are of. Never the test set: the search would choose
+            by it.
         recipe: short.
-        method, weight, options: of `kdnb.distil`; by default squared differences of the logits beside the labels.
+        method, weight, options: of `kdnb.distil`; by default squared differences of the logits
+            beside the labels.
         seed: of the initial weights and the order of the data.
 
     Returns:
@@ -257,8 +261,8 @@ class Compression:
     Attributes:
         architecture: of the best student.
         reward: what it was worth.
-        removal, shrinkage: the searches; their choices are of 1 and 0 for each layer of the teacher, and of
-            numbers of ratios for each layer that stayed.
+        removal, shrinkage: the searches; their choices are of 1 and 0 for each layer of the
+            teacher, and of numbers of ratios for each layer that stayed.
     """
 
     architecture: Architecture
@@ -289,8 +293,9 @@ def compress(
         ratios: of channels, of which 1 should be one.
         lr, shrinkage_lr, rounds, samples, seed: of :func:`reinforce`.
 
-    Departures: a layer is its convolution with all that belongs to it, and the ratio is of its channels
-    alone; the authors' code removes layers of every kind, and shrinks kernels and more besides channels.
+    Departures: a layer is its convolution with all that belongs to it, and the ratio is of its
+    channels alone; the authors' code removes layers of every kind, and shrinks kernels and more
+    besides channels.
     """
     if not ratios:
         raise ValueError("ratios must hold at least one ratio; got none.")

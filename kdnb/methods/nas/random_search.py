@@ -1,7 +1,7 @@
 """Random search (Li and Talwalkar 2019): the control of every other search, at an equal budget.
 
-A budget counts the choices that are graded, which is the networks that are trained. A choice that comes
-again is not trained again and costs nothing, in no search.
+A budget counts the choices that are graded, which is the networks that are trained. A choice that
+comes again is not trained again and costs nothing, in no search.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def random_search(
     Args:
         draw: a random choice, of a generator; such as `Space.draw`.
         grade: what a choice is worth.
-        budget: how many different ones are graded; fewer when 1,000 draws in a row bring none that is
-            new.
+        budget: how many different ones are graded; fewer when 1,000 draws in a row bring none that
+            is new.
         seed: of the draws.
 
     >>> found = random_search(lambda g: int(torch.randint(9, (1,), generator=g)), lambda n: -n, 9)
@@ -110,8 +110,8 @@ def expected_best(scores: Sequence[float], budget: int) -> float:
 
     .. math:: \mathrm E[\max] = \sum_{k=n}^N s_{(k)} \binom{k-1}{n-1} \Big/ \binom Nn
 
-    over all sets of n among N different choices with the rising grades :math:`s_{(k)}`: no draw is made, so
-    that a comparison with random search has no noise of its own.
+    over all sets of n among N different choices with the rising grades :math:`s_{(k)}`: no draw is
+    made, so that a comparison with random search has no noise of its own.
 
     Args:
         scores: of all N choices, each equally likely.

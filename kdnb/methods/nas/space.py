@@ -71,9 +71,9 @@ class Gate(nn.Module):
 class ConvNet(nn.Module):
     """The network of an architecture: its layers, the mean over all places, a linear classifier.
 
-    `stage1`, `stage2`, ... are its layers, `pool` is what the classifier `head` reads, so every verb of
-    kdnb finds its way. Convolutions have a bias only where no normalisation follows. Weights start as
-    PyTorch's do.
+    `stage1`, `stage2`, ... are its layers, `pool` is what the classifier `head` reads, so every
+    verb of kdnb finds its way. Convolutions have a bias only where no normalisation follows.
+    Weights start as PyTorch's do.
 
     Args:
         architecture: at least one layer.
@@ -181,7 +181,8 @@ class Space:
 
     def draw(self, generator: torch.Generator) -> Architecture:
         """A random one: a depth, then each layer, all alike likely. Deep ones are not favoured, although
-        there are more of them."""
+        there are more of them.
+        """
         choices = self.layers()
 
         def one(count: int) -> int:

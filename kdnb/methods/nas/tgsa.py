@@ -1,7 +1,7 @@
 """TGSA (Bashivan et al. 2019): a search whose steps are scored by a teacher's representations.
 
-A candidate is trained for a short time. It is graded by its accuracy, and by whether it already finds the
-same images alike as a trained teacher does.
+A candidate is trained for a short time. It is graded by its accuracy, and by whether it already
+finds the same images alike as a trained teacher does.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def representations(
     In eval mode and without gradients; the mode is put back.
 
     Args:
-        network: one whose layers kdnb finds, see `kdnb.training.layers.layers_of`, or any with `layers`.
-        images: (images, ...), as the network takes them. They should be held out: on training images
-            the similarity measures which labels were memorised.
+        network: one whose layers kdnb finds, see `kdnb.training.layers.layers_of`, or any with
+            `layers`.
+        images: (images, ...), as the network takes them. They should be held out: on training
+            images the similarity measures which labels were memorised.
         layers: where to look, for a network whose layers kdnb does not find.
     """
     with evaluating(network), torch.no_grad():
@@ -53,9 +54,10 @@ def teacher_guidance(
     over the teacher's layers t, with the most similar layer s of the candidate for each.
 
     Args:
-        where: "embedding" compares what both classifiers read, "logits" the answers, and "layers" all maps
-            as in the formula: the paper's form, as a public summary has it. Early layers of any two networks are alike, so
-            the maximum tells little about small networks; the last layers tell most.
+        where: "embedding" compares what both classifiers read, "logits" the answers, and "layers"
+            all maps as in the formula: the paper's form, as a public summary has it. Early layers
+            of any two networks are alike, so the maximum tells little about small networks; the
+            last layers tell most.
 
     Returns:
         From -1 to 1.
@@ -93,7 +95,8 @@ def early_grade(
         where: of :func:`teacher_guidance`.
         seed: of the order of the data.
 
-    Departures: the sum of the two is read in a public summary of the paper; its weight is an argument here.
+    Departures: the sum of the two is read in a public summary of the paper; its weight is an
+    argument here.
     """
     check_number(least=0, weight=weight)
     check_choice(WHERE, where=where)
@@ -118,22 +121,22 @@ def guided_search(
 ) -> Search:
     """Grow networks layer by layer, and keep those of the highest grade in each step.
 
-    The first step grades all networks of one layer; every later step grades those that the survivors
-    become with one layer more.
+    The first step grades all networks of one layer; every later step grades those that the
+    survivors become with one layer more.
 
     Args:
         choices: what a layer may be.
         grade: of an architecture, such as :func:`early_grade`.
         steps: layers of the deepest candidates.
         beam: how many survive a step.
-        budget: how many candidates may be graded; no limit when None. The candidates of a step are graded
-            in turn, the children of the best survivor first.
+        budget: how many candidates may be graded; no limit when None. The candidates of a step are
+            graded in turn, the children of the best survivor first.
 
     Returns:
         All candidates, in order; the best may be of any depth.
 
-    Departures: the space and the form of this search are ours. That the paper guides a progressive search
-    too is recalled.
+    Departures: the space and the form of this search are ours. That the paper guides a progressive
+    search too is recalled.
     """
     check_number(least=1, whole=True, steps=steps, beam=beam)
     if budget is not None:

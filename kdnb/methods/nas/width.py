@@ -1,7 +1,8 @@
 """Widths by gradient descent (Gu and Tresp 2020): gates on channels, a price on gates, a teacher's answers.
 
-The student starts as wide as it may be. A gate multiplies each channel, and the L1 norm of all gates is added to
-the distillation loss: one training of weights and gates finds out which channels the teacher's answers need.
+The student starts as wide as it may be. A gate multiplies each channel, and the L1 norm of all
+gates is added to the distillation loss: one training of weights and gates finds out which channels
+the teacher's answers need.
 
 Recalled: how the paper places its choice within the teacher's graph; its abstract was read.
 """
@@ -74,21 +75,22 @@ def search_widths(
 ) -> Fit:
     r"""Train a network's weights and gates under a teacher and a price on gates.
 
-    .. math:: L = w_{label} H(\mathbf 1_y, q) + w_{soft}\, T^2\, \mathrm{KL}(p \,\|\, q) + \gamma\, \Omega(\beta)
+    .. math:: L = w_{label} H(\mathbf 1_y, q) + w_{soft}\, T^2\, \mathrm{KL}(p \,\|\, q) + \gamma\,
+        \Omega(\beta)
 
     Args:
         network: built with gates; trained in place.
         teacher: frozen.
         data, recipe, seed, fields: as in `kdnb.distil`.
-        penalty: gamma, of :func:`kdnb.losses.gate_penalty` with the costs of :func:`channel_costs`. It
-            must outweigh what a channel is worth for many, and not for all.
+        penalty: gamma, of :func:`kdnb.losses.gate_penalty` with the costs of :func:`channel_costs`.
+            It must outweigh what a channel is worth for many, and not for all.
         temperature: T.
         label_weight, soft_weight: of the labels and of the teacher; with `soft_weight=0` no teacher
             is listened to, the control.
 
     Returns:
-        The history, with `soft`, `gates` and `hard`; the network, as `fit.networks["student"]`. What to
-        keep says :func:`narrowed`.
+        The history, with `soft`, `gates` and `hard`; the network, as `fit.networks["student"]`.
+        What to keep says :func:`narrowed`.
 
     Raises:
         ValueError: for a network without gates, or as `kdnb.distil`.

@@ -58,7 +58,7 @@ def choose_bases(
         teacher is always wrong.
 
     Raises:
-        ValueError: for other shapes, or a count below 1.
+        ValueError: for wrong shapes, or a count below 1.
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_labels(teacher_logits, labels)
@@ -85,7 +85,7 @@ def choose_targets(teacher_logits: Tensor) -> Tensor:
         (batch,) classes, never the teacher's own answer.
 
     Raises:
-        ValueError: for other shapes, or a single class.
+        ValueError: for wrong shapes, or a single class.
     """
     check_logits(teacher_logits=teacher_logits)
     if teacher_logits.shape[1] < 2:

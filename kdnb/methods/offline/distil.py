@@ -114,7 +114,8 @@ def train(
         fabric: a launched Fabric, for another device or several processes.
 
     Returns:
-        The history, with the term `hard` (`loss`, where one is given), and the network, as `fit.networks["network"]`.
+        The history, with the term `hard` (`loss`, where one is given), and the network, as
+        `fit.networks["network"]`.
 
     Raises:
         ValueError: for an unknown or ignored keyword, inputs that the network cannot take, or

@@ -90,8 +90,8 @@ def adversarial_maps(
 
     Three updates on every batch: the networks on :math:`H(y, p_k) + w\, T^2` times the mean
     divergence from their peers' answers; the networks and transfer layers on
-    :func:`map_fooling_loss`; the critics on :func:`map_judging_loss`. Network k imitates the next one, the
-    last the first: a pair imitate each other, more networks form the paper's cycle.
+    :func:`map_fooling_loss`; the critics on :func:`map_judging_loss`. Network k imitates the next
+    one, the last the first: a pair imitate each other, more networks form the paper's cycle.
 
     Args:
         networks: by name, in the order of the cycle; trained in place.

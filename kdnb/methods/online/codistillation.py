@@ -91,8 +91,8 @@ def codistil(
         every: n steps between exchanges; the first is before step 1.
         burn_in: t_0, the first steps without peers.
         temperature: 1 in the paper.
-        kinds: networks of the peers' architectures, of which copies stand in for the peers; `network`
-            for all of them by default.
+        kinds: networks of the peers' architectures, of which copies stand in for the peers;
+            `network` for all of them by default.
         options: of `training.fit`; with `checkpoint`, a resumed run counts its steps on.
 
     Returns:

@@ -91,7 +91,7 @@ def shifted(images: Tensor, *, most: float = 0.125) -> Tensor:
         As the images. Draws from torch's random state.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     if images.ndim != 4:
         raise ValueError(

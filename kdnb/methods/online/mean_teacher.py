@@ -22,8 +22,8 @@ class MeanTeacher(nn.Module):
     Args:
         student: trained; `teacher` starts as a copy of it.
         ema_decay: m of teacher <- m · teacher + (1 - m) · student after every step; at step t,
-            counted from 1, at most 1 - 1 / (t + 1), as in the authors' code (CuriousAI/mean-teacher,
-            `update_ema_variables`).
+            counted from 1, at most 1 - 1 / (t + 1), as in the authors' code
+            (CuriousAI/mean-teacher, `update_ema_variables`).
     """
 
     def __init__(self, student: nn.Module, ema_decay: float = 0.999):
@@ -76,9 +76,9 @@ def mean_teacher(
     Returns:
         The history: `hard` and `consistency`.
 
-    Departures: as in the authors' code (`ema_model.train()`) the teacher runs in train mode, so that its
-    dropout is the eta' of the paper and its batch normalisation keeps its own running statistics;
-    only weights are averaged.
+    Departures: as in the authors' code (`ema_model.train()`) the teacher runs in train mode, so
+    that its dropout is the eta' of the paper and its batch normalisation keeps its own running
+    statistics; only weights are averaged.
     """
     ramp = Ramp(weight, ramp_up)
     look = view or (lambda images: images)

@@ -28,7 +28,7 @@ def posterior_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
         A scalar in nats, from 0 to log(classes).
 
     Raises:
-        ValueError: for other shapes or a temperature that is not above 0.
+        ValueError: for wrong shapes or a temperature that is not above 0.
 
     >>> posterior_entropy(torch.zeros(3, 4))
     tensor(1.3863)

@@ -79,8 +79,8 @@ def multiple_knowledge(
     Departures: the composition (self and online, responses and relations) is confirmed by the
     abstract; the form of the self term, the weights and the temperature are recalled or ours. The
     relations are those of the logits, in RKD's released form: means over pairs and triples, not
-    sums, so that a weight does not depend on the size of the batch; theirs stand 1 to 2 there. In the first epoch there is no earlier self to learn
-    from, and its term is 0.
+    sums, so that a weight does not depend on the size of the batch; theirs stand 1 to 2 there. In
+    the first epoch there is no earlier self to learn from, and its term is 0.
     """
     check_networks(students)
     first = True

@@ -49,7 +49,8 @@ class GatedBranches(nn.Module):
 
 def gated(logits: Tensor, gate: Tensor) -> Tensor:
     r"""The teacher of ONE: :math:`z_e = \sum_i g_i z_i`, (batch, branches, classes) -> (batch,
-    classes)."""
+    classes).
+    """
     return (gate.unsqueeze(2) * logits).sum(1)
 
 

@@ -46,7 +46,8 @@ def rounded_activations(
 ) -> Iterator[dict[str, nn.Module]]:
     """Inside, a module of its own follows each ReLU module of a network, and learns with it.
 
-    Where the network has other activations as well, these stay in full precision, and a note says so.
+    Where the network has other activations as well, these stay in full precision, and a note says
+    so.
 
     Args:
         make: called once for each ReLU: `lambda: Rounded(8)`, or a `LearntStep`.

@@ -53,12 +53,12 @@ def apprentice(
 
     - Scheme A: teacher and apprentice learn together, both from scratch.
     - Scheme B: a trained teacher is frozen, the apprentice learns from scratch.
-    - Scheme C: as B, but the apprentice starts from weights that were trained in full precision, and
-      learns at a lower rate.
+    - Scheme C: as B, but the apprentice starts from weights that were trained in full precision,
+      and learns at a lower rate.
 
     Args:
-        student: the apprentice, in full precision: fresh in A and B, trained before in C. Changed in
-            place; its weights end on the quantiser's points.
+        student: the apprentice, in full precision: fresh in A and B, trained before in C. Changed
+            in place; its weights end on the quantiser's points.
         teacher: trained and frozen in B and C; in A trained beside the apprentice.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         quantiser: of each layer's weights.

@@ -42,8 +42,8 @@ def check_first(
         learns: False where the student's own weights stay as they are.
 
     Raises:
-        ValueError: for inputs that a network cannot take, weights that are NaN or infinite, a student
-            with nothing to learn, logits of two shapes, or labels that do not fit them.
+        ValueError: for inputs that a network cannot take, weights that are NaN or infinite, a
+            student with nothing to learn, logits of two shapes, or labels that do not fit them.
     """
     batch = first_batch(batches, seed)
     logits = tried("student", student, batch, learns=learns)

@@ -58,8 +58,8 @@ def quantized_distillation(
         quantiser: another function of a layer's weights, in place of the uniform one.
         keep: layers in full precision, of :func:`kdnb.methods.quantized.weights_of`.
         temperature: T; the authors' 2.
-        soft_weight, label_weight: w_s and w_h, the authors' 0.7 and 0.3. With a soft weight of 0 the
-            teacher is not heard: quantisation-aware training on labels, the control.
+        soft_weight, label_weight: w_s and w_h, the authors' 0.7 and 0.3. With a soft weight of 0
+            the teacher is not heard: quantisation-aware training on labels, the control.
         answers: (samples, classes), the teacher's logits in the order of the data, where they are
             at hand: it is then not asked. For `Images` that are not augmented.
 
@@ -114,11 +114,12 @@ def differentiable_quantization(
     r"""Differentiable quantization (Polino et al. 2018, algorithm 2): the points learn.
 
     The student's weights stay as they were trained; each layer's 2^b points move by the gradient of
-    the distillation loss, see :class:`kdnb.methods.quantized.Points`. Nothing else learns, but batch
-    normalisation's running statistics follow.
+    the distillation loss, see :class:`kdnb.methods.quantized.Points`. Nothing else learns, but
+    batch normalisation's running statistics follow.
 
     Args:
-        student: trained in full precision before; changed in place: its weights move to their points.
+        student: trained in full precision before; changed in place: its weights move to their
+            points.
         teacher: frozen; the authors take the student's own full-precision copy.
         bits: from 1 to 8.
         start: of the points.

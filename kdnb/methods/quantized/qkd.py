@@ -75,16 +75,16 @@ def qkd(
         temperature, soft_weight: T and w.
 
     Returns:
-        The history, with `phase` (1, 2 or 3), and terms `hard` and `soft`, in the second phase `teacher.hard` and
-        `teacher.soft` as well; the networks "student" and "teacher", and with quantised activations
-        "deployed": the student with them.
+        The history, with `phase` (1, 2 or 3), and terms `hard` and `soft`, in the second phase
+        `teacher.hard` and `teacher.soft` as well; the networks "student" and "teacher", and with
+        quantised activations "deployed": the student with them.
 
     Raises:
         ValueError: for no epoch in any phase, or as `kdnb.distil`.
 
-    Departures: the phases are those of the abstract; a public re-implementation has the same two losses,
-    with weights that are equal by default. Recalled: that intervals are trained. The first and last layer
-    in full precision, and the thirds are ours.
+    Departures: the phases are those of the abstract; a public re-implementation has the same two
+    losses, with weights that are equal by default. Recalled: that intervals are trained. The first
+    and last layer in full precision, and the thirds are ours.
     """
     recipe = recipe_of(qkd, recipe, fields)
     check_pair(student, teacher)

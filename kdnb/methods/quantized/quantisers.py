@@ -29,7 +29,8 @@ class Buckets(NamedTuple):
     """Numbers in groups of some, each scaled to [0, 1].
 
     Attributes:
-        scaled: (buckets, size), in float32 at least; the last bucket is filled up with its last number.
+        scaled: (buckets, size), in float32 or wider; the last bucket is filled up with its last
+            number.
         lows, spans: (buckets, 1): smallest number, and largest less smallest, of each; a span below
             1e-10 is 1.
     """
@@ -76,7 +77,8 @@ def uniform(
 ) -> Tensor:
     r"""The nearest of :math:`2^b` evenly spaced points of each bucket (Polino et al. 2018).
 
-    .. math:: Q(v) = \mathrm{sc}^{-1}\big(\mathrm{round}(s\, \mathrm{sc}(v)) / s\big), \quad s = 2^b - 1
+    .. math:: Q(v) = \mathrm{sc}^{-1}\big(\mathrm{round}(s\, \mathrm{sc}(v)) / s\big), \quad s =
+        2^b - 1
 
     Args:
         values: of any shape.
@@ -119,8 +121,8 @@ def ternary(values: Tensor) -> Tensor:
     Returns:
         As the values, with the gradient of the identity.
 
-    The factor 0.7, one Delta and one alpha for a layer are those of the authors' code (fengfu-chris/caffe-twns,
-    `Blob::set_delta` and `Blob::ternarize_data`).
+    The factor 0.7, one Delta and one alpha for a layer are those of the authors' code
+    (fengfu-chris/caffe-twns, `Blob::set_delta` and `Blob::ternarize_data`).
 
     >>> ternary(torch.tensor([-2.0, 0.1, 0.2, 1.0]))
     tensor([-1.5000,  0.0000,  0.0000,  1.5000])
@@ -143,8 +145,8 @@ def signs(values: Tensor) -> Tensor:
     Returns:
         As the values, with the gradient of the identity; 0 counts as positive.
 
-    The mean is that of each filter in the authors' code, too (allenai/XNOR-Net, `binarizeConvParms`), which
-    makes 0 of 0.
+    The mean is that of each filter in the authors' code, too (allenai/XNOR-Net,
+    `binarizeConvParms`), which makes 0 of 0.
 
     >>> signs(torch.tensor([[-2.0, 0.0, 1.0]]))
     tensor([[-1.,  1.,  1.]])
@@ -241,9 +243,10 @@ class LearntStep(nn.Module):
         values: the weights, from which the step starts; None for activations, where the first batch
             sets it.
 
-    Recalled: that QKD trains its intervals; this form, with the start 2 mean|v| / sqrt(u), is that of
-    learnt step sizes (Esser et al. 2020), as a public re-implementation has it (zhutmost/lsq-net), which
-    also divides the step's gradient by the root of u times the number of values.
+    Recalled: that QKD trains its intervals; this form, with the start 2 mean|v| / sqrt(u), is that
+    of learnt step sizes (Esser et al. 2020), as a public re-implementation has it
+    (zhutmost/lsq-net), which also divides the step's gradient by the root of u times the number of
+    values.
     """
 
     def __init__(self, bits: int, signed: bool = True, values: Tensor | None = None) -> None:

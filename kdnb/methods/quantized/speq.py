@@ -62,8 +62,8 @@ def speq(
 
     .. math:: L = H(y, q) + w T^2 \big(1 - \cos(p, q)\big)
 
-    with q the answer at the precision that will be deployed, and p that of the same quantised weights
-    with the precision of each layer's activations drawn anew in every step.
+    with q the answer at the precision that will be deployed, and p that of the same quantised
+    weights with the precision of each layer's activations drawn anew in every step.
 
     Args:
         student: with ReLU modules; changed in place.
@@ -80,8 +80,8 @@ def speq(
     Raises:
         ValueError: for a network without a ReLU module, or as `kdnb.train`.
 
-    Departures: the shared weights, the precisions drawn at each layer and the cosine are those of the
-    abstract. Which precisions are drawn, the uniform quantisers and the weight are ours.
+    Departures: the shared weights, the precisions drawn at each layer and the cosine are those of
+    the abstract. Which precisions are drawn, the uniform quantisers and the weight are ours.
     """
     recipe = recipe_of(speq, recipe, fields)
     check_module("student", student)

@@ -79,9 +79,9 @@ def quantised(
     .. math:: w \leftarrow w - \nu\, \nabla L\big|_{Q(w)}
 
     Every step of an optimiser, its momentum and its weight decay, moves the full-precision w by the
-    gradient at the quantised point. On leaving, the weights are Q(w); after an exception, w. Anything
-    may train it inside: `kdnb.train`, `kdnb.distil`, `kdnb.mutual`, or a loop of your own, whose
-    optimiser is made inside.
+    gradient at the quantised point. On leaving, the weights are Q(w); after an exception, w.
+    Anything may train it inside: `kdnb.train`, `kdnb.distil`, `kdnb.mutual`, or a loop of your own,
+    whose optimiser is made inside.
 
     Args:
         network: changed in place.

@@ -127,8 +127,9 @@ def born_again(
     Args:
         make: builds an untrained network from torch's random state; called once a generation,
             each time with another seed, so that no two start from the same weights.
-        data, recipe, evaluate, output, ignore_index, fabric: as in :func:`kdnb.methods.offline.distil.train`. A
-            function `evaluate` gets the generation's network under the name "network".
+        data, recipe, evaluate, output, ignore_index, fabric: as in
+            :func:`kdnb.methods.offline.distil.train`. A function `evaluate` gets the generation's
+            network under the name "network".
         generations: taught ones: the result holds one more, generation 0, which learns from labels.
         targets, weight, label_weight, temperature: of the taught generations, see
             `next_generation`.

@@ -20,8 +20,8 @@ def beta_targets(
 ) -> Tensor:
     r"""Zhang and Sabuncu's instance-specific smoothing: each label is smoothed by its own amount.
 
-    One number b ~ Beta(a, 1) is drawn for each sample of the batch; sorted, the largest goes to
-    the sample whose label the network is surest of. The label gets b, the other classes share 1 - b.
+    One number b ~ Beta(a, 1) is drawn for each sample of the batch; sorted, the largest goes to the
+    sample whose label the network is surest of. The label gets b, the other classes share 1 - b.
 
     Args:
         confidence: (batch,) of a running mean of the network, its probability on the label.
@@ -33,7 +33,7 @@ def beta_targets(
         Probabilities (batch, classes), float32, without gradient. Random: from torch's state.
 
     Raises:
-        ValueError: for other shapes, fewer than 2 classes, or a concentration not above 0.
+        ValueError: for wrong shapes, fewer than 2 classes, or a concentration not above 0.
     """
     if confidence.shape != labels.shape or labels.ndim != 1 or classes < 2:
         raise ValueError(

@@ -41,7 +41,7 @@ def exit_terms(
         The terms `hard` and `soft`, weighted.
 
     Raises:
-        ValueError: for another shape, a single exit, or a temperature not above 0.
+        ValueError: for a wrong shape, a single exit, or a temperature not above 0.
     """
     _check_exits(logits)
     if logits.shape[1] < 2:

@@ -43,7 +43,7 @@ def distorted_views(
     Raises:
         ValueError: when the batches do not augment: both views would be the same.
 
-    Departures: the paper was not at hand. The three terms follow its abstract and public
+    Departures: the paper was not available. The three terms follow its abstract and public
     re-implementations (each view's targets without gradient; the weights 1, 1 and 5e-4, T = 3);
     they differ in whether the cross-entropies are added or averaged, and some compare features
     image by image.

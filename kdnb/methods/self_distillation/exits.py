@@ -63,7 +63,7 @@ class MultiExit(nn.Module):
 
     @property
     def feature_paths(self) -> list[str]:
-        """The module paths of every exit's features, all of one shape, the deepest last."""
+        """The module paths of every exit's features, all of the same shape, the deepest last."""
         adapters = [f"exits.{number}.adapter" for number in range(len(self.exits))]
         return [*adapters, f"network.{self.deepest}"]
 
@@ -238,11 +238,11 @@ def savings(
         logits: (batch, exits, classes).
         labels: (batch,) integers.
         costs: of each exit, from `exit_costs`.
-        full: what to compare with: `kdnb.methods.architecture.multiply_adds` of the network without exits, say; the
-            last of `costs` when None.
+        full: what to compare with: `kdnb.methods.architecture.multiply_adds` of the network without
+            exits, say; the last of `costs` when None.
 
     Raises:
-        ValueError: for other shapes, or another number of costs than exits.
+        ValueError: for wrong shapes, or another number of costs than exits.
     """
     _check_exits(logits)
     check_labels(logits[:, 0], labels)

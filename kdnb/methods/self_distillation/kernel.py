@@ -93,7 +93,8 @@ def kernel_rounds(
 ) -> Rounds:
     r"""Self-distillation by kernel regression, in closed form (Mobahi 2020, equations 5 to 12).
 
-    .. math:: f_t = \arg\min_f R(f) \;\text{s.t.}\; \frac1n \sum_k (f(x_k) - y_{t-1,k})^2 \le \epsilon,
+    .. math:: f_t = \arg\min_f R(f) \;\text{s.t.}\; \frac1n \sum_k (f(x_k) - y_{t-1,k})^2 \le
+        \epsilon,
         \quad y_t = G (c_t I + G)^{-1} y_{t-1} = V D (c_t I + D)^{-1} V^\top y_{t-1}
 
     Args:
@@ -108,7 +109,7 @@ def kernel_rounds(
         The rounds that were made: fewer than asked for where the solution has collapsed to 0.
 
     Raises:
-        ValueError: for other shapes, neither or both of tolerance and penalty, or either not above
+        ValueError: for wrong shapes, neither or both of tolerance and penalty, or either not above
             0; or when even the first round has nothing but 0 to learn.
     """
     points, targets = np.asarray(points, np.float64), np.asarray(targets, np.float64)

@@ -24,10 +24,10 @@ def embedding_targets(embeddings: Tensor, labels: Tensor, width: float = 1.0) ->
         width: s, in the embeddings' units.
 
     Returns:
-        Probabilities (batch, classes), float32 at least, without gradient, largest at the label.
+        Probabilities (batch, classes), float32 or wider, without gradient, largest at the label.
 
     Raises:
-        ValueError: for other shapes, or a width not above 0.
+        ValueError: for wrong shapes, or a width not above 0.
 
     Departures: the form is recalled, not confirmed: Hahn and Choi (2019) take the distance of the
     label's embedding to that of a word the model predicts, and approximate the sum over a large

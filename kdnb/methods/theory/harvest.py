@@ -5,9 +5,10 @@ tangent kernel a network learns fast, and there the information lies. Their algo
 network from its own past epoch, so that wrong labels need not be memorised.
 
 The share of the labels is the caller's here. Of the authors' code we read what a public repository
-that runs it (lizhemin15/self-distillation, `cross_entropy.py`, November 2026) says to be theirs: the
-network's present answers have a constant share of 0.1 or 0.2, or its likeliest class has, in place of its
-answers, a share equal to the part of the batch for which that class is the given label.
+that runs it (lizhemin15/self-distillation, `cross_entropy.py`, November 2026) says to be theirs:
+the network's present answers have a constant share of 0.1 or 0.2, or its likeliest class has, in
+place of its answers, a share equal to the part of the batch for which that class is the given
+label.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def blended(targets: Tensor, answers: Tensor, share: float) -> Tensor:
         share: alpha, of the given labels, from 0 to 1.
 
     Raises:
-        ValueError: for other shapes or shares.
+        ValueError: for wrong shapes or shares.
     """
     check_logits(classes=2, targets=targets, answers=answers)
     if not 0 <= share <= 1:

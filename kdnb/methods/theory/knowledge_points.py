@@ -1,22 +1,23 @@
 r"""Knowledge points (Cheng et al. 2020): the places of an image whose information a layer keeps.
 
 Each place gets as much noise as a layer's features tolerate. Where that is little, the layer has
-kept what the place said: such a place of the object is a knowledge point (the paper of 2020 calls it
-a visual concept). The noise is the largest that the features tolerate:
+kept what the place said: such a place of the object is a knowledge point (the paper of 2020 calls
+it a visual concept). The noise is the largest that the features tolerate:
 
 .. math:: \min_\sigma\; \frac{E_\varepsilon |f(x + \sigma\odot\varepsilon) - f(x)|^2}{\delta^2}
           - \frac{\lambda}{P} \sum_i H_i, \qquad H_i = \log\sigma_i + \tfrac12\log 2\pi e
 
 over P places, with the features' own sensitivity
-:math:`\delta^2 = E_\varepsilon |f(x + \tau\varepsilon) - f(x)|^2` to a small noise :math:`\tau`, so that
-layers and networks compare. Where features change in proportion to the noise, the first term is
-:math:`\lambda/2` at the minimum: all networks have the same budget.
+:math:`\delta^2 = E_\varepsilon |f(x + \tau\varepsilon) - f(x)|^2` to a small noise :math:`\tau`, so
+that layers and networks compare. Where features change in proportion to the noise, the first term
+is :math:`\lambda/2` at the minimum: all networks have the same budget.
 
-Source: the authors' code (Jenniferlyx/Explaining-Knowledge-Distillation-by-Quantifying-the-Knowledge,
-`sigma/train_sigma.py`, `sigma/find_knowledge_new.py` and `model/models.py`, November 2026), which the
-three hypotheses of the paper's abstract go with. Its constants are our defaults where we have one:
-:math:`\tau = 0.01`, :math:`\lambda = 7` (6 for ResNets), sigma from 0.001 to 1, a margin of 0.2 nats; one
-sigma of theirs is for 14 x 14 of 224 x 224 pixels.
+Source: the authors' code
+(Jenniferlyx/Explaining-Knowledge-Distillation-by-Quantifying-the-Knowledge, `sigma/train_sigma.py`,
+`sigma/find_knowledge_new.py` and `model/models.py`, November 2026), which the three hypotheses of
+the paper's abstract go with. Its constants are our defaults where we have one: :math:`\tau = 0.01`,
+:math:`\lambda = 7` (6 for ResNets), sigma from 0.001 to 1, a margin of 0.2 nats; one sigma of
+theirs is for 14 x 14 of 224 x 224 pixels.
 
 Departures: Adam with a falling rate in place of 80 steps of gradient descent. They keep the step
 whose mean entropy is nearest -2.8, bring all images to one level thereby, and compare with the
@@ -52,8 +53,8 @@ def pixel_entropies(
 ) -> Tensor:
     """The entropy of the largest noise at each place that a layer's features tolerate.
 
-    Its own noise is large beside the margin: two seeds differ by some 0.2 nats a place with 60 steps
-    of 4 samples. `small_noise_entropies` is exact where the noise is small.
+    Its own noise is large beside the margin: two seeds differ by some 0.2 nats a place with 60
+    steps of 4 samples. `small_noise_entropies` is exact where the noise is small.
 
     Args:
         features: from images to a layer's features (batch, ...); the network in eval mode.
@@ -69,8 +70,8 @@ def pixel_entropies(
         (batch, height / block, width / block), in nats.
 
     Raises:
-        ValueError: for images of another shape, a block that does not divide them, a budget or noise
-            that is not above 0, or an image whose features no noise changes.
+        ValueError: for images of another shape, a block that does not divide them, a budget or
+            noise that is not above 0, or an image whose features no noise changes.
     """
     height, width = _size(images, block, budget, noise)
     stream = torch.Generator().manual_seed(seed)
@@ -112,8 +113,8 @@ def small_noise_entropies(
 ) -> Tensor:
     r"""What `pixel_entropies` tends to when the noise is small, without random numbers.
 
-    Then the features' change is :math:`\sum_i \sigma_i^2 g_i`, with :math:`g_i` the squared length of the
-    features' gradient at place i, summed over features and pixels. So
+    Then the features' change is :math:`\sum_i \sigma_i^2 g_i`, with :math:`g_i` the squared length
+    of the features' gradient at place i, summed over features and pixels. So
     :math:`\delta^2 = \tau^2 \sum_j g_j`, and the minimum is at
 
     .. math:: \sigma_i^2 = \frac{\lambda\, \tau^2 \sum_j g_j}{2 P\, g_i}
@@ -141,7 +142,8 @@ def knowledge_points(
 ) -> dict[str, Tensor]:
     """How many places of the object, and of the background, a layer keeps.
 
-    A place is kept when its entropy lies below the mean of the background's by more than the margin.
+    A place is kept when its entropy lies below the mean of the background's by more than the
+    margin.
 
     Args:
         entropies: (batch, height, width) of `pixel_entropies`.
@@ -149,12 +151,12 @@ def knowledge_points(
         margin: b, in nats.
 
     Returns:
-        `kept` (batch, height, width), True where a place is kept; and for each image `foreground` and
-        `background`, the counts, and `quality`, the share of the kept places that belong to the
+        `kept` (batch, height, width), True where a place is kept; and for each image `foreground`
+        and `background`, the counts, and `quality`, the share of the kept places that belong to the
         object (0 where none is kept).
 
     Raises:
-        ValueError: for other shapes, or an image without background.
+        ValueError: for wrong shapes, or an image without background.
     """
     if entropies.shape != foreground.shape or entropies.ndim != 3:
         raise ValueError(
@@ -188,7 +190,7 @@ def learning_speed(counts: Tensor, distances: Tensor) -> tuple[float, float]:
         D and V, the variance over the images as a population.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     if counts.ndim != 2 or distances.shape != counts.shape[:1]:
         raise ValueError(
@@ -214,7 +216,7 @@ def stability(kept: Tensor) -> Tensor:
         (images,), within 0 and 1; 0 where nothing was ever kept.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
     """
     if kept.ndim != 4:
         raise ValueError(f"kept is (checkpoints, images, height, width); got {tuple(kept.shape)}.")

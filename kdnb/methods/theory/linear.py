@@ -2,13 +2,15 @@ r"""Linear distillation, exactly (Phuong and Lampert 2019): what a linear studen
 
 A linear teacher :math:`w_*` gives the soft label :math:`\sigma(w_*^\top x_i)` for n points in d
 dimensions. The gradient of the student's cross-entropy is a combination of the points, so that a
-student which starts at 0 stays in their span; there the cross-entropy has one minimum, at which every
-:math:`w^\top x_i = w_*^\top x_i`. So the student is the projection of the teacher onto the span.
+student which starts at 0 stays in their span; there the cross-entropy has one minimum, at which
+every :math:`w^\top x_i = w_*^\top x_i`. So the student is the projection of the teacher onto the
+span.
 
 Checked: the three factors of the paper's abstract (data geometry, optimisation bias, strong
 monotonicity), and in O'Neill's overview of 2020 (arXiv 2006.03669, the section on why distillation
-works) that with fewer points than dimensions the student is the teacher's projection onto their span.
-Recalled: the form of the bound on the risk, whose text was not at hand; `risk_bound` derives it.
+works) that with fewer points than dimensions the student is the teacher's projection onto their
+span. Recalled: the form of the bound on the risk, whose text was not available; `risk_bound`
+derives it.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
         steps: at most.
 
     Raises:
-        ValueError: for other shapes, or a target of 0 or 1, for which there is no minimum.
+        ValueError: for wrong shapes, or a target of 0 or 1, for which there is no minimum.
     """
     _check(inputs, targets, rows=True)
     if not ((targets > 0) & (targets < 1)).all():
@@ -63,8 +65,9 @@ def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
 def hard_student(inputs: Array, labels: Array, *, ridge: float = 1e-6, steps: int = 200) -> Array:
     r"""The student of hard labels: logistic regression with a penalty that hardly weighs.
 
-    It minimises :math:`\frac1n \sum_i H(y_i, \sigma(w^\top x_i)) + \frac r2 |w|^2`. As r goes to 0 its
-    direction becomes that of the largest margin, where gradient descent on hard labels goes, too.
+    It minimises :math:`\frac1n \sum_i H(y_i, \sigma(w^\top x_i)) + \frac r2 |w|^2`. As r goes to 0
+    its direction becomes that of the largest margin, where gradient descent on hard labels goes,
+    too.
 
     Args:
         inputs: (n, d).
@@ -105,7 +108,7 @@ def deep_linear_student(
         steps, lr: of gradient descent on the mean cross-entropy.
 
     Raises:
-        ValueError: for other shapes, or fewer than one layer.
+        ValueError: for wrong shapes, or fewer than one layer.
     """
     _check(inputs, targets, rows=True)
     if depth < 1:
@@ -141,9 +144,9 @@ def risk_bound(tail: Callable[[Array], Array], samples: int, *, angles: int = 20
     .. math:: E R \le \min_{0 \le \beta \le \pi/2}\; p(\beta) + p(\pi/2 - \beta)^n
 
     where :math:`p(\theta)` is the probability that a point lies at an angle of at least
-    :math:`\theta` to the teacher's line (acute, from 0 to pi/2). Why: no vector of the span is nearer in
-    angle to the teacher than its projection, so the student's angle to the teacher is at most the
-    least of the points' angles. It exceeds :math:`\pi/2 - \beta` with probability at most
+    :math:`\theta` to the teacher's line (acute, from 0 to pi/2). Why: no vector of the span is
+    nearer in angle to the teacher than its projection, so the student's angle to the teacher is at
+    most the least of the points' angles. It exceeds :math:`\pi/2 - \beta` with probability at most
     :math:`p(\pi/2 - \beta)^n`. Otherwise a point can be classified differently only at an angle of
     :math:`\beta` or more to the teacher's line.
 

@@ -4,9 +4,9 @@ The paper names the levels: knowledge of the universe (label smoothing), of the 
 classes are), and of the instance (how difficult it is). Each function keeps one of them and
 takes the others away; their mean confidence in the label is the teacher's.
 
-Checked: the three levels, in the paper's abstract. Recalled: its own artificial teachers (KD-pt, KD-sim);
-no text with their formulas and no code of the authors was at hand. Departures: the class relations here
-are the teacher's mean answers, not the likeness of its classifier's weights.
+Checked: the three levels, in the paper's abstract. Recalled: its own artificial teachers (KD-pt,
+KD-sim); no text with their formulas and no code of the authors was at hand. Departures: the class
+relations here are the teacher's mean answers, not the likeness of its classifier's weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def smoothing_only(answers: Tensor, labels: Tensor) -> Tensor:
         (batch, classes): the teacher's mean probability of the label, the rest over the others.
 
     Raises:
-        ValueError: for other shapes, or an answer that is NaN or infinite.
+        ValueError: for wrong shapes, or an answer that is NaN or infinite.
     """
     own = _own(answers, labels)
     return _spread(own.mean().expand_as(own), labels, answers.shape[1])
