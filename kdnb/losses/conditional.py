@@ -1,4 +1,4 @@
-"""The distance of logits that stands beside a conditional adversary (Xu et al. 2018)."""
+"""The distance of logits used with a conditional adversary (Xu et al. 2018)."""
 
 from __future__ import annotations
 
