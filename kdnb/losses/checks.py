@@ -193,7 +193,7 @@ def check_frames(**frames: Tensor) -> None:
 
 
 def check_lengths(lengths: Tensor, frames: Tensor) -> None:
-    """Require integers (batch,): the length of each sequence (batch, frames, ...), from 1 to all frames.
+    """Require integers (batch,): each sequence's length in (batch, frames, ...), 1 to all frames.
 
     The range is checked only on the CPU, since elsewhere it would force a sync.
     """

@@ -12,7 +12,7 @@ def logit_regression(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
     .. math:: L = \frac{1}{2B} \sum_b \lVert z_b - v_b \rVert_2^2
 
-    For zero-mean logits it is, up to the factor 1/K, the limit of :func:`soft_targets` at high
+    For zero-mean logits this is, up to the factor 1/K, the limit of :func:`soft_targets` at high
     temperature (Hinton 2015, equation 4).
 
     Args:
