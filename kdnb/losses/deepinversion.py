@@ -96,7 +96,7 @@ def competition(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
     Args:
         student_logits, teacher_logits: (batch, classes).
-        temperature: of both softmaxes; 3 in the authors' CIFAR code.
+        temperature: temperature of both softmaxes; 3 in the authors' CIFAR code.
 
     Returns:
         A scalar, 1 where the two agree and 1 - ln 2 where their answers do not overlap.

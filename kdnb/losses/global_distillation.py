@@ -26,7 +26,7 @@ def joined_probabilities(
     Args:
         old_logits: (batch, l); with l = 1 the network knows one class and p = 1.
         current_logits: (batch, r - l).
-        temperature: of both softmaxes.
+        temperature: temperature of both softmaxes.
 
     Returns:
         (batch, r) in float32 or wider, old classes first; each row sums to 1. Gradients flow into

@@ -39,7 +39,7 @@ def logit_graph(
     Args:
         student_logits, teachers: (batch, classes), and a list of such tensors.
         weights: w, (teachers,).
-        temperature: of both softmaxes.
+        temperature: temperature of both softmaxes.
 
     Returns:
         A scalar between 0 and the sum of the weights.

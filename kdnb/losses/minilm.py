@@ -116,7 +116,7 @@ def deep_self_attention(
         student_heads, teacher_heads: queries, keys and values of the last layer, each (batch,
             heads, tokens, d_k). Both networks have the same number of heads; d_k may differ.
         value_weight: w; 0 uses only the attention.
-        present: (batch, tokens), False for padding; all when None.
+        present: (batch, tokens), False for padding; all if None.
 
     Returns:
         A scalar in nats.
@@ -154,7 +154,7 @@ def multi_head_relations(
     Args:
         student_heads, teacher_heads: queries, keys and values, each (batch, heads, tokens, d_k).
         relation_heads: a divisor of both widths (heads times d_k).
-        present: (batch, tokens), False for padding; all when None.
+        present: (batch, tokens), False for padding; all if None.
 
     Returns:
         A scalar in nats.

@@ -82,7 +82,7 @@ def hidden_states(
     Args:
         projected: (batch, tokens, teacher's width), the student's states after the learnt map W_h.
         teacher_states: the same shape.
-        present: (batch, tokens) booleans, False for padding; all when None.
+        present: (batch, tokens) booleans, False for padding; all if None.
 
     Returns:
         A scalar in squared units of the states: the mean over present tokens and width.

@@ -56,8 +56,8 @@ class Criterion(nn.Module):
         example: some inputs as the loop will give them, or a pair (inputs, targets): adapters are
             built from the shapes that both networks show of it.
         images: how many the training set has; CRD must know.
-        seed: of the adapters' initial weights.
-        options: of the method by name.
+        seed: for the adapters' initial weights.
+        options: passed to the method by name.
 
     Attributes:
         terms: of the last call, by name: the loss's parts, weighted, without gradients; `hard` is

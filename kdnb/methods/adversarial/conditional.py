@@ -24,8 +24,8 @@ class ConditionalCritic(Critic):
     from the logits under judgement, as in an auxiliary-classifier GAN (Odena et al. 2017).
 
     Args:
-        classes: of the task.
-        widths: of the hidden layers.
+        classes: number of classes of the task.
+        widths: widths of the hidden layers.
     """
 
     def __init__(self, classes: int, *, widths: tuple[int, ...] = (128, 128)) -> None:
@@ -64,11 +64,11 @@ def conditional_adversarial(
             teacher is frozen.
         critic: such as `ConditionalCritic`; trained in place.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        critic_recipe: of the discriminator's update.
-        hard_weight, distance_weight: of the cross-entropy and of the L1 distance.
-        adversarial_weight: of both terms that go through the discriminator.
-        kind: of the student's adversarial loss.
-        options: of `training.fit`.
+        critic_recipe: for the discriminator's update.
+        hard_weight, distance_weight: weights of the cross-entropy and of the L1 distance.
+        adversarial_weight: weight of both terms that go through the discriminator.
+        kind: form of the student's adversarial loss.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `distance`, `fooling`, `class` (the student's), `judging` and

@@ -23,7 +23,7 @@ class Critic(nn.Module):
     Args:
         inputs: numbers in a vector, or channels of maps, which are averaged over their positions.
         outputs: 1 for a score (batch,); more give (batch, outputs).
-        widths: of the hidden layers.
+        widths: widths of the hidden layers.
 
     Raises:
         ValueError: for counts below 1, or (in the call) inputs of another size.

@@ -74,8 +74,8 @@ def adversarial_domains(
         L_{TS} = \mathrm{KL}\big(p_T(x) \,\|\, p_S(x'_c)\big)
 
     with the cross-entropy L_cond of classifiers that tell the condition from the student's deep
-    features. One update carries the game, by `reverse_gradient`. Several factors, each with its
-    own classifier, make it the paper's multi-factorial variant. No label is read.
+    features. One update carries the game, by `reverse_gradient`. Several factors, each with its own
+    classifier, make it the paper's multi-factorial variant. Labels are not used.
 
     Args:
         student, teacher: images -> logits (batch, classes). The student is trained in place, and
@@ -89,15 +89,15 @@ def adversarial_domains(
         path: module path of the student's deep features.
         reversal_weight: lambda, once for all factors; 0 is plain teacher-student learning, with
             classifiers that only watch.
-        temperature: of the teacher-student loss; the paper has 1.
-        options: of `training.fit`.
+        temperature: temperature of the teacher-student loss; the paper has 1.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `soft`, and `<factor>.condition`, the classifiers' cross-entropy, which nears
         the entropy of the conditions as the features cease to tell.
 
     Raises:
-        ValueError: for no view, or conditions or critics that do not fit.
+        ValueError: for no view, or conditions or critics that do not match.
 
     Departures: losses, gradient reversal and the student's start are confirmed (abstract, and the
     authors' patent). The paper's conditions are noises and places of recordings; where in the

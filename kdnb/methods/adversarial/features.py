@@ -57,20 +57,21 @@ def adversarial_features(
         critics: by the name of the place: the teacher's features -> scores (batch,), such as
             `Critic`; trained in place.
         paths: by the name of the place: module paths in the student and in the teacher.
-        critic_recipe: of the discriminators' update.
+        critic_recipe: for the discriminators' update.
         transfers: modules by the name of the place, where the student's features have another
             shape than the teacher's, such as `kdnb.methods.online.Transfer` or a linear layer; they
             move with the student.
-        loss: (student logits, teacher logits) -> scalar; none when None.
-        soft_weight, hard_weight: of that loss, and of the cross-entropy; at 0 no label is read.
-        hint_weight: of the mean squared distance of the features at every place.
-        adversarial_weight: of `fooling_loss`, the mean over the places.
+        loss: (student logits, teacher logits) -> scalar; none if None.
+        soft_weight, hard_weight: weights of that loss, and of the cross-entropy; at 0 labels are not
+            used.
+        hint_weight: weight of the mean squared distance of the features at every place.
+        adversarial_weight: weight of `fooling_loss`, the mean over the places.
         confusion_weight: see `confused_judging_loss`.
-        kind: of the adversarial loss.
-        options: of `training.fit`.
+        kind: form of the adversarial loss.
+        options: passed to `training.fit`.
 
     Returns:
-        The history: `fooling`, `judging`, and `soft`, `hard`, `hint` where they are asked for.
+        The history: `fooling`, `judging`, and `soft`, `hard`, `hint` if requested.
 
     Raises:
         ValueError: when critics or transfers name other places than `paths`.
@@ -142,7 +143,7 @@ def adversarial_compression(
     confusion_weight: float = 1.0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Adversarial network compression (Belagiannis et al. 2018): no label is read.
+    r"""Adversarial network compression (Belagiannis et al. 2018): labels are not used.
 
     .. math:: \min_{f_s} \max_D\; E[\log D(f_t^k(x))] + E[\log(1 - D(f_s^k(x)))]
         + \lambda\, \lVert f_t^l(x) - f_s^l(x) \rVert_2^2
@@ -154,7 +155,7 @@ def adversarial_compression(
         path: module paths of the features in the student and in the teacher, of equal width.
         regression_weight: lambda, of half the squared distance of the logits.
         confusion_weight: mu; 0 leaves the regularisation out.
-        options: of `adversarial_features`.
+        options: passed to `adversarial_features`.
 
     Returns:
         The history: `soft` (the regression), `fooling` and `judging`.

@@ -15,7 +15,7 @@ def embedded(classifier: nn.Module, images: Tensor, path: str) -> Tensor:
     Args:
         classifier: images -> anything; in eval mode while it runs.
         images: (count, channels, height, width), normalised as the classifier knows them.
-        path: of the module; maps are averaged over their positions.
+        path: path of the module; maps are averaged over their positions.
 
     Returns:
         (count, numbers) on the CPU.
@@ -44,7 +44,7 @@ def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance
         The distance, at least 0, computed in float64.
 
     Raises:
-        ValueError: for shapes that do not fit, or a matrix that is not symmetric.
+        ValueError: for mismatched shapes, or a matrix that is not symmetric.
 
     >>> one = torch.eye(2)
     >>> round(frechet_distance(torch.zeros(2), one, torch.ones(2), 4 * one), 9)

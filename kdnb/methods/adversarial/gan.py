@@ -112,9 +112,10 @@ def train_gan(
     Args:
         generator: noise (batch, latent) -> images, with an attribute `latent`; trained in place.
         critic: images -> scores (batch,); trained in place.
-        examples: `Batches`, or a torch Dataset or DataLoader of (image, label); no label is read.
-        critic_recipe: of the discriminator's update; the run's own when None.
-        options: of `training.fit`.
+        examples: `Batches`, or a torch Dataset or DataLoader of (image, label); labels are not
+            used.
+        critic_recipe: for the discriminator's update; the run's own if None.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `judging` and `fooling`.
@@ -158,8 +159,8 @@ def distil_gan(
             student is trained in place; the teacher is frozen.
         examples: for the sizes of the batches, and with a critic for the real images.
         critic: images -> scores (batch,); None for pixels alone, which reads no image.
-        pixel_weight, adversarial_weight: of the two terms.
-        options: of `training.fit`.
+        pixel_weight, adversarial_weight: weights of the two terms.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `pixels`, and with a critic `judging` and `fooling`.
@@ -217,10 +218,10 @@ def draw_images(generator: nn.Module, count: int, *, seed: int = 0) -> Tensor:
     """Images of a generator in eval mode, (count, channels, height, width) float32 on the CPU.
 
     Args:
-        generator: noise (batch, latent) -> images, with an attribute `latent`; its mode is put
-            back.
+        generator: noise (batch, latent) -> images, with an attribute `latent`; its mode is
+            restored.
         count: how many, at least 1.
-        seed: of the noise, the same for every generator of the same `latent`.
+        seed: for the noise, the same for every generator of the same `latent`.
     """
     check_counts(count=count)
     noise = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))

@@ -52,13 +52,13 @@ def distil_with_generated(
         loss: (student logits, teacher logits) -> scalar, such as `losses.soft_targets` with its
             temperature bound.
         generated_share: p in [0, 1]; every image of a batch is replaced with that probability.
-        soft_weight: of the loss.
-        hard_weight: of the cross-entropy with the true labels, over the real images alone and
-            divided by the size of the whole batch; at 0 no label is read.
-        options: of `training.fit`.
+        soft_weight: weight of the loss.
+        hard_weight: weight of the cross-entropy with the true labels, over the real images alone
+            and divided by the size of the whole batch; at 0 labels are not used.
+        options: passed to `training.fit`.
 
     Returns:
-        The history: `soft`, and `hard` where it is asked for.
+        The history: `soft`, and `hard` if requested.
 
     Raises:
         ValueError: for a share outside [0, 1].

@@ -175,21 +175,22 @@ def kdgan(
 
     Args:
         classifier, teacher: images -> logits (batch, classes); both are trained in place. The
-            teacher comes trained on labels. Without one, None, it is the naive game of two
+            teacher is already trained on labels. Without one, None, it is the naive game of two
             (NaGAN), and neither share nor weights are read.
         critic: images -> (batch, classes), the score of every label, such as any classifier;
             trained in place. Without one, None, the cross-entropy of the labels takes its place:
             co-distillation with the same distances, the control for what the critic adds.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        critic_recipe, teacher_recipe: the run's own when None.
+        critic_recipe, teacher_recipe: the run's own if None.
         classifier_share: rho, of the classifier's labels among those that are proposed.
-        classifier_weight, teacher_weight: of what classifier and teacher learn from each other.
+        classifier_weight, teacher_weight: weights of what classifier and teacher learn from each
+            other.
         loss: (own logits, the other's logits) -> scalar.
         temperature: tau of the concrete samples, or its values in the first and the last epoch,
             between which it falls by the same factor in every one.
         label_epochs: in which the classifier learns from the labels alone before the game, by the
-            run's recipe: 0 for one that comes trained, as many as the game's when None.
-        options: of `training.fit`.
+            run's recipe: 0 for one that is already trained, as many as the game's if None.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `judging`, `teacher.fooling`, `teacher.soft`, `classifier.fooling` and

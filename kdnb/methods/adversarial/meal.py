@@ -26,7 +26,7 @@ def aligned(maps: Tensor, size: int) -> Tensor:
 
     Args:
         maps: (batch, channels, height, width) or (batch, numbers).
-        size: of the vectors.
+        size: size of the vectors.
 
     Returns:
         (batch, size).
@@ -73,7 +73,7 @@ def meal(
 
     In every step one teacher is drawn with equal chances. At several blocks the features of student
     and teacher are aligned to vectors, compared as distributions, and judged by a discriminator of
-    that block. The logits are compared likewise. No label is read: the drawn teacher's soft
+    that block. The logits are compared likewise. Labels are not used: the drawn teacher's soft
     answers take their place.
 
     Args:
@@ -82,12 +82,12 @@ def meal(
         critics: by the name of the block: vectors -> scores (batch,), such as `Critic(size)`, and
             `"logits"` for the last one; trained in place.
         paths: by the name of the block: the module path in the student, and in each teacher.
-        sizes: of the aligned vectors, by the name of the block.
-        critic_recipe: of the discriminators' update.
-        similarity_weights: by the name of the block, and `"logits"`; 1 each when None.
-        adversarial_weight: of `fooling_loss`, summed over the blocks.
-        kind: of the adversarial loss.
-        options: of `training.fit`.
+        sizes: sizes of the aligned vectors, by the name of the block.
+        critic_recipe: for the discriminators' update.
+        similarity_weights: by the name of the block, and `"logits"`; 1 each if None.
+        adversarial_weight: weight of `fooling_loss`, summed over the blocks.
+        kind: form of the adversarial loss.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `similarity`, `fooling` and `judging`.

@@ -21,7 +21,7 @@ class RatingNet(nn.Module):
     Args:
         users, items: how many.
         words: numbers that describe the text; 0 for a student.
-        width: of the representation.
+        width: width of the representation.
         mean: the rating that is predicted at first.
     """
 
@@ -77,9 +77,10 @@ def learn_ratings(
         words: (N, words) texts; read by the teacher where there is one, by `net` otherwise.
         teacher: trained, left as it is; None trains `net` on the ratings alone.
         judge: a `discriminator`, trained here, in turn with the net.
-        adversarial_weight: of the loss that falls as the judge takes the student for the teacher.
-        matching_weight: of the squared distance of both representations, the control without a
-            judge.
+        adversarial_weight: weight of the loss that falls as the judge takes the student for the
+            teacher.
+        matching_weight: weight of the squared distance of both representations, the control without
+            a judge.
         rate, decay: Adam's learning rate and L2 penalty.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)

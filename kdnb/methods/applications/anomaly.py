@@ -70,7 +70,7 @@ def uninformed_students(
         students: of the same output shape, with initial weights that differ; trained in place.
         normal: (N, ...) images without labels.
         held_out: other normal images, on which both maps get their scales.
-        seed: of the orders; each student has its own.
+        seed: for the orders; each student has its own.
 
     Departures: the paper's teacher describes patches of several sizes and is itself distilled from
     a network of ImageNet; here one network is given. The students' shapes are the caller's.

@@ -67,10 +67,10 @@ def distil_codes(
         student: starts at random.
         teacher_scores: (users, items).
         seen: (users, items) booleans.
-        teacher_weight: of the pairs.
+        teacher_weight: weight of the pairs.
         first: from so many of the teacher's best items one is drawn.
         hard: how many others are drawn; with 1 the pair is random.
-        seed: of the pairs and the batches.
+        seed: for the pairs and the batches.
         plan: of `learn_ranking`.
     """
     check_number(least=0, teacher_weight=teacher_weight)

@@ -60,7 +60,7 @@ def compose(
         at_most: objects of a picture; later ones cover earlier ones.
         brightness: of the photographs, from 0 for black; small networks find objects on darker ones
             sooner.
-        seed: of all draws.
+        seed: for all draws.
 
     Raises:
         ValueError: for objects that are not grey or do not fit on the photographs.

@@ -94,7 +94,7 @@ def coteach(
             leaves nothing out: the controls.
         right: (N,) the true labels, for `CoTaught.precision` alone; nothing learns from them.
         after_epoch: called without arguments after every epoch.
-        seed: of the order of the images.
+        seed: for the order of the images.
     """
     check_choice(PICKS, pick=pick)
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)

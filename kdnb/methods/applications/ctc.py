@@ -89,8 +89,8 @@ def distil_ctc(
 
     Args:
         student: trained in place.
-        teacher: frozen, asked once for every sequence; or its logits.
-        data: ((frames, lengths), tokens), or (frames, lengths) where no label is read.
+        teacher: frozen, evaluated once per sequence; or its logits.
+        data: ((frames, lengths), tokens), or (frames, lengths) where labels are not used.
         level: as above.
         beam: hypotheses of the level "sequence".
         weight, label_weight: w and w_h.

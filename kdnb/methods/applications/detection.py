@@ -54,7 +54,7 @@ def localisation_loss(answers: Tensor, targets: Tensor, box_weight: float = 10.0
 
     Args:
         answers: (batch, 4 + classes). targets: (batch, 5), of :func:`targets_of`.
-        box_weight: of the boxes, whose errors are small numbers.
+        box_weight: weight of the boxes, whose errors are small numbers.
     """
     check_number(least=0, box_weight=box_weight)
     return hard_loss(answers[:, 4:], targets[:, 4].long()) + box_weight * _smooth(answers, targets)

@@ -78,9 +78,9 @@ def group_knowledge_transfer(
         clients: of one feature shape.
         server: features -> logits.
         rounds: of both trainings.
-        weight: of the other side's answers; 0 turns the exchange of logits off, and leaves that of
-            features.
-        temperature: of both divergences.
+        weight: weight of the other side's answers; 0 turns the exchange of logits off, and leaves
+            that of features.
+        temperature: temperature of both divergences.
         rate: of Adam.
         after_round: called without arguments.
     """

@@ -97,10 +97,10 @@ def distil_frames(
 
     Args:
         student: an acoustic model; trained in place.
-        teacher: another one, frozen, asked once for every sequence; or its logits (sequences,
-            frames, states), which may be those of an ensemble, or of other recordings of the same
-            words, such as clean ones.
-        data: ((frames, lengths), states), or (frames, lengths) where no label is read.
+        teacher: another one, frozen, evaluated once per sequence; or its logits (sequences, frames,
+            states), which may be those of an ensemble, or of other recordings of the same words,
+            such as clean ones.
+        data: ((frames, lengths), states), or (frames, lengths) where labels are not used.
         label_weight: w_h, of the labels' cross-entropy.
         weight: w.
         temperature: T.
@@ -115,8 +115,8 @@ def distil_frames(
         ValueError: for weights that are all 0, labels that are missing, or the teacher's logits of
             other sequences.
 
-    Departures: Chan's abstract has the soft alignment and the divergence; T = 1 and that no label
-    is read are recalled.
+    Departures: Chan's abstract has the soft alignment and the divergence; T = 1 and that labels are
+    not used are recalled.
     """
     recipe = recipe_of(distil_frames, recipe, fields)
     check_weights_of_terms(weight=weight, label_weight=label_weight)

@@ -131,9 +131,9 @@ def continuations(
         longest: tokens of a response, its end included; what has not ended then is cut.
         end: the token that ends a response.
         greedy: take the likeliest token in place of a drawn one.
-        temperature: of the drawn distribution.
+        temperature: temperature of the drawn distribution.
         mixed, share: the teacher, and alpha. Its weights are those of draws at temperature 1.
-        generator: torch's own when None.
+        generator: torch's own if None.
 
     Raises:
         ValueError: for numbers outside their ranges, or `mixed` with another temperature or

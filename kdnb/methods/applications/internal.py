@@ -73,10 +73,10 @@ def distil_internal(
             heads.
         data: tokens with labels, as in `kdnb.distil`.
         stages, epochs_each: which layers are taught when, see `active_layers`.
-        layers: the teacher's layer for each of the student's; at equal distances when None
+        layers: the teacher's layer for each of the student's; at equal distances if None
             (:func:`kdnb.losses.uniform_layers`).
-        cosine_weight: of the first token's state in the loss of a layer.
-        label_weight, soft_weight, temperature: of the answers.
+        cosine_weight: weight of the first token's state in the loss of a layer.
+        label_weight, soft_weight, temperature: for the answers.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Raises:

@@ -119,7 +119,7 @@ def distil_language_model(
         on_policy: lambda, from 0 to 1.
         top: with a number, own sequences are written with the teacher's corrections (speculative
             knowledge distillation, :func:`kdnb.methods.applications.generation.interleaved`).
-        label_weight: of the likelihood of the given sequences, which is added.
+        label_weight: weight of the likelihood of the given sequences, which is added.
         temperature: at which the student draws.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
@@ -197,7 +197,7 @@ def teacher_sequences(
         beam, length_power: of the beam search, see `beam_continuations`; a beam of None draws one
             sequence.
         by: whose choice among the beam is taken.
-        seed: of the drawing.
+        seed: for the drawing.
 
     Returns:
         (sequences, length) int64. Train on it by `train_language_model`.

@@ -46,12 +46,13 @@ def distil_sequences(
     them. The likelihood of the given sequences is added.
 
     Args:
-        student, teacher: language models of one vocabulary. The student comes trained on labels.
+        student, teacher: language models of one vocabulary. The student is already trained on
+            labels.
         tokens: (sequences, length) int64: the prompts, and plain text for the likelihood.
         prompt: how many first tokens are given.
         end: the token that ends a response.
         share: alpha of the mixture; 0.2 in the paper.
-        plain_weight: of the likelihood.
+        plain_weight: weight of the likelihood.
         clip, length_normalised, variant: of the loss.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 

@@ -33,7 +33,7 @@ def distil_clean_labels(
         images, labels: the large set, (N, ...) and (N,), some labels wrong. The clean set may be
             among them.
         label_share: lambda: 1 trusts the labels alone, 0 the teacher alone.
-        recipe: of the training.
+        recipe: for the training.
         temperature: that softens the teacher.
         batch_size: of the teacher's answers.
 

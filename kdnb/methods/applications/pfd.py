@@ -19,7 +19,7 @@ class Tower(nn.Module):
     Args:
         sizes: how many values each field has.
         numbers: real-valued features besides.
-        width: of an embedding.
+        width: width of an embedding.
         hidden: of the perceptron.
     """
 
@@ -78,7 +78,7 @@ def distil_privileged(
         epochs: over all samples, with Adam.
         waiting: steps in which the student learns the labels alone.
         trained: whether the teacher is trained already and stays as it is.
-        seed: of the order.
+        seed: for the order.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)
     check_number(least=0, whole=True, waiting=waiting)

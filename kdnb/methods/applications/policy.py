@@ -144,7 +144,7 @@ def distil_policy(
         critic: (states,) values that rewards are measured against: the reward then is
             :math:`r + V(s') - V(s)`, of which only this step's counts, no later one's.
         look: the student is judged after every so many episodes.
-        seed: of the episodes.
+        seed: for the episodes.
 
     Returns:
         A `PolicyFit`. The student starts with equal probabilities.

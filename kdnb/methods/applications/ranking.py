@@ -28,7 +28,7 @@ def distil_ranking(
         student: small.
         teacher_scores: (users, items); items that a user has are left out of the teacher's order.
         seen: (users, items) booleans.
-        teacher_weight: of the teacher's term.
+        teacher_weight: weight of the teacher's term.
         kept, position_scale, discrepancy_scale: of `losses.ranking_distillation`.
         lists: how many samples of a batch at most give a user whose list of all items is ranked.
         plan: of `learn_ranking`.

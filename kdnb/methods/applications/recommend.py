@@ -35,7 +35,7 @@ class Factors(nn.Module):
         return self.users.weight, self.items.weight
 
     def forward(self, users: Tensor | None = None) -> Tensor:
-        """(users, items) scores of some users, of all when None."""
+        """(users, items) scores of some users, of all if None."""
         ours, items = self.vectors()
         return (ours if users is None else ours[users]) @ items.T
 
@@ -124,9 +124,9 @@ def learn_ranking(
         seen: (users, items) booleans.
         epochs: passes over all that was taken.
         rate, decay: Adam's learning rate, and its L2 penalty.
-        weight: of the ranking loss; 0 leaves `extra` alone.
+        weight: weight of the ranking loss; 0 leaves `extra` alone.
         extra: the users of a batch -> a further loss, such as a teacher's.
-        seed: of batches and of the other items.
+        seed: for batches and of the other items.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)
     check_number(least=0, weight=weight)

@@ -45,7 +45,7 @@ class ClassBatches:
     Args:
         inputs: (N, ...), as the network takes them.
         labels: (N,) integers.
-        targets: (N, ...), what the loss reads beside the embeddings; the labels when None.
+        targets: (N, ...), what the loss reads beside the embeddings; the labels if None.
         classes: how many different classes a batch has.
         each: how many different images of each.
 
@@ -102,7 +102,7 @@ class ClassBatches:
 def embed(network: nn.Module, inputs: Tensor, batch: int = 500) -> Tensor:
     """The embeddings of all inputs, (N, features) float32, in eval mode and without gradients.
 
-    The network's mode is put back.
+    The network's mode is restored.
     """
     return outputs_for(network, inputs, batch)
 
@@ -263,7 +263,7 @@ def learn_embedding(
         targets: (N, ...) what the loss reads, such as a teacher's embeddings.
         loss: (embeddings, targets) -> scalar.
         classes, each: of :class:`ClassBatches`.
-        seed: of the batches, and of what the loss draws.
+        seed: for the batches, and for what the loss draws.
 
     Returns:
         The history, with the term `loss`.

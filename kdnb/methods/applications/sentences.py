@@ -137,7 +137,7 @@ def start_from_layers(
     Args:
         student, teacher: of one vocabulary and width.
         layers: the teacher's, for each of the student; every second one of a teacher twice as deep,
-            in general those at equal distances from the first, when None.
+            in general those at equal distances from the first, if None.
 
     Raises:
         ValueError: for other numbers of layers, or one that the teacher does not have.

@@ -62,7 +62,7 @@ def speculative_decoding(
         longest: tokens of the response, its end included.
         end: the token that ends it.
         ahead: drafted tokens in a row.
-        generator: torch's own when None.
+        generator: torch's own if None.
 
     Departures: written from the algorithm as recalled; that the text has the teacher's distribution
     is tested exactly. Models are asked for whole prefixes here; what is saved is counted in calls.

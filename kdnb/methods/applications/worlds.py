@@ -269,7 +269,7 @@ def gymnasium_world(
             made.
         survival: an episode goes on after an action with this probability. It takes the place of
             gymnasium's limit of time, with which values would depend on the time that is left.
-        options: of `gymnasium.make`, such as `map_name="8x8"`.
+        options: passed to `gymnasium.make`, such as `map_name="8x8"`.
 
     Raises:
         RuntimeError: where gymnasium is not installed.

@@ -200,7 +200,8 @@ def learn_from_flow(
         drift_weight: lambda_2, from the second epoch to the end of the flow.
         independent_from: the share of the run after which nothing flows and the student trains
             alone; 1 for never.
-        options: of `training.fit`; `evaluate` sees the `flow`, whose `student` is the student.
+        options: passed to `training.fit`; `evaluate` sees the `flow`, whose `student` is the
+            student.
 
     Returns:
         The flow, whose `shares()` tell what was taken from whom, and the history with the terms

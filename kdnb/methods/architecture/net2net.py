@@ -47,7 +47,7 @@ def widen(
         noise: standard deviation of what is added to the copied weights of the new units,
             relative to that of all; 0 keeps the function exactly, a little breaks the symmetry of
             the copies, which otherwise stay alike but for dropout.
-        seed: of g and the noise.
+        seed: for g and the noise.
 
     Raises:
         ValueError: for fewer units than before, a grouped convolution, a layer whose output goes

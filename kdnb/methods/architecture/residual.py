@@ -140,7 +140,7 @@ def distil_residual(
         path, teacher_path: the layer in both networks, and in the teacher where it differs.
         classes: of the new classifier on the sum of both.
         hint_weight: w.
-        options: of `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
+        options: passed to `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
 
     Returns:
         The pair as one network around both, images -> logits, and the history: `student` and

@@ -41,8 +41,8 @@ def distil_in_turn(
         data, recipe: as in :func:`kdnb.distil`.
         teacher_data, teacher_recipe: what the assistants learn from, and how; as the student
             where left out.
-        options: of :func:`kdnb.distil`, the same for every pair, such as `method`, `temperature`,
-            `weight`, `label_weight`; a checkpoint becomes one file a pair.
+        options: passed to :func:`kdnb.distil`, the same for every pair, such as `method`,
+            `temperature`, `weight`, `label_weight`; a checkpoint becomes one file a pair.
 
     Returns:
         The fit of every network but the first.

@@ -87,7 +87,7 @@ def match_jacobians(
             second derivative is not 0 everywhere but through the weights.
         of: "logit" is :func:`kdnb.losses.jacobian_matching` on the logit of the teacher's class;
             "cross_entropy" is :func:`kdnb.losses.gradient_attention` with the labels.
-        soft_weight, temperature: of soft targets beside it.
+        soft_weight, temperature: for soft targets beside it.
         recipe, data, seed, checkpoint, fields: as in `kdnb.distil`; the labels are numbers of
             classes.
 

@@ -66,7 +66,7 @@ def distil_rules(
             for none: of such samples the rules alone are learnt.
         strength: C; 3 in the authors' code.
         decay: d, from 0 to 1; the authors' 0.95. With 1 the rules teach nothing.
-        width: of the attention.
+        width: width of the attention.
         attend: False gives all rules that apply to a sample the same share: the control.
         variant: where C stands: "paper" in q; "authors" in the attention's softmax, as in their
             code, so that the exponent in q is at most 1.

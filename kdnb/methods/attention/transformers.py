@@ -40,7 +40,7 @@ def distil_attention(
     log_dir: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Teach a transformer what another one attends to; no label is read, no answer compared.
+    r"""Teach a transformer what another one attends to; labels are not used, no answer compared.
 
     "minilm" is :func:`kdnb.losses.deep_self_attention` of one layer of each, the last ones in the
     paper (Wang 2020); "attention" its first term alone. "minilmv2" is
@@ -54,8 +54,8 @@ def distil_attention(
             lessons but "minilmv2" and "states" need as many heads in both.
         data: inputs, with or without labels, as in `kdnb.distil`. Padding is told by
             `present_in`, and lies at the end.
-        value_weight: of the value relation in "minilm".
-        relation_heads: of "minilmv2"; the student's number of heads when None.
+        value_weight: weight of the value relation in "minilm".
+        relation_heads: of "minilmv2"; the student's number of heads if None.
         student_layer, teacher_layer: places of the layers, where the lesson is about one.
         embeddings: paths of the modules that give embedded tokens in student and teacher;
             "tinybert" then compares these, too.

@@ -52,12 +52,12 @@ def admd(
         critic: features -> (batch, C + 1), such as `kdnb.methods.adversarial.Critic(features, C +
             1)`; trained in place.
         data: with inputs that are a dict or a tuple of views, and labels.
-        critic_recipe: of the critic's update; the authors' is the same as the other's.
+        critic_recipe: for the critic's update; the authors' is the same as the other's.
         views: the one that stays and the privileged one, keys or positions.
         paths: of the layers that are judged, in both networks.
         evaluate: a function of the networks, or data of these views, on which the hallucination
             network is measured after every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `fooling` and `judging`; the hallucination network, and the critic.
@@ -66,8 +66,8 @@ def admd(
         TypeError: for what is no module.
         ValueError: for unknown paths or views, or two networks that share a part.
 
-    Departures: after the authors' code. Their critic is deeper and, for videos, is told the place
-    in time. Step 3, where the mean of two streams is fine-tuned on labels, is `kdnb.train` of
+    Departures: none; follows the authors' code. Their critic is deeper and, for videos, is told the
+    place in time. Step 3, where the mean of two streams is fine-tuned on labels, is `kdnb.train` of
     `Streams`.
     """
     recipe, critic_recipe = recipe_for(recipe, {}), recipe_for(critic_recipe, {})

@@ -43,10 +43,10 @@ def cross_action(
             alone learns from the decisions.
         teacher: takes its view alone; frozen. It should not have been trained on these pairs, on
             which it would be too sure.
-        inputs: a dict or a tuple of tensors, views of the same things. No label is read.
+        inputs: a dict or a tuple of tensors, views of the same things. Labels are not used.
         views: the students' and the teacher's, keys or positions.
         weight: w, of the mutual term.
-        options: of :func:`kdnb.methods.online.dml.mutual` (`train` for one student), such as
+        options: passed to :func:`kdnb.methods.online.dml.mutual` (`train` for one student), such as
             `seed`, and the recipe's fields.
 
     Returns:

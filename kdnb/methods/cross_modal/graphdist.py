@@ -98,12 +98,12 @@ def distil_by_graph(
         data: with inputs that are a dict of views by these keys, and labels.
         paths: by the same keys, the layers whose outputs (batch, features) are the representations;
             of the same width.
-        trust: for the prior, by the keys of the others; 1 for all when None.
+        trust: for the prior, by the keys of the others; 1 for all if None.
         logit_weight, representation_weight, prior_weight: the authors' 10, 1 and 10.
         learn_graph: False keeps the graph at its prior: the control.
         evaluate: a function of the networks, or data of these views, on which the target is
             measured after every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `logits`, `representation`, and `prior` where the graph learns; the

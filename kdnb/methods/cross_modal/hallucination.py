@@ -61,7 +61,7 @@ def hallucinate(
             is 10 times the largest other one.
         evaluate: a function of the networks, or data of these views, on which what learns is
             measured after every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `transfer`, and `beside` and `joint`; the networks.

@@ -72,7 +72,7 @@ def privileged_problem(
         repeats: R.
         train, test: samples of each repetition.
         features: of the student's view.
-        seed: of everything.
+        seed: for everything.
 
     Returns:
         The training samples and the test samples.

@@ -45,8 +45,8 @@ def distil_privileged(
         teacher_share: lambda in [0, 1].
         temperature: T > 0, of the teacher's answers alone.
         variant: of `kdnb.losses.generalised_distillation`.
-        options: of :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`, and
-            the recipe's fields.
+        options: passed to :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`,
+            and the recipe's fields.
 
     Returns:
         The history, with the loss as `loss`; the student in `Seeing` as `fit.networks["student"]`.

@@ -27,7 +27,7 @@ def glorot_stack(sizes: tuple[int, ...], count: int, seed: int, *, alike: bool =
     Args:
         sizes: units of each layer, from inputs to classes: at least two numbers.
         count: M, the number of networks.
-        seed: of the weights.
+        seed: for the weights.
         alike: all networks start from the same weights, so that they are paired.
 
     Returns:
@@ -89,14 +89,14 @@ def fit_stack(
             PyTorch's Adam.
         lr: its constant rate.
         batch_size: the last batch of an epoch is smaller where it must be.
-        seed: of the order, which is the same for all networks.
+        seed: for the order, which is the same for all networks.
 
     Returns:
         The stack.
 
     Raises:
-        ValueError: for another optimiser, for targets that do not fit, or a number below its least
-            value.
+        ValueError: for another optimiser, for targets that do not match, or a number below its
+            least value.
     """
     check_choice(("rmsprop", "adam"), optimiser=optimiser)
     check_number(least=0, lr=lr)

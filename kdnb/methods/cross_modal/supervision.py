@@ -45,14 +45,14 @@ def transfer_supervision(
         student: takes its view alone; trained in place, up to the layer that is matched. What comes
             after it gets no gradient.
         teacher: takes its view alone; frozen.
-        pairs: inputs as a dict or a tuple of views of the same things. No label is read.
+        pairs: inputs as a dict or a tuple of views of the same things. Labels are not used.
         views: the student's and the teacher's, keys or positions.
         paths: of the matched layers, in the student and in the teacher.
         adaptor: t, moves with the student where the layers differ in width, such as a linear layer
-            or a 1 x 1 convolution; none when None.
+            or a 1 x 1 convolution; none if None.
         evaluate: a function of the networks, or data of these views, on which the student is
             measured after every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history with the term `transfer`; the student; what the adaptor learnt.

@@ -117,8 +117,8 @@ def noisy_at(
     Args:
         signal: x, (batch, ...), such as recordings (batch, time) or images.
         decibels: d, 10 times the logarithm of signal power over noise power.
-        noise: n, the same shape, such as other recordings for babble; white when None.
-        seed: of white noise.
+        noise: n, the same shape, such as other recordings for babble; white if None.
+        seed: for white noise.
 
     Returns:
         As the signal. A silent sample stays silent, and silent noise adds nothing.

@@ -53,17 +53,17 @@ def dafl(
     Args:
         student, generator: trained in place.
         teacher: frozen, in eval mode.
-        recipe: of the student and of the run's length, batch size and precision. The authors'
+        recipe: for the student and of the run's length, batch size and precision. The authors'
             MNIST run is 200 epochs of 120 steps, batch 512, Adam at 2e-3.
-        generator_recipe: of the generator; the authors' is Adam at 0.2 on MNIST.
+        generator_recipe: for the generator; the authors' is Adam at 0.2 on MNIST.
         weights: of the terms `one_hot`, `entropy` and `activation`; one that is 0 or absent is
             left out.
         base: of the entropy's logarithm; None for e.
         features: the teacher's module whose output is what the activation term looks at: the last
             before its linear layers.
         detector: sees every batch; its measures join the history after every epoch.
-        seed: of the noise.
-        options: of `training.fit`.
+        seed: for the noise.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `one_hot`, `entropy`, `activation` (weighted), `soft`, and what the detector

@@ -113,7 +113,7 @@ def omni_supervised(
         labelled, generated: see `self_labelled`.
         recipe: the paper lengthens the schedule with the data.
         mean, sd: by which the images are normalised.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history of `offline.train`.

@@ -33,7 +33,7 @@ class DistilledData(nn.Module):
         shape: of an image.
         epochs: how often the steps are gone through.
         lr: of all steps at the beginning.
-        seed: of the images, which begin standard normal.
+        seed: for the images, which begin standard normal.
 
     Attributes:
         images: (steps, images, *shape), a parameter.
@@ -139,10 +139,10 @@ def distil_dataset(
         initial: a network, for its one fixed and known initialisation; or a function that builds
             one from torch's random state, called anew in every step, for any random one.
         examples: the real data, as `offline.train` takes them.
-        recipe: of the images and rates; published: Adam at 0.01, halved every 40 of 400 epochs,
+        recipe: for the images and rates; published: Adam at 0.01, halved every 40 of 400 epochs,
             batch 1024.
         networks_a_step: random initialisations that a step averages over.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `real`, the loss on the real batch after the steps.

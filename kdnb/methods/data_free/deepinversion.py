@@ -106,7 +106,7 @@ def deep_inversion(
         student: of the competition, frozen; needed where `compete` has a weight.
         weights: of the terms `class`, `statistics`, `variation`, `norm` and `compete`; those
             that are 0 or absent are left out.
-        temperature: of the competition.
+        temperature: temperature of the competition.
         jitter: the images are shifted around by up to so many pixels, anew in every iteration.
         bounds: of the pixels; None as in the authors' CIFAR code.
         iterations, lr: of Adam.

@@ -61,16 +61,16 @@ def pseudo_examples(
         student: trained in place.
         teacher: frozen; what the paper calls the reference model, good on few data.
         examples: the few real ones, as `offline.distil` takes them.
-        recipe: of the student.
+        recipe: for the student.
         start: the pseudo examples at the beginning, (count, ...), such as `mixed_examples`.
-        pseudo_recipe: of the pseudo examples.
+        pseudo_recipe: for the pseudo examples.
         pseudo_batch: of them take part in a step, drawn at random.
-        pseudo_weight: of the divergence on pseudo examples in the student's loss; that on real
-            examples has weight 1.
-        hard_weight: of the cross-entropy with the real labels.
-        temperature: of both divergences.
+        pseudo_weight: weight of the divergence on pseudo examples in the student's loss; that on
+            real examples has weight 1.
+        hard_weight: weight of the cross-entropy with the real labels.
+        temperature: temperature of both divergences.
         bounds: of the pixels.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The pseudo examples after the last step, and the history: `adversarial` (minus the

@@ -117,7 +117,7 @@ def optimise_pixels(
         bounds: pixels are kept between these two after every step.
         keep: "last" for the images after the last step, "best" for those, of before any step, whose
             terms had the lowest sum.
-        seed: of what the terms draw.
+        seed: for what the terms draw.
 
     Returns:
         The images, float32 on the CPU.
@@ -175,7 +175,7 @@ def play(
     Args:
         steps: batches an epoch.
         detector: its measures join the history after every epoch, as do those of `evaluate`.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history.

@@ -73,7 +73,7 @@ def data_free(
         student: images -> logits; trained in place, and left as `kdnb.train` leaves its network.
         teacher: frozen. What it takes for black and white decides what images can look like: the
             generators' end in a normalisation to mean 0 and variance 1.
-        recipe: of the student, or its fields as keywords; an epoch is `steps` batches.
+        recipe: for the student, or its fields as keywords; an epoch is `steps` batches.
         method: `dafl`, `zskt`, `dfad`, or `noise`, the control that every run should have beside
             it: the student learns from the teacher's answers to Gaussian noise.
         generator: a `Generator`, or any module that makes images of noise (batch, latent) and has

@@ -77,7 +77,7 @@ def dirichlet_targets(
         per_class: targets for each class and each scale.
         scales: the betas; half of the impressions are drawn at 1, half at 0.1, which gives peaked
             targets.
-        seed: of the draws.
+        seed: for the draws.
 
     Returns:
         (classes * scales * per_class, classes) float32; rows sum to 1, class after class.

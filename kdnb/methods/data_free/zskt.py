@@ -55,15 +55,15 @@ def zskt(
     Args:
         student, generator: trained in place.
         teacher: frozen.
-        recipe: of the student and the run; published: Adam at 2e-3, cosine, batch 128.
+        recipe: for the student and the run; published: Adam at 2e-3, cosine, batch 128.
         generator_recipe: published: Adam at 1e-3, cosine.
         steps: of the student, an epoch; a multiple of `student_steps`.
         attention: student's module path -> teacher's, of maps; None leaves the term out.
-        attention_weight: w, of the sum of `losses.attention_transfer(variant="authors")`; 250 K
-            when None.
+        attention_weight: w, of the sum of `losses.attention_transfer(variant="authors")`; 250 K if
+            None.
         max_norm: both gradients are clipped to K times this norm; None leaves them as they are.
         detector: sees every new batch of images.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `adversarial` (minus the divergence), `soft` and `attention`.

@@ -118,8 +118,9 @@ def check_training(
 
     Raises:
         TypeError: for what is no network or no recipe.
-        ValueError: for features or a mixing matrix that do not fit, are not finite or lie elsewhere
-            than the network; a network that cannot take them or has nothing to learn; a bad seed.
+        ValueError: for features or a mixing matrix that do not match, are not finite or lie
+            elsewhere than the network; a network that cannot take them or has nothing to learn; a
+            bad seed.
     """
     check_module("network", network)
     if not isinstance(recipe, Recipe):

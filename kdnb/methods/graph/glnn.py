@@ -50,12 +50,12 @@ def fit_nodes(
         features: (nodes, words), sparse or dense, on the network's device.
         loss: a scalar of the answer.
         recipe: optimiser and learning rate; what it says of batches and images is not looked at.
-        seed: of dropout.
+        seed: for dropout.
         mixing: of `mixing_matrix`, or None for a perceptron.
 
     Raises:
-        TypeError, ValueError: before the first step, for arguments that do not fit or features that
-            are not finite.
+        TypeError, ValueError: before the first step, for arguments that do not match or features
+            that are not finite.
         NonFiniteLoss: an ArithmeticError, when the loss is no number any more.
     """
     check_training(network, features, recipe, seed, mixing)
@@ -161,8 +161,8 @@ def glnn(
             module that maps (nodes, words) to logits.
         features: (nodes, words).
         teacher_logits: (nodes, classes); rows of `nodes` alone are read.
-        recipe, seed: of `fit_nodes`.
-        nodes: V, numbers or a mask (all nodes,); all when None.
+        recipe, seed: for `fit_nodes`.
+        nodes: V, numbers or a mask (all nodes,); all if None.
         labels, labelled: of the first term: (all nodes,) integers, and V_L, numbers or a mask.
         labels_share: lambda, in [0, 1]; 0 in the authors' runs.
 

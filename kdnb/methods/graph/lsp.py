@@ -48,7 +48,7 @@ def preserve_structure(
             or a mask.
         teacher_hidden: (all nodes, width) of the teacher.
         arcs: of the graph, `Graph.arcs`.
-        features, mixing, recipe, seed: of `fit_nodes`.
+        features, mixing, recipe, seed: for `fit_nodes`.
         weight: lambda, at least 0.
         kernel, bandwidth, degree, offset, variant: of `local_structure_preservation`.
 

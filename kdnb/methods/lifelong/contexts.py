@@ -21,7 +21,7 @@ def class_order(classes: int, contexts: int, seed: int) -> list[list[int]]:
 
     Args:
         classes: their number; a multiple of `contexts`.
-        seed: of the order.
+        seed: for the order.
 
     Raises:
         ValueError: when the classes cannot be shared out evenly.

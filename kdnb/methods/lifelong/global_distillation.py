@@ -75,8 +75,8 @@ def global_distillation(
         references: whom to imitate: "P", the network before on old classes; "PC", also C; "PCQ",
             all.
         memory: how many labelled examples are stored in all, drawn at random.
-        temperature: of P and C; `joined_temperature` of Q.
-        confidence_weight: of the penalty in steps 1 and 2.
+        temperature: temperature of P and C; `joined_temperature` of Q.
+        confidence_weight: weight of the penalty in steps 1 and 2.
         outside: the share of unlabelled images that is drawn at random, 0.7 in the authors' code.
         balance_epochs: of the last part of step 3, at a tenth of the learning rate; 0 leaves it
             out.

@@ -74,7 +74,7 @@ def lifelong_gan(
         contexts: of the scenario "class": labels are columns.
         weight: beta; 0 is fine-tuning.
         image_weight, code_weight, normal_weight: the other three.
-        kind: of the game between generator and critic.
+        kind: form of the game between generator and critic.
         judge: a trained classifier of real images, whose logits are in the order of the contexts'
             `names`, numbers of classes, where there are any: it reads `judged` images of every
             label after each context. The accuracy matrix has the percentage that shows the label
@@ -87,7 +87,7 @@ def lifelong_gan(
         networks; with a judge, the accuracy matrix.
 
     Raises:
-        ValueError: for another scenario, an option out of its range, or networks that do not fit
+        ValueError: for another scenario, an option out of its range, or networks that do not match
             together or to the images.
 
     Departures: recalled, the paper's and BicycleGAN's losses and weights alike; the weight beta and

@@ -129,7 +129,7 @@ def replay(
             among the classes seen so far, drawn at random.
         targets: "hard", the stored labels; "soft", what the network before answers to the stored
             inputs, by the losses of `lwf`: distillation on the examples that it knows.
-        temperature: of soft targets.
+        temperature: temperature of soft targets.
         contexts, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
 
     Returns:

@@ -94,10 +94,10 @@ def in_sequence(
         plan: what is minimised in a context.
         about: by what a checkpoint of the run is recognised besides data and networks.
         checkpoint: a file; each context has one of its own beside it.
-        data: the training data of a context; its own when None.
+        data: the training data of a context; its own if None.
         after: called when a context is learnt, before it is asked about.
-        classifier: who is asked; the network itself when None.
-        stages: the contexts that are trained on; all from `known` on when None.
+        classifier: who is asked; the network itself if None.
+        stages: the contexts that are trained on; all from `known` on if None.
         known: how many contexts the network has learnt already. Their training data are not read,
             and may be None.
         body: False trains the head's new rows alone from the second context on.

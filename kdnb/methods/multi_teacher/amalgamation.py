@@ -120,7 +120,7 @@ def amalgamate(
             "concatenated" and "squared" put raw logits side by side, by KL at T = 1 as released
             code does, or by half the squared distance. See
             :func:`kdnb.methods.multi_teacher.experts.side_by_side`.
-        soft_weight, feature_weight: of the terms.
+        soft_weight, feature_weight: weights of the terms.
         layers: of the student and then of each teacher, as many maps each; found by `layers_of`
             where left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
@@ -130,7 +130,7 @@ def amalgamate(
         `fit.networks["student"]`; the layers' modules, as `fit.learnt`.
 
     Raises:
-        ValueError: for teachers that share a class, numbers of logits or layers that do not fit,
+        ValueError: for teachers that share a class, numbers of logits or layers that do not match,
             or as `kdnb.distil`.
 
     Departures: after released code (KamalEngine, `layerwise_amalgamation.py`): everything is

@@ -118,7 +118,7 @@ def learn_common_features(
         student, teachers, class_sets, data, soft, layers: as in
             :func:`kdnb.methods.multi_teacher.amalgamation.amalgamate`; of `layers` the last map
             counts.
-        soft_weight, discrepancy_weight, restoring_weight: of the terms.
+        soft_weight, discrepancy_weight, restoring_weight: weights of the terms.
         channels: of the common space; a quarter of the student's where left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
 
@@ -127,7 +127,7 @@ def learn_common_features(
         `fit.networks["student"]`; the common space, as `fit.learnt`.
 
     Raises:
-        ValueError: for teachers that share a class, numbers of logits that do not fit, or as
+        ValueError: for teachers that share a class, numbers of logits that do not match, or as
             `kdnb.distil`.
 
     Departures: after released code (KamalEngine, `common_feature.py`); "others" is ours, and so are

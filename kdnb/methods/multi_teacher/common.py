@@ -42,7 +42,7 @@ def learn(
     Args:
         batches: from :func:`kdnb.training.inputs.batches_for`.
         terms: their names must not be `hard`.
-        label_weight: of the cross-entropy with the labels; 0 reads none.
+        label_weight: weight of the cross-entropy with the labels; 0 reads none.
         about: by what a checkpoint of the run is recognised besides data and networks.
         evaluate, checkpoint: as in the verbs.
         begin: called with the number of each epoch, before it.

@@ -84,7 +84,7 @@ def learn_from_least_ambiguous(
         teachers: frozen; each task of the student must be known to one of them.
         data: unlabelled; labels that come along are not read.
         temperature: T of the soft targets; ambiguity is judged at 1.
-        soft_weight, feature_weight, filter_weight: of the terms.
+        soft_weight, feature_weight, filter_weight: weights of the terms.
         recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; `evaluate` is a function.
 
     Returns:
@@ -156,7 +156,7 @@ def customise(
         student: of the chosen tasks; trained in place.
         components: for each task of the student a `TaskNet` of that task alone; trained in place.
         teachers: of whatever tasks; each component follows those that know its task.
-        data, recipe, seed, options: of :func:`learn_from_least_ambiguous`, for both stages.
+        data, recipe, seed, options: passed to :func:`learn_from_least_ambiguous`, for both stages.
 
     Returns:
         That of the second stage; `fit.networks` holds the components too, by task.

@@ -81,7 +81,7 @@ def ekd(
         layers: of each teacher, whose last maps are matched; found by `layers_of` where left out.
         evaluate: a function of the networks, or data, on which the branches' mean is measured after
             every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `ensemble`, `heads`, `soft` and, where it has a weight, `features`.

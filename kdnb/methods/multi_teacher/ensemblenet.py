@@ -68,7 +68,7 @@ def ensemblenet(
         temperature: T of the divergence.
         evaluate: a function of the networks, or data, on which the branches' mean is measured after
             every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `ensemble`, `heads`, `distil`, and `disagreement`, the mean divergence of a

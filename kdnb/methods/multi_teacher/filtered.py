@@ -165,7 +165,7 @@ def learn_filtered(
         data: unlabelled; labels that come along are not read.
         gates: of each teacher, from :func:`learn_gates`.
         temperature: T.
-        soft_weight, feature_weight: of the terms.
+        soft_weight, feature_weight: weights of the terms.
         recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; `evaluate` is a function.
 
     Returns:
@@ -175,7 +175,7 @@ def learn_filtered(
     Raises:
         TypeError: for networks that are no `TaskNet`.
         ValueError: for a student of several tasks, a teacher that does not know it, gates that do
-            not fit, or as `kdnb.distil`.
+            not match, or as `kdnb.distil`.
 
     Departures: the paper's text was not available: gates on channels and the imitation of filtered
     layers are recalled in outline. That the gates learn to keep the teacher's answer

@@ -158,7 +158,7 @@ def become_master(
 
     Raises:
         ValueError: for fewer than one teacher, blocks that there are not, networks that are no
-            chains, or maps that do not fit.
+            chains, or maps that do not match.
 
     Departures: channel coding and the choice of the branch are of released code (KamalEngine,
     `task_branching.py`); it draws one block for each task at random in each step of the first

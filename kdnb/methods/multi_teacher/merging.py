@@ -132,7 +132,7 @@ def merge(
         one, other: left as they are. They may differ in widths and classes.
         words: of each codebook; a layer with fewer pieces has as many as pieces, and loses nothing.
         length: of a word, in input channels.
-        seed: of k-means.
+        seed: for k-means.
         paths: of the layers, the same in both; the convolutions and linear layers that both have
             under the same path and kind where left out.
 

@@ -128,7 +128,7 @@ class OncePerTeacher(LoaderBatches):
     Args:
         batches: that hold their samples in memory.
         teachers: K.
-        seed: of the order, a function of (seed, epoch) alone.
+        seed: for the order, a function of (seed, epoch) alone.
 
     Raises:
         TypeError: for batches that only come one after the other.

@@ -87,7 +87,7 @@ def unify(
         The history, with the term `soft`, and the student, as `fit.networks["student"]`.
 
     Raises:
-        ValueError: for class sets that fall apart, numbers of classes that do not fit, or as
+        ValueError: for class sets that fall apart, numbers of classes that do not match, or as
             `kdnb.distil`.
 
     Departures: recalled, but for what :mod:`kdnb.losses.uhc` says. Of images that never change the

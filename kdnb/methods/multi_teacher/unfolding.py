@@ -95,7 +95,7 @@ def shrink_by_data(network: MLP, widths: Sequence[int], images: Tensor) -> MLP:
 
     Args:
         network: left as it is.
-        widths: of the hidden layers afterwards, none larger than it is.
+        widths: widths of the hidden layers afterwards, none larger than it is.
         images: (N, ...) as the network takes them; more than the wanted neurons.
 
     Returns:
@@ -149,7 +149,7 @@ def shrink_by_weights(network: MLP, widths: Sequence[int]) -> MLP:
 
     Args:
         network: left as it is.
-        widths: of the hidden layers afterwards, none larger than it is.
+        widths: widths of the hidden layers afterwards, none larger than it is.
 
     Returns:
         A new `MLP` in eval mode. Exact as long as there are neurons with proportional weights.

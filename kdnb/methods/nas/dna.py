@@ -101,7 +101,7 @@ def supervise_block(
     seed: int = 0,
     **fields: Any,
 ) -> Fit:
-    """Train all candidates for one block on the teacher's maps; no label is read.
+    """Train all candidates for one block on the teacher's maps; labels are not used.
 
     Args:
         block: trained in place.

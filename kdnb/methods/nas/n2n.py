@@ -169,7 +169,7 @@ def reinforce(
         rounds, samples: 100 and 5 in the authors' code.
         lr: 0.003 for removal and 0.1 for shrinkage in the authors' code.
         variant: of the policy gradient.
-        seed: of what the policy draws.
+        seed: for what the policy draws.
 
     Returns:
         What was graded, in order.
@@ -216,9 +216,9 @@ def reward_of(
         held_out: labelled data that accuracies are of. Never the test set: the search would choose
             by it.
         recipe: short.
-        method, weight, options: of `kdnb.distil`; by default squared differences of the logits
-            beside the labels.
-        seed: of the initial weights and the order of the data.
+        method, weight, options: passed to `kdnb.distil`; by default squared differences of the
+            logits beside the labels.
+        seed: for the initial weights and the order of the data.
 
     Returns:
         architecture -> R = C(2 - C) A_S / A_T; -1 for an architecture without layers.
@@ -291,7 +291,7 @@ def compress(
         reward: of an architecture, such as :func:`reward_of`.
         removal_budget, shrinkage_budget: students that each stage may train.
         ratios: of channels, of which 1 should be one.
-        lr, shrinkage_lr, rounds, samples, seed: of :func:`reinforce`.
+        lr, shrinkage_lr, rounds, samples, seed: for :func:`reinforce`.
 
     Departures: a layer is its convolution with all that belongs to it, and the ratio is of its
     channels alone; the authors' code removes layers of every kind, and shrinks kernels and more

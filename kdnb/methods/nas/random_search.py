@@ -90,7 +90,7 @@ def random_search(
         grade: what a choice is worth.
         budget: how many different ones are graded; fewer when 1,000 draws in a row bring none that
             is new.
-        seed: of the draws.
+        seed: for the draws.
 
     >>> found = random_search(lambda g: int(torch.randint(9, (1,), generator=g)), lambda n: -n, 9)
     >>> found.best, sorted(found.choices) == list(range(9))

@@ -202,7 +202,7 @@ def draw_distinct(
 
     Args:
         draw: such as `Space.draw`.
-        accept: which ones count, such as those of some size; all when None.
+        accept: which ones count, such as those of some size; all if None.
 
     Raises:
         ValueError: when 1,000 draws in a row bring no new one: there are fewer.

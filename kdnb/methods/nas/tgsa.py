@@ -30,7 +30,7 @@ def representations(
 ) -> dict[str, list[Tensor]]:
     """What a network makes of probe images: its `embedding`, `logits`, and the maps of all `layers`.
 
-    In eval mode and without gradients; the mode is put back.
+    In eval mode and without gradients; the mode is restored.
 
     Args:
         network: one whose layers kdnb finds, see `kdnb.training.layers.layers_of`, or any with
@@ -93,7 +93,7 @@ def early_grade(
         recipe: short: its epochs are what a candidate costs.
         weight: alpha.
         where: of :func:`teacher_guidance`.
-        seed: of the order of the data.
+        seed: for the order of the data.
 
     Departures: the sum of the two is read in a public summary of the paper; its weight is an
     argument here.
@@ -129,7 +129,7 @@ def guided_search(
         grade: of an architecture, such as :func:`early_grade`.
         steps: layers of the deepest candidates.
         beam: how many survive a step.
-        budget: how many candidates may be graded; no limit when None. The candidates of a step are
+        budget: how many candidates may be graded; no limit if None. The candidates of a step are
             graded in turn, the children of the best survivor first.
 
     Returns:

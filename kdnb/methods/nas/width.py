@@ -85,8 +85,8 @@ def search_widths(
         penalty: gamma, of :func:`kdnb.losses.gate_penalty` with the costs of :func:`channel_costs`.
             It must outweigh what a channel is worth for many, and not for all.
         temperature: T.
-        label_weight, soft_weight: of the labels and of the teacher; with `soft_weight=0` no teacher
-            is listened to, the control.
+        label_weight, soft_weight: weights of the labels and of the teacher; with `soft_weight=0` no
+            teacher is listened to, the control.
 
     Returns:
         The history, with `soft`, `gates` and `hard`; the network, as `fit.networks["student"]`.

@@ -131,8 +131,8 @@ def boundary_samples(
         than they were, but not behind the border.
 
     Raises:
-        ValueError: for targets that do not fit the images, steps below 1, a step size not above 0,
-            or an unknown variant.
+        ValueError: for targets that do not match the images, steps below 1, a step size not above
+            0, or an unknown variant.
 
     Departures: eta, bounds and stopping are those of the authors' public code, and so is the
     variant "authors"; the squared norm of the paper's equation is recalled.
@@ -199,7 +199,7 @@ def distil_at_boundaries(
         count: boundary samples for each batch, at most.
         steps, step_size, bounds, variant: of :func:`boundary_samples`.
         weights: share of the run -> (w_s, w_b), asked once an epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: terms `hard`, `soft` and `boundary`.

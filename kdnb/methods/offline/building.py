@@ -89,7 +89,8 @@ def build(
 
     Args:
         match: choose as many layers of both networks, where they have different numbers.
-        label_weight: of the cross-entropy with the labels, which is tried, too, unless it is 0.
+        label_weight: weight of the cross-entropy with the labels, which is tried, too, unless it is
+            0.
 
     Returns:
         Whether a part looks inside a network, the teacher's layers that are looked at, and the

@@ -102,7 +102,7 @@ def train(
             `torch.nn.functional.mse_loss`. The parameters of a module learn with the network.
         evaluate: a function of the networks by name, called after every epoch, whose numbers join
             the history; or data, on which `kdnb.evaluate` measures the network.
-        seed: of the order of the data, of dropout and of augmentation.
+        seed: for the order of the data, of dropout and of augmentation.
         checkpoint: a file from which a killed run goes on, see :func:`kdnb.training.fit`. It
             belongs to one run with its initial weights: build the networks as the first time,
             after `torch.manual_seed`.
@@ -119,7 +119,7 @@ def train(
 
     Raises:
         ValueError: for an unknown or ignored keyword, inputs that the network cannot take, or
-            labels that do not fit the logits.
+            labels that do not match the logits.
 
     >>> net = torch.nn.Linear(2, 2)
     >>> data = torch.eye(2).repeat(8, 1), torch.arange(2).repeat(8)
@@ -226,9 +226,9 @@ def distil(
         method: a name of the catalogue (`kdnb.methods.table()` lists them), a `Method`, any
             callable loss(student_logits, teacher_logits[, labels]), or a list of those. Of dense
             logits a callable that takes none gets a row for each place that counts.
-        weight: of the method: one number, or a pair that changes linearly from the first epoch to
-            the last; for several methods by name, `{"at": 1000}`. Left out: the published one, or
-            1 for a loss of your own.
+        weight: weight of the method: one number, or a pair that changes linearly from the first
+            epoch to the last; for several methods by name, `{"at": 1000}`. Left out: the published
+            one, or 1 for a loss of your own.
         label_weight: w_h. Left out: 1, or 0 where a method stands alone (SimKD).
         layers: where to look in student and teacher, see `kdnb.training.layers.Layers`; found by
             `layers_of` where left out. Methods on logits need none.

@@ -43,7 +43,7 @@ def distil_then_labels(
             :func:`kdnb.methods.offline.distil.distil`; the weights hold until the stop.
         stop_epoch: e, the number of epochs with the teacher: 0 is training on labels alone,
             `recipe.epochs` plain distillation.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history; `soft` is 0 after the stop.

@@ -1,9 +1,9 @@
 """Function matching (Beyer et al. 2022): a patient student that sees what its teacher sees.
 
 Distillation is taken as matching two functions on as many points as possible: the same view of an
-image goes through both networks, mixup adds points between the images, no label is read, and the
-schedule is long. The controls of the paper give the teacher another view than the student.
-`match` takes any networks.
+image goes through both networks, mixup adds points between the images, labels are not used, and the
+schedule is long. The controls of the paper give the teacher another view than the student. `match`
+takes any networks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MixedBatches(LoaderBatches):
 
     Args:
         batches: to take the images from; their augmentations come first.
-        seed: of the weights, which are a function of (seed, epoch) alone.
+        seed: for the weights, which are a function of (seed, epoch) alone.
 
     Departures: the weights follow the authors' public training code (mixup with p = 1, two images,
     the larger weight on the image itself).
@@ -87,7 +87,7 @@ def match(
             "consistent": the very tensor that the student sees;
             "mixed": the same, mixed two by two (:class:`MixedBatches`): function matching.
         temperature: 1 in the paper's main configuration.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history, one dict an epoch.

@@ -40,12 +40,12 @@ def through_auxiliary(
             the labels already.
         teacher: frozen.
         data, recipe, fields: as in `kdnb.distil`; of both stages.
-        weight, label_weight: of the flow and of the labels in the second stage; the authors'
+        weight, label_weight: weights of the flow and of the labels in the second stage; the authors'
             student has no labels.
         initial_weight, flow_decay: of the layers on the way, see `information_flow`; the decay is
             that of one of 50 epochs, whatever their number here.
         variant: of both losses.
-        seed: of both stages.
+        seed: for both stages.
 
     Returns:
         The history of the second stage, with `ifm` and `hard`; the networks "student" and

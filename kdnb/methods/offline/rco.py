@@ -28,8 +28,8 @@ def record_route(
 
     Args:
         network, examples, recipe: as in :func:`kdnb.methods.offline.distil.train`.
-        options: of `training.fit`, but no checkpoint: the route lies in memory, and a resumed run
-            would lack its beginning.
+        options: passed to `training.fit`, but no checkpoint: the route lies in memory, and a
+            resumed run would lack its beginning.
 
     Returns:
         The history, and one state_dict an epoch, on the CPU.
@@ -135,9 +135,9 @@ def follow_route(
         teacher: a network of the teacher's architecture; left as it was.
         route: its weights after every epoch, from :func:`record_route`.
         anchors: epochs from 1, rising, such as :func:`equal_intervals` gives.
-        recipe: of each anchor: the schedule of the learning rate starts anew.
+        recipe: for each anchor: the schedule of the learning rate starts anew.
         loss: as in :func:`kdnb.methods.offline.distil.distil`.
-        options: of `distil` (soft_weight, hard_weight) and `training.fit`.
+        options: passed to `distil` (soft_weight, hard_weight) and `training.fit`.
 
     Returns:
         The history of each anchor.

@@ -60,7 +60,7 @@ def learn_from_several(
         soft_weight, relation_weight, label_weight: lambda, w_r and w_h.
         margin: of the distances, in units of the student's features.
         triplets: so many are drawn anew for each batch, see :func:`kdnb.losses.drawn_triplets`; all
-            of the batch when None.
+            of the batch if None.
         layers: of the student and then of each teacher; found by `layers_of` where left out. The
             middle one of `maps` is compared.
 

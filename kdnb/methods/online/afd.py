@@ -98,10 +98,10 @@ def adversarial_maps(
         transfers: by the same names, `Transfer` layers to the next network's channels.
         critics: by the same names, `Discriminator`s of the next network's channels.
         maps: module path of the maps, in every network.
-        adversarial_recipe: of the second and third update; the paper uses another optimiser and
-            a smaller rate for them.
-        weight, temperature: of the answers; T = 3 (recalled).
-        options: of `training.fit`.
+        adversarial_recipe: for the second and third update; the paper uses another optimiser and a
+            smaller rate for them.
+        weight, temperature: for the answers; T = 3 (recalled).
+        options: passed to `training.fit`.
 
     Returns:
         The history: `<name>.hard`, `.soft`, `.fooling` and `.judging`.

@@ -64,7 +64,7 @@ def from_checkpoints(
         kept: trained in place; `kept.best` and `kept.network`.
         score: of the network in eval mode on held-out images, higher is better; asked before
             every epoch and after the last.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard` and `soft`, which is 0 in epochs without a teacher.

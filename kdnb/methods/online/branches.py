@@ -63,7 +63,7 @@ class Branches(nn.Module):
 
         Raises:
             ValueError: for an unknown child, a network that is no chain of its children, or heads
-                that do not fit on the stem.
+                that do not match on the stem.
         """
         if not networks:
             raise ValueError("branches are made of at least one network; got none.")

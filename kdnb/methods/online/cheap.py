@@ -79,7 +79,7 @@ def cheap_online(
         branches: the students, e.g. of `cheap_convolutions`, split at their first child (they
             share nothing in the authors' code, four of them); trained in place with the teacher.
         temperature: T; 3 is ours, the paper's is not confirmed.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `teacher` and `students` (cross-entropies) and `soft`.

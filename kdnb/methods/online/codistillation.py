@@ -93,7 +93,7 @@ def codistil(
         temperature: 1 in the paper.
         kinds: networks of the peers' architectures, of which copies stand in for the peers;
             `network` for all of them by default.
-        options: of `training.fit`; with `checkpoint`, a resumed run counts its steps on.
+        options: passed to `training.fit`; with `checkpoint`, a resumed run counts its steps on.
 
     Returns:
         The history: `hard` and `soft`; after each epoch, for every peer, `taught.<peer>`, the

@@ -70,10 +70,10 @@ def adversarial_codistillation(
         networks: the classifiers by name, two at least; trained in place.
         generator: images -> images, such as `DivergentExamples`.
         critic: images -> (batch,) in (0, 1), such as `Discriminator`.
-        generator_recipe: of the first two updates.
-        weight: of the classifiers' mutual divergence.
-        divergence_weight, realism_weight: of the generator's two aims.
-        options: of `training.fit`.
+        generator_recipe: for the first two updates.
+        weight: weight of the classifiers' mutual divergence.
+        divergence_weight, realism_weight: weights of the generator's two aims.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `divergence` (as the generator minimises it, at most 0), `realism`, `critic`,

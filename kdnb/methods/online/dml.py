@@ -60,7 +60,7 @@ def mutual(
             at least. Trained in place, in this order, and left as `kdnb.train` leaves its network.
         data, recipe, evaluate, seed, checkpoint, log_dir, output, ignore_index, fabric: as in
             :func:`kdnb.methods.offline.distil.train`. All networks see the same images.
-        weight: of the peers' term. At 0 the networks are trained independently.
+        weight: weight of the peers' term. At 0 the networks are trained independently.
         temperature, target: of :func:`mutual_loss`.
         fields: of the recipe.
 

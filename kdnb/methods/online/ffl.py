@@ -96,7 +96,7 @@ def feature_fusion(
             trained in place, as is `fusion`. `branches.deployed(i)` is one of them.
         weight, ramp_up: w and the epochs in which it climbs (80 of 300 in the authors' code).
         temperature: T, 3 in the paper.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `students` and `fused` (cross-entropies), `to_fused` and `to_students`.

@@ -151,7 +151,7 @@ def kdcl(
             to an eighth of the side, after whatever the batches' own augmentation has done. None:
             all see the batch.
         temperature: T, 2 in the paper (recalled).
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history; the terms are `<name>.hard` and `<name>.soft`.

@@ -71,7 +71,7 @@ def mean_teacher(
         pair: trained in place; `pair.teacher` is the result, `pair.student` the other.
         weight: w after `ramp_up` epochs, of a mean over the classes (`softmax_mse_loss` there).
         view: distorts a batch of images at random, for student and teacher each by itself.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard` and `consistency`.

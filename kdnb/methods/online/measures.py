@@ -51,12 +51,12 @@ def loss_rise(
     2018, section 3.6; after Chaudhari 2017 and Keskar 2017).
 
     Args:
-        network: in place only while it is measured: every parameter is put back exactly.
+        network: in place only while it is measured: every parameter is restored exactly.
         batches: un-augmented; the labels are those of its images.
         sds: the noise's standard deviations, each at least 0; every one is measured with the
             same `draws` directions, so that a curve is smooth.
         draws: noises averaged over.
-        seed: of the noise.
+        seed: for the noise.
 
     Returns:
         One rise in nats for each standard deviation.

@@ -66,9 +66,9 @@ def multiple_knowledge(
 
     Args:
         students: two or more by name; trained in place.
-        self_weight, peer_weight, distance_weight, angle_weight: of the four terms.
+        self_weight, peer_weight, distance_weight, angle_weight: weights of the four terms.
         temperature: T.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `<name>.hard`, `.self`, `.peers` and `.relations`.

@@ -25,7 +25,7 @@ class PeerAttention(nn.Module):
     with two linear maps that all peers share.
 
     Args:
-        width: of the features h.
+        width: width of the features h.
         reduction: the maps lead to width // reduction numbers; 8 in the authors' code.
         itself: let a peer listen to itself too, as in the paper and in the authors' code; else
             b and f run over the other peers, and of two peers each listens to the other.
@@ -108,7 +108,7 @@ def okddip(
         temperature: T, 3 in the paper.
         variant: of :func:`own_targets`; and "authors" averages the peers' logits for the leader
             and lets its gradient into the peers.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `peers` and `leader`.

@@ -81,7 +81,7 @@ def one(
         weight: w of the divergence.
         temperature: T, 3 in the paper.
         ramp_up: epochs in which w climbs (`ramp_up`); 80 of 300 in the authors' scripts.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `branches` and `ensemble` (cross-entropies) and `soft`.

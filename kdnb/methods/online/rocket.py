@@ -35,7 +35,7 @@ def rocket(
             light net.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         hint_weight: 0.03 in the commands of the authors' read-me (zhougr1993/Rocket-Launching).
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `light`, `booster` and `hint`.

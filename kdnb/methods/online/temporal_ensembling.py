@@ -62,9 +62,9 @@ def temporal_ensembling(
     Args:
         ensemble: trained in place; its `network` is the result.
         examples: `Batches`, which know where each image lies.
-        weight: of w(t), after `ramp_up` epochs. The authors' full weight is 30 times the share of
-            labelled images (smlaine2/tempens, `config.py` and `scaled_unsup_weight_max`).
-        options: of `training.fit`.
+        weight: weight of w(t), after `ramp_up` epochs. The authors' full weight is 30 times the
+            share of labelled images (smlaine2/tempens, `config.py` and `scaled_unsup_weight_max`).
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard` and `consistency`.

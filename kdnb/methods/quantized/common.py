@@ -36,14 +36,14 @@ def check_first(
     """Ask the networks about a first batch, before any work; the batch.
 
     Args:
-        batches, seed: of the run.
+        batches, seed: for the run.
         teacher: None where nobody is heard.
         labels: whether the labels are read.
         learns: False where the student's own weights stay as they are.
 
     Raises:
         ValueError: for inputs that a network cannot take, weights that are NaN or infinite, a
-            student with nothing to learn, logits of two shapes, or labels that do not fit them.
+            student with nothing to learn, logits of two shapes, or labels that do not match them.
     """
     batch = first_batch(batches, seed)
     logits = tried("student", student, batch, learns=learns)

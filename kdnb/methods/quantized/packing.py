@@ -32,7 +32,7 @@ def pack(values: Tensor, bits: int, bucket: int | None = 256) -> dict[str, Tenso
     Args:
         values: as `uniform` gives them; others are rounded to the nearest point.
         bits: b: 1, 2, 4 or 8.
-        bucket: numbers that share a scale; all when None.
+        bucket: numbers that share a scale; all if None.
 
     Returns:
         `codes` (uint8), and `lows` and `spans` (float32), one a bucket.

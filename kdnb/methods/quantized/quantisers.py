@@ -53,7 +53,7 @@ def buckets(values: Tensor, bucket: int | None = 256) -> Buckets:
 
     Args:
         values: of any shape, flattened row by row.
-        bucket: numbers that share a scale; all of them when None.
+        bucket: numbers that share a scale; all of them if None.
 
     Raises:
         ValueError: for no floating-point numbers, or a bucket below 1.

@@ -61,9 +61,10 @@ def next_generation(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         targets: "soft" (BAN, and BAN+L with a hard_weight), "cwtm" or "dkpp"; DKPP draws new
             permutations in every step.
-        temperature: of the teacher's answers, with "cwtm" of its confidence; the paper uses none.
+        temperature: temperature of the teacher's answers, with "cwtm" of its confidence; the paper
+            uses none.
         output, ignore_index: see `kdnb.train`.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history, one dict an epoch.
@@ -131,7 +132,7 @@ def born_again(
             :func:`kdnb.methods.offline.distil.train`. A function `evaluate` gets the generation's
             network under the name "network".
         generations: taught ones: the result holds one more, generation 0, which learns from labels.
-        targets, weight, label_weight, temperature: of the taught generations, see
+        targets, weight, label_weight, temperature: for the taught generations, see
             `next_generation`.
         label_smoothing: of generation 0's labels.
         checkpoint: a file; generation k writes beside it, with its number in the name.

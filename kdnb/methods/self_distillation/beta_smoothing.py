@@ -92,7 +92,7 @@ def beta_smoothed(
     Args:
         network: trained in place; `network.network` is the classifier.
         concentration, soft_weight, hard_weight: 3, 0.6 and 0.4 in the authors' code.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: none in the targets (authors' code read). Theirs starts the running mean from other
     random weights, which its first steps forget.

@@ -73,10 +73,10 @@ def be_your_own_teacher(
 
     Args:
         network: trained in place, exits and all.
-        soft_weight, hard_weight: of the early exits. The paper's are α and 1 - α; the deepest exit
-            has α = 0, and its cross-entropy the weight 1.
-        hint_weight: of the feature term.
-        options: of `training.fit`.
+        soft_weight, hard_weight: weights of the early exits. The paper's are α and 1 - α; the
+            deepest exit has α = 0, and its cross-entropy the weight 1.
+        hint_weight: weight of the feature term.
+        options: passed to `training.fit`.
 
     Departures: the paper states neither α nor λ nor T. Ours are those of a public
     re-implementation (α = 0.1, T = 3; λ = 1e-6 on a sum over 128 images, hence 1e-4 on a mean),

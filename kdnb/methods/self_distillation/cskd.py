@@ -53,7 +53,7 @@ def class_wise_distil(
         examples: `Batches`; every image gets a new partner of its class in every epoch, augmented
             on its own. A step asks the network twice, once without gradient.
         soft_weight: the paper's λ; 1 for CIFAR-100, up to 3 for fine-grained data.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: none in the loss (paper and authors' code). The authors draw the partner from the
     whole class, so that now and then it is the image itself. Their batch of 128 is 128 images and

@@ -37,8 +37,8 @@ def distorted_views(
         network: trained in place.
         examples: `Batches` that augment; the second view is another draw of the same augmentation.
         path: the module whose outputs are the global features f.
-        discrepancy_weight: of `mean_discrepancy`.
-        options: of `training.fit`.
+        discrepancy_weight: weight of `mean_discrepancy`.
+        options: passed to `training.fit`.
 
     Raises:
         ValueError: when the batches do not augment: both views would be the same.

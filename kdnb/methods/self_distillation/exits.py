@@ -239,7 +239,7 @@ def savings(
         labels: (batch,) integers.
         costs: of each exit, from `exit_costs`.
         full: what to compare with: `kdnb.methods.architecture.multiply_adds` of the network without
-            exits, say; the last of `costs` when None.
+            exits, say; the last of `costs` if None.
 
     Raises:
         ValueError: for wrong shapes, or another number of costs than exits.

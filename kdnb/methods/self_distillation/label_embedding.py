@@ -61,8 +61,8 @@ def embedding_distil(
     Args:
         network: trained in place.
         head: its linear classifier; the rows of the weight are the classes' embeddings.
-        soft_weight, hard_weight: of `embedding_targets` and of the labels.
-        options: of `training.fit`.
+        soft_weight, hard_weight: weights of `embedding_targets` and of the labels.
+        options: passed to `training.fit`.
 
     Raises:
         TypeError: when `head` is no linear layer of the network.

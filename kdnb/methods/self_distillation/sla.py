@@ -78,7 +78,7 @@ def augmentation_distil(
     Args:
         classifier: trained in place; it sees every image four times.
         temperature: T; 1 in the paper.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: none in the loss (authors' code read: no gradient into the aggregate, weights 1).
     """

@@ -41,11 +41,11 @@ def snapshot_distil(
 
     Args:
         network: trained in place.
-        recipe: of the whole run; its epochs are shared out evenly.
+        recipe: for the whole run; its epochs are shared out evenly.
         cycles: the paper's mini-generations.
         teacher_temperature: of the snapshot's answers alone.
         checkpoint: a file; cycle c writes beside it, with its number in the name.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history of all cycles, one dict an epoch, with `cycle` from 0 and `teacher_age`, the

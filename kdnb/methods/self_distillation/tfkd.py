@@ -38,7 +38,7 @@ def virtually_taught(
         network: trained in place.
         temperature, correct, variant: see `teacher_free_regularisation`.
         soft_weight, hard_weight: the paper's α and 1 - α.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
     """
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def self_taught(
     Args:
         make: builds an untrained network from torch's random state; called twice.
         soft_weight, hard_weight: the paper's α and 1 - α.
-        options: of `born_again`.
+        options: passed to `born_again`.
 
     Returns:
         As `born_again`: the teacher is `generation0`, the student `generation1`; they start from

@@ -29,7 +29,7 @@ def tolerant_teacher(
 
     Args:
         network: trained in place.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: the paper's weights η and 1 - η are recalled.
     """

@@ -64,7 +64,7 @@ def pixel_entropies(
         noise: tau, in the images' units; sigma begins there.
         steps, lr: of Adam on log sigma; the rate falls to 0 along a cosine.
         samples: noises of each step.
-        seed: of the noise.
+        seed: for the noise.
 
     Returns:
         (batch, height / block, width / block), in nats.
