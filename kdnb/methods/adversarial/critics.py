@@ -1,4 +1,4 @@
-"""A small discriminator, the adversary of this section's methods; its losses are in `kdnb.losses.gan`.
+"""A small discriminator for the methods of this section; its losses are in `kdnb.losses.gan`.
 
 Its score is a logit: the odds for "real" are exp(score).
 """
@@ -16,9 +16,9 @@ from kdnb.nets._shared import check_counts
 class Critic(nn.Module):
     """A small discriminator of vectors: linear layers with leaky ReLU, scores without a sigmoid.
 
-    The discriminators of adversarial distillation look at logits or features, so a few linear
-    layers do. One that looks at maps without averaging them is
-    `kdnb.methods.online.Discriminator`; it gives probabilities.
+    The discriminators of adversarial distillation see logits or features, so a few linear layers
+    are enough. `kdnb.methods.online.Discriminator` reads maps without averaging them and returns
+    probabilities.
 
     Args:
         inputs: numbers in a vector, or channels of maps, which are averaged over their positions.

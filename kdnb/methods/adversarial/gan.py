@@ -26,7 +26,7 @@ class ImageGenerator(nn.Module):
     Args:
         latent: numbers in a noise vector.
         channels, image_size: of the images; the size must be a multiple of 4.
-        width: channels of the last maps; those before have twice as many.
+        width: channels of the last maps; the earlier maps have twice as many.
         bounds: smallest and largest value of a normalised pixel, (0 - mean) / sd and
             (1 - mean) / sd of the data.
 
@@ -62,7 +62,7 @@ class ImageGenerator(nn.Module):
         self.last = EnlargedConvolution(width, channels, image_size)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Images (batch, channels, image_size, image_size) of noise (batch, latent)."""
+        """Make images (batch, channels, image_size, image_size) from noise (batch, latent)."""
         maps = self.norm(self.stem(noise).view(-1, *self.shape)).relu()
         maps = self.inner_norm(self.inner(maps)).relu()
         low, high = self.bounds
@@ -150,15 +150,15 @@ def distil_gan(
 
     .. math:: L = w_p\, E_z \lVert G_s(z) - G_t(z) \rVert^2 / n + w_a\, L_{GAN}(G_s)
 
-    Both generators get the same noise: unlike a GAN, the student knows which image belongs to
-    which noise, and its loss is a regression. Pixels alone give blurred images; a discriminator,
-    which tells the student's images from the data, sharpens them (the paper's joint loss).
+    Both generators get the same noise. Unlike in a GAN, the target image for each noise vector is
+    known, so the loss is a regression. Pixels alone give blurred images; a discriminator that
+    separates the student's images from the data sharpens them (the paper's joint loss).
 
     Args:
         student, teacher: noise (batch, latent) -> images, with equal attributes `latent`. The
             student is trained in place; the teacher is frozen.
-        examples: for the sizes of the batches, and with a critic for the real images.
-        critic: images -> scores (batch,); None for pixels alone, which reads no image.
+        examples: for the batch sizes and, with a critic, for the real images.
+        critic: images -> scores (batch,); None for pixels alone, which reads no images.
         pixel_weight, adversarial_weight: weights of the two terms.
         options: passed to `training.fit`.
 
@@ -168,9 +168,9 @@ def distil_gan(
     Raises:
         ValueError: when the two generators take noise of different length.
 
-    Departures: the pixel loss and the joint loss are confirmed; the paper's GANs are Wasserstein
-    DCGANs and the weights of its joint loss are not confirmed. It scores by the Inception score;
-    we by `frechet_distance`.
+    Departures: the pixel loss and the joint loss are confirmed. The paper's GANs are Wasserstein
+    DCGANs, and the weights of its joint loss are not confirmed. The paper evaluates by the
+    Inception score; we use `frechet_distance`.
     """
     if student.latent != teacher.latent:
         raise ValueError(
@@ -203,7 +203,7 @@ def _noise(batch: Batch, latent: int) -> Tensor:
 
 
 def _judge(name: str, latent: int, kind: Kind):
-    """The discriminator's side: real images against those of the network called `name`."""
+    """The discriminator's update: real images against those of the network called `name`."""
 
     def judge(networks, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad(), running_statistics_kept(networks[name]):

@@ -26,8 +26,8 @@ class Canvases:
     Attributes:
         images: (N, 3, side, side) float32, about -1 to 1.
         masks: (N, side, side) int64: 0 is the background, k + 1 the objects' class k.
-        boxes: (N, 4) float32 of the object that was placed last: left, top, right and bottom, in
-            shares of the side. It may cover others, and nothing covers it.
+        boxes: (N, 4) float32 of the object placed last: left, top, right and bottom, as fractions
+            of the side. It may cover others; nothing covers it.
         labels: (N,) int64, the class of that object, from 0.
     """
 
@@ -102,7 +102,7 @@ def compose(
 
 
 def _box(inside: Tensor, y: int, x: int) -> Tensor:
-    """Left, top, right and bottom of what is inside, in pixels; the whole window where nothing is."""
+    """Left, top, right and bottom of the object in pixels; the whole window if it is empty."""
     if not bool(inside.any()):
         inside = torch.ones_like(inside)
     rows, columns = (torch.nonzero(inside.any(axis))[:, 0] for axis in (1, 0))
