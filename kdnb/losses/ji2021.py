@@ -103,7 +103,9 @@ class LayerAttention(nn.Module):
 
     Args:
         student_shapes, teacher_shapes: (batch, channels, height, width), or without the batch.
-        width: d, 128 in the paper. Departures: none; follows the authors' code.
+        width: d, 128 in the paper.
+
+    Departures: none; follows the authors' code.
     """
 
     def __init__(

@@ -33,9 +33,9 @@ def attention_matrices(
     Args:
         student_scores, teacher_scores: (batch, heads, tokens, tokens), before the softmax, see
             :func:`kdnb.losses.attention_scores`.
-        present: (batch, tokens) booleans, False for padding; all tokens count if None. variant:
-            "authors" sets pairs with padding to 0 and keeps them in the mean, so the loss shrinks
-            with padding; "paper" is the mean over present pairs.
+        present: (batch, tokens) booleans, False for padding; all tokens count if None.
+        variant: "authors" sets pairs with padding to 0 and keeps them in the mean, so the loss
+            shrinks with padding; "paper" is the mean over present pairs.
 
     Returns:
         A scalar in squared units of the scores: the mean over batch, heads and pairs of tokens.

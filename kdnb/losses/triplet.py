@@ -13,7 +13,8 @@ def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor
     """Every (query, one, other) of distinct samples with one < other.
 
     Args:
-        batch: the number of samples, at least 3. device: where the indices live.
+        batch: the number of samples, at least 3.
+        device: where the indices live.
 
     Returns:
         Integers of shape (batch (batch - 1) (batch - 2) / 2, 3).
@@ -49,8 +50,8 @@ def drawn_triplets(
     """Draw (query, one, other) of distinct samples, uniformly from all ordered triplets.
 
     Args:
-        batch: the number of samples, at least 3. count: the number of triplets, at least 1; the
-            same one may be drawn twice.
+        batch: the number of samples, at least 3.
+        count: the number of triplets, at least 1; the same one may be drawn twice.
         generator: for the draws; torch's global generator if None.
         device: where the indices live.
 

@@ -200,8 +200,10 @@ def factorised_estimate(
     classifiers agree. No gradient flows into the classifiers.
 
     Args:
-        steps: the number of steps, each of both halves. Returns: (batch, classes) probabilities.
-            Sets that are not connected: as in
+        steps: the number of steps, each of both halves.
+
+    Returns:
+        (batch, classes) probabilities. Sets that are not connected: as in
         :func:`log_space_estimate`.
 
     Departures: we do not know the paper's regularisation, starting point or number of steps; there

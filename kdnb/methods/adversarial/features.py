@@ -61,8 +61,9 @@ def adversarial_features(
         transfers: for each place where the student's features differ in shape from the teacher's,
             by name: a module such as `kdnb.methods.online.Transfer` or a linear layer; trained with
             the student.
-        loss: (student logits, teacher logits) -> scalar; no such term if None. soft_weight,
-            hard_weight: weights of that loss, and of the cross-entropy; at 0 labels are not used.
+        loss: (student logits, teacher logits) -> scalar; no such term if None.
+        soft_weight, hard_weight: weights of that loss, and of the cross-entropy; at 0 labels are
+            not used.
         hint_weight: weight of the mean squared distance of the features at every place.
         adversarial_weight: weight of `fooling_loss`, the mean over the places.
         confusion_weight: see `confused_judging_loss`.

@@ -19,7 +19,8 @@ class RatingNet(nn.Module):
     """Predicts ratings from a representation of user, item and, for a teacher, a text.
 
     Args:
-        users, items: the number of each. words: the number of text features; 0 for a student.
+        users, items: the number of each.
+        words: the number of text features; 0 for a student.
         width: width of the representation.
         mean: the initial prediction.
     """

@@ -113,7 +113,8 @@ def distil_language_model(
     Args:
         student, teacher: language models of one vocabulary.
         tokens: (sequences, length) int64; on-policy batches use only their prompts.
-        prompt: the number of leading tokens that are given. end: the token that ends a response.
+        prompt: the number of leading tokens that are given.
+        end: the token that ends a response.
         kind, teacher_share: the divergence.
         on_policy: lambda, from 0 to 1.
         top: if given, the student's sequences are written with the teacher's corrections

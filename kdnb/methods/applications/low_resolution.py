@@ -37,8 +37,8 @@ class LowResolution(nn.Module):
     (Ge et al. 2019), with any method on logits: the teacher sees the same images unreduced.
 
     Args:
-        network: a network for the large images. side: the number of pixels that it sees, in height
-            and width.
+        network: a network for the large images.
+        side: the number of pixels that it sees, in height and width.
     """
 
     def __init__(self, network: nn.Module, side: int) -> None:

@@ -17,7 +17,8 @@ class Drafted(NamedTuple):
 
     Attributes:
         tokens: (length,) int64, the prompt included.
-        proposed, accepted: numbers of draft tokens. calls: the number of calls of the teacher.
+        proposed, accepted: numbers of draft tokens.
+        calls: the number of calls of the teacher.
     """
 
     tokens: Tensor

@@ -199,7 +199,8 @@ class TabularWorld:
     Attributes:
         chances: (states, actions, outcomes) probabilities of what may follow; they sum to 1.
         after: of the same shape, the states that follow.
-        rewards: of the same shape, the rewards. over: of the same shape, whether the episode ends.
+        rewards: of the same shape, the rewards.
+        over: of the same shape, whether the episode ends.
         starts: (states,) the probability that an episode starts in each.
         survival: the probability that an episode goes on after an action that does not end it.
     """

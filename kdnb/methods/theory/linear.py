@@ -9,8 +9,9 @@ span.
 Checked: the three factors of the paper's abstract (data geometry, optimisation bias, strong
 monotonicity), and in O'Neill's overview of 2020 (arXiv 2006.03669, the section on why distillation
 works) that with fewer points than dimensions the student is the teacher's projection onto their
-span. Recalled: the form of the bound on the risk, whose text was not available; `risk_bound`
-derives it.
+span.
+
+Recalled: the form of the bound on the risk, whose text was not available; `risk_bound` derives it.
 """
 
 from __future__ import annotations
