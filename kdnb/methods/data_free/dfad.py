@@ -1,4 +1,4 @@
-"""DFAD (Fang et al. 2019): a generator seeks the images on which the student is wrong."""
+"""DFAD (Fang et al. 2019): a generator searches for images on which the student is wrong."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Small networks on the nodes of a graph: one class, three ways of mixing neighbours.
 
-A layer is a linear map, after which each node may take up its neighbours. That is one product with
-a sparse matrix, so a graph convolution, GraphSAGE's mean and a perceptron differ in the matrix
-alone.
+A layer is a linear map, after which each node may aggregate its neighbours. This is one product
+with a sparse matrix, so a graph convolution, GraphSAGE's mean and a perceptron differ only in the
+matrix.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def mixing_matrix(graph: Graph, kind: Mixing) -> Tensor:
     r"""The matrix with which a layer mixes neighbours, (nodes, nodes), sparse.
 
     Args:
-        graph: its nodes count among their own neighbours: :math:`\tilde A = A + I` with degrees
+        graph: nodes are their own neighbours, too: :math:`\tilde A = A + I` with degrees
             :math:`\tilde D`.
         kind: "mean" is :math:`\tilde D^{-1} \tilde A`, as GraphSAGE's aggregator "gcn" (Hamilton
             2017); "symmetric" is :math:`\tilde D^{-1/2} \tilde A \tilde D^{-1/2}` (Kipf and Welling
@@ -47,11 +47,11 @@ def mixing_matrix(graph: Graph, kind: Mixing) -> Tensor:
 
 
 class NodeAnswer(NamedTuple):
-    """What a network says of every node.
+    """A network's answer for every node.
 
     Attributes:
         logits: (nodes, classes).
-        hidden: (nodes, width), after the ReLU; None of a network that is no `NodeNetwork`.
+        hidden: (nodes, width), after the ReLU; None for a network that is not a `NodeNetwork`.
     """
 
     logits: Tensor
@@ -65,9 +65,9 @@ class NodeNetwork(nn.Module):
         words, width, classes: of the input, between the layers, and of the answer.
         dropout: share of the hidden units set to 0 in training.
 
-    Called without a mixing matrix it is a perceptron that sees no edge; with "symmetric" it is a
-    GCN, with "mean" GraphSAGE with the aggregator "gcn" and all neighbours instead of five drawn
-    ones. Weights start as those of `torch.nn.Linear`.
+    Called without a mixing matrix it is a perceptron without edges; with "symmetric" it is a GCN,
+    with "mean" GraphSAGE with the aggregator "gcn" and all neighbours instead of five drawn ones.
+    Weights are initialised as in `torch.nn.Linear`.
 
     Raises:
         ValueError: for a size below 1, or a dropout that is not in [0, 1).
