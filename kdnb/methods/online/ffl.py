@@ -1,4 +1,4 @@
-"""FFL (Kim et al. 2019): the students' last maps are fused into a teacher, which they teach in turn."""
+"""FFL (Kim et al. 2019): fuse the students' last maps into a teacher; both teach each other."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ConcatenatedTeacher(nn.Module):
 
 
 def together(maps: Sequence[Tensor]) -> Tensor:
-    """The students' maps side by side, averaged down to the smallest height and width."""
+    """The concatenated students' maps, average-pooled to the smallest height and width."""
     if any(value.ndim != 4 for value in maps):
         raise ValueError(f"maps are 4-dimensional; got {[tuple(value.shape) for value in maps]}.")
     size = tuple(min(value.shape[axis] for value in maps) for axis in (2, 3))
@@ -94,15 +94,15 @@ def feature_fusion(
     Args:
         branches: the students, with a common stem or without (split at the first child);
             trained in place, as is `fusion`. `branches.deployed(i)` is one of them.
-        weight, ramp_up: w and the epochs in which it climbs (80 of 300 in the authors' code).
+        weight, ramp_up: w and the epochs of its ramp (80 of 300 in the authors' code).
         temperature: T, 3 in the paper.
         options: passed to `training.fit`.
 
     Returns:
         The history: `students` and `fused` (cross-entropies), `to_fused` and `to_students`.
 
-    Departures: maps of different sizes are averaged down to the smallest. The authors give the
-    fusion module its own weight decay, 1e-5; here the recipe holds for all.
+    Departures: maps of different sizes are average-pooled to the smallest. The authors give the
+    fusion module its own weight decay, 1e-5; here the recipe applies to all.
     """
     ramp = Ramp(weight, ramp_up)
 

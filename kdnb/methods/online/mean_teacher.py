@@ -65,12 +65,12 @@ def mean_teacher(
     .. math:: L = H(y, f(x, \theta, \eta)) + w\, \lVert f(x, \theta, \eta)
         - f(x, \theta', \eta') \rVert^2, \quad \theta' \leftarrow m \theta' + (1 - m) \theta
 
-    Images whose label is -1 count in the second term alone.
+    Images with label -1 count only in the second term.
 
     Args:
-        pair: trained in place; `pair.teacher` is the result, `pair.student` the other.
+        pair: trained in place; `pair.teacher` is the result.
         weight: w after `ramp_up` epochs, of a mean over the classes (`softmax_mse_loss` there).
-        view: distorts a batch of images at random, for student and teacher each by itself.
+        view: distorts a batch of images at random, independently for student and teacher.
         options: passed to `training.fit`.
 
     Returns:

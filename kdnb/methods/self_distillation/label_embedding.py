@@ -1,4 +1,4 @@
-"""Label embeddings (Sun et al. 2017): targets learnt beside the network."""
+"""Label embeddings (Sun et al. 2017): targets learnt together with the network."""
 
 from __future__ import annotations
 
@@ -65,10 +65,9 @@ def embedding_distil(
         options: passed to `training.fit`.
 
     Raises:
-        TypeError: when `head` is no linear layer of the network.
+        TypeError: if `head` is not a linear layer of the network.
 
-    Departures: the paper raises the soft share in the course of training (recalled); here it is
-    constant.
+    Departures: the paper increases the soft share during training (recalled); here it is constant.
     """
     layer = dict(network.named_modules()).get(head)
     if not isinstance(layer, nn.Linear):

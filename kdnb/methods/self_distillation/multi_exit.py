@@ -18,12 +18,12 @@ from kdnb.training import Recipe
 def annealed_temperature(
     temperature: Tensor, logits: Tensor, confidence: float = 0.5, factor: float = 1.05
 ) -> Tensor:
-    """The next step's temperature: times `factor` while the teacher is still too sure at this one.
+    """The next step's temperature: multiplied by `factor` while the teacher is too confident.
 
     Args:
         temperature: temperature of this step.
         logits: of the teaching exit, (batch, classes).
-        confidence: the largest probability, on average, that is let be.
+        confidence: the mean largest probability that is accepted.
 
     >>> annealed_temperature(torch.tensor(1.0), torch.tensor([[5.0, 0.0]]))
     tensor(1.0500)

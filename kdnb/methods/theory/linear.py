@@ -1,10 +1,9 @@
-r"""Linear distillation, exactly (Phuong and Lampert 2019): what a linear student of soft labels becomes.
+r"""Exact linear distillation (Phuong and Lampert 2019): the student of soft labels.
 
 A linear teacher :math:`w_*` gives the soft label :math:`\sigma(w_*^\top x_i)` for n points in d
-dimensions. The gradient of the student's cross-entropy is a combination of the points, so that a
-student which starts at 0 stays in their span; there the cross-entropy has one minimum, at which
-every :math:`w^\top x_i = w_*^\top x_i`. So the student is the projection of the teacher onto the
-span.
+dimensions. The gradient of the student's cross-entropy is a combination of the points, so a student
+that starts at 0 stays in their span; there the cross-entropy has one minimum, at which every
+:math:`w^\top x_i = w_*^\top x_i`. So the student is the projection of the teacher onto the span.
 
 Checked: the three factors of the paper's abstract (data geometry, optimisation bias, strong
 monotonicity), and in O'Neill's overview of 2020 (arXiv 2006.03669, the section on why distillation
@@ -31,7 +30,7 @@ def projected(inputs: Array, teacher: Array) -> Array:
 
 
 def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
-    r"""The student of soft labels, from 0, trained to its end by damped Newton steps in the span.
+    r"""The student of soft labels, trained from 0 to its optimum by damped Newton steps in the span.
 
     It minimises :math:`\frac1n \sum_i H(t_i, \sigma(w^\top x_i))`.
 
@@ -64,11 +63,11 @@ def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
 
 
 def hard_student(inputs: Array, labels: Array, *, ridge: float = 1e-6, steps: int = 200) -> Array:
-    r"""The student of hard labels: logistic regression with a penalty that hardly weighs.
+    r"""The student of hard labels: logistic regression with a very small penalty.
 
     It minimises :math:`\frac1n \sum_i H(y_i, \sigma(w^\top x_i)) + \frac r2 |w|^2`. As r goes to 0
-    its direction becomes that of the largest margin, where gradient descent on hard labels goes,
-    too.
+    its direction becomes that of the largest margin, to which gradient descent on hard labels also
+    converges.
 
     Args:
         inputs: (n, d).
@@ -135,7 +134,7 @@ def deep_linear_student(
 
 
 def transfer_risk(student: Array, teacher: Array, fresh: Array) -> float:
-    """The share of fresh points (m, d) to which student and teacher give another class."""
+    """The share of new points (m, d) to which student and teacher assign different classes."""
     return float(np.mean((fresh @ student > 0) != (fresh @ teacher > 0)))
 
 
@@ -145,8 +144,8 @@ def risk_bound(tail: Callable[[Array], Array], samples: int, *, angles: int = 20
     .. math:: E R \le \min_{0 \le \beta \le \pi/2}\; p(\beta) + p(\pi/2 - \beta)^n
 
     where :math:`p(\theta)` is the probability that a point lies at an angle of at least
-    :math:`\theta` to the teacher's line (acute, from 0 to pi/2). Why: no vector of the span is
-    nearer in angle to the teacher than its projection, so the student's angle to the teacher is at
+    :math:`\theta` to the teacher's line (acute, from 0 to pi/2). Proof: no vector of the span has a
+    smaller angle to the teacher than its projection, so the student's angle to the teacher is at
     most the least of the points' angles. It exceeds :math:`\pi/2 - \beta` with probability at most
     :math:`p(\pi/2 - \beta)^n`. Otherwise a point can be classified differently only at an angle of
     :math:`\beta` or more to the teacher's line.
@@ -154,7 +153,7 @@ def risk_bound(tail: Callable[[Array], Array], samples: int, *, angles: int = 20
     Args:
         tail: p, of an array of angles.
         samples: n, at least 1.
-        angles: places where the minimum is looked for.
+        angles: the angles at which the minimum is searched.
     """
     if samples < 1:
         raise ValueError(f"a student needs at least one point; got {samples}.")

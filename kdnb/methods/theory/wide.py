@@ -1,12 +1,12 @@
-r"""Distillation of very wide networks (Ji and Zhu 2020), exactly: a kernel in place of the network.
+r"""Exact distillation of very wide networks (Ji and Zhu 2020), by a kernel.
 
 An infinitely wide network that is trained by gradient descent acts as a linear model of its
 tangent features, so a student is kernel regression with the neural tangent kernel. Here the
 network has one hidden layer of ReLU and both layers are trained.
 
 Checked: the loss with the share rho of soft labels, the paper's *soft ratio* (its introduction),
-and the two statements of its abstract that the tests of chapter 8 are about. Its data inefficiency
-and its bound on the risk are not used here; their definitions were not available.
+and the two statements of its abstract that the tests of chapter 8 check. Its data inefficiency and
+its bound on the risk are not used here; their definitions were not available.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def relu_kernel(one: Tensor, other: Tensor) -> Tensor:
 
 
 def soft_mixture(labels: Tensor, answers: Tensor, soft: float) -> Tensor:
-    r"""The target :math:`\rho p + (1-\rho) y` that a mixture of soft and hard labels amounts to at T = 1.
+    r"""The target :math:`\rho p + (1-\rho) y` equal to mixed soft and hard labels at T = 1.
 
     The cross-entropy is linear in its target:
     :math:`\rho H(p, q) + (1-\rho) H(y, q) = H(\rho p + (1-\rho) y, q)`.
@@ -75,11 +75,11 @@ def soft_mixture(labels: Tensor, answers: Tensor, soft: float) -> Tensor:
 def kernel_student(
     kernel: Tensor, targets: Tensor, *, ridge: float = 1e-6, steps: int = 60
 ) -> Tensor:
-    r"""Kernel logistic regression to its optimum: coefficients a of :math:`f(x) = \sum_i a_i \Theta(x, x_i)`.
+    r"""Kernel logistic regression: coefficients a of :math:`f(x) = \sum_i a_i \Theta(x, x_i)`.
 
     It minimises :math:`\frac1n \sum_i H(t_i, \sigma(f(x_i))) + \frac r2\, a^\top \Theta a` by
     damped Newton steps in float64. With soft targets and a small r it fits every target; hard
-    targets need the penalty, for they have no optimum without.
+    targets need the penalty, since they have no optimum without it.
 
     Args:
         kernel: (n, n) of the training points.
