@@ -1,4 +1,4 @@
-"""ADMD (Garcia et al. 2020): a critic with a class for "made up" beside the classes of the task."""
+"""ADMD (Garcia et al. 2020): a critic with a "made-up" class besides those of the task."""
 
 from __future__ import annotations
 

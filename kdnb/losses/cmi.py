@@ -36,7 +36,7 @@ def contrastive_diversity(
         A scalar in nats.
 
     Raises:
-        ValueError: when the shapes do not agree.
+        ValueError: if the shapes do not agree.
 
     Departures: as in the authors' code, no gradient flows through the whole views.
     """

@@ -103,7 +103,7 @@ class InstanceTemperature(nn.Module):
         """(batch, 1) temperatures of the samples with these logits (batch, classes).
 
         Raises:
-            ValueError: for wrong or mismatched shapes, or another number of classes.
+            ValueError: for wrong or mismatched shapes, or a different number of classes.
         """
         check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
         if student_logits.shape[1] != self.classes:

@@ -112,8 +112,8 @@ class MultiHeadGraphs(nn.Module):
     vector is computed. It is used in two phases:
 
     1. :meth:`estimation` trains the network on the teacher alone: -cos of v̂ and v.
-    2. Calling the module gives the transfer loss: :func:`graph_distillation` of the graphs that
-       the network draws for the student and for the teacher. It is frozen there, whatever its mode: no
+    2. Calling the module gives the transfer loss: :func:`graph_distillation` of the graphs that the
+       network draws for the student and for the teacher. It is frozen there in any mode: no
        parameter gets a gradient and batch normalisation uses its running statistics.
 
     Args:

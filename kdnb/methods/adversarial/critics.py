@@ -26,7 +26,7 @@ class Critic(nn.Module):
         widths: widths of the hidden layers.
 
     Raises:
-        ValueError: for counts below 1, or (in the call) inputs of another size.
+        ValueError: for counts below 1, or (in the call) inputs of a wrong size.
 
     >>> Critic(10)(torch.zeros(4, 10)).shape, Critic(8, 3)(torch.zeros(4, 8, 5, 5)).shape
     (torch.Size([4]), torch.Size([4, 3]))

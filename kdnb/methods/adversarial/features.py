@@ -74,7 +74,7 @@ def adversarial_features(
         The history: `fooling`, `judging`, and `soft`, `hard`, `hint` if requested.
 
     Raises:
-        ValueError: when critics or transfers name places that are not in `paths`.
+        ValueError: if critics or transfers name places that are not in `paths`.
 
     Departures: the abstracts confirm that discriminators separate the features of teacher and
     student; the other terms follow the survey's equation. Gao's weights are not confirmed.

@@ -166,7 +166,7 @@ def distil_gan(
         The history: `pixels`, and with a critic `judging` and `fooling`.
 
     Raises:
-        ValueError: when the two generators take noise of different length.
+        ValueError: if the two generators take noise of different length.
 
     Departures: the pixel loss and the joint loss are confirmed. The paper's GANs are Wasserstein
     DCGANs, and the weights of its joint loss are not confirmed. The paper evaluates by the

@@ -1,4 +1,4 @@
-"""Generated images in the transfer set, beside the real ones (Liu et al. 2018)."""
+"""Generated images in the transfer set, in addition to the real ones (Liu et al. 2018)."""
 
 from __future__ import annotations
 

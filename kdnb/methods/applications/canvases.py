@@ -2,7 +2,7 @@
 
 Data sets of segmentation and detection are large, and none comes with a package. Clothes of
 Fashion-MNIST on photographs of CIFAR-10 have what those tasks need: a class for every pixel, a box
-for every object, and a background that is no plain colour.
+for every object, and a background that is not a plain colour.
 """
 
 from __future__ import annotations

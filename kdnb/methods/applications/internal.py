@@ -80,8 +80,8 @@ def distil_internal(
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Raises:
-        ValueError: when the recipe leaves no epoch for answers, for layers that the teacher does
-            not have, or as `kdnb.distil`.
+        ValueError: if the recipe leaves no epoch for answers, for layers that the teacher does not
+            have, or as `kdnb.distil`.
 
     Departures: recalled, except for the losses and the three ways of going through the layers. In
     the paper, training also moves to the next layer when the loss falls below a threshold.

@@ -75,7 +75,7 @@ class World(Protocol):
         ...
 
     def check_policy(self, **policy: Table) -> None:
-        """Raise a ValueError for a table of another shape."""
+        """Raise a ValueError for a table of a wrong shape."""
         ...
 
 
@@ -159,7 +159,7 @@ class GridWorld:
 def draw_world(
     seed: int, *, side: int = 20, walls: float = 0.2, goals: int = 4, noise: float = 0.1
 ) -> GridWorld:
-    """Draw a random grid of walls, goals that pay 1 to 10 and a trap that costs 5; all end episodes.
+    """Draw a random grid of walls, goals that pay 1 to 10, and a trap that costs 5; all are final.
 
     Args:
         seed: the same world for the same seed.

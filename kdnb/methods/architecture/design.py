@@ -88,7 +88,7 @@ def depthwise_separable(network: nn.Module) -> nn.Module:
         network: any module; left as it is.
 
     Raises:
-        ValueError: when there is no convolution to split.
+        ValueError: if there is no convolution to split.
     """
     student, split = copy.deepcopy(network), 0
     convolutions = [(n, m) for n, m in student.named_modules() if isinstance(m, nn.Conv2d)]

@@ -45,7 +45,7 @@ def transition_curves(
         label + 1, label + 2, ... modulo their number.
 
     Raises:
-        ValueError: for labels of another shape, or fewer than one step.
+        ValueError: for labels of a wrong shape, or fewer than one step.
     """
     with evaluating(student, teacher):
         with torch.no_grad():

@@ -117,8 +117,8 @@ def deep_inversion(
         (images, *shape) float32 on the CPU.
 
     Raises:
-        ValueError: for an unknown term, another `keep`, a teacher without batch normalisation, or a
-            competition without a student.
+        ValueError: for an unknown term, an unknown `keep`, a teacher without batch normalisation,
+            or a competition without a student.
 
     Departures: the authors' code, read in November 2026, keeps the images of the lowest loss: for
     ImageNet it keeps a copy (`deepinversion.py`); for CIFAR-10 it keeps the same tensor that Adam

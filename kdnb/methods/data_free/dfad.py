@@ -44,7 +44,7 @@ def dfad(
         The history: `discrepancy` of the student, `adversarial` of the generator (negative).
 
     Raises:
-        ValueError: when `steps` is not a multiple of `student_steps`.
+        ValueError: if `steps` is not a multiple of `student_steps`.
 
     The loop is confirmed in the authors' code.
     """

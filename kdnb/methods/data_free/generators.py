@@ -19,7 +19,7 @@ class Published:
 
     Attributes:
         start: side of the first maps, as a share of the image's.
-        epsilon: of the batch normalisations behind the two inner convolutions.
+        epsilon: of the batch normalisations after the two inner convolutions.
         tanh: whether a tanh precedes the last normalisation.
     """
 

@@ -105,7 +105,7 @@ def principal_directions(kept: LayerRecord, share: float = 0.1) -> Tensor:
 
     Not the paper's spectral record, which is of a graph whose nodes are the units of several
     layers. Lopes et al. 2017 take a Laplacian of it (recalled). Their code
-    (`replayed_distillation`, `compute_stats.py`, read in November 2026) weighs an edge between
+    (`replayed_distillation`, `compute_stats.py`, read in November 2026) weights an edge between
     units of neighbouring layers by the product of their class means and takes no Laplacian; it is
     unfinished there, and its objective does not use the result. Therefore it is not implemented
     here.

@@ -42,7 +42,7 @@ class NoiseBatches(LoaderBatches):
         seed: the noise is a function of (seed, epoch) alone, so an interrupted run resumes exactly.
 
     Raises:
-        ValueError: when a number is below 1.
+        ValueError: if a number is below 1.
 
     >>> next(iter(NoiseBatches(2, 3, (4,)))).images.shape
     torch.Size([3, 4])
@@ -122,7 +122,7 @@ def optimise_pixels(
         The images, float32 on the CPU.
 
     Raises:
-        ValueError: for another `keep`.
+        ValueError: for an unknown `keep`.
         NonFiniteLoss: if a term becomes NaN or infinite.
     """
     check_keep(keep)

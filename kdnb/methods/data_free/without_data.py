@@ -154,7 +154,7 @@ def data_free(
 
 
 def _options(method: str) -> Mapping[str, Any]:
-    """What a method can be told by name, beside what the verb itself tells it."""
+    """A method's options, except those that the function itself sets."""
     if method not in GAMES:
         return {}
     parameters = inspect.signature(GAMES[method]).parameters.values()

@@ -58,7 +58,7 @@ def known_labels(labels: Any, nodes: Tensor, total: int, classes: int | None = N
         classes: labels must be below it; None leaves this check to the loss.
 
     Raises:
-        ValueError: for labels of another shape, or a label of these nodes that is no class.
+        ValueError: for labels of a wrong shape, or a label of these nodes that is no class.
     """
     if not _holds_integers(labels) or labels.shape != (total,):
         raise ValueError(

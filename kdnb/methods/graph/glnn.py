@@ -221,7 +221,7 @@ def propagated_labels(
         (nodes, classes) probabilities; uniform where no label arrives.
 
     Raises:
-        TypeError: for another graph.
+        TypeError: for anything but a graph.
         ValueError: for no node, a node or label that is not there, or a number that is too small.
     """
     check_number(least=0, most=1, keep=keep)

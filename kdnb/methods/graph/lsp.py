@@ -53,7 +53,7 @@ def preserve_structure(
         kernel, bandwidth, degree, offset, variant: of `local_structure_preservation`.
 
     Raises:
-        TypeError: for a student that is no `NodeNetwork`.
+        TypeError: for a student that is not a `NodeNetwork`.
         ValueError: for a different number of nodes, arcs to nodes that do not exist, or a wrong
             option; and as `fit_nodes`.
 

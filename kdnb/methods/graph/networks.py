@@ -31,8 +31,8 @@ def mixing_matrix(graph: Graph, kind: Mixing) -> Tensor:
             2017).
 
     Raises:
-        TypeError: for another graph.
-        ValueError: for another kind.
+        TypeError: for anything but a graph.
+        ValueError: for a wrong kind.
     """
     check_choice(("mean", "symmetric"), kind=kind)
     check_graph(graph)

@@ -76,7 +76,7 @@ def check_stored(contexts: Contexts, memory: int | None = None) -> None:
     """Require contexts whose inputs can be stored beside each other, and a memory for all classes.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
+        TypeError: for inputs that are not a single tensor.
         ValueError: for inputs of several shapes, or a memory below the number of classes.
     """
     if memory is not None:

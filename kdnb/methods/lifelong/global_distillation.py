@@ -64,8 +64,8 @@ def global_distillation(
     2. *A teacher of the new classes*, C: a copy of P that learns only the new context, and is kept
        uncertain about unlabelled and stored images by :func:`kdnb.losses.confidence_penalty`.
     3. *The new network* learns labels and, on labelled and unlabelled images, the answers of P and
-       C (:func:`kdnb.losses.separate_distillation`); on unlabelled images also their joined answer, Q
-       (:func:`kdnb.losses.joined_distillation`). Finally, only the head is trained, with equal
+       C (:func:`kdnb.losses.separate_distillation`); on unlabelled images also their joined answer
+       Q (:func:`kdnb.losses.joined_distillation`). Finally, only the head is trained, with equal
        weight for all classes.
 
     Args:
@@ -87,8 +87,8 @@ def global_distillation(
         accuracy matrix.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
-        ValueError: for another scenario, a memory smaller than the number of classes, or as
+        TypeError: for inputs that are not a single tensor.
+        ValueError: for a wrong scenario, a memory smaller than the number of classes, or as
             `in_sequence`.
 
     Departures: the authors' code (kibok90/iccv2019-inc) was read; the paper is recalled. In that

@@ -103,8 +103,8 @@ def icarl(
         `NearestMean`; and the accuracy matrix.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
-        ValueError: for another scenario, a memory smaller than the number of classes, a network
+        TypeError: for inputs that are not a single tensor.
+        ValueError: for a wrong scenario, a memory smaller than the number of classes, a network
             without a last linear layer, or as `in_sequence`.
 
     Departures: the authors' code was read; the paper is recalled. As in the paper, the old

@@ -89,7 +89,7 @@ def lifelong_gan(
         networks; with a judge, the accuracy matrix.
 
     Raises:
-        ValueError: for another scenario, an option out of its range, or networks that do not match
+        ValueError: for a wrong scenario, an option out of its range, or networks that do not match
             each other or the images.
 
     Departures: the losses and weights of the paper and of BicycleGAN are recalled; the weight beta

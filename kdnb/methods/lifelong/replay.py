@@ -137,7 +137,7 @@ def replay(
         The history, with the terms `hard` and `replayed`; the network; the accuracy matrix.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
+        TypeError: for inputs that are not a single tensor.
         ValueError: for a memory smaller than the number of classes, or as `in_sequence`.
 
     Departures: the weights are those of van de Ven and Tolias (2018), who replay generated images;

@@ -120,8 +120,8 @@ def amalgamate(
             "squared" concatenate raw logits and use KL at T = 1, as released code does, or half the
             squared distance. See :func:`kdnb.methods.multi_teacher.experts.side_by_side`.
         soft_weight, feature_weight: weights of the terms.
-        layers: of the student and then of each teacher, as many maps each; found by `layers_of`
-            where left out.
+        layers: of the student and then of each teacher, as many maps each; found by `layers_of` if
+            left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
 
     Returns:

@@ -119,7 +119,7 @@ def learn_common_features(
             :func:`kdnb.methods.multi_teacher.amalgamation.amalgamate`; only the last map of
             `layers` is used.
         soft_weight, discrepancy_weight, restoring_weight: weights of the terms.
-        channels: of the common space; a quarter of the student's where left out.
+        channels: of the common space; a quarter of the student's if left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
 
     Returns:

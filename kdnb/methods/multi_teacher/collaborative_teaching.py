@@ -64,14 +64,15 @@ def collaborative_teaching(
         temperature: T of scratch teacher and student.
         soft_weight, attention_weight, label_weight: w_s, w_a and w_h.
         layers: of the student and of the expert, whose maps are matched by resolution, from the
-            last backwards; found by `layers_of` where left out.
+            last backwards; found by `layers_of` if left out.
 
     Returns:
         The history, with `soft`, `attention`, `hard` and the scratch teacher's `scratch`; the
         networks "student" and "scratch".
 
     Raises:
-        ValueError: for networks that share weights, another number of layers, or as `kdnb.distil`.
+        ValueError: for networks that share weights, a different number of layers, or as
+            `kdnb.distil`.
 
     Departures: the knowledge that each teacher provides is taken from summaries; the formula and
     its weights are recalled or ours.

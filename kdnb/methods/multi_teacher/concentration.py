@@ -128,7 +128,7 @@ def concentrate(
         the network "student".
 
     Raises:
-        ValueError: for another number of verticals than of specialists, groups that are no
+        ValueError: for a different number of verticals than of specialists, groups that are no
             partition, a specialist or student of other classes, or as `kdnb.distil`.
 
     Departures: the three parts (several teachers, a pace, structured last layers) are in the

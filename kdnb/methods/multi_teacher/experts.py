@@ -70,7 +70,7 @@ def check_experts(
 
     Raises:
         TypeError: for classifiers or class sets that are not lists.
-        ValueError: where numbers of classes do not fit, student and classifier share weights, or a
+        ValueError: if numbers of classes do not fit, student and classifier share weights, or a
             classifier answers with NaN.
     """
     if not isinstance(experts, (list, tuple, nn.ModuleList)) or not len(experts):
@@ -185,7 +185,7 @@ def amalgamated(
         The history, the network "student", and the module as `fit.learnt`.
 
     Raises:
-        ValueError: for another number of layers than of networks, and as `kdnb.distil`.
+        ValueError: for a different number of layers than of networks, and as `kdnb.distil`.
     """
     networks = {"student": student}
     networks |= {f"teacher{number}": one for number, one in enumerate(teachers)}
@@ -223,7 +223,7 @@ def all_viewed(
         at: the layers of each.
 
     Raises:
-        ValueError: for another number of layers than of networks.
+        ValueError: for a different number of layers than of networks.
     """
     if len(at) != len(networks):
         raise ValueError(
@@ -251,7 +251,7 @@ def maps_of(views: Sequence[View]) -> list[list[Tensor]]:
     """The maps of each network, the same number for each.
 
     Raises:
-        ValueError: where their numbers differ.
+        ValueError: if their numbers differ.
     """
     found = [view.maps for view in views]
     if len({len(maps) for maps in found}) > 1:

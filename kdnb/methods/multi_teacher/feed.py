@@ -77,15 +77,16 @@ def feed(
         teachers: frozen, at least one.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         feature_weight, label_weight: w_f and w_h.
-        layers: of the student and then of each teacher; found by `layers_of` where left out. The
-            last of `maps` is taken.
+        layers: of the student and then of each teacher; found by `layers_of` if left out. The last
+            of `maps` is taken.
 
     Returns:
         The history, with `features` and `hard`, the network "student", and the translators as
         `learnt`.
 
     Raises:
-        ValueError: for no teacher, another number of layers than of networks, or as `kdnb.distil`.
+        ValueError: for no teacher, a different number of layers than of networks, or as
+            `kdnb.distil`.
 
     Departures: several parallel non-linear translators, without cost at test, are in the abstract.
     Their layers and the L1 distance of unit vectors are recalled; the weight is ours.
@@ -169,7 +170,7 @@ def layers_for(
     """The layers of a student and its teachers: as given, or found automatically.
 
     Raises:
-        ValueError: for another number of layers than of networks.
+        ValueError: for a different number of layers than of networks.
     """
     at = [layers_of(network) for network in networks] if layers is None else list(layers)
     if len(at) != len(networks):

@@ -249,7 +249,7 @@ def rest_after(network: nn.Module, name: str, example: Tensor) -> nn.Sequential:
     """A chain's children after one of them, verified against the network on an example.
 
     Raises:
-        ValueError: for an unknown child or the last one, or a network that is no chain.
+        ValueError: for an unknown child or the last one, or a network that is not a chain.
     """
     names = [child for child, _ in network.named_children()]
     if name not in names[:-1]:

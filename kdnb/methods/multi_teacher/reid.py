@@ -66,7 +66,7 @@ def verification_risk(samples: Tensor, labels: Tensor) -> Tensor:
         A scalar from 0 to 1.
 
     Raises:
-        ValueError: for fewer than 2 samples or labels of another shape.
+        ValueError: for fewer than 2 samples or labels of a wrong shape.
 
     >>> verification_risk(torch.eye(2), torch.tensor([3, 3]))
     tensor(1.)
@@ -118,15 +118,15 @@ def learn_similarities(
         step: eta of the tentative step.
         aggregator_lr: learning rate of the aggregator, plain gradient descent.
         layers: of the student and then of each teacher, whose embedding is taken; found by
-            `layers_of` where left out.
+            `layers_of` if left out.
 
     Returns:
         The history, with `similarity` (the weighted loss), `risk`, and `weight1`, `weight2`, ...,
         the recorded means of alpha; the network "student", and the `Aggregator` as `learnt`.
 
     Raises:
-        ValueError: for no teacher, no pair of labelled images of one identity, another number of
-            layers, or as `kdnb.distil`.
+        ValueError: for no teacher, no pair of labelled images of one identity, a different number
+            of layers, or as `kdnb.distil`.
 
     Departures: the log-Euclidean distance, the aggregator and the few labelled identities are from
     summaries. Evaluating a tentative step is recalled, and the risk is ours.

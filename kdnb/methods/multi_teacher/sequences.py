@@ -70,7 +70,7 @@ def beam_search(
 
     Raises:
         TypeError: for a single model instead of a list.
-        ValueError: for no member, a beam or length below 1, or answers of another shape, without
+        ValueError: for no member, a beam or length below 1, or answers of a wrong shape, without
             the end among their tokens, or with NaN.
     """
     if callable(members):

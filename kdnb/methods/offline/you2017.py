@@ -68,7 +68,8 @@ def learn_from_several(
         The history, with `soft`, `relations` and `hard`, and the network "student".
 
     Raises:
-        ValueError: for no teacher, another number of layers than of networks, or as `kdnb.distil`.
+        ValueError: for no teacher, a different number of layers than of networks, or as
+            `kdnb.distil`.
 
     Departures: recalled, except for the three terms; the weights are ours. Drawing triplets is also
     recalled; their number, and the uniform draw within a batch, are ours. A batch of fewer than

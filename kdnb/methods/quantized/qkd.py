@@ -59,7 +59,7 @@ def qkd(
 
     3. Tutoring: the teacher is frozen, the student goes on with :math:`L_S`.
 
-    Weights, and activations where asked, are quantised with steps that learn
+    Weights, and activations if requested, are quantised with steps that learn
     (:class:`kdnb.methods.quantized.LearntStep`).
 
     Args:

@@ -41,7 +41,7 @@ def distorted_views(
         options: passed to `training.fit`.
 
     Raises:
-        ValueError: when the batches do not augment: both views would be the same.
+        ValueError: if the batches do not augment: both views would be the same.
 
     Departures: the paper was not available. The three terms follow its abstract and public
     re-implementations (each view's targets without gradient; the weights 1, 1 and 5e-4, T = 3);

@@ -71,7 +71,7 @@ def pixel_entropies(
         (batch, height / block, width / block), in nats.
 
     Raises:
-        ValueError: for images of another shape, a block that does not divide them, a budget or
+        ValueError: for images of a wrong shape, a block that does not divide them, a budget or
             noise that is not above 0, or an image whose features no noise changes.
     """
     height, width = _size(images, block, budget, noise)

@@ -30,7 +30,7 @@ def projected(inputs: Array, teacher: Array) -> Array:
 
 
 def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
-    r"""The student of soft labels, trained from 0 to its optimum by damped Newton steps in the span.
+    r"""The student of soft labels, trained from 0 to its optimum by damped Newton steps.
 
     It minimises :math:`\frac1n \sum_i H(t_i, \sigma(w^\top x_i))`.
 

@@ -5,7 +5,7 @@ classes are), and of the instance (how difficult it is). Each function keeps one
 the others; their mean confidence in the label is the teacher's.
 
 Checked: the three levels, in the paper's abstract. Recalled: its own artificial teachers (KD-pt,
-KD-sim); no text with their formulas and no code of the authors was at hand. Departures: the class
+KD-sim); no text with their formulas and no code of the authors was available. Departures: the class
 relations here are the teacher's mean answers, not the similarity of its classifier's weights.
 """
 
