@@ -24,7 +24,7 @@ class CurriculumTemperature(nn.Module):
 
     Args:
         lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).
-        start: of θ; 1 in the authors' code, so that T starts at 15.6.
+        start: initial value of θ; 1 in the authors' code, so that T starts at 15.6.
 
     Departures: equations from notes on the paper, settings from the authors' code.
 

@@ -98,7 +98,7 @@ def local_structure_preservation(
 
     Args:
         student, teacher: features (nodes, ...) of one layer of each network.
-        arcs, kernel, bandwidth, degree, offset: of :func:`local_structure`.
+        arcs, kernel, bandwidth, degree, offset: as in :func:`local_structure`.
         variant: "authors" is KL(teacher ‖ student) with the kernel of their code, "laplacian" of
             width 100; the other options are then ignored.
 

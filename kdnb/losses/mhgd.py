@@ -117,8 +117,8 @@ class MultiHeadGraphs(nn.Module):
        parameter gets a gradient and batch normalisation uses its running statistics.
 
     Args:
-        channels: of each layer, first layer first, at least 2; the same in both networks (map the
-            student's with a 1x1 convolution if they differ).
+        channels: channels of each layer, first layer first, at least 2; the same in both networks
+            (map the student's with a 1x1 convolution if they differ).
         heads: the number of attention heads; 8 in the authors' code.
 
     Raises:

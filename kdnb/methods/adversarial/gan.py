@@ -25,7 +25,7 @@ class ImageGenerator(nn.Module):
 
     Args:
         latent: numbers in a noise vector.
-        channels, image_size: of the images; the size must be a multiple of 4.
+        channels, image_size: channels and side of the images; the size must be a multiple of 4.
         width: channels of the last maps; the earlier maps have twice as many.
         bounds: smallest and largest value of a normalised pixel, (0 - mean) / sd and
             (1 - mean) / sd of the data.
@@ -73,7 +73,7 @@ class ImageCritic(nn.Module):
     """Scores (batch,) of images: two strided convolutions with leaky ReLU, and a linear layer.
 
     Args:
-        channels, image_size: of the images; the size must be a multiple of 4.
+        channels, image_size: channels and side of the images; the size must be a multiple of 4.
         width: channels of the first convolution; the second has twice as many.
     """
 

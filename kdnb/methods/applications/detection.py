@@ -25,8 +25,8 @@ class Localiser(nn.Module):
 
     Args:
         width: channels of the first of three layers.
-        classes: of objects.
-        side: of the images, a multiple of 8.
+        classes: number of object classes.
+        side: side of the images, a multiple of 8.
     """
 
     def __init__(self, width: int = 8, classes: int = 10, side: int = 32) -> None:

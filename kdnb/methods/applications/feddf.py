@@ -165,8 +165,8 @@ def federate(
         unlabelled: the inputs on which the server distils.
         rounds: how many.
         taking_part: the number of clients drawn for a round.
-        local_epochs, local_rate: of `local_training`.
-        steps: of `fuse`.
+        local_epochs, local_rate: as in `local_training`.
+        steps: as in `fuse`.
         after_round: called with the server after every round.
 
     Returns:

@@ -80,7 +80,7 @@ def group_knowledge_transfer(
         weight: weight of the other side's answers; 0 turns off the exchange of logits, but not of
             features.
         temperature: temperature of both divergences.
-        rate: of Adam.
+        rate: learning rate of Adam.
         after_round: called without arguments.
     """
     check_number(least=1, whole=True, rounds=rounds, client_epochs=client_epochs, server_epochs=server_epochs)  # fmt: skip

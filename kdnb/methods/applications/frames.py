@@ -30,7 +30,7 @@ def even_states(labels: Tensor, lengths: Tensor, states: int, frames: int) -> Te
     Args:
         labels: (words,) integers.
         lengths: (words,) integers, frames of each.
-        states: of a word; state s of word k is the class k * states + s.
+        states: states of a word; state s of word k is the class k * states + s.
         frames: of the result.
 
     Returns:

@@ -140,7 +140,7 @@ def distil_policy(
         teacher: (states, actions) probabilities; in a grid action a moves as a modulo 4.
         control: which policy plays; all objectives except "cross_entropy" need the student's.
         episodes: how many.
-        rate: of the steps.
+        rate: learning rate of the steps.
         reward_weight: the world's rewards times this number are added to :math:`\hat r`.
         critic: (states,) baseline values: the reward is then :math:`r + V(s') - V(s)`, and only
             that of the current step counts.

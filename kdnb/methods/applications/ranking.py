@@ -30,7 +30,7 @@ def distil_ranking(
             order.
         seen: (users, items) booleans.
         teacher_weight: weight of the teacher's term.
-        kept, position_scale, discrepancy_scale: of `losses.ranking_distillation`.
+        kept, position_scale, discrepancy_scale: as in `losses.ranking_distillation`.
         lists: the most samples of a batch whose user's full list of items is ranked.
         plan: passed to `learn_ranking`.
     """

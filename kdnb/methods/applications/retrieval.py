@@ -264,7 +264,7 @@ def learn_embedding(
         recipe: its batch size is ignored: a batch has `classes` times `each` images.
         targets: (N, ...) what the loss reads, such as a teacher's embeddings.
         loss: (embeddings, targets) -> scalar.
-        classes, each: of :class:`ClassBatches`.
+        classes, each: as in :class:`ClassBatches`.
         seed: for the batches and the draws of the loss.
 
     Returns:

@@ -187,7 +187,7 @@ def distil_masked_words(
             `start_from_layers`.
         tokens: (sentences, length) integers, 0 for padding.
         mask: the token that stands for a hidden word.
-        share: of the words that are hidden.
+        share: share of the words that are hidden.
         soft_weight, word_weight, state_weight, temperature: 5, 2, 1 and 2 in the authors' code;
             their paper's text was not available.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.

@@ -233,7 +233,7 @@ def measure(
     Args:
         networks: by name, trained, on the device of the batches (the CPU for CPU latency).
         batches: un-augmented test images; the first ones are used for timing.
-        repeats, warm_up: of :func:`latency`.
+        repeats, warm_up: as in :func:`latency`.
 
     Returns:
         Columns `parameters`, `bytes`, `multiply_adds` (of one image), `latency_1` and `latency_128`

@@ -80,7 +80,7 @@ class Mimic(nn.Module):
     Args:
         trunk: any network; layers after `path` run, but their output is not used.
         path: the layer whose maps are taken.
-        channels: of the teacher's maps.
+        channels: number of channels of the teacher's maps.
         images: example images, to find the layer's own channels.
     """
 
@@ -139,7 +139,7 @@ def distil_residual(
         teacher: trained; frozen.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         path, teacher_path: the layer in both networks, and in the teacher if it differs.
-        classes: of the new classifier on the sum of both.
+        classes: number of classes of the new classifier on the sum of both.
         hint_weight: w.
         options: passed to `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
 

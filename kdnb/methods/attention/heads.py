@@ -138,7 +138,7 @@ def attention_of(network: nn.Module, inputs: Any, place: int = -1) -> Tensor:
     Args:
         inputs: the network's inputs; padding, marked by tokens of 0 or an `attention_mask`, is not
             a key.
-        place: of the layer; -1 is the last.
+        place: index of the layer; -1 is the last.
 
     Raises:
         ValueError: for a network without self-attention, a layer that does not exist, or a sequence

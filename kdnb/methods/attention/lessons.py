@@ -69,7 +69,7 @@ class Look:
         network: a transformer, see `attention_layers`.
         embeddings: the path of the module that gives the embedded tokens, for parts of states at
             -1.
-        relation_heads: of MiniLMv2's relations; the network's own if None.
+        relation_heads: number of MiniLMv2's relation heads; the network's own if None.
     """
 
     def __init__(

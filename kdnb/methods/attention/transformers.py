@@ -55,7 +55,8 @@ def distil_attention(
         data: inputs, with or without labels, as in `kdnb.distil`. Padding is found by `present_in`
             and must be at the end.
         value_weight: weight of the value relation in "minilm".
-        relation_heads: of "minilmv2"; the student's number of heads if None.
+        relation_heads: number of relation heads of "minilmv2"; the student's number of heads if
+            None.
         student_layer, teacher_layer: indices of the layers, if the lesson is about one.
         embeddings: paths of the modules that give embedded tokens in student and teacher;
             "tinybert" then also compares these.

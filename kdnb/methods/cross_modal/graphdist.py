@@ -35,7 +35,7 @@ class ModalityGraph(nn.Module):
     with the logits v and the representation r of each modality.
 
     Args:
-        classes: of the logits.
+        classes: number of classes of the logits.
         features: width of the representations, the same for all modalities.
         size: the number of features to which logits and representation are each mapped.
     """

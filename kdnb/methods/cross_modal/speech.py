@@ -45,7 +45,7 @@ def distil_privileged(
         views: the student's and the teacher's view, as keys or positions.
         teacher_share: lambda in [0, 1].
         temperature: T > 0, of the teacher's answers alone.
-        variant: of `kdnb.losses.generalised_distillation`.
+        variant: as in `kdnb.losses.generalised_distillation`.
         options: passed to :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`,
             and the recipe's fields.
 

@@ -138,7 +138,7 @@ def belief_matching_toy(
         student, teacher: points (batch, 2) -> logits; the student is trained in place.
         start: u at the beginning, (points, 2); the authors draw 50 from a normal around (3, 3).
         rounds: each `point_steps` steps of the points, then `student_steps` of the student.
-        lr: of both Adams.
+        lr: learning rate of both Adams.
         reach: r.
 
     Returns:

@@ -56,7 +56,7 @@ class Head(nn.Module):
 
     Args:
         features: of a view.
-        outputs: of the space.
+        outputs: number of features of the space.
     """
 
     def __init__(self, features: int, outputs: int = 128) -> None:
@@ -155,7 +155,7 @@ def contrastive_inversion(
         memory, head: for `feature_count(teacher)` features; the memory grows, and the head is
             trained across batches by its own Adam.
         student: of the adversarial term.
-        weights: of `class`, `statistics`, `adversarial` and `contrast`.
+        weights: weights of `class`, `statistics`, `adversarial` and `contrast`.
         temperature, negatives: of the contrast; at most `negatives` remembered images are used.
         iterations, lr: of both Adams.
         momentum: first momentum of Adam for generator and noise, which restarts with every batch.

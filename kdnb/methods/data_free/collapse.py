@@ -66,7 +66,7 @@ class CollapseDetector:
     """Monitors the images of a generator and warns of a collapse.
 
     Args:
-        classes: of the teacher.
+        classes: number of classes of the teacher.
         balance, diverse, confident: below these values of `class_balance`, `diversity` and the mean
             largest probability of the teacher, a warning is logged. The values are ours: on MNIST a
             healthy run is far above them, and noise is below the last.

@@ -56,8 +56,8 @@ def dafl(
         recipe: for the student and of the run's length, batch size and precision. The authors'
             MNIST run is 200 epochs of 120 steps, batch 512, Adam at 2e-3.
         generator_recipe: for the generator; the authors' is Adam at 0.2 on MNIST.
-        weights: of the terms `one_hot`, `entropy` and `activation`; one that is 0 or absent is
-            left out.
+        weights: weights of the terms `one_hot`, `entropy` and `activation`; one that is 0 or absent
+            is left out.
         base: of the entropy's logarithm; None for e.
         features: the teacher's module whose output enters the activation term: the last before its
             linear layers.

@@ -30,9 +30,9 @@ class DistilledData(nn.Module):
     Args:
         steps: sets of images, one for each gradient step of an epoch.
         labels: (images,), of every step's images.
-        shape: of an image.
+        shape: shape of an image.
         epochs: the number of passes through the steps.
-        lr: of all steps at the beginning.
+        lr: learning rate of all steps at the beginning.
         seed: for the images, which begin standard normal.
 
     Attributes:

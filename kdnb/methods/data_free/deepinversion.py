@@ -59,7 +59,7 @@ def statistics_term(inputs: list[tuple[nn.BatchNorm2d, Tensor]]) -> Tensor:
         + \lVert \sigma_l^2(x) - \hat\sigma_l^2 \rVert_2
 
     Args:
-        inputs: of `batch_norm_inputs`.
+        inputs: the output of `batch_norm_inputs`.
 
     Returns:
         A scalar; its gradient is finite at 0.
@@ -102,15 +102,15 @@ def deep_inversion(
     Args:
         teacher: frozen, with batch normalisation.
         labels: (images,), made in one batch, whose statistics are matched, so use hundreds.
-        shape: of an image, (channels, height, width).
+        shape: shape of an image, (channels, height, width).
         student: of the competition, frozen; needed where `compete` has a weight.
-        weights: of the terms `class`, `statistics`, `variation`, `norm` and `compete`; those
-            that are 0 or absent are left out.
+        weights: weights of the terms `class`, `statistics`, `variation`, `norm` and `compete`;
+            those that are 0 or absent are left out.
         temperature: temperature of the competition.
         jitter: the images are shifted cyclically by up to this many pixels, at random in every
             iteration.
-        bounds: of the pixels; None as in the authors' CIFAR code.
-        iterations, lr: of Adam.
+        bounds: bounds of the pixels; None as in the authors' CIFAR code.
+        iterations, lr: number of steps and learning rate of Adam.
         keep: "best" for the images with the lowest loss, "last" for those after the last step.
 
     Returns:

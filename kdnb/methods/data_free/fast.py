@@ -56,13 +56,14 @@ def fast_synthesis(
     Args:
         teacher: frozen, with batch normalisation.
         generator: trained in place; call again to continue from it.
-        classes: of the labels, which are drawn at random.
+        classes: number of classes of the labels, which are drawn at random.
         batches, batch_size: how many images are made, and how many at a time.
         student: of the adversarial term; without one that term is left out, as in the authors'
             warm-up.
-        weights: of `class`, `statistics` and `adversarial`.
+        weights: weights of `class`, `statistics` and `adversarial`.
         inner_steps: k: 2, 5 and 10 are published.
-        lr, noise_lr: of the copy and of the noise; the generator's own rate is lr * inner_steps.
+        lr, noise_lr: learning rates of the copy and of the noise; the generator's own rate is lr *
+            inner_steps.
         meta: how the generator follows.
 
     Returns:

@@ -69,7 +69,7 @@ def pseudo_examples(
             real examples has weight 1.
         hard_weight: weight of the cross-entropy with the real labels.
         temperature: temperature of both divergences.
-        bounds: of the pixels.
+        bounds: bounds of the pixels.
         options: passed to `training.fit`.
 
     Returns:

@@ -19,7 +19,7 @@ class Published:
 
     Attributes:
         start: side of the first maps, as a share of the image's.
-        epsilon: of the batch normalisations after the two inner convolutions.
+        epsilon: epsilon of the batch normalisations after the two inner convolutions.
         tanh: whether a tanh precedes the last normalisation.
     """
 
@@ -55,7 +55,7 @@ class Generator(nn.Module):
         name: one of `dafl` (Chen et al. 2019), `dfad` (Fang et al. 2019) or `zskt` (Micaelli and
             Storkey 2019).
         latent: numbers in a noise vector; DAFL takes 100 on MNIST and 1000 on CIFAR.
-        channels, image_size: of the images; the size must be a multiple of 4.
+        channels, image_size: channels and side of the images; the size must be a multiple of 4.
         width: channels of the first convolution, 128 as published; the second has half as many.
 
     Raises:

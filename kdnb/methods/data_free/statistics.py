@@ -47,7 +47,7 @@ def record(
         network: run in eval mode.
         batches: of the training data, with labels.
         paths: modules; maps are flattened, (batch, units).
-        classes: of the labels, each at least once in the data.
+        classes: number of classes of the labels, each at least once in the data.
 
     Returns:
         A record for each path. Sums are kept, never the activations.
@@ -112,7 +112,7 @@ def principal_directions(kept: LayerRecord, share: float = 0.1) -> Tensor:
 
     Args:
         kept: of the layer.
-        share: of the directions that are kept, at least one.
+        share: share of the directions that are kept, at least one.
 
     Returns:
         (classes, units, directions) float32, orthonormal columns: the leading eigenvectors of the
@@ -182,9 +182,9 @@ def reconstruct(
         targets: module path -> activations (images, units): one path, the top layer's, of
             `sample_activations`; or the class means of all layers. With `directions`, path ->
             bases (images, units, directions) of `principal_directions`.
-        shape: of an image, (channels, height, width).
-        bounds: of the pixels.
-        iterations, lr: of Adam.
+        shape: shape of an image, (channels, height, width).
+        bounds: bounds of the pixels.
+        iterations, lr: number of steps and learning rate of Adam.
         batch_size: the number of images optimised at a time.
 
     Returns:

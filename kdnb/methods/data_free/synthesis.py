@@ -38,7 +38,7 @@ class NoiseBatches(LoaderBatches):
     Args:
         steps: batches per epoch.
         batch_size: vectors or images per batch.
-        shape: of one: (100,) for a generator, (1, 32, 32) for images of noise.
+        shape: shape of one vector or image: (100,) for a generator, (1, 32, 32) for images of noise.
         seed: the noise is a function of (seed, epoch) alone, so an interrupted run resumes exactly.
 
     Raises:
@@ -112,7 +112,7 @@ def optimise_pixels(
         start: (images, channels, height, width), the initial images.
         networks: by name, frozen and in eval mode meanwhile.
         terms: (networks, images) -> named, weighted terms.
-        iterations, lr: of Adam.
+        iterations, lr: number of steps and learning rate of Adam.
         bounds: pixels are kept between these two after every step.
         keep: "last" for the images after the last step, "best" for those whose terms had the lowest
             sum at the start of any step.

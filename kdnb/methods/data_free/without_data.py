@@ -78,7 +78,7 @@ def data_free(
             student learns from the teacher's answers to Gaussian noise.
         generator: a `Generator`, or any module that makes images from noise (batch, latent) and has
             the attribute `latent`. If left out, the method's own generator is built.
-        shape: of an image, (channels, side, side); used if no generator is given.
+        shape: shape of an image, (channels, side, side); used if no generator is given.
         width: channels of the generator that is built; the published number is 128.
         steps: an epoch, of the student.
         generator_lr: of the generator's Adam, whose schedule is the student's. Left out: 0.01 for

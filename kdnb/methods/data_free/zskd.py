@@ -118,11 +118,11 @@ def data_impressions(
         teacher: frozen.
         targets: (images, classes): from `dirichlet_targets`; one-hot rows give class impressions,
             the paper's comparison.
-        shape: of an image, (channels, height, width).
+        shape: shape of an image, (channels, height, width).
         bounds: lowest and highest pixel, see `pixel_bounds`. Images start uniform between them,
             else from a standard normal.
         temperature: tau.
-        iterations, lr: of Adam.
+        iterations, lr: number of steps and learning rate of Adam.
         batch_size: the number of images optimised at a time; each has its own loss anyway.
 
     Returns:

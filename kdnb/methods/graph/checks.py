@@ -27,7 +27,7 @@ def chosen(name: str, nodes: Any, total: int) -> Tensor:
     """The indices of some nodes, int64, given as indices or as a mask.
 
     Args:
-        name: of the caller's argument.
+        name: name of the caller's argument.
         nodes: (some nodes,) integers from 0 to `total` - 1, or booleans (total,).
 
     Raises:
@@ -54,7 +54,7 @@ def known_labels(labels: Any, nodes: Tensor, total: int, classes: int | None = N
 
     Args:
         labels: (total,) integers.
-        nodes: of :func:`chosen`.
+        nodes: from :func:`chosen`.
         classes: labels must be below it; None leaves this check to the loss.
 
     Raises:

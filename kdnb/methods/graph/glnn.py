@@ -51,7 +51,7 @@ def fit_nodes(
         loss: a scalar of the answer.
         recipe: optimiser and learning rate; its settings for batches and images are ignored.
         seed: for dropout.
-        mixing: of `mixing_matrix`, or None for a perceptron.
+        mixing: from `mixing_matrix`, or None for a perceptron.
 
     Raises:
         TypeError, ValueError: before the first step, for arguments that do not match or features
@@ -114,8 +114,8 @@ def learn_labels(
         labels: (all nodes,) integers, of which those of `nodes` alone are read.
         nodes: their indices, or a mask (all nodes,).
         smoothing: the share of each label that is spread evenly over all classes.
-        network, features, recipe, seed, mixing: of `fit_nodes`. A perceptron sees the features of
-            `nodes` alone, a graph network those of all nodes.
+        network, features, recipe, seed, mixing: as in `fit_nodes`. A perceptron sees the features
+            of `nodes` alone, a graph network those of all nodes.
 
     Raises:
         ValueError: for no node, an invalid node or label, and as `fit_nodes`.

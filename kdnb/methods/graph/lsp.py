@@ -50,7 +50,7 @@ def preserve_structure(
         arcs: of the graph, `Graph.arcs`.
         features, mixing, recipe, seed: for `fit_nodes`.
         weight: lambda, at least 0.
-        kernel, bandwidth, degree, offset, variant: of `local_structure_preservation`.
+        kernel, bandwidth, degree, offset, variant: as in `local_structure_preservation`.
 
     Raises:
         TypeError: for a student that is not a `NodeNetwork`.

@@ -87,7 +87,7 @@ class NodeNetwork(nn.Module):
 
         Args:
             features: (nodes, words), sparse or dense.
-            mixing: of `mixing_matrix`.
+            mixing: from `mixing_matrix`.
         """
         inside = features @ self.first.weight.T + self.first.bias
         hidden = (inside if mixing is None else mixing @ inside).relu()

@@ -17,7 +17,7 @@ class LabelGenerator(nn.Module):
     Args:
         classes: how many labels there are.
         latent: numbers in a code.
-        channels, image_size: of the images.
+        channels, image_size: channels and side of the images.
         hidden: units of both hidden layers.
         bounds: smallest and largest value of a normalised pixel.
 

@@ -51,7 +51,7 @@ class Contexts:
         scenario: what is known at test. "task": the context of an image, so that only its classes
             compete; "class": nothing, so all classes seen so far compete; "domain": nothing, but
             all contexts share their labels.
-        names: of the classes of each context, for tables.
+        names: names of the classes of each context, for tables.
 
     Raises:
         ValueError: for lists of other lengths, an empty context, an unknown scenario, or a "domain"
@@ -129,8 +129,8 @@ def split_classes(
 
     Args:
         train, test: parts of a data set, or parts of its training images for a pilot.
-        sets: of classes, in the order in which they arrive, such as those of `class_order`.
-        scenario: of `Contexts`.
+        sets: sets of classes, in the order in which they arrive, such as those of `class_order`.
+        scenario: as in `Contexts`.
 
     Raises:
         ValueError: for a class in two sets, or without an image.

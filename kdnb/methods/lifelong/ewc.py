@@ -139,7 +139,7 @@ def ewc(
         strength: lambda. Useful values differ by many orders of magnitude between data sets; choose
             it on held-out data.
         samples: inputs of each context from which its Fisher information is taken, drawn at random.
-        contexts, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
+        contexts, transfer, recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history, with the terms `hard` and `held` (the penalty, up to a constant); the network;

@@ -80,7 +80,7 @@ def global_distillation(
         outside: the share of unlabelled images that is drawn at random, 0.7 in the authors' code.
         balance_epochs: of the last part of step 3, at a tenth of the learning rate; 0 leaves it
             out.
-        recipe, seed, checkpoint, output, fields: of `lwf`.
+        recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history of step 3, with the terms `hard`, `separate` and `joined`; the network; the

@@ -96,7 +96,7 @@ def icarl(
         exemplars: "herding", or "random" as a control.
         classify: "means", or "head", a control: the largest logit.
         distil: if False, stored images are learnt by their labels, a control.
-        recipe, seed, checkpoint, output, fields: of `lwf`.
+        recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history, with the term `binary`; `fit.networks` has "network" and "classifier", the

@@ -82,7 +82,7 @@ def lifelong_gan(
             images of every label; the accuracy matrix holds the percentage with the requested
             label.
         known: the number of contexts already learnt, whose data are not read.
-        recipe, seed, checkpoint, fields: of `lwf`.
+        recipe, seed, checkpoint, fields: as in `lwf`.
 
     Returns:
         The history, with the terms `fooling`, `image`, `normal`, `code`, `kept` and `judging`; the

@@ -70,7 +70,7 @@ def lwf(
             augmented.
         known: the number of contexts already learnt, such as 1 for a trained network. Their
             training data are not read, and may be None.
-        transfer, seed, checkpoint, output: of `in_sequence`.
+        transfer, seed, checkpoint, output: as in `in_sequence`.
         recipe, fields: of every context, as in `kdnb.distil`.
 
     Returns:

@@ -51,7 +51,7 @@ def fine_tune(
         body: "frozen" keeps the features learnt in the first context; later contexts train only
             their own rows of the head, as "feature extraction" of Li and Hoiem does. Not for the
             scenario "domain", whose contexts share all rows.
-        contexts, known, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
+        contexts, known, transfer, recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history, with the term `hard`; the network; the accuracy matrix.
@@ -131,7 +131,7 @@ def replay(
         targets: "hard", the stored labels; "soft", the previous network's answers to the stored
             inputs, by the losses of `lwf`: distillation on known examples.
         temperature: temperature of soft targets.
-        contexts, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
+        contexts, transfer, recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history, with the terms `hard` and `replayed`; the network; the accuracy matrix.

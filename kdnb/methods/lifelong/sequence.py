@@ -193,7 +193,7 @@ def label_term(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
     """Cross-entropy with the labels, each among the columns that compete with it.
 
     Args:
-        rivals: of `Contexts.rivals`.
+        rivals: from `Contexts.rivals`.
     """
     apart = ~rivals.to(labels.device)[labels]
     return hard_loss(logits.float().masked_fill(apart, -torch.inf), labels)

@@ -69,8 +69,8 @@ def aekd(
         temperature: T of all.
         soft_weight, label_weight: w_s and w_h, the authors' 0.9 and 1.
         hint_weight: w_f; with 0 no layer is used. The authors' README names 100.
-        layers: of the student and then of each teacher, whose last maps are compared; found by
-            `layers_of` if left out.
+        layers: the layers of the student and then of each teacher, whose last maps are compared;
+            found by `layers_of` if left out.
 
     Returns:
         The history, with `soft`, `hard` and each teacher's mean alpha as `weight1`, `weight2`, ...,

@@ -39,7 +39,7 @@ class FeatureAmalgamation(nn.Module):
     reconstruction determines it.
 
     Args:
-        student_channels, teacher_channels: of their maps.
+        student_channels, teacher_channels: number of channels of their maps.
     """
 
     def __init__(self, student_channels: int, teacher_channels: Sequence[int]) -> None:
@@ -64,8 +64,8 @@ class Layerwise(nn.Module):
     """A `FeatureAmalgamation` for each layer.
 
     Args:
-        student_channels: of each layer.
-        teacher_channels: of each layer, those of all teachers.
+        student_channels: number of channels of each layer.
+        teacher_channels: number of channels of each layer, those of all teachers.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ def amalgamate(
             "squared" concatenate raw logits and use KL at T = 1, as released code does, or half the
             squared distance. See :func:`kdnb.methods.multi_teacher.experts.side_by_side`.
         soft_weight, feature_weight: weights of the terms.
-        layers: of the student and then of each teacher, as many maps each; found by `layers_of` if
-            left out.
+        layers: the layers of the student and then of each teacher, as many maps each; found by
+            `layers_of` if left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
 
     Returns:

@@ -39,8 +39,8 @@ class CommonSpace(nn.Module):
     reconstruction term keeps them from mapping everything to one point.
 
     Args:
-        student_channels, teacher_channels: of the last maps.
-        channels: of the common space.
+        student_channels, teacher_channels: number of channels of the last maps.
+        channels: number of channels of the common space.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ def learn_common_features(
             :func:`kdnb.methods.multi_teacher.amalgamation.amalgamate`; only the last map of
             `layers` is used.
         soft_weight, discrepancy_weight, restoring_weight: weights of the terms.
-        channels: of the common space; a quarter of the student's if left out.
+        channels: number of channels of the common space; a quarter of the student's if left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
 
     Returns:

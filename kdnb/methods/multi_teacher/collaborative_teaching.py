@@ -63,8 +63,8 @@ def collaborative_teaching(
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature: T of scratch teacher and student.
         soft_weight, attention_weight, label_weight: w_s, w_a and w_h.
-        layers: of the student and of the expert, whose maps are matched by resolution, from the
-            last backwards; found by `layers_of` if left out.
+        layers: the layers of the student and of the expert, whose maps are matched by resolution,
+            from the last backwards; found by `layers_of` if left out.
 
     Returns:
         The history, with `soft`, `attention`, `hard` and the scratch teacher's `scratch`; the

@@ -24,8 +24,8 @@ class Adaptors(nn.Module):
     r"""1x1 convolutions on both sides of a pair of layers: :math:`g_m(F_m)` and :math:`g_S(F_S)`.
 
     Args:
-        student_channels: of each layer.
-        teacher_channels: of each teacher, those of each layer.
+        student_channels: number of channels of each layer.
+        teacher_channels: number of channels of each teacher, those of each layer.
     """
 
     def __init__(

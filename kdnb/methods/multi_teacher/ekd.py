@@ -79,7 +79,8 @@ def ekd(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         head_weight, soft_weight, feature_weight: a, b and c; c = 0 leaves the maps out.
         temperature: T of teachers and branches.
-        layers: of each teacher, whose last maps are matched; found by `layers_of` if left out.
+        layers: the layers of each teacher, whose last maps are matched; found by `layers_of` if
+            left out.
         evaluate: a function of the networks, or data, on which the branches' mean is measured after
             every epoch.
         options: passed to `training.fit`.

@@ -34,8 +34,8 @@ class FeatureTranslators(nn.Module):
     Batch normalisation and a leaky ReLU of slope 0.1 follow each. They are needed only in training.
 
     Args:
-        student_shape: of the student's maps, (batch, channels, height, width).
-        teacher_shapes: of each teacher's.
+        student_shape: shape of the student's maps, (batch, channels, height, width).
+        teacher_shapes: shapes of each teacher's maps.
     """
 
     def __init__(self, student_shape: Sequence[int], teacher_shapes: Sequence[Sequence[int]]):
@@ -77,8 +77,8 @@ def feed(
         teachers: frozen, at least one.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         feature_weight, label_weight: w_f and w_h.
-        layers: of the student and then of each teacher; found by `layers_of` if left out. The last
-            of `maps` is taken.
+        layers: the layers of the student and then of each teacher; found by `layers_of` if left
+            out. The last of `maps` is taken.
 
     Returns:
         The history, with `features` and `hard`, the network "student", and the translators as

@@ -36,7 +36,7 @@ class ChannelCoding(nn.Module):
     followed by a 1x1 convolution to the teacher's width, if it differs.
 
     Args:
-        channels: of the student's maps.
+        channels: number of channels of the student's maps.
         out: of the teacher's.
         reduction: the hidden layer has channels // reduction units, at least 1.
     """

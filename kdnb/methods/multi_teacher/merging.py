@@ -38,7 +38,7 @@ def pieces(weight: Tensor, length: int) -> Tensor:
 
     Args:
         weight: (out, in) or (out, in, height, width).
-        length: of a vector.
+        length: length of a vector.
 
     Returns:
         (pieces, length): of each output, then of each position of the kernel, ceil(in / length).
@@ -94,7 +94,7 @@ class Merged(nn.Module):
 
     Args:
         networks: whose layers are :class:`Coded`.
-        paths: of these layers.
+        paths: paths of these layers.
     """
 
     def __init__(self, networks: Sequence[nn.Module], paths: Sequence[str]):
@@ -132,7 +132,7 @@ def merge(
         one, other: left unchanged. They may differ in widths and classes.
         words: the words of each codebook; a layer with fewer pieces has one word per piece, without
             loss.
-        length: of a word, in input channels.
+        length: length of a word, in input channels.
         seed: for k-means.
         paths: paths of the layers, the same in both; if left out, all convolutions and linear
             layers with the same path and kind in both.

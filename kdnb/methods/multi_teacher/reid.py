@@ -117,8 +117,8 @@ def learn_similarities(
         ridge: epsilon.
         step: eta of the tentative step.
         aggregator_lr: learning rate of the aggregator, plain gradient descent.
-        layers: of the student and then of each teacher, whose embedding is taken; found by
-            `layers_of` if left out.
+        layers: the layers of the student and then of each teacher, whose embedding is taken; found
+            by `layers_of` if left out.
 
     Returns:
         The history, with `similarity` (the weighted loss), `risk`, and `weight1`, `weight2`, ...,

@@ -62,7 +62,7 @@ def beam_search(
         start, end: tokens that open and close a sequence.
         beam: hypotheses kept at every step, and returned at most.
         longest: tokens of a sequence, its end included.
-        mean: of the members' probabilities, "arithmetic" or "geometric".
+        mean: type of mean of the members' probabilities, "arithmetic" or "geometric".
         length_power: sequences are ranked by log p / length^power; 0 ranks by log p.
 
     Returns:

@@ -105,7 +105,7 @@ def supervise_block(
 
     Args:
         block: trained in place.
-        teacher_blocks: of :func:`cut`; frozen.
+        teacher_blocks: from :func:`cut`; frozen.
         place: the index of the block that it replaces, from 0.
         data, recipe, seed, fields: as in `kdnb.distil`.
 
@@ -175,7 +175,7 @@ def rate_paths(
     paths.
 
     Args:
-        block, teacher_blocks, place: of :func:`supervise_block`.
+        block, teacher_blocks, place: as in :func:`supervise_block`.
         images: (images, ...), at least 2.
 
     Raises:
@@ -206,7 +206,7 @@ def choose(
     """The combination of paths with the smallest sum of errors, within a limit of parameters.
 
     Args:
-        ratings: of each block, of :func:`rate_paths`.
+        ratings: ratings of each block, from :func:`rate_paths`.
         limit: parameters of all blocks together; None for no limit.
 
     Raises:

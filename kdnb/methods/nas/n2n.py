@@ -167,7 +167,7 @@ def reinforce(
             and a new choice is drawn, or after all rounds: a converged policy draws nothing new.
         rounds, samples: 100 and 5 in the authors' code.
         lr: 0.003 for removal and 0.1 for shrinkage in the authors' code.
-        variant: of the policy gradient.
+        variant: variant of the policy gradient.
         seed: for what the policy draws.
 
     Returns:
@@ -288,9 +288,9 @@ def compress(
 
     Args:
         architecture: of the teacher.
-        reward: of an architecture, such as :func:`reward_of`.
+        reward: reward of an architecture, such as :func:`reward_of`.
         removal_budget, shrinkage_budget: the number of students that each stage may train.
-        ratios: of channels, of which 1 should be one.
+        ratios: ratios of channels, of which 1 should be one.
         lr, shrinkage_lr, rounds, samples, seed: for :func:`reinforce`.
 
     Departures: a layer is a convolution with everything that belongs to it, and a ratio applies

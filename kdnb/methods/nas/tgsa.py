@@ -92,7 +92,7 @@ def early_grade(
         probes: (images, ...) for the representations, held out; at least 3.
         recipe: a short one: its epochs are the cost of a candidate.
         weight: alpha.
-        where: of :func:`teacher_guidance`.
+        where: as in :func:`teacher_guidance`.
         seed: for the order of the data.
 
     Departures: the sum of the two is from a public summary of the paper; its weight is an argument

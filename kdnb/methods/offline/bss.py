@@ -197,7 +197,7 @@ def distil_at_boundaries(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         temperature: T of both imitations.
         count: boundary samples for each batch, at most.
-        steps, step_size, bounds, variant: of :func:`boundary_samples`.
+        steps, step_size, bounds, variant: as in :func:`boundary_samples`.
         weights: share of the run -> (w_s, w_b), called once per epoch.
         options: passed to `training.fit`.
 

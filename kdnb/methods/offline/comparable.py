@@ -42,7 +42,7 @@ def comparable(
     """Two views and a batch with logits (places, classes) and labels (places,).
 
     Args:
-        name, title: of the method.
+        name, title: names of the method.
         masked: whether classes may be masked by minus infinity.
 
     Raises:

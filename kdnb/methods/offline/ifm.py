@@ -44,7 +44,7 @@ def through_auxiliary(
             authors' student uses no labels.
         initial_weight, flow_decay: of the intermediate layers, see `information_flow`; the decay is
             scaled to 50 epochs, whatever the number here.
-        variant: of both losses.
+        variant: variant of both losses.
         seed: for both stages.
 
     Returns:

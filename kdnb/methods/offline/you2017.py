@@ -58,11 +58,11 @@ def learn_from_several(
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature: T of all teachers and the student.
         soft_weight, relation_weight, label_weight: lambda, w_r and w_h.
-        margin: of the distances, in units of the student's features.
+        margin: margin of the distances, in units of the student's features.
         triplets: the number drawn for each batch, see :func:`kdnb.losses.drawn_triplets`; all of
             the batch if None.
-        layers: of the student and then of each teacher; found by `layers_of` if left out. The
-            middle one of `maps` is compared.
+        layers: the layers of the student and then of each teacher; found by `layers_of` if left
+            out. The middle one of `maps` is compared.
 
     Returns:
         The history, with `soft`, `relations` and `hard`, and the network "student".

@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
     """A small convolutional critic: maps (batch, channels, height, width) -> (batch,) in (0, 1).
 
     Args:
-        channels: of the maps.
+        channels: number of channels of the maps.
         hidden: its own width.
     """
 

@@ -23,7 +23,7 @@ class DivergentExamples(nn.Module):
     near the image.
 
     Args:
-        channels: of the images.
+        channels: number of channels of the images.
         hidden: its own width.
         reach: the largest change of a normalised pixel.
     """

@@ -61,8 +61,8 @@ def mutual(
         data, recipe, evaluate, seed, checkpoint, log_dir, output, ignore_index, fabric: as in
             :func:`kdnb.methods.offline.distil.train`. All networks see the same images.
         weight: weight of the peers' term. At 0 the networks are trained independently.
-        temperature, target: of :func:`mutual_loss`.
-        fields: of the recipe.
+        temperature, target: as in :func:`mutual_loss`.
+        fields: fields of the recipe.
 
     Returns:
         The history, with the terms `<name>.hard` and `<name>.soft`, and the networks.

@@ -22,8 +22,8 @@ class FeatureFusion(nn.Module):
     Batch normalisation and ReLU follow each convolution (as in the authors' code).
 
     Args:
-        channels: of each student's maps.
-        classes: of the fused classifier.
+        channels: number of channels of each student's maps.
+        classes: number of classes of the fused classifier.
         hidden: channels after the 1x1 convolution; the first student's by default.
     """
 
@@ -49,8 +49,8 @@ class ConcatenatedTeacher(nn.Module):
     """The teacher of Xie et al. 2019: concatenate, batch normalisation, ReLU, mean, classifier.
 
     Args:
-        channels: of each student's maps.
-        classes: of the teacher.
+        channels: number of channels of each student's maps.
+        classes: number of classes of the teacher.
     """
 
     def __init__(self, channels: Sequence[int], classes: int):

@@ -106,8 +106,8 @@ def okddip(
         attention: `PeerAttention` of the heads' feature width.
         weight, ramp_up: w and the epochs of its ramp (80 of 300 in the authors' code).
         temperature: T, 3 in the paper.
-        variant: of :func:`own_targets`; "authors" also averages the peers' logits for the leader,
-            with gradients into the peers.
+        variant: as in :func:`own_targets`; "authors" also averages the peers' logits for the
+            leader, with gradients into the peers.
         options: passed to `training.fit`.
 
     Returns:

@@ -20,7 +20,7 @@ class Gate(nn.Module):
     (as in the authors' code).
 
     Args:
-        channels: of the stem's output.
+        channels: number of channels of the stem's output.
         branches: the number of branches.
     """
 

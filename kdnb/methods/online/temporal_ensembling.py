@@ -21,7 +21,7 @@ class TemporalEnsemble(nn.Module):
     Args:
         network: images -> logits.
         examples, classes: numbers of training images and of classes.
-        momentum: of the average, 0.6 in the paper.
+        momentum: momentum of the average, 0.6 in the paper.
     """
 
     def __init__(self, network: nn.Module, examples: int, classes: int, momentum: float = 0.6):

@@ -61,7 +61,7 @@ def apprentice(
             Changed in place; its final weights are quantised.
         teacher: trained and frozen in B and C; in A trained together with the apprentice.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
-        quantiser: of each layer's weights.
+        quantiser: quantiser of each layer's weights.
         activation_bits: bits of the outputs of ReLU modules; None leaves them in full precision.
         keep: layers in full precision: the first and the last.
         teacher_weight, label_weight, imitation_weight: alpha, beta, gamma; alpha has no effect in B

@@ -58,7 +58,7 @@ def int8_distillation(
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature, soft_weight, label_weight: T, w_s and w_h. With a soft weight of 0 it is
             quantisation-aware training on labels.
-        engine: of :func:`prepared`.
+        engine: as in :func:`prepared`.
 
     Returns:
         The history; and the networks "student", the trained copy with fake quantisers, and "int8",

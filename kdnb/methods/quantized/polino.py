@@ -54,7 +54,7 @@ def quantized_distillation(
         student: trained in place; untrained, or already trained in full precision.
         teacher: frozen, in full precision.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
-        bits, bucket, stochastic: of :func:`kdnb.methods.quantized.uniform`.
+        bits, bucket, stochastic: as in :func:`kdnb.methods.quantized.uniform`.
         quantiser: another function of a layer's weights, instead of the uniform one.
         keep: layers in full precision, of :func:`kdnb.methods.quantized.weights_of`.
         temperature: T; the authors' 2.
@@ -122,7 +122,7 @@ def differentiable_quantization(
             points.
         teacher: frozen; the authors take the student's own full-precision copy.
         bits: from 1 to 8.
-        start: of the points.
+        start: initial value of the points.
         data, recipe, fields: and all others, as in :func:`quantized_distillation`. Points lie in
             [0, 1], so learning rates refer to their scale and not to that of the weights.
 

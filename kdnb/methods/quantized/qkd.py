@@ -70,7 +70,7 @@ def qkd(
             its name.
         bits: of the weights, at least 2.
         activation_bits: bits of the outputs of ReLU modules; None leaves them in full precision.
-        shares: of the epochs, in proportion. A phase of share 0 is left out.
+        shares: shares of the epochs, in proportion. A phase of share 0 is left out.
         keep: layers in full precision.
         temperature, soft_weight: T and w.
 

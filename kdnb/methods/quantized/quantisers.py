@@ -83,7 +83,7 @@ def uniform(
     Args:
         values: of any shape.
         bits: b, from 1 to 16. Both ends of a bucket are points.
-        bucket: of :func:`buckets`.
+        bucket: as in :func:`buckets`.
         stochastic: round down or up at random, with probabilities that preserve the expectation:
             E[Q(v)] = v. Draws from torch's random state.
 
@@ -189,7 +189,7 @@ class Points(nn.Module):
     Args:
         values: the weights whose points these are.
         bits: b: 2^b points for the whole tensor, on the scale of the buckets.
-        bucket: of :func:`buckets`.
+        bucket: as in :func:`buckets`.
         start: "quantiles" of the scaled weights, or "uniform" points.
 
     Departures: the authors sort the points after each step. Q does not depend on their order, so

@@ -86,7 +86,7 @@ def quantised(
         network: changed in place.
         quantiser: a function of one layer's weights, such as ``partial(uniform, bits=2)`` or
             `ternary`, whose gradient is that of the identity.
-        keep: of :func:`weights_of`.
+        keep: as in :func:`weights_of`.
 
     Raises:
         ValueError: for a network that is already quantised, or as `weights_of`.
@@ -160,7 +160,7 @@ def stored_bytes(
     Args:
         bits: b; 32 for a network in full precision, log2(3) for ternary weights.
         bucket: k, the size of a bucket, whose low and span are stored; None for one per layer.
-        keep: of :func:`weights_of`.
+        keep: as in :func:`weights_of`.
     """
     check_number(above=0, most=32, bits=bits)
     count = sum(

@@ -140,7 +140,7 @@ def born_again(
         checkpoint: a file; generation k writes its own file in the same folder, with its number in
             the name.
         log_dir: a folder; generation k writes into its subfolder `generation<k>`.
-        fields: of the recipe.
+        fields: fields of the recipe.
 
     Returns:
         The networks, as `fit.networks["generation0"]` and so on, and their concatenated histories,

@@ -80,7 +80,7 @@ class MultiExit(nn.Module):
 
         Args:
             image: (1, channels, height, width); use eval mode.
-            threshold: of the exit's largest probability.
+            threshold: threshold of the exit's largest probability.
 
         Returns:
             Logits (1, classes), and the index of the exit.
@@ -214,9 +214,9 @@ class Savings(NamedTuple):
     """The errors and savings of leaving early.
 
     Attributes:
-        threshold: of the confidence.
-        errors: of the answers given.
-        multiply_adds: of the mean image.
+        threshold: threshold of the confidence.
+        errors: error rate of the answers given.
+        multiply_adds: multiply-adds of the mean image.
         saved: the saved share relative to always using the full network; below 0 if the exits cost
             more than they save.
         taken: the share of the images that leave at each exit.
@@ -237,7 +237,7 @@ def savings(
     Args:
         logits: (batch, exits, classes).
         labels: (batch,) integers.
-        costs: of each exit, from `exit_costs`.
+        costs: costs of each exit, from `exit_costs`.
         full: what to compare with: `kdnb.methods.architecture.multiply_adds` of the network without
             exits, say; the last of `costs` if None.
 

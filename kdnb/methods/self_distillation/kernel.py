@@ -100,7 +100,7 @@ def kernel_rounds(
     Args:
         points: (n,), all different.
         targets: y, (n,).
-        rounds: of self-distillation, at least 1; the first one is the plain fit.
+        rounds: number of rounds of self-distillation, at least 1; the first one is the plain fit.
         tolerance: ε. Every round finds its own c_t, for which the constraint holds exactly. It
             stops before a round whose targets are within ε of 0, where f = 0 is the solution.
         penalty: a constant c instead of the tolerance.

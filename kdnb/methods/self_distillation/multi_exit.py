@@ -22,7 +22,7 @@ def annealed_temperature(
 
     Args:
         temperature: temperature of this step.
-        logits: of the teaching exit, (batch, classes).
+        logits: logits of the teaching exit, (batch, classes).
         confidence: the mean largest probability that is accepted.
 
     >>> annealed_temperature(torch.tensor(1.0), torch.tensor([[5.0, 0.0]]))

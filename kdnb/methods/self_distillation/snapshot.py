@@ -43,7 +43,7 @@ def snapshot_distil(
         network: trained in place.
         recipe: for the whole run; its epochs are divided evenly among the cycles.
         cycles: the paper's mini-generations.
-        teacher_temperature: of the snapshot's answers alone.
+        teacher_temperature: temperature of the snapshot's answers alone.
         checkpoint: a file; cycle c writes its own file in the same folder, with its number in the
             name.
         options: passed to `training.fit`.

@@ -63,7 +63,8 @@ def pixel_entropies(
         block: a place is block x block pixels, in all channels; they share one sigma.
         budget: lambda.
         noise: tau, in the images' units; sigma begins there.
-        steps, lr: of Adam on log sigma; the rate falls to 0 along a cosine.
+        steps, lr: number of steps and learning rate of Adam on log sigma; the rate falls to 0 along
+            a cosine.
         samples: noises of each step.
         seed: for the noise.
 

@@ -104,8 +104,8 @@ def deep_linear_student(
         inputs: (n, d).
         targets: (n,) within (0, 1).
         depth: layers; all but the last are (d, d).
-        scale: of the initial weights, normal numbers of this standard deviation over sqrt(d).
-        steps, lr: of gradient descent on the mean cross-entropy.
+        scale: scale of the initial weights, normal numbers of this standard deviation over sqrt(d).
+        steps, lr: number of steps and learning rate of gradient descent on the mean cross-entropy.
 
     Raises:
         ValueError: for wrong shapes, or fewer than one layer.
