@@ -228,9 +228,9 @@ def distil(
         method: a name of the catalogue (`kdnb.methods.table()` lists them), a `Method`, any
             callable loss(student_logits, teacher_logits[, labels]), or a list of these. A callable
             that cannot take dense logits gets one row per position that counts.
-        weight: weight weight of the method: one number, or a pair for a linear change from the
-            first epoch to the last; for several methods a dict by name, `{"at": 1000}`. The default
-            is the published weight, or 1 for your own loss.
+        weight: weight of the method: one number, or a pair for a linear change from the first epoch
+            to the last; for several methods a dict by name, `{"at": 1000}`. The default is the
+            published weight, or 1 for your own loss.
         label_weight: w_h. The default is 1, or 0 for a method that is used alone (SimKD).
         layers: the layers of student and teacher, see `kdnb.training.layers.Layers`; found by
             `layers_of` if left out. Methods on logits need none.
