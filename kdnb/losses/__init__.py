@@ -1,15 +1,16 @@
-"""Every loss, one file a method, under the name that everybody uses. Torch alone.
+"""All losses, one file per method, under their usual names. They need nothing but torch.
 
-A loss is a pure function of tensors, and a module only where it learns something. Import any of
-them from here: ``from kdnb.losses import soft_targets``. Every loss computes in float32 at least,
-takes half precision and autocast, names the reduction in its docstring, gives NaN for NaN, and
-refuses wrong input in one sentence (:mod:`kdnb.losses.checks`). Gradients flow into the teacher's
-tensors too unless they are detached or the docstring says otherwise.
+A loss is a pure function of tensors, or a module if it has parameters of its own. Import any of
+them from here: ``from kdnb.losses import soft_targets``. Every loss computes in float32 or wider,
+accepts half precision and autocast, states its reduction in its docstring, returns NaN for NaN
+input, and rejects wrong input with a one-sentence error (:mod:`kdnb.losses.checks`). Gradients flow
+into the teacher's tensors too unless they are detached or the docstring says otherwise.
 
 Section 2.1 of the survey (response) is ``kd`` and its successors, 2.2 (feature) ``fitnets``,
-``at``, ``nst`` and their kin, 2.3 (relation) ``fsp``, ``rkd``, ``crd`` and theirs; the losses of
-online, self-, adversarial, data-free and multi-teacher distillation lie beside them, under the
-names of their files in :mod:`kdnb.methods`, which says which networks meet in a loss.
+``at``, ``nst`` and related losses, and 2.3 (relation) ``fsp``, ``rkd``, ``crd`` and related losses.
+The losses for online, self-, adversarial, data-free and multi-teacher distillation have files of
+the same names as their methods in :mod:`kdnb.methods`, which describes how the networks are
+combined.
 """
 
 from kdnb.losses.ab import activation_boundary, depth_weights

@@ -1,4 +1,4 @@
-"""Arithmetic that several losses share: directions and distances that survive zeros, divergences."""
+"""Shared arithmetic of the losses: divergences, and distances that are safe at zero."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from torch.utils.checkpoint import checkpoint
 
 from kdnb.losses.checks import at_least_float32
 
-# Up to this many numbers the differences of all pairs are formed; above, a centred product is: on a
-# CPU it is as fast there (64 samples of 64 features), and 20 times faster at 16 times as many.
+# Up to this many numbers all pairwise differences are formed, above it a centred product. On a CPU
+# both are equally fast here (64 samples of 64 features); at 16 times as many the product is 20
+# times faster.
 PAIRWISE_LIMIT = 2**18
-ELSEWHERE = 16  # times as many on a GPU, which is made to wait where the product looks at its pairs
+ELSEWHERE = 16  # times the limit on a GPU, where the product's check for close pairs forces a sync
 # A pair whose squared distance is less than this share of its squared norms is close: float32
-# products would leave fewer than some four digits of the distance.
+# products would leave fewer than about four digits of the distance.
 CLOSE = 1e-2
-# Of the triples of a batch so many are looked at at once: all of 161 samples, 16 MiB of float32.
+# Triples of a batch that are processed at once: all those of 161 samples, 16 MiB of float32.
 TRIPLES = 2**22
 # A finite logit whose probability is 0 at every temperature.
 EXCLUDED = -1e30
 
 
 def rows(samples: Tensor) -> Tensor:
-    """(batch, ...) as (batch, features), in float32 at least."""
+    """(batch, ...) as (batch, features), in float32 or wider."""
     return at_least_float32(samples).flatten(1)
 
 
 def no_autocast(value: Tensor) -> torch.autocast:
-    """Inside, matrix products keep their inputs' precision."""
+    """A context in which matrix products keep the precision of their inputs."""
     return torch.autocast(value.device.type, enabled=False)
 
 
@@ -43,18 +44,18 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def in_double(value: Tensor) -> Tensor:
-    """The same numbers in float64, where the device has it (Apple's has not)."""
+    """Convert to float64 where the device supports it (Apple's does not)."""
     return value if value.device.type == "mps" else value.double()
 
 
 def nan_from(value: Tensor, *sources: Tensor) -> Tensor:
-    """The value, or NaN where one of the sources holds a NaN that a comparison would swallow."""
+    """The value, or NaN if a source holds a NaN that a comparison would hide."""
     spoilt = torch.stack([source.detach().isnan().any() for source in sources]).any()
     return value * torch.ones_like(value).masked_fill(spoilt, torch.nan)
 
 
 def two_classes(logits: Tensor) -> Tensor:
-    """One logit a sample as logits of two classes, of which the second has 0; several stay."""
+    """Turn one logit per sample into two, the second 0; leave several logits unchanged."""
     return F.pad(logits, (0, 1)) if logits.shape[1] == 1 else logits
 
 
@@ -78,9 +79,10 @@ def unit(vectors: Tensor, dim: int | tuple[int, ...] = -1) -> Tensor:
 
 
 def direction(values: Tensor, dim: int) -> Tensor:
-    """Along dim, centred and of length 1; zeros where the values are constant up to rounding.
+    """Centre along `dim` and scale to length 1; zeros if the values are constant up to rounding.
 
-    Divided by the largest deviation first, so that tiny probabilities do not underflow squared.
+    Values are divided by the largest deviation first, so that squares of tiny probabilities do not
+    underflow.
     """
     centred = values - values.mean(dim, keepdim=True)
     limits = torch.finfo(values.dtype)
@@ -114,18 +116,18 @@ def split_target(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     r"""KL(softmax(teacher / T) ‖ softmax(student / T)) of each row (batch,), never below 0.
 
-    Its gradient is that of the sum of p (log p - log q), which is accurate. That sum's value is
-    not: near a match its terms of both signs cancel. With w = (v - z) / T less its mean under p,
-    the divergence is exactly
+    The gradient is taken from the sum of p (log p - log q), where it is accurate. The value of that
+    sum is not: near a match, terms of both signs cancel. With w = (v - z) / T minus its mean under
+    p, the divergence equals
 
     .. math:: \log \sum_k p_k e^{-w_k} = \log\Big(1 + \sum_k p_k (e^{-w_k} - 1 + w_k)\Big),
 
-    whose terms are all at least 0. The value is taken from there where it is below log 2.
+    whose terms are all at least 0. Values below log 2 are computed this way.
 
     A class that the teacher excludes by a logit of minus infinity adds nothing.
     """
     excluded = torch.isneginf(teacher)
-    if excluded.device.type != "cpu" or bool(excluded.any()):  # others would be made to wait
+    if excluded.device.type != "cpu" or bool(excluded.any()):  # any() would force a sync elsewhere
         student = student.masked_fill(excluded & torch.isneginf(student), EXCLUDED)
         teacher = teacher.masked_fill(excluded, EXCLUDED)
     log_q = (student / temperature).log_softmax(1)
@@ -136,7 +138,7 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float | Tensor = 1
         gap = (student - teacher) / temperature
         moved = gap - (p * gap).sum(1, keepdim=True)
         small = (p * _beyond_linear(moved)).sum(1)
-        # The sum gets another value, and keeps its gradient.
+        # Replaces the value of the sum and keeps its gradient.
         return summed.copy_(torch.where(small < 1, small.log1p(), summed.clamp_min(0)))
 
 
@@ -148,16 +150,16 @@ def softened_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
 def cross_entropy_of(probabilities: Tensor, logits: Tensor) -> Tensor:
     """H(probabilities, softmax(logits)) of each row (batch,).
 
-    A class of probability 0 adds nothing, also where the logits exclude it by minus infinity.
+    A class of probability 0 adds nothing, even if its logit is minus infinity.
     """
     nothing = torch.isneginf(logits) & (probabilities == 0)
     return -(probabilities * logits.masked_fill(nothing, EXCLUDED).log_softmax(1)).sum(1)
 
 
 def log_order(scores: Tensor) -> Tensor:
-    """The log-probability of the order in which the scores of the last dimension stand.
+    """The log-probability, under the Plackett-Luce model, of the order along the last dimension.
 
-    Plackett and Luce's: one after the other is drawn, each by a softmax over those that remain.
+    Items are drawn one after another, each by a softmax over those that remain.
     """
     rest = scores.flip(-1).logcumsumexp(dim=-1).flip(-1)
     return (scores - rest).sum(dim=-1)
@@ -178,8 +180,11 @@ def gram(samples: Tensor) -> Tensor:
 
 
 class _Gram(torch.autograd.Function):
-    """X X' with the gradient (G + G') X: one product where autograd, not knowing that both
-    factors are the same, takes two."""
+    """X X' with the gradient (G + G') X.
+
+    This takes one product. Autograd takes two, since it does not know that both factors are the
+    same.
+    """
 
     @staticmethod
     def forward(ctx: Any, samples: Tensor) -> Tensor:
@@ -204,17 +209,16 @@ def differences(samples: Tensor) -> Tensor:
 
 
 def is_small(samples: Tensor) -> bool:
-    """Whether the differences of all pairs are few enough to be formed."""
+    """Whether there are few enough pairwise differences to form them all."""
     limit = PAIRWISE_LIMIT * (1 if samples.device.type == "cpu" else ELSEWHERE)
     return len(samples) * samples.numel() <= limit
 
 
 def centred_gram(samples: Tensor) -> Tensor:
-    """(batch, batch) products after the mean is taken off: no digits go to a common offset.
+    """(batch, batch) products after subtracting the mean, so that a common offset costs no digits.
 
-    The mean carries no gradient: what is made of differences does not change with it. Where two
-    samples lie close together the products are of float64, from which their distance keeps its
-    digits.
+    The mean carries no gradient, since distances do not depend on it. If two samples lie close
+    together, the products are computed in float64 to keep the digits of their distance.
     """
     products = gram(samples - samples.detach().mean(dim=0))
     if products.dtype == torch.float32 and bool(_some_pair_is_close(products.detach())):
@@ -245,16 +249,15 @@ def gram_distances(products: Tensor) -> Tensor:
 
 
 def identity(samples: Tensor) -> Tensor:
-    """(batch, batch) truth values: is it the same sample?"""
+    """(batch, batch) booleans, true where both samples are the same."""
     return torch.eye(len(samples), dtype=torch.bool, device=samples.device)
 
 
 def summed_over_anchors(batch: int, part: Callable[[slice], Tensor]) -> Tensor:
-    """The sum over all anchors of what `part` gives for some of them, each with (batch, batch) pairs.
+    """Sum `part` over all anchors, a few at a time, each with (batch, batch) pairs.
 
-    Of a large batch a few anchors are looked at at a time. What they need on the way back is made
-    again there and not kept, so that the memory grows with the square of the batch and not with its
-    cube.
+    For a large batch the backward pass recomputes intermediate values instead of storing them, so
+    that memory grows with the square of the batch and not with its cube.
     """
     count = max(1, TRIPLES // batch**2)
     if count >= batch:

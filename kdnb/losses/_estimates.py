@@ -1,4 +1,4 @@
-"""How the three estimates of `uhc` are solved, each for a whole batch at once."""
+"""Solvers for the three estimates of `uhc`, each for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 from kdnb.losses._arithmetic import ratio
 
-NEWTON_STEPS = 100  # far more than are needed; then the last is taken
-CLOSE_ENOUGH = 1e-9  # a gradient's largest entry, a difference of probabilities, that counts as 0
+NEWTON_STEPS = 100  # far more than needed; the last iterate is returned
+CLOSE_ENOUGH = 1e-9  # in probability; a gradient with no larger entry counts as 0
 
 
 def log_space(log_p: Tensor, known: Tensor) -> Tensor:
-    """u of the least squares, (batch, classes), of mean 0 within each part.
+    """The least-squares u, (batch, classes), with mean 0 within each part.
 
-    The best c of a classifier makes its residuals' mean 0, so that each asks for
-    log p_i(l) - mean = u_l - mean over its classes of u: the normal equations of these are below.
+    The best c of a classifier makes the mean of its residuals 0, so each residual requires log
+    p_i(l) - mean = u_l - (mean of u over the classifier's classes). The normal equations follow.
     """
     inside = known.to(log_p.dtype)
     counts = inside.sum(1, keepdim=True)
@@ -38,12 +38,12 @@ def least_cross_entropy(u: Tensor, p: Tensor, known: Tensor) -> Tensor:
         here = u[todo]
         s = here.unsqueeze(1).masked_fill(~known, -torch.inf).softmax(2)
         gradient = (s - p[todo]).sum(1)
-        far = gradient.abs().amax(1) > CLOSE_ENOUGH  # False for NaN, which stays what it is
+        far = gradient.abs().amax(1) > CLOSE_ENOUGH  # False for NaN, which stays NaN
         if not bool(far.any()):
             break
         todo, here, s, gradient = todo[far], here[far], s[far], gradient[far]
-        # Scaled to a diagonal of ones: small probabilities then count as others do. A constant
-        # added to u changes nothing; that direction gets the curvature 1.
+        # Scaled to a diagonal of ones: small probabilities then count as much as others. Adding a
+        # constant to u changes nothing; that direction gets curvature 1.
         scale = (s * (1 - s)).sum(1).clamp_min(1e-280).sqrt()
         matrix = (torch.diag_embed(s.sum(1)) - s.mT @ s) / scale.unsqueeze(1) / scale.unsqueeze(2)
         still = scale / torch.linalg.vector_norm(scale, dim=1, keepdim=True)

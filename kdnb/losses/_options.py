@@ -1,6 +1,6 @@
-"""Checks of what is no tensor of samples: numbers, choices, flags and devices.
+"""Checks of arguments other than sample tensors: numbers, choices, flags and devices.
 
-They belong to :mod:`kdnb.losses.checks`, from where they are imported.
+Import them from :mod:`kdnb.losses.checks`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The sizes of numbers whose squares are numbers in float32.
+# The range of numbers whose squares are finite and not 0 in float32.
 SMALLEST, LARGEST = 1e-15, 1e15
 
 
@@ -24,10 +24,10 @@ def check_number(
     whole: bool = False,
     **named: float,
 ) -> None:
-    """Require finite numbers `above` a bound or of at `least` one, of at `most` another.
+    """Require finite numbers `above` or at `least` a lower bound, and at `most` an upper one.
 
-    Their squares must be numbers in float32, too: those of the largest, and of the smallest that
-    something may be divided by.
+    Their squares must be representable in float32 too: no overflow, and no underflow for numbers
+    that may be divisors.
 
     >>> check_number(least=0, most=1, smoothing=1.5)
     Traceback (most recent call last):
@@ -73,7 +73,7 @@ def check_choice(allowed: Sequence[Any], **choices: Any) -> None:
 
 
 def check_flags(**flags: bool) -> None:
-    """Require `True` or `False`, where any other value would count as one of them."""
+    """Require `True` or `False`; any other value would silently count as one of them."""
     for name, value in flags.items():
         check_choice((True, False), **{name: value})
 
@@ -114,7 +114,7 @@ def _brief(value: Any) -> str:
 
 
 def _number(value: Any, whole: bool) -> float | None:
-    """A finite number that the value is, or None."""
+    """The value as a finite number, or None."""
     if isinstance(value, Tensor):
         plain = not (value.ndim or value.dtype == torch.bool or value.is_complex())
         if whole or not plain or value.device.type == "meta":
@@ -124,7 +124,7 @@ def _number(value: Any, whole: bool) -> float | None:
     ):
         return None
     elif isinstance(value, numbers.Rational) and not isinstance(value, numbers.Integral):
-        return None  # a fraction, with which no tensor is multiplied
+        return None  # a fraction, by which no tensor can be multiplied
     try:
         number = float(value)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""AB (Heo et al. 2019a): transfer of activation boundaries; and the weights of the layers in AB and OFD."""
+"""AB (Heo et al. 2019a): activation boundary transfer, and the layer weights of AB and OFD."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from kdnb.losses.checks import Variant, at_least_float32, check_maps, check_numb
 
 
 def depth_weights(layers: int) -> list[float]:
-    """1 for the last layer, half of it for each layer before: the authors' weights in AB and OFD.
+    """The authors' layer weights in AB and OFD: 1 for the last layer, halved for each earlier one.
 
     Args:
-        layers: how many there are, at least 1.
+        layers: the number of layers, at least 1.
 
     Raises:
         ValueError: for fewer.
@@ -36,15 +36,15 @@ def activation_boundary(
     .. math:: L = \frac1B \sum_b \big\lVert \rho(T) \odot \sigma(\mu 1 - S)
         + (1 - \rho(T)) \odot \sigma(\mu 1 + S) \big\rVert_2^2
 
-    with sigma the ReLU and rho(T) = 1 where T > 0. Responses are taken before the ReLU; how far
-    the teacher's lie from 0 plays no part. The paper uses it to initialise the student, which then
+    with sigma the ReLU and rho(T) = 1 where T > 0. Responses are taken before the ReLU. Only the
+    sign of the teacher's responses matters. The paper uses it to initialise the student, which then
     learns its task: `kdnb.distil(..., method="ab_stage1")`, then `kdnb.train` or `kdnb.distil`.
 
     Args:
-        student_responses: (batch, channels, height, width), behind a connector where widths
-            differ (:class:`~kdnb.losses.adapters.PointwiseAdapter`, `normalise=True`).
+        student_responses: (batch, channels, height, width), after a connector if widths differ
+            (:class:`~kdnb.losses.adapters.PointwiseAdapter`, `normalise=True`).
         teacher_responses: the same shape.
-        margin: mu > 0, how far beyond the boundary the student has to be; 1 in all the paper.
+        margin: mu > 0, how far beyond the boundary the student has to be; 1 throughout the paper.
         variant: "authors" multiplies by 3/1000, as their CIFAR script does (their scripts for
             transfer learning divide by 1000); layers are weighted by :func:`depth_weights`.
 
@@ -53,7 +53,7 @@ def activation_boundary(
         the teacher still pays for responses nearer to 0 than the margin.
 
     Raises:
-        ValueError: for other or different shapes, or a margin that is not above 0.
+        ValueError: for wrong or mismatched shapes, or a margin that is not above 0.
 
     >>> activation_boundary(torch.full((1, 1, 1, 1), -0.5), torch.ones(1, 1, 1, 1))
     tensor(2.2500)

@@ -1,4 +1,4 @@
-"""Statistics of channels, by adaptive instance normalisation (Yang et al. 2020, arXiv 2003.04289)."""
+"""Channel statistics and adaptive instance normalisation (Yang et al. 2020, arXiv 2003.04289)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdnb.losses.checks import at_least_float32, check_maps, check_number
 
 
 def channel_statistics(maps: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each sample's channels over the positions, (batch, channels).
+    """Mean and standard deviation of each channel over the positions, each (batch, channels).
 
     `epsilon`, at least 0, is added to the (biased) variance, so that a constant channel has a
     gradient.
@@ -35,11 +35,11 @@ def feature_statistics(student_maps: Tensor, teacher_maps: Tensor, epsilon: floa
         A scalar in squared units of the maps, 0 where the statistics agree.
 
     Raises:
-        ValueError: for other shapes, different channels, or an epsilon below 0.
+        ValueError: for wrong shapes, different channels, or an epsilon below 0.
 
-    Departures: the paper's abstract names this L2 term, finds it of limited use and adds the one
-    built on :func:`restyle`. That it takes standard deviations, as in style transfer, rather
-    than variances, and its reduction, could not be confirmed.
+    Departures: the paper's abstract names this L2 term, finds it of limited use and adds one built
+    on :func:`restyle`. We could not confirm the reduction, or that the term uses standard
+    deviations, as in style transfer, rather than variances.
 
     >>> feature_statistics(torch.ones(1, 2, 2, 2), torch.zeros(1, 2, 3, 3))
     tensor(2.)

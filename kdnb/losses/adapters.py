@@ -1,7 +1,7 @@
 """Adapters between a student's and a teacher's feature maps, built from the two shapes.
 
-A shape is (batch, channels, height, width) or (channels, height, width); the batch is not used.
-Parameters of an adapter belong in the optimiser beside the student's.
+A shape is (batch, channels, height, width) or (channels, height, width); the batch is not used. Add
+the parameters of an adapter to the student's optimiser.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def map_shape(shape: Sequence[int], name: str) -> tuple[int, int, int]:
 
 
 def to_common_size(student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Average-pool both to the smaller height and the smaller width; equal sizes pass untouched.
+    """Average-pool both maps to the smaller height and width; equal sizes are left unchanged.
 
     Args:
         student_maps, teacher_maps: (batch, channels, height, width); channels may differ.
@@ -40,10 +40,10 @@ def to_common_size(student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, 
         Both maps at one height and width.
 
     Raises:
-        ValueError: for other shapes or batch sizes.
+        ValueError: for wrong shapes or batch sizes.
 
-    Departures: released code compares heights alone and pools to a square; here each axis is
-    pooled to its own smaller size, which is the same on square maps.
+    Departures: released code compares only heights and pools to a square. Here each axis is pooled
+    to its own smaller size; on square maps both agree.
 
     >>> a, b = to_common_size(torch.zeros(2, 3, 8, 4), torch.zeros(2, 5, 4, 6))
     >>> a.shape[2:], b.shape[2:]
@@ -63,14 +63,14 @@ def to_common_size(student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, 
 class ConvolutionalRegressor(nn.Module):
     """FitNets' regressor: a convolution without padding whose output has the teacher's size.
 
-    The kernel is (student height - teacher height + 1, student width - teacher width + 1)
-    (Romero 2015, section 2.2), so that far fewer parameters are needed than with a fully
-    connected regressor, and 1x1 when the sizes agree. The paper gives the regressor the
-    teacher layer's own non-linearity: pass it as `activation` (none by default).
+    The kernel is (student height - teacher height + 1, student width - teacher width + 1) (Romero
+    2015, section 2.2), which needs far fewer parameters than a fully connected regressor. It is 1x1
+    when the sizes agree. The paper gives the regressor the non-linearity of the teacher's layer:
+    pass it as `activation` (none by default).
 
     Raises:
-        ValueError: if the teacher's map is larger than the student's; the authors' code refuses
-            it too. Use :class:`PointwiseAdapter` then.
+        ValueError: if the teacher's map is larger than the student's, which the authors' code
+            rejects too; use :class:`PointwiseAdapter` instead.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class ConvolutionalRegressor(nn.Module):
 
 
 class PointwiseAdapter(nn.Module):
-    """A 1x1 convolution from the student's width to the teacher's, after pooling to one size.
+    """A 1x1 convolution from the student's width to the teacher's, after pooling to a common size.
 
-    The form most code calls FitNet, and with `normalise=True` (no bias, batch normalisation)
-    the connector of the authors' AB and OFD code. The teacher's maps are only pooled.
+    Most code calls this FitNet. With `normalise=True` (no bias, batch normalisation) it is the
+    connector of the authors' AB and OFD code. The teacher's maps are only pooled.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class PointwiseAdapter(nn.Module):
 def bottleneck(channels: int, hidden: int, out: int, close: bool) -> nn.Sequential:
     """1x1, 3x3, 1x1 convolutions with batch normalisation and ReLU between (SemCKD, SimKD).
 
-    `close` adds them after the last convolution too, as SimKD does for a teacher behind a ReLU.
+    `close` adds both after the last convolution too, as SimKD does for teacher maps after a ReLU.
     """
     layers: list[nn.Module] = []
     for width_in, width_out, kernel in ((channels, hidden, 1), (hidden, hidden, 3)):

@@ -1,4 +1,4 @@
-"""ADMD (Garcia et al. 2020): a critic with a class for "made up" beside the classes of the task."""
+"""ADMD (Garcia et al. 2020): a critic with a "made-up" class besides those of the task."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kdnb.losses.cross_entropy import hard_loss
 def modality_judging_loss(
     privileged_logits: Tensor, hallucinated_logits: Tensor, labels: Tensor
 ) -> Tensor:
-    r"""What the critic minimises: real features have their class, made-up ones the last class.
+    r"""The critic's loss (Garcia 2020): real features get their class, made-up ones the last class.
 
     .. math:: L_D = \tfrac12 \big[ H(y, D(f^{priv})) + H(C, D(f^{hall})) \big]
 
     Args:
-        privileged_logits: (batch, C + 1) of the critic for features of the privileged modality.
+        privileged_logits: (batch, C + 1), the critic's, for features of the privileged modality.
         hallucinated_logits: the same shape, for made-up features.
         labels: (batch,) integers below C.
 
@@ -25,10 +25,10 @@ def modality_judging_loss(
         A scalar in nats, at least 0.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or labels outside the C classes.
+        ValueError: for wrong shapes, an empty batch, or labels outside the C classes.
 
-    Departures: none from the authors' code for actions, in which "made up" is the first class; their
-    code for objects leaves the half out.
+    Departures: none from the authors' code for actions, except that "made up" is the first class
+    there; their code for objects has no factor 1/2.
 
     >>> z = torch.zeros(2, 3)
     >>> modality_judging_loss(z, z, torch.tensor([0, 1]))
@@ -40,7 +40,7 @@ def modality_judging_loss(
 
 
 def modality_fooling_loss(hallucinated_logits: Tensor, labels: Tensor) -> Tensor:
-    r"""What the hallucination network minimises: its features pass for real ones of their class.
+    r"""The hallucination network's loss (Garcia 2020): its features should pass for real ones.
 
     .. math:: L_H = H(y, D(f^{hall}))
 
@@ -64,4 +64,4 @@ def modality_fooling_loss(hallucinated_logits: Tensor, labels: Tensor) -> Tensor
 def _check(labels: Tensor, **logits: Tensor) -> None:
     check_logits(classes=2, **logits)
     first = next(iter(logits.values()))
-    check_labels(first[:, :-1], labels)  # the last class is nobody's label
+    check_labels(first[:, :-1], labels)  # the last class is never a label

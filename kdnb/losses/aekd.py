@@ -1,4 +1,4 @@
-"""AE-KD (Du et al. 2020): the weights of several teachers from a compromise of their gradients."""
+"""AE-KD (Du et al. 2020): weights of several teachers that balance their gradients."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from kdnb.losses.checks import (
     check_values,
 )
 
-STEPS = 10_000  # of the solver, each exact for two weights
-SMALL = 1e-13  # what two slopes may differ by at the end, of the largest squared length
+STEPS = 10_000  # of the solver, each exact in two weights
+SMALL = 1e-13  # tolerance between two slopes, relative to the largest squared length
 
 
 def min_norm_weights(gradients: Tensor, largest: float = 1.0, normalise: bool = False) -> Tensor:
-    r"""The convex combination of some gradients that is shortest.
+    r"""The weights of the shortest convex combination of several gradients (Du 2020).
 
     .. math:: \min_\alpha \tfrac12 \Big\lVert \sum_k \alpha_k g_k \Big\rVert^2
         \quad\text{where}\quad \sum_k \alpha_k = 1,\; 0 \le \alpha_k \le C
 
-    Against the combination every loss falls, or none can without another rising (the point is
-    Pareto stationary). With the bound C it is the dual of a one-class support vector machine with
-    the Gram matrix of the gradients as its kernel and nu = 1 / (K C), which is how Du et al. 2020
-    solve it. Here weight is moved between the two gradients of the most different slopes, exactly
-    for the two, until no move helps, as such machines are trained.
+    A step against this combination lowers every loss, unless no loss can fall without another
+    rising (the point is Pareto stationary). With the bound C the problem is the dual of a one-class
+    support vector machine with the Gram matrix of the gradients as its kernel and nu = 1 / (K C),
+    which is how Du et al. 2020 solve it. Here, as in the training of such machines, weight is moved
+    between the two gradients whose slopes differ most, exactly for this pair, until no move helps.
 
     Args:
-        gradients: (K, ...), one a row; flattened.
+        gradients: (K, ...), one in each row; flattened.
         largest: C, above 0 and at most 1. At or below 1/K the weights are all 1/K.
-        normalise: compare the gradients' directions alone, and divide the weights by the gradients'
-            lengths afterwards; C then bounds them before that.
+        normalise: compare only the directions of the gradients, and divide the weights by the
+            gradients' lengths afterwards; C bounds the weights before this division.
 
     Returns:
-        (K,), in float32 at least, at least 0, with the sum 1; without a gradient. Where several
-        solutions exist, one that was reached from equal weights.
+        (K,), in float32 or wider, at least 0, with sum 1 and no gradient. If there are several
+        solutions, the one reached from equal weights.
 
     Raises:
-        ValueError: for no gradients, or another bound.
+        ValueError: for no gradients, or a bound out of range.
 
     >>> min_norm_weights(torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
     tensor([0.1000, 0.9000])
@@ -101,29 +101,28 @@ def adaptive_weights(
     largest: float = 0.6,
     normalise: bool = False,
 ) -> Tensor:
-    r"""The weight of each teacher on a batch, in the space of gradients (Du 2020).
+    r"""The weight of each teacher for a batch, from the gradients of its loss (Du 2020).
 
     :func:`min_norm_weights` of :math:`g_k = \frac1B \sum_b \partial D_{kb} / \partial z_b`, where D
-    is the divergence of the student from teacher k and z are the student's logits: M gradients of C
-    numbers each.
+    is the divergence of the student from teacher k and z are the student's logits.
 
     Args:
         student_logits: (batch, classes).
         teacher_logits: K tensors of the same shape.
         temperature: T > 0 of both.
         largest: the bound C of a weight, 0.6 in the authors' code.
-        normalise: compare the gradients' directions alone and divide the weights by the gradients'
-            lengths afterwards. A teacher that the student imitates already then counts much. An
-            option of the authors' code, off by default there.
+        normalise: compare only the directions of the gradients, and divide the weights by the
+            gradients' lengths afterwards. A teacher that the student already imitates then gets a
+            large weight. An option of the authors' code, off by default.
 
     Returns:
         (K,), sum 1, without a gradient.
 
     Raises:
-        ValueError: for no teacher, shapes that differ, or a wrong temperature or bound.
+        ValueError: for no teacher, mismatched shapes, or a wrong temperature or bound.
 
     Departures: the authors' code was read (`helper/optimization.py`, `helper/loops.py`); the
-    paper's text was not at hand.
+    paper's text was not available.
 
     >>> z = torch.zeros(1, 2)
     >>> adaptive_weights(z, [torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 4.0]])])
@@ -147,7 +146,7 @@ def adaptive_ensemble(
 
     Args:
         student_logits, teacher_logits, temperature, largest, normalise: as in
-            :func:`adaptive_weights`, which gives alpha. It is held constant.
+            :func:`adaptive_weights`, which gives alpha. No gradient flows through alpha.
 
     Returns:
         A scalar in nats, at least 0.

@@ -12,7 +12,7 @@ from kdnb.losses.checks import at_least_float32, check_samples, check_temperatur
 def layer_projection(
     student_states: Tensor, teacher_states: Tensor, temperature: float = 1.0
 ) -> Tensor:
-    r"""ALP-KD (Passban 2021): every student layer meets a mixture of all the teacher's layers.
+    r"""ALP-KD (Passban 2021): compare each student layer with a mixture of all teacher layers.
 
     .. math:: L = \sum_i \mathrm{MSE}\Big(h^S_i, \sum_j \epsilon_{ij} h^T_j\Big),
         \quad \epsilon_{ij} = \mathrm{softmax}_j(h^S_i \cdot h^T_j / \tau)
@@ -20,8 +20,8 @@ def layer_projection(
     The attention is computed for each sample; gradients flow through it.
 
     Args:
-        student_states: (batch, student layers, width), one vector for each layer, the [CLS]
-            token's in the paper; pool a convolutional map to one.
+        student_states: (batch, student layers, width), one vector per layer: the [CLS] token's in
+            the paper, the pooled map for a convolutional layer.
         teacher_states: (batch, teacher layers, width).
         temperature: 1 in the paper; the square root of the width in some re-implementations.
 
@@ -30,11 +30,11 @@ def layer_projection(
         student's layers.
 
     Raises:
-        ValueError: for other shapes, different widths, or a temperature that is not above 0.
+        ValueError: for wrong shapes, different widths, or a temperature that is not above 0.
 
-    Departures: no released code; the dot-product attention and the mean squared error are
-    recalled, and agree with a public re-implementation up to its scaled dot product and its
-    mean over layers.
+    Departures: there is no released code. The dot-product attention and the mean squared error are
+    recalled. They agree with a public re-implementation, except that it scales the dot product and
+    takes the mean over layers.
 
     >>> layer_projection(torch.ones(1, 1, 2), torch.tensor([[[2.0, 2.0], [2.0, 2.0]]]))
     tensor(1.)

@@ -1,4 +1,4 @@
-"""Apprentice (Mishra and Marr 2018): three cross-entropies of a teacher and a low-precision student."""
+"""Apprentice (Mishra and Marr 2018): the joint loss of a teacher and a low-precision student."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def apprenticeship(
     .. math:: L = \alpha\, H(y, p^T) + \beta\, H(y, p^A) + \gamma\, H(p^T, p^A)
 
     with the probabilities :math:`p^T = \mathrm{softmax}(v)` of the teacher and
-    :math:`p^A = \mathrm{softmax}(z)` of the apprentice, without a temperature. Where both are trained
-    together (scheme A) all three terms matter; a frozen teacher makes the first a constant.
+    :math:`p^A = \mathrm{softmax}(z)` of the apprentice, without a temperature. If both are trained
+    together (scheme A), all three terms matter; for a frozen teacher the first is constant.
 
     Args:
         student_logits: (batch, classes), z of the apprentice.
-        teacher_logits: (batch, classes), v. The target of the third term is held constant: its
-            gradient reaches the apprentice alone. That of the first reaches the teacher.
+        teacher_logits: (batch, classes), v. The third term holds its target constant, so its
+            gradient reaches only the apprentice. The first term trains the teacher.
         labels: (batch,) integers below the number of classes.
         teacher_weight, label_weight, imitation_weight: alpha, beta and gamma, at least 0.
 
     Returns:
-        A scalar in nats, averaged over the batch. Its last two terms have their least sum where the
-        apprentice answers the mixture of label and teacher in the shares beta and gamma.
+        A scalar in nats, averaged over the batch. The sum of the last two terms is smallest where
+        the apprentice's answer is the mixture of label and teacher in proportion beta to gamma.
 
     Raises:
-        ValueError: for other shapes, labels beyond the classes, or a weight below 0.
+        ValueError: for wrong shapes, labels beyond the classes, or a weight below 0.
 
     Recalled: the equation and the weights 1, 0.5 and 0.5; that the third term is a cross-entropy of
     the two softmaxes is our reading of "H(z^T, p^A)", and so is the constant target.

@@ -33,24 +33,24 @@ def attention_transfer(
         - \frac{Q_T}{\lVert Q_T \rVert_2} \Big\rVert_2,
         \quad Q = \mathrm{vec}\Big(\sum_c |A_c|^p\Big)
 
-    for one pair of layers; the paper sums over pairs, with half of its weight (10^3 divided by
-    the number of elements and the batch) in front.
+    for one pair of layers. The paper sums over pairs, times half its weight (10^3 divided by the
+    number of elements and the batch).
 
     Args:
         student_maps, teacher_maps: (batch, channels, height, width). Widths may differ, as the
             channels are summed; other spatial sizes are pooled to the common one.
         power: p, at least 1; 2 in the paper's experiments.
-        variant: "authors" is the mean over batch and positions of the squared differences, used
-            with a weight of 1000, whose effect therefore depends on height times width.
+        variant: "authors" is the mean of the squared differences over batch and positions, used
+            with a weight of 1000. The effect of this weight thus depends on height times width.
 
     Returns:
         A scalar without unit, between 0 and the square root of 2 (in the paper's form).
 
     Raises:
-        ValueError: for other shapes, or a power below 1.
+        ValueError: for wrong shapes, or a power below 1.
 
-    Departures: the norm is not squared in the paper, squared in the authors' code. At equal maps
-    it has no gradient; 0 is taken.
+    Departures: the norm is squared in the authors' code, but not in the paper. At equal maps the
+    norm has no gradient; 0 is used.
 
     >>> student, teacher = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 3.0]]]])
     >>> attention_transfer(student, teacher)

@@ -1,4 +1,4 @@
-"""Born-again networks (Furlanello et al. 2018): the controls CWTM and DKPP, and the gradient's two parts."""
+"""Born-again networks (Furlanello et al. 2018): CWTM, DKPP, and the two parts of the gradient."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kdnb.losses.kd import soft_targets
 
 
 def confidence_weighted(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    r"""CWTM: the labels' cross-entropy, each sample weighted by its teacher's largest probability.
+    r"""CWTM (Furlanello 2018): cross-entropy weighted by the teacher's confidence in each sample.
 
     .. math:: L = -\sum_b \frac{\max_k p_{bk}}{\sum_u \max_k p_{uk}} \log q_b(y_b)
 
-    (Furlanello 2018, section 3.1, the approximation of equation 9 in which the teacher's largest
-    output stands for the one on the label). No dark knowledge is left in it: the teacher only says
-    which samples count, also where it is wrong.
+    This is the approximation of equation 9 (section 3.1) that uses the teacher's largest output in
+    place of its output for the label. It contains no dark knowledge: the teacher only decides how
+    much each sample counts, even where it is wrong.
 
     Args:
         student_logits, teacher_logits: (batch, classes). No gradient flows into the teacher's.
@@ -28,7 +28,7 @@ def confidence_weighted(student_logits: Tensor, teacher_logits: Tensor, labels: 
         A scalar in nats; plain cross-entropy when the teacher is equally sure of every sample.
 
     Raises:
-        ValueError: for other shapes or an empty batch.
+        ValueError: for wrong shapes or an empty batch.
 
     Departures: the equation's number is recalled.
 
@@ -46,18 +46,18 @@ def confidence_weighted(student_logits: Tensor, teacher_logits: Tensor, labels: 
 def permuted_predictions(
     teacher_logits: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
-    """DKPP's targets: each row keeps its largest logit; the others are permuted at random.
+    """DKPP's targets (Furlanello 2018): keep each row's largest logit and permute the others.
 
     Args:
         teacher_logits: (batch, classes).
-        generator: of the permutations, one for each row; torch's global one when None.
+        generator: for the permutations, one per row; torch's global generator if None.
 
     Returns:
-        Logits (batch, classes), float32 at least, without gradient: the same numbers in every row,
-        the largest where it was.
+        Logits (batch, classes), float32 or wider, without gradient. Each row holds the same numbers
+        as before, with the largest in its place.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> row = permuted_predictions(torch.tensor([[1.0, 5.0, 2.0, 3.0]]))
     >>> row[0, 1].item(), sorted(row[0].tolist())
@@ -69,10 +69,10 @@ def permuted_predictions(
         raise ValueError(f"generator must be a torch.Generator or None; got a {got}.")
     logits = at_least_float32(teacher_logits.detach())
     winner = logits.argmax(1, keepdim=True)
-    # Drawn where the generator lives, so that a CPU generator serves logits of any device.
+    # Drawn on the generator's device, so that a CPU generator works for logits on any device.
     device = generator.device if generator else logits.device
     order = torch.rand(logits.shape, generator=generator, device=device).to(logits.device)
-    # The winner's key sorts first on both sides: it is sent to itself, the others anywhere.
+    # The largest logit's key sorts first on both sides, so it keeps its place; the others move.
     source = order.scatter(1, winner, -1.0).argsort(1)
     target = torch.arange(logits.shape[1], device=logits.device).expand_as(logits).clone()
     target = target.double().scatter(1, winner, -1.0).argsort(1)
@@ -88,23 +88,23 @@ def gradient_decomposition(
         = \frac{1}{B} \Big( [k = y_b] (q_{bk} - p_{bk}) + [k \ne y_b] (q_{bk} - p_{bk}) \Big)
 
     for the cross-entropy L of the student's q with the teacher's p at temperature 1 (Furlanello
-    2018, section 3.1, equations 5 to 8). With a teacher that is right with confidence p_*, the first
-    part is p_* (q_* - 1) + (1 - p_*) q_*: the gradient of the label, (q_* - 1), weighted by p_*, and
-    a rest that vanishes as p_* goes to 1. That is the importance weighting which CWTM isolates.
+    2018, section 3.1, equations 5 to 8). For a teacher that is right with confidence p_*, the first
+    part is p_* (q_* - 1) + (1 - p_*) q_*: the label's gradient, (q_* - 1), weighted by p_*, plus a
+    rest that vanishes as p_* goes to 1. CWTM isolates this importance weighting.
 
     Args:
         student_logits, teacher_logits: (batch, classes).
         labels: (batch,) integers.
 
     Returns:
-        The label's part and the dark knowledge's part, (batch, classes) each; their sum is the
-        gradient of :func:`kdnb.losses.soft_targets` at temperature 1.
+        The label part and the dark knowledge part, each (batch, classes). Their sum is the gradient
+        of :func:`kdnb.losses.soft_targets` at temperature 1.
 
     Raises:
-        ValueError: for other shapes or an empty batch.
+        ValueError: for wrong shapes or an empty batch.
 
-    Departures: the paper sums the partial derivatives over the classes, which gives 0 as q and p
-    both sum to 1; the split is one of the gradient's vector. The equations' numbers are recalled.
+    Departures: the paper sums the partial derivatives over the classes, which gives 0 because q and
+    p both sum to 1. Here the gradient vector itself is split. The equations' numbers are recalled.
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_labels(student_logits, labels)
@@ -116,7 +116,7 @@ def gradient_decomposition(
 
 
 def gradient_identity() -> tuple[float, float]:
-    """Largest |dL/dz - (label part + dark part)| over 64 random cases in float64, and its tolerance.
+    """The largest |dL/dz - (label part + dark part)| in 64 random float64 cases, and a tolerance.
 
     The label part is checked in its importance-weighted form as well.
     """

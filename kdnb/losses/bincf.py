@@ -1,4 +1,4 @@
-"""BinCF (Wang et al. 2019): binary codes of users and items that learn the order of a graph network's scores."""
+"""BinCF (Wang et al. 2019): binary codes that learn the ranking of a graph network's scores."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kdnb.losses.checks import at_least_float32, check_parameters, check_scores
 
 
 def binary_codes(values: Tensor) -> Tensor:
-    """Signs, -1 or 1 (1 for 0), whose gradient passes straight to the values.
+    """The signs of the values, -1 or 1 (1 for 0), with a straight-through gradient.
 
     Args:
         values: floating-point numbers of any shape.
 
-    Departures: that codes are trained by a straight-through sign is our choice; how the paper relaxes the
-    sign is not known to us.
+    Departures: the straight-through sign is our choice. We do not know how the paper relaxes the
+    sign.
 
     >>> binary_codes(torch.tensor([-0.2, 0.0, 3.0]))
     tensor([-1.,  1.,  1.])
@@ -34,15 +34,17 @@ def pair_distillation(
     teacher_better: Tensor,
     teacher_worse: Tensor,
 ) -> Tensor:
-    r"""The student prefers one item of a pair to the other as surely as the teacher does.
+    r"""Match the teacher's probability of preferring one item of a pair to the other (Wang 2019).
 
     .. math:: L = \frac1N \sum_n h\big(\sigma(v_n^+ - v_n^-),\ \sigma(z_n^+ - z_n^-)\big)
 
-    with the binary cross-entropy h and the scores z, v of student and teacher for two items of a user.
+    with the binary cross-entropy h and the scores z of the student and v of the teacher for two
+    items of the same user.
 
     Args:
-        student_better, student_worse, teacher_better, teacher_worse: (pairs,) scores. "Better" is the item that the
-            teacher prefers, but any order gives the same loss. No gradient flows into the teacher's scores.
+        student_better, student_worse, teacher_better, teacher_worse: (pairs,) scores. "Better" is
+            the item that the teacher prefers, but any order gives the same loss. No gradient flows
+            into the teacher's scores.
 
     Returns:
         A scalar in nats. Its least value is the entropy of the teacher's preferences.
@@ -50,8 +52,8 @@ def pair_distillation(
     Raises:
         ValueError: for scores of different lengths.
 
-    Departures: of the paper the abstract was read. That a graph network's rankings teach binary codes is stated there; this form
-    of the loss, pairs with their probabilities, is ours.
+    Departures: only the paper's abstract was read. It states that a graph network's rankings teach
+    binary codes; this form of the loss, with probabilities of pairs, is ours.
 
     >>> even = torch.zeros(3)
     >>> pair_distillation(even, even, even, even)

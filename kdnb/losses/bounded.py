@@ -1,4 +1,4 @@
-"""Distilled detection (Chen et al. 2017): the teacher's boxes as a bound, and soft classes with a background."""
+"""Distilled detection (Chen et al. 2017): teacher-bounded regression, weighted soft classes."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_number, che
 def bounded_regression(
     student_boxes: Tensor, teacher_boxes: Tensor, boxes: Tensor, margin: float = 0.0
 ) -> Tensor:
-    r"""The squared error of boxes, where the student is not better than its teacher (Chen 2017).
+    r"""Teacher-bounded regression (Chen 2017): squared error, unless the student is better.
 
     .. math:: L = \frac1B \sum_b \begin{cases}
-        \lVert r^S_b - y_b \rVert_2^2 & \text{if } \lVert r^S_b - y_b \rVert_2^2 + m > \lVert r^T_b - y_b \rVert_2^2 \\
+        \lVert r^S_b - y_b \rVert_2^2 & \text{if } \lVert r^S_b - y_b \rVert_2^2 + m > \lVert r^T_b
+        - y_b \rVert_2^2 \\
         0 & \text{else}\end{cases}
 
-    A regression has no soft answers, and a teacher's box may be further from the truth than the student's. So the teacher's
-    box is a bound, not a target: the loss is zero once the student is better by the margin, and its gradient
-    always points to the true box.
+    Regression has no soft answers, and the teacher's box may be further from the truth than the
+    student's. The teacher's box is therefore a bound and not a target: the loss is zero once the
+    student is better by the margin, and the gradient always points to the true box.
 
     Args:
-        student_boxes, teacher_boxes: (batch, values), such as four numbers of a box, or their offsets from an
-            anchor. No gradient flows into the teacher's.
-        boxes: (batch, values), the true ones.
+        student_boxes, teacher_boxes: (batch, values), such as the four coordinates of a box or
+            their offsets from an anchor. No gradient flows into the teacher's boxes.
+        boxes: (batch, values), the true boxes.
         margin: m >= 0, in squared units of the boxes.
 
     Returns:
-        A scalar in squared units of the boxes, at least 0. It jumps where the student becomes better by m.
+        A scalar in squared units of the boxes, at least 0. It jumps to 0 where the student becomes
+        better by m.
 
     Raises:
-        ValueError: for other shapes, or a margin below 0.
+        ValueError: for wrong shapes, or a margin below 0.
 
-    Departures: the equation was read in summaries; the paper's margin and weight were not at hand. The paper adds the
-    smooth L1 loss of the true boxes.
+    Departures: the equation is taken from summaries; the paper's margin and weight were not
+    available. The paper adds a smooth L1 loss on the true boxes.
 
     >>> true, teacher = torch.zeros(2, 1), torch.tensor([[1.0], [1.0]])
     >>> bounded_regression(torch.tensor([[2.0], [0.5]]), teacher, true)
@@ -58,26 +60,26 @@ def weighted_soft_targets(
     background_weight: float = 1.5,
     temperature: float = 1.0,
 ) -> Tensor:
-    r"""Soft classes of regions, most of which are background (Chen 2017).
+    r"""Soft targets for regions, with a weight for the background class (Chen 2017).
 
     .. math:: L = -\frac1B \sum_b \sum_c w_c\, p_{bc} \log q_{bc}, \qquad
         w_c = \begin{cases} w & \text{background} \\ 1 & \text{else} \end{cases}
 
-    with the teacher's probabilities p and the student's q. Mistaking an object for background, or the other way round,
-    is another kind of error than taking one object for another.
+    with the teacher's probabilities p and the student's q. The weight is there because confusing an
+    object with background is a different kind of error from confusing two objects.
 
     Args:
         student_logits, teacher_logits: (batch, classes), a row for each region.
-        background: the number of its class.
+        background: the index of the background class.
         background_weight: w >= 0; the paper's is 1.5 (recalled).
-        temperature: T > 0, of both softmaxes; the loss is not multiplied by its square.
+        temperature: T > 0, of both softmaxes; the loss is not multiplied by T².
 
     Returns:
-        A scalar in nats, at least 0. At w other than 1 it is not least at student = teacher.
+        A scalar in nats, at least 0. For w other than 1 its minimum is not at student = teacher.
 
     Raises:
-        ValueError: for other shapes, a background that is no class, a negative weight or a temperature that is not
-            above 0.
+        ValueError: for wrong shapes, a background index out of range, a negative weight or a
+            temperature that is not above 0.
 
     >>> logits = torch.zeros(1, 2)
     >>> weighted_soft_targets(logits, logits), weighted_soft_targets(logits, logits, 0, 1.0)

@@ -1,4 +1,4 @@
-"""How sure several teachers are of a sample: weights for the mean of their answers."""
+"""Weights for the mean of several teachers' answers, by their confidence in each sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdnb.losses.checks import (
 
 
 def confidence_weights(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    r"""Teachers close to the label count more (CA-MKD, Zhang, Chen and Wang 2022).
+    r"""CA-MKD weights (Zhang, Chen and Wang 2022): teachers close to the label count more.
 
     .. math:: w_{kb} = \frac{1}{K-1} \Big(1 - \frac{\exp h_{kb}}{\sum_j \exp h_{jb}}\Big), \quad
         h_{kb} = H(y_b, \mathrm{softmax}(v_{kb}))
@@ -28,14 +28,14 @@ def confidence_weights(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
         labels: (batch,) integers below the number of classes.
 
     Returns:
-        (K, batch), which sum to 1 over the teachers, without a gradient. With one teacher 1; with
-        more none gets above 1 / (K - 1), so that a good teacher never silences the others.
+        (K, batch), which sum to 1 over the teachers, without a gradient. A single teacher gets 1.
+        Of several, none gets more than 1 / (K - 1), so a good teacher never silences the others.
 
     Raises:
-        ValueError: for no logits, other shapes, or labels beyond the classes.
+        ValueError: for no logits, wrong shapes, or labels beyond the classes.
 
-    Departures: the authors' code was read (`distiller_zoo/CAMKD.py`); the paper's text was not at
-    hand.
+    Departures: the authors' code was read (`distiller_zoo/CAMKD.py`); the paper's text was not
+    available.
 
     >>> v = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])]
     >>> confidence_weights(v, torch.tensor([0]))
@@ -53,14 +53,14 @@ def confidence_weights(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
 
 
 def certainty_weights(logits: Sequence[Tensor], sharpness: float = 1.0) -> Tensor:
-    r"""Teachers with an answer of low entropy count more; no label is read.
+    r"""Weights that favour teachers whose answers have low entropy; labels are not used.
 
     .. math:: w_{kb} = \frac{\exp(-s\, h_{kb})}{\sum_j \exp(-s\, h_{jb})}, \quad
         h_{kb} = -\sum_c p_{kbc} \log p_{kbc}
 
-    A weighting of ours: 0 is the plain mean, and a large s follows the least uncertain teacher of
-    each sample. A teacher that is sure of itself where it is wrong counts as much as one that
-    knows.
+    This weighting is ours. s = 0 is the plain mean, and a large s follows the least uncertain
+    teacher for each sample. A teacher that is confident but wrong counts as much as one that is
+    right.
 
     Args:
         logits: K tensors (batch, classes).
@@ -70,7 +70,7 @@ def certainty_weights(logits: Sequence[Tensor], sharpness: float = 1.0) -> Tenso
         (K, batch), which sum to 1 over the teachers, without a gradient.
 
     Raises:
-        ValueError: for no logits, shapes that differ, or a negative sharpness.
+        ValueError: for no logits, mismatched shapes, or a negative sharpness.
 
     >>> v = [torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 0.0]])]
     >>> certainty_weights(v)

@@ -19,14 +19,14 @@ from kdnb.losses.checks import (
 
 
 def class_activation_maps(maps: Tensor, classifier_weight: Tensor) -> Tensor:
-    """Each class's map: the channels in front of the global average pool, weighted by the class.
+    """The map of each class: the channels before global pooling, weighted by the classifier.
 
     Args:
         maps: (batch, channels, height, width).
         classifier_weight: (classes, channels), the weight of the linear classifier.
 
     Returns:
-        (batch, classes, height, width); its mean over positions is the logits less the bias.
+        (batch, classes, height, width). The mean over positions is the logits minus the bias.
 
     >>> class_activation_maps(torch.ones(1, 2, 1, 1), torch.tensor([[1.0, 2.0]])).item()
     3.0
@@ -62,15 +62,16 @@ def class_attention(
     Args:
         student_activation_maps, teacher_activation_maps: (batch, classes, height, width); the
             spatial sizes may differ.
-        resolution: side of the pooled maps; in the authors' settings 2 on CIFAR-100, but 4 for ShuffleNets and
-            on ImageNet (GzyAftermath/CAT-KD, `CAM_RESOLUTION`).
-        variant: "authors" averages over the pooled positions too, resolution² times less.
+        resolution: side of the pooled maps; in the authors' settings 2 on CIFAR-100, but 4 for
+            ShuffleNets and on ImageNet (GzyAftermath/CAT-KD, `CAM_RESOLUTION`).
+        variant: "authors" averages over the pooled positions too, so its value is resolution² times
+            smaller.
 
     Returns:
         A scalar without unit, between 0 and 4.
 
     Raises:
-        ValueError: for other shapes, different classes, or a resolution below 1.
+        ValueError: for wrong shapes, different classes, or a resolution below 1.
 
     Departures: the paper's equation is recalled; resolution, pooling, normalisation
     and the mean over elements are confirmed in the authors' code.

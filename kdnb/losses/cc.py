@@ -15,13 +15,13 @@ from kdnb.losses.checks import check_number, check_samples
 def correlation_congruence(
     student: Tensor, teacher: Tensor, kernel_coefficient: float = 0.4, order: int = 2
 ) -> Tensor:
-    r"""Correlation congruence (Peng 2019), with the Gaussian kernel as a Taylor polynomial.
+    r"""Correlation congruence (Peng 2019), with a Taylor polynomial of the Gaussian kernel.
 
     .. math:: L = \frac{1}{B^2} \lVert \psi(T) - \psi(S) \rVert_F^2, \quad
         \psi_{ij} = e^{-2c} \sum_{p=0}^{P} \frac{(2c)^p}{p!} (x_i^\top x_j)^p
 
-    for L2-normalised samples x, the expansion of exp(-c |x_i - x_j|²). An orthogonal map of the
-    features, or a scale for each sample, changes nothing.
+    for L2-normalised samples x, the expansion of exp(-c |x_i - x_j|²). The loss is invariant to an
+    orthogonal map of the features and to a scale for each sample.
 
     Args:
         student, teacher: (batch, ...); flattened and normalised here.
@@ -32,16 +32,16 @@ def correlation_congruence(
         A scalar without unit.
 
     Raises:
-        ValueError: for different batch sizes, anything empty, or a wrong coefficient or order.
+        ValueError: for different batch sizes, an empty tensor, or a wrong coefficient or order.
 
     The paper adds it to the cross-entropy and soft targets. It is at most 0.52, and small between
-    networks of one task: a weight must make up for that. `kdnb.distil(method="cc")` adds the soft
-    targets, and takes the weight at which the term starts at the cross-entropy of a uniform guess.
+    networks for the same task, so it needs a large weight. `kdnb.distil(method="cc")` adds the soft
+    targets and chooses the weight so that the term starts at the cross-entropy of a uniform guess.
 
     Departures: the paper's equation is recalled; the kernel, its order and coefficient agree with
-    several public readings. Public weights belong to other losses: 0.02 (RepDistiller) to products
-    of neighbouring differences in the batch, which depend on the batch's order and are not
-    offered; 0.003 (torchdistill) to learnt embeddings whose length is free.
+    several public readings. Published weights belong to different losses: 0.02 (RepDistiller) to
+    products of neighbouring differences in the batch, which depend on the order of the batch and
+    are not implemented here; 0.003 (torchdistill) to learnt embeddings of any length.
 
     >>> correlation_congruence(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(2, 2))
     tensor(0.1266)

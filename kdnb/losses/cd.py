@@ -1,4 +1,4 @@
-"""CD: channel distillation (Zhou et al. 2020), channel-wise attention as knowledge."""
+"""CD: channel distillation (Zhou et al. 2020), with channel-wise attention as knowledge."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def channel_distillation(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
     .. math:: L = \frac{1}{B c} \sum_b \sum_{j=1}^c (w^S_{bj} - w^T_{bj})^2, \quad
         w_{bj} = \frac{1}{h w} \sum_{u,v} F_{bj}(u, v)
 
-    for one pair of layers; the sum over pairs is the caller's.
+    for one pair of layers; the caller sums over pairs.
 
     Args:
-        student_maps, teacher_maps: (batch, channels, height, width) with the same channels: the
-            student's go through a 1 x 1 convolution with batch normalisation where they differ.
-            Heights and widths may differ.
+        student_maps, teacher_maps: (batch, channels, height, width) with the same number of
+            channels. If the networks differ, map the student's by a 1 x 1 convolution with batch
+            normalisation first. Heights and widths may differ.
 
     Returns:
         A scalar in squared units of the maps.
 
     Raises:
-        ValueError: for other shapes, or other numbers of channels.
+        ValueError: for wrong shapes, or other numbers of channels.
 
-    Departures: after the authors' code.
+    Departures: none; follows the authors' code.
 
     >>> import torch
     >>> channel_distillation(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 5, 5))
@@ -50,7 +50,7 @@ def channel_distillation(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
 def guided_targets(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float = 4.0
 ) -> Tensor:
-    r"""Guided knowledge distillation (Zhou 2020): soft targets where the teacher is right, alone.
+    r"""Guided knowledge distillation (Zhou 2020): soft targets only where the teacher is right.
 
     .. math:: L = \frac{T^2}{\max(1, |R|)} \sum_{b \in R}
         \mathrm{KL}(p(v_b, T) \,\|\, p(z_b, T)), \quad R = \{b : \arg\max v_b = y_b\}
@@ -61,11 +61,11 @@ def guided_targets(
         temperature: T.
 
     Returns:
-        A scalar in nats, 0 where the teacher is right about no sample of the batch; the authors'
-        code divides by 0 there.
+        A scalar in nats. It is 0 if the teacher is wrong about every sample of the batch, where the
+        authors' code divides by 0.
 
     Raises:
-        ValueError: for other shapes, labels out of range, or a temperature that is not above 0.
+        ValueError: for wrong shapes, labels out of range, or a temperature that is not above 0.
 
     >>> import torch
     >>> z, v = torch.zeros(2, 2), torch.tensor([[9.0, 0.0], [9.0, 0.0]])
@@ -84,7 +84,7 @@ def guided_targets(
 
 
 def early_decay(epoch: int, every: int = 30, factor: float = 0.9) -> float:
-    """The weight of both terms in an epoch: `factor` for every so many epochs that have passed.
+    """The weight of both terms in an epoch, multiplied by `factor` every `every` epochs.
 
     (Zhou 2020, "early decay teacher": late in training the labels count more.)
 

@@ -1,7 +1,7 @@
-"""What a loss may be given: each error says which argument, what came and what is taken.
+"""Input checks of the losses. Each error names the argument, what it was and what is accepted.
 
-Every check is a function of keywords, so that the error can name the caller's own argument:
-``check_logits(student_logits=z, teacher_logits=v)``. All of them raise ``ValueError``.
+Every check takes keyword arguments, so that the error can name the caller's own argument:
+``check_logits(student_logits=z, teacher_logits=v)``. All checks raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Variant = Literal["paper", "authors"]
 
 
 def check_logits(classes: int = 1, **logits: Tensor) -> None:
-    """Require floating tensors (batch, classes) of one shape, with at least so many classes."""
+    """Require floating tensors (batch, classes) of equal shape, with at least `classes` classes."""
     for name, value in logits.items():
         _check_floats(name, value, "logits of shape (batch, classes), both at least 1", (2,))
         if value.shape[1] < classes:
@@ -74,8 +74,8 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
 
     Dense logits (batch, classes, ...) have labels (batch, ...).
 
-    The range is looked at on the CPU alone: elsewhere it would make the device wait. `ignored` is
-    a label that stands for none.
+    The range is checked only on the CPU, since elsewhere it would force a sync. `ignored` is a
+    label that means "no label".
     """
     if not isinstance(labels, Tensor):
         raise wrong("labels", "a tensor of integers", kind_of(labels))
@@ -102,7 +102,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignored: int | None = None) -> 
 
 
 def check_temperature(temperature: float | Tensor, batch: int = 1) -> None:
-    """Require a finite temperature above zero: one, or a tensor (batch, 1) of one a sample."""
+    """Require a finite temperature above zero: a number, or a tensor (batch, 1), one per sample."""
     if not isinstance(temperature, Tensor):
         check_number(above=0, temperature=temperature)
         return
@@ -132,7 +132,7 @@ def check_maps(same: str = "BCHW", **maps: Tensor) -> None:
 
 
 def check_channels(**maps: Tensor) -> None:
-    """Require maps of one number of channels: those of a student and of its teacher."""
+    """Require student and teacher maps with the same number of channels."""
     if len({value.shape[1] for value in maps.values()}) > 1:
         raise ValueError(
             f"{_shapes(maps)} must have the same number of channels; map the student's with a 1x1 "
@@ -141,7 +141,7 @@ def check_channels(**maps: Tensor) -> None:
 
 
 def check_vectors(length: int | None = None, **vectors: Tensor) -> None:
-    """Require floating tensors (channels,), of the given length or of one and the same."""
+    """Require floating tensors (channels,), of the given length or of the same length."""
     for name, value in vectors.items():
         takes = "(channels,)" if length is None else f"({length},)"
         _check_floats(name, value, f"{takes}, one number for each channel", (1,))
@@ -154,7 +154,7 @@ def check_vectors(length: int | None = None, **vectors: Tensor) -> None:
 
 
 def check_heads(**heads: Tensor) -> None:
-    """Require floating tensors (batch, heads, tokens, ...) of one batch size and number of tokens."""
+    """Require floating tensors (batch, heads, tokens, ...) with equal batch and token counts."""
     takes = "of shape (batch, heads, tokens, width), all at least 1"
     for name, value in heads.items():
         _check_floats(name, value, takes, (4,))
@@ -166,9 +166,9 @@ def check_heads(**heads: Tensor) -> None:
 
 
 def check_present(present: Tensor, batch: int, tokens: int, **like: Tensor) -> None:
-    """Require truth values (batch, tokens), with one token at least in every sequence.
+    """Require booleans (batch, tokens), with at least one true value in every sequence.
 
-    That there is one is looked at on the CPU alone: elsewhere it would make the device wait.
+    That there is one is checked only on the CPU, since elsewhere it would force a sync.
     """
     if not isinstance(present, Tensor):
         raise wrong("present", "a tensor of truth values", kind_of(present))
@@ -183,7 +183,7 @@ def check_present(present: Tensor, batch: int, tokens: int, **like: Tensor) -> N
 
 
 def check_frames(**frames: Tensor) -> None:
-    """Require floating tensors (batch, frames, classes) of one shape."""
+    """Require floating tensors (batch, frames, classes) of the same shape."""
     for name, value in frames.items():
         takes = "logits of shape (batch, frames, classes), all at least 1"
         _check_floats(name, value, takes, (3,))
@@ -193,9 +193,9 @@ def check_frames(**frames: Tensor) -> None:
 
 
 def check_lengths(lengths: Tensor, frames: Tensor) -> None:
-    """Require integers (batch,), the frames of each sequence (batch, frames, ...): 1 to all.
+    """Require integers (batch,): each sequence's length in (batch, frames, ...), 1 to all frames.
 
-    The range is looked at on the CPU alone: elsewhere it would make the device wait.
+    The range is checked only on the CPU, since elsewhere it would force a sync.
     """
     if not isinstance(lengths, Tensor):
         raise wrong("lengths", "a tensor of integers", kind_of(lengths))
@@ -216,14 +216,14 @@ def check_lengths(lengths: Tensor, frames: Tensor) -> None:
 
 
 def check_scores(**scores: Tensor) -> None:
-    """Require floating tensors (batch,), whose batches may differ."""
+    """Require floating tensors (batch,), whose sizes may differ."""
     for name, value in scores.items():
         _check_floats(name, value, "scores of shape (batch,), at least 1", (1,))
     check_together(**scores)
 
 
 def check_rankings(**scores: Tensor) -> None:
-    """Require floating tensors (lists, items) of one shape, of at least 2 items."""
+    """Require floating tensors (lists, items) of the same shape, of at least 2 items."""
     for name, value in scores.items():
         _check_floats(name, value, "scores of shape (lists, items), both at least 1", (2,))
         if value.shape[1] < 2:
@@ -234,7 +234,7 @@ def check_rankings(**scores: Tensor) -> None:
 
 
 def check_samples(minimum: int = 2, **samples: Tensor) -> None:
-    """Require floating tensors (batch, ...) of one batch size, at least `minimum` samples."""
+    """Require floating tensors (batch, ...) of the same batch size, at least `minimum` samples."""
     for name, value in samples.items():
         _check_floats(name, value, "of shape (batch, ...), not empty", range(2, 99))
     if len({len(value) for value in samples.values()}) > 1:
@@ -247,7 +247,7 @@ def check_samples(minimum: int = 2, **samples: Tensor) -> None:
 
 
 def check_alike(axes: str, **tensors: Tensor) -> None:
-    """Require floating tensors of one shape with these axes, such as "batch, tokens, width"."""
+    """Require floating tensors of equal shape with these axes, such as "batch, tokens, width"."""
     check_samples(1, **tensors)
     shapes = {value.shape for value in tensors.values()}
     if len(shapes) > 1 or len(next(iter(shapes))) != len(axes.split(", ")):
@@ -256,14 +256,14 @@ def check_alike(axes: str, **tensors: Tensor) -> None:
 
 
 def check_parameters(**tensors: Tensor) -> None:
-    """Require floating tensors of any shape, none empty."""
+    """Require non-empty floating tensors of any shape."""
     for name, value in tensors.items():
         _check_floats(name, value, "floating-point numbers of any shape, none empty", range(99))
     check_together(**tensors)
 
 
 def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -> None:
-    """Require lists of one length: `count`, or any that is at least `minimum`."""
+    """Require lists of the same length: `count`, or at least `minimum`."""
     for name, value in lists.items():
         if isinstance(value, (Tensor, str)) or not isinstance(value, Sequence):
             raise wrong(name, "a list", kind_of(value))
@@ -279,7 +279,7 @@ def check_lists(minimum: int = 1, count: int | None = None, **lists: Sequence) -
 
 
 def check_triplets(triplets: Tensor, samples: Tensor) -> None:
-    """Require indices (triplets, 3) of samples of a batch."""
+    """Require indices (triplets, 3) of samples in a batch."""
     batch = len(samples)
     if not isinstance(triplets, Tensor):
         raise wrong("triplets", "a tensor of integers", kind_of(triplets))
@@ -301,7 +301,7 @@ def check_triplets(triplets: Tensor, samples: Tensor) -> None:
 
 
 def check_arcs(arcs: Tensor, nodes: Tensor) -> None:
-    """Require integers (2, arcs), at least one arc: pairs of nodes that are there."""
+    """Require integers (2, arcs), at least one arc: pairs of existing nodes."""
     count = len(nodes)
     if not isinstance(arcs, Tensor):
         raise wrong("arcs", "a tensor of integers", kind_of(arcs))
@@ -318,7 +318,7 @@ def check_arcs(arcs: Tensor, nodes: Tensor) -> None:
 
 
 def check_classes(count: int, whole: bool = False, **labels: Tensor) -> None:
-    """Require numbers (count,) that tell samples apart, whatever their range; `whole`: integers."""
+    """Require numbers (count,) that identify classes, of any range; with `whole`, integers."""
     for name, value in labels.items():
         if not isinstance(value, Tensor):
             raise wrong(name, "a tensor of integers", kind_of(value))
@@ -332,17 +332,17 @@ def check_classes(count: int, whole: bool = False, **labels: Tensor) -> None:
 
 
 def check_together(**tensors: Tensor) -> None:
-    """Require one device. Precisions may differ: a loss is computed in the widest."""
+    """Require a common device. Precisions may differ: a loss is computed in the widest."""
     if len({value.device for value in tensors.values()}) > 1:
         got = " and ".join(f"{name} on {value.device}" for name, value in tensors.items())
         raise ValueError(f"tensors must lie on one device; got {got}.")
 
 
 def fitted(layers: nn.Module, name: str, value: Tensor) -> Tensor:
-    """A tensor (batch, channels, ...) as layers take it: in their precision.
+    """A tensor (batch, channels, ...), converted to the precision of the layers.
 
     Raises:
-        ValueError: for other channels than the first layer was built for, or another device.
+        ValueError: if the channels do not fit the first layer, or the device differs.
     """
     weight = next(layers.parameters())
     first = next(m for m in layers.modules() if isinstance(getattr(m, "weight", None), Tensor))
@@ -357,7 +357,7 @@ def fitted(layers: nn.Module, name: str, value: Tensor) -> Tensor:
 
 
 def at_least_float32(value: Tensor) -> Tensor:
-    """Half precision becomes float32; float32 and float64 stay as they are."""
+    """Convert half precision to float32; leave float32 and float64 unchanged."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
@@ -373,7 +373,7 @@ def _check_floats(name: str, value: Any, takes: str, dimensions: Sequence[int]) 
 
 
 def check_values(**tensors: Tensor) -> None:
-    """Require real numbers that can be looked at."""
+    """Require tensors of real numbers whose values can be read."""
     for name, value in tensors.items():
         if value.dtype == torch.bool or value.is_complex():
             raise ValueError(f"{name} must hold real numbers; got {value.dtype}.")

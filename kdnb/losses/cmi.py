@@ -1,4 +1,4 @@
-"""CMI (Fang et al. 2021): new images unlike all others, on which student and teacher disagree."""
+"""CMI (Fang et al. 2021): diverse generated images, on which student and teacher disagree."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ def contrastive_diversity(
     old_whole: Tensor | None = None,
     temperature: float = 0.1,
 ) -> Tensor:
-    r"""CMI's term: a new image should be unlike all others, old ones included.
+    r"""CMI's contrastive term (Fang 2021): a new image should be unlike all others, new or old.
 
     .. math:: L_{cr} = -\frac1n \sum_i \log
         \frac{\exp(\langle l_i, w_i \rangle / \tau)}{\sum_j \exp(\langle l_i, w_j \rangle / \tau)}
         - \frac1m \sum_{i'} (\ldots)
 
-    (Fang et al. 2021): a local view l_i of an image is matched to its whole view w_i among those of
-    all images of the batch and the memory bank. New and old images are averaged apart.
+    (Fang et al. 2021): the local view l_i of an image is matched to its whole view w_i among the
+    whole views of all images in the batch and the memory bank. New and old images are averaged
+    separately.
 
     Args:
         local, whole: (batch, features), of unit length.
         old_local, old_whole: (memory, features), of the bank; None while it is empty.
-        temperature: of the similarities.
+        temperature: tau, which divides the similarities.
 
     Returns:
         A scalar in nats.
 
     Raises:
-        ValueError: when the shapes do not agree.
+        ValueError: if the shapes do not agree.
 
     Departures: as in the authors' code, no gradient flows through the whole views.
     """
@@ -56,13 +57,13 @@ def contrastive_diversity(
 
 
 def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    r"""CMI's and Fast's adversarial term: disagree in degree, not in the decision.
+    r"""The adversarial term of CMI and Fast (Fang 2021): disagree in degree, not in the decision.
 
     .. math:: L_{adv} = -\frac1n \sum_i [\arg\max T(x_i) = \arg\max S(x_i)]\,
         \mathrm{KL}\big(T(x_i) \Vert S(x_i)\big)
 
-    (Fang et al. 2021, after Choi et al. 2020). Where the two already decide differently there is
-    nothing to gain from making the image harder still.
+    (Fang et al. 2021, after Choi et al. 2020). Images on which the two already decide differently
+    add nothing: making them harder still gains nothing.
 
     Args:
         student_logits, teacher_logits: (batch, classes).
@@ -71,7 +72,7 @@ def decision_adversarial(student_logits: Tensor, teacher_logits: Tensor) -> Tens
         A scalar in nats, at most 0.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
     """
     check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)

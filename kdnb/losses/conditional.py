@@ -1,4 +1,4 @@
-"""The distance of logits that stands beside a conditional adversary (Xu et al. 2018)."""
+"""The distance of logits used with a conditional adversary (Xu et al. 2018)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def logit_distance(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         A scalar in the units of the logits.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
     >>> logit_distance(torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, -1.0]]))
     tensor(3.)

@@ -21,12 +21,12 @@ from kdnb.losses.checks import (
 
 
 def kept_share(epoch: float, noise_rate: float, ramp_epochs: float = 10.0) -> float:
-    r"""The share of a batch that is still learnt from (Han 2018).
+    r"""The share of a batch that is kept for learning (Han 2018).
 
     .. math:: R(e) = 1 - \tau \min(e / E_k, 1)
 
-    with the assumed share :math:`\tau` of wrong labels. Networks learn clean labels first, so that at the
-    start nothing is left out.
+    with the assumed share :math:`\tau` of wrong labels. Networks learn clean labels first, so at
+    the start nothing is left out.
 
     Args:
         epoch: e, at least 0.
@@ -43,10 +43,10 @@ def kept_share(epoch: float, noise_rate: float, ramp_epochs: float = 10.0) -> fl
 
 
 def small_losses(losses: Tensor, share: float) -> Tensor:
-    """The indices of the smallest losses, (kept,): that share of them, rounded down, one at least.
+    """The indices (kept,) of the given share of smallest losses, rounded down, but at least one.
 
     Args:
-        losses: (batch,); of equal ones the first comes first.
+        losses: (batch,); ties go to the earlier sample.
         share: from 0 to 1.
 
     >>> small_losses(torch.tensor([0.3, 2.0, 0.1, 0.7]), 0.5)
@@ -65,29 +65,30 @@ def coteaching(
     share: float,
     variant: Variant = "paper",
 ) -> tuple[Tensor, Tensor]:
-    r"""Each network's loss on the samples that the other one would keep (Han 2018, algorithm 1).
+    r"""Each network's loss on the samples that the other would keep (Han 2018, algorithm 1).
 
     .. math:: L_f = \frac1{|\bar D_g|} \sum_{i \in \bar D_g} \ell(f, i), \qquad
         \bar D_g = \arg\min_{D:\,|D| \ge R|B|} \sum_{i \in D} \ell(g, i)
 
-    and the same with f and g exchanged. A network that picks its own samples trusts its own mistakes more and more;
-    two networks that start apart do not make the same ones.
+    and the same with f and g exchanged. A network that picks its own samples reinforces its own
+    mistakes; two networks with different starts make different mistakes.
 
     Args:
         first_logits, second_logits: (batch, classes) of f and g on the same samples.
         labels: (batch,) integers, some of them wrong.
         share: R, the share that is kept; see `kept_share`.
-        variant: "authors" divides the mean by the number of samples kept once more, as their code does. With
-            Adam that changes nothing, with SGD it does.
+        variant: "authors" divides the mean once more by the number of kept samples, as their code
+            does. This makes no difference with Adam, but it does with SGD.
 
     Returns:
-        The losses of f and of g, in nats, averaged over the samples kept. Which ones are kept passes no gradient.
+        The losses of f and of g, in nats, averaged over the samples kept. No gradient flows through
+        the choice of samples.
 
     Raises:
-        ValueError: for other shapes, wrong labels, or a share outside [0, 1].
+        ValueError: for wrong shapes, wrong labels, or a share outside [0, 1].
 
-    Departures: the paper's table and its authors' code were read. The number of samples that are kept is rounded
-    down, as in that code, where the formula has at least R|B|.
+    Departures: the paper's table and its authors' code were read. The number of kept samples is
+    rounded down, as in that code; the formula requires at least R|B|.
 
     >>> sure, unsure = torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.zeros(2, 2)
     >>> coteaching(sure, unsure, torch.tensor([0, 0]), 0.5)[1]

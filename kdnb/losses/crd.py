@@ -1,4 +1,4 @@
-"""CRD (Tian, Krishnan and Isola 2020): this sample's teacher embedding, told from other samples'."""
+"""CRD (Tian, Krishnan and Isola 2020): contrast a sample's teacher embedding with others."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ def crd(
     .. math:: L = -\frac1B \sum_b \Big[\log h(t_b, s_b) + \sum_n \log\big(1 - h(t_n, s_b)\big)\Big],
         \quad h(t, s) = \frac{e^{t^\top s / \tau} / Z}{e^{t^\top s / \tau} / Z + N / M}
 
-    for unit vectors: telling the teacher's embedding of the same sample from N others, of M
-    samples in the training set. The student is the anchor; for the teacher as the anchor, call it
-    with both exchanged. :class:`CRD` adds both and keeps the projections and the memory.
+    for unit vectors. The task is to tell the teacher's embedding of the same sample from N others;
+    the training set has M samples. The student is the anchor; exchange the arguments to make the
+    teacher the anchor. :class:`CRD` adds both and keeps the projections and the memory.
 
     Args:
-        student, teacher: (batch, features) embeddings of one width; normalised here.
+        student, teacher: (batch, features) embeddings of the same width; normalised here.
         dataset_size: M, at least 1.
-        negatives: (negatives, features) of other samples' teacher embeddings; by default every
-            sample takes the others of its batch.
-        labels: (batch,) classes; samples of the same class are then no negatives of the batch.
+        negatives: (negatives, features) of other samples' teacher embeddings; by default each
+            sample is compared with the others in its batch.
+        labels: (batch,) classes; samples of the same class are then not used as negatives within
+            the batch.
         temperature: tau > 0; 0.07 in the paper.
         normaliser: Z > 0; 1 in the paper.
-        kept: (batch, negatives) truth values: which of `negatives` count for which sample, all by
-            default. N is how many count for the sample. The paper keeps other classes alone.
+        kept: (batch, negatives) booleans: which of `negatives` count for which sample; all by
+            default. N is the number that count for the sample. The paper keeps only other classes.
 
     Returns:
         A scalar in nats, above 0. Gradients flow into the teacher too unless it is detached.
@@ -56,10 +57,10 @@ def crd(
         ValueError: for different shapes, a sample without any negative, or numbers that are not
             above 0.
 
-    Departures: h and tau are the paper's, recalled; the authors' code (RepDistiller, read)
-    divides exp by a Z fixed on the first batch, adds 1e-7 in the denominator, and draws negatives
-    of other classes from a memory of all training samples. Here the loss is built from
-    log-sigmoids and needs no 1e-7.
+    Departures: h and tau are the paper's, recalled; the authors' code (RepDistiller, read) divides
+    exp by a Z fixed on the first batch, adds 1e-7 to the denominator, and draws negatives of other
+    classes from a memory of all training samples. Here the loss is computed with log-sigmoids and
+    needs no 1e-7.
 
     >>> embedding = torch.eye(2)
     >>> crd(embedding, embedding, dataset_size=1, temperature=1.0)
@@ -99,29 +100,28 @@ def crd(
 class CRD(nn.Module):
     """Both directions of :func:`crd` with linear projections and a memory of past embeddings.
 
-    The memory holds one embedding of each network for every training sample that was seen, mixed
-    with the sample's earlier one. The negatives of a batch are drawn from it, the same for the
-    whole batch, and each sample keeps those of other classes, and never its own. Until the memory
-    holds anything, and for `negatives=0`, the batch's own other samples serve. A sample without
-    any negative adds 0. The memory's size is printed when the module is made. Its parameters join
-    the optimiser.
+    For every training sample seen so far, the memory holds one embedding per network, a moving
+    average. Negatives are drawn from it once for the whole batch; each sample keeps those of other
+    classes and never its own entry. While the memory is empty, and for `negatives=0`, the other
+    samples of the batch are the negatives. A sample without any negative adds 0. The memory's size
+    is printed when the module is created. Add the module's parameters to the optimiser.
 
     Args:
         student_features, teacher_features: widths of the two layers, flattened.
         dataset_size: M, how many samples the training set has.
-        negatives: at most so many are drawn for a batch; 16384 in the paper. 0 keeps no memory.
+        negatives: the largest number drawn for a batch; 16384 in the paper. 0 keeps no memory.
         features: width of the projections; 128 in the paper.
         temperature: 0.07 in the paper.
         momentum: the share of a sample's earlier embedding in its new entry, in [0, 1]; 0.5 in the
             authors' code.
-        quiet: do not print the memory.
+        quiet: do not print the size of the memory.
 
-    Departures: the authors' memory (RepDistiller, read) starts with random vectors, and each
-    sample draws its negatives for itself, with repetitions where its other classes have fewer than
-    16384; here they are drawn without repetition, once a batch, and N is the number kept. Their
-    positive is the memory's entry of the sample before its update, here it is the embedding of the
-    batch. The normaliser Z of each direction is M times the mean of exp over the first batch in
-    training, then fixed, as theirs.
+    Departures: the authors' memory (RepDistiller, read) starts with random vectors, and each sample
+    draws its own negatives, with repetition if the other classes have fewer than 16384 samples.
+    Here they are drawn without repetition, once per batch, and N is the number kept. Their positive
+    is the sample's memory entry before the update; here it is the embedding in the batch. As in
+    their code, the normaliser Z of each direction is M times the mean of exp over the first
+    training batch, and is then fixed.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class CRD(nn.Module):
 
     @property
     def memory_bytes(self) -> int:
-        """What the embeddings of both networks take."""
+        """The memory in bytes that the embeddings of both networks take."""
         return 2 * self.student_memory.numel() * self.student_memory.element_size()
 
     def forward(
@@ -169,18 +169,18 @@ class CRD(nn.Module):
         labels: Tensor | None = None,
         index: Tensor | None = None,
     ) -> Tensor:
-        """The loss of a batch of features; in training the batch then enters the memory.
+        """The loss of a batch of features; in training mode the batch then enters the memory.
 
         Args:
             student, teacher: (batch, ...), flattened.
-            labels: (batch,) classes. Without them other samples of the class are negatives, too.
-            index: (batch,) places of the samples in the training set, below its size. Without
-                them entries follow each other in turn, and a sample's own can only be told by its
-                class.
+            labels: (batch,) classes. Without them, other samples of the same class are negatives
+                too.
+            index: (batch,) positions of the samples in the training set. Without them, entries are
+                filled in turn, and a sample's own entry can only be recognised by its class.
 
         Raises:
-            ValueError: in training, for neither labels nor index: a sample would meet itself in the
-                memory.
+            ValueError: in training mode without labels and index: a sample would then be compared
+                with its own entry.
         """
         check_samples(student=student, teacher=teacher)
         if labels is not None:
@@ -238,7 +238,7 @@ class CRD(nn.Module):
 
     @torch.no_grad()
     def _drawn(self) -> Tensor | None:
-        """The rows of the memory that serve this batch; None where it is empty."""
+        """The rows of the memory used for this batch; None if the memory is empty."""
         there = self.filled.nonzero().squeeze(1)
         if len(there) > self.negatives:
             order = torch.randperm(len(there))[: self.negatives]
@@ -269,7 +269,7 @@ class CRD(nn.Module):
             return fixed
         scores = product(anchor, other.T) / self.temperature
         value = float(scores.exp().mean()) * self.dataset_size
-        if math.isnan(value):  # the loss is NaN whatever stands here; the next batch fixes it
+        if math.isnan(value):  # the loss is NaN in any case; the next batch sets the value
             return 1.0
         if self.training:
             self.normalisers[direction] = value

@@ -1,4 +1,4 @@
-"""Cross-entropy: with labels, with smoothed labels (Szegedy et al. 2016), with probabilities."""
+"""Cross-entropy with labels, smoothed labels (Szegedy et al. 2016) or probabilities."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kdnb.losses.checks import (
 
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the true labels, in float32 at least: the term of every scheme.
+    """Cross-entropy with the true labels, computed in float32 or wider.
 
     Args:
         logits: (batch, classes), or dense ones, (batch, classes, ...).
-        labels: (batch,) or (batch, ...) integers, where -100 counts for nothing; or probabilities
-            of the shape of the logits.
+        labels: (batch,) or (batch, ...) integers, where -100 is ignored; or probabilities of the
+            same shape as the logits.
 
     Returns:
         A scalar in nats, averaged over the labels that count.
 
     Raises:
-        ValueError: for labels of another shape, of truth values, or beyond the classes.
+        ValueError: for labels that are booleans, of a wrong shape, or out of range.
 
     >>> hard_loss(torch.zeros(2, 4), torch.tensor([1, 3]))
     tensor(1.3863)
@@ -59,7 +59,8 @@ def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     .. math:: L = \frac{1}{B} \sum_b H\big((1-\epsilon)\, \mathrm{onehot}(y_b)
         + \epsilon / K,\; \mathrm{softmax}(z_b)\big)
 
-    The same gradient as a teacher whose output is that mixture: the simplest virtual teacher.
+    It has the same gradient as distillation from a teacher whose output is this mixture, the
+    simplest virtual teacher.
 
     Args:
         logits: (batch, classes).
@@ -70,7 +71,7 @@ def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a smoothing outside [0, 1].
+        ValueError: for wrong shapes, an empty batch, or a smoothing outside [0, 1].
 
     >>> label_smoothing(torch.zeros(1, 4), torch.tensor([2]), smoothing=0.1)
     tensor(1.3863)

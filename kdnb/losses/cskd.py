@@ -1,4 +1,4 @@
-"""CS-KD: one answer for two images of a class (Yun et al. 2020)."""
+"""CS-KD (Yun et al. 2020): similar answers for two images of the same class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdnb.losses.kd import soft_targets
 
 
 def class_wise(logits: Tensor, partner_logits: Tensor, temperature: float = 4.0) -> Tensor:
-    r"""The answer to an image follows the answer to another one of its class.
+    r"""CS-KD's loss (Yun 2020): match the answer to another image of the same class.
 
     .. math:: L_{cls} = T^2\, \mathrm{KL}(q_T(x') \| q_T(x))
 
@@ -24,7 +24,7 @@ def class_wise(logits: Tensor, partner_logits: Tensor, temperature: float = 4.0)
         A scalar in nats, averaged over the batch.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature not above 0.
     """
     check_logits(logits=logits, partner_logits=partner_logits)
     return soft_targets(logits, partner_logits.detach(), temperature)

@@ -1,4 +1,4 @@
-"""CTKD (Li et al. 2023, AAAI): a temperature that is learned against the student."""
+"""CTKD (Li et al. 2023, AAAI): a temperature learned adversarially against the student."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from kdnb.losses.checks import check_logits, check_number, check_parameters
 
 
 class CurriculumTemperature(nn.Module):
-    r"""CTKD: one temperature, learned against the student (Li et al. 2023, AAAI, global version).
+    r"""CTKD, global version (Li et al. 2023, AAAI): one temperature, learned against the student.
 
     .. math:: T = T_{\min} + T_{\mathrm{range}}\, \mathrm{sigmoid}(\theta), \quad
         \theta \leftarrow \theta + \mu\, \lambda\, \partial L / \partial \theta
 
-    The forward pass gives T, a scalar, as the ``temperature`` of any loss that takes
-    one, such as :func:`kdnb.losses.soft_targets`. Its gradient is multiplied by -λ on the way back, so the
-    optimiser that descends for the student climbs for T. λ is :func:`curriculum_weight`.
-    :class:`InstanceTemperature` is the per-sample version.
+    The forward pass returns the scalar T, to be passed as the ``temperature`` of any loss such as
+    :func:`kdnb.losses.soft_targets`. The backward pass multiplies its gradient by -λ, so the
+    optimiser that minimises the loss for the student maximises it for T. λ is
+    :func:`curriculum_weight`. :class:`InstanceTemperature` is the per-sample version.
 
     Args:
         lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).
-        start: of θ; 1 in the authors' code, so that T starts at 15.6.
+        start: initial value of θ; 1 in the authors' code, so that T starts at 15.6.
 
     Departures: equations from notes on the paper, settings from the authors' code.
 
@@ -44,9 +44,9 @@ class CurriculumTemperature(nn.Module):
         student_logits: Tensor | None = None,
         teacher_logits: Tensor | None = None,
     ) -> Tensor:
-        """T, with a gradient to climb by; a weight of 0 leaves it where it is.
+        """T, with a reversed gradient; a weight of 0 leaves T unchanged.
 
-        The logits are not looked at: they are taken so that both versions are called alike.
+        The logits are ignored; they are arguments so that both versions are called alike.
         """
         given = {"student_logits": student_logits, "teacher_logits": teacher_logits}
         check_logits(**{name: value for name, value in given.items() if value is not None})
@@ -55,24 +55,24 @@ class CurriculumTemperature(nn.Module):
 
 
 class InstanceTemperature(nn.Module):
-    r"""CTKD: a temperature for each sample (Li et al. 2023, AAAI, instance-wise version).
+    r"""CTKD, instance-wise version (Li et al. 2023, AAAI): a temperature for each sample.
 
     .. math:: T_b = T_{\min} + T_{\mathrm{range}}\,
         \mathrm{sigmoid}\big(f_\theta(z_b, v_b)\big)
 
     with a perceptron f of two layers on the logits z of the student and v of the teacher. As in
-    :class:`CurriculumTemperature`, θ climbs where the student descends.
+    :class:`CurriculumTemperature`, θ maximises the loss that the student minimises.
 
     Args:
-        classes: of the logits.
+        classes: the number of classes of the logits.
         hidden: width of the inner layer.
         lowest, span: T_min > 0 and T_range > 0 (the paper's 1 and 20).
-        start: of f; the last layer starts with weights 0 and this bias, so that every sample
-            starts at the temperature of the global version.
+        start: the initial output of f: the last layer starts with weights 0 and this bias, so every
+            sample starts at the temperature of the global version.
 
-    Departures: two layers on both networks' outputs, and the range, are recalled from the paper;
-    the published code leaves this version out. The width of 128, the zero weights, and that no
-    gradient reaches the logits by way of T (it would be the reversed one) are our own choice.
+    Departures: the two layers on both networks' outputs and the range are recalled from the paper;
+    the published code does not contain this version. Our own choices are the width of 128, the zero
+    initial weights, and that no gradient reaches the logits through T (it would be reversed).
 
     >>> module, logits = InstanceTemperature(classes=3), torch.tensor([[3.0, 1.0, -1.0]])
     >>> module(0.5, logits, -logits).detach()
@@ -103,7 +103,7 @@ class InstanceTemperature(nn.Module):
         """(batch, 1) temperatures of the samples with these logits (batch, classes).
 
         Raises:
-            ValueError: for other or different shapes, or another number of classes.
+            ValueError: for wrong or mismatched shapes, or a different number of classes.
         """
         check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
         if student_logits.shape[1] != self.classes:
@@ -120,7 +120,7 @@ class InstanceTemperature(nn.Module):
 def curriculum_weight(
     epoch: float, ramp_epochs: float = 10, lowest: float = 0.0, highest: float = 1.0
 ) -> float:
-    r"""λ of CTKD: a cosine ramp, then constant (Li et al. 2023, equation 11).
+    r"""The weight λ of CTKD (Li et al. 2023, equation 11): a cosine ramp, then constant.
 
     .. math:: \lambda = \lambda_{\min} + \tfrac12 (\lambda_{\max} - \lambda_{\min})
         \Big(1 + \cos\big((1 + \tfrac{\min(e, E)}{E}) \pi\big)\Big)
@@ -128,7 +128,7 @@ def curriculum_weight(
     Args:
         epoch: e >= 0; the authors' code counts from 1.
         ramp_epochs: E > 0.
-        lowest, highest: at epoch 0 and from epoch E on.
+        lowest, highest: λ at epoch 0 and from epoch E on.
 
     Raises:
         ValueError: for an epoch below 0 or a ramp that is not above 0.
@@ -144,10 +144,10 @@ def curriculum_weight(
 
 
 def reverse_gradient(values: Tensor, weight: float = 1.0) -> Tensor:
-    r"""The identity forwards; backwards the gradient times :math:`-w` (Ganin and Lempitsky 2015).
+    r"""Gradient reversal (Ganin and Lempitsky 2015): the identity, with the gradient times -w.
 
-    One minimisation then plays a game: what lies above learns to predict, what lies below learns
-    to prevent it.
+    A single minimisation then plays a game: layers after this one learn to predict, layers before
+    it learn to prevent the prediction.
 
     Args:
         values: any shape.

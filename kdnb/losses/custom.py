@@ -1,4 +1,4 @@
-"""Customised amalgamation (Shen et al. 2019, ICCV): the least ambiguous teacher, adaptors of length 1."""
+"""Customised amalgamation (Shen et al. 2019, ICCV): least ambiguous teachers, unit adaptors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from kdnb.losses.checks import at_least_float32, check_lists, check_logits, chec
 
 
 def least_ambiguous(teacher_logits: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    r"""Of several teachers' answers to each sample the one of least entropy.
+    r"""For each sample, the teacher's answer with the lowest entropy (Shen 2019).
 
     .. math:: m^*(x) = \arg\min_m H(p_m(x))
 
     Args:
-        teacher_logits: M tensors (batch, classes), answers to one question.
+        teacher_logits: M tensors (batch, classes), over the same classes.
 
     Returns:
-        Its logits (batch, classes), and which teacher it is (batch,). Of equal ones the first.
+        The chosen logits (batch, classes) and the index of the chosen teacher (batch,). Ties go to
+        the first teacher.
 
     Raises:
         ValueError: for no teacher, or shapes that differ.
@@ -32,7 +33,7 @@ def least_ambiguous(teacher_logits: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     check_logits(**{f"teacher_logits[{i}]": one for i, one in enumerate(teacher_logits)})
     stacked = torch.stack([at_least_float32(one) for one in _of_one_type(teacher_logits)])
     log_p = stacked.detach().log_softmax(2)
-    # A NaN is taken, not passed over: argmin counts it as the least.
+    # A NaN is selected rather than skipped: argmin treats it as the minimum.
     chosen = -(log_p.exp() * log_p).sum(2)
     chosen = chosen.argmin(0)
     spoilt = stacked.detach().sum(dim=(0, 2)).isnan()[:, None]
@@ -41,9 +42,9 @@ def least_ambiguous(teacher_logits: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def unit_filters(weight: Tensor) -> Tensor:
-    r"""How far the filters of a layer are from length 1: the mean of :math:`(\lVert w \rVert^2 - 1)^2`.
+    r"""The penalty :math:`(\lVert w \rVert^2 - 1)^2`, averaged over the filters of a layer.
 
-    With it two learned adaptors cannot bring features together by shrinking both to nothing.
+    It keeps two learned adaptors from matching features by shrinking both to zero.
 
     Args:
         weight: (filters, ...).

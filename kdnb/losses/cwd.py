@@ -1,4 +1,4 @@
-"""CWD (Shu et al. 2021): where each channel of a dense prediction looks, as a distribution over places."""
+"""CWD (Shu et al. 2021): each channel's activation as a distribution over positions."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ def channel_wise(student_maps: Tensor, teacher_maps: Tensor, temperature: float 
         \log \frac{\phi(y^T_{bc})_i}{\phi(y^S_{bc})_i}, \qquad
         \phi(y)_i = \frac{e^{y_i / T}}{\sum_k e^{y_k / T}}
 
-    with the softmax over the *places* i of one channel, not over channels. Adding a number to all places
-    of a channel changes nothing; places that the teacher's channel does not look at hardly count.
+    with the softmax over the *positions* i of one channel, not over channels. Adding a constant to
+    all positions of a channel changes nothing; positions to which the teacher's channel gives
+    little probability hardly count.
 
     Args:
-        student_maps: (batch, channels, height, width): logits, or features that a 1x1 convolution has brought
-            to the teacher's width.
+        student_maps: (batch, channels, height, width): logits, or features that a 1x1 convolution
+            has brought to the teacher's width.
         teacher_maps: of the same shape.
         temperature: T > 0.
 
     Returns:
-        A scalar in nats, at least 0; 0 where every channel looks at the same places.
+        A scalar in nats, at least 0; 0 where all these distributions agree.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
-    Departures: none known. The loss is that of a public implementation (mmrazor), which was read, with the mean
-    over batch and channels; the temperature 4 is recalled.
+    Departures: none known. The loss follows a public implementation (mmrazor), which was read, with
+    the mean over batch and channels; the temperature 4 is recalled.
 
     >>> student, teacher = torch.zeros(1, 1, 1, 2), torch.tensor([[[[2.0, -2.0]]]])
     >>> channel_wise(student, teacher, 1.0), channel_wise(student + 5, teacher, 1.0)

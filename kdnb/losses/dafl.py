@@ -1,4 +1,4 @@
-"""DAFL: what a generator without data asks of its teacher (Chen et al. 2019)."""
+"""DAFL (Chen et al. 2019): the losses of a generator that has a teacher but no data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdnb.losses.checks import (
 
 
 def one_hot(teacher_logits: Tensor) -> Tensor:
-    r"""DAFL's one-hot term: the teacher should be sure of each image.
+    r"""DAFL's one-hot term (Chen 2019): the teacher should be confident about each image.
 
     .. math:: L_{oh} = \frac{1}{n} \sum_i H_{cross}(y_T^i, t^i), \quad t^i = \arg\max_j (y_T^i)_j
 
@@ -32,7 +32,7 @@ def one_hot(teacher_logits: Tensor) -> Tensor:
         A scalar in nats, at least 0.
 
     Raises:
-        ValueError: for another shape, or an empty batch.
+        ValueError: for a wrong shape, or an empty batch.
 
     >>> one_hot(torch.tensor([[0.0, 0.0]]))
     tensor(0.6931)
@@ -43,24 +43,25 @@ def one_hot(teacher_logits: Tensor) -> Tensor:
 
 
 def information_entropy(teacher_logits: Tensor, base: float | None = 10.0) -> Tensor:
-    r"""DAFL's information-entropy term: the batch should hold all classes equally.
+    r"""DAFL's information-entropy term (Chen 2019): classes should be balanced in the batch.
 
     .. math:: L_{ie} = -H_{info}\Big(\frac{1}{n} \sum_i y_T^i\Big)
         = \sum_k \bar p_k \log \bar p_k
 
-    (Chen et al. 2019), where y_T is the teacher's softmax and log the logarithm to `base`. A term
-    to base 10 with weight w is the natural term with weight w / ln 10: the published 5 is 2.171.
+    (Chen et al. 2019), where y_T is the teacher's softmax and log the logarithm to `base`. With
+    base 10 and weight w the term equals the natural one with weight w / ln 10: the published 5 is
+    2.171.
 
     Args:
         teacher_logits: (batch, classes).
-        base: 10 as in the authors' code; None for the natural logarithm, as other libraries have
-            it. Their weights do not carry over.
+        base: 10 as in the authors' code; None for the natural logarithm, which other libraries use,
+            so their weights differ.
 
     Returns:
         A scalar, between minus the logarithm of the number of classes and 0.
 
     Raises:
-        ValueError: for another shape, an empty batch, or a base that is not above 1.
+        ValueError: for a wrong shape, an empty batch, or a base that is not above 1.
 
     >>> information_entropy(torch.eye(10) * 50)
     tensor(-1.0000)
@@ -77,16 +78,17 @@ def information_entropy(teacher_logits: Tensor, base: float | None = 10.0) -> Te
 
 
 def activation(features: Tensor, variant: Literal["paper", "authors"] = "authors") -> Tensor:
-    r"""DAFL's activation term: real images excite the teacher's filters more than noise does.
+    r"""DAFL's activation term (Chen 2019): real images activate filters more than noise does.
 
     .. math:: L_a = -\frac{1}{n} \sum_i \lVert f_T^i \rVert_1
 
     (Chen et al. 2019).
 
     Args:
-        features: (batch, ...), what the teacher's convolutions give to its linear layers.
-        variant: "paper" sums over the features of an image; "authors" averages over them, which
-            is what the published weight 0.1 belongs to.
+        features: (batch, ...), the output of the teacher's convolutions, which enters its linear
+            layers.
+        variant: "paper" sums over the features of an image; "authors" averages over them, which the
+            published weight 0.1 assumes.
 
     Returns:
         A scalar in units of the features, at most 0.
@@ -94,7 +96,7 @@ def activation(features: Tensor, variant: Literal["paper", "authors"] = "authors
     Raises:
         ValueError: for an empty batch, or an unknown variant.
 
-    Departures: the paper writes the sum, the authors' code the mean; the latter is the default.
+    Departures: the paper has the sum, the authors' code the mean; the mean is the default.
 
     >>> activation(torch.tensor([[1.0, -3.0]]))
     tensor(-2.)

@@ -1,4 +1,4 @@
-"""DarkRank: the teacher's ranking of similar samples (Chen et al. 2018)."""
+"""DarkRank (Chen et al. 2018): transfer the teacher's ranking of similar samples."""
 
 from __future__ import annotations
 
@@ -37,38 +37,39 @@ def darkrank(
     list_length: int = 4,
     normalise: bool = False,
 ) -> Tensor:
-    r"""The teacher's ranking of the batch around each sample (Chen, Wang and Zhang 2018).
+    r"""DarkRank (Chen, Wang and Zhang 2018): match the teacher's ranking around each sample.
 
     .. math:: P(\pi \mid q) = \prod_{i=1}^{n} \frac{e^{s(\pi_i)}}{\sum_{k \ge i} e^{s(\pi_k)}},
         \quad s(x) = -\alpha \lVert q - x \rVert_2^\beta
 
-    Each sample in turn is the query q; its list is the n samples nearest to it in the teacher's
-    space. Soft: the divergence KL(P_T || P_S) over all n! orders of the list. Hard: -log P_S of
-    the teacher's own order. The mean over queries.
+    Each sample in turn is the query q; its list holds the n samples nearest to it in the teacher's
+    space. The soft form is the divergence KL(P_T || P_S) over all n! orders of the list. The hard
+    form is -log P_S of the teacher's own order. The result is the mean over queries.
 
     Args:
         student, teacher: (batch, ...); flattened.
         form: "soft" (ListNet) or "hard" (ListMLE).
         scale, power: alpha and beta of the score, above 0.
         list_length: n, from 1 to batch - 1; at most 6 for the soft form.
-        normalise: make every sample a unit vector first, as the paper does. Its scale and power
-            belong to such embeddings: of raw features with distances far above 1 the scores are
-            so large that each order is certain, and the gradient as large as the scores.
+        normalise: make every sample a unit vector first, as the paper does. The paper's scale and
+            power assume this: for raw features with distances far above 1 the scores are so large
+            that each order is certain and the gradient is as large as the scores.
 
     Returns:
-        A scalar in nats. The soft form is 0 when student and teacher agree; the hard one never.
+        A scalar in nats. The soft form is 0 when student and teacher agree; the hard form is never
+        0.
 
     Raises:
-        ValueError: for different batch sizes, anything empty, or wrong options.
+        ValueError: for different batch sizes, an empty tensor, or wrong options.
 
-    Departures: scores, lists and both forms were read in code (TuSimple/DarkRank, by the
-    authors, and lenscloth/RKD, whose scale, power and length are the defaults). The authors'
-    score is (scale · squared distance) to their power, of normalised embeddings: here that is a
-    scale to their power, and twice the power. Their queries are half of the batch and their soft
-    value is the cross-entropy, which has the gradient of this divergence. The hard form's list
-    there is the whole batch in the first, and `list_length` in the second, as here. Scores are
-    computed in float64 where the device has it: a third power of distances leaves float32 too
-    few digits.
+    Departures: scores, lists and both forms were read in code (TuSimple/DarkRank, by the authors,
+    and lenscloth/RKD, whose scale, power and length are the defaults). The authors' score is (scale
+    · squared distance) to their power, for normalised embeddings; in our terms, the scale is raised
+    to their power and the power is doubled. They use half of the batch as queries, and their soft
+    form is the cross-entropy, which has the same gradient as this divergence. In the hard form, the
+    list is the whole batch in the first code, and has `list_length` items in the second, as here.
+    Scores are computed in float64 if the device supports it, because third powers of distances lose
+    too many digits in float32.
 
     >>> line = torch.tensor([[0.0], [1.0], [3.0]])
     >>> darkrank(line, line, "hard", scale=1.0, power=1.0, list_length=2)
@@ -92,7 +93,7 @@ def darkrank(
     distances = squares[1].masked_fill(identity(teacher), math.inf)
     order = distances.argsort(dim=1, stable=True)[:, :list_length]
     scores = [-scale * root(square.gather(1, order)) ** power for square in squares]
-    # Of scores that left the range of numbers every order is still certain, not NaN.
+    # If scores overflow, every order is still certain, not NaN.
     scores = [score.clamp_min(torch.finfo(score.dtype).min / 1e10) for score in scores]
     precision = at_least_float32(student).dtype
     if form == "hard":

@@ -1,4 +1,4 @@
-"""DDGSD: two distorted views of an image agree (Xu and Liu 2019)."""
+"""DDGSD (Xu and Liu 2019): agreement between two distorted views of an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kdnb.losses.checks import at_least_float32, check_samples
 
 
 def mean_discrepancy(one: Tensor, other: Tensor) -> Tensor:
-    r"""The maximum mean discrepancy with a linear kernel: the squared distance of the batch means.
+    r"""Maximum mean discrepancy with a linear kernel: the squared distance of the batch means.
 
     .. math:: \Big\lVert \frac1B \sum_b f(x^a_b) - \frac1B \sum_b f(x^b_b) \Big\rVert_2^2
 
@@ -19,7 +19,7 @@ def mean_discrepancy(one: Tensor, other: Tensor) -> Tensor:
         A scalar in squared units of the features.
 
     Raises:
-        ValueError: for shapes that differ, or an empty batch.
+        ValueError: for mismatched shapes, or an empty batch.
 
     >>> mean_discrepancy(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [0.0]]))
     tensor(4.)

@@ -1,6 +1,7 @@
-"""DeepInversion (Yin et al. 2020): what a synthetic image is asked for beside its class.
+"""DeepInversion (Yin et al. 2020): the terms for a synthetic image besides its class.
 
-The statistics of the teacher's batch normalisation, smoothness, and a student that still errs.
+They match the statistics of the teacher's batch normalisation, favour smooth images, and look for
+images on which the student still errs.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from kdnb.losses.checks import (
 def statistics_distance(
     mean: Tensor, variance: Tensor, stored_mean: Tensor, stored_variance: Tensor
 ) -> Tensor:
-    r"""DeepInversion's term of one batch normalisation.
+    r"""DeepInversion's statistics term for one batch normalisation layer (Yin 2020).
 
     .. math:: \lVert \mu_l(x) - \hat\mu_l \rVert_2 + \lVert \sigma_l^2(x) - \hat\sigma_l^2 \rVert_2
 
-    (Yin et al. 2020, equation 4). The stored statistics of the teacher's training are all that it
-    still tells of its data. At a perfect match the gradient is 0.
+    (Yin et al. 2020, equation 4). The stored statistics are all that the teacher still reveals
+    about its training data. At a perfect match the gradient is 0.
 
     Args:
         mean, variance: (channels,), of the layer's inputs over the batch and all positions; the
-            variance divides by their number.
+            variance is the biased one.
         stored_mean, stored_variance: (channels,), the layer's running statistics.
 
     Returns:
@@ -53,21 +54,21 @@ def statistics_distance(
 
 
 def total_variation(images: Tensor) -> Tensor:
-    r"""The prior that neighbouring pixels are alike, in four directions.
+    r"""Total variation: a prior that neighbouring pixels are alike, in four directions.
 
     .. math:: R_{TV} = \sum_{\delta} \Big( \sum_{i} (x_{i+\delta} - x_i)^2 \Big)^{1/2}
 
-    over the shifts to the right, down and along both diagonals; each norm is over the whole batch,
-    as in the authors' code of DeepInversion. At constant images the gradient is 0.
+    over shifts to the right, down and along both diagonals. Each norm is over the whole batch, as
+    in the authors' code for DeepInversion. At constant images the gradient is 0.
 
     Args:
         images: (batch, channels, height, width), at least 2 pixels high and wide.
 
     Returns:
-        A scalar in units of the pixels. It grows as the root of the batch's size.
+        A scalar in units of the pixels. It grows with the square root of the batch size.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
     tensor(3.4142)
@@ -86,7 +87,7 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 def competition(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    r"""Adaptive DeepInversion's term: the image should be one on which the student still errs.
+    r"""Adaptive DeepInversion's term (Yin 2020): prefer images on which the student still errs.
 
     .. math:: R_{compete} = 1 - JS(p_T, p_S), \quad
         JS(p, q) = \tfrac12 KL(p \Vert m) + \tfrac12 KL(q \Vert m),\; m = \tfrac12 (p + q)
@@ -95,13 +96,13 @@ def competition(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
     Args:
         student_logits, teacher_logits: (batch, classes).
-        temperature: of both softmaxes; 3 in the authors' CIFAR code.
+        temperature: temperature of both softmaxes; 3 in the authors' CIFAR code.
 
     Returns:
-        A scalar, 1 where the two agree and 1 - ln 2 where they say nothing alike.
+        A scalar, 1 where the two agree and 1 - ln 2 where their answers do not overlap.
 
     Raises:
-        ValueError: for other or different shapes, an empty batch, or a temperature not above 0.
+        ValueError: for wrong or mismatched shapes, an empty batch, or a temperature not above 0.
 
     Departures: the authors' code clamps all probabilities to [0.01, 0.99] and swaps the arguments
     of both divergences; here it is the Jensen-Shannon divergence itself, in nats.

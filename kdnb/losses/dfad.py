@@ -1,4 +1,4 @@
-"""DFAD: the discrepancy of student and teacher (Fang et al. 2019)."""
+"""DFAD (Fang et al. 2019): the discrepancy between student and teacher."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from kdnb.losses.checks import at_least_float32, check_logits
 
 
 def discrepancy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    r"""DFAD's distance of two models: the mean absolute difference of their logits.
+    r"""DFAD's distance of two models (Fang 2019): the mean absolute difference of their logits.
 
     .. math:: D(T, S) = \frac{1}{nK} \sum_i \lVert T(x_i) - S(x_i) \rVert_1
 
-    (Fang et al. 2019). Unlike a divergence of softmaxes it keeps its gradient when the student
-    comes close, so the generator has something to climb.
+    (Fang et al. 2019). Unlike a divergence of softmaxes, it keeps its gradient when the student
+    comes close, so the generator still has something to maximise.
 
     Args:
         student_logits, teacher_logits: (batch, classes).
@@ -22,9 +22,9 @@ def discrepancy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         A scalar in units of the logits.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
-    Departures: the mean over classes is the authors' code; the paper's norm is recalled.
+    Departures: the mean over classes follows the authors' code; the paper's norm is recalled.
 
     >>> discrepancy(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]))
     tensor(2.)

@@ -1,4 +1,4 @@
-"""DIST (Huang et al. 2022, NeurIPS): correlation of the softened outputs in place of equality."""
+"""DIST (Huang et al. 2022, NeurIPS): match correlations of the softened outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pearson_distillation(
     intra_weight: float = 1.0,
     variant: Variant = "paper",
 ) -> Tensor:
-    r"""DIST: correlation in place of divergence (Huang et al. 2022, NeurIPS, eqs 6 to 10).
+    r"""DIST: correlation instead of divergence (Huang et al. 2022, NeurIPS, eqs 6 to 10).
 
     .. math:: L = \frac{w_{\mathrm{inter}}}{B} \sum_b \big(1 - \rho(q_{b,:}, p_{b,:})\big)
         + \frac{w_{\mathrm{intra}}}{K} \sum_k \big(1 - \rho(q_{:,k}, p_{:,k})\big)
@@ -35,23 +35,23 @@ def pearson_distillation(
     Args:
         student_logits, teacher_logits: (batch, classes).
         temperature: T > 0 of both softmaxes.
-        inter_weight, intra_weight: of the rows' and the columns' term.
+        inter_weight, intra_weight: weights of the row term and the column term.
         variant: "authors" multiplies by T² and adds 1e-8 to the product of norms.
 
     Returns:
         A scalar in [0, 2 (w_inter + w_intra)]; 0 where all rows and columns are positive affine
         maps of each other. A constant row or column (a batch of one, a saturated class) has no
-        correlation: it counts as ρ = 0 and gives no gradient, as in the authors' code; the loss
-        is then above 0 at a match, too.
+        correlation. As in the authors' code, it counts as ρ = 0 and gives no gradient; the loss is
+        then above 0 even at a match.
 
     Raises:
-        ValueError: for other shapes, an empty batch, one class, a bad temperature or weight, an
+        ValueError: for wrong shapes, an empty batch, one class, a bad temperature or weight, an
             unknown variant.
 
-    Departures: equations from notes on the paper, code read; the T² stands in copies of the
-    authors' code, not in the version of theirs at hand, which has no T. Its 1e-8 outweighs
-    columns whose spread is below 1e-4: classes that no sample of the batch is near drop out
-    of their intra term, and the loss is not quite 0 at a match. "paper" is the exact ρ.
+    Departures: the equations are from notes on the paper; the code was read. The T² is in copies of
+    the authors' code, but not in the version we have, which has no T. Their 1e-8 outweighs columns
+    whose spread is below 1e-4: classes that no sample of the batch is near drop out of their intra
+    term, and the loss is not quite 0 at a match. "paper" uses the exact ρ.
 
     >>> student, teacher = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1], [3, 0]])
     >>> round(pearson_distillation(student, teacher).item(), 4)
@@ -76,7 +76,7 @@ def _pearson_distance(q: Tensor, p: Tensor, dim: int) -> Tensor:
 
 
 def _damped_distance(q: Tensor, p: Tensor, dim: int) -> Tensor:
-    """The authors' 1 - ρ of DIST, with 1e-8 beside the product of norms."""
+    """The authors' 1 - ρ of DIST, with 1e-8 added to the product of norms."""
     q, p = q - q.mean(dim, keepdim=True), p - p.mean(dim, keepdim=True)
     norms = torch.linalg.vector_norm(q, dim=dim) * torch.linalg.vector_norm(p, dim=dim)
     return 1 - (q * p).sum(dim) / (norms + 1e-8)

@@ -1,4 +1,4 @@
-"""DistilBERT's triple loss (Sanh et al. 2019): soft targets, masked words, and directions of states."""
+"""DistilBERT's triple loss (Sanh et al. 2019): the cosine loss on hidden states."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ def state_directions(
 
     .. math:: L = \frac1N \sum_{b,t} 1 - \cos\big(h^S_{bt}, h^T_{bt}\big)
 
-    The other two terms of the triple loss are `soft_targets` and the cross-entropy, both of the words that
-    are hidden: see :func:`kdnb.methods.applications.distil_masked_words`.
+    The other two terms of the triple loss are `soft_targets` and the cross-entropy, both on the
+    masked words: see :func:`kdnb.methods.applications.distil_masked_words`.
 
     Args:
-        student_states, teacher_states: (batch, tokens, width), of one width.
-        present: (batch, tokens) truth values, False for padding; all when None.
+        student_states, teacher_states: (batch, tokens, width), of the same width.
+        present: (batch, tokens) booleans, False for padding; all tokens count if None.
 
     Returns:
-        A scalar from 0 to 2, without unit: the mean over present tokens. A state of zeros has the cosine 0.
+        A scalar from 0 to 2, without unit: the mean over present tokens. A zero state has cosine 0.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: the authors' code has this loss, in torch's form with the target 1; its equation is recalled.
+    Departures: the authors' code has this loss, as torch's cosine embedding loss with target 1; the
+    equation is recalled.
 
     >>> import torch
     >>> state_directions(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[1.0, 0.0]]]))

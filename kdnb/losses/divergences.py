@@ -1,8 +1,9 @@
-"""Divergences of the softened outputs other than KD's: the reverse one, and Jensen-Shannon's.
+"""Other divergences of softened outputs: the reverse KL and the Jensen-Shannon divergence.
 
-KD's divergence is averaged over the teacher's probabilities, so a student pays for each class that
-the teacher thinks possible and it does not. The reverse one is averaged over the student's: it
-pays for each class that it names and the teacher does not. Jensen and Shannon's lies between.
+KD's divergence is averaged over the teacher's probabilities: the student is penalised for each
+class that the teacher considers possible and the student does not. The reverse divergence is
+averaged over the student's: the student is penalised for each class that it considers possible and
+the teacher does not. The Jensen-Shannon divergence lies between the two.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_number, che
 def reverse_kl(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 1.0
 ) -> Tensor:
-    r"""The divergence of the teacher's softened outputs from the student's.
+    r"""The reverse divergence KL(student ‖ teacher) of the softened outputs.
 
     .. math:: L = \frac{T^2}{B} \sum_b \sum_k q_{bk} \log \frac{q_{bk}}{p_{bk}},
         \quad p = \mathrm{softmax}(v / T),\; q = \mathrm{softmax}(z / T)
@@ -31,18 +32,18 @@ def reverse_kl(
         student_logits: (batch, classes). A single column z is that of a binary task: it stands
             for the logits [z, 0].
         teacher_logits: (batch, classes). Gradients flow into it too unless it is detached.
-        temperature: T > 0; one number, or a tensor (batch, 1) of one for each sample. Its square
-            keeps the gradient's size when it changes, as in `soft_targets`.
+        temperature: T > 0; one number, or a tensor (batch, 1), one per sample. As in
+            `soft_targets`, the factor T² keeps the size of the gradient when T changes.
 
     Returns:
         A scalar in nats, at least 0; 0 exactly when the two softmaxes are equal. It is infinite
         where the teacher excludes a class by a logit of minus infinity that the student does not.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature that is not above 0.
 
-    Departures: the definition in the papers is recalled. They draw sequences of tokens from the
-    student, whose gradient needs a term for the drawing; here the sum over classes is exact.
+    Departures: the definition in the papers is recalled. They sample token sequences from the
+    student, so their gradient needs a term for the sampling; here the sum over classes is exact.
 
     >>> reverse_kl(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
     tensor(0.3278)
@@ -63,27 +64,28 @@ def jensen_shannon(
         + (1 - \beta)\, \mathrm{KL}(q_b \| m_b), \quad m_b = \beta p_b + (1 - \beta) q_b
 
     with the softened outputs p of the teacher and q of the student (Agarwal et al. 2024, ICLR,
-    "GKD"). At beta = 1/2 the two may be exchanged. Divided by beta it tends to KD's divergence as
-    beta falls to 0, and divided by 1 - beta to `reverse_kl` as beta rises to 1: near either end
-    give it a weight that makes up for this.
+    "GKD"). At beta = 1/2 it is symmetric. Divided by beta, it tends to KD's divergence as beta
+    falls to 0; divided by 1 - beta, it tends to `reverse_kl` as beta rises to 1. Near either end,
+    choose the weight accordingly.
 
     Args:
         student_logits: (batch, classes). A single column z is that of a binary task: it stands
             for the logits [z, 0].
         teacher_logits: (batch, classes). Gradients flow into it too unless it is detached.
-        teacher_share: beta, between 0 and 1; at the ends the divergence is 0, whatever the logits.
+        teacher_share: beta, strictly between 0 and 1, where the divergence would be 0 for any
+            logits.
         temperature: T > 0; one number, or a tensor (batch, 1) of one for each sample.
 
     Returns:
-        A scalar in nats, from 0 (to 1e-30), where the two softmaxes are equal, to
-        T² (-beta log beta - (1 - beta) log(1 - beta)), also where one of them excludes a class.
+        A scalar in nats, from 0 (up to 1e-30), where the two softmaxes are equal, to T² (-beta log
+        beta - (1 - beta) log(1 - beta)), even where one of them excludes a class.
 
     Raises:
-        ValueError: for other shapes, an empty batch, a share that is not between 0 and 1, or a
+        ValueError: for wrong shapes, an empty batch, a share that is not between 0 and 1, or a
             temperature that is not above 0.
 
-    Departures: the paper's definition is recalled; public trainers have the same, and take
-    the limits instead at beta = 0 and 1. The factor T² is ours, as in `soft_targets`.
+    Departures: the paper's definition is recalled; public trainers use the same, but with the
+    limits at beta = 0 and 1. The factor T² is ours, as in `soft_targets`.
 
     >>> jensen_shannon(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
     tensor(0.0895)
@@ -92,7 +94,7 @@ def jensen_shannon(
     if teacher_share == 1:
         raise ValueError("teacher_share must lie between 0 and 1; got 1, where the loss is 0.")
     log_p, log_q, dtype = _softened(student_logits, teacher_logits, temperature)
-    # Of two minus infinities logaddexp has no gradient.
+    # logaddexp has no gradient at two minus infinities.
     log_p, log_q = (log.masked_fill(torch.isneginf(log), EXCLUDED) for log in (log_p, log_q))
     log_m = torch.logaddexp(log_p + math.log(teacher_share), log_q + math.log1p(-teacher_share))
     each = teacher_share * divergence(log_p, log_m) + (1 - teacher_share) * divergence(log_q, log_m)
@@ -102,7 +104,7 @@ def jensen_shannon(
 def _softened(
     student: Tensor, teacher: Tensor, temperature: float | Tensor
 ) -> tuple[Tensor, Tensor, torch.dtype]:
-    """log p of the teacher, log q of the student, in double; and the precision of the result.
+    """log p of the teacher and log q of the student in double precision, and the result's dtype.
 
     Near a match log p - log q is a small difference of large numbers.
     """

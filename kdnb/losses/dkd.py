@@ -1,4 +1,4 @@
-"""DKD (Zhao et al. 2022, CVPR): the two halves of distillation, target and other classes, decoupled."""
+"""DKD (Zhao et al. 2022, CVPR): KD decoupled into target class and other classes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kdnb.losses.checks import (
 def decoupled_terms(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""The two halves of KD: over target against rest, and among the rest (Zhao 2022).
+    r"""The two parts of KD (Zhao 2022): target against the rest, and among the rest.
 
     .. math:: \mathrm{TCKD}_b = \mathrm{KL}\big([p_y, 1-p_y] \,\|\, [q_y, 1-q_y]\big), \quad
         \mathrm{NCKD}_b = \sum_{k \ne y} \hat p_k \log \frac{\hat p_k}{\hat q_k}
 
-    with p and q the softened outputs of teacher and student, and hats for those renormalised
-    over the classes other than the label y. Exactly, sample by sample,
-    KL(p ‖ q) = TCKD + (1 - p_y) NCKD.
+    with p and q the softened outputs of teacher and student, and hats for probabilities
+    renormalised over the classes other than the label y. For each sample, exactly, KL(p ‖ q) = TCKD
+    + (1 - p_y) NCKD.
 
     Args:
         student_logits, teacher_logits: (batch, classes), at least 2 classes.
@@ -36,7 +36,7 @@ def decoupled_terms(
         Two tensors (batch,) in nats, without the factor T².
 
     Raises:
-        ValueError: for other shapes, an empty batch, one class, or a temperature not above 0.
+        ValueError: for wrong shapes, an empty batch, one class, or a temperature not above 0.
 
     >>> teacher, student = torch.tensor([[2.0, 0.0, 0.0]]), torch.zeros(1, 3)
     >>> decoupled_terms(student, teacher, torch.tensor([0]), temperature=1.0)
@@ -63,22 +63,22 @@ def decoupled_kd(
     target_weight: float = 1.0,
     other_weight: float = 8.0,
 ) -> Tensor:
-    r"""DKD: the two halves of KD under weights of their own (Zhao et al. 2022, CVPR).
+    r"""DKD (Zhao et al. 2022, CVPR): the two parts of KD with separate weights.
 
     .. math:: L = \frac{T^2}{B} \sum_b w_{\mathrm{target}} \mathrm{TCKD}_b
         + w_{\mathrm{other}} \mathrm{NCKD}_b
 
-    In KD the second weight is 1 - p_y, small just where the teacher is sure. See
-    :func:`decoupled_terms` for the terms, arguments and what is raised. The authors' settings
-    on CIFAR-100 are T = 4, weights 1 and 8 (6 or 2 for some pairs), and a linear warm-up over 20
-    of 240 epochs, which `kdnb.distil` scales to its budget.
+    In KD the second weight is 1 - p_y, which is small exactly where the teacher is confident. See
+    :func:`decoupled_terms` for the terms, arguments and errors. The authors' settings on CIFAR-100
+    are T = 4, weights 1 and 8 (6 or 2 for some pairs), and a linear warm-up over 20 of 240 epochs,
+    which `kdnb.distil` scales to its budget.
 
     Returns:
         A scalar in nats; 0 when the softmaxes are equal.
 
-    Departures: none in value (equation recalled, T² and the means read in the authors' code).
-    There the target is masked by -1000 and the logarithm is taken of a softmax, which fails on
-    logits beyond 1e3: here the target's column is left out and all is done in log space.
+    Departures: none in value (equation recalled, T² and the means read in the authors' code). Their
+    code masks the target by -1000 and takes the logarithm of a softmax, which fails for logits
+    beyond 1e3. Here the target's column is left out and everything is computed in log space.
 
     >>> teacher, student = torch.tensor([[2.0, 0.0, 0.0]]), torch.zeros(1, 3)
     >>> decoupled_kd(student, teacher, torch.tensor([0]), temperature=1.0)

@@ -1,4 +1,4 @@
-"""DML (Zhang et al. 2018): deep mutual learning, the distance of one network from its peers."""
+"""DML (Zhang et al. 2018): deep mutual learning between peers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ TARGETS = ("peers", "ensemble", "mean_logits")
 def mutual_loss(
     logits: Tensor, peers: Sequence[Tensor], target: Target = "peers", temperature: float = 1.0
 ) -> Tensor:
-    r"""How far one network is from its peers (Zhang et al. 2018, section 3.2).
+    r"""The divergence of one network from its peers (Zhang et al. 2018, section 3.2).
 
     - ``peers``: :math:`\frac{T^2}{K-1} \sum_{l \ne k} KL(p_l \| p_k)`;
     - ``ensemble`` (DML_e): :math:`T^2\, KL\big(\frac{1}{K-1} \sum_{l \ne k} p_l \,\|\, p_k\big)`;
     - ``mean_logits``: the peers' logits are averaged before the softmax.
 
-    `peers` and `ensemble` differ by :math:`H(\bar p) - \frac{1}{K-1}\sum H(p_l)`, in which p_k does not
-    occur: their gradients for p_k are equal. The paper finds DML_e worse because averaging makes
-    the teacher more peaked; a mean of probabilities is never more peaked than its members are on
-    average, a mean of logits may be. Hence `mean_logits`.
+    `peers` and `ensemble` differ by :math:`H(\bar p) - \frac{1}{K-1}\sum H(p_l)`, which does not
+    contain p_k, so their gradients for p_k are equal. The paper finds DML_e worse and explains it
+    by averaging, which makes the teacher more peaked. But a mean of probabilities is never more
+    peaked than its members on average, while a mean of logits may be. This is why `mean_logits` is
+    offered.
 
     Args:
-        logits: (batch, classes) of the network that learns.
+        logits: (batch, classes) of the learning network.
         peers: the others' logits, each (batch, classes); no gradient flows into them.
         temperature: 1 in the paper.
 
@@ -39,10 +40,11 @@ def mutual_loss(
         A scalar in nats.
 
     Raises:
-        ValueError: for no peer, another target, or other shapes.
+        ValueError: for no peer, another target, or wrong shapes.
 
-    Departures: the authors' code (YingZhangDUT/Deep-Mutual-Learning, `train_models.py`) adds up the peers'
-    divergences, without the division by K - 1, and has no DML_e: its equation is recalled, not confirmed.
+    Departures: the authors' code (YingZhangDUT/Deep-Mutual-Learning, `train_models.py`) sums the
+    peers' divergences without dividing by K - 1, and has no DML_e, whose equation is recalled and
+    not confirmed.
 
     >>> z = torch.tensor([[2.0, 0.0]])
     >>> mutual_loss(torch.zeros(1, 2), [z, -z]), mutual_loss(torch.zeros(1, 2), [z, -z], "ensemble")

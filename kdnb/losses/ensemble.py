@@ -1,4 +1,4 @@
-"""The mean of several networks' probabilities, plain or weighted, arithmetic or geometric."""
+"""The mean of several networks' probabilities: plain or weighted, arithmetic or geometric."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ def ensemble_log_probabilities(
     .. math:: \bar p = \sum_k w_k p_k \quad\text{or}\quad
         \bar p \propto \prod_k p_k^{w_k}, \qquad p_k = \mathrm{softmax}(z_k)
 
-    The arithmetic mean is the distribution q of least :math:`\sum_k w_k \mathrm{KL}(p_k \| q)`,
-    the geometric one that of least :math:`\sum_k w_k \mathrm{KL}(q \| p_k)`: it keeps only what no
-    network with a weight excludes, and its logits are the mean of the logits.
+    The arithmetic mean is the distribution q that minimises
+    :math:`\sum_k w_k \mathrm{KL}(p_k \| q)`; the geometric mean minimises
+    :math:`\sum_k w_k \mathrm{KL}(q \| p_k)`. The geometric mean keeps only classes that no network
+    with a weight excludes, and its logits are the mean of the logits.
 
     Args:
         logits: K tensors (batch, classes); for answers softened by T give z / T.
-        weights: (K,), or (K, batch) of one for each sample; at least 0, divided by their sum over
-            the networks. All equal where None.
+        weights: (K,), or (K, batch) for weights per sample; at least 0. They are divided by their
+            sum over the networks. None weights all networks equally.
         mean: "arithmetic" or "geometric".
 
     Returns:
         (batch, classes): usable as logits, since its softmax is the mean itself.
 
     Raises:
-        ValueError: for no logits, shapes that differ, another mean, or weights of another shape,
-            below 0 or without a sum above 0.
+        ValueError: for no logits, mismatched shapes, an unknown mean, or weights that have a wrong
+            shape, are negative or sum to 0.
 
     >>> z = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])]
     >>> ensemble_log_probabilities(z, torch.tensor([3.0, 1.0])).exp()
@@ -57,7 +58,7 @@ def ensemble_log_probabilities(
     check_choice(("arithmetic", "geometric"), mean=mean)
     stacked = torch.stack([F.log_softmax(at_least_float32(value), dim=1) for value in logits])
     share = _shares(weights, stacked)
-    out = share <= 0  # not so for NaN, which is to be seen
+    out = share <= 0  # False for NaN, which must stay visible
     if mean == "geometric":
         kept = torch.where(out, torch.zeros_like(stacked), stacked)
         return F.log_softmax((share * kept).sum(0), dim=1)
@@ -85,5 +86,5 @@ def _shares(weights: Tensor | None, stacked: Tensor) -> Tensor:
             "weights must be at least 0 and finite, with one above 0 for every sample; got "
             f"{float(wide.min()):g} to {float(wide.max()):g}."
         )
-    wide = wide / largest  # whose sum neither vanishes nor overflows
+    wide = wide / largest  # so that the sum neither vanishes nor overflows
     return (wide / wide.sum(0, keepdim=True)).to(stacked.dtype)

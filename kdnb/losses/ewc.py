@@ -1,4 +1,4 @@
-"""EWC (Kirkpatrick et al. 2017): weights that mattered for old tasks are held by springs."""
+"""EWC (Kirkpatrick et al. 2017): a quadratic penalty on weights that matter for old tasks."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from kdnb.losses.checks import at_least_float32, check_lists, check_parameters
 def elastic_penalty(
     parameters: Sequence[Tensor], anchors: Sequence[Tensor], importances: Sequence[Tensor]
 ) -> Tensor:
-    r"""What it costs to move weights away from where an old task left them.
+    r"""EWC's penalty for moving weights from their values after an old task (Kirkpatrick 2017).
 
     .. math:: R(\theta) = \frac12 \sum_i F_i\, (\theta_i - \theta^*_i)^2
 
-    with the weights :math:`\theta^*` after the old task and F, the diagonal of its Fisher information
-    there. The new task minimises :math:`L + \lambda R`. Several old tasks have one term each; their
-    sum is, but for a constant, one term with :math:`F = \sum_k F_k` and
+    with the weights :math:`\theta^*` after the old task, and F the diagonal of the Fisher
+    information at these weights. The new task minimises :math:`L + \lambda R`. Several old tasks
+    have one term each. Up to a constant, their sum is one term with :math:`F = \sum_k F_k` and
     :math:`\theta^* = \sum_k F_k \theta_k^* / F`.
 
     Args:
-        parameters: the weights that learn, tensors of any shapes.
-        anchors, importances: for each of them theta* and F, of its shape. F is at least 0 for a
-            penalty; this is not checked.
+        parameters: the current weights, tensors of any shape.
+        anchors, importances: theta* and F, one tensor of the same shape for each of the weights. F
+            should be at least 0; this is not checked.
 
     Returns:
         A scalar: summed over all weights.
 
     Raises:
-        ValueError: for lists of other lengths, or tensors of other shapes.
+        ValueError: for lists of different lengths, or tensors of different shapes.
 
-    Departures: recalled, but the formula is quoted in several summaries of the paper that were read.
+    Departures: recalled, but the formula is quoted in several summaries of the paper that were
+    read.
 
     >>> elastic_penalty([torch.tensor([1.0, 2.0])], [torch.zeros(2)], [torch.tensor([4.0, 0.5])])
     tensor(3.)

@@ -18,23 +18,24 @@ def hint(
     .. math:: L = \frac{1}{2B} \sum_b \lVert u_h(x_b) - r(v_g(x_b)) \rVert_2^2
 
     with the teacher's hint layer u and the regressor r on the student's guided layer v. In the
-    paper it is the whole loss of a first stage; distillation follows in a second one.
+    paper it is the only loss of the first stage; distillation follows in a second stage.
 
     Args:
-        regressed: (batch, channels, height, width), the student's maps behind the regressor
+        regressed: (batch, channels, height, width), the student's maps after the regressor
             (:class:`~kdnb.losses.adapters.ConvolutionalRegressor`).
         teacher_maps: the same shape.
-        variant: "common" is the mean squared error over all elements, without the half: what
-            RepDistiller, mdistiller and the Zoo call FitNet, in one stage, weight 100.
+        variant: "common" is the mean squared error over all elements, without the half.
+            RepDistiller, mdistiller and the Zoo call this FitNet; they use one stage and a weight
+            of 100.
 
     Returns:
         A scalar in squared units of the maps, 0 where they agree.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
-    Departures: the batch mean is not written in the equation. The authors' Theano code sums one
-    axis of the half squares and averages the rest.
+    Departures: the equation has no batch mean. The authors' Theano code sums the halved squares
+    over one axis and averages over the others.
 
     >>> hint(torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2))
     tensor(2.)

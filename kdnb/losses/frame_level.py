@@ -15,7 +15,7 @@ from kdnb.losses.checks import (
 
 
 def present_frames(logits: Tensor, lengths: Tensor) -> Tensor:
-    """Which frames belong to a sequence, and which only fill the batch: (batch, frames).
+    """Mark the frames that belong to a sequence and are not padding: (batch, frames).
 
     >>> present_frames(torch.zeros(2, 3, 4), torch.tensor([1, 3])).int()
     tensor([[1, 0, 0],
@@ -29,31 +29,32 @@ def present_frames(logits: Tensor, lengths: Tensor) -> Tensor:
 def frame_distillation(
     student_logits: Tensor, teacher_logits: Tensor, lengths: Tensor, temperature: float = 1.0
 ) -> Tensor:
-    r"""The divergence of the student from the teacher's posteriors, frame by frame.
+    r"""Frame-level distillation: the divergence from the teacher's posteriors, frame by frame.
 
     .. math:: L = \frac{T^2}{\sum_b N_b} \sum_b \sum_{n=1}^{N_b} \sum_k
         p_{bnk} \log \frac{p_{bnk}}{q_{bnk}}
 
     with N_b frames of sequence b, and softmaxes p, q of the teacher's and the student's logits at
-    temperature T. The teacher's posteriors are a soft alignment: they say how much of each state a
-    frame is.
+    temperature T. The teacher's posteriors are a soft alignment: they give the share of each state
+    in a frame.
 
     Args:
         student_logits, teacher_logits: (batch, frames, classes); classes are a recogniser's states.
             Gradients flow into the teacher's too unless they are detached.
-        lengths: (batch,) integers, N_b; frames behind them fill the batch and do not count.
+        lengths: (batch,) integers, N_b; frames after these are padding and do not count.
         temperature: T > 0; 1 in the papers.
 
     Returns:
-        A scalar in nats, at least 0: the mean over all frames that count. A long sequence weighs
+        A scalar in nats, at least 0: the mean over all frames that count. A long sequence counts
         more than a short one.
 
     Raises:
-        ValueError: for other shapes, lengths outside 1 to the frames there are, or a temperature
-            that is not above 0.
+        ValueError: for wrong shapes, lengths below 1 or above the number of frames, or a
+            temperature that is not above 0.
 
-    Departures: that the target is the divergence from the recurrent network's soft alignment stands
-    in Chan's abstract. That Li et al. use the same, T = 1 and no labels are recalled.
+    Departures: Chan's abstract states that the target is the divergence from the recurrent
+    network's soft alignment. It is recalled that Li et al. use the same loss, with T = 1 and no
+    labels.
 
     >>> student = torch.tensor([[[2.0, 0.0], [9.0, 9.0]]])
     >>> frame_distillation(student, torch.zeros(1, 2, 2), torch.tensor([1]))

@@ -16,14 +16,14 @@ def fsp_matrix(first: Tensor, last: Tensor) -> Tensor:
         \frac{F^1_{st i}\, F^2_{st j}}{h\, w}
 
     Args:
-        first, last: maps of one network. Where heights or widths differ, the larger is reduced
-            by max-pooling, as in the paper.
+        first, last: maps of one network. If heights or widths differ, the larger map is reduced by
+            max-pooling, as in the paper.
 
     Returns:
         (batch, channels of first, channels of last), in products of the maps' units.
 
     Raises:
-        ValueError: for anything but two maps of one batch size.
+        ValueError: if the arguments are not two maps of the same batch size.
     """
     check_maps("B", first=first, last=last)
     size = tuple(map(min, first.shape[2:], last.shape[2:]))
@@ -38,23 +38,23 @@ def fsp(
 
     .. math:: L = \frac1B \sum_b \lVert G^T_b - G^S_b \rVert_F^2
 
-    with :func:`fsp_matrix` G. One pair of layers; weigh and add over pairs. Permuting the
-    positions of both layers of a network together changes nothing. The paper trains with it alone
-    first and then with the task: `kdnb.distil(..., method="fsp_stage1")`, then `kdnb.train`.
+    with :func:`fsp_matrix` G, for one pair of layers; sum over pairs with weights. Permuting the
+    positions of both layers of a network together changes nothing. The paper first trains with this
+    loss alone and then on the task: `kdnb.distil(..., method="fsp_stage1")`, then `kdnb.train`.
 
     Args:
         student_first, student_last: maps of the student.
-        teacher_first, teacher_last: maps of the teacher, with the channels of the student's;
+        teacher_first, teacher_last: maps of the teacher, with the same channels as the student's;
             height and width may differ, as G averages over them.
 
     Returns:
         A scalar, summed over the channels, averaged over the batch.
 
     Raises:
-        ValueError: for anything but maps, or different batch sizes or channels, named.
+        ValueError: if an argument is not a map, or batch sizes or channels differ.
 
-    Departures: the equation is recalled. Public readings take the mean over G's entries or pool
-    by averaging; here it is the paper's sum and max-pooling.
+    Departures: the equation is recalled. Public implementations take the mean over G's entries or
+    use average pooling; here it is the paper's sum and max-pooling.
 
     >>> ones, twos = torch.ones(1, 2, 4, 4), torch.full((1, 3, 2, 2), 2.0)
     >>> fsp(ones, twos, ones, twos / 2)

@@ -1,4 +1,4 @@
-"""FT (Kim, Park and Kwak 2018): factor transfer, with a paraphraser and a translator."""
+"""FT (Kim, Park and Kwak 2018): factor transfer with a paraphraser and a translator."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def factor_transfer(
     norm: Literal[1, 2] = 1,
     variant: Variant = "paper",
 ) -> Tensor:
-    r"""Factor transfer (Kim, Park, Kwak 2018, section 3.3): normalised factors are compared.
+    r"""Factor transfer (Kim, Park, Kwak 2018, section 3.3): the distance of normalised factors.
 
     .. math:: L = \frac1B \sum_b \Big\lVert \frac{F_T}{\lVert F_T \rVert_2}
         - \frac{F_S}{\lVert F_S \rVert_2} \Big\rVert_p
@@ -38,8 +38,8 @@ def factor_transfer(
 
     Args:
         student_factor: (batch, channels, height, width) from :class:`Translator`.
-        teacher_factor: the same batch and channels, from :class:`Paraphraser`; other sizes are
-            pooled to the common one.
+        teacher_factor: the same batch and channels, from :class:`Paraphraser`; different spatial
+            sizes are pooled to the common one.
         norm: p, 1 (the paper's choice) or 2.
         variant: "authors" averages the absolute differences over all elements (weight 500 in
             their CIFAR-10 script) instead of summing them; it needs norm 1.
@@ -48,10 +48,10 @@ def factor_transfer(
         A scalar without unit, 0 where the factors are proportional.
 
     Raises:
-        ValueError: for other shapes or another norm.
+        ValueError: for wrong shapes or an unknown norm.
 
-    Departures: at equal factors the L2 norm has no gradient; 0 is taken. Weights and number of
-    the paper's equation are recalled; normalisation and L1 are confirmed in the authors' code.
+    Departures: at equal factors the L2 norm has no gradient; 0 is used. The weights and the number
+    of the paper's equation are recalled; normalisation and L1 are confirmed in the authors' code.
 
     >>> factor_transfer(torch.ones(1, 1, 2, 2), torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]))
     tensor(2.)
@@ -71,7 +71,7 @@ def factor_transfer(
 
 
 def paraphrase_reconstruction(reconstruction: Tensor, teacher_maps: Tensor) -> Tensor:
-    r"""What the paraphraser is trained with, before the student: (1/B) sum |x - P(x)|^2.
+    r"""The paraphraser's own loss, used before the student's training: (1/B) sum |x - P(x)|^2.
 
     >>> paraphrase_reconstruction(torch.ones(2, 1, 1, 2), torch.zeros(2, 1, 1, 2))
     tensor(2.)
@@ -93,9 +93,9 @@ class Paraphraser(nn.Module):
     """FT's auto-encoder of the teacher's last maps: three 3x3 layers each way, leaky ReLU 0.1.
 
     `rate` is the paraphrase rate k > 0: the factor has k times the teacher's channels. Train it on
-    :func:`paraphrase_reconstruction`, then freeze it and use :meth:`encode`. Layers, widths and
-    the slope are those of the authors' code; the paper's batch normalisation is commented out
-    there and absent here.
+    :func:`paraphrase_reconstruction`, then freeze it and use :meth:`encode`. Layers, widths and the
+    slope follow the authors' code. The paper's batch normalisation is commented out there and
+    absent here.
     """
 
     def __init__(self, teacher_shape: Sequence[int], rate: float = 0.5) -> None:
@@ -117,7 +117,7 @@ class Paraphraser(nn.Module):
 
 
 class Translator(nn.Module):
-    """FT's student side: three 3x3 layers onto the number of factors of the paraphraser.
+    """FT's student side: three 3x3 layers that end with the paraphraser's number of channels.
 
     With `normalise` each convolution is followed by batch normalisation (FEED's translators).
     """

@@ -1,4 +1,4 @@
-"""The losses of a game between a generator and a discriminator (Goodfellow et al. 2014, and its kin)."""
+"""Losses of a generator and a discriminator (Goodfellow et al. 2014 and variants)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Kind = Literal["non_saturating", "saturating", "least_squares"]
 
 
 def judging_loss(real_scores: Tensor, fake_scores: Tensor, kind: Kind = "non_saturating") -> Tensor:
-    r"""What a discriminator minimises: real scores up, fake scores down.
+    r"""The discriminator's loss (Goodfellow 2014): raise real scores, lower fake scores.
 
     .. math:: L_D = -E_{real}[\log\sigma(d)] - E_{fake}[\log(1 - \sigma(d))]
         = E_{real}[\zeta(-d)] + E_{fake}[\zeta(d)]
 
     with the softplus :math:`\zeta` (Goodfellow et al. 2014, equation 1, negated). Its optimum is
     :math:`d^* = \log p_{real} - \log p_{fake}`, and the loss there is
-    :math:`2\log 2 - 2\,\mathrm{JS}(p_{real}, p_{fake})`. Least squares (Mao et al. 2017, targets 1
-    and 0): :math:`\tfrac12 E_{real}[(d - 1)^2] + \tfrac12 E_{fake}[d^2]`, whose optimum is
-    :math:`p_{real} / (p_{real} + p_{fake})`.
+    :math:`2\log 2 - 2\,\mathrm{JS}(p_{real}, p_{fake})`. The least-squares form (Mao et al. 2017,
+    targets 1 and 0) is :math:`\tfrac12 E_{real}[(d - 1)^2] + \tfrac12 E_{fake}[d^2]`, whose optimum
+    is :math:`p_{real} / (p_{real} + p_{fake})`.
 
     Args:
         real_scores, fake_scores: (batch,); the two batches may differ in size.
-        kind: `saturating` and `non_saturating` differ for the generator only.
+        kind: `saturating` and `non_saturating` differ only for the generator.
 
     Returns:
         A scalar: in nats, or in squared scores for least squares.
@@ -45,18 +45,18 @@ def judging_loss(real_scores: Tensor, fake_scores: Tensor, kind: Kind = "non_sat
 
 
 def fooling_loss(fake_scores: Tensor, kind: Kind = "non_saturating") -> Tensor:
-    r"""What a generator minimises: it wants its own work to score high.
+    r"""The generator's loss (Goodfellow 2014): raise the scores of its own samples.
 
-    - `saturating`, the game's own value: :math:`E[\log(1 - \sigma(d))] = -E[\zeta(d)]`. Its
-      gradient is :math:`-\sigma(d)`, next to nothing where the discriminator is sure;
+    - `saturating`, the original game: :math:`E[\log(1 - \sigma(d))] = -E[\zeta(d)]`. Its gradient
+      is :math:`-\sigma(d)`, almost 0 where the discriminator is confident;
     - `non_saturating`: :math:`-E[\log \sigma(d)] = E[\zeta(-d)]`, gradient
       :math:`-(1 - \sigma(d))`, largest there (Goodfellow et al. 2014, section 3);
     - `least_squares`: :math:`\tfrac12 E[(d - 1)^2]` (Mao et al. 2017).
 
-    All three push scores up; they have the same fixed points against the best discriminator.
+    All three push scores up, and have the same fixed points against the optimal discriminator.
 
     Args:
-        fake_scores: (batch,), with gradients into whoever made what is scored.
+        fake_scores: (batch,), with gradients into the network whose output is scored.
 
     Returns:
         A scalar; below 0 for `saturating`.
@@ -85,13 +85,13 @@ def confused_judging_loss(
     confusion_weight: float,
     kind: Kind = "non_saturating",
 ) -> Tensor:
-    r"""A discriminator's loss that also calls fakes real, so that it never becomes too sure.
+    r"""A discriminator's loss that also labels fakes as real, to keep it from overconfidence.
 
     .. math:: L_D = E_{real}[\zeta(-d)] + E_{fake}[\zeta(d)] + \mu\, E_{fake}[\zeta(-d)]
 
     (Belagiannis et al. 2018, section 3.3, regularisation by "adversarial samples"). The optimum
     moves from :math:`\log(p_{real}/p_{fake})` to :math:`\log(p_{real}/p_{fake} + \mu)`: a score
-    never falls below :math:`\log \mu`, and the student's gradient never dies.
+    never falls below :math:`\log \mu`, so the student's gradient never vanishes.
 
     Args:
         real_scores, fake_scores: (batch,).

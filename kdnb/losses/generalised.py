@@ -1,4 +1,4 @@
-"""Generalised distillation (Lopez-Paz et al. 2016): a teacher that saw other inputs than its student."""
+"""Generalised distillation (Lopez-Paz et al. 2016): a teacher with privileged inputs."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def generalised_distillation(
     temperature: float | Tensor = 1.0,
     variant: Variant = "paper",
 ) -> Tensor:
-    r"""The imitation of a teacher with privileged inputs (Lopez-Paz 2016, equations 4 and 5).
+    r"""Generalised distillation (Lopez-Paz 2016, equations 4 and 5): imitate a privileged teacher.
 
     .. math:: L = \frac1B \sum_b (1 - \lambda)\, H(y_b, q_b) + \lambda\, H(s_b, q_b), \quad
         s_b = \mathrm{softmax}(v_b / T),\; q_b = \mathrm{softmax}(z_b)
 
     with the cross-entropy H, the labels y, the teacher's logits v on its own inputs, such as a
-    report about the image, and the student's logits z. The student is not softened: where T is
-    above 1 it learns to be as unsure as the softened teacher. With one and the same input it is
-    Hinton's distillation; with the teacher's input richer it is Vapnik's learning with privileged
+    report about the image, and the student's logits z. The student is not softened: for T above 1
+    it learns to be as uncertain as the softened teacher. If both have the same input, this is
+    Hinton's distillation; if the teacher's input is richer, it is Vapnik's learning with privileged
     information.
 
     Args:
@@ -41,17 +41,17 @@ def generalised_distillation(
         teacher_logits: the same shape. Gradients flow into it too unless it is detached.
         labels: (batch,) integers.
         teacher_share: lambda in [0, 1], the paper's imitation parameter.
-        temperature: T > 0; one number, or a tensor (batch, 1) of one a sample.
+        temperature: T > 0; one number, or a tensor (batch, 1) of one per sample.
         variant: "authors" multiplies the teacher's term by T², as their code does.
 
     Returns:
-        A scalar in nats. It has no zero: its least value is the entropy of the mixed targets.
+        A scalar in nats. Its minimum is not 0 but the entropy of the mixed targets.
 
     Raises:
-        ValueError: for other shapes, an empty batch, a share outside [0, 1], or a temperature that
+        ValueError: for wrong shapes, an empty batch, a share outside [0, 1], or a temperature that
             is not above 0.
 
-    Departures: none; the paper's source and its code were read. The paper leaves lambda and T to a
+    Departures: none; the paper's source and its code were read. The paper chooses lambda and T by a
     search on held-out data.
 
     >>> z, v, y = torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), torch.tensor([0])

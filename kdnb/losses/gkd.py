@@ -1,4 +1,4 @@
-"""GKD (Lassance et al. 2020): the similarity graph of a batch, its edges weighed by degrees."""
+"""GKD (Lassance et al. 2020): the similarity graph of a batch, normalised by degrees."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ def similarity_graph(features: Tensor, kept: Tensor | None = None) -> Tensor:
 
     Args:
         features: (batch, ...), at least 2 samples; flattened. S holds the cosines of all pairs,
-            0 on the diagonal and where they are negative: features after a ReLU have none.
-        kept: (batch, batch) truth values; the other edges are 0.
+            with 0 on the diagonal and for negative cosines, which do not occur for features after a
+            ReLU.
+        kept: (batch, batch) booleans; edges that are not kept are 0.
 
     Returns:
         (batch, batch). A sample without edges has a row of zeros.
 
     Raises:
-        ValueError: for fewer than 2 samples, or edges `kept` of another shape.
+        ValueError: for fewer than 2 samples, or `kept` of a wrong shape.
     """
     check_samples(features=features)
     pairs = (len(features), len(features))
@@ -49,11 +50,11 @@ def graph_knowledge(
     .. math:: L = \lVert A_T^p - A_S^p \rVert_F^2
 
     Args:
-        student, teacher: (batch, ...), at least 2 samples; flattened. One pair of layers; the
-            authors average over the ends of three blocks, with a weight of 25.
-        neighbours: edges of both graphs are kept where one of the two samples is among so many
-            nearest of the other in the teacher; None keeps all.
-        power: p, above 1 to compare paths of that length.
+        student, teacher: (batch, ...), at least 2 samples; flattened. This is for one pair of
+            layers; the authors average over the ends of three blocks, with a weight of 25.
+        neighbours: the number of nearest neighbours; an edge is kept in both graphs if one of its
+            samples is among the other's nearest in the teacher. None keeps all.
+        power: p; above 1, paths of this length are compared.
 
     Returns:
         A scalar without unit; 0 where the graphs agree. It is a sum over pairs of samples.
@@ -61,10 +62,10 @@ def graph_knowledge(
     Raises:
         ValueError: for different batch sizes, fewer than 2 samples, or options below 1.
 
-    Departures: the paper's text was not at hand; graph and normalisation are those of the authors'
-    code (cadurosar/graph_kd), of which one version takes the mean over pairs and compares A itself
-    for every power. Its rows must come from a ReLU, or roots of negative degrees are NaN; here
-    negative cosines count as 0. Its masks by class are left out.
+    Departures: the paper's text was not available; graph and normalisation follow the authors' code
+    (cadurosar/graph_kd). One version of that code takes the mean over pairs and compares A itself
+    for every power. Its features must come from a ReLU, since roots of negative degrees would be
+    NaN; here negative cosines count as 0. Its masks by class are left out.
 
     >>> student, teacher = torch.eye(3)[[0, 0, 1]], torch.ones(3, 2)
     >>> graph_knowledge(student, teacher)
@@ -86,7 +87,7 @@ def graph_knowledge(
 
 
 def _nearest(features: Tensor, count: int) -> Tensor:
-    """(batch, batch): is one of the two among the other's nearest by cosine?"""
+    """(batch, batch) booleans: whether one of the two is among the other's nearest by cosine."""
     similar = cosines(rows(features.detach()))
     places = similar.masked_fill(identity(similar), -torch.inf).topk(count, 1).indices
     near = torch.zeros_like(similar, dtype=torch.bool).scatter(1, places, True)

@@ -1,4 +1,4 @@
-"""Global distillation (Lee et al. 2019): what two networks say of classes that neither knows together."""
+"""Global distillation (Lee et al. 2019): join two networks that know different classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 def joined_probabilities(
     old_logits: Tensor, current_logits: Tensor, temperature: float | Tensor = 1.0
 ) -> Tensor:
-    r"""A distribution over all classes out of one over old and one over new classes.
+    r"""Join a distribution over old classes and one over new classes (Lee 2019).
 
     With the old network's p over l classes, the current teacher's c over the other r - l, and
     :math:`e = \max_k p_k` at the class k*:
@@ -20,23 +20,23 @@ def joined_probabilities(
     .. math:: q_{k^*} = e, \qquad q_k = \frac{l - 1}{r - 1}\, p_k \;(k \ne k^* \text{ old}), \qquad
         q_k = \frac{r - l}{r - 1}\,(1 - e)\, c_k \;(k \text{ new})
 
-    Of what the old network leaves to other classes than its first choice, each of the r - 1 others gets
-    the same share on average.
+    The probability that the old network leaves to classes other than its first choice is shared so
+    that each of the r - 1 other classes gets the same amount on average.
 
     Args:
-        old_logits: (batch, l); l = 1 is a network that knows one class, with p = 1.
+        old_logits: (batch, l); with l = 1 the network knows one class and p = 1.
         current_logits: (batch, r - l).
-        temperature: of both softmaxes.
+        temperature: temperature of both softmaxes.
 
     Returns:
-        (batch, r) in float32 at least, old classes first; each row sums to 1. Gradients flow into
+        (batch, r) in float32 or wider, old classes first; each row sums to 1. Gradients flow into
         both unless they are detached.
 
     Raises:
-        ValueError: for other shapes, another batch size, or a temperature that is not above 0.
+        ValueError: for wrong shapes, mismatched batch sizes, or a temperature that is not above 0.
 
-    Departures: read in the authors' code (kibok90/iccv2019-inc), of whose three branches only this one
-    ever runs; the paper's equation is recalled.
+    Departures: read in the authors' code (kibok90/iccv2019-inc), in which only this one of three
+    branches ever runs; the paper's equation is recalled.
 
     >>> joined_probabilities(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
     tensor([[0.8808, 0.0397, 0.0397, 0.0397]])
@@ -70,7 +70,7 @@ def joined_distillation(
     current_logits: Tensor,
     temperature: float | Tensor = 1.0,
 ) -> Tensor:
-    r"""The student's divergence from `joined_probabilities`, for images of any class or of none.
+    r"""The student's divergence from `joined_probabilities`, for images of any class or none.
 
     .. math:: L_Q = \frac{T^2}{B} \sum_b \mathrm{KL}\big(q_b \,\|\, \mathrm{softmax}(z_b / T)\big)
 
@@ -83,14 +83,14 @@ def joined_distillation(
         A scalar in nats, at least 0.
 
     Raises:
-        ValueError: as `joined_probabilities`, and where the student has another number of classes.
+        ValueError: as `joined_probabilities`, or if the student has a wrong number of classes.
 
     >>> joined_distillation(torch.zeros(1, 4), torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2))
     tensor(0.8900)
     """
     _check_all(student_logits, old_logits, current_logits)
     q = joined_probabilities(old_logits, current_logits, temperature)
-    q = q.clamp_min(torch.finfo(q.dtype).tiny)  # its logarithm has a gradient everywhere
+    q = q.clamp_min(torch.finfo(q.dtype).tiny)  # so that the logarithm has a gradient everywhere
     each = divergence(q.log(), at_least_float32(student_logits) / temperature).unsqueeze(1)
     return (each * temperature**2).mean()
 
@@ -101,12 +101,13 @@ def separate_distillation(
     current_logits: Tensor,
     temperature: float | Tensor = 2.0,
 ) -> Tensor:
-    r"""The student's divergences from two teachers, each on the classes that it knows.
+    r"""The student's divergence from two teachers, each on the classes it knows (Lee 2019).
 
-    .. math:: L_{PC} = \frac{l}{r} L_{KD}(z_{\text{old}}, p) + \frac{r - l}{r} L_{KD}(z_{\text{new}}, c)
+    .. math:: L_{PC} = \frac{l}{r} L_{KD}(z_{\text{old}}, p) + \frac{r - l}{r}
+        L_{KD}(z_{\text{new}}, c)
 
-    with :math:`L_{KD}` of `soft_targets`, T² included. The softmax of each part runs over that part's
-    classes alone: nothing here says how old classes compare with new ones.
+    with :math:`L_{KD}` of `soft_targets`, T² included. The softmax of each part runs only over the
+    classes of that part, so this loss does not compare old classes with new ones.
 
     Args:
         student_logits: (batch, r), old classes first.
@@ -117,7 +118,7 @@ def separate_distillation(
         A scalar in nats, at least 0; 0 exactly when both parts match.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
     """
     _check_all(student_logits, old_logits, current_logits)
     check_temperature(temperature, len(student_logits))
@@ -128,15 +129,16 @@ def separate_distillation(
 
 
 def _part(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
-    """`soft_targets`, in which one column is a class without rivals and not a binary task."""
+    """`soft_targets`, except that one column is a single class and not a binary task."""
     each = divergence(at_least_float32(teacher), at_least_float32(student), temperature)
     return (each.unsqueeze(1) * temperature**2).mean()
 
 
 def confidence_penalty(logits: Tensor) -> Tensor:
-    r"""How far answers are from uniform: for images of which a network should not be sure.
+    r"""The divergence from uniform, for images on which a network should be unsure (Lee 2019).
 
-    .. math:: L = \frac1B \sum_b \mathrm{KL}(u \,\|\, q_b) = -\log K - \frac{1}{BK} \sum_{b, k} \log q_{bk}
+    .. math:: L = \frac1B \sum_b \mathrm{KL}(u \,\|\, q_b) = -\log K - \frac{1}{BK} \sum_{b, k}
+        \log q_{bk}
 
     Args:
         logits: (batch, classes).
@@ -145,7 +147,7 @@ def confidence_penalty(logits: Tensor) -> Tensor:
         A scalar in nats, at least 0; 0 for equal logits.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> confidence_penalty(torch.tensor([[2.0, 0.0]]))
     tensor(0.4338)

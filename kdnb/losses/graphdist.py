@@ -1,4 +1,4 @@
-"""Graph distillation between modalities (Luo et al. 2018): who teaches a modality, and how much."""
+"""Graph distillation between modalities (Luo et al. 2018), with learned edge weights."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from kdnb.losses.checks import (
 def weighted_imitation(
     student: Tensor, teachers: Sequence[Tensor], edges: Tensor, prior: Tensor
 ) -> Tensor:
-    r"""The cosine distance from every other modality, by the weights of the graph.
+    r"""The cosine distance from every other modality, weighted by the graph (Luo 2018).
 
     .. math:: L = \sum_j \frac1B \sum_b (G_{bj} + c_j)\, \big(1 - \cos(s_b, t_{bj})\big)
 
-    It serves for logits, where the authors' weight is 10, and for representations, where it is 1.
+    It is used for logits, with the authors' weight of 10, and for representations, with 1.
 
     Args:
-        student: (batch, features) of the modality that learns.
-        teachers: for each other modality, the same shape; no gradient flows into them.
-        edges: G, (batch, modalities), at least 0. Gradients flow into it, as in the authors' code:
-            the graph may lower the loss by leaving far teachers out, from which only the prior and
-            its penalty hold it.
+        student: (batch, features) of the learning modality.
+        teachers: one tensor of the same shape for each other modality; no gradient flows into them.
+        edges: G, (batch, modalities), at least 0. Gradients flow into it, as in the authors' code.
+            The graph can thus lower the loss by ignoring distant teachers; only the prior and its
+            penalty prevent this.
         prior: c, (modalities,), at least 0.
 
     Returns:
-        A scalar, 0 where all point the same way.
+        A scalar, 0 where all vectors point in the same direction.
 
     Raises:
-        ValueError: for no teacher, other shapes, or an empty batch.
+        ValueError: for no teacher, wrong shapes, or an empty batch.
 
     Departures: none from the authors' code, which was read, with its default metric.
 
@@ -64,11 +64,11 @@ def weighted_imitation(
 
 
 def graph_prior_penalty(edges: Tensor, prior: Tensor) -> Tensor:
-    r"""How far the mean graph of a batch is from the prior.
+    r"""The penalty on the distance of a batch's mean graph from the prior (Luo 2018).
 
     .. math:: L = \sum_j \Big(\frac1B \sum_b G_{bj} - c_j\Big)^2
 
-    The authors weigh it by 10.
+    The authors' weight is 10.
 
     Args:
         edges: G, (batch, modalities).
@@ -78,7 +78,7 @@ def graph_prior_penalty(edges: Tensor, prior: Tensor) -> Tensor:
         A scalar, 0 where the mean graph is the prior.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> graph_prior_penalty(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.5, 0.5]))
     tensor(0.)
@@ -91,17 +91,17 @@ def graph_prior_penalty(edges: Tensor, prior: Tensor) -> Tensor:
 
 
 def modality_prior(weights: Tensor, temperature: float = 0.25) -> Tensor:
-    r"""The prior of the graph: :math:`c = \mathrm{softmax}(w / 0.25)`.
+    r"""The prior of the graph (Luo 2018): :math:`c = \mathrm{softmax}(w / 0.25)`.
 
     Args:
-        weights: (modalities,): how much each other modality is trusted. All 1 is uniform.
+        weights: (modalities,): the trust in each other modality. All 1 is uniform.
         temperature: above 0.
 
     Returns:
         (modalities,), which sum to 1.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
     >>> modality_prior(torch.ones(4))
     tensor([0.2500, 0.2500, 0.2500, 0.2500])

@@ -1,4 +1,4 @@
-"""The two graphs of Zhang and Peng (2018): between several teachers' answers, and their features."""
+"""The two graphs of Zhang and Peng (2018): of several teachers' logits and of their features."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ def logit_graph(
     weights: Tensor,
     temperature: float = 1.0,
 ) -> Tensor:
-    r"""The logits graph: distances from the student's answers to several teachers' (Zhang 2018).
+    r"""The logits graph (Zhang 2018): the student's distances to several teachers' answers.
 
     .. math:: L = \frac1B \sum_b \sum_m w_m\, \mathrm{EMD}(p^S_b, p^m_b), \quad
         \mathrm{EMD}(p, q) = \tfrac12 \lVert p - q \rVert_1
 
-    the earth mover's distance where moving a share of probability between any two classes costs
-    the same; it is then the total variation.
+    EMD is the earth mover's distance with equal costs between any two classes, which is the total
+    variation.
 
     Args:
-        student_logits, teachers: (batch, classes), and a list of such.
+        student_logits, teachers: (batch, classes), and a list of such tensors.
         weights: w, (teachers,).
-        temperature: of both softmaxes.
+        temperature: temperature of both softmaxes.
 
     Returns:
         A scalar between 0 and the sum of the weights.
 
     Raises:
-        ValueError: for other shapes, no teacher, or as many weights as there are not teachers.
+        ValueError: for wrong shapes, no teacher, or a wrong number of weights.
 
-    Departures: as we recall the paper; its text was not at hand. How it joins the teachers'
-    distributions, and its cost between classes, are not known to us.
+    Departures: recalled from the paper; its text was not available. We do not know how it combines
+    the teachers' distributions, or its cost between classes.
 
     >>> student = torch.zeros(1, 2)
     >>> logit_graph(student, [torch.tensor([[9e9, 0.0]])], torch.ones(1))
@@ -68,16 +68,16 @@ def logit_graph(
 
 
 def compact_bilinear(first: Tensor, second: Tensor, size: int = 64, seed: int = 0) -> Tensor:
-    r"""Compact bilinear pooling by count sketches: a short stand-in for all products of entries.
+    r"""Compact bilinear pooling: approximate all products of entries by count sketches.
 
-    Every entry of a vector is added, with a random sign, to a random one of `size` places; the
-    circular convolution of two such sketches is the sketch of their outer product, and inner
-    products of sketches are those of the outer products on average over the draws.
+    Every entry of a vector is added, with a random sign, to one of `size` random places. The
+    circular convolution of two such sketches is the sketch of their outer product. On average over
+    the draws, inner products of sketches equal those of the outer products.
 
     Args:
         first, second: (batch, ...), flattened; widths may differ.
-        size: of the result.
-        seed: of places and signs.
+        size: the number of features of the result.
+        seed: for the places and signs.
 
     Returns:
         (batch, size).
@@ -99,16 +99,16 @@ def compact_bilinear(first: Tensor, second: Tensor, size: int = 64, seed: int = 
 
 
 def representation_graph(student: Tensor, teachers: Sequence[Tensor], seed: int = 0) -> Tensor:
-    r"""The representation graph: distances to what pairs of teachers see together (Zhang 2018).
+    r"""The representation graph (Zhang 2018): distances to the pooled features of teacher pairs.
 
     .. math:: L = \sum_{m < n} \mathrm{MMD}^2\big(F_S, \mathrm{CBP}(F_m, F_n)\big)
 
     with :func:`compact_bilinear` and the linear kernel of :func:`mean_discrepancy`.
 
     Args:
-        student: (batch, size); the student's features after a map of its own to any size.
+        student: (batch, size); the student's features, mapped to any size.
         teachers: at least 2, each (batch, ...).
-        seed: of the pooling, which must stay the same while a student learns.
+        seed: for the pooling; it must stay the same while a student learns.
 
     Returns:
         A scalar in squared units of the pooled features.
@@ -116,7 +116,8 @@ def representation_graph(student: Tensor, teachers: Sequence[Tensor], seed: int 
     Raises:
         ValueError: for fewer than 2 teachers, or different batch sizes.
 
-    Departures: as we recall the paper; its text was not at hand. Kernel and weights are ours.
+    Departures: recalled from the paper; its text was not available. The kernel and the weights are
+    ours.
 
     >>> features = torch.ones(2, 3)
     >>> representation_graph(compact_bilinear(features, features, 4), [features, features])

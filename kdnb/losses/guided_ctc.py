@@ -1,4 +1,4 @@
-"""Guided CTC training (Kurata and Audhkhasi 2019): spikes where a guiding network has them."""
+"""Guided CTC training (Kurata and Audhkhasi 2019): align spikes with a guiding network."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from kdnb.losses.frame_level import present_frames
 def spike_guidance(
     student_logits: Tensor, teacher_logits: Tensor, lengths: Tensor, blank: int = 0
 ) -> Tensor:
-    r"""Ask for the student's spikes in the frames in which the guiding network has its own.
+    r"""Guide loss (Kurata 2019): place the student's spikes in the same frames as the guide's.
 
     .. math:: L = -\frac1B \sum_b \sum_{n=1}^{N_b} m_{bn}\, q_{bn \hat k_{bn}}, \qquad
         \hat k_{bn} = \arg\max_k v_{bnk},\quad
         m_{bn} = \begin{cases} 0 & \hat k_{bn} = \text{blank} \\ 1 & \text{else}\end{cases}
 
-    It stands beside the CTC loss. A network that is trained so has the guide's timing; frame by
-    frame it can then be compared, averaged or distilled with others of the same guide.
+    It is added to the CTC loss. A network trained this way has the guide's timing, so it can be
+    compared, averaged or distilled frame by frame with other networks that have the same guide.
 
     Args:
-        student_logits, teacher_logits: (batch, frames, classes), the guide's as the teacher's. No
+        student_logits, teacher_logits: (batch, frames, classes); the guide is the teacher. No
             gradient flows into the guide.
         lengths: (batch,) integers, N_b, the frames that count.
         blank: the class that stands for no token.
 
     Returns:
-        A scalar, at most 0: minus the number of the guide's spikes where the student has them all.
+        A scalar, at most 0; if the student has all the guide's spikes, minus their number.
 
     Raises:
-        ValueError: for other shapes, or lengths outside 1 to the frames there are.
+        ValueError: for wrong shapes, or lengths below 1 or above the number of frames.
 
-    Departures: the abstract says what the guide is for; the mask of the guide's best classes
-    without the blank and the product with the posteriors are recalled.
+    Departures: the abstract states the purpose of the guide. The mask of the guide's best classes
+    without the blank, and the product with the posteriors, are recalled.
 
     >>> import torch
     >>> guide = torch.tensor([[[0.0, 9.0], [9.0, 0.0]]])  # a spike, then a blank

@@ -1,4 +1,4 @@
-"""Modality hallucination (Hoffman et al. 2016): features that another modality would have given."""
+"""Modality hallucination (Hoffman et al. 2016): imitate the features of a missing modality."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from kdnb.losses.checks import at_least_float32, check_maps
 
 
 def hallucination_loss(hallucinated_maps: Tensor, privileged_maps: Tensor) -> Tensor:
-    r"""How far made-up features are from those of the modality that is missing at test.
+    r"""Hallucination loss (Hoffman 2016): the distance from features of the missing modality.
 
     .. math:: L = \frac1B \sum_b \lVert \sigma(A_b^{hall}) - \sigma(A_b^{priv}) \rVert_2^2
 
-    with the sigmoid: large activations count as "on", whatever their size.
+    with the sigmoid: all large activations count as "on".
 
     Args:
-        hallucinated_maps: (batch, channels, height, width), of the network that sees the modality
-            that stays.
-        privileged_maps: the same shape, of the network that sees the other one. Gradients flow into
-            it too unless it is detached.
+        hallucinated_maps: (batch, channels, height, width), of the network that sees the available
+            modality.
+        privileged_maps: the same shape, of the network that sees the modality missing at test.
+            Gradients flow into it too unless it is detached.
 
     Returns:
         A scalar, 0 where they agree, at most the number of values in a sample.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
-    Departures: as we recall the paper; its text was not at hand. The mean over the batch is ours.
+    Departures: recalled from the paper; its text was not available. The mean over the batch is
+    ours.
 
     >>> hallucination_loss(torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), 1e4))
     tensor(1.)

@@ -1,4 +1,4 @@
-"""iCaRL (Rebuffi et al. 2017): old classes keep the old network's sigmoids, new ones learn labels."""
+"""iCaRL (Rebuffi et al. 2017): sigmoids that keep old answers and learn new labels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from kdnb.losses.checks import (
 
 
 def icarl_loss(logits: Tensor, labels: Tensor, old_logits: Tensor) -> Tensor:
-    r"""One binary cross-entropy a class: labels for new classes, the old network's answers for old ones.
+    r"""iCaRL's loss (Rebuffi 2017): binary cross-entropies with labels and old answers.
 
-    .. math:: L = -\frac1B \sum_b \Big[\sum_{y \le s} q_{by} \log g_{by} + (1 - q_{by}) \log(1 - g_{by})
+    .. math:: L = -\frac1B \sum_b \Big[\sum_{y \le s} q_{by} \log g_{by} + (1 - q_{by}) \log(1 -
+        g_{by})
         + \sum_{y > s} \delta_{y = y_b} \log g_{by} + \delta_{y \ne y_b} \log(1 - g_{by})\Big]
 
-    with the sigmoids g of the network that learns and q of the network before, which knows the first
-    s classes. New images and stored ones of old classes come in one batch: what an old class's column
-    learns is q, also where the image is of that class.
+    with the sigmoids g of the learning network and q of the previous network, which knows the first
+    s classes. A batch mixes new images and stored images of old classes. The column of an old class
+    always learns q, even for images of that class.
 
     Args:
-        logits: (batch, classes), of the network that learns; the first s columns are the old classes.
+        logits: (batch, classes), of the learning network; the first s columns are the old classes.
         labels: (batch,) integers.
         old_logits: (batch, s), with 1 <= s <= classes. Gradients flow into it too unless it is
             detached.
@@ -35,10 +36,10 @@ def icarl_loss(logits: Tensor, labels: Tensor, old_logits: Tensor) -> Tensor:
         entropy of the sigmoids q, where g = q on old classes and g = 1 or 0 on new ones.
 
     Raises:
-        ValueError: for other shapes, labels out of range, or more old classes than classes.
+        ValueError: for wrong shapes, labels out of range, or more old classes than classes.
 
-    Departures: the authors' code (srebuffi/iCaRL) was read, the paper's equation is recalled: the same,
-    but the code's mean runs over classes too.
+    Departures: the authors' code (srebuffi/iCaRL) was read; the paper's equation is recalled. They
+    agree, except that the code also takes the mean over classes.
 
     >>> icarl_loss(torch.zeros(2, 3), torch.tensor([2, 0]), torch.zeros(2, 1))
     tensor(2.0794)

@@ -1,4 +1,4 @@
-"""ICKD (Liu et al. 2021): how alike the channels of a layer are."""
+"""ICKD (Liu et al. 2021): the correlation between the channels of a layer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def inter_channel_correlation(
 
     .. math:: L = \frac{1}{B C^2} \sum_b \lVert F^S_b {F^S_b}^\top - F^T_b {F^T_b}^\top \rVert_F^2
 
-    with each map flattened to F of shape (C, H W): how alike any two channels are.
+    with each map flattened to F of shape (C, H W).
 
     Args:
-        student, teacher: maps with equally many channels (the paper adapts the student's with a
-            1x1 convolution). Height and width may differ; the paper's sum then grows with them.
+        student, teacher: maps with the same number of channels (the paper adapts the student's with
+            a 1x1 convolution). Height and width may differ; the paper's sum grows with them.
         variant: "authors" makes the rows of each C x C matrix unit vectors and divides by C B.
 
     Returns:
         A scalar, averaged over the batch.
 
     Raises:
-        ValueError: for anything but maps, or different batch sizes or channels, named.
+        ValueError: if an argument is not a map, or batch sizes or channels differ.
 
     Departures: the paper's equation is recalled; the authors' variant was read in public copies
     of their code. A channel that is all 0 gives no gradient there.

@@ -1,4 +1,4 @@
-"""IFM (Passalis, Tzelepi and Tefas 2020): the flow of information between layers."""
+"""IFM (Passalis, Tzelepi and Tefas 2020): information flow between layers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ def information_flow(
 
     .. math:: L = L_{\mathrm{last}} + w_0 d^{\,e} \sum_{l < \mathrm{last}} L_l
 
-    where L_l is :func:`hybrid_transfer` of the l-th pair of layers and e the epoch: the layers
-    on the way matter in the first, critical epochs, then only the last does. Match the layers of
-    a student with those of an auxiliary teacher of like depth, itself distilled from the teacher:
-    `kdnb.methods.offline.ifm.through_auxiliary` does both. The decay is that of one of 50 epochs;
-    for another budget give the part that has passed, times 50, for e.
+    where L_l is :func:`hybrid_transfer` of the l-th pair of layers and e the epoch: the
+    intermediate layers matter in the first, critical epochs; later only the last layer does. Match
+    the student's layers with those of an auxiliary teacher of similar depth, which is itself
+    distilled from the teacher: `kdnb.methods.offline.ifm.through_auxiliary` does both. The decay
+    assumes 50 epochs; for another budget, set e to 50 times the fraction of training that has
+    passed.
 
     Args:
-        student_layers, teacher_layers: equally many tensors (batch, ...), first layer first.
+        student_layers, teacher_layers: the same number of tensors (batch, ...), first layer first.
         epoch: e >= 0, counted from 0.
-        initial_weight: w_0 > 0 of every layer but the last.
+        initial_weight: w_0 > 0, for every layer but the last.
         decay: d in (0, 1], the factor from one epoch to the next.
         variant: passed on to :func:`hybrid_transfer`.
 
@@ -40,10 +41,10 @@ def information_flow(
 
     Raises:
         ValueError: for lists of different length, an epoch below 0, a decay outside (0, 1], or
-            what :func:`hybrid_transfer` refuses.
+            input that :func:`hybrid_transfer` rejects.
 
-    Departures: weights, decay and the divergence are those of the authors' code (passalis/pkth);
-    the paper defines flow by mutual information and uses this as its computable stand-in.
+    Departures: weights, decay and divergence follow the authors' code (passalis/pkth). The paper
+    defines information flow by mutual information and uses this as a computable approximation.
 
     >>> flow = [torch.eye(3), torch.eye(3)]
     >>> goal = [torch.eye(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])]

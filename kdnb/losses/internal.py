@@ -1,4 +1,4 @@
-"""Internal representations (Aguilar et al. 2020): attention as probabilities, and the sentence's state."""
+"""Internal representations (Aguilar et al. 2020): attention and the sentence's state."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kdnb.losses.minilm import relation_divergence
 
 
 def sentence_direction(student_state: Tensor, teacher_state: Tensor) -> Tensor:
-    r"""The cosine loss of the first token's states: :math:`1 - \cos(h^S, h^T)` (Aguilar 2020).
+    r"""The cosine loss (Aguilar 2020) of the first token's states, :math:`1 - \cos(h^S, h^T)`.
 
     Args:
-        student_state, teacher_state: (batch, width), of one width.
+        student_state, teacher_state: (batch, width), of the same width.
 
     Returns:
-        A scalar from 0 to 2, without unit: the mean over the batch. A state of zeros has the cosine 0.
+        A scalar from 0 to 2, without unit: the mean over the batch. A zero state has cosine 0.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> import torch
     >>> sentence_direction(torch.tensor([[1.0, 0.0]]), torch.tensor([[-3.0, 0.0]]))
@@ -37,27 +37,27 @@ def internal_representation(
     present: Tensor | None = None,
     cosine_weight: float = 1.0,
 ) -> Tensor:
-    r"""What one layer of the student copies from one layer of the teacher (Aguilar 2020).
+    r"""The loss of one student layer against one teacher layer (Aguilar 2020).
 
     .. math:: L = \frac1A \sum_{a=1}^A \sum_j A^T_{aj} \log \frac{A^T_{aj}}{A^S_{aj}}
         + w \big(1 - \cos(h^S_\mathrm{CLS}, h^T_\mathrm{CLS})\big)
 
-    The first term, for each row of the attention probabilities, is averaged over rows, heads A and
-    sentences: it is :func:`kdnb.losses.relation_divergence`.
+    The first term is :func:`kdnb.losses.relation_divergence` of the attention probabilities,
+    averaged over rows, A heads and sentences.
 
     Args:
         student_scores, teacher_scores: (batch, heads, tokens, tokens), before the softmax.
-        student_states, teacher_states: (batch, tokens, width); the first token's are compared.
-        present: (batch, tokens) truth values, False for padding; all when None.
-        cosine_weight: w.
+        student_states, teacher_states: (batch, tokens, width); only the first token's are compared.
+        present: (batch, tokens) booleans, False for padding; all tokens count if None.
+        cosine_weight: w, at least 0.
 
     Returns:
-        A scalar, nats and the cosine's distance added.
+        A scalar: nats plus w times the cosine distance.
 
     Raises:
-        ValueError: for other shapes, or a negative weight.
+        ValueError: for wrong shapes, or a negative weight.
 
-    Departures: recalled, but for the two terms, which the paper's abstract and the survey name.
+    Departures: recalled, except for the two terms, which the paper's abstract and the survey name.
 
     >>> import torch
     >>> scores, states = torch.zeros(1, 2, 3, 3), torch.ones(1, 3, 4)
@@ -70,5 +70,5 @@ def internal_representation(
     )
     attention = relation_divergence(student_scores, teacher_scores, present)
     direction = sentence_direction(student_states[:, 0], teacher_states[:, 0])
-    # A NaN in another token's state, which is not compared, is a fault as well.
+    # NaN in another token's state, which is not compared, is an error as well.
     return nan_from(attention + cosine_weight * direction, student_states, teacher_states)

@@ -23,30 +23,30 @@ def irg_transformation(
     teacher_last: Tensor,
     variant: Variant = "authors",
 ) -> Tensor:
-    r"""How far each sample moves between two layers (Liu 2019, IRG).
+    r"""IRG's transformation loss (Liu 2019): how far each sample moves between two layers.
 
     .. math:: L = \frac1B \sum_b (\lambda^T_b - \lambda^S_b)^2, \quad
         \lambda_b = \lVert f^2_b - f^1_b \rVert_2^2 / \max_c \lVert f^2_c - f^1_c \rVert_2^2
 
     Args:
-        student_first, student_last: maps of the student, with equally many channels.
-        teacher_first, teacher_last: maps of the teacher, with equally many channels, which may
-            be others than the student's. Where heights or widths of a network's two maps differ,
-            the larger is reduced by average pooling.
-        variant: "authors" reduces every map to its mean over the positions first, and divides by
-            the batch's largest move; their loss is half of this, with a weight of 0.005. "paper"
-            does neither: the loss has the fourth power of the features' unit.
+        student_first, student_last: maps of the student, with the same number of channels.
+        teacher_first, teacher_last: maps of the teacher, with the same number of channels, which
+            may be a different number from the student's. If heights or widths of a network's two
+            maps differ, the larger map is reduced by average pooling.
+        variant: "authors" first reduces every map to its mean over the positions, and divides by
+            the largest move in the batch; their loss is half of this, with a weight of 0.005.
+            "paper" does neither, so the loss is in the fourth power of the features' unit.
 
     Returns:
         A scalar, without unit and in [0, 1] for "authors".
 
     Raises:
-        ValueError: for anything but maps, different batch sizes, or two layers of one network
-            with different channels, named.
+        ValueError: if an argument is not a map, batch sizes differ, or two layers of one network
+            have different channels.
 
-    Departures: squares over the batch's largest, and layers of one width alone, are confirmed in
-    the authors' code. The paper could not be read; a public summary of it divides by no maximum.
-    Whether it keeps the positions, as "paper" does, is not known.
+    Departures: dividing squares by the batch's largest, and using only layers of the same width,
+    are confirmed in the authors' code. The paper could not be read; a public summary of it does not
+    divide by a maximum. Whether it keeps the positions, as "paper" does, is not known.
 
     >>> still, moved = torch.zeros(2, 1, 2, 2), torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1)
     >>> irg_transformation(still, still + moved, still, still + 1)
@@ -92,19 +92,19 @@ def irg_edges(student: Tensor, teacher: Tensor, variant: Variant = "authors") ->
 
     Args:
         student, teacher: (batch, ...), at least 2 samples; flattened.
-        variant: "paper" has A without the maximum, so that a student must meet the teacher's
-            distances themselves.
+        variant: "paper" leaves out the maximum in A, so the student must match the teacher's
+            absolute distances.
 
     Returns:
         A scalar, without unit and in [0, 1] for "authors".
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
     Departures: squared distances over their largest are confirmed in the authors' code, where the
-    loss is B/2 times this, with a weight of 0.005; it takes the pooled last layer and holds the
-    largest distance constant in the gradient. The paper could not be read; "paper" is the equation
-    of a public summary, averaged over pairs.
+    loss is B/2 times this, with a weight of 0.005. That code takes the pooled last layer and treats
+    the largest distance as a constant in the gradient. The paper could not be read; "paper" is the
+    equation of a public summary, averaged over pairs.
 
     >>> irg_edges(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [0.0], [2.0]]))
     tensor(0.1389)

@@ -1,4 +1,4 @@
-"""Input gradients as knowledge: Jacobian matching (Srinivas and Fleuret 2018), gradient attention."""
+"""Input gradients as knowledge: Jacobian matching (Srinivas and Fleuret 2018) and attention."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from kdnb.losses.checks import check_samples
 
 
 def jacobian_matching(student_gradients: Tensor, teacher_gradients: Tensor) -> Tensor:
-    r"""Jacobian matching (Srinivas and Fleuret 2018): directions of one output's input gradient.
+    r"""Jacobian matching (Srinivas and Fleuret 2018): compare directions of input gradients.
 
     .. math:: L = \frac1B \sum_b \Big\lVert \frac{g^T_b}{\lVert g^T_b \rVert_2}
         - \frac{g^S_b}{\lVert g^S_b \rVert_2} \Big\rVert_2^2, \quad
         g = \nabla_x z_{k}, \quad k = \arg\max_j v_j
 
     Args:
-        student_gradients, teacher_gradients: (batch, ...), of one shape: gradients of the logit of
-            the teacher's class with respect to the inputs, made with `create_graph=True` in the
-            student, see :func:`kdnb.methods.attention.input_gradients`.
+        student_gradients, teacher_gradients: (batch, ...), of the same shape: the gradients, with
+            respect to the inputs, of the logit of the class that the teacher predicts. For the
+            student, compute them with `create_graph=True`; see
+            :func:`kdnb.methods.attention.input_gradients`.
 
     Returns:
         A scalar without unit, between 0 and 4.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: the paper's text was not at hand. The squared distance of gradients of length 1 agrees
-    with a public re-implementation that cites its equation 10; there each network's own first class is
-    taken, and the equation, it says, is for attention maps. A zero gradient counts as a zero vector.
+    Departures: the paper's text was not available. The squared distance of gradients of length 1
+    agrees with a public re-implementation that cites its equation 10; That implementation takes
+    each network's own top class, and says that the equation is for attention maps. A zero gradient
+    counts as a zero vector.
 
     >>> jacobian_matching(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0]]))
     tensor(2.)
@@ -44,19 +46,19 @@ def gradient_attention(student_gradients: Tensor, teacher_gradients: Tensor) -> 
     .. math:: L = \frac1B \sum_b \lVert J^S_b - J^T_b \rVert_2, \quad
         J_b = \frac{\partial H(y_b, p(z_b))}{\partial x_b}
 
-    which the paper weighs by half of its weight.
+    which the paper multiplies by half of its weight.
 
     Args:
-        student_gradients, teacher_gradients: (batch, ...), of one shape: of each sample's
-            cross-entropy with respect to its input.
+        student_gradients, teacher_gradients: (batch, ...), of the same shape: the gradient of each
+            sample's cross-entropy with respect to its input.
 
     Returns:
-        A scalar in units of nats over those of the input.
+        A scalar in nats per unit of the input.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: recalled. At equal gradients the norm has no gradient; 0 is taken.
+    Departures: recalled. At equal gradients the norm has no gradient; 0 is used.
 
     >>> gradient_attention(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]]))
     tensor(5.)

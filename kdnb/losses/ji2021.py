@@ -1,6 +1,6 @@
-"""Show, attend and distill (Ji, Heo and Park 2021): attention says which layers are compared.
+"""Show, attend and distill (Ji, Heo and Park 2021): attention chooses the layers to compare.
 
-The authors call it AFD, as others before them called another method; see `kdnb.methods.online.afd`.
+The authors call it AFD, a name already used for another method: see `kdnb.methods.online.afd`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from kdnb.losses.checks import (
 def attended_matching(
     student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], attention: Tensor
 ) -> Tensor:
-    r"""Attention-based feature matching: every pair of layers counts by its attention (Ji 2021).
+    r"""Attention-based feature matching (Ji 2021): weight each pair of layers by attention.
 
     .. math:: L = \frac1B \sum_b \sum_t \sum_s \alpha_{bts}\,
         \frac{1}{h_t w_t} \Big\lVert \frac{Q(h^T_t)}{\lVert Q(h^T_t)\rVert_2}
         - \frac{Q(\hat h^S_s)}{\lVert Q(\hat h^S_s) \rVert_2} \Big\rVert_2^2, \quad
         Q(h) = \frac1c \sum_c h_c^2
 
-    where the student's map of squares is resized to the teacher's height and width by averages.
+    where the student's map of squares is resized to the teacher's height and width by average
+    pooling.
 
     Args:
         student_maps, teacher_maps: lists of (batch, channels, height, width), of any sizes.
@@ -42,13 +43,13 @@ def attended_matching(
             as :class:`LayerAttention` makes.
 
     Returns:
-        A scalar without unit. The authors weigh it by 200.
+        A scalar without unit. The authors' weight is 200.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: after the authors' code. As a mean over positions it depends on height times width,
-    as the authors' form of attention transfer does.
+    Departures: none; follows the authors' code. As a mean over positions, its value depends on
+    height times width, like the "authors" form of attention transfer.
 
     >>> maps = [torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 1.0]]]])]
     >>> attended_matching(maps, maps[:1], torch.tensor([[[0.75, 0.25]]]))
@@ -82,28 +83,29 @@ def attended_matching(
 
 
 def _squares(maps: Tensor) -> Tensor:
-    """(batch, height, width): the mean square over channels, of maps scaled to the length 1.
+    """(batch, height, width): the mean square over channels of maps scaled to length 1.
 
-    The scale is of no account, since the result is normalised; it keeps squares from overflowing.
+    The scale does not matter, since the result is normalised; it keeps squares from overflowing.
     """
     return unit(maps, (1, 2, 3)).square().mean(1)
 
 
 class LayerAttention(nn.Module):
-    r"""Which student layer each teacher layer attends to, for every sample (Ji 2021).
+    r"""Attention of each teacher layer over the student layers, for every sample (Ji 2021).
 
     .. math:: \alpha_{t,\cdot} = \mathrm{softmax}_s\Big(
         \frac{q_t^\top B_t k_s + p_t^\top p_s}{\sqrt d}\Big)
 
     with queries :math:`q_t` of the teacher's pooled maps, keys :math:`k_s` of the student's after a
-    ReLU, one bilinear weight for each teacher layer, and learnt positions p; all with batch
-    normalisation. In train mode it therefore depends on the batch, of two samples or more.
+    ReLU, one bilinear weight for each teacher layer, and learnt positions p, all with batch
+    normalisation. In training mode the result therefore depends on the batch, which needs at least
+    two samples.
 
     Args:
         student_shapes, teacher_shapes: (batch, channels, height, width), or without the batch.
         width: d, 128 in the paper.
 
-    Departures: after the authors' code.
+    Departures: none; follows the authors' code.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""KD-SVD (Lee, Kim and Song 2018): singular vectors of maps, related between layers."""
+"""KD-SVD (Lee, Kim and Song 2018): relations between the singular vectors of layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdnb.losses.checks import (
     check_number,
 )
 
-CLOSE_GAP = 1e-3  # of two squared singular values, in parts of the largest
+CLOSE_GAP = 1e-3  # of two squared singular values, relative to the largest
 
 
 def kd_svd(
@@ -25,35 +25,35 @@ def kd_svd(
     vectors: int = 1,
     spare: int = 3,
 ) -> Tensor:
-    r"""Relations of singular vectors of neighbouring layers (Lee, Kim and Song 2018, KD-SVD).
+    r"""KD-SVD (Lee, Kim and Song 2018): relations of singular vectors of neighbouring layers.
 
     .. math:: L = \frac1B \sum_b \sum_{l > 1} \sum_{ijk}
         \big(e^{-(v^S_{l,ik} - v^S_{l-1,jk})^2 / 8} - e^{-(v^T_{l,ik} - v^T_{l-1,jk})^2 / 8}\big)^2
 
-    Each sample's map, as a matrix (H W, C), is reduced to its first right singular vectors v_k;
-    those of the student are matched to the teacher's by the largest absolute cosine, take its
-    sign, and both are weighed by the teacher's singular values, scaled to length 1.
+    Each sample's map, as a matrix (H W, C), is reduced to its first right singular vectors v_k; The
+    student's vectors are matched to the teacher's by the largest absolute cosine and take its sign.
+    Both are weighted by the teacher's singular values, which are scaled to length 1.
 
     Args:
-        student_layers, teacher_layers: equally many maps, at least 2, first layer first; each
-            pair with equally many channels. Height and width may differ.
+        student_layers, teacher_layers: the same number of maps, at least 2, first layer first; both
+            maps of a pair have the same number of channels. Height and width may differ.
         vectors: how many singular vectors of the teacher are matched; 1 in the authors' code.
-        spare: how many more of the student's are searched for a match; 3 there.
+        spare: how many more of the student's vectors are searched for a match; 3 there.
 
     Returns:
         A scalar, summed over channels and pairs of layers, averaged over the batch.
 
     Raises:
-        ValueError: for lists of different length or below 2, anything but maps, different
-            channels, or fewer than 1 vector.
+        ValueError: for lists of different length or fewer than 2 layers, for tensors that are not
+            maps, different channels, or fewer than 1 vector.
 
-    Departures: taken from RepDistiller's reading of the authors' code, without its assumption of
-    square maps; the paper's text was not read. A singular vector has no sign of its own, on which
-    the value depends: here the teacher's entries add up to at least 0. Singular vectors of equal
-    singular values have no derivative; that part of the gradient fades as two values draw near
-    (:func:`right_vectors`), and the singular values themselves carry none. The authors clip this
-    loss's gradient besides, parameter by parameter, to that of the labels, which is a matter of
-    the training: `kdnb.distil` does it.
+    Departures: taken from RepDistiller's version of the authors' code, without its assumption of
+    square maps; the paper's text was not read. The value depends on the sign of the singular
+    vectors, which is arbitrary; here the teacher's entries add up to at least 0. Singular vectors
+    of equal singular values have no derivative, so that part of the gradient fades as two values
+    approach each other (:func:`right_vectors`). The singular values themselves carry no gradient.
+    The authors also clip this loss's gradient, for each parameter, to that of the labels; this is
+    part of the training, and `kdnb.distil` does it.
 
     >>> maps = torch.arange(12.0).reshape(1, 3, 2, 2)
     >>> kd_svd([maps, maps], [maps, maps]).round(decimals=6)
@@ -91,7 +91,7 @@ def _kernel(earlier: Tensor, later: Tensor) -> Tensor:
 
 
 def matched(found: Tensor, target: Tensor) -> Tensor:
-    """For each target vector the found one with the largest absolute cosine, its sign turned."""
+    """For each target vector, the found one with the largest absolute cosine, sign matched."""
     cosine = product(found.transpose(1, 2), target)
     best = cosine.abs().argmax(dim=1, keepdim=True)
     sign = torch.where(cosine.gather(1, best) < 0, -1.0, 1.0)
@@ -99,13 +99,13 @@ def matched(found: Tensor, target: Tensor) -> Tensor:
 
 
 def right_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The first right singular vectors (batch, C, count) and values of the maps as (H W, C).
+    """The first right singular vectors (batch, C, count) and singular values of maps as (H W, C).
 
-    The vectors come from a decomposition without gradient. The gradient is then that of the
-    perturbation series, dv_i = sum_j v_j (v_j' dA v_i) / g with A = X'X and the gap g = s_i² -
-    s_j², in which 1 / g is replaced by g / (g² + d²), d a thousandth of the largest s². So it has
-    no pole: no term is larger than 500 / s_1², and one of equal values is 0. A map that is not
-    finite has vectors of NaN.
+    The decomposition itself is not differentiated. The gradient is that of the perturbation series,
+    dv_i = sum_j v_j (v_j' dA v_i) / g with A = X'X and the gap g = s_i² - s_j², in which 1 / g is
+    replaced by g / (g² + d²), d a thousandth of the largest s². This removes the pole: no term is
+    larger than 500 / s_1², and the term of two equal values is 0. A map that is not finite has NaN
+    vectors.
     """
     matrix = at_least_float32(maps).flatten(2).transpose(1, 2)
     with torch.no_grad():

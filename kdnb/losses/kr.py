@@ -1,4 +1,4 @@
-"""KR (Liu et al. 2019): the distribution of the parameters themselves, not of what they compute."""
+"""KR (Liu et al. 2019): the distribution of a network's parameters as knowledge."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from kdnb.losses.checks import (
 
 
 def parameter_histogram(group: Sequence[Tensor], bins: int = 32, span: float = 3.0) -> Tensor:
-    """How the parameters of a group of layers are distributed, differentiably.
+    """A differentiable histogram of the parameters of a group of layers.
 
-    Every tensor is divided by its root mean square, so that no layer's fan-in shows. Each
-    parameter is shared between the two bins whose centres enclose it, in proportion to its
-    nearness; those beyond the last centre belong to it.
+    Every tensor is divided by its root mean square, which removes the effect of a layer's fan-in.
+    Each parameter is split between the two bins whose centres enclose it, in proportion to how near
+    they are; parameters beyond the last centre count for the last bin.
 
     Args:
-        group: tensors of parameters of any shape, at least one, none empty.
-        bins: how many centres lie evenly from -span to span; at least 2.
+        group: parameter tensors of any shape; at least one, none of them empty.
+        bins: the number of centres, evenly spaced from -span to span; at least 2.
         span: above 0, in root mean squares.
 
     Returns:
-        (bins,) shares above 0 that add up to 1. One parameter's worth is spread over all bins,
-        so that an empty one keeps a finite logarithm.
+        (bins,) shares above 0 that add up to 1. The weight of one parameter is spread over all
+        bins, so that an empty bin has a finite logarithm.
 
     Raises:
         ValueError: for an empty group or tensor, integers, fewer than 2 bins, or a wrong span.
@@ -60,38 +60,38 @@ def parameter_distribution(
     bins: int = 32,
     kept: int = 16,
 ) -> Tensor:
-    r"""Our reconstruction of KR (Liu et al. 2019, CVPR workshops): parameters' distributions.
+    r"""Our reconstruction of KR (Liu et al. 2019, CVPR workshops): parameter distributions.
 
-    It is no more than its abstract says: the method's sparse recoding and its penalty on gradients
-    are not known to us. A result of this loss is none of the paper's.
+    It is based on the abstract alone: we do not know the details of the method's sparse recoding
+    and its penalty on gradients. Results with this loss say nothing about the paper.
 
     .. math:: L = -\frac1G \sum_g \sum_{k \in K_g}
         \frac{p_{gk}}{\sum_{k' \in K_g} p_{gk'}} \log \frac{q_{gk}}{\sum_{k' \in K_g} q_{gk'}}
 
-    The cross-entropy of the histograms p of the teacher's and q of the student's groups of
-    layers, the survey's "multi-layer groups". K_g holds the `kept` bins in which most of the
-    teacher's parameters lie: a sparse code of the distribution, so that rare values of the
-    teacher ask nothing of the student. Numbers and shapes of layers in a group are free.
+    This is the cross-entropy of histograms, p of the teacher's and q of the student's groups of
+    layers (the survey's "multi-layer groups"). K_g holds the `kept` bins with most of the teacher's
+    parameters. This sparse code of the distribution ignores the teacher's rare values. The layers
+    of a group may differ in number and shape.
 
     Args:
-        student_groups, teacher_groups: equally many groups of parameters, such as the weights of
-            the convolutions of one stage; see :func:`parameter_histogram`.
-        bins: of the histograms.
+        student_groups, teacher_groups: the same number of groups of parameters, such as the weights
+            of the convolutions of one stage; see :func:`parameter_histogram`.
+        bins: the number of bins of the histograms.
         kept: 2 <= kept <= bins.
 
     Returns:
-        A scalar in nats; the least, at equal histograms, is the mean entropy of the teacher's
-        codes. It does not depend on a batch: once for each update is enough.
+        A scalar in nats. Its minimum, at equal histograms, is the mean entropy of the teacher's
+        codes. It does not depend on a batch, so compute it once per update.
 
     Raises:
-        ValueError: for different numbers of groups, a wrong `kept`, or what
-            :func:`parameter_histogram` refuses.
+        ValueError: for different numbers of groups, a wrong `kept`, or input that
+            :func:`parameter_histogram` rejects.
 
     Departures: only the paper's abstract and the survey's Table 1 (parameters' distribution,
-    multi-layer group, cross-entropy) could be read. They give the three steps: aggregate a
-    group's parameters into a distribution, recode it sparsely, compare by cross-entropy. What
-    the steps are in detail, the histogram, the scale of each layer, the largest bins as the
-    code, is our own choice; the paper's penalty on the gradients may be another.
+    multi-layer group, cross-entropy) could be read. They give the three steps: aggregate a group's
+    parameters into a distribution, recode it sparsely, compare by cross-entropy. The details (the
+    histogram, the scale of each layer, the largest bins as the code) are our own choice. The
+    paper's penalty on the gradients may differ.
 
     >>> group = [torch.tensor([-1.0, 1.0, 1.0, 1.0])]
     >>> parameter_distribution([group], [group], bins=3, kept=2)

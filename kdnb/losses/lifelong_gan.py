@@ -1,4 +1,4 @@
-"""Lifelong GAN (Zhai et al. 2019): a generator and its encoder keep what their predecessors answered."""
+"""Lifelong GAN (Zhai et al. 2019): a generator and its encoder keep their old answers."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ def generator_distillation(
     generated: Tensor,
     old_generated: Tensor,
 ) -> Tensor:
-    r"""What both networks make of auxiliary inputs, and what those before them made.
+    r"""Lifelong GAN's distillation (Zhai 2019): keep the previous networks' auxiliary outputs.
 
     .. math:: L = \lVert E_t(B') - E_{t-1}(B') \rVert_1
         + \lVert G_t(A', E_t(B')) - G_{t-1}(A', E_{t-1}(B')) \rVert_1
         + \lVert G_t(A', z') - G_{t-1}(A', z') \rVert_1
 
-    with auxiliary conditions A' and images B' made of the current data, noise z', the encoders E and
-    the generators G. The first two terms belong to the half of a BicycleGAN that encodes and decodes
-    images, the third to the half that makes images out of noise.
+    with auxiliary conditions A' and images B' made from the current data, noise z', the encoders E
+    and the generators G. The first two terms belong to the half of a BicycleGAN that encodes and
+    decodes images; the third belongs to the half that generates images from noise.
 
     Args:
         codes, old_codes: (batch, ...), E_t(B') and E_(t-1)(B').
-        decoded, old_decoded: (batch, ...), images of these codes.
-        generated, old_generated: (batch, ...), images of the noise. Gradients flow into the old
-            ones too unless they are detached.
+        decoded, old_decoded: (batch, ...), images decoded from these codes.
+        generated, old_generated: (batch, ...), images generated from the noise. Gradients flow into
+            the old ones too unless they are detached.
 
     Returns:
-        A scalar: each norm is the mean over its elements, so that the three weigh alike.
+        A scalar: each norm is the mean over its elements, so that the three terms have equal
+        weight.
 
     Raises:
-        ValueError: for an empty batch, or pairs of other shapes.
+        ValueError: for an empty batch, or pairs of mismatched shapes.
 
     Departures: recalled; a public re-implementation (ChillingDream/Lifelong-Gan) has the same three
     means and, as a fourth term, the codes of generated images.
@@ -63,20 +64,21 @@ def generator_distillation(
 
 
 def standard_normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    r"""KL of diagonal Gaussians from the standard normal, as of a variational autoencoder's codes.
+    r"""KL of diagonal Gaussians from the standard normal, as in a variational autoencoder.
 
-    .. math:: L = \frac{1}{2B} \sum_{b, k} \big(\mu_{bk}^2 + \sigma_{bk}^2 - 1 - \log \sigma_{bk}^2\big)
+    .. math:: L = \frac{1}{2B} \sum_{b, k} \big(\mu_{bk}^2 + \sigma_{bk}^2 - 1 - \log
+        \sigma_{bk}^2\big)
 
     (Kingma and Welling 2014, appendix B).
 
     Args:
-        mean, log_variance: (batch, ...) of one shape.
+        mean, log_variance: (batch, ...) of the same shape.
 
     Returns:
         A scalar in nats, at least 0: summed over the code, averaged over the batch.
 
     Raises:
-        ValueError: for an empty batch, or other shapes.
+        ValueError: for an empty batch or mismatched shapes.
 
     >>> standard_normal_divergence(torch.ones(2, 3), torch.zeros(2, 3))
     tensor(1.5000)

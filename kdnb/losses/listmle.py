@@ -9,29 +9,29 @@ from kdnb.losses.checks import at_least_float32, check_rankings
 
 
 def listmle(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    r"""The negative log-likelihood of a list's order (Xia, Liu, Wang, Zhang and Li 2008).
+    r"""ListMLE (Xia, Liu, Wang, Zhang and Li 2008): the negative log-likelihood of an order.
 
     .. math:: L = -\frac1B \sum_b \sum_{i=1}^{n} \log
         \frac{e^{s_{b,\pi(i)}}}{\sum_{k=i}^{n} e^{s_{b,\pi(k)}}}
 
-    where pi is the order in which the teacher's scores fall, and s the student's scores: items are
-    drawn one after the other, each by a softmax over those that remain (Plackett and Luce's model).
+    where pi sorts the items by descending teacher score, and s are the student's scores. Items are
+    drawn one after another, each by a softmax over those that remain (the Plackett-Luce model).
 
     Args:
         student_scores: (lists, items), at least 2 items.
         teacher_scores: the same shape. Only their order counts, and no gradient flows into them;
-            of equal ones the first item comes first.
+            ties go to the earlier item.
 
     Returns:
-        A scalar in nats, above 0, averaged over lists: 0 is approached where the student's scores
-        fall in the teacher's order, far apart. A number that is added to all scores of a list
+        A scalar in nats, above 0, averaged over lists. It approaches 0 as the student's scores
+        follow the teacher's order with growing gaps. Adding a constant to all scores of a list
         changes nothing.
 
     Raises:
-        ValueError: for other or different shapes, or fewer than 2 items.
+        ValueError: for wrong or mismatched shapes, or fewer than 2 items.
 
-    Departures: several public implementations were read; some of them take the mean over the items,
-    too. The paper is recalled.
+    Departures: several public implementations were read; some of them also take the mean over the
+    items. The paper is recalled.
 
     >>> listmle(torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([[1.0, 3.0, 2.0]]))
     tensor(1.7918)

@@ -1,4 +1,4 @@
-"""ListNet (Cao et al. 2007): which item of a list comes first, as a distribution."""
+"""ListNet (Cao et al. 2007): the distribution over which item of a list comes first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def listnet(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
     .. math:: L = -\frac1B \sum_b \sum_j P_{t_b}(j) \log P_{s_b}(j), \quad
         P_x(j) = \frac{e^{x_j}}{\sum_k e^{x_k}}
 
-    P is the probability that item j comes first when orders are drawn by the scores x (Plackett and
-    Luce's model). Here the teacher's scores take the place of the relevance grades.
+    P is the probability that item j comes first when orders are drawn by the scores x (the
+    Plackett-Luce model). Here the teacher's scores take the place of the relevance grades.
 
     Args:
         student_scores: (lists, items), at least 2 items.
@@ -24,13 +24,14 @@ def listnet(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
 
     Returns:
         A scalar in nats, averaged over lists. Its least value is the entropy of the teacher's
-        distribution. A number that is added to all scores of a list changes nothing.
+        distribution. Adding a constant to all scores of a list changes nothing.
 
     Raises:
-        ValueError: for other or different shapes, or fewer than 2 items.
+        ValueError: for wrong or mismatched shapes, or fewer than 2 items.
 
-    Departures: several public implementations were read; the paper is recalled, in which P(j) may
-    have any increasing function for the exponential, and the sum over lists is not divided.
+    Departures: several public implementations were read; the paper is recalled. In the paper, P(j)
+    may use any increasing function instead of the exponential, and the sum over lists is not
+    divided by their number.
 
     >>> listnet(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.0]]))
     tensor(1.0986)

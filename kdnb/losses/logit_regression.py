@@ -12,7 +12,7 @@ def logit_regression(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
     .. math:: L = \frac{1}{2B} \sum_b \lVert z_b - v_b \rVert_2^2
 
-    For zero-mean logits it is, up to the factor 1/K, the limit of :func:`soft_targets` at high
+    For zero-mean logits this is, up to the factor 1/K, the limit of :func:`soft_targets` at high
     temperature (Hinton 2015, equation 4).
 
     Args:
@@ -23,7 +23,7 @@ def logit_regression(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         A scalar in squared units of the logits.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
     >>> logit_regression(torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
     tensor(2.)

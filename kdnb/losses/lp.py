@@ -19,28 +19,27 @@ def locality_preserving(
     .. math:: L = \frac{1}{B k} \sum_i \sum_{j \in N_k(i)} w_{ij} \lVert s_i - s_j \rVert_2^2,
         \quad w_{ij} = \exp\big(-\lVert t_i - t_j \rVert_2^2 / \delta^2\big)
 
-    where N_k(i) holds the k samples of the batch nearest to i in the teacher's space: what lies
-    close together there is drawn together here. It has no term that pushes apart and is 0 for a
-    student that maps all samples to one point, so it is always added to a task loss; at
-    student = teacher it is not 0.
+    where N_k(i) holds the k samples of the batch nearest to i in the teacher's space. Samples that
+    are close together there are pulled together in the student's space. Nothing pushes samples
+    apart, and the loss is 0 for a student that maps all samples to one point, so always add it to a
+    task loss. At student = teacher it is not 0.
 
     Args:
         student, teacher: (batch, ...); flattened. The paper takes the layer before the last.
         neighbours: k >= 1; at most batch - 1 are used.
-        bandwidth: delta > 0 in the teacher's units; far too small and every weight is 0. By default
-            the root of the mean squared distance to the neighbours of the batch in the teacher's
-            space, so that the teacher's scale does not matter.
+        bandwidth: delta > 0 in the teacher's units; if it is far too small, every weight is 0. The
+            default is the root mean square distance to the neighbours in the teacher's space, so
+            that the teacher's scale does not matter.
 
     Returns:
         A scalar in squared units of the student's features.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty, or wrong
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor, or wrong
             neighbours or bandwidth.
 
-    Departures: the weights and the sum over neighbours are as a public reading has them; the
-    paper could not be read, so the factor 1 / (B k), k = 5 and the default of delta are not
-    confirmed.
+    Departures: the weights and the sum over neighbours follow a public implementation. The paper
+    could not be read, so the factor 1 / (B k), k = 5 and the default of delta are not confirmed.
 
     >>> line = torch.tensor([[0.0], [1.0], [3.0]])
     >>> locality_preserving(line, line, neighbours=1, bandwidth=1.0)

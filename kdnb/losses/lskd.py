@@ -1,4 +1,4 @@
-"""LSKD (Sun et al. 2024, CVPR): logits standardised row by row before they are compared."""
+"""LSKD (Sun et al. 2024, CVPR): standardise each row of logits before comparing them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from kdnb.losses.kd import soft_targets
 
 
 def standardize_logits(logits: Tensor, variant: Variant = "paper") -> Tensor:
-    r"""Each row to mean 0 and standard deviation 1 (Sun et al. 2024, CVPR, algorithm 1).
+    r"""Scale each row to mean 0 and deviation 1 (Sun et al. 2024, CVPR, algorithm 1).
 
     .. math:: \mathcal{Z}(z)_k = \frac{z_k - \bar z}{\sigma(z)}, \quad
         \sigma(z)^2 = \frac{1}{K} \sum_k (z_k - \bar z)^2
 
-    To be put before any loss on logits; then the temperature is a multiple of σ. Does not see a
-    shift or a positive scaling of a row. A constant row becomes zeros and gives no gradient.
+    Apply this before any loss on logits; the temperature is then a multiple of σ. The result is
+    invariant to a shift or a positive scaling of a row. A constant row becomes zeros and gives no
+    gradient.
 
     Args:
         logits: (batch, classes), at least 2 classes.
-        variant: "authors" takes the sample deviation, over K - 1, and adds 1e-7 to it.
+        variant: "authors" uses the sample standard deviation, with K - 1, and adds 1e-7 to it.
 
     Returns:
         (batch, classes), within ±sqrt(K - 1).
 
     Raises:
-        ValueError: for other shapes, an empty batch, one class, an unknown variant.
+        ValueError: for wrong shapes, an empty batch, one class, an unknown variant.
 
-    Departures: the paper's σ is the population's (algorithm 1), the authors' code uses
-    ``torch.std``, the sample's: the same as the paper at a temperature sqrt(K / (K - 1)) higher.
+    Departures: the paper's σ is the population's (algorithm 1). The authors' code uses
+    ``torch.std``, the sample's, which equals the paper at a temperature sqrt(K / (K - 1)) times
+    higher.
 
     >>> standardize_logits(torch.tensor([[7.0, 5.0]])).round()
     tensor([[ 1., -1.]])
@@ -56,7 +58,7 @@ def standardized_soft_targets(
     .. math:: L = \frac{T^2}{B} \sum_b \mathrm{KL}\big(\mathrm{softmax}(\mathcal{Z}(v_b) / T)
         \,\|\, \mathrm{softmax}(\mathcal{Z}(z_b) / T)\big)
 
-    See :func:`standardize_logits` for Z, its variant and what is raised, and
+    See :func:`standardize_logits` for Z, its variants and errors, and
     :func:`kdnb.losses.soft_targets` for the loss. T is the paper's base temperature.
 
     >>> logits = torch.tensor([[3.0, 1.0, -1.0]])

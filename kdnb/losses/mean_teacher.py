@@ -1,4 +1,4 @@
-"""Consistency with one's own past answers (Laine and Aila 2017; Tarvainen and Valpola 2017)."""
+"""Consistency with a network's own past answers (Laine and Aila 2017; mean teacher 2017)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from kdnb.losses.checks import at_least_float32, check_labels, check_logits
 
 
 def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
-    r"""The mean squared difference of probabilities, over the classes and the batch.
+    r"""The mean squared difference of probabilities over classes and batch (Laine and Aila 2017).
 
     .. math:: \frac{1}{C\,|B|} \sum_{i \in B} \lVert \mathrm{softmax}(z_i) - \tilde z_i \rVert^2
 
-    (Laine and Aila 2017, algorithm 2; mean teacher uses the same.)
+    This is algorithm 2 of Laine and Aila; mean teacher uses the same.
 
     Args:
         logits: (batch, classes).
@@ -23,7 +23,7 @@ def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
         A scalar without unit.
 
     Raises:
-        ValueError: for other or different shapes, or an empty batch.
+        ValueError: for wrong or mismatched shapes, or an empty batch.
 
     >>> consistency_cost(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
     tensor(0.2500)
@@ -34,17 +34,17 @@ def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over the images whose label is not -1, divided by the whole batch.
+    """Cross-entropy summed over images whose label is not -1, divided by the whole batch size.
 
     Args:
         logits: (batch, classes).
-        labels: (batch,) integers, -1 for an image without label.
+        labels: (batch,) integers, -1 for an image without a label.
 
     Returns:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or labels beyond the classes.
+        ValueError: for wrong shapes, an empty batch, or labels out of range.
 
     >>> labelled_cross_entropy(torch.zeros(2, 4), torch.tensor([1, -1]))
     tensor(0.6931)

@@ -1,4 +1,4 @@
-"""MHGD (Lee and Song 2019): graphs that a multi-head attention network draws between samples."""
+"""MHGD (Lee and Song 2019): graphs between samples from a multi-head attention network."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from kdnb.losses.kdsvd import matched, right_vectors
 
 
 def feature_vectors(student: Tensor, teacher: Tensor, spare: int = 3) -> tuple[Tensor, Tensor]:
-    """Each sample's map as one vector over the channels: its first right singular vector.
+    """Reduce each sample's map to one vector over the channels, its first right singular vector.
 
     The teacher's entries are made to add up to at least 0. Of the student's first 1 + `spare`
-    singular vectors the one that resembles the teacher's most is taken, with its sign.
+    singular vectors, the one most similar to the teacher's is taken, with matching sign.
 
     Args:
-        student, teacher: (batch, channels, height, width) with equally many channels; height and
-            width may differ.
-        spare: how many more of the student's are searched; 3 in the authors' code.
+        student, teacher: (batch, channels, height, width) with the same number of channels; height
+            and width may differ.
+        spare: how many more of the student's vectors are searched; 3 in the authors' code.
 
     Returns:
         Two tensors (batch, channels), student first, of length 1. Gradients flow into the
         teacher's too unless its maps are detached.
 
     Raises:
-        ValueError: for anything but maps, or different batch sizes or channels.
+        ValueError: if an argument is not a map, or batch sizes or channels differ.
     """
     check_maps("B", student=student, teacher=teacher)
     check_channels(student=student, teacher=teacher)
@@ -59,12 +59,12 @@ def graph_distillation(
     .. math:: L = \frac1B \sum_l \sum_h \sum_i \mathrm{KL}\big(A^T_{lhi} \,\|\, A^S_{lhi}\big),
         \quad A_{lhi} = \mathrm{softmax}_j \tanh G_{lhij}
 
-    over pairs of neighbouring layers l, heads h and samples i; the tanh keeps a few strong
-    edges from hiding the rest.
+    over pairs of neighbouring layers l, heads h and samples i; the tanh keeps a few strong edges
+    from dominating the rest.
 
     Args:
-        student_graphs, teacher_graphs: equally many logits G (heads, batch, batch), such as
-            :class:`MultiHeadGraphs` draws.
+        student_graphs, teacher_graphs: lists of equal length of logits G (heads, batch, batch),
+            such as :class:`MultiHeadGraphs` computes.
         variant: "authors" is KL(A_S ‖ A_T), summed over the batch as well.
 
     Returns:
@@ -74,9 +74,9 @@ def graph_distillation(
     Raises:
         ValueError: for lists of different length, graphs of different shapes, or no graphs.
 
-    Departures: the authors' code was read, the paper only in its abstract. The direction and
-    the batch mean of "paper" are the form that the survey's Table 2 gives the KL divergence; the
-    authors' is the other direction.
+    Departures: the authors' code was read; of the paper, only the abstract. The direction and the
+    batch mean of "paper" follow the KL divergence in the survey's Table 2; the authors' code uses
+    the other direction.
 
     >>> graph_distillation([torch.zeros(1, 2, 2)], [torch.tensor([[[9.0, -9.0], [0.0, 0.0]]])])
     tensor(0.1639)
@@ -101,35 +101,35 @@ def graph_distillation(
 
 
 class MultiHeadGraphs(nn.Module):
-    r"""MHGD's attention network (Lee and Song 2019): how a network embeds a batch, as graphs.
+    r"""MHGD's attention network (Lee and Song 2019): describes a network's embedding by graphs.
 
     .. math:: G_{lhij} = f_{lh}(v_{l,i})^\top g_{lh}(v_{l-1,j}), \quad
         \hat v_{l,i} = \mathrm{unit}\Big(W_l \big[\textstyle\sum_j \mathrm{softmax}_j(G_{lhij})\,
         e_l(v_{l-1,j})\big]_h\Big)
 
     with :func:`feature_vectors` v of layer l; f, g and e are linear with batch normalisation, e
-    with a ReLU. Head by head, the graph says which samples' earlier vectors a sample's next
-    vector is made of. Used in two phases:
+    with a ReLU. For each head, the graph says from which samples' earlier vectors a sample's later
+    vector is computed. It is used in two phases:
 
     1. :meth:`estimation` trains the network on the teacher alone: -cos of v̂ and v.
-    2. The call gives the transfer loss: :func:`graph_distillation` of the graphs that the network
-       draws for the student and for the teacher. It is frozen there, whatever its mode: no
+    2. Calling the module gives the transfer loss: :func:`graph_distillation` of the graphs that the
+       network draws for the student and for the teacher. It is frozen there in any mode: no
        parameter gets a gradient and batch normalisation uses its running statistics.
 
     Args:
-        channels: of each layer, first layer first, at least 2; the same in both networks (map
-            the student's with a 1x1 convolution where they differ).
-        heads: of the attention; 8 in the authors' code.
+        channels: channels of each layer, first layer first, at least 2; the same in both networks
+            (map the student's with a 1x1 convolution if they differ).
+        heads: the number of attention heads; 8 in the authors' code.
 
     Raises:
-        ValueError: for fewer than 2 layers or anything below 1.
+        ValueError: for fewer than 2 layers or a number below 1.
 
-    Departures: architecture, phases and the dropping of heads follow the authors' code (40 epochs
-    of phase 1 there). There each head of a sample is dropped with a chance of about a half while
-    v̂ is trained; the code clips the transfer gradient of each parameter to the norm of the
-    cross-entropy's, which is a matter of the training: `kdnb.distil` does it. Batch normalisation
-    has their epsilon of 0.001, and torch's momentum; a cosine's gradient passes the singular vectors as in
-    :func:`~kdnb.losses.kd_svd`.
+    Departures: architecture, phases and the dropping of heads follow the authors' code, which
+    trains phase 1 for 40 epochs. While v̂ is trained, each head of a sample is dropped with a
+    probability of about a half. The code clips the transfer gradient of each parameter to the norm
+    of the cross-entropy's; this is part of the training, and `kdnb.distil` does it. Batch
+    normalisation has their epsilon of 0.001 and torch's momentum. The gradient of a cosine passes
+    through the singular vectors as in :func:`~kdnb.losses.kd_svd`.
     """
 
     def __init__(self, channels: Sequence[int], heads: int = 8) -> None:
@@ -143,8 +143,10 @@ class MultiHeadGraphs(nn.Module):
         self.links = nn.ModuleList(_Link(*pair, heads) for pair in pairwise(channels))
 
     def estimation(self, teacher_layers: Sequence[Tensor]) -> Tensor:
-        """Phase 1: 1 - cos of estimated and true vectors, averaged over the batch, summed over
-        the links; (batch, channels, height, width) for each layer, at least 2 samples."""
+        """Phase 1: 1 - cos of estimated and true vectors, a batch mean summed over the links.
+
+        The layers are (batch, channels, height, width), with at least 2 samples.
+        """
         self._check(teacher_layers)
         check_samples(**{f"teacher_layers[{i}]": maps for i, maps in enumerate(teacher_layers)})
         vectors = self._converted([_leading_vector(maps) for maps in teacher_layers])
@@ -161,7 +163,7 @@ class MultiHeadGraphs(nn.Module):
         teacher_layers: Sequence[Tensor],
         variant: Variant = "paper",
     ) -> Tensor:
-        """Phase 2: the transfer loss of two lists of maps, one for each of the channels."""
+        """Phase 2: the transfer loss of two lists of maps, one map for each of `channels`."""
         self._check(student_layers)
         self._check(teacher_layers)
         pairs = zip(student_layers, teacher_layers, strict=True)
@@ -215,7 +217,7 @@ class _Link(nn.Module):
         return senders @ receivers.mT
 
     def estimate(self, earlier: Tensor, later: Tensor) -> Tensor:
-        """The later vectors, (batch, channels) of length 1, out of the earlier ones."""
+        """Estimate the later vectors, (batch, channels) of length 1, from the earlier ones."""
         attention = self.graph(earlier, later).softmax(dim=2)
         if self.training:
             noise = torch.randn(attention.shape[:2], device=attention.device).unsqueeze(2)
@@ -229,7 +231,7 @@ def _normalised(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _frozen(layers: nn.Sequential, vectors: Tensor) -> Tensor:
-    """The layers in evaluation and without gradient to their parameters, whatever their mode."""
+    """Apply the layers in evaluation mode and without gradients to their parameters."""
     linear, norm = layers
     return F.batch_norm(
         F.linear(vectors, linear.weight.detach()),

@@ -1,4 +1,4 @@
-"""MiniLLM (Gu et al. 2024): the reverse divergence of whole sequences, by a policy gradient."""
+"""MiniLLM (Gu et al. 2024): the reverse divergence of sequences by a policy gradient."""
 
 from __future__ import annotations
 
@@ -29,37 +29,39 @@ def minillm(
     length_normalised: bool = True,
     variant: Variant = "paper",
 ) -> Tensor:
-    r"""A surrogate whose gradient is that of KL(q ‖ p) of sequences, in MiniLLM's form (Gu 2024).
+    r"""MiniLLM's surrogate loss (Gu 2024), with the gradient of KL(q ‖ p) over sequences.
 
     .. math:: L = \frac{1}{N} \sum_{b,t} w_{bt}\, \mathrm{KL}(q_{bt} \| p_{bt})
-        - \min\big(\rho_{bt} R_{b,t+1},\, \mathrm{clip}(\rho_{bt}, 1 - \epsilon, 1 + \epsilon) R_{b,t+1}\big),
+        - \min\big(\rho_{bt} R_{b,t+1},\, \mathrm{clip}(\rho_{bt}, 1 - \epsilon, 1 + \epsilon)
+        R_{b,t+1}\big),
         \quad R_{t+1} = \frac{1}{|y| - t} \sum_{t' > t} \log \frac{p(y_{t'})}{q(y_{t'})}
 
-    The first term, the *single step*, is the token's own divergence, summed exactly over the vocabulary;
-    the second teaches a token by what follows it. The value itself has no meaning; only its
-    gradient has. :math:`\rho = w\, q / \bar q`, where the bar stops the gradient, and
-    :math:`w = q(y_t) / \tilde p(y_t)` where the sequence was drawn from a mixture :math:`\tilde p` of
-    teacher and student.
+    The first term, the *single step*, is the token's own divergence, summed exactly over the
+    vocabulary; the second trains a token by what follows it. Only the gradient of this loss is
+    meaningful, not its value. :math:`\rho = w\, q / \bar q`, where the bar stops the gradient, and
+    :math:`w = q(y_t) / \tilde p(y_t)` where the sequence was drawn from a mixture :math:`\tilde p`
+    of teacher and student.
 
     Args:
-        student_logits, teacher_logits: (batch, tokens, vocabulary), of the next token after each prefix.
+        student_logits, teacher_logits: (batch, tokens, vocabulary), of the next token after each
+            prefix.
         tokens: (batch, tokens) int64, the next tokens that were drawn.
-        present: (batch, tokens) truth values, False for the prompt and padding.
-        weights: (batch, tokens) w; all 1 when None, for sequences of the student's own.
+        present: (batch, tokens) booleans, False for the prompt and padding.
+        weights: (batch, tokens), w; None means all 1, for the student's own sequences.
         clip: epsilon; None clips nothing.
-        length_normalised: False leaves R the sum over the tokens that follow.
-        variant: "authors" gives the first term the weight 1 at every token, and brings R, over all present
-            tokens, to mean 0 and deviation 1; "paper" does neither.
+        length_normalised: if False, R is the sum over the following tokens.
+        variant: "authors" gives the first term weight 1 at every token, and normalises R over all
+            present tokens to mean 0 and deviation 1; "paper" does neither.
 
     Returns:
         A scalar without unit; N is the number of present tokens.
 
     Raises:
-        ValueError: for other shapes, a sequence without a present token, negative weights, or a clip that is
-            not above 0.
+        ValueError: for wrong shapes, a sequence without a present token, negative weights, or a
+            clip that is not above 0.
 
-    Departures: the paper's abstract and the authors' loss were read; the equation's weights w at single tokens (in place of
-    their product over the prefix), and the clip's 0.2 are recalled.
+    Departures: the paper's abstract and the authors' loss were read; the weights w of single tokens
+    (instead of their product over the prefix) and the clip of 0.2 are recalled.
 
     >>> logits = torch.zeros(1, 2, 3, requires_grad=True)
     >>> drawn, there = torch.tensor([[1, 2]]), torch.ones(1, 2, dtype=torch.bool)
@@ -98,7 +100,7 @@ def minillm(
         for logits in (student_logits, teacher_logits)
     )
     gains = (log_p - log_q).detach().masked_fill(~present, 0)
-    after = gains.flip(1).cumsum(1).flip(1) - gains  # of the tokens that follow
+    after = gains.flip(1).cumsum(1).flip(1) - gains  # over the following tokens
     follow = present.flip(1).cumsum(1).flip(1) - present.long()
     if length_normalised:
         after = after / follow.clamp_min(1)

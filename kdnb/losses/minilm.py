@@ -20,16 +20,16 @@ from kdnb.losses.checks import (
 def attention_scores(queries: Tensor, keys: Tensor) -> Tensor:
     r"""Scaled products of all pairs of tokens, before the softmax: :math:`Q K^\top / \sqrt{d_k}`.
 
-    With values in both places it is MiniLM's value relation (Wang 2020).
+    With values for both arguments it is MiniLM's value relation (Wang 2020).
 
     Args:
-        queries, keys: (batch, heads, tokens, d_k), of one shape.
+        queries, keys: (batch, heads, tokens, d_k), of the same shape.
 
     Returns:
-        (batch, heads, tokens, tokens); a row for each query.
+        (batch, heads, tokens, tokens), one row per query.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> attention_scores(torch.ones(1, 1, 2, 4), torch.ones(1, 1, 2, 4))
     tensor([[[[2., 2.],
@@ -53,20 +53,21 @@ def relation_divergence(
         \mathrm{KL}\big(\mathbf A^T_{a,t} \,\|\, \mathbf A^S_{a,t}\big)
 
     Args:
-        student_scores, teacher_scores: (batch, heads, tokens, tokens), of which the softmax over the
-            last axis is taken; log-probabilities are scores, too.
-        present: (batch, tokens) truth values, False for padding: no key, and no query. All when
-            None.
+        student_scores, teacher_scores: (batch, heads, tokens, tokens), before the softmax over the
+            last axis; log-probabilities also work.
+        present: (batch, tokens) booleans, False for padding, which is excluded as key and as query;
+            all tokens count if None.
 
     Returns:
-        A scalar in nats: the mean over heads and present queries of a sequence, and over sequences.
+        A scalar in nats: the mean over heads and present queries of a sequence, then over
+        sequences.
 
     Raises:
-        ValueError: for other shapes, or a sequence without a token.
+        ValueError: for wrong shapes, or a sequence without a token.
 
-    Departures: its terms were checked against public summaries and a public implementation of MiniLMv2
-    (Bloomberg 2022), which cites it as equation 6. The mean over sequences is ours, as theirs: the paper
-    writes the loss for one.
+    Departures: the terms were checked against public summaries and a public implementation of
+    MiniLMv2 (Bloomberg 2022), which cites this as equation 6. Like that implementation, we take the
+    mean over sequences; the paper writes the loss for one sequence.
 
     >>> student, teacher = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, 0.0], [50.0, 0.0]]]])
     >>> relation_divergence(student, teacher)
@@ -92,7 +93,7 @@ def relation_divergence(
     if present is None:
         return rows.mean()
     weights = present.to(rows.dtype) / present.sum(1, keepdim=True)
-    # A NaN in padding, which the mask would hide, is a fault as well.
+    # NaN in padding, which the mask would hide, is an error as well.
     return nan_from((rows.mean(1) * weights).sum(1).mean(), student_scores, teacher_scores)
 
 
@@ -109,19 +110,19 @@ def deep_self_attention(
         \mathbf{VR} = \mathrm{softmax}\Big(\frac{V V^\top}{\sqrt{d_k}}\Big)
 
     with both terms as in :func:`relation_divergence`, and w = 1 in the paper. The student may have
-    any depth and width, as a relation is (tokens, tokens) for all.
+    any depth and width, since a relation is always (tokens, tokens).
 
     Args:
-        student_heads, teacher_heads: queries, keys and values of the last layer, each (batch, heads,
-            tokens, d_k). The numbers of heads agree, d_k may differ.
-        value_weight: w; 0 leaves the attention alone.
-        present: (batch, tokens), False for padding; all when None.
+        student_heads, teacher_heads: queries, keys and values of the last layer, each (batch,
+            heads, tokens, d_k). Both networks have the same number of heads; d_k may differ.
+        value_weight: w; 0 uses only the attention.
+        present: (batch, tokens), False for padding; all if None.
 
     Returns:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, or a negative weight.
+        ValueError: for wrong shapes, or a negative weight.
 
     >>> one, other = [torch.zeros(1, 2, 3, 4)] * 3, [torch.ones(1, 2, 3, 8)] * 3
     >>> deep_self_attention(one, other).round(decimals=4)  # both are uniform
@@ -142,28 +143,28 @@ def multi_head_relations(
     relation_heads: int,
     present: Tensor | None = None,
 ) -> Tensor:
-    r"""MiniLMv2 (Wang 2021): relations of queries, of keys and of values, whatever the heads.
+    r"""MiniLMv2 (Wang 2021): relations of queries, keys and values, for any number of heads.
 
     .. math:: L = \sum_{X \in \{Q, K, V\}} L_X, \quad
         \mathbf R_{X,a} = \mathrm{softmax}\Big(\frac{X_a X_a^\top}{\sqrt{d_r}}\Big)
 
-    where :math:`X_a` is the a-th of `relation_heads` parts of the concatenated heads. Numbers of
-    heads may differ.
+    where :math:`X_a` is the a-th of `relation_heads` parts of the concatenated heads. The networks'
+    numbers of heads may differ.
 
     Args:
         student_heads, teacher_heads: queries, keys and values, each (batch, heads, tokens, d_k).
         relation_heads: a divisor of both widths (heads times d_k).
-        present: (batch, tokens), False for padding; all when None.
+        present: (batch, tokens), False for padding; all if None.
 
     Returns:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, or a width that `relation_heads` does not divide.
+        ValueError: for wrong shapes, or a width that `relation_heads` does not divide.
 
-    Departures: concatenation and splitting, the three relations, their scale and the divergence agree
-    with a public implementation (Bloomberg 2022); there the paper's equation 5 gives each relation a
-    weight, such as a third, where each counts 1 here.
+    Departures: concatenation and splitting, the three relations, their scale and the divergence
+    agree with a public implementation (Bloomberg 2022). There, following the paper's equation 5,
+    each relation has a weight, such as a third; here each has weight 1.
 
     >>> one, other = [torch.zeros(1, 2, 3, 4)] * 3, [torch.ones(1, 4, 3, 8)] * 3
     >>> multi_head_relations(one, other, 8).round(decimals=4)
@@ -183,7 +184,7 @@ def multi_head_relations(
 
 
 def _check_three(**heads: Sequence[Tensor]) -> None:
-    """Require queries, keys and values of one shape for each network, of the same tokens."""
+    """Require queries, keys and values of equal shape within each network, and the same tokens."""
     check_heads(
         **{f"{who}[{n}]": one for who, three in heads.items() for n, one in enumerate(three)}
     )
@@ -196,7 +197,7 @@ def _check_three(**heads: Sequence[Tensor]) -> None:
 
 
 def _split_again(heads: Tensor, count: int) -> Tensor:
-    """(batch, heads, tokens, d_k) with another number of heads."""
+    """Split (batch, heads, tokens, d_k) into another number of heads."""
     joined = heads.transpose(1, 2).flatten(2)
     if joined.shape[2] % count:
         raise ValueError(

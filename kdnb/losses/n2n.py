@@ -1,4 +1,4 @@
-"""N2N (Ashok et al. 2018): the reward of a smaller network, and the policy gradient that follows it."""
+"""N2N (Ashok et al. 2018): the reward of a smaller network, and its policy gradient."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kdnb.losses.checks import (
 
 
 def compression_reward(accuracy: Tensor, compression: Tensor, teacher_accuracy: float) -> Tensor:
-    r"""What a student is worth that is smaller than its teacher (Ashok 2018).
+    r"""N2N's reward for a student smaller than its teacher (Ashok 2018).
 
     .. math:: R = C (2 - C) \cdot \frac{A_S}{A_T}, \quad C = 1 - \frac{n_S}{n_T}
 
-    with the accuracies A and the numbers of parameters n of student and teacher. C(2 - C) rises from 0
-    to 1 and flattens: the slope is 2 for the first parameters that go, and 0 for the last.
+    with the accuracies A and the numbers of parameters n of student and teacher. C(2 - C) rises
+    from 0 to 1 and flattens: the slope is 2 for the first parameters removed and 0 for the last.
 
     Args:
         accuracy: (students,) A_S, in any unit.
@@ -30,10 +30,10 @@ def compression_reward(accuracy: Tensor, compression: Tensor, teacher_accuracy: 
         (students,) without unit; at most 1 for a student that is no better than its teacher.
 
     Raises:
-        ValueError: for another number of accuracies than of compressions, none, or a teacher of
-            accuracy 0.
+        ValueError: if the numbers of accuracies and compressions differ or are 0, or the teacher's
+            accuracy is 0.
 
-    Source: the authors' code (anubhavashok/N2N), where the reward reads so; the paper's equation is
+    Source: the authors' code (anubhavashok/N2N), which has this reward; the paper's equation is
     recalled.
 
     >>> compression_reward(torch.tensor([0.9, 0.9]), torch.tensor([0.0, 0.5]), 0.9)
@@ -49,28 +49,30 @@ def compression_reward(accuracy: Tensor, compression: Tensor, teacher_accuracy: 
 def policy_gradient(
     log_probabilities: Tensor, rewards: Tensor, baseline: float = 0.0, variant: Variant = "paper"
 ) -> Tensor:
-    r"""REINFORCE (Williams 1992) for a policy that chooses networks: minimise it by a gradient step.
+    r"""REINFORCE (Williams 1992) for a policy that chooses networks, as a loss to minimise.
 
     .. math:: L = -\frac1N \sum_{i=1}^N (R_i - b) \log \pi(a_i)
 
-    Its gradient is an unbiased estimate of that of the expected reward, with the other sign, as long as b
+    Its gradient is an unbiased estimate of minus the gradient of the expected reward, as long as b
     does not depend on the choices a_i.
 
     Args:
-        log_probabilities: (choices,) log pi(a_i), sums over all decisions of a choice.
+        log_probabilities: (choices,) log pi(a_i), each summed over all decisions of the choice.
         rewards: (choices,) R_i; no gradient flows into them.
         baseline: b, such as a mean of earlier rewards.
-        variant: "paper"; "authors" gives every choice of the batch the mean reward of all, as the public
-            code does. Then nothing tells good choices of a batch from bad ones; only batches differ.
+        variant: "authors" gives every choice of the batch the mean reward of all, as the public
+            code does. Then good and bad choices within a batch are not distinguished; only batches
+            are.
 
     Returns:
-        A scalar; its gradient matters, its value does not.
+        A scalar; only its gradient is meaningful.
 
     Raises:
-        ValueError: for another number of rewards than of choices, or none.
+        ValueError: if the numbers of rewards and choices differ or are 0.
 
     Departures: the paper's equation, with a reward for each choice, is recalled; the authors' code
-    (anubhavashok/N2N) was read. It takes no mean over the choices, but a step of the optimiser for each.
+    (anubhavashok/N2N) was read. That code takes an optimiser step for each choice instead of the
+    mean over choices.
 
     >>> policy_gradient(torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 0.0]), 0.5)
     tensor(-0.2500)

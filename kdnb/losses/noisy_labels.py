@@ -1,4 +1,4 @@
-"""Distillation for noisy labels (Li et al. 2017): labels and a teacher that saw clean ones, mixed."""
+"""Distillation for noisy labels (Li et al. 2017): mix labels with a clean teacher's answers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from kdnb.losses.checks import (
 def mixed_labels(
     labels: Tensor, clean_logits: Tensor, label_share: float, temperature: float | Tensor = 1.0
 ) -> Tensor:
-    r"""Pseudo-labels, (batch, classes) probabilities (Li 2017).
+    r"""Pseudo-labels (Li 2017), as probabilities (batch, classes).
 
     .. math:: \hat y = \lambda y + (1 - \lambda)\, s, \qquad s = \mathrm{softmax}(v / T)
 
-    with the logits v of a network that was trained on a small clean set.
+    with the logits v of a network trained on a small clean set.
 
     Args:
         labels: (batch,) integers, some of them wrong.
@@ -53,21 +53,22 @@ def noisy_label_distillation(
 
     .. math:: L = \frac1B \sum_b H(\hat y_b, \mathrm{softmax}(z_b))
 
-    It is linear in the targets: :math:`\lambda` times the cross-entropy with the labels plus :math:`1-\lambda`
-    times that with the teacher.
+    Being linear in the targets, it equals :math:`\lambda` times the cross-entropy with the labels
+    plus :math:`1-\lambda` times that with the teacher.
 
     Args:
         logits: (batch, classes) of the student.
-        labels, clean_logits, label_share, temperature: of `mixed_labels`.
+        labels, clean_logits, label_share, temperature: as in `mixed_labels`.
 
     Returns:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, wrong labels, a share outside [0, 1], or a temperature that is not above 0.
+        ValueError: for wrong shapes, wrong labels, a share outside [0, 1], or a temperature that is
+            not above 0.
 
-    Departures: recalled from summaries of the paper; there the soft labels are also smoothed along a graph of
-    related classes, which is left out.
+    Departures: recalled from summaries of the paper; there the soft labels are also smoothed along
+    a graph of related classes, which is left out.
 
     >>> noisy_label_distillation(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 0.5)
     tensor(0.6931)
@@ -78,13 +79,14 @@ def noisy_label_distillation(
 
 
 def best_label_share(label_risk: float, teacher_risk: float) -> float:
-    r"""The share of the labels that makes the squared error of pseudo-labels least (Li 2017).
+    r"""The share of the labels that minimises the squared error of pseudo-labels (Li 2017).
 
     .. math:: \lambda^* = \frac{R_s}{R_s + R_y}
 
-    with the mean squared distances :math:`R_y` of the labels and :math:`R_s` of the teacher's answers from the truth, when
-    both errors are uncorrelated: then :math:`\hat y` has the risk :math:`\lambda^2 R_y + (1-\lambda)^2 R_s`, at
-    best :math:`R_y R_s / (R_y + R_s)`, below both.
+    with the mean squared distances :math:`R_y` of the labels and :math:`R_s` of the teacher's
+    answers from the truth, when both errors are uncorrelated: :math:`\hat y` then has the risk
+    :math:`\lambda^2 R_y + (1-\lambda)^2 R_s`, whose minimum, :math:`R_y R_s / (R_y + R_s)`, is
+    below both.
 
     Args:
         label_risk, teacher_risk: at least 0, not both 0.

@@ -1,4 +1,4 @@
-"""Noisy teachers (Sau and Balasubramanian 2016): noise on one teacher's logits in place of many."""
+"""Noisy teachers (Sau and Balasubramanian 2016): one noisy teacher instead of several."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ def noisy_logits(
     share: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""A teacher's logits with multiplicative noise on some samples (Sau 2016).
+    r"""Add multiplicative noise to a teacher's logits for some samples (Sau 2016).
 
     .. math:: v'_{bc} = (1 + a_b \xi_{bc})\, v_{bc}, \quad \xi \sim N(0, \sigma^2),\;
         a_b \sim \mathrm{Bernoulli}(s)
 
-    The mean is v itself, so that the squared distance from v' has the gradient of that from v, on
-    average: what is added is noise of the gradient, of variance s sigma² v².
+    The mean of v' is v. On average, the squared distance from v' therefore has the same gradient as
+    that from v; the noise adds to the gradient's variance, by s sigma² v².
 
     Args:
         teacher_logits: (batch, classes).
-        sd: sigma >= 0, of the relative noise.
-        share: s in [0, 1], of the samples that are perturbed.
-        generator: of the noise; torch's global one when None.
+        sd: sigma >= 0, the standard deviation of the relative noise.
+        share: s in [0, 1], the share of perturbed samples.
+        generator: for the noise; torch's global generator if None.
 
     Returns:
-        As the logits, in float32 at least. Gradients flow into them.
+        The noisy logits, in float32 or wider. Gradients flow into them.
 
     Raises:
-        ValueError: for other shapes, a negative sd, a share outside [0, 1], or another generator.
+        ValueError: for wrong shapes, a negative sd, a share outside [0, 1], or an invalid
+            generator.
 
-    Departures: recalled; the paper's text was not at hand. That noise is independent for every
-    class follows a public library's form; sd and share are ours.
+    Departures: recalled; the paper's text was not available. Independent noise for every class
+    follows a public library; sd and share are ours.
     """
     check_logits(teacher_logits=teacher_logits)
     check_number(least=0, sd=sd)
@@ -44,7 +45,7 @@ def noisy_logits(
         got = type(generator).__name__
         raise ValueError(f"generator must be a torch.Generator or None; got a {got}.")
     logits = at_least_float32(teacher_logits)
-    # Drawn where the generator lives, so that a CPU generator serves logits of any device.
+    # Drawn on the generator's device, so that a CPU generator works for logits on any device.
     device = generator.device if generator else logits.device
     noise = torch.randn(logits.shape, generator=generator, device=device).to(logits)
     chosen = torch.rand(len(logits), 1, generator=generator, device=device).to(logits) < share

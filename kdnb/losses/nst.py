@@ -1,4 +1,4 @@
-"""NST (Huang and Wang 2017): neuron selectivity transfer, the discrepancy of normalised channels."""
+"""NST (Huang and Wang 2017): neuron selectivity transfer."""
 
 from __future__ import annotations
 
@@ -26,31 +26,30 @@ def neuron_selectivity(
         + \frac{1}{C_S^2} \sum_{j,j'} k(s_j, s_{j'})
         - \frac{2}{C_T C_S} \sum_{i,j} k(t_i, s_j)
 
-    where t_i and s_j are channels flattened over the positions and divided by their L2 norm, so
-    the order and the number of channels are free. Kernels: x·y; (x·y + c)^d, with d = 2 and
-    c = 0 in the paper; exp(-|x - y|² / (2 sigma²)). The paper's half belongs to the weight.
-
-    Each Gram matrix is one batched product, (batch, C, C): no tensor of size B·C·C·H·W.
+    where t_i and s_j are channels flattened over the positions and divided by their L2 norm, so the
+    channels may differ in order and number. The kernels are x·y; (x·y + c)^d, with d = 2 and c = 0
+    in the paper; exp(-|x - y|² / (2 sigma²)). The paper's factor of one half is left to the weight.
+    Each Gram matrix is one batched product, (batch, C, C); no tensor of size B·C·C·H·W is formed.
 
     Args:
-        student_maps, teacher_maps: (batch, channels, height, width). Widths may differ; other
+        student_maps, teacher_maps: (batch, channels, height, width). Widths may differ; different
             spatial sizes are pooled to the common one.
         kernel: "linear" (attention transfer without its last normalisation), "polynomial" or
             "gaussian".
         degree, offset: d and c of the polynomial kernel.
-        bandwidth: sigma² of the Gaussian kernel; None is each sample's mean squared distance of
-            the pairs teacher-student, taken as a constant in the gradient.
+        bandwidth: sigma² of the Gaussian kernel; None takes each sample's mean squared distance
+            over the teacher-student pairs, as a constant in the gradient.
 
     Returns:
         A scalar without unit, at least 0 up to rounding, 0 where the channels agree.
 
     Raises:
-        ValueError: for other shapes, an unknown kernel, a degree below 1, an offset that is not
+        ValueError: for wrong shapes, an unknown kernel, a degree below 1, an offset that is not
             finite, or a bandwidth that is not above 0.
 
-    Departures: the authors' code leaves out the teacher's own term, which has no gradient for
-    the student. Polynomial and linear forms are confirmed (authors' code; notes on the paper);
-    the bandwidth rule is recalled, and which pairs it averages could not be confirmed.
+    Departures: the authors' code leaves out the teacher's own term, which has no gradient for the
+    student. The polynomial and linear forms are confirmed (authors' code; notes on the paper); the
+    bandwidth rule is recalled, and we could not confirm which pairs it averages.
 
     >>> student, teacher = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 2.0]]]])
     >>> neuron_selectivity(student, teacher)

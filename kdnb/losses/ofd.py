@@ -1,4 +1,4 @@
-"""OFD (Heo et al. 2019b): the overhaul of feature distillation, its margin and its partial distance."""
+"""OFD (Heo et al. 2019b): the margin and partial distance of the feature distillation overhaul."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def overhaul_margin(weight: Tensor, bias: Tensor, variant: Variant = "paper") ->
 
     Args:
         weight, bias: (channels,).
-        variant: "authors" takes -3 |gamma| where less than 0.001 of the responses are negative.
-            The formula tends to -gamma²/beta there, about -0.3 |gamma| at their threshold: on
-            such channels the two differ by a factor of ten and more.
+        variant: "authors" uses -3 |gamma| where less than 0.001 of the responses are negative.
+            There the formula tends to -gamma²/beta, about -0.3 |gamma| at their threshold, so on
+            such channels the two differ by a factor of ten or more.
 
     Returns:
         (channels,) at most 0, for :func:`overhaul`.
 
     Raises:
-        ValueError: if weight and bias are not vectors of one length.
+        ValueError: if weight and bias are not vectors of the same length.
 
     Departures: a channel with weight 0 is constant; its margin is its bias, or 0 if positive.
 
@@ -61,14 +61,15 @@ def overhaul(student_responses: Tensor, teacher_responses: Tensor, margin: Tenso
     .. math:: L = \frac1B \sum_b \sum_i \begin{cases} 0 & s_i \le t_i \le 0 \\
         (t_i - s_i)^2 & \text{otherwise} \end{cases}, \quad t = \max(T, m)
 
-    A negative response of the teacher is a ceiling, not a target: below it nothing is asked.
+    A negative response of the teacher is a ceiling and not a target: the student is not penalised
+    below it.
 
     Args:
-        student_responses: (batch, channels, height, width) before the ReLU, behind a connector
+        student_responses: (batch, channels, height, width) before the ReLU, after a connector
             (:class:`~kdnb.losses.adapters.PointwiseAdapter`, `normalise=True`).
-        teacher_responses: the same shape, before the ReLU. The authors keep the teacher in
-            training mode, so that its batch statistics are the student's; restore its running
-            statistics afterwards (`kdnb.distil` normalises by the batch and leaves them alone).
+        teacher_responses: the same shape, before the ReLU. The authors keep the teacher in training
+            mode, so that both use statistics of the same batch; restore its running statistics
+            afterwards (`kdnb.distil` normalises by the batch and leaves them alone).
         margin: (channels,) from :func:`overhaul_margin`, at most 0.
 
     Returns:
@@ -76,11 +77,11 @@ def overhaul(student_responses: Tensor, teacher_responses: Tensor, margin: Tenso
         no response lies below the margin, or where the student stays under every ceiling.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
-    Departures: the authors sum over the batch and divide by it, and by 1000 on CIFAR-100 or 10,000 on
-    ImageNet, in their training scripts (clovaai/overhaul-distillation), with :func:`depth_weights` over
-    layers; here the batch mean alone.
+    Departures: the authors sum over the batch and divide by it, and by 1000 on CIFAR-100 or 10,000
+    on ImageNet, in their training scripts (clovaai/overhaul-distillation), with
+    :func:`depth_weights` over layers; here only the batch mean is taken.
 
     >>> student, teacher = torch.full((1, 1, 1, 2), -2.0), torch.tensor([[[[1.0, -5.0]]]])
     >>> overhaul(student, teacher, torch.tensor([-1.0]))

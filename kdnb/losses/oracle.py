@@ -1,4 +1,4 @@
-"""Oracle distillation (Kang et al. 2020): an image's teachers are those that know its label."""
+"""Oracle distillation (Kang et al. 2020): learn each image from teachers that are right."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kdnb.losses.checks import at_least_float32, check_labels, check_lists, chec
 
 
 def oracle_weights(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    r"""1 for each teacher that names the label, 0 for the others; 1 for all where none does.
+    r"""Oracle weights (Kang 2020): 1 for each teacher that is right, 0 else; all 1 if none is.
 
     .. math:: u_{kb} = \mathbb{1}\big[\arg\max_c v_{kbc} = y_b\big]
 
-    As weights of :func:`ensemble_log_probabilities` they give the oracle's answer, the mean of the
+    Used in :func:`ensemble_log_probabilities` they give the oracle's answer, the mean of the
     teachers that are right (Kang, Mun and Han 2020).
 
     Args:
@@ -27,10 +27,10 @@ def oracle_weights(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
         (K, batch), without a gradient.
 
     Raises:
-        ValueError: for no logits, other shapes, or labels beyond the classes.
+        ValueError: for no logits, wrong shapes, or labels beyond the classes.
 
-    Departures: recalled; the paper's text was not at hand. On images that no teacher knows we
-    take the mean of all.
+    Departures: recalled; the paper's text was not available. For images on which no teacher is
+    right we take the mean of all.
 
     >>> v = [torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])]
     >>> oracle_weights(v, torch.tensor([0, 0]))

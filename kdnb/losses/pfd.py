@@ -1,4 +1,4 @@
-"""PFD (Xu et al. 2020): a teacher that sees privileged features teaches a model of clicks that does not."""
+"""PFD (Xu et al. 2020): distil privileged features into a model of clicks."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from kdnb.losses.checks import at_least_float32, check_number, check_scores
 def privileged_features(
     student_scores: Tensor, teacher_scores: Tensor, labels: Tensor, teacher_share: float = 0.5
 ) -> Tensor:
-    r"""The student's loss: clicks, and the teacher's probabilities of clicks (Xu 2020).
+    r"""The student's loss (Xu 2020): clicks, and the teacher's click probabilities.
 
-    .. math:: L = \frac1B \sum_b (1 - \lambda)\, h(y_b, \sigma(z_b)) + \lambda\, h(\sigma(v_b), \sigma(z_b))
+    .. math:: L = \frac1B \sum_b (1 - \lambda)\, h(y_b, \sigma(z_b)) + \lambda\, h(\sigma(v_b),
+        \sigma(z_b))
 
-    with the binary cross-entropy h, the student's score :math:`z = f(x)` and the teacher's :math:`v = f(x, x^*)`, which has seen
-    the privileged features :math:`x^*` besides. Both are trained at the same time; the teacher learns the labels alone.
+    with the binary cross-entropy h, the student's score :math:`z = f(x)` and the teacher's
+    :math:`v = f(x, x^*)`, which also sees the privileged features :math:`x^*`. Both are trained at
+    the same time; the teacher learns only the labels.
 
     Args:
-        student_scores, teacher_scores: (batch,) logits of a click. No gradient flows into the teacher's.
+        student_scores, teacher_scores: (batch,) logits of a click. No gradient flows into the
+            teacher's.
         labels: (batch,) floating-point numbers from 0 to 1, such as 0.0 and 1.0.
-        teacher_share: lambda in [0, 1]; 0 in the first steps, while the teacher knows nothing.
+        teacher_share: lambda in [0, 1]; use 0 in the first steps, while the teacher is untrained.
 
     Returns:
         A scalar in nats. Its least value is the entropy of the mixed targets.
 
     Raises:
-        ValueError: for scores and labels of different lengths, labels outside [0, 1], or a share outside [0, 1].
+        ValueError: for scores and labels of different lengths, labels outside [0, 1], or a share
+            outside [0, 1].
 
     Departures: the paper's abstract was read; the formula is recalled.
 

@@ -14,20 +14,22 @@ def patient(student_states: Tensor, teacher_states: Tensor, variant: Variant = "
     .. math:: L = \frac1B \sum_b \sum_{j=1}^M \Big\lVert \frac{h^S_{bj}}{\lVert h^S_{bj} \rVert}
         - \frac{h^T_{b,I(j)}}{\lVert h^T_{b,I(j)} \rVert} \Big\rVert_2^2
 
-    where h are the states of the first token. It is :math:`2 - 2\cos` of each pair of layers.
+    where h are the states of the first token. Each pair of layers contributes :math:`2 - 2\cos`.
 
     Args:
-        student_states, teacher_states: (batch, layers, width) of the first token, of one width.
+        student_states, teacher_states: (batch, layers, width) of the first token, of the same
+            width.
         variant: "authors" takes the mean over batch, layers and width in place of the sums.
 
     Returns:
-        A scalar without unit, from 0 to 4 times the number of layers. A state of zeros counts as of length 0.
+        A scalar without unit, from 0 to 4 times the number of layers. A zero state keeps length 0.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: the equation is recalled; the authors' mean is in their code (src/KD_loss.py), where normalising is an
-    option. The paper's sum runs over the training set, here the batch's mean is taken.
+    Departures: the equation is recalled; the authors' mean is in their code (src/KD_loss.py), where
+    normalising is an option. The paper's sum runs over the training set, here the batch's mean is
+    taken.
 
     >>> import torch
     >>> student, teacher = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])

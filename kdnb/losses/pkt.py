@@ -1,9 +1,8 @@
-"""PKT (Passalis and Tefas 2018; Passalis 2020): who is near whom in a batch, as a distribution.
+"""PKT (Passalis and Tefas 2018; Passalis 2020): neighbourhoods in a batch as distributions.
 
-The "paper" variants sum over pairs of distinct samples; the "authors"
-variants keep each sample's pair with itself, whose similarity is 1 by construction, and take the
-mean over batch²: hence their weights of several ten thousand.
-Gradients flow into the teacher too unless it is detached.
+The "paper" variants sum over pairs of distinct samples; the "authors" variants keep each sample's
+pair with itself, whose similarity is 1 by construction, and take the mean over batch², which is why
+their weights are tens of thousands. Gradients flow into the teacher too unless it is detached.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor
 from kdnb.losses._arithmetic import cosines, identity, root, rows, squared_distances
 from kdnb.losses.checks import Variant, check_samples, check_variant
 
-FLOOR = 1e-7  # the least similarity: exactly opposite samples would make the divergence infinite
+FLOOR = 1e-7  # the smallest similarity: 0, for opposite samples, makes the divergence infinite
 
 
 def probabilistic_transfer(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> Tensor:
@@ -24,9 +23,8 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor, variant: Variant = 
         p_{i|j} = \frac{K(t_i, t_j)}{\sum_{k \ne j} K(t_k, t_j)}, \quad
         K(a, b) = \tfrac12 \Big(\frac{a^\top b}{\lVert a \rVert \lVert b \rVert} + 1\Big)
 
-    with q the same of the student. Each sample's scale and the width of either layer do not
-    matter, so features and maps of any shape can be paired; the authors take the layer before
-    the last.
+    with q the same for the student. The scale of a sample and the widths of the layers do not
+    matter, so features and maps of any shape can be paired. The authors take the penultimate layer.
 
     Args:
         student, teacher: (batch, ...), at least 2 samples; flattened.
@@ -34,16 +32,16 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor, variant: Variant = 
             batch²; the public weight of 30000 belongs to it.
 
     Returns:
-        A scalar in nats, at least 0; 0 when the conditional probabilities agree (the authors'
-        1e-7 then leaves a gradient of about that size).
+        A scalar in nats, at least 0; 0 when the conditional probabilities agree. (In "authors", the
+        1e-7 then leaves a gradient of about that size.)
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
-    Departures: similarities are floored at 1e-7 in the paper's variant, so that opposite samples
-    stay finite. The paper's equation is recalled; the code (passalis/probabilistic_kt) was read.
-    It adds 1e-7 to the norms as well, which is left out of both variants here: a sample of zeros
-    has cosine 0 with all others, without it.
+    Departures: in the "paper" variant similarities are floored at 1e-7, to keep the loss finite for
+    opposite samples. The paper's equation is recalled; the code (passalis/probabilistic_kt) was
+    read. It also adds 1e-7 to the norms. Both variants here leave this out: a zero sample has
+    cosine 0 with all others anyway.
 
     >>> student, teacher = torch.eye(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     >>> probabilistic_transfer(student, teacher)
@@ -60,13 +58,13 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor, variant: Variant = 
 
 
 def hybrid_transfer(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> Tensor:
-    r"""PKT for lightweight networks: two kernels, symmetric divergence (Passalis 2020, TNNLS).
+    r"""PKT for lightweight networks (Passalis 2020, TNNLS): two kernels, symmetric divergence.
 
     .. math:: L = \sum_{K} \sum_j \sum_{i \ne j} \big(p^K_{i|j} - q^K_{i|j}\big)
         \big(\log p^K_{i|j} - \log q^K_{i|j}\big)
 
-    added over the cosine kernel of :func:`probabilistic_transfer` and the Student-t kernel
-    1 / (1 + |a - b|); the divergence is Jeffreys', KL in both directions.
+    summed over the cosine kernel of :func:`probabilistic_transfer` and the Student-t kernel 1 / (1
+    + |a - b|). The divergence is Jeffreys', KL in both directions.
 
     Args:
         student, teacher: (batch, ...), at least 2 samples; flattened.
@@ -76,12 +74,12 @@ def hybrid_transfer(student: Tensor, teacher: Tensor, variant: Variant = "paper"
         A scalar in nats, at least 0; 0 when the probabilities agree under both kernels.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
-    Departures: kernels and divergence are as in the authors' code (passalis/pkth, "combined",
-    where the t kernel's power is 1); the paper itself could not be read, and leaving out i = j is
-    carried over from the 2018 paper. The code adds 1e-6 below its root and to the norms, which is
-    left out here; cosine similarities are floored at 1e-7.
+    Departures: kernels and divergence follow the authors' code (passalis/pkth, "combined", where
+    the t kernel's power is 1). The paper itself could not be read; leaving out i = j is carried
+    over from the 2018 paper. The code adds 1e-6 under its root and to the norms, which is left out
+    here; cosine similarities are floored at 1e-7.
 
     >>> student, teacher = torch.eye(3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     >>> hybrid_transfer(student, teacher)
@@ -114,5 +112,5 @@ def _probabilities(kernel: Tensor, variant: Variant) -> Tensor:
 
 
 def _log(probabilities: Tensor, excluded: Tensor) -> Tensor:
-    """The logarithm, with 0 in the places left out."""
+    """The logarithm, with 0 for excluded entries."""
     return probabilities.masked_fill(excluded, 1).log()

@@ -1,4 +1,4 @@
-"""Quantization mimic (Wei et al. 2018): feature maps are rounded before they are compared."""
+"""Quantization mimic (Wei et al. 2018): round feature maps before comparing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kdnb.losses.checks import at_least_float32, check_channels, check_maps, che
 
 
 class _Rounded(torch.autograd.Function):
-    """The nearest multiple of a step; the gradient passes as if nothing had been rounded."""
+    """Round to the nearest multiple of a step, with a straight-through gradient."""
 
     @staticmethod
     def forward(ctx, maps: Tensor, step: float) -> Tensor:
@@ -27,10 +27,11 @@ def quantization_mimic(student_maps: Tensor, teacher_maps: Tensor, step: float =
     .. math:: L = \frac{1}{BCHW} \sum \big(Q(f^T) - Q(f^S)\big)^2, \qquad
         Q(f) = \Delta\, \mathrm{round}(f / \Delta)
 
-    Rounding shrinks what the student is asked for: it is the same for all maps that round alike.
+    Rounding makes the task easier for the student: all maps that round to the same values are
+    equivalent.
 
     Args:
-        student_maps: (batch, channels, height, width); where the widths differ, map them first by a
+        student_maps: (batch, channels, height, width); if the widths differ, map them first by a
             1x1 convolution.
         teacher_maps: of the same shape. Gradients flow into it too unless it is detached.
         step: Delta > 0, in the units of the maps.
@@ -40,9 +41,9 @@ def quantization_mimic(student_maps: Tensor, teacher_maps: Tensor, step: float =
         if Q were the identity (straight through).
 
     Raises:
-        ValueError: for other shapes, or a step that is not above 0.
+        ValueError: for wrong shapes, or a step that is not above 0.
 
-    Recalled: the loss and the uniform rounding. How the step is chosen was not at hand.
+    Recalled: the loss and the uniform rounding. How the paper chooses the step is not known to us.
 
     >>> one, other = torch.full((1, 1, 1, 1), 0.6), torch.full((1, 1, 1, 1), 0.4)
     >>> quantization_mimic(one, other), quantization_mimic(one, 2 * other)

@@ -1,4 +1,4 @@
-"""RD, ranking distillation (Tang and Wang 2018): the teacher's first items count as relevant."""
+"""RD (Tang and Wang 2018): ranking distillation."""
 
 from __future__ import annotations
 
@@ -32,31 +32,32 @@ def ranking_distillation(
 
     for the first K items of the teacher's order pi, with the student's scores s, the logistic
     function, and the rank that the student gives an item. Items at the top count more, and an item
-    that the student already ranks as high as the teacher counts nothing. Added to the student's own
-    ranking loss.
+    that the student already ranks as high as the teacher counts nothing. Add this to the student's
+    own ranking loss.
 
     Args:
-        student_scores: (lists, items): of all items, so that ranks can be counted.
-        teacher_scores: the same shape. Only the order of its `kept` largest counts, and no
-            gradient flows into it; minus infinity leaves items out, such as those of the training
-            set. Of equal ones the first item comes first.
+        student_scores: (lists, items), for all items, so that ranks can be counted.
+        teacher_scores: the same shape. Only the order of its `kept` largest counts, and no gradient
+            flows into it; minus infinity leaves items out, such as those of the training set. Ties
+            go to the earlier item.
         kept: K, from 1 to the number of items; 10 to 15 in the paper's experiments.
-        position_scale: lambda > 0: the larger, the more do later positions count.
-        discrepancy_scale: mu > 0: the larger, the sooner does a difference of ranks count in full.
-            None weighs by position alone, as the authors do in the first epochs.
-        variant: "paper" makes the weights of a list sum to 1; "authors" makes those of the
-            positions alone sum to 1, so that a student with the teacher's ranks has no loss left.
+        position_scale: lambda > 0: the larger it is, the more later positions count.
+        discrepancy_scale: mu > 0: the larger it is, the sooner a difference of ranks counts in
+            full. None weights by position alone, as the authors do in the first epochs.
+        variant: "paper" makes the weights of a list sum to 1. "authors" makes only the position
+            weights sum to 1, so a student with the teacher's ranks has no loss left.
 
     Returns:
         A scalar in nats, at least 0; 0 where all weights are.
 
     Raises:
-        ValueError: for other or different shapes, fewer than 2 items, wrong options, or fewer items
-            than `kept` that are not left out.
+        ValueError: for wrong or mismatched shapes, fewer than 2 items, wrong options, or fewer than
+            `kept` items that are not left out.
 
-    Departures: the authors' code was read; the paper's weights are recalled, and so is that both
-    factors together are normalised there. Both estimate the student's rank from a sample of items,
-    as their catalogues are large; here all items given are counted. The default scales are ours.
+    Departures: the authors' code was read. The paper's weights are recalled, including that it
+    normalises both factors together. Paper and code estimate the student's rank from a sample of
+    items, since their catalogues are large; here all given items are counted. The default scales
+    are ours.
 
     >>> student, teacher = torch.zeros(1, 3), torch.tensor([[3.0, 2.0, 1.0]])
     >>> ranking_distillation(student, teacher, kept=2, discrepancy_scale=None)
@@ -84,11 +85,11 @@ def ranking_distillation(
 def _weights(
     scores: Tensor, chosen: Tensor, position: float, discrepancy: float | None, variant: Variant
 ) -> Tensor:
-    """(lists, kept): of the teacher's first items, in its order."""
+    """(lists, kept): the weights of the teacher's first items, in its order."""
     places = torch.arange(chosen.shape[1], device=scores.device, dtype=scores.dtype)
     by_place = torch.softmax(-places / position, 0).expand_as(chosen)
     if discrepancy is None:
         return by_place
-    ranks = (scores.unsqueeze(1) > chosen.unsqueeze(2)).sum(2)  # from 0, as the places
+    ranks = (scores.unsqueeze(1) > chosen.unsqueeze(2)).sum(2)  # counted from 0, as positions are
     weights = by_place * torch.tanh(discrepancy * (ranks - places).clamp_min(0))
     return ratio(weights, weights.sum(1, keepdim=True)) if variant == "paper" else weights

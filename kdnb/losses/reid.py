@@ -1,4 +1,4 @@
-"""Distilled re-identification (Wu et al. 2019): the log of a batch's similarities is compared."""
+"""Distilled re-identification (Wu et al. 2019): compare the log of a batch's similarities."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 from kdnb.losses._arithmetic import gram, in_double, rows, unit
 from kdnb.losses.checks import check_number, check_samples, check_values
 
-CLOSE = 1e-4  # relative difference of eigenvalues below which a series gives the divided difference
+CLOSE = 1e-4  # below this relative difference of eigenvalues a series is used
 
 
 def similarities(samples: Tensor) -> Tensor:
-    r"""The cosines of all pairs of samples behind a ReLU, between 0 and 1 (Wu 2019).
+    r"""The cosines of all pairs of samples after a ReLU, between 0 and 1 (Wu 2019).
 
     .. math:: A = X X^\top, \quad X_b = \frac{\max(f_b, 0)}{\lVert \max(f_b, 0) \rVert_2}
 
     Args:
-        samples: (batch, ...), flattened; each of any width.
+        samples: (batch, ...), flattened.
 
     Returns:
-        (batch, batch), symmetric and positive semi-definite. The row of a sample without anything
-        above 0 is 0.
+        (batch, batch), symmetric and positive semi-definite. A sample without positive values has a
+        row of zeros.
 
     Raises:
         ValueError: for fewer than 2 samples.
@@ -44,13 +44,13 @@ def log_euclidean(student: Tensor, teacher: Tensor, ridge: float = 1.0) -> Tenso
     .. math:: L = \big\lVert \log(A_S + \epsilon I) - \log(A_T + \epsilon I) \big\rVert_F^2
 
     with :func:`similarities` A and the matrix logarithm. Similarity matrices are positive
-    semi-definite: between those the straight line is no natural path, and its length is dominated
-    by the largest eigenvalues.
+    semi-definite. The straight line between two such matrices is not a natural path, and its length
+    is dominated by the largest eigenvalues.
 
     Args:
         student, teacher: (batch, ...), at least 2 samples; widths may differ.
-        ridge: epsilon above 0. A batch of more samples than features has eigenvalues 0, whose
-            logarithm needs it.
+        ridge: epsilon above 0. It is needed because a batch with more samples than features has
+            zero eigenvalues.
 
     Returns:
         A scalar without unit, which grows with the batch; 0 where the similarities are equal.
@@ -58,7 +58,7 @@ def log_euclidean(student: Tensor, teacher: Tensor, ridge: float = 1.0) -> Tenso
     Raises:
         ValueError: for different batch sizes, fewer than 2 samples, or a ridge not above 0.
 
-    Departures: recalled, but for the parts' names; the ridge of 1 follows a summary.
+    Departures: recalled, except for the names of the parts; the ridge of 1 follows a summary.
 
     >>> log_euclidean(torch.eye(2), torch.ones(2, 2))
     tensor(0.6449)
@@ -70,10 +70,10 @@ def log_euclidean(student: Tensor, teacher: Tensor, ridge: float = 1.0) -> Tenso
 
 
 class _Logarithm(torch.autograd.Function):
-    """log(A + ridge I) of a symmetric A that is at least 0, with a gradient at equal eigenvalues.
+    """log(A + ridge I) of a positive semi-definite A, with a gradient at equal eigenvalues.
 
     The derivative in the eigenvectors' axes is the divided difference of log at two eigenvalues,
-    where autograd's own divides by their difference, which may be 0 (Daleckii and Krein).
+    (Daleckii and Krein). Autograd's own derivative divides by their difference, which may be 0.
     """
 
     @staticmethod

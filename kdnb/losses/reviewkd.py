@@ -1,4 +1,4 @@
-"""ReviewKD (Chen et al. 2021): the student's deep layers, fused into its shallow ones, meet the teacher's."""
+"""ReviewKD (Chen et al. 2021): fuse deep student layers into shallow ones, then compare."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def hierarchical_context(
     .. math:: L = \frac{\sum_{l=0}^{n} 2^{-l}\, \mathrm{MSE}(\phi_l(S), \phi_l(T))}
         {\sum_{l=0}^{n} 2^{-l}}
 
-    where phi_0 is the map itself and phi_l average pooling to the l-th kept level. The method
-    sums it over the layers, of which the pooled features are the last, and warms its weight up over
-    20 of 240 epochs.
+    where phi_0 is the map itself and phi_l average pooling to the l-th kept level. The method sums
+    it over the layers (the last being the pooled features), and warms its weight up over 20 of 240
+    epochs.
 
     Args:
         student_maps: (batch, channels, height, width) from :class:`ReviewFusion`.
         teacher_maps: the same shape.
-        levels: sides of the pooled maps; a level that would not shrink the map is skipped, and
-            takes no share of the weights.
+        levels: sides of the pooled maps; a level that would not shrink the map is skipped and gets
+            no weight.
 
     Returns:
         A scalar in squared units of the maps, 0 where they agree.
 
     Raises:
-        ValueError: for other or different shapes, or a level below 1.
+        ValueError: for wrong or mismatched shapes, or a level below 1.
 
-    Departures: follows the authors' code, which decides by the height alone; here a level is
-    kept if it shrinks either axis, and never enlarges one. The same on square maps.
+    Departures: follows the authors' code, which decides by the height alone. Here a level is kept
+    if it shrinks either axis, and never enlarges one; on square maps both agree.
 
     >>> hierarchical_context(torch.ones(1, 2, 5, 3), torch.zeros(1, 2, 5, 3))
     tensor(1.)
@@ -68,10 +68,10 @@ def hierarchical_context(
 
 
 class AttentionFusion(nn.Module):
-    """ABF, attention-based fusion: a layer's map and the deeper residual, mixed at each position.
+    """ABF, attention-based fusion: mix a layer's map and the deeper residual at each position.
 
-    Two sigmoid maps, computed from both, weigh them; the deepest layer has nothing to mix.
-    Returns the map for the loss and the residual handed to the next shallower layer.
+    Two sigmoid maps, computed from both, give the weights; the deepest layer has nothing to mix.
+    Returns the map for the loss and the residual for the next shallower layer.
     """
 
     def __init__(self, channels: int, middle: int, out: int, fuse: bool) -> None:
@@ -109,13 +109,13 @@ class ReviewFusion(nn.Module):
     """ReviewKD's student side, for layers ordered from shallow to deep.
 
     Args:
-        student_shapes, teacher_shapes: one shape for each layer, as many of both; the authors
+        student_shapes, teacher_shapes: one shape per layer, the same number for both; the authors
             take the stages and the pooled embedding, as a 1x1 map.
         middle: width of the residual; the smaller of 512 and the deepest student width, as in
             the authors' code.
 
     Raises:
-        ValueError: for lists of different length, or none.
+        ValueError: for lists of different length, or empty lists.
     """
 
     def __init__(

@@ -26,30 +26,31 @@ from kdnb.losses.checks import Variant, check_samples, check_variant
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> Tensor:
-    r"""Relational distillation of distances (Park 2019, RKD-D).
+    r"""RKD-D (Park 2019): relational distillation of distances.
 
     .. math:: L = \sum_{i \ne j} l_1\big(\psi(t_i, t_j), \psi(s_i, s_j)\big), \quad
         \psi(a, b) = \lVert a - b \rVert_2 / \mu
 
-    with the mean distance mu of the batch's distinct pairs, one for each network, and the Huber
-    loss l_1 with threshold 1. Rotating, moving or scaling either batch changes nothing.
+    with mu the mean distance over the batch's distinct pairs, for each network separately, and l_1
+    the Huber loss with threshold 1. Rotating, shifting or scaling either batch changes nothing.
 
     Args:
         student, teacher: (batch, ...), at least 2 samples; flattened. The authors found that
             embeddings should not be normalised first.
-        variant: "paper" is the sum over ordered pairs; "authors" divides it by batch², to which
-            the public weights belong (25 on CIFAR, 1 in the authors' metric learning).
+        variant: "paper" is the sum over ordered pairs; "authors" divides it by batch², which the
+            published weights assume (25 on CIFAR, 1 in the authors' metric learning).
 
     Returns:
         A scalar without unit; 0 when all ratios of distances agree.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 2 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 2 samples, an empty tensor.
 
-    Departures: the authors' code takes distances from a Gram matrix and floors them at 1e-6,
-    which loses digits far from the origin. Here pairs are subtracted, or, for large maps, the
-    batch is centred first, and where samples lie close together their products are of float64. Coinciding samples have distance 0 and give no gradient. The paper's
-    sum is recalled; the code (lenscloth/RKD) was read.
+    Departures: the authors' code takes distances from a Gram matrix and floors them at 1e-6, which
+    loses digits far from the origin. Here pairs are subtracted. For large maps the batch is centred
+    instead, and products are computed in float64 if samples lie close together. Coinciding samples
+    have distance 0 and give no gradient. The paper's sum is recalled; the code (lenscloth/RKD) was
+    read.
 
     >>> rkd_distance(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [1.0], [2.0]]))
     tensor(0.1250)
@@ -61,14 +62,15 @@ def rkd_distance(student: Tensor, teacher: Tensor, variant: Variant = "paper") -
 
 
 def rkd_angle(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> Tensor:
-    r"""Relational distillation of angles (Park 2019, RKD-A).
+    r"""RKD-A (Park 2019): relational distillation of angles.
 
     .. math:: L = \sum_{i \ne j \ne k \ne i} l_1\big(\cos\angle t_i t_j t_k,
         \cos\angle s_i s_j s_k\big)
 
-    with the angle at the middle sample and the Huber loss l_1 with threshold 1. It is unchanged
-    by rotating, moving or scaling either batch. Its time grows with the cube of the batch. Its memory
-    does so up to 161 samples and with the square from there on, at a second forward pass.
+    with the angle at the middle sample and the Huber loss l_1 with threshold 1. Rotating, shifting
+    or scaling either batch changes nothing. The time grows with the cube of the batch size. The
+    memory does so up to 161 samples; above, it grows with the square, at the cost of a second
+    forward pass.
 
     Args:
         student, teacher: (batch, ...), at least 3 samples; flattened.
@@ -79,7 +81,7 @@ def rkd_angle(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> T
         A scalar without unit; 0 when all angles agree.
 
     Raises:
-        ValueError: for different batch sizes, fewer than 3 samples, anything empty.
+        ValueError: for different batch sizes, fewer than 3 samples, an empty tensor.
 
     Departures: an angle at two coinciding samples has cosine 0 and no gradient. The paper's sum
     is recalled; the code (lenscloth/RKD) was read.
@@ -95,7 +97,7 @@ def rkd_angle(student: Tensor, teacher: Tensor, variant: Variant = "paper") -> T
 
     def part(anchors: slice) -> Tensor:
         losses = F.smooth_l1_loss(ours(anchors), theirs(anchors), reduction="none")
-        if variant == "paper":  # i = j and j = k are 0 as they are
+        if variant == "paper":  # terms with i = j or j = k are already 0
             losses = losses.masked_fill(same, 0)
         return losses.sum()
 
@@ -110,9 +112,10 @@ def _relative(samples: Tensor) -> Tensor:
 
 
 def _angles(samples: Tensor) -> Callable[[slice], Tensor]:
-    """Some anchors -> (anchors, batch, batch): [j, i, k] is the cosine of the angle at j between i and k.
+    """A function of some anchors: [j, i, k] is the cosine of the angle at j between i and k.
 
-    It is 0 where i or k is j. Tensors of this size are as few as can be: they cost most of it.
+    It returns (anchors, batch, batch), with 0 where i or k is j. Tensors of this size dominate the
+    cost, so as few as possible are formed.
     """
     samples = rows(samples)
     if is_small(samples):

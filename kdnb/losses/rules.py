@@ -1,4 +1,4 @@
-"""Attentive rules (Song et al. 2018): a teacher made of the student's own answers and of rules."""
+"""Attentive rules (Song et al. 2018): a teacher built from the student's answers and rules."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ from kdnb.losses.checks import (
 def rule_teacher(
     student_logits: Tensor, fulfilled: Tensor, confidence: Tensor, strength: float = 1.0
 ) -> Tensor:
-    r"""The logits of a student's answers after rules have moved them (Song et al. 2018).
+    r"""The logits of the rule teacher: a student's answers moved by rules (Song et al. 2018).
 
     .. math:: q(k) \propto p(k)\, \exp\Big(C \sum_l \lambda_l f_l(k)\Big)
 
-    This q is the answer nearest to the student's p that fulfils the rules well: it minimises
-    :math:`\mathrm{KL}(q \,\|\, p) - C \sum_l \lambda_l\, \mathrm E_q[f_l]`. The student then learns q
-    by the cross-entropy :math:`H(q, p)`.
+    This q stays close to the student's p and fulfils the rules: it minimises
+    :math:`\mathrm{KL}(q \,\|\, p) - C \sum_l \lambda_l\, \mathrm E_q[f_l]`. The student then learns
+    q by the cross-entropy :math:`H(q, p)`.
 
     Args:
         student_logits: (batch, classes).
-        fulfilled: (batch, rules, classes), :math:`f_l(k)`: how far class k is what rule l asks of
-            this sample, mostly 0 or 1. A rule that gives all classes the same says nothing.
-        confidence: (batch, rules), :math:`\lambda_l`, at least 0, such as :class:`RuleAttention` gives.
-        strength: C, at least 0; with 0 the teacher is the student.
+        fulfilled: (batch, rules, classes), :math:`f_l(k)`: how well class k satisfies rule l for
+            this sample, usually 0 or 1. A rule with the same value for all classes has no effect.
+        confidence: (batch, rules), :math:`\lambda_l`, at least 0, such as :class:`RuleAttention`
+            gives.
+        strength: C, at least 0; with 0 the teacher equals the student.
 
     Returns:
         (batch, classes): logits of q.
 
     Raises:
-        ValueError: for shapes that do not fit.
+        ValueError: for mismatched shapes.
 
     The form is that of the authors' book (Song, Nie and Wang, Compatibility Modeling, equations 4.6
     and 4.7), after Hu et al. 2016.
 
-    Departures: the paper has two candidates, of which one goes better with a garment, where this
-    has classes.
+    Departures: where this has classes, the paper has two candidates, one of which goes better with
+    a garment.
 
     >>> rule_teacher(torch.zeros(1, 2), torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1), 3.0)
     tensor([[3., 0.]])
@@ -71,7 +72,7 @@ def rule_teacher(
 
 
 class RuleAttention(nn.Module):
-    r"""How much each rule counts for each sample: attention over the rules that apply (Song 2018).
+    r"""Attention over the rules that apply to each sample (Song 2018).
 
     .. math:: \lambda_l = \mathrm{softmax}_l\big(s\,[w^\top \sigma(W f(x) + u_l + b) + c_l]\big)
 
@@ -79,13 +80,14 @@ class RuleAttention(nn.Module):
     :math:`u_l` for each rule, and the sigmoid :math:`\sigma`.
 
     Args:
-        features: their number.
-        rules: their number.
-        width: of the hidden layer; 256 or 512 in the authors' code.
+        features: the number of features.
+        rules: the number of rules.
+        width: the width of the hidden layer; 256 or 512 in the authors' code.
         sharpness: s.
 
-    Departures: after the authors' code (hanxjing/AKD-DBPR), in which s is the strength of the rules:
-    its 3 stands there, and not in :func:`rule_teacher`. Weights start as PyTorch's do.
+    Departures: follows the authors' code (hanxjing/AKD-DBPR), in which s is the strength of the
+    rules: its 3 is applied here and not in :func:`rule_teacher`. Weights are initialised as PyTorch
+    does.
     """
 
     def __init__(self, features: int, rules: int, width: int = 32, sharpness: float = 1.0) -> None:
@@ -101,11 +103,12 @@ class RuleAttention(nn.Module):
         nn.init.normal_(self.outer, std=width**-0.5)
 
     def forward(self, features: Tensor, fulfilled: Tensor) -> Tensor:
-        """(batch, rules): 0 for rules that do not apply, else shares of sum 1; all 0 where none does.
+        """The confidences (batch, rules): shares that sum to 1 over the rules that apply, others 0.
 
         Args:
             features: (batch, features).
-            fulfilled: as for :func:`rule_teacher`. A rule applies where it tells classes apart.
+            fulfilled: as for :func:`rule_teacher`. A rule applies if it distinguishes classes; if
+                none does, all confidences are 0.
         """
         check_samples(1, features=features, fulfilled=fulfilled)
         if features.ndim != 2:

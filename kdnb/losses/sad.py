@@ -1,4 +1,4 @@
-"""SAD (Hou et al. 2019): a layer's attention imitates that of the next deeper one."""
+"""SAD (Hou et al. 2019): each layer's attention imitates that of the next deeper layer."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from kdnb.losses.checks import at_least_float32, check_lists, check_maps, check_
 
 
 def spatial_attention(maps: Tensor, size: Sequence[int] | None = None) -> Tensor:
-    r"""SAD's attention: the softmax over positions of the summed squares, enlarged to one size.
+    r"""SAD's attention (Hou 2019): the spatial softmax of summed squares, at a common size.
 
     .. math:: \Psi(A) = \Phi(\mathcal{B}(\textstyle\sum_c |A_c|^2))
 
-    with bilinear enlargement B and spatial softmax Φ (Hou 2019, section 3.1).
+    with bilinear upsampling B and spatial softmax Φ (section 3.1).
 
     Args:
         maps: (batch, channels, height, width).
-        size: (height, width) of the result; the maps' own when None.
+        size: (height, width) of the result; that of the maps if None.
 
     Returns:
-        (batch, height, width), non-negative, 1 in sum over the positions.
+        (batch, height, width), non-negative, summing to 1 over the positions.
 
     Raises:
-        ValueError: for other shapes, or a size that is not two numbers of at least 1.
+        ValueError: for wrong shapes, or a size that is not two numbers of at least 1.
     """
     attention = attention_map(maps)
     if size is not None:
@@ -42,25 +42,26 @@ def spatial_attention(maps: Tensor, size: Sequence[int] | None = None) -> Tensor
 
 
 def self_attention(maps: Sequence[Tensor]) -> Tensor:
-    r"""Self-attention distillation: each layer's attention imitates the next deeper layer's.
+    r"""Self-attention distillation (Hou 2019): imitate the attention of the next deeper layer.
 
     .. math:: L = \sum_{m=1}^{M-1} L_d(\Psi(A_m), \Psi(A_{m+1})), \quad
         L_d(a, b) = \frac{1}{B} \sum_b \lVert a_b - b_b \rVert_2^2
 
-    (Hou 2019, equation 2).
+    (equation 2).
 
     Args:
         maps: M >= 2 feature maps (batch, channels, height, width), shallow to deep; the smaller
-            attention of each pair is enlarged to the other's size.
+            attention map of each pair is upsampled to the other's size.
 
     Returns:
         A scalar without unit, at most 2 for each pair.
 
     Raises:
-        ValueError: for fewer than two maps, or other shapes.
+        ValueError: for fewer than two maps, or wrong shapes.
 
-    Departures: the target, the deeper map, gets no gradient, and L_d is a sum over positions, where the
-    authors' code takes the mean over all of them (cardwing/Codes-for-Lane-Detection, `MSECriterion`).
+    Departures: the target, the deeper map, gets no gradient, and L_d is a sum over positions, where
+    the authors' code takes the mean over all of them (cardwing/Codes-for-Lane-Detection,
+    `MSECriterion`).
 
     >>> self_attention([torch.ones(1, 3, 2, 2), torch.ones(1, 5, 1, 1)])
     tensor(0.)

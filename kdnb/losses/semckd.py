@@ -1,4 +1,4 @@
-"""SemCKD (Chen et al. 2021): semantic calibration, which layer teaches which by attention."""
+"""SemCKD (Chen et al. 2021): semantic calibration, which pairs layers by attention."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def semantic_calibration(
     attention: Tensor,
     variant: Variant = "paper",
 ) -> Tensor:
-    r"""SemCKD (Chen 2021, equation 6): each pair of layers counts by its attention.
+    r"""SemCKD (Chen 2021, equation 6): weight each pair of layers by attention.
 
     .. math:: L = \frac1B \sum_b \sum_s \sum_t a_{bst}\, \mathrm{MSE}(P_{st}(F^S_s), F^T_t)
 
@@ -42,7 +42,7 @@ def semantic_calibration(
         A scalar in squared units of the maps, 0 where every pair agrees.
 
     Raises:
-        ValueError: for pairs of different shapes or an attention of another shape.
+        ValueError: for pairs of different shapes or an attention of a wrong shape.
 
     Departures: the number of the equation is recalled; the terms follow the authors' code.
 
@@ -78,9 +78,9 @@ class SemanticCalibration(nn.Module):
     """SemCKD's projections and attention; its output is what :func:`semantic_calibration` takes.
 
     A layer is described by the batch's similarity matrix F F^T; a row of it, through a two-layer
-    perceptron and normalised, is a sample's query (student) or key (teacher). The row has one
-    entry for each sample, so the batch size is part of the module, as in the authors' code:
-    drop incomplete batches. The maps of a pair are pooled to the smaller size.
+    perceptron and normalised, is a sample's query (student) or key (teacher). The row has one entry
+    for each sample, so, as in the authors' code, the module has a fixed batch size: drop incomplete
+    batches. The maps of a pair are pooled to the smaller size.
     """
 
     def __init__(

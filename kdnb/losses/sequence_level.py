@@ -1,4 +1,4 @@
-"""Sequence-level distillation (Wong and Gales 2016): whole hypotheses in the place of frames."""
+"""Sequence-level distillation (Wong and Gales 2016): hypotheses instead of frames."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from kdnb.losses.checks import (
 def sequence_distillation(
     student_scores: Tensor, teacher_scores: Tensor, normalise: bool = True
 ) -> Tensor:
-    r"""The divergence of the student from the teacher's posteriors of whole hypotheses.
+    r"""Sequence distillation (Wong 2016): the divergence between posteriors of hypotheses.
 
     .. math:: L = \frac1B \sum_b \sum_H P_T(H \mid O_b) \log \frac{P_T(H \mid O_b)}{P_S(H \mid O_b)}
 
-    The sum runs over the hypotheses H of a list, those that the teacher finds likely, or all. The
-    teacher's posterior is the softmax of its scores over the list. With the student normalised
-    over the same list, the gradient in its scores is :math:`P_S(H) - P_T(H)`.
+    The sum runs over a list of hypotheses H: those that the teacher finds likely, or all. The
+    teacher's posterior is the softmax of its scores over the list. With the student normalised over
+    the same list, the gradient in its scores is :math:`P_S(H) - P_T(H)`.
 
     Args:
         student_scores, teacher_scores: (batch, hypotheses), log-probabilities; a constant for each
-            row does not matter where both are normalised. A hypothesis that is not there (of a
-            shorter list) has minus infinity as the teacher's score. Gradients flow into the
-            teacher's scores too unless they are detached.
-        normalise: the student's posterior is a softmax over the list as well, as in a lattice.
-            False takes `student_scores` as log-probabilities among all sequences, which CTC gives
-            (:func:`ctc_log_probability`): then the student is also pushed away from sequences
-            outside the list.
+            row does not matter where both are normalised. A missing hypothesis (in a shorter list)
+            has minus infinity as the teacher's score. Gradients flow into the teacher's scores too
+            unless they are detached.
+        normalise: if True, the student's posterior is a softmax over the list as well, as in a
+            lattice. If False, `student_scores` are log-probabilities among all sequences, as CTC
+            gives them (:func:`ctc_log_probability`); the student is then also pushed away from
+            sequences outside the list.
 
     Returns:
-        A scalar in nats; at least 0 where the student's probabilities of the list sum to at most 1.
+        A scalar in nats, at least 0 if the student's probabilities of the list sum to at most 1.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     Departures: the paper sums over a lattice of state sequences by the forward-backward algorithm;
-    here the hypotheses are listed. It writes the cross-entropy, which has the same gradient. Its text
-    was not at hand.
+    here the hypotheses are listed. The paper uses the cross-entropy, which has the same gradient.
+    Its text was not available.
 
     >>> teacher = torch.tensor([[0.5, 0.5]]).log()
     >>> sequence_distillation(torch.tensor([[2.0, 0.0]]), teacher)
@@ -73,23 +73,23 @@ def ctc_log_probability(
 
     .. math:: \log P(H \mid O) = \log \sum_{\pi:\, \mathcal{B}(\pi) = H} \prod_n q_{n \pi_n}
 
-    where :math:`\mathcal{B}` joins equal neighbours of a path and then leaves the blanks out
-    (Graves et al. 2006, equation 3). Its negative is the CTC loss of H.
+    where :math:`\mathcal{B}` merges equal neighbours of a path and then removes the blanks (Graves
+    et al. 2006, equation 3). Its negative is the CTC loss of H.
 
     Args:
         logits: (batch, frames, classes), the blank among the classes.
         lengths: (batch,) integers, the frames that count.
-        hypotheses: (batch, hypotheses, tokens) integers, padded behind by -1. One that is -1
-            throughout is the empty sequence.
+        hypotheses: (batch, hypotheses, tokens) integers, padded at the end by -1. A hypothesis of
+            only -1 is the empty sequence.
         blank: the class that stands for no token.
 
     Returns:
-        (batch, hypotheses) in nats. A sequence for which there are too few frames has minus
+        (batch, hypotheses) in nats. A sequence that needs more frames than there are gets minus
         infinity, without gradient.
 
     Raises:
-        ValueError: for other shapes, a token that is no class or the blank, or lengths outside 1 to
-            the frames there are.
+        ValueError: for wrong shapes, a token that is the blank or not a class, or lengths below 1
+            or above the number of frames.
 
     >>> logits = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]])  # two frames, a blank and one token
     >>> found = ctc_log_probability(logits, torch.tensor([2]), torch.tensor([[[-1, -1], [1, -1]]]))
@@ -102,7 +102,7 @@ def ctc_log_probability(
     check_hypotheses(hypotheses, logits, blank)
     batch, count, tokens = hypotheses.shape
     wide = at_least_float32(logits)
-    # Hypotheses stand in the batch of one call: each sees its own sequence's frames.
+    # All hypotheses form the batch of one call; each sees the frames of its own sequence.
     frames = wide.log_softmax(2).transpose(0, 1).repeat_interleave(count, 1)
     sizes = (hypotheses >= 0).sum(2).flatten()
     targets = hypotheses.reshape(batch * count, tokens).clamp_min(0).long()
@@ -117,10 +117,10 @@ def ctc_log_probability(
 
 
 def check_hypotheses(hypotheses: Tensor, logits: Tensor, blank: int) -> None:
-    """Require integers (batch, hypotheses, tokens): classes but the blank, then -1.
+    """Require integers (batch, hypotheses, tokens): classes other than the blank, then -1.
 
     Raises:
-        ValueError: saying what came.
+        ValueError: naming the invalid input.
     """
     kinds = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
     right = isinstance(hypotheses, Tensor) and hypotheses.dtype in kinds and hypotheses.ndim == 3

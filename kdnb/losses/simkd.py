@@ -1,4 +1,4 @@
-"""SimKD (Chen et al. 2022): the student's features in front of the teacher's own classifier."""
+"""SimKD (Chen et al. 2022): student features for the teacher's own classifier."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def reused_classifier(
 ) -> Tensor:
     r"""SimKD's only loss (Chen 2022, equation 3): (1/B) sum |f_t - P(f_s)|^2.
 
-    The maps are those in front of the teacher's classifier, which the student then reuses: no
-    cross-entropy, no soft targets.
+    The maps are those before the teacher's classifier, which the student then reuses. There is no
+    cross-entropy and no soft targets.
 
     Args:
         projected: (batch, channels, height, width) from :class:`ReusedClassifierProjector`.
         teacher_maps: the same shape.
-        variant: "authors" averages over every element instead (their `MSELoss`).
+        variant: "authors" averages over all elements instead (their `MSELoss`).
 
     Returns:
         A scalar in squared units of the maps, 0 where they agree.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
     Departures: the paper writes the norm for one sample; the batch mean is added here. The
     mean over elements is that of the authors' training script (DefangChen/SimKD).
@@ -44,7 +44,7 @@ def reused_classifier(
 
 
 class ReusedClassifierProjector(nn.Module):
-    """SimKD's projector: 1x1, 3x3, 1x1 convolutions, batch normalisation and ReLU after each.
+    """SimKD's projector (Chen 2022): 1x1, 3x3, 1x1 convolutions with batch normalisation and ReLU.
 
     The inner width is the teacher's divided by `reduction` (f in the paper, 2 in its tables).
     """
@@ -60,13 +60,13 @@ class ReusedClassifierProjector(nn.Module):
         self.layers = bottleneck(channels, max(1, out // reduction), out, close=True)
 
     def forward(self, student_maps: Tensor, teacher_maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The projected student and the teacher, at one size; average it for the classifier."""
+        """The projected student and the teacher, at one size; pool them for the classifier."""
         check_maps("B", student_maps=student_maps, teacher_maps=teacher_maps)
         student, teacher = to_common_size(student_maps, teacher_maps)
         return self.layers(fitted(self.layers, "student_maps", student)), teacher
 
     def project(self, student_maps: Tensor) -> Tensor:
-        """The projected student where no teacher is near: pooled as beside the teacher's maps."""
+        """The projected student without teacher maps, pooled as it would be with them."""
         check_maps(student_maps=student_maps)
         sides = zip(student_maps.shape[2:], self.shares, strict=True)
         size = tuple(max(1, round(side * share)) for side, share in sides)

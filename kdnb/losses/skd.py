@@ -1,4 +1,4 @@
-"""Structured distillation for dense prediction (Liu et al. 2019): places one by one, and in pairs."""
+"""Structured distillation for dense prediction (Liu et al. 2019): pixel-wise and pair-wise."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from kdnb.losses.checks import (
 
 
 def pixel_wise(student_maps: Tensor, teacher_maps: Tensor, temperature: float = 1.0) -> Tensor:
-    r"""Soft targets at every place of dense logits (Liu 2019).
+    r"""Pixel-wise distillation (Liu 2019): soft targets at every position of dense logits.
 
     .. math:: L = \frac{T^2}{BHW} \sum_b \sum_i \mathrm{KL}\big(p_{bi} \,\|\, q_{bi}\big)
 
-    with the teacher's softened class probabilities p and the student's q at place i. The divergence
-    is summed over the classes; a mean over them too would make it weaker by their number.
+    with the softened class probabilities p of the teacher and q of the student at position i. The
+    divergence is summed over the classes; a mean over them would divide the loss by their number.
 
     Args:
-        student_maps, teacher_maps: logits (batch, classes, height, width), of one shape.
+        student_maps, teacher_maps: logits (batch, classes, height, width), of the same shape.
         temperature: T > 0.
 
     Returns:
         A scalar in nats, at least 0; 0 where the probabilities agree everywhere.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
-    Departures: the direction, teacher first, and the temperature are those of the workbook; the
-    authors' code minimises the cross-entropy with the teacher's probabilities at T = 1, which has the
-    same gradient. The paper's equation is recalled.
+    Departures: the direction (teacher first) and the temperature follow the workbook; the authors'
+    code minimises the cross-entropy with the teacher's probabilities at T = 1, which has the same
+    gradient. The paper's equation is recalled.
 
     >>> student, teacher = torch.zeros(1, 2, 1, 1), torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
     >>> pixel_wise(student, teacher)
@@ -46,27 +46,28 @@ def pixel_wise(student_maps: Tensor, teacher_maps: Tensor, temperature: float = 
 
 
 def pair_wise(student_maps: Tensor, teacher_maps: Tensor, nodes: int = 8) -> Tensor:
-    r"""Which places of an image look alike (Liu 2019).
+    r"""Pair-wise distillation (Liu 2019): which positions of an image look alike.
 
     .. math:: L = \frac{1}{B n^2} \sum_b \sum_{i,j} \big(a^S_{ij} - a^T_{ij}\big)^2, \qquad
         a_{ij} = \frac{f_i^\top f_j}{\lVert f_i \rVert_2 \lVert f_j \rVert_2}
 
-    with the features f of n nodes, which are the places of the maps after average pooling.
+    with the features f of n nodes, the positions of the maps after average pooling.
 
     Args:
-        student_maps, teacher_maps: (batch, channels, height, width); channels and resolutions may differ.
-        nodes: the side of the pooled maps, so that n is its square at most: the loss needs memory for n²
-            pairs of each image. Smaller maps are taken as they are, the student's pooled to the
-            teacher's size.
+        student_maps, teacher_maps: (batch, channels, height, width); channels and resolutions may
+            differ.
+        nodes: the side of the pooled maps, so n is at most its square: the loss needs memory for n²
+            pairs per image. Smaller maps are not pooled, except that the student's are brought to
+            the teacher's size.
 
     Returns:
-        A scalar without unit, between 0 and 4; 0 where all cosines agree. Any rotation of the channels
-        and any scale of a place changes nothing.
+        A scalar without unit, between 0 and 4; 0 where all cosines agree. It is invariant to
+        rotations of the channels and to the scale of a position.
 
     Raises:
-        ValueError: for other shapes or batch sizes, or fewer than 1 node.
+        ValueError: for wrong shapes or batch sizes, or fewer than 1 node.
 
-    Departures: the authors' code pools by the maximum. The paper's equation is recalled.
+    Departures: the authors' code uses max-pooling. The paper's equation is recalled.
 
     >>> student = torch.tensor([[1.0, 1.0]]).view(1, 1, 1, 2)
     >>> teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)
@@ -82,7 +83,7 @@ def pair_wise(student_maps: Tensor, teacher_maps: Tensor, nodes: int = 8) -> Ten
 
 
 def _similarities(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """(batch, n, n) cosines of the places of pooled maps."""
+    """(batch, n, n) cosines of the positions of pooled maps."""
     pooled = F.adaptive_avg_pool2d(at_least_float32(maps), shape).flatten(2)
     directions = unit(pooled, 1)
     with no_autocast(directions):

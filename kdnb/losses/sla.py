@@ -1,4 +1,4 @@
-"""SLA (Lee et al. 2020): labels augmented by the rotation of the image."""
+"""SLA (Lee et al. 2020): labels augmented with the rotation of the image."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ VIEWS = 4  # rotations by multiples of 90 degrees
 
 
 def aggregated(joint_logits: Tensor) -> Tensor:
-    r"""The mean over the views of each view's logits under its own rotation.
+    r"""SLA's aggregation (Lee 2020): the mean of each view's logits under its own rotation.
 
     .. math:: a_k = \frac1M \sum_j s_{jk}(x_j), \quad x_j \text{ the image in view } j
 
     (Lee 2019, equation 4; section 2.2 of the ICML version).
 
     Args:
-        joint_logits: (views, batch, classes, views); the first axis is how the image was rotated,
-            the last how the classifier takes it to be.
+        joint_logits: (views, batch, classes, views); the first axis is the actual rotation of the
+            image, the last the rotation that the classifier predicts.
 
     Returns:
         Logits (batch, classes).
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
     """
     _check_joint(joint_logits)
     return at_least_float32(joint_logits).diagonal(dim1=0, dim2=3).mean(2)
 
 
 def joint_loss(joint_logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over classes and rotations together, averaged over views and batch.
+    """SLA's loss (Lee 2020): cross-entropy over classes and rotations jointly, a mean over views.
 
     Args:
         joint_logits: (views, batch, classes, views).
@@ -43,7 +43,7 @@ def joint_loss(joint_logits: Tensor, labels: Tensor) -> Tensor:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, or labels beyond the classes.
+        ValueError: for wrong shapes, or labels beyond the classes.
 
     >>> joint_loss(torch.zeros(2, 1, 3, 2), torch.tensor([0]))
     tensor(1.7918)

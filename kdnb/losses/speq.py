@@ -1,4 +1,4 @@
-"""SPEQ (Boo et al. 2021): soft targets from a network's own answers at other precisions, by cosine."""
+"""SPEQ (Boo et al. 2021): cosine targets from a network's own answers at other precisions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 def cosine_targets(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 2.0
 ) -> Tensor:
-    r"""One less the cosine of two softened answers (Boo et al. 2021).
+    r"""SPEQ's loss (Boo et al. 2021): 1 minus the cosine of two softened answers.
 
-    .. math:: L = \frac{T^2}{B} \sum_b \Big(1 - \frac{p_b \cdot q_b}{\lVert p_b\rVert\, \lVert q_b\rVert}
+    .. math:: L = \frac{T^2}{B} \sum_b \Big(1 - \frac{p_b \cdot q_b}{\lVert p_b\rVert\, \lVert
+        q_b\rVert}
         \Big), \quad p = \mathrm{softmax}(v / T),\; q = \mathrm{softmax}(z / T)
 
-    It is bounded by T², where the divergence of soft targets grows without limit: an answer of the
-    teacher that is far off pulls less.
+    It is bounded by T², while the divergence of soft targets grows without limit, so a teacher's
+    answer that is far off pulls less.
 
     Args:
         student_logits: (batch, classes), z.
@@ -25,13 +26,13 @@ def cosine_targets(
         temperature: T > 0; one number, or a tensor (batch, 1) of one for each sample.
 
     Returns:
-        A scalar between 0 and T²; 0 where both answer alike.
+        A scalar between 0 and T²; 0 where both answers are equal.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
-    The cosine is confirmed by the abstract. Recalled: the factor T². The value is computed as half the squared distance of the
-    unit vectors, which rounding cannot push below 0.
+    The cosine is confirmed by the abstract. The factor T² is recalled. The value is computed as
+    half the squared distance of the unit vectors, which rounding cannot push below 0.
 
     >>> cosine_targets(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 99.0]]), temperature=1.0)
     tensor(1.)

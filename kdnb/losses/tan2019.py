@@ -1,4 +1,4 @@
-"""Tan et al. 2019: the few likeliest words of a teacher, in place of its whole vocabulary."""
+"""Tan et al. 2019: a teacher's few likeliest words instead of its whole vocabulary."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_number
 
 
 def top_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, kept: int = 8) -> Tensor:
-    r"""The cross-entropy with a teacher's K largest probabilities, made to sum to 1.
+    r"""The cross-entropy with a teacher's K largest probabilities, renormalised (Tan 2019).
 
     .. math:: L = -\frac1B \sum_b \sum_{k \in \mathrm{top}_K(q_b)}
         \frac{q_{bk}}{\sum_{j \in \mathrm{top}_K(q_b)} q_{bj}} \log p_{bk}
 
     with the teacher's probabilities q and the student's p over the whole vocabulary. Only K numbers
-    and their places have to be stored for each word of a corpus.
+    and their indices need to be stored for each word of a corpus.
 
     Args:
-        student_logits, teacher_logits: (batch, vocabulary); for sequences a row for each word.
+        student_logits, teacher_logits: (batch, vocabulary); for sequences, one row per word.
         kept: K, at least 1 and at most the vocabulary; 4 by default in the authors' code.
 
     Returns:
-        A scalar in nats. With K = 1 the cross-entropy with the teacher's own word, with K the
-        vocabulary that with its whole answer.
+        A scalar in nats. K = 1 gives the cross-entropy with the teacher's likeliest word; if K is
+        the vocabulary size, it is the cross-entropy with the full answer.
 
     Raises:
-        ValueError: for other shapes or another K.
+        ValueError: for wrong shapes or K out of range.
 
-    Departures: the paper's text was not at hand. The authors' code (RayeRen/multilingual-kd-pytorch,
-    `distill_label_smoothed_cross_entropy_loss.py`) has this loss, with both answers softened by a
-    temperature, 0.6 by default, and its square in front; here it is 1.
+    Departures: the paper's text was not available. The authors' code
+    (RayeRen/multilingual-kd-pytorch, `distill_label_smoothed_cross_entropy_loss.py`) has this loss,
+    with both answers softened by a temperature, 0.6 by default, and multiplied by its square; here
+    the temperature is 1.
 
     >>> top_cross_entropy(torch.zeros(1, 4), torch.tensor([[3.0, 2.0, 1.0, 0.0]]), kept=2)
     tensor(1.3863)

@@ -1,4 +1,4 @@
-"""Tf-KD (Yuan et al. 2020): distillation from a teacher made by hand, and the smoothing it equals."""
+"""Tf-KD (Yuan et al. 2020): a hand-made teacher, and the label smoothing it equals."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ from kdnb.losses.kd import soft_targets
 def virtual_teacher(
     labels: Tensor, classes: int, correct: float = 0.99, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    r"""The probabilities of the teacher made by hand: p(c) = a, p(k) = (1 - a) / (K - 1) elsewhere.
-
-    Yuan 2020, equation 9.
+    r"""The virtual teacher (Yuan 2020, equation 9): p(c) = a, p(k) = (1 - a) / (K - 1) elsewhere.
 
     Args:
         labels: (batch,) integers, the classes c.
         classes: K, at least 2.
-        correct: a, in (1 / K, 1): the teacher is right about every image. The paper takes at
+        correct: a, in (1 / K, 1), so that the teacher is right about every image. The paper uses at
             least 0.9.
 
     Returns:
-        (batch, classes) of `dtype`, rows of sum 1.
+        (batch, classes) of `dtype`, with rows that sum to 1.
 
     Raises:
         ValueError: for fewer than 2 classes, or a `correct` outside its range.
@@ -62,32 +60,32 @@ def teacher_free_regularisation(
     correct: float = 0.99,
     variant: Variant = "paper",
 ) -> Tensor:
-    r"""The divergence from the virtual teacher, both softened (Yuan 2020, equations 9 and 10).
+    r"""Tf-KD_reg (Yuan 2020, equations 9 and 10): divergence from the softened virtual teacher.
 
     .. math:: L = \tau^2\, \frac{1}{B} \sum_b \mathrm{KL}(p^d_\tau \| q_\tau)
 
-    The teacher is softened as any other: its logits are log p^d, so that p^d_tau is proportional
-    to (p^d)^{1/tau}.
+    The teacher is softened like any other: its logits are log p^d, so p^d_tau is proportional to
+    (p^d)^{1/tau}.
 
     Args:
         logits: (batch, classes).
         labels: (batch,) integers.
         temperature: tau; 20 and more in the paper.
         correct: a, see `virtual_teacher`.
-        variant: "authors" follows the released code: the student is not softened, and the teacher
-            is softmax(p^d / tau), of probabilities as if they were logits. At tau = 20, ten classes
-            and a = 0.99 its true class gets 0.1045 (0.135 by the paper's rule); without the
-            factor tau².
+        variant: "authors" follows the released code: the student is not softened, the teacher is
+            softmax(p^d / tau), which treats probabilities as logits, and there is no factor tau².
+            At tau = 20, ten classes and a = 0.99, the true class gets 0.1045 (0.135 by the paper's
+            rule).
 
     Returns:
         A scalar in nats.
 
     Raises:
-        ValueError: for other shapes, a temperature not above 0, or a `correct` out of range.
+        ValueError: for wrong shapes, a temperature not above 0, or a `correct` out of range.
 
     Departures: the factor tau² is ours, as in every loss of this package that softens both sides;
-    the paper's formula is printed without. The released code takes the mean over batch and classes
-    and multiplies by 100: with the 100 classes of its experiments that is "authors" here.
+    the paper's formula has none. The released code takes the mean over batch and classes and
+    multiplies by 100, which for the 100 classes of its experiments equals "authors" here.
 
     >>> z, y = torch.zeros(1, 10), torch.tensor([0])
     >>> teacher_free_regularisation(z, y, temperature=1.0)
@@ -107,7 +105,7 @@ def teacher_free_regularisation(
 def softened_correct(
     classes: int, temperature: float, correct: float = 0.99, variant: Variant = "paper"
 ) -> float:
-    """The true class's probability in the softened virtual teacher.
+    """The probability of the true class in the softened virtual teacher.
 
     >>> round(softened_correct(10, 20.0), 4), round(softened_correct(10, 20.0, variant="authors"), 4)
     (0.135, 0.1045)
@@ -126,23 +124,24 @@ def equivalent_smoothing(
     correct: float = 0.99,
     variant: Variant = "authors",
 ) -> float:
-    r"""The label smoothing that (1 - w) cross-entropy + w · virtual teacher is, to a constant.
+    r"""The label smoothing equal to (1 - w) cross-entropy + w · virtual teacher, up to a constant.
 
     .. math:: \epsilon = w\, (1 - c) \frac{K}{K - 1}
 
-    with c the true class's probability in the softened teacher. The two losses then have the same
-    gradient everywhere. Exact where the student is not softened: in the "authors" variant at any
-    temperature, in the paper's at temperature 1.
+    with c the probability of the true class in the softened teacher. The two losses then have the
+    same gradient everywhere. This is exact if the student is not softened: in the "authors" variant
+    at any temperature, in the paper's at temperature 1.
 
     Args:
         soft_weight: w in [0, 1].
         classes: K.
 
     Returns:
-        epsilon of :func:`kdnb.losses.label_smoothing`.
+        epsilon for :func:`kdnb.losses.label_smoothing`.
 
     Raises:
-        ValueError: for the paper's variant at another temperature than 1, where no epsilon does.
+        ValueError: for the paper's variant at a temperature other than 1, where no such epsilon
+            exists.
 
     >>> round(equivalent_smoothing(0.1, 10, 20.0), 4)
     0.0995
@@ -158,10 +157,10 @@ def equivalent_smoothing(
 
 
 def virtual_teacher_identity() -> tuple[float, float]:
-    """Largest difference of the gradients of Tf-KD_reg and of the label smoothing that it equals.
+    """The largest gradient difference of Tf-KD_reg and its label smoothing, and a tolerance.
 
-    Over 64 random cases in float64, weights 0.1 and 0.9, the released code's variant at
-    temperatures 1, 20 and 40 and the paper's at 1; and its tolerance.
+    Taken over 64 random cases in float64, with weights 0.1 and 0.9, for the released code's variant
+    at temperatures 1, 20 and 40 and the paper's at 1.
     """
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(64, 10, generator=generator, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""TGSA (Bashivan et al. 2019): whether two networks find the same images alike."""
+"""TGSA (Bashivan et al. 2019): whether two networks find the same images similar."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from kdnb.losses.checks import check_samples, check_values
 
 
 def dissimilarity_matrix(features: Tensor) -> Tensor:
-    r"""A network's representational dissimilarity matrix on probe images (Bashivan 2019).
+    r"""The representational dissimilarity matrix of a network on probe images (Bashivan 2019).
 
     .. math:: \mathrm{RDM}_{ij} = 1 - \rho(f_i, f_j)
 
-    with Pearson's correlation over the features of a layer. Adding a constant to an image's features, or
-    multiplying them by a positive number, changes nothing; nor does the order of the features.
+    with Pearson's correlation over the features of a layer. It is invariant to adding a constant to
+    an image's features, to multiplying them by a positive number, and to the order of the features.
 
     Args:
-        features: (images, ...), at least 2 images; flattened. One feature alone correlates with nothing.
+        features: (images, ...), at least 2 images; flattened. At least 2 features are needed for a
+            correlation.
 
     Returns:
         (images, images), symmetric, without unit: 0 on the diagonal, elsewhere between 0 and 2. An
-        image whose features are all equal has the correlation 0, the entry 1, with all others.
+        image whose features are all equal has correlation 0, and entry 1, with all others.
 
     Raises:
         ValueError: for fewer than 2 images.
@@ -40,26 +41,27 @@ def dissimilarity_matrix(features: Tensor) -> Tensor:
 
 
 def representation_similarity(student: Tensor, teacher: Tensor) -> Tensor:
-    r"""How much two networks agree about which images are alike (Bashivan 2019, TG).
+    r"""The agreement of two networks about which images are similar (Bashivan 2019, TG).
 
     .. math:: \mathrm{TG} = \rho\big(\mathrm{RDM}^S_{i<j}, \mathrm{RDM}^T_{i<j}\big)
 
-    Pearson's correlation over all pairs of images. Layers of any width and kind may be compared.
+    This is Pearson's correlation over all pairs of images. Layers of any width and kind may be
+    compared.
 
     Args:
         student, teacher: (images, ...), features of the same images, at least 3; flattened.
 
     Returns:
-        A scalar from -1 to 1 without unit: 1 for the same layer, about 0 for an unrelated order of images.
-        0 where all pairs of a network are equally dissimilar. The larger, the more alike: to train by
+        A scalar from -1 to 1 without unit: 1 for the same layer, about 0 for unrelated layers, and
+        0 if all pairs of a network are equally dissimilar. Larger means more similar: to train with
         it, minimise 1 - TG.
 
     Raises:
         ValueError: for different numbers of images, or fewer than 3.
 
-    Departures: of the paper the abstract and a public summary were read, which has this correlation of the
-    upper triangles. The paper takes the mean over several layers of the teacher, and for each the most
-    similar layer of the candidate; here it is one layer of each (see
+    Departures: only the paper's abstract and a public summary were read; the summary has this
+    correlation of the upper triangles. The paper takes the mean over several layers of the teacher,
+    and for each the most similar layer of the candidate; here it is one layer of each (see
     :func:`kdnb.methods.nas.teacher_guidance`).
 
     >>> ours = torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 1.0], [3.0, 1.0, 0.0]])
@@ -71,12 +73,12 @@ def representation_similarity(student: Tensor, teacher: Tensor) -> Tensor:
     count = len(student)
     above = torch.triu_indices(count, count, 1, device=student.device)
     ours, theirs = (_correlations(one)[above[0], above[1]] for one in (student, teacher))
-    # The correlation of 1 - rho is that of rho.
+    # The correlations of 1 - rho and of rho are the same.
     dtype = torch.promote_types(ours.dtype, theirs.dtype)
     return (direction(ours.to(dtype), 0) * direction(theirs.to(dtype), 0)).sum()
 
 
 def _correlations(features: Tensor) -> Tensor:
-    """(images, images): Pearson's, over features."""
+    """(images, images): Pearson's correlations over features."""
     unit = direction(rows(features), 1)
     return product(unit, unit.T)

@@ -28,23 +28,23 @@ def attention_matrices(
     .. math:: L = \frac1h \sum_{i=1}^h \mathrm{MSE}(\mathbf A_i^S, \mathbf A_i^T), \quad
         \mathbf A = Q K^\top / \sqrt{d_k}
 
-    for one pair of layers; the sum over the student's layers is the caller's.
+    for one pair of layers; the caller sums over the student's layers.
 
     Args:
         student_scores, teacher_scores: (batch, heads, tokens, tokens), before the softmax, see
             :func:`kdnb.losses.attention_scores`.
-        present: (batch, tokens) truth values, False for padding; all when None.
-        variant: "authors" sets pairs with padding to 0 and keeps them in the mean, so that the
-            loss shrinks with padding; "paper" is the mean over present pairs.
+        present: (batch, tokens) booleans, False for padding; all tokens count if None.
+        variant: "authors" sets pairs with padding to 0 and keeps them in the mean, so the loss
+            shrinks with padding; "paper" is the mean over present pairs.
 
     Returns:
         A scalar in squared units of the scores: the mean over batch, heads and pairs of tokens.
 
     Raises:
-        ValueError: for other shapes, or another number of heads.
+        ValueError: for wrong shapes, or different numbers of heads.
 
     Departures: the equation is recalled; unnormalised scores and padding follow the authors' code,
-    which knows padded keys by their score of -10,000 and leaves padded queries in.
+    which recognises padded keys by their score of -10,000 and keeps padded queries.
 
     >>> attention_matrices(torch.zeros(1, 2, 3, 3), torch.full((1, 2, 3, 3), 2.0))
     tensor(4.)
@@ -77,23 +77,22 @@ def attention_matrices(
 def hidden_states(
     projected: Tensor, teacher_states: Tensor, present: Tensor | None = None
 ) -> Tensor:
-    r"""TinyBERT's loss on hidden states, and on embeddings: :math:`\mathrm{MSE}(H^S W_h, H^T)`.
-
-    (Jiao 2020.)
+    r"""TinyBERT's loss on hidden states or embeddings (Jiao 2020): MSE(H^S W_h, H^T).
 
     Args:
-        projected: (batch, tokens, teacher's width), the student's states through its learnt map.
+        projected: (batch, tokens, teacher's width), the student's states after the learnt map W_h.
         teacher_states: the same shape.
-        present: (batch, tokens) truth values, False for padding; all when None.
+        present: (batch, tokens) booleans, False for padding; all if None.
 
     Returns:
         A scalar in squared units of the states: the mean over present tokens and width.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: the mean of squares is the authors' code's (huawei-noah/Pretrained-Language-Model,
-    `general_distill.py`), where padding takes part; the paper's equation was not read.
+    Departures: the mean of squares follows the authors' code
+    (huawei-noah/Pretrained-Language-Model, `general_distill.py`), which includes padding; the
+    paper's equation was not read.
 
     >>> hidden_states(torch.zeros(1, 2, 3), torch.full((1, 2, 3), 2.0))
     tensor(4.)
@@ -114,17 +113,17 @@ def hidden_states(
 
 
 def uniform_layers(student_layers: int, teacher_layers: int) -> list[int]:
-    r"""TinyBERT's map: which teacher layer teaches each student layer, g(m) = m N / M.
+    r"""TinyBERT's layer map (Jiao 2020): student layer m learns from teacher layer m N / M.
 
     Args:
         student_layers: M.
         teacher_layers: N, a multiple of M.
 
     Returns:
-        M places of layers, from 0.
+        The indices of M teacher layers, from 0.
 
     Raises:
-        ValueError: where N is no multiple of M.
+        ValueError: if N is not a multiple of M.
 
     >>> uniform_layers(2, 6)
     [2, 5]

@@ -1,4 +1,4 @@
-"""Divergences of next-token distributions: word-level KD (Kim and Rush 2016), GKD (Agarwal et al. 2024)."""
+"""Next-token divergences: word-level KD (Kim and Rush 2016) and GKD (Agarwal et al. 2024)."""
 
 from __future__ import annotations
 
@@ -27,36 +27,37 @@ def token_divergence(
     kind: Divergence = "forward",
     teacher_share: float = 0.5,
 ) -> Tensor:
-    r"""How far a student's next-token distributions are from a teacher's, along given sequences.
+    r"""The divergence of next-token distributions along given sequences.
 
     .. math:: L = \frac1B \sum_b \frac{1}{|y_b|} \sum_t D\big(p(\cdot \mid y_{<t}, x) \,\|\,
         q(\cdot \mid y_{<t}, x)\big)
 
-    with the teacher's p and the student's q, and D the forward divergence KL(p ‖ q), the reverse one
-    KL(q ‖ p), or the generalised Jensen-Shannon divergence of GKD,
+    with the teacher's p and the student's q, and D the forward divergence KL(p ‖ q), the reverse
+    one KL(q ‖ p), or the generalised Jensen-Shannon divergence of GKD,
     :math:`\beta\, \mathrm{KL}(p \| m) + (1 - \beta)\, \mathrm{KL}(q \| m)` with
     :math:`m = \beta p + (1 - \beta) q`. On the sequences of a data set, "forward" is word-level
-    distillation up to the teacher's entropy, a constant (Kim and Rush 2016). On sequences that the
-    student has drawn it is on-policy distillation (Agarwal et al. 2024); no gradient flows through the
-    drawing.
+    distillation up to the teacher's entropy, a constant (Kim and Rush 2016). On sequences sampled
+    from the student it is on-policy distillation (Agarwal et al. 2024); no gradient flows through
+    the sampling.
 
     Args:
         student_logits, teacher_logits: (batch, tokens, vocabulary), of the next token after each
             prefix.
-        present: (batch, tokens) truth values, False where the next token is padding or part of the
-            prompt; all when None.
+        present: (batch, tokens) booleans, False where the next token is padding or part of the
+            prompt; all tokens count if None.
         kind: "forward", "reverse" or "jensen_shannon".
-        teacher_share: beta, between 0 and 1, of "jensen_shannon".
+        teacher_share: beta, strictly between 0 and 1, for "jensen_shannon".
 
     Returns:
-        A scalar in nats per token: the mean over a sequence's present tokens, and over sequences.
+        A scalar in nats per token: the mean over a sequence's present tokens, then over sequences.
 
     Raises:
-        ValueError: for other shapes, a sequence without a present token, an unknown kind, or a share
-            that is not between 0 and 1.
+        ValueError: for wrong shapes, a sequence without a present token, an unknown kind, or a
+            share that is not between 0 and 1.
 
-    Departures: the equations are recalled; the direction of the mixture follows public trainers. Some of these take the
-    limits at beta = 0 and 1, where the formula itself is 0: use "forward" and "reverse".
+    Departures: the equations are recalled; the direction of the mixture follows public trainers.
+    Some of these take the limits at beta = 0 and 1, where the formula itself is 0: use "forward"
+    and "reverse".
 
     >>> student, teacher = torch.zeros(1, 1, 2), torch.tensor([[[2.0, 0.0]]])
     >>> token_divergence(student, teacher), token_divergence(student, teacher, kind="reverse")
@@ -67,7 +68,7 @@ def token_divergence(
         return each.mean()
     check_present(present, *each.shape, student_logits=student_logits)
     weights = present.to(each.dtype) / present.sum(1, keepdim=True)
-    # A NaN in padding, which the mask would hide, is a fault as well.
+    # NaN in padding, which the mask would hide, is an error as well.
     value = (each.masked_fill(~present, 0) * weights).sum(1).mean()
     return nan_from(value, student_logits, teacher_logits)
 
@@ -78,7 +79,7 @@ def token_divergences(
     kind: Divergence = "forward",
     teacher_share: float = 0.5,
 ) -> Tensor:
-    """The same for every place: (batch, tokens), in nats.
+    """The divergence of :func:`token_divergence` at every position: (batch, tokens), in nats.
 
     Raises:
         ValueError: as `token_divergence`.
@@ -101,7 +102,7 @@ def token_divergences(
     elif kind == "reverse":
         rows = divergence(student, teacher)
     else:
-        # Of two minus infinities logaddexp has no gradient.
+        # logaddexp has no gradient at two minus infinities.
         log_p, log_q = (
             log.masked_fill(torch.isneginf(log), EXCLUDED)
             for log in (teacher.log_softmax(1), student.log_softmax(1))

@@ -8,7 +8,7 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_number
 
 
 def top_score_difference(logits: Tensor, kept: int = 5) -> Tensor:
-    r"""How far the first class stands above the next ones: what a tolerant teacher keeps small.
+    r"""The gap between the first class and the next ones, which a tolerant teacher keeps small.
 
     .. math:: L = \frac1B \sum_b \Big( q_{(1)} - \frac{1}{K - 1} \sum_{k=2}^{K} q_{(k)} \Big)
 
@@ -16,13 +16,13 @@ def top_score_difference(logits: Tensor, kept: int = 5) -> Tensor:
 
     Args:
         logits: (batch, classes).
-        kept: K, the classes that may keep a share; 5 in the paper.
+        kept: K, the number of top classes considered; 5 in the paper.
 
     Returns:
         A scalar between 0 and 1.
 
     Raises:
-        ValueError: for another shape, or a `kept` outside [2, classes].
+        ValueError: for a wrong shape, or a `kept` outside [2, classes].
 
     Departures: whether the scores are probabilities or logits, and K = 5, are recalled;
     re-implementations take probabilities.

@@ -1,4 +1,4 @@
-"""Triplet distillation (Feng et al. 2019): the teacher's distances as the margins of a triplet loss."""
+"""Triplet distillation (Feng et al. 2019): the teacher's distances as triplet margins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor
     """Every (query, one, other) of distinct samples with one < other.
 
     Args:
-        batch: how many samples, at least 3.
+        batch: the number of samples, at least 3.
         device: where the indices live.
 
     Returns:
@@ -33,7 +33,7 @@ def all_triplets(batch: int, device: torch.device | str | None = None) -> Tensor
 
 
 def triplets_of(queries: slice, batch: int, device: torch.device | str | None = None) -> Tensor:
-    """Those of all triplets whose query is one of these samples: (triplets, 3)."""
+    """The triplets (triplets, 3), out of all, whose query is one of these samples."""
     samples = torch.arange(batch, device=device)
     query, one, other = torch.meshgrid(samples[queries], samples, samples, indexing="ij")
     found = ((query != one) & (query != other) & (one < other)).nonzero()
@@ -47,19 +47,19 @@ def drawn_triplets(
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Some (query, one, other) of distinct samples, each drawn evenly from all ordered ones.
+    """Draw (query, one, other) of distinct samples, uniformly from all ordered triplets.
 
     Args:
-        batch: how many samples, at least 3.
-        count: how many triplets, at least 1; the same one may be drawn twice.
-        generator: of the draws; torch's global one when None.
+        batch: the number of samples, at least 3.
+        count: the number of triplets, at least 1; the same one may be drawn twice.
+        generator: for the draws; torch's global generator if None.
         device: where the indices live.
 
     Returns:
         Integers of shape (count, 3).
 
     Raises:
-        ValueError: for fewer than 3 samples, no triplet, or what is no generator.
+        ValueError: for fewer than 3 samples, a count below 1, or an invalid generator.
 
     >>> len(set(drawn_triplets(3, 1)[0].tolist()))
     3
@@ -72,7 +72,7 @@ def drawn_triplets(
         raise ValueError(f"generator must be a torch.Generator or None; got a {got}.")
     if batch < 3:
         raise ValueError(f"a triplet needs at least 3 samples in the batch; got {batch}.")
-    where = generator.device if generator else "cpu"  # so that every device draws the same
+    where = generator.device if generator else "cpu"  # so that all devices draw the same
 
     def below(end: int) -> Tensor:
         return torch.randint(end, (count,), generator=generator, device=where)
@@ -102,18 +102,19 @@ def triplet_distillation(
 
     Args:
         student, teacher: (batch, ...); flattened, not normalised here (face embeddings are).
-        triplets: (triplets, 3) indices: anchor, positive of its class, negative of another.
+        triplets: (triplets, 3) indices: an anchor, a positive of its class, a negative of another
+            class.
         least_margin: m_min >= 0 in squared units of the student's features.
-        greatest_margin: m_max >= m_min, the margin where the teacher is surest.
+        greatest_margin: m_max >= m_min, the margin for the largest d.
 
     Returns:
         A scalar in squared units of the student's features. Not 0 at student = teacher.
 
     Raises:
-        ValueError: for different batch sizes, anything empty, wrong triplets or margins.
+        ValueError: for different batch sizes, an empty tensor, wrong triplets or margins.
 
-    Departures: the form of the equations was read in a public summary; squared distances and
-    the margins 0.2 and 0.5 are recalled. Where no d is above 0 every margin is m_min.
+    Departures: the form of the equations was read in a public summary; squared distances and the
+    margins 0.2 and 0.5 are recalled. If no d is above 0, every margin is m_min.
 
     >>> student = teacher = torch.tensor([[0.0], [0.5], [1.0]])
     >>> triplet_distillation(student, teacher, torch.tensor([[0, 1, 2], [1, 0, 2]]))

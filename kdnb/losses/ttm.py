@@ -1,4 +1,4 @@
-"""TTM and WTTM (Zheng and Yang 2024, ICLR): the temperature on the teacher's side alone."""
+"""TTM and WTTM (Zheng and Yang 2024, ICLR): a temperature for the teacher alone."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def transformed_teacher(
     temperature: float | Tensor,
     weighted: bool = True,
 ) -> Tensor:
-    r"""WTTM: the temperature on the teacher's side alone (Zheng and Yang 2024, ICLR, sec. 4).
+    r"""WTTM (Zheng and Yang 2024, ICLR, sec. 4): a temperature for the teacher alone.
 
     .. math:: L = \frac{1}{B} \sum_b U(p_b)\, \mathrm{KL}(p_b^{(T)} \| q_b), \quad
         U(p) = \sum_k p_k^{1/T}
 
-    p and q at temperature 1, p^(T) softened. The power sum U, from 1 (one-hot) to
-    K^(1 - 1/T) (uniform), gives smooth samples more weight. Against KD, the unweighted loss adds
-    a Rényi entropy of the student (eq. 15): with H_α that entropy of order α,
-    KL(p^(T) ‖ q) = T KL(p^(T) ‖ q^(T)) - (T - 1) H_{1/T}(q) + (T - 1) H(p^(T)).
+    where p and q are at temperature 1 and p^(T) is softened. The power sum U, from 1 (one-hot) to
+    K^(1 - 1/T) (uniform), gives smooth samples more weight. Compared with KD, the unweighted loss
+    adds a Rényi entropy of the student (eq. 15): with H_α the Rényi entropy of order α, KL(p^(T) ‖
+    q) = T KL(p^(T) ‖ q^(T)) - (T - 1) H_{1/T}(q) + (T - 1) H(p^(T)).
 
     Args:
         student_logits, teacher_logits: (batch, classes).
@@ -33,7 +33,7 @@ def transformed_teacher(
         A scalar in nats, without a factor T²; 0 where q is the softened p, not where q = p.
 
     Raises:
-        ValueError: for other shapes, an empty batch, or a temperature that is not above 0.
+        ValueError: for wrong shapes, an empty batch, or a temperature that is not above 0.
 
     Departures: none (paper and authors' code read).
 

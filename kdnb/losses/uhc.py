@@ -1,19 +1,19 @@
-"""UHC (Vongkulbhisal et al. 2019): one answer over all classes from classifiers that know some each.
+"""UHC (Vongkulbhisal et al. 2019): unify classifiers that each know some of the classes.
 
-Classifier i knows the classes :math:`L_i` and says :math:`p_i(l)`, the probability of l given that
-the label lies in :math:`L_i`. A distribution q over all classes implies
+Classifier i knows the classes :math:`L_i` and predicts :math:`p_i(l)`, the probability of l given
+that the label lies in :math:`L_i`. A distribution q over all classes implies
 :math:`\\hat q_i(l) = q(l) / \\sum_{k \\in L_i} q(k)` for it. The estimates look for a q whose
-:math:`\\hat q_i` are what the classifiers say; :func:`restricted_cross_entropy` puts the student's
-answer in place of q. The other functions are what one does without that relation.
+:math:`\\hat q_i` match the classifiers' predictions; :func:`restricted_cross_entropy` uses the
+student's answer as q. The other functions are baselines that do not use this relation.
 
 Every function takes
 
 - `classifier_logits`: a list of tensors (batch, classes of this classifier);
-- `class_sets`: for each classifier the numbers of its classes, in the order of its logits;
-- `classes`: how many classes there are; each must be known to some classifier;
+- `class_sets`: for each classifier, the indices of its classes, in the order of its logits;
+- `classes`: the number of classes; each must be known to some classifier;
 
-and raises `ValueError` where they do not fit. The relation, the cross-entropy and the factorisation
-are in the paper's abstract; formulas are recalled, its text was not at hand.
+and raises `ValueError` if they do not match. The relation, the cross-entropy and the factorisation
+are in the paper's abstract; the formulas are recalled, as its text was not available.
 """
 
 from __future__ import annotations
@@ -39,21 +39,20 @@ MOST_CLASSES = 100_000
 
 
 def connected_classes(class_sets: Sequence[Sequence[int]], classes: int) -> list[list[int]]:
-    """The parts into which the classes fall: within one they are linked by shared classes.
+    """Split the classes into connected parts, whose class sets are linked by shared classes.
 
-    With one part, classifiers that agree determine all classes' probabilities. Between two parts
-    no classifier compares anything, and the share of each is arbitrary.
+    If there is one part and the classifiers agree, they determine the probabilities of all classes.
+    No classifier compares two parts, so the share of each part is arbitrary.
 
     Args:
-        class_sets: for each classifier the numbers of its classes.
-        classes: how many there are; each must be in some set.
+        class_sets: for each classifier, the indices of its classes.
+        classes: the number of classes; each must be in some set.
 
     Returns:
-        Sorted lists of class numbers, by their first.
+        Sorted lists of class indices, ordered by their first entry.
 
     Raises:
-        ValueError: for sets that are empty, hold a class twice or one that is out of range, or leave
-            a class out.
+        ValueError: for empty sets, duplicate or invalid classes, or a class in no set.
 
     >>> connected_classes([[0, 1], [1, 2], [3, 4]], 5)
     [[0, 1, 2], [3, 4]]
@@ -81,13 +80,13 @@ def connected_classes(class_sets: Sequence[Sequence[int]], classes: int) -> list
 def zero_padded_mean(
     classifier_logits: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int
 ) -> Tensor:
-    r"""The naive target: the mean of the answers, 0 where a classifier does not know the class.
+    r"""A naive baseline: the mean of the answers, with 0 for classes a classifier does not know.
 
     .. math:: q(l) = \frac1M \sum_{i:\, l \in L_i} p_i(l)
 
     It minimises the cross-entropy of all answers with a q that is not renormalised over
     :math:`L_i`: plain distillation from every classifier. A class that few classifiers know gets
-    little, however sure they are.
+    little probability, however confident they are.
 
     Returns:
         (batch, classes) probabilities.
@@ -102,7 +101,7 @@ def zero_padded_mean(
 def mean_of_those_that_know(
     classifier_logits: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int
 ) -> Tensor:
-    r"""A control: each class's mean over the classifiers that know it, divided by their sum.
+    r"""A baseline: each class's mean over the classifiers that know it, renormalised.
 
     .. math:: q(l) \propto \frac{1}{|\{i : l \in L_i\}|} \sum_{i:\, l \in L_i} p_i(l)
 
@@ -120,7 +119,7 @@ def mean_of_those_that_know(
 def most_confident_classifier(
     classifier_logits: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int
 ) -> Tensor:
-    """A control: the answer of the classifier whose largest probability is the largest.
+    """A baseline: the answer of the classifier with the largest maximum probability.
 
     Returns:
         (batch, classes) probabilities, 0 for the classes that this classifier does not know.
@@ -132,7 +131,7 @@ def most_confident_classifier(
     log_p, known = _answers(classifier_logits, class_sets, classes)
     padded = log_p.exp() * known
     surest = padded.amax(2).argmax(1)
-    # A classifier that says NaN is not passed over.
+    # A classifier whose answer is NaN is not skipped.
     spoilt = padded.sum(dim=(1, 2), keepdim=True).squeeze(2) * 0
     return padded[torch.arange(len(padded), device=padded.device), surest] + spoilt
 
@@ -140,11 +139,11 @@ def most_confident_classifier(
 def mean_raw_logits(
     classifier_logits: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int
 ) -> Tensor:
-    """A control: the softmax of each class's mean logit over the classifiers that know it.
+    """A baseline: the softmax of each class's mean logit over the classifiers that know it.
 
-    Of disjoint sets these are the concatenated logits, which released code of knowledge
-    amalgamation distils. A constant added to all logits of one classifier, which changes nothing of
-    what it says, changes this target.
+    For disjoint sets these are the concatenated logits, which released code for knowledge
+    amalgamation distils. Adding a constant to all logits of one classifier leaves its answer
+    unchanged but changes this target.
 
     Returns:
         (batch, classes) probabilities.
@@ -166,14 +165,15 @@ def log_space_estimate(
     .. math:: \min_{u, c} \sum_i \sum_{l \in L_i} (\log p_i(l) - u_l - c_i)^2, \quad
         q = \mathrm{softmax}(u)
 
-    The answers are the columns of a matrix with holes, which would be of rank one if the
-    classifiers agreed; in logarithms rank one is a sum. Putting the best :math:`c_i` in leaves a
-    linear system in u whose matrix depends on the class sets alone. Probabilities near 0 weigh as
-    much as any: a classifier that is wrong and over-confident pulls far.
+    The answers are the columns of a matrix with missing entries, which would have rank one if the
+    classifiers agreed; in logarithms, a rank-one product becomes a sum. Substituting the best
+    :math:`c_i` leaves a linear system in u whose matrix depends only on the class sets.
+    Probabilities near 0 count as much as any, so a classifier that is wrong and overconfident has a
+    large influence.
 
     Returns:
-        (batch, classes) probabilities. Sets that are not connected: each part has the share that
-        its number of classes has of all (see :func:`connected_classes`).
+        (batch, classes) probabilities. If the sets are not connected, each part gets probability in
+        proportion to its number of classes (see :func:`connected_classes`).
 
     >>> q = torch.tensor([0.5, 0.3, 0.2])
     >>> log_space_estimate([q[None, :2].log(), q[None, 1:].log() + 4], [[0, 1], [1, 2]], 3)
@@ -195,19 +195,19 @@ def factorised_estimate(
     .. math:: \min_{u, v \ge 0} \sum_i \sum_{l \in L_i} (p_i(l) - u_l v_i)^2, \quad
         q = u / \textstyle\sum_k u_k
 
-    Each half step is solved exactly and lowers the sum; the answers are not negative, so that u and
-    v are not either. It starts at the estimate in log space, which is the solution where all
+    Each half step is solved exactly and lowers the sum. The answers are not negative, so u and v
+    are not negative either. The start is the estimate in log space, which is the solution if all
     classifiers agree. No gradient flows into the classifiers.
 
     Args:
-        steps: of both halves.
+        steps: the number of steps, each of both halves.
 
     Returns:
         (batch, classes) probabilities. Sets that are not connected: as in
         :func:`log_space_estimate`.
 
-    Departures: the paper's regularisation, its start and its number of steps are not known to us;
-    nothing is regularised here. The sum may have several local minima.
+    Departures: we do not know the paper's regularisation, starting point or number of steps; there
+    is no regularisation here. The sum may have several local minima.
 
     >>> q = torch.tensor([0.5, 0.3, 0.2])
     >>> factorised_estimate([q[None, :2].log(), q[None, 1:].log()], [[0, 1], [1, 2]], 3)
@@ -231,25 +231,25 @@ def factorised_estimate(
 def cross_entropy_estimate(
     classifier_logits: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int
 ) -> Tensor:
-    r"""The q whose restrictions have the least cross-entropy with what the classifiers say.
+    r"""The q whose restrictions have the smallest cross-entropy with the classifiers' answers.
 
     .. math:: \min_q - \sum_i \sum_{l \in L_i} p_i(l) \log \frac{q(l)}{\sum_{k \in L_i} q(k)}
 
-    It is convex in log q, and the likelihood of Luce's choice model: each classifier reports how
-    often each class is chosen out of its set. Its minimum is unique where the class sets are
-    connected. Where all classifiers agree with one q, that q is it. No gradient flows into the
-    classifiers.
+    The objective is convex in log q. It is the negative log-likelihood of Luce's choice model, in
+    which each classifier reports how often each class is chosen from its set. The minimum is unique
+    if the class sets are connected. If all classifiers agree with one q, that q is the minimum. No
+    gradient flows into the classifiers.
 
     Returns:
         (batch, classes) probabilities. Sets that are not connected: as in
         :func:`log_space_estimate`.
 
-    Departures: solved by Newton's method from the estimate in log space, each step shortened by
-    log(1 + d) / d for a step whose entries differ by d, with which the loss falls from any start.
+    Departures: solved by Newton's method, starting from the estimate in log space. A step whose
+    entries differ by d is shortened by log(1 + d) / d, with which the loss falls from any start.
     Hunter's (2004) iteration
     :math:`q_l \leftarrow \sum_i p_i(l) / \sum_{i \ni l} (1 / \sum_{k \in L_i} q_k)` has the same
-    limit, but takes about as many steps as the smallest probability of a shared class is smaller
-    than one.
+    limit, but the number of steps it needs is about the inverse of the smallest probability of a
+    shared class.
 
     >>> q = torch.tensor([0.5, 0.3, 0.2])
     >>> cross_entropy_estimate([q[None, :2].log(), q[None, 1:].log()], [[0, 1], [1, 2]], 3)
@@ -260,7 +260,7 @@ def cross_entropy_estimate(
     with torch.no_grad():
         wide = in_double(log_p)
         u, p = log_space(wide, known), wide.exp() * known
-        # Sums of float32 miss 1 by more than is asked of the gradient, which sums to 0.
+        # Float32 sums differ from 1 by more than the tolerance of the gradient, which sums to 0.
         p = p / p.sum(2, keepdim=True)
         for part in parts:
             knowing = known[:, part].any(1)
@@ -274,18 +274,18 @@ def restricted_cross_entropy(
     classifier_logits: Sequence[Tensor],
     class_sets: Sequence[Sequence[int]],
 ) -> Tensor:
-    r"""Back-propagated cross-entropy: the student's answer, restricted to each classifier's classes.
+    r"""Back-propagated cross-entropy: restrict the student's answer to each classifier's classes.
 
     .. math:: L = \frac1B \sum_b \sum_i H\big(p_i(x_b),\; \mathrm{softmax}(z_{L_i}(x_b))\big)
 
-    No estimate of q is needed: the student itself is it, for all images together.
+    No estimate of q is needed: the student's answer takes its place, for all images together.
 
     Args:
         student_logits: (batch, classes).
 
     Returns:
-        A scalar in nats, summed over classifiers; at least the sum of their entropies, which it
-        is where the student's restrictions are their answers.
+        A scalar in nats, summed over classifiers. Its minimum, where the student's restrictions
+        equal their answers, is the sum of their entropies.
 
     >>> classifiers = [torch.zeros(1, 2), torch.zeros(1, 2)]
     >>> restricted_cross_entropy(torch.zeros(1, 3), classifiers, [[0, 1], [1, 2]])
@@ -303,7 +303,7 @@ def restricted_cross_entropy(
     return sum(values).mean()
 
 
-# --- what is asked for ---------------------------------------------------------------------------
+# --- internals -----------------------------------------------------------------------------------
 
 
 def _check(
@@ -326,7 +326,7 @@ def _check(
 def _answers(
     classifier_logits: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (batch, classifiers, classes), 0 where unknown, and what is known."""
+    """Log-probabilities (batch, classifiers, classes), 0 where unknown, and a mask of the known."""
     _check(classifier_logits, class_sets, classes)
     said = [F.log_softmax(at_least_float32(logits), 1) for logits in classifier_logits]
     return _placed(said, class_sets, classes)

@@ -1,4 +1,4 @@
-"""Uninformed students (Bergmann et al. 2020): what students of normal images cannot imitate is anomalous."""
+"""Uninformed students (Bergmann et al. 2020): anomalies are what students cannot imitate."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from kdnb.losses.checks import (
 
 
 def descriptor_regression(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
-    r"""A student regresses the teacher's descriptors of normal images (Bergmann 2020).
+    r"""Regression of the teacher's descriptors on normal images (Bergmann 2020).
 
     .. math:: L = \frac{1}{BHW} \sum_b \sum_i \lVert f^S_{bi} - f^T_{bi} \rVert_2^2
 
     Args:
-        student_maps, teacher_maps: (batch, channels, height, width), of one shape. The teacher's should have mean 0 and
-            standard deviation 1 in every channel over the normal images (:func:`standardised`).
+        student_maps, teacher_maps: (batch, channels, height, width), of the same shape. The
+            teacher's should have mean 0 and standard deviation 1 in every channel over the normal
+            images (:func:`standardised`).
 
     Returns:
-        A scalar, the mean over places of the error summed over channels, in squared units of the teacher's maps.
+        A scalar, the mean over positions of the error summed over channels, in squared units of the
+        teacher's maps.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
-    Departures: recalled; the paper's text was not at hand.
+    Departures: recalled; the paper's text was not available.
 
     >>> descriptor_regression(torch.zeros(1, 2, 1, 1), torch.ones(1, 2, 1, 1))
     tensor(2.)
@@ -44,24 +46,26 @@ def descriptor_regression(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
 
 
 def anomaly_maps(students_maps: Sequence[Tensor], teacher_maps: Tensor) -> tuple[Tensor, Tensor]:
-    r"""How anomalous each place is: the students' error, and their disagreement (Bergmann 2020).
+    r"""Anomaly scores of each position: the students' error and disagreement (Bergmann 2020).
 
     .. math:: e_i = \Big\lVert \frac1M \sum_m f^m_i - f^T_i \Big\rVert_2^2, \qquad
-        v_i = \frac1M \sum_m \lVert f^m_i \rVert_2^2 - \Big\lVert \frac1M \sum_m f^m_i \Big\rVert_2^2
+        v_i = \frac1M \sum_m \lVert f^m_i \rVert_2^2 - \Big\lVert \frac1M \sum_m f^m_i
+        \Big\rVert_2^2
 
-    Students have learnt the teacher on normal images alone. Elsewhere they are wrong, and each in its own way.
+    Students have imitated the teacher only on normal images. Elsewhere they are wrong, each in its
+    own way.
 
     Args:
         students_maps: M tensors (batch, channels, height, width).
         teacher_maps: of the same shape.
 
     Returns:
-        (error, disagreement), each (batch, height, width), at least 0, in squared units of the maps. The paper adds
-        them after each is brought to mean 0 and standard deviation 1 on held-out normal images. The
-        disagreement of a single student is 0.
+        (error, disagreement), each (batch, height, width), at least 0, in squared units of the
+        maps. The paper adds the two after normalising each to mean 0 and standard deviation 1 on
+        held-out normal images. The disagreement of a single student is 0.
 
     Raises:
-        ValueError: for other shapes, or no student.
+        ValueError: for wrong shapes, or no student.
 
     Departures: recalled; public re-implementations take the root of the error.
 
@@ -80,15 +84,15 @@ def anomaly_maps(students_maps: Sequence[Tensor], teacher_maps: Tensor) -> tuple
 
 
 def standardised(maps: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
-    r"""Descriptors with mean 0 and standard deviation 1 in every channel: :math:`(f - \mu) / \sigma`.
+    r"""Descriptors with mean 0 and deviation 1 in every channel: :math:`(f - \mu) / \sigma`.
 
     Args:
         maps: (batch, channels, height, width).
-        mean, sd: (channels,), over all places of the normal training images. A channel of standard deviation 0, which
-            tells nothing of any place there, is only centred.
+        mean, sd: (channels,), over all positions of the normal training images. A channel of
+            standard deviation 0, which carries no information there, is only centred.
 
     Raises:
-        ValueError: for other shapes, or a negative standard deviation.
+        ValueError: for wrong shapes, or a negative standard deviation.
 
     >>> standardised(torch.full((1, 2, 1, 1), 3.0), torch.tensor([1.0, 3.0]), torch.tensor([2.0, 0.0])).flatten()
     tensor([1., 0.])

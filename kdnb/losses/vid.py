@@ -1,4 +1,4 @@
-"""VID (Ahn et al. 2019): how well the student's maps predict the teacher's, as a Gaussian bound."""
+"""VID (Ahn et al. 2019): variational information distillation with a Gaussian bound."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def variational_information(
         + \frac{(t_{chw} - \mu_{chw}(s))^2}{2 \sigma_c^2},
         \quad \sigma_c^2 = \log(1 + e^{\alpha_c}) + \epsilon
 
-    up to a constant. Each channel has one variance, learned beside the mean: channels that the
-    student cannot predict come to count less.
+    up to a constant. Each channel has one variance, learned together with the mean, so channels
+    that the student cannot predict count less.
 
     Args:
-        predicted_mean: (batch, channels, height, width), mu(s) of :class:`VariationalRegressor`.
+        predicted_mean: (batch, channels, height, width), mu(s), from :class:`VariationalRegressor`.
         teacher_maps: the same shape.
         raw_variance: (channels,), alpha.
         minimum_variance: epsilon, at least 0.
         variant: "authors" averages over every element instead of summing over c, h and w.
 
     Returns:
-        A scalar in nats; it has no zero, and is negative for small variances.
+        A scalar in nats; it has no lower bound of 0, and is negative for small variances.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
     Departures: the softplus is evaluated as logaddexp(alpha, 0): log(1 + exp(alpha)), as public
-    code writes it, overflows. The sum over positions is recalled from the paper; the rest is
-    confirmed in the code RepDistiller credits to the authors.
+    code computes it, overflows. The sum over positions is recalled from the paper; the rest is
+    confirmed in the code that RepDistiller credits to the authors.
 
     >>> mean, teacher = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
     >>> variational_information(mean, teacher, torch.tensor([math.log(math.e - 1)]))
@@ -71,10 +71,11 @@ def variational_information(
 
 
 class VariationalRegressor(nn.Module):
-    """VID's mean and variance: three 1x1 convolutions with ReLU between, one alpha per channel.
+    """VID's mean and variance (Ahn 2019): three 1x1 convolutions, and one alpha per channel.
 
-    The maps are pooled to the smaller size. Widths follow the code credited to the authors: the
-    teacher's throughout, no bias. The variance starts at `initial_variance`.
+    ReLUs lie between the convolutions. The maps are pooled to the smaller size. Widths follow the
+    code credited to the authors: the teacher's throughout, no bias. The variance starts at
+    `initial_variance`.
     """
 
     def __init__(

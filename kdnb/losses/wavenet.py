@@ -8,29 +8,30 @@ from kdnb.losses.checks import at_least_float32, check_alike
 
 
 def density_distillation(log_scales: Tensor, teacher_log_densities: Tensor) -> Tensor:
-    r"""KL(student ‖ teacher) of a student that makes samples by scaling and shifting noise.
+    r"""KL(student ‖ teacher) for a student that scales and shifts noise (van den Oord 2018).
 
     .. math:: \mathrm{KL}(P_S \,\|\, P_T) = H(P_S, P_T) - H(P_S), \qquad
         H(P_S) = \mathrm{E} \sum_t \ln s_t + 2N
 
-    The student draws logistic noise :math:`u_t` and answers :math:`x_t = \mu_t + s_t u_t`, all N
-    samples at once. Its entropy is known exactly, as a logistic distribution of scale s has the
-    entropy ln s + 2. The cross-entropy is the mean of what the teacher, which needs the samples
-    before each one, says to the student's own x: :math:`-\sum_t \ln p_T(x_t \mid x_{<t})`.
+    The student draws logistic noise :math:`u_t` and outputs :math:`x_t = \mu_t + s_t u_t`, all N
+    samples at once. Its entropy is known exactly, since a logistic distribution of scale s has
+    entropy ln s + 2. The cross-entropy is the mean negative log-density that the teacher, which
+    predicts each sample from those before it, gives to the student's x:
+    :math:`-\sum_t \ln p_T(x_t \mid x_{<t})`.
 
     Args:
-        log_scales: (batch, samples), the student's :math:`\ln s_t`, in the noise that was drawn.
+        log_scales: (batch, samples), the student's :math:`\ln s_t` for the drawn noise.
         teacher_log_densities: (batch, samples), the teacher's log-density at the student's x, which
             must depend on the student's parameters: its gradient passes through x.
 
     Returns:
-        A scalar in nats: the sum over samples, averaged over the batch. An estimate, which may be
-        below 0.
+        A scalar in nats: the sum over samples, averaged over the batch. It is an estimate and may
+        be below 0.
 
     Raises:
-        ValueError: for shapes that differ or are not (batch, samples).
+        ValueError: for mismatched shapes or are not (batch, samples).
 
-    Departures: recalled, the paper's text was not at hand. Its further losses (power, perceptual,
+    Departures: recalled; the paper's text was not available. Its other losses (power, perceptual,
     contrastive) are left out.
 
     >>> import torch

@@ -1,4 +1,4 @@
-"""Widths that are learnt (Gu and Tresp 2020): the price of keeping a channel."""
+"""Learned widths (Gu and Tresp 2020): the cost of keeping a channel."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from kdnb.losses.checks import at_least_float32, check_lists, check_number, chec
 
 
 def gate_penalty(gates: Sequence[Tensor], costs: Sequence[float]) -> Tensor:
-    r"""The L1 norm of gates on channels, weighed by what a channel of each layer costs.
+    r"""The L1 norm of channel gates, weighted by the cost of a channel (Gu and Tresp 2020).
 
     .. math:: \Omega = \frac{\sum_l c_l \lVert \beta_l \rVert_1}{\sum_l c_l C_l}
 
-    with the gates beta of a layer, its C channels, and the cost c of one, such as its parameters. Added to a
-    distillation loss it is differentiable in the gates, and drives those to 0 that the teacher's answers do
-    not need.
+    with the gates beta of a layer, its C channels, and the cost c of one, such as its parameters.
+    It is differentiable in the gates. Added to a distillation loss, it drives gates to 0 whose
+    channels are not needed for the teacher's answers.
 
     Args:
-        gates: of each layer (channels,); any widths.
-        costs: of one channel of each layer, above 0, in any unit.
+        gates: one tensor (channels,) per layer, of any width.
+        costs: the cost of one channel of each layer, above 0, in any unit.
 
     Returns:
-        A scalar without unit: the mean size of a gate, each weighed by its cost; 1 where all are 1.
+        A scalar without unit: the cost-weighted mean size of a gate; 1 if all gates are 1.
 
     Raises:
-        ValueError: for no layer, another number of costs, or a cost that is not above 0.
+        ValueError: for no layer, a wrong number of costs, or a cost that is not above 0.
 
-    Departures: the paper's abstract has the L1 norm of a choice within the teacher's graph, under the
-    divergence from its answers. That the choice is of channels, and the costs, are ours.
+    Departures: the paper's abstract has the L1 norm of a selection within the teacher's graph,
+    together with the divergence from its answers. Selecting channels, and the costs, are ours.
 
     >>> gate_penalty([torch.tensor([1.0, -1.0]), torch.tensor([0.0])], (1.0, 2.0))
     tensor(0.5000)

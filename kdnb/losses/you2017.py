@@ -1,4 +1,4 @@
-"""You et al. 2017: relative dissimilarity, the order of distances by a vote of several teachers."""
+"""You et al. 2017: relative dissimilarity, the order of distances by a vote of teachers."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def relative_dissimilarity(
     triplets: Tensor | None = None,
     margin: float = 0.0,
 ) -> Tensor:
-    r"""The order of two distances, voted on by several teachers (You 2017).
+    r"""Relative dissimilarity (You 2017): the order of two distances, by a vote of teachers.
 
     .. math:: L = \frac1N \sum_{(q, a, b)} \max\big(0,\; D_S(q, q^+) - D_S(q, q^-) + m\big)
 
-    Each teacher votes for the one of a and b nearer to q; the majority makes it q+ and the other
-    q-. A triplet without majority adds 0.
+    Each teacher votes for the one of a and b that is nearer to q. The sample with the majority is
+    q+, the other q-. A triplet without a majority adds 0.
 
     Args:
         student: (batch, ...), at least 3 samples; flattened. The paper takes a middle layer.
         teachers: one or more (batch, ...), each of its own width.
-        triplets: (triplets, 3) indices: query, one, other, such as :func:`drawn_triplets` gives; by
-            default every one of the batch.
+        triplets: (triplets, 3) indices: query, one, other, as given by :func:`drawn_triplets`; by
+            default all triplets of the batch.
         margin: m >= 0 in units of the student's features.
 
     Returns:
@@ -43,11 +43,11 @@ def relative_dissimilarity(
         orders all triplets as the majority does.
 
     Raises:
-        ValueError: for no teacher, different batch sizes, anything empty, wrong triplets or
+        ValueError: for no teacher, different batch sizes, an empty tensor, wrong triplets or
             margin.
 
-    Departures: recalled, not read: Euclidean distances, the vote's handling of ties, the mean
-    over triplets and the margin are our reading.
+    Departures: recalled, not read. Euclidean distances, the handling of ties, the mean over
+    triplets and the margin are our reading.
 
     >>> student, teacher = torch.tensor([[0.0], [2.0], [1.0]]), torch.tensor([[0.0], [1.0], [3.0]])
     >>> relative_dissimilarity(student, [teacher], torch.tensor([[0, 1, 2]]), margin=0.5)

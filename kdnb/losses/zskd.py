@@ -1,4 +1,4 @@
-"""ZSKD (Nayak et al. 2019): an impression matches softmax targets that a Dirichlet distribution drew."""
+"""ZSKD (Nayak et al. 2019): match an impression to targets drawn from a Dirichlet."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 def matching_cross_entropy(
     teacher_logits: Tensor, targets: Tensor, temperature: float = 20.0
 ) -> Tensor:
-    r"""What an impression minimises: the cross-entropy of the teacher's softened answer.
+    r"""The loss of a data impression (Nayak 2019), against the teacher's softened answer.
 
     .. math:: \bar x = \arg\min_x L_{CE}\big(y,\, T(x, \theta_T, \tau)\big)
 
-    (Nayak et al. 2019, equation 3).
+    (equation 3).
 
     Args:
         teacher_logits: (batch, classes).
@@ -26,7 +26,7 @@ def matching_cross_entropy(
         A scalar in nats, at least the mean entropy of the targets.
 
     Raises:
-        ValueError: for other or different shapes, an empty batch, or a temperature not above 0.
+        ValueError: for wrong or mismatched shapes, an empty batch, or a temperature not above 0.
 
     >>> matching_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
     tensor(0.6931)

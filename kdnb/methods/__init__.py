@@ -1,4 +1,4 @@
-"""Who teaches whom, one folder a section of the survey; `table` lists the losses of section 2."""
+"""Distillation methods, one folder per section of the survey; `table` lists those of section 2."""
 
 from kdnb.methods.catalogue import METHODS, method, table
 

@@ -1,9 +1,9 @@
-"""The losses of sections 2 and 5.4, each made ready for two networks: what it looks at, and its adapters.
+"""The losses of sections 2 and 5.4, each set up for two networks with layers and adapters.
 
 `method("at").build(student, teacher, setting, power=2.0)` takes the `View`s of both networks on a
 first batch and the method's options, and returns a module that maps the views of any later batch to
-the loss. Whatever it learns (adapters, projections, a temperature) are its parameters; they join
-the optimiser.
+the loss. Whatever it learns (adapters, projections, a temperature) is among its parameters; add
+them to the optimiser.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ class Method:
     """How one method is set up.
 
     Attributes:
-        section: of the survey: 2.1 response, 2.2 feature, 2.3 relation, 5.4 graph.
+        section: section of the survey: 2.1 response, 2.2 feature, 2.3 relation, 5.4 graph.
         paper: its key in `papers/references.bib`.
-        title: as readers know it.
-        wire: how its loss is joined to two networks; for a method of your own, any callable of
+        title: its usual name.
+        wire: how its loss is connected to two networks; for a method of your own, any callable of
             (student view, teacher view, setting, **options) that returns a module.
-        weight: the published weight beside the cross-entropy; None where none is known.
-        alone: whether it replaces the cross-entropy, too.
+        weight: the published weight, relative to the cross-entropy; None if none is known.
+        alone: whether it also replaces the cross-entropy.
         scheme: the name of the module that trains with it, in `kdnb.methods`.
-        revision: raised whenever what it does in a training changes; runs are described by it.
+        revision: increased whenever its behaviour in training changes; part of the description of a
+            run.
     """
 
     section: str
@@ -100,12 +101,12 @@ class Method:
         """The loss for these two networks, as a module of (student view, teacher view, batch).
 
         Args:
-            student, teacher: views of a first batch, whose shapes count.
-            options: some of `options`; the others keep their default values.
+            student, teacher: views of a first batch; only their shapes matter.
+            options: values for some of `options`; the others keep their defaults.
 
         Raises:
-            ValueError: for an option that the method does not have, with the nearest; or for
-                layers that it cannot take.
+            ValueError: for an unknown option, naming the nearest one; or for layers that it cannot
+                use.
         """
         self.check(options)
         return self.wire(student, teacher, setting, **options)
@@ -114,7 +115,7 @@ class Method:
         """Require that every option is one of the method's.
 
         Raises:
-            ValueError: naming the first that is not, with the nearest.
+            ValueError: naming the first unknown one, and the nearest option.
         """
         known = self.options
         for name in options:
@@ -127,7 +128,7 @@ def method(name: str) -> Method:
     """A method by its name: a key of `METHODS`, a former name or another usual spelling.
 
     Raises:
-        ValueError: for an unknown name, with the nearest ones.
+        ValueError: for an unknown name, naming the nearest ones.
 
     >>> method("FitNet").title, method("attention_transfer").options
     ('FitNet', {'power': 2.0, 'variant': 'authors'})
@@ -136,7 +137,7 @@ def method(name: str) -> Method:
 
 
 def revised(name: str) -> dict[str, int]:
-    """What the description of a run says of a method's revision: nothing of the first.
+    """The revision of a method in the description of a run; nothing for the first one.
 
     >>> revised("kd"), revised("crd")
     ({}, {'revision': 2})
@@ -146,10 +147,10 @@ def revised(name: str) -> dict[str, int]:
 
 
 def check_revision(name: Any, revision: int) -> None:
-    """Require that a run which names a method of the catalogue means it as it is today.
+    """Require that a run used the current revision of its catalogue method.
 
     Raises:
-        ValueError: for a run of another revision.
+        ValueError: for a run of a different revision.
     """
     today = method(name).revision if isinstance(name, str) else revision
     if revision != today:
@@ -164,7 +165,7 @@ def table(section: str | None = None) -> pd.DataFrame:
     """The methods of a section of the survey, or all: one row each, indexed by name.
 
     Columns: title, section, paper (its key in the bibliography), loss (its name in `kdnb.losses`),
-    weight (published beside the cross-entropy; NaN where none is known) and options, as text.
+    weight (published, relative to the cross-entropy; NaN if none is known) and options, as text.
 
     Raises:
         ValueError: for a section without methods.
@@ -206,7 +207,7 @@ def _parameters(student: View, teacher: View, batch: Batch, **options: Any) -> T
 
 
 def _triplets(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
-    """Every anchor with the next sample of its class and the next of another, around the batch."""
+    """Triplets: each anchor, the next sample of its class and of another class, cyclically."""
     same = batch.labels[:, None] == batch.labels[None]
     size = len(batch.labels)
     ahead = (torch.arange(size, device=same.device) - torch.arange(
@@ -234,7 +235,7 @@ def _similarity_graphs(student: View, teacher: View, batch: Batch, **options: An
     return torch.stack([losses.graph_knowledge(s, t, **options) for s, t in pairs]).mean()
 
 
-# AB, beside the cross-entropy or as a stage before it.
+# AB, added to the cross-entropy or as a stage before it.
 BOUNDARIES = adapted(
     losses.activation_boundary, by_depth, "before", normalise=True, variant="authors"
 )

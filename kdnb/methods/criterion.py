@@ -1,4 +1,4 @@
-"""A distillation loss for one's own training loop: `loss = criterion(inputs, targets)`."""
+"""A distillation loss for your own training loop: `loss = criterion(inputs, targets)`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from kdnb.training.targets import NOTHING, check_index, label_loss
 
 
 class Criterion(nn.Module):
-    r"""What `kdnb.distil` minimises, as a module for a loop or trainer of one's own.
+    r"""The loss that `kdnb.distil` minimises, as a module for your own loop or trainer.
 
     .. math:: L = w_h\, H(y, q) + \sum_m w_m L_m
 
@@ -46,26 +46,26 @@ class Criterion(nn.Module):
             optimiser.zero_grad(); loss.backward(); optimiser.step()
 
     Its parameters are what the method learns besides the student, such as adapters; its state holds
-    neither network. The student answers in the mode in which it is; the teacher always in eval mode
-    and without gradients, and is left as it was. No hook stays on either between calls.
+    neither network. The student runs in its current mode. The teacher always runs in eval mode and
+    without gradients, and its mode is restored. No hooks remain on either network between calls.
 
     Args:
         method, weight, label_weight, layers, output, ignore_index: as in `kdnb.distil`. A pair of
-            weights moves with `begin`.
+            weights changes over the epochs through `begin`.
         student, teacher: as in `kdnb.distil`.
-        example: some inputs as the loop will give them, or a pair (inputs, targets): adapters are
-            built from the shapes that both networks show of it.
-        images: how many the training set has; CRD must know.
-        seed: of the adapters' initial weights.
-        options: of the method by name.
+        example: inputs as the loop will provide them, or a pair (inputs, targets); adapters are
+            built from the shapes of both networks' layers for it.
+        images: the number of training images, which CRD needs.
+        seed: for the adapters' initial weights.
+        options: passed to the method by name.
 
     Attributes:
-        terms: of the last call, by name: the loss's parts, weighted, without gradients; `hard` is
-            the cross-entropy with the labels.
+        terms: the weighted parts of the last call's loss, by name, without gradients; `hard` is the
+            cross-entropy with the labels.
         logits: the student's answer in the last call, without gradients.
 
     Raises:
-        ValueError: as `kdnb.distil`; in a call, for targets that are missing.
+        ValueError: as `kdnb.distil`; in a call, for missing targets.
 
     >>> student, teacher = nn.Linear(4, 3), nn.Linear(4, 3)
     >>> criterion = Criterion("kd", student, teacher, torch.zeros(2, 4), temperature=2)
@@ -109,10 +109,10 @@ class Criterion(nn.Module):
         self.outputs = outputs_of(output)
         guide = teacher_of(teacher, shared_temperature(self.parts, teacher), self.outputs[1])
         if isinstance(guide, Ensemble) and guide is not teacher:
-            self.outputs = self.outputs[0], None  # it takes its members' logits itself
+            self.outputs = self.outputs[0], None  # it extracts its members' logits itself
         check_module("student", student)
         check_weights("teacher", guide)
-        self.networks = student, guide  # in a tuple: they are no parts of this module
+        self.networks = student, guide  # in a tuple, so that they are not submodules
         inputs, targets = _pair(example)
         batch = Batch(inputs, targets)
         once = SimpleNamespace(epoch=lambda number: iter([batch]), examples=images)
@@ -136,9 +136,10 @@ class Criterion(nn.Module):
         self.logits: Tensor | None = None
 
     def begin(self, epoch: int, epochs: int = 1) -> None:
-        """Say that an epoch begins, from 0, of so many: for whatever changes as they pass.
+        """Announce the start of an epoch, counted from 0, for everything that changes over epochs.
 
-        These are the weights of `weight`, the warm-ups of DKD and ReviewKD, the clipping of KD-SVD
+        This concerns the weights of `weight`, the warm-ups of DKD and ReviewKD, the clipping of
+        KD-SVD
         and MHGD, CTKD and IFM.
         """
         self.waits = False
@@ -150,11 +151,11 @@ class Criterion(nn.Module):
                 part.module.begin(epoch, epochs)
 
     def prepare(self, data: Any, batch_size: int = 64, epochs: int = 1) -> None:
-        """The first stage of FT and MHGD, on the teacher alone: needed once, before the first call.
+        """Run the first stage of FT or MHGD, on the teacher alone, once before the first call.
 
         Args:
             data: as in `kdnb.distil`; labels are not read.
-            epochs: of the training to come, of which the first stage takes its share.
+            epochs: the epochs of the coming training, of which the first stage takes its share.
         """
         recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=1.0, precision="32")
         batches = batches_for(data, recipe, self.seed, labels="none")
@@ -173,12 +174,12 @@ class Criterion(nn.Module):
         self.learnt.train()
 
     def forward(self, inputs: Any, targets: Any = None, index: Tensor | None = None) -> Tensor:
-        """The loss of a batch, a scalar; the terms are left in `terms`.
+        """The loss of a batch, a scalar; its terms are stored in `terms`.
 
         Args:
             inputs: as the networks take them.
-            targets: as in `kdnb.distil`; None where no term reads labels.
-            index: (batch,) where the samples lie in the training set, for CRD's memory.
+            targets: as in `kdnb.distil`; None if no term uses labels.
+            index: (batch,) positions of the samples in the training set, for CRD's memory.
         """
         student, teacher = self.networks
         if self.waits:
@@ -225,7 +226,7 @@ class Criterion(nn.Module):
 
     @contextlib.contextmanager
     def _seen(self, which: int) -> Iterator[Any]:
-        """From an answer of one of the networks to its view."""
+        """Turn an answer of one of the networks into its view."""
         network, layers = self.networks[which], self.places[which]
         if not self.deep:
             yield lambda logits: shown(logits, layers, network)
@@ -240,7 +241,7 @@ class Criterion(nn.Module):
 
 
 def _shapes(inputs: Any) -> list[tuple[int, ...]]:
-    """Of one sample of each tensor."""
+    """The shapes of one sample of each tensor."""
     return [tuple(one.shape[1:]) for one in tensors_in(inputs)]
 
 

@@ -1,4 +1,4 @@
-"""The methods that learn something of their own beside the student, or change as epochs pass."""
+"""Methods that learn something besides the student, or change over the epochs."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class LearntTemperature(Term):
 
 
 class _Pieces(nn.Module):
-    """The larger of two halves of the channels: a maxout activation."""
+    """A maxout activation: the larger of two halves of the channels."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.maximum(*maps.chunk(2, 1))
 
 
 class HintRegression(Term):
-    """FitNets' first stage: a maxout regressor on the student's guided layer, the teacher's kind."""
+    """FitNets' first stage: a maxout regressor on the student's guided layer, as in the teacher."""
 
     def __init__(self, student: View, teacher: View, setting: Setting) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class HintRegression(Term):
 
 
 class ProjectedHint(Term):
-    """A hint between embeddings, through a linear map: of the student, learnt, or of the teacher.
+    """A hint between embeddings, by a learnt linear map of the student or a map of the teacher.
 
-    A fixed random map of the teacher's embedding is how the hint's baseline of PKT's paper works.
+    A fixed random map of the teacher's embedding is the hint baseline of PKT's paper.
     """
 
     def __init__(self, student: View, teacher: View, setting: Setting, learnt: bool) -> None:
@@ -82,7 +82,7 @@ class ProjectedHint(Term):
 
 
 class Factors(Term):
-    """FT: the paraphraser is trained first, on the teacher alone, and then stays as it is."""
+    """FT: the paraphraser is trained first, on the teacher alone, and then stays fixed."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Factors(Term):
         return losses.paraphrase_reconstruction(self.paraphraser(maps), maps)
 
     def prepared(self) -> None:
-        """What the first stage has taught is kept."""
+        """Freeze what the first stage has learnt."""
         self.paraphraser.requires_grad_(False)
 
     def value(self, student: View, teacher: View, batch: Batch) -> Tensor:
@@ -114,10 +114,10 @@ class Factors(Term):
 
 
 class Overhaul(Adapted):
-    """OFD; the margins come from the batch normalisations in front of the teacher's ReLUs.
+    """OFD; the margins come from the batch normalisations before the teacher's ReLUs.
 
-    Where none is there, the mean and standard deviation of the first batch's responses stand for
-    its bias and weight.
+    If there is none, the mean and standard deviation of the first batch's responses replace its
+    bias and weight.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Calibration(Term):
     """SemCKD on all stages but the first, whose 3x3 projections cost more than any student here.
 
     Its attention describes a layer by similarities within a batch of a fixed size: a smaller last
-    batch adds nothing, and of a larger one the first so many samples count.
+    batch adds nothing, and a larger one is truncated.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Calibration(Term):
 
 
 class Review(Term):
-    """ReviewKD on the stages and, as the deepest level, on the last one's mean, a map of one place."""
+    """ReviewKD on the stages and, as the deepest level, the last stage's mean as a 1x1 map."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ def _and_pooled(view: View) -> list[Tensor]:
 
 
 class ReusedClassifier(Term):
-    """SimKD: what is deployed is the student, the projector and the teacher's classifier."""
+    """SimKD: the student, the projector and the teacher's classifier are deployed together."""
 
     def __init__(self, student: View, teacher: View, setting: Setting, reduction: int = 2) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ class ReusedClassifier(Term):
 
 
 class LayerProjection(Term):
-    """ALP-KD on the pooled maps, each brought to the teacher's last width by its own linear layer."""
+    """ALP-KD on the pooled maps, each mapped to the teacher's last width by a linear layer."""
 
     def __init__(
         self, student: View, teacher: View, setting: Setting, temperature: float = 1.0

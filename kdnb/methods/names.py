@@ -1,6 +1,6 @@
-"""What the methods of section 2 are called: common names, the spellings we understand, former ones.
+"""Names of the methods of section 2: common names, accepted spellings and former names.
 
-It imports nothing of the package but `kdnb.names`.
+This module imports nothing of the package except `kdnb.names`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 
 from kdnb.names import UsageError, brief
 
-# Common name -> what it was called when runs were first described: digests and recorded conditions
-# have these (`kdnb.runs.registry.as_first_written`). A method added today has no former name.
+# Common name -> its name when runs were first described: digests and recorded conditions use these
+# (`kdnb.runs.registry.as_first_written`). A method added today has no former name.
 FORMER = {
     "kd": "soft_targets",
     "dkd": "decoupled_kd",
@@ -249,7 +249,7 @@ _VERBS = {"mutual": "dml", "deepmutuallearning": "dml", "bornagain": "ban"}
 
 
 def elsewhere(name: str) -> str | None:
-    """Where a method is that is no loss of the catalogue, as a sentence; None when unknown.
+    """A sentence on where to find a method outside the catalogue; None if unknown.
 
     >>> elsewhere("DML")
     'dml trains peers that teach one another: use kdnb.mutual(networks, data)'
@@ -266,7 +266,7 @@ def elsewhere(name: str) -> str | None:
 
 
 def spelt(name: str) -> str:
-    """A spelling in small letters and digits alone.
+    """A spelling reduced to lower-case letters and digits.
 
     >>> spelt("KD-SVD"), spelt("attention_transfer")
     ('kdsvd', 'attentiontransfer')
@@ -282,7 +282,7 @@ _COMMON = {
 
 
 def common(name: str) -> str:
-    """The common name that a former name or another spelling stands for; any other as it is.
+    """The common name for a former name or another spelling; any other name unchanged.
 
     >>> common("attention_transfer"), common("FitNet"), common("crd")
     ('at', 'fitnets', 'crd')
@@ -291,7 +291,7 @@ def common(name: str) -> str:
 
 
 def former(name: str) -> str:
-    """The name that recorded runs know a method by.
+    """The name of a method in recorded runs.
 
     >>> former("at"), former("crd")
     ('attention_transfer', 'crd')
@@ -301,10 +301,10 @@ def former(name: str) -> str:
 
 
 def known_as(name: str, known: list[str]) -> str:
-    """The common name of a method, among those that there are.
+    """The common name of a method, among known ones.
 
     Raises:
-        ValueError: for a name that none of them has, with the nearest.
+        ValueError: for an unknown name, naming the nearest one.
     """
     found = {spelt(one): one for one in known}.get(spelt(common(name)))
     if found is None:

@@ -1,4 +1,4 @@
-"""A verb's keywords told apart: fields of the recipe, and options of one method or another."""
+"""Split a function's keywords into fields of the recipe and options of methods."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ FIELDS = tuple(Recipe.model_fields)
 
 
 def recipe_of(verb: Callable, recipe: Recipe | None, fields: Mapping[str, Any]) -> Recipe:
-    """The recipe of a verb that takes no other keywords than a recipe's fields.
+    """The recipe of a function whose only other keywords are the recipe's fields.
 
     Raises:
-        ValueError: for an unknown keyword, with the nearest, or a field that would be ignored.
+        ValueError: for an unknown keyword, naming the nearest, or a field that would be ignored.
     """
     known, _ = told_apart(verb, fields, {})
     return recipe_for(recipe, known)
 
 
 def check_weights_of_terms(**weights: float) -> None:
-    """Require weights of at least 0, one of them above 0."""
+    """Require weights of at least 0, at least one of them above 0."""
     check_number(least=0, **weights)
     if not any(weights.values()):
         raise ValueError(f"all of {', '.join(weights)} are 0: nothing would be learnt.")
@@ -35,7 +35,7 @@ def check_weights_of_terms(**weights: float) -> None:
 def told_apart(
     verb: Callable, given: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Keywords as the recipe's fields, and as options of each method.
+    """Split keywords into the recipe's fields and the options of each method.
 
     An option that several methods have is given to each by name: `temperature={"kd": 4, "dkd": 2}`.
 
@@ -47,7 +47,7 @@ def told_apart(
         The fields, and the options of each method.
 
     Raises:
-        ValueError: for an unknown keyword, with the nearest, or one that could mean two things.
+        ValueError: for an unknown keyword, naming the nearest, or an ambiguous one.
     """
     fields: dict[str, Any] = {}
     options: dict[str, dict[str, Any]] = {name: {} for name in methods}
@@ -68,7 +68,7 @@ def told_apart(
     return fields, options
 
 
-# What other libraries call an option that we have.
+# Names of our options in other libraries.
 _MEANT = {
     "learning_rate": "lr",
     "wd": "weight_decay",
@@ -84,7 +84,7 @@ _MEANT = {
 
 
 def _unknown(verb: Callable, key: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whose option it is, else the nearest that there is."""
+    """The method that has this option, or the nearest option."""
     own = _taken_by(verb)
     known = [*FIELDS, *own, *(option for given in methods.values() for option in given)]
     others = [name for name, one in catalogue.METHODS.items() if key in one.options]
@@ -104,7 +104,7 @@ def _unknown(verb: Callable, key: str, methods: Mapping[str, Mapping[str, Any]])
 
 
 def _taken_by(verb: Callable) -> list[str]:
-    """The keywords of a function's own."""
+    """A function's own keywords."""
     parameters = inspect.signature(verb).parameters.items()
     return [name for name, one in parameters if one.kind is one.KEYWORD_ONLY]
 

@@ -1,4 +1,4 @@
-"""The methods of section 2.3 that learn something, keep something, or join several losses."""
+"""The methods of section 2.3 with parameters, with memory, or with several losses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kdnb.losses.checks import Variant
 from kdnb.methods.wiring import Adapted, Setting, Term, pairs_of
 from kdnb.training.layers import View
 
-# Networks that agree already on the first batch get no larger weight than this value would give.
+# For networks that already agree on the first batch, this value limits the weight.
 LEAST_CONGRUENCE = 1e-4
 
 
 class InformationFlow(Term):
-    """IFM; the weight of the layers on the way falls as in the authors' 50 epochs, however many ours are."""
+    """IFM; the weight of intermediate layers falls as in the authors' 50 epochs, rescaled."""
 
     epoch = 0.0
 
@@ -69,10 +69,10 @@ class DistancesAndAngles(Term):
 
 
 class Congruence(Term):
-    """CC beside the soft targets of its paper.
+    """CC with the soft targets of its paper.
 
-    Without a `congruence_weight` the term starts, on the first batch, at the cross-entropy of a
-    uniform guess, so that neither of the two vanishes beside the other.
+    Without a `congruence_weight`, the term starts on the first batch at the cross-entropy of a
+    uniform guess, so that neither term is negligible.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class Congruence(Term):
 
 
 class Flows(Term):
-    """FSP between neighbouring layers; beside the student nothing learns.
+    """FSP between neighbouring layers; only the student is trained.
 
-    Where a layer of the two networks has different widths, fixed orthonormal weights map the wider
-    one's channels to as many as the other has. A learnt map could lower the loss by itself.
+    If a layer of the two networks has different widths, fixed orthonormal weights map the wider
+    one's channels to the width of the other. A learnt map could lower the loss by itself.
     """
 
     def __init__(self, student: View, teacher: View, setting: Setting) -> None:
@@ -148,8 +148,8 @@ class RelationshipGraph(Term):
     """IRG: logits, vertices, and the edges with the moves between layers.
 
     Vertices are embeddings, the student's mapped to the teacher's width by a learnt linear map
-    where they differ. Moves can be told between neighbouring layers of one width alone: a network
-    in which every stage has a width of its own has none.
+    where they differ. Moves are defined only between neighbouring layers of equal width, so a
+    network whose stages all differ in width has none.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class RelationshipGraph(Term):
         variant: Variant = "paper",
     ) -> None:
         super().__init__()
-        if len(student.logits) < 3:  # a later batch of two adds what it can
+        if len(student.logits) < 3:  # a later batch of two adds the other terms
             raise ValueError(
                 f"it needs at least 3 samples in a batch; got {len(student.logits)}: between two "
                 "there is one relation, which nothing can be compared with."
@@ -192,7 +192,7 @@ class RelationshipGraph(Term):
 
 
 class Graphs(Adapted):
-    """MHGD: the attention network is trained first, on the teacher alone, and then stays as it is."""
+    """MHGD: the attention network is trained first, on the teacher alone, and then stays fixed."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class Graphs(Adapted):
         return self.attention.estimation([maps.float() for maps in teacher.maps])
 
     def prepared(self) -> None:
-        """What the first stage has taught is kept."""
+        """Freeze what the first stage has learnt."""
         self.attention.requires_grad_(False)
 
     def _loss(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
@@ -221,7 +221,7 @@ class Graphs(Adapted):
 
 
 class Contrastive(Term):
-    """CRD, with a memory by the samples' places in the training set, where the batches know them."""
+    """CRD, with a memory indexed by the samples' positions in the training set, if known."""
 
     def __init__(
         self,
@@ -245,6 +245,6 @@ class Contrastive(Term):
         labels = batch.labels
         if labels is not None and labels.is_floating_point():
             labels = labels.argmax(1) if labels.ndim == 2 and labels.shape[1] > 1 else None
-        if labels is not None and labels.ndim != 1:  # of dense maps, which have no one class
+        if labels is not None and labels.ndim != 1:  # dense maps have no single class
             labels = None
         return self.crd(student.embedding, teacher.embedding, labels, batch.index)

@@ -1,4 +1,4 @@
-"""Who may teach whom: asked before any training, so that an error names the network that is at fault."""
+"""Checks of teachers and students before training; errors name the network at fault."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from kdnb.training.first import check_module, tried
 
 
 def check_pair(student: Any, teacher: Any, names: tuple[str, str] = ("student", "teacher")) -> None:
-    """Require two modules that have no part in common: one of them moves, the other stays.
+    """Require two modules without common parts: one is trained, the other is not.
 
     Args:
-        names: what the one that moves and the one that stays are called in an error.
+        names: names of the trained and the fixed module in an error.
 
     Raises:
-        TypeError: for what is no module.
-        ValueError: for a student that is its own teacher, holds it or is held by it, or shares weights
-            with it.
+        TypeError: for anything but a module.
+        ValueError: for a student that is its own teacher, holds it or is held by it, or shares
+            weights with it.
     """
     moves, stays = names
     check_module(moves, student)
@@ -43,10 +43,10 @@ def check_pair(student: Any, teacher: Any, names: tuple[str, str] = ("student", 
 
 
 def check_teachers(verb: str, student: nn.Module, teachers: Sequence[nn.Module]) -> list[nn.Module]:
-    """The teachers as a list of modules, at least one, none of which shares weights with the student.
+    """The teachers as a non-empty list of modules that share no weights with the student.
 
     Raises:
-        TypeError: for what is no list or no module.
+        TypeError: for anything but a list of modules.
         ValueError: for no teacher, or a student that is its own teacher.
     """
     if isinstance(teachers, nn.Module) and not isinstance(teachers, nn.ModuleList):
@@ -72,15 +72,15 @@ def check_answers(
     *,
     same: bool = True,
 ) -> None:
-    """Ask all networks about a first batch, before any training.
+    """Run all networks on a first batch, before any training.
 
     Args:
-        classes: of each teacher; those of the student where left out.
-        same: whether it matters what classes they know; it does not where layers alone are compared.
+        classes: the classes of each teacher; those of the student if left out.
+        same: whether the classes must agree, which is not needed if only layers are compared.
 
     Raises:
-        ValueError: naming the network that cannot take the inputs, knows other classes or answers
-            with NaN; or a student with nothing to learn.
+        ValueError: naming the network that cannot take the inputs, has different classes or returns
+            NaN; or a student with nothing to learn.
     """
     ours = tried("student", student, first)
     check_no_nan("the student", ours)

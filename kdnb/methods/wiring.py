@@ -1,4 +1,4 @@
-"""How a loss is joined to two networks: on logits, embeddings or maps, with adapters or without."""
+"""Connect a loss to two networks: on logits, embeddings or maps, with or without adapters."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from kdnb.losses.checks import check_number
 from kdnb.progress import note
 from kdnb.training.layers import View
 
-# Two computations of one mean differ by less than this share of the largest, in half precision too.
+# Two computations of the same mean differ by less than this share of the largest value, even in
+# half precision.
 SAME = 0.02
 Place = Literal["maps", "before"]
 Which = Literal["all", "middle", "last"]
 Options = Mapping[str, Any]
 Build = Callable[..., nn.Module]  # student view, teacher view, setting, **options -> the term
-Least = int | Callable[[Options], int]  # how many samples a batch needs, or that for the options
+Least = int | Callable[[Options], int]  # samples that a batch needs, or a function of the options
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method may have to know besides the two networks.
+    """Information that a method may need besides the two networks.
 
     Attributes:
-        images: how many the training set has; None when nobody said.
+        images: the number of training images; None if unknown.
         batch_size: of the training.
-        classes: how many the first batch has; None when it has no numbers of classes.
+        classes: the number of classes in the first batch; None if its labels are not class indices.
     """
 
     images: int | None
@@ -45,17 +46,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Wire:
-    """A loss and how it is joined to two networks.
+    """A loss and its connection to two networks.
 
     Attributes:
         loss: a public function or module of `kdnb.losses`.
         make: (views of student and teacher on a first batch, setting, **options) -> the term.
-        options: what `make` takes by name, with the values it has when nobody names it.
-        least: how many samples a batch needs, for these options.
+        options: the named options of `make`, with their default values.
+        least: the number of samples that a batch needs, for these options.
         clipped: its gradient on the student is clipped to that of the labels' loss
             (`kdnb.methods.offline.clipping`).
         batch_statistics: the teacher normalises by the batch's own statistics, as in training.
-        classes: how many of them the first batch needs.
+        classes: the number of classes that the first batch needs.
     """
 
     loss: Callable[..., Any]
@@ -85,13 +86,13 @@ class Wire:
 
 
 def options_of(function: Callable[..., Any], **defaults: Any) -> dict[str, Any]:
-    """The parameters of a loss that have a default value, here or there: its options.
+    """The options of a loss: its parameters with a default value.
 
     >>> options_of(losses.attention_transfer, variant="authors")
     {'power': 2.0, 'variant': 'authors'}
     """
     named = inspect.signature(function).parameters
-    fixed = getattr(function, "keywords", {})  # of a partial function: decided already
+    fixed = getattr(function, "keywords", {})  # arguments of a partial function are fixed
     own = {
         name: parameter.default
         for name, parameter in named.items()
@@ -103,10 +104,11 @@ def options_of(function: Callable[..., Any], **defaults: Any) -> dict[str, Any]:
 class Term(nn.Module):
     """A loss between the views of two networks. Subclasses have `value(student, teacher, batch)`.
 
-    One that changes in the course of training has `begin(epoch, epochs)`, called before each epoch
-    with its number, from 0, and how many there are.
+    A term that changes during training has `begin(epoch, epochs)`, called before each epoch with
+    its index, from 0, and the number of epochs.
 
-    A batch with fewer samples than the loss needs, such as an epoch's last, adds 0: said once.
+    A batch with fewer samples than the loss needs, such as an epoch's last, adds 0; a message says
+    so once.
     """
 
     least = 1
@@ -138,9 +140,9 @@ class Plain(Term):
 
 
 class Adapted(Term):
-    """A loss on layers that 1x1 convolutions bring to the teacher's width, and pooling to one size.
+    """A loss on layers mapped to the teacher's width by 1x1 convolutions and pooled to one size.
 
-    On all layers, on the middle one alone (as FitNets has it), or on the last.
+    It uses all layers, only the middle one (as in FitNets), or the last.
     """
 
     def __init__(
@@ -171,10 +173,10 @@ class Adapted(Term):
 
 
 class WarmedUp(Term):
-    """A term whose weight rises step by step from 0 to 1 in the first part of the training.
+    """A term whose weight rises stepwise from 0 to 1 in the first part of the training.
 
     Args:
-        share: which part, of all epochs; 0 for no warm-up. Before `begin` is called there is none.
+        share: the share of epochs; 0 for no warm-up. Before `begin` is called there is no warm-up.
     """
 
     def __init__(self, term: nn.Module, setting: Setting, share: float) -> None:
@@ -211,10 +213,10 @@ def pairs_of(student: View, teacher: View, place: Place = "maps") -> list[tuple[
 
 
 def check_pooled(name: str, view: View) -> None:
-    """Require a classifier that reads the mean over all places of the last maps.
+    """Require a classifier that reads the mean over all positions of the last maps.
 
     Raises:
-        ValueError: for another one, with the shapes of what it reads and of that mean.
+        ValueError: otherwise, with the shapes of its input and of that mean.
     """
     pooled, read = view.maps[-1].float().mean((2, 3)), view.embedding.float()
     wanted = view.classifier.shape[1]
@@ -253,7 +255,7 @@ def on_embedding(loss: Callable[..., Tensor], least: Least = 1, **defaults: Any)
 
 
 def on_each_layer(loss: Callable[..., Tensor], **defaults: Any) -> Wire:
-    """A loss of (student maps, teacher maps) that compares places, summed over pairs of layers."""
+    """A loss of (student maps, teacher maps) that compares positions, summed over layers."""
 
     def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
         pairs = pairs_of(student, teacher)
@@ -279,9 +281,9 @@ def plain(
     least: Least = 1,
     **defaults: Any,
 ) -> Wire:
-    """A loss without anything to learn, out of (student view, teacher view, batch, **options)."""
+    """A loss without anything to learn, from (student view, teacher view, batch, **options)."""
     options = options_of(loss, **defaults)
-    options.pop("triplets", None)  # indices within a batch: no option of a whole training
+    options.pop("triplets", None)  # indices within a batch, so not an option for a whole training
     return Wire(
         loss,
         lambda student, teacher, setting, **options: Plain(partial(term, **options)),
@@ -349,12 +351,12 @@ def summed(
 def by_depth(
     loss: Callable[[Tensor, Tensor], Tensor], student: list[Tensor], teacher: list[Tensor]
 ) -> Tensor:
-    """The sum over pairs of layers, the last one's weight 1 and half as much for each before."""
+    """The sum over pairs of layers, with weight 1 for the last and half as much for each before."""
     return weighted_by_depth([loss(s, t) for s, t in zip(student, teacher, strict=True)])
 
 
 def weighted_by_depth(terms: Sequence[Tensor]) -> Tensor:
-    """Terms of layers, weighted as AB and OFD have it."""
+    """Terms of layers, weighted as in AB and OFD."""
     weights = losses.depth_weights(len(terms))
     return torch.stack([w * term for w, term in zip(weights, terms, strict=True)]).sum()
 

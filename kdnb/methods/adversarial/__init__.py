@@ -1,17 +1,17 @@
-"""Adversarial distillation (section 5.1): a discriminator or a generator takes part in teaching.
+"""Adversarial distillation (section 5.1): a discriminator or a generator takes part.
 
 The survey's three categories (its Figure 10):
 
-- (a) a generator makes data: `distil_with_generated` beside real images; without any real image,
-  `kdnb.methods.data_free`;
+- (a) a generator makes data: `distil_with_generated` adds them to real images;
+  `kdnb.methods.data_free` uses no real images;
 - (b) a discriminator tells teacher from student: `conditional_adversarial` by logits,
   `adversarial_features` and `adversarial_compression` by features, `meal` with several teachers,
   `adversarial_domains` across domains;
 - (c) teacher and student are generators trained together: `kdgan`; with feature maps and with
   divergent examples, `kdnb.methods.online.adversarial_maps` and `adversarial_codistillation`.
 
-Distilling a GAN itself is `distil_gan`, judged by `classifier_frechet`. Adversarial samples near
-the teacher's decision boundary are in `kdnb.methods.offline.bss`.
+`distil_gan` distils a GAN itself, evaluated by `classifier_frechet`. Adversarial samples near the
+teacher's decision boundary are in `kdnb.methods.offline.bss`.
 """
 
 from kdnb.losses import confused_judging_loss, fooling_loss, judging_loss, logit_distance

@@ -20,12 +20,12 @@ from kdnb.training.inputs import batches_for
 class ConditionalCritic(Critic):
     """Xu's discriminator: logits (batch, classes) -> (batch, 1 + classes).
 
-    Column 0 is the score of "from the teacher"; the others are logits of the image's class, read
-    from the logits under judgement, as in an auxiliary-classifier GAN (Odena et al. 2017).
+    Column 0 is the score for "from the teacher"; the others are logits of the image's class,
+    predicted from the judged logits, as in an auxiliary-classifier GAN (Odena et al. 2017).
 
     Args:
-        classes: of the task.
-        widths: of the hidden layers.
+        classes: number of classes of the task.
+        widths: widths of the hidden layers.
     """
 
     def __init__(self, classes: int, *, widths: tuple[int, ...] = (128, 128)) -> None:
@@ -47,7 +47,7 @@ def conditional_adversarial(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Conditional adversarial distillation (Xu, Hsu and Huang 2018): the loss itself is learnt.
+    r"""Conditional adversarial distillation (Xu, Hsu and Huang 2018), which learns the loss itself.
 
     The discriminator learns to tell the teacher's logits v from the student's z and to read the
     class from both; the student is the generator:
@@ -56,28 +56,28 @@ def conditional_adversarial(
         \qquad L_S = H(y, z) + \lVert z - v \rVert_1
         + w \big(L_{fool}(z) - \log P(y | z)\big)
 
-    Two updates on every batch: the student against the discriminator as it stands, then the
-    discriminator on the logits of that same forward, detached.
+    There are two updates per batch: first the student against the current discriminator, then the
+    discriminator on the detached logits of the same forward pass.
 
     Args:
         student, teacher: images -> logits (batch, classes). The student is trained in place; the
             teacher is frozen.
         critic: such as `ConditionalCritic`; trained in place.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        critic_recipe: of the discriminator's update.
-        hard_weight, distance_weight: of the cross-entropy and of the L1 distance.
-        adversarial_weight: of both terms that go through the discriminator.
-        kind: of the student's adversarial loss.
-        options: of `training.fit`.
+        critic_recipe: for the discriminator's update.
+        hard_weight, distance_weight: weights of the cross-entropy and of the L1 distance.
+        adversarial_weight: weight of both terms that pass through the discriminator.
+        kind: form of the student's adversarial loss.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `distance`, `fooling`, `class` (the student's), `judging` and
         `reading` (the discriminator's).
 
-    Departures: the abstract and the three kinds of terms are confirmed, the exact equations
-    recalled. The paper gives the discriminator two outputs for real and fake; one logit, the
-    difference of the two, is the same. Its student draws noise from dropout; here that is up to
-    the student's layers.
+    Departures: the abstract and the three kinds of terms are confirmed; the exact equations are
+    recalled. The paper's discriminator has two outputs for real and fake; one logit, their
+    difference, is equivalent. Its student gets noise from dropout; here this depends on the
+    student's layers.
     """
     batches = batches_for(examples, recipe, seed)
     seen: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""A small discriminator, the adversary of this section's methods; its losses are in `kdnb.losses.gan`.
+"""A small discriminator for the methods of this section; its losses are in `kdnb.losses.gan`.
 
 Its score is a logit: the odds for "real" are exp(score).
 """
@@ -16,17 +16,17 @@ from kdnb.nets._shared import check_counts
 class Critic(nn.Module):
     """A small discriminator of vectors: linear layers with leaky ReLU, scores without a sigmoid.
 
-    The discriminators of adversarial distillation look at logits or features, so a few linear
-    layers do. One that looks at maps without averaging them is
-    `kdnb.methods.online.Discriminator`; it gives probabilities.
+    The discriminators of adversarial distillation see logits or features, so a few linear layers
+    are enough. `kdnb.methods.online.Discriminator` reads maps without averaging them and returns
+    probabilities.
 
     Args:
         inputs: numbers in a vector, or channels of maps, which are averaged over their positions.
         outputs: 1 for a score (batch,); more give (batch, outputs).
-        widths: of the hidden layers.
+        widths: widths of the hidden layers.
 
     Raises:
-        ValueError: for counts below 1, or (in the call) inputs of another size.
+        ValueError: for counts below 1, or (in the call) inputs of a wrong size.
 
     >>> Critic(10)(torch.zeros(4, 10)).shape, Critic(8, 3)(torch.zeros(4, 8, 5, 5)).shape
     (torch.Size([4]), torch.Size([4, 3]))

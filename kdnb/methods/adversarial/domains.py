@@ -19,12 +19,12 @@ from kdnb.training.inputs import batches_for
 
 
 def shifted(images: Tensor, *, contrast: float = -0.5, shade: float = 1.0) -> Tensor:
-    r"""Another domain out of images: their contrast changed, and light that falls from one side.
+    r"""Make another domain of images: change their contrast and add light from one side.
 
     .. math:: x'_{ij} = c\, x_{ij} + h\, u_j, \qquad u_j \text{ from } -1 \text{ (left) to } 1
 
-    An affine map of the pixels with a fixed inverse for c not 0: nothing about the content is
-    lost, and every pixel looks different. With a negative c, ink and paper change places.
+    This is an affine map of the pixels, with a fixed inverse if c is not 0: no content is lost, but
+    every pixel changes. A negative c swaps ink and paper.
 
     Args:
         images: (batch, channels, height, width), normalised.
@@ -35,7 +35,7 @@ def shifted(images: Tensor, *, contrast: float = -0.5, shade: float = 1.0) -> Te
         Images of the same shape.
 
     Raises:
-        ValueError: for other shapes, or a contrast of 0 or one that is not finite.
+        ValueError: for wrong shapes, or a contrast that is 0 or not finite.
 
     >>> shifted(torch.ones(1, 1, 1, 3))
     tensor([[[[-1.5000, -0.5000,  0.5000]]]])
@@ -66,42 +66,42 @@ def adversarial_domains(
 ) -> list[dict[str, float]]:
     r"""Adversarial teacher-student learning for unsupervised domain adaptation (Meng et al. 2018).
 
-    Parallel data: the teacher sees an image as it is, the student sees the same image in every
-    condition, and answers alike without knowing in which:
+    It uses parallel data: the teacher sees an image as it is; the student sees the same image in
+    every condition and should give the same answer, whatever the condition:
 
     .. math:: \min_{\theta_f, \theta_y} \max_{\theta_c}\;
         L_{TS}(\theta_f, \theta_y) - \lambda\, L_{cond}(\theta_f, \theta_c), \qquad
         L_{TS} = \mathrm{KL}\big(p_T(x) \,\|\, p_S(x'_c)\big)
 
-    with the cross-entropy L_cond of classifiers that tell the condition from the student's deep
-    features. One update carries the game, by `reverse_gradient`. Several factors, each with its
-    own classifier, make it the paper's multi-factorial variant. No label is read.
+    with the cross-entropy L_cond of classifiers that predict the condition from the student's deep
+    features. A single update plays the game, by `reverse_gradient`. With several factors, each with
+    its own classifier, this is the paper's multi-factorial variant. Labels are not used.
 
     Args:
         student, teacher: images -> logits (batch, classes). The student is trained in place, and
             starts from the teacher's weights in the paper; the teacher is frozen.
-        critics: by the name of the factor: the deep features -> logits of its conditions, such as
+        critics: for each factor, by name: deep features -> logits of its conditions, such as
             `Critic(inputs, 2)`; trained in place, with the student's recipe.
         examples: of the source domain.
         views: images -> images, such as `shifted`, one for each condition; include the identity
-            (`lambda images: images`) for a student that is to serve the source domain too.
-        conditions: by the name of the factor: its value in each view, from 0.
+            (`lambda images: images`) if the student should also work on the source domain.
+        conditions: for each factor, by name: its value in each view, from 0.
         path: module path of the student's deep features.
-        reversal_weight: lambda, once for all factors; 0 is plain teacher-student learning, with
-            classifiers that only watch.
-        temperature: of the teacher-student loss; the paper has 1.
-        options: of `training.fit`.
+        reversal_weight: lambda, the same for all factors; 0 is plain teacher-student learning, with
+            classifiers that do not affect the student.
+        temperature: temperature of the teacher-student loss; the paper has 1.
+        options: passed to `training.fit`.
 
     Returns:
-        The history: `soft`, and `<factor>.condition`, the classifiers' cross-entropy, which nears
-        the entropy of the conditions as the features cease to tell.
+        The history: `soft`, and `<factor>.condition`, the classifiers' cross-entropy, which
+        approaches the entropy of the conditions as the features stop revealing them.
 
     Raises:
-        ValueError: for no view, or conditions or critics that do not fit.
+        ValueError: for no view, or conditions or critics that do not match.
 
     Departures: losses, gradient reversal and the student's start are confirmed (abstract, and the
-    authors' patent). The paper's conditions are noises and places of recordings; where in the
-    student the features are taken is left to `path`.
+    authors' patent). The paper's conditions are noises and locations of recordings; `path` chooses
+    where in the student the features are taken.
     """
     if not views or set(critics) != set(conditions) or not conditions:
         raise ValueError(

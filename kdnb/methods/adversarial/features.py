@@ -1,4 +1,4 @@
-"""A discriminator of features: adversarial feature distillation, and compression without labels."""
+"""Discriminators of features: adversarial feature distillation, and compression without labels."""
 
 from __future__ import annotations
 
@@ -41,42 +41,43 @@ def adversarial_features(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Adversarial feature distillation: equation 8 of the survey.
+    r"""Adversarial feature distillation (equation 8 of the survey).
 
     .. math:: L_{GANKD} = w_h\, L_{CE}(G(F_s(x)), y) + w_s\, L(G(F_s(x)), F_t(x))
         + w_a\, L_{GAN}(F_s(x), F_t(x))
 
-    The student's features are to be taken for the teacher's by discriminators, one for each place.
-    With one place before the classifier this is the adversarial learning of portable students
-    (Wang et al. 2018, "teaching assistant"); with several places and `hint_weight`, the multi-level
-    features of Gao et al. 2019.
+    The student learns to make discriminators, one per place, take its features for the teacher's.
+    With one place before the classifier, this is the adversarial learning of portable students
+    (Wang et al. 2018, "teaching assistant"). With several places and `hint_weight`, it is the
+    multi-level features of Gao et al. 2019.
 
     Args:
         student, teacher: images -> logits (batch, classes). The student is trained in place; the
             teacher is frozen.
-        critics: by the name of the place: the teacher's features -> scores (batch,), such as
+        critics: for each place, by name: the teacher's features -> scores (batch,), such as
             `Critic`; trained in place.
-        paths: by the name of the place: module paths in the student and in the teacher.
-        critic_recipe: of the discriminators' update.
-        transfers: modules by the name of the place, where the student's features have another
-            shape than the teacher's, such as `kdnb.methods.online.Transfer` or a linear layer; they
-            move with the student.
-        loss: (student logits, teacher logits) -> scalar; none when None.
-        soft_weight, hard_weight: of that loss, and of the cross-entropy; at 0 no label is read.
-        hint_weight: of the mean squared distance of the features at every place.
-        adversarial_weight: of `fooling_loss`, the mean over the places.
+        paths: for each place, by name: the module paths in the student and in the teacher.
+        critic_recipe: for the discriminators' update.
+        transfers: for each place where the student's features differ in shape from the teacher's,
+            by name: a module such as `kdnb.methods.online.Transfer` or a linear layer; trained with
+            the student.
+        loss: (student logits, teacher logits) -> scalar; no such term if None.
+        soft_weight, hard_weight: weights of that loss, and of the cross-entropy; at 0 labels are
+            not used.
+        hint_weight: weight of the mean squared distance of the features at every place.
+        adversarial_weight: weight of `fooling_loss`, the mean over the places.
         confusion_weight: see `confused_judging_loss`.
-        kind: of the adversarial loss.
-        options: of `training.fit`.
+        kind: form of the adversarial loss.
+        options: passed to `training.fit`.
 
     Returns:
-        The history: `fooling`, `judging`, and `soft`, `hard`, `hint` where they are asked for.
+        The history: `fooling`, `judging`, and `soft`, `hard`, `hint` if requested.
 
     Raises:
-        ValueError: when critics or transfers name other places than `paths`.
+        ValueError: if critics or transfers name places that are not in `paths`.
 
-    Departures: that discriminators tell apart the features of teacher and student is confirmed by
-    the abstracts; the other terms follow the survey's equation. Gao's weights are not confirmed.
+    Departures: the abstracts confirm that discriminators separate the features of teacher and
+    student; the other terms follow the survey's equation. Gao's weights are not confirmed.
     """
     check_places(paths, critics, transfers or {})
     mapped = {name: (transfers or {}).get(name, nn.Identity()) for name in paths}
@@ -142,26 +143,26 @@ def adversarial_compression(
     confusion_weight: float = 1.0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Adversarial network compression (Belagiannis et al. 2018): no label is read.
+    r"""Adversarial network compression (Belagiannis et al. 2018), without labels.
 
     .. math:: \min_{f_s} \max_D\; E[\log D(f_t^k(x))] + E[\log(1 - D(f_s^k(x)))]
         + \lambda\, \lVert f_t^l(x) - f_s^l(x) \rVert_2^2
 
-    with the features k before the classifier and the logits l. The discriminator is kept from
-    winning by `confused_judging_loss`.
+    with the features k before the classifier and the logits l. `confused_judging_loss` keeps the
+    discriminator from winning.
 
     Args:
         path: module paths of the features in the student and in the teacher, of equal width.
         regression_weight: lambda, of half the squared distance of the logits.
         confusion_weight: mu; 0 leaves the regularisation out.
-        options: of `adversarial_features`.
+        options: passed to `adversarial_features`.
 
     Returns:
         The history: `soft` (the regression), `fooling` and `judging`.
 
-    Departures: training without labels, features judged, and a regularised discriminator are
-    confirmed by the abstract; the equation and the form of the regularisation, which won over L1
-    and L2 on the discriminator's weights, are recalled. The regression is half the squared norm.
+    Departures: the abstract confirms training without labels, a discriminator of features, and its
+    regularisation. The equation is recalled, and so is the form of the regularisation, which did
+    better than L1 and L2 on the discriminator's weights. The regression is half the squared norm.
     """
     return adversarial_features(
         student, teacher, {"features": critic}, examples, recipe,

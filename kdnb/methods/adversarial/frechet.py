@@ -1,4 +1,4 @@
-"""How far two sets of images are from each other, in the eyes of a classifier."""
+"""The distance between two sets of images in the features of a classifier."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kdnb.nets import features
 
 
 def embedded(classifier: nn.Module, images: Tensor, path: str) -> Tensor:
-    """What a classifier sees in images: the outputs of one of its modules, as float64 vectors.
+    """The features of images: the outputs of one module of a classifier, as float64 vectors.
 
     Args:
         classifier: images -> anything; in eval mode while it runs.
-        images: (count, channels, height, width), normalised as the classifier knows them.
-        path: of the module; maps are averaged over their positions.
+        images: (count, channels, height, width), normalised as the classifier expects them.
+        path: path of the module; maps are averaged over their positions.
 
     Returns:
         (count, numbers) on the CPU.
@@ -32,9 +32,9 @@ def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance
     .. math:: d^2 = \lVert \mu_1 - \mu_2 \rVert_2^2 + \mathrm{tr}\big(\Sigma_1 + \Sigma_2
         - 2 (\Sigma_1^{1/2} \Sigma_2 \Sigma_1^{1/2})^{1/2}\big)
 
-    The product under the root is symmetric, so its root is taken by eigenvalues, and those that
+    The product under the root is symmetric, so its root is computed from eigenvalues; those that
     rounding makes negative count as 0. The root of the plain product, which is not symmetric,
-    turns complex where a covariance is singular.
+    becomes complex if a covariance is singular.
 
     Args:
         mean, mean2: (numbers,).
@@ -44,7 +44,7 @@ def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance
         The distance, at least 0, computed in float64.
 
     Raises:
-        ValueError: for shapes that do not fit, or a matrix that is not symmetric.
+        ValueError: for mismatched shapes, or a matrix that is not symmetric.
 
     >>> one = torch.eye(2)
     >>> round(frechet_distance(torch.zeros(2), one, torch.ones(2), 4 * one), 9)
@@ -71,17 +71,17 @@ def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance
 
 
 def feature_frechet(rows: Tensor, rows2: Tensor) -> float:
-    """The Fréchet distance of two sets of vectors, each taken as a Gaussian of its moments.
+    """The Fréchet distance of two sets of vectors, each treated as a Gaussian with its moments.
 
-    It compares the two sets as wholes: which vector stands in which row does not matter. The fewer
-    rows, the larger the distance: compare sets of equal size.
+    It compares whole sets; the order of the rows does not matter. The distance grows as there are
+    fewer rows, so compare sets of equal size.
 
     Args:
-        rows, rows2: (count, numbers), such as features of one layer; at least 2 rows each, of
-            equally many numbers.
+        rows, rows2: (count, numbers), such as features of one layer; at least 2 rows each, with the
+            same number of columns.
 
     Raises:
-        ValueError: for other shapes, or fewer than 2 rows.
+        ValueError: for wrong shapes, or fewer than 2 rows.
 
     >>> round(feature_frechet(torch.tensor([[0.0], [2.0]]), torch.tensor([[5.0], [3.0]])), 9)
     9.0
@@ -102,11 +102,11 @@ def feature_frechet(rows: Tensor, rows2: Tensor) -> float:
 def classifier_frechet(
     classifier: nn.Module, images: Tensor, images2: Tensor, *, path: str
 ) -> float:
-    """The Fréchet distance of two sets of images, in what a classifier sees in them.
+    """The Fréchet distance of two sets of images, in the features of a classifier.
 
-    The Fréchet Inception distance (Heusel et al. 2017) with any classifier in Inception's place,
-    such as one of digits for digits: numbers compare only within one classifier and one layer, and
-    between sets of equal size.
+    The Fréchet Inception distance (Heusel et al. 2017) with any classifier instead of Inception,
+    such as a digit classifier for digits. Values are comparable only for the same classifier, the
+    same layer and sets of equal size.
 
     Args:
         classifier, path: see `embedded`.

@@ -25,8 +25,8 @@ class ImageGenerator(nn.Module):
 
     Args:
         latent: numbers in a noise vector.
-        channels, image_size: of the images; the size must be a multiple of 4.
-        width: channels of the last maps; those before have twice as many.
+        channels, image_size: channels and side of the images; the size must be a multiple of 4.
+        width: channels of the last maps; the earlier maps have twice as many.
         bounds: smallest and largest value of a normalised pixel, (0 - mean) / sd and
             (1 - mean) / sd of the data.
 
@@ -62,7 +62,7 @@ class ImageGenerator(nn.Module):
         self.last = EnlargedConvolution(width, channels, image_size)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Images (batch, channels, image_size, image_size) of noise (batch, latent)."""
+        """Make images (batch, channels, image_size, image_size) from noise (batch, latent)."""
         maps = self.norm(self.stem(noise).view(-1, *self.shape)).relu()
         maps = self.inner_norm(self.inner(maps)).relu()
         low, high = self.bounds
@@ -73,7 +73,7 @@ class ImageCritic(nn.Module):
     """Scores (batch,) of images: two strided convolutions with leaky ReLU, and a linear layer.
 
     Args:
-        channels, image_size: of the images; the size must be a multiple of 4.
+        channels, image_size: channels and side of the images; the size must be a multiple of 4.
         width: channels of the first convolution; the second has twice as many.
     """
 
@@ -112,9 +112,10 @@ def train_gan(
     Args:
         generator: noise (batch, latent) -> images, with an attribute `latent`; trained in place.
         critic: images -> scores (batch,); trained in place.
-        examples: `Batches`, or a torch Dataset or DataLoader of (image, label); no label is read.
-        critic_recipe: of the discriminator's update; the run's own when None.
-        options: of `training.fit`.
+        examples: `Batches`, or a torch Dataset or DataLoader of (image, label); labels are not
+            used.
+        critic_recipe: for the discriminator's update; the run's own if None.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `judging` and `fooling`.
@@ -149,27 +150,27 @@ def distil_gan(
 
     .. math:: L = w_p\, E_z \lVert G_s(z) - G_t(z) \rVert^2 / n + w_a\, L_{GAN}(G_s)
 
-    Both generators get the same noise: unlike a GAN, the student knows which image belongs to
-    which noise, and its loss is a regression. Pixels alone give blurred images; a discriminator,
-    which tells the student's images from the data, sharpens them (the paper's joint loss).
+    Both generators get the same noise. Unlike in a GAN, the target image for each noise vector is
+    known, so the loss is a regression. Pixels alone give blurred images; a discriminator that
+    separates the student's images from the data sharpens them (the paper's joint loss).
 
     Args:
         student, teacher: noise (batch, latent) -> images, with equal attributes `latent`. The
             student is trained in place; the teacher is frozen.
-        examples: for the sizes of the batches, and with a critic for the real images.
-        critic: images -> scores (batch,); None for pixels alone, which reads no image.
-        pixel_weight, adversarial_weight: of the two terms.
-        options: of `training.fit`.
+        examples: for the batch sizes and, with a critic, for the real images.
+        critic: images -> scores (batch,); None for pixels alone, which reads no images.
+        pixel_weight, adversarial_weight: weights of the two terms.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `pixels`, and with a critic `judging` and `fooling`.
 
     Raises:
-        ValueError: when the two generators take noise of different length.
+        ValueError: if the two generators take noise of different length.
 
-    Departures: the pixel loss and the joint loss are confirmed; the paper's GANs are Wasserstein
-    DCGANs and the weights of its joint loss are not confirmed. It scores by the Inception score;
-    we by `frechet_distance`.
+    Departures: the pixel loss and the joint loss are confirmed. The paper's GANs are Wasserstein
+    DCGANs, and the weights of its joint loss are not confirmed. The paper evaluates by the
+    Inception score; we use `frechet_distance`.
     """
     if student.latent != teacher.latent:
         raise ValueError(
@@ -202,7 +203,7 @@ def _noise(batch: Batch, latent: int) -> Tensor:
 
 
 def _judge(name: str, latent: int, kind: Kind):
-    """The discriminator's side: real images against those of the network called `name`."""
+    """The discriminator's update: real images against those of the network called `name`."""
 
     def judge(networks, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad(), running_statistics_kept(networks[name]):
@@ -217,10 +218,10 @@ def draw_images(generator: nn.Module, count: int, *, seed: int = 0) -> Tensor:
     """Images of a generator in eval mode, (count, channels, height, width) float32 on the CPU.
 
     Args:
-        generator: noise (batch, latent) -> images, with an attribute `latent`; its mode is put
-            back.
+        generator: noise (batch, latent) -> images, with an attribute `latent`; its mode is
+            restored.
         count: how many, at least 1.
-        seed: of the noise, the same for every generator of the same `latent`.
+        seed: for the noise, the same for every generator of the same `latent`.
     """
     check_counts(count=count)
     noise = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))

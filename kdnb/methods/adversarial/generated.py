@@ -1,4 +1,4 @@
-"""Generated images in the transfer set, beside the real ones (Liu et al. 2018)."""
+"""Generated images in the transfer set, in addition to the real ones (Liu et al. 2018)."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def distil_with_generated(
     .. math:: L_{KD} = L\big(F_t(x), F_s(x)\big), \qquad
         x = G(z) \text{ with probability } p, \text{ else a real image}
 
-    Category (a) of the survey's Figure 10, equation 7, with real data in the mix. The teacher was
-    trained on the real images, so that its answers there are surer than anywhere else; fresh
-    images from the same distribution show what it does between them. A generated image has no
-    label but the teacher's answer. Generators that are themselves trained against teacher and
-    student are in `kdnb.methods.data_free`.
+    This is category (a) of the survey's Figure 10, equation 7, mixed with real data. The teacher
+    was trained on the real images, so it is more confident there than elsewhere; new images from
+    the same distribution show its behaviour between them. The only label of a generated image is
+    the teacher's answer. Generators that are themselves trained against teacher and student are in
+    `kdnb.methods.data_free`.
 
     Args:
         student, teacher: images -> logits (batch, classes). The student is trained in place; the
@@ -51,20 +51,20 @@ def distil_with_generated(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         loss: (student logits, teacher logits) -> scalar, such as `losses.soft_targets` with its
             temperature bound.
-        generated_share: p in [0, 1]; every image of a batch is replaced with that probability.
-        soft_weight: of the loss.
-        hard_weight: of the cross-entropy with the true labels, over the real images alone and
-            divided by the size of the whole batch; at 0 no label is read.
-        options: of `training.fit`.
+        generated_share: p in [0, 1], the probability with which each image of a batch is replaced.
+        soft_weight: weight of the loss.
+        hard_weight: weight of the cross-entropy with the true labels, summed over the real images
+            and divided by the size of the whole batch; at 0 labels are not used.
+        options: passed to `training.fit`.
 
     Returns:
-        The history: `soft`, and `hard` where it is asked for.
+        The history: `soft`, and `hard` if requested.
 
     Raises:
         ValueError: for a share outside [0, 1].
 
-    Departures: the mixture is confirmed by the abstract; that each image is replaced with a fixed
-    probability is recalled. The paper's GAN knows the classes; any generator will do here.
+    Departures: the abstract confirms the mixture; replacing each image with a fixed probability is
+    recalled. The paper's GAN is class-conditional; here any generator can be used.
 
     >>> from kdnb.methods.adversarial import mixed
     >>> mixed(torch.zeros(2, 1), torch.ones(2, 1), torch.tensor([True, False]))
@@ -103,7 +103,7 @@ def mixed(images: Tensor, generated: Tensor, where: Tensor) -> Tensor:
         where: (batch,) bool, true for those to be replaced.
 
     Raises:
-        ValueError: for shapes that differ.
+        ValueError: for mismatched shapes.
     """
     if images.shape != generated.shape or where.shape != images.shape[:1]:
         raise ValueError(

@@ -1,7 +1,7 @@
 """KDGAN (Wang et al. 2018): classifier, teacher and discriminator, trained in one game.
 
-Classifier and teacher both propose a label for an image; the discriminator tells their pairs
-(image, label) from the true ones. They also learn from each other.
+Classifier and teacher both propose a label for an image. The discriminator separates their pairs
+(image, label) from the true ones. Classifier and teacher also learn from each other.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def concrete(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
 
     .. math:: \tilde y = \mathrm{softmax}\big((z + g) / \tau\big)
 
-    (Maddison et al. 2017; Jang et al. 2017; KDGAN section 3.3). The largest entry is the label k
-    with probability softmax(z)_k whatever the temperature. As tau falls the sample nears one-hot,
-    and gradients flow from it into the logits at any tau above 0.
+    (Maddison et al. 2017; Jang et al. 2017; KDGAN section 3.3). At any temperature, the largest
+    entry is at label k with probability softmax(z)_k. As tau falls the sample approaches one-hot;
+    for any tau above 0, gradients flow from it into the logits.
 
     Args:
         logits: (batch, classes).
@@ -56,7 +56,7 @@ def concrete(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
         (batch, classes), rows sum to 1.
 
     Raises:
-        ValueError: for other shapes, or a temperature that is not above 0.
+        ValueError: for wrong shapes, or a temperature that is not above 0.
 
     >>> concrete(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), temperature=0.5)
     tensor([[0.5000, 0.5000]])
@@ -77,7 +77,7 @@ def pair_scores(table: Tensor, labels: Tensor) -> Tensor:
         (batch,).
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
 
     >>> pair_scores(torch.tensor([[1.0, 5.0]]), torch.tensor([1]))
     tensor([5.])
@@ -97,15 +97,15 @@ def game_value(
     teacher_logits: Tensor,
     classifier_share: float,
 ) -> Tensor:
-    r"""The value of the game without sampling, for as few labels as can be summed over.
+    r"""The value of the game without sampling, for few enough labels to sum over.
 
     .. math:: V = E_{p_u}[\log \sigma(h)] + \rho\, E_{p_c}[\log(1 - \sigma(h))]
         + (1 - \rho)\, E_{p_t}[\log(1 - \sigma(h))]
 
     (KDGAN, equation of section 3.2 without the distillation losses). The discriminator maximises
     it. At the best discriminator it is -log 4 exactly when :math:`\rho p_c + (1-\rho) p_t = p_u`,
-    and above that everywhere else; the distillation losses, which are 0 when p_c = p_t, single out
-    p_c = p_t = p_u.
+    and is above it everywhere else. The distillation losses, which are 0 when p_c = p_t, single out
+    the solution p_c = p_t = p_u.
 
     Args:
         table: (batch, classes), scores h.
@@ -167,29 +167,30 @@ def kdgan(
     .. math:: \min_{c,t} \max_d\; E_{p_u}[\log p_d] + \rho\, E_{p_c}[\log(1 - p_d)]
         + (1 - \rho)\, E_{p_t}[\log(1 - p_d)] + w_c L_{DS}^c(p_c, p_t) + w_t L_{DS}^t(p_t, p_c)
 
-    Three updates on every batch: the discriminator on the true labels and on labels drawn from
-    classifier and teacher; the teacher; the classifier. The last two see the discriminator through
-    `concrete` samples of their answers, whose gradients vary less than those of drawn labels, and
-    each learns from the other's detached logits. The discriminator itself is shown drawn labels:
-    shown relaxed ones, it would learn to tell them by their softness.
+    There are three updates per batch: the discriminator, on the true labels and on labels drawn
+    from classifier and teacher; the teacher; and the classifier. The last two get gradients from
+    the discriminator through `concrete` samples of their answers, which vary less than those of
+    drawn labels, and each learns from the other's detached logits. The discriminator sees drawn
+    labels; it would recognise relaxed ones by their softness.
 
     Args:
         classifier, teacher: images -> logits (batch, classes); both are trained in place. The
-            teacher comes trained on labels. Without one, None, it is the naive game of two
-            (NaGAN), and neither share nor weights are read.
+            teacher is already trained on labels. If None, this is the naive game of two players
+            (NaGAN), and share and weights are ignored.
         critic: images -> (batch, classes), the score of every label, such as any classifier;
-            trained in place. Without one, None, the cross-entropy of the labels takes its place:
-            co-distillation with the same distances, the control for what the critic adds.
+            trained in place. If None, the cross-entropy of the labels takes its place: this is
+            co-distillation with the same distances, a control for the effect of the critic.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        critic_recipe, teacher_recipe: the run's own when None.
-        classifier_share: rho, of the classifier's labels among those that are proposed.
-        classifier_weight, teacher_weight: of what classifier and teacher learn from each other.
+        critic_recipe, teacher_recipe: the run's own if None.
+        classifier_share: rho, the share of the classifier's labels among the proposed ones.
+        classifier_weight, teacher_weight: weights of the distillation losses of classifier and
+            teacher.
         loss: (own logits, the other's logits) -> scalar.
         temperature: tau of the concrete samples, or its values in the first and the last epoch,
-            between which it falls by the same factor in every one.
-        label_epochs: in which the classifier learns from the labels alone before the game, by the
-            run's recipe: 0 for one that comes trained, as many as the game's when None.
-        options: of `training.fit`.
+            between which it falls geometrically.
+        label_epochs: epochs in which the classifier learns from the labels alone before the game,
+            by the run's recipe: 0 for a trained classifier; as many as the game has if None.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `judging`, `teacher.fooling`, `teacher.soft`, `classifier.fooling` and
@@ -200,14 +201,14 @@ def kdgan(
         ValueError: for a share outside [0, 1], a temperature that is not above 0, more than two
             temperatures, fewer than 0 epochs, or neither a teacher nor a critic.
 
-    Departures: the three players, both distillation losses and the concrete samples are
-    confirmed by the abstract; the value is that of a secondary summary. That the discriminator
-    scores all labels at once, that classifier and teacher are trained beforehand, and that tau falls
-    from 10 to 0.1 are as in the authors' public code (`mdlcompr/`, read in November 2026). There the
-    discriminator, too, is trained on labels first, tau falls in steps of 0.88 for the classifier
-    alone, the distillation loss is a mean squared difference of logits, cross-entropy with the
-    labels is added, and labels are drawn hard. The teacher of the paper also sees privileged
-    features, which an image alone does not have.
+    Departures: the three players, both distillation losses and the concrete samples are confirmed
+    by the abstract; the value is from a secondary summary. As in the authors' public code
+    (`mdlcompr/`, read in November 2026), the discriminator scores all labels at once, classifier
+    and teacher are trained beforehand, and tau falls from 10 to 0.1. In that code the discriminator
+    is also trained on labels first, tau falls in steps of 0.88 for the classifier alone, the
+    distillation loss is a mean squared difference of logits, cross-entropy with the labels is
+    added, and labels are drawn hard. The paper's teacher also sees privileged features, which plain
+    images do not have.
     """
     check_share(classifier_share)
     first, last = _ends(temperature)

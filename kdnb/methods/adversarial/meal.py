@@ -1,4 +1,4 @@
-"""MEAL (Shen et al. 2019): an ensemble in one network, its teachers drawn one at a time."""
+"""MEAL (Shen et al. 2019): distil an ensemble into one network, one random teacher at a time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from kdnb.training.inputs import batches_for
 
 
 def aligned(maps: Tensor, size: int) -> Tensor:
-    """Features of any shape as vectors of `size` numbers, without parameters: MEAL's alignment.
+    """MEAL's alignment: features of any shape as vectors of `size` numbers, without parameters.
 
-    Maps are flattened over their positions, pooled to `size` positions by their mean (adaptive
-    average pooling) and averaged over the channels; vectors are pooled themselves.
+    Maps are flattened over their positions, pooled to `size` positions (adaptive average pooling)
+    and averaged over the channels; vectors are pooled directly.
 
     Args:
         maps: (batch, channels, height, width) or (batch, numbers).
-        size: of the vectors.
+        size: size of the vectors.
 
     Returns:
         (batch, size).
 
     Raises:
-        ValueError: for other shapes, or a size below 1.
+        ValueError: for wrong shapes, or a size below 1.
 
-    Departures: confirmed in the authors' public code; there a map with fewer positions than `size`
-    is stretched, and so it is here.
+    Departures: none; confirmed in the authors' public code, which also stretches a map with fewer
+    positions than `size`.
 
     >>> aligned(torch.tensor([[1.0, 3.0, 5.0, 7.0]]), 2)
     tensor([[2., 6.]])
@@ -46,7 +46,7 @@ def aligned(maps: Tensor, size: int) -> Tensor:
             f"a size of at least 1; got {tuple(maps.shape)} and {size}."
         )
     rows = maps.flatten(2) if maps.ndim == 4 else maps[:, None]
-    # The mean over the channels and the pooling are both linear, so the cheaper one goes first.
+    # The mean over the channels and the pooling are both linear, so the cheaper one comes first.
     return F.adaptive_avg_pool1d(rows.mean(1, keepdim=True).float(), size)[:, 0]
 
 
@@ -71,23 +71,23 @@ def meal(
     .. math:: L = L_{Sim} + w\, L_{GAN}, \qquad L_{Sim} = \sum_k w_k\,
         \mathrm{KL}\big(\mathrm{softmax}(t_k) \,\|\, \mathrm{softmax}(s_k)\big)
 
-    In every step one teacher is drawn with equal chances. At several blocks the features of student
-    and teacher are aligned to vectors, compared as distributions, and judged by a discriminator of
-    that block. The logits are compared likewise. No label is read: the drawn teacher's soft
-    answers take their place.
+    In every step one teacher is drawn uniformly at random. At several blocks, the features of
+    student and teacher are aligned to vectors, compared as distributions, and judged by a
+    discriminator of that block. The logits are compared in the same way. Labels are not used: the
+    drawn teacher's soft answers take their place.
 
     Args:
         student: images -> logits; trained in place.
-        teachers: images -> logits, two at least; frozen.
-        critics: by the name of the block: vectors -> scores (batch,), such as `Critic(size)`, and
+        teachers: images -> logits, at least two; frozen.
+        critics: for each block, by name: vectors -> scores (batch,), such as `Critic(size)`, and
             `"logits"` for the last one; trained in place.
-        paths: by the name of the block: the module path in the student, and in each teacher.
-        sizes: of the aligned vectors, by the name of the block.
-        critic_recipe: of the discriminators' update.
-        similarity_weights: by the name of the block, and `"logits"`; 1 each when None.
-        adversarial_weight: of `fooling_loss`, summed over the blocks.
-        kind: of the adversarial loss.
-        options: of `training.fit`.
+        paths: for each block, by name: the module path in the student, and in each teacher.
+        sizes: sizes of the aligned vectors, by the name of the block.
+        critic_recipe: for the discriminators' update.
+        similarity_weights: by the name of the block, and `"logits"`; 1 each if None.
+        adversarial_weight: weight of `fooling_loss`, summed over the blocks.
+        kind: form of the adversarial loss.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `similarity`, `fooling` and `judging`.
@@ -95,12 +95,12 @@ def meal(
     Raises:
         ValueError: for one teacher, or names that do not agree.
 
-    Departures: the random teacher, the alignment, soft labels alone and the similarity by
-    cross-entropy are those of the authors' public code (block weights there 0.001, 0.01, 0.05, 0.1
-    and 1 from the first to the logits); the divergence differs from it by a constant. The code
-    joins student and discriminators in one minimisation, and unless its flag for a gradient
-    reversal is set, the student then helps the discriminators. Here they are adversaries, as in
-    the paper. Its discriminators have two outputs behind a ReLU; ours one plain score.
+    Departures: the random teacher, the alignment, the use of soft labels alone and the similarity
+    by cross-entropy follow the authors' public code (whose block weights are 0.001, 0.01, 0.05, 0.1
+    and 1, from the first block to the logits); our divergence differs from the cross-entropy by a
+    constant. The code minimises over student and discriminators jointly, so unless its flag for
+    gradient reversal is set, the student helps the discriminators. Here they are adversaries, as in
+    the paper. Its discriminators have two outputs after a ReLU; ours have one plain score.
     """
     places = [*paths, "logits"]
     weights = dict(similarity_weights or dict.fromkeys(places, 1.0))

@@ -1,7 +1,7 @@
-"""Acoustic models: networks that answer every frame of a sequence, and how they are asked.
+"""Acoustic models: networks that classify every frame of a sequence, and their evaluation.
 
 They take frames (batch, frames, features) and lengths (batch,), and give logits (batch, frames,
-classes). What stands behind a sequence's end does not change its answers.
+classes). Padding after the end of a sequence does not change the logits.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class RecurrentModel(nn.Module):
         features: numbers of a frame.
         classes: logits of a frame.
         hidden: units in each direction.
-        layers: of units, one above the other.
-        bidirectional: whether a frame's answer knows the frames behind it. A recogniser that must
-            answer while somebody is speaking cannot.
+        layers: the number of stacked layers.
+        bidirectional: whether a frame's answer depends on later frames, which is impossible for a
+            recogniser that works while somebody is speaking.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class WindowModel(nn.Module):
         features: numbers of a frame.
         classes: logits of a frame.
         hidden: units of each hidden layer.
-        before, behind: frames that the window holds beside the one that is classified; `behind=0`
-            answers without waiting.
+        before, behind: frames in the window before and after the classified one; `behind=0` works
+            without delay.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class WindowModel(nn.Module):
 
 @torch.no_grad()
 def frame_logits(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Tensor:
-    """What a model answers to many sequences: (sequences, frames, classes), in eval mode.
+    """The logits of a model for many sequences, (sequences, frames, classes), in eval mode.
 
     Args:
         inputs: frames and lengths.
@@ -108,10 +108,10 @@ def frame_logits(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Ten
 
 
 def teachers_logits(teacher: Any, inputs: Inputs) -> Tensor:
-    """A teacher's logits of all sequences: of a model, or as they are where they are given.
+    """A teacher's logits for all sequences: computed by a model, or passed through if given.
 
     Raises:
-        ValueError: for logits of other sequences or frames.
+        ValueError: for logits whose number of sequences or frames differs.
     """
     if not isinstance(teacher, Tensor):
         return frame_logits(teacher, inputs)

@@ -1,7 +1,8 @@
-"""Adversarial distillation for recommendation (Chen et al. 2018): a student without texts looks like a teacher with them.
+"""Adversarial distillation for recommendation (Chen et al. 2018): a student without text features.
 
-Teacher and student predict the rating that a user gives an item, from a representation of the pair. The teacher's is made of a
-text about the pair as well. A discriminator learns to tell both representations apart, and the student learns to deceive it.
+Teacher and student predict the rating that a user gives an item from a representation of the pair.
+The teacher's representation also uses a text about the pair. A discriminator learns to tell the two
+representations apart, and the student learns to deceive it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ class RatingNet(nn.Module):
     """Predicts ratings from a representation of user, item and, for a teacher, a text.
 
     Args:
-        users, items: how many.
-        words: numbers that describe the text; 0 for a student.
-        width: of the representation.
-        mean: the rating that is predicted at first.
+        users, items: the number of each.
+        words: the number of text features; 0 for a student.
+        width: width of the representation.
+        mean: the initial prediction.
     """
 
     def __init__(self, users: int, items: int, words: int, width: int = 16, mean: float = 3.5):
@@ -46,7 +47,7 @@ class RatingNet(nn.Module):
 
 
 def discriminator(width: int = 16, hidden: int = 32) -> nn.Module:
-    """Tells a teacher's representations (high scores) from a student's."""
+    """A network that separates a teacher's representations (high scores) from a student's."""
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Flatten(0))
 
 
@@ -70,14 +71,16 @@ def learn_ratings(
     """Train a rating net in place: alone, or as the student of a trained teacher.
 
     Args:
-        net: that learns.
+        net: the network to train.
         users, items: (N,) integers.
         ratings: (N,) numbers.
-        words: (N, words) texts; read by the teacher where there is one, by `net` otherwise.
-        teacher: trained, left as it is; None trains `net` on the ratings alone.
+        words: (N, words) texts; read by the teacher if there is one, else by `net`.
+        teacher: trained and left unchanged; None trains `net` on the ratings alone.
         judge: a `discriminator`, trained here, in turn with the net.
-        adversarial_weight: of the loss that falls as the judge takes the student for the teacher.
-        matching_weight: of the squared distance of both representations, the control without a judge.
+        adversarial_weight: weight of the adversarial loss, which falls as the judge takes the
+            student for the teacher.
+        matching_weight: weight of the squared distance of the representations, a control without a
+            judge.
         rate, decay: Adam's learning rate and L2 penalty.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)
@@ -111,6 +114,6 @@ def learn_ratings(
 def root_mean_squared_error(
     net: RatingNet, users: Tensor, items: Tensor, ratings: Tensor, words: Tensor | None = None
 ) -> float:
-    """In stars, without gradients."""
+    """The error in stars, without gradients."""
     with torch.no_grad():
         return float((net(users, items, words) - ratings).square().mean().sqrt())

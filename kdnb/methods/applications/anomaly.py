@@ -1,7 +1,8 @@
 """Anomaly detection by uninformed students (Bergmann et al. 2020): no anomaly is seen in training.
 
-A teacher that was trained on other images describes every place of an image. Students learn its descriptions on
-normal images alone. Where they are wrong, or disagree, the image is not like those they know.
+A teacher trained on other images computes a descriptor for every position of an image. Students
+learn these descriptors on normal images alone. Positions where they are wrong or disagree are
+unlike normal images.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ __all__ = ["Detector", "ranking_area", "uninformed_students"]
 
 @dataclass(frozen=True)
 class Detector:
-    """A teacher, its students, and what their maps are on normal images.
+    """A teacher, its students, and the statistics of their maps on normal images.
 
     Attributes:
         teacher: images -> descriptors (batch, channels, height, width).
         mean, sd: (channels,), of the descriptors over the training images.
-        students: that have learnt the standardised descriptors.
-        scales: mean and standard deviation of error and of disagreement over held-out normal places.
+        students: networks that have learnt the standardised descriptors.
+        scales: mean and standard deviation of error and of disagreement over positions of held-out
+            normal images.
     """
 
     teacher: nn.Module
@@ -37,17 +39,17 @@ class Detector:
     scales: tuple[tuple[float, float], tuple[float, float]]
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Error and disagreement of every place, (N, height, width) each."""
+        """Error and disagreement of every position, (N, height, width) each."""
         theirs = standardised(outputs_for(self.teacher, images), self.mean, self.sd)
         return anomaly_maps([outputs_for(one, images) for one in self.students], theirs)
 
     def places(self, images: Tensor) -> Tensor:
-        """How anomalous each place is, (N, height, width): both maps, each by its scale, added."""
+        """The anomaly score of each position, (N, height, width): the normalised maps' sum."""
         found = zip(self.maps(images), self.scales, strict=True)
         return sum((one - mean) / sd for one, (mean, sd) in found)
 
     def scores(self, images: Tensor) -> Tensor:
-        """How anomalous each image is, (N,): the mean over its places."""
+        """The anomaly score of each image, (N,): the mean over its positions."""
         return self.places(images).mean((1, 2))
 
 
@@ -63,15 +65,16 @@ def uninformed_students(
     """Teach students a teacher's descriptors of normal images.
 
     Args:
-        teacher: images -> (batch, channels, height, width), such as the first layers of a trained network. Left
-            as it is, asked once.
+        teacher: images -> (batch, channels, height, width), such as the first layers of a trained
+            network. It is left unchanged and evaluated once.
         students: of the same output shape, with initial weights that differ; trained in place.
         normal: (N, ...) images without labels.
-        held_out: other normal images, on which both maps get their scales.
-        seed: of the orders; each student has its own.
+        held_out: other normal images, used to compute the scales of both maps.
+        seed: for the orders; each student has its own.
 
-    Departures: the paper's teacher describes patches of several sizes and is itself distilled from a network of
-    ImageNet; here one network is given. The students' shapes are the caller's.
+    Departures: the paper's teacher describes patches of several sizes and is itself distilled from
+    an ImageNet network; here a single network is given. The caller chooses the students'
+    architecture.
     """
     check_lists(1, students=students)
     described = outputs_for(teacher, normal)

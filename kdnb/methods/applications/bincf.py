@@ -1,7 +1,7 @@
 """BinCF (Wang et al. 2019): users and items as binary codes, taught by a graph network.
 
-A code of 32 signs takes 4 bytes where a vector of 32 numbers takes 128, and two codes are compared by counting the bits that
-differ.
+A code of 32 signs takes 4 bytes where a vector of 32 numbers takes 128, and two codes are compared
+by counting the bits that differ.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from kdnb.methods.applications.recommend import Factors, learn_ranking
 
 
 class BinaryFactors(Factors):
-    """Matrix factorisation whose vectors are signs, times one number for all: codes keep their order by Hamming distance.
+    """Matrix factorisation with sign vectors, times one common factor.
 
-    The weights are real numbers, whose signs are the codes; gradients pass through the sign.
+    The order of scores equals the order by Hamming distance. The weights are real numbers, whose
+    signs are the codes; gradients pass through the sign.
     """
 
     def __init__(self, users: int, items: int, width: int):
@@ -34,14 +35,14 @@ class BinaryFactors(Factors):
 
 
 def rounded(teacher: Factors) -> tuple[Tensor, Tensor]:
-    """The signs of a trained model's vectors, each number centred over its table first: no training, the control."""
+    """A control without training: the signs of a model's vectors, centred per table first."""
     with torch.no_grad():
         users, items = (one - one.mean(0) for one in teacher.vectors())
         return binary_codes(users), binary_codes(items)
 
 
 def packed_bytes(users: int, items: int, width: int, binary: bool) -> int:
-    """What the tables of a model take: a bit for each sign, or four bytes for each number."""
+    """The size of a model's tables: one bit per sign, or four bytes per number."""
     each = (width + 7) // 8 if binary else 4 * width
     return (users + items) * each
 
@@ -57,20 +58,21 @@ def distil_codes(
     seed: int = 0,
     **plan,
 ) -> BinaryFactors:
-    """Train codes on what users took and on the teacher's order of pairs of items, in place.
+    """Train codes, in place, on the users' items and on the teacher's order of item pairs.
 
-    For each user of a batch one item is drawn from the teacher's first ones, and `hard` others from all. The first item
-    makes a pair with that other item against which the student's preference is furthest from the teacher's.
+    For each user of a batch, one item is drawn from the teacher's top items, and `hard` others from
+    all items. The first item is paired with that other item for which the student's preference is
+    furthest from the teacher's.
 
     Args:
         student: starts at random.
         teacher_scores: (users, items).
-        seen: (users, items) truth values.
-        teacher_weight: of the pairs.
-        first: from so many of the teacher's best items one is drawn.
-        hard: how many others are drawn; with 1 the pair is random.
-        seed: of the pairs and the batches.
-        plan: of `learn_ranking`.
+        seen: (users, items) booleans.
+        teacher_weight: weight of the pairs.
+        first: the number of the teacher's top items from which one is drawn.
+        hard: the number of other items drawn; with 1 the pair is random.
+        seed: for the pairs and the batches.
+        plan: passed to `learn_ranking`.
     """
     check_number(least=0, teacher_weight=teacher_weight)
     check_number(least=1, whole=True, first=first, hard=hard)

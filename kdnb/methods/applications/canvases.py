@@ -1,8 +1,8 @@
 """Pictures with known masks and boxes: real objects of one data set on real photographs of another.
 
-Data sets of segmentation and detection are large, and none comes with a package. Clothes of Fashion-MNIST on
-photographs of CIFAR-10 have what those tasks need: a class for every pixel, a box for every object, and
-a background that is no plain colour.
+Data sets of segmentation and detection are large, and none comes with a package. Clothes of
+Fashion-MNIST on photographs of CIFAR-10 have what those tasks need: a class for every pixel, a box
+for every object, and a background that is not a plain colour.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Canvases:
     Attributes:
         images: (N, 3, side, side) float32, about -1 to 1.
         masks: (N, side, side) int64: 0 is the background, k + 1 the objects' class k.
-        boxes: (N, 4) float32 of the object that was placed last: left, top, right and bottom, in shares of
-            the side. It may cover others, and nothing covers it.
+        boxes: (N, 4) float32 of the object placed last: left, top, right and bottom, as fractions
+            of the side. It may cover others; nothing covers it.
         labels: (N,) int64, the class of that object, from 0.
     """
 
@@ -58,8 +58,9 @@ def compose(
         count: how many pictures. Objects and photographs are drawn with replacement, so disjoint
             sources make disjoint pictures.
         at_most: objects of a picture; later ones cover earlier ones.
-        brightness: of the photographs, from 0 for black; small networks find objects on darker ones sooner.
-        seed: of all draws.
+        brightness: of the photographs, from 0 for black; small networks find objects on darker ones
+            sooner.
+        seed: for all draws.
 
     Raises:
         ValueError: for objects that are not grey or do not fit on the photographs.
@@ -101,7 +102,7 @@ def compose(
 
 
 def _box(inside: Tensor, y: int, x: int) -> Tensor:
-    """Left, top, right and bottom of what is inside, in pixels; the whole window where nothing is."""
+    """Left, top, right and bottom of the object in pixels; the whole window if it is empty."""
     if not bool(inside.any()):
         inside = torch.ones_like(inside)
     rows, columns = (torch.nonzero(inside.any(axis))[:, 0] for axis in (1, 0))

@@ -1,7 +1,7 @@
-"""Co-teaching (Han et al. 2018): two networks exchange the samples that they find easy.
+"""Co-teaching (Han et al. 2018): two networks select easy samples for each other.
 
-Networks learn labels that fit together first and single wrong ones later. So a small loss early in training is a sign of a right
-label. Each network picks such samples for the other one.
+Networks learn consistent labels first and memorise single wrong ones later, so a small loss early
+in training indicates a correct label. Each network picks such samples for the other.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PICKS = ("other", "self", "all")
 
 @dataclass(frozen=True)
 class CoTaught:
-    """What `coteach` reports, a number for each epoch.
+    """The report of `coteach`, one number per epoch.
 
     Attributes:
-        shares: of a batch that was kept.
-        precision: the share of right labels among the kept samples of the first network's pick, where right
-            labels were given.
+        shares: the share of a batch that was kept.
+        precision: the share of correct labels among the samples picked by the first network, if the
+            true labels were given.
     """
 
     shares: list[float]
@@ -43,7 +43,7 @@ def noisy_labels(
     kind: Literal["symmetric", "pair"] = "symmetric",
     seed: int = 0,
 ) -> Tensor:
-    """Labels of which a share is made wrong.
+    """Corrupt a share of the labels.
 
     Args:
         labels: (N,) integers.
@@ -52,7 +52,7 @@ def noisy_labels(
         kind: "symmetric" draws one of the other classes; "pair" takes the next class.
 
     Returns:
-        (N,) integers; those that are changed differ from the labels, for either kind.
+        (N,) integers; changed labels always differ from the original, for either kind.
     """
     check_choice(("symmetric", "pair"), kind=kind)
     check_number(least=0, most=1, rate=rate)
@@ -81,20 +81,20 @@ def coteach(
     after_epoch: Callable[[], object] | None = None,
     seed: int = 0,
 ) -> CoTaught:
-    """Train two networks on labels of which some are wrong, in place.
+    """Train two networks on partly wrong labels, in place.
 
     Args:
         first, second: images -> logits; they should start from different weights.
         images, labels: (N, ...) and (N,).
         noise_rate: the share of wrong labels, known or estimated on clean data.
         epochs: over all images, with Adam.
-        ramp_epochs: until so many epochs have passed the share that is kept falls.
+        ramp_epochs: the number of epochs during which the kept share falls.
         rate: Adam's learning rate.
-        pick: "other" is the method; "self" lets each network keep its own small losses, and "all" leaves nothing
-            out: the controls.
-        right: (N,) the true labels, for `CoTaught.precision` alone; nothing learns from them.
+        pick: "other" is the method. Two controls: "self" lets each network keep its own small
+            losses, and "all" leaves nothing out.
+        right: (N,) the true labels, used only for `CoTaught.precision`.
         after_epoch: called without arguments after every epoch.
-        seed: of the order of the images.
+        seed: for the order of the images.
     """
     check_choice(PICKS, pick=pick)
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)

@@ -1,8 +1,8 @@
 """Distillation of recognisers that align themselves: CTC by frames, by sequences, and guided.
 
-CTC models spike in frames of their own choice, which stands in the way of frame-wise distillation:
-Kurata and Audhkhasi 2019 bring the spikes together first; others (Takashima et al. 2018, recalled)
-teach by the teacher's likeliest sequences, as Wong and Gales 2016 do for models with alignments.
+Each CTC model places its spikes in different frames, which prevents frame-wise distillation. Kurata
+and Audhkhasi 2019 align the spikes first; others (Takashima et al. 2018, recalled) distil the
+teacher's likeliest sequences, as Wong and Gales 2016 do for models with alignments.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def train_ctc(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    """Train a recogniser on token sequences whose places are not known.
+    """Train a recogniser on token sequences without alignment.
 
     Args:
         model: frames and lengths -> logits (batch, frames, classes), class 0 the blank.
@@ -49,7 +49,8 @@ def train_ctc(
         recipe, seed, checkpoint, fields: as in `kdnb.train`.
 
     Returns:
-        The history, with the term `hard`: nats a sequence; the model as `fit.networks["model"]`.
+        The history, with the term `hard` in nats per sequence; the model as
+        `fit.networks["model"]`.
     """
     recipe = recipe_of(train_ctc, recipe, fields)
 
@@ -76,22 +77,23 @@ def distil_ctc(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Train a CTC student on what a CTC teacher hears.
+    r"""Train a CTC student on the answers of a CTC teacher.
 
     .. math:: L = w\, L_{level} + w_h\, (-\log P_S(y \mid O))
 
     - "sequence": :math:`\sum_{H} P_T(H) \log (P_T(H) / P_S(H))` over the teacher's `beam` likeliest
-      token sequences, with the CTC probability of the student
-      (:func:`kdnb.losses.sequence_distillation`). Where the student has its spikes is left to it.
-    - "frame": :func:`kdnb.losses.frame_distillation`. The student must spike where the teacher does.
-    - "guided": :func:`kdnb.losses.spike_guidance`, beside the CTC loss of labels.
+      token sequences, with the student's CTC probability
+      (:func:`kdnb.losses.sequence_distillation`). The student is free to place its spikes.
+    - "frame": :func:`kdnb.losses.frame_distillation`. The student must spike where the teacher
+      does.
+    - "guided": :func:`kdnb.losses.spike_guidance`, added to the CTC loss of labels.
 
     Args:
         student: trained in place.
-        teacher: frozen, asked once for every sequence; or its logits.
-        data: ((frames, lengths), tokens), or (frames, lengths) where no label is read.
+        teacher: frozen, evaluated once per sequence; or its logits.
+        data: ((frames, lengths), tokens), or (frames, lengths) where labels are not used.
         level: as above.
-        beam: hypotheses of the level "sequence".
+        beam: the number of hypotheses for the level "sequence".
         weight, label_weight: w and w_h.
         temperature: T of the level "frame".
         recipe, seed, checkpoint, fields: as in `kdnb.train`.
@@ -103,7 +105,7 @@ def distil_ctc(
     Raises:
         ValueError: for an unknown level, weights that are all 0, or labels that are missing.
 
-    Departures: the papers' texts were not at hand; that hypotheses are weighed by the teacher's
+    Departures: the papers' texts were not available; weighting hypotheses by the teacher's
     posterior over the list is recalled.
     """
     recipe = recipe_of(distil_ctc, recipe, fields)
@@ -179,21 +181,22 @@ def n_best(logits: Tensor, lengths: Tensor, beam: int) -> Lists:
 def prefix_beam_search(
     log_probabilities: Sequence[Sequence[float]], beam: int, blank: int = 0, least: float = -14.0
 ) -> list[Hypothesis]:
-    """The likeliest token sequences of one recording, all paths of each taken together.
+    """The likeliest token sequences of one recording, summing over all paths of each.
 
     Args:
         log_probabilities: of each frame, of each class.
-        beam: sequences that are kept in every frame, and returned at most.
+        beam: the number of sequences kept in every frame, and the most that are returned.
         blank: the class that stands for no token.
         least: classes less likely than this in a frame do not extend a sequence there.
 
     Returns:
-        The best first, with a lower bound of the log-probability: paths through sequences that were
-        dropped on the way are not counted.
+        The sequences, best first, each with a lower bound of its log-probability: paths through
+        sequences dropped on the way are not counted.
     """
     check_number(least=1, whole=True, beam=beam)
     never = -math.inf
-    # Of each sequence: the log-probability of its paths that end in a blank, and in its last token.
+    # For each sequence: the log-probability of its paths that end in a blank, and in its last
+    # token.
     kept: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, never)}
     for frame in log_probabilities:
         likely = [k for k, value in enumerate(frame) if k != blank and value > least]
@@ -215,7 +218,7 @@ def prefix_beam_search(
 
 
 def greedy_tokens(logits: Tensor, lengths: Tensor, blank: int = 0) -> list[tuple[int, ...]]:
-    """What the likeliest path spells: equal neighbours are one token, and blanks go."""
+    """The tokens of the likeliest path: equal neighbours are merged and blanks removed."""
     found = []
     for path, n in zip(logits.argmax(2).tolist(), lengths.tolist(), strict=True):
         changes = [k for place, k in enumerate(path[:n]) if place == 0 or path[place - 1] != k]
@@ -226,9 +229,9 @@ def greedy_tokens(logits: Tensor, lengths: Tensor, blank: int = 0) -> list[tuple
 def token_error_rate(
     model: nn.Module | Tensor, inputs: Inputs, tokens: Tensor, blank: int = 0
 ) -> float:
-    """Insertions, deletions and substitutions in percent of the tokens that were asked for.
+    """Insertions, deletions and substitutions, in percent of the reference tokens.
 
-    It is the word error rate, where a token is a word. Above 100 is possible.
+    If tokens are words, this is the word error rate. It may exceed 100.
 
     Args:
         model: or its logits.
@@ -242,7 +245,7 @@ def token_error_rate(
 
 
 def _ctc(logits: Tensor, lengths: Tensor, tokens: Tensor) -> Tensor:
-    """Nats a sequence of the CTC loss."""
+    """The CTC loss in nats per sequence."""
     return -ctc_log_probability(logits, lengths, tokens[:, None]).mean()
 
 

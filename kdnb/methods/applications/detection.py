@@ -1,7 +1,7 @@
-"""Detection in small: one object of a picture, its class and its box, by the losses of Chen et al. (2017).
+"""Detection in miniature: the class and box of one object, by the losses of Chen et al. (2017).
 
-A whole detector has many such answers for one picture, most of which are background. What distillation changes is
-the same for each: a soft class, and a box whose teacher is a bound.
+A full detector gives many such answers per picture, most of them background. Distillation changes
+each in the same way: a soft class, and a box bounded by the teacher's.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Localiser(nn.Module):
 
     Args:
         width: channels of the first of three layers.
-        classes: of objects.
-        side: of the images, a multiple of 8.
+        classes: number of object classes.
+        side: side of the images, a multiple of 8.
     """
 
     def __init__(self, width: int = 8, classes: int = 10, side: int = 32) -> None:
@@ -45,7 +45,7 @@ class Localiser(nn.Module):
 
 
 def targets_of(boxes: Tensor, labels: Tensor) -> Tensor:
-    """Boxes (N, 4) and labels (N,) as one tensor (N, 5), as the verbs here read them."""
+    """Boxes (N, 4) and labels (N,) as one tensor (N, 5), the format used in this module."""
     return torch.cat([boxes, labels[:, None].to(boxes.dtype)], 1)
 
 
@@ -54,7 +54,7 @@ def localisation_loss(answers: Tensor, targets: Tensor, box_weight: float = 10.0
 
     Args:
         answers: (batch, 4 + classes). targets: (batch, 5), of :func:`targets_of`.
-        box_weight: of the boxes, whose errors are small numbers.
+        box_weight: weight of the boxes, whose errors are small numbers.
     """
     check_number(least=0, box_weight=box_weight)
     return hard_loss(answers[:, 4:], targets[:, 4].long()) + box_weight * _smooth(answers, targets)
@@ -104,13 +104,14 @@ def distil_localiser(
         box_weight: lambda.
         bound_weight, margin: nu, and m of :func:`kdnb.losses.bounded_regression`.
         soft_weight, temperature: mu and T.
-        bounded: False takes the teacher's box as the target, as logits are regressed: the control.
+        bounded: if False, the teacher's box is the target of a plain regression: the control.
 
     Returns:
         The history and the student.
 
-    Departures: one region for each picture, which is no background, so that the class weights of the paper are 1
-    (:func:`kdnb.losses.weighted_soft_targets` has them); no region proposals, no hints. The weights 0.5 are recalled.
+    Departures: there is one region per picture and it is never background, so the paper's class
+    weights are 1 (:func:`kdnb.losses.weighted_soft_targets` has them). There are no region
+    proposals and no hints. The weights 0.5 are recalled.
     """
     check_number(least=0, box_weight=box_weight, bound_weight=bound_weight)
     check_number(least=0, most=1, soft_weight=soft_weight)
@@ -136,11 +137,11 @@ def _smooth(answers: Tensor, targets: Tensor) -> Tensor:
 def localisation_scores(
     network: nn.Module, images: Tensor, boxes: Tensor, labels: Tensor, least_iou: float = 0.5
 ) -> dict[str, float]:
-    """How well objects are found, in eval mode: shares and means over the pictures.
+    """Measure how well objects are found, in eval mode: shares and means over the pictures.
 
     Returns:
-        `found`: the share of objects whose class is right and whose box has an IoU of `least_iou` or more with
-        the true one; `iou`, the mean; `accuracy` of the class alone.
+        `found`: the share of objects whose class is right and whose box has an IoU of `least_iou`
+        or more with the true one; `iou`, the mean; `accuracy` of the class alone.
     """
     check_number(least=0, most=1, least_iou=least_iou)
     answers = outputs_for(network, images)
@@ -154,7 +155,7 @@ def localisation_scores(
 
 
 def box_overlap(ours: Tensor, theirs: Tensor) -> Tensor:
-    """The IoU of boxes row by row, (N,): their common area over that of both together.
+    """The IoU of boxes row by row, (N,): the area of their intersection over that of their union.
 
     >>> box_overlap(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[0.5, 0.0, 1.5, 1.0]]))
     tensor([0.3333])

@@ -1,8 +1,8 @@
-"""FedDF (Lin et al. 2020): a server distils its clients' networks into one on images without labels.
+"""FedDF (Lin et al. 2020): a server distils its clients' networks into one on unlabelled images.
 
-In a round of federated learning some clients train the server's network on data of their own, and send weights back. FedAvg takes
-the mean of the weights. Where clients' classes differ, that mean is poor; FedDF starts from it, and then learns from the
-mean of the clients' logits.
+In a round of federated learning, some clients train the server's network on their own data and send
+the weights back. FedAvg takes the mean of the weights. If the clients have different classes, this
+mean is poor; FedDF starts from it and then learns from the mean of the clients' logits.
 """
 
 from __future__ import annotations
@@ -20,28 +20,30 @@ from kdnb.training.borrowed import modes_kept
 from kdnb.training.metrics import outputs_for
 
 Data = tuple[Tensor, Tensor]
-DRAWS = 1000  # of clients' shares, before they are given up
+DRAWS = 1000  # draws of the clients' shares before giving up
 
 
 def split_clients(
     labels: Tensor, clients: int, concentration: float, seed: int = 0, *, least: int = 2
 ) -> list[Tensor]:
-    """Indices of the samples of each client.
+    """Split samples among clients: indices of the samples of each client.
 
-    The samples of a class are dealt out by shares drawn from a Dirichlet distribution; those left over from
-    rounding are lost.
+    The samples of a class are split by shares drawn from a Dirichlet distribution; samples left
+    over from rounding are dropped.
 
     Args:
         labels: (N,) integers.
         clients: how many.
-        concentration: alpha: 100 gives every client nearly the same classes, 0.1 few classes to each.
-        least: samples that every client has: shares are drawn again until it is so.
+        concentration: alpha: 100 gives every client nearly the same classes, 0.1 few classes to
+            each.
+        least: the least number of samples per client; shares are drawn again until every client has
+            them.
 
     Raises:
-        ValueError: for too few samples, or where no drawing gives every client enough of them.
+        ValueError: for too few samples, or if no draw gives every client enough of them.
     """
     check_number(least=2, whole=True, clients=clients)
-    if least < 2:  # not by check_number, which has a keyword of this name itself
+    if least < 2:  # check_number has a keyword of the same name
         raise ValueError(f"least must be at least 2; got {least}.")
     check_number(above=0, concentration=concentration)
     if len(labels) < 2 * least * clients:
@@ -84,7 +86,7 @@ def local_training(
 
 
 def averaged(clients: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:
-    """FedAvg: a network whose weights are the mean of the clients', one architecture.
+    """FedAvg: a network whose weights are the mean of the clients', all of one architecture.
 
     Args:
         weights: such as the numbers of samples; they are divided by their sum.
@@ -115,11 +117,14 @@ def fuse(
     batch_size: int = 128,
     seed: int = 0,
 ) -> nn.Module:
-    """FedDF's step: the server learns the mean of its clients' logits, in place; Adam, cosine, T = 1.
+    """FedDF's fusion: train the server, in place, on the mean of its clients' logits.
+
+    It uses Adam with a cosine schedule, and T = 1.
 
     Args:
         server: usually the `averaged` clients.
-        clients: of any architectures: with several, one server of each learns from all of them.
+        clients: of any architectures; with several architectures, one server of each learns from
+            all clients.
         unlabelled: (N, ...) inputs of any origin, without labels.
         steps: how many batches.
     """
@@ -152,16 +157,16 @@ def federate(
     after_round: Callable[[nn.Module], object] | None = None,
     seed: int = 0,
 ) -> nn.Module:
-    """Rounds of federated learning: FedDF, or FedAvg where `unlabelled` is None.
+    """Run rounds of federated learning: FedDF, or FedAvg if `unlabelled` is None.
 
     Args:
-        server: the first network; left as it is.
+        server: the initial network; left unchanged.
         data: (inputs, labels) of each client.
-        unlabelled: what the server distils on.
+        unlabelled: the inputs on which the server distils.
         rounds: how many.
-        taking_part: clients drawn for a round.
-        local_epochs, local_rate: of `local_training`.
-        steps: of `fuse`.
+        taking_part: the number of clients drawn for a round.
+        local_epochs, local_rate: as in `local_training`.
+        steps: as in `fuse`.
         after_round: called with the server after every round.
 
     Returns:

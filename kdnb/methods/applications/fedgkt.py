@@ -1,7 +1,7 @@
-"""FedGKT (He et al. 2020): small networks on the edge and a large one on the server teach each other.
+"""FedGKT (He et al. 2020): small edge networks and a large server network teach each other.
 
-A client keeps its images. It sends the features that its small extractor makes of them, with labels and logits; the server
-trains a large network on the features of all clients, and sends its logits back.
+A client keeps its images. It sends the features from its small extractor, with labels and logits.
+The server trains a large network on the features of all clients, and sends its logits back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kdnb.training.metrics import outputs_for
 
 @dataclass(eq=False)
 class EdgeClient:
-    """A client: two small networks, its data, and what the server last said about them.
+    """A client: two small networks, its data, and the server's latest logits for them.
 
     Attributes:
         extractor: inputs -> features.
@@ -48,7 +48,7 @@ class EdgeClient:
 def two_way_loss(
     logits: Tensor, labels: Tensor, other: Tensor | None, weight: float, temperature: float
 ) -> Tensor:
-    """Cross-entropy, and where the other side has answered, weight times T² KL to its answer."""
+    """Cross-entropy plus, if the other side has answered, weight times T² KL to its answer."""
     loss = F.cross_entropy(logits, labels)
     if other is None:
         return loss
@@ -69,17 +69,18 @@ def group_knowledge_transfer(
     after_round: Callable[[], object] | None = None,
     seed: int = 0,
 ) -> None:
-    """Alternate: every client trains, then the server, and logits travel both ways. All in place.
+    """Alternate between training clients and server, in place, and exchange logits both ways.
 
-    Logits are kept sample by sample, so that a shuffled batch meets the answers to its own images.
+    Logits are stored per sample, so that a shuffled batch gets the answers to its own images.
 
     Args:
         clients: of one feature shape.
         server: features -> logits.
-        rounds: of both trainings.
-        weight: of the other side's answers; 0 turns the exchange of logits off, and leaves that of features.
-        temperature: of both divergences.
-        rate: of Adam.
+        rounds: the number of rounds, each with both trainings.
+        weight: weight of the other side's answers; 0 turns off the exchange of logits, but not of
+            features.
+        temperature: temperature of both divergences.
+        rate: learning rate of Adam.
         after_round: called without arguments.
     """
     check_number(least=1, whole=True, rounds=rounds, client_epochs=client_epochs, server_epochs=server_epochs)  # fmt: skip
@@ -115,7 +116,7 @@ def group_knowledge_transfer(
 
 
 def edge_and_server(client: EdgeClient, server: nn.Module) -> nn.Module:
-    """The network that is used in the end: the client's extractor and the server's network behind it."""
+    """The network used in the end: the client's extractor followed by the server's network."""
     return nn.Sequential(client.extractor, server)
 
 

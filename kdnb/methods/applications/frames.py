@@ -1,7 +1,7 @@
 """Frame-level distillation (Chan et al. 2015): a recurrent acoustic model teaches a small one.
 
-The recogniser is the hybrid one. A network answers which *state* of which word a frame belongs to;
-the word is that whose states, passed from left to right, explain the frames best.
+The recogniser is a hybrid one. A network predicts to which *state* of which word a frame belongs.
+The recognised word is the one whose states, passed from left to right, explain the frames best.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from kdnb.training.targets import NOTHING
 
 
 def even_states(labels: Tensor, lengths: Tensor, states: int, frames: int) -> Tensor:
-    """The states of words, each of the same share of its frames: an alignment to begin with.
+    """An initial alignment: the states of words, each with an equal share of the frames.
 
     Args:
         labels: (words,) integers.
         lengths: (words,) integers, frames of each.
-        states: of a word; state s of word k is the class k * states + s.
+        states: states of a word; state s of word k is the class k * states + s.
         frames: of the result.
 
     Returns:
-        (words, frames) int64; -100 behind a word's end.
+        (words, frames) int64; -100 after a word's end.
 
     >>> even_states(torch.tensor([1]), torch.tensor([5]), 2, 6)
     tensor([[   2,    2,    2,    3,    3, -100]])
@@ -59,7 +59,7 @@ def train_frames(
 
     Args:
         model: frames and lengths -> logits (batch, frames, states); trained in place.
-        data: ((frames, lengths), states), the states (sequences, frames) with -100 behind the end.
+        data: ((frames, lengths), states), the states (sequences, frames) with -100 after the end.
         recipe, seed, checkpoint, fields: as in `kdnb.train`.
 
     Returns:
@@ -92,31 +92,31 @@ def distil_frames(
 
     .. math:: L = w\, T^2\, \mathrm{KL}(p \,\|\, q) + w_h\, H(y, q), \text{ averaged over frames}
 
-    by :func:`kdnb.losses.frame_distillation`. Without labels, as by default, any recordings will
-    do, whether somebody has written down what is said or not.
+    by :func:`kdnb.losses.frame_distillation`. Without labels, the default, any recordings can be
+    used, transcribed or not.
 
     Args:
         student: an acoustic model; trained in place.
-        teacher: another one, frozen, asked once for every sequence; or its logits (sequences,
-            frames, states), which may be those of an ensemble, or of other recordings of the same
-            words, such as clean ones.
-        data: ((frames, lengths), states), or (frames, lengths) where no label is read.
+        teacher: another one, frozen, evaluated once per sequence; or its logits (sequences, frames,
+            states), which may be those of an ensemble, or of other recordings of the same words,
+            such as clean ones.
+        data: ((frames, lengths), states), or (frames, lengths) where labels are not used.
         label_weight: w_h, of the labels' cross-entropy.
         weight: w.
         temperature: T.
-        hard: take the teacher's likeliest state as the label in place of its soft alignment.
+        hard: use the teacher's likeliest state as the label instead of its soft alignment.
         recipe, seed, checkpoint, fields: as in `kdnb.train`.
 
     Returns:
-        The history, with the terms `frames` and `hard` as far as they have a weight; the student as
+        The history, with the terms `frames` and `hard` if they have a weight; the student as
         `fit.networks["model"]`.
 
     Raises:
         ValueError: for weights that are all 0, labels that are missing, or the teacher's logits of
             other sequences.
 
-    Departures: Chan's abstract has the soft alignment and the divergence; T = 1 and that no label
-    is read are recalled.
+    Departures: Chan's abstract has the soft alignment and the divergence. T = 1 and training
+    without labels are recalled.
     """
     recipe = recipe_of(distil_frames, recipe, fields)
     check_weights_of_terms(weight=weight, label_weight=label_weight)
@@ -148,7 +148,7 @@ def distil_frames(
 def word_scores(
     logits: Tensor, lengths: Tensor, states: int, log_priors: Tensor | None = None
 ) -> Tensor:
-    r"""How well each word explains a recording: the best path through its states.
+    r"""The score of each word for a recording: the best path through its states.
 
     .. math:: \max_{s_1 \le \dots \le s_N} \sum_n \big(\log q_n(k, s_n) - \log \pi(k, s_n)\big),
         \quad s_1 = 1,\; s_N = S,\; s_{n+1} - s_n \in \{0, 1\}
@@ -158,7 +158,8 @@ def word_scores(
         lengths: (recordings,), frames of each, at least `states`.
         states: S, of a word.
         log_priors: (words * states,), log of how frequent each state is: a network's posterior
-            divided by the prior is a likelihood up to a factor. None takes all as equally frequent.
+            divided by the prior is a likelihood up to a factor. None treats all as equally
+            frequent.
 
     Returns:
         (recordings, words).
@@ -179,14 +180,14 @@ def word_scores(
 
 
 def log_priors(states: Tensor, classes: int) -> Tensor:
-    """The log of how frequent states are among frames, each counted once more than it occurs."""
+    """The log of how frequent states are among frames, with one added to each count."""
     there = states[states != NOTHING]
     counts = torch.bincount(there, minlength=classes) + 1
     return (counts / counts.sum()).log()
 
 
 def frame_errors(logits: Tensor, states: Tensor) -> float:
-    """The share of frames, in percent, whose likeliest state is not the alignment's."""
+    """The percentage of frames whose likeliest state differs from the alignment."""
     there = states != NOTHING
     return 100 * float((logits.argmax(2) != states)[there].float().mean())
 

@@ -1,9 +1,9 @@
-"""What a language model writes: sampling, beam search, and text that student and teacher write together.
+"""Generation by language models: sampling, beam search, and text by student and teacher.
 
-A sequence is a row of integers: a prompt, then a response that ends with a token `end`, then padding (0).
-All prompts of a batch have one length. A model maps (batch, length) integers to the logits (batch, length,
-vocabulary) of the next token after each prefix; one with a method `step`, such as
-`kdnb.nets.language.RecurrentLM`, is asked token by token. Padding is never drawn.
+A sequence is a row of integers: a prompt, then a response that ends with a token `end`, then
+padding (0). All prompts of a batch have the same length. A model maps (batch, length) integers to
+the logits (batch, length, vocabulary) of the next token after each prefix; one with a method
+`step`, such as `kdnb.nets.language.RecurrentLM`, is called token by token. Padding is never drawn.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Model = Callable[[Tensor], Any]
 
 
 class Continuations(NamedTuple):
-    """Drawn sequences.
+    """Sampled sequences.
 
     Attributes:
         tokens: (batch, prompt + longest) int64, the prompts included.
-        weights: (batch, longest), the student's probability of each drawn token divided by that with which it
-            was drawn; 1 where the student drew alone.
+        weights: (batch, longest), the student's probability of each drawn token divided by the
+            probability with which it was drawn; 1 if the student drew alone.
     """
 
     tokens: Tensor
@@ -38,20 +38,20 @@ class Continuations(NamedTuple):
 
 
 def logits_of(model: Model, tokens: Tensor) -> Tensor:
-    """(batch, length, vocabulary), wherever `kdnb.training.answers.logits_of` finds them in the answer."""
+    """The logits (batch, length, vocabulary) in a model's answer, found by `answers.logits_of`."""
     return answers.logits_of(model(tokens))
 
 
 @contextlib.contextmanager
 def reading(*models: Model | None) -> Iterator[None]:
-    """Inside, models are in eval mode, and no gradients are kept; afterwards their modes are as before."""
+    """A context with models in eval mode and without gradients; modes are restored after it."""
     modules = [model for model in models if isinstance(model, nn.Module)]
     with torch.no_grad(), evaluating(*modules):
         yield
 
 
 def responses(tokens: Tensor, prompt: int) -> Tensor:
-    """(batch, length - 1) truth values: which next tokens belong to the response.
+    """(batch, length - 1) booleans: true where the next token belongs to the response.
 
     >>> responses(torch.tensor([[5, 6, 7, 1, 0]]), prompt=2)
     tensor([[False,  True,  True, False]])
@@ -77,18 +77,19 @@ def words_of(row: Sequence[int], prompt: int, end: int) -> list[int]:
 
 
 class Reader:
-    """Asks a model for the next token, again and again, as sequences grow.
+    """Computes next-token probabilities step by step as sequences grow.
 
     Args:
-        model: a language model; from its state where it has `step`, else over whole prefixes. A state is a tensor or
-            a tuple of them, each with the batch in its second place.
+        model: a language model. If it has `step`, its state is reused; else whole prefixes are
+            processed. A state is a tensor or a tuple of tensors, each with the batch as its second
+            axis.
     """
 
     def __init__(self, model: Model):
         self.model, self.state, self.read = model, None, None
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Read on: (batch, length) to log-probabilities (batch, vocabulary), padding excluded."""
+        """Read (batch, length); return log-probabilities (batch, vocabulary), without padding."""
         if hasattr(self.model, "step"):
             logits, self.state = self.model.step(tokens, self.state)
         else:
@@ -99,7 +100,7 @@ class Reader:
         return logits.log_softmax(1)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these of the sequences."""
+        """Continue with only these sequences."""
         if isinstance(self.state, tuple):
             self.state = tuple(part[:, rows].contiguous() for part in self.state)
         elif self.state is not None:
@@ -120,23 +121,24 @@ def continuations(
     share: float = 0.2,
     generator: torch.Generator | None = None,
 ) -> Continuations:
-    r"""What a model writes after prompts, token by token.
+    r"""Continue prompts with a model, token by token.
 
-    With `mixed`, tokens are drawn from :math:`\tilde p = \alpha p + (1 - \alpha) q` of the teacher's p and the
-    model's q (MiniLLM's teacher-mixed sampling, Gu et al. 2024).
+    With `mixed`, tokens are drawn from :math:`\tilde p = \alpha p + (1 - \alpha) q` of the
+    teacher's p and the model's q (MiniLLM's teacher-mixed sampling, Gu et al. 2024).
 
     Args:
         model: the student; in eval mode while it writes.
         prompts: (batch, prompt) int64, without padding.
-        longest: tokens of a response, its end included; what has not ended then is cut.
+        longest: the most tokens of a response, its end included; longer responses are cut.
         end: the token that ends a response.
-        greedy: take the likeliest token in place of a drawn one.
-        temperature: of the drawn distribution.
-        mixed, share: the teacher, and alpha. Its weights are those of draws at temperature 1.
-        generator: torch's own when None.
+        greedy: take the likeliest token instead of sampling.
+        temperature: temperature of the drawn distribution.
+        mixed, share: the teacher, and alpha. The weights assume temperature 1.
+        generator: torch's own if None.
 
     Raises:
-        ValueError: for numbers outside their ranges, or `mixed` with another temperature or `greedy`.
+        ValueError: for numbers outside their ranges, or `mixed` with another temperature or
+            `greedy`.
     """
     check_number(least=1, whole=True, longest=longest)
     check_number(above=0, temperature=temperature)
@@ -187,21 +189,22 @@ def interleaved(
     top: int = 25,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Speculative knowledge distillation's text (Xu et al. 2025): proposed by the student, corrected by the teacher.
+    """Text for speculative KD (Xu et al. 2025): student proposals with teacher corrections.
 
-    Each token is drawn from the student; where it is not among the teacher's `top` likeliest, the
-    teacher draws in its place.
+    Each token is drawn from the student. If it is not among the teacher's `top` likeliest tokens,
+    it is replaced by a draw from the teacher.
 
     Args:
         student, teacher: in eval mode while they write.
         prompts, longest, end, generator: as in `continuations`.
-        top: 1 follows the teacher's likeliest token alone, the whole vocabulary the student's draws alone.
+        top: 1 always gives the teacher's likeliest token; the vocabulary size always gives the
+            student's draw.
 
     Returns:
         (batch, prompt + longest) int64.
 
-    Departures: the paper's abstract was read. It lets the student propose several tokens before the teacher looks; the
-    text has the same distribution.
+    Departures: the paper's abstract was read. There the student proposes several tokens before the
+    teacher checks them; the text has the same distribution.
     """
     check_number(least=1, whole=True, longest=longest, top=top)
     with reading(student, teacher):
@@ -233,18 +236,19 @@ def beam_continuations(
     beam: int = 4,
     length_power: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """The likeliest responses that a beam search finds, for all prompts at once.
+    """The likeliest responses found by beam search, for all prompts at once.
 
     :func:`kdnb.methods.multi_teacher.beam_search` does the same for one prompt and several models.
 
     Args:
         model, prompts, longest, end: as in `continuations`.
-        beam: sequences that are kept for each prompt, finished ones among them.
-        length_power: sequences are ranked by log p / length^power, at every step; 0 ranks by log p, which favours short
-            ones.
+        beam: the number of sequences kept for each prompt, including finished ones.
+        length_power: sequences are ranked by log p / length^power, at every step; 0 ranks by log p,
+            which favours short ones.
 
     Returns:
-        (batch, beam, prompt + longest) int64, the first in rank first, and log-probabilities (batch, beam) in nats.
+        (batch, beam, prompt + longest) int64, best first, and log-probabilities (batch, beam) in
+        nats.
     """
     check_number(least=1, whole=True, longest=longest, beam=beam)
     check_number(least=0, length_power=length_power)

@@ -1,4 +1,4 @@
-"""Knowledge distillation from internal representations (Aguilar et al. 2020): layer after layer, then answers."""
+"""Distillation from internal representations (Aguilar et al. 2020): layers first, then answers."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Stages = Literal["progressive", "stacked", "together"]
 
 
 def active_layers(stages: Stages, epoch: int, epochs_each: int, layers: int) -> list[int]:
-    """Which of the student's layers are taught in an epoch, from 0; none once only the answers are left.
+    """The indices of the student's layers taught in an epoch; none once only answers are left.
 
-    "progressive" teaches one layer after the other, "stacked" keeps those before it as well; "together" teaches all layers in
-    every epoch, beside the answers.
+    "progressive" teaches one layer after another; "stacked" also keeps teaching the earlier ones;
+    "together" teaches all layers in every epoch, along with the answers.
 
     >>> [active_layers("progressive", epoch, 2, 2) for epoch in range(5)]
     [[0], [0], [1], [1], []]
@@ -63,26 +63,28 @@ def distil_internal(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Teach layers of a transformer by :func:`kdnb.losses.internal_representation`, and then its answers.
+    r"""Teach a transformer's layers by `kdnb.losses.internal_representation`, then its answers.
 
-    With "progressive" and "stacked", each layer has `epochs_each` epochs of the recipe, and the rest is for
-    labels and soft targets. With "together" everything is learnt at once in all epochs.
+    With "progressive" and "stacked", each layer has `epochs_each` epochs of the recipe, and the
+    rest is for labels and soft targets. With "together" everything is learnt at once in all epochs.
 
     Args:
-        student, teacher: classifiers of tokens with self-attention, of one width and number of heads.
+        student, teacher: classifiers of tokens with self-attention, of the same width and number of
+            heads.
         data: tokens with labels, as in `kdnb.distil`.
         stages, epochs_each: which layers are taught when, see `active_layers`.
-        layers: the teacher's layer for each of the student's; at equal distances when None
+        layers: the teacher's layer for each of the student's; at equal distances if None
             (:func:`kdnb.losses.uniform_layers`).
-        cosine_weight: of the first token's state in the loss of a layer.
-        label_weight, soft_weight, temperature: of the answers.
+        cosine_weight: weight of the first token's state in the loss of a layer.
+        label_weight, soft_weight, temperature: for the answers.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Raises:
-        ValueError: when the recipe leaves no epoch for answers, for layers that the teacher does not have, or as `kdnb.distil`.
+        ValueError: if the recipe leaves no epoch for answers, for layers that the teacher does not
+            have, or as `kdnb.distil`.
 
-    Departures: recalled, but for the losses and the three ways of going through the layers. The paper also goes on to the next layer when
-    the loss is below a bound.
+    Departures: recalled, except for the losses and the three ways of going through the layers. In
+    the paper, training also moves to the next layer when the loss falls below a threshold.
     """
     recipe = recipe_of(distil_internal, recipe, fields)
     check_choice(("progressive", "stacked", "together"), stages=stages)

@@ -1,8 +1,8 @@
 """Language models as teacher and student: word-level, sequence-level and on-policy distillation.
 
-Kim and Rush 2016: a student learns the teacher's next-token distributions (word level), or the sequences that the
-teacher writes (sequence level). Agarwal et al. 2024 (GKD): the divergence may be another one, and the
-sequences may be the student's own. Xu et al. 2025: the sequences may be written by both.
+Kim and Rush 2016: a student learns the teacher's next-token distributions (word level), or the
+sequences that the teacher writes (sequence level). Agarwal et al. 2024 (GKD): other divergences,
+and sequences sampled from the student. Xu et al. 2025: sequences written by both.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ def next_token_loss(logits: Tensor, tokens: Tensor, prompt: int) -> Tensor:
     Args:
         logits: (batch, length, vocabulary) of the next token after each prefix.
         tokens: (batch, length) int64.
-        prompt: how many first tokens are given; 1 predicts all but the first.
+        prompt: the number of leading tokens that are given; 1 predicts all but the first.
 
     Returns:
-        A scalar: the mean over a response's tokens, and over sequences, as in `kdnb.losses.token_divergence`.
+        A scalar: the mean over a response's tokens, and over sequences, as in
+        `kdnb.losses.token_divergence`.
     """
     present = responses(tokens, prompt)[:, prompt - 1 :]
     logs = at_least_float32(logits)[:, prompt - 1 : -1].log_softmax(2)
@@ -59,12 +60,14 @@ def train_language_model(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    """Train a language model by likelihood. Given a teacher's sequences, it is sequence-level distillation.
+    """Train a language model by likelihood.
+
+    On a teacher's sequences, this is sequence-level distillation.
 
     Args:
         model: (batch, length) integers to logits of the next token.
         tokens: (sequences, length) int64, see `kdnb.methods.applications.generation`.
-        prompt: how many first tokens are given and not learnt.
+        prompt: the number of leading tokens that are given and not learnt.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
     """
     recipe = recipe_of(train_language_model, recipe, fields)
@@ -99,25 +102,26 @@ def distil_language_model(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Teach next-token distributions, along given sequences or along the student's own (GKD).
+    r"""Teach next-token distributions along given or student-generated sequences (GKD).
 
     .. math:: L = (1 - \lambda)\, \mathrm E_{(x, y)} D(p \| q)(y \mid x)
         + \lambda\, \mathrm E_x \mathrm E_{y \sim q(\cdot \mid x)} D(p \| q)(y \mid x)
 
-    with D as in :func:`kdnb.losses.token_divergence`. Each batch takes one of both kinds of sequences, its own with the
-    probability lambda. lambda = 0 and "forward" is word-level distillation.
+    with D as in :func:`kdnb.losses.token_divergence`. Each batch uses one kind of sequences, the
+    student's own with probability lambda. lambda = 0 and "forward" is word-level distillation.
 
     Args:
         student, teacher: language models of one vocabulary.
-        tokens: (sequences, length) int64; of them on-policy batches take the prompts alone.
-        prompt: how many first tokens are given.
+        tokens: (sequences, length) int64; on-policy batches use only their prompts.
+        prompt: the number of leading tokens that are given.
         end: the token that ends a response.
         kind, teacher_share: the divergence.
         on_policy: lambda, from 0 to 1.
-        top: with a number, own sequences are written with the teacher's corrections (speculative knowledge distillation,
+        top: if given, the student's sequences are written with the teacher's corrections
+            (speculative knowledge distillation,
             :func:`kdnb.methods.applications.generation.interleaved`).
-        label_weight: of the likelihood of the given sequences, which is added.
-        temperature: at which the student draws.
+        label_weight: weight of the added likelihood of the given sequences.
+        temperature: the sampling temperature of the student.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Returns:
@@ -143,7 +147,7 @@ def distil_language_model(
         said = logits_of(networks["student"], sequences)
         with torch.no_grad():
             aim = logits_of(networks["teacher"], sequences)
-        # Nothing is asked about the prompt.
+        # The prompt does not count.
         present = responses(sequences, prompt)[:, prompt - 1 :]
         ours, theirs = said[:, prompt - 1 : -1], aim[:, prompt - 1 : -1]
         found = {"divergence": token_divergence(ours, theirs, present, kind, teacher_share)}
@@ -178,21 +182,23 @@ def teacher_sequences(
     seed: int = 0,
     batch: int = 256,
 ) -> Tensor:
-    r"""What a teacher answers to prompts: a corpus for sequence-level distillation (Kim and Rush 2016).
+    r"""A teacher's answers to prompts, for sequence-level distillation (Kim and Rush 2016).
 
     .. math:: \hat y = \arg\max_{y \in \mathcal B} p(y \mid x), \qquad
         \tilde y = \arg\max_{y \in \mathcal B} \mathrm{BLEU}(y, y^\star)
 
-    with the teacher's beam and the given answer y*. "model" takes the first, "oracle" the second, which is sequence-level
-    interpolation; its BLEU is :func:`kdnb.methods.multi_teacher.sentence_bleu`.
+    with the teacher's beam and the given answer y*. "model" takes the first, "oracle" the second,
+    which is sequence-level interpolation; its BLEU is
+    :func:`kdnb.methods.multi_teacher.sentence_bleu`.
 
     Args:
         teacher: a language model.
         tokens: (sequences, length) int64: the prompts; for the oracle with their given answers.
         prompt, end: as in `distil_language_model`.
-        beam, length_power: of the beam search, see `beam_continuations`; a beam of None draws one sequence.
-        by: whose choice among the beam is taken.
-        seed: of the drawing.
+        beam, length_power: of the beam search, see `beam_continuations`; a beam of None draws one
+            sequence.
+        by: how to choose from the beam.
+        seed: for the drawing.
 
     Returns:
         (sequences, length) int64. Train on it by `train_language_model`.
@@ -200,7 +206,7 @@ def teacher_sequences(
     Raises:
         ValueError: for an oracle without a beam.
 
-    Departures: the paper's text was not at hand; the oracle's smoothed sentence BLEU is recalled.
+    Departures: the paper's text was not available; the oracle's smoothed sentence BLEU is recalled.
     """
     check_choice(("model", "oracle"), by=by)
     if by == "oracle" and beam is None:
@@ -225,7 +231,7 @@ def teacher_sequences(
 
 
 def _closest(beam: Tensor, reference: Tensor, prompt: int, end: int) -> Tensor:
-    """The row of a beam whose response is most like the reference's."""
+    """The row of a beam whose response is most similar to the reference's."""
     said = [words_of(row, prompt, end) for row in beam.tolist()]
     chosen = choose(said, words_of(reference.tolist(), prompt, end), "oracle")
     return beam[said.index(list(chosen))]

@@ -1,7 +1,7 @@
 """Low-resolution recognition: the teacher sees the whole image, the student few pixels of it.
 
-Surveillance cameras see small faces, though large images were there for training. The student is deployed on
-small images; in training both look at the same picture, each at its own resolution.
+Surveillance cameras see small faces, though large images were there for training. The student is
+deployed on small images; in training both look at the same picture, each at its own resolution.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from kdnb.losses.checks import check_number
 
 
 def reduced(images: Tensor, side: int) -> Tensor:
-    """Images (N, channels, height, width) seen by a camera of `side` x `side` pixels, at their former size.
+    """Images (N, channels, height, width) as a camera of `side` x `side` pixels sees them.
 
-    Pixels are averages over areas, and then enlarged by bilinear interpolation, so that a network for the large
-    images takes them.
+    Pixels are averaged over areas and then enlarged to the original size by bilinear interpolation,
+    so that a network for the large images can read them.
 
     >>> import torch
     >>> reduced(torch.arange(4.0).view(1, 1, 2, 2), 1).flatten()
@@ -30,14 +30,15 @@ def reduced(images: Tensor, side: int) -> Tensor:
 
 
 class LowResolution(nn.Module):
-    """A network that sees :func:`reduced` images: it is given large ones and reduces them itself.
+    """A network that reduces its input images by :func:`reduced` before reading them.
 
-    So `kdnb.distil(LowResolution(student, 7), teacher, images)` is distillation across resolutions (Ge et al. 2019),
-    with any method on logits: the teacher sees the same images unreduced.
+    Thus `kdnb.distil(LowResolution(student, 7), teacher, images)` is distillation across
+    resolutions
+    (Ge et al. 2019), with any method on logits: the teacher sees the same images unreduced.
 
     Args:
-        network: of the large images' size.
-        side: how many pixels it sees, in height and width.
+        network: a network for the large images.
+        side: the number of pixels that it sees, in height and width.
     """
 
     def __init__(self, network: nn.Module, side: int) -> None:
@@ -46,5 +47,5 @@ class LowResolution(nn.Module):
         self.network, self.side = network, side
 
     def forward(self, images: Tensor) -> Any:
-        """What the network answers to the reduced images."""
+        """The network's answer to the reduced images."""
         return self.network(reduced(images, self.side))

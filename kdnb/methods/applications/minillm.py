@@ -1,4 +1,4 @@
-"""MiniLLM (Gu et al. 2024): the student's own sequences, judged by the teacher as wholes."""
+"""MiniLLM (Gu et al. 2024): the student's own sequences, judged as a whole by the teacher."""
 
 from __future__ import annotations
 
@@ -40,26 +40,27 @@ def distil_sequences(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Minimise KL(q ‖ p) of whole sequences by :func:`kdnb.losses.minillm`, with MiniLLM's three stabilisers.
+    r"""MiniLLM (Gu et al. 2024): minimise KL(q ‖ p) of whole sequences by `kdnb.losses.minillm`.
 
-    Each batch draws new sequences from a mixture of teacher and student; one step is made with them. The likelihood of the
-    given sequences is added.
+    It uses MiniLLM's three stabilisers. Each batch draws new sequences from a mixture of teacher
+    and student and makes one step with them. The likelihood of the given sequences is added.
 
     Args:
-        student, teacher: language models of one vocabulary. The student comes trained on labels.
+        student, teacher: language models of one vocabulary. The student is already trained on
+            labels.
         tokens: (sequences, length) int64: the prompts, and plain text for the likelihood.
-        prompt: how many first tokens are given.
+        prompt: the number of leading tokens that are given.
         end: the token that ends a response.
         share: alpha of the mixture; 0.2 in the paper.
-        plain_weight: of the likelihood.
+        plain_weight: weight of the likelihood.
         clip, length_normalised, variant: of the loss.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Returns:
-        The history: `sequences`, of which only the gradient has a meaning, and `words`.
+        The history: `sequences`, of which only the gradient is meaningful, and `words`.
 
-    Departures: one step for each batch of drawn sequences, where the authors make several. Their plain text
-    is that of pre-training, here the likelihood is of the given sequences.
+    Departures: one step for each batch of drawn sequences, where the authors make several. Their
+    plain text is the pre-training corpus; here the likelihood is that of the given sequences.
     """
     recipe = recipe_of(distil_sequences, recipe, fields)
     check_number(least=0, plain_weight=plain_weight)

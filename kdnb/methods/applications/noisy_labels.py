@@ -1,4 +1,4 @@
-"""Distillation for noisy labels (Li et al. 2017): a network that saw few clean labels corrects many noisy ones."""
+"""Distillation for noisy labels (Li et al. 2017): few clean labels correct many noisy ones."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def distil_clean_labels(
     batch_size: int = 1000,
     seed: int = 0,
 ) -> Fit:
-    """Train a student on noisy labels mixed with the answers of a teacher that learnt from clean ones.
+    """Train a student on noisy labels mixed with the answers of a teacher trained on clean labels.
 
     The teacher's answers are computed once, in eval mode.
 
     Args:
         student: trained in place.
         teacher: trained on the clean set; left as it is.
-        images, labels: the large set, (N, ...) and (N,), some labels wrong. The clean set may be among them.
-        label_share: lambda: 1 trusts the labels alone, 0 the teacher alone.
-        recipe: of the training.
-        temperature: that softens the teacher.
+        images, labels: the large set, (N, ...) and (N,), some labels wrong. The clean set may be
+            among them.
+        label_share: lambda: 1 uses only the labels, 0 only the teacher.
+        recipe: for the training.
+        temperature: T of the teacher's softmax.
         batch_size: of the teacher's answers.
 
     Returns:
@@ -45,6 +46,6 @@ def distil_clean_labels(
 
 
 def risk(answers: Tensor, right: Tensor) -> float:
-    """The mean squared distance of answers (N, classes) from the true labels, on data whose labels are known to be right."""
+    """The mean squared distance of answers (N, classes) from the true labels, on clean data."""
     goal = F.one_hot(right, answers.shape[1]).to(answers.dtype)
     return float((answers - goal).square().sum(1).mean())

@@ -1,6 +1,7 @@
-"""PATE (Papernot et al. 2017): teachers on disjoint private data vote, with noise, on the labels of public data.
+"""PATE (Papernot et al. 2017): noisy votes of teachers on disjoint private data label public data.
 
-A student that learns from the noisy votes has seen no private record, and one record changes at most one vote.
+A student that learns from the noisy votes never sees a private record, and one record changes at
+most one vote.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from kdnb.training.metrics import outputs_for
 
 
 def votes_of(teachers: Sequence[nn.Module], inputs: Tensor) -> Tensor:
-    """(N, classes) how many teachers choose each class; in eval mode and without gradients."""
+    """The number of teachers that choose each class, (N, classes), in eval mode."""
     answers = torch.stack([outputs_for(teacher, inputs, len(inputs)) for teacher in teachers])
     return F.one_hot(answers.argmax(2), answers.shape[2]).sum(0)
 
 
 def noisy_votes(votes: Tensor, inverse_scale: float, seed: int = 0) -> Tensor:
-    r"""The labels (N,) that a student learns.
+    r"""The labels (N,) for the student, from noisy votes.
 
     .. math:: f(x) = \arg\max_j \{ n_j(x) + \mathrm{Lap}(1/\gamma) \}
 
     Args:
         votes: (N, classes), such as `votes_of` gives.
-        inverse_scale: gamma > 0: the smaller, the more noise and privacy. One answer is
-            2 gamma-differentially private.
+        inverse_scale: gamma > 0; a smaller value gives more noise and more privacy. One answer is 2
+            gamma-differentially private.
     """
     check_number(above=0, inverse_scale=inverse_scale)
     stream = torch.Generator().manual_seed(seed)
@@ -40,11 +41,11 @@ def noisy_votes(votes: Tensor, inverse_scale: float, seed: int = 0) -> Tensor:
 
 
 def privacy_cost(answers: int, inverse_scale: float, failure: float = 1e-5) -> float:
-    r"""An epsilon for so many answers, at the failure probability delta: the better of two general bounds.
+    r"""The privacy epsilon of a number of answers at failure probability delta, from two bounds.
 
-    Simple composition, :math:`2 \gamma n`, and advanced composition,
-    :math:`2\gamma \sqrt{2 n \ln(1/\delta)} + 2 \gamma n (e^{2\gamma} - 1)`. Both hold whatever the votes are; the
-    paper's moments accountant gives less where teachers agree.
+    The smaller of two bounds is returned: simple composition, :math:`2 \gamma n`, and advanced
+    composition, :math:`2\gamma \sqrt{2 n \ln(1/\delta)} + 2 \gamma n (e^{2\gamma} - 1)`. Both hold
+    for any votes; the paper's moments accountant gives less if teachers agree.
 
     >>> round(privacy_cost(100, 0.05), 2)
     5.85

@@ -1,4 +1,4 @@
-"""PFD (Xu et al. 2020): features that are known only after the click teach a model that must answer before it."""
+"""PFD (Xu et al. 2020): features known only after the click."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Tower(nn.Module):
     """Embeddings of fields, and a perceptron that gives one score.
 
     Args:
-        sizes: how many values each field has.
-        numbers: real-valued features besides.
-        width: of an embedding.
+        sizes: the number of values of each field.
+        numbers: the number of additional real-valued features.
+        width: width of an embedding.
         hidden: of the perceptron.
     """
 
@@ -39,7 +39,7 @@ class Tower(nn.Module):
 
 
 class Clicks(NamedTuple):
-    """Samples: fields (N, fields), numbers (N, numbers), privileged numbers (N, privileged), labels (N,) 0.0 or 1.0."""
+    """Samples: (N, fields), (N, numbers), privileged (N, privileged), labels (N,) 0.0 or 1.0."""
 
     fields: Tensor
     numbers: Tensor
@@ -68,7 +68,7 @@ def distil_privileged(
     trained: bool = False,
     seed: int = 0,
 ) -> None:
-    """Train a student and its teacher side by side, in place.
+    """Train a student and its teacher together, in place.
 
     Args:
         student: (fields, numbers) -> scores.
@@ -76,9 +76,9 @@ def distil_privileged(
         clicks: samples.
         teacher_share: lambda.
         epochs: over all samples, with Adam.
-        waiting: steps in which the student learns the labels alone.
-        trained: whether the teacher is trained already and stays as it is.
-        seed: of the order.
+        waiting: the number of steps in which the student learns only the labels.
+        trained: whether the teacher is already trained and stays fixed.
+        seed: for the order.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)
     check_number(least=0, whole=True, waiting=waiting)
@@ -104,7 +104,7 @@ def distil_privileged(
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:
-    """The probability that a click scores above a sample without one; a tie counts half."""
+    """The probability that a sample with a click scores above one without; a tie counts half."""
     hits = labels > 0.5
     if bool(hits.all()) or not bool(hits.any()):
         raise ValueError("labels must hold both clicks and others.")

@@ -1,7 +1,7 @@
-"""Policy distillation (Rusu et al. 2016, Czarnecki et al. 2019): a student learns how a teacher acts.
+"""Policy distillation (Rusu et al. 2016, Czarnecki et al. 2019): a student imitates a policy.
 
-Worlds have few enough states for exact values, see :mod:`kdnb.methods.applications.worlds`. A policy is a table
-(states, actions) of probabilities; a student is the table of its logits.
+Worlds have few enough states for exact values, see :mod:`kdnb.methods.applications.worlds`. A
+policy is a table (states, actions) of probabilities; a student is the table of its logits.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ OBJECTIVES = ("cross_entropy", "entropy", "expected_entropy", "rewards")
 
 
 def value_of(world: World, policy: Table) -> float:
-    """What an episode of a policy pays on average, exactly."""
+    """The exact mean return of an episode under a policy."""
     return float(world.starts @ values_of(world, policy))
 
 
 def values_of(world: World, policy: Table) -> Table:
-    """(states,): what an episode of a policy that starts in each state pays on average, exactly."""
+    """(states,): the exact mean return of an episode under a policy, by starting state."""
     return np.linalg.solve(np.eye(len(world)) - world.onward(policy), world.gains(policy))
 
 
 def action_values(world: World, values: Table) -> Table:
-    """(states, actions): what each action pays, if `values` (states,) follow."""
+    """(states, actions): the value of each action, given the `values` (states,) that follow."""
     return world.action_values(values)
 
 
 def best_policy(world: World) -> Table:
-    """(states, actions): a policy that no other one beats, by policy iteration."""
+    """(states, actions): an optimal policy, by policy iteration."""
     policy = np.full((len(world), world.actions), 1 / world.actions)
     values = values_of(world, policy)
     while True:
         better = np.eye(world.actions)[world.action_values(values).argmax(1)]
         improved = values_of(world, better)
         certain = set(policy.flat) <= {0, 1}
-        # Everywhere: the first state may have to wait for those behind it.
+        # In all states: the first state may depend on later ones.
         if certain and (improved <= values + 1e-12).all():
             return policy
         policy, values = better, improved
@@ -57,7 +57,7 @@ def best_policy(world: World) -> Table:
 def q_learning(
     world: GridWorld, steps: int, *, rate: float = 0.1, exploration: float = 0.2, seed: int = 0
 ) -> Table:
-    """(states, 4) values of actions, learnt from so many steps of epsilon-greedy play in a grid."""
+    """(states, 4) action values, learnt from `steps` steps of epsilon-greedy play in a grid."""
     check_number(least=1, whole=True, steps=steps)
     check_number(above=0, most=1, rate=rate)
     check_number(least=0, most=1, exploration=exploration)
@@ -79,19 +79,19 @@ def q_learning(
 
 
 def softened(values: Table, temperature: float) -> Table:
-    """The policy softmax(Q / T); Rusu et al. use a T far below 1, as Q differ little."""
+    """The policy softmax(Q / T); Rusu et al. use T far below 1, as Q values differ little."""
     check_number(above=0, temperature=temperature)
     return softmax(values / temperature, axis=1)
 
 
 @dataclass(frozen=True)
 class PolicyFit:
-    """A student, and how it became one.
+    """A trained student and the course of its training.
 
     Attributes:
-        logits: (states, actions) in the end.
-        episodes, steps, values: at each look: episodes and actions so far, and what the student's
-            episodes then paid on average, exactly. The first look is before any episode.
+        logits: (states, actions) after training.
+        episodes, steps, values: at each evaluation: episodes and actions so far, and the student's
+            exact mean return. The first evaluation is before any episode.
     """
 
     logits: Table
@@ -117,38 +117,41 @@ def distil_policy(
     look: int = 5,
     seed: int = 0,
 ) -> PolicyFit:
-    r"""A tabular student of a teacher's policy; after every episode one step along (Czarnecki 2019)
+    r"""Train a tabular student of a teacher's policy (Czarnecki 2019), one step per episode, along
 
     .. math:: \mathrm E_{\tau \sim q} \Big[ \sum_t \nabla \log \pi_\theta(a_t | s_t)\, \hat R_t
         - \nabla \ell(s_t) \Big], \qquad \hat R_t = \sum_{i \ge t} \hat r_i .
 
     The episode :math:`\tau` is played by the control policy q.
 
-    - "cross_entropy": :math:`\ell = H(\pi, \pi_\theta)` and :math:`\hat r = 0`. With q = the teacher's
-      policy it is the gradient of a function of the student; with the student's own it is not.
-    - "entropy": :math:`\hat r_t = \log \pi(a_t|s_t) - \log \pi_\theta(a_t|s_t)` and :math:`\ell = 0`, an estimate of
-      the gradient of the divergence of whole episodes by the actions that were drawn.
-    - "expected_entropy": :math:`\ell = \mathrm{KL}(\pi_\theta(s_t) \| \pi(s_t))` over all actions, and
-      :math:`\hat R_t = -\sum_{i > t} \ell(s_i)`: the same gradient on average.
-    - "rewards": :math:`\ell = 0`, :math:`\hat r = 0`: only the world's rewards teach.
+    - "cross_entropy": :math:`\ell = H(\pi, \pi_\theta)` and :math:`\hat r = 0`. With q = the
+      teacher's policy it is the gradient of a function of the student; with the student's own it is
+      not.
+    - "entropy": :math:`\hat r_t = \log \pi(a_t|s_t) - \log \pi_\theta(a_t|s_t)` and
+      :math:`\ell = 0`, an estimate of the gradient of the divergence of whole episodes by the
+      actions that were drawn.
+    - "expected_entropy": :math:`\ell = \mathrm{KL}(\pi_\theta(s_t) \| \pi(s_t))` over all actions,
+      and :math:`\hat R_t = -\sum_{i > t} \ell(s_i)`: the same gradient on average.
+    - "rewards": :math:`\ell = 0`, :math:`\hat r = 0`: the student learns only from the world's
+      rewards.
 
     Args:
         world: where episodes are played.
         teacher: (states, actions) probabilities; in a grid action a moves as a modulo 4.
-        control: who plays; all objectives but "cross_entropy" need the student.
+        control: which policy plays; all objectives except "cross_entropy" need the student's.
         episodes: how many.
-        rate: of the steps.
+        rate: learning rate of the steps.
         reward_weight: the world's rewards times this number are added to :math:`\hat r`.
-        critic: (states,) values that rewards are measured against: the reward then is
-            :math:`r + V(s') - V(s)`, of which only this step's counts, no later one's.
-        look: the student is judged after every so many episodes.
-        seed: of the episodes.
+        critic: (states,) baseline values: the reward is then :math:`r + V(s') - V(s)`, and only
+            that of the current step counts.
+        look: the number of episodes between evaluations.
+        seed: for the episodes.
 
     Returns:
         A `PolicyFit`. The student starts with equal probabilities.
 
-    Departures: the update and the controls were read in a public notebook about the paper; the forms of the two
-    entropy objectives are recalled.
+    Departures: the update and the controls were read in a public notebook about the paper; the
+    forms of the two entropy objectives are recalled.
     """
     check_choice(CONTROLS, control=control)
     check_choice(OBJECTIVES, objective=objective)
@@ -204,14 +207,14 @@ def _to_go(values: Table) -> Table:
 
 
 def visits(world: World, policy: Table) -> Table:
-    """(states,): how often an episode of a policy acts in each state, on average."""
+    """(states,): the mean number of actions in each state per episode of a policy."""
     return np.linalg.solve(np.eye(len(world)) - world.onward(policy).T, world.starts)
 
 
 def expected_update(
     world: World, teacher: Table, logits: Table, control: Control = "student"
 ) -> Table:
-    """(states, actions): the mean step of "cross_entropy", exactly: by visits, teacher minus student."""
+    """(states, actions): the exact mean step of "cross_entropy", from visits."""
     check_choice(CONTROLS, control=control)
     own = softmax(logits, axis=1)
     player = {"student": own, "teacher": teacher, "uniform": np.full(own.shape, 1 / own.shape[1])}[
@@ -227,9 +230,10 @@ def asymmetry(
     control: Control = "student",
     width: float = 1e-4,
 ) -> float:
-    """The largest difference of the Jacobian of `expected_update` and its transpose.
+    """The largest difference between the Jacobian of `expected_update` and its transpose.
 
-    It is 0 where the update is the gradient of some function of the logits. By central differences.
+    It is 0 if the update is the gradient of a function of the logits. It is computed by central
+    differences.
     """
     flat = logits.ravel()
 

@@ -1,4 +1,4 @@
-"""Ranking distillation (Tang and Wang 2018): what the teacher would recommend counts as taken, too."""
+"""Ranking distillation (Tang and Wang 2018): the teacher's top items count as positives."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ def distil_ranking(
     lists: int = 64,
     **plan,
 ) -> Factors:
-    """Train a student on what users took and on its teacher's first items, in place.
+    """Train a student, in place, on the users' items and on its teacher's top items.
 
     Args:
         student: small.
-        teacher_scores: (users, items); items that a user has are left out of the teacher's order.
-        seen: (users, items) truth values.
-        teacher_weight: of the teacher's term.
-        kept, position_scale, discrepancy_scale: of `losses.ranking_distillation`.
-        lists: how many samples of a batch at most give a user whose list of all items is ranked.
-        plan: of `learn_ranking`.
+        teacher_scores: (users, items); items that a user already has are left out of the teacher's
+            order.
+        seen: (users, items) booleans.
+        teacher_weight: weight of the teacher's term.
+        kept, position_scale, discrepancy_scale: as in `losses.ranking_distillation`.
+        lists: the most samples of a batch whose user's full list of items is ranked.
+        plan: passed to `learn_ranking`.
     """
     check_number(least=0, teacher_weight=teacher_weight)
     check_number(least=1, whole=True, lists=lists)

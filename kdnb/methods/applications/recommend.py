@@ -1,6 +1,7 @@
-"""Recommendation: which items a user will take next, judged over all items.
+"""Recommendation: predict which items a user takes next, evaluated over all items.
 
-What users took is a table of truth values (users, items). A model gives a score to every user and item.
+The items that users took are a table of booleans (users, items). A model gives a score to every
+user and item.
 """
 
 from __future__ import annotations
@@ -35,17 +36,18 @@ class Factors(nn.Module):
         return self.users.weight, self.items.weight
 
     def forward(self, users: Tensor | None = None) -> Tensor:
-        """(users, items) scores of some users, of all when None."""
+        """(users, items) scores of some users, of all if None."""
         ours, items = self.vectors()
         return (ours if users is None else ours[users]) @ items.T
 
 
 class GraphFactors(Factors):
-    """LightGCN: vectors are averaged over the graph of who took what, and over the layers.
+    """LightGCN: vectors averaged over the user-item graph and over the layers.
 
     Args:
-        seen: (users, items) truth values, the edges.
-        layers: how often a vector becomes the weighted sum of its neighbours'.
+        seen: (users, items) booleans, the edges.
+        layers: the number of propagation steps, in which a vector becomes the weighted sum of its
+            neighbours'.
     """
 
     def __init__(self, seen: Tensor, width: int, layers: int = 2):
@@ -65,14 +67,15 @@ class GraphFactors(Factors):
 
 
 def last_taken(users: Tensor, items: Tensor, times: Tensor, held: int) -> list[Tensor]:
-    """Split what users took by time: what is learnt, a validation and a test part, the last `held` of each user.
+    """Split the users' items by time into training, validation and test parts.
 
     Args:
-        users, items, times: (N,) integers, one of each for a user's taking an item.
-        held: items of each user in either later part; users with fewer than three times as many have no later parts.
+        users, items, times: (N,) integers, one entry for each item that a user took.
+        held: the number of items per user in each of the two later parts; users with fewer than
+            three times as many items appear only in training.
 
     Returns:
-        Three tables (users, items) of truth values.
+        Three tables (users, items) of booleans.
     """
     check_number(least=1, whole=True, held=held)
     shape = int(users.max()) + 1, int(items.max()) + 1
@@ -87,13 +90,13 @@ def last_taken(users: Tensor, items: Tensor, times: Tensor, held: int) -> list[T
 
 
 def ndcg(scores: Tensor, relevant: Tensor, seen: Tensor, first: int = 10) -> Tensor:
-    """NDCG of the first items of each user's order, (users with something relevant,).
+    """NDCG of the top items of each user's ranking, (users with relevant items,).
 
     Args:
         scores: (users, items).
-        relevant: (users, items) truth values.
-        seen: (users, items) of items that are left out of the order, as the user has them.
-        first: so many items count.
+        relevant: (users, items) booleans.
+        seen: (users, items), items that the user already has and that are left out of the ranking.
+        first: the number of top items that count.
     """
     check_number(least=1, most=scores.shape[1], whole=True, first=first)
     users = relevant.any(1)
@@ -116,16 +119,16 @@ def learn_ranking(
     extra: Extra | None = None,
     seed: int = 0,
 ) -> Factors:
-    """Bayesian personalised ranking: an item that a user took should score above a random other one. In place.
+    """Train in place by Bayesian personalised ranking: a user's items score above random others.
 
     Args:
         model: scores.
-        seen: (users, items) truth values.
-        epochs: passes over all that was taken.
+        seen: (users, items) booleans.
+        epochs: passes over all taken items.
         rate, decay: Adam's learning rate, and its L2 penalty.
-        weight: of the ranking loss; 0 leaves `extra` alone.
-        extra: the users of a batch -> a further loss, such as a teacher's.
-        seed: of batches and of the other items.
+        weight: weight of the ranking loss; 0 uses only `extra`.
+        extra: users of a batch -> an additional loss, such as a teacher's.
+        seed: for batches and of the other items.
     """
     check_number(least=1, whole=True, epochs=epochs, batch_size=batch_size)
     check_number(least=0, weight=weight)
@@ -136,11 +139,12 @@ def learn_ranking(
         for batch in torch.randperm(len(users), generator=stream).split(batch_size):
             who = users[batch]
             other = torch.randint(seen.shape[1], (len(batch),), generator=stream)
-            fresh = ~seen[who, other]  # a random item that the user has is no bad example
+            fresh = ~seen[who, other]  # a random item that the user took is not a negative
             ours, theirs = model.vectors()
             own = ours[who]
             gap = (own * (theirs[items[batch]] - theirs[other])).sum(1)[fresh]
-            # Of a small batch every random item may be one that its user has: then there is no pair.
+            # In a small batch every random item may be one that its user took: then there is no
+            # pair.
             loss = -weight * F.logsigmoid(gap).mean() if len(gap) else 0 * own.sum()
             if extra is not None:
                 loss = loss + extra(who)

@@ -1,7 +1,9 @@
-"""Retrieval of classes that nobody trained on: embeddings, batches of few classes, and recall.
+"""Retrieval of unseen classes: embeddings, batches of few classes, and recall.
 
-Faces, re-identification and product search ask for distances between embeddings, not for classes. The
-classes of the test images are new, so what counts is whether images of one class lie close together.
+Face recognition, re-identification and product search need distances between embeddings, not
+classes.
+The classes of the test images are new, so what counts is whether images of one class lie close
+together.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ NEAREST, FARTHEST = 0.5, 1.4  # distances on the unit sphere between which negat
 
 
 class Normalised(nn.Module):
-    """A network whose embeddings are brought to length 1.
+    """A network whose embeddings are normalised to length 1.
 
     Args:
         network: inputs -> (batch, features).
@@ -39,20 +41,20 @@ class Normalised(nn.Module):
 
 
 class ClassBatches:
-    """Batches that hold several images of each of a few classes, so that every image has a positive.
+    """Batches with several images of each of a few classes, so that every image has a positive.
 
     Args:
         inputs: (N, ...), as the network takes them.
         labels: (N,) integers.
-        targets: (N, ...), what the loss reads beside the embeddings; the labels when None.
+        targets: (N, ...), what the loss reads together with the embeddings; the labels if None.
         classes: how many different classes a batch has.
         each: how many different images of each.
 
-    Every batch is drawn anew; an epoch has as many images as there are, at most. The order follows the
-    seed of the verb that trains with it.
+    Every batch is a fresh draw; an epoch has at most as many images as the data. The order follows
+    the seed of the training function.
 
     Raises:
-        ValueError: where there are fewer classes, or fewer images of one of them.
+        ValueError: if there are fewer classes, or too few images of a class.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class ClassBatches:
 def embed(network: nn.Module, inputs: Tensor, batch: int = 500) -> Tensor:
     """The embeddings of all inputs, (N, features) float32, in eval mode and without gradients.
 
-    The network's mode is put back.
+    The network's mode is restored.
     """
     return outputs_for(network, inputs, batch)
 
@@ -109,8 +111,7 @@ def embed(network: nn.Module, inputs: Tensor, batch: int = 500) -> Tensor:
 def recall_at(embeddings: Tensor, labels: Tensor, ks: Sequence[int] = (1,)) -> list[float]:
     """Recall@K: the share of images with one of their class among the K nearest others.
 
-    Each image is a query, and all others are searched by Euclidean distance; the query itself is
-    never found.
+    Each image is a query; the others are ranked by Euclidean distance.
 
     Args:
         embeddings: (N, features).
@@ -143,8 +144,9 @@ def distance_weighted(embeddings: Tensor, labels: Tensor) -> Tensor:
     r"""Triplets (anchor, positive, negative), one negative for each pair of a class.
 
     A negative at distance d is drawn with probability proportional to the inverse of
-    :math:`d^{n-2} (1 - d^2/4)^{(n-3)/2}`, the density of distances between random points of the unit sphere
-    in n dimensions (Wu et al. 2017), so that all distances up to 1.4 occur alike.
+    :math:`d^{n-2} (1 - d^2/4)^{(n-3)/2}`, the density of distances between random points of the
+    unit sphere in n dimensions (Wu et al. 2017), so that all distances up to 1.4 are equally
+    frequent.
 
     Args:
         embeddings: (batch, n) of length 1; no gradient flows.
@@ -181,7 +183,8 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Ten
         margin: m, in the unit of the embeddings.
 
     Returns:
-        A scalar; 0 where there is no triplet. Its negatives are drawn from torch's global generator.
+        A scalar; 0 where there is no triplet. Its negatives are drawn from torch's global
+        generator.
     """
     check_samples(embeddings=embeddings)
     check_number(least=0, margin=margin)
@@ -195,11 +198,11 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> Ten
 def relations(
     student: Tensor, teacher: Tensor, distance_weight: float = 1.0, angle_weight: float = 2.0
 ) -> Tensor:
-    """RKD-DA as the authors use it for retrieval: distances with weight 1, angles with weight 2.
+    """RKD-DA as the authors use it for retrieval: distance weight 1, angle weight 2.
 
     Args:
-        student, teacher: (batch, ...) embeddings, at least 3; widths may differ. The authors leave the
-            student's unnormalised.
+        student, teacher: (batch, ...) embeddings, at least 3; widths may differ. The authors leave
+            the student's unnormalised.
         distance_weight, angle_weight: at least 0; a term of weight 0 is not computed.
 
     >>> corner = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
@@ -216,7 +219,7 @@ def relations(
 
 
 def class_mean_logits(embeddings: Tensor, labels: Tensor, scale: float = 10.0) -> Tensor:
-    """Logits of a teacher that has only embeddings: its cosines with the means of the classes.
+    """Logits for a teacher that has only embeddings: scaled cosines with the class means.
 
     Args:
         embeddings: (N, features).
@@ -246,21 +249,23 @@ def learn_embedding(
     seed: int = 0,
     checkpoint: Any = None,
 ) -> Fit:
-    """Train an embedding, on labels or after a teacher's embeddings.
+    """Train an embedding on labels or on a teacher's embeddings.
 
     Without a teacher: `learn_embedding(Normalised(network), inputs, labels, recipe)`. With one:
-    `learn_embedding(network, inputs, labels, recipe, targets=embed(teacher, inputs), loss=relations)`. Images
-    that never change have one target each, so the teacher is asked once.
+    `learn_embedding(network, inputs, labels, recipe, targets=embed(teacher, inputs),
+    loss=relations)`. Images that never change have one target each, so the teacher is evaluated
+    once.
 
     Args:
         network: inputs -> (batch, features); trained in place.
         inputs: (N, ...), as the network takes them.
-        labels: (N,) integers, by which batches are drawn; the loss reads them where `targets` is None.
-        recipe: its batch size is not read: a batch has `classes` times `each` images.
+        labels: (N,) integers, by which batches are drawn; the loss reads them where `targets` is
+            None.
+        recipe: its batch size is ignored: a batch has `classes` times `each` images.
         targets: (N, ...) what the loss reads, such as a teacher's embeddings.
         loss: (embeddings, targets) -> scalar.
-        classes, each: of :class:`ClassBatches`.
-        seed: of the batches, and of what the loss draws.
+        classes, each: as in :class:`ClassBatches`.
+        seed: for the batches and the draws of the loss.
 
     Returns:
         The history, with the term `loss`.

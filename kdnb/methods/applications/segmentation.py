@@ -1,7 +1,7 @@
-"""Dense prediction: a class for every pixel, taught pixel by pixel, by pairs of places, or channel by channel.
+"""Dense prediction: pixel-wise, pair-wise and channel-wise distillation of segmentation.
 
-`pixel_wise` distillation is KD on dense logits, which `kdnb.distil(..., method="kd")` is. The other two need
-the maps as they are, which :func:`distil_segmentation` gives them.
+`pixel_wise` distillation is KD on dense logits, the same as `kdnb.distil(..., method="kd")`. The
+other two need the maps themselves, which :func:`distil_segmentation` provides.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from kdnb.training.targets import NOTHING, check_range
 
 
 class SegmentationNet(nn.Module):
-    """A small network with one answer a pixel: down to a quarter of the side, up to a half, and enlarged.
+    """A small segmentation network: down to 1/4 of the side, up to 1/2, then enlarged.
 
     Args:
         width: channels at full resolution; twice as many at half, four times at a quarter.
-        classes: with the background.
+        classes: the number of classes, including the background.
 
-    `features` are the maps that the classifier reads, at half the resolution; `classifier` is a 1x1 convolution.
+    `features` are the maps that the classifier reads, at half the resolution; `classifier` is a 1x1
+    convolution.
     """
 
     def __init__(self, width: int = 8, classes: int = 11) -> None:
@@ -75,27 +76,28 @@ def distil_segmentation(
     .. math:: L = w_h H(y, q) + \lambda_1 L_{pixel} + \lambda_2 L_{pair} + \lambda_3 L_{channel}
 
     Args:
-        student, teacher: images -> logits (batch, classes, height, width) of one shape.
+        student, teacher: images -> logits (batch, classes, height, width) of the same shape.
         data: (images, masks), as `kdnb.distil` takes them.
         pixel: lambda_1, of :func:`kdnb.losses.pixel_wise`, at T = 1.
         pair: lambda_2, of :func:`kdnb.losses.pair_wise` on the maps at `paths`.
         channel: lambda_3, of :func:`kdnb.losses.channel_wise` on the logits, at `temperature`.
-        nodes: the side of the maps whose places are compared in pairs.
-        paths: modules of student and teacher, the same for both networks of :class:`SegmentationNet`.
+        nodes: the side of the pooled maps whose positions are compared in pairs.
+        paths: modules of student and teacher, the same for both networks of
+            :class:`SegmentationNet`.
         label_weight: w_h.
 
     Returns:
         The history, with `hard` and the terms that have a weight; the student.
 
     Raises:
-        ValueError: where no term has a weight.
+        ValueError: if no term has a weight.
 
-    Departures: the paper's third term, a critic of whole answers, is left out; see `kdnb.losses.judging_loss`. Its
-    weights (10 for both terms) are recalled.
+    Departures: the paper's third term, a critic of whole answers, is left out; see
+    `kdnb.losses.judging_loss`. Its weights (10 for both terms) are recalled.
     """
     check_number(least=0, pixel=pixel, pair=pair, channel=channel)
 
-    # A callable that takes labels is given the dense logits as they are.
+    # A callable that takes labels gets the dense logits unchanged.
     def pixels(ours: Tensor, theirs: Tensor, labels: Tensor) -> Tensor:
         return pixel_wise(ours, theirs)
 
@@ -132,8 +134,8 @@ def intersection_over_union(
 ) -> Tensor:
     r"""IoU of every class: pixels that both call c, over pixels that either does.
 
-    Their mean is the mIoU. A network that never answers a small class is found here, and hardly in the share of right
-    pixels.
+    Their mean is the mIoU. It reveals a network that never predicts a small class, which the share
+    of correct pixels hardly does.
 
     Args:
         predicted, masks: (N, height, width) integers from 0.
@@ -141,7 +143,7 @@ def intersection_over_union(
         ignore_index: of masks, the label of pixels that do not count.
 
     Returns:
-        (classes,), NaN for a class that neither has.
+        (classes,), NaN for a class that occurs in neither.
 
     >>> masks = torch.tensor([[[0, 0], [1, 1]]])
     >>> intersection_over_union(torch.tensor([[[0, 1], [1, 1]]]), masks, 2)

@@ -1,4 +1,4 @@
-"""Smaller encoders of sentences: PKD (Sun et al. 2019), DistilBERT (Sanh et al. 2019), and text for Tang et al. 2019.
+"""Smaller sentence encoders: PKD and DistilBERT (Sun; Sanh et al. 2019), text for Tang et al. 2019.
 
 TinyBERT and MiniLM are in :mod:`kdnb.methods.attention.transformers`.
 """
@@ -29,11 +29,11 @@ Which = Literal["skip", "last"]
 
 
 def patient_layers(student: int, teacher: int, which: Which = "skip") -> list[int]:
-    """PKD's map: the teacher's layers that teach all layers of the student but the last, from 0.
+    """PKD's layer map: the teacher layers, from 0, for all student layers except the last.
 
     Args:
         student, teacher: numbers of layers; the teacher's a multiple for "skip".
-        which: "skip" takes every so many, "last" those just below the teacher's last.
+        which: "skip" takes evenly spaced layers, "last" those just below the teacher's last.
 
     >>> patient_layers(6, 12), patient_layers(6, 12, "last")
     ([1, 3, 5, 7, 9], [6, 7, 8, 9, 10])
@@ -48,7 +48,7 @@ def patient_layers(student: int, teacher: int, which: Which = "skip") -> list[in
 
 @contextlib.contextmanager
 def _states(network: nn.Module, places: Sequence[int]) -> Iterator[list[Tensor]]:
-    """A list that is filled with the states of some layers, (batch, tokens, width), when the network is asked."""
+    """A list that the network's calls fill with states of layers, (batch, tokens, width)."""
     blocks = [attention_layers(network)[place].block for place in places]
     found: list[Tensor] = []
     with features(network, blocks) as seen:
@@ -72,7 +72,7 @@ def distil_patiently(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Patient knowledge distillation: labels, soft targets, and the first token's states of several layers (PKD).
+    r"""Patient knowledge distillation (PKD): labels, soft targets and states of several layers.
 
     .. math:: L = (1 - \alpha) L_\mathrm{CE} + \alpha L_\mathrm{KD} + \beta L_\mathrm{PT}
 
@@ -80,11 +80,13 @@ def distil_patiently(
 
     Args:
         student, teacher: classifiers of tokens with self-attention, see
-            `kdnb.methods.attention.heads.attention_layers`; of one width.
+            `kdnb.methods.attention.heads.attention_layers`; of the same width.
         data: tokens with labels, as in `kdnb.distil`.
-        layers: "skip" or "last", see `patient_layers`; or the teacher's layer for each of the student's first ones.
-        weight, soft_weight, label_weight: beta, alpha and 1 - alpha. The defaults are among those that the
-            authors tried. Variant "authors" takes a mean over the width, which makes the term small; hence 100.
+        layers: "skip" or "last", see `patient_layers`; or the teacher's layer for each of the
+            student's first ones.
+        weight, soft_weight, label_weight: beta, alpha and 1 - alpha. The defaults are among the
+            values that the authors tried. The variant "authors" takes a mean over the width, which
+            makes the term small; hence the 100.
         temperature, variant: of the two distillation terms.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
@@ -134,8 +136,8 @@ def start_from_layers(
 
     Args:
         student, teacher: of one vocabulary and width.
-        layers: the teacher's, for each of the student; every second one of a teacher twice as deep, in general
-            those at equal distances from the first, when None.
+        layers: the teacher's, for each of the student; if None, evenly spaced from the first, such
+            as every second one of a teacher twice as deep.
 
     Raises:
         ValueError: for other numbers of layers, or one that the teacher does not have.
@@ -173,20 +175,21 @@ def distil_masked_words(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""DistilBERT's triple loss on unlabelled text: soft targets of hidden words, the words, and directions of states.
+    r"""DistilBERT's triple loss on unlabelled text: soft targets, masked words, state cosines.
 
     .. math:: L = 5\, T^2\, \mathrm{KL}(p \| q) + 2\, L_\mathrm{mlm} + L_\mathrm{cos}
 
-    Both networks guess a hidden word by its state's products with their own embeddings.
+    Both networks predict a hidden word from the products of its state with their own embeddings.
 
     Args:
         student, teacher: of one vocabulary and width; the teacher comes from
-            `kdnb.methods.attention.masked.model_masked_words`, and the student often from `start_from_layers`.
+            `kdnb.methods.attention.masked.model_masked_words`, and the student often from
+            `start_from_layers`.
         tokens: (sentences, length) integers, 0 for padding.
         mask: the token that stands for a hidden word.
-        share: of the words that are hidden.
-        soft_weight, word_weight, state_weight, temperature: 5, 2, 1 and 2 in the authors' code; their paper's text
-            was not at hand.
+        share: share of the words that are hidden.
+        soft_weight, word_weight, state_weight, temperature: 5, 2, 1 and 2 in the authors' code;
+            their paper's text was not available.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Departures: no bias for each word, and every hidden word is replaced by `mask`.
@@ -230,19 +233,20 @@ def distil_masked_words(
 def masked_copies(
     tokens: Tensor, copies: int, *, mask: int, share: float = 0.1, cut: float = 0.25, seed: int = 0
 ) -> Tensor:
-    """More sentences for a teacher to answer: words hidden, and pieces of sentences (Tang et al. 2019).
+    """More sentences for a teacher (Tang et al. 2019): masked words and pieces of sentences.
 
     Args:
         tokens: (sentences, length) integers, 0 for padding, at the end.
-        copies: for each sentence.
+        copies: the number of copies of each sentence.
         mask: the token that stands for a hidden word.
-        share: with which each word is hidden; 0.1 in the paper.
+        share: the probability that a word is hidden; 0.1 in the paper.
         cut: the probability that only one to five words in a row are kept; 0.25 in the paper.
 
     Returns:
         (copies * sentences, length), all first copies first.
 
-    Departures: numbers are recalled. The third rule, another word of the same part of speech, is left out.
+    Departures: numbers are recalled. The third rule, another word of the same part of speech, is
+    left out.
     """
     check_number(least=1, whole=True, copies=copies)
     check_number(least=0, most=1, share=share, cut=cut)

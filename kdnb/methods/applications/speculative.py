@@ -1,4 +1,4 @@
-"""Speculative decoding (Leviathan et al. 2023): a student drafts, its teacher decides, and the text is the teacher's."""
+"""Speculative decoding (Leviathan et al. 2023): a student drafts and its teacher decides."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kdnb.nets.transformer import PADDING
 
 
 class Drafted(NamedTuple):
-    """One written sequence, and what it took.
+    """One written sequence and its cost.
 
     Attributes:
         tokens: (length,) int64, the prompt included.
-        proposed, accepted: tokens of the draft.
-        calls: how often the teacher was asked.
+        proposed, accepted: numbers of draft tokens.
+        calls: the number of calls of the teacher.
     """
 
     tokens: Tensor
@@ -28,7 +28,9 @@ class Drafted(NamedTuple):
 
 
 def acceptance(teacher_probabilities: Tensor, draft_probabilities: Tensor) -> Tensor:
-    r"""The probability that a drafted token is accepted: :math:`\sum_k \min(p_k, q_k)`, 1 minus the total variation.
+    r"""The probability that a drafted token is accepted, :math:`\sum_k \min(p_k, q_k)`.
+
+    It is 1 minus the total variation.
 
     Args:
         teacher_probabilities, draft_probabilities: (..., vocabulary).
@@ -49,22 +51,23 @@ def speculative_decoding(
     ahead: int = 4,
     generator: torch.Generator | None = None,
 ) -> Drafted:
-    r"""Write with the teacher's distribution, and ask it less often than once a token.
+    r"""Sample from the teacher's distribution with fewer than one teacher call per token.
 
-    The draft model proposes `ahead` tokens; the teacher judges all of them in one call. Token k is accepted with the probability
-    :math:`\min(1, p_k / q_k)`. The first that is not is drawn anew from :math:`(p - q)_+`, normalised;
-    where all are accepted, the teacher's next distribution gives one more.
+    The draft model proposes `ahead` tokens; the teacher judges all of them in one call. Token k is
+    accepted with the probability :math:`\min(1, p_k / q_k)`. The first rejected token is drawn
+    again from :math:`(p - q)_+`, normalised. If all are accepted, one more token is drawn from the
+    teacher's next distribution.
 
     Args:
         draft, teacher: language models of one vocabulary, in eval mode while they write.
         prompt: (length,) int64.
         longest: tokens of the response, its end included.
         end: the token that ends it.
-        ahead: drafted tokens in a row.
-        generator: torch's own when None.
+        ahead: the number of tokens drafted at once.
+        generator: torch's own if None.
 
-    Departures: written from the algorithm as recalled; that the text has the teacher's distribution is tested exactly.
-    Models are asked for whole prefixes here; what is saved is counted in calls.
+    Departures: the algorithm is recalled; an exact test shows that the text has the teacher's
+    distribution. Models process whole prefixes here, so the saving is counted in calls.
     """
     check_number(least=1, whole=True, longest=longest, ahead=ahead)
     tokens, given = prompt, len(prompt)
@@ -101,7 +104,7 @@ def speculative_decoding(
 
 
 def _probabilities(model: Model, tokens: Tensor) -> Tensor:
-    """(length, vocabulary), of the next token after each prefix of one sequence, padding excluded."""
+    """(length, vocabulary), of the next token after each prefix, padding excluded."""
     logits = logits_of(model, tokens[None])[0].float().clone()
     logits[:, PADDING] = -torch.inf
     return logits.softmax(1)

@@ -1,4 +1,4 @@
-"""What a language model writes, measured: by its teacher, by itself, and by references."""
+"""Measures of a language model's text: by its teacher, by itself, and by references."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kdnb.nets.transformer import PADDING
 
 
 class Written(NamedTuple):
-    """Of sequences that a student has drawn, in nats per token.
+    """Measures of sequences drawn from a student, in nats per token.
 
     Attributes:
         own: the student's negative log-likelihood, an estimate of its entropy.
@@ -42,7 +42,7 @@ class Written(NamedTuple):
 
 
 def likelihood(model: Model, tokens: Tensor, prompt: int = 1, batch: int = 256) -> float:
-    """The negative log-likelihood of responses in nats per token, over all tokens. Its exponential is the perplexity."""
+    """The negative log-likelihood of responses in nats per token, the log of the perplexity."""
     total, count = 0.0, 0
     with reading(model):
         for rows in tokens.split(batch):
@@ -55,16 +55,16 @@ def likelihood(model: Model, tokens: Tensor, prompt: int = 1, batch: int = 256) 
 
 
 def written(student: Model, teacher: Model, sequences: Tensor, prompt: int = 1) -> Written:
-    """How likely a student's sequences are to both."""
+    """The likelihood of a student's sequences under student and teacher."""
     return Written(likelihood(student, sequences, prompt), likelihood(teacher, sequences, prompt))
 
 
 def place_divergences(
     student: Model, teacher: Model, sequences: Tensor, prompt: int = 1, batch: int = 256
 ) -> Tensor:
-    """KL(p ‖ q) at each place of responses, the mean over the sequences that reach it: (longest,), in nats.
+    """KL(p ‖ q) at each position of responses, averaged over sequences: (longest,), in nats.
 
-    Places that no sequence reaches are NaN.
+    The mean is over the sequences that reach the position; NaN if there are none.
     """
     total = torch.zeros(sequences.shape[1] - prompt, dtype=torch.float64)
     count = torch.zeros_like(total)
@@ -87,21 +87,22 @@ def excess_error(
     end: int,
     generator: torch.Generator | None = None,
 ) -> float:
-    r"""How much larger a student's error is behind its own prefixes than behind its teacher's, in percent (Arora et al. 2022).
+    r"""Exposure bias (Arora et al. 2022): excess error after a student's own prefixes, in percent.
 
     .. math:: 100\, \frac{R - \epsilon}{\epsilon}, \quad
         R = \sum_t \mathrm E_{y_{<t} \sim q}\, \mathrm{KL}(p \| q), \quad
         \epsilon = \sum_t \mathrm E_{y_{<t} \sim p}\, \mathrm{KL}(p \| q)
 
-    It measures *exposure bias*: 0 where errors do not add up. Sums run over the places that a tenth of both kinds
-    of sequences reach.
+    It compares the error after the student's own prefixes with that after the teacher's, and is 0
+    if errors do not accumulate. Sums run over the positions that a tenth of both kinds of sequences
+    reach.
 
     Args:
         student, teacher: language models.
         prompts, longest, end, generator: as in `continuations`.
 
-    Departures: the definition was read in a public summary of the paper, which has l epsilon(l), epsilon(l) the mean over places
-    up to l, in place of our sum; both are the same.
+    Departures: the definition was read in a public summary of the paper. It has l epsilon(l), with
+    epsilon(l) the mean over positions up to l, instead of our sum; both are equal.
     """
     prompt = prompts.shape[1]
     kinds, reached = [], torch.ones(longest, dtype=torch.bool)
@@ -114,7 +115,7 @@ def excess_error(
 
 
 def distinct(sequences: Tensor, prompt: int, n: int = 2) -> float:
-    """Different n-grams of responses as a share of all: diversity (Li et al. 2016), at an equal number of sequences."""
+    """Diversity (Li et al. 2016): the share of distinct n-grams. Compare equally many sequences."""
     check_number(least=1, whole=True, n=n)
     found: Counter = Counter()
     for row in sequences[:, prompt:].tolist():
@@ -141,7 +142,7 @@ def rouge_l(hypothesis: Sequence, reference: Sequence) -> float:
 
 
 def mean_rouge_l(sequences: Tensor, references: Tensor, prompt: int, end: int) -> float:
-    """The mean ROUGE-L of responses, ends and padding left out."""
+    """The mean ROUGE-L of responses, without ends and padding."""
     found = [rouge_l(*pair) for pair in _pairs(sequences, references, prompt, end)]
     return sum(found) / len(found)
 
@@ -149,15 +150,15 @@ def mean_rouge_l(sequences: Tensor, references: Tensor, prompt: int, end: int) -
 def corpus_bleu(
     hypotheses: Sequence[Sequence], references: Sequence[Sequence], longest: int = 4
 ) -> float:
-    r"""BLEU of a corpus with one reference each (Papineni et al. 2002), not smoothed: from 0 to 1.
+    r"""Unsmoothed corpus BLEU with one reference each (Papineni et al. 2002), from 0 to 1.
 
     .. math:: \min\big(1, e^{1 - r/h}\big) \prod_{n=1}^N \Big(\frac{m_n}{c_n}\Big)^{1/N}
 
-    with the corpus's h tokens of hypotheses and r of references, and m_n matches, clipped in each sentence, among
-    c_n n-grams. Values compare only where tokens are made in the same way.
+    with h tokens of hypotheses and r of references in the corpus, and m_n matches, clipped per
+    sentence, among c_n n-grams. Values are comparable only for the same tokenisation.
 
     Raises:
-        ValueError: for no hypothesis, or as many references as there are not hypotheses.
+        ValueError: for no hypothesis, or a different number of references.
 
     >>> round(corpus_bleu(["a dog runs on grass".split()], ["a dog runs on the grass".split()]), 3)
     0.579
@@ -181,7 +182,7 @@ def corpus_bleu(
 
 
 def bleu(sequences: Tensor, references: Tensor, prompt: int, end: int) -> float:
-    """The corpus BLEU of responses, ends and padding left out."""
+    """The corpus BLEU of responses, without ends and padding."""
     return corpus_bleu(*zip(*_pairs(sequences, references, prompt, end), strict=True))
 
 

@@ -1,6 +1,6 @@
 """Worlds that policies act in: random grids (Czarnecki et al. 2019), and environments of gymnasium.
 
-All have so few states that what a policy is worth can be computed exactly.
+All have few enough states to compute the value of a policy exactly.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SURVIVAL = 0.99  # an episode ends after each action with probability 0.01, as i
 
 
 class Episode(NamedTuple):
-    """What happened, action by action; all arrays are of one length.
+    """The course of an episode, action by action; all arrays have the same length.
 
     Attributes:
-        states, actions: where was acted, and how.
+        states, actions: the states and the actions taken there.
         after: the states that followed.
-        rewards: what was paid.
+        rewards: the rewards received.
         over: whether the world ended the episode there.
     """
 
@@ -38,10 +38,12 @@ class Episode(NamedTuple):
 
 
 class World(Protocol):
-    """What the verbs of :mod:`kdnb.methods.applications.policy` ask of a world; its length is its number of states.
+    """The interface of worlds for :mod:`kdnb.methods.applications.policy`.
+
+    The length of a world is its number of states.
 
     Attributes:
-        actions: how many there are.
+        actions: the number of actions.
         survival: the probability that an episode goes on after an action that does not end it.
         starts: (states,) the probability that an episode starts in each.
     """
@@ -57,15 +59,15 @@ class World(Protocol):
     def starts(self) -> Table: ...
 
     def onward(self, policy: Table) -> Table:
-        """(states, states): the probabilities that an episode of a policy goes on in each state after one action."""
+        """(states, states): the probabilities of continuing in each state after one action."""
         ...
 
     def gains(self, policy: Table) -> Table:
-        """(states,): what one action of a policy pays on average."""
+        """(states,): the mean reward of one action of a policy."""
         ...
 
     def action_values(self, values: Table) -> Table:
-        """(states, actions): what each action pays, if `values` (states,) follow."""
+        """(states, actions): the value of each action, given the `values` (states,) that follow."""
         ...
 
     def play(self, policy: Table, stream: np.random.Generator) -> Episode:
@@ -73,18 +75,18 @@ class World(Protocol):
         ...
 
     def check_policy(self, **policy: Table) -> None:
-        """Raise a ValueError for a table of another shape."""
+        """Raise a ValueError for a table of a wrong shape."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class GridWorld:
-    """A world of free cells; walls are no states. Its four actions are up, down, left and right.
+    """A world of free cells, the states. Its four actions are up, down, left and right.
 
     Attributes:
         cells: (states, 2) row and column of each state.
         moves: (states, 4) the state that going up, down, left or right leads to.
-        rewards: (states,) what entering a state pays.
+        rewards: (states,) the reward for entering a state.
         terminal: (states,) whether entering a state ends the episode.
         start: the state in the middle.
         noise: the probability that a move goes into a random direction instead.
@@ -110,7 +112,7 @@ class GridWorld:
         return np.eye(len(self))[self.start]
 
     def transitions(self, policy: Table) -> Table:
-        """(states, states): where a policy leads in one action; action a moves as action a modulo 4."""
+        """(states, states): a policy's transition probabilities; action a moves as a modulo 4."""
         shares = np.stack([policy[:, way::4].sum(1) for way in range(4)], 1)
         shares = (1 - self.noise) * shares + self.noise / 4
         made = np.zeros((len(self), len(self)))
@@ -157,7 +159,7 @@ class GridWorld:
 def draw_world(
     seed: int, *, side: int = 20, walls: float = 0.2, goals: int = 4, noise: float = 0.1
 ) -> GridWorld:
-    """A random grid: walls, goals that pay 1 to 10, and a trap that costs 5; all of these end an episode.
+    """Draw a random grid of walls, goals that pay 1 to 10, and a trap that costs 5; all are final.
 
     Args:
         seed: the same world for the same seed.
@@ -192,13 +194,13 @@ def draw_world(
 
 @dataclass(frozen=True, eq=False)
 class TabularWorld:
-    """A world that is given by what may follow an action, as the small environments of gymnasium are.
+    """A world given by a table of outcomes of actions, like gymnasium's small environments.
 
     Attributes:
         chances: (states, actions, outcomes) probabilities of what may follow; they sum to 1.
         after: of the same shape, the states that follow.
-        rewards: what is paid then.
-        over: whether the episode ends then.
+        rewards: of the same shape, the rewards.
+        over: of the same shape, whether the episode ends.
         starts: (states,) the probability that an episode starts in each.
         survival: the probability that an episode goes on after an action that does not end it.
     """
@@ -255,23 +257,24 @@ class TabularWorld:
 
 
 def _drawn(bounds: Table, pick: float) -> int:
-    """The place of a number from 0 to 1 among cumulated probabilities."""
+    """The index of a number from 0 to 1 among cumulative probabilities."""
     return min(int(bounds.searchsorted(pick * bounds[-1], "right")), len(bounds) - 1)
 
 
 def gymnasium_world(
     environment: str | gymnasium.Env, *, survival: float = SURVIVAL, **options: Any
 ) -> TabularWorld:
-    """The world of an environment of gymnasium that publishes its table of transitions, as those of `toy_text` do.
+    """The world of a gymnasium environment with a transition table, as in `toy_text`.
 
     Args:
-        environment: a name such as "FrozenLake-v1", "CliffWalking-v1" or "Taxi-v4"; or one that is made.
-        survival: an episode goes on after an action with this probability. It takes the place of gymnasium's
-            limit of time, with which values would depend on the time that is left.
-        options: of `gymnasium.make`, such as `map_name="8x8"`.
+        environment: a name such as "FrozenLake-v1", "CliffWalking-v1" or "Taxi-v4", or an
+            environment.
+        survival: the probability that an episode continues after an action. It replaces gymnasium's
+            time limit, with which values would depend on the remaining time.
+        options: passed to `gymnasium.make`, such as `map_name="8x8"`.
 
     Raises:
-        RuntimeError: where gymnasium is not installed.
+        RuntimeError: if gymnasium is not installed.
         ValueError: for an environment without a table of states (`P`), such as CartPole.
     """
     check_number(above=0, most=1, survival=survival)

@@ -1,4 +1,4 @@
-"""Teacher-student architecture (section 4 of the survey): which networks teach which.
+"""Teacher-student architecture (section 4 of the survey).
 
 `takd` bridges the capacity gap with teacher assistants, `net2net` starts a student from its
 teacher's function, `knowledge_flow` and `residual` join networks while they train, `design` makes

@@ -1,10 +1,10 @@
-"""Compression without a teacher: pruning, sharing and low rank, and what each takes to store.
+"""Compression without a teacher: pruning, sharing and low rank, and the storage they need.
 
 The survey's introduction names four families. `pruned` and `shared` are the first (pruning and
 sharing), `factorised` the second (low rank); compact filters are
 `kdnb.methods.architecture.depthwise_separable`, and the fourth is distillation. Every copy can be
-trained on as it is, on labels or by `kdnb.distil`: what was pruned stays 0, what was shared stays
-shared, and the rank stays.
+trained further, on labels or by `kdnb.distil`: pruned weights stay 0, shared weights stay shared,
+and the rank stays the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-INDEX_BITS = 16  # of the place of a weight that was kept
+INDEX_BITS = 16  # for the index of a kept weight
 WORD = 32  # bits of a number
 
 
@@ -34,7 +34,7 @@ class Masked(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Weights that share few values: only the values are learnt, their places stay."""
+    """Weights that share few values: only the values are learnt, the assignment is fixed."""
 
     def __init__(self, places: Tensor, values: Tensor) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Codebook(nn.Module):
         self._first = values
 
     def forward(self, values: Tensor) -> Tensor:
-        """The weight, made of the values; the gradient of a value is the sum over its places."""
+        """The weight, built from the values; a value's gradient is the sum over its entries."""
         return values[self.places]
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -52,12 +52,12 @@ class Codebook(nn.Module):
 
 
 def pruned(network: nn.Module, keep: float) -> nn.Module:
-    """A copy without its smallest weights (magnitude pruning, over all layers together).
+    """A copy without its smallest weights (magnitude pruning over all layers together).
 
     Args:
-        network: any module; left as it is. Weights of its Conv2d and Linear are pruned, biases and
-            normalisations are not.
-        keep: the share of weights that stay, within 0 and 1.
+        network: any module; left unchanged. Weights of its Conv2d and Linear layers are pruned,
+            biases and normalisations are not.
+        keep: the share of weights to keep, between 0 and 1.
 
     Raises:
         ValueError: for a share outside (0, 1], or a network without such layers.
@@ -82,10 +82,10 @@ def shared(network: nn.Module, bits: int, *, rounds: int = 30) -> nn.Module:
     r"""A copy in which the weights of a layer share :math:`2^b` values, found by k-means.
 
     Args:
-        network: any module; left as it is. Weights of its Conv2d and Linear are shared, biases and
-            normalisations are not.
+        network: any module; left unchanged. Weights of its Conv2d and Linear layers are shared,
+            biases and normalisations are not.
         bits: b, of the index that is stored for a weight.
-        rounds: of k-means, which starts from evenly spread values.
+        rounds: iterations of k-means, which starts from evenly spread values.
 
     Raises:
         ValueError: for fewer than one bit or more than 8, or a network without such layers.
@@ -107,18 +107,20 @@ def shared(network: nn.Module, bits: int, *, rounds: int = 30) -> nn.Module:
 
 
 def factorised(network: nn.Module, part: float) -> nn.Module:
-    r"""A copy whose layers are products of two thinner ones: the best approximations of their ranks.
+    r"""A copy whose layers are products of two thinner ones, the best approximations of their rank.
 
     A weight :math:`W` of m outputs and n inputs becomes :math:`U_r S_r V_r^\top` by its singular
-    values, r(m + n) numbers in place of mn. A convolution is the matrix of its outputs against
-    channels and places: it becomes one to r channels and a 1x1 convolution. Every layer has
-    rank 1 at least; what is left goes one singular value at a time to the layer where it adds most
-    a number to the product, over all layers, of the shares of :math:`\|W\|_F^2` that are kept. A layer
-    in which a product saves nothing stays as it is.
+    values, r(m + n) numbers in place of mn. A convolution is treated as a matrix of outputs against
+    channels and kernel positions: it becomes a convolution to r channels and a 1x1 convolution.
+    Every layer gets at least rank 1. The rest of the budget is given out one singular value at a
+    time, to the layer where it raises the product over all layers of the kept shares of
+    :math:`\|W\|_F^2` most per stored number. A layer in which a product saves nothing is left
+    unchanged.
 
     Args:
         network: any module; left as it is.
-        part: the share of all weights' numbers that the factors together may take, but for rank 1.
+        part: the share of the number of weights that all factors together may take, except that
+            rank 1 is always kept.
 
     Raises:
         ValueError: for a share outside (0, 1), or a network without such layers.
@@ -142,7 +144,7 @@ def factorised(network: nn.Module, part: float) -> nn.Module:
 
 
 def _ranks(weights: dict[str, Tensor], part: float) -> dict[str, int]:
-    """How many singular values each weight keeps when all together may take a share of the numbers."""
+    """The number of singular values that each weight keeps within a common budget."""
     left = part * sum(weight.numel() for weight in weights.values())
     energy = {
         name: torch.linalg.svdvals(w.double()).square().cumsum(0) for name, w in weights.items()
@@ -152,7 +154,7 @@ def _ranks(weights: dict[str, Tensor], part: float) -> dict[str, int]:
     left -= sum(cost.values())
 
     def worth(name: str) -> float:
-        """What one more singular value of a weight adds to the product of all kept shares, a number."""
+        """The gain per number from one more singular value, for the product of kept shares."""
         kept, more = (float(energy[name][rank]) for rank in (ranks[name] - 1, ranks[name]))
         return math.log(more / kept) / cost[name] if kept > 0 else 0.0
 
@@ -170,10 +172,10 @@ def _ranks(weights: dict[str, Tensor], part: float) -> dict[str, int]:
 
 
 def compressed_bytes(network: nn.Module) -> int:
-    """What a network takes to store: its state at 32 bits a number, by what was made of it.
+    """The storage of a network: its state at 32 bits per number, less what compression saves.
 
-    A pruned weight takes nothing, a kept one its number and 16 bits for its place; a shared weight
-    takes the bits of its index, a codebook its values.
+    A pruned weight takes nothing, a kept one 32 bits and 16 for its index; a shared weight takes
+    the bits of its index, a codebook its values.
     """
     bits = sum(WORD * value.numel() for value in network.state_dict().values())
     for module in network.modules():
@@ -226,7 +228,7 @@ def _two_of(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
 
 
 def kept_weights(network: nn.Module) -> Iterator[tuple[str, int, int]]:
-    """Of each pruned layer: its name, how many weights were kept, and of how many."""
+    """For each pruned layer: its name, the number of weights kept, and the number before."""
     for name, module in network.named_modules():
         if parametrize.is_parametrized(module, "weight"):
             one = module.parametrizations.weight[0]

@@ -1,7 +1,7 @@
 """Students by design: thinner, shallower, depthwise-separable, fake-quantised, or just the same.
 
-Section 4 of the survey names what a student may be. Each can be made here from its teacher, and
-`measure` puts them side by side: parameters, multiply-adds, latency, accuracy.
+Section 4 of the survey lists kinds of students. Each can be built here from its teacher, and
+`measure` compares them: parameters, multiply-adds, latency, accuracy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Spec = dict[str, Any]
 
 
 def thinner(network: Spec, factor: float = 0.5) -> Spec:
-    """The description of the same network with fewer channels or units in every layer.
+    """The specification of the same network with fewer channels or units in every layer.
 
     >>> thinner({"name": "resnet20"}), thinner({"name": "mlp", "widths": [1200, 1200]}, 0.25)
     ({'name': 'resnet20', 'width': 0.5}, {'name': 'mlp', 'widths': [300, 300]})
@@ -51,13 +51,13 @@ def thinner(network: Spec, factor: float = 0.5) -> Spec:
 
 
 def shallower(network: Spec) -> Spec:
-    """The description of the next network with fewer layers of the same widths.
+    """The specification of the next network with fewer layers of the same widths.
 
     >>> shallower({"name": "resnet20"}), shallower({"name": "wrn-16-2"})
     ({'name': 'resnet14'}, {'name': 'wrn-10-2'})
 
     Raises:
-        ValueError: for networks other than kdnb's mlp, resnet, wrn, vgg and plain, or when there is
+        ValueError: for networks other than kdnb's mlp, resnet, wrn, vgg and plain, or if there is
             none.
     """
     name = network["name"]
@@ -77,18 +77,18 @@ def shallower(network: Spec) -> Spec:
 def depthwise_separable(network: nn.Module) -> nn.Module:
     """A copy whose convolutions are split in two, as in MobileNet (Howard et al. 2017).
 
-    The one efficient block here: those of ShuffleNet (grouped 1x1 convolutions and a shuffle of the
-    channels) or of later MobileNets are not made.
+    This is the only efficient block here: those of ShuffleNet (grouped 1x1 convolutions and a
+    shuffle of the channels) or of later MobileNets are not implemented.
 
     A k x k convolution becomes a k x k one on each channel alone, batch normalisation, ReLU, and a
     1x1 convolution over the channels: about k² times fewer multiply-adds. The first convolution of
-    the network, 1x1 and grouped ones stay, with their weights; the new ones start untrained.
+    the network and 1x1 or grouped ones stay, with their weights; the new ones start untrained.
 
     Args:
         network: any module; left as it is.
 
     Raises:
-        ValueError: when there is no convolution to split.
+        ValueError: if there is no convolution to split.
     """
     student, split = copy.deepcopy(network), 0
     convolutions = [(n, m) for n, m in student.named_modules() if isinstance(m, nn.Conv2d)]
@@ -117,7 +117,7 @@ def _separable(old: nn.Conv2d) -> nn.Sequential:
 
 
 class FakeQuantised(nn.Module):
-    r"""Weights on a grid of their output channel's own step, with straight-through gradients.
+    r"""Weights on a grid, one step size per output channel, with straight-through gradients.
 
     .. math:: Q(w) = s \cdot \mathrm{round}(w / s), \quad s = \max |w| / (2^{b-1} - 1)
 
@@ -139,19 +139,20 @@ class FakeQuantised(nn.Module):
 
 
 def fake_quantised(network: nn.Module, bits: int = 8) -> nn.Module:
-    """A copy of a network whose weights are rounded to a fixed grid while it computes in floats.
+    """A copy of a network whose weights are rounded to a grid while it computes in floats.
 
-    It can be trained as it is: a step moves the full-precision weights behind the grid (the
+    It can be trained further: a step moves the full-precision weights behind the grid (the
     straight-through estimator). Start from the trained teacher. The grid follows from the largest
-    weight and nothing of it is learnt: this is no differentiable quantisation, which belongs to
-    section 5.7 of the survey, and no quantisation of activations.
+    weight and is not learnt; for differentiable quantisation and quantised activations see section
+    5.7 of the survey.
 
     Args:
-        network: any module; left as it is. Weights of its Conv2d and Linear are quantised, each
-            output channel by a step of its own; biases, normalisations and activations are not.
-        bits: of a weight.
+        network: any module; left as it is. Weights of its Conv2d and Linear layers are quantised,
+            with one step per output channel; biases, normalisations and activations are not.
+        bits: the bits of a weight.
 
-    It is as accurate as its integers but not faster; `stored_bytes` counts what would be stored.
+    The copy is as accurate as the integer network but not faster; `stored_bytes` counts what would
+    be stored.
     """
     student = copy.deepcopy(network)
     for module in list(student.modules()):
@@ -166,7 +167,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def stored_bytes(network: nn.Module) -> int:
-    """What the network takes on disk: its state, quantised weights at their bits.
+    """The size of the network on disk: its state, with quantised weights at their bits.
 
     A fake-quantised weight counts its bits, and four bytes for each channel's step.
     """
@@ -201,11 +202,11 @@ def multiply_adds(network: nn.Module, image: Tensor) -> int:
 def latency(network: nn.Module, images: Tensor, *, repeats: int = 20, warm_up: int = 5) -> float:
     """The median time of a forward pass in eval mode, in seconds, on torch's own threads.
 
-    Other work on the machine slows it down: compare networks measured one after the other.
+    Other work on the machine slows it down, so compare networks measured one after another.
 
     Args:
         images: one batch, on the device where the network is; meant for the CPU.
-        repeats: timed passes; the first `warm_up` more are not timed.
+        repeats: the number of timed passes, after `warm_up` passes that are not timed.
     """
     times = []
     with evaluating(network):
@@ -218,7 +219,7 @@ def latency(network: nn.Module, images: Tensor, *, repeats: int = 20, warm_up: i
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, batches: Batches) -> float:
-    """The share of images whose label the network finds, on one epoch of batches."""
+    """The share of images classified correctly, on one epoch of batches."""
     with evaluating(network):
         right = [network(b.images).argmax(1) == b.labels for b in batches.epoch(0)]
     return float(torch.cat(right).double().mean())
@@ -227,18 +228,18 @@ def accuracy(network: nn.Module, batches: Batches) -> float:
 def measure(
     networks: Mapping[str, nn.Module], batches: Batches, *, repeats: int = 20, warm_up: int = 5
 ) -> pd.DataFrame:
-    """Students side by side, a row for each.
+    """Compare students: a table with one row per network.
 
     Args:
         networks: by name, trained, on the device of the batches (the CPU for CPU latency).
-        batches: un-augmented test images; the first ones are those that are timed.
-        repeats, warm_up: of :func:`latency`.
+        batches: un-augmented test images; the first ones are used for timing.
+        repeats, warm_up: as in :func:`latency`.
 
     Returns:
-        Columns `parameters`, `bytes`, `multiply_adds` (of one image), `latency_1` and
-        `latency_128` (milliseconds for a batch of 1 and of 128), `accuracy`, and `pareto`:
-        whether no other row is at least as accurate with at most as many multiply-adds.
-        `table.attrs["threads"]` tells how many threads were timed.
+        Columns `parameters`, `bytes`, `multiply_adds` (of one image), `latency_1` and `latency_128`
+        (milliseconds for a batch of 1 and of 128), `accuracy`, and `pareto`: whether no other row
+        is at least as accurate with at most as many multiply-adds. `table.attrs["threads"]` is the
+        number of threads used for timing.
     """
     images = next(batches.epoch(0)).images
     many = images.repeat(-(-128 // len(images)), 1, 1, 1)[:128]
@@ -259,13 +260,13 @@ def measure(
 
 
 def pareto(table: pd.DataFrame, smaller: Sequence[str], larger: Sequence[str]) -> pd.Series:
-    """Which rows no other dominates.
+    """The rows that no other row dominates.
 
     A row dominates another when it is at least as good in every column and better in one; equal
     rows do not dominate each other.
 
     Args:
-        smaller, larger: columns of which less, or more, is better.
+        smaller, larger: columns in which less, or more, is better.
 
     >>> table = pd.DataFrame({"cost": [1, 2, 3], "accuracy": [0.7, 0.9, 0.8]})
     >>> pareto(table, ["cost"], ["accuracy"]).tolist()

@@ -1,8 +1,8 @@
-"""Knowledge Flow (Liu et al. 2019): the teachers' layers flow into the student, then run dry.
+"""Knowledge Flow (Liu et al. 2019): teacher layers flow into the student, then fade out.
 
-A student layer's output becomes a mixture of its own and of transformed teacher layers, with
-weights that sum to 1. A loss on these weights, which grows, drives the student's own share to 1: at
-the end it stands alone, whatever the teachers' architectures and tasks were.
+A student layer's output becomes a mixture of its own output and of transformed teacher layers, with
+weights that sum to 1. A growing loss on these weights drives the student's own share to 1. In the
+end the student is independent, whatever the teachers' architectures and tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Routes = Mapping[str, Sequence[tuple[int, str]]]
 
 
 def dependence(shares: Sequence[Tensor]) -> Tensor:
-    r"""How much a student leans on its teachers.
+    r"""How much a student depends on its teachers.
 
     .. math:: L_{dep} = -\sum_l \log w^l_0
 
@@ -60,21 +60,21 @@ class KnowledgeFlow(nn.Module):
 
     .. math:: \tilde h^l = w^l_0 h^l + \sum_i w^l_i\, Q^l_i(t_i), \quad w^l = \mathrm{softmax}(a^l)
 
-    Q is a trainable 1x1 convolution (linear for vectors) behind pooling to the student's size.
+    Q is a trainable 1x1 convolution (linear for vectors) after pooling to the student's size.
 
     Args:
-        student: its layers are read and replaced by hooks while this module runs; it stays usable
-            on its own.
-        teachers: to find the sizes of their layers; they are not part of this module.
-        routes: student path -> (number of the teacher, its path) of all that may flow into it.
-        images: some, for the sizes.
+        student: hooks read and replace its layers while this module runs; it remains usable on its
+            own.
+        teachers: used to find the sizes of their layers; they are not part of this module.
+        routes: for each student path, the (teacher index, teacher path) of all layers that may flow
+            into it.
+        images: example images, to find the sizes.
 
     Raises:
-        ValueError: for an unknown path, or a layer into which maps flow from vectors or the
-            other way round.
+        ValueError: for an unknown path, or a route from vectors to maps or the other way round.
 
-    Departures: Q and the normalised weights are confirmed by summaries of the paper; that the
-    sizes are brought together by average pooling or nearest neighbours is ours.
+    Departures: Q and the normalised weights are confirmed by summaries of the paper. Matching sizes
+    by average pooling or nearest neighbours is ours.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class KnowledgeFlow(nn.Module):
     def forward(
         self, images: Tensor, taught: Mapping[tuple[int, str], Tensor] | None = None
     ) -> Tensor:
-        """The student's logits, while the teachers' layers flow into it or alone.
+        """The student's logits, with or without the teachers' layers flowing into it.
 
         Args:
             images: (batch, channels, height, width).
@@ -148,7 +148,7 @@ def _transform(source: Tensor, size: torch.Size, path: str) -> nn.Module:
 def teacher_maps(
     teachers: Sequence[nn.Module], routes: Routes, images: Tensor
 ) -> dict[tuple[int, str], Tensor]:
-    """What the routes take from the teachers, by (number, path), in float32 without gradients."""
+    """The teacher layers that the routes need, by (index, path), in float32 without gradients."""
     found = {}
     for number, teacher in enumerate(teachers):
         sources = (source for into in routes.values() for source in into)
@@ -188,19 +188,21 @@ def learn_from_flow(
     .. math:: L = H(y, q) + \lambda_1(e)\, L_{dep} + \lambda_2\, KL(q_{old} \,\|\, q),
         \quad \lambda_1 \text{ rising from } 0
 
-    The last term keeps the student's answers from jumping as the influence of the teachers fades:
-    q_old is what it answered, with what flowed then, before this epoch.
+    The last term keeps the student's answers from jumping as the teachers' influence fades: q_old
+    is the student's answer, with the flow of that time, before this epoch.
 
     Args:
-        student: trained in place; afterwards it stands alone.
+        student: trained in place; afterwards it is independent.
         teachers: trained on any task; frozen. Their outputs are not used, only their layers.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        routes: student path -> (number of the teacher, its path) of what may flow there.
+        routes: for each student path, the (teacher index, teacher path) of layers that may flow
+            there.
         dependence_weight: lambda_1 at the end of the flow; it grows linearly with the epochs.
         drift_weight: lambda_2, from the second epoch to the end of the flow.
         independent_from: the share of the run after which nothing flows and the student trains
             alone; 1 for never.
-        options: of `training.fit`; `evaluate` sees the `flow`, whose `student` is the student.
+        options: passed to `training.fit`; `evaluate` sees the `flow`, whose `student` is the
+            student.
 
     Returns:
         The flow, whose `shares()` tell what was taken from whom, and the history with the terms
@@ -210,11 +212,11 @@ def learn_from_flow(
     Raises:
         ValueError: for impossible routes, a share outside (0, 1] or a negative weight.
 
-    Departures: that there is a Kullback-Leibler regulariser beside the dependence loss is
-    confirmed by summaries of the paper, its form and direction are recalled. Which parameters are
-    the old ones (an epoch's first: at those of the step before, the term has no gradient) and the
-    weight are ours. So are the last epochs without flow, so that the student is exactly
-    independent even where its share has not quite reached 1.
+    Departures: summaries of the paper confirm a Kullback-Leibler regulariser in addition to the
+    dependence loss; its form and direction are recalled. The weight is ours, and so is the choice
+    of the old parameters: those at the start of an epoch, since at those of the previous step the
+    term has no gradient. The last epochs without flow are also ours; they make the student exactly
+    independent even if its share has not quite reached 1.
     """
     check_number(least=0, dependence_weight=dependence_weight, drift_weight=drift_weight)
     if not 0 < independent_from <= 1:

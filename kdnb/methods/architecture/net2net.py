@@ -1,8 +1,8 @@
-"""Networks that change their size: Net2Net (Chen et al. 2016) grows them, pruning thins them.
+"""Resizing networks: Net2Net (Chen et al. 2016) grows them, pruning thins them.
 
-Net2Net starts a wider or deeper student from the very function of its teacher. Which layers must
-follow a change of width is found by running the network on a few images and watching whose output
-goes into whom; so it works on any module whose layers are `nn.Module`s.
+Net2Net starts a wider or deeper student from exactly the function of its teacher. Which layers must
+follow a change of width is found by running the network on a few images and tracking which outputs
+enter which layers, so it works on any module whose layers are `nn.Module`s.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def widen(
     noise: float = 0.0,
     seed: int = 0,
 ) -> nn.Module:
-    r"""Net2WiderNet: a copy of a network with more units in one layer and the same function.
+    r"""Net2WiderNet (Chen 2016): a copy with more units in one layer and the same function.
 
     .. math:: U_{\cdot j} = W_{\cdot g(j)}, \quad
         V_{j \cdot} = \frac{W'_{g(j) \cdot}}{|\{k : g(k) = g(j)\}|}
@@ -40,21 +40,21 @@ def widen(
 
     Args:
         network: left as it is.
-        layer: path of a Conv2d or Linear; of a residual block only the inner convolution, since
-            what is added to a shortcut cannot change its width alone.
-        units: its new number of outputs, at least the old one.
-        images: some, normalised, to find the layers that follow and to check the result.
-        noise: standard deviation of what is added to the copied weights of the new units,
-            relative to that of all; 0 keeps the function exactly, a little breaks the symmetry of
-            the copies, which otherwise stay alike but for dropout.
-        seed: of g and the noise.
+        layer: path of a Conv2d or Linear. In a residual block only the inner convolution can be
+            widened, since the width of the other must match the shortcut.
+        units: the new number of outputs, at least the old one.
+        images: a few normalised images, to find the layers that follow and to check the result.
+        noise: standard deviation of noise added to the copied weights of the new units, relative to
+            that of all weights. 0 keeps the function exactly; a little noise breaks the symmetry of
+            the copies, which otherwise stay equal except for dropout.
+        seed: for g and the noise.
 
     Raises:
-        ValueError: for fewer units than before, a grouped convolution, a layer whose output goes
-            into something else than layers (such as a sum), or an unknown path.
+        ValueError: for fewer units than before, a grouped convolution, a layer whose output enters
+            something other than layers (such as a sum), or an unknown path.
 
-    Departures: the paper adds its small noise to the weights of all but one copy; here it is the
-    weights into the new units.
+    Departures: the paper adds its small noise to the weights of all copies but one; here it is
+    added to the weights into the new units.
     """
     old = _outputs(network, layer)
     if units < old:
@@ -74,22 +74,22 @@ def widen(
 
 
 def deepen(network: nn.Module, relu: str, images: Tensor) -> nn.Module:
-    r"""Net2DeeperNet: a copy of a network with one layer more and the same function.
+    r"""Net2DeeperNet (Chen 2016): a copy of a network with one more layer and the same function.
 
     .. math:: \phi(W x) \to \phi(U \phi(W x)), \quad U = I
 
     which needs an activation with phi(phi(x)) = phi(x), such as ReLU (Chen et al. 2016, section
-    2.3). Behind maps the new layer is a 3x3 convolution with batch normalisation, whose scale and
-    shift undo the statistics of `images`; behind vectors it is linear.
+    2.3). After maps the new layer is a 3x3 convolution with batch normalisation, whose scale and
+    shift undo the statistics of `images`; after vectors it is linear.
 
     Args:
         network: left as it is.
-        relu: path of the `nn.ReLU` behind which the layer comes; in the copy it is a Sequential
-            of `relu`, `conv` and `bn` or `linear`, and `relu_2`.
-        images: many enough that the statistics of the new normalisation say something.
+        relu: path of the `nn.ReLU` after which the layer is inserted; in the copy this becomes a
+            Sequential of `relu`, `conv` and `bn` or `linear`, and `relu_2`.
+        images: enough images for reliable statistics of the new normalisation.
 
     Raises:
-        TypeError: when the path is no ReLU.
+        TypeError: if the path is not a ReLU.
         ValueError: for an unknown path.
     """
     deeper = copy.deepcopy(network)
@@ -114,22 +114,22 @@ def deepen(network: nn.Module, relu: str, images: Tensor) -> nn.Module:
 
 
 def prune(network: nn.Module, layer: str, units: int, images: Tensor) -> tuple[nn.Module, Tensor]:
-    """A copy of a network with fewer units in one layer: those with the largest weights.
+    """A copy of a network with fewer units in one layer, keeping those with the largest weights.
 
-    Filters are ranked by the sum of their absolute weights (Li et al. 2017, 1608.08710). Such
-    students are what few-sample distillation mends (`kdnb.methods.offline.fskd`).
+    Filters are ranked by the sum of their absolute weights (Li et al. 2017, 1608.08710). Few-sample
+    distillation repairs such students (`kdnb.methods.offline.fskd`).
 
     Args:
         network: left as it is.
         layer: path of a Conv2d or Linear, as in :func:`widen`.
-        units: how many stay.
-        images: some, to find the layers that follow.
+        units: the number of units to keep.
+        images: a few images, to find the layers that follow.
 
     Returns:
-        The thinner network, and the units that it kept, rising.
+        The thinner network, and the kept units in ascending order.
 
     Raises:
-        ValueError: as :func:`widen`, and for more units than there are, or none.
+        ValueError: as :func:`widen`; also for more units than there are, or none.
     """
     old = _outputs(network, layer)
     if not 1 <= units <= old:
@@ -143,14 +143,14 @@ def prune(network: nn.Module, layer: str, units: int, images: Tensor) -> tuple[n
 
 @dataclass(frozen=True)
 class _Followers:
-    """What a layer's output goes into: normalisations on the way, and the layers that read it."""
+    """The consumers of a layer's output: normalisations on the way, and the layers that read it."""
 
     norms: list[str]
     readers: list[str]
 
 
 def _followers(network: nn.Module, layer: str, images: Tensor) -> _Followers:
-    """Watch whose outputs are whose inputs, from `layer` to the next layers with weights."""
+    """Track which outputs are which inputs, from `layer` to the next layers with weights."""
     leaves = {m: n for n, m in network.named_modules() if not list(m.children())}
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
     handles = [m.register_forward_hook(lambda m, x, y: calls.append((m, x[0], y))) for m in leaves]
@@ -253,7 +253,7 @@ def _outputs(network: nn.Module, layer: str) -> int:
 
 @torch.no_grad()
 def _undone(norm: nn.BatchNorm2d, maps: Tensor) -> nn.BatchNorm2d:
-    """A batch normalisation that gives these maps back as they are, in eval and in train mode."""
+    """A batch normalisation that returns these maps unchanged, in eval and in train mode."""
     variance, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)

@@ -1,8 +1,8 @@
 """Residual knowledge distillation (Gao et al. 2021): an assistant learns what the student misses.
 
-The student mimics the teacher's feature maps; beside it an assistant learns the residual error, and
-the two together stand in for the teacher. Both come from one model split by width, so that the pair
-costs no more than that model.
+The student mimics the teacher's feature maps, an assistant learns the residual error, and both
+together replace the teacher. Both come from one model split by width, so the pair costs no more
+than that model.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from kdnb.training.inputs import batches_for
 
 
 def residual_error(student_maps: Tensor, assistant_maps: Tensor, teacher_maps: Tensor) -> Tensor:
-    r"""How far student and assistant together are from the teacher.
+    r"""The distance of student plus assistant from the teacher (Gao 2021).
 
     .. math:: L = \frac{1}{2BCHW} \sum_b \lVert S(x_b) + A(x_b) - T(x_b) \rVert_2^2
 
-    With the student detached it teaches the assistant the residual T - S; with an assistant of
-    zeros it is the mimicking loss of the student.
+    With the student detached, it teaches the assistant the residual T - S; with a zero assistant,
+    it is the student's mimicking loss.
 
     Args:
-        student_maps, assistant_maps, teacher_maps: (batch, channels, height, width), all alike.
+        student_maps, assistant_maps, teacher_maps: (batch, channels, height, width), all of the
+            same shape.
 
     Returns:
         A scalar in squared units of the maps.
 
     Raises:
-        ValueError: for other or different shapes.
+        ValueError: for wrong or mismatched shapes.
 
-    Departures: averaged over the elements too, so that the weight does not depend on the size of
-    the maps; the paper's own scale was not read again.
+    Departures: the loss is also averaged over the elements, so that the weight does not depend on
+    the size of the maps; we did not check the paper's own scale again.
 
     >>> one = torch.ones(2, 1, 1, 1)
     >>> residual_error(one, one, 4 * one)
@@ -52,18 +53,18 @@ def residual_error(student_maps: Tensor, assistant_maps: Tensor, teacher_maps: T
 
 
 def split_widths(share: float = 0.25) -> tuple[float, float]:
-    """Width factors of a student and an assistant that cost together what their model costs.
+    """Width factors of a student and an assistant that together cost as much as their model.
 
     The cost of a convolution grows with the square of the widths.
 
     Args:
-        share: of the cost that goes to the assistant, within 0 and 1.
+        share: the assistant's share of the cost, between 0 and 1.
 
     Returns:
-        (the student's factor, the assistant's), such as `resnet*` takes as its `width`.
+        (the student's factor, the assistant's), for the argument `width` of `resnet*`.
 
-    Departures: the paper derives both from one model at the same cost; how it cuts the model was
-    not read again.
+    Departures: the paper derives both from one model at the same cost; we did not check again how
+    it splits the model.
 
     >>> split_widths(0.36)
     (0.8, 0.6)
@@ -77,10 +78,10 @@ class Mimic(nn.Module):
     """A network up to a layer, with a 1x1 convolution to the width of the teacher's maps.
 
     Args:
-        trunk: any network; what comes after the layer is run but not used.
+        trunk: any network; layers after `path` run, but their output is not used.
         path: the layer whose maps are taken.
-        channels: of the teacher's maps.
-        images: some, to find the layer's own channels.
+        channels: number of channels of the teacher's maps.
+        images: example images, to find the layer's own channels.
     """
 
     def __init__(self, trunk: nn.Module, path: str, channels: int, images: Tensor) -> None:
@@ -129,29 +130,29 @@ def distil_residual(
     .. math:: L_S = w \tfrac12 \lVert S - T \rVert^2 + H(y, h(S)), \quad
         L_A = w \tfrac12 \lVert \mathrm{sg}(S) + A - T \rVert^2 + H(y, h(\mathrm{sg}(S) + A))
 
-    (Gao et al. 2021), sg(.) without gradient: in every step the student moves first, then the
-    assistant learns from the error that the moved student leaves, with the classifier h.
+    (Gao et al. 2021), where sg(.) stops the gradient and h is a classifier. In every step the
+    student is updated first; the assistant then learns the error that the updated student leaves.
 
     Args:
         student, assistant: networks whose layer `path` gives maps of the teacher's height and
             width; trained in place. :func:`split_widths` gives their widths.
         teacher: trained; frozen.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
-        path, teacher_path: the layer in both networks, and in the teacher where it differs.
-        classes: of the new classifier on the sum of both.
+        path, teacher_path: the layer in both networks, and in the teacher if it differs.
+        classes: number of classes of the new classifier on the sum of both.
         hint_weight: w.
-        options: of `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
+        options: passed to `training.fit`; `evaluate` sees `student`, `assistant` and `head`.
 
     Returns:
-        The pair as one network around both, images -> logits, and the history: `student` and `assistant`
-        (the weighted distances) and the cross-entropies `student_hard` and `assistant_hard`.
+        The pair as one network around both, images -> logits, and the history: `student` and
+        `assistant` (the weighted distances) and the cross-entropies `student_hard` and
+        `assistant_hard`.
 
     Raises:
         ValueError: for an unknown path, or maps of other sizes than the teacher's.
 
-    Departures: what is confirmed is that the student mimics the teacher's maps and the assistant
-    learns the residual error; that both train together, one layer deep, with one classifier, is
-    our reading.
+    Departures: it is confirmed that the student mimics the teacher's maps and that the assistant
+    learns the residual error. Joint training, at one layer, with one classifier is our reading.
     """
     batches = batches_for(examples, recipe, seed)
     images = next(batches.epoch(0)).images[:2].cpu()
@@ -161,7 +162,7 @@ def distil_residual(
         torch.manual_seed(seed)
         mimics = [Mimic(trunk.cpu(), path, channels, images) for trunk in (student, assistant)]
         pair = Pair(*mimics, nn.Linear(channels, classes))
-    taught: list[Tensor] = []  # the teacher is asked once a batch, by the first update
+    taught: list[Tensor] = []  # the teacher runs once per batch, in the first update
 
     def first(networks, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad(), features(teacher, [taught_at]) as maps:
@@ -204,5 +205,5 @@ def _maps(network: nn.Module, path: str, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _channels(network: nn.Module, path: str, images: Tensor) -> int:
-    with evaluating(network):  # two images must not move a batch normalisation
+    with evaluating(network):  # two images must not change batch statistics
         return _maps(network, path, images).shape[1]

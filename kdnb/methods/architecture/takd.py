@@ -1,8 +1,8 @@
 """Teacher assistants (TAKD, Mirzadeh et al. 2020) and the sweep that shows the capacity gap.
 
-A teacher much larger than its student teaches it worse than a middling one. TAKD puts networks of
-sizes in between: each is taught by the one before. Cho and Hariharan 2019 report the contrary, that
-such sequences do not help; `kdnb.methods.offline.eskd` holds what they do instead.
+A teacher much larger than its student teaches it worse than one of medium size. TAKD inserts
+networks of intermediate sizes, each taught by the one before. Cho and Hariharan 2019 report the
+opposite, that such sequences do not help; `kdnb.methods.offline.eskd` implements their alternative.
 """
 
 from __future__ import annotations
@@ -32,23 +32,22 @@ def distil_in_turn(
 
     .. math:: L_i = w_h\, H(y, q_i) + w_s\, T^2\, \mathrm{KL}(q_{i-1} \Vert q_i)
 
-    (Mirzadeh et al. 2020, equation 3, for every pair of neighbours). Two networks are plain
-    distillation.
+    (Mirzadeh et al. 2020, equation 3, for every pair of neighbours). With two networks this is
+    plain distillation.
 
     Args:
         networks: the trained teacher first, the student last; all but the first are trained in
             place, one after the other.
         data, recipe: as in :func:`kdnb.distil`.
-        teacher_data, teacher_recipe: what the assistants learn from, and how; as the student
-            where left out.
-        options: of :func:`kdnb.distil`, the same for every pair, such as `method`, `temperature`,
-            `weight`, `label_weight`; a checkpoint becomes one file a pair.
+        teacher_data, teacher_recipe: data and recipe of the assistants; the student's if left out.
+        options: passed to :func:`kdnb.distil`, the same for every pair, such as `method`,
+            `temperature`, `weight`, `label_weight`; a checkpoint becomes one file per pair.
 
     Returns:
         The fit of every network but the first.
 
     Raises:
-        ValueError: for fewer than two networks, or one that stands twice in the chain.
+        ValueError: for fewer than two networks, or a network that occurs twice in the chain.
     """
     if len(networks) < 2 or len({id(network) for network in networks}) < len(networks):
         raise ValueError("a chain needs a teacher and at least one student, all different modules.")
@@ -63,7 +62,7 @@ def distil_in_turn(
 
 
 def paths(networks: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Every chain from the first network to the last by way of some of those between.
+    """Every chain from the first network to the last through some of those in between.
 
     TAKD compares them all: with n networks in between there are 2ⁿ.
 

@@ -1,11 +1,12 @@
-"""Attention-based distillation (section 5.5 of the survey): the word has four meanings.
+"""Attention-based distillation (section 5.5 of the survey), in four meanings of the word.
 
 *Where a network looks.* Spatial attention (`kdnb.losses.attention_transfer`, `self_attention` and
-others of section 2.2), channels and guided targets (`maps`), input gradients (`jacobians`).
-*Which layers meet*: `maps.FEATURE_MATCHING`, and SemCKD and ALP-KD in the catalogue. *Whom to trust*:
-weights over teachers, in `kdnb.methods.multi_teacher`, and over `rules`. *Self-attention itself*:
-`transformers` teaches what a transformer attends to (MiniLM, TinyBERT); `heads` reads it out of any,
-`lessons` are what is compared; `masked` is the control without a teacher.
+others of section 2.2), channels and guided targets (`maps`), input gradients (`jacobians`). *Which
+layers are paired*: `maps.FEATURE_MATCHING`, and SemCKD and ALP-KD in the catalogue. *Whom to
+trust*: weights over teachers, in `kdnb.methods.multi_teacher`, and over `rules`. *Self-attention
+itself*: `transformers` teaches what a transformer attends to (MiniLM, TinyBERT); `heads` reads it
+out of any transformer, `lessons` defines what is compared, and `masked` is the control without a
+teacher.
 """
 
 from kdnb.methods.attention.heads import Heads, attention_layers, attention_of

@@ -1,7 +1,7 @@
-"""Where a transformer's queries, keys, values and states are, and what they are for a batch.
+"""Find a transformer's queries, keys, values and states, and read them for a batch.
 
-They are the outputs of linear layers, which any network has as modules: forward hooks read them,
-and the network stays as it is. Attention itself need not be returned, nor computed in the open.
+They are outputs of linear layers, which forward hooks read without changing the network. The
+network need not return its attention, nor compute it explicitly.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ FUSED = ("qkv", "in_proj")
 
 
 class AttentionLayer(NamedTuple):
-    """Where one layer's queries, keys and values come from.
+    """The modules that compute one layer's queries, keys and values.
 
     Attributes:
-        queries, keys, values: paths of modules; three times the same where one makes all three.
-        heads: their number.
+        queries, keys, values: paths of modules; three times the same path if one module computes
+            all three.
+        heads: the number of heads.
         block: the path of the block around it, whose output is the layer's states.
     """
 
@@ -52,13 +53,13 @@ class Heads(NamedTuple):
 def attention_layers(network: nn.Module) -> list[AttentionLayer]:
     """The self-attention of a transformer, first layer first.
 
-    Found are kdnb's encoders, timm's vision transformers (`qkv`), and BERT, DistilBERT and their
-    kin of transformers: a module that has linear layers of these names, and says how many heads it
-    has. `torch.nn.MultiheadAttention` has no such layers.
+    It finds kdnb's encoders, timm's vision transformers (`qkv`), and BERT, DistilBERT and similar
+    models of transformers: modules that have linear layers of these names and an attribute for the
+    number of heads. `torch.nn.MultiheadAttention` has no such layers.
 
     Raises:
-        TypeError: for what is no module.
-        ValueError: when there is none.
+        TypeError: for anything but a module.
+        ValueError: if there is none.
 
     >>> from kdnb.nets.transformer import PatchEncoder
     >>> attention_layers(PatchEncoder(layers=1))
@@ -85,7 +86,7 @@ def attention_layers(network: nn.Module) -> list[AttentionLayer]:
 
 
 def _block(path: str) -> str:
-    """The path up to its last number: of a list of blocks, the one around a module."""
+    """The path up to its last number: the block around a module, in a list of blocks."""
     parts = path.split(".")
     last = max((place for place, part in enumerate(parts) if part.isdigit()), default=None)
     return path if last is None else ".".join(parts[: last + 1])
@@ -95,7 +96,7 @@ def layer_at(layers: Sequence[AttentionLayer], place: int, whose: str) -> Attent
     """One of the layers; a negative place counts from the last.
 
     Raises:
-        ValueError: when there are not so many, or the place is no whole number.
+        ValueError: if there are too few layers, or the place is not an integer.
     """
     check_number(whole=True, layer=place)
     if not -len(layers) <= place < len(layers):
@@ -105,17 +106,17 @@ def layer_at(layers: Sequence[AttentionLayer], place: int, whose: str) -> Attent
 
 @contextlib.contextmanager
 def watched(network: nn.Module, layers: Sequence[AttentionLayer], *more: str) -> Iterator[Mapping]:
-    """Keep what these layers, their blocks and other modules give while the block runs."""
+    """A context that keeps the outputs of these layers, their blocks and other modules."""
     paths = [path for one in layers for path in (*one[:3], one.block) if path] + list(more)
     with features(network, list(dict.fromkeys(paths)), first=True) as seen:
         yield seen
 
 
 def heads_in(seen: Mapping[str, Tensor], layer: AttentionLayer) -> Heads:
-    """The heads of a layer out of what `watched` kept.
+    """The heads of a layer, from what `watched` kept.
 
     Raises:
-        ValueError: for keys or values of other widths than the queries (grouped heads).
+        ValueError: if keys or values differ in width from the queries (grouped heads).
     """
     if layer.queries == layer.keys:
         whole = seen[layer.queries]
@@ -132,15 +133,16 @@ def heads_in(seen: Mapping[str, Tensor], layer: AttentionLayer) -> Heads:
 
 @torch.no_grad()
 def attention_of(network: nn.Module, inputs: Any, place: int = -1) -> Tensor:
-    """What each token of a layer looks at: (batch, heads, tokens, tokens), rows of sum 1.
+    """The attention of each token of a layer: (batch, heads, tokens, tokens), rows sum to 1.
 
     Args:
-        inputs: of the network; padding in tokens (0) or by an `attention_mask` is no key.
-        place: of the layer; -1 is the last.
+        inputs: the network's inputs; padding, marked by tokens of 0 or an `attention_mask`, is not
+            a key.
+        place: index of the layer; -1 is the last.
 
     Raises:
-        ValueError: for a network without self-attention, a layer that is not there, or a sequence of
-            padding alone.
+        ValueError: for a network without self-attention, a layer that does not exist, or a sequence
+            of only padding.
     """
     layer = layer_at(attention_layers(network), place, "network")
     with watched(network, [layer]) as seen:
@@ -160,9 +162,10 @@ def attention_of(network: nn.Module, inputs: Any, place: int = -1) -> Tensor:
 
 
 def present_in(inputs: Any) -> Tensor | None:
-    """Which tokens are no padding: (batch, tokens), or None where there is no telling.
+    """Which tokens are not padding, (batch, tokens); None if this is unknown.
 
-    Of a dict the entry `attention_mask`, of integers (batch, tokens) what is not 0.
+    For a dict this is the entry `attention_mask`; for integers (batch, tokens), those that are not
+    0.
     """
     if isinstance(inputs, Mapping):
         mask = inputs.get("attention_mask")

@@ -1,4 +1,4 @@
-"""Input gradients as the lesson: Jacobian matching (Srinivas 2018), gradient attention (AT)."""
+"""Matching input gradients: Jacobian matching (Srinivas 2018) and gradient attention (AT)."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ def input_gradients(
     *,
     graph: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The gradient of one number a sample with respect to its input, and the logits.
+    """The gradient of one number per sample with respect to its input, and the logits.
 
     Args:
         inputs: (batch, ...) floating-point.
-        classes: (batch,) whose logit is meant, or the label of the cross-entropy.
-        graph: keep what it takes to differentiate the gradient again, as in training.
+        classes: (batch,) the classes whose logits are differentiated, or the labels of the
+            cross-entropy.
+        graph: keep the graph, to differentiate the gradient again in training.
 
     Returns:
         (batch, ...) as the inputs, and (batch, classes).
 
     Raises:
-        ValueError: for inputs that are no floating-point tensor, or classes that are not there.
+        ValueError: for inputs that are not a floating-point tensor, or classes that do not exist.
     """
     check_choice(("logit", "cross_entropy"), of=of)
     _check_inputs(inputs)
@@ -80,22 +81,22 @@ def match_jacobians(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    """Labels, and the direction in which each input would change the teacher's answer.
+    """Train on labels and on the input gradients of a teacher.
 
     Args:
-        student, teacher: smooth enough to be differentiated twice; ReLU networks are, where their
-            second derivative is not 0 everywhere but through the weights.
+        student, teacher: networks that can be differentiated twice; this includes ReLU networks,
+            since their input gradient depends on the weights.
         of: "logit" is :func:`kdnb.losses.jacobian_matching` on the logit of the teacher's class;
             "cross_entropy" is :func:`kdnb.losses.gradient_attention` with the labels.
-        soft_weight, temperature: of soft targets beside it.
-        recipe, data, seed, checkpoint, fields: as in `kdnb.distil`; the labels are numbers of classes.
+        soft_weight, temperature: for additional soft targets.
+        recipe, data, seed, checkpoint, fields: as in `kdnb.distil`; the labels are class indices.
 
     Returns:
         The history, with terms `hard`, `gradient` and `soft`, and the student.
 
     Raises:
-        ValueError: for a student that is its own teacher or shares a part with it, networks of other
-            classes, inputs without a gradient, or as `kdnb.distil`.
+        ValueError: for a student that is its own teacher or shares a part with it, different
+            numbers of classes, inputs without a gradient, or as `kdnb.distil`.
     """
     recipe = recipe_of(match_jacobians, recipe, fields)
     check_choice(("logit", "cross_entropy"), of=of)

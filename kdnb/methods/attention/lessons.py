@@ -1,4 +1,4 @@
-"""What a student compares with a transformer: attention, relations, scores and states of layers."""
+"""What a student copies from a transformer: attention, relations, scores or states of layers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ Kind = Literal["attention", "queries", "keys", "values", "scores", "states"]
 
 
 class Part(NamedTuple):
-    """One thing that is compared.
+    """One quantity that is compared.
 
     Attributes:
         kind: "attention" and the relations of "queries", "keys" and "values" are compared as
             distributions, "scores" before the softmax, "states" through a linear map.
-        student, teacher: the layers' places; -1 stands for the embeddings in a part of states.
+        student, teacher: indices of the layers; -1 stands for the embeddings if the kind is
+            "states".
     """
 
     kind: Kind
@@ -41,11 +42,11 @@ class Part(NamedTuple):
 def parts_of(
     lesson: Lesson, student: int, teacher: int, layers: tuple[int, int], embeddings: bool
 ) -> list[Part]:
-    """What a lesson compares, for a student and a teacher of so many layers.
+    """The parts that a lesson compares, for given numbers of student and teacher layers.
 
     Args:
-        layers: the places of the one student and teacher layer, where the lesson is about one.
-        embeddings: whether TinyBERT's part on embeddings belongs to it.
+        layers: the indices of the student and teacher layer, if the lesson is about one.
+        embeddings: whether TinyBERT's part on embeddings is included.
     """
     check_choice(get_args(Lesson), lesson=lesson)
     one = {
@@ -62,12 +63,13 @@ def parts_of(
 
 
 class Look:
-    """Asks a network, and gives what the parts of a lesson are about.
+    """Runs a network and returns the quantities that a lesson compares.
 
     Args:
         network: a transformer, see `attention_layers`.
-        embeddings: the path of the module that gives the embedded tokens, for parts of states at -1.
-        relation_heads: of MiniLMv2's relations; the network's own when None.
+        embeddings: the path of the module that gives the embedded tokens, for parts of states at
+            -1.
+        relation_heads: number of MiniLMv2's relation heads; the network's own if None.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class Look:
         self.embeddings, self.relation_heads = embeddings, relation_heads
 
     def __call__(self, inputs: Any, parts: Sequence[tuple[Kind, int]]) -> dict[tuple, Tensor]:
-        """(kind, place) -> scores (batch, heads, tokens, tokens), or states (batch, tokens, width)."""
+        """(kind, place) -> scores (batch, heads, tokens, tokens) or (batch, tokens, width)."""
         wanted = [layer_at(self.layers, place, self.whose) for _, place in parts if place >= 0]
         more = [self.embeddings] if ("states", -1) in parts else []
         with watched(self.network, wanted, *more) as seen:
@@ -118,13 +120,13 @@ def compared(kind: Kind, ours: Tensor, theirs: Tensor, present: Tensor | None) -
 
 
 class Remembered:
-    """What a teacher shows of inputs in memory, asked once and kept in half precision.
+    """A teacher's lesson for inputs in memory, computed once and kept in half precision.
 
     Args:
         look: of the teacher.
         inputs: one tensor (samples, ...): tokens (samples, length) with padding at the end, or
-            anything else that has as many tokens in every sample.
-        parts: what is kept: (kind, place) of the lessons that will be given.
+            other inputs with the same number of tokens in every sample.
+        parts: the (kind, place) to keep, those of the lessons to come.
     """
 
     def __init__(
@@ -160,10 +162,11 @@ class Remembered:
             into[rows, :, :seen, :seen] = value.half()
 
     def check(self, samples: int, parts: Sequence[tuple[Kind, int]]) -> None:
-        """Require so many samples, and these parts of each.
+        """Require the right number of samples, and these parts of each.
 
         Raises:
-            ValueError: for another number, a part that was not kept, or numbers beyond half precision.
+            ValueError: for a different number, a part that was not kept, or values beyond half
+                precision.
         """
         if missing := [part for part in parts if part not in self.kept]:
             raise ValueError(
@@ -183,7 +186,7 @@ class Remembered:
     def __call__(
         self, index: Tensor, seen: int, parts: Sequence[tuple[Kind, int]]
     ) -> dict[tuple, Tensor]:
-        """Some of what is kept, of these samples and as many tokens as the student sees."""
+        """The kept parts of these samples, for as many tokens as the student sees."""
         found = {}
         for part in parts:
             value = self.kept[part]

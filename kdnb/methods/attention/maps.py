@@ -17,7 +17,7 @@ from kdnb.training.layers import View
 
 
 class FeatureMatching(Term):
-    """Every teacher layer meets all layers of the student, by an attention that is learnt.
+    """Every teacher layer is compared with all student layers, by a learnt attention (Ji 2021).
 
     `attention` keeps the mean attention of the last batch, (teacher layers, student layers).
     """
@@ -35,7 +35,7 @@ class FeatureMatching(Term):
 
 
 class ChannelAttention(Term):
-    """The mean of every channel of every layer; 1x1 convolutions where the numbers of channels differ."""
+    """The mean of every channel in every layer (Zhou 2020), 1x1 convolutions if widths differ."""
 
     def __init__(self, student: View, teacher: View, setting: Setting) -> None:
         super().__init__()

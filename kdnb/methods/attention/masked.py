@@ -1,4 +1,4 @@
-"""Masked language modelling (Devlin et al. 2019): what unlabelled text gives without a teacher."""
+"""Masked language modelling (Devlin et al. 2019): learn from text without a teacher."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from kdnb.training.inputs import batches_for
 
 
 def hidden_words(tokens: Tensor, share: float) -> Tensor:
-    """Which words of each sentence are hidden, drawn at random, at least one: truth values as tokens.
+    """Draw the words of each sentence to hide, at least one: booleans of the shape of the tokens.
 
     Args:
         tokens: (sentences, length) integers, 0 for padding.
-        share: of the words.
+        share: the share of hidden words.
     """
     hidden = (torch.rand(tokens.shape) < share).to(tokens.device) & (tokens != PADDING)
     hidden[:, 0] |= ~hidden.any(1) & (tokens[:, 0] != PADDING)  # so that there is a mean
@@ -43,22 +43,22 @@ def model_masked_words(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    """Train an encoder to guess words that are hidden from it, from the words around them.
+    """Train an encoder to predict hidden words from the words around them.
 
     Args:
-        student: its own embeddings say how likely a word is, beside a bias for each.
+        student: its own embeddings, with a bias per word, give the logits of the words.
         tokens: (sentences, length) integers, 0 for padding.
         mask: the token that stands for a hidden word.
-        share: of the words that are hidden, drawn anew in every epoch; 0.15 in the paper.
+        share: the share of words that are hidden, drawn again in every epoch; 0.15 in the paper.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
 
     Raises:
-        TypeError: for a student that is no `TextEncoder`.
-        ValueError: for a mask that is no word of its vocabulary, tokens that are no integers, a
-            sentence of padding alone, or as `kdnb.distil`.
+        TypeError: for a student that is not a `TextEncoder`.
+        ValueError: for a mask outside the vocabulary, tokens that are not integers, a sentence of
+            only padding, or as `kdnb.distil`.
 
-    Departures: every hidden word is replaced by `mask`; the paper leaves a tenth as it is and puts
-    another word for a tenth.
+    Departures: every hidden word is replaced by `mask`; the paper leaves a tenth unchanged and
+    replaces a tenth by other words.
     """
     recipe = recipe_of(model_masked_words, recipe, fields)
     check_number(above=0, most=1, share=share)

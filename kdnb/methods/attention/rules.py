@@ -1,4 +1,4 @@
-"""Attentive knowledge distillation (Song et al. 2018): rules teach, and attention says which to trust."""
+"""Attentive knowledge distillation (Song et al. 2018): rules teach, weighted by attention."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kdnb.training.randomness import own_random_state
 from kdnb.training.targets import label_loss
 from kdnb.training.watching import watching
 
-# inputs (batch, ...) -> (batch, rules, classes): how far each class is what each rule asks for
+# inputs (batch, ...) -> (batch, rules, classes): how well each class satisfies each rule
 Rules = Callable[[Any], Tensor]
 
 
@@ -47,30 +47,30 @@ def distil_rules(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Train a student on labels and on a teacher that is the student itself, moved by rules.
+    r"""Train a student on labels and on its own answers moved by rules (Song et al. 2018).
 
     .. math:: L = (1 - \rho_t)\, H(y, p) + \rho_t\, H(q, p), \quad
         q \propto p\, e^{C \sum_l \lambda_l f_l}, \quad \rho_t = 1 - d^{\,t}
 
-    with :func:`kdnb.losses.rule_teacher`, the shares :math:`\lambda` of :class:`kdnb.losses.RuleAttention`
-    and the number t of epochs that are over. The attention learns from the second term, which is
-    smallest where q is sure of the student's own first choice: a rule gains where it agrees with what
-    the student has learnt from the labels. (The divergence of q and p would teach the opposite: it is
-    smallest where the rules move nothing.)
+    with :func:`kdnb.losses.rule_teacher`, the shares :math:`\lambda` of
+    :class:`kdnb.losses.RuleAttention` and the number t of finished epochs. The attention learns
+    from the second term, which is smallest where q is confident in the student's own first choice,
+    so a rule gains weight where it agrees with what the student has learnt from the labels. (The
+    divergence of q and p would teach the opposite: it is smallest where the rules have no effect.)
 
     Args:
         student: trained in place.
-        rules: a function of a batch of inputs that gives :math:`f`, (batch, rules, classes), from 0 to
-            1. A rule that has nothing to say about a sample gives all classes the same.
-        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Labels of -100 stand for
-            none: of such samples the rules alone are learnt.
+        rules: a function of a batch of inputs that gives :math:`f`, (batch, rules, classes), from 0
+            to 1. A rule that does not apply to a sample gives all classes the same value.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Labels of -100 mean
+            "no label"; such samples are learnt by the rules alone.
         strength: C; 3 in the authors' code.
         decay: d, from 0 to 1; the authors' 0.95. With 1 the rules teach nothing.
-        width: of the attention.
-        attend: False gives all rules that apply to a sample the same share: the control.
-        variant: where C stands: "paper" in q; "authors" in the attention's softmax, as in their
+        width: width of the attention.
+        attend: False gives all rules that apply to a sample equal shares: the control.
+        variant: where C is applied: "paper" in q; "authors" in the attention's softmax, as in their
             code, so that the exponent in q is at most 1.
-        layers: whose embedding the attention reads; found by `layers_of` where left out.
+        layers: the layers whose embedding the attention reads; found by `layers_of` if left out.
 
     Returns:
         The history, with `hard`, `rules` and the mean shares `share1`, `share2`, ..., which are
@@ -78,14 +78,14 @@ def distil_rules(
         (None without attention).
 
     Raises:
-        ValueError: for rules of another shape, or as `kdnb.distil`.
+        ValueError: for rules of a wrong shape, or as `kdnb.distil`.
 
-    The code of the authors was read (hanxjing/AKD-DBPR), and of their book the equations 4.5 to 4.7.
+    The authors' code (hanxjing/AKD-DBPR) and equations 4.5 to 4.7 of their book were read.
 
-    Departures: the paper ranks pairs of garments by Bayesian personalised ranking; here are classes
-    and the cross-entropy. q moves with the attention alone: the authors' code differentiates it through
-    the student as well, where their equation 4.5 has the q of the last step. Their :math:`\rho` grows
-    with every batch, ours with every epoch.
+    Departures: the paper ranks pairs of garments by Bayesian personalised ranking; here there are
+    classes and the cross-entropy. Gradients reach q only through the attention; the authors' code
+    also differentiates it through the student, while their equation 4.5 has the q of the last step.
+    Their :math:`\rho` grows with every batch, ours with every epoch.
     """
     recipe = recipe_of(distil_rules, recipe, fields)
     check_number(least=0, strength=strength)
@@ -151,7 +151,7 @@ def distil_rules(
 
 
 def _asked(rules: Rules, inputs: Any, logits: Tensor) -> Tensor:
-    """What the rules say of a batch, (batch, rules, classes), without a gradient."""
+    """The rules' values for a batch, (batch, rules, classes), without a gradient."""
     with torch.no_grad():
         found = rules(inputs)
     batch, classes = logits.shape
@@ -163,6 +163,6 @@ def _asked(rules: Rules, inputs: Any, logits: Tensor) -> Tensor:
         )
     found = found.to(logits.device, torch.float32)
     lowest, highest = map(float, found.aminmax())
-    if not 0 <= lowest <= highest <= 1:  # not of NaN either
+    if not 0 <= lowest <= highest <= 1:  # also rejects NaN
         raise ValueError(f"rules must give numbers from 0 to 1; got {lowest:g} to {highest:g}.")
     return found

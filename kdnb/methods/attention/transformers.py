@@ -1,4 +1,4 @@
-"""Attention of a transformer as the lesson: MiniLM (Wang 2020, 2021), TinyBERT (Jiao 2020)."""
+"""Distilling a transformer's attention: MiniLM (Wang 2020, 2021) and TinyBERT (Jiao 2020)."""
 
 from __future__ import annotations
 
@@ -40,39 +40,40 @@ def distil_attention(
     log_dir: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Teach a transformer what another one attends to; no label is read, no answer compared.
+    r"""Teach a transformer another one's attention, without labels or answers.
 
     "minilm" is :func:`kdnb.losses.deep_self_attention` of one layer of each, the last ones in the
-    paper (Wang 2020); "attention" its first term alone. "minilmv2" is
+    paper (Wang 2020); "attention" is its first term alone. "minilmv2" is
     :func:`kdnb.losses.multi_head_relations` (Wang 2021). "tinybert" compares layer by layer, scores
     before the softmax and states (Jiao 2020); "states" is the mean squared error of one layer's
-    states through a linear map, plain feature distillation as the control. Afterwards the student
-    is trained on its task as any other network.
+    states through a linear map, plain feature distillation as a control. Afterwards the student is
+    trained on its task like any other network.
 
     Args:
         student, teacher: transformers, see `attention_layers`. They see the same tokens. All
-            lessons but "minilmv2" and "states" need as many heads in both.
-        data: inputs, with or without labels, as in `kdnb.distil`. Padding is told by
-            `present_in`, and lies at the end.
-        value_weight: of the value relation in "minilm".
-        relation_heads: of "minilmv2"; the student's number of heads when None.
-        student_layer, teacher_layer: places of the layers, where the lesson is about one.
+            lessons except "minilmv2" and "states" need the same number of heads in both.
+        data: inputs, with or without labels, as in `kdnb.distil`. Padding is found by `present_in`
+            and must be at the end.
+        value_weight: weight of the value relation in "minilm".
+        relation_heads: number of relation heads of "minilmv2"; the student's number of heads if
+            None.
+        student_layer, teacher_layer: indices of the layers, if the lesson is about one.
         embeddings: paths of the modules that give embedded tokens in student and teacher;
-            "tinybert" then compares these, too.
-        remember: ask the teacher once for each sample and keep the lesson, in half precision, for
-            inputs in memory, one tensor (samples, ...); or the `Remembered` that has kept it.
-        order: with `remember`, the sample whose lesson each sample gets, of the same length: a
-            control.
+            "tinybert" then also compares these.
+        remember: compute the teacher's lesson once per sample and keep it in half precision, for
+            inputs in memory, one tensor (samples, ...); or an existing `Remembered`.
+        order: with `remember`, the index of the sample, of the same length, whose lesson each
+            sample gets: a control.
         recipe, seed, checkpoint, log_dir, fields: as in `kdnb.distil`.
 
     Returns:
         The history, with one term for each kind of part; the student as `fit.networks["student"]`;
-        linear maps to the teacher's width as `fit.learnt`, where states are compared.
+        linear maps to the teacher's width as `fit.learnt`, if states are compared.
 
     Raises:
-        ValueError: for networks without self-attention that can be read, other numbers of heads or
-            tokens, a student that shares a part with its teacher, an option of another lesson, an
-            order that is none of the samples, or as `kdnb.distil`.
+        ValueError: for networks without readable self-attention, mismatched numbers of heads or
+            tokens, a student that shares a part with its teacher, an option of a different lesson,
+            an order that does not index the samples, or as `kdnb.distil`.
     """
     recipe = recipe_of(distil_attention, recipe, fields)
     check_choice(get_args(Lesson), lesson=lesson)
@@ -190,7 +191,7 @@ def _name(part: Part) -> str:
 
 
 def _maps(looks: list[Look], inputs: Any, parts: list[Part], seed: int) -> nn.ModuleDict:
-    """A linear map to the teacher's width for every part of states; both networks are tried."""
+    """A linear map to the teacher's width for every part of states; runs both networks once."""
     found = []
     for look, who in zip(looks, ("student", "teacher"), strict=True):
         with evaluating(look.network), torch.no_grad():

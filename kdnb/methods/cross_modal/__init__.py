@@ -1,11 +1,12 @@
-"""Distillation across views and modalities (section 5.3): the teacher sees what the student never will.
+"""Distillation across views and modalities (section 5.3).
 
-`views` makes views and says which network sees which: with it every method of the package works
-across views. `generalised` and `speech` are learning with privileged information, `ranktransfer`
-is its form for rankings; `supervision` teaches a modality without labels; `hallucination` and `admd` make up a
-modality that is missing at test; `graphdist` learns which modality teaches, `crossaction` students
-that learn together. `privileged_draws` has the synthetic problems on which Lopez-Paz et al. show when
-a privileged view helps, and `stacks` trains many small networks at once.
+The teacher sees a view that the student never gets. `views` makes views and assigns them to
+networks, so that every method of the package works across views. `generalised` and `speech` are
+learning with privileged information, `ranktransfer` is
+its form for rankings; `supervision` teaches a modality without labels; `hallucination` and `admd`
+imitate a modality that is missing at test; `graphdist` learns which modality teaches; in
+`crossaction` students learn together. `privileged_draws` has the synthetic problems on which
+Lopez-Paz et al. show when a privileged view helps, and `stacks` trains many small networks at once.
 """
 
 from kdnb.losses import (

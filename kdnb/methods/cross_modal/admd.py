@@ -1,4 +1,4 @@
-"""ADMD (Garcia et al. 2020): a critic judges the features that a network makes up of a missing modality."""
+"""ADMD (Garcia et al. 2020): a critic judges hallucinated features of a missing modality."""
 
 from __future__ import annotations
 
@@ -40,34 +40,35 @@ def admd(
     .. math:: L_D = \tfrac12 [H(y, D(f^{priv})) + H(\mathrm{made\ up}, D(f^{hall}))], \qquad
         L_H = H(y, D(f^{hall}))
 
-    The critic tells the classes apart, and made-up features from real ones. The hallucination network
-    alone makes it say the class: no distance between features is minimised. Both move on every
-    batch, from the same features.
+    The critic separates the classes, and made-up features from real ones. The hallucination network
+    learns only by making the critic predict the class; no distance between features is minimised.
+    Both are updated on every batch, from the same features.
 
     Args:
-        hallucination: takes the view that stays alone; trained in place up to the layer that is
-            judged. What comes after it gets no gradient: start it as a copy of the privileged
-            network where both views have one shape, so that its head reads such features.
-        privileged: takes the privileged view alone; frozen.
-        critic: features -> (batch, C + 1), such as `kdnb.methods.adversarial.Critic(features, C + 1)`;
-            trained in place.
-        data: with inputs that are a dict or a tuple of views, and labels.
-        critic_recipe: of the critic's update; the authors' is the same as the other's.
-        views: the one that stays and the privileged one, keys or positions.
-        paths: of the layers that are judged, in both networks.
-        evaluate: a function of the networks, or data of these views, on which the hallucination network is
-            measured after every epoch.
-        options: of `training.fit`.
+        hallucination: takes only the available view; trained in place up to the judged layer. Later
+            layers get no gradient. If both views have the same shape, start it as a copy of the
+            privileged network, so that its head can read such features.
+        privileged: takes only the privileged view; frozen.
+        critic: features -> (batch, C + 1), such as `kdnb.methods.adversarial.Critic(features, C +
+            1)`; trained in place.
+        data: labelled data whose inputs are a dict or a tuple of views.
+        critic_recipe: for the critic's update; the authors use the same one for both.
+        views: the available and the privileged view, as keys or positions.
+        paths: paths of the judged layers in both networks.
+        evaluate: a function of the networks, or data of these views, on which the hallucination
+            network is measured after every epoch.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `fooling` and `judging`; the hallucination network, and the critic.
 
     Raises:
-        TypeError: for what is no module.
+        TypeError: for anything but a module.
         ValueError: for unknown paths or views, or two networks that share a part.
 
-    Departures: after the authors' code. Their critic is deeper and, for videos, is told the place in
-    time. Step 3, where the mean of two streams is fine-tuned on labels, is `kdnb.train` of `Streams`.
+    Departures: none; follows the authors' code. Their critic is deeper and, for videos, also gets
+    the position in time. Step 3, fine-tuning the mean of two streams on labels, is `kdnb.train` on
+    `Streams`.
     """
     recipe, critic_recipe = recipe_for(recipe, {}), recipe_for(critic_recipe, {})
     own, other = pair_of("views", views)

@@ -1,4 +1,4 @@
-"""Cross-modal action recognition (Thoker and Gall 2019): hard answers, and students that learn together."""
+"""Cross-modal action recognition (Thoker and Gall 2019): hard targets and mutual learning."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ def cross_action(
     weight: float = 1.0,
     **options: Any,
 ) -> Fit:
-    r"""Train students on their view of unlabelled pairs, from a teacher's decisions on the other.
+    r"""Train students on one view of unlabelled pairs, from a teacher's decisions on the other.
 
     .. math:: L_a = H(\hat y, p_a) + \frac{w}{K - 1} \sum_{b \ne a} KL(p_b \| p_a), \qquad
         \hat y = \arg\max_c v_c(x^*)
 
-    The teacher's soft answers are not used: that its decisions and the students' exchange do better
-    is what the paper says.
+    The teacher's soft answers are not used; according to the paper, its decisions and the exchange
+    between students work better.
 
     Args:
-        students: one or more, each of which takes its view alone; trained in place. One student
-            alone learns from the decisions.
-        teacher: takes its view alone; frozen. It should not have been trained on these pairs, on
-            which it would be too sure.
-        inputs: a dict or a tuple of tensors, views of the same things. No label is read.
-        views: the students' and the teacher's, keys or positions.
+        students: one or more networks that take only their view; trained in place. A single student
+            learns only from the decisions.
+        teacher: takes only its view; frozen. It should not have been trained on these pairs, on
+            which it would be overconfident.
+        inputs: a dict or a tuple of tensors, views of the same samples. Labels are not used.
+        views: the students' and the teacher's view, as keys or positions.
         weight: w, of the mutual term.
-        options: of :func:`kdnb.methods.online.dml.mutual` (`train` for one student), such as `seed`,
-            and the recipe's fields.
+        options: passed to :func:`kdnb.methods.online.dml.mutual` (`train` for one student), such as
+            `seed`, and the recipe's fields.
 
     Returns:
         The history of `mutual`, and the students in `Seeing`.
 
     Raises:
-        TypeError: for one student in place of a list, or what is no module.
+        TypeError: for a single student instead of a list, or anything but a module.
         ValueError: for no student, one that shares a part with the teacher, or inputs without these
             views.
 
-    Departures: that the cross-entropy with a small ensemble's mutual learning does better than the KL
-    divergence is in the paper's abstract; that it is the cross-entropy with the teacher's first choice is
-    recalled, and the weight of the mutual term is not known to us. With three students or more, ours is
-    the mean over the others.
+    Departures: the paper's abstract states that cross-entropy with mutual learning of a small
+    ensemble does better than the KL divergence. That it is the cross-entropy with the teacher's
+    first choice is recalled, and we do not know the weight of the mutual term. With three students
+    or more, ours is the mean over the others.
     """
     if isinstance(students, nn.Module) and not isinstance(students, nn.ModuleList):
         raise TypeError("cross_action takes a list of students; got one module: [student].")

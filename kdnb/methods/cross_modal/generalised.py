@@ -1,10 +1,9 @@
-"""Generalised distillation (Lopez-Paz et al. 2016): targets from a teacher that saw another view.
+"""Generalised distillation (Lopez-Paz et al. 2016): targets from a teacher with another view.
 
 Both terms of the loss, `kdnb.losses.generalised_distillation`, are cross-entropies with the same
-answers of the student, so that together they are one cross-entropy with mixed targets. That is what
-the functions here make, with the controls that a gain should be compared with: the same entropy
-without a teacher, the teacher's mean answer for each class, and its answers to other samples of
-the class.
+student answers, so together they are one cross-entropy with mixed targets. The functions here make
+these targets, and controls with which to compare a gain: the same entropy without a teacher, the
+teacher's mean answer for each class, and its answers to other samples of the class.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def mixed_targets(
     .. math:: t_b = (1 - \lambda)\, y_b + \lambda\, \mathrm{softmax}(v_b / T)
 
     Args:
-        teacher_logits: v, (batch, classes), of the teacher's own view.
+        teacher_logits: v, (batch, classes), for the teacher's own view.
         labels: (batch,) integers.
         teacher_share: lambda in [0, 1].
         temperature: T > 0.
@@ -47,7 +46,7 @@ def mixed_targets(
         (batch, classes), of the teacher's type.
 
     Raises:
-        ValueError: for other shapes, a share outside [0, 1], or a temperature that is not above 0.
+        ValueError: for wrong shapes, a share outside [0, 1], or a temperature that is not above 0.
     """
     check_logits(classes=2, teacher_logits=teacher_logits)
     check_labels(teacher_logits, labels)
@@ -60,7 +59,7 @@ def mixed_targets(
 
 
 def smoothed_like(targets: Tensor, labels: Tensor) -> Tensor:
-    """Smoothed labels whose entropy is the mean entropy of given targets: a control without teacher.
+    """Smoothed labels with the mean entropy of given targets: a control without a teacher.
 
     Args:
         targets: (batch, classes) probabilities.
@@ -71,14 +70,14 @@ def smoothed_like(targets: Tensor, labels: Tensor) -> Tensor:
         in [0, 1] for all.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     check_logits(classes=2, targets=targets)
     check_labels(targets, labels)
     _check_shares(targets)
     wanted = torch.special.entr(targets.double()).sum(1).mean()
     classes, low, high = targets.shape[1], 0.0, 1.0
-    for _ in range(60):  # entropy rises with the smoothing
+    for _ in range(60):  # bisection: entropy rises with the smoothing
         middle = (low + high) / 2
         rest = torch.full((classes,), middle / classes, dtype=torch.float64)
         rest[0] += 1 - middle
@@ -87,7 +86,7 @@ def smoothed_like(targets: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_means(targets: Tensor, labels: Tensor) -> Tensor:
-    """For every sample the mean target of its class: what is left is how alike classes are.
+    """The mean target of each sample's class: a control that keeps only class similarities.
 
     Args:
         targets: (batch, classes).
@@ -97,7 +96,7 @@ def class_means(targets: Tensor, labels: Tensor) -> Tensor:
         (batch, classes).
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     check_logits(classes=2, targets=targets)
     check_labels(targets, labels)
@@ -108,11 +107,11 @@ def class_means(targets: Tensor, labels: Tensor) -> Tensor:
 
 
 def shuffled_within(labels: Tensor, seed: int) -> Tensor:
-    """Places (batch,) that give each sample another of its class: a permutation in each class.
+    """Indices (batch,) that give each sample another of its class: a permutation in each class.
 
-    `targets[shuffled_within(labels, seed)]` keeps the targets of a class and loses which sample
-    each belongs to. The class is shifted by one in a random order, so that no sample of a class
-    of two or more keeps its own.
+    `targets[shuffled_within(labels, seed)]` keeps the targets of a class, but not to which sample
+    each belongs. Each class is shifted by one in a random order, so no sample keeps its own target
+    if its class has two or more.
     """
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
         raise ValueError("labels must be integers (batch,), the class of each sample.")

@@ -26,17 +26,18 @@ SIZE, SCALE = 32, 1 / 8  # numbers in each half of a node, and alpha, in the aut
 
 
 class ModalityGraph(nn.Module):
-    r"""How much each other modality teaches one, sample by sample.
+    r"""How much each other modality teaches one modality, for each sample (Luo 2018).
 
-    .. math:: n_j = [W_1 v_j ; W_2 r_j], \qquad e_{j \to k} = \langle w, [n_k ; n_j] \rangle + b, \qquad
+    .. math:: n_j = [W_1 v_j ; W_2 r_j], \qquad e_{j \to k} = \langle w, [n_k ; n_j] \rangle + b,
+        \qquad
         G_{k \cdot} = \mathrm{softmax}_j(e_{j \to k} / 8)
 
     with the logits v and the representation r of each modality.
 
     Args:
-        classes: of the logits.
-        features: of the representations, one width for all modalities.
-        size: numbers that logits and representation become, each.
+        classes: number of classes of the logits.
+        features: width of the representations, the same for all modalities.
+        size: the number of features to which logits and representation are each mapped.
     """
 
     def __init__(self, classes: int, features: int, size: int = SIZE) -> None:
@@ -51,9 +52,9 @@ class ModalityGraph(nn.Module):
         """Weights (batch, others) in the order of the other modalities; each row sums to 1.
 
         Args:
-            logits: (batch, classes) of each modality, the one that learns among them.
+            logits: (batch, classes) of each modality, including the learning one.
             representations: (batch, features) of each.
-            target: the place of the one that learns.
+            target: the index of the learning modality.
         """
         nodes = [
             torch.cat([self.logits(v), self.representation(r)], 1)
@@ -83,7 +84,7 @@ def distil_by_graph(
     seed: int = 0,
     **options: Any,
 ) -> Fit:
-    r"""Train the network of one modality by labels and by those of the others, along a learnt graph.
+    r"""Train one modality's network on labels and other modalities, by a learnt graph (Luo 2018).
 
     .. math:: L = H(y, q_k) + w_v L_v + w_r L_r + w_c \sum_j \big(\bar G_{kj} - c_j\big)^2
 
@@ -91,33 +92,34 @@ def distil_by_graph(
     :func:`~kdnb.losses.graph_prior_penalty`.
 
     Args:
-        networks: by the key of the view in the inputs: each takes its view alone. The target is
-            trained in place; the others, trained already, are frozen.
-        target: the modality that learns, and is there at test.
-        data: with inputs that are a dict of views by these keys, and labels.
-        paths: by the same keys, the layers whose outputs (batch, features) are the representations;
-            of one width.
-        trust: for the prior, by the keys of the others; 1 for all when None.
+        networks: a dict by the key of the view in the inputs; each network takes only its view. The
+            target is trained in place; the others are already trained and frozen.
+        target: the learning modality, which is available at test.
+        data: labelled data whose inputs are a dict of views by these keys.
+        paths: a dict by the same keys: the layers whose outputs (batch, features) are the
+            representations, all of the same width.
+        trust: the weights of the prior, a dict by the keys of the others; 1 for all if None.
         logit_weight, representation_weight, prior_weight: the authors' 10, 1 and 10.
         learn_graph: False keeps the graph at its prior: the control.
         evaluate: a function of the networks, or data of these views, on which the target is
             measured after every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `logits`, `representation`, and `prior` where the graph learns; the
         target, and the `ModalityGraph` (None where it is not learnt).
 
     Raises:
-        TypeError: for networks or paths that are no dict.
-        ValueError: for an unknown target, no other modality, keys that do not agree, networks that
-            share a part or know other classes, or representations of different widths.
+        TypeError: for networks or paths that are not a dict.
+        ValueError: for an unknown target, no other modality, mismatched keys, networks that share a
+            part or have different classes, or representations of different widths.
 
-    The graph's weights are learnt by the loss that they weigh, so they go to whoever is easy to come
-    near, which need not be who knows the most: `prior_weight` and `trust` stand against it.
+    The graph's weights are learnt through the loss that they weight, so they favour modalities that
+    are easy to imitate, which need not be the best ones. `prior_weight` and `trust` counteract
+    this.
 
-    Departures: after the authors' code, for one target. Its penalty is part of one sum for all; the
-    paper's second step, for a domain with fewer modalities, is left out.
+    Departures: follows the authors' code, for one target. Their penalty is part of one sum over all
+    targets. The paper's second step, for a domain with fewer modalities, is left out.
     """
     check_number(
         least=0, logit_weight=logit_weight, representation_weight=representation_weight,

@@ -1,6 +1,6 @@
-"""Modality hallucination (Hoffman et al. 2016): features of a missing modality, made up from another.
+"""Modality hallucination (Hoffman et al. 2016): imitate the features of a missing modality.
 
-At test the hallucination network and one of the modality that stays answer together, as
+At test the hallucination network and a network of the available modality answer together, as
 `views.Streams`.
 """
 
@@ -26,7 +26,7 @@ from kdnb.training.inputs import batches_for
 from kdnb.training.recipe import recipe_for
 from kdnb.training.watching import watching
 
-BALANCE = 10.0  # the hallucination term in terms of the largest other one, at first
+BALANCE = 10.0  # the initial ratio of the hallucination term to the largest other term
 
 
 def hallucinate(
@@ -49,30 +49,30 @@ def hallucinate(
         \lVert \sigma(A^{hall}) - \sigma(A^{priv}) \rVert_2^2
 
     Args:
-        hallucination: takes the view that stays alone; trained in place. It may start as a copy of
-            the privileged network where both views have one shape.
-        privileged: trained on the privileged view, which it takes alone; frozen.
-        data: with inputs that are a dict or a tuple of views, and labels.
-        views: the one that stays and the privileged one, keys or positions.
-        paths: of the layers that are matched, in both networks.
-        beside: another network of the view that stays, trained along; the terms in square brackets.
-            The joint answer is the mean of its logits and the hallucination network's.
-        weight: lambda. Left out, it is chosen on the first batch of the training so that the term is 10
+        hallucination: takes only the available view; trained in place. It may start as a copy of
+            the privileged network if both views have the same shape.
+        privileged: trained on the privileged view, its only input; frozen.
+        data: labelled data whose inputs are a dict or a tuple of views.
+        views: the available and the privileged view, as keys or positions.
+        paths: paths of the matched layers in both networks.
+        beside: another network for the available view, trained jointly; it adds the terms in square
+            brackets. The joint answer is the mean of its logits and the hallucination network's.
+        weight: lambda. If left out, it is chosen on the first training batch so that the term is 10
             times the largest other one.
-        evaluate: a function of the networks, or data of these views, on which what learns is
-            measured after every epoch.
-        options: of `training.fit`.
+        evaluate: a function of the networks, or data of these views, on which the trained networks
+            are measured after every epoch.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `transfer`, and `beside` and `joint`; the networks.
 
     Raises:
-        TypeError: for what is no module.
+        TypeError: for anything but a module.
         ValueError: for unknown paths or views, a weight below 0, layers of different shapes, or two
             networks that share a part.
 
-    Departures: as we recall the paper, which detects objects; its text was not at hand. There the
-    privileged network's upper layers learn on, and it has a joint term of its own.
+    Departures: recalled; the paper's text was not available. It detects objects, keeps training the
+    upper layers of the privileged network, and has a joint term for that network too.
     """
     if weight is not None:
         check_number(least=0, weight=weight)

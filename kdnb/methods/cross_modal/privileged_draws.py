@@ -24,14 +24,14 @@ Problem = Literal[
     "dependent_in_place",
 ]
 PROBLEMS: tuple[Problem, ...] = Problem.__args__
-RELEVANT = 3  # features that decide, in the last problems
+RELEVANT = 3  # features that determine the label, in the last problems
 
 
 class Views(NamedTuple):
     """Samples of R repetitions.
 
     Attributes:
-        regular: (R, samples, features), the student's.
+        regular: (R, samples, features), the student's inputs.
         privileged: (R, samples, features of the teacher).
         labels: (R, samples) int64, 0 or 1.
     """
@@ -54,29 +54,31 @@ def privileged_problem(
 
     With x from N(0, I), the hyperplane alpha from N(0, I):
 
-    - `clean_labels`: :math:`x^* = \langle\alpha, x\rangle`, the label is the sign of x* plus noise of N(0, 1);
+    - `clean_labels`: :math:`x^* = \langle\alpha, x\rangle`, the label is the sign of x* plus noise
+      of N(0, 1);
     - `clean_features`: x* comes first, the label is the side of x*, the student sees x* + noise;
     - `relevant_features`: the label depends on the first three features, which are x*;
-    - `dependent_features`: as the authors' code has it. Three places are drawn anew for the training
-      and for the test samples; the three values there are x*; the label is whether
+    - `dependent_features`: as in the authors' code. Three positions are drawn, separately for the
+      training and the test samples; x* are the three values there; the label is whether
       :math:`\langle\alpha_{1:3}, x^*\rangle` is above its median;
-    - `dependent_as_written`: as their text has it. Three places are drawn for each sample, x* are the
-      values there, in the order of the places, and the label is the side of
-      :math:`\langle\alpha_J, x^*\rangle`: the coefficients change with the places, which x* does not tell;
-    - `dependent_in_place`: our reading of "bounding boxes". As written, but x* keeps the values in
-      their places and is 0 elsewhere.
+    - `dependent_as_written`: as in their text. Three positions are drawn for each sample; x* are
+      the values there, in the order of the positions, and the label is the side of
+      :math:`\langle\alpha_J, x^*\rangle`: the coefficients change with the positions, which x* does
+      not reveal;
+    - `dependent_in_place`: our reading of "bounding boxes". As written, but x* keeps the values at
+      their positions and is 0 elsewhere.
 
     Args:
         repeats: R.
-        train, test: samples of each repetition.
-        features: of the student's view.
-        seed: of everything.
+        train, test: the numbers of samples per repetition.
+        features: the number of features of the student's view.
+        seed: for everything.
 
     Returns:
         The training samples and the test samples.
 
     Raises:
-        ValueError: for another problem, or a number that is too small.
+        ValueError: for an unknown problem, or a number that is too small.
     """
     check_choice(PROBLEMS, problem=problem)
     check_number(least=1, whole=True, repeats=repeats, train=train, test=test)
@@ -88,7 +90,7 @@ def privileged_problem(
 
 
 def standardised(train: Views, test: Views) -> tuple[Views, Views]:
-    """Inputs of mean 0 and standard deviation 1 on the training samples, as in the authors' code."""
+    """Standardise inputs on the training samples, as in the authors' code."""
     scaled: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
     for view in ("regular", "privileged"):
         seen = getattr(train, view)
@@ -101,22 +103,23 @@ def standardised(train: Views, test: Views) -> tuple[Views, Views]:
 def exact_logistic(
     inputs: Tensor, targets: Tensor, ridge: float = 1e-3, steps: int = 100
 ) -> Tensor:
-    r"""Logistic regression to its optimum, for R problems at once, by damped Newton steps.
+    r"""Solve logistic regression exactly, for R problems at once, by damped Newton steps.
 
-    It minimises :math:`\frac1n \sum_i \ell(t_i, \sigma(\langle w, x_i\rangle + b)) + \frac{r}{2} \|w\|^2`.
-    The penalty is equation 3's regulariser; without one, separable samples have no optimum.
+    It minimises :math:`\frac1n \sum_i \ell(t_i, \sigma(\langle w, x_i\rangle + b)) + \frac{r}{2}
+    \|w\|^2`. The penalty is equation 3's regulariser; without one, separable samples have no
+    optimum.
 
     Args:
         inputs: (R, samples, features).
         targets: (R, samples), the probability of class 1: labels, or a teacher's answers.
         ridge: r > 0.
-        steps: at most; it ends when no weight moves.
+        steps: the most Newton steps; the iteration ends when no weight changes.
 
     Returns:
         (R, features + 1) float64: w, then b.
 
     Raises:
-        ValueError: when the shapes do not fit, or the ridge is not above 0.
+        ValueError: if shapes do not match, or the ridge is not above 0.
     """
     if inputs.ndim != 3 or targets.shape != inputs.shape[:2]:
         raise ValueError(
@@ -148,7 +151,7 @@ def exact_logistic(
         curved.diagonal(dim1=1, dim2=2).add_(1e-12)  # the bias has no penalty of its own
         move = torch.linalg.solve(curved, gradient)
         length = torch.ones(len(x), 1, dtype=torch.float64)
-        for _ in range(30):  # a step that raises the objective is halved, in each problem by itself
+        for _ in range(30):  # a step that raises the objective is halved, for each problem
             worse = objective(weights - length * move) > value
             if not worse.any():
                 break

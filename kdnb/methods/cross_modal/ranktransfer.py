@@ -1,7 +1,7 @@
-"""Learning to rank with privileged information (Sharmanska et al. 2013): margins from a better view.
+"""Ranking with privileged information (Sharmanska et al. 2013): margins from a better view.
 
-Which of two samples ranks higher is learnt by a linear function. Pairs that are easy on the
-privileged view should be far apart on the student's view too; hard ones need not.
+A linear function learns which of two samples ranks higher. Pairs that are easy on the privileged
+view should be far apart on the student's view too; hard pairs need not be.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Ranking(NamedTuple):
 
     Attributes:
         weights: w, (features,) float64: x ranks by <w, x>.
-        dual: (pairs,) float64, from 0 to C: how much each pair holds it.
+        dual: (pairs,) float64, from 0 to C: the multiplier of each pair.
     """
 
     weights: Tensor
@@ -32,7 +32,7 @@ def ordered_pairs(scores: Tensor) -> Tensor:
     """All (i, j) with a higher score for i than for j: (pairs, 2) int64.
 
     Raises:
-        ValueError: when there is none, or scores are not (samples,).
+        ValueError: if there is none, or scores are not (samples,).
     """
     _check_finite(scores=scores)
     if scores.ndim != 1:
@@ -46,9 +46,10 @@ def ordered_pairs(scores: Tensor) -> Tensor:
 def ranking_svm(
     inputs: Tensor, pairs: Tensor, margins: Tensor | float = 1.0, cost: float = 1.0
 ) -> Ranking:
-    r"""The ranking SVM, exactly: a quadratic problem in a box, solved in its dual.
+    r"""The exact ranking SVM: a box-constrained quadratic problem, solved in its dual.
 
-    .. math:: \min_w \tfrac12 \|w\|^2 + C \sum_{(i, j)} \max\big(0, \rho_{ij} - \langle w, x_i - x_j\rangle\big)
+    .. math:: \min_w \tfrac12 \|w\|^2 + C \sum_{(i, j)} \max\big(0, \rho_{ij} - \langle w, x_i -
+        x_j\rangle\big)
 
     Args:
         inputs: (samples, features).
@@ -57,7 +58,7 @@ def ranking_svm(
         cost: C > 0, of each pair.
 
     Raises:
-        ValueError: for other shapes, margins below 0, or a cost that is not above 0.
+        ValueError: for wrong shapes, margins below 0, or a cost that is not above 0.
     """
     check_number(above=0, cost=cost)
     _check_finite(inputs=inputs)
@@ -98,28 +99,30 @@ def rank_transfer(
     privileged_cost: float = 1.0,
     negative: str = "drop",
 ) -> tuple[Ranking, Ranking]:
-    r"""Rank transfer: a ranking SVM on the privileged view sets the margins of one on the other view.
+    r"""Rank transfer (Sharmanska 2013): an SVM on the privileged view sets another SVM's margins.
 
     .. math:: \rho_{ij} = \langle w^*, x^*_i - x^*_j \rangle, \qquad
         \min_w \tfrac12 \|w\|^2 + C \sum \xi_{ij} \;\text{with}\;
         \langle w, x_i - x_j \rangle \ge \rho_{ij} - \xi_{ij},\; \xi_{ij} \ge 0
 
     Args:
-        inputs: (samples, features), what is there at test.
-        privileged: (samples, other features), there in training alone.
-        scores: (samples,): by which the samples rank. Equal ones make no pair.
+        inputs: (samples, features), the view available at test.
+        privileged: (samples, other features), available only in training.
+        scores: (samples,), by which the samples are ranked. Equal scores form no pair.
         cost, privileged_cost: C of both SVMs.
-        negative: of pairs that the privileged view orders wrongly: "drop" leaves them out, "clip"
-            asks for the order alone, with the margin 0.
+        negative: what to do with pairs that the privileged view orders wrongly: "drop" leaves them
+            out; "clip" sets their margin to 0, so that only the order counts.
 
     Returns:
         The ranking of the inputs, and the one of the privileged view.
 
     Raises:
-        ValueError: for other shapes, another word, or when the privileged view orders no pair rightly.
+        ValueError: for wrong shapes, an unknown `negative`, or if the privileged view orders no
+            pair correctly.
 
-    Departures: the rank transfer is recalled with confidence; what becomes of pairs with a negative
-    margin is not known to us, and so a choice. The paper's other variant is `ranking_svm_plus`.
+    Departures: the rank transfer is recalled with confidence. We do not know how the paper treats
+    pairs with a negative margin, so this is an option. The paper's other variant is
+    `ranking_svm_plus`.
     """
     check_choice(("drop", "clip"), negative=negative)
     _check_finite(inputs=inputs, privileged=privileged, scores=scores)
@@ -152,11 +155,11 @@ def ranking_svm_plus(
         \;\text{with}\; \xi_{ij} = \langle w^*, x^*_i - x^*_j \rangle \ge 0,\;
         \langle w, x_i - x_j \rangle \ge 1 - \xi_{ij}
 
-    Slacks are free to be 0 for all pairs alone, or must order them all: hard constraints, which a
-    few wrong pairs on both views can make impossible.
+    The slacks must be at least 0 for all pairs. These are hard constraints, which a few pairs that
+    are wrong on both views can make infeasible.
 
     Args:
-        inputs: (samples, features), what is there at test.
+        inputs: (samples, features), the view available at test.
         privileged: (samples, other features).
         pairs: (pairs, 2) int64: the first ranks above the second.
         cost: C > 0.
@@ -166,11 +169,10 @@ def ranking_svm_plus(
         The ranking; `dual` are the multipliers of the margins, at least 0.
 
     Raises:
-        ValueError: for other shapes, numbers that are not above 0, or pairs that no direction of the
-            views allows.
+        ValueError: for wrong shapes, numbers that are not above 0, or infeasible pairs.
 
-    Departures: SVM+ as section 3 of Lopez-Paz et al. 2016 states it, for differences and without
-    offsets; that it is the paper's first variant is recalled.
+    Departures: SVM+ follows section 3 of Lopez-Paz et al. 2016, for differences and without
+    offsets. That it is the paper's first variant is recalled.
     """
     check_number(above=0, cost=cost, privileged_share=privileged_share)
     _check_finite(inputs=inputs, privileged=privileged)
@@ -182,8 +184,8 @@ def ranking_svm_plus(
     _check_pairs(pairs, len(inputs))
     apart, other = (_apart(view, pairs).numpy() for view in (inputs, privileged))
     count, features = apart.shape
-    # In (w, sqrt(gamma) (w* + C / gamma sum d*)) it asks for the shortest vector z with G z >= h,
-    # which non-negative least squares finds in finitely many steps (Lawson and Hanson 1974).
+    # In (w, sqrt(gamma) (w* + C / gamma sum d*)) this is the shortest vector z with G z >= h, which
+    # non-negative least squares finds in finitely many steps (Lawson and Hanson 1974).
     root, offset = np.sqrt(privileged_share), other @ other.sum(0) * cost / privileged_share
     limits = np.block([[apart, other / root], [np.zeros_like(apart), other / root]])
     least = np.concatenate([1 + offset, offset])
@@ -204,7 +206,7 @@ def ranking_svm_plus(
 
 
 def ordered_rightly(ranking: Ranking, inputs: Tensor, scores: Tensor) -> float:
-    """The share of pairs with different scores that a ranking orders rightly; a tie counts half."""
+    """The share of pairs with different scores ordered correctly; a tie counts half."""
     _check_finite(inputs=inputs)
     if inputs.ndim != 2 or inputs.shape[1] != len(ranking.weights):
         raise ValueError(

@@ -1,7 +1,8 @@
-"""Generalised distillation of recordings (Markov and Matsui 2016; Fukuda et al. 2017, its last part).
+"""Generalised distillation of recordings (Markov and Matsui 2016; last part of Fukuda et al. 2017).
 
-The privileged view is the clean or broadband recording, the student's the same recording in noise
-or from a narrow band. `views.noisy_at` and `views.narrow_band` make such pairs of any signal.
+The privileged view is the clean or broadband recording; the student's view is the same recording
+with noise or in a narrow band. `views.noisy_at` and `views.narrow_band` make such pairs from any
+signal.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ def distil_privileged(
 ) -> Fit:
     """Train a student on its view from labels and from a teacher's answers to the privileged view.
 
-    It is generalised distillation with any networks (Lopez-Paz et al. 2016, equation 4). With the
-    noisy and the clean recording it is Markov and Matsui's; with the narrow band and the
-    whole one, and `teacher_share=1`, the broadband teacher of Fukuda et al. 2017.
+    This is generalised distillation with any networks (Lopez-Paz et al. 2016, equation 4). With a
+    noisy and a clean recording it is the method of Markov and Matsui; with a narrow and the full
+    band, and `teacher_share=1`, it is the broadband teacher of Fukuda et al. 2017.
 
     Args:
-        student: trained in place; takes its view alone.
-        teacher: trained on the privileged view, which it takes alone; frozen.
+        student: trained in place; takes only its view.
+        teacher: trained on the privileged view, its only input; frozen.
         data: as of :func:`kdnb.methods.offline.distil.train`, whose inputs are a dict or a tuple of
-            views of the same things.
-        views: the student's and the teacher's, keys or positions.
+            views of the same samples.
+        views: the student's and the teacher's view, as keys or positions.
         teacher_share: lambda in [0, 1].
         temperature: T > 0, of the teacher's answers alone.
-        variant: of `kdnb.losses.generalised_distillation`.
-        options: of :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`, and the
-            recipe's fields.
+        variant: as in `kdnb.losses.generalised_distillation`.
+        options: passed to :func:`kdnb.methods.offline.distil.distil`, such as `seed` or `evaluate`,
+            and the recipe's fields.
 
     Returns:
         The history, with the loss as `loss`; the student in `Seeing` as `fit.networks["student"]`.
@@ -56,9 +57,9 @@ def distil_privileged(
             these views.
 
     Departures: the papers distil the states of a recogniser frame by frame, with labels from forced
-    alignment; here a sample is whatever the networks answer for. Markov's loss is that of its
-    abstract and of Lopez-Paz. That a broadband teacher's soft labels train narrow-band students is
-    in Fukuda's abstract, its loss is recalled; their texts were not at hand.
+    alignment; here a sample is anything that the networks classify. Markov's loss is that of its
+    abstract and of Lopez-Paz. Fukuda's abstract states that a broadband teacher's soft labels train
+    narrow-band students; the loss is recalled. Both full texts were not available.
     """
     check_number(least=0, most=1, teacher_share=teacher_share)
     check_temperature(temperature)

@@ -1,9 +1,9 @@
 """Many small networks trained side by side, in batched matrix products.
 
-A stack holds M perceptrons of one shape; its weights have the axis of the networks in front. All
-see the same batches; each has inputs and targets of its own, or shares them. Sums of their losses have no
-gradient across networks, and the optimisers work on each weight alone, so that every network moves
-as it would if it were trained by itself.
+A stack holds M perceptrons of the same shape; the first axis of its weights is the network. All see
+the same batches; inputs and targets are shared or separate. The sum of their losses has no
+gradients across networks, and the optimisers work element by element, so every network is trained
+exactly as it would be alone.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def glorot_stack(sizes: tuple[int, ...], count: int, seed: int, *, alike: bool =
     Args:
         sizes: units of each layer, from inputs to classes: at least two numbers.
         count: M, the number of networks.
-        seed: of the weights.
-        alike: all networks start from the same weights, so that they are paired.
+        seed: for the weights.
+        alike: whether all networks start from the same weights, for paired comparisons.
 
     Returns:
-        Float32 weights that want gradients.
+        Float32 weights that require gradients.
 
     Raises:
         ValueError: for fewer than two sizes, or a count or size below 1.
@@ -78,24 +78,24 @@ def fit_stack(
     batch_size: int = 128,
     seed: int = 0,
 ) -> Stack:
-    r"""Train every network on :math:`-\frac1B \sum_b \sum_c t_{bc} \log \mathrm{softmax}(z_b/\tau)_c`.
+    r"""Train all on :math:`-\frac1B \sum_b \sum_c t_{bc} \log \mathrm{softmax}(z_b/\tau)_c`.
 
     Args:
         stack: changed in place.
         inputs: (samples, features), or (M, samples, features).
-        targets: t, (M, samples, classes). They need not sum to 1: their sum is the sample's weight.
+        targets: t, (M, samples, classes). They need not sum to 1; their sum is the sample's weight.
         temperature: tau, of the students' answers: one number, or (M, 1, 1).
-        optimiser: "rmsprop" as Keras had it in 2015 (decay 0.9, and 1e-6 added under the root), or
+        optimiser: "rmsprop" as in Keras in 2015 (decay 0.9, and 1e-6 added under the root), or
             PyTorch's Adam.
-        lr: its constant rate.
-        batch_size: the last batch of an epoch is smaller where it must be.
-        seed: of the order, which is the same for all networks.
+        lr: the constant learning rate.
+        batch_size: the last batch of an epoch may be smaller.
+        seed: for the order, which is the same for all networks.
 
     Returns:
         The stack.
 
     Raises:
-        ValueError: for another optimiser, for targets that do not fit, or a number below its least value.
+        ValueError: for an unknown optimiser, mismatched targets, or a number that is too small.
     """
     check_choice(("rmsprop", "adam"), optimiser=optimiser)
     check_number(least=0, lr=lr)
@@ -135,7 +135,7 @@ def fit_stack(
 
 
 def correct_of(stack: Stack, inputs: Tensor, labels: Tensor) -> Tensor:
-    """The share of the samples that each network gets right: (M,) float32.
+    """The accuracy of each network: (M,) float32.
 
     Args:
         inputs: as of `stack_logits`.
@@ -146,7 +146,7 @@ def correct_of(stack: Stack, inputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _rmsprop(weights: list[Tensor], lr: float):
-    """RMSprop with 1e-6 under the root: PyTorch's own adds it outside, a thousandth of its effect."""
+    """RMSprop with 1e-6 under the root; PyTorch adds it outside, with 1/1000 of the effect."""
     squares = [torch.zeros_like(weight) for weight in weights]
 
     def step(gradients: tuple[Tensor, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Supervision transfer (Gupta et al. 2016): a modality without labels learns another one's features."""
+"""Supervision transfer (Gupta et al. 2016): an unlabelled modality learns another's features."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ def transfer_supervision(
     seed: int = 0,
     **options: Any,
 ) -> Fit:
-    r"""Make a student's middle layer on its view be the teacher's on the other, without labels.
+    r"""Match a student's middle layer on its view to the teacher's on the other, without labels.
 
     .. math:: \min_{\phi, t}\; \frac{1}{2B} \sum_b \lVert \psi_l(x^*_b) - t(\phi_l(x_b)) \rVert_2^2
 
-    It is the first of two steps: afterwards the student is fine-tuned on few labels of its own
-    modality, by :func:`kdnb.train`, or given the teacher's head.
+    This is the first of two steps: afterwards the student is fine-tuned on a few labels of its own
+    modality, by :func:`kdnb.train`, or gets the teacher's head.
 
     Args:
-        student: takes its view alone; trained in place, up to the layer that is matched. What comes
-            after it gets no gradient.
-        teacher: takes its view alone; frozen.
-        pairs: inputs as a dict or a tuple of views of the same things. No label is read.
-        views: the student's and the teacher's, keys or positions.
-        paths: of the matched layers, in the student and in the teacher.
-        adaptor: t, moves with the student where the layers differ in width, such as a linear layer
-            or a 1 x 1 convolution; none when None.
+        student: takes only its view; trained in place up to the matched layer. Later layers get no
+            gradient.
+        teacher: takes only its view; frozen.
+        pairs: inputs as a dict or a tuple of views of the same samples. Labels are not used.
+        views: the student's and the teacher's view, as keys or positions.
+        paths: paths of the matched layers in student and teacher.
+        adaptor: t, trained with the student, for layers of different width, such as a linear layer
+            or a 1 x 1 convolution; the identity if None.
         evaluate: a function of the networks, or data of these views, on which the student is
             measured after every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
-        The history with the term `transfer`; the student; what the adaptor learnt.
+        The history with the term `transfer`; the student; the trained adaptor.
 
     Raises:
-        TypeError: for what is no module.
-        ValueError: for unknown paths or views, layers of different shapes, or a student that shares a
-            part with its teacher.
+        TypeError: for anything but a module.
+        ValueError: for unknown paths or views, layers of different shapes, or a student that shares
+            a part with its teacher.
 
-    Departures: unlabelled pairs, the learnt transformation, the L2 distance and a middle layer (the last
-    convolutional one) are those of the abstract and of public summaries; the full text was not at
-    hand. The half is FitNets'; the adaptor may be any module.
+    Departures: unlabelled pairs, the learnt transformation, the L2 distance and a middle layer (the
+    last convolutional one) follow the abstract and public summaries; the full text was not
+    available. The factor 1/2 is that of FitNets; the adaptor may be any module.
     """
     recipe = recipe_for(recipe, {})
     check_pair(student, teacher)
@@ -99,5 +99,5 @@ def transfer_supervision(
 
 
 def as_maps(values: Tensor) -> Tensor:
-    """Features (batch, features) as maps of one position; maps as they are."""
+    """Features (batch, features) as maps of one position; maps unchanged."""
     return values[..., None, None] if values.ndim == 2 else values

@@ -1,8 +1,8 @@
-"""Views of one thing: which network sees which, and views made of a signal or an image.
+"""Views: assigning views to networks, and making views of a signal or an image.
 
-Every method of the package takes networks that see the same inputs. Inputs that hold several views
-by name, `{"clean": ..., "noisy": ...}`, and networks in `Seeing`, which picks one, make each of
-them a method across views.
+Every method of the package takes networks that see the same inputs. If the inputs hold several
+views by name, `{"clean": ..., "noisy": ...}`, and the networks are wrapped in `Seeing`, which picks
+one view, each method works across views.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Seeing(nn.Module):
     """A network that sees one of several views.
 
     Args:
-        network: takes the view alone. It is trained, measured and kept as the module itself.
+        network: takes only the view. It is trained, measured and saved as the module itself.
         view: the key of the view in a dict of inputs, or its position in a tuple.
 
     Raises:
-        TypeError: for what is no module, or a view that is neither key nor position.
+        TypeError: for anything but a module, or a view that is neither key nor position.
         ValueError: (in the call) for inputs without this view.
 
     >>> net = Seeing(nn.Linear(3, 2), "low")
@@ -35,7 +35,7 @@ class Seeing(nn.Module):
     torch.Size([4, 2])
     """
 
-    takes_whole = True  # inputs come as the dict or tuple they are
+    takes_whole = True  # inputs arrive as the whole dict or tuple
 
     def __init__(self, network: nn.Module, view: str | int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Seeing(nn.Module):
         self.network, self.view = network, view
 
     def forward(self, inputs: Any) -> Any:
-        """What the network answers for its view."""
+        """The network's answer to its view."""
         return ask(self.network, view_of(inputs, self.view))
 
 
@@ -53,7 +53,7 @@ def view_of(inputs: Any, view: str | int) -> Any:
     """One view of a batch's inputs.
 
     Raises:
-        ValueError: when the inputs have no such view.
+        ValueError: if the inputs have no such view.
     """
     if isinstance(inputs, Mapping):
         if view in inputs:
@@ -68,10 +68,10 @@ def view_of(inputs: Any, view: str | int) -> Any:
 
 
 def pair_of(name: str, given: Any) -> tuple[Any, Any]:
-    """Two of something, of the network that learns and of the other: views, or paths of layers.
+    """A pair of views or layer paths, of the learning network and of the other.
 
     Raises:
-        ValueError: for anything else, one string of two letters among it.
+        ValueError: for anything else, including a string of two letters.
     """
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(
@@ -82,10 +82,11 @@ def pair_of(name: str, given: Any) -> tuple[Any, Any]:
 
 
 class Streams(nn.Module):
-    """Several networks as one: the mean of their logits, as two-stream networks are joined.
+    """Several networks as one: the mean of their logits, as in two-stream networks.
 
     Args:
-        networks: two or more, that take the same inputs (in `Seeing`, where these hold views).
+        networks: two or more networks that take the same inputs (wrapped in `Seeing` if these hold
+            views).
     """
 
     takes_whole = True
@@ -110,21 +111,22 @@ class Streams(nn.Module):
 def noisy_at(
     signal: Tensor, decibels: float, noise: Tensor | None = None, *, seed: int = 0
 ) -> Tensor:
-    r"""A signal in noise, at a given ratio of their powers for every sample.
+    r"""Add noise to a signal, at a given ratio of powers for every sample.
 
     .. math:: y = x + n \sqrt{\frac{\sum x^2}{10^{d/10} \sum n^2}}
 
     Args:
         signal: x, (batch, ...), such as recordings (batch, time) or images.
         decibels: d, 10 times the logarithm of signal power over noise power.
-        noise: n, the same shape, such as other recordings for babble; white when None.
-        seed: of white noise.
+        noise: n, of the same shape, such as other recordings for babble; white noise if None.
+        seed: for white noise.
 
     Returns:
-        As the signal. A silent sample stays silent, and silent noise adds nothing.
+        The noisy signal, of the same shape. A silent sample stays silent, and silent noise adds
+        nothing.
 
     Raises:
-        ValueError: for noise of another shape, a signal that is no floating-point batch, or
+        ValueError: for noise of a wrong shape, a signal that is not a floating-point batch, or
             decibels that are not finite.
     """
     _check_signal(signal)
@@ -142,19 +144,19 @@ def noisy_at(
 
 
 def narrow_band(signal: Tensor, factor: int = 2) -> Tensor:
-    """The lower part of the band alone, at a lower rate: what a telephone leaves of a recording.
+    """The lower part of the band at a lower sampling rate, as a telephone transmits it.
 
     Frequencies from the new Nyquist limit up are removed before every `factor`-th value is kept.
 
     Args:
         signal: (batch, ..., time).
-        factor: of the rates, such as 2 from 8 kHz to 4 kHz; a divisor of the length.
+        factor: the ratio of the rates, such as 2 from 8 kHz to 4 kHz; a divisor of the length.
 
     Returns:
         (batch, ..., time / factor).
 
     Raises:
-        ValueError: when the factor does not divide the length, or is below 1.
+        ValueError: if the factor does not divide the length, or is below 1.
     """
     _check_signal(signal)
     check_number(least=1, whole=True, factor=factor)
@@ -169,7 +171,7 @@ def narrow_band(signal: Tensor, factor: int = 2) -> Tensor:
 
 
 def halves(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The left and the right half of images (batch, channels, height, width): two views of one thing."""
+    """The left and the right half of images (batch, channels, height, width), as two views."""
     _check_signal(images)
     middle, odd = divmod(images.shape[-1], 2)
     if odd:

@@ -1,11 +1,11 @@
-"""Distilling without the data (section 5.6): the teacher is there, its training set is not.
+"""Data-free distillation (section 5.6): the teacher is available, its training set is not.
 
 `dafl`, `zskt` and `dfad` train a generator beside the student, and `without_data` has one verb for
 them, `kdnb.data_free`; `zskd`, `deepinversion`, `cmi`, `fast` and `statistics` make images first,
-which a `bank` keeps. `few_shot`, `dataset_distillation` and `data_distillation` are what the survey
-puts beside them: few data, small data, and unlabelled data. `synthesis` and `generators` are what they share, `collapse` watches what is made, and
-`belief_matching` looks at ZSKT's result. What is asked of an image lies in `kdnb.losses`. Every
-training is `training.fit`.
+which a `bank` keeps. `few_shot`, `dataset_distillation` and `data_distillation` are the related
+topics of the survey: few data, small data, and unlabelled data. `synthesis` and `generators` hold
+shared code, `collapse` monitors the generated images, and `belief_matching` analyses the results of
+ZSKT. The losses on images are in `kdnb.losses`. Every training uses `training.fit`.
 """
 
 from kdnb.losses import (

@@ -1,4 +1,4 @@
-"""A bank of synthetic images: made once, looked at, saved, and used again by any student."""
+"""A bank of synthetic images: made once, inspected, saved, and reused for any student."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from kdnb.training.checkpoint import Damaged, check_ours, sealed, unsealed
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Synthetic images and what the teacher says of them.
+    """Synthetic images and the teacher's logits for them.
 
     Attributes:
-        images: (N, C, H, W) float32, normalised as the teacher wants them.
+        images: (N, C, H, W) float32, normalised as the teacher expects them.
         logits: (N, classes) float32, of the teacher.
         origin: how they were made, as JSON values.
 
     Raises:
-        ValueError: when the shapes do not agree.
+        ValueError: if the shapes do not match.
     """
 
     images: Tensor
@@ -49,15 +49,15 @@ class Bank:
 
     @property
     def labels(self) -> Tensor:
-        """The class that the teacher gives each image, (N,) int64."""
+        """The teacher's class for each image, (N,) int64."""
         return self.logits.argmax(1)
 
     def histogram(self) -> Tensor:
-        """How many images the teacher takes for each class, (classes,) int64."""
+        """The number of images that the teacher assigns to each class, (classes,) int64."""
         return torch.bincount(self.labels, minlength=self.logits.shape[1])
 
     def summary(self) -> dict[str, float]:
-        """`images`, and `class_balance`, `diversity` and `confidence` as the detector has them."""
+        """`images`, and `class_balance`, `diversity` and `confidence` as in `CollapseDetector`."""
         return {
             "images": float(len(self)),
             "class_balance": class_balance(self.histogram()),
@@ -66,7 +66,7 @@ class Bank:
         }
 
     def examples(self, per_class: int) -> list[Tensor]:
-        """The images of which the teacher is surest: for each class (at most per_class, C, H, W)."""
+        """The teacher's most confident images, for each class (at most per_class, C, H, W)."""
         surest = F.softmax(self.logits, 1).amax(1).argsort(descending=True)
         named = self.labels[surest]
         return [
@@ -78,11 +78,11 @@ class Bank:
         return BankBatches(self, batch_size, seed=seed)
 
     def save(self, path: Path) -> None:
-        """Write it into one safetensors file with its digest: old or new, never a part.
+        """Write it atomically to one safetensors file with a digest.
 
         Raises:
-            ValueError: when another file lies there.
-            OSError: when it cannot be written.
+            ValueError: if a different file is there.
+            OSError: if it cannot be written.
         """
         check_ours(path)
         tensors = {"images": self.images, "logits": self.logits}
@@ -94,8 +94,8 @@ class Bank:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: when the file is no bank, or damaged.
-            OSError: when it cannot be read.
+            ValueError: if the file is not a bank, or damaged.
+            OSError: if it cannot be read.
         """
         try:
             tensors, about = unsealed(path.read_bytes())
@@ -105,7 +105,7 @@ class Bank:
 
 
 class BankBatches(LoaderBatches):
-    """Shuffled batches of a bank; labels are the teacher's, `index` is the place in the bank."""
+    """Shuffled batches of a bank; labels are the teacher's, `index` is the position in the bank."""
 
     def __init__(self, bank: Bank, batch_size: int, *, seed: int = 0):
         if batch_size < 1 or len(bank) == 0:

@@ -1,4 +1,4 @@
-"""ZSKT's ways of looking at belief matching: transition curves, their mean error, and its toy."""
+"""ZSKT's analysis of belief matching: transition curves, their mean error, and a toy problem."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def transition_curves(
     steps: int = 100,
     lr: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    r"""How both networks' beliefs change when an image walks from its class to each other one.
+    r"""How both networks' beliefs change as an image moves from its class to each other class.
 
     .. math:: x \leftarrow x - \xi\, \nabla_x H(e_j, S(x)), \qquad p_j^S(x),\; p_j^T(x)
 
@@ -35,7 +35,7 @@ def transition_curves(
     (Micaelli and Storkey 2019).
 
     Args:
-        student, teacher: images -> logits; asked in eval mode.
+        student, teacher: images -> logits; run in eval mode.
         images: (images, ...); their classes are those of `labels`.
         labels: (images,).
         steps, lr: K = 100 and xi = 1.
@@ -45,7 +45,7 @@ def transition_curves(
         label + 1, label + 2, ... modulo their number.
 
     Raises:
-        ValueError: for labels of another shape, or fewer than one step.
+        ValueError: for labels of a wrong shape, or fewer than one step.
     """
     with evaluating(student, teacher):
         with torch.no_grad():
@@ -68,12 +68,12 @@ def transition_curves(
 def _walk(
     student: nn.Module, teacher: nn.Module, x: Tensor, target: Tensor, steps: int, lr: float
 ) -> tuple[Tensor, Tensor]:
-    """Both beliefs in the target class along the way, (walks, steps) each."""
+    """Both beliefs in the target class along the path, (walks, steps) each."""
     course: tuple[list, list] = ([], [])
     for _ in range(steps):
         x.requires_grad_()
         z = student(x).float()
-        # The sum over images: each walks by its own gradient, whatever the others do.
+        # The sum over images: each moves by its own gradient, independently of the others.
         (slope,) = torch.autograd.grad(F.cross_entropy(z, target, reduction="sum"), x)
         with torch.no_grad():
             for kept, answer in zip(course, (z, teacher(x).float()), strict=True):
@@ -91,7 +91,7 @@ def mean_transition_error(
     .. math:: MTE = \frac{1}{N (C - 1) K} \sum_n \sum_{j \ne y_n} \sum_k
         \big| p_j^S(x_{njk}) - p_j^T(x_{njk}) \big|
 
-    over the images that both networks classify right (Micaelli and Storkey 2019).
+    over the images that both networks classify correctly (Micaelli and Storkey 2019).
 
     Args:
         options: `steps` and `lr` of :func:`transition_curves`.
@@ -100,12 +100,12 @@ def mean_transition_error(
         Between 0 (the same beliefs all along) and 1.
 
     Raises:
-        ValueError: when there is no image that both classify right.
+        ValueError: if there is no image that both classify correctly.
 
-    Departures: the authors' code (polo5/ZeroShotKnowledgeTransfer, `utils/transition_curves.py`) takes
-    1,000 test images to which both networks give one class, right or wrong; the walks of a wrong one
-    lead to every class but its label's, so that one of them begins at its goal. The mean is that of
-    their notebook `transition_curves_and_error.ipynb`.
+    Departures: the authors' code (polo5/ZeroShotKnowledgeTransfer, `utils/transition_curves.py`)
+    takes 1,000 test images to which both networks give the same class, right or wrong. The walks of
+    a misclassified image lead to every class except its label, so one of them starts at its goal.
+    The mean is that of their notebook `transition_curves_and_error.ipynb`.
     """
     with evaluating(student, teacher), torch.no_grad():
         right = (student(images).argmax(1) == labels) & (teacher(images).argmax(1) == labels)
@@ -127,24 +127,24 @@ def belief_matching_toy(
     reach: float = 3.0,
     seed: int = 0,
 ) -> tuple[Tensor, list[dict[str, float]]]:
-    r"""ZSKT's toy in two dimensions: pseudo points in place of a generator.
+    r"""ZSKT's toy problem in two dimensions, with pseudo points instead of a generator.
 
     .. math:: \max_{u}\, \min_S\; \mathrm{KL}\big(T(x) \Vert S(x)\big), \quad
         x = r\,(2\,\mathrm{sigmoid}(u) - 1) \in [-r, r]^2
 
-    A few points hunt for where the two networks disagree; the student learns there alone.
+    A few points search for places where the two networks disagree; the student learns only there.
 
     Args:
         student, teacher: points (batch, 2) -> logits; the student is trained in place.
         start: u at the beginning, (points, 2); the authors draw 50 from a normal around (3, 3).
         rounds: each `point_steps` steps of the points, then `student_steps` of the student.
-        lr: of both Adams.
+        lr: learning rate of both Adams.
         reach: r.
 
     Returns:
         The points x after the last round, and the history: `adversarial` and `soft`.
 
-    Sizes and rates are the authors' notebook's, without its clipping of gradients.
+    Sizes and rates follow the authors' notebook, without its gradient clipping.
     """
     points = Pixels(start)
     recipe = Recipe(epochs=rounds, batch_size=1, optimiser="adam", lr=lr, schedule="constant",

@@ -1,4 +1,4 @@
-"""CMI (Fang et al. 2021): inversion whose every new image must differ from all made before."""
+"""CMI (Fang et al. 2021): inversion in which every new image differs from all others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WEIGHTS = {"class": 1.0, "statistics": 1.0, "adversarial": 0.0, "contrast": 0.8}
 
 
 class FeatureMemory:
-    """CMI's memory bank: features of the local and whole views of images made before.
+    """CMI's memory bank: features of the local and whole views of earlier images.
 
     Args:
-        size: images that are remembered; the oldest are overwritten.
+        size: the number of images to remember; the oldest are overwritten.
         features: numbers in a view's features.
     """
 
@@ -38,7 +38,7 @@ class FeatureMemory:
         return self.filled
 
     def add(self, local: Tensor, whole: Tensor) -> None:
-        """Remember two views, (images, features) each; at most `size` of the last ones stay."""
+        """Remember two views, (images, features) each; at most the last `size` are kept."""
         rows = torch.stack([local, whole], 1).detach().cpu().float()[-len(self.rows) :]
         where = (self.place + torch.arange(len(rows))) % len(self.rows)
         self.rows[where] = rows
@@ -52,11 +52,11 @@ class FeatureMemory:
 
 
 class Head(nn.Module):
-    """The learnt space in which images are compared: features -> (batch, 128), of unit length.
+    """The learnt projection in which images are compared: features -> (batch, 128), unit length.
 
     Args:
         features: of a view.
-        outputs: of the space.
+        outputs: number of features of the space.
     """
 
     def __init__(self, features: int, outputs: int = 128) -> None:
@@ -70,7 +70,7 @@ class Head(nn.Module):
         return F.normalize(self.layers(features).float(), dim=1)
 
     def adam(self, lr: float, *, anew: bool = False) -> torch.optim.Adam:
-        """Its optimiser, which goes on from batch to batch unless it shall begin `anew`."""
+        """Its optimiser, which persists from batch to batch unless `anew` is set."""
         if anew or self._adam is None:
             self._adam = torch.optim.Adam(self.parameters(), lr=lr)
         for group in self._adam.param_groups:
@@ -79,7 +79,7 @@ class Head(nn.Module):
 
 
 class _Adam(Recipe):
-    """Adam at a constant rate with this first momentum, which a recipe does not name."""
+    """Adam at a constant rate with a given first momentum, which a recipe cannot set."""
 
     beta: float
 
@@ -88,27 +88,27 @@ class _Adam(Recipe):
 
 
 def feature_count(teacher: nn.Module) -> int:
-    """The numbers in a view's features: all channels that enter a batch normalisation."""
+    """The number of features of a view: all channels that enter a batch normalisation."""
     return sum(part.num_features for part in teacher.modules() if isinstance(part, nn.BatchNorm2d))
 
 
 def instance_features(inputs: list[tuple[nn.BatchNorm2d, Tensor]]) -> Tensor:
-    """The mean over positions of what enters each batch normalisation, (batch, features)."""
+    """The inputs of each batch normalisation, averaged over positions: (batch, features)."""
     return torch.cat([at_least_float32(maps).mean((2, 3)) for _, maps in inputs], 1)
 
 
 def random_view(
     images: Tensor, *, scale: tuple[float, float] = (1.0, 1.0), shift: float = 0.0
 ) -> Tensor:
-    """A random part of each image, enlarged to its size and mirrored half of the time.
+    """A random crop of each image, enlarged to full size and mirrored half of the time.
 
     Gradients flow back to the pixels. Draws from torch's random state.
 
     Args:
         images: (batch, channels, height, width).
         scale: the part's share of the area, uniform between these two.
-        shift: where the part is the whole image: moved by up to this share of the side, the border
-            filled with zeros.
+        shift: if the crop is the whole image, it is shifted by up to this share of the side, with
+            zeros at the border.
     """
     count, device = len(images), images.device
     low, high = scale
@@ -140,26 +140,26 @@ def contrastive_inversion(
     precision: str = "32",
     seed: int = 0,
 ) -> Tensor:
-    r"""Make one batch of images, unlike each other and unlike those remembered.
+    r"""Make one batch of images that differ from each other and from those remembered (Fang 2021).
 
     .. math:: \min_{z, G, h}\; w_c H(e_y, T(x)) + w_f R_{feature} + w_a L_{adv} + w_{cr} L_{cr},
         \quad x = G(z)
 
-    (Fang et al. 2021). The generator is begun anew for every batch: it is but a prior for images.
-    What is remembered goes into the memory.
+    The generator is reinitialised for every batch: it only serves as an image prior. The new images
+    are added to the memory.
 
     Args:
         teacher: frozen, with batch normalisation.
-        generator: its weights are drawn anew, then trained.
+        generator: its weights are drawn again, then trained.
         labels: (images,), as many as the batch holds.
-        memory, head: for `feature_count(teacher)` features; the memory is added to, and the head goes
-            on from batch to batch with one Adam of its own.
+        memory, head: for `feature_count(teacher)` features; the memory grows, and the head is
+            trained across batches by its own Adam.
         student: of the adversarial term.
-        weights: of `class`, `statistics`, `adversarial` and `contrast`.
-        temperature, negatives: of the contrast; at most so many remembered images take part.
+        weights: weights of `class`, `statistics`, `adversarial` and `contrast`.
+        temperature, negatives: of the contrast; at most `negatives` remembered images are used.
         iterations, lr: of both Adams.
-        momentum: first momentum of the Adam of generator and noise, which is new for every batch.
-        head_anew: let the head's Adam forget the batches before.
+        momentum: first momentum of Adam for generator and noise, which restarts with every batch.
+        head_anew: reset the head's Adam for every batch.
 
     Returns:
         The images of the lowest loss, (images, channels, height, width) float32 on the CPU.
@@ -225,7 +225,7 @@ def contrastive_inversion(
 
 @torch.no_grad()
 def start_anew(generator: nn.Module) -> None:
-    """Draw weights anew: normal with sd 0.02, around 1 for batch normalisations, biases 0."""
+    """Reinitialise weights: normal with sd 0.02, around 1 for batch normalisations, biases 0."""
     for part in generator.modules():
         if isinstance(part, nn.Linear | nn.Conv2d):
             part.weight.normal_(0, 0.02)

@@ -1,4 +1,4 @@
-"""Whether a generator has collapsed: class balance, diversity of a batch, the teacher's confidence."""
+"""Detect a collapsed generator: class balance, batch diversity and teacher confidence."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def class_balance(counts: Tensor) -> float:
         counts: (classes,), at least two classes.
 
     Returns:
-        1 when all classes are equally frequent, 0 when there is but one.
+        1 if all classes are equally frequent, 0 if there is only one.
 
     Raises:
-        ValueError: for another shape, or an empty histogram.
+        ValueError: for a wrong shape, or an empty histogram.
 
     >>> class_balance(torch.tensor([5, 5])), class_balance(torch.tensor([10, 0]))
     (1.0, 0.0)
@@ -42,16 +42,16 @@ def diversity(images: Tensor) -> Tensor:
         + \sum_{cyx} (\bar x_{cyx} - \bar x_c)^2}
 
     The variance of each pixel over the batch, as a share of the variance of all pixels of a
-    channel: a measure of ours.
+    channel. This measure is ours.
 
     Args:
         images: (batch, channels, height, width), at least two.
 
     Returns:
-        A scalar in [0, 1]: 0 when all images are the same one, 1 when their mean shows nothing.
+        A scalar in [0, 1]: 0 if all images are identical, 1 if their mean is uniform.
 
     Raises:
-        ValueError: for another shape, or a single image.
+        ValueError: for a wrong shape, or a single image.
     """
     if images.ndim != 4 or len(images) < 2:
         raise ValueError(f"diversity needs 2 images (B, C, H, W); got {tuple(images.shape)}.")
@@ -63,13 +63,13 @@ def diversity(images: Tensor) -> Tensor:
 
 
 class CollapseDetector:
-    """Watches what a generator makes, and warns when it makes little.
+    """Monitors the images of a generator and warns of a collapse.
 
     Args:
-        classes: of the teacher.
-        balance, diverse, confident: below these values of `class_balance`, `diversity` and the
-            mean largest probability of the teacher, a warning is logged. The values are ours:
-            on MNIST a healthy run stands far above, noise below the last.
+        classes: number of classes of the teacher.
+        balance, diverse, confident: below these values of `class_balance`, `diversity` and the mean
+            largest probability of the teacher, a warning is logged. The values are ours: on MNIST a
+            healthy run is far above them, and noise is below the last.
     """
 
     def __init__(
@@ -88,20 +88,20 @@ class CollapseDetector:
 
     @torch.no_grad()
     def see(self, images: Tensor, teacher_logits: Tensor) -> None:
-        """Take note of one batch: images (B, C, H, W) and the teacher's logits (B, classes)."""
+        """Record one batch: images (B, C, H, W) and the teacher's logits (B, classes)."""
         check_logits(teacher_logits=teacher_logits)
         highest, which = F.softmax(teacher_logits.detach().float(), 1).max(1)
         counts = torch.bincount(which, minlength=self.classes)
         self._seen.append((counts, diversity(images), highest.mean()))
 
     def report(self) -> dict[str, float]:
-        """Measure all batches since the last report, warn where a limit is crossed, and forget.
+        """Evaluate all batches since the last report, warn if a limit is crossed, and reset.
 
         Returns:
             `class_balance`, `diversity` and `confidence`, each between 0 and 1.
 
         Raises:
-            ValueError: when no batch was seen.
+            ValueError: if no batch was recorded.
         """
         if not self._seen:
             raise ValueError("no batch was seen since the last report.")

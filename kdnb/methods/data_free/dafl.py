@@ -1,8 +1,8 @@
-"""DAFL (Chen et al. 2019): a generator that pleases the teacher, a student that learns from it.
+"""DAFL (Chen et al. 2019): a generator trained by the teacher, and a student that learns from both.
 
-The teacher is the discriminator, and stays as it is. On every batch of noise the generator makes
-images that the teacher is sure of, that spread over all classes and that excite its filters; the
-student imitates the teacher on them. Not one real image is looked at.
+The teacher acts as a fixed discriminator. From every batch of noise, the generator makes images on
+which the teacher is confident, that cover all classes and that activate its filters; the student
+imitates the teacher on them. No real image is used.
 """
 
 from __future__ import annotations
@@ -46,35 +46,35 @@ def dafl(
     .. math:: \min_G\; w_{oh} L_{oh} + w_{ie} L_{ie} + w_a L_a, \qquad
         \min_S\; \frac1n \sum_i \mathrm{KL}\big(T(G(z_i)) \Vert S(G(z_i))\big)
 
-    One forward of generator and teacher serves both; the student learns from the images as they
-    were before the generator's step, and gives the generator no gradient. One epoch is `steps`
+    Both losses share one forward pass of generator and teacher. The student learns from the images
+    made before the generator's step, and gives the generator no gradient. One epoch is `steps`
     batches of `recipe.batch_size` noise vectors.
 
     Args:
         student, generator: trained in place.
         teacher: frozen, in eval mode.
-        recipe: of the student and of the run's length, batch size and precision. The authors'
+        recipe: for the student and of the run's length, batch size and precision. The authors'
             MNIST run is 200 epochs of 120 steps, batch 512, Adam at 2e-3.
-        generator_recipe: of the generator; the authors' is Adam at 0.2 on MNIST.
-        weights: of the terms `one_hot`, `entropy` and `activation`; one that is 0 or absent is
-            left out.
+        generator_recipe: for the generator; the authors' is Adam at 0.2 on MNIST.
+        weights: weights of the terms `one_hot`, `entropy` and `activation`; one that is 0 or absent
+            is left out.
         base: of the entropy's logarithm; None for e.
-        features: the teacher's module whose output is what the activation term looks at: the last
-            before its linear layers.
+        features: the teacher's module whose output enters the activation term: the last before its
+            linear layers.
         detector: sees every batch; its measures join the history after every epoch.
-        seed: of the noise.
-        options: of `training.fit`.
+        seed: for the noise.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `one_hot`, `entropy`, `activation` (weighted), `soft`, and what the detector
         and `evaluate` gave.
 
     Raises:
-        ValueError: for an unknown term, or when nothing moves the generator.
+        ValueError: for an unknown term, or if no term trains the generator.
 
-    Departures: equations and losses follow the authors' code, which averages the activations
-    over features and takes the divergence where the paper writes the cross-entropy (the same
-    gradient). Theirs keeps the student that was best on the test set; here it is the last.
+    Departures: equations and losses follow the authors' code, which averages the activations over
+    features and takes the divergence where the paper writes the cross-entropy (the same gradient).
+    Their code keeps the student that was best on the test set; here it is the last one.
     """
     if unknown := set(weights) - set(WEIGHTS):
         raise ValueError(f"DAFL has no term {min(unknown)!r}; it has {', '.join(WEIGHTS)}.")

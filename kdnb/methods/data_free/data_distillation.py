@@ -1,4 +1,4 @@
-"""Data distillation (Radosavovic et al. 2018): one model, several views, labels for the unlabelled."""
+"""Data distillation (Radosavovic et al. 2018): label data by one model on several views."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shifts(pixels: int) -> list[Distortion]:
     """The image itself, and moved by some pixels up, down, left and right.
 
     Args:
-        pixels: at least 1; what comes in from outside repeats the border.
+        pixels: at least 1; the border is replicated.
 
     Returns:
         Five functions of images (batch, channels, height, width).
@@ -42,14 +42,14 @@ def shifts(pixels: int) -> list[Distortion]:
 
 @torch.no_grad()
 def ensembled(network: nn.Module, images: Tensor, views: Sequence[Distortion]) -> Tensor:
-    r"""The mean of one network's answers to several views of the same images.
+    r"""The mean of a network's answers to several views of the same images (Radosavovic 2018).
 
     .. math:: \hat y = \frac1V \sum_v \mathrm{softmax}\big(f(t_v(x))\big)
 
-    (Radosavovic et al. 2018, section 3). One model, so no second one has to be trained.
+    (Radosavovic et al. 2018, section 3). It needs only one trained model.
 
     Args:
-        network: images -> logits, asked in eval mode.
+        network: images -> logits, run in eval mode.
         images: (batch, channels, height, width).
         views: functions of images, at least one.
 
@@ -69,14 +69,14 @@ def ensembled(network: nn.Module, images: Tensor, views: Sequence[Distortion]) -
 def self_labelled(
     network: nn.Module, batches: Batches, views: Sequence[Distortion], *, confidence: float = 0.0
 ) -> Images:
-    """Hard labels for images without any, where the ensemble over views is sure enough.
+    """Hard labels for unlabelled images on which the ensemble over views is confident enough.
 
     Args:
-        network: trained on what is labelled.
+        network: trained on the labelled data.
         batches: of the unlabelled images, not shuffled and not augmented; labels are not read.
         views: see `ensembled`.
-        confidence: images whose largest mean probability is below are left out; the paper keeps as
-            many as the labelled data lead to expect.
+        confidence: images whose largest mean probability is lower are left out; the paper keeps the
+            number expected from the labelled data.
 
     Returns:
         The kept images with the ensemble's labels.
@@ -113,7 +113,7 @@ def omni_supervised(
         labelled, generated: see `self_labelled`.
         recipe: the paper lengthens the schedule with the data.
         mean, sd: by which the images are normalised.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history of `offline.train`.

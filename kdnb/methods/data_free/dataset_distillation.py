@@ -1,6 +1,6 @@
 """Dataset distillation (Wang et al. 2018): a few images on which a few steps train a network.
 
-Not the network is distilled here, but its data: the gradient runs through the training itself.
+This distils the data and not the network: the gradient flows through the training itself.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ StepLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 class DistilledData(nn.Module):
-    r"""Images, fixed labels, and a learnt rate for every step that is taken on them.
+    r"""Images, fixed labels, and a learnt rate for every step on them.
 
     Args:
         steps: sets of images, one for each gradient step of an epoch.
         labels: (images,), of every step's images.
-        shape: of an image.
-        epochs: how often the steps are gone through.
-        lr: of all steps at the beginning.
-        seed: of the images, which begin standard normal.
+        shape: shape of an image.
+        epochs: the number of passes through the steps.
+        lr: learning rate of all steps at the beginning.
+        seed: for the images, which begin standard normal.
 
     Attributes:
         images: (steps, images, *shape), a parameter.
@@ -80,18 +80,18 @@ def unroll(
     loss: StepLoss = F.cross_entropy,
     differentiable: bool = True,
 ) -> dict[str, Tensor]:
-    r"""Train for a few gradient steps, and keep the path back.
+    r"""Train for a few gradient steps, differentiably.
 
     .. math:: \theta_{i+1} = \theta_i - \tilde\eta_i\, \nabla_{\theta_i} \ell(\tilde x_i, \theta_i)
 
-    (Wang et al. 2018, equation 1 and section 3.4), going through the steps again and again until
-    the rates are used up.
+    (Wang et al. 2018, equation 1 and section 3.4), going through the steps repeatedly until all
+    rates are used.
 
     Args:
-        network: gives the shape of the function; its own parameters are not used.
-        parameters: theta_0 by name, wanting gradients.
+        network: defines the function; its own parameters are not used.
+        parameters: theta_0 by name, requiring gradients.
         images: (steps, images, ...).
-        labels: (images, ...), what `loss` wants of every step.
+        labels: (images, ...), the targets of `loss` in every step.
         rates: (epochs * steps,).
         differentiable: whether gradients flow through the steps to images and rates.
 
@@ -99,7 +99,7 @@ def unroll(
         The parameters after the last step, by name.
 
     Raises:
-        ValueError: when the rates do not go through all steps a whole number of times.
+        ValueError: if the number of rates is not a multiple of the number of steps.
     """
     if len(rates) % len(images):
         raise ValueError(f"{len(rates)} rates do not go through {len(images)} steps evenly.")
@@ -128,7 +128,7 @@ def distil_dataset(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Find images on which a few steps train a network.
+    r"""Find images on which a few steps train a network (Wang 2018).
 
     .. math:: \min_{\tilde x, \tilde\eta}\; E_{\theta_0 \sim p}\, L\big(x,\, \theta_k(\theta_0)\big)
 
@@ -136,13 +136,14 @@ def distil_dataset(
 
     Args:
         distilled: trained in place.
-        initial: a network, for its one fixed and known initialisation; or a function that builds
-            one from torch's random state, called anew in every step, for any random one.
+        initial: a network, for a single fixed and known initialisation; or, for random
+            initialisations, a function that builds one from torch's random state and is called in
+            every step.
         examples: the real data, as `offline.train` takes them.
-        recipe: of the images and rates; published: Adam at 0.01, halved every 40 of 400 epochs,
+        recipe: for the images and rates; published: Adam at 0.01, halved every 40 of 400 epochs,
             batch 1024.
-        networks_a_step: random initialisations that a step averages over.
-        options: of `training.fit`.
+        networks_a_step: the number of random initialisations averaged in a step.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `real`, the loss on the real batch after the steps.
@@ -150,9 +151,9 @@ def distil_dataset(
     Raises:
         ValueError: for fewer than one network a step.
 
-    Departures: the numbers are the authors' read-me's, the softplus of the rates their code's
-    (ssnl/dataset-distillation). One random network a step is their default, too (`n_nets`); 4 a step are in
-    their example of trained networks, which is not here.
+    Departures: the numbers follow the authors' read-me, and the softplus of the rates their code
+    (ssnl/dataset-distillation). One random network per step is also their default (`n_nets`); their
+    example with trained networks, which is not here, uses 4.
     """
     if networks_a_step < 1:
         raise ValueError(f"networks_a_step must be at least 1; got {networks_a_step}.")

@@ -23,13 +23,13 @@ def batch_norm_inputs(network: nn.Module) -> Iterator[list[tuple[nn.BatchNorm2d,
     """Collect what enters every batch normalisation while the block runs.
 
     Args:
-        network: each of its calls fills the list anew, in the order of the layers.
+        network: each of its calls refills the list, in the order of the layers.
 
     Yields:
         (layer, inputs (batch, channels, height, width)), with gradients as usual.
 
     Raises:
-        ValueError: when it has no batch normalisation with running statistics.
+        ValueError: if it has no batch normalisation with running statistics.
     """
     layers = [
         part
@@ -59,7 +59,7 @@ def statistics_term(inputs: list[tuple[nn.BatchNorm2d, Tensor]]) -> Tensor:
         + \lVert \sigma_l^2(x) - \hat\sigma_l^2 \rVert_2
 
     Args:
-        inputs: of `batch_norm_inputs`.
+        inputs: the output of `batch_norm_inputs`.
 
     Returns:
         A scalar; its gradient is finite at 0.
@@ -92,7 +92,7 @@ def deep_inversion(
     keep: Keep = "best",
     seed: int = 0,
 ) -> Tensor:
-    r"""Dream images of some classes; with a student, images on which it still errs.
+    r"""Synthesise images of given classes, with a student those on which it still errs (Yin 2020).
 
     .. math:: \min_x\; w_c\, H(e_y, T(x)) + w_f R_{feature} + w_{tv} R_{TV}
         + w_{l2} \lVert x \rVert_2 + w_a R_{compete}
@@ -101,28 +101,29 @@ def deep_inversion(
 
     Args:
         teacher: frozen, with batch normalisation.
-        labels: (images,), made in one batch, whose statistics are matched: take hundreds.
-        shape: of an image, (channels, height, width).
+        labels: (images,), made in one batch, whose statistics are matched, so use hundreds.
+        shape: shape of an image, (channels, height, width).
         student: of the competition, frozen; needed where `compete` has a weight.
-        weights: of the terms `class`, `statistics`, `variation`, `norm` and `compete`; those
-            that are 0 or absent are left out.
-        temperature: of the competition.
-        jitter: the images are shifted around by up to so many pixels, anew in every iteration.
-        bounds: of the pixels; None as in the authors' CIFAR code.
-        iterations, lr: of Adam.
-        keep: "best" for the images of the lowest loss, "last" for those after the last step.
+        weights: weights of the terms `class`, `statistics`, `variation`, `norm` and `compete`;
+            those that are 0 or absent are left out.
+        temperature: temperature of the competition.
+        jitter: the images are shifted cyclically by up to this many pixels, at random in every
+            iteration.
+        bounds: bounds of the pixels; None as in the authors' CIFAR code.
+        iterations, lr: number of steps and learning rate of Adam.
+        keep: "best" for the images with the lowest loss, "last" for those after the last step.
 
     Returns:
         (images, *shape) float32 on the CPU.
 
     Raises:
-        ValueError: for an unknown term, another `keep`, a teacher without batch normalisation, or a
-            competition without a student.
+        ValueError: for an unknown term, an unknown `keep`, a teacher without batch normalisation,
+            or a competition without a student.
 
     Departures: the authors' code, read in November 2026, keeps the images of the lowest loss: for
-    ImageNet a copy of them (`deepinversion.py`), for CIFAR-10 the very tensor that Adam then moves
-    on, which is "last" in effect (`deepinversion_cifar10.py`). Their competition clamps and swaps
-    (see `competition`).
+    ImageNet it keeps a copy (`deepinversion.py`); for CIFAR-10 it keeps the same tensor that Adam
+    then changes, which amounts to "last" (`deepinversion_cifar10.py`). Their competition clamps and
+    swaps (see `competition`).
     """
     check_keep(keep)
     if unknown := set(weights) - set(WEIGHTS):

@@ -1,4 +1,4 @@
-"""DFAD (Fang et al. 2019): a generator seeks the images on which the student is wrong."""
+"""DFAD (Fang et al. 2019): a generator searches for images on which the student is wrong."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def dfad(
         The history: `discrepancy` of the student, `adversarial` of the generator (negative).
 
     Raises:
-        ValueError: when `steps` is not a multiple of `student_steps`.
+        ValueError: if `steps` is not a multiple of `student_steps`.
 
     The loop is confirmed in the authors' code.
     """

@@ -1,7 +1,7 @@
-"""Fast data-free distillation (Fang et al. 2022): a generator that learns to be adapted in few steps.
+"""Fast data-free distillation (Fang et al. 2022): a generator that adapts in a few steps.
 
-Images share features. Instead of inverting each batch from nothing for hundreds of iterations, one
-generator is kept from which a handful of steps lead to any batch.
+Images share features. Instead of inverting each batch from scratch for hundreds of iterations, the
+method keeps one generator from which a few steps lead to any batch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def fast_synthesis(
     precision: str = "32",
     seed: int = 0,
 ) -> Tensor:
-    r"""Make batches of images from one generator that learns to start well.
+    r"""Make batches of images from a generator meta-learnt as a good start (Fang 2022).
 
     .. math:: \theta' \leftarrow \theta - \lambda \nabla_{\theta'} L \;\text{(k times)}, \qquad
         \theta \leftarrow \theta - \eta \sum_{t \le k} \nabla_{\theta'_t} L
@@ -55,14 +55,15 @@ def fast_synthesis(
 
     Args:
         teacher: frozen, with batch normalisation.
-        generator: trained in place; call again to go on from it.
-        classes: of the labels, which are drawn at random.
+        generator: trained in place; call again to continue from it.
+        classes: number of classes of the labels, which are drawn at random.
         batches, batch_size: how many images are made, and how many at a time.
         student: of the adversarial term; without one that term is left out, as in the authors'
             warm-up.
-        weights: of `class`, `statistics` and `adversarial`.
+        weights: weights of `class`, `statistics` and `adversarial`.
         inner_steps: k: 2, 5 and 10 are published.
-        lr, noise_lr: of the copy and of the noise; the generator's own rate is lr * inner_steps.
+        lr, noise_lr: learning rates of the copy and of the noise; the generator's own rate is lr *
+            inner_steps.
         meta: how the generator follows.
 
     Returns:
@@ -72,10 +73,10 @@ def fast_synthesis(
     Raises:
         ValueError: for an unknown term or way to follow.
 
-    Departures: terms, rates and both ways are the authors' code, where the way called MAML is the
-    first-order one. Left out are its augmentations, its running average of batch statistics and
-    its reset of the first layer; its Adams have a first momentum of 0.5, and the factor 67 that
-    it gives Reptile's step is undone by Adam.
+    Departures: terms, rates and both update rules follow the authors' code, in which "MAML" is the
+    first-order one. Its augmentations, its running average of batch statistics and its reset of the
+    first layer are left out. Its Adam optimisers have a first momentum of 0.5; Adam cancels the
+    factor 67 that it gives Reptile's step.
     """
     if unknown := set(weights) - set(WEIGHTS):
         raise ValueError(f"there is no term {min(unknown)!r}; there are {', '.join(WEIGHTS)}.")
@@ -126,7 +127,7 @@ def _adapted(
     gradients: list[Tensor],
     seed: int,
 ) -> Tensor:
-    """Adapt a copy; its gradients are added to `gradients`, and its best images returned."""
+    """Adapt a copy, add its gradients to `gradients`, and return its best images."""
     # Adam's steps do not depend on a gradient's size, so noise in units of this ratio moves at its
     # own rate in one and the same update.
     ratio = noise_lr / recipe.lr

@@ -1,4 +1,4 @@
-"""Kimura et al. 2018: few real examples, and pseudo examples that are optimised with the student."""
+"""Kimura et al. 2018: few real examples, and pseudo examples optimised with the student."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdnb.training.inputs import batches_for
 
 
 def mixed_examples(images: Tensor, count: int, *, seed: int = 0) -> Tensor:
-    """Where pseudo examples begin: mixtures of two real images with uniform weights.
+    """Initial pseudo examples: mixtures of two real images with uniform weights.
 
     Args:
         images: (N, ...), at least one.
@@ -48,29 +48,29 @@ def pseudo_examples(
     seed: int = 0,
     **options: Any,
 ) -> tuple[Tensor, list[dict[str, float]]]:
-    r"""Train a student on few examples and on pseudo examples that seek its errors.
+    r"""Train a student on few examples and on pseudo examples on which it errs (Kimura 2018).
 
     .. math:: \min_\theta \max_{\tilde x}\; \mathrm{KL}\big(f_t(\tilde x) \Vert f_s(\tilde x)\big),
         \qquad \min_\theta \mathrm{KL}\big(f_t(x) \Vert f_s(x)\big)
 
-    (Kimura et al. 2018). On every batch some pseudo examples, like the inducing points of a
-    Gaussian process, take one step towards where the student is worst; then the student takes one
-    on them and on the real batch.
+    In every batch some pseudo examples, which resemble the inducing points of a Gaussian process,
+    take one step towards larger student errors; then the student takes a step on them and on the
+    real batch.
 
     Args:
         student: trained in place.
-        teacher: frozen; what the paper calls the reference model, good on few data.
+        teacher: frozen; the paper's "reference model", which is good on few data.
         examples: the few real ones, as `offline.distil` takes them.
-        recipe: of the student.
+        recipe: for the student.
         start: the pseudo examples at the beginning, (count, ...), such as `mixed_examples`.
-        pseudo_recipe: of the pseudo examples.
-        pseudo_batch: of them take part in a step, drawn at random.
-        pseudo_weight: of the divergence on pseudo examples in the student's loss; that on real
-            examples has weight 1.
-        hard_weight: of the cross-entropy with the real labels.
-        temperature: of both divergences.
-        bounds: of the pixels.
-        options: of `training.fit`.
+        pseudo_recipe: for the pseudo examples.
+        pseudo_batch: the number of pseudo examples in a step, drawn at random.
+        pseudo_weight: weight of the divergence on pseudo examples in the student's loss; that on
+            real examples has weight 1.
+        hard_weight: weight of the cross-entropy with the real labels.
+        temperature: temperature of both divergences.
+        bounds: bounds of the pixels.
+        options: passed to `training.fit`.
 
     Returns:
         The pseudo examples after the last step, and the history: `adversarial` (minus the

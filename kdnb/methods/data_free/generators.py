@@ -1,4 +1,4 @@
-"""Generators that make images out of noise: the sizes of DAFL, DFAD and ZSKT, and shrunken ones."""
+"""Generators of images from noise, with the sizes of DAFL, DFAD and ZSKT, or smaller."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kdnb.training.borrowed import modes_kept
 
 @dataclass(frozen=True)
 class Published:
-    """What the published generators for 32x32 images differ in.
+    """The differences between the published generators for 32x32 images.
 
     Attributes:
         start: side of the first maps, as a share of the image's.
-        epsilon: of the batch normalisations behind the two inner convolutions.
-        tanh: whether a tanh stands before the last normalisation.
+        epsilon: epsilon of the batch normalisations after the two inner convolutions.
+        tanh: whether a tanh precedes the last normalisation.
     """
 
     start: float
@@ -29,7 +29,7 @@ class Published:
 
 
 # DAFL's public code says BatchNorm2d(128, 0.8), whose second argument is the epsilon, not the
-# momentum: as large as the variance itself, so the inner maps are only half normalised.
+# momentum: it is as large as the variance itself, so the inner maps are only half normalised.
 PUBLISHED = {
     "dafl": Published(start=1 / 4, epsilon=0.8, tanh=True),
     "dfad": Published(start=1 / 4, epsilon=1e-5, tanh=True),
@@ -46,20 +46,20 @@ class Generator(nn.Module):
     by the nearest pixel to half the image's side, convolved (3x3, 128 channels), enlarged to the
     full side, convolved (64 channels), and convolved to the image. Leaky ReLU of slope 0.2 and
     batch normalisation follow the inner convolutions. The last layer is a batch normalisation
-    without parameters: images have mean 0 and variance 1 like normalised data, without knowing any.
-
-    Where a tanh stands before it, large steps can kill a generator for good: once every value
-    before the tanh is far out on the same side, all images are exactly 0, and so are all gradients.
+    without parameters: images have mean 0 and variance 1 like normalised data, without access to
+    any. If a tanh precedes it, large steps can destroy a generator permanently: once every value
+    before the tanh is saturated on the same side, all images are exactly 0, and so are all
+    gradients.
 
     Args:
-        name: whose: `dafl` (Chen et al. 2019), `dfad` (Fang et al. 2019) or `zskt` (Micaelli and
+        name: one of `dafl` (Chen et al. 2019), `dfad` (Fang et al. 2019) or `zskt` (Micaelli and
             Storkey 2019).
         latent: numbers in a noise vector; DAFL takes 100 on MNIST and 1000 on CIFAR.
-        channels, image_size: of the images; the size must be a multiple of 4.
+        channels, image_size: channels and side of the images; the size must be a multiple of 4.
         width: channels of the first convolution, 128 as published; the second has half as many.
 
     Raises:
-        ValueError: for an unknown name, or sizes that it cannot make.
+        ValueError: for an unknown name, or impossible sizes.
 
     Confirmed in the public code of all three. With DAFL's sizes for MNIST it has 1,049,985
     parameters.
@@ -107,13 +107,13 @@ class Generator(nn.Module):
 
 
 class EnlargedConvolution(nn.Conv2d):
-    r"""A 3x3 convolution of maps that are enlarged first, each pixel to its nearest ones.
+    r"""A 3x3 convolution of maps enlarged by nearest-neighbour interpolation.
 
-    Where the side doubles, both are one transposed convolution of stride 2 whose 4x4 kernel sums
-    neighbouring weights, :math:`K = w * \mathbf{1}_{2 \times 2}`: the same function with 4 products
-    for an output pixel instead of 9, and without the enlarged maps. For few channels, such as those
-    of an image, it is one ordinary convolution with four outputs, the corners of a square of pixels
-    (Shi et al. 2016): forwards, two to three times as fast there.
+    If the side doubles, both together are one transposed convolution of stride 2 whose 4x4 kernel
+    sums neighbouring weights, :math:`K = w * \mathbf{1}_{2 \times 2}`: the same function with 4
+    products per output pixel instead of 9, and without storing the enlarged maps. For few channels,
+    such as those of an image, it is one ordinary convolution with four outputs, the corners of a
+    square of pixels (Shi et al. 2016): two to three times as fast in the forward pass.
 
     Args:
         inputs, outputs: channels.
@@ -152,11 +152,11 @@ def _stage(inputs: int, outputs: int, size: int, epsilon: float) -> nn.Sequentia
 
 
 def generate(generator: nn.Module, count: int, *, seed: int = 0) -> Tensor:
-    """Images of a generator as the student sees them: normalised over their own batch.
+    """Images of a generator as the student sees them, normalised over their own batch.
 
     Args:
-        generator: a `Generator`, or a module with its attribute `latent`; left as it is, running
-            statistics included.
+        generator: a `Generator`, or a module with its attribute `latent`; left unchanged, including
+            running statistics.
         count: how many, at least 2, in one batch.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Lopes et al. 2017: distilling from statistics of activations, recorded before the data went.
+"""Lopes et al. 2017: distil from activation statistics recorded while the data were available.
 
-Whoever trained the teacher leaves a record of what its layers did on the data, class by class:
-means and covariances of the top layer, or means of all layers. Images are then found that have such
-activations. A third record, the few directions in which a layer's activations lie, is ours: it
-stands where the paper has its spectral records.
+Whoever trains the teacher records statistics of its layers on the data, class by class: means and
+covariances of the top layer, or means of all layers. Images are then optimised to have such
+activations. A third record, the few directions in which a layer's activations lie, is ours and
+replaces the paper's spectral records.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kdnb.training.borrowed import evaluating
 
 @dataclass(frozen=True, eq=False)
 class LayerRecord:
-    """What one layer did on the data, for each class.
+    """The activation statistics of one layer on the data, for each class.
 
     Attributes:
         mean: (classes, units) float64.
@@ -41,19 +41,19 @@ class LayerRecord:
 def record(
     network: nn.Module, batches: Batches, paths: Sequence[str], classes: int
 ) -> dict[str, LayerRecord]:
-    """Record activation statistics: the one step that sees the data, done before it is gone.
+    """Record activation statistics, the only step that sees the data.
 
     Args:
-        network: asked in eval mode.
+        network: run in eval mode.
         batches: of the training data, with labels.
         paths: modules; maps are flattened, (batch, units).
-        classes: of the labels, each at least once in the data.
+        classes: number of classes of the labels, each at least once in the data.
 
     Returns:
         A record for each path. Sums are kept, never the activations.
 
     Raises:
-        ValueError: when a class has no image.
+        ValueError: if a class has no image.
     """
     counts = torch.zeros(classes, dtype=torch.int64)
     sums: dict[str, Tensor] = {}
@@ -101,17 +101,18 @@ def sample_activations(kept: LayerRecord, per_class: int, *, seed: int = 0) -> T
 
 
 def principal_directions(kept: LayerRecord, share: float = 0.1) -> Tensor:
-    """The directions of a layer's activations that carry most, class by class.
+    """The leading directions of a layer's activations, class by class.
 
     Not the paper's spectral record, which is of a graph whose nodes are the units of several
-    layers. Lopes et al. 2017 take a Laplacian of it (recalled). Their code (`replayed_distillation`,
-    `compute_stats.py`, read in November 2026) weighs an edge between units of neighbouring layers by
-    the product of their class means and takes no Laplacian; it is unfinished there, and what it
-    computes is not used by its objective. So the method is named and not taught.
+    layers. Lopes et al. 2017 take a Laplacian of it (recalled). Their code
+    (`replayed_distillation`, `compute_stats.py`, read in November 2026) weights an edge between
+    units of neighbouring layers by the product of their class means and takes no Laplacian; it is
+    unfinished there, and its objective does not use the result. Therefore it is not implemented
+    here.
 
     Args:
         kept: of the layer.
-        share: of the directions that are kept, at least one.
+        share: share of the directions that are kept, at least one.
 
     Returns:
         (classes, units, directions) float32, orthonormal columns: the leading eigenvectors of the
@@ -129,7 +130,7 @@ def principal_directions(kept: LayerRecord, share: float = 0.1) -> Tensor:
 
 
 def share_outside(activations: Tensor, basis: Tensor) -> Tensor:
-    r"""How much of the activations lies outside the recorded directions.
+    r"""The share of the activations outside the recorded directions.
 
     .. math:: L = \frac1n \sum_i \Big( 1 -
         \frac{\lVert V_{y_i}^T a_i \rVert_2^2}{\lVert a_i \rVert_2^2} \Big)
@@ -142,9 +143,9 @@ def share_outside(activations: Tensor, basis: Tensor) -> Tensor:
         A scalar in [0, 1]; rows of zeros count as 1.
 
     Raises:
-        ValueError: when the shapes do not agree.
+        ValueError: if the shapes do not match.
 
-    Ours, for :func:`principal_directions`.
+    This loss is ours, for :func:`principal_directions`.
     """
     if activations.ndim != 2 or basis.shape[:2] != activations.shape:
         raise ValueError(
@@ -169,7 +170,7 @@ def reconstruct(
     precision: str = "32",
     seed: int = 0,
 ) -> Tensor:
-    r"""Images whose activations are the recorded ones.
+    r"""Reconstruct images with the recorded activations (Lopes 2017).
 
     .. math:: \hat X = \arg\min_X\; l\big(\Phi(X), \Phi_{rec}\big)
 
@@ -181,16 +182,16 @@ def reconstruct(
         targets: module path -> activations (images, units): one path, the top layer's, of
             `sample_activations`; or the class means of all layers. With `directions`, path ->
             bases (images, units, directions) of `principal_directions`.
-        shape: of an image, (channels, height, width).
-        bounds: of the pixels.
-        iterations, lr: of Adam.
-        batch_size: images that are moved at a time.
+        shape: shape of an image, (channels, height, width).
+        bounds: bounds of the pixels.
+        iterations, lr: number of steps and learning rate of Adam.
+        batch_size: the number of images optimised at a time.
 
     Returns:
         (images, *shape) float32 on the CPU.
 
     Raises:
-        ValueError: when the paths have different numbers of targets.
+        ValueError: if the paths have different numbers of targets.
 
     Departures: the paper keeps one fixed dropout mask for each class while it records all layers;
     left out here.

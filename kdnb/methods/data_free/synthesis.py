@@ -1,4 +1,4 @@
-"""What all syntheses share: batches without data, pixels as parameters, the game of a generator."""
+"""Shared code for synthesis: noise batches, pixels as parameters, training a generator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Keep = Literal["best", "last"]
 
 
 def pixel_bounds(mean: Sequence[float], sd: Sequence[float]) -> Bounds:
-    """Black and white as the network sees them, (channels, 1, 1) each.
+    """The normalised values of black and white, (channels, 1, 1) each.
 
     Args:
         mean, sd: of each channel on the 0-1 scale, by which images are normalised.
@@ -36,13 +36,13 @@ class NoiseBatches(LoaderBatches):
     """Batches of Gaussian noise instead of images; there is no data set behind them.
 
     Args:
-        steps: batches an epoch.
-        batch_size: vectors or images a batch.
-        shape: of one: (100,) for a generator, (1, 32, 32) for images of noise.
+        steps: batches per epoch.
+        batch_size: vectors or images per batch.
+        shape: shape of one vector or image: (100,) for a generator, (1, 32, 32) for images of noise.
         seed: the noise is a function of (seed, epoch) alone, so an interrupted run resumes exactly.
 
     Raises:
-        ValueError: when a number is below 1.
+        ValueError: if a number is below 1.
 
     >>> next(iter(NoiseBatches(2, 3, (4,)))).images.shape
     torch.Size([3, 4])
@@ -59,11 +59,11 @@ class NoiseBatches(LoaderBatches):
 
     @property
     def examples(self) -> int:
-        """Noise vectors an epoch."""
+        """The number of noise vectors per epoch."""
         return len(self) * self.batch_size
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The noise of one epoch; the labels are zeros, for there are none."""
+        """The noise of one epoch; the labels are dummy zeros."""
         stream = torch.Generator().manual_seed(mixed_seed(self.seed, number, "noise"))
         nothing = torch.zeros(self.batch_size, dtype=torch.int64)
         for _ in range(len(self)):
@@ -75,8 +75,7 @@ class Pixels(nn.Module):
 
     Args:
         start: (images, ...), copied.
-        bounds: lowest and highest value, see `pixel_bounds`; `clamp` brings the images back
-            between them.
+        bounds: lowest and highest value, see `pixel_bounds`; `clamp` restricts the images to them.
     """
 
     def __init__(self, start: Tensor, bounds: Bounds | None = None) -> None:
@@ -85,11 +84,11 @@ class Pixels(nn.Module):
         self.bounds = bounds
 
     def forward(self) -> Tensor:
-        return self.images.clone()  # not the leaf itself: an in-place layer would change it
+        return self.images.clone()  # not the leaf itself, which an in-place layer would change
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Back between the bounds, where there are any."""
+        """Clamp to the bounds, if there are any."""
         if self.bounds:
             low, high = (bound.to(self.images.device) for bound in self.bounds)
             self.images.clamp_(low, high)
@@ -107,24 +106,24 @@ def optimise_pixels(
     keep: Keep = "last",
     seed: int = 0,
 ) -> Tensor:
-    """Move images down the gradient of some terms, by Adam; the networks stay as they are.
+    """Optimise images by Adam on some terms; the networks stay unchanged.
 
     Args:
-        start: (images, channels, height, width), where they begin.
+        start: (images, channels, height, width), the initial images.
         networks: by name, frozen and in eval mode meanwhile.
         terms: (networks, images) -> named, weighted terms.
-        iterations, lr: of Adam.
+        iterations, lr: number of steps and learning rate of Adam.
         bounds: pixels are kept between these two after every step.
-        keep: "last" for the images after the last step, "best" for those, of before any step, whose
-            terms had the lowest sum.
-        seed: of what the terms draw.
+        keep: "last" for the images after the last step, "best" for those whose terms had the lowest
+            sum at the start of any step.
+        seed: for what the terms draw.
 
     Returns:
         The images, float32 on the CPU.
 
     Raises:
-        ValueError: for another `keep`.
-        NonFiniteLoss: when a term turns NaN or infinite.
+        ValueError: for an unknown `keep`.
+        NonFiniteLoss: if a term becomes NaN or infinite.
     """
     check_keep(keep)
     pixels = Pixels(start, bounds)
@@ -147,7 +146,7 @@ def optimise_pixels(
     fit({"pixels": pixels, **networks}, ticks, update, recipe, seed=seed)
     if best:
         pixels.images.data.copy_(best["images"])
-        pixels.clamp()  # the start may lie outside
+        pixels.clamp()  # the start may be out of bounds
     return pixels.images.detach().cpu()
 
 
@@ -170,12 +169,12 @@ def play(
     evaluate: Callable[[Networks], dict[str, float]] | None = None,
     **options: Any,
 ) -> list[dict[str, float]]:
-    """Run the updates of student and generator on batches of noise; the teacher stays as it is.
+    """Run the updates of student and generator on batches of noise; the teacher stays fixed.
 
     Args:
         steps: batches an epoch.
         detector: its measures join the history after every epoch, as do those of `evaluate`.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history.
@@ -193,7 +192,7 @@ def play(
 def resting(value: Tensor) -> Tensor:
     """A loss with this value and no gradient for any parameter.
 
-    An optimiser leaves parameters without a gradient alone, its own memory of them included: an
-    `Update` that returns this makes no step, yet its value counts in the epoch's mean.
+    An optimiser skips parameters without a gradient and keeps their state. An `Update` that returns
+    this value therefore makes no step, but the value counts in the epoch's mean.
     """
     return value.detach() + torch.zeros((), device=value.device, requires_grad=True)

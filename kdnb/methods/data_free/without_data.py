@@ -1,4 +1,4 @@
-"""One verb for the methods that train a generator beside the student, and for their control, noise."""
+"""One function for methods that train a generator with the student, and for the noise control."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from kdnb.training.watching import watching
 GAMES: dict[str, Callable[..., list[dict[str, float]]]] = {"dafl": dafl, "zskt": zskt, "dfad": dfad}
 METHODS = (*GAMES, "noise")
 # Of the generator's Adam. DAFL's published 0.2 belongs to batches of 512: in smaller ones it can
-# kill a generator (see `Generator`); 0.01 is the largest at which none of ours has died.
+# destroy a generator (see `Generator`); 0.01 is the largest rate at which none of ours failed.
 RATES = {"dafl": 0.01, "zskt": 1e-3, "dfad": 1e-3}
-# What the verb itself gives a method, so that it is no option of the caller's.
+# Arguments that the function itself passes to a method, which are not options of the caller.
 _OWN = {
     "student",
     "teacher",
@@ -65,34 +65,34 @@ def data_free(
     log_dir: Path | str | None = None,
     **fields_and_options: Any,
 ) -> Fit:
-    """Distil without any data: a generator makes the images on which the student imitates.
+    """Distil without any data, on images made by a generator.
 
-    No argument takes training data, so none can be touched.
+    No argument takes training data, so none can be used.
 
     Args:
         student: images -> logits; trained in place, and left as `kdnb.train` leaves its network.
-        teacher: frozen. What it takes for black and white decides what images can look like: the
-            generators' end in a normalisation to mean 0 and variance 1.
-        recipe: of the student, or its fields as keywords; an epoch is `steps` batches.
-        method: `dafl`, `zskt`, `dfad`, or `noise`, the control that every run should have beside
-            it: the student learns from the teacher's answers to Gaussian noise.
-        generator: a `Generator`, or any module that makes images of noise (batch, latent) and has
-            that number as its attribute `latent`. Left out, the method's own is built.
-        shape: of an image, (channels, side, side); read where no generator is given.
-        width: channels of the generator that is built; 128 are published.
+        teacher: frozen. It should expect normalised images: the generators end in a normalisation
+            to mean 0 and variance 1.
+        recipe: for the student, or its fields as keywords; an epoch is `steps` batches.
+        method: `dafl`, `zskt`, `dfad`, or `noise`, the control to compare every run with: the
+            student learns from the teacher's answers to Gaussian noise.
+        generator: a `Generator`, or any module that makes images from noise (batch, latent) and has
+            the attribute `latent`. If left out, the method's own generator is built.
+        shape: shape of an image, (channels, side, side); used if no generator is given.
+        width: channels of the generator that is built; the published number is 128.
         steps: an epoch, of the student.
         generator_lr: of the generator's Adam, whose schedule is the student's. Left out: 0.01 for
             `dafl` (0.2 is published, for batches of 512), 0.001 for `zskt` and `dfad`.
-        detector: watches what is made and warns of a collapse; its measures join the history.
-            False for none, such as for data that are not images.
-        evaluate, seed, checkpoint, log_dir: as in `kdnb.train`. Whatever `evaluate` measures, the
-            student is that of the last epoch.
+        detector: monitors the images and warns of a collapse; its measures join the history. False
+            for none, such as for data that are not images.
+        evaluate, seed, checkpoint, log_dir: as in `kdnb.train`. The student of the last epoch is
+            kept, whatever `evaluate` measures.
         fields_and_options: fields of the recipe, and options of the method by name, such as
             `weights`, `base` and `features` of :func:`dafl`, `student_steps` of :func:`zskt`.
             `features` is found for kdnb's, timm's and torchvision's teachers.
 
     Returns:
-        The history, and the networks `student` and, but for noise, `generator`.
+        The history, and the networks `student` and, except for noise, `generator`.
 
     Raises:
         ValueError: for an unknown method, option or field, or a teacher whose layers are not known
@@ -154,7 +154,7 @@ def data_free(
 
 
 def _options(method: str) -> Mapping[str, Any]:
-    """What a method can be told by name, beside what the verb itself tells it."""
+    """A method's options, except those that the function itself sets."""
     if method not in GAMES:
         return {}
     parameters = inspect.signature(GAMES[method]).parameters.values()

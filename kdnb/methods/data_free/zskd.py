@@ -1,7 +1,7 @@
-"""ZSKD (Nayak et al. 2019): data impressions, inverted from softmax targets that Dirichlet draws.
+"""ZSKD (Nayak et al. 2019): data impressions for softmax targets drawn from a Dirichlet.
 
-Which classes resemble each other is read from the weights of the teacher's last layer; soft targets
-are drawn accordingly, and images are found that make the teacher say them.
+The similarity of classes is read from the weights of the teacher's last layer. Soft targets are
+drawn accordingly, and images are found to which the teacher gives these targets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kdnb.training import Networks
 
 
 def class_similarity(weight: Tensor) -> Tensor:
-    r"""How alike the teacher takes two classes to be.
+    r"""The teacher's similarity of classes, from its last layer (Nayak 2019).
 
     .. math:: C(i, j) = \frac{w_i^T w_j}{\lVert w_i \rVert \lVert w_j \rVert}
 
@@ -30,7 +30,7 @@ def class_similarity(weight: Tensor) -> Tensor:
         (classes, classes), symmetric, 1 on the diagonal.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
 
     >>> class_similarity(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     tensor([[1., 0.],
@@ -45,7 +45,7 @@ def class_similarity(weight: Tensor) -> Tensor:
 def concentrations(weight: Tensor) -> Tensor:
     """The Dirichlet concentration of each class: its similarities, each row scaled to [0, 1].
 
-    1e-4 is added, as in the authors' code, for a Dirichlet needs all of them above 0.
+    As in the authors' code 1e-4 is added, since a Dirichlet needs all of them above 0.
 
     Args:
         weight: (classes, features), at least two classes.
@@ -54,7 +54,7 @@ def concentrations(weight: Tensor) -> Tensor:
         (classes, classes); row k belongs to class k, and is largest there.
 
     Raises:
-        ValueError: for another shape, or a class that resembles all classes alike.
+        ValueError: for a wrong shape, or a class equally similar to all classes.
     """
     similar = class_similarity(weight)
     low, high = similar.amin(1, keepdim=True), similar.amax(1, keepdim=True)
@@ -75,9 +75,8 @@ def dirichlet_targets(
     Args:
         weight: (classes, features), of the teacher's last layer.
         per_class: targets for each class and each scale.
-        scales: the betas; half of the impressions are drawn at 1, half at 0.1, which gives peaked
-            targets.
-        seed: of the draws.
+        scales: the betas; half of the impressions use 1 and half 0.1, which gives peaked targets.
+        seed: for the draws.
 
     Returns:
         (classes * scales * per_class, classes) float32; rows sum to 1, class after class.
@@ -113,25 +112,26 @@ def data_impressions(
     precision: str = "32",
     seed: int = 0,
 ) -> Tensor:
-    """Images for which the teacher says the targets.
+    """Data impressions: images for which the teacher's answers are the targets.
 
     Args:
         teacher: frozen.
         targets: (images, classes): from `dirichlet_targets`; one-hot rows give class impressions,
             the paper's comparison.
-        shape: of an image, (channels, height, width).
+        shape: shape of an image, (channels, height, width).
         bounds: lowest and highest pixel, see `pixel_bounds`. Images start uniform between them,
             else from a standard normal.
         temperature: tau.
-        iterations, lr: of Adam.
-        batch_size: images that are moved at a time; each has a loss of its own all the same.
+        iterations, lr: number of steps and learning rate of Adam.
+        batch_size: the number of images optimised at a time; each has its own loss anyway.
 
     Returns:
         (images, *shape) float32 on the CPU, in the order of the targets.
 
     Departures: 1500 iterations in batches of 100 are the authors' code, whose rate is 0.001 with
-    pixels in [0, 1]. It rescales a batch to [0, 1] by its extremes in every step; here pixels are
-    clipped. Its students see the impressions scaled, moved, rotated and mirrored; ours as they are.
+    pixels in [0, 1]. That code rescales a batch to [0, 1] by its extremes in every step; here
+    pixels are clipped. Its students see the impressions scaled, shifted, rotated and mirrored; ours
+    see them unchanged.
     """
     stream = torch.Generator().manual_seed(seed)
     made = []

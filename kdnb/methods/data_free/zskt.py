@@ -1,7 +1,7 @@
 """ZSKT (Micaelli and Storkey 2019): a generator against the student.
 
-The generator seeks images on which student and teacher disagree; the student closes the gap there.
-Nobody asks that the images look like data.
+The generator searches for images on which student and teacher disagree; the student closes the gap
+there. The images need not look like data.
 """
 
 from __future__ import annotations
@@ -49,32 +49,33 @@ def zskt(
     .. math:: \max_G\; \mathrm{KL}\big(T(x) \Vert S(x)\big), \qquad
         \min_S\; \mathrm{KL}\big(T(x) \Vert S(x)\big) + w \sum_l A_l, \quad x = G(z)
 
-    with attention transfer A_l on pairs of layers, KL summed over the K classes. For every batch of noise the generator makes one
-    step and the student `student_steps` steps on what it makes then.
+    with attention transfer A_l on pairs of layers, KL summed over the K classes. For every batch of
+    noise the generator makes one step, and the student `student_steps` steps on the updated
+    generator's images.
 
     Args:
         student, generator: trained in place.
         teacher: frozen.
-        recipe: of the student and the run; published: Adam at 2e-3, cosine, batch 128.
+        recipe: for the student and the run; published: Adam at 2e-3, cosine, batch 128.
         generator_recipe: published: Adam at 1e-3, cosine.
         steps: of the student, an epoch; a multiple of `student_steps`.
         attention: student's module path -> teacher's, of maps; None leaves the term out.
-        attention_weight: w, of the sum of `losses.attention_transfer(variant="authors")`; 250 K
-            when None.
+        attention_weight: w, of the sum of `losses.attention_transfer(variant="authors")`; 250 K if
+            None.
         max_norm: both gradients are clipped to K times this norm; None leaves them as they are.
         detector: sees every new batch of images.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `adversarial` (minus the divergence), `soft` and `attention`.
 
     Raises:
-        ValueError: when `steps` is not a multiple of `student_steps`.
+        ValueError: if `steps` is not a multiple of `student_steps`.
 
     Departures: loop, rates, weights and clipping follow the authors' code (`solver.py`), read in
-    November 2026. Theirs divides the divergence by K too (`kl_div` with its default mean), beside
-    an attention weight of 250 and gradients clipped to 5: this loss and both numbers are K times
-    theirs, which Adam does not see. Temperature 1.
+    November 2026. Their code also divides the divergence by K (`kl_div` with its default mean),
+    with an attention weight of 250 and gradients clipped to 5. This loss and both numbers are K
+    times theirs, which makes no difference to Adam. The temperature is 1.
     """
     turns = _Turns(steps, student_steps)
     pairs = dict(attention or {})
@@ -131,12 +132,12 @@ def zskt(
 def _classes(teacher: nn.Module, generator: Generator) -> int:
     noise = torch.zeros(2, generator.latent, device=next(generator.parameters()).device)
     with running_statistics_kept(generator):
-        images = generator.forward(noise)  # not a call: nobody's hooks should count it
+        images = generator.forward(noise)  # not a call, so that no hooks count it
     return bank_of(images, teacher).logits.shape[1]
 
 
 class _Turns:
-    """Whose turn it is: after every so many steps of the student the generator makes one."""
+    """Counts turns: the generator makes one step after a number of student steps."""
 
     def __init__(self, steps: int, student_steps: int) -> None:
         if student_steps < 1 or steps % student_steps:

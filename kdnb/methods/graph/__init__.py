@@ -1,9 +1,9 @@
-"""Distilling with graphs (section 5.4): graphs as data, and as what a teacher says.
+"""Distillation with graphs (section 5.4): graphs as data, and as knowledge of the teacher.
 
-`networks` are small networks on the nodes of a graph, `glnn` teaches a perceptron what a graph
-network answers, and `lsp` keeps a teacher's local structures. Where the graph is the message
-and its vertices are images, it is a loss of section 2.3: IRG, MHGD, GKD and the two graphs of Zhang
-and Peng are functions of `kdnb.losses`.
+`networks` has small networks on the nodes of a graph, `glnn` teaches a perceptron the answers of a
+graph network, and `lsp` preserves a teacher's local structures. Losses in which a graph between
+images is the knowledge belong to section 2.3: IRG, MHGD, GKD and the two graphs of Zhang and Peng
+are functions of `kdnb.losses`.
 """
 
 from kdnb.losses import (

@@ -1,4 +1,4 @@
-"""What the trainings on nodes may be given: masks become nodes, errors come before the first step."""
+"""Input checks for training on nodes: convert masks to nodes, and fail before the first step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdnb.training.randomness import check_seed
 
 
 def check_graph(graph: Any) -> None:
-    """Raise `TypeError` for what is no `kdnb.data.Graph`."""
+    """Raise `TypeError` for anything but a `kdnb.data.Graph`."""
     if not isinstance(graph, Graph):
         raise TypeError(
             f"graph must be a kdnb.data.Graph; got {brief(graph)}: "
@@ -24,11 +24,11 @@ def check_graph(graph: Any) -> None:
 
 
 def chosen(name: str, nodes: Any, total: int) -> Tensor:
-    """The numbers of some nodes, int64, whether given as numbers or as a mask.
+    """The indices of some nodes, int64, given as indices or as a mask.
 
     Args:
-        name: of the caller's argument.
-        nodes: (some nodes,) integers from 0 to `total` - 1, or truth values (total,).
+        name: name of the caller's argument.
+        nodes: (some nodes,) integers from 0 to `total` - 1, or booleans (total,).
 
     Raises:
         ValueError: for anything else, or no node.
@@ -50,15 +50,15 @@ def chosen(name: str, nodes: Any, total: int) -> Tensor:
 
 
 def known_labels(labels: Any, nodes: Tensor, total: int, classes: int | None = None) -> Tensor:
-    """The labels of some nodes (some nodes,) int64; those of other nodes are not looked at.
+    """The labels of some nodes (some nodes,) int64; those of other nodes are ignored.
 
     Args:
         labels: (total,) integers.
-        nodes: of :func:`chosen`.
-        classes: labels must lie below it; None leaves that to the loss.
+        nodes: from :func:`chosen`.
+        classes: labels must be below it; None leaves this check to the loss.
 
     Raises:
-        ValueError: for labels of another shape, or a label of these nodes that is no class.
+        ValueError: for labels of a wrong shape, or a label of these nodes that is no class.
     """
     if not _holds_integers(labels) or labels.shape != (total,):
         raise ValueError(
@@ -78,7 +78,7 @@ def check_nodes_of(name: str, values: Any, total: int) -> None:
     """Require floating-point numbers (total, ...), such as a teacher's logits or hidden units.
 
     Raises:
-        ValueError: for anything else; of a whole answer it names the parts.
+        ValueError: for anything else; for a whole answer it names the parts.
     """
     if isinstance(values, tuple) and hasattr(values, "_fields"):
         parts = " or ".join(f".{field}" for field in values._fields)
@@ -94,7 +94,7 @@ def check_nodes_of(name: str, values: Any, total: int) -> None:
 
 
 def check_features(features: Any) -> None:
-    """Raise `ValueError` for what is no tensor (nodes, words), dense or sparse in coordinates."""
+    """Raise `ValueError` for anything but a tensor (nodes, words), dense or sparse COO."""
     if not isinstance(features, Tensor) or features.ndim != 2:
         raise ValueError(f"features must be a tensor (nodes, words); got {_seen(features)}.")
     if features.layout not in (torch.strided, torch.sparse_coo):
@@ -114,12 +114,13 @@ def check_finite_at(name: str, values: Tensor, what: str) -> None:
 def check_training(
     network: nn.Module, features: Tensor, recipe: Any, seed: Any, mixing: Tensor | None
 ) -> None:
-    """Everything about a training on nodes that can be known before its first step.
+    """Check everything about a training on nodes that can be checked before its first step.
 
     Raises:
-        TypeError: for what is no network or no recipe.
-        ValueError: for features or a mixing matrix that do not fit, are not finite or lie elsewhere
-            than the network; a network that cannot take them or has nothing to learn; a bad seed.
+        TypeError: for an invalid network or recipe.
+        ValueError: for features or a mixing matrix that do not match, are not finite or lie
+            elsewhere than the network; a network that cannot take them or has nothing to learn; a
+            bad seed.
     """
     check_module("network", network)
     if not isinstance(recipe, Recipe):

@@ -1,6 +1,6 @@
-"""GLNN (Zhang et al. 2022): a graph network's answers taught to a perceptron that sees no edge.
+"""GLNN (Zhang et al. 2022): teach a graph network's answers to a perceptron without edges.
 
-All trainings here take one step an epoch, on all the nodes that they look at.
+All trainings here take one step per epoch, on all the nodes that they use.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ def fit_nodes(
     seed: int,
     mixing: Tensor | None = None,
 ) -> Network:
-    """Train on a loss of the answers for all nodes, `recipe.epochs` steps; the last step's weights.
+    """Train on a loss of the answers for all nodes, for `recipe.epochs` steps.
 
     Args:
-        network: changed in place, and given back in its mode. A `NodeNetwork`; without `mixing`, any module
-            that maps (nodes, words) to logits.
+        network: trained in place, with its mode restored. A `NodeNetwork`; without `mixing`, any
+            module that maps (nodes, words) to logits.
         features: (nodes, words), sparse or dense, on the network's device.
         loss: a scalar of the answer.
-        recipe: optimiser and learning rate; what it says of batches and images is not looked at.
-        seed: of dropout.
-        mixing: of `mixing_matrix`, or None for a perceptron.
+        recipe: optimiser and learning rate; its settings for batches and images are ignored.
+        seed: for dropout.
+        mixing: from `mixing_matrix`, or None for a perceptron.
 
     Raises:
-        TypeError, ValueError: before the first step, for arguments that do not fit or features that
-            are not finite.
-        NonFiniteLoss: an ArithmeticError, when the loss is no number any more.
+        TypeError, ValueError: before the first step, for arguments that do not match or features
+            that are not finite.
+        NonFiniteLoss: an ArithmeticError, if the loss becomes NaN or infinite.
     """
     check_training(network, features, recipe, seed, mixing)
-    on_cpu = features.device.type == "cpu"  # elsewhere a look at a number waits for the device
+    on_cpu = features.device.type == "cpu"  # elsewhere reading a number forces a sync
     optimiser = recipe.optimiser_for(list(network.parameters()))
     with modes_kept(network), own_random_state():
         network.train()
@@ -112,13 +112,13 @@ def learn_labels(
 
     Args:
         labels: (all nodes,) integers, of which those of `nodes` alone are read.
-        nodes: their numbers, or a mask (all nodes,).
-        smoothing: share of each label that goes to all classes alike.
-        network, features, recipe, seed, mixing: of `fit_nodes`. A perceptron sees the features of
-            `nodes` alone, a graph network those of all nodes.
+        nodes: their indices, or a mask (all nodes,).
+        smoothing: the share of each label that is spread evenly over all classes.
+        network, features, recipe, seed, mixing: as in `fit_nodes`. A perceptron sees the features
+            of `nodes` alone, a graph network those of all nodes.
 
     Raises:
-        ValueError: for no node, a node or label that is not there, and as `fit_nodes`.
+        ValueError: for no node, an invalid node or label, and as `fit_nodes`.
     """
     check_features(features)
     check_number(least=0, most=1, smoothing=smoothing)
@@ -152,27 +152,27 @@ def glnn(
     .. math:: L = \frac{\lambda}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(y_i, z_i)
         + \frac{1 - \lambda}{|V|} \sum_{i \in V} \mathrm{KL}(p^T_i \,\|\, p^S_i)
 
-    with the temperature 1. V holds every node whose words are known while training, test nodes
-    included in the transductive setting: their labels are not used, but the teacher's answers to
-    them are.
+    with temperature 1. V holds every node whose features are known in training. In the transductive
+    setting this includes test nodes: their labels are not used, but the teacher's answers to them
+    are.
 
     Args:
         student: changed in place; a `NodeNetwork`, which is called without a mixing matrix, or any
             module that maps (nodes, words) to logits.
         features: (nodes, words).
-        teacher_logits: (nodes, classes); rows of `nodes` alone are read.
-        recipe, seed: of `fit_nodes`.
-        nodes: V, numbers or a mask (all nodes,); all when None.
+        teacher_logits: (nodes, classes); only the rows of `nodes` are used.
+        recipe, seed: for `fit_nodes`.
+        nodes: V, numbers or a mask (all nodes,); all if None.
         labels, labelled: of the first term: (all nodes,) integers, and V_L, numbers or a mask.
         labels_share: lambda, in [0, 1]; 0 in the authors' runs.
 
     Raises:
-        ValueError: for a share outside [0, 1], or one above 0 without labels; for no node, a node that
-            is not there, or answers that are not finite; and as `fit_nodes`.
+        ValueError: for a share outside [0, 1], or one above 0 without labels; for no node, an
+            invalid node, or answers that are not finite; and as `fit_nodes`.
 
-    Departures: the authors' code (snap-research/graphless-neural-networks) takes two steps an
-    epoch, first on the labels, then on the answers, in batches of 512; here both terms are added and
-    a step takes all nodes.
+    Departures: the authors' code (snap-research/graphless-neural-networks) takes two steps per
+    epoch, first on the labels, then on the answers, in batches of 512; here both terms are added
+    and a step uses all nodes.
     """
     check_number(least=0, most=1, labels_share=labels_share)
     if labels_share and (labels is None or labelled is None):
@@ -206,22 +206,22 @@ def glnn(
 def propagated_labels(
     graph: Graph, labels: Tensor, nodes: Tensor, *, keep: float = 0.1, steps: int = 50
 ) -> Tensor:
-    """What neighbours say of each node's class: labels that flow along the edges, without a network.
+    """Label propagation (Zhou et al. 2004): labels that flow along the edges, without a network.
 
     In every step a node takes the mean of its neighbours' and its own scores; then `keep` of the
     known labels is mixed in (Zhou et al. 2004).
 
     Args:
-        graph: its features are not looked at.
+        graph: its features are ignored.
         labels: (nodes,), of which those of `nodes` alone are read.
-        nodes: whose labels are known, numbers or a mask (nodes,).
+        nodes: the nodes whose labels are known, as indices or a mask (nodes,).
         keep: between 0 and 1.
 
     Returns:
         (nodes, classes) probabilities; uniform where no label arrives.
 
     Raises:
-        TypeError: for another graph.
+        TypeError: for anything but a graph.
         ValueError: for no node, a node or label that is not there, or a number that is too small.
     """
     check_number(least=0, most=1, keep=keep)

@@ -1,4 +1,4 @@
-"""LSP as a scheme (Yang et al. 2020): a small graph network keeps its teacher's local structures."""
+"""Training with LSP (Yang et al. 2020): preserve the teacher's local structures."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ def preserve_structure(
     offset: float = 0.0,
     variant: Variant = "paper",
 ) -> NodeNetwork:
-    r"""Train on labels, and on whom of its neighbours each node resembles in the teacher.
+    r"""Train on labels and on the teacher's local structures (Yang 2020).
 
     .. math:: L = \frac{1}{|V_L|} \sum_{i \in V_L} \mathrm{CE}(y_i, z_i) + \lambda\, \mathrm{LSP}
 
     Args:
         student: changed in place.
-        labels, nodes: the labels of all nodes, and the nodes V_L whose labels are learnt, numbers or a
-            mask.
+        labels, nodes: the labels of all nodes, and the nodes V_L whose labels are learnt, numbers
+            or a mask.
         teacher_hidden: (all nodes, width) of the teacher.
         arcs: of the graph, `Graph.arcs`.
-        features, mixing, recipe, seed: of `fit_nodes`.
+        features, mixing, recipe, seed: for `fit_nodes`.
         weight: lambda, at least 0.
-        kernel, bandwidth, degree, offset, variant: of `local_structure_preservation`.
+        kernel, bandwidth, degree, offset, variant: as in `local_structure_preservation`.
 
     Raises:
-        TypeError: for a student that is no `NodeNetwork`.
-        ValueError: for another number of nodes, arcs to nodes that are not there, or a wrong option;
-            and as `fit_nodes`.
+        TypeError: for a student that is not a `NodeNetwork`.
+        ValueError: for a different number of nodes, arcs to nodes that do not exist, or a wrong
+            option; and as `fit_nodes`.
 
-    Departures: the authors' code has the term in the first 30 of 500 epochs alone, on attention
+    Departures: the authors' code uses the term only in the first 30 of 500 epochs, on attention
     networks of two and five layers; here it stays on, and both networks have two layers.
     """
     if not isinstance(student, NodeNetwork):
@@ -77,7 +77,7 @@ def preserve_structure(
         )
 
     with torch.no_grad():
-        apart(goal)  # what is wrong with arcs or options shows before the training
+        apart(goal)  # reports wrong arcs or options before the training
 
     def loss(answer: NodeAnswer) -> Tensor:
         kept = apart(answer.hidden)

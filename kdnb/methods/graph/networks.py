@@ -1,7 +1,8 @@
 """Small networks on the nodes of a graph: one class, three ways of mixing neighbours.
 
-A layer is a linear map, after which each node may take up its neighbours. That is one product with
-a sparse matrix, so a graph convolution, GraphSAGE's mean and a perceptron differ in the matrix alone.
+A layer is a linear map, after which each node may aggregate its neighbours. This is one product
+with a sparse matrix, so a graph convolution, GraphSAGE's mean and a perceptron differ only in the
+matrix.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ def mixing_matrix(graph: Graph, kind: Mixing) -> Tensor:
     r"""The matrix with which a layer mixes neighbours, (nodes, nodes), sparse.
 
     Args:
-        graph: its nodes count among their own neighbours: :math:`\tilde A = A + I` with degrees
+        graph: nodes are their own neighbours, too: :math:`\tilde A = A + I` with degrees
             :math:`\tilde D`.
-        kind: "mean" is :math:`\tilde D^{-1} \tilde A`, as GraphSAGE's aggregator "gcn" (Hamilton 2017);
-            "symmetric" is :math:`\tilde D^{-1/2} \tilde A \tilde D^{-1/2}` (Kipf and Welling 2017).
+        kind: "mean" is :math:`\tilde D^{-1} \tilde A`, as GraphSAGE's aggregator "gcn" (Hamilton
+            2017); "symmetric" is :math:`\tilde D^{-1/2} \tilde A \tilde D^{-1/2}` (Kipf and Welling
+            2017).
 
     Raises:
-        TypeError: for another graph.
-        ValueError: for another kind.
+        TypeError: for anything but a graph.
+        ValueError: for a wrong kind.
     """
     check_choice(("mean", "symmetric"), kind=kind)
     check_graph(graph)
@@ -45,11 +47,11 @@ def mixing_matrix(graph: Graph, kind: Mixing) -> Tensor:
 
 
 class NodeAnswer(NamedTuple):
-    """What a network says of every node.
+    """A network's answer for every node.
 
     Attributes:
         logits: (nodes, classes).
-        hidden: (nodes, width), after the ReLU; None of a network that is no `NodeNetwork`.
+        hidden: (nodes, width), after the ReLU; None for a network that is not a `NodeNetwork`.
     """
 
     logits: Tensor
@@ -63,9 +65,9 @@ class NodeNetwork(nn.Module):
         words, width, classes: of the input, between the layers, and of the answer.
         dropout: share of the hidden units set to 0 in training.
 
-    Called without a mixing matrix it is a perceptron that sees no edge; with "symmetric" it is a GCN,
+    Called without a mixing matrix it is a perceptron without edges; with "symmetric" it is a GCN,
     with "mean" GraphSAGE with the aggregator "gcn" and all neighbours instead of five drawn ones.
-    Weights start as those of `torch.nn.Linear`.
+    Weights are initialised as in `torch.nn.Linear`.
 
     Raises:
         ValueError: for a size below 1, or a dropout that is not in [0, 1).
@@ -85,7 +87,7 @@ class NodeNetwork(nn.Module):
 
         Args:
             features: (nodes, words), sparse or dense.
-            mixing: of `mixing_matrix`.
+            mixing: from `mixing_matrix`.
         """
         inside = features @ self.first.weight.T + self.first.bias
         hidden = (inside if mixing is None else mixing @ inside).relu()

@@ -1,8 +1,9 @@
-"""Lifelong distillation (section 5.8): the network of yesterday teaches that of today.
+"""Lifelong distillation (section 5.8): the network's earlier self is the teacher.
 
-`contexts` says what arrives when and what is asked afterwards, `accuracy_matrix` reads what they gave.
-`lwf`, `icarl` and `global_distillation` teach classifiers, `lifelong_gan` a generator. Beside them
-stand what distillation must be compared with: `fine_tune`, `replay`, `ewc`, and `train_jointly`.
+`contexts` defines the order of the data and the test scenarios, and `accuracy_matrix` evaluates the
+results. `lwf`, `icarl` and `global_distillation` train classifiers, `lifelong_gan` a generator.
+Methods for comparison are `fine_tune`, `replay`, `ewc`, and
+`train_jointly`.
 """
 
 from kdnb.methods.lifelong.accuracy_matrix import (

@@ -1,7 +1,7 @@
-r"""What an accuracy matrix says: average accuracy, forgetting, backward and forward transfer.
+r"""Measures of an accuracy matrix: average accuracy, forgetting, backward and forward transfer.
 
 Row k of the matrix R, (contexts, contexts), holds the accuracy on every context after context k was
-learnt; NaN where a context could not be asked about.
+learnt; NaN where a context could not be evaluated.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def average_accuracy(matrix: Tensor) -> float:
 
 
 def forgetting(matrix: Tensor) -> float:
-    r"""What was lost since the best moment (Chaudhry et al. 2018).
+    r"""Forgetting: the loss of accuracy since the best moment (Chaudhry et al. 2018).
 
     .. math:: F = \frac{1}{T - 1} \sum_{i < T} \Big(\max_{k < T} R_{ki} - R_{Ti}\Big)
 
-    over earlier contexts, from the moment when each was learnt. It may be below 0, where later contexts
-    help.
+    over earlier contexts, from the moment when each was learnt. It may be below 0, where later
+    contexts help.
     """
     matrix = _checked(matrix)
     _several(matrix)
@@ -32,7 +32,7 @@ def forgetting(matrix: Tensor) -> float:
 
 
 def backward_transfer(matrix: Tensor) -> float:
-    r"""What later contexts changed on earlier ones (Lopez-Paz and Ranzato 2017).
+    r"""Backward transfer: the effect of later contexts on earlier (Lopez-Paz and Ranzato 2017).
 
     .. math:: \mathrm{BWT} = \frac{1}{T - 1} \sum_{i < T} (R_{Ti} - R_{ii})
     """
@@ -43,14 +43,14 @@ def backward_transfer(matrix: Tensor) -> float:
 
 
 def forward_transfer(matrix: Tensor, untrained: Tensor) -> float:
-    r"""What earlier contexts gave later ones before these were learnt (Lopez-Paz and Ranzato 2017).
+    r"""Forward transfer: the effect of earlier contexts on later ones (Lopez-Paz and Ranzato 2017).
 
     .. math:: \mathrm{FWT} = \frac{1}{T - 1} \sum_{i > 1} (R_{i - 1, i} - b_i)
 
     with b the accuracies of the network before any training.
 
     Returns:
-        NaN where contexts cannot be asked about before they are learnt, as in the scenario "class".
+        NaN if contexts cannot be evaluated before they are learnt, as in the scenario "class".
     """
     matrix = _checked(matrix)
     _several(matrix)
@@ -62,7 +62,7 @@ def forward_transfer(matrix: Tensor, untrained: Tensor) -> float:
 
 
 def learning_accuracy(matrix: Tensor) -> float:
-    r"""How well each context was learnt when it came, :math:`\frac1T \sum_i R_{ii}`."""
+    r"""The mean accuracy on contexts just after learning, :math:`\frac1T \sum_i R_{ii}`."""
     return float(_checked(matrix).diagonal().mean())
 
 

@@ -1,4 +1,4 @@
-"""Small networks that make, read and judge images of a label: perceptrons, for digits."""
+"""Small perceptrons that generate, encode and judge images of a label, for digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LabelGenerator(nn.Module):
     Args:
         classes: how many labels there are.
         latent: numbers in a code.
-        channels, image_size: of the images.
+        channels, image_size: channels and side of the images.
         hidden: units of both hidden layers.
         bounds: smallest and largest value of a normalised pixel.
 
@@ -81,7 +81,7 @@ class CodeEncoder(nn.Module):
 
 
 class LabelCritic(nn.Module):
-    """An image and the label that it should show -> a score (batch,).
+    """An image and its intended label -> a score (batch,).
 
     Args:
         classes, channels, image_size, hidden: as those of `LabelGenerator`.

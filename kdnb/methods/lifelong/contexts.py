@@ -1,4 +1,4 @@
-"""What arrives when: sets of classes as contexts, and which classes compete in which scenario."""
+"""Contexts as sets of classes, and the classes that compete in each scenario."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Scenario = Literal["task", "domain", "class"]
 
 
 def class_order(classes: int, contexts: int, seed: int) -> list[list[int]]:
-    """Classes in a random order, cut into contexts of one size.
+    """Classes in a random order, split into contexts of equal size.
 
     Args:
         classes: their number; a multiple of `contexts`.
-        seed: of the order.
+        seed: for the order.
 
     Raises:
-        ValueError: when the classes cannot be shared out evenly.
+        ValueError: if the classes cannot be split evenly.
 
     >>> [sorted(one) for one in class_order(4, 1, 0)]
     [[0, 1, 2, 3]]
@@ -39,19 +39,19 @@ def class_order(classes: int, contexts: int, seed: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Contexts:
-    """Data that arrive one after the other, and what a network is asked afterwards.
+    """Data that arrive one context after another, and how a network is evaluated on them.
 
-    A network has one logit a column. In the scenarios "task" and "class" each context has columns of
-    its own, those of the first context first; in "domain" all contexts have the same ones.
+    A network has one logit per column. In the scenarios "task" and "class" each context has its own
+    columns, in order; in "domain" all contexts share the same columns.
 
     Attributes:
-        train, test: for each context labelled data, whose labels are numbers of columns: `Images`,
-            a Dataset, a DataLoader or tensors (inputs, labels). `split_classes` makes them.
-        sizes: how many classes each context has.
-        scenario: what is known at test. "task": which context an image comes from, so that only
-            its classes compete; "class": nothing, all classes seen so far compete; "domain":
-            nothing, but all contexts share their labels.
-        names: of the classes of each context, for tables.
+        train, test: for each context, labelled data whose labels are column indices: `Images`, a
+            Dataset, a DataLoader or tensors (inputs, labels). `split_classes` makes them.
+        sizes: the number of classes of each context.
+        scenario: what is known at test. "task": the context of an image, so that only its classes
+            compete; "class": nothing, so all classes seen so far compete; "domain": nothing, but
+            all contexts share their labels.
+        names: names of the classes of each context, for tables.
 
     Raises:
         ValueError: for lists of other lengths, an empty context, an unknown scenario, or a "domain"
@@ -85,7 +85,7 @@ class Contexts:
 
     @property
     def columns(self) -> int:
-        """How many logits a network needs."""
+        """The number of logits that a network needs."""
         return self.sizes[0] if self.scenario == "domain" else sum(self.sizes)
 
     def own(self, number: int) -> slice:
@@ -100,16 +100,16 @@ class Contexts:
         return slice(0, self.own(number).stop)
 
     def asked(self, number: int, after: int) -> slice | None:
-        """The columns that compete for an image of a context, once the context `after` is learnt.
+        """The columns that compete for an image of a context once the context `after` is learnt.
 
-        None where it has no answer yet: in the scenario "class", of classes that are still to come.
+        None if there is no answer yet: in the scenario "class", for classes that are still to come.
         """
         if self.scenario == "class":
             return self.seen(after) if number <= after else None
         return self.own(number)
 
     def rivals(self, after: int) -> Tensor:
-        """(columns, columns) truth values: in row l those that compete with label l in training.
+        """(columns, columns) booleans: row l marks those that compete with label l in training.
 
         The same as `asked`, for batches that mix contexts.
         """
@@ -128,12 +128,12 @@ def split_classes(
     """A labelled data set as contexts, one for each set of classes.
 
     Args:
-        train, test: of a data set, or parts of its training images for a pilot.
-        sets: of classes, in the order in which they arrive, such as those of `class_order`.
-        scenario: of `Contexts`.
+        train, test: parts of a data set, or parts of its training images for a pilot.
+        sets: sets of classes, in the order in which they arrive, such as those of `class_order`.
+        scenario: as in `Contexts`.
 
     Raises:
-        ValueError: for a class in two sets, or in no image.
+        ValueError: for a class in two sets, or without an image.
     """
     flat = [label for members in sets for label in members]
     if len(set(flat)) < len(flat):
@@ -151,7 +151,7 @@ def split_classes(
 
 
 def _renumbered(images: Images, members: Sequence[int], start: int) -> Images:
-    """The images of some classes, whose labels are columns from `start` on."""
+    """The images of some classes, with labels renumbered as columns from `start` on."""
     column = torch.full((int(images.labels.max()) + 1,), -1)
     column[torch.tensor(list(members))] = torch.arange(len(members)) + start
     kept = images.select(column[images.labels] >= 0)
@@ -162,7 +162,7 @@ def gathered(examples: Any) -> tuple[Tensor, Tensor]:
     """All inputs and labels of a context's data as two tensors, normalised, in their own order.
 
     Raises:
-        TypeError: for inputs that are no single tensor: they cannot be stored one by one.
+        TypeError: for inputs that are not a single tensor, which cannot be stored one by one.
     """
     if isinstance(examples, Images):
         return examples.tensors() if examples.card else (examples.images / 255, examples.labels)
@@ -180,7 +180,7 @@ def check_one_tensor(inputs: Any) -> None:
 
 @contextlib.contextmanager
 def named_context(number: int, kind: str = "training") -> Iterator[None]:
-    """Say of which context an error is."""
+    """Add the context to an error."""
     try:
         yield
     except ValueError as error:
@@ -188,7 +188,7 @@ def named_context(number: int, kind: str = "training") -> Iterator[None]:
 
 
 def together(parts: Sequence[Any]) -> Any:
-    """The data of several contexts as one: `Images` of one card stay such, others become tensors."""
+    """Join several contexts' data: `Images` of one card stay `Images`, others become tensors."""
     if all(isinstance(part, Images) and part.card == parts[0].card for part in parts):
         images, labels = ([getattr(part, name) for part in parts] for name in ("images", "labels"))
         return Images(torch.cat(images), torch.cat(labels), parts[0].card)

@@ -1,4 +1,4 @@
-"""Elastic weight consolidation (Kirkpatrick et al. 2017): regularisation, a control without a teacher."""
+"""Elastic weight consolidation (Kirkpatrick et al. 2017): a control without a teacher."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ PIECE = 32  # samples whose gradients are held at once
 def fisher_information(
     network: nn.Module, inputs: Tensor, columns: slice, output: Output = None
 ) -> dict[str, Tensor]:
-    r"""The diagonal of a classifier's Fisher information, by the names of its parameters.
+    r"""The diagonal of a classifier's Fisher information, by parameter name.
 
     .. math:: F_i = \frac1N \sum_n \sum_y q_y(x_n)
         \Big(\frac{\partial \log q_y(x_n)}{\partial \theta_i}\Big)^2
 
-    with the softmax q over some columns. The sum runs over all labels, weighted by what the network
-    itself thinks of them: no label of the data is read.
+    with the softmax q over some columns. The sum runs over all labels, weighted by the network's
+    own probabilities; labels of the data are not used.
 
     Args:
-        network: in whatever mode; it is asked in eval mode.
+        network: in any mode; it is run in eval mode.
         inputs: (N, ...).
-        columns: that compete for these inputs.
+        columns: the columns that compete for these inputs.
 
     Returns:
         Tensors of the parameters' shapes, in float32.
 
     Raises:
-        RuntimeError: of torch, for a network that `torch.func` cannot follow.
+        RuntimeError: raised by torch, for a network that `torch.func` cannot trace.
     """
     values = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
     rest = {
@@ -85,8 +85,8 @@ def fisher_information(
 class Springs:
     """The penalties of all contexts so far, as one.
 
-    The sum of quadratics around several anchors is, but for a constant, one around their mean, each
-    weighted by its importance.
+    Up to a constant, the sum of quadratics around several anchors is one quadratic around their
+    mean, weighted by importance.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Springs:
         self.anchors: dict[str, Tensor] = {}
 
     def add(self, network: nn.Module, importances: dict[str, Tensor]) -> None:
-        """Hold the network where it is now, too."""
+        """Add a penalty that holds the network at its current weights."""
         for name, parameter in network.named_parameters():
             if name not in importances:
                 continue
@@ -129,30 +129,31 @@ def ewc(
     output: Output = None,
     **fields: Any,
 ) -> LifelongFit:
-    r"""Learn contexts one after the other, and hold weights that mattered for earlier ones.
+    r"""EWC (Kirkpatrick 2017): learn contexts in turn, holding weights that earlier ones need.
 
     .. math:: L = L(y, z) + \frac{\lambda}{2} \sum_{k' < k} \sum_i F_{k'i}
         (\theta_i - \theta^*_{k'i})^2
 
     Args:
         network: a logit for each column; trained in place.
-        strength: lambda. Useful values differ by many orders of magnitude between data sets; look at
-            held-out data.
+        strength: lambda. Useful values differ by many orders of magnitude between data sets; choose
+            it on held-out data.
         samples: inputs of each context from which its Fisher information is taken, drawn at random.
-        contexts, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
+        contexts, transfer, recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
-        The history, with the terms `hard` and `held`, the penalty but for a constant; the network;
+        The history, with the terms `hard` and `held` (the penalty, up to a constant); the network;
         the accuracy matrix.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
-        ValueError: for a strength below 0, a network that `torch.func` cannot follow, or as
+        TypeError: for inputs that are not a single tensor.
+        ValueError: for a strength below 0, a network that `torch.func` cannot trace, or as
             `in_sequence`.
 
-    Departures: the penalty is quoted from summaries of the paper. The Fisher information sums over all
-    labels as in the code of van de Ven (GMvandeVen/continual-learning), from `samples` inputs in place
-    of all. The penalties of earlier contexts are kept as one sum, which changes no gradient.
+    Departures: the penalty is quoted from summaries of the paper. The Fisher information sums over
+    all labels as in the code of van de Ven (GMvandeVen/continual-learning), from `samples` inputs
+    in place of all. The penalties of earlier contexts are kept as one sum, which changes no
+    gradient.
     """
     recipe = recipe_of(ewc, recipe, fields)
     check_number(least=0, strength=strength)

@@ -1,4 +1,4 @@
-"""Stored examples: a memory of one size for all classes, drawn at random or herded."""
+"""Stored examples: a memory of fixed size for all classes, filled at random or by herding."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from kdnb.losses.checks import check_number, check_samples
 from kdnb.methods.lifelong.contexts import Contexts, check_one_tensor, named_context
 from kdnb.training.first import first_batch
 
-Choose = Callable[[Tensor, int], Tensor]  # (inputs of one class, how many) -> places, best first
+Choose = Callable[[Tensor, int], Tensor]  # (inputs of one class, count) -> indices, best first
 
 
 class Exemplars:
-    """Stored inputs of every class seen so far, as many of each, best first.
+    """Stored inputs of every class seen so far, equally many per class, best first.
 
-    When classes come, the lists of the others are cut from their end, so that the sum stays within
-    the memory (Rebuffi et al. 2017, algorithms 2 and 5).
+    When classes arrive, the lists of the others are cut at their end, so that the total stays
+    within the memory (Rebuffi et al. 2017, algorithms 2 and 5).
 
     Args:
-        memory: the largest number of inputs in all.
+        memory: the largest total number of inputs.
     """
 
     def __init__(self, memory: int) -> None:
@@ -33,15 +33,15 @@ class Exemplars:
         self.groups: dict[tuple[int, int], Tensor] = {}
 
     def add(self, context: int, inputs: Tensor, labels: Tensor, choose: Choose) -> None:
-        """Take up the classes of a context.
+        """Add the classes of a context.
 
         Args:
-            context: its number: in the scenario "domain" several contexts have the same labels.
-            inputs, labels: (N, ...) and (N,), all there is of these classes.
+            context: its index; in the scenario "domain" several contexts have the same labels.
+            inputs, labels: (N, ...) and (N,), all samples of these classes.
             choose: which inputs of one class are kept, in order.
 
         Raises:
-            ValueError: when the memory is smaller than the number of classes.
+            ValueError: if the memory is smaller than the number of classes.
         """
         members = labels.unique().tolist()
         count = self.memory // (len(self.groups) + len(members))
@@ -55,14 +55,14 @@ class Exemplars:
             self.groups[context, label] = own[choose(own, min(count, len(own)))].clone()
 
     def all(self) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of all that is stored; empty tensors at first."""
+        """Inputs and labels of all stored examples; empty tensors at first."""
         if not self.groups:
             return torch.empty(0), torch.empty(0, dtype=torch.int64)
         labels = [torch.full((len(kept),), label) for (_, label), kept in self.groups.items()]
         return torch.cat(list(self.groups.values())), torch.cat(labels)
 
     def beside(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of a new context, and after them all that is stored, as one set."""
+        """Inputs and labels of a new context, followed by all stored examples."""
         kept, own = self.all()
         return (
             (torch.cat([inputs, kept]), torch.cat([labels, own])) if len(own) else (inputs, labels)
@@ -76,7 +76,7 @@ def check_stored(contexts: Contexts, memory: int | None = None) -> None:
     """Require contexts whose inputs can be stored beside each other, and a memory for all classes.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
+        TypeError: for inputs that are not a single tensor.
         ValueError: for inputs of several shapes, or a memory below the number of classes.
     """
     if memory is not None:
@@ -114,26 +114,27 @@ def at_random(seed: int) -> Choose:
 
 
 def herding(features: Tensor, count: int) -> Tensor:
-    r"""Samples whose mean stays close to that of all, the first ones most of all.
+    r"""Herding (Rebuffi 2017): an order of samples whose means stay close to the overall mean.
 
     .. math:: p_k = \arg\min_x \Big\lVert \mu - \frac1k \Big(\varphi(x)
         + \sum_{j < k} \varphi(p_j)\Big) \Big\rVert
 
-    over the samples that are not taken yet (Rebuffi et al. 2017, algorithm 4), with features of length
-    1 and their mean mu.
+    over the samples not yet taken (Rebuffi et al. 2017, algorithm 4), with features of length 1 and
+    their mean mu.
 
     Args:
-        features: (N, features) of one class; they are brought to length 1 here.
+        features: (N, features) of one class; they are normalised to length 1 here.
         count: how many are taken, at most N.
 
     Returns:
         (count,) int64, in the order in which they are taken.
 
     Raises:
-        ValueError: for another shape, or more samples than there are.
+        ValueError: for a wrong shape, or more samples than there are.
 
-    Departures: recalled. The authors' code takes the largest product with a running rest in place of
-    the smallest distance, and may take a sample twice; van de Ven's brings mu to length 1, too.
+    Departures: recalled. The authors' code takes the largest product with a running residual
+    instead of the smallest distance, and may take a sample twice; van de Ven's code also normalises
+    mu to length 1.
     """
     check_samples(1, features=features)
     check_number(least=0, most=len(features), whole=True, count=count)

@@ -1,4 +1,4 @@
-"""Global distillation (Lee et al. 2019): new classes, unlabelled images, and three networks to imitate."""
+"""Global distillation (Lee et al. 2019): learn new classes with unlabelled images."""
 
 from __future__ import annotations
 
@@ -55,43 +55,46 @@ def global_distillation(
     output: Output = None,
     **fields: Any,
 ) -> LifelongFit:
-    r"""Learn classes incrementally with a few stored examples and a stream of unlabelled images.
+    r"""Learn classes incrementally with few stored examples and unlabelled images (Lee 2019).
 
     In each context after the first there are three steps:
 
-    1. *Sampling.* As many unlabelled images as there are labelled ones: those of which the network
-       before, P, is surest, for each of its classes, and others at random.
-    2. *A teacher of the new classes*, C: a copy of P that learns the new context alone, and is
-       kept unsure about unlabelled and stored images by :func:`kdnb.losses.confidence_penalty`.
-    3. *The new network* learns labels, and on labelled and unlabelled images alike what P and C say
-       (:func:`kdnb.losses.separate_distillation`); on unlabelled ones also what both say together, Q
-       (:func:`kdnb.losses.joined_distillation`). Last, the head alone learns with all classes weighing
-       alike.
+    1. *Sampling.* As many unlabelled images as there are labelled ones: those on which the previous
+       network, P, is most confident, for each of its classes, and others at random.
+    2. *A teacher of the new classes*, C: a copy of P that learns only the new context, and is kept
+       uncertain about unlabelled and stored images by :func:`kdnb.losses.confidence_penalty`.
+    3. *The new network* learns labels and, on labelled and unlabelled images, the answers of P and
+       C (:func:`kdnb.losses.separate_distillation`); on unlabelled images also their joined answer
+       Q (:func:`kdnb.losses.joined_distillation`). Finally, only the head is trained, with equal
+       weight for all classes.
 
     Args:
         network: a logit for each column, by a last linear layer; trained in place.
         contexts: of the scenario "class".
         external: unlabelled data: `Images` or a Dataset, whose labels are not read, or inputs.
-        references: whom to imitate: "P", the network before on old classes; "PC", also C; "PCQ", all.
-        memory: how many labelled examples are stored in all, drawn at random.
-        temperature: of P and C; `joined_temperature` of Q.
-        confidence_weight: of the penalty in steps 1 and 2.
+        references: the teachers: "P", the previous network, on old classes; "PC", also C; "PCQ",
+            all.
+        memory: the total number of stored labelled examples, drawn at random.
+        temperature: temperature of P and C; `joined_temperature` of Q.
+        confidence_weight: weight of the penalty in steps 1 and 2.
         outside: the share of unlabelled images that is drawn at random, 0.7 in the authors' code.
-        balance_epochs: of the last part of step 3, at a tenth of the learning rate; 0 leaves it out.
-        recipe, seed, checkpoint, output, fields: of `lwf`.
+        balance_epochs: of the last part of step 3, at a tenth of the learning rate; 0 leaves it
+            out.
+        recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
-        The history of step 3, with the terms `hard`, `separate` and `joined`; the network; the accuracy
-        matrix.
+        The history of step 3, with the terms `hard`, `separate` and `joined`; the network; the
+        accuracy matrix.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
-        ValueError: for another scenario, a memory smaller than the number of classes, or as
+        TypeError: for inputs that are not a single tensor.
+        ValueError: for a wrong scenario, a memory smaller than the number of classes, or as
             `in_sequence`.
 
-    Departures: the authors' code (kibok90/iccv2019-inc) was read, the paper is recalled. There, images
-    with and without labels come in one batch; here each batch of labelled ones has as many unlabelled
-    beside it. In the last part the code weighs distillation by class too, here the labels alone.
+    Departures: the authors' code (kibok90/iccv2019-inc) was read; the paper is recalled. In that
+    code, images with and without labels share a batch; here each batch of labelled images comes
+    with as many unlabelled ones. In the last part the code also weights distillation by class; here
+    only the labels are weighted.
     """
     recipe = recipe_of(global_distillation, recipe, fields)
     check_choice(get_args(References), references=references)
@@ -200,11 +203,11 @@ def sampled(
     """Unlabelled inputs: for each old class those with the largest logits, and others at random.
 
     Args:
-        old: the network before.
-        wild: (N, ...), what there is.
+        old: the previous network.
+        wild: (N, ...), all unlabelled inputs.
         known: its columns.
-        count: how many are wanted; fewer where classes want the same ones.
-        outside: the share at random.
+        count: the number to draw; fewer if several classes choose the same inputs.
+        outside: the share drawn at random.
     """
     count = min(count, len(wild))
     others = _drawn(len(wild), round(count * outside), seed)
@@ -219,7 +222,7 @@ def sampled(
 def _sure_of_labels_alone(
     contexts: Contexts, number: int, unsure: Tensor, confidence_weight: float
 ) -> Terms:
-    """Labels among a context's own columns; no confidence there about other inputs."""
+    """A loss of labels on a context's own columns, with no confidence there about other inputs."""
     own = contexts.own(number)
 
     def terms(networks: Networks, batch: Batch) -> dict[str, Tensor]:
@@ -248,7 +251,7 @@ def _drawn(total: int, count: int, seed: int) -> Tensor:
 
 
 def _check_external(wild: Tensor, contexts: Contexts, recipe: Recipe) -> None:
-    """Require unlabelled inputs that can stand in one batch with the labelled ones."""
+    """Require unlabelled inputs that can share a batch with the labelled ones."""
     wanted = first_batch(batches_for(contexts.train[0], recipe, 0)).images
     if not len(wild):
         raise ValueError("external holds no input.")

@@ -1,4 +1,4 @@
-"""The last layer of a classifier: its input as features, and rows of it that learn alone."""
+"""The last layer of a classifier: its input as features, and training only some of its rows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from kdnb.training.layers import Layers, look
 
 
 def head_of(network: nn.Module, columns: int) -> str:
-    """The path of the last linear layer with so many outputs.
+    """The path of the last linear layer with `columns` outputs.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: if there is none.
     """
     paths = [
         path
@@ -34,7 +34,7 @@ def head_of(network: nn.Module, columns: int) -> str:
 
 @torch.no_grad()
 def features_of(network: nn.Module, inputs: Tensor, head: str, output: Output = None) -> Tensor:
-    """What the head is given for inputs (N, ...): (N, features) on the CPU, in eval mode."""
+    """The input of the head for inputs (N, ...): (N, features) on the CPU, in eval mode."""
     device = next(network.parameters()).device
     with evaluating(network):
         seen = Layers(maps=(), head=head)
@@ -47,11 +47,11 @@ def features_of(network: nn.Module, inputs: Tensor, head: str, output: Output = 
 
 @contextlib.contextmanager
 def rows_learning(network: nn.Module, head: str, rows: slice) -> Iterator[Callable[[], None]]:
-    """Inside, these rows of the head learn and nothing else does.
+    """A context in which only these rows of the head are trained.
 
     Yields:
-        What must be called after every step: it puts the other rows back, whatever an optimiser's
-        weight decay or momentum did to them.
+        A function to call after every step: it restores the other rows, which an optimiser's weight
+            decay or momentum may have changed.
     """
     layer = network.get_submodule(head)
     parts = [part for part in (layer.weight, layer.bias) if part is not None]

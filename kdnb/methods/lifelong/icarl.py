@@ -1,4 +1,4 @@
-"""iCaRL (Rebuffi et al. 2017): herded exemplars, distilled sigmoids, and the nearest mean as classifier."""
+"""iCaRL (Rebuffi et al. 2017): herded exemplars, distilled sigmoids, nearest-mean classifier."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ Classify = Literal["means", "head"]
 
 
 class NearestMean(nn.Module):
-    r"""A classifier without weights of its own: the class whose stored examples are nearest on average.
+    r"""A nearest-mean classifier of stored examples, without weights of its own (Rebuffi 2017).
 
-    .. math:: y^* = \arg\min_y \Big\lVert \frac{\varphi(x)}{\lVert\varphi(x)\rVert} - \mu_y \Big\rVert
+    .. math:: y^* = \arg\min_y \Big\lVert \frac{\varphi(x)}{\lVert\varphi(x)\rVert} - \mu_y
+        \Big\rVert
 
-    with the mean mu of the normalised features of class y's examples, brought to length 1.
+    with mu the mean of the normalised features of class y's examples, normalised to length 1.
 
     Args:
-        network: whose features, the head's input, are compared.
+        network: the network whose features, the head's input, are compared.
         head: the path of its last linear layer.
-        columns: how many classes there are in all.
+        columns: the total number of classes.
 
-    Called with inputs it gives (batch, columns): minus the distance, and minus infinity for classes
-    that have no examples yet.
+    Called with inputs it gives (batch, columns): minus the distance, or minus infinity for classes
+    without examples.
     """
 
     def __init__(self, network: nn.Module, head: str, columns: int) -> None:
@@ -49,7 +50,7 @@ class NearestMean(nn.Module):
 
     @torch.no_grad()
     def learn(self, stored: Exemplars, output: Output = None) -> None:
-        """Take the means of all that is stored, with the features of the network as it is now."""
+        """Compute the means of all stored examples, with the network's current features."""
         self.means = {}
         for (_, label), kept in stored.groups.items():
             features = features_of(self.network, kept, self.layers.head, output)
@@ -83,31 +84,33 @@ def icarl(
     r"""Learn classes incrementally with a few stored examples of each (Rebuffi et al. 2017).
 
     In each context the network learns new images and all stored ones as one set, by
-    :func:`kdnb.losses.icarl_loss`. Then examples of the new classes are chosen, and those of
-    the others cut, so that all classes have memory / (classes so far). Images are named by the nearest mean
-    of the stored examples, whose features follow the network; its head serves training alone.
+    :func:`kdnb.losses.icarl_loss`. Then examples of the new classes are chosen, and those of the
+    others cut, so that each class has memory / (classes so far). Images are classified by the
+    nearest mean of the stored examples, computed with the current network; its head is used only in
+    training.
 
     Args:
         network: a logit for each column, by a last linear layer; trained in place.
         contexts: of the scenario "class".
-        memory: K, how many examples are stored in all; 2000 in the paper.
+        memory: K, the total number of stored examples; 2000 in the paper.
         exemplars: "herding", or "random" as a control.
         classify: "means", or "head", a control: the largest logit.
-        distil: False learns stored images by their labels, a control.
-        recipe, seed, checkpoint, output, fields: of `lwf`.
+        distil: if False, stored images are learnt by their labels, a control.
+        recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history, with the term `binary`; `fit.networks` has "network" and "classifier", the
         `NearestMean`; and the accuracy matrix.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
-        ValueError: for another scenario, a memory smaller than the number of classes, a network
+        TypeError: for inputs that are not a single tensor.
+        ValueError: for a wrong scenario, a memory smaller than the number of classes, a network
             without a last linear layer, or as `in_sequence`.
 
-    Departures: the authors' code was read, the paper is recalled. The old network's answers to the new
-    and the stored images are computed once a context, since these images do not change here; the paper
-    does so too. The code averages each class mean with that of mirrored images; here are none.
+    Departures: the authors' code was read; the paper is recalled. As in the paper, the old
+    network's answers to the new and the stored images are computed once per context; these images
+    do not change here. The code averages each class mean with that of mirrored images, which are
+    not used here.
     """
     recipe = recipe_of(icarl, recipe, fields)
     check_choice(get_args(Choice), exemplars=exemplars)

@@ -1,4 +1,4 @@
-"""Lifelong GAN (Zhai et al. 2019): a generator learns new labels and keeps its pictures of old ones."""
+"""Lifelong GAN (Zhai et al. 2019): learn to generate new labels and keep the old ones."""
 
 from __future__ import annotations
 
@@ -53,44 +53,48 @@ def lifelong_gan(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> LifelongFit:
-    r"""Learn to make images of labels that come in contexts, without a stored image of earlier ones.
+    r"""Lifelong GAN (Zhai 2019): learn to generate labels in contexts, without stored images.
 
-    A BicycleGAN for every context (Zhu et al. 2017), with a label in place of its input image:
+    It trains a BicycleGAN for every context (Zhu et al. 2017), with a label instead of its input
+    image:
 
     .. math:: L = L_{fool}(G(y, E(x))) + \lambda_x \lVert x - G(y, E(x)) \rVert_1
-        + \lambda_n \mathrm{KL}(E(x) \| N) + L_{fool}(G(y, n)) + \lambda_c \lVert n - E(G(y, n)) \rVert_1
+        + \lambda_n \mathrm{KL}(E(x) \| N) + L_{fool}(G(y, n)) + \lambda_c \lVert n - E(G(y, n))
+        \rVert_1
         + \beta L_{distil}
 
     with the noise n and :func:`kdnb.losses.generator_distillation`. The auxiliary conditions of the
     last term are the labels of earlier contexts, drawn at random; its images are those of the new
-    context, its noise is fresh. The critic learns to tell real images from both kinds of made ones.
+    context, and its noise is new. The critic learns to separate real images from both kinds of
+    generated ones.
 
     Args:
-        generator: (labels, codes) -> images, with an attribute `latent`, the length of a code; trained
-            in place.
+        generator: (labels, codes) -> images, with an attribute `latent`, the length of a code;
+            trained in place.
         encoder: images -> (mean, log-variance) of the code; trained in place.
         critic: (images, labels) -> scores (batch,); trained in place.
         contexts: of the scenario "class": labels are columns.
         weight: beta; 0 is fine-tuning.
         image_weight, code_weight, normal_weight: the other three.
-        kind: of the game between generator and critic.
-        judge: a trained classifier of real images, whose logits are in the order of the contexts'
-            `names`, numbers of classes, where there are any: it reads `judged` images of every label
-            after each context. The accuracy matrix has the percentage that shows the label asked for.
-        known: how many contexts the networks have learnt already, whose data are not read.
-        recipe, seed, checkpoint, fields: of `lwf`.
+        kind: form of the game between generator and critic.
+        judge: a trained classifier of real images, with logits in the order of the contexts'
+            `names` (class indices), if there are any. After each context it classifies `judged`
+            images of every label; the accuracy matrix holds the percentage with the requested
+            label.
+        known: the number of contexts already learnt, whose data are not read.
+        recipe, seed, checkpoint, fields: as in `lwf`.
 
     Returns:
         The history, with the terms `fooling`, `image`, `normal`, `code`, `kept` and `judging`; the
         networks; with a judge, the accuracy matrix.
 
     Raises:
-        ValueError: for another scenario, an option out of its range, or networks that do not fit
-            together or to the images.
+        ValueError: for a wrong scenario, an option out of its range, or networks that do not match
+            each other or the images.
 
-    Departures: recalled, the paper's and BicycleGAN's losses and weights alike; the weight beta and the
-    networks are ours. BicycleGAN has one critic for each half; here one judges both. As there, the
-    encoder does not learn from the code of made images.
+    Departures: the losses and weights of the paper and of BicycleGAN are recalled; the weight beta
+    and the networks are ours. BicycleGAN has one critic for each half; here one critic judges both.
+    As there, the encoder does not learn from the codes of generated images.
     """
     recipe = recipe_of(lifelong_gan, recipe, fields)
     check_seed(seed)
@@ -188,7 +192,7 @@ def _before(generator: nn.Module, encoder: nn.Module) -> dict[str, nn.Module]:
 
 
 class _Game:
-    """Both updates of one context: what is made, and how it is told apart."""
+    """Both updates of one context: of the generator and of the critic."""
 
     def __init__(self, generator, encoder, contexts, number, weights, kind):
         self.generator, self.encoder, self.kind, self.weights = generator, encoder, kind, weights
@@ -218,7 +222,7 @@ class _Game:
         return found
 
     def kept(self, networks: Networks, images: Tensor, mean: Tensor) -> Tensor:
-        """How far answers to old labels have moved, on new images and fresh noise."""
+        """The change of the answers to old labels, on new images and new noise."""
         labels = torch.randint(self.known, (len(images),), device=images.device)
         noise = torch.randn_like(mean)
         with torch.no_grad():
@@ -238,7 +242,7 @@ class _Game:
 
 
 def pictures(generator: nn.Module, labels: Tensor, seed: int = 0) -> Tensor:
-    """Images of labels (batch,), from fresh codes; the generator's mode stays as it is."""
+    """Images of labels (batch,), from new codes; the generator's mode is unchanged."""
     device = next(generator.parameters()).device
     with evaluating(generator), torch.no_grad(), own_random_state(device):
         seed_everything(seed)
@@ -248,7 +252,7 @@ def pictures(generator: nn.Module, labels: Tensor, seed: int = 0) -> Tensor:
 def shown_rightly(
     generator: nn.Module, judge: nn.Module, contexts: Contexts, after: int, judged: int, seed: int
 ) -> Tensor:
-    """Percent of made images that a judge reads as the label asked for, for each context so far.
+    """Percentage of generated images with the requested label, by a judge, for each context so far.
 
     Returns:
         (contexts,) float64; NaN for contexts that are still to come.

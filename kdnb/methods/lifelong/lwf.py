@@ -1,4 +1,4 @@
-"""Learning without forgetting (Li and Hoiem): new images, and what the old network answers to them."""
+"""Learning without forgetting (Li and Hoiem): keep the old network's answers to new images."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def lwf(
     output: Output = None,
     **fields: Any,
 ) -> LifelongFit:
-    r"""Learn contexts one after the other, and keep on their images what the network answered before.
+    r"""LwF (Li and Hoiem): learn contexts in turn, keeping the old network's answers to new images.
 
     .. math:: L = L_{new}(y, z) + \lambda \sum_{j < k} L_{old}(v_j, z_j)
 
     in context k, with :func:`kdnb.losses.learning_without_forgetting` between the answers v of the
-    network before it and z of the one that learns, both to images of context k. No image of an
-    earlier context is looked at. What z_j holds depends on the scenario:
+    previous network and z of the learning one, both to images of context k. No image of an earlier
+    context is used. The columns in z_j depend on the scenario:
 
     - "task": the columns of context j, one term for each earlier context;
     - "domain": all columns, one term;
@@ -59,17 +59,18 @@ def lwf(
         contexts: see `Contexts`.
         weight: lambda, 1 in the paper; 0 is fine-tuning.
         temperature: T, 2 in the paper.
-        weighting: "paper" as above. "contexts" weighs 1/k for the labels and weight (1 - 1/k) for
-            the mean of the old terms, as van de Ven and Tolias (2018) do.
-        new_classes: in the scenario "class", "zero" gives new classes the probability 0 in the old
+        weighting: "paper" as above. "contexts" uses the weight 1/k for the labels and weight (1 -
+            1/k) for the mean of the old terms, as van de Ven and Tolias (2018) do.
+        new_classes: in the scenario "class", "zero" gives new classes probability 0 in the old
             answers, so that the softmax runs over all classes; "free" leaves them out.
         warm_up: epochs before each later context in which only the head's new rows learn, as in
             the paper's first step.
         shuffled: a control: each image gets the old answers to another image of its context. The
-            pairs are drawn once a context. Needs `Images`, or other data that is never augmented.
-        known: how many contexts the network has learnt already, such as 1 for a trained network that
-            learns on. Their training data are not read, and may be None.
-        transfer, seed, checkpoint, output: of `in_sequence`.
+            pairs are drawn once per context. This needs `Images`, or other data that is never
+            augmented.
+        known: the number of contexts already learnt, such as 1 for a trained network. Their
+            training data are not read, and may be None.
+        transfer, seed, checkpoint, output: as in `in_sequence`.
         recipe, fields: of every context, as in `kdnb.distil`.
 
     Returns:
@@ -79,10 +80,10 @@ def lwf(
     Raises:
         ValueError: for an option out of its range, or as `in_sequence`.
 
-    Departures: recalled, but for the protocol of van de Ven and Tolias, whose paper and code were
-    read. The paper adds a head when a task comes; here all columns are there from the beginning, and
-    those of later contexts are neither trained nor asked. Of images that never change the old network is
-    asked once.
+    Departures: recalled, except for the protocol of van de Ven and Tolias, whose paper and code
+    were read. The paper adds a head when a task arrives; here all columns exist from the start, and
+    those of later contexts are neither trained nor evaluated. For images that never change, the old
+    network is evaluated once.
     """
     recipe = recipe_of(lwf, recipe, fields)
     check_number(least=0, weight=weight)
@@ -148,10 +149,10 @@ def kept_terms(
 def old_answers(
     stage: Stage, output: Output = None, shuffle_seed: int | None = None
 ) -> Callable[[Networks, Batch], Tensor]:
-    """How the network before is asked: once for images that never change, else in every step.
+    """A function for the previous network's answers: once for fixed images, else in every step.
 
     Raises:
-        ValueError: where answers are to be shuffled of images that may look different each time.
+        ValueError: if answers should be shuffled for images that may change.
     """
     fixed = isinstance(stage.batches, Batches) and not stage.batches.augmented
     if stage.old is None or not fixed:

@@ -1,4 +1,4 @@
-"""Replay, and the bounds beside it: fine-tuning from below, joint training from above."""
+"""Replay, and two bounds: fine-tuning from below, joint training from above."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def fine_tune(
     output: Output = None,
     **fields: Any,
 ) -> LifelongFit:
-    """Learn contexts one after the other and do nothing about forgetting: the lower bound.
+    """Learn contexts in turn without preventing forgetting: the lower bound.
 
     Args:
         network: a logit for each column; trained in place.
-        body: "frozen" keeps what the first context has made of the features; later contexts train
-            the head's own rows alone, as "feature extraction" of Li and Hoiem does. Not for the
+        body: "frozen" keeps the features learnt in the first context; later contexts train only
+            their own rows of the head, as "feature extraction" of Li and Hoiem does. Not for the
             scenario "domain", whose contexts share all rows.
-        contexts, known, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
+        contexts, known, transfer, recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history, with the term `hard`; the network; the accuracy matrix.
@@ -78,12 +78,13 @@ def train_jointly(
     output: Output = None,
     **fields: Any,
 ) -> LifelongFit:
-    """Learn all contexts at once, as if nothing ever went away: the upper bound.
+    """Learn all contexts at once: the upper bound.
 
-    With the recipe of the other verbs it takes as many steps as they take in all contexts together.
+    With the same recipe as the other functions, it takes as many steps as they take in all contexts
+    together.
 
     Returns:
-        As `fine_tune`; of the accuracy matrix there is the last row alone.
+        As `fine_tune`, but only the last row of the accuracy matrix is filled.
     """
     recipe = recipe_of(train_jointly, recipe, fields)
     check_network(network, contexts, recipe, output=output)
@@ -117,7 +118,7 @@ def replay(
     output: Output = None,
     **fields: Any,
 ) -> LifelongFit:
-    r"""Learn contexts one after the other, with stored examples of earlier ones beside each batch.
+    r"""Learn contexts in turn, adding stored examples of earlier ones to each batch.
 
     .. math:: L = \frac1k L(y, z) + \Big(1 - \frac1k\Big) L_{\text{stored}}
 
@@ -125,22 +126,22 @@ def replay(
 
     Args:
         network: a logit for each column; trained in place.
-        memory: how many examples are stored in all. After each context they are shared out evenly
-            among the classes seen so far, drawn at random.
-        targets: "hard", the stored labels; "soft", what the network before answers to the stored
-            inputs, by the losses of `lwf`: distillation on the examples that it knows.
-        temperature: of soft targets.
-        contexts, transfer, recipe, seed, checkpoint, output, fields: of `lwf`.
+        memory: the total number of stored examples. After each context they are divided evenly
+            among the classes seen so far and drawn at random.
+        targets: "hard", the stored labels; "soft", the previous network's answers to the stored
+            inputs, by the losses of `lwf`: distillation on known examples.
+        temperature: temperature of soft targets.
+        contexts, transfer, recipe, seed, checkpoint, output, fields: as in `lwf`.
 
     Returns:
         The history, with the terms `hard` and `replayed`; the network; the accuracy matrix.
 
     Raises:
-        TypeError: for inputs that are no single tensor.
+        TypeError: for inputs that are not a single tensor.
         ValueError: for a memory smaller than the number of classes, or as `in_sequence`.
 
-    Departures: the weights are those of van de Ven and Tolias (2018), whose replayed images a
-    generator makes; stored images at random are the simplest replay (Chaudhry et al. 2019, recalled).
+    Departures: the weights are those of van de Ven and Tolias (2018), who replay generated images;
+    random stored images are the simplest replay (Chaudhry et al. 2019, recalled).
     """
     recipe = recipe_of(replay, recipe, fields)
     check_stored(contexts, memory)

@@ -1,4 +1,4 @@
-"""The loop that all methods of this section share: context after context, one accuracy matrix."""
+"""The loop shared by all methods of this section: contexts in turn, and an accuracy matrix."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class LifelongFit(Fit):
     """A finished sequence of trainings.
 
     Attributes:
-        accuracy: (contexts, contexts) in percent: row k on every context after context k was learnt.
-            NaN where it was not asked, or has no answer yet.
-        untrained: (contexts,), of the network before any training; NaN where it was not asked.
+        accuracy: (contexts, contexts) in percent: row k holds every context after context k was
+            learnt. NaN if it was not evaluated, or has no answer yet.
+        untrained: (contexts,), for the network before any training; NaN if it was not evaluated.
     """
 
     accuracy: Tensor | None = None
@@ -48,16 +48,16 @@ class LifelongFit(Fit):
 
     @property
     def measures(self) -> pd.Series:
-        """Average accuracy, forgetting and transfer, see `kdnb.methods.lifelong.accuracy_matrix`."""
+        """Average accuracy, forgetting and transfer; see `lifelong.accuracy_matrix`."""
         return accuracy_matrix.summary(self.accuracy, self.untrained)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What the terms of one context may use.
+    """The data that the terms of one context may use.
 
     Attributes:
-        number: of the context, from 0.
+        number: index of the context, from 0.
         old: a frozen copy of the network before it; None in the first context.
         batches: of its training data.
     """
@@ -87,29 +87,29 @@ def in_sequence(
     output: Output = None,
     given: Mapping[str, Any] | None = None,
 ) -> LifelongFit:
-    """Train on one context after the other, and ask about all of them after each.
+    """Train on one context after another, and evaluate all of them after each.
 
     Args:
         network: a logit for each column of the contexts; trained in place.
-        plan: what is minimised in a context.
-        about: by what a checkpoint of the run is recognised besides data and networks.
-        checkpoint: a file; each context has one of its own beside it.
-        data: the training data of a context; its own when None.
-        after: called when a context is learnt, before it is asked about.
-        classifier: who is asked; the network itself when None.
-        stages: the contexts that are trained on; all from `known` on when None.
-        known: how many contexts the network has learnt already. Their training data are not read,
-            and may be None.
-        body: False trains the head's new rows alone from the second context on.
-        warm_up: epochs before each later context in which the head's new rows learn alone.
-        transfer: also ask about contexts before they are learnt, for `forward_transfer`.
+        plan: the terms to minimise in a context.
+        about: identifies a checkpoint of the run, besides data and networks.
+        checkpoint: a file; each context has its own file in the same folder.
+        data: the training data of a context; its own if None.
+        after: called when a context is learnt, before it is evaluated.
+        classifier: the classifier to evaluate; the network itself if None.
+        stages: the contexts that are trained on; all from `known` on if None.
+        known: the number of contexts already learnt. Their training data are not read, and may be
+            None.
+        body: if False, only the head's new rows are trained from the second context on.
+        warm_up: epochs before each later context in which only the head's new rows are trained.
+        transfer: also evaluate contexts before they are learnt, for `forward_transfer`.
         output: where the logits are in what the network returns, see `kdnb.distil`.
-        given: the recipe's fields that the caller has named.
+        given: the recipe's fields given by the caller.
 
     Raises:
-        ValueError: for a network that has other logits than the contexts' columns, a context without
-            data or with labels outside of its own columns, as `kdnb.distil`; or for a network without a
-            head where its rows are to learn alone.
+        ValueError: for a network whose logits do not match the contexts' columns, a context without
+            data or with labels outside its own columns, as `kdnb.distil`; or for a network without
+            a head if only rows of it should learn.
     """
     check_seed(seed)
     check_number(least=0, whole=True, warm_up=warm_up)
@@ -167,10 +167,10 @@ def learn(
     output: Output = None,
     others: Mapping[str, nn.Module] | None = None,
 ) -> list[dict[str, float]]:
-    """One training of the network, beside the frozen one before it: `training.fit` with its names.
+    """Train the network once, with the frozen previous one: `training.fit` with its names.
 
     Args:
-        rows: the head's path and its rows, where these learn alone.
+        rows: the head's path and its rows, if only these are trained.
         others: more frozen networks, by name.
     """
     networks = {"network": network, **({"old": old} if old else {}), **(others or {})}
@@ -193,23 +193,23 @@ def label_term(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
     """Cross-entropy with the labels, each among the columns that compete with it.
 
     Args:
-        rivals: of `Contexts.rivals`.
+        rivals: from `Contexts.rivals`.
     """
     apart = ~rivals.to(labels.device)[labels]
     return hard_loss(logits.float().masked_fill(apart, -torch.inf), labels)
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
-    """The network as it is now, in eval mode and without gradients."""
+    """A copy of the network, in eval mode and without gradients."""
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 
 def check_network(
     network: nn.Module, contexts: Contexts, recipe: Recipe, known: int = 0, output: Output = None
 ) -> None:
-    """Require a module that learns, a logit for each column, and contexts that it can learn.
+    """Require a trainable module, a logit for each column, and contexts that it can learn.
 
-    All contexts are looked at, so that nothing is found out after hours of training.
+    All contexts are checked, so that no error appears after hours of training.
     """
     check_module("network", network)
     for number in range(known, len(contexts)):
@@ -231,10 +231,10 @@ def check_network(
 
 
 def check_columns(contexts: Contexts, number: int, batches: Any, batch: Batch) -> None:
-    """Require labels that are columns of their context, of all samples whose labels are at hand.
+    """Require labels that are columns of their context, for all samples with known labels.
 
     Args:
-        batch: the first one, whose labels are looked at where nobody knows the others beforehand.
+        batch: the first one, whose labels are checked if the others are not known beforehand.
     """
     labels = getattr(getattr(batches, "images", batches), "labels", None)
     labels = labels if isinstance(labels, Tensor) else batch.labels
@@ -258,10 +258,10 @@ def accuracies(
     numbers: Iterable[int],
     output: Output = None,
 ) -> Tensor:
-    """Percent of each context's test data that are named rightly after context `after`.
+    """Accuracy in percent on each context's test data after context `after`.
 
     Args:
-        numbers: the contexts that are asked about.
+        numbers: the contexts to evaluate.
 
     Returns:
         (contexts,) float64; NaN for the others, and for those that have no answer yet.
@@ -291,7 +291,7 @@ def plain_batches(examples: Any, device: torch.device) -> Any:
 
 
 def beside(checkpoint: Path | str | None, ending: str) -> Path | None:
-    """A checkpoint of a part of the run, in the same folder."""
+    """The checkpoint of a part of the run, in the same folder."""
     if checkpoint is None:
         return None
     return Path(checkpoint).with_name(f"{Path(checkpoint).name}-{ending}")

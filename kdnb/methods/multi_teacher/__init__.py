@@ -1,16 +1,16 @@
 """Several teachers, one student (section 5.2 of the survey).
 
-Teachers of the same classes: `combining` makes one target of their answers, `switching` draws one
-of them, `aekd` finds a compromise of their gradients, `noisy_teachers` makes one teacher many;
-`ekd` and `ensemblenet` give the student a branch for each, `feed` a translator for each,
-`collaborative_teaching` has one teacher learn beside the student, and `learn_from_several` lets them
-vote (You et al. 2017, in `kdnb.methods.offline.you2017`). `reid` compares similarities, `unfolding`
-and `merging` work on weights, `concentration` has teachers of few classes each, and `sequences`
-distils what an ensemble says at length.
+Teachers of the same classes: `combining` makes one target from their answers, `switching` draws one
+of them, `aekd` balances their gradients, and `noisy_teachers` simulates many by one. `ekd` and
+`ensemblenet` give the student a branch for each teacher, `feed` a translator for each. In
+`collaborative_teaching` one teacher learns together with the student, and in `learn_from_several`
+teachers vote (You et al. 2017, in `kdnb.methods.offline.you2017`). `reid` compares similarities,
+`unfolding` and `merging` work on weights, `concentration` has teachers of few classes each, and
+`sequences` distils sequences from an ensemble.
 
 Teachers of different classes or tasks: `uhc` unifies classifiers, `amalgamation`, `cfl`, `custom`,
-`filtered` and `master` amalgamate networks; `experts` asks them, `tasks` are networks of several
-tasks.
+`filtered` and `master` amalgamate networks; `experts` evaluates them, and `tasks` has networks for
+several tasks.
 """
 
 from kdnb.losses import certainty_weights, confidence_weights, noisy_logits, oracle_weights

@@ -1,4 +1,4 @@
-"""AE-KD (Du et al. 2020): the teachers' weights change with every batch, by their gradients."""
+"""AE-KD (Du et al. 2020): teacher weights from the gradients of each batch."""
 
 from __future__ import annotations
 
@@ -54,35 +54,35 @@ def aekd(
     .. math:: L = w_h H(y, q) + w_s T^2 \sum_k \alpha_k \mathrm{KL}(p_k \,\|\, q)
         + w_f \sum_k \beta_k \lVert r_k(F_S) - F_k \rVert^2
 
-    with the weights alpha of :func:`kdnb.losses.adaptive_weights`, solved for anew on every batch:
-    the shortest combination of the teachers' gradients in which none has more than C. With a weight
-    of the hints the same is done in the space of the student's maps F_S, where the gradients are
-    those of the mean squared errors of the hints, and only their directions are compared.
+    with the weights alpha of :func:`kdnb.losses.adaptive_weights`, computed for every batch: the
+    shortest combination of the teachers' gradients with no weight above C. If the hints have a
+    weight, the same is done in the space of the student's maps F_S, where the gradients are those
+    of the mean squared errors of the hints, and only their directions are compared.
 
     Args:
         student: trained in place.
         teachers: frozen, at least one.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
-        largest: C, of alpha and beta. At or below 1/K this is the mean teacher; 1 is the plain
+        largest: C, of alpha and beta. At or below 1/K this is the mean teacher; 1 gives the plain
             min-norm point.
-        normalise: compare directions alone for alpha, too, an option of the authors' code.
+        normalise: compare only directions for alpha as well, an option of the authors' code.
         temperature: T of all.
         soft_weight, label_weight: w_s and w_h, the authors' 0.9 and 1.
-        hint_weight: w_f; with 0 no layer is looked at. The authors' README names 100.
-        layers: of the student and then of each teacher, whose last maps are compared; found by
-            `layers_of` where left out.
+        hint_weight: w_f; with 0 no layer is used. The authors' README names 100.
+        layers: the layers of the student and then of each teacher, whose last maps are compared;
+            found by `layers_of` if left out.
 
     Returns:
         The history, with `soft`, `hard` and each teacher's mean alpha as `weight1`, `weight2`, ...,
-        which are measured and carry no gradient; with hints also `hints` and the mean betas as
+        which are recorded without a gradient; with hints also `hints` and the mean betas as
         `hint_weight1`, .... The network "student", and with hints the regressors r as `learnt`.
 
     Raises:
-        ValueError: for no teacher, a student that is its own teacher, layers without a weight of
-            the hints, or as `kdnb.distil`.
+        ValueError: for no teacher, a student that is its own teacher, layers given without a weight
+            of the hints, or as `kdnb.distil`.
 
-    Departures: those of the loss. The regressors are 1x1 convolutions after pooling to one size; the
-    authors' have batch normalisation and a ReLU behind them, take the layer of a number that is an
+    Departures: those of the loss. The regressors are 1x1 convolutions after pooling to one size;
+    the authors' are followed by batch normalisation and a ReLU, use a layer whose number is an
     option, and leave the hints out in the first epoch.
     """
     recipe = recipe_of(aekd, recipe, fields)
@@ -147,7 +147,7 @@ def hint_weights(feature: Tensor, hints: Tensor, largest: float = 0.6) -> Tensor
 
     Args:
         feature: (batch, ...), on which all hints depend.
-        hints: (K,), one scalar a teacher.
+        hints: (K,), one scalar per teacher.
         largest: C.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Knowledge amalgamation, layer by layer (Shen et al. 2019, AAAI): classifiers that share no class."""
+"""Layer-wise amalgamation (Shen et al. 2019, AAAI) of classifiers without common classes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from kdnb.training.layers import Layers, View, layers_of
 
 
 class FeatureAmalgamation(nn.Module):
-    r"""One layer: the teachers' maps made into one of the student's width, which it imitates.
+    r"""One layer (Shen 2019): encode the teachers' maps at the student's width; imitate the code.
 
     .. math:: R = E([F_1; \ldots; F_M]), \quad
         \lVert D(R) - [F_1; \ldots; F_M] \rVert^2, \quad \lVert A(F_S) - R \rVert^2
 
-    E, D and A are 1x1 convolutions. R is held still in the second term, so that only what can be
-    restored from it decides what it is.
+    E, D and A are 1x1 convolutions. R is constant in the imitation term, so that only
+    reconstruction determines it.
 
     Args:
-        student_channels, teacher_channels: of their maps.
+        student_channels, teacher_channels: number of channels of their maps.
     """
 
     def __init__(self, student_channels: int, teacher_channels: Sequence[int]) -> None:
@@ -52,7 +52,7 @@ class FeatureAmalgamation(nn.Module):
     def forward(
         self, student_maps: Tensor, teacher_maps: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The mean squares of restoring and of imitating; maps are pooled to the smallest size."""
+        """Mean squared errors of restoring and imitating; maps are pooled to the smallest size."""
         ours, *theirs = to_one_size([student_maps, *teacher_maps])
         together = torch.cat(theirs, 1)
         made = self.encoder(together)
@@ -64,8 +64,8 @@ class Layerwise(nn.Module):
     """A `FeatureAmalgamation` for each layer.
 
     Args:
-        student_channels: of each layer.
-        teacher_channels: of each layer, those of all teachers.
+        student_channels: number of channels of each layer.
+        teacher_channels: number of channels of each layer, those of all teachers.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Layerwise(nn.Module):
     def forward(
         self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Sequence[Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Both terms, summed over layers. Maps are given by layer: `teacher_maps[layer][teacher]`."""
+        """Both terms, summed over layers; maps are indexed `teacher_maps[layer][teacher]`."""
         layers = zip(self.blocks, student_maps, teacher_maps, strict=True)
         restoring, imitating = zip(
             *(block(own, others) for block, own, others in layers), strict=True
@@ -103,25 +103,25 @@ def amalgamate(
     output: Output | tuple[Output, Output] = None,
     **fields: Any,
 ) -> Fit:
-    r"""One student of all classes, from the layers and answers of teachers of disjoint classes.
+    r"""Train one student of all classes from teachers of disjoint classes (Shen 2019).
 
-    .. math:: L = \lambda_s L_{soft} + \lambda_f \sum_n \big(\text{restoring}_n + \text{imitating}_n\big)
+    .. math:: L = \lambda_s L_{soft} + \lambda_f \sum_n \big(\text{restoring}_n +
+        \text{imitating}_n\big)
 
     with a :class:`FeatureAmalgamation` for each layer n.
 
     Args:
         student: a logit for each class; trained in place.
         teachers: frozen.
-        class_sets: for each teacher the numbers of its classes, in the order of its logits.
-        data: unlabelled; labels that come along are not read.
-        soft: "others" is for teachers that have one logit more, the last, for images of none of
-            their classes, and gives every class a probability that can be compared;
-            "concatenated" and "squared" put raw logits side by side, by KL at T = 1 as released
-            code does, or by half the squared distance. See
-            :func:`kdnb.methods.multi_teacher.experts.side_by_side`.
-        soft_weight, feature_weight: of the terms.
-        layers: of the student and then of each teacher, as many maps each; found by `layers_of`
-            where left out.
+        class_sets: for each teacher, the indices of its classes, in the order of its logits.
+        data: unlabelled; any labels are ignored.
+        soft: "others" is for teachers with an additional last logit for images of none of their
+            classes, which makes the probabilities of all classes comparable. "concatenated" and
+            "squared" concatenate raw logits and use KL at T = 1, as released code does, or half the
+            squared distance. See :func:`kdnb.methods.multi_teacher.experts.side_by_side`.
+        soft_weight, feature_weight: weights of the terms.
+        layers: the layers of the student and then of each teacher, as many maps each; found by
+            `layers_of` if left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
 
     Returns:
@@ -129,12 +129,12 @@ def amalgamate(
         `fit.networks["student"]`; the layers' modules, as `fit.learnt`.
 
     Raises:
-        ValueError: for teachers that share a class, numbers of logits or layers that do not fit,
+        ValueError: for teachers that share a class, numbers of logits or layers that do not match,
             or as `kdnb.distil`.
 
-    Departures: after released code (KamalEngine, `layerwise_amalgamation.py`): everything is trained in one
-    pass, where the paper, as we recall it, goes layer by layer before. "others" is ours: the
-    offsets of two teachers' raw logits are unrelated. The weights are ours.
+    Departures: follows released code (KamalEngine, `layerwise_amalgamation.py`). Everything is
+    trained in one pass, while the paper, as recalled, first trains layer by layer. "others" is
+    ours, because the offsets of two teachers' raw logits are unrelated. The weights are ours.
     """
     recipe = recipe_of(amalgamate, recipe, fields)
     check_choice(get_args(Soft), soft=soft)

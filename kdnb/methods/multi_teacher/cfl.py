@@ -29,18 +29,18 @@ from kdnb.training.layers import Layers, View, layers_of
 
 
 class CommonSpace(nn.Module):
-    r"""Where the last maps of student and teachers meet.
+    r"""The common space of the last maps of student and teachers (Luo 2019).
 
     .. math:: h_m = G(a_m(F_m)), \quad h_S = G(a_S(F_S)), \quad
         \mathrm{MMD}^2(h_S, h_m), \quad \lVert d_m(h_m) - F_m \rVert^2
 
     Each a is a 1x1 convolution with batch normalisation and ReLU, G two residual blocks that all
-    share, each d a 1x1 convolution. The discrepancy moves the teachers' a and G too: that they do
-    not map everything to one point is up to the second term alone.
+    share, each d a 1x1 convolution. The discrepancy also trains the teachers' a and G; only the
+    reconstruction term keeps them from mapping everything to one point.
 
     Args:
-        student_channels, teacher_channels: of the last maps.
-        channels: of the common space.
+        student_channels, teacher_channels: number of channels of the last maps.
+        channels: number of channels of the common space.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ def learn_common_features(
     output: Output | tuple[Output, Output] = None,
     **fields: Any,
 ) -> Fit:
-    r"""One student of all classes, whose last features agree with all teachers' in a common space.
+    r"""Train one student of all classes that matches all teachers in a common space (Luo 2019).
 
     .. math:: L = \lambda_s L_{soft} + \lambda_d \sum_m \mathrm{MMD}^2(h_S, h_m)
         + \lambda_r \sum_m \lVert d_m(h_m) - F_m \rVert^2
@@ -116,10 +116,10 @@ def learn_common_features(
 
     Args:
         student, teachers, class_sets, data, soft, layers: as in
-            :func:`kdnb.methods.multi_teacher.amalgamation.amalgamate`; of `layers` the last map
-            counts.
-        soft_weight, discrepancy_weight, restoring_weight: of the terms.
-        channels: of the common space; a quarter of the student's where left out.
+            :func:`kdnb.methods.multi_teacher.amalgamation.amalgamate`; only the last map of
+            `layers` is used.
+        soft_weight, discrepancy_weight, restoring_weight: weights of the terms.
+        channels: number of channels of the common space; a quarter of the student's if left out.
         recipe, evaluate, seed, checkpoint, output, fields: as in `kdnb.distil`.
 
     Returns:
@@ -127,11 +127,11 @@ def learn_common_features(
         `fit.networks["student"]`; the common space, as `fit.learnt`.
 
     Raises:
-        ValueError: for teachers that share a class, numbers of logits that do not fit, or as
+        ValueError: for teachers that share a class, numbers of logits that do not match, or as
             `kdnb.distil`.
 
-    Departures: after released code (KamalEngine, `common_feature.py`); "others" is ours, and so are
-    the weights.
+    Departures: follows released code (KamalEngine, `common_feature.py`); "others" and the weights
+    are ours.
     """
     recipe = recipe_of(learn_common_features, recipe, fields)
     check_choice(get_args(Soft), soft=soft)

@@ -1,7 +1,8 @@
-"""CTKD, collaborative teaching (Zhao et al. 2019): one teacher still learns, the other has finished.
+"""CTKD, collaborative teaching (Zhao et al. 2019): a scratch teacher and an expert teacher.
 
-The scratch teacher trains beside the student and hands on its answers of every step, a path that a
-student can follow from the start; the expert teacher is trained already and shows where to look.
+The scratch teacher trains together with the student and passes on its answers at every step, a path
+that a student can follow from the start. The expert teacher is already trained and provides its
+attention.
 (Another CTKD, with a curriculum of temperatures, is `kdnb.losses.ctkd`.)
 """
 
@@ -48,13 +49,13 @@ def collaborative_teaching(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""A scratch teacher's answers of every step, and an expert teacher's attention (Zhao 2019).
+    r"""Train on a scratch teacher's current answers and an expert teacher's attention (Zhao 2019).
 
     .. math:: L_S = w_h H(y, q) + w_s T^2\, \mathrm{KL}(p^{(t)} \,\|\, q)
         + w_a \sum_l \mathrm{AT}(F_E^l, F_S^l), \quad L_P = H(y, p)
 
     with the answers :math:`p^{(t)}` that the scratch teacher gives at step t, before it learns from
-    the same batch by the labels alone. Nothing flows from the student into it.
+    the labels of the same batch. No gradient flows from the student into it.
 
     Args:
         student, scratch: trained in place, together and by one recipe.
@@ -62,18 +63,19 @@ def collaborative_teaching(
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature: T of scratch teacher and student.
         soft_weight, attention_weight, label_weight: w_s, w_a and w_h.
-        layers: of the student and of the expert, whose maps are matched from the end by resolution;
-            found by `layers_of` where left out.
+        layers: the layers of the student and of the expert, whose maps are matched by resolution,
+            from the last backwards; found by `layers_of` if left out.
 
     Returns:
         The history, with `soft`, `attention`, `hard` and the scratch teacher's `scratch`; the
         networks "student" and "scratch".
 
     Raises:
-        ValueError: for networks that share weights, another number of layers, or as `kdnb.distil`.
+        ValueError: for networks that share weights, a different number of layers, or as
+            `kdnb.distil`.
 
-    Departures: which teacher hands on what was read in summaries; the formula and its weights are
-    recalled or ours.
+    Departures: the knowledge that each teacher provides is taken from summaries; the formula and
+    its weights are recalled or ours.
     """
     recipe = recipe_of(collaborative_teaching, recipe, fields)
     check_teachers("collaborative_teaching", student, [scratch, expert])

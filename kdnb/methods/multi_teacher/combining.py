@@ -1,10 +1,11 @@
-"""One target made of several teachers' answers: means, fixed weights, weights of each sample.
+"""One target from several teachers' answers: means, fixed weights, or weights per sample.
 
-What needs no label is one frozen teacher, an `Ensemble`, for every method of `kdnb.distil`: the
+Combinations that need no labels are a single frozen teacher, an `Ensemble`, for every method of
+`kdnb.distil`: the
 mean (Hinton, Vinyals and Dean 2015), fixed weights (Chebotar and Waters 2016; Cui et al. 2017, with
-acoustic models of several languages), or :func:`kdnb.losses.certainty_weights`. What looks at the
-label weighs in `learn_from_ensemble`: the teachers that are right (Kang et al. 2020), or those that
-are close (CA-MKD).
+acoustic models of several languages), or :func:`kdnb.losses.certainty_weights`. Weights that depend
+on the label belong in `learn_from_ensemble`: for teachers that are right (Kang et al. 2020), or
+close to the label (CA-MKD).
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ def learn_from_ensemble(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""One student of the weighted mean of several teachers, whose weights may look at the label.
+    r"""Train a student on the weighted mean of several teachers; weights may depend on labels.
 
     .. math:: L = w_h H(y, q) + w_s T^2\, \mathrm{KL}(\bar p \,\|\, q), \quad
         \bar p = \sum_k w_{k}(v, y)\, \mathrm{softmax}(v_k / T)
 
-    Weights that need no label belong in an `Ensemble`, which is a teacher of `kdnb.distil`.
+    Weights that need no labels belong in an `Ensemble`, a teacher for `kdnb.distil`.
 
     Args:
         student: trained in place.
@@ -73,8 +74,8 @@ def learn_from_ensemble(
     Raises:
         ValueError: for no teacher, a student that is its own teacher, or as `kdnb.distil`.
 
-    Departures: Kang et al. search the student's architecture as well, and CA-MKD weighs hints of
-    middle layers, too; both are left out.
+    Departures: Kang et al. also search for the student's architecture, and CA-MKD also weights
+    hints of middle layers; both are left out.
     """
     recipe = recipe_of(learn_from_ensemble, recipe, fields)
     found = check_teachers("learn_from_ensemble", student, teachers)

@@ -1,4 +1,4 @@
-"""What the schemes of several teachers share: frozen teachers that are asked of every batch."""
+"""Shared code for several teachers: frozen teachers evaluated on every batch."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def learn(
     begin: Callable[[int], None] | None = None,
     classes: Sequence[int] | None = None,
 ) -> Fit:
-    """Train a student on terms of its own and its frozen teachers' logits, and on the labels.
+    """Train a student on terms of its own and its frozen teachers' logits, and on labels.
 
     Args:
         batches: from :func:`kdnb.training.inputs.batches_for`.
         terms: their names must not be `hard`.
-        label_weight: of the cross-entropy with the labels; 0 reads none.
-        about: by what a checkpoint of the run is recognised besides data and networks.
+        label_weight: weight of the cross-entropy with the labels; 0 reads none.
+        about: identifies a checkpoint of the run, besides data and networks.
         evaluate, checkpoint: as in the verbs.
         begin: called with the number of each epoch, before it.
-        classes: of each teacher; those of the student where left out.
+        classes: the classes of each teacher; those of the student if left out.
 
     Raises:
         ValueError: see :func:`kdnb.methods.teachers.check_answers`.

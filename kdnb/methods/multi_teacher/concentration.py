@@ -1,7 +1,8 @@
 """Knowledge concentration (Gao et al. 2017): specialists of few classes each teach one generalist.
 
-Every specialist knows a vertical, a group of the classes, and teaches the images of its vertical
-alone. The generalist follows each at its own pace, and its last layers may be wired by verticals.
+Every specialist knows a vertical, a group of classes, and teaches only the images of its vertical.
+The generalist follows more specialists over time, and its last layers may be structured by
+verticals.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from kdnb.training.inputs import batches_for
 
 
 class StructuredHead(nn.Module):
-    """Two last layers in which every vertical has hidden units of its own.
+    """Two last layers in which every vertical has its own hidden units.
 
-    A class reads the units of its vertical alone: `own` (features + 1) weights a vertical and
-    (`own` + 1) a class, where full layers of as many units would have verticals times `own` + 1 a
-    class.
+    A class reads only the units of its vertical: there are `own` (features + 1) weights per
+    vertical and (`own` + 1) per class, while full layers with as many units would have verticals
+    times `own` + 1 per class.
 
     Args:
         features: of the input.
-        verticals: groups of class numbers, which together are 0 to classes - 1, each once.
+        verticals: groups of class indices, which together contain 0 to classes - 1, each once.
         own: hidden units of each vertical.
 
     Raises:
-        ValueError: for groups that are no partition of the classes.
+        ValueError: for groups that are not a partition of the classes.
     """
 
     def __init__(self, features: int, verticals: Sequence[Sequence[int]], own: int):
@@ -59,7 +60,7 @@ class StructuredHead(nn.Module):
 
 
 def check_partition(verticals: Sequence[Sequence[int]]) -> int:
-    """Require groups that hold each of 0 to C - 1 once; their number of classes C.
+    """Require groups that hold each of 0 to C - 1 once, and return C.
 
     Raises:
         ValueError: for anything else.
@@ -76,7 +77,7 @@ def check_partition(verticals: Sequence[Sequence[int]]) -> int:
 
 
 def pace(epoch: int, epochs: int, specialists: int, start: float = 0.5) -> int:
-    """How many specialists are followed in an epoch: a share that grows to 1 at half of the epochs.
+    """The number of specialists followed in an epoch; their share grows to 1 at half of the epochs.
 
     >>> [pace(epoch, 10, 4) for epoch in range(10)]
     [2, 3, 3, 4, 4, 4, 4, 4, 4, 4]
@@ -108,9 +109,9 @@ def concentrate(
         L_m = \frac{1}{B} \sum_{b: y_b \in G_m} D(v_{mb}, z_{b, G_m})
 
     D compares the specialist's answer on its classes G_m with the generalist's logits of the same
-    classes, by the divergence of their softmax or by half the squared distance of the logits. a_m(t)
-    is 0 or 1: at first the generalist follows those specialists alone whom it imitates best, by a
-    running mean of their losses, and more as epochs pass (:func:`pace`).
+    classes, by the divergence of their softmax or by half the squared distance of the logits.
+    a_m(t) is 0 or 1: at first the generalist follows only those specialists that it imitates best,
+    by a running mean of their losses, and later more of them (:func:`pace`).
 
     Args:
         student: trained in place; logits of all classes.
@@ -127,12 +128,11 @@ def concentrate(
         the network "student".
 
     Raises:
-        ValueError: for another number of verticals than of specialists, groups that are no
+        ValueError: for a different number of verticals than of specialists, groups that are no
             partition, a specialist or student of other classes, or as `kdnb.distil`.
 
-    Departures: the three parts (several teachers of one student, a pace, structured last layers)
-    were read in the abstract. The formula is recalled; that easy specialists come first and the
-    schedule are ours.
+    Departures: the three parts (several teachers, a pace, structured last layers) are in the
+    abstract. The formula is recalled; starting with easy specialists, and the schedule, are ours.
     """
     recipe = recipe_of(concentrate, recipe, fields)
     found = check_teachers("concentrate", student, specialists)
@@ -153,7 +153,7 @@ def concentrate(
     def begin(epoch: int) -> None:
         nonlocal followed
         followed = pace(epoch, recipe.epochs, len(found), start)
-        running[:] = [None] * len(found)  # anew, so that a resumed run is the same
+        running[:] = [None] * len(found)  # reset, so that a resumed run is the same
 
     def terms(batch: Batch, ours: Tensor, theirs: list[Tensor]) -> dict[str, Tensor]:
         each = []

@@ -1,4 +1,4 @@
-"""Customised amalgamation (Shen et al. 2019, ICCV): chosen tasks, of whoever is least ambiguous."""
+"""Customised amalgamation (Shen et al. 2019, ICCV): learn from the least ambiguous teacher."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from kdnb.training.layers import View
 
 
 class Adaptors(nn.Module):
-    r"""1x1 convolutions on both sides of each pair of layers: :math:`g_m(F_m)` meets :math:`g_S(F_S)`.
+    r"""1x1 convolutions on both sides of a pair of layers: :math:`g_m(F_m)` and :math:`g_S(F_S)`.
 
     Args:
-        student_channels: of each layer.
-        teacher_channels: of each teacher, those of each layer.
+        student_channels: number of channels of each layer.
+        teacher_channels: number of channels of each teacher, those of each layer.
     """
 
     def __init__(
@@ -41,8 +41,11 @@ class Adaptors(nn.Module):
     def forward(
         self, student_maps: Sequence[Tensor], teacher_maps: Sequence[Sequence[Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Each image's mean squared distance from each teacher, summed over layers: (batch,
-        teachers); and the filters' distance from length 1."""
+        """Distances of each image from each teacher, (batch, teachers), and the filters' penalty.
+
+        The first is the mean squared distance summed over layers; the second is the distance of
+        filters from length 1.
+        """
         columns = []
         for ours, theirs, shown in zip(self.ours, self.theirs, teacher_maps, strict=True):
             total = 0.0
@@ -69,34 +72,35 @@ def learn_from_least_ambiguous(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""A student of some tasks; for each image and task it follows the least ambiguous teacher.
+    r"""Follow the least ambiguous teacher for each image and task (Shen 2019).
 
     .. math:: L = \lambda_s \sum_t T^2\, KL(p_{m^*_t} \,\|\, q_t)
         + \lambda_f \sum_t \sum_n \lVert g_{m^*_t}(F_{m^*_t}^n) - g_S(F_S^n) \rVert^2
         + \lambda_w \sum (\lVert w \rVert^2 - 1)^2
 
-    with :math:`m^*_t(x)` of :func:`kdnb.losses.least_ambiguous` among the teachers that know task t.
+    with :math:`m^*_t(x)` of :func:`kdnb.losses.least_ambiguous` among the teachers that know task
+    t.
 
     Args:
-        student: its tasks are those that it learns; trained in place.
+        student: its tasks are the ones to learn; trained in place.
         teachers: frozen; each task of the student must be known to one of them.
-        data: unlabelled; labels that come along are not read.
+        data: unlabelled; any labels are ignored.
         temperature: T of the soft targets; ambiguity is judged at 1.
-        soft_weight, feature_weight, filter_weight: of the terms.
+        soft_weight, feature_weight, filter_weight: weights of the terms.
         recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; `evaluate` is a function.
 
     Returns:
-        The history, with `soft`, `features`, `filters` and, for each task and teacher that knows it,
-        how often it was followed, `<task>.teacher<number>`, as a share of images that counts for
-        nothing in the loss; the student, as `fit.networks["student"]`; the adaptors, as `fit.learnt`.
+        The history, with `soft`, `features`, `filters` and, for each task and teacher that knows
+        it, the share of images for which it was followed, `<task>.teacher<number>`, which does not
+        affect the loss; the student, as `fit.networks["student"]`; the adaptors, as `fit.learnt`.
 
     Raises:
-        TypeError: for networks that are no `TaskNet`.
+        TypeError: for networks that are not `TaskNet`s.
         ValueError: for a task that no teacher knows, or as `kdnb.distil`.
 
-    Departures: the choice is from the paper's abstract. Released code (KamalEngine,
-    `customize_class.py`) has the adaptors, holds the filters of the teachers' at length 1 and not the
-    student's, and lets each teacher label its own data. Weights are ours.
+    Departures: the choice of teachers follows the paper's abstract. Released code (KamalEngine,
+    `customize_class.py`) has the adaptors, keeps only the teachers' filters at length 1, not the
+    student's, and lets each teacher label its own data. The weights are ours.
     """
     recipe = recipe_of(learn_from_least_ambiguous, recipe, fields)
     teachers = list(teachers)
@@ -122,12 +126,12 @@ def learn_from_least_ambiguous(
             numbers = known[task]
             aim, chosen = losses.least_ambiguous([said[number][task] for number in numbers])
             soft = soft + losses.soft_targets(logits, aim, temperature)
-            # Of each image the distance from the teacher that was chosen for it.
+            # For each image, the distance from the teacher chosen for it.
             near = near + apart[:, numbers].gather(1, chosen[:, None]).mean()
             for place, number in enumerate(numbers):
                 followed[f"{task}.teacher{number}"] = (chosen == place).float().mean()
         values = {"soft": soft, "features": near, "filters": filters}
-        # What was followed is constant: it moves nothing.
+        # The shares are constant and have no gradient.
         return {name: weights[name] * value for name, value in values.items()} | followed
 
     return amalgamated(
@@ -147,16 +151,16 @@ def customise(
     seed: int = 0,
     **options: Any,
 ) -> Fit:
-    """A student of chosen tasks in two stages: a component for each task, then one network of them.
+    """Train a student of chosen tasks in two stages: a component per task, then one network.
 
     Args:
         student: of the chosen tasks; trained in place.
         components: for each task of the student a `TaskNet` of that task alone; trained in place.
-        teachers: of whatever tasks; each component follows those that know its task.
-        data, recipe, seed, options: of :func:`learn_from_least_ambiguous`, for both stages.
+        teachers: of any tasks; each component follows those that know its task.
+        data, recipe, seed, options: passed to :func:`learn_from_least_ambiguous`, for both stages.
 
     Returns:
-        That of the second stage; `fit.networks` holds the components too, by task.
+        The fit of the second stage; `fit.networks` also holds the components, by task.
 
     Raises:
         ValueError: for tasks without a component, or components of other tasks; and as there.

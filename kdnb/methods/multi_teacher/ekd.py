@@ -68,31 +68,33 @@ def ekd(
     .. math:: L = H\Big(y, \tfrac1K \sum_k z_k\Big) + \sum_k \Big[ a H(y, z_k)
         + b T^2\, \mathrm{KL}(p_k \,\|\, q_k) + c\, \lVert F_k^T - r_k(F_k^S) \rVert^2 \Big]
 
-    Teachers of different kinds keep the branches different, and their mean is the student's answer.
+    Different teachers keep the branches different; the mean of the branches is the student's
+    answer.
 
     Args:
         branches: one head for each teacher; trained in place.
             :class:`~kdnb.methods.multi_teacher.ensemblenet.AveragedBranches` is the student
-            afterwards, `branches.deployed(k)` a branch alone.
+            afterwards, `branches.deployed(k)` a single branch.
         teachers: frozen.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         head_weight, soft_weight, feature_weight: a, b and c; c = 0 leaves the maps out.
         temperature: T of teachers and branches.
-        layers: of each teacher, whose last maps are matched; found by `layers_of` where left out.
+        layers: the layers of each teacher, whose last maps are matched; found by `layers_of` if
+            left out.
         evaluate: a function of the networks, or data, on which the branches' mean is measured after
             every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `ensemble`, `heads`, `soft` and, where it has a weight, `features`.
 
     Raises:
-        TypeError: for what are no branches, or no teachers.
-        ValueError: for other numbers of teachers or layers than heads, or a branch without maps.
+        TypeError: for invalid branches or teachers.
+        ValueError: if the numbers of teachers, layers and heads differ, or a branch has no maps.
 
-    Departures: branches beside teachers, and their ensemble, were read in the paper's abstract; the
-    weights, the squared distance of maps (half of it here, see :func:`kdnb.losses.hint`) and its
-    1x1 convolutions are recalled or ours.
+    Departures: branches that learn from teachers, and their ensemble, are in the paper's abstract.
+    The weights, the squared distance of maps (half of it here, see :func:`kdnb.losses.hint`) and
+    its 1x1 convolutions are recalled or ours.
     """
     check_branches("ekd", branches)
     recipe = recipe_for(recipe, {})

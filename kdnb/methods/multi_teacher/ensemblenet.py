@@ -29,7 +29,7 @@ class AveragedBranches(nn.Module):
 
 
 def check_branches(verb: str, branches: Any) -> None:
-    """Raise `TypeError` for what is no `Branches`."""
+    """Raise `TypeError` for anything but `Branches`."""
     if not isinstance(branches, Branches):
         raise TypeError(
             f"{verb} takes Branches, a stem with several heads; got {brief(branches)}: "
@@ -49,16 +49,17 @@ def ensemblenet(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Several heads as an ensemble that teaches its members (Li et al. 2019).
+    r"""Train several heads as an ensemble that teaches its members (Li et al. 2019).
 
     .. math:: L = H(y, \bar p) + \alpha \sum_k H(y, p_k)
         + \beta T^2 \sum_k \mathrm{KL}(\bar p \,\|\, p_k), \quad \bar z = \frac1K \sum_k z_k
 
-    Whether a gradient flows from the divergences into the ensemble makes no difference: by the mean
-    of the logits it is :math:`\bar p \odot \sum_k (\bar z - z_k)`, up to a shift, which is 0.
+    It makes no difference whether gradients flow from the divergences into the ensemble: with
+    respect to the mean of the logits the gradient is :math:`\bar p \odot \sum_k (\bar z - z_k)`, up
+    to a shift, which is 0.
 
-    The ensemble's own cross-entropy does not ask the heads to agree: alone (alpha = beta = 0) they
-    may drift apart as far as their mean stays right, which the two other terms hold back.
+    The ensemble's own cross-entropy does not make the heads agree. With it alone (alpha = beta = 0)
+    they may drift apart while their mean stays right; the two other terms prevent this.
 
     Args:
         branches: trained in place; `AveragedBranches(branches)` is the ensemble afterwards.
@@ -68,18 +69,18 @@ def ensemblenet(
         temperature: T of the divergence.
         evaluate: a function of the networks, or data, on which the branches' mean is measured after
             every epoch.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `ensemble`, `heads`, `distil`, and `disagreement`, the mean divergence of a
-        head from the ensemble in nats, which is measured and not minimised.
+        head from the ensemble in nats, which is recorded and not minimised.
 
     Raises:
-        TypeError: for what are no branches.
+        TypeError: for anything but branches.
         ValueError: for a wrong temperature or weight.
 
-    Departures: that there is one stage, several heads and a co-distillation loss was read in the
-    paper's abstract; the formula is recalled.
+    Departures: one stage, several heads and a co-distillation loss are in the paper's abstract; the
+    formula is recalled.
     """
     check_branches("ensemblenet", branches)
     recipe = recipe_for(recipe, {})
@@ -104,13 +105,13 @@ def ensemblenet(
 
 
 def disagreement(logits: Tensor) -> Tensor:
-    r"""How far heads are from their ensemble: :math:`\frac1K \sum_k KL(\bar p \| p_k)`, in nats.
+    r"""The divergence of heads from their ensemble, :math:`\frac1K \sum_k KL(\bar p \| p_k)`.
 
     Args:
         logits: (batch, heads, classes); the ensemble is the mean of the logits.
 
     Returns:
-        A scalar, 0 where all heads answer the same.
+        A scalar in nats, 0 where all heads give the same answer.
 
     >>> float(disagreement(torch.zeros(2, 3, 4)))
     0.0

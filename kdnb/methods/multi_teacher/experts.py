@@ -1,4 +1,4 @@
-"""Frozen teachers that know different classes or tasks: asked together, and amalgamated."""
+"""Frozen teachers of different classes or tasks: joint evaluation and amalgamation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Soft = Literal["others", "concatenated", "squared"]
 
 
 class Experts(nn.Module):
-    """Several classifiers as one network: their logits side by side, (batch, sum of their classes).
+    """Several classifiers as one network with concatenated logits, (batch, sum of their classes).
 
     Args:
-        members: the classifiers; each is asked in its own way.
+        members: the classifiers; each is called in its own way.
         output: where the logits are in what a classifier returns, see `kdnb.train`.
     """
 
@@ -60,17 +60,17 @@ def check_experts(
     """Require classifiers with a logit for each of their classes, and a student with one for all.
 
     Args:
-        class_sets: for each classifier the numbers of its classes.
-        first: a batch, about which all are asked.
+        class_sets: for each classifier, the indices of its classes.
+        first: a batch on which all are run.
         output: the student's and the classifiers', see `kdnb.train`.
-        others: each classifier has one logit more, the last, for images of none of its classes.
+        others: each classifier has an additional last logit, for images of none of its classes.
 
     Returns:
         The number of all classes.
 
     Raises:
-        TypeError: for classifiers or class sets that are no lists.
-        ValueError: where numbers of classes do not fit, student and classifier share weights, or a
+        TypeError: for classifiers or class sets that are not lists.
+        ValueError: if numbers of classes do not fit, student and classifier share weights, or a
             classifier answers with NaN.
     """
     if not isinstance(experts, (list, tuple, nn.ModuleList)) or not len(experts):
@@ -132,11 +132,11 @@ def check_disjoint(class_sets: Sequence[Sequence[int]], classes: int) -> None:
 def side_by_side(
     said: Sequence[Tensor], class_sets: Sequence[Sequence[int]], classes: int, soft: Soft
 ) -> Tensor:
-    r"""The logits of classifiers that share no class, as one answer over all: (batch, classes).
+    r"""Join the logits of classifiers that share no class into one answer, (batch, classes).
 
     Args:
-        soft: "concatenated" and "squared" put the raw logits side by side, though those of two
-            classifiers have unrelated offsets; "others" puts :math:`\log p_m(l)` there, with the
+        soft: "concatenated" and "squared" concatenate the raw logits, although those of two
+            classifiers have unrelated offsets; "others" concatenates :math:`\log p_m(l)`, with the
             probability that the classifier gives to none of its classes (its last logit) left out:
             the softmax is then each class's probability, divided by their sum.
     """
@@ -149,7 +149,7 @@ def side_by_side(
 
 
 def soft_loss(logits: Tensor, target: Tensor, soft: Soft) -> Tensor:
-    """The student's distance from `side_by_side`: half the squared one, or KL at T = 1."""
+    """The student's distance from `side_by_side`: half the squared distance, or KL at T = 1."""
     if soft == "squared":
         return losses.logit_regression(logits, target)
     return losses.soft_targets(logits, target, 1.0)
@@ -171,21 +171,21 @@ def amalgamated(
     evaluate: Any = None,
     outputs: tuple[Output, Output] = (None, None),
 ) -> Fit:
-    """Train a student, and a module beside it, on what frozen teachers show of each batch.
+    """Train a student and an additional module on the views of frozen teachers.
 
     Args:
         at: the layers of the student and of each teacher.
-        first: a batch, of which all show what `made` is told.
-        made: the module, from the views of student and teachers; its weights follow the seed.
+        first: a batch whose views of all networks are passed to `made`.
+        made: builds the module from the views of student and teachers; its weights follow the seed.
         terms: the weighted terms, from the module and the views of student and teachers.
-        about: what makes this run another than others, for its identity.
+        about: identifies this run.
         batches, recipe, seed, checkpoint, evaluate, outputs: as in the verbs.
 
     Returns:
         The history, the network "student", and the module as `fit.learnt`.
 
     Raises:
-        ValueError: for another number of layers than of networks, and as `kdnb.distil`.
+        ValueError: for a different number of layers than of networks, and as `kdnb.distil`.
     """
     networks = {"student": student}
     networks |= {f"teacher{number}": one for number, one in enumerate(teachers)}
@@ -216,14 +216,14 @@ def amalgamated(
 def all_viewed(
     networks: Mapping[str, nn.Module], at: Sequence[Layers]
 ) -> Iterator[Callable[[Any, Batch], tuple[View, list[View]]]]:
-    """What the first network, which learns, and the others, which do not, show of a batch.
+    """The views of a batch from the first network, which learns, and the others, which do not.
 
     Args:
         networks: by name, the student first.
         at: the layers of each.
 
     Raises:
-        ValueError: for another number of layers than of networks.
+        ValueError: for a different number of layers than of networks.
     """
     if len(at) != len(networks):
         raise ValueError(
@@ -248,10 +248,10 @@ def all_viewed(
 
 
 def maps_of(views: Sequence[View]) -> list[list[Tensor]]:
-    """The maps of each network, as many of each.
+    """The maps of each network, the same number for each.
 
     Raises:
-        ValueError: where their numbers differ.
+        ValueError: if their numbers differ.
     """
     found = [view.maps for view in views]
     if len({len(maps) for maps in found}) > 1:

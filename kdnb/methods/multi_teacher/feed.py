@@ -1,4 +1,4 @@
-"""FEED (Park and Kwak 2019): one student's last maps, translated anew for each of several teachers."""
+"""FEED (Park and Kwak 2019): translate a student's last maps for each of several teachers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ from kdnb.training.watching import watching
 
 
 class FeatureTranslators(nn.Module):
-    """FEED's student side: for each teacher three 3x3 convolutions of its own onto its channels.
+    """FEED's student side: for each teacher, three 3x3 convolutions onto its channels.
 
-    Batch normalisation and a leaky ReLU of slope 0.1 follow each. They are needed while the student
-    learns and not afterwards.
+    Batch normalisation and a leaky ReLU of slope 0.1 follow each. They are needed only in training.
 
     Args:
-        student_shape: of the student's maps, (batch, channels, height, width).
-        teacher_shapes: of each teacher's.
+        student_shape: shape of the student's maps, (batch, channels, height, width).
+        teacher_shapes: shapes of each teacher's maps.
     """
 
     def __init__(self, student_shape: Sequence[int], teacher_shapes: Sequence[Sequence[int]]):
@@ -46,7 +45,7 @@ class FeatureTranslators(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> list[Tensor]:
-        """The student's maps in the words of each teacher."""
+        """The student's maps translated for each teacher."""
         return [translator(maps) for translator in self.translators]
 
 
@@ -70,7 +69,7 @@ def feed(
         - \frac{r_k(F_S)}{\lVert r_k(F_S) \rVert_2} \Big\rVert_1
 
     :func:`kdnb.losses.factor_transfer` of the last maps, with a translator r for every teacher and
-    no paraphraser. The mean of the teachers' maps would mean nothing, since their channels stand in
+    no paraphraser. The mean of the teachers' maps would be meaningless, since their channels have
     no common order.
 
     Args:
@@ -78,18 +77,19 @@ def feed(
         teachers: frozen, at least one.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         feature_weight, label_weight: w_f and w_h.
-        layers: of the student and then of each teacher; found by `layers_of` where left out. The
-            last of `maps` is taken.
+        layers: the layers of the student and then of each teacher; found by `layers_of` if left
+            out. The last of `maps` is taken.
 
     Returns:
         The history, with `features` and `hard`, the network "student", and the translators as
         `learnt`.
 
     Raises:
-        ValueError: for no teacher, another number of layers than of networks, or as `kdnb.distil`.
+        ValueError: for no teacher, a different number of layers than of networks, or as
+            `kdnb.distil`.
 
-    Departures: several non-linear translators in parallel, without cost in the end, were read in
-    the abstract; their layers and the L1 distance of unit vectors are recalled, the weight is ours.
+    Departures: several parallel non-linear translators, without cost at test, are in the abstract.
+    Their layers and the L1 distance of unit vectors are recalled; the weight is ours.
     """
     recipe = recipe_of(feed, recipe, fields)
     found = check_teachers("feed", student, teachers)
@@ -143,9 +143,9 @@ def feed_in_turn(
     recipe: Recipe | None = None,
     **options: Any,
 ) -> list[Fit]:
-    """The sequential form of FEED: a network teaches the next, which then teaches the one after.
+    """The sequential form of FEED: each network teaches the next one.
 
-    Every round has a translator of its own, new.
+    Every round has a new translator.
 
     Args:
         networks: the trained teacher first; all others are trained in place, in turn.
@@ -155,7 +155,7 @@ def feed_in_turn(
         What `feed` returns, of every network but the first.
 
     Raises:
-        ValueError: for fewer than two networks, one that stands twice, or as `feed`.
+        ValueError: for fewer than two networks, one that occurs twice, or as `feed`.
     """
     if len(networks) < 2 or len({id(network) for network in networks}) < len(networks):
         raise ValueError("feed_in_turn needs a teacher and at least one student, all different.")
@@ -167,10 +167,10 @@ def feed_in_turn(
 def layers_for(
     verb: str, networks: Sequence[nn.Module], layers: Sequence[Layers] | None
 ) -> list[Layers]:
-    """Where to look in a student and its teachers: as said, or found.
+    """The layers of a student and its teachers: as given, or found automatically.
 
     Raises:
-        ValueError: for another number of layers than of networks.
+        ValueError: for a different number of layers than of networks.
     """
     at = [layers_of(network) for network in networks] if layers is None else list(layers)
     if len(at) != len(networks):

@@ -1,4 +1,4 @@
-"""Filtered amalgamation (Ye et al. 2019, IJCAI): one task's student of teachers of several tasks."""
+"""Filtered amalgamation (Ye et al. 2019, IJCAI): a student of one task from multi-task teachers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from kdnb.training.first import first_batch
 from kdnb.training.inputs import batches_for
 from kdnb.training.layers import View, look
 
-OPEN = 2.0  # what the gates start from, before the logistic function: 0.88
+OPEN = 2.0  # initial value of the gates, before the logistic function, which gives 0.88
 
 
 class ChannelGates(nn.Module):
-    """A number between 0 and 1 for each channel of each layer: what of it a task needs."""
+    """A number between 0 and 1 for each channel of each layer: how much a task needs it."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ChannelGates(nn.Module):
 
 @contextlib.contextmanager
 def gated(network: nn.Module, paths: Sequence[str], gates: Sequence[Tensor]) -> Iterator[None]:
-    """While the block runs, the channels of these modules' outputs are multiplied by their gates."""
+    """A context that multiplies the channels of these modules' outputs by their gates."""
 
     def through(gate: Tensor):
         def hook(module: nn.Module, given: Any, output: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ def learn_gates(
     seed: int = 0,
     **fields: Any,
 ) -> Fit:
-    r"""Which channels of a frozen teacher one of its tasks needs.
+    r"""Learn which channels of a frozen teacher one of its tasks needs.
 
     .. math:: L = KL(p_t \,\|\, p_t^g) + \lambda \sum_n \overline{g^n}
 
-    with the teacher's answer to the task, plain and with all its layers' channels multiplied by
-    the gates g. Channels without which the answer stays are switched off.
+    with the teacher's answer to the task, plain and with the channels of all its layers multiplied
+    by the gates g. Channels that do not change the answer are switched off.
 
     Args:
         teacher: frozen.
@@ -84,7 +84,7 @@ def learn_gates(
         gates, as `fit.learnt`.
 
     Raises:
-        ValueError: for a task that it does not know.
+        ValueError: for a task that the teacher does not know.
     """
     recipe = recipe_of(learn_gates, recipe, fields)
     if not isinstance(teacher, TaskNet) or task not in teacher.tasks:
@@ -154,7 +154,7 @@ def learn_filtered(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""A student of one task, from what the gates let through of teachers of several.
+    r"""Train a student of one task from the gated layers of multi-task teachers (Ye 2019).
 
     .. math:: L = \lambda_s T^2\, KL\Big(\tfrac1M \sum_m p_m \,\Big\|\, q\Big)
         + \lambda_f \sum_m \sum_n \lVert r_m^n(F_S^n) - g_m^n \odot F_m^n \rVert^2
@@ -162,10 +162,10 @@ def learn_filtered(
     Args:
         student: of one task; trained in place.
         teachers: frozen, all of them know it.
-        data: unlabelled; labels that come along are not read.
+        data: unlabelled; any labels are ignored.
         gates: of each teacher, from :func:`learn_gates`.
         temperature: T.
-        soft_weight, feature_weight: of the terms.
+        soft_weight, feature_weight: weights of the terms.
         recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`; `evaluate` is a function.
 
     Returns:
@@ -173,16 +173,16 @@ def learn_filtered(
         maps r, as `fit.learnt`.
 
     Raises:
-        TypeError: for networks that are no `TaskNet`.
+        TypeError: for networks that are not `TaskNet`s.
         ValueError: for a student of several tasks, a teacher that does not know it, gates that do
-            not fit, or as `kdnb.distil`.
+            not match, or as `kdnb.distil`.
 
-    Departures: the paper's text was not at hand: gates on channels and the imitation of filtered layers
-    are recalled in outline. That the gates learn to keep the teacher's answer (`learn_gates`) is
-    ours: learnt together with the imitation they would close, which costs nothing there. The paper's
-    abstract trains block by block, each entangled with the teachers' others. So does its group's later
-    code (KamalEngine, `examples/knowledge_amalgamation/afk`), as :mod:`.master` does here: the
-    student's first blocks feed the teachers' frozen last ones, and no gate is learnt.
+    Departures: the paper's text was not available: gates on channels and the imitation of filtered
+    layers are recalled in outline. Training the gates to keep the teacher's answer (`learn_gates`)
+    is ours: trained jointly with the imitation they would simply close. According to its abstract,
+    the paper trains block by block, each block connected to the teachers' other blocks. So does the
+    group's later code (KamalEngine, `examples/knowledge_amalgamation/afk`), and :mod:`.master`
+    here: the student's first blocks feed the teachers' frozen last ones, and no gate is learnt.
     """
     recipe = recipe_of(learn_filtered, recipe, fields)
     teachers = list(teachers)

@@ -1,4 +1,4 @@
-"""The student becomes the master (Ye et al. 2019, CVPR): blocks that do a teacher's work inside it."""
+"""The student becomes the master (Ye et al. 2019, CVPR): student blocks tested inside teachers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def as_the_teacher_says(answer: Tensor, teacher: Tensor) -> Tensor:
 
 
 class ChannelCoding(nn.Module):
-    r"""What of the student's maps a task needs, weighed channel by channel for each image.
+    r"""Channel coding (Ye 2019): weight the channels of the student's maps for a task, per image.
 
     .. math:: u = F \odot \sigma(W_2\, \mathrm{ReLU}(W_1\, \mathrm{GAP}(F)))
 
-    and a 1x1 convolution to the teacher's width, where it has another.
+    followed by a 1x1 convolution to the teacher's width, if it differs.
 
     Args:
-        channels: of the student's maps.
+        channels: number of channels of the student's maps.
         out: of the teacher's.
         reduction: the hidden layer has channels // reduction units, at least 1.
     """
@@ -55,11 +55,11 @@ class ChannelCoding(nn.Module):
 
 
 class Master(nn.Module):
-    """The student's blocks, and for each task a branch that leaves them behind one of them.
+    """The student's blocks, and for each task a branch that starts after one of them.
 
     Attributes:
         blocks: of the student, by the name of the child that ends each.
-        places: for each task, behind which block its branch leaves.
+        places: for each task, the block after which its branch starts.
         codings, rests: of each task, the channel coding and the teacher's later blocks.
     """
 
@@ -88,7 +88,7 @@ class Master(nn.Module):
 
 
 class Explorer(nn.Module):
-    """The first phase: every block of the student in the place of every teacher's.
+    """The first phase: every block of the student replaces every teacher's.
 
     Args:
         blocks: of the student, by name.
@@ -103,7 +103,7 @@ class Explorer(nn.Module):
         self.codings = nn.ModuleDict({task: nn.ModuleDict(own) for task, own in codings.items()})
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
-        """What each teacher's later blocks are given, `[task][block]`."""
+        """The inputs of each teacher's later blocks, `[task][block]`."""
         value, coded = images, {task: {} for task in self.codings}
         for name, block in self.blocks.items():
             value = block(value)
@@ -126,44 +126,44 @@ def become_master(
     seed: int = 0,
     **fields: Any,
 ) -> Fit:
-    r"""A student of several teachers' tasks that shares blocks as long as that serves each task.
+    r"""Train a multi-task student that shares blocks as long as this helps each task (Ye 2019).
 
-    First every block n of the student is put into every teacher m: what its channel coding gives
-    goes through the teacher's remaining, frozen blocks, and
+    First every block n of the student is put into every teacher m: the output of its channel coding
+    passes through the teacher's remaining, frozen blocks, and
 
     .. math:: L_m^n = L_{task}\big(T_m^{>n}(u_m^n),\; T_m(x)\big)
 
-    is minimised, summed over blocks and teachers. Then task m leaves the student behind the block
-    of least :math:`L_m^n` on images held out, with a copy of its teacher's later blocks, and
+    is minimised, summed over blocks and teachers. Then task m branches off after the block with the
+    smallest :math:`L_m^n` on held-out images, with a copy of its teacher's later blocks, and
     everything is trained together.
 
     Args:
         student: a chain of its children (see `Branches.split`); its blocks are trained in place.
-        teachers: by task, frozen; chains too, with the same names of blocks and the same heights
-            and widths behind each.
+        teachers: by task, frozen; also chains, with the same block names and the same heights and
+            widths after each block.
         blocks: the children that end each block, in order.
-        data: unlabelled; labels that come along are not read.
+        data: unlabelled; any labels are ignored.
         held_out: other images, a tensor of inputs or whatever `kdnb.data.as_batches` takes.
-        task_losses: (the student's answer, the teacher's) -> scalar, by task; KL at T = 1 where left
-            out. Squared distances serve a regression.
-        fine_tuning: of the second phase; `recipe` where left out.
-        evaluate: a function of the networks, called after every epoch of both phases; the student is
-            "explorer" in the first and "master" in the second.
+        task_losses: (the student's answer, the teacher's) -> scalar, by task; KL at T = 1 if left
+            out. Use squared distances for regression.
+        fine_tuning: the recipe of the second phase; `recipe` if left out.
+        evaluate: a function of the networks, called after every epoch of both phases; the student
+            is "explorer" in the first and "master" in the second.
         recipe, seed, fields: as in `kdnb.distil`, of the first phase.
 
     Returns:
-        The history, that of the second phase behind the first one's, with `phase`, and a term for
-        each task and block, `<task>.<block>`, or each task; the :class:`Master`, as
-        `fit.networks["master"]`, whose `places` tell where tasks left.
+        The history of both phases, one after the other, with `phase`, and a term for each task and
+        block, `<task>.<block>`, or each task; the :class:`Master`, as `fit.networks["master"]`,
+        whose `places` tell where tasks branch off.
 
     Raises:
-        ValueError: for fewer than one teacher, blocks that there are not, networks that are no
-            chains, or maps that do not fit.
+        ValueError: for no teacher, blocks that do not exist, networks that are not chains, or
+            mismatched maps.
 
-    Departures: channel coding and the choice of the branch are of released code (KamalEngine,
-    `task_branching.py`); it draws one block for each task at random in each step of the first phase,
-    where all are trained here, and chooses by the loss on the training images. Its codings have no
-    biases, and 16 hidden units at least.
+    Departures: channel coding and the choice of the branch follow released code (KamalEngine,
+    `task_branching.py`). In each step of the first phase that code draws one random block per task,
+    while all are trained here, and it chooses by the loss on the training images. Its codings have
+    no biases and at least 16 hidden units.
     """
     recipe = recipe_of(become_master, recipe, fields)
     if not teachers or not blocks:
@@ -214,7 +214,7 @@ def become_master(
             seed=seed, evaluate=evaluate,
             identity={"method": {"verb": "become_master", "blocks": list(blocks)}},
         )  # fmt: skip
-        explorer.eval()  # from here on batch normalisations keep what they have counted
+        explorer.eval()  # from here on batch normalisations keep their statistics
         measured = _held_out(explorer, teachers, rests, task_losses, held_out, recipe)
         places = {task: min(values, key=values.get) for task, values in measured.items()}
         master = Master(
@@ -246,10 +246,10 @@ def become_master(
 
 
 def rest_after(network: nn.Module, name: str, example: Tensor) -> nn.Sequential:
-    """A chain's children behind one of them, on which they were compared with the network.
+    """A chain's children after one of them, verified against the network on an example.
 
     Raises:
-        ValueError: for an unknown child or the last one, or a network that is no chain.
+        ValueError: for an unknown child or the last one, or a network that is not a chain.
     """
     names = [child for child, _ in network.named_children()]
     if name not in names[:-1]:
@@ -260,11 +260,11 @@ def rest_after(network: nn.Module, name: str, example: Tensor) -> nn.Sequential:
 
 
 def _blocks(network: nn.Module, ends: Sequence[str], example: Tensor) -> dict[str, nn.Sequential]:
-    """A chain's children, cut behind each of the ends: {end: its block}."""
+    """A chain's children, cut after each of the ends: {end: its block}."""
     children, found, before = list(network.named_children()), {}, 0
     names = [name for name, _ in children]
     for end in ends:
-        rest_after(network, end, example)  # that it is a chain, and has this child
+        rest_after(network, end, example)  # checks that it is a chain and has this child
         place = names.index(end) + 1
         if place <= before:
             raise ValueError(f"blocks must come in the order of the network's children, {names}.")
@@ -276,7 +276,7 @@ def _blocks(network: nn.Module, ends: Sequence[str], example: Tensor) -> dict[st
 def _outputs(
     network: nn.Module, blocks: Sequence[str], example: Tensor
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of one image's maps behind each block."""
+    """The shape of one image's maps after each block."""
     found: dict[str, tuple[int, ...]] = {}
     value = example
     with evaluating(network), torch.no_grad():
@@ -298,7 +298,7 @@ def _held_out(
     data: Any,
     recipe: Recipe,
 ) -> dict[str, dict[str, float]]:
-    """The loss of each task behind each block, on images held out."""
+    """The loss of each task after each block, on held-out images."""
     batches = batches_for(data, recipe, 0, "none")
     totals = {task: dict.fromkeys(own, 0.0) for task, own in rests.items()}
     seen = 0

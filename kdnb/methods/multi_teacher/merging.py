@@ -1,8 +1,8 @@
-"""Merging trained networks (Chou et al. 2018): two networks that share the words of their weights.
+"""Merging trained networks (Chou et al. 2018): two networks with common weight codebooks.
 
-Layers of one kind are aligned; their kernels are cut into short vectors over the input channels, one
-for each position of the kernel; a joint k-means gives one codebook a layer, from which both networks
-read their weights. A little training of the codebooks alone then mends both.
+Layers of one kind are aligned; their kernels are cut into short vectors over the input channels,
+one for each position of the kernel; a joint k-means gives one codebook per layer, from which both
+networks read their weights. A short training of the codebooks then repairs both.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ KINDS = (nn.Conv2d, nn.Linear)
 
 
 def pieces(weight: Tensor, length: int) -> Tensor:
-    """A layer's weight cut into vectors over its input channels, filled up with zeros.
+    """Cut a layer's weight into vectors over its input channels, padded with zeros.
 
     Args:
         weight: (out, in) or (out, in, height, width).
-        length: of a vector.
+        length: length of a vector.
 
     Returns:
         (pieces, length): of each output, then of each position of the kernel, ceil(in / length).
@@ -50,7 +50,7 @@ def pieces(weight: Tensor, length: int) -> Tensor:
 
 
 def joined(cut: Tensor, shape: Sequence[int]) -> Tensor:
-    """The weight of a shape that :func:`pieces` has cut."""
+    """Join the pieces of a weight cut by :func:`pieces`."""
     out, inputs, *kernel = shape
     positions = math.prod(kernel)
     rows = cut.reshape(out, positions, -1)[..., :inputs]
@@ -61,9 +61,9 @@ class Coded(nn.Module):
     """A convolution or linear layer whose weight is looked up in a codebook.
 
     Args:
-        layer: in whose place it stands; its bias becomes the layer's own.
+        layer: the layer to replace; its bias is reused.
         codebook: (words, length), shared with other layers.
-        codes: (pieces,) which word each piece of the weight is.
+        codes: (pieces,) the index of the word for each piece of the weight.
     """
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, codebook: nn.Parameter, codes: Tensor):
@@ -80,7 +80,7 @@ class Coded(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """As the layer's that it replaces; gradients flow into the codebook."""
+        """The weight of the replaced layer; gradients flow into the codebook."""
         return joined(self.codebook[self.codes], self.shape)
 
     def forward(self, value: Tensor) -> Tensor:
@@ -90,11 +90,11 @@ class Coded(nn.Module):
 
 
 class Merged(nn.Module):
-    """Two networks on one set of codebooks; `merged.networks[0]` is the first alone.
+    """Two networks with common codebooks; `merged.networks[0]` is the first one.
 
     Args:
         networks: whose layers are :class:`Coded`.
-        paths: of these layers.
+        paths: paths of these layers.
     """
 
     def __init__(self, networks: Sequence[nn.Module], paths: Sequence[str]):
@@ -106,9 +106,9 @@ class Merged(nn.Module):
         return self.networks[0](first), self.networks[1](second)
 
     def bits(self) -> int:
-        """To store the weights of the merged layers: codebooks in 32 bits, codes as short as can be.
+        """The storage of the merged layers' weights: codebooks in 32 bits, shortest codes.
 
-        Biases and layers that stayed as they were do not count.
+        Biases and unmerged layers do not count.
         """
         total = 0
         for path in self.paths:
@@ -126,26 +126,27 @@ def merge(
     one: nn.Module, other: nn.Module, *, words: int = 64, length: int = 8, seed: int = 0,
     paths: Sequence[str] | None = None,
 ) -> Merged:  # fmt: skip
-    """Two trained networks with common codebooks, one for each pair of aligned layers.
+    """Merge two trained networks with common codebooks, one per pair of aligned layers (Chou 2018).
 
     Args:
-        one, other: left as they are. They may differ in widths and classes.
-        words: of each codebook; a layer with fewer pieces has as many as pieces, and loses nothing.
-        length: of a word, in input channels.
-        seed: of k-means.
-        paths: of the layers, the same in both; the convolutions and linear layers that both have
-            under the same path and kind where left out.
+        one, other: left unchanged. They may differ in widths and classes.
+        words: the words of each codebook; a layer with fewer pieces has one word per piece, without
+            loss.
+        length: length of a word, in input channels.
+        seed: for k-means.
+        paths: paths of the layers, the same in both; if left out, all convolutions and linear
+            layers with the same path and kind in both.
 
     Returns:
         `Merged`, in eval mode.
 
     Raises:
-        TypeError: for what is no module, or paths in one string.
-        ValueError: for no layer in common, a path that is no convolution or linear layer of both, or
-            weights that are not finite.
+        TypeError: for anything but modules, or paths in one string.
+        ValueError: for no layer in common, a path that is not a convolution or linear layer in
+            both, or weights that are not finite.
 
-    Departures: alignment, the 1x1 cut and the joint k-means were read in the abstract and a summary;
-    that a word has a length of its own choice and short pieces are filled with zeros is ours.
+    Departures: alignment, the 1x1 cut and the joint k-means are from the abstract and a summary. A
+    free word length, and padding short pieces with zeros, are ours.
     """
     from scipy.cluster.vq import kmeans2
 
@@ -189,7 +190,7 @@ def merge(
 class Pairs(LoaderBatches):
     """Two data sets side by side: a batch is (images of one, images of the other), labels (B, 2).
 
-    An epoch is as long as the shorter one's.
+    An epoch is as long as that of the shorter data set.
     """
 
     def __init__(self, one: Any, other: Any, *, seed: int = 0):
@@ -198,7 +199,7 @@ class Pairs(LoaderBatches):
 
     @property
     def examples(self) -> int:
-        """Pairs of an epoch."""
+        """The number of pairs in an epoch."""
         return min(self.loader.examples, self.other.examples)
 
     def __len__(self) -> int:
@@ -234,7 +235,7 @@ def calibrate(
     with the outputs O of every merged layer, E numbers each.
 
     Args:
-        merged: trained in place: codebooks, biases and what else both networks hold.
+        merged: trained in place: codebooks, biases and all other parameters of both networks.
         originals: the two networks that were merged, frozen.
         data: of the first and of the second task, as in `kdnb.distil`.
         recipe, seed, checkpoint, fields: as in `kdnb.distil`.
@@ -249,9 +250,10 @@ def calibrate(
         TypeError: for what is not `Merged`, or no pair of networks or of data.
         ValueError: for originals with other layers, or as `kdnb.distil`.
 
-    Departures: the absolute errors, their mean over a layer and their sum over layers are those of the
-    authors' code (ivclab/NeuralMerger, `Fine-tuning/loss.py`). There the logits count as a layer, labels
-    weigh 10 times as much as a layer, and each network's loss has an optimiser of its own.
+    Departures: the absolute errors, their mean over a layer and their sum over layers are those of
+    the authors' code (ivclab/NeuralMerger, `Fine-tuning/loss.py`). In that code the logits count as
+    a layer, labels have 10 times the weight of a layer, and each network's loss has its own
+    optimiser.
     """
     recipe = recipe_of(calibrate, recipe, fields)
     check_weights_of_terms(layer_weight=layer_weight, label_weight=label_weight)

@@ -1,4 +1,4 @@
-"""Noisy teachers (Sau and Balasubramanian 2016): one teacher with noisy logits in place of several."""
+"""Noisy teachers (Sau and Balasubramanian 2016): one noisy teacher instead of several."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def learn_from_noisy_teacher(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Regress a teacher's logits, perturbed anew in every step (Sau and Balasubramanian 2016).
+    r"""Regress a teacher's logits with new noise in every step (Sau and Balasubramanian 2016).
 
     .. math:: L = \frac{w_r}{2B} \sum_b \lVert z_b - (1 + a_b \xi_b) \odot v_b \rVert_2^2
         + w_h H(y, q)
 
     with :func:`kdnb.losses.noisy_logits`. In expectation it is the plain regression of the logits
-    (Ba and Caruana 2014) plus a constant: what several such "teachers" add is noise.
+    (Ba and Caruana 2014) plus a constant: several such "teachers" add only noise.
 
     Args:
         student: trained in place.
         teacher: frozen.
-        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
-            none are read.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of
+            the labels, they are not used.
         sd: sigma of the relative noise.
-        share: of the samples of a batch that are perturbed.
+        share: the share of perturbed samples in a batch.
         logit_weight, label_weight: w_r and w_h.
 
     Returns:

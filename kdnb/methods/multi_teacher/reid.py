@@ -1,8 +1,8 @@
 """Distilled re-identification (Wu et al. 2019): similarities of several teachers, one aggregator.
 
-Teachers of other domains know other identities, so that their answers say nothing here; how alike
-they find two images still does. How much each teacher counts is learnt on a few labelled images of
-the student's own domain: a teacher counts more when a step towards it lowers the student's risk there.
+Teachers from other domains know other identities, so their answers are useless here, but their
+similarities between images are not. The weights of the teachers are learnt on a few labelled images
+of the student's domain: a teacher counts more if a step towards it lowers the student's risk there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from kdnb.training.watching import watching
 
 
 class Aggregator(nn.Module):
-    """The weights of several teachers: a softmax of one learnt number each, equal at first.
+    """The weights of several teachers: a softmax of learnt numbers, initially equal.
 
     Args:
         teachers: how many.
@@ -47,12 +47,12 @@ class Aggregator(nn.Module):
         self.scores = nn.Parameter(torch.zeros(teachers))
 
     def forward(self) -> Tensor:
-        """(teachers,), at least 0, with the sum 1."""
+        """(teachers,), at least 0, with sum 1."""
         return self.scores.softmax(0)
 
 
 def verification_risk(samples: Tensor, labels: Tensor) -> Tensor:
-    r"""How far similarities are from saying who is the same.
+    r"""The verification risk: squared errors of similarities as predictions of identity.
 
     .. math:: R = \frac{1}{B (B - 1)} \sum_{a \ne b} \big( A_{ab} - [y_a = y_b] \big)^2
 
@@ -66,7 +66,7 @@ def verification_risk(samples: Tensor, labels: Tensor) -> Tensor:
         A scalar from 0 to 1.
 
     Raises:
-        ValueError: for fewer than 2 samples or labels of another shape.
+        ValueError: for fewer than 2 samples or labels of a wrong shape.
 
     >>> verification_risk(torch.eye(2), torch.tensor([3, 3]))
     tensor(1.)
@@ -103,33 +103,33 @@ def learn_similarities(
         \min_\alpha R\Big(\theta - \eta \sum_k \alpha_k \nabla L_k(\theta)\Big)
 
     with the risk R of :func:`verification_risk` on the labelled images, :func:`similarities` A of
-    the embeddings, and alpha = softmax of the :class:`Aggregator`. The gradients of L_k are constants
-    for the aggregator, so that its own gradient is exact without second derivatives.
+    the embeddings, and alpha = softmax of the :class:`Aggregator`. The gradients of L_k are
+    constants for the aggregator, so its own gradient is exact without second derivatives.
 
     Args:
-        student: trained in place, by the teachers alone.
+        student: trained in place, only by the teachers.
         teachers: frozen, at least one; their classes and widths may differ.
         data: unlabelled images of the student's domain, in any form of `kdnb.distil`; batches of at
             least 2.
-        labelled: (images, identities), a few of the same domain, ready for the network; they move
-            the aggregator alone.
+        labelled: (images, identities), a few of the same domain, preprocessed for the network; they
+            train only the aggregator.
         recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         ridge: epsilon.
         step: eta of the tentative step.
         aggregator_lr: learning rate of the aggregator, plain gradient descent.
-        layers: of the student and then of each teacher, whose embedding is taken; found by
-            `layers_of` where left out.
+        layers: the layers of the student and then of each teacher, whose embedding is taken; found
+            by `layers_of` if left out.
 
     Returns:
         The history, with `similarity` (the weighted loss), `risk`, and `weight1`, `weight2`, ...,
-        the means of alpha, which are measured; the network "student", and the `Aggregator` as `learnt`.
+        the recorded means of alpha; the network "student", and the `Aggregator` as `learnt`.
 
     Raises:
-        ValueError: for no teacher, no pair of labelled images of one identity, another number of
-            layers, or as `kdnb.distil`.
+        ValueError: for no teacher, no pair of labelled images of one identity, a different number
+            of layers, or as `kdnb.distil`.
 
-    Departures: the log-Euclidean distance, the aggregator and the few labelled identities were read
-    in summaries; that a tentative step is judged is recalled, and the risk is ours.
+    Departures: the log-Euclidean distance, the aggregator and the few labelled identities are from
+    summaries. Evaluating a tentative step is recalled, and the risk is ours.
     """
     recipe = recipe_of(learn_similarities, recipe, fields)
     found = check_teachers("learn_similarities", student, teachers)

@@ -1,8 +1,9 @@
-"""Sequence-level distillation of several teachers, for any models that say the next token.
+"""Sequence-level distillation from several teachers, for any next-token models.
 
-Freitag, Al-Onaizan and Sankaran 2017: the beam of an ensemble is the student's corpus, its best
-hypothesis or the one most like the reference (the oracle), without pairs that are too far from it.
-Tan et al. 2019: bilingual teachers teach one multilingual student, each only as long as it is better.
+Freitag, Al-Onaizan and Sankaran 2017: the beam of an ensemble provides the student's corpus, its
+best hypothesis or the one most similar to the reference (the oracle), without pairs that are too
+far from it. Tan et al. 2019: bilingual teachers teach one multilingual student, each only while it
+is better than the student.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Hypothesis(NamedTuple):
 
     Attributes:
         tokens: without start and end.
-        log_probability: of it and its end, in nats.
+        log_probability: of the sequence and its end, in nats.
     """
 
     tokens: tuple[int, ...]
@@ -61,17 +62,16 @@ def beam_search(
         start, end: tokens that open and close a sequence.
         beam: hypotheses kept at every step, and returned at most.
         longest: tokens of a sequence, its end included.
-        mean: of the members' probabilities, "arithmetic" or "geometric".
+        mean: type of mean of the members' probabilities, "arithmetic" or "geometric".
         length_power: sequences are ranked by log p / length^power; 0 ranks by log p.
 
     Returns:
-        Finished hypotheses, the best first; those that did not end within `longest` only where none
-        did.
+        Finished hypotheses, best first; unfinished ones only if none ended within `longest`.
 
     Raises:
-        TypeError: for one model in place of a list.
-        ValueError: for no member, a beam or length below 1, or answers of another shape, without the
-            end among their tokens, or with NaN.
+        TypeError: for a single model instead of a list.
+        ValueError: for no member, a beam or length below 1, or answers of a wrong shape, without
+            the end among their tokens, or with NaN.
     """
     if callable(members):
         raise TypeError("members must be a list of models; got one: [model].")
@@ -106,7 +106,7 @@ def beam_search(
                 grown.append(Hypothesis((*open_ones[row].tokens, token), value))
         open_ones = grown
         best_done = sorted(done, key=rank, reverse=True)[:beam]
-        # Longer ones only lose probability: without a length power the beam is known now.
+        # Longer sequences only lose probability, so without a length power the beam is final.
         settled = len(best_done) == beam and length_power == 0
         if not open_ones or (settled and rank(best_done[-1]) >= rank(open_ones[0])):
             break
@@ -136,8 +136,8 @@ def sentence_bleu(
     .. math:: \min\big(1, e^{1 - r/h}\big) \prod_{n=1}^N P_n^{1/N}, \quad
         P_1 = \frac{m_1}{c_1},\; P_n = \frac{m_n + 1}{c_n + 1}
 
-    with m_n matches, clipped, among c_n n-grams. For choosing among hypotheses; corpora are
-    measured by a library.
+    with m_n matches, clipped, among c_n n-grams. It is meant for choosing among hypotheses; measure
+    corpora by a library.
 
     >>> sentence_bleu("the cat sat".split(), "the cat sat".split())
     1.0
@@ -157,7 +157,7 @@ def sentence_bleu(
 
 
 def ngrams(tokens: Sequence[Token], n: int) -> Counter[tuple[Token, ...]]:
-    """How often each sequence of n tokens occurs in a longer one.
+    """Count each sequence of n tokens in a longer one.
 
     >>> ngrams("abab", 2)
     Counter({('a', 'b'): 2, ('b', 'a'): 1})
@@ -168,7 +168,7 @@ def ngrams(tokens: Sequence[Token], n: int) -> Counter[tuple[Token, ...]]:
 def edit_rate(hypothesis: Sequence[Token], reference: Sequence[Token]) -> float:
     """Insertions, deletions and substitutions that lead to the reference, divided by its length.
 
-    TER without its shifts of phrases, which count once there: never below TER.
+    This is TER without phrase shifts, which count once there, so it is never below TER.
 
     >>> edit_rate("a b d".split(), "a b c".split())
     0.3333333333333333
@@ -188,14 +188,14 @@ def choose(
     by: Literal["model", "oracle"] = "model",
     score: Score = sentence_bleu,
 ) -> Sequence[Token]:
-    """The hypothesis that teaches: the model's first, or the one most like the reference.
+    """Choose a hypothesis: the model's best, or the one most similar to the reference.
 
     Args:
         beam: the model's best first.
-        reference: what was asked for; the oracle needs it.
+        reference: the reference sequence, which the oracle needs.
         by: "model", or "oracle" (the oracle-BLEU teacher).
-        score: of a hypothesis and the reference; the larger, the better. Of equal ones the model's
-            better one.
+        score: of a hypothesis and the reference; larger is better. Ties go to the one preferred by
+            the model.
 
     Raises:
         ValueError: for an empty beam, or an oracle without a reference.
@@ -220,7 +220,7 @@ def distilled_corpus(
     union: bool = True,
     score: Score = sentence_bleu,
 ) -> list[tuple[Sequence[Token], Sequence[Token]]]:
-    r"""What a student is trained on by plain likelihood (Freitag et al. 2017).
+    r"""The corpus for training a student by plain likelihood (Freitag et al. 2017).
 
     .. math:: L = -\sum_{(x, \hat y)} \log p_s(\hat y \mid x) \;\Big( - \sum_{(x, y)}
         \log p_s(y \mid x) \Big)
@@ -232,8 +232,8 @@ def distilled_corpus(
         references: y, one for each source.
         by, score: as in :func:`choose`.
         largest_edit_rate: pairs whose chosen hypothesis is farther from the reference than this, by
-            :func:`edit_rate`, go, the reference's pair as well; None keeps all.
-        union: the pairs with the references, too.
+            :func:`edit_rate`, are dropped, and so is the reference's pair; None keeps all.
+        union: also include the pairs with the references.
 
     Returns:
         Pairs (source, target).
@@ -241,9 +241,9 @@ def distilled_corpus(
     Raises:
         ValueError: for lists of different lengths, an empty beam or a negative rate.
 
-    Departures: teachers, oracle and filter were read in the abstract; the threshold 0.8, and that
-    the filter takes the reference's pair as well, are recalled with little certainty. TER's shifts
-    are left out.
+    Departures: teachers, oracle and filter are in the abstract. The threshold 0.8, and that the
+    filter also drops the reference's pair, are recalled with little certainty. TER's shifts are
+    left out.
     """
     if not len(sources) == len(beams) == len(references):
         raise ValueError(
@@ -264,22 +264,22 @@ def distilled_corpus(
 
 
 class Selective:
-    r"""Whose teachers are followed: each as long as the student is not better (Tan et al. 2019).
+    r"""Select teachers: follow each as long as the student is not better (Tan et al. 2019).
 
     .. math:: L_l = (1 - \lambda_l)\, \mathrm{NLL}(y \mid x) + \lambda_l L_{KD}, \quad
         \lambda_l = \lambda\, \big[ s_l < t_l + \tau \big]
 
     with :func:`kdnb.losses.top_cross_entropy` for L_KD, and scores s of the student and t of the
-    teacher of each language (or task) l, checked every now and then.
+    teacher of each language (or task) l, checked from time to time.
 
     Args:
         teachers: the teachers' scores by language.
         weight: lambda; 0.9 in the authors' code. Ours is 0.5.
         threshold: tau, in units of the scores; 1 BLEU in the authors' code.
 
-    Departures: the paper's text was not at hand. The rule is one of three in the authors' code
-    (RayeRen/multilingual-kd-pytorch, `get_alpha`, the strategy "threshold"); by default it keeps lambda
-    fixed. The code smooths the labels.
+    Departures: the paper's text was not available. The rule is one of three in the authors' code
+    (RayeRen/multilingual-kd-pytorch, `get_alpha`, the strategy "threshold"); by default it keeps
+    lambda fixed. The code smooths the labels.
     """
 
     def __init__(
@@ -296,7 +296,7 @@ class Selective:
         self.followed = dict.fromkeys(self.teachers, True)
 
     def check(self, students: dict[Hashable, float]) -> None:
-        """Look at the student's scores by language; a teacher may be followed again later.
+        """Update with the student's scores by language; a teacher may be followed again later.
 
         Raises:
             KeyError: for a language without a teacher.
@@ -306,7 +306,7 @@ class Selective:
             self.followed[language] = score < self.teachers[language] + self.threshold
 
     def loss(self, language: Hashable, likelihood: Tensor, distillation: Tensor) -> Tensor:
-        """The two terms of a batch of one language, weighted as things stand."""
+        """The two terms of a batch of one language, with the current weights."""
         self._check(language)
         if not self.followed[language]:
             return likelihood

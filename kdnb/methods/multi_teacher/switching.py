@@ -1,8 +1,8 @@
-"""Fukuda et al. 2017: one teacher a mini-batch, or every sample once with each teacher's answer.
+"""Fukuda et al. 2017: one teacher per mini-batch, or every sample once with each teacher's answer.
 
-Cross-entropy is linear in its target: in expectation a teacher drawn at random gives the gradient of
-the mean teacher. The two ways to feed several teachers to a student differ from it, and from each
-other, in the noise of the gradient and in the steps of an epoch alone.
+Cross-entropy is linear in its target: in expectation a teacher drawn at random gives the gradient
+of the mean teacher. The two ways to use several teachers differ from it, and from each other, only
+in the noise of the gradient and in the steps of an epoch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def learn_by_switching(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""For every mini-batch one teacher, drawn at random (Fukuda et al. 2017, the switching form).
+    r"""Switching (Fukuda et al. 2017): learn each mini-batch from one random teacher.
 
     .. math:: L_b = w_h H(y, q) + w_s T^2\, \mathrm{KL}(p_{m(b)} \,\|\, q), \quad
         m(b) \sim U\{1, \dots, K\}
@@ -49,8 +49,8 @@ def learn_by_switching(
     Args:
         student: trained in place.
         teachers: frozen, at least one.
-        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of the labels
-            none are read.
+        data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Without a weight of
+            the labels, they are not used.
         temperature: T of all.
         soft_weight, label_weight: w_s and w_h.
 
@@ -60,8 +60,8 @@ def learn_by_switching(
     Raises:
         ValueError: for no teacher, a student that is its own teacher, or as `kdnb.distil`.
 
-    Departures: the switch at each mini-batch is that of the paper's abstract; that teachers are drawn at
-    random is recalled. T, and the labels beside the teachers, are ours.
+    Departures: switching at each mini-batch is in the paper's abstract; drawing teachers at random
+    is recalled. T, and using labels as well, are ours.
     """
     recipe = recipe_of(learn_by_switching, recipe, fields)
 
@@ -89,22 +89,22 @@ def learn_by_augmentation(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Every sample once with each teacher's answer (Fukuda et al. 2017, the augmenting form).
+    r"""Augmentation (Fukuda et al. 2017): learn every sample once with each teacher's answer.
 
     .. math:: D' = \bigcup_{k=1}^K \{ (x, p_k(x)) : x \in D \}
 
-    An epoch visits D' once, in a random order: it has K times the steps of the data. To compare
-    with other ways give it 1/K of their epochs.
+    An epoch visits D' once, in a random order: it has K times the steps of the data. For a fair
+    comparison, give it 1/K of the epochs.
 
     Args:
-        data: `Images`, `Batches` without augmentation of their own, or tensors.
+        data: `Images`, `Batches` without augmentation, or tensors.
         student, teachers, recipe, fields: and all others, as in :func:`learn_by_switching`.
 
     Returns:
         The history, with `soft` (and `hard`), and the network "student".
 
     Raises:
-        TypeError: for data whose samples have no place in a set, such as a DataLoader.
+        TypeError: for data whose samples have no index, such as a DataLoader.
         ValueError: as `learn_by_switching`.
 
     Departures: as in `learn_by_switching`.
@@ -123,15 +123,15 @@ def learn_by_augmentation(
 
 
 class OncePerTeacher(LoaderBatches):
-    """Every sample K times in an epoch, each time for another teacher, whose number is `index`.
+    """Every sample K times in an epoch, each time for a different teacher, given by `index`.
 
     Args:
-        batches: that hold their samples in memory.
+        batches: batches that hold their samples in memory.
         teachers: K.
-        seed: of the order, a function of (seed, epoch) alone.
+        seed: for the order, a function of (seed, epoch) alone.
 
     Raises:
-        TypeError: for batches that only come one after the other.
+        TypeError: for batches that can only be iterated.
     """
 
     def __init__(self, batches: Batches | TensorBatches, teachers: int, *, seed: int = 0):
@@ -145,7 +145,7 @@ class OncePerTeacher(LoaderBatches):
 
     @property
     def examples(self) -> int:
-        """The samples of an epoch, each as often as there are teachers."""
+        """The number of samples in an epoch, each counted once per teacher."""
         return self.loader.examples * self.teachers
 
     def __len__(self) -> int:
@@ -153,7 +153,7 @@ class OncePerTeacher(LoaderBatches):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch; a sample's copies are mixed with all others."""
-        single = list(self.loader.epoch(number))  # in its own order, augmented where it augments
+        single = list(self.loader.epoch(number))  # in its own order and with its augmentation
         images = torch.cat([batch.images for batch in single])
         known = single[0].labels is not None
         labels = torch.cat([batch.labels for batch in single]) if known else None
@@ -173,7 +173,8 @@ def target_spread(
     .. math:: \frac1K \sum_k \lVert g_k - \bar g \rVert^2, \quad
         g_k = \frac{T}{B} \sum_b (q_b - p_{kb})
 
-    the gradient by a shift of all the batch's logits. It does not depend on the student.
+    the gradient with respect to a common shift of the batch's logits. It does not depend on the
+    student.
 
     Args:
         student_logits: (batch, classes).

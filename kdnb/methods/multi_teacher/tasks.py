@@ -1,4 +1,4 @@
-"""Networks that answer several questions about an image, each by a head of its own."""
+"""Networks for several tasks, with one head per task."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kdnb.training.layers import Layers, layers_of
 
 
 class TaskNet(nn.Module):
-    """A classifier whose one head is replaced by one for each task.
+    """A classifier whose head is replaced by one head per task.
 
     Args:
-        network: of kdnb, or another whose classifier is the linear layer `head`; it becomes `trunk`,
-            and its head goes.
+        network: of kdnb, or another whose classifier is the linear layer `head`; it becomes
+            `trunk`, and its head is removed.
         tasks: the number of answers to each, by name.
 
     Raises:
@@ -42,12 +42,12 @@ class TaskNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits of all tasks side by side, (batch, sum of their answers)."""
+        """The concatenated logits of all tasks, (batch, sum of their answers)."""
         features = self.trunk(images)
         return torch.cat([self.heads[name](features) for name in self.tasks], 1)
 
     def parts(self, answer: Tensor) -> dict[str, Tensor]:
-        """The logits of each task by name, of what `forward` gave."""
+        """The logits of each task by name, from the output of `forward`."""
         return dict(zip(self.tasks, answer.split(list(self.tasks.values()), 1), strict=True))
 
     def layers(self) -> Layers:
@@ -74,12 +74,12 @@ def task_loss(network: TaskNet) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def check_tasks(student: TaskNet, teachers: list[TaskNet]) -> dict[str, list[int]]:
-    """For each task of a student the teachers that know it, by number.
+    """For each task of a student, the indices of the teachers that know it.
 
     Raises:
-        TypeError: for what is no TaskNet.
-        ValueError: for a task that no teacher knows, or with another number of answers; or a student
-            that shares a part with a teacher.
+        TypeError: for anything but a TaskNet.
+        ValueError: for a task that no teacher knows, or with a different number of answers; or a
+            student that shares a part with a teacher.
     """
     for one in (student, *teachers):
         if not isinstance(one, TaskNet):

@@ -1,4 +1,4 @@
-"""UHC (Vongkulbhisal et al. 2019): one student of classifiers that each know some of the classes."""
+"""UHC (Vongkulbhisal et al. 2019): unify classifiers that each know some of the classes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RULES: dict[str, Rule] = {
     "most_confident": losses.most_confident_classifier,
     "raw_logits": losses.mean_raw_logits,
 }
-# What rests on the classes that classifiers share.
+# Estimates that rely on classes shared between classifiers.
 LINKED = ("backpropagated", "cross_entropy", "log_space", "factorised")
 
 
@@ -63,7 +63,7 @@ def unify(
     fabric: Fabric | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""One student for all classes, from classifiers of some and images without labels.
+    r"""Train one student of all classes from classifiers of some, on unlabelled images (UHC).
 
     .. math:: L = T^2\, H\big(q(x),\, \mathrm{softmax}(z(x) / T)\big)
 
@@ -73,13 +73,13 @@ def unify(
     Args:
         student: a logit for each class, 0 to the largest number in `class_sets`; trained in place.
         classifiers: frozen; of any kinds.
-        class_sets: for each classifier the numbers of its classes, in the order of its logits.
-        data: unlabelled; labels that come along are not read. Else as in `kdnb.distil`.
+        class_sets: for each classifier, the indices of its classes, in the order of its logits.
+        data: unlabelled; any labels are ignored. Otherwise as in `kdnb.distil`.
         estimate: "backpropagated", "cross_entropy", "log_space" and "factorised" are the paper's;
-            "zero_padded" is the naive distillation it compares with; "known_mean",
-            "most_confident" and "raw_logits" are controls of ours.
-        temperature: T of classifiers and student, 1 for the relation as it is written.
-        unconnected: allow class sets that share no class for the paper's four, of which the share
+            "zero_padded" is the naive distillation it compares with; "known_mean", "most_confident"
+            and "raw_logits" are our own controls.
+        temperature: T of classifiers and student, 1 for the relation as stated in the paper.
+        unconnected: allow class sets that share no class for the paper's four estimates; the share
             of each part is then arbitrary.
         recipe, evaluate, seed, checkpoint, log_dir, output, fabric, fields: as in `kdnb.distil`.
 
@@ -87,11 +87,11 @@ def unify(
         The history, with the term `soft`, and the student, as `fit.networks["student"]`.
 
     Raises:
-        ValueError: for class sets that fall apart, numbers of classes that do not fit, or as
-            `kdnb.distil`.
+        ValueError: for class sets that are not connected, numbers of classes that do not match, or
+            as `kdnb.distil`.
 
-    Departures: recalled, but for what :mod:`kdnb.losses.uhc` says. Of images that never change the
-    classifiers are asked, and q is made, once.
+    Departures: recalled, except for what :mod:`kdnb.losses.uhc` states. For images that never
+    change, the classifiers' answers and q are computed once.
     """
     recipe = recipe_of(unify, recipe, fields)
     check_choice(get_args(Estimate), estimate=estimate)
@@ -110,7 +110,7 @@ def unify(
     sizes = [len(members) for members in class_sets]
 
     def target(said: Tensor) -> Tensor:
-        """What a step needs of the classifiers' logits."""
+        """The target of a step, from the classifiers' logits."""
         said = said / temperature
         if estimate == "backpropagated":
             return said

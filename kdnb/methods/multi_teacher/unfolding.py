@@ -1,8 +1,9 @@
-"""Unfolding and shrinking (Stahlberg and Byrne 2017): an ensemble as one network, made small again.
+"""Unfolding and shrinking (Stahlberg and Byrne 2017): an ensemble as one network, made small.
 
-Several perceptrons side by side are one wide perceptron, exactly: no training is needed. It is then
-shrunk layer by layer: neurons go whose work others can take over, by their weights alone (data-free)
-or by least squares on activations (data-bound), and layers are factorised.
+Several perceptrons side by side are exactly one wide perceptron; no training is needed. It is then
+shrunk layer by layer: neurons whose function others can take over are removed, judged by their
+weights alone (data-free) or by least squares on activations (data-bound), and layers are
+factorised.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kdnb.training.first import check_weights, tried
 
 @torch.no_grad()
 def unfold(networks: Sequence[MLP]) -> MLP:
-    r"""Several MLPs as one, whose logits are the mean of theirs.
+    r"""Unfold several MLPs into one whose logits are the mean of theirs.
 
     .. math:: W^1 = \begin{pmatrix} W^1_1 \\ \vdots \\ W^1_K \end{pmatrix}, \quad
         W^l = \mathrm{blockdiag}(W^l_1, \dots, W^l_K), \quad
@@ -30,14 +31,14 @@ def unfold(networks: Sequence[MLP]) -> MLP:
     Its widths are the sums of theirs; off the diagonal blocks its weights are 0.
 
     Args:
-        networks: of one depth, for the same images and classes; left as they are.
+        networks: of the same depth, for the same images and classes; left unchanged.
 
     Returns:
         A new `MLP` in eval mode, without dropout.
 
     Raises:
-        TypeError: for networks that are no `kdnb.nets.mlp.MLP`.
-        ValueError: for no network, or networks of other depths, inputs or classes.
+        TypeError: for networks that are not a `kdnb.nets.mlp.MLP`.
+        ValueError: for no network, or networks of different depths, inputs or classes.
     """
     if isinstance(networks, nn.Module) and not isinstance(networks, nn.ModuleList):
         raise TypeError("unfold takes a list of networks; got one module: [network].")
@@ -82,34 +83,33 @@ def _empty(like: MLP, widths: Sequence[int]) -> MLP:
 
 @torch.no_grad()
 def shrink_by_data(network: MLP, widths: Sequence[int], images: Tensor) -> MLP:
-    r"""Fewer neurons a layer, whose outgoing weights take over what the others said on some images.
+    r"""Remove neurons per layer; the outgoing weights of the others take over, by activations.
 
     .. math:: A_j \approx c_j + \sum_{i \in \text{kept}} \lambda_{ij} A_i, \quad
         W^{out}_i \leftarrow W^{out}_i + \sum_j \lambda_{ij} W^{out}_j, \quad
         b^{out} \leftarrow b^{out} + \sum_j c_j W^{out}_j
 
     by least squares over the activations A of a layer, from the first layer to the last, each on
-    the activations of the network as it is shrunk so far. Kept are the neurons that a QR
-    decomposition with column pivoting takes first, of activations times the length of their
-    outgoing weights: each is the one that those before it explain least.
+    the activations of the network shrunk so far. The kept neurons are those that a QR decomposition
+    with column pivoting takes first, applied to activations times the length of their outgoing
+    weights: each is the one least explained by those before it.
 
     Args:
         network: left as it is.
-        widths: of the hidden layers afterwards, none larger than it is.
-        images: (N, ...) as the network takes them; more than the wanted neurons.
+        widths: widths of the hidden layers afterwards, none larger than it is.
+        images: (N, ...) as the network takes them; more images than kept neurons.
 
     Returns:
-        A new `MLP` in eval mode. Exact on the images where the activations' rank is no larger than
-        the width.
+        A new `MLP` in eval mode. It is exact on the images if the rank of the activations does not
+        exceed the width.
 
     Raises:
-        TypeError: for a network that is no `kdnb.nets.mlp.MLP`.
-        ValueError: for other depths or widths, images that it does not take or are not finite, or too
-            few of them.
+        TypeError: for a network that is not a `kdnb.nets.mlp.MLP`.
+        ValueError: for wrong depths or widths, invalid or non-finite images, or too few of them.
 
-    Departures: that recorded activations decide, and that removed neurons are made up for by a linear
-    combination of others, was read in a summary (the paper does it for GRU layers). The constant c
-    and the choice by QR are ours.
+    Departures: using recorded activations, and compensating removed neurons by a linear combination
+    of others, is from a summary (the paper does it for GRU layers). The constant c and the choice
+    by QR are ours.
     """
     from scipy.linalg import lstsq, qr
 
@@ -140,26 +140,27 @@ def shrink_by_data(network: MLP, widths: Sequence[int], images: Tensor) -> MLP:
 
 @torch.no_grad()
 def shrink_by_weights(network: MLP, widths: Sequence[int]) -> MLP:
-    r"""Fewer neurons a layer, each time the one most like another goes; no data is needed.
+    r"""Remove neurons per layer without data, each time the one most similar to another.
 
-    Neurons i and j with the same incoming weights (and bias) say the same: j goes, and
-    :math:`W^{out}_i \leftarrow W^{out}_i + W^{out}_j`. Behind a ReLU the same holds of weights that
-    differ by a factor c > 0, with :math:`c\, W^{out}_j`. Which pair goes first is decided by
-    :math:`\lVert w_j - c w_i \rVert \, \lVert W^{out}_j \rVert`, c by least squares.
+    Neurons i and j with the same incoming weights (and bias) are equal: j is removed, and
+    :math:`W^{out}_i \leftarrow W^{out}_i + W^{out}_j`. For neurons with a ReLU the same holds for
+    weights that differ by a factor c > 0, with :math:`c\, W^{out}_j`. The order of the pairs is
+    decided by :math:`\lVert w_j - c w_i \rVert \, \lVert W^{out}_j \rVert`, c by least squares.
 
     Args:
         network: left as it is.
-        widths: of the hidden layers afterwards, none larger than it is.
+        widths: widths of the hidden layers afterwards, none larger than it is.
 
     Returns:
-        A new `MLP` in eval mode. Exact as long as there are neurons with proportional weights.
+        A new `MLP` in eval mode. It is exact as long as there are neurons with proportional
+        weights.
 
     Raises:
-        ValueError: for other depths or widths.
+        ValueError: for wrong depths or widths.
 
-    Departures: this is the older way of Srinivas and Babu (2015), which passes a neuron's work to one
-    other; according to a summary the paper's own way passes it to a linear combination of the others.
-    The factor c is ours.
+    Departures: this is the older method of Srinivas and Babu (2015), which passes a neuron's
+    function to one other neuron; according to a summary, the paper's own method passes it to a
+    linear combination of the others. The factor c is ours.
     """
     widths = _checked_widths(network, widths)
     small = _empty(network, [layer.linear.out_features for layer in network.hidden])
@@ -169,7 +170,7 @@ def shrink_by_weights(network: MLP, widths: Sequence[int]) -> MLP:
         incoming = torch.cat([layer.weight, layer.bias[:, None]], 1).double()
         products = incoming @ incoming.T
         lengths = products.diagonal()
-        # scale[i, j]: neuron j as so many times neuron i, and what that leaves of it
+        # scale[i, j]: neuron j as a multiple of neuron i, and the residual
         scale = (products / lengths.clamp_min(1e-300)[:, None]).clamp_min(0)
         left = (lengths[None] - 2 * scale * products + scale.square() * lengths[:, None]).clamp_min(
             0
@@ -190,15 +191,15 @@ def shrink_by_weights(network: MLP, widths: Sequence[int]) -> MLP:
 
 @torch.no_grad()
 def factorised(linear: nn.Linear, rank: int) -> nn.Sequential:
-    r"""A linear layer as two, by its singular values: :math:`W \approx (U \sqrt S)(\sqrt S V^T)`.
+    r"""Split a linear layer in two by its SVD: :math:`W \approx (U \sqrt S)(\sqrt S V^T)`.
 
     Args:
         linear: left as it is.
-        rank: how many singular values stay, at most all.
+        rank: the number of singular values to keep.
 
     Returns:
-        Two linear layers without anything between, of `rank` (inputs + outputs) weights. At full
-        rank the same function; at any rank the closest matrix in the Frobenius norm.
+        Two linear layers with nothing in between, with `rank` (inputs + outputs) weights. At full
+        rank this is the same function; at any rank the closest matrix in the Frobenius norm.
 
     Raises:
         ValueError: for a rank below 1 or above the smaller side.
@@ -244,7 +245,7 @@ def _reader(network: MLP, depth: int) -> nn.Linear:
 
 
 def _with_layer(network: MLP, depth: int, kept: Tensor, weight: Tensor, bias: Tensor) -> MLP:
-    """The network with some neurons of one layer, and other weights of what reads them."""
+    """The network with some neurons of one layer, and new weights for the layer that reads them."""
     widths = [layer.linear.out_features for layer in network.hidden]
     widths[depth] = len(kept)
     small = _empty(network, widths)

@@ -1,8 +1,9 @@
-"""Searching for the student (section 5.9): the teacher chooses, grades or supervises architectures.
+"""Architecture search for the student (section 5.9): the teacher guides the search.
 
-`space` holds networks as data. In `n2n` the teacher is the search space, in `tgsa` its representations grade
-candidates early, in `dna` its blocks supervise pieces that are chosen independently, in `width` its answers decide
-which channels stay. `random_search` is the control of all: the same number of trained networks.
+`space` describes networks as data. In `n2n` the teacher is the search space; in `tgsa` its
+representations grade candidates early; in `dna` its blocks supervise independently chosen blocks;
+in `width` its answers decide which channels stay. `random_search`, with the same number of trained
+networks, is the control for all.
 """
 
 from kdnb.methods.nas.dna import (

@@ -1,9 +1,9 @@
-"""DNA (Li et al. 2020): each block of the teacher teaches the candidates for its place, block by block.
+"""DNA (Li et al. 2020): each block of the teacher supervises the candidates that may replace it.
 
-A supernet holds all candidates of one place, which share weights. It gets the teacher's maps in front of the
-block, and is trained to give those behind it, one random path in every step. So blocks learn independently of one
-another, and few candidates share weights. Then every path of every block is graded by its error, and the best
-combination within a size is read off.
+A supernet holds all candidates for one block, which share weights. Its input is the teacher's maps
+before the block; it is trained to produce those after it, on one random path per step. Blocks thus
+learn independently, and few candidates share weights. Then every path of every block is rated by
+its error, and the best combination within a size limit is chosen.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from kdnb.training.borrowed import evaluating
 from kdnb.training.first import check_learns, first_batch
 from kdnb.training.inputs import batches_for
 
-Path = tuple[int, ...]  # for each layer of a block, the number of its operation
+Path = tuple[int, ...]  # for each layer of a block, the index of its operation
 
 
 class SuperBlock(nn.Module):
-    """All candidates for one block: layers of several operations, of which a path takes one each.
+    """All candidates for one block: layers of several operations; a path chooses one per layer.
 
     Args:
-        layers: for each layer its operations, whose outputs have one shape.
+        layers: for each layer its operations, whose outputs have the same shape.
 
     Raises:
         ValueError: for no layer, or a layer without operations.
 
     Attributes:
-        path: what is run; in train mode a random one is drawn in every call.
+        path: the path that is run; in train mode a random one is drawn in every call.
     """
 
     def __init__(self, layers: Sequence[Sequence[nn.Module]]) -> None:
@@ -61,12 +61,12 @@ class SuperBlock(nn.Module):
         return maps
 
     def alone(self, path: Path) -> nn.Sequential:
-        """One candidate, with the weights that it shares."""
+        """One candidate, with its shared weights."""
         return nn.Sequential(*(one[n] for one, n in zip(self.layers, path, strict=True)))
 
 
 def cut(teacher: nn.Module, ends: Sequence[str], example: Tensor) -> list[nn.Sequential]:
-    """The teacher's blocks, each up to and with the child of a name, and the rest behind the last.
+    """Cut the teacher into blocks, each ending with a named child, and the rest after the last.
 
     Args:
         teacher: a chain of its children, see `kdnb.methods.online.branches.Branches.split`.
@@ -74,8 +74,8 @@ def cut(teacher: nn.Module, ends: Sequence[str], example: Tensor) -> list[nn.Seq
         example: a batch of inputs.
 
     Raises:
-        ValueError: for names that are no children, in another order, or the last child's: a classifier
-            must be left.
+        ValueError: for names that are not children, in a wrong order, or of the last child: a
+            classifier must remain.
     """
     names = [name for name, _ in teacher.named_children()]
     if unknown := [end for end in ends if end not in names[:-1]]:
@@ -83,7 +83,7 @@ def cut(teacher: nn.Module, ends: Sequence[str], example: Tensor) -> list[nn.Seq
     places = [names.index(end) + 1 for end in ends]
     if not places or places != sorted(set(places)):
         raise ValueError(f"ends must be children in order, none twice; got {list(ends)}.")
-    Branches.split([teacher], names[-1], example)  # refuses what is no chain
+    Branches.split([teacher], names[-1], example)  # rejects anything but a chain
     children = list(teacher.named_children())
     return [
         nn.Sequential(OrderedDict(children[start:stop]))
@@ -101,23 +101,23 @@ def supervise_block(
     seed: int = 0,
     **fields: Any,
 ) -> Fit:
-    """Train all candidates for one block on the teacher's maps; no label is read.
+    """Train all candidates for one block on the teacher's maps; labels are not used.
 
     Args:
         block: trained in place.
-        teacher_blocks: of :func:`cut`; frozen.
-        place: which block of them it is for, from 0.
+        teacher_blocks: from :func:`cut`; frozen.
+        place: the index of the block that it replaces, from 0.
         data, recipe, seed, fields: as in `kdnb.distil`.
 
     Returns:
         The history, with the loss `block`; the block, as `fit.networks["block"]`.
 
     Raises:
-        ValueError: for a place that there is not, or candidates whose maps have another shape than the
+        ValueError: for an invalid place, or candidates whose maps differ in shape from the
             teacher's.
 
-    Departures: the authors' code leaves the teacher in train mode while blocks learn, so that its batch
-    normalisation moves; here it is in eval mode. Paths are drawn uniformly.
+    Departures: the authors' code leaves the teacher in train mode while blocks learn, so its batch
+    statistics change; here it is in eval mode. Paths are drawn uniformly.
     """
     recipe = recipe_of(supervise_block, recipe, fields)
     _check_place(place, teacher_blocks)
@@ -149,10 +149,11 @@ def _check_place(place: int, teacher_blocks: Sequence[nn.Module]) -> None:
 
 
 def _maps_of(block: SuperBlock, path: Path, given: Tensor, wanted: Tensor) -> Tensor:
-    """What a candidate makes of the teacher's maps.
+    """The output of a candidate for the teacher's maps.
 
     Raises:
-        ValueError: naming the candidate, where it cannot take them or gives others than the teacher's block.
+        ValueError: naming the candidate, if it cannot take them or its output differs in shape from
+            the teacher's block.
     """
     block.path = path
     try:
@@ -168,18 +169,18 @@ def _maps_of(block: SuperBlock, path: Path, given: Tensor, wanted: Tensor) -> Te
 def rate_paths(
     block: SuperBlock, teacher_blocks: Sequence[nn.Module], place: int, images: Tensor
 ) -> dict[Path, float]:
-    """The relative error of every candidate for a block, on images that were not trained on.
+    """The relative error of every candidate for a block, on held-out images.
 
-    Batch normalisation computes with the statistics of these images, as those that the supernet gathered are of all
-    paths together.
+    Batch normalisation uses the statistics of these images, because those of the supernet mix all
+    paths.
 
     Args:
-        block, teacher_blocks, place: of :func:`supervise_block`.
+        block, teacher_blocks, place: as in :func:`supervise_block`.
         images: (images, ...), at least 2.
 
     Raises:
-        ValueError: for fewer images, a place that there is not, or candidates whose maps have another
-            shape than the teacher's.
+        ValueError: for fewer images, an invalid place, or candidates whose maps differ in shape
+            from the teacher's.
     """
     _check_place(place, teacher_blocks)
     if len(images) < 2:
@@ -202,14 +203,14 @@ def rate_paths(
 def choose(
     blocks: Sequence[SuperBlock], ratings: Sequence[dict[Path, float]], limit: int | None = None
 ) -> list[Path]:
-    """The combination of paths with the least sum of errors, of at most so many parameters.
+    """The combination of paths with the smallest sum of errors, within a limit of parameters.
 
     Args:
-        ratings: of each block, of :func:`rate_paths`.
-        limit: parameters of all blocks together; None for none.
+        ratings: ratings of each block, from :func:`rate_paths`.
+        limit: parameters of all blocks together; None for no limit.
 
     Raises:
-        ValueError: when no combination is so small.
+        ValueError: if no combination is small enough.
     """
     sizes = [{path: parameters(block.alone(path)) for path in block.paths()} for block in blocks]
     allowed = [
@@ -225,9 +226,9 @@ def choose(
 def assembled(
     blocks: Sequence[SuperBlock], paths: Sequence[Path], rest: nn.Module
 ) -> nn.Sequential:
-    """The student of one path for each block, with the weights of the supernet, and the teacher's rest.
+    """The student: one path per block with the supernet's weights, and the teacher's rest.
 
-    They share these weights: give `copy.deepcopy` of it to a training.
+    The weights are shared: train a `copy.deepcopy` of it.
     """
     parts = [block.alone(path) for block, path in zip(blocks, paths, strict=True)]
     return nn.Sequential(*parts, rest)

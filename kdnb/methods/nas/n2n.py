@@ -1,11 +1,11 @@
-"""N2N (Ashok et al. 2018): two policies shrink a teacher, rewarded for what the student still can do.
+"""N2N (Ashok et al. 2018): two policies shrink a teacher, rewarded by compression and accuracy.
 
-The first policy says of each layer whether it stays; the second by how much the layers that stay are made
-thinner. A policy is a small recurrent network that reads the layers one after the other. It learns by
-REINFORCE from the rewards of the networks that it chose, each of which is distilled for a short time.
+The first policy decides for each layer whether it stays; the second decides how much thinner the
+remaining layers become. A policy is a small recurrent network that reads the layers in turn. It
+learns by REINFORCE from the rewards of the networks that it chose, each distilled for a short time.
 
-Sources: the paper's abstract and the authors' code (anubhavashok/N2N) were read; the paper's equations are
-recalled.
+Sources: the paper's abstract and the authors' code (anubhavashok/N2N) were read; the paper's
+equations are recalled.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from kdnb.training.inputs import batches_for
 
 RATIOS = (0.25, 0.5, 0.75, 1.0)  # of the channels of a layer
 DEGENERATE = -1.0  # the reward of no network at all, as in the authors' code
-DESCRIBED = 5  # numbers that describe a layer
+DESCRIBED = 5  # the number of features of a layer
 
 
 def described(architecture: Sequence[Layer]) -> Tensor:
-    """What a policy reads of each layer, (layers, 5): channels, kernel, pooling, norm, place.
+    """The input of a policy, (layers, 5): channels, kernel, pooling, norm, position of each layer.
 
     Raises:
         ValueError: for no layer.
@@ -49,10 +49,10 @@ def described(architecture: Sequence[Layer]) -> Tensor:
 
 
 def removed(architecture: Architecture, keep: Sequence[int]) -> Architecture:
-    """The layers that stay.
+    """Remove layers from an architecture.
 
-    The pooling of a layer that goes passes to the last layer before it that stays, or to the first
-    behind it, so that the last map has the same size.
+    The pooling of a removed layer passes to the last remaining layer before it, or to the first
+    after it, so that the last map keeps its size.
 
     Args:
         keep: for each layer 1 or 0.
@@ -92,7 +92,7 @@ def shrunk(architecture: Architecture, ratios: Sequence[float]) -> Architecture:
 
 
 class RemovalPolicy(nn.Module):
-    """Reads all layers in both directions, and decides of each, independently, whether it stays.
+    """A policy that reads all layers in both directions and decides independently for each.
 
     Args:
         hidden, depth: of the LSTM; 30 and 2 in the authors' code.
@@ -106,17 +106,17 @@ class RemovalPolicy(nn.Module):
     def forward(
         self, layers: Tensor, count: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Choices drawn, (count, layers) of 1 and 0, and the logarithm of each one's probability."""
+        """Drawn choices, (count, layers) of 1 and 0, and the log-probability of each."""
         logs = self.decide(self.lstm(layers)[0]).log_softmax(1)
         drawn = torch.multinomial(logs.exp(), count, replacement=True, generator=generator).T
         return drawn, logs.expand(count, -1, -1).gather(2, drawn[:, :, None])[:, :, 0].sum(1)
 
 
 class ShrinkagePolicy(nn.Module):
-    """Reads the layers in order and its own last decision, and chooses a ratio for each.
+    """A policy that reads the layers and its own last decision in order, and chooses ratios.
 
     Args:
-        ratios: how many there are to choose among.
+        ratios: the number of ratios to choose from.
         hidden: of the LSTM.
     """
 
@@ -129,7 +129,7 @@ class ShrinkagePolicy(nn.Module):
     def forward(
         self, layers: Tensor, count: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Choices drawn, (count, layers) of numbers of ratios, and the logarithms of their probabilities."""
+        """Drawn choices, (count, layers) of ratio indices, and their log-probabilities."""
         last, state, chosen, total = torch.zeros(count, self.ratios), None, [], torch.zeros(count)
         for layer in layers:
             state = self.cell(torch.cat([layer.expand(count, -1), last], 1), state)
@@ -153,27 +153,28 @@ def reinforce(
     variant: Variant = "paper",
     seed: int = 0,
 ) -> Search:
-    """Let a policy choose, grade what it chose, and move it towards what was worth more.
+    """Train a policy by REINFORCE: draw choices, grade them, and make good ones likelier.
 
-    Each round draws some choices and takes one step of Adam on :func:`kdnb.losses.policy_gradient`. The
-    baseline is the mean reward of all earlier rounds, in the first round that of the round itself.
+    Each round draws some choices and takes one step of Adam on :func:`kdnb.losses.policy_gradient`.
+    The baseline is the mean reward of all earlier rounds, or of the round itself in the first
+    round.
 
     Args:
         policy: trained in place; such as :class:`RemovalPolicy`.
         layers: (layers, 5), of :func:`described`.
-        grade: what a choice, a tuple of integers, is worth.
-        budget: how many different choices are graded. The search ends when it is spent and a new one
-            comes, or after all rounds: a policy that has made up its mind draws nothing new.
+        grade: the reward of a choice, a tuple of integers.
+        budget: the number of different choices to grade. The search ends when the budget is spent
+            and a new choice is drawn, or after all rounds: a converged policy draws nothing new.
         rounds, samples: 100 and 5 in the authors' code.
         lr: 0.003 for removal and 0.1 for shrinkage in the authors' code.
-        variant: of the policy gradient.
-        seed: of what the policy draws.
+        variant: variant of the policy gradient.
+        seed: for what the policy draws.
 
     Returns:
-        What was graded, in order.
+        The graded choices, in order.
 
-    Departures: the authors' code takes a step for each choice of a round, and its baseline is the sum of
-    earlier rounds' means divided by one more than their number: 0 in the first round.
+    Departures: the authors' code takes a step for each choice of a round, and its baseline is the
+    sum of earlier rounds' means divided by one more than their number: 0 in the first round.
     """
     check_variant(variant)
     check_number(least=1, whole=True, rounds=rounds, samples=samples)
@@ -209,19 +210,22 @@ def reward_of(
     """The reward of a student, by distilling it for a short time.
 
     Args:
-        teacher: any trained classifier of images; left as it is. Students have as many classes.
+        teacher: any trained classifier of images; left unchanged. Students have the same number of
+            classes.
         data: to distil on, images (batch, channels, height, width).
-        held_out: labelled data that accuracies are of. Never the test set: the search would choose by it.
+        held_out: labelled data for the accuracies. Do not use the test set, since the search
+            selects on it.
         recipe: short.
-        method, weight, options: of `kdnb.distil`; by default squared differences of the logits beside the labels.
-        seed: of the initial weights and the order of the data.
+        method, weight, options: passed to `kdnb.distil`; by default squared differences of the
+            logits, plus the labels.
+        seed: for the initial weights and the order of the data.
 
     Returns:
         architecture -> R = C(2 - C) A_S / A_T; -1 for an architecture without layers.
 
     Raises:
-        ValueError: for a teacher that cannot take the data, has no parameters or names no held-out
-            image rightly, or for data that are no images.
+        ValueError: for a teacher that cannot take the data, has no parameters or classifies no
+            held-out image correctly, or for data that are not images.
     """
     check_module("teacher", teacher, learns=False)
     batch = first_batch(batches_for(data, recipe, seed, "any"), seed)
@@ -252,13 +256,13 @@ def reward_of(
 
 @dataclass(frozen=True)
 class Compression:
-    """What both stages found.
+    """The result of both stages.
 
     Attributes:
         architecture: of the best student.
-        reward: what it was worth.
-        removal, shrinkage: the searches; their choices are of 1 and 0 for each layer of the teacher, and of
-            numbers of ratios for each layer that stayed.
+        reward: the reward of the best student.
+        removal, shrinkage: the searches; their choices are 1 or 0 for each layer of the teacher,
+            and ratio indices for each remaining layer.
     """
 
     architecture: Architecture
@@ -280,17 +284,18 @@ def compress(
     samples: int = 5,
     seed: int = 0,
 ) -> Compression:
-    """Both stages of N2N: layers are removed, then the best of what stayed is made thinner.
+    """Run both stages of N2N: remove layers, then make the best result thinner.
 
     Args:
         architecture: of the teacher.
-        reward: of an architecture, such as :func:`reward_of`.
-        removal_budget, shrinkage_budget: students that each stage may train.
-        ratios: of channels, of which 1 should be one.
-        lr, shrinkage_lr, rounds, samples, seed: of :func:`reinforce`.
+        reward: reward of an architecture, such as :func:`reward_of`.
+        removal_budget, shrinkage_budget: the number of students that each stage may train.
+        ratios: ratios of channels, of which 1 should be one.
+        lr, shrinkage_lr, rounds, samples, seed: for :func:`reinforce`.
 
-    Departures: a layer is its convolution with all that belongs to it, and the ratio is of its channels
-    alone; the authors' code removes layers of every kind, and shrinks kernels and more besides channels.
+    Departures: a layer is a convolution with everything that belongs to it, and a ratio applies
+    only to its channels. The authors' code removes layers of every kind, and also shrinks kernels
+    and more.
     """
     if not ratios:
         raise ValueError("ratios must hold at least one ratio; got none.")

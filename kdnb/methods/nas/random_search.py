@@ -1,7 +1,7 @@
-"""Random search (Li and Talwalkar 2019): the control of every other search, at an equal budget.
+"""Random search (Li and Talwalkar 2019): the control for every other search, at equal budget.
 
-A budget counts the choices that are graded, which is the networks that are trained. A choice that comes
-again is not trained again and costs nothing, in no search.
+A budget counts the graded choices, that is, the trained networks. In every search, a repeated
+choice is not trained again and costs nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 
 from kdnb.losses.checks import check_number
 
-Grade = Callable[[Any], float]  # a choice -> what it is worth: the larger, the better
+Grade = Callable[[Any], float]  # a choice -> its grade; larger is better
 
 
 @dataclass
 class Search:
-    """What a search has graded, in order.
+    """The graded choices of a search, in order.
 
     Attributes:
-        choices: no one twice.
+        choices: all different.
         scores: their grades.
     """
 
@@ -33,7 +33,7 @@ class Search:
 
     @property
     def best(self) -> Any:
-        """The choice of the highest grade, the first of equals."""
+        """The choice with the highest grade; ties go to the first."""
         return self.choices[max(range(len(self.scores)), key=self.scores.__getitem__)]
 
     @property
@@ -43,15 +43,15 @@ class Search:
 
     @property
     def best_so_far(self) -> list[float]:
-        """The highest grade after each network that was trained."""
+        """The highest grade so far after each trained network."""
         return list(accumulate(self.scores, max))
 
 
 class Grading:
-    """Grades each choice once, keeps a log, and knows how much of the budget is left.
+    """Grades each choice once, keeps a log, and tracks the budget.
 
     Args:
-        grade: trains a network and says what it is worth.
+        grade: trains a network and returns its grade.
         budget: how many choices may be graded.
     """
 
@@ -63,11 +63,11 @@ class Grading:
 
     @property
     def spent(self) -> bool:
-        """Whether nothing new may be graded any more."""
+        """Whether the budget is spent."""
         return len(self._known) >= self.budget
 
     def __call__(self, choice: Hashable) -> float | None:
-        """The grade of a choice; None of a new one when the budget is spent."""
+        """The grade of a choice; None for a new choice if the budget is spent."""
         if choice not in self._known:
             if self.spent:
                 return None
@@ -86,11 +86,11 @@ def random_search(
     """Grade random choices and keep the best.
 
     Args:
-        draw: a random choice, of a generator; such as `Space.draw`.
-        grade: what a choice is worth.
-        budget: how many different ones are graded; fewer when 1,000 draws in a row bring none that is
-            new.
-        seed: of the draws.
+        draw: draws a random choice from a generator, such as `Space.draw`.
+        grade: returns the grade of a choice.
+        budget: the number of different choices to grade; fewer if 1,000 draws in a row give none
+            that is new.
+        seed: for the draws.
 
     >>> found = random_search(lambda g: int(torch.randint(9, (1,), generator=g)), lambda n: -n, 9)
     >>> found.best, sorted(found.choices) == list(range(9))
@@ -106,19 +106,19 @@ def random_search(
 
 
 def expected_best(scores: Sequence[float], budget: int) -> float:
-    r"""The mean best grade of random search, exactly, where the grades of a whole space are known.
+    r"""The exact mean best grade of random search, if the grades of a whole space are known.
 
     .. math:: \mathrm E[\max] = \sum_{k=n}^N s_{(k)} \binom{k-1}{n-1} \Big/ \binom Nn
 
-    over all sets of n among N different choices with the rising grades :math:`s_{(k)}`: no draw is made, so
-    that a comparison with random search has no noise of its own.
+    over all sets of n among N different choices with the rising grades :math:`s_{(k)}`: nothing is
+    drawn, so a comparison with random search adds no noise.
 
     Args:
         scores: of all N choices, each equally likely.
         budget: n, from 1 to N.
 
     Raises:
-        ValueError: for another budget.
+        ValueError: for a budget out of range.
 
     >>> expected_best([1.0, 2.0, 3.0], 1), expected_best([1.0, 2.0, 3.0], 3)
     (2.0, 3.0)

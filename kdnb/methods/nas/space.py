@@ -18,10 +18,10 @@ class Layer:
     """One convolution, batch normalisation, ReLU and pooling.
 
     Attributes:
-        channels: how many it gives.
+        channels: the number of output channels.
         kernel: its side, an odd number; the map keeps its size.
-        pool: side of the max-pooling behind it; 1 for none.
-        norm: whether batch normalisation stands in front of the ReLU.
+        pool: side of the max-pooling after it; 1 for none.
+        norm: whether there is batch normalisation before the ReLU.
     """
 
     channels: int
@@ -69,16 +69,16 @@ class Gate(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """The network of an architecture: its layers, the mean over all places, a linear classifier.
+    """The network of an architecture: its layers, the mean over all positions, a linear classifier.
 
-    `stage1`, `stage2`, ... are its layers, `pool` is what the classifier `head` reads, so every verb of
-    kdnb finds its way. Convolutions have a bias only where no normalisation follows. Weights start as
-    PyTorch's do.
+    `stage1`, `stage2`, ... are its layers, `pool` is the input of the classifier `head`, so every
+    function of kdnb finds its layers. Convolutions have a bias only if no normalisation follows.
+    Weights are initialised as PyTorch does.
 
     Args:
         architecture: at least one layer.
         num_classes, in_channels: of the data.
-        gates: whether a learnt factor for each channel stands behind the ReLU of each layer, as
+        gates: whether a learnt factor per channel follows the ReLU of each layer, as
             :func:`kdnb.methods.nas.search_widths` needs.
 
     Raises:
@@ -135,7 +135,7 @@ def _stage(inputs: int, layer: Layer, gates: bool) -> nn.Sequential:
 def build(
     architecture: Sequence[Layer], seed: int, *, num_classes: int = 10, in_channels: int = 1
 ) -> ConvNet:
-    """The network of an architecture with the initial weights of a seed; the random state stays."""
+    """The network of an architecture, initialised from a seed; the random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ConvNet(architecture, num_classes=num_classes, in_channels=in_channels)
@@ -143,11 +143,11 @@ def build(
 
 @dataclass(frozen=True)
 class Space:
-    """Every architecture of certain depths whose layers are of certain kinds.
+    """A space of architectures with given depths and kinds of layers.
 
     Attributes:
         depths: numbers of layers.
-        channels, kernels, pools, norms: what a layer may have.
+        channels, kernels, pools, norms: the options for a layer.
 
     >>> space = Space(depths=(1, 2), channels=(8, 16), kernels=(3,), pools=(2,))
     >>> len(space), spelt(next(iter(space)))
@@ -166,10 +166,10 @@ class Space:
                 raise ValueError(f"{name} must be a tuple of at least one value.")
         for depth in self.depths:
             check_number(least=1, whole=True, depths=depth)
-        self.layers()  # refuses what is no layer
+        self.layers()  # rejects invalid layers
 
     def layers(self) -> list[Layer]:
-        """What each layer may be."""
+        """All options for a layer."""
         return [Layer(*one) for one in product(self.channels, self.kernels, self.pools, self.norms)]
 
     def __len__(self) -> int:
@@ -180,8 +180,10 @@ class Space:
             yield from product(self.layers(), repeat=depth)
 
     def draw(self, generator: torch.Generator) -> Architecture:
-        """A random one: a depth, then each layer, all alike likely. Deep ones are not favoured, although
-        there are more of them."""
+        """Draw a random architecture: a depth, then each layer, all uniformly.
+
+        Deep ones are not favoured, although there are more of them.
+        """
         choices = self.layers()
 
         def one(count: int) -> int:
@@ -197,14 +199,14 @@ def draw_distinct(
     seed: int,
     accept: Callable[[Architecture], bool] | None = None,
 ) -> list[Architecture]:
-    """Random architectures, none twice.
+    """Draw random architectures, all different.
 
     Args:
         draw: such as `Space.draw`.
-        accept: which ones count, such as those of some size; all when None.
+        accept: a filter, such as for size; all count if None.
 
     Raises:
-        ValueError: when 1,000 draws in a row bring no new one: there are fewer.
+        ValueError: if 1,000 draws in a row give no new one, since there are too few.
     """
     check_number(least=1, whole=True, count=count)
     generator = torch.Generator().manual_seed(seed)

@@ -1,7 +1,7 @@
 """TGSA (Bashivan et al. 2019): a search whose steps are scored by a teacher's representations.
 
-A candidate is trained for a short time. It is graded by its accuracy, and by whether it already finds the
-same images alike as a trained teacher does.
+A candidate is trained for a short time. It is graded by its accuracy, and by how well its
+similarities between images agree with those of a trained teacher.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ WHERE = ("embedding", "logits", "layers")
 def representations(
     network: nn.Module, images: Tensor, layers: Layers | None = None
 ) -> dict[str, list[Tensor]]:
-    """What a network makes of probe images: its `embedding`, `logits`, and the maps of all `layers`.
+    """A network's `embedding`, `logits` and the maps of all `layers` for probe images.
 
-    In eval mode and without gradients; the mode is put back.
+    They are computed in eval mode and without gradients; the mode is restored.
 
     Args:
-        network: one whose layers kdnb finds, see `kdnb.training.layers.layers_of`, or any with `layers`.
-        images: (images, ...), as the network takes them. They should be held out: on training images
-            the similarity measures which labels were memorised.
-        layers: where to look, for a network whose layers kdnb does not find.
+        network: one whose layers kdnb finds, see `kdnb.training.layers.layers_of`, or any with
+            `layers`.
+        images: (images, ...), as the network takes them. They should be held out: on training
+            images the similarity measures which labels were memorised.
+        layers: which layers to use, for a network whose layers kdnb does not find.
     """
     with evaluating(network), torch.no_grad():
         view = look(network, layers or layers_of(network), images)
@@ -53,9 +54,10 @@ def teacher_guidance(
     over the teacher's layers t, with the most similar layer s of the candidate for each.
 
     Args:
-        where: "embedding" compares what both classifiers read, "logits" the answers, and "layers" all maps
-            as in the formula: the paper's form, as a public summary has it. Early layers of any two networks are alike, so
-            the maximum tells little about small networks; the last layers tell most.
+        where: "embedding" compares the inputs of both classifiers, "logits" the answers, and
+            "layers" all maps as in the formula, which is the paper's form according to a public
+            summary. Early layers of any two networks are similar, so the maximum is not informative
+            for small networks; the last layers are most informative.
 
     Returns:
         From -1 to 1.
@@ -84,23 +86,24 @@ def early_grade(
 
     Args:
         build: architecture -> a new network.
-        teacher: trained; left as it is. None grades by the accuracy alone, as weight 0 does.
+        teacher: trained; left unchanged. None grades by the accuracy alone, as does weight 0.
         data: to train on, by labels.
-        held_out: labelled data that the accuracy P is of.
-        probes: (images, ...) that representations are of, held out; at least 3.
-        recipe: short: its epochs are what a candidate costs.
+        held_out: labelled data for the accuracy P.
+        probes: (images, ...) for the representations, held out; at least 3.
+        recipe: a short one: its epochs are the cost of a candidate.
         weight: alpha.
-        where: of :func:`teacher_guidance`.
-        seed: of the order of the data.
+        where: as in :func:`teacher_guidance`.
+        seed: for the order of the data.
 
-    Departures: the sum of the two is read in a public summary of the paper; its weight is an argument here.
+    Departures: the sum of the two is from a public summary of the paper; its weight is an argument
+    here.
     """
     check_number(least=0, weight=weight)
     check_choice(WHERE, where=where)
     guided = teacher is not None and weight > 0
     theirs = representations(teacher, probes) if guided else {}
     if guided:
-        teacher_guidance(theirs, theirs, where)  # refuses too few probes before any training
+        teacher_guidance(theirs, theirs, where)  # rejects too few probes before any training
 
     def grade(architecture: Architecture) -> float:
         network = build(architecture)
@@ -118,22 +121,22 @@ def guided_search(
 ) -> Search:
     """Grow networks layer by layer, and keep those of the highest grade in each step.
 
-    The first step grades all networks of one layer; every later step grades those that the survivors
-    become with one layer more.
+    The first step grades all networks of one layer; every later step grades the survivors extended
+    by one layer.
 
     Args:
-        choices: what a layer may be.
+        choices: the options for a layer.
         grade: of an architecture, such as :func:`early_grade`.
         steps: layers of the deepest candidates.
-        beam: how many survive a step.
-        budget: how many candidates may be graded; no limit when None. The candidates of a step are graded
-            in turn, the children of the best survivor first.
+        beam: the number of survivors of a step.
+        budget: the number of candidates that may be graded; no limit if None. The candidates of a
+            step are graded in turn, the children of the best survivor first.
 
     Returns:
         All candidates, in order; the best may be of any depth.
 
-    Departures: the space and the form of this search are ours. That the paper guides a progressive search
-    too is recalled.
+    Departures: the space and the form of this search are ours. It is recalled that the paper also
+    guides a progressive search.
     """
     check_number(least=1, whole=True, steps=steps, beam=beam)
     if budget is not None:

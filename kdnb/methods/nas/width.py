@@ -1,7 +1,8 @@
-"""Widths by gradient descent (Gu and Tresp 2020): gates on channels, a price on gates, a teacher's answers.
+"""Widths by gradient descent (Gu and Tresp 2020): penalised gates on channels, with a teacher.
 
-The student starts as wide as it may be. A gate multiplies each channel, and the L1 norm of all gates is added to
-the distillation loss: one training of weights and gates finds out which channels the teacher's answers need.
+The student starts at its largest width. A gate multiplies each channel, and the L1 norm of all
+gates is added to the distillation loss: training weights and gates together finds which channels
+the teacher's answers need.
 
 Recalled: how the paper places its choice within the teacher's graph; its abstract was read.
 """
@@ -30,7 +31,7 @@ from kdnb.training.inputs import batches_for
 
 
 def gates_of(network: ConvNet) -> list[nn.Parameter]:
-    """The gates of a network that was built with them, (channels,) of each layer.
+    """The gates of a network built with gates, (channels,) for each layer.
 
     Raises:
         ValueError: for a network without gates.
@@ -43,7 +44,7 @@ def gates_of(network: ConvNet) -> list[nn.Parameter]:
 def channel_costs(
     architecture: Sequence[Layer], *, num_classes: int = 10, in_channels: int = 1
 ) -> list[float]:
-    """The parameters that go with one channel of each layer: those that make it, and those that read it.
+    """The parameters of one channel of each layer: those that compute it and those that read it.
 
     >>> channel_costs((Layer(8), Layer(4, kernel=1)), num_classes=10)
     [15.0, 20.0]
@@ -72,23 +73,24 @@ def search_widths(
     seed: int = 0,
     **fields: Any,
 ) -> Fit:
-    r"""Train a network's weights and gates under a teacher and a price on gates.
+    r"""Train a network's weights and gates with a teacher and a penalty on gates.
 
-    .. math:: L = w_{label} H(\mathbf 1_y, q) + w_{soft}\, T^2\, \mathrm{KL}(p \,\|\, q) + \gamma\, \Omega(\beta)
+    .. math:: L = w_{label} H(\mathbf 1_y, q) + w_{soft}\, T^2\, \mathrm{KL}(p \,\|\, q) + \gamma\,
+        \Omega(\beta)
 
     Args:
         network: built with gates; trained in place.
         teacher: frozen.
         data, recipe, seed, fields: as in `kdnb.distil`.
-        penalty: gamma, of :func:`kdnb.losses.gate_penalty` with the costs of :func:`channel_costs`. It
-            must outweigh what a channel is worth for many, and not for all.
+        penalty: gamma, of :func:`kdnb.losses.gate_penalty` with the costs of :func:`channel_costs`.
+            It should exceed the value of a channel for many channels, but not for all.
         temperature: T.
-        label_weight, soft_weight: of the labels and of the teacher; with `soft_weight=0` no teacher
-            is listened to, the control.
+        label_weight, soft_weight: weights of the labels and of the teacher; with `soft_weight=0`
+            the teacher is ignored, the control.
 
     Returns:
-        The history, with `soft`, `gates` and `hard`; the network, as `fit.networks["student"]`. What to
-        keep says :func:`narrowed`.
+        The history, with `soft`, `gates` and `hard`; the network, as `fit.networks["student"]`.
+        :func:`narrowed` then chooses the channels to keep.
 
     Raises:
         ValueError: for a network without gates, or as `kdnb.distil`.
@@ -121,16 +123,16 @@ def search_widths(
 
 
 def narrowed(network: ConvNet, limit: int) -> Architecture:
-    """The architecture that is left when the channels of the smallest gates go until it is small enough.
+    """The architecture after removing channels with the smallest gates until it is small enough.
 
-    Every layer keeps one channel at least.
+    Every layer keeps at least one channel.
 
     Args:
         network: with gates, after :func:`search_widths`.
         limit: parameters of the whole network without its gates.
 
     Raises:
-        ValueError: when one channel in each layer is too many already, or for gates that are NaN.
+        ValueError: if one channel per layer is already too many, or for gates that are NaN.
     """
     check_number(least=1, whole=True, limit=limit)
     check_finite_weights("the network", network)

@@ -1,7 +1,7 @@
-"""Boundary-supporting samples (BSS, Heo et al. 2019b): where the teacher draws its decision line.
+"""Boundary-supporting samples (BSS, Heo et al. 2019b): distil at the teacher's decision boundary.
 
-The teacher attacks its own training images: each moves until the teacher's answer changes. The
-student imitates the teacher on these samples too, which lie where the two classes meet.
+Training images are attacked until the teacher's answer changes. The student also imitates the
+teacher on these samples, which lie where two classes meet.
 `distil_at_boundaries` takes any networks and data.
 """
 
@@ -27,7 +27,7 @@ def published_weights(done: float) -> tuple[float, float]:
     """The weights of the soft targets and of the boundary samples over a run (authors' code).
 
     Args:
-        done: the share of the run that is over when the epoch ends, in (0, 1].
+        done: the share of the run that is finished at the end of the epoch, in (0, 1].
 
     Returns:
         (1 + 3 (1 - done), 2 (1 - 4/3 done)), the second not below 0: the samples help for the
@@ -42,7 +42,7 @@ def published_weights(done: float) -> tuple[float, float]:
 def choose_bases(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, count: int
 ) -> Tensor:
-    r"""Which images are worth attacking: the teacher is right, and the student differs most.
+    r"""Choose the images to attack: the teacher is right, and the student differs most.
 
     .. math:: s_b = \sum_{k \ne y_b} (p_{bk} - q_{bk})^2
 
@@ -51,14 +51,14 @@ def choose_bases(
     Args:
         student_logits, teacher_logits: (batch, classes).
         labels: (batch,).
-        count: at most so many.
+        count: the largest number to choose.
 
     Returns:
         Positions in the batch (at most `count`), those with the largest s first; none where the
         teacher is always wrong.
 
     Raises:
-        ValueError: for other shapes, or a count below 1.
+        ValueError: for wrong shapes, or a count below 1.
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     check_labels(teacher_logits, labels)
@@ -72,11 +72,11 @@ def choose_bases(
 
 
 def choose_targets(teacher_logits: Tensor) -> Tensor:
-    r"""A class to walk towards for each image, drawn in proportion to the teacher's probability.
+    r"""A target class for each image, drawn in proportion to the teacher's probability.
 
     .. math:: P(k) = \frac{p_{bk}}{1 - p_{b,b^*}} \text{ for } k \ne b^* = \arg\max_k p_{bk}
 
-    so that the nearest borders are walked to most often. Draws from torch's random state.
+    so that the nearest boundaries are targeted most often. Draws from torch's random state.
 
     Args:
         teacher_logits: (batch, classes), at least two classes.
@@ -85,13 +85,13 @@ def choose_targets(teacher_logits: Tensor) -> Tensor:
         (batch,) classes, never the teacher's own answer.
 
     Raises:
-        ValueError: for other shapes, or a single class.
+        ValueError: for wrong shapes, or a single class.
     """
     check_logits(teacher_logits=teacher_logits)
     if teacher_logits.shape[1] < 2:
         raise ValueError("a boundary needs two classes; got logits of one.")
-    # Without the largest logit, the softmax over the rest is the conditional distribution, also
-    # where the teacher is so sure that every other probability underflows.
+    # Without the largest logit, the softmax over the rest is the conditional distribution, even if
+    # the teacher is so confident that every other probability underflows.
     own = F.one_hot(teacher_logits.argmax(1), teacher_logits.shape[1]).bool()
     rest = at_least_float32(teacher_logits.detach()).masked_fill(own, -torch.inf)
     return torch.multinomial(F.softmax(rest, 1), 1)[:, 0]
@@ -112,30 +112,30 @@ def boundary_samples(
     .. math:: x \leftarrow x + \eta\, (z_b(x) - z_k(x) + \epsilon)
         \frac{g}{\lVert g \rVert_2^2}, \quad g = \nabla_x (z_k - z_b)(x)
 
-    with the class b that the network gives to the image as it was, the target k, and epsilon =
-    1e-4. Where the scores are linear, a step closes the share eta of the gap; an image whose answer
-    is no longer b, but k or another class, stays where it is.
+    with the class b that the network gives to the original image, the target k, and epsilon = 1e-4.
+    If the scores are linear, a step closes the share eta of the gap. An image whose answer is no
+    longer b stays fixed.
 
     Args:
         network: images -> logits (batch, classes); its parameters get no gradients.
         images: (batch, ...), floating point.
         targets: (batch,) classes.
-        steps: at most so many.
+        steps: the largest number of steps.
         step_size: eta.
         bounds: smallest and largest value of a normalised pixel; None for no bounds.
-        variant: "authors" divides by the norm itself, so that the step grows with the gradient:
-            for networks with steep scores take a smaller eta.
+        variant: "authors" divides by the norm itself, so that the step grows with the gradient: use
+            a smaller eta for networks with steep scores.
 
     Returns:
-        Samples like `images`, detached. Those that `steps` steps do not carry across are closer
-        than they were, but not behind the border.
+        Samples like `images`, detached. Samples that do not cross the boundary in `steps` steps are
+        closer to it than before.
 
     Raises:
-        ValueError: for targets that do not fit the images, steps below 1, a step size not above 0,
-            or an unknown variant.
+        ValueError: for targets that do not match the images, steps below 1, a step size not above
+            0, or an unknown variant.
 
-    Departures: eta, bounds and stopping are those of the authors' public code, and so is the
-    variant "authors"; the squared norm of the paper's equation is recalled.
+    Departures: eta, bounds, stopping and the variant "authors" follow the authors' public code; the
+    squared norm of the paper's equation is recalled.
     """
     if variant not in ("paper", "authors"):
         raise ValueError(f"variant must be 'paper' or 'authors'; got {variant!r}.")
@@ -197,9 +197,9 @@ def distil_at_boundaries(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         temperature: T of both imitations.
         count: boundary samples for each batch, at most.
-        steps, step_size, bounds, variant: of :func:`boundary_samples`.
-        weights: share of the run -> (w_s, w_b), asked once an epoch.
-        options: of `training.fit`.
+        steps, step_size, bounds, variant: as in :func:`boundary_samples`.
+        weights: share of the run -> (w_s, w_b), called once per epoch.
+        options: passed to `training.fit`.
 
     Returns:
         The history: terms `hard`, `soft` and `boundary`.

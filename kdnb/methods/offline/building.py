@@ -1,4 +1,4 @@
-"""The methods of one distillation made for two networks, and tried on a first batch."""
+"""Build the methods of a distillation for two networks, and try them on a first batch."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from kdnb.training.wrapped import is_compiled
 
 
 class Bare:
-    """A network of which only the answer is known: whoever looks inside is told why."""
+    """A network of which only the answer is known; accessing its layers explains why."""
 
     def __init__(self, logits: Tensor, why: str) -> None:
         self.logits, self._why = logits, why
 
     def watched(self) -> tuple[Bare, set[str]]:
-        """As `View.watched`: there is nothing to look at."""
+        """As `View.watched`: there are no layers."""
         return self, set()
 
     def __getattr__(self, name: str) -> Any:
@@ -46,14 +46,14 @@ class Bare:
 
 
 def shown(logits: Tensor, layers: Layers | str, network: nn.Module) -> View | Bare:
-    """An answer alone, as a view of which no layer was collected."""
+    """A view of an answer alone, without layers."""
     if isinstance(layers, str):
         return Bare(logits, layers)
     return View(logits, {}, layers, network)
 
 
 def places_in(network: nn.Module, layers: Layers | None) -> Layers | str:
-    """Where to look in a network: as given, as found, or else why nothing was found."""
+    """The layers of a network: as given, as found, or the reason why none were found."""
     if isinstance(network, torch.jit.ScriptModule):
         return "nobody can look into a network of torch.jit: give the module that it was made of."
     if layers is not None:
@@ -83,20 +83,21 @@ def build(
     match: bool = False,
     label_weight: float = 0.0,
 ) -> tuple[bool, set[str], tuple[Layers | str, Layers | str]]:
-    """Make every part's module for two networks, tried on a first batch before any training.
+    """Build every part's module for two networks, and try it on a first batch before training.
 
     The seed fixes their initial weights.
 
     Args:
-        match: choose as many layers of both networks, where they have different numbers.
-        label_weight: of the cross-entropy with the labels, which is tried, too, unless it is 0.
+        match: choose the same number of layers in both networks, if they differ.
+        label_weight: weight of the cross-entropy with the labels, which is also tried unless this
+            is 0.
 
     Returns:
-        Whether a part looks inside a network, the teacher's layers that are looked at, and the
-        layers of both networks.
+        Whether a part uses a network's layers, the teacher's layers that are used, and the layers
+        of both networks.
 
     Raises:
-        ValueError: for layers whose shapes a method cannot take, or labels that are missing.
+        ValueError: for layers whose shapes a method cannot use, or missing labels.
     """
     batch = first_batch(batches, seed)
     views = _both(networks, layers, outputs, batch)
@@ -139,7 +140,7 @@ def build(
                 if reading.labels_read and is_plain(*views):
                     _check_labelled(part, batches, batch, ignore_index)
                 known = _of_classes(batch.labels)
-                if part.method.section != "2.1":  # of dense labels it would know no sample's class
+                if part.method.section != "2.1":  # dense labels do not give one class per sample
                     known = known and batch.labels.ndim == 1
                 if reading.labels_read and not known:
                     raise ValueError(_unread(part.method, batch.labels)) from error
@@ -148,7 +149,7 @@ def build(
                 raise ValueError(_refusal(part, error, views, layers)) from error
         deep = deep or bool(inside or taught)
         wanted |= taught
-    # A frozen student may stand beside a method whose own parameters learn, such as an adapter.
+    # A frozen student is allowed if the method has trainable parameters, such as an adapter.
     check_learns("student", networks[0], *(part.module for part in wired))
     return deep, wanted, layers
 
@@ -156,9 +157,9 @@ def build(
 def _try_functions(
     parts: Sequence[Part], views: Sequence[Any], batch: Batch, ignore_index: int
 ) -> None:
-    """Call losses of one's own on a first batch: what they cannot take is refused.
+    """Call the user's own losses on a first batch, and reject input that they cannot take.
 
-    Dense logits are given as they are, or, to a loss that takes none, a row for each place.
+    Dense logits are passed unchanged or, to a loss that cannot take them, as one row per position.
     """
     dense = any(view.logits.ndim > 2 for view in views)
     answers = [view.logits for view in views]
@@ -186,7 +187,7 @@ def _try_functions(
 
 
 def try_loss(value: Callable[..., Any], logits: Tensor, labels: Any) -> None:
-    """Call a loss of the user's on a first batch: what it cannot take is refused."""
+    """Call a user's loss on a first batch, and reject input that it cannot take."""
     try:
         with own_random_state(), torch.no_grad(), no_spreading():
             value(logits.clone(), labels)
@@ -204,7 +205,7 @@ def try_loss(value: Callable[..., Any], logits: Tensor, labels: Any) -> None:
 
 
 def _check_real(parts: Sequence[Part], views: Sequence[Any], labels: Any) -> None:
-    """Refuse real values beside one output, which methods on logits read as a binary task's."""
+    """Reject real-valued labels with one output, which methods on logits treat as a binary task."""
     one = all(rows(view.logits).shape[1] == 1 for view in views)
     real = isinstance(labels, Tensor) and labels.is_floating_point()
     if one and real and bool(((labels < 0) | (labels > 1)).any()):
@@ -216,7 +217,7 @@ def _check_real(parts: Sequence[Part], views: Sequence[Any], labels: Any) -> Non
 
 
 def _check_labelled(part: Part, batches: Any, batch: Batch, ignore_index: int) -> None:
-    """Refuse samples without a label, as far as they can be seen, for a method that reads labels."""
+    """Reject samples without a label, as far as visible, for a method that reads labels."""
     labels = getattr(getattr(batches, "images", batches), "labels", None)
     labels = labels if isinstance(labels, Tensor) else batch.labels
     if _of_classes(labels) and (count := int((labels == ignore_index).sum())):
@@ -300,7 +301,7 @@ def first_value(
     layers: tuple[Layers, Layers],
     seed: int = 0,
 ) -> float:
-    """The method's value on the first batch, before any training: its scale, to choose a weight."""
+    """The method's value on the first batch before training, to choose a weight by its scale."""
     (part,) = parts_of(method, 1.0)
     build([part], (student, teacher), layers, batches, seed)
     batch = first_batch(batches, seed)

@@ -1,4 +1,4 @@
-"""The gradient of a term, clipped to that of the labels' loss: how KD-SVD and MHGD are trained."""
+"""Gradient clipping to the labels' gradient, as in the training of KD-SVD and MHGD."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EPOCHS = 100  # of the authors' training
 
 
 def share(epoch: int, epochs: int) -> float:
-    """The largest length of a term's gradient, in lengths of the labels': 1 / (1 + exp(-e)).
+    """The largest length of a term's gradient, relative to the labels': 1 / (1 + exp(-e)).
 
     e counts from 0 in the authors' 100 epochs, to which any other number is scaled.
 
@@ -26,7 +26,7 @@ def share(epoch: int, epochs: int) -> float:
 
 
 def clip(parts: Iterable[Any], terms: dict[str, Tensor], student: nn.Module, most: float) -> None:
-    """Clip in place the gradients of those terms whose methods ask for it, by that of `hard`.
+    """Clip in place the gradients of terms whose methods require it, by that of `hard`.
 
     Args:
         parts: each with a name and a module.
@@ -40,16 +40,16 @@ def clip(parts: Iterable[Any], terms: dict[str, Tensor], student: nn.Module, mos
 def clipped(
     term: Tensor, hard: Tensor, student: nn.Module, learning: nn.Module | None, most: float
 ) -> Tensor:
-    """The same value, with a gradient that is clipped parameter by parameter.
+    """The same value, with a gradient clipped separately for each parameter.
 
-    A parameter of the student gets from the term at most `most` times the length of the gradient
-    that it has from the labels (their code: Lee and Song 2019, `clip_grad` of KD_methods_with_TF).
+    For a parameter of the student, the gradient of the term is at most `most` times as long as that
+    of the labels (their code: Lee and Song 2019, `clip_grad` of KD_methods_with_TF).
 
     Args:
         term: the loss, weighted.
         hard: the weighted cross-entropy with the labels.
-        student: whose gradients are clipped.
-        learning: what the term learns besides, whose gradients are not.
+        student: the network whose gradients are clipped.
+        learning: other parameters of the term, whose gradients are not clipped.
     """
     moved = [p for p in student.parameters() if p.requires_grad]
     beside = [] if learning is None else [p for p in learning.parameters() if p.requires_grad]
@@ -63,7 +63,7 @@ def clipped(
         )
     value = term.detach()
     for parameter, gradient, label in zip(moved, found, wanted, strict=False):
-        if gradient is None or label is None:  # the labels ask nothing of it: nor may the term
+        if gradient is None or label is None:  # no gradient from the labels, so none from the term
             continue
         length = gradient.norm()
         limit = most * label.norm()

@@ -1,4 +1,4 @@
-"""Answers as losses of logits take them: rows (places, classes) without what does not count."""
+"""Convert answers for losses on logits: rows (positions, classes) without ignored entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdnb.training.answers import places, rows, two_logits
 
 # The methods with a form for one logit of a binary task, and what they then compare.
 BINARY = {"kd": two_logits, "ctkd": two_logits, "ttm": two_logits, "logit_regression": Tensor.clone}
-# Those whose divergence leaves out what the teacher excludes, sample by sample.
+# Methods whose divergence leaves out the classes that the teacher excludes, per sample.
 DIVERGENCES = ("kd", "ctkd")
 
 
@@ -23,7 +23,7 @@ def is_plain(*views: Any) -> bool:
 
 
 def as_rows(view: Any) -> Any:
-    """A view whose logits have two axes: one logit a sample, (batch,), becomes (batch, 1)."""
+    """A view whose logits have two axes: one logit per sample, (batch,), becomes (batch, 1)."""
     if view.logits.ndim > 1:
         return view
     view = copy.copy(view)
@@ -42,11 +42,11 @@ def comparable(
     """Two views and a batch with logits (places, classes) and labels (places,).
 
     Args:
-        name, title: of the method.
+        name, title: names of the method.
         masked: whether classes may be masked by minus infinity.
 
     Raises:
-        ValueError: for one logit, or for masked classes, of which the method has no form.
+        ValueError: for one logit, or for masked classes, if the method does not support them.
     """
     ours, theirs, labels = rows(student.logits), rows(teacher.logits), batch.labels
     if ours.shape[1] == theirs.shape[1] == 1:
@@ -72,7 +72,7 @@ def comparable(
 def _without_masked(
     name: str, title: str, ours: Tensor, theirs: Tensor, labels: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Logits without the classes that both networks exclude for all samples, labels counted anew."""
+    """Logits without the classes excluded by both networks for all samples; labels renumbered."""
     away = (torch.isneginf(ours) & torch.isneginf(theirs)).all(0)
     if bool((torch.isneginf(ours) & ~torch.isneginf(theirs)).any()):
         raise ValueError(

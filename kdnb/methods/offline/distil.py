@@ -1,7 +1,7 @@
 """Offline distillation (section 3.1): a teacher is trained first, then a student imitates it.
 
-`train` learns from labels alone, `distil` from a teacher, by one method of the catalogue, several,
-or any loss of the logits. Both take any networks and data, and return a `Fit`.
+`train` learns from labels alone; `distil` learns from a teacher, by one or several methods of the
+catalogue or by any loss on the logits. Both take any networks and data, and return a `Fit`.
 """
 
 from __future__ import annotations
@@ -78,47 +78,49 @@ def train(
     fabric: Fabric | None = None,
     **fields: Any,
 ) -> Fit:
-    """Train one network on labels alone: a teacher, or the student nobody teaches.
+    """Train one network on labels alone: a teacher, or a student without a teacher.
 
     docs/your-data.md has an example for every kind of data, targets and networks.
 
     Args:
-        network: inputs -> logits; trained in place. It leaves in the mode, memory format and
-            `requires_grad` in which it came; what it has in eval mode while it is itself in train
-            mode, such as a frozen batch norm, stays so. One in half or double precision computes
-            and stays in it.
+        network: inputs -> logits; trained in place. Its mode, memory format and `requires_grad` are
+            restored afterwards. Submodules in eval mode while the network is in train mode, such as
+            a frozen batch norm, stay in eval mode. A network in half or double precision keeps its
+            precision.
         data: `Images` of a data set (normalised by its card, augmented as the recipe says),
             `Batches`, a Dataset, a DataLoader, or tensors (inputs, labels). Inputs are a tensor of
-            any type, a tuple (given as arguments, where the network's forward takes so many) or a
-            dict (as keywords, where it has these names). Labels are numbers of classes, (batch,)
-            or one for each place of dense logits; probabilities, shaped as the logits; or, from a
-            loader, a triple (first, second, share of the first) of mixed images. One logit
-            (batch, 1) is a binary task. A last batch of one sample is left out where a batch
-            normalisation could not take it.
-        recipe: a `Recipe`, or its fields as keywords (`epochs=10, lr=0.1`), or both: then the
-            keywords change it. Without any see :func:`kdnb.training.recipe.recipe_for`.
-        label_smoothing: of the labels, 0 for plain cross-entropy.
-        loss: (answer, labels) -> scalar, in place of the cross-entropy: for real values, such as
-            `torch.nn.functional.mse_loss`. The parameters of a module learn with the network.
-        evaluate: a function of the networks by name, called after every epoch, whose numbers join
+            any type, a tuple (passed as arguments if the network's forward takes that many) or a
+            dict (passed as keywords if it has these names). Labels are class indices, (batch,) or
+            one for each position of dense logits; probabilities, shaped like the logits; or, from a
+            loader, a triple (first, second, share of the first) for mixed images. One logit (batch,
+            1) is a binary task. A last batch of one sample is left out if a batch normalisation
+            could not process it.
+        recipe: a `Recipe`, or its fields as keywords (`epochs=10, lr=0.1`), or both, in which case
+            the keywords override it. For the defaults see :func:`kdnb.training.recipe.recipe_for`.
+        label_smoothing: amount of label smoothing, 0 for plain cross-entropy.
+        loss: (answer, labels) -> scalar, replacing the cross-entropy, such as
+            `torch.nn.functional.mse_loss` for real values. If it is a module, its parameters are
+            trained with the network.
+        evaluate: a function of the networks by name, called after every epoch, whose results join
             the history; or data, on which `kdnb.evaluate` measures the network.
-        seed: of the order of the data, of dropout and of augmentation.
-        checkpoint: a file from which a killed run goes on, see :func:`kdnb.training.fit`. It
-            belongs to one run with its initial weights: build the networks as the first time,
+        seed: for the order of the data, of dropout and of augmentation.
+        checkpoint: a file from which an interrupted run continues, see :func:`kdnb.training.fit`.
+            It belongs to one run with its initial weights: build the networks as in the first run,
             after `torch.manual_seed`.
         log_dir: a folder for TensorBoard: every term of every epoch.
-        output: where the logits are in what the network returns. Left out: the tensor itself,
-            `.logits`, the entry "logits", or the first of a tuple. Else a function of the answer,
-            or the name of an attribute, key or position.
-        ignore_index: the label of places that do not count.
+        output: where to find the logits in the network's output. By default: the tensor itself,
+            `.logits`, the entry "logits", or the first element of a tuple. Otherwise give a
+            function of the output, or an attribute, key or position.
+        ignore_index: the label of positions that do not count.
         fabric: a launched Fabric, for another device or several processes.
 
     Returns:
-        The history, with the term `hard` (`loss`, where one is given), and the network, as `fit.networks["network"]`.
+        The history, with the term `hard` (`loss`, if one is given), and the network, as
+        `fit.networks["network"]`.
 
     Raises:
         ValueError: for an unknown or ignored keyword, inputs that the network cannot take, or
-            labels that do not fit the logits.
+            labels that do not match the logits.
 
     >>> net = torch.nn.Linear(2, 2)
     >>> data = torch.eye(2).repeat(8, 1), torch.arange(2).repeat(8)
@@ -171,10 +173,10 @@ def train(
 def planned(
     method: Any = "kd", weight: Any = None, **fields_and_options: Any
 ) -> tuple[list[Part], dict[str, Any]]:
-    """The methods that `distil` is asked for, with their options, and the fields of its recipe.
+    """The methods requested from `distil`, with their options, and the fields of its recipe.
 
     Raises:
-        ValueError: for an unknown method, option or field, or a weight of nothing.
+        ValueError: for an unknown method, option or field, or a weight without a method.
     """
     parts = parts_of(method, weight)
     fields, options = told_apart(distil, fields_and_options, {p.name: p.known for p in parts})
@@ -209,43 +211,44 @@ def distil(
     .. math:: L = w_h\, H(y, q) + \sum_m w_m L_m
 
     with the cross-entropy H of the true labels and the loss :math:`L_m` of each method. Adapters
-    that a method needs are built from the shapes of a first batch and join the student's optimiser.
-    The teacher sees exactly the images the student sees. Of images that never change it is asked
-    once, of cropped and flipped ones once a view, where the methods allow it.
+    that a method needs are built from the shapes of a first batch and trained by the student's
+    optimiser. The teacher sees exactly the same images as the student. If the methods allow it, the
+    teacher runs only once for images that never change, and once per view for cropped and flipped
+    ones.
 
     Args:
         student: inputs -> logits; trained in place, and left as `train` leaves its network. It may
-            want its inputs in another precision than the teacher.
+            take its inputs in a different precision from the teacher.
         teacher: frozen. A module; a list of modules, whose softened answers are averaged (the mean
             of their probabilities at the method's temperature, or at 1 for a loss of your own), or
-            a `kdnb.Ensemble` of them, which may weigh them or take their geometric mean; or any
+            a `kdnb.Ensemble` of them, which may weight them or take their geometric mean; or any
             function of a batch's inputs that returns logits.
-        data, recipe, evaluate, seed, checkpoint, log_dir, fabric: as in :func:`train`. Where no
-            term reads labels, data needs none.
+        data, recipe, evaluate, seed, checkpoint, log_dir, fabric: as in :func:`train`. If no term
+            uses labels, data needs none.
         method: a name of the catalogue (`kdnb.methods.table()` lists them), a `Method`, any
-            callable loss(student_logits, teacher_logits[, labels]), or a list of those. Of dense
-            logits a callable that takes none gets a row for each place that counts.
-        weight: of the method: one number, or a pair that changes linearly from the first epoch to
-            the last; for several methods by name, `{"at": 1000}`. Left out: the published one, or
-            1 for a loss of your own.
-        label_weight: w_h. Left out: 1, or 0 where a method stands alone (SimKD).
-        layers: where to look in student and teacher, see `kdnb.training.layers.Layers`; found by
-            `layers_of` where left out. Methods on logits need none.
-        recorded: the teacher's views, when they are at hand already.
-        output: as in `train`, for both networks; or a pair, the student's and the teacher's.
-        ignore_index: the label of places of dense logits that do not count.
+            callable loss(student_logits, teacher_logits[, labels]), or a list of these. A callable
+            that cannot take dense logits gets one row per position that counts.
+        weight: weight of the method: one number, or a pair for a linear change from the first epoch
+            to the last; for several methods a dict by name, `{"at": 1000}`. The default is the
+            published weight, or 1 for your own loss.
+        label_weight: w_h. The default is 1, or 0 for a method that is used alone (SimKD).
+        layers: the layers of student and teacher, see `kdnb.training.layers.Layers`; found by
+            `layers_of` if left out. Methods on logits need none.
+        recorded: the teacher's views, if they are already available.
+        output: as in `train`, for both networks; or a pair for student and teacher.
+        ignore_index: the label of positions of dense logits that do not count.
         fields_and_options: fields of the recipe, and options of the method by name, such as
             `temperature=4`. An option that several methods have is given by method,
             `temperature={"kd": 4, "dkd": 2}`.
 
     Returns:
         The history, with a column for each method and `hard` for the labels; the student, as
-        `fit.networks["student"]` (and "deployed", where a method deploys more than the student);
-        what the methods learnt.
+        `fit.networks["student"]` (and "deployed", if a method deploys more than the student); the
+        modules that the methods learnt.
 
     Raises:
         ValueError: for an unknown method, option or field; one that would be ignored; layers whose
-            shapes a method cannot take; or a student that is its own teacher.
+            shapes a method cannot use; or a student that is its own teacher.
     """
     parts, fields = planned(method, weight, **fields_and_options)
     recipe = recipe_for(recipe, fields)
@@ -256,7 +259,7 @@ def distil(
     check_index(ignore_index)
     guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])
     if guide is not teacher and isinstance(guide, Ensemble):
-        outputs = outputs[0], None  # it takes its members' logits itself
+        outputs = outputs[0], None  # it extracts its members' logits itself
     check_weights("teacher", guide)
     check_pair(student, guide)
     reads = bool(label_weight) or any(part.labels for part in parts)
@@ -295,7 +298,7 @@ def distil(
             if hasattr(part.module, "prepare"):
                 prepare(part, networks, theirs, batches, recipe, seed, answers)
         weights = {part.name: part.weight[0] for part in parts}
-        most = [1.0]  # length of a clipped gradient, in lengths of the labels'
+        most = [1.0]  # length of a clipped gradient, relative to the labels'
 
         def begin(epoch: int) -> None:
             done = epoch / max(1, recipe.epochs - 1)
@@ -307,7 +310,8 @@ def distil(
                     part.module.begin(epoch, recipe.epochs)
 
         def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
-            # The teacher first: the student's maps, kept for its backward pass, are then still near.
+            # The teacher runs first, so that the student's maps are still cached for its backward
+            # pass.
             target = theirs(networks, batch)
             view = ours(networks, batch)
             found = {
@@ -364,7 +368,7 @@ def _identity(
     teacher: nn.Module,
     networks: Mapping[str, nn.Module],
 ) -> dict[str, Any]:
-    """By what a checkpoint of this run is recognised, before anything has learnt."""
+    """The identity of this run's checkpoints, before any training."""
     called = isinstance(teacher, Called)
     weights = {name: of_network(one) for name, one in networks.items() if one is not teacher}
     weights["teacher"] = of_function(teacher.function) if called else of_network(teacher)

@@ -30,29 +30,29 @@ def distil_then_labels(
     seed: int = 0,
     **options: Any,
 ) -> History:
-    r"""Early-stopped distillation: the teacher falls silent after some epochs (Cho 2019).
+    r"""Early-stopped distillation (Cho 2019): train without the teacher after some epochs.
 
     .. math:: L = w_s L_{soft} + w_h\, H(y, q) \text{ for the first } e \text{ epochs, then }
         L = H(y, q)
 
-    Their other half, the early-stopped teacher, needs no function: train one with a recipe of
-    fewer epochs, whose learning rate then falls as far, or take an earlier point of `record_route`.
+    Their other half, the early-stopped teacher, needs no function: train one with a recipe of fewer
+    epochs, whose learning rate falls equally far, or take an earlier point of `record_route`.
 
     Args:
         student, teacher, examples, recipe, loss, soft_weight, hard_weight: as in
-            :func:`kdnb.methods.offline.distil.distil`; the weights hold until the stop.
+            :func:`kdnb.methods.offline.distil.distil`; the weights apply until the stop.
         stop_epoch: e, the number of epochs with the teacher: 0 is training on labels alone,
             `recipe.epochs` plain distillation.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history; `soft` is 0 after the stop.
 
     Raises:
-        ValueError: when `stop_epoch` lies outside the run.
+        ValueError: if `stop_epoch` is outside the run.
 
-    Departures: that only the cross-entropy is left after the stop is confirmed by the method's
-    summary alone; its weight of 1 there, whatever `hard_weight` was, is our reading.
+    Departures: only a summary of the method confirms that just the cross-entropy is left after the
+    stop. Its weight of 1 there, regardless of `hard_weight`, is our reading.
     """
     if not 0 <= stop_epoch <= recipe.epochs:
         raise ValueError(

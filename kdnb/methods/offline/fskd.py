@@ -1,8 +1,8 @@
 """Few-sample distillation (FSKD, Li et al. 2020d): a closed form instead of training.
 
-A student made by pruning or decomposition keeps its teacher's blocks. Behind the last convolution
-of each block stands a 1x1 convolution, estimated by least squares so that the block gives what the
-teacher's gives, from a few images without labels; then it is absorbed into that convolution.
+A student made by pruning or decomposition keeps its teacher's blocks. A 1x1 convolution is added
+after the last convolution of each block, estimated by least squares on a few unlabelled images so
+that the block's output matches the teacher's, and then absorbed into that convolution.
 `match_blocks` takes any networks.
 """
 
@@ -29,15 +29,15 @@ def align(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
         student_maps, teacher_maps: (images, channels, height, width); the channels may differ.
 
     Returns:
-        Q, (teacher's channels, student's channels) float64; the shortest solution where several
-        are best.
+        Q, (teacher's channels, student's channels) float64; the shortest solution if there are
+        several.
 
     Raises:
         ValueError: for maps that differ in more than their channels.
     """
     check_maps("BHW", student_maps=student_maps, teacher_maps=teacher_maps)
-    # Equations are pixels and unknowns channels: the pseudo-inverse also holds when channels are
-    # dead or there are fewer pixels than channels.
+    # Equations are pixels and unknowns channels: the pseudo-inverse also works if channels are dead
+    # or there are fewer pixels than channels.
     source = student_maps.detach().double().transpose(0, 1).flatten(1)
     target = teacher_maps.detach().double().transpose(0, 1).flatten(1)
     return target @ torch.linalg.pinv(source)
@@ -54,8 +54,8 @@ def absorb(convolution: nn.Conv2d, matrix: Tensor) -> None:
         matrix: Q, (outputs, outputs).
 
     Raises:
-        ValueError: for a matrix that is not square in the outputs: the layers behind would no
-            longer fit.
+        ValueError: for a matrix that is not (outputs, outputs), since later layers would no longer
+            fit.
     """
     outputs = convolution.out_channels
     if tuple(matrix.shape) != (outputs, outputs):
@@ -81,7 +81,7 @@ def fold(network: nn.Module, convolution: str, norm: str) -> None:
         convolution, norm: module paths.
 
     Raises:
-        TypeError: when the paths are not a Conv2d and a BatchNorm2d.
+        TypeError: if the paths are not a Conv2d and a BatchNorm2d.
     """
     first, second = network.get_submodule(convolution), network.get_submodule(norm)
     if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.BatchNorm2d):
@@ -103,20 +103,21 @@ def match_blocks(
     blocks: Sequence[str] | Mapping[str, str],
     kept: Mapping[str, Tensor] | None = None,
 ) -> list[tuple[float, float]]:
-    """Fit a student to its teacher, block after block, from a few images without labels.
+    """Fit a student to its teacher, block by block, from a few unlabelled images.
 
-    The blocks are fitted from the input on, each on the output of those that are fitted already
+    The blocks are fitted in order from the input, each on the output of those already fitted
     (one round of block coordinate descent).
 
     Args:
-        student: changed in place; eval mode is used, and put back after. Fold its batch
-            normalisations first (:func:`fold`): what follows the paths must be the activation.
-        teacher: left as it is.
-        images: (images, channels, height, width), normalised; the more pixels the better.
-        blocks: paths of convolutions before an activation, the same in both networks, or a
-            mapping from the student's to the teacher's module (there a normalisation may be meant).
-        kept: which of the teacher's channels the student has, for each student path where some
-            were pruned.
+        student: changed in place; eval mode is used, and the mode restored afterwards. Fold its
+            batch normalisations first (:func:`fold`): the paths must be followed directly by the
+            activation.
+        teacher: left unchanged.
+        images: (images, channels, height, width), normalised; more pixels are better.
+        blocks: paths of convolutions before an activation, the same in both networks, or a mapping
+            from the student's to the teacher's module (which may be a normalisation).
+        kept: the teacher's channels that the student has, for each student path with pruned
+            channels.
 
     Returns:
         The relative squared error of each block's maps before and after its own fit.
@@ -124,8 +125,8 @@ def match_blocks(
     Raises:
         ValueError: for an unknown path, or maps that differ in more than the pruned channels.
 
-    Departures: the paper's blocks end before the activation in the authors' code, as here; their
-    code absorbs behind a batch normalisation without folding it, which is not exact.
+    Departures: as in the authors' code, the blocks end before the activation. Their code absorbs
+    after a batch normalisation without folding it, which is not exact.
     """
     pairs = dict(blocks) if isinstance(blocks, Mapping) else {path: path for path in blocks}
     errors = []

@@ -1,9 +1,9 @@
-"""Function matching (Beyer et al. 2022): a patient student that sees what its teacher sees.
+"""Function matching (Beyer et al. 2022): long distillation on identical views.
 
-Distillation is taken as matching two functions on as many points as possible: the same view of an
-image goes through both networks, mixup adds points between the images, no label is read, and the
-schedule is long. The controls of the paper give the teacher another view than the student.
-`match` takes any networks.
+Distillation is treated as matching two functions on as many points as possible: the same view of an
+image goes through both networks, mixup adds points between the images, labels are not used, and the
+schedule is long. In the paper's controls, teacher and student get different views. `match`
+takes any networks.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Views = Literal["fixed", "independent", "consistent", "mixed"]
 
 
 class MixedBatches(LoaderBatches):
-    r"""Batches whose images are mixed two by two, before any network sees them.
+    r"""Batches whose images are mixed in pairs before any network sees them.
 
     .. math:: \tilde x_b = \lambda x_b + (1 - \lambda) x_{b-1}, \quad
         \lambda = \max(u, 1 - u),\; u \sim U(0, 1)
 
-    The partner is the image before in the batch; lambda is drawn anew for every batch. Uniform
-    weights are far stronger than the usual mixup. Labels stay those of the image with the larger
-    weight, and `index` is None: what is stored about an image does not hold of a mixture.
+    The partner is the previous image in the batch; lambda is drawn for every batch. Uniform weights
+    are far stronger than the usual mixup. Labels stay those of the image with the larger weight,
+    and `index` is None: information stored about an image does not apply to a mixture.
 
     Args:
         batches: to take the images from; their augmentations come first.
-        seed: of the weights, which are a function of (seed, epoch) alone.
+        seed: for the weights, which are a function of (seed, epoch) alone.
 
     Departures: the weights follow the authors' public training code (mixup with p = 1, two images,
     the larger weight on the image itself).
@@ -75,26 +75,26 @@ def match(
 
     .. math:: L = T^2\, \mathrm{KL}\big(p_t(\tilde x) \Vert p_s(\tilde x)\big)
 
-    (Beyer et al. 2022, section 3). Patience is the recipe's: the paper's schedules grow to 9600
-    epochs on ImageNet and are still not saturated.
+    (Beyer et al. 2022, section 3). The recipe sets the length: the paper's schedules grow to 9600
+    epochs on ImageNet without saturating.
 
     Args:
         student, teacher: images -> logits (batch, classes). The teacher is frozen.
-        batches: with the augmentations that the recipe names.
+        batches: batches with the augmentations named in the recipe.
         views: what the teacher looks at:
             "fixed": the image without augmentation, once, whatever the student sees;
             "independent": the same image, augmented on its own;
             "consistent": the very tensor that the student sees;
             "mixed": the same, mixed two by two (:class:`MixedBatches`): function matching.
         temperature: 1 in the paper's main configuration.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
-        The history, one dict an epoch.
+        The history, one dict per epoch.
 
     Raises:
-        ValueError: for unknown views, or a recipe whose augmentation these batches do not do.
-        TypeError: when the views need images in memory and `batches` are somebody's loader.
+        ValueError: for unknown views, or a recipe whose augmentation these batches do not apply.
+        TypeError: if the views need images in memory and `batches` is a loader.
     """
     if views not in get_args(Views):
         raise ValueError(f"views must be one of {', '.join(get_args(Views))}; got {views!r}.")
@@ -128,9 +128,9 @@ def match(
 
 
 def another_view(batches: Batches, index: Tensor, epoch: int) -> Tensor:
-    """The images at `index`, in that order, under augmentations of their own.
+    """The images at `index`, in that order, with independent augmentations.
 
-    A function of the batches' seed, the epoch and the images asked for.
+    The result depends only on the batches' seed, the epoch and the requested images.
 
     Args:
         index: (batch,) positions in `batches.images`.

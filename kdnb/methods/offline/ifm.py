@@ -1,4 +1,4 @@
-"""IFM (Passalis, Tzelepi and Tefas 2020): through a teacher of the student's own depth."""
+"""IFM (Passalis, Tzelepi and Tefas 2020): distil through an auxiliary teacher of equal depth."""
 
 from __future__ import annotations
 
@@ -29,31 +29,30 @@ def through_auxiliary(
 ) -> Fit:
     r"""Distil into an auxiliary teacher by its last layer, then match the student to its layers.
 
-    Layers of networks of different depth do not correspond. So a network of the student's depth,
-    but wider, first learns the teacher's last layer by :func:`kdnb.losses.hybrid_transfer`, without
-    labels; then every layer of the student follows the auxiliary's by
-    :func:`kdnb.losses.information_flow`, the earlier ones in the first, critical epochs above all.
+    Layers of networks of different depth do not correspond. Therefore a wider network of the
+    student's depth first learns the teacher's last layer by :func:`kdnb.losses.hybrid_transfer`,
+    without labels. Then every layer of the student follows the auxiliary's by
+    :func:`kdnb.losses.information_flow`, the earlier layers mainly in the first, critical epochs.
 
     Args:
         student: trained in place.
-        auxiliary: of the student's depth, trained in place; the authors take one that has learnt
-            the labels already.
+        auxiliary: of the student's depth, trained in place; the authors use one already trained on
+            labels.
         teacher: frozen.
         data, recipe, fields: as in `kdnb.distil`; of both stages.
-        weight, label_weight: of the flow and of the labels in the second stage; the authors'
-            student has no labels.
-        initial_weight, flow_decay: of the layers on the way, see `information_flow`; the decay is
-            that of one of 50 epochs, whatever their number here.
-        variant: of both losses.
-        seed: of both stages.
+        weight, label_weight: weights of the flow and of the labels in the second stage; the
+            authors' student uses no labels.
+        initial_weight, flow_decay: of the intermediate layers, see `information_flow`; the decay is
+            scaled to 50 epochs, whatever the number here.
+        variant: variant of both losses.
+        seed: for both stages.
 
     Returns:
         The history of the second stage, with `ifm` and `hard`; the networks "student" and
         "auxiliary".
 
     Raises:
-        ValueError: as `kdnb.distil`, and where student and auxiliary show different numbers of
-            layers.
+        ValueError: as `kdnb.distil`, or if student and auxiliary have different numbers of layers.
 
     Departures: weights, decay, epochs and the first stage's loss are those of the authors' code
     (passalis/pkth, read), which gives the auxiliary 40 epochs and the student 50.

@@ -1,4 +1,4 @@
-"""What the terms of a distillation see of student and teacher, and the network that is deployed."""
+"""The views of student and teacher for the terms of a distillation, and the deployed network."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from kdnb.training.devices import arithmetic
 from kdnb.training.layers import Layers, View, layers_of, viewing
 from kdnb.training.teacher import Recorded, Remembered, asked
 
-Looked = Callable[[Any, Batch], View | Bare]  # networks, batch -> what is seen of one of them
+Looked = Callable[[Any, Batch], View | Bare]  # networks, batch -> the view of one of them
 
 # A method's own first stage, where it has one: FT's paraphraser learns the teacher's maps. Its
-# authors give it 40 epochs before 100 of the student; few images need more, to make some steps.
+# authors use 40 epochs before 100 of the student; few images need more epochs for enough steps.
 PREPARATION = Recipe(epochs=40, optimiser="adam", lr=0.001, schedule="constant", precision="32")
 STUDENTS_EPOCHS, LEAST_STEPS = 100, 200
 
@@ -33,7 +33,7 @@ STUDENTS_EPOCHS, LEAST_STEPS = 100, 200
 def places_for(
     student: nn.Module, teacher: nn.Module, layers: Any
 ) -> tuple[Layers | str, Layers | str]:
-    """Where to look in student and teacher: as given, as found, or else why nothing was found."""
+    """The layers of student and teacher: as given, as found, or the reason why none were found."""
     pair = (None, None) if layers is None else layers
     if (
         not isinstance(pair, (tuple, list))
@@ -54,9 +54,9 @@ def places_for(
 
 @contextlib.contextmanager
 def asked_by(teacher: nn.Module, inputs: Any, by_batch: bool) -> Iterator[None]:
-    """The teacher in eval mode, normalising by its running statistics, or by those of the batch.
+    """The teacher in eval mode, normalising by its running statistics or by those of the batch.
 
-    One sample alone has no statistics.
+    A single sample has no statistics.
     """
     teacher.eval()
     alone = isinstance(inputs, Tensor) and len(inputs) < 2
@@ -66,7 +66,7 @@ def asked_by(teacher: nn.Module, inputs: Any, by_batch: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def students_views(network: nn.Module, layers: Layers | str, deep: bool) -> Iterator[Looked]:
-    """What the student shows of a batch: its answer, and its layers where they count."""
+    """The student's view of a batch: its answer, and its layers if needed."""
     if not deep:
         yield lambda networks, batch: shown(networks["student"](batch.images), layers, network)
         return
@@ -86,10 +86,11 @@ def teachers_views(
     output: Output,
     by_batch: bool = False,
 ) -> Iterator[Looked]:
-    """What the frozen teacher shows of a batch: asked once for each image or view, where exact.
+    """The frozen teacher's view of a batch, computed once per image or view if this is exact.
 
     Args:
-        by_batch: its batch normalisations use the batch's own statistics, so that nothing is exact.
+        by_batch: its batch normalisations use the batch's own statistics, so recorded views are not
+            exact.
     """
     if by_batch:
         with viewing(teacher, layers) as seen:
@@ -143,7 +144,7 @@ def prepare(
     seed: int,
     answers: Mapping[str, Any],
 ) -> None:
-    """A method's first stage, on the teacher alone, in the authors' share of the student's epochs."""
+    """Run a method's first stage on the teacher, for the authors' share of the student's epochs."""
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
         return {"preparation": part.module.prepare(theirs(networks, batch))}
@@ -157,7 +158,7 @@ def prepare(
 
 
 class Answering(nn.Module):
-    """The deployed network of a method that answers otherwise than the student (SimKD)."""
+    """The deployed network of a method whose answer differs from the student's (SimKD)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The methods of one distillation: what they are called, their options and weights."""
+"""The methods of one distillation: names, options and weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kdnb.training.targets import counted_rows, labelled_rows
 
 Weight = float | tuple[float, float]
 TAKEN = ("hard", "epoch", "lr", "seconds", "student", "teacher", "deployed")
-LABELS = ("label", "target", "truth", "true", "classes")  # what a loss calls its third argument
+LABELS = ("label", "target", "truth", "true", "classes")  # names of a loss's third argument
 
 
 @dataclass
@@ -32,13 +32,13 @@ class Part:
 
     Attributes:
         name: its column in the history.
-        method: of the catalogue, or
+        method: a method of the catalogue, or
         function: (student logits, teacher logits[, labels], **options) -> scalar.
         labels: whether the function takes labels.
         weight: at the first and the last epoch.
-        module: the loss for two networks, once they are known; None for a mere function.
+        module: the loss for two networks, once they are known; None for a plain function.
         masked: whether the networks exclude classes, by logits of minus infinity.
-        by_rows: whether a function takes dense logits as rows (places, classes) alone.
+        by_rows: whether a function takes dense logits only as rows (positions, classes).
     """
 
     name: str
@@ -58,7 +58,7 @@ class Part:
 
     @property
     def temperature(self) -> float | None:
-        """At which it softens answers, where it does."""
+        """The temperature at which it softens answers, if it does."""
         found = self.options.get("temperature", self.known.get("temperature"))
         return float(found) if isinstance(found, (int, float)) else None
 
@@ -92,23 +92,23 @@ class Part:
         return comparable(*about, student, teacher, batch, ignore_index, self.masked)
 
     def identity(self) -> dict[str, Any]:
-        """By what a checkpoint knows it."""
+        """Its identity in a checkpoint."""
         what = self.method.title if self.method else of_function(self.function)
         options = {key: str(value) for key, value in sorted(self.options.items())}
         return {"name": self.name, "what": what, "options": options, "weight": list(self.weight)}
 
 
 def parts_of(method: Any, weight: Any) -> list[Part]:
-    """The methods that are asked for, with their weights.
+    """The requested methods, with their weights.
 
     Args:
         method: a name, a `Method` or a callable; or a list of those.
-        weight: one number, or (first epoch, last epoch), for one method; by name for several. None
-            takes the published one (1 for a callable).
+        weight: one number, or (first epoch, last epoch), for one method; a dict by name for
+            several. None takes the published weight (1 for a callable).
 
     Raises:
-        ValueError: for an unknown name, a weight of nothing, or where none is published.
-        TypeError: for what is no method.
+        ValueError: for an unknown name, a weight without a method, or if none is published.
+        TypeError: for anything but a method.
     """
     asked = list(method) if isinstance(method, (list, tuple)) else [method]
     if not asked:
@@ -152,7 +152,7 @@ def _part(method: Any) -> Part:
 
 
 def shared_temperature(parts: Sequence[Part], teacher: Any) -> float:
-    """At which several teachers' answers are averaged."""
+    """The temperature at which several teachers' answers are averaged."""
     found = {part.temperature for part in parts if part.temperature is not None}
     several = isinstance(teacher, (list, tuple, nn.ModuleList))
     several = several or isinstance(teacher, Ensemble) and teacher.temperature is None
@@ -184,7 +184,7 @@ def _takes_labels(function: Callable[..., Any]) -> bool:
 
 
 def _options(function: Callable[..., Any]) -> dict[str, Any]:
-    """What a loss of one's own takes by name beside logits and labels; None without a default."""
+    """The named arguments of a user's loss besides logits and labels; None if without a default."""
     found = _parameters(function)
     skipped = 3 if _takes_labels(function) else 2
     named = [p for p in found if p.kind in (*_PLACED, inspect.Parameter.KEYWORD_ONLY)]
@@ -192,10 +192,10 @@ def _options(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_options(part: Part) -> None:
-    """Require every option of a loss of one's own that has no default.
+    """Require every option without a default of a user's own loss.
 
     Raises:
-        ValueError: naming the first that is missing.
+        ValueError: naming the first missing one.
     """
     if part.function is None:
         return

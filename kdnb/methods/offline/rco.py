@@ -1,4 +1,4 @@
-"""RCO (Jin et al. 2019), route-constrained optimisation: the teacher's course of training teaches.
+"""RCO (Jin et al. 2019), route-constrained optimisation: follow the teacher's training.
 
 The student follows the teacher's checkpoints in turn. Distillation that stops early is `eskd`.
 """
@@ -28,14 +28,14 @@ def record_route(
 
     Args:
         network, examples, recipe: as in :func:`kdnb.methods.offline.distil.train`.
-        options: of `training.fit`, but no checkpoint: the route lies in memory, and a resumed run
-            would lack its beginning.
+        options: passed to `training.fit`, but no checkpoint: the route is kept in memory, and a
+            resumed run would lack its beginning.
 
     Returns:
-        The history, and one state_dict an epoch, on the CPU.
+        The history, and one state_dict per epoch, on the CPU.
 
     Raises:
-        ValueError: when a checkpoint is asked for.
+        ValueError: if a checkpoint is requested.
     """
     if options.get("checkpoint"):
         raise ValueError("a recorded route lies in memory and cannot be resumed from a checkpoint.")
@@ -56,10 +56,10 @@ def equal_intervals(epochs: int, anchors: int) -> list[int]:
 
     Args:
         epochs: of the teacher's training.
-        anchors: how many of its checkpoints teach; the last is always the trained teacher.
+        anchors: the number of checkpoints that teach; the last is always the trained teacher.
 
     Returns:
-        Numbers of epochs after which the teacher teaches, from 1, rising.
+        The epochs after which the teacher's checkpoints teach, from 1, ascending.
 
     Raises:
         ValueError: for more anchors than epochs, or none.
@@ -80,8 +80,8 @@ def farthest_anchor(
     .. math:: j^* = \max \{ j > i : H_j / H_i \le \delta \}, \quad
         H_j = \mathrm{KL}(p_{C_j} \Vert q)
 
-    with the student q that has learnt from anchor i, on held-out images. Where no later
-    checkpoint is easy enough, the next one is taken, so that the route goes on.
+    with the student q that has learnt from anchor i, on held-out images. If no later checkpoint is
+    easy enough, the next one is taken, so that the route continues.
 
     Args:
         student_logits: (images, classes).
@@ -93,10 +93,10 @@ def farthest_anchor(
         An epoch from 1, above `current`.
 
     Raises:
-        ValueError: when `current` is the last epoch or none, or the ratio is not above 1.
+        ValueError: if `current` is the last epoch or invalid, or the ratio is not above 1.
 
-    Departures: the criterion is recalled; that the paper searches greedily for anchors, besides
-    taking them at equal distances, is confirmed.
+    Departures: the criterion is recalled. It is confirmed that the paper uses a greedy search for
+    anchors as well as equal distances.
     """
     if not 1 <= current < len(route_logits):
         raise ValueError(
@@ -123,29 +123,29 @@ def follow_route(
     seed: int = 0,
     **options: Any,
 ) -> list[History]:
-    r"""Route-constrained optimisation: the student learns from one checkpoint after the other.
+    r"""Route-constrained optimisation (Jin 2019): learn from one checkpoint after another.
 
     .. math:: L_i = w_h\, H(y, q) + w_s\, T^2\, \mathrm{KL}(p_{C_i} \Vert q), \quad
         C_1 \to C_2 \to \dots \to C_n
 
-    (Jin et al. 2019). The student goes on from the weights that the anchor before left it with.
+    (Jin et al. 2019). The student continues from its weights after the previous anchor.
 
     Args:
         student: trained in place.
-        teacher: a network of the teacher's architecture; left as it was.
+        teacher: a network of the teacher's architecture; left unchanged.
         route: its weights after every epoch, from :func:`record_route`.
         anchors: epochs from 1, rising, such as :func:`equal_intervals` gives.
-        recipe: of each anchor: the schedule of the learning rate starts anew.
+        recipe: for each anchor: the learning rate schedule restarts.
         loss: as in :func:`kdnb.methods.offline.distil.distil`.
-        options: of `distil` (soft_weight, hard_weight) and `training.fit`.
+        options: passed to `distil` (soft_weight, hard_weight) and `training.fit`.
 
     Returns:
         The history of each anchor.
 
     Raises:
-        ValueError: when the anchors do not rise, or lie outside the route.
+        ValueError: if the anchors do not rise, or are outside the route.
 
-    Departures: that the schedule starts anew at every anchor is recalled.
+    Departures: restarting the schedule at every anchor is recalled.
     """
     rising = list(anchors) == sorted(set(anchors))
     if not anchors or not rising or anchors[0] < 1 or anchors[-1] > len(route):
@@ -164,6 +164,6 @@ def follow_route(
 
 
 def own_checkpoint(options: dict[str, Any], number: int) -> dict[str, Any]:
-    """The options of one run of several in a row, each with a checkpoint file of its own."""
+    """The options of one of several successive runs, each with its own checkpoint file."""
     path = file_of(options.get("checkpoint"), number)
     return {**options, "checkpoint": path} if path else options

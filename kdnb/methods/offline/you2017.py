@@ -1,4 +1,4 @@
-"""You et al. 2017: several teachers, whose softened answers are averaged and whose distances vote."""
+"""You et al. 2017: average several teachers' softened answers and let their distances vote."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def learn_from_several(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""One student of several teachers (You, Xu, Xu and Tao 2017).
+    r"""Train a student with several teachers (You, Xu, Xu and Tao 2017).
 
     .. math:: L = w_h H(y, q) + \lambda T^2 \mathrm{KL}\Big(\tfrac1K \sum_k p_k \,\Big\|\, q\Big)
         + w_r L_R
@@ -58,21 +58,22 @@ def learn_from_several(
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature: T of all teachers and the student.
         soft_weight, relation_weight, label_weight: lambda, w_r and w_h.
-        margin: of the distances, in units of the student's features.
-        triplets: so many are drawn anew for each batch, see :func:`kdnb.losses.drawn_triplets`; all
-            of the batch when None.
-        layers: of the student and then of each teacher; found by `layers_of` where left out. The
-            middle one of `maps` is compared.
+        margin: margin of the distances, in units of the student's features.
+        triplets: the number drawn for each batch, see :func:`kdnb.losses.drawn_triplets`; all of
+            the batch if None.
+        layers: the layers of the student and then of each teacher; found by `layers_of` if left
+            out. The middle one of `maps` is compared.
 
     Returns:
         The history, with `soft`, `relations` and `hard`, and the network "student".
 
     Raises:
-        ValueError: for no teacher, another number of layers than of networks, or as `kdnb.distil`.
+        ValueError: for no teacher, a different number of layers than of networks, or as
+            `kdnb.distil`.
 
-    Departures: recalled, but for the three terms; the weights are ours. That triplets are drawn is
-    recalled, too; how many, and evenly within a batch, is ours. A batch of fewer than three samples
-    has no relations.
+    Departures: recalled, except for the three terms; the weights are ours. Drawing triplets is also
+    recalled; their number, and the uniform draw within a batch, are ours. A batch of fewer than
+    three samples has no relations.
     """
     recipe = recipe_of(learn_from_several, recipe, fields)
     found = check_teachers("learn_from_several", student, teachers)

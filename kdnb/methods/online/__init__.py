@@ -2,9 +2,10 @@
 
 Every method takes networks, examples and a recipe, and trains by `training.fit`. `dml` is deep
 mutual learning and `kdcl` makes one target of all students; `afd` and `divergent` add critics;
-`one`, `okddip`, `ffl` and `rocket` train networks with several heads (`branches`), `cheap` a cheap
-copy beside the original; `temporal_ensembling`, `mean_teacher`, `best_so_far` and `mkt` are teaching
-by one's own past; `codistillation` runs in several processes. `measures` is what they are judged by.
+`one`, `okddip`, `ffl` and `rocket` train networks with several heads (`branches`), and `cheap`
+trains a cheap copy together with the original. In `temporal_ensembling`, `mean_teacher`,
+`best_so_far` and `mkt` a network's own past teaches. `codistillation` runs in several processes,
+and `measures` evaluates the methods.
 """
 
 from kdnb.losses import (

@@ -1,4 +1,4 @@
-"""AFD (Chung 2020): networks imitate each other's feature maps, and critics tell them apart."""
+"""AFD (Chung 2020): networks imitate each other's feature maps, judged by critics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdnb.training.inputs import batches_for
 
 
 class Transfer(nn.Module):
-    """AFD's transfer layer: a network's maps brought to the channels of the one it imitates.
+    """AFD's transfer layer: map a network's channels to those of the network it imitates.
 
     Args:
         inputs, outputs: channels.
@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
     """A small convolutional critic: maps (batch, channels, height, width) -> (batch,) in (0, 1).
 
     Args:
-        channels: of the maps.
+        channels: number of channels of the maps.
         hidden: its own width.
     """
 
@@ -67,7 +67,7 @@ def map_fooling_loss(judged_own: Tensor) -> Tensor:
 def map_judging_loss(judged_other: Tensor, judged_own: Tensor) -> Tensor:
     r"""The critic's side: :math:`[1 - D_k(G_l(x))]^2 + [D_k(T_k(G_k(x)))]^2`.
 
-    The network's own maps are the fakes, the imitated network's the real ones.
+    The network's own maps are the fakes; the imitated network's maps are the real ones.
     """
     return (1 - judged_other.float()).square().mean() + judged_own.float().square().mean()
 
@@ -88,30 +88,31 @@ def adversarial_maps(
 ) -> list[dict[str, float]]:
     r"""Online adversarial distillation of feature maps, AFD (Chung et al. 2020, section 3).
 
-    Three updates on every batch: the networks on :math:`H(y, p_k) + w\, T^2` times the mean
+    There are three updates per batch: the networks on :math:`H(y, p_k) + w\, T^2` times the mean
     divergence from their peers' answers; the networks and transfer layers on
-    :func:`map_fooling_loss`; the critics on :func:`map_judging_loss`. Network k imitates the next one, the
-    last the first: a pair imitate each other, more networks form the paper's cycle.
+    :func:`map_fooling_loss`; the critics on :func:`map_judging_loss`. Network k imitates the next
+    one and the last imitates the first: two networks imitate each other, more networks form the
+    paper's cycle.
 
     Args:
         networks: by name, in the order of the cycle; trained in place.
         transfers: by the same names, `Transfer` layers to the next network's channels.
         critics: by the same names, `Discriminator`s of the next network's channels.
         maps: module path of the maps, in every network.
-        adversarial_recipe: of the second and third update; the paper uses another optimiser and
-            a smaller rate for them.
-        weight, temperature: of the answers; T = 3 (recalled).
-        options: of `training.fit`.
+        adversarial_recipe: for the second and third update; the paper uses another optimiser and a
+            smaller rate for them.
+        weight, temperature: for the answers; T = 3 (recalled).
+        options: passed to `training.fit`.
 
     Returns:
         The history: `<name>.hard`, `.soft`, `.fooling` and `.judging`.
 
     Raises:
-        ValueError: for one network, or for names that do not agree.
+        ValueError: for a single network, or mismatched names.
 
-    Departures: the abstract and equations of the losses are confirmed; who imitates whom in the
-    cycle, the layers of transfer and critic, and the optimisers are recalled or ours. What is
-    real for critic k is the next network's maps as they are: no transfer is laid over them.
+    Departures: the abstract and the equations of the losses are confirmed. The order of the cycle,
+    the layers of transfer and critic, and the optimisers are recalled or ours. The real samples of
+    critic k are the next network's maps, without a transfer layer.
     """
     check_networks(networks)
     if list(transfers) != list(networks) or list(critics) != list(networks):

@@ -21,7 +21,7 @@ class BestSoFar(nn.Module):
     """A network and its best checkpoint.
 
     Args:
-        network: trained; `best` is a copy of it as it was when its score was highest.
+        network: the network to train; `best` is a copy of it from when its score was highest.
     """
 
     def __init__(self, network: nn.Module):
@@ -34,7 +34,7 @@ class BestSoFar(nn.Module):
         return self.network(images)
 
     def teaches(self, score: float) -> bool:
-        """Keep the network where this score is a record; else its best self shall teach it."""
+        """Keep the network if its score is a record; otherwise its best checkpoint teaches it."""
         if score < float(self.score):
             return True
         self.score.fill_(score)
@@ -53,7 +53,7 @@ def from_checkpoints(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Online distilling from checkpoints (Wei et al. 2019): the best self so far teaches.
+    r"""Online distillation from checkpoints (Wei et al. 2019): the best checkpoint so far teaches.
 
     .. math:: L = H(y, p) + [s < s_{best}]\; \mathrm{soft\_weight} \cdot
         T^2\, KL(\tilde p_{best} \,\|\, \tilde p)
@@ -62,9 +62,9 @@ def from_checkpoints(
 
     Args:
         kept: trained in place; `kept.best` and `kept.network`.
-        score: of the network in eval mode on held-out images, higher is better; asked before
+        score: scores the network in eval mode on held-out images, higher is better; called before
             every epoch and after the last.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard` and `soft`, which is 0 in epochs without a teacher.

@@ -1,4 +1,4 @@
-"""One network with several branches: how it is made of another, and how branches are trained."""
+"""Networks with several branches: making them from networks, and training them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kdnb.training.inputs import batches_for
 
 
 class Branched(NamedTuple):
-    """What a `Branches` gives for a batch.
+    """The output of `Branches` for a batch.
 
     Attributes:
         logits: (batch, branches, classes).
         shared: the stem's output, which every branch starts from.
-        maps: of each branch, its last four-dimensional value before the classifier; its
-            `features` where there is none.
-        features: of each branch, what its classifier sees.
+        maps: for each branch, its last four-dimensional value before the classifier; its `features`
+            if there is none.
+        features: for each branch, the input of its classifier.
     """
 
     logits: Tensor
@@ -36,11 +36,11 @@ class Branches(nn.Module):
     """A shared stem and several heads.
 
     Args:
-        stem: images -> what every head starts from.
+        stem: images -> the input of every head.
         heads: `nn.Sequential`s whose last part is the classifier. They may differ.
 
     Raises:
-        TypeError: for a head that is no `nn.Sequential`.
+        TypeError: for a head that is not an `nn.Sequential`.
     """
 
     def __init__(self, stem: nn.Sequential, *heads: nn.Sequential):
@@ -52,18 +52,18 @@ class Branches(nn.Module):
 
     @classmethod
     def split(cls, networks: Sequence[nn.Module], at: str, example: Tensor) -> Branches:
-        """One stem, of the first network, and the heads of all.
+        """Split networks into one stem, from the first network, and the heads of all.
 
         Args:
             networks: each a chain of its children in the order in which they are registered, as
                 kdnb's networks are (LeNet-5 on 28x28 images, which pads first, is not).
-            at: the child from which on the branches go their own ways; the first child's name
-                gives separate networks.
+            at: the child at which the branches start; the first child's name gives separate
+                networks.
             example: a batch of images, on which each chain is compared with its network.
 
         Raises:
-            ValueError: for an unknown child, a network that is no chain of its children, or heads
-                that do not fit on the stem.
+            ValueError: for an unknown child, a network that is not a chain of its children, or
+                heads that do not fit the stem.
         """
         if not networks:
             raise ValueError("branches are made of at least one network; got none.")
@@ -84,10 +84,10 @@ class Branches(nn.Module):
         return Branched(torch.stack(logits, 1), shared, maps, features)
 
     def deployed(self, branch: int = 0) -> nn.Sequential:
-        """One branch on its stem, alone.
+        """A single branch with its stem.
 
-        Its parameters have the names of the network that it was split from; where stem and
-        head were made by hand of parts of the same names, they are called `stem` and `head`.
+        Its parameters have the names of the network from which it was split. If stem and head were
+        built by hand from parts with the same names, they are called `stem` and `head`.
         """
         stem, head = dict(self.stem.named_children()), dict(self.heads[branch].named_children())
         if stem.keys() & head.keys():
@@ -124,10 +124,10 @@ def fit_branches(
     moved: Sequence[str] | None = None,
     **options: Any,
 ) -> list[dict[str, float]]:
-    """Train the network called `branches`, and all that stand beside it, by one loss.
+    """Train the network called `branches`, and those used with it, by one loss.
 
     Args:
-        moved: the names of those that train; all where None.
+        moved: the names of the networks to train; all if None.
     """
     update = Update(
         tuple(networks if moved is None else moved),

@@ -1,4 +1,4 @@
-"""Cheap convolutions (Xie et al. 2019): the cheap copy learns beside the original."""
+"""Cheap convolutions (Xie et al. 2019): the cheap copy learns together with the original."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from kdnb.training import Recipe
 
 
 def cheap_convolutions(network: nn.Module, groups: int | None = None) -> nn.Module:
-    """A copy with cheap convolutions: each k x k one becomes a grouped one and a 1x1 one.
+    """A copy in which each k x k convolution becomes a grouped one and a 1x1 one.
 
     Args:
         network: any network.
         groups: of the k x k convolution; None is one for each channel (depthwise). Convolutions
-            that are grouped already, 1x1, or whose channels `groups` does not divide stay.
+            that are already grouped, 1x1, or whose channels `groups` does not divide are kept.
 
     Returns:
         A copy whose replaced layers have new random weights.
 
-    Departures: Xie et al. 2019 also replace by shifts; their blocks stride in the 1x1
-    convolution, here the k x k one does.
+    Departures: Xie et al. 2019 also use shifts as replacements. Their blocks stride in the 1x1
+    convolution; here the k x k convolution does.
     """
     cheap = copy.deepcopy(network)
     for part in list(cheap.modules()):
@@ -70,7 +70,7 @@ def cheap_online(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Students of cheap convolutions and the teacher made of them on the fly (Xie et al. 2019).
+    r"""Train cheap students and a teacher built from them on the fly (Xie et al. 2019).
 
     .. math:: L = H(y, p_t) + \sum_s H(y, p_s) + \mathrm{weight} \cdot T^2 \sum_s
         KL(\tilde p_t \,\|\, \tilde p_s)
@@ -79,13 +79,13 @@ def cheap_online(
         branches: the students, e.g. of `cheap_convolutions`, split at their first child (they
             share nothing in the authors' code, four of them); trained in place with the teacher.
         temperature: T; 3 is ours, the paper's is not confirmed.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `teacher` and `students` (cross-entropies) and `soft`.
 
-    Departures: the loss and the teacher are those of the authors' code; the target carries no
-    gradient here, of which that code (its divergence lies elsewhere) was not confirmed.
+    Departures: the loss and the teacher are those of the authors' code; here the target carries no
+    gradient, which could not be confirmed in that code (its divergence is defined elsewhere).
     """
 
     def terms(networks, batch: Batch) -> dict[str, Tensor]:

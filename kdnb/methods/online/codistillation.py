@@ -1,4 +1,4 @@
-"""Codistillation (Anil et al. 2018): copies in processes of their own, taught by stale peers."""
+"""Codistillation (Anil et al. 2018): copies in separate processes, taught by stale peers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 def publish(network: nn.Module, file: Path, step: int) -> None:
-    """Write a network's state and its step, so that a reader finds the old file or the new."""
+    """Write a network's state and step atomically."""
     atomic_write(file, sealed(network.state_dict(), {"step": str(step)}), durable=False)
 
 
 class StalePeer:
-    """A peer as it was when it last wrote its file.
+    """A peer in the state in which it last wrote its file.
 
     Args:
         network: of the peer's kind; it takes the peer's weights and is never trained.
@@ -44,7 +44,7 @@ class StalePeer:
         self.step: int | None = None
 
     def refresh(self) -> None:
-        """Take over what the peer has published; keep the older copy where that cannot be read."""
+        """Load what the peer has published; keep the older copy if it cannot be read."""
         try:
             state, about = unsealed(self.file.read_bytes())
             step = int(about["step"])
@@ -81,34 +81,36 @@ def codistil(
         T^2\, KL\Big(\frac{1}{N-1} \sum_{j \ne i} F(\theta_j^{old}) \,\Big\|\, F(\theta_i)\Big)
 
     Every `every` steps this copy publishes its weights in `folder` and reads its peers'. Nothing
-    waits: a peer whose file is missing teaches nothing, one that is late teaches what it knew.
+    waits: a peer whose file is missing does not teach, and a late peer teaches with its old
+    weights.
 
     Args:
         network: trained in place.
-        examples: this copy's own; in the paper every copy sees another part of the data.
+        examples: this copy's own; in the paper every copy sees a different part of the data.
         name, peers: of this copy and of the others; their files are `<name>.safetensors`.
-        folder: that all processes reach.
+        folder: a folder that all processes can access.
         every: n steps between exchanges; the first is before step 1.
         burn_in: t_0, the first steps without peers.
         temperature: 1 in the paper.
-        kinds: networks of the peers' architectures, of which copies stand in for the peers; `network`
-            for all of them by default.
-        options: of `training.fit`; with `checkpoint`, a resumed run counts its steps on.
+        kinds: networks of the peers' architectures, copies of which hold the peers' weights;
+            `network` for all of them by default.
+        options: passed to `training.fit`; with `checkpoint`, a resumed run counts its steps on.
 
     Returns:
-        The history: `hard` and `soft`; after each epoch, for every peer, `taught.<peer>`, the
-        share of the epoch's steps in which it taught, and `age.<peer>`, the mean age of its
-        weights in these: this copy's steps less the peer's steps at writing (0 when it did not
-        teach, negative when the peer is ahead).
+        The history: `hard` and `soft`; after each epoch, for every peer, `taught.<peer>`, the share
+        of the epoch's steps in which it taught, and `age.<peer>`, the mean age of its weights in
+        these: this copy's steps minus the peer's steps at writing (0 when it did not teach,
+        negative when the peer is ahead).
 
     Raises:
-        ValueError: for no peer, a peer of this copy's name, `every` below 1, or where another's
-            file stands in the place of this copy's.
-        RuntimeError: when a peer's file holds another architecture.
+        ValueError: for no peer, a peer of this copy's name, `every` below 1, or if the file of this
+            copy's name belongs to another.
+        RuntimeError: if a peer's file has a different architecture.
 
     Departures: the paper's cross-entropy with the mean prediction is a divergence here, which has
-    the same gradient. Peers answer in eval mode. Each exchange reads whole files; a resumed run
-    meets its peers as they are then, and is the one scheme that does not repeat bit for bit.
+    the same gradient. Peers run in eval mode. Each exchange reads whole files. A resumed run uses
+    its peers in their current state, so this is the only scheme that is not reproducible bit for
+    bit.
     """
     if not peers or name in peers or len(set(peers)) < len(peers):
         raise ValueError(f"{name!r} needs peers of other names, each once; got {list(peers)}.")

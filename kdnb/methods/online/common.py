@@ -1,4 +1,4 @@
-"""What the online methods share: batches, weights that climb, and asking a network in passing."""
+"""Shared code for online methods: batches, ramped weights, and side evaluations of a network."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Distortion = Callable[[Tensor], Tensor]  # of a batch of images
 
 
 def ramp_up(epoch: int, epochs: int) -> float:
-    r"""The share of a weight in force: exp(-5 (1 - t)²), t = min(epoch / epochs, 1).
+    r"""The current share of a weight: exp(-5 (1 - t)²), t = min(epoch / epochs, 1).
 
-    Laine and Aila 2017, section 3.1; mean teacher, ONE, FFL and OKDDip took it over.
+    From Laine and Aila 2017, section 3.1; also used by mean teacher, ONE, FFL and OKDDip.
 
     >>> ramp_up(0, 80), ramp_up(80, 80), ramp_up(0, 0)
     (0.006737946999085467, 1.0, 1.0)
@@ -42,7 +42,7 @@ def ramp_up(epoch: int, epochs: int) -> float:
 
 
 class Ramp:
-    """A weight that climbs by `ramp_up`; `begin` is handed to the `Update`."""
+    """A weight that follows `ramp_up`; `begin` is passed to the `Update`."""
 
     def __init__(self, weight: float, epochs: int):
         if epochs < 0:
@@ -55,7 +55,7 @@ class Ramp:
 
 @contextlib.contextmanager
 def running_statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation in train mode that does not count the batches of the block."""
+    """A context in which batch normalisation in train mode keeps its running statistics."""
     tracking = [
         part
         for part in network.modules()
@@ -71,27 +71,27 @@ def running_statistics_kept(network: nn.Module) -> Iterator[None]:
 
 
 def in_passing(network: nn.Module, images: Any) -> Tensor:
-    """What a network in training says of a batch, without a gradient.
+    """The answer of a network in training to a batch, without a gradient.
 
     Batch normalisation uses the batch, as in the network's own training step, but its running
-    statistics do not count this batch a second time.
+    statistics are not updated a second time.
     """
     with torch.no_grad(), running_statistics_kept(network):
         return network(images)
 
 
 def shifted(images: Tensor, *, most: float = 0.125) -> Tensor:
-    """Each image moved at random, anew in every call: a view that keeps its label.
+    """Shift each image at random in every call: a view that keeps its label.
 
     Args:
-        images: (batch, channels, height, width). The border is continued.
-        most: of the side, up to which it moves in each direction.
+        images: (batch, channels, height, width). The border is replicated.
+        most: the largest shift in each direction, as a share of the side.
 
     Returns:
-        As the images. Draws from torch's random state.
+        The shifted images. Draws from torch's random state.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     if images.ndim != 4:
         raise ValueError(
@@ -111,7 +111,7 @@ def shifted(images: Tensor, *, most: float = 0.125) -> Tensor:
 
 
 def check_networks(networks: Mapping[str, nn.Module]) -> None:
-    """Require two networks or more, and nothing that training moves in two of them."""
+    """Require at least two networks, without trained parameters in common."""
     for name, network in networks.items():
         check_module(f"network {name!r}", network)
     if len(networks) < 2:

@@ -17,14 +17,15 @@ from kdnb.training.inputs import batches_for
 
 
 class DivergentExamples(nn.Module):
-    """ACNs' generator: an image moved a little, to where the classifiers disagree.
+    """ACNs' generator: change an image slightly so that the classifiers disagree.
 
-    `x + reach · tanh(g(x, noise))`: a weak residual connection, so the search stays near the image.
+    It computes `x + reach · tanh(g(x, noise))`, a weak residual connection, so the search stays
+    near the image.
 
     Args:
-        channels: of the images.
+        channels: number of channels of the images.
         hidden: its own width.
-        reach: the farthest a normalised pixel is moved.
+        reach: the largest change of a normalised pixel.
     """
 
     def __init__(self, channels: int, hidden: int = 16, reach: float = 0.3):
@@ -39,7 +40,7 @@ class DivergentExamples(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of the same shape, each pixel within `reach` of what it was."""
+        """Images of the same shape, with each pixel changed by at most `reach`."""
         noise = torch.randn_like(images[:, :1])
         moved = self.layers(torch.cat([images, noise], 1)).tanh()
         return images + self.reach * moved
@@ -61,19 +62,20 @@ def adversarial_codistillation(
 ) -> list[dict[str, float]]:
     r"""Adversarial co-distillation, ACNs (Zhang et al. 2021): learn from divergent examples.
 
-    Three updates on every batch. The generator seeks images on which the classifiers disagree and
-    which the critic takes for real, :math:`\max_G \sum_k D(p_k, \mathrm{peers}) -
-    [1 - C(G(x))]^2`; the critic tells them from real ones; the classifiers minimise
-    cross-entropy and mutual divergence on real and generated images.
+    There are three updates per batch. The generator searches for images on which the classifiers
+    disagree and which the critic takes for real,
+    :math:`\max_G \sum_k D(p_k, \mathrm{peers}) - [1 - C(G(x))]^2`; the critic separates them from
+    real ones; the classifiers minimise cross-entropy and mutual divergence on real and generated
+    images.
 
     Args:
         networks: the classifiers by name, two at least; trained in place.
         generator: images -> images, such as `DivergentExamples`.
         critic: images -> (batch,) in (0, 1), such as `Discriminator`.
-        generator_recipe: of the first two updates.
-        weight: of the classifiers' mutual divergence.
-        divergence_weight, realism_weight: of the generator's two aims.
-        options: of `training.fit`.
+        generator_recipe: for the first two updates.
+        weight: weight of the classifiers' mutual divergence.
+        divergence_weight, realism_weight: weights of the generator's two aims.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `divergence` (as the generator minimises it, at most 0), `realism`, `critic`,

@@ -1,4 +1,4 @@
-"""Deep mutual learning (Zhang et al. 2018): peers that learn from one another's answers."""
+"""Deep mutual learning (Zhang et al. 2018): peers learn from one another's answers."""
 
 from __future__ import annotations
 
@@ -50,29 +50,29 @@ def mutual(
     r"""Train K >= 2 networks together: each minimises
     :math:`L_{C_k} + \mathrm{weight} \cdot` :func:`mutual_loss` (Zhang et al. 2018, equations 4-7).
 
-    ``sequential`` is the paper's algorithm 1: network 1 moves, its answers to the same batch are
-    made again, then network 2 moves, and so on. ``simultaneous`` takes all answers from before
-    the step, as the public implementations do: each network costs one forward and one backward
-    pass, and the first K - 1 networks one more forward pass in ``sequential``.
+    ``sequential`` is the paper's algorithm 1: network 1 is updated, its answers to the same batch
+    are recomputed, then network 2 is updated, and so on. ``simultaneous`` uses all answers from
+    before the step, as public implementations do. Each network costs one forward and one backward
+    pass; in ``sequential`` the first K - 1 networks need an additional forward pass.
 
     Args:
-        networks: by name, or a list, whose names are then `peer0`, `peer1`, ...; of any kinds, two
-            at least. Trained in place, in this order, and left as `kdnb.train` leaves its network.
+        networks: by name, or a list, whose names are then `peer0`, `peer1`, ...; of any kinds, at
+            least two. Trained in place, in this order, and left as `kdnb.train` leaves its network.
         data, recipe, evaluate, seed, checkpoint, log_dir, output, ignore_index, fabric: as in
             :func:`kdnb.methods.offline.distil.train`. All networks see the same images.
-        weight: of the peers' term. At 0 the networks are trained independently.
-        temperature, target: of :func:`mutual_loss`.
-        fields: of the recipe.
+        weight: weight of the peers' term. At 0 the networks are trained independently.
+        temperature, target: as in :func:`mutual_loss`.
+        fields: fields of the recipe.
 
     Returns:
         The history, with the terms `<name>.hard` and `<name>.soft`, and the networks.
 
     Raises:
-        ValueError: for one network, networks that share parameters or answer for other classes than
-            their peers, an unknown order or target, or an unknown or ignored keyword.
+        ValueError: for one network, networks that share parameters or have different classes, an
+            unknown order or target, or an unknown or ignored keyword.
 
-    Departures: answers made again use batch normalisation's batch statistics, and do not count in
-    its running ones a second time, of which the paper says nothing.
+    Departures: recomputed answers use batch statistics in batch normalisation and do not update its
+    running statistics a second time; the paper does not mention this.
     """
     recipe = recipe_of(mutual, recipe, fields)
     check_number(least=0, weight=weight)
@@ -95,7 +95,7 @@ def mutual(
     names = list(networks)
     check_index(ignore_index)
     _try(networks, batches, first_batch(batches, seed), output, ignore_index)
-    own: dict[str, Tensor] = {}  # each network's logits of this batch, waiting for its step
+    own: dict[str, Tensor] = {}  # each network's logits of this batch, until its step
     seen: dict[str, Tensor] = {}  # what its peers see of it
 
     def answer(networks, batch: Batch) -> None:
@@ -146,7 +146,7 @@ def mutual(
 def _try(
     networks: Mapping[str, nn.Module], batches: Any, first: Batch, output: Output, ignored: int
 ) -> None:
-    """Ask every network about a first batch; what does not fit is refused."""
+    """Run every network on a first batch, and reject mismatches."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, network in networks.items():
         logits = tried(f"network {name!r}", network, first, output)

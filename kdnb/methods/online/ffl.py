@@ -1,4 +1,4 @@
-"""FFL (Kim et al. 2019): the students' last maps are fused into a teacher, which they teach in turn."""
+"""FFL (Kim et al. 2019): fuse the students' last maps into a teacher; both teach each other."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FeatureFusion(nn.Module):
     Batch normalisation and ReLU follow each convolution (as in the authors' code).
 
     Args:
-        channels: of each student's maps.
-        classes: of the fused classifier.
+        channels: number of channels of each student's maps.
+        classes: number of classes of the fused classifier.
         hidden: channels after the 1x1 convolution; the first student's by default.
     """
 
@@ -49,8 +49,8 @@ class ConcatenatedTeacher(nn.Module):
     """The teacher of Xie et al. 2019: concatenate, batch normalisation, ReLU, mean, classifier.
 
     Args:
-        channels: of each student's maps.
-        classes: of the teacher.
+        channels: number of channels of each student's maps.
+        classes: number of classes of the teacher.
     """
 
     def __init__(self, channels: Sequence[int], classes: int):
@@ -64,7 +64,7 @@ class ConcatenatedTeacher(nn.Module):
 
 
 def together(maps: Sequence[Tensor]) -> Tensor:
-    """The students' maps side by side, averaged down to the smallest height and width."""
+    """The concatenated students' maps, average-pooled to the smallest height and width."""
     if any(value.ndim != 4 for value in maps):
         raise ValueError(f"maps are 4-dimensional; got {[tuple(value.shape) for value in maps]}.")
     size = tuple(min(value.shape[axis] for value in maps) for axis in (2, 3))
@@ -94,15 +94,15 @@ def feature_fusion(
     Args:
         branches: the students, with a common stem or without (split at the first child);
             trained in place, as is `fusion`. `branches.deployed(i)` is one of them.
-        weight, ramp_up: w and the epochs in which it climbs (80 of 300 in the authors' code).
+        weight, ramp_up: w and the epochs of its ramp (80 of 300 in the authors' code).
         temperature: T, 3 in the paper.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `students` and `fused` (cross-entropies), `to_fused` and `to_students`.
 
-    Departures: maps of different sizes are averaged down to the smallest. The authors give the
-    fusion module its own weight decay, 1e-5; here the recipe holds for all.
+    Departures: maps of different sizes are average-pooled to the smallest. The authors give the
+    fusion module its own weight decay, 1e-5; here the recipe applies to all.
     """
     ramp = Ramp(weight, ramp_up)
 

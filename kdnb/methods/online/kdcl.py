@@ -39,9 +39,10 @@ def naive_target(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def min_logit_target(logits: Tensor, labels: Tensor) -> Tensor:
-    r"""KDCL-MinLogit: :math:`z_c = \min_k (z_{kc} - z_{ky})`, so that 0 stands at the true class y.
+    r"""KDCL-MinLogit: :math:`z_c = \min_k (z_{kc} - z_{ky})`, which is 0 at the true class y.
 
-    Its cross-entropy is at most every student's: each other class gets its smallest margin.
+    Its cross-entropy is at most that of every student, since each other class gets its smallest
+    margin.
 
     >>> z = torch.tensor([[[2.0, 1.0, 0.0]], [[1.0, -3.0, 2.0]]])
     >>> min_logit_target(z, torch.tensor([0]))
@@ -53,12 +54,12 @@ def min_logit_target(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def linear_target(logits: Tensor, labels: Tensor, sweeps: int = 5) -> Tensor:
-    r"""KDCL-Linear: for each image the convex combination of logits of least cross-entropy.
+    r"""KDCL-Linear: for each image the convex combination of logits with least cross-entropy.
 
     .. math:: \min_{a \ge 0,\, \sum a = 1} H\big(y, \mathrm{softmax}(\textstyle\sum_k a_k z_k)\big)
 
-    The problem is convex; weight is moved between two students at a time to where the slope is 0
-    (by bisection), which is exact for two students.
+    The problem is convex. Weight is moved between two students at a time until the slope is 0 (by
+    bisection), which is exact for two students.
 
     Args:
         logits: (students, batch, classes).
@@ -89,7 +90,7 @@ def linear_target(logits: Tensor, labels: Tensor, sweeps: int = 5) -> Tensor:
 
 
 def general_weights(probabilities: Tensor, labels: Tensor) -> Tensor:
-    r"""KDCL-General: the students' weights of least squared error on held-out images.
+    r"""KDCL-General: the students' weights with least squared error on held-out images.
 
     .. math:: w = \frac{C^{-1} 1}{1^T C^{-1} 1}, \quad
         C_{ij} = \mathrm{E}\big[(f_i - t)^T (f_j - t)\big]
@@ -97,7 +98,7 @@ def general_weights(probabilities: Tensor, labels: Tensor) -> Tensor:
     with the one-hot label t (after Perrone and Cooper 1993).
 
     Args:
-        probabilities: (students, images, classes), on images that none was trained on.
+        probabilities: (students, images, classes), on images that no student was trained on.
         labels: (images,).
 
     Returns:
@@ -106,7 +107,8 @@ def general_weights(probabilities: Tensor, labels: Tensor) -> Tensor:
     wrong = _checked(probabilities, labels).double() - F.one_hot(labels, probabilities.shape[2])
     flat = wrong.flatten(1)
     covariance = flat @ flat.T / len(labels)
-    # Two equal students make the matrix singular: a trace of the identity shares between them.
+    # Two equal students make the matrix singular: a small multiple of the identity splits the
+    # weight between them.
     covariance += 1e-6 * covariance.trace() * torch.eye(len(flat), device=flat.device)
     weights = torch.linalg.solve(covariance, torch.ones_like(flat[:, 0]))
     return (weights / weights.sum()).float()
@@ -135,7 +137,7 @@ def kdcl(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Collaborative learning (Guo et al. 2020): one target z for all students.
+    r"""KDCL, collaborative learning (Guo et al. 2020): one target z for all students.
 
     .. math:: L = \sum_k H(y, p_k) + \mathrm{weight} \cdot T^2\, KL(\tilde p_z \,\|\, \tilde p_k)
 
@@ -144,26 +146,25 @@ def kdcl(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         aggregate: how z is made: :func:`naive_target`, :func:`min_logit_target`,
             :func:`linear_target`, or ``general``: the weighted mean of the logits with
-            :func:`general_weights` measured anew before every epoch.
+            :func:`general_weights` computed before every epoch.
         validation: un-shuffled, for ``general``.
-        view: distorts a batch of images at random; every student sees a view of its own, which
-            is how the paper makes the target indifferent to distortions. By default a shift by up
-            to an eighth of the side, after whatever the batches' own augmentation has done. None:
-            all see the batch.
+        view: distorts a batch of images at random; every student gets its own view, which makes the
+            target invariant to distortions, as in the paper. The default is a shift by up to an
+            eighth of the side, after the batches' own augmentation. With None, all see the same
+            batch.
         temperature: T, 2 in the paper (recalled).
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history; the terms are `<name>.hard` and `<name>.soft`.
 
     Raises:
-        ValueError: for one network, an unknown aggregate, ``general`` without validation, or
-            inputs of which the default makes no views.
+        ValueError: for one network, an unknown aggregate, ``general`` without validation, or inputs
+            for which the default cannot make views.
 
-    Departures: the four targets are recalled from the paper, of which no code was published by
-    the authors; whether ``general`` weighs logits or probabilities is not confirmed. That every
-    student sees a view of its own is the paper's, the distortion of the default is ours. No
-    gradient flows into the target.
+    Departures: the four targets are recalled from the paper, whose authors published no code;
+    whether ``general`` weights logits or probabilities is not confirmed. A separate view for every
+    student is from the paper; the default distortion is ours. No gradient flows into the target.
     """
     check_networks(networks)
     if aggregate not in (*TARGETS, "general"):

@@ -22,8 +22,8 @@ class MeanTeacher(nn.Module):
     Args:
         student: trained; `teacher` starts as a copy of it.
         ema_decay: m of teacher <- m · teacher + (1 - m) · student after every step; at step t,
-            counted from 1, at most 1 - 1 / (t + 1), as in the authors' code (CuriousAI/mean-teacher,
-            `update_ema_variables`).
+            counted from 1, at most 1 - 1 / (t + 1), as in the authors' code
+            (CuriousAI/mean-teacher, `update_ema_variables`).
     """
 
     def __init__(self, student: nn.Module, ema_decay: float = 0.999):
@@ -65,20 +65,20 @@ def mean_teacher(
     .. math:: L = H(y, f(x, \theta, \eta)) + w\, \lVert f(x, \theta, \eta)
         - f(x, \theta', \eta') \rVert^2, \quad \theta' \leftarrow m \theta' + (1 - m) \theta
 
-    Images whose label is -1 count in the second term alone.
+    Images with label -1 count only in the second term.
 
     Args:
-        pair: trained in place; `pair.teacher` is the result, `pair.student` the other.
+        pair: trained in place; `pair.teacher` is the result.
         weight: w after `ramp_up` epochs, of a mean over the classes (`softmax_mse_loss` there).
-        view: distorts a batch of images at random, for student and teacher each by itself.
-        options: of `training.fit`.
+        view: distorts a batch of images at random, independently for student and teacher.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard` and `consistency`.
 
-    Departures: as in the authors' code (`ema_model.train()`) the teacher runs in train mode, so that its
-    dropout is the eta' of the paper and its batch normalisation keeps its own running statistics;
-    only weights are averaged.
+    Departures: as in the authors' code (`ema_model.train()`) the teacher runs in train mode, so
+    that its dropout is the eta' of the paper and its batch normalisation keeps its own running
+    statistics; only weights are averaged.
     """
     ramp = Ramp(weight, ramp_up)
     look = view or (lambda images: images)

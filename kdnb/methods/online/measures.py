@@ -1,4 +1,4 @@
-"""What online methods are judged by besides errors: entropy, flatness, churn, the ensemble."""
+"""Measures of online methods besides errors: entropy, flatness, churn and the ensemble."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def posterior_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
         A scalar in nats, from 0 to log(classes).
 
     Raises:
-        ValueError: for other shapes or a temperature that is not above 0.
+        ValueError: for wrong shapes or a temperature that is not above 0.
 
     >>> posterior_entropy(torch.zeros(3, 4))
     tensor(1.3863)
@@ -42,7 +42,7 @@ def posterior_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
 def loss_rise(
     network: nn.Module, batches: Batches, sds: Sequence[float], *, draws: int = 1, seed: int = 0
 ) -> list[float]:
-    r"""How much the loss rises when noise is added to the weights: how sharp the minimum is.
+    r"""The sharpness of a minimum: the rise of the loss when noise is added to the weights.
 
     .. math:: \frac1D \sum_d L(\theta + \sigma \epsilon_d) - L(\theta), \quad
         \epsilon_d \sim N(0, 1)
@@ -51,12 +51,12 @@ def loss_rise(
     2018, section 3.6; after Chaudhari 2017 and Keskar 2017).
 
     Args:
-        network: in place only while it is measured: every parameter is put back exactly.
+        network: changed only while it is measured: every parameter is restored exactly.
         batches: un-augmented; the labels are those of its images.
-        sds: the noise's standard deviations, each at least 0; every one is measured with the
-            same `draws` directions, so that a curve is smooth.
+        sds: the noise's standard deviations, each at least 0; all use the same `draws` directions,
+            so that the curve is smooth.
         draws: noises averaged over.
-        seed: of the noise.
+        seed: for the noise.
 
     Returns:
         One rise in nats for each standard deviation.
@@ -64,8 +64,8 @@ def loss_rise(
     Raises:
         ValueError: for augmented or shuffled batches, a negative deviation or no draw.
 
-    Departures: only parameters move; the running statistics of batch normalisation stay as they
-    are, since the paper speaks of parameters. The number of draws is not given there.
+    Departures: only parameters change; the running statistics of batch normalisation are kept,
+    since the paper speaks of parameters. It does not give the number of draws.
     """
     if batches.augmented or batches.shuffle:
         raise ValueError("the loss is compared on one and the same epoch: no shuffle, no crops.")
@@ -98,7 +98,7 @@ def _set(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
 
 
 def ensemble_errors(logits: Sequence[Tensor], labels: Tensor) -> int:
-    """Errors of the networks' mean probabilities.
+    """The errors of the networks' mean probabilities.
 
     >>> ensemble_errors([torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0]])], torch.tensor([0]))
     0

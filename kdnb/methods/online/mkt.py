@@ -1,4 +1,4 @@
-"""Online and self-distillation joined: CTSL-MKT (Sun et al. 2021)."""
+"""CTSL-MKT (Sun et al. 2021): online and self-distillation combined."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdnb.training.inputs import batches_for
 
 
 class Remembering(nn.Module):
-    """A network and itself as it was at the end of the last epoch.
+    """A network and a copy of it from the end of the last epoch.
 
     Args:
         network: images -> logits; `earlier` starts as a copy of it.
@@ -33,11 +33,11 @@ class Remembering(nn.Module):
         return self.network(images)
 
     def remember(self) -> None:
-        """Let `earlier` be the network as it is now."""
+        """Set `earlier` to the current network."""
         self.earlier.load_state_dict(self.network.state_dict())
 
     def recall(self, images: Tensor) -> Tensor:
-        """What the earlier self says, in eval mode, without gradients."""
+        """The answer of the earlier copy, in eval mode, without gradients."""
         self.earlier.eval()
         with torch.no_grad():
             return self.earlier(images)
@@ -56,7 +56,7 @@ def multiple_knowledge(
     seed: int = 0,
     **options: Any,
 ) -> list[dict[str, float]]:
-    r"""Students that learn from themselves and from each other (Sun et al. 2021).
+    r"""Train students that learn from themselves and from each other (Sun et al. 2021).
 
     .. math:: L_k = H(y, p_k) + w_s T^2 KL(\tilde p_k^{earlier} \| \tilde p_k)
         + w_p T^2 KL(\tilde p_l \| \tilde p_k) + w_d L_{RD}(z_k, z_l) + w_a L_{RA}(z_k, z_l)
@@ -66,9 +66,9 @@ def multiple_knowledge(
 
     Args:
         students: two or more by name; trained in place.
-        self_weight, peer_weight, distance_weight, angle_weight: of the four terms.
+        self_weight, peer_weight, distance_weight, angle_weight: weights of the four terms.
         temperature: T.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `<name>.hard`, `.self`, `.peers` and `.relations`.
@@ -79,8 +79,8 @@ def multiple_knowledge(
     Departures: the composition (self and online, responses and relations) is confirmed by the
     abstract; the form of the self term, the weights and the temperature are recalled or ours. The
     relations are those of the logits, in RKD's released form: means over pairs and triples, not
-    sums, so that a weight does not depend on the size of the batch; theirs stand 1 to 2 there. In the first epoch there is no earlier self to learn
-    from, and its term is 0.
+    sums, so that a weight does not depend on the size of the batch; their weights are in the ratio
+    1 to 2 there. In the first epoch there is no earlier copy, and its term is 0.
     """
     check_networks(students)
     first = True

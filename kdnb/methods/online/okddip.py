@@ -1,4 +1,4 @@
-"""OKDDip (Chen et al. 2020): peers that aim at targets of their own, and the leader they teach."""
+"""OKDDip (Chen et al. 2020): peers with individual targets, and the leader they teach."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdnb.training import Recipe
 
 
 class PeerAttention(nn.Module):
-    r"""How much each peer listens to each other one, for every image (Chen et al. 2020, eq. 5).
+    r"""Attention of each peer over the others, for every image (Chen et al. 2020, eq. 5).
 
     .. math:: a_{ab} = \frac{\exp(\langle L h_a, E h_b \rangle)}
         {\sum_f \exp(\langle L h_a, E h_f \rangle)}
@@ -25,14 +25,14 @@ class PeerAttention(nn.Module):
     with two linear maps that all peers share.
 
     Args:
-        width: of the features h.
+        width: width of the features h.
         reduction: the maps lead to width // reduction numbers; 8 in the authors' code.
-        itself: let a peer listen to itself too, as in the paper and in the authors' code; else
-            b and f run over the other peers, and of two peers each listens to the other.
+        itself: if True, a peer also attends to itself, as in the paper and in the authors' code;
+            else b and f run over the other peers, and two peers attend to each other.
 
-    Departures: `itself`. The divergence of a peer from its target, which alone moves the maps, is 0
-    where the peer listens to itself alone, so that peers soon stop teaching. The authors'
-    gradients, through targets into peers, do not prevent it.
+    Departures: `itself`. The maps are trained only by the divergence of a peer from its target,
+    which is 0 if the peer attends only to itself, so peers soon stop teaching. The authors'
+    gradients, through targets into peers, do not prevent this.
     """
 
     def __init__(self, width: int, reduction: int = 8, *, itself: bool = False):
@@ -60,14 +60,14 @@ def own_targets(
         logits: (batch, peers, classes).
         attention: (batch, peers, peers).
         temperature: T > 0; softmax(result / T) is the target.
-        variant: "paper" averages softened probabilities, and lets gradients through to the
-            attention alone; "authors" averages logits, and lets them through everywhere.
+        variant: "paper" averages softened probabilities, with gradients only to the attention;
+            "authors" averages logits, with gradients everywhere.
 
     Returns:
         (batch, peers, classes).
 
     Raises:
-        ValueError: for another variant or a temperature that is not above 0.
+        ValueError: for an unknown variant or a temperature that is not above 0.
     """
     check_temperature(temperature)
     if variant not in ("paper", "authors"):
@@ -104,11 +104,11 @@ def okddip(
         branches: m >= 3 heads, the last of them the leader. For peers that share nothing split
             them at their first child.
         attention: `PeerAttention` of the heads' feature width.
-        weight, ramp_up: w and the epochs in which it climbs (80 of 300 in the authors' code).
+        weight, ramp_up: w and the epochs of its ramp (80 of 300 in the authors' code).
         temperature: T, 3 in the paper.
-        variant: of :func:`own_targets`; and "authors" averages the peers' logits for the leader
-            and lets its gradient into the peers.
-        options: of `training.fit`.
+        variant: as in :func:`own_targets`; "authors" also averages the peers' logits for the
+            leader, with gradients into the peers.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard`, `peers` and `leader`.
@@ -116,8 +116,8 @@ def okddip(
     Raises:
         ValueError: for fewer than three heads.
 
-    Departures: those of `PeerAttention`. That the paper averages probabilities is recalled; whether
-    its targets carry gradients is not said there, to our knowledge. The authors' code was read in
+    Departures: those of `PeerAttention`. Averaging probabilities is recalled from the paper; to our
+    knowledge, it does not say whether its targets carry gradients. The authors' code was read in
     November 2026 (`train_GL.py`, `resnet_GL.py`): its targets are means of logits, through which
     gradients flow into peers and attention.
     """
@@ -148,7 +148,7 @@ def okddip(
 
 
 def leaders_target(logits: Tensor, temperature: float, variant: Variant = "paper") -> Tensor:
-    """What the leader aims at: the peers' mean, (batch, peers, classes) -> (batch, classes)."""
+    """The leader's target: the peers' mean, (batch, peers, classes) -> (batch, classes)."""
     count = logits.shape[1]
     equal = logits.new_full((len(logits), 1, count), 1 / count)
     return own_targets(logits, equal, temperature, variant).squeeze(1)

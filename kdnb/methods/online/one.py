@@ -14,14 +14,14 @@ from kdnb.training import Recipe
 
 
 class Gate(nn.Module):
-    """ONE's gate: how much each branch counts for an image (Lan et al. 2018, section 3.1).
+    """ONE's gate (Lan et al. 2018, section 3.1): the weight of each branch for an image.
 
     A linear layer on the spatial mean of the stem's output, batch normalisation, ReLU, softmax
     (as in the authors' code).
 
     Args:
-        channels: of the stem's output.
-        branches: gated.
+        channels: number of channels of the stem's output.
+        branches: the number of branches.
     """
 
     def __init__(self, channels: int, branches: int):
@@ -49,7 +49,8 @@ class GatedBranches(nn.Module):
 
 def gated(logits: Tensor, gate: Tensor) -> Tensor:
     r"""The teacher of ONE: :math:`z_e = \sum_i g_i z_i`, (batch, branches, classes) -> (batch,
-    classes)."""
+    classes).
+    """
     return (gate.unsqueeze(2) * logits).sum(1)
 
 
@@ -70,8 +71,8 @@ def one(
     .. math:: L = \sum_i H(y, p_i) + H(y, p_e)
         + w\, T^2 \sum_i KL(\tilde p_e \,\|\, \tilde p_i), \quad z_e = \sum_i g_i z_i
 
-    The teacher e gets no gradient from the divergence: the gate learns from the labels alone (the
-    authors' code).
+    The teacher e gets no gradient from the divergence: the gate learns only from the labels (as in
+    the authors' code).
 
     Args:
         branches, gate: trained in place; `branches.deployed(i)` is one of the equal students
@@ -79,8 +80,8 @@ def one(
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         weight: w of the divergence.
         temperature: T, 3 in the paper.
-        ramp_up: epochs in which w climbs (`ramp_up`); 80 of 300 in the authors' scripts.
-        options: of `training.fit`.
+        ramp_up: epochs of the ramp of w (`ramp_up`); 80 of 300 in the authors' scripts.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `branches` and `ensemble` (cross-entropies) and `soft`.

@@ -1,4 +1,4 @@
-"""Rocket Launching (Zhou et al. 2018): a booster net trains beside the light net it helps."""
+"""Rocket Launching (Zhou et al. 2018): a booster net trains with the light net it helps."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def rocket(
     .. math:: L = H(y, p_l) + H(y, p_b) + \mathrm{hint\_weight} \cdot
         \lVert l(x) - z(x) \rVert_2^2
 
-    With the gradient block the hint moves the light head and, through it, the stem; the
-    booster's own layers learn from the labels alone (section 3.3; the authors' code).
+    With the gradient block, the hint trains the light head and, through it, the stem; the booster's
+    own layers learn only from the labels (section 3.3; the authors' code).
 
     Args:
         branches: two heads, the light one first; trained in place. `branches.deployed(0)` is the
             light net.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         hint_weight: 0.03 in the commands of the authors' read-me (zhougr1993/Rocket-Launching).
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
         The history: `light`, `booster` and `hint`.

@@ -1,4 +1,4 @@
-"""Temporal ensembling (Laine and Aila 2017): the mean of a network's former answers."""
+"""Temporal ensembling (Laine and Aila 2017): the mean of a network's earlier answers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kdnb.training.inputs import batches_for
 
 
 class TemporalEnsemble(nn.Module):
-    """A network and what it has said of each training image, averaged over the epochs.
+    """A network and its answers to each training image, averaged over the epochs.
 
     Args:
         network: images -> logits.
         examples, classes: numbers of training images and of classes.
-        momentum: of the average, 0.6 in the paper.
+        momentum: momentum of the average, 0.6 in the paper.
     """
 
     def __init__(self, network: nn.Module, examples: int, classes: int, momentum: float = 0.6):
@@ -36,7 +36,7 @@ class TemporalEnsemble(nn.Module):
         return self.network(images)
 
     def fold(self, epoch: int) -> None:
-        """Before epoch `epoch` >= 1: take the last epoch's answers in, correct the start at 0."""
+        """Before epoch `epoch` >= 1: add the last epoch's answers, with bias correction."""
         self.average.mul_(self.momentum).add_(self.latest, alpha=1 - self.momentum)
         self.target.copy_(self.average / (1 - self.momentum**epoch))
 
@@ -57,23 +57,23 @@ def temporal_ensembling(
         \frac{1}{C|B|} \sum_{i \in B} \lVert p_i - \tilde z_i \rVert^2, \quad
         Z \leftarrow m Z + (1 - m) p, \; \tilde z = Z / (1 - m^t)
 
-    Images whose label is -1 count in the second term alone.
+    Images with label -1 count only in the second term.
 
     Args:
         ensemble: trained in place; its `network` is the result.
-        examples: `Batches`, which know where each image lies.
-        weight: of w(t), after `ramp_up` epochs. The authors' full weight is 30 times the share of
-            labelled images (smlaine2/tempens, `config.py` and `scaled_unsup_weight_max`).
-        options: of `training.fit`.
+        examples: `Batches`, which know the index of each image.
+        weight: weight of w(t), after `ramp_up` epochs. The authors' full weight is 30 times the
+            share of labelled images (smlaine2/tempens, `config.py` and `scaled_unsup_weight_max`).
+        options: passed to `training.fit`.
 
     Returns:
         The history: `hard` and `consistency`.
 
     Raises:
-        ValueError: when the examples do not tell where each image lies.
+        ValueError: if the examples do not give the index of each image.
 
-    Departures: in the first epoch, which has no target yet, the second term is 0, as w(0) is in
-    the paper. One process only.
+    Departures: in the first epoch, which has no target yet, the second term is 0, as is w(0) in the
+    paper. Only one process is supported.
     """
     ramp = Ramp(weight, ramp_up)
 

@@ -1,11 +1,11 @@
 """Quantized distillation (section 5.7): students whose weights have few bits.
 
-`quantisers` are functions from weights to weights on few points; `weights.quantised` puts one into a
-network while anything trains it. `polino` has quantized distillation and differentiable
-quantization, `apprentice` the three schemes of Mishra and Marr, `qkd` Kim's three phases, `speq` a
-network that teaches itself at random precisions; the loss of Wei's quantization mimic is
-`kdnb.losses.quantization_mimic`. `packing` writes weights of 1 to 8 bits into small files, and `int8`
-joins distillation to torch's own quantisation, down to arithmetic in 8-bit integers.
+`quantisers` has functions that map weights to few points; `weights.quantised` applies one to a
+network during any training. `polino` has quantized distillation and differentiable quantization,
+`apprentice` the three schemes of Mishra and Marr, `qkd` Kim's three phases, `speq` a network that
+teaches itself at random precisions; the loss of Wei's quantization mimic is
+`kdnb.losses.quantization_mimic`. `packing` writes weights of 1 to 8 bits into small files, and
+`int8` joins distillation to torch's own quantisation, down to arithmetic in 8-bit integers.
 """
 
 from kdnb.losses import apprenticeship, cosine_targets, quantization_mimic

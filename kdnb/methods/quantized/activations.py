@@ -1,4 +1,4 @@
-"""Activations on few points while a network learns: what comes out of its ReLU modules."""
+"""Quantised activations during training, applied to the outputs of ReLU modules."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kdnb.losses.checks import check_number
 from kdnb.methods.quantized.quantisers import straight_through
 from kdnb.progress import note
 
-# What else may stand where a ReLU does.
+# Other activations that may replace a ReLU.
 OTHERS = (nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 
 
 class Rounded(nn.Module):
     r"""Activations rounded to :math:`2^b` evenly spaced points from 0 to the batch's largest.
 
-    The gradient passes the rounding straight through. Nothing is learnt.
+    The gradient is straight-through. Nothing is learnt.
 
     >>> import torch
     >>> Rounded(bits=1)(torch.tensor([0.0, 0.4, 0.6, 1.0]))
@@ -31,7 +31,7 @@ class Rounded(nn.Module):
         self.bits = bits
 
     def forward(self, values: Tensor) -> Tensor:
-        """The activations on their points."""
+        """The quantised activations."""
         found, steps = values.detach(), 2**self.bits - 1
         most = found.amax().clamp_min(1e-8)
         return straight_through(values, (found / most * steps).round() / steps * most)
@@ -44,15 +44,15 @@ class Rounded(nn.Module):
 def rounded_activations(
     network: nn.Module, make: Callable[[], nn.Module]
 ) -> Iterator[dict[str, nn.Module]]:
-    """Inside, a module of its own follows each ReLU module of a network, and learns with it.
+    """A context in which a new module follows each ReLU module and learns with the network.
 
-    Where the network has other activations as well, these stay in full precision, and a note says so.
+    Other activations stay in full precision, and a note says so.
 
     Args:
         make: called once for each ReLU: `lambda: Rounded(8)`, or a `LearntStep`.
 
     Yields:
-        What was made, by the ReLU's path. Whoever wants to keep it copies the network inside.
+        The new modules, by the ReLU's path. To keep them, copy the network inside the context.
 
     Raises:
         ValueError: for a network without a ReLU module.
@@ -72,7 +72,7 @@ def rounded_activations(
     ):
         note(f"activations are quantised after ReLU modules alone, not after {', '.join(others)}.")
     made: dict[str, nn.Module] = {}
-    pairs: dict[int, nn.Module] = {}  # a ReLU that several places share stays shared
+    pairs: dict[int, nn.Module] = {}  # a ReLU used in several places stays shared
     try:
         for parent, name, relu, path in places:
             if id(relu) not in pairs:

@@ -1,4 +1,4 @@
-"""Apprentice (Mishra and Marr 2018): three ways to join a full-precision teacher and ternary weights."""
+"""Apprentice (Mishra and Marr 2018): three schemes for a teacher and a low-precision student."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def apprentice(
 
     - Scheme A: teacher and apprentice learn together, both from scratch.
     - Scheme B: a trained teacher is frozen, the apprentice learns from scratch.
-    - Scheme C: as B, but the apprentice starts from weights that were trained in full precision, and
-      learns at a lower rate.
+    - Scheme C: as B, but the apprentice starts from weights that were trained in full precision,
+      and learns at a lower rate.
 
     Args:
-        student: the apprentice, in full precision: fresh in A and B, trained before in C. Changed in
-            place; its weights end on the quantiser's points.
-        teacher: trained and frozen in B and C; in A trained beside the apprentice.
+        student: the apprentice, in full precision: untrained in A and B, already trained in C.
+            Changed in place; its final weights are quantised.
+        teacher: trained and frozen in B and C; in A trained together with the apprentice.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
-        quantiser: of each layer's weights.
-        activation_bits: of what the ReLU modules give; None leaves them in full precision.
+        quantiser: quantiser of each layer's weights.
+        activation_bits: bits of the outputs of ReLU modules; None leaves them in full precision.
         keep: layers in full precision: the first and the last.
-        teacher_weight, label_weight, imitation_weight: alpha, beta, gamma; alpha is of no account
-            in B and C.
+        teacher_weight, label_weight, imitation_weight: alpha, beta, gamma; alpha has no effect in B
+            and C.
         slower: the factor of scheme C's learning rate.
 
     Returns:
@@ -73,7 +73,7 @@ def apprentice(
         quantised activations "deployed": the student with them.
 
     Raises:
-        ValueError: for another scheme, or as `kdnb.distil`.
+        ValueError: for an unknown scheme, or as `kdnb.distil`.
 
     Recalled: the schemes, the first and last layer in full precision, 8 bits for activations, and
     that scheme C has a lower rate; the factor 0.1 is ours.
@@ -116,7 +116,7 @@ def apprentice(
 def _rounding(network: nn.Module, bits: int | None) -> contextlib.AbstractContextManager:
     if bits is None:
         return contextlib.nullcontext()
-    Rounded(bits)  # refuses what are no bits
+    Rounded(bits)  # rejects invalid bits
     return rounded_activations(network, lambda: Rounded(bits))
 
 

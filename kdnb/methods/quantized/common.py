@@ -1,4 +1,4 @@
-"""What the methods of this section share: a student beside one frozen teacher."""
+"""Shared code of this section: a student with one frozen teacher."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def check_first(
     labels: bool = True,
     learns: bool = True,
 ) -> Batch:
-    """Ask the networks about a first batch, before any work; the batch.
+    """Run the networks on a first batch, before any work, and return the batch.
 
     Args:
-        batches, seed: of the run.
-        teacher: None where nobody is heard.
-        labels: whether the labels are read.
-        learns: False where the student's own weights stay as they are.
+        batches, seed: for the run.
+        teacher: None if there is no teacher.
+        labels: whether the labels are used.
+        learns: False if the student's own weights stay fixed.
 
     Raises:
-        ValueError: for inputs that a network cannot take, weights that are NaN or infinite, a student
-            with nothing to learn, logits of two shapes, or labels that do not fit them.
+        ValueError: for inputs that a network cannot take, weights that are NaN or infinite, a
+            student with nothing to learn, mismatched logits, or labels that do not match them.
     """
     batch = first_batch(batches, seed)
     logits = tried("student", student, batch, learns=learns)
@@ -63,7 +63,7 @@ def check_first(
 
 
 def kd_terms(soft_weight: float, label_weight: float, temperature: float) -> Terms:
-    """Soft targets and the cross-entropy with the labels; what weighs 0 is left out."""
+    """Soft targets and the cross-entropy with the labels; terms with weight 0 are left out."""
 
     def terms(batch: Batch, ours: Tensor, theirs: Tensor) -> dict[str, Tensor]:
         found = {}
@@ -89,19 +89,19 @@ def imitate(
     evaluate: Any = None,
     answers: Tensor | None = None,
 ) -> list[dict[str, float]]:
-    """Train a student on terms of its own and a frozen teacher's logits; the history.
+    """Train a student on terms of its own and a frozen teacher's logits; return the history.
 
-    The teacher is asked as seldom as is exact (`kdnb.training.teacher.asked`).
+    The teacher runs as rarely as is exact (`kdnb.training.teacher.asked`).
 
     Args:
         batches: from :func:`kdnb.training.inputs.batches_for`.
-        about: by what a checkpoint is recognised besides data and networks.
+        about: identifies a checkpoint, besides data and networks.
         evaluate: as in `kdnb.train`.
-        answers: (samples, classes), the teacher's logits in the order of the data, where they are
-            at hand: it is then not asked.
+        answers: (samples, classes), the teacher's logits in the order of the data, if already
+            available; the teacher is then not run.
 
     Raises:
-        ValueError: for answers that are not those of the data, or of data that changes.
+        ValueError: for answers that do not match the data, or data that changes.
     """
     networks = {"student": student, "teacher": teacher}
     if answers is not None:

@@ -1,10 +1,11 @@
-"""Distillation joined to the library's quantisation-aware training, down to arithmetic in int8.
+"""Distillation with the library's quantisation-aware training, down to int8 arithmetic.
 
-`prepared` puts fake quantisers between the layers of a network; it then learns like any other, from
-labels or a teacher, and is converted to one that computes in 8-bit integers on the CPU. Files of
+`prepared` inserts fake quantisers between the layers of a network. The network then learns like any
+other, from labels or a teacher, and is converted to one that computes in 8-bit integers on the CPU.
+Files of
 `save_int8` are safetensors: numbers alone, no code. `kdnb.export` writes the same network as
-TorchScript, which runs without the network's code; of a network in full precision it measures the
-ranges after training, which is enough where rounding costs little.
+TorchScript, which runs without the network's code; for a network in full precision it measures the
+ranges after training, which is enough if rounding costs little.
 """
 
 from __future__ import annotations
@@ -51,19 +52,20 @@ def int8_distillation(
     r"""Distil into a network that computes in int8: :math:`L = w_s T^2\,\mathrm{KL} + w_h H(y, q)`.
 
     Args:
-        student: in full precision, trained or fresh; a copy learns, it stays as it is.
+        student: in full precision, trained or untrained; a copy is trained, the original stays
+            unchanged.
         teacher: frozen, in full precision.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
         temperature, soft_weight, label_weight: T, w_s and w_h. With a soft weight of 0 it is
             quantisation-aware training on labels.
-        engine: of :func:`prepared`.
+        engine: as in :func:`prepared`.
 
     Returns:
         The history; and the networks "student", the trained copy with fake quantisers, and "int8",
         for the CPU. `save_int8` and `kdnb.export` write the latter.
 
     Raises:
-        ValueError: for a network that :func:`prepared` refuses, or as `kdnb.distil`.
+        ValueError: for a network that :func:`prepared` rejects, or as `kdnb.distil`.
     """
     recipe = recipe_of(int8_distillation, recipe, fields)
     check_pair(student, teacher)
@@ -82,10 +84,10 @@ def int8_distillation(
 
 
 def save_int8(network: nn.Module, path: Path | str) -> Path:
-    """Write a network of `converted` as safetensors: 8-bit weights, their scales, biases.
+    """Write a network made by `converted` as safetensors: 8-bit weights, their scales, biases.
 
     Raises:
-        ValueError: for a network that computes nothing in int8.
+        ValueError: for a network without int8 computation.
     """
     tensors: dict[str, Tensor] = {}
     for name, part in layers_of(network):
@@ -107,14 +109,14 @@ def save_int8(network: nn.Module, path: Path | str) -> Path:
 def load_int8(network: nn.Module, example: Tensor, path: Path | str) -> nn.Module:
     """The int8 network of a file of `save_int8`, in eval mode.
 
-    No code is read: the structure comes from a network in full precision.
+    No code is loaded; the structure comes from a network in full precision.
 
     Args:
-        network: of the same kind; its own weights do not matter, and it stays as it is.
+        network: of the same kind; its own weights do not matter, and it is left unchanged.
         example: a batch of inputs.
 
     Raises:
-        ValueError: for a file that is none of these, or of another network.
+        ValueError: for an invalid file, or one of a different network.
     """
     tensors, about = read_tensors(path)
     if "int8" not in about:
@@ -145,11 +147,11 @@ def load_int8(network: nn.Module, example: Tensor, path: Path | str) -> nn.Modul
 
 @torch.inference_mode()
 def latency(network: nn.Module, inputs: Tensor, repeats: int = 20) -> float:
-    """The median time of a pass in milliseconds, on as many threads as torch has now.
+    """The median time of a pass in milliseconds, with torch's current number of threads.
 
     Args:
         inputs: a batch on the network's device, the CPU.
-        repeats: passes that count; two more before them do not.
+        repeats: the number of timed passes, after two passes that are not timed.
     """
     check_number(least=1, whole=True, repeats=repeats)
     with evaluating(network):
@@ -162,7 +164,7 @@ def latency(network: nn.Module, inputs: Tensor, repeats: int = 20) -> float:
 
 
 def processor() -> str:
-    """The instructions of this processor that matter for int8, such as "x86_64, avx2"."""
+    """This processor's instructions relevant to int8, such as "x86_64, avx2"."""
     path = Path("/proc/cpuinfo")
     flags = path.read_text().split() if path.exists() else []
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")

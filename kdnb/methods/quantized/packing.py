@@ -1,4 +1,4 @@
-"""Weights on uniform points as files: b bits a weight, so that a small network is a small file.
+"""Files of quantised weights: b bits per weight, so that a small network is a small file.
 
 Computing still needs the numbers themselves, which `load_packed` restores: no processor here has
 kernels for 1, 2 or 4 bits. For arithmetic in 8 bits see `kdnb.methods.quantized.int8`.
@@ -27,15 +27,15 @@ PARTS = ("codes", "lows", "spans")
 
 
 def pack(values: Tensor, bits: int, bucket: int | None = 256) -> dict[str, Tensor]:
-    """Numbers on uniform points as the codes of their points, b bits each, and the buckets' scales.
+    """Encode numbers on uniform points: b bits per number, and the buckets' scales.
 
     Args:
         values: as `uniform` gives them; others are rounded to the nearest point.
         bits: b: 1, 2, 4 or 8.
-        bucket: numbers that share a scale; all when None.
+        bucket: numbers that share a scale; all if None.
 
     Returns:
-        `codes` (uint8), and `lows` and `spans` (float32), one a bucket.
+        `codes` (uint8), and `lows` and `spans` (float32), one per bucket.
 
     >>> packed = pack(torch.tensor([0.0, 1.0, 0.0, 3.0]), bits=2)
     >>> packed["codes"], unpack(packed, (4,), bits=2)
@@ -55,7 +55,7 @@ def unpack(
     """The numbers of `pack`, in float32.
 
     Raises:
-        ValueError: where codes and scales are not those of so many numbers.
+        ValueError: if codes and scales do not match the number of values.
     """
     check_choice(WIDTHS, bits=bits)
     numbers = int(torch.tensor(tuple(shape)).prod())
@@ -85,7 +85,7 @@ def save_packed(
 
     Args:
         network: after `quantized_distillation`, or `rounded`.
-        path: of a safetensors file, which holds numbers and no code.
+        path: path of a safetensors file, which holds numbers and no code.
         bits, bucket, keep: as it was quantised.
     """
     path, packed = Path(path), weights_of(network, keep)
@@ -109,7 +109,7 @@ def load_packed(network: nn.Module, path: Path | str) -> nn.Module:
         network: of the same kind; its own weights do not matter.
 
     Raises:
-        ValueError: for a file that is none of these, or of another network.
+        ValueError: for an invalid file, or one of a different network.
     """
     tensors, about = read_tensors(path)
     if not {"bits", "bucket"} <= set(about):
@@ -129,10 +129,10 @@ def load_packed(network: nn.Module, path: Path | str) -> nn.Module:
 
 
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the words of a safetensors file, which cannot hold code.
+    """The tensors and metadata of a safetensors file, which cannot hold code.
 
     Raises:
-        ValueError: for a file that is none.
+        ValueError: for an invalid file.
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""Polino et al. 2018: quantized distillation (weights learn) and differentiable quantization (points do)."""
+"""Polino et al. 2018: quantized distillation and differentiable quantization."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def quantized_distillation(
     .. math:: w \leftarrow w - \nu \nabla L\big|_{Q(w)}, \qquad
         L = w_s T^2\, \mathrm{KL}(p^T \,\|\, q^T) + w_h H(y, q)
 
-    The student computes with Q(w); its gradient moves the full-precision w. In the end its weights
-    are Q(w), and w is forgotten.
+    The student computes with Q(w); its gradient updates the full-precision w. In the end its
+    weights are Q(w), and w is discarded.
 
     Args:
-        student: trained in place; fresh, or trained in full precision before.
+        student: trained in place; untrained, or already trained in full precision.
         teacher: frozen, in full precision.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`.
-        bits, bucket, stochastic: of :func:`kdnb.methods.quantized.uniform`.
-        quantiser: another function of a layer's weights, in place of the uniform one.
+        bits, bucket, stochastic: as in :func:`kdnb.methods.quantized.uniform`.
+        quantiser: another function of a layer's weights, instead of the uniform one.
         keep: layers in full precision, of :func:`kdnb.methods.quantized.weights_of`.
         temperature: T; the authors' 2.
-        soft_weight, label_weight: w_s and w_h, the authors' 0.7 and 0.3. With a soft weight of 0 the
-            teacher is not heard: quantisation-aware training on labels, the control.
-        answers: (samples, classes), the teacher's logits in the order of the data, where they are
-            at hand: it is then not asked. For `Images` that are not augmented.
+        soft_weight, label_weight: w_s and w_h, the authors' 0.7 and 0.3. With a soft weight of 0
+            the teacher is ignored: this is quantisation-aware training on labels, the control.
+        answers: (samples, classes), the teacher's logits in the order of the data, if already
+            available; the teacher is then not run. For `Images` that are not augmented.
 
     Returns:
         The history, with `soft` and `hard`; and the network "student".
@@ -69,17 +69,17 @@ def quantized_distillation(
     Raises:
         ValueError: for bits or a bucket out of range, or as `kdnb.distil`.
 
-    Departures: the authors quantise every parameter, biases and batch normalisation's too; here
-    convolutions' and linear layers' weights. Their code passes logits through a ReLU, and averages
-    the divergence over classes as well, which weakens the soft term tenfold with ten classes: both
-    are left out.
+    Departures: the authors quantise every parameter, including biases and batch normalisation; here
+    only the weights of convolutions and linear layers are quantised. Their code passes logits
+    through a ReLU, and averages the divergence over classes as well, which weakens the soft term
+    tenfold with ten classes: both are left out.
     """
     recipe = recipe_of(quantized_distillation, recipe, fields)
     check_pair(student, teacher)
     check_temperature(temperature)
     check_weights_of_terms(soft_weight=soft_weight, label_weight=label_weight)
     chosen = quantiser or partial(uniform, bits=bits, bucket=bucket, stochastic=stochastic)
-    chosen(torch.zeros(2, 2))  # refuses bits and buckets that are none, before any work
+    chosen(torch.zeros(2, 2))  # rejects invalid bits and buckets before any work
     batches = batches_for(data, recipe, seed, "any" if label_weight else "none", given=fields)
     heard = teacher if soft_weight and answers is None else None
     check_first(batches, seed, student, heard, labels=bool(label_weight))
@@ -113,17 +113,18 @@ def differentiable_quantization(
 ) -> Fit:
     r"""Differentiable quantization (Polino et al. 2018, algorithm 2): the points learn.
 
-    The student's weights stay as they were trained; each layer's 2^b points move by the gradient of
-    the distillation loss, see :class:`kdnb.methods.quantized.Points`. Nothing else learns, but batch
-    normalisation's running statistics follow.
+    The student's trained weights stay fixed; each layer's 2^b points are updated by the gradient of
+    the distillation loss, see :class:`kdnb.methods.quantized.Points`. Nothing else is trained, but
+    the running statistics of batch normalisation are updated.
 
     Args:
-        student: trained in full precision before; changed in place: its weights move to their points.
+        student: already trained in full precision; changed in place: its weights move to their
+            points.
         teacher: frozen; the authors take the student's own full-precision copy.
         bits: from 1 to 8.
-        start: of the points.
+        start: initial value of the points.
         data, recipe, fields: and all others, as in :func:`quantized_distillation`. Points lie in
-            [0, 1], so that rates are theirs and not the weights'.
+            [0, 1], so learning rates refer to their scale and not to that of the weights.
 
     Returns:
         The history, with `soft` and `hard`; the network "student"; and as `learnt` the `Points` of

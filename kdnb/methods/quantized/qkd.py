@@ -50,7 +50,7 @@ def qkd(
 ) -> Fit:
     r"""Quantization-aware knowledge distillation in three phases (Kim et al. 2019).
 
-    1. Self-studying: the quantised student learns from labels alone.
+    1. Self-studying: the quantised student learns only from labels.
     2. Co-studying: both learn from labels and from each other, so that the full-precision teacher
        moves towards what a quantised network can answer,
 
@@ -59,32 +59,32 @@ def qkd(
 
     3. Tutoring: the teacher is frozen, the student goes on with :math:`L_S`.
 
-    Weights, and activations where asked, are quantised with steps that learn
+    Weights, and activations if requested, are quantised with steps that learn
     (:class:`kdnb.methods.quantized.LearntStep`).
 
     Args:
-        student: trained in full precision before; changed in place.
-        teacher: trained before; changed in place in the second phase.
+        student: already trained in full precision; changed in place.
+        teacher: already trained; changed in place in the second phase.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.distil`. Each phase has its
-            share of the recipe's epochs and a schedule of its own; phase k writes a checkpoint with
-            k in its name.
+            share of the recipe's epochs and its own schedule; phase k writes a checkpoint with k in
+            its name.
         bits: of the weights, at least 2.
-        activation_bits: of what ReLU modules give; None leaves them in full precision.
-        shares: of the epochs, in proportion. A phase of share 0 is left out.
+        activation_bits: bits of the outputs of ReLU modules; None leaves them in full precision.
+        shares: shares of the epochs, in proportion. A phase of share 0 is left out.
         keep: layers in full precision.
         temperature, soft_weight: T and w.
 
     Returns:
-        The history, with `phase` (1, 2 or 3), and terms `hard` and `soft`, in the second phase `teacher.hard` and
-        `teacher.soft` as well; the networks "student" and "teacher", and with quantised activations
-        "deployed": the student with them.
+        The history, with `phase` (1, 2 or 3), and terms `hard` and `soft`, in the second phase
+        `teacher.hard` and `teacher.soft` as well; the networks "student" and "teacher", and with
+        quantised activations "deployed": the student with them.
 
     Raises:
         ValueError: for no epoch in any phase, or as `kdnb.distil`.
 
-    Departures: the phases are those of the abstract; a public re-implementation has the same two losses,
-    with weights that are equal by default. Recalled: that intervals are trained. The first and last layer
-    in full precision, and the thirds are ours.
+    Departures: the phases are those of the abstract; a public re-implementation has the same two
+    losses, with weights that are equal by default. Training the intervals is recalled. Keeping the
+    first and last layer in full precision, and the equal thirds, are ours.
     """
     recipe = recipe_of(qkd, recipe, fields)
     check_pair(student, teacher)
@@ -92,7 +92,7 @@ def qkd(
     check_number(least=0, soft_weight=soft_weight)
     plans = _planned(recipe, shares)
     batches = batches_for(data, recipe, seed, given=fields)
-    check_first(batches, seed, student, teacher, learns=False)  # the steps learn at least
+    check_first(batches, seed, student, teacher, learns=False)  # the steps always learn
     networks, about = {"student": student, "teacher": teacher}, {"verb": "qkd", "bits": bits}
     rows: list[dict[str, Any]] = []
     activations: Any = contextlib.nullcontext()
@@ -124,7 +124,7 @@ def qkd(
 
 
 def _planned(recipe: Recipe, shares: Sequence[float]) -> dict[str, Recipe]:
-    """The recipe of each phase that has an epoch at least."""
+    """The recipe of each phase with at least one epoch."""
     check_lists(count=3, shares=list(shares))
     for share in shares:
         check_number(least=0, shares=share)

@@ -1,9 +1,9 @@
-"""Numbers on few points: bucketed uniform, ternary and sign quantisers, and points that are learnt.
+"""Quantisers: bucketed uniform, ternary and sign ones, and learnt points.
 
-A quantiser of weights is any function of a tensor that returns one of its shape, such as
-``partial(uniform, bits=2)``. `kdnb.methods.quantized.weights.quantised` puts one between a network
-and its weights. Where the points themselves learn, it is a module: `Points` (Polino et al. 2018,
-differentiable quantization) or `LearntStep`.
+A quantiser of weights is any function that maps a tensor to one of the same shape, such as
+``partial(uniform, bits=2)``. `kdnb.methods.quantized.weights.quantised` inserts one between a
+network and its weights. If the points themselves learn, it is a module: `Points` (Polino et al.
+2018, differentiable quantization) or `LearntStep`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from kdnb.losses.checks import (
     check_parameters,
 )
 
-MOST_BITS = 16  # more points than float32 tells apart in a bucket are none
+MOST_BITS = 16  # float32 cannot distinguish more points in a bucket
 
 
 class Buckets(NamedTuple):
-    """Numbers in groups of some, each scaled to [0, 1].
+    """Numbers in groups (buckets), each scaled to [0, 1].
 
     Attributes:
-        scaled: (buckets, size), in float32 at least; the last bucket is filled up with its last number.
-        lows, spans: (buckets, 1): smallest number, and largest less smallest, of each; a span below
-            1e-10 is 1.
+        scaled: (buckets, size), in float32 or wider; the last bucket is filled up with its last
+            number.
+        lows, spans: (buckets, 1): smallest number, and largest minus smallest, of each; a span
+            below 1e-10 is 1.
     """
 
     scaled: Tensor
@@ -52,13 +53,13 @@ def buckets(values: Tensor, bucket: int | None = 256) -> Buckets:
 
     Args:
         values: of any shape, flattened row by row.
-        bucket: numbers that share a scale; all of them when None.
+        bucket: numbers that share a scale; all of them if None.
 
     Raises:
-        ValueError: for no floating-point numbers, or a bucket below 1.
+        ValueError: for anything but floating-point numbers, or a bucket below 1.
     """
     check_parameters(values=values)
-    flat = at_least_float32(values.flatten())  # half precision would miss the nearest point
+    flat = at_least_float32(values.flatten())  # half precision could miss the nearest point
     if bucket is None:
         bucket = flat.numel()
     check_number(least=1, whole=True, bucket=bucket)
@@ -76,20 +77,21 @@ def uniform(
 ) -> Tensor:
     r"""The nearest of :math:`2^b` evenly spaced points of each bucket (Polino et al. 2018).
 
-    .. math:: Q(v) = \mathrm{sc}^{-1}\big(\mathrm{round}(s\, \mathrm{sc}(v)) / s\big), \quad s = 2^b - 1
+    .. math:: Q(v) = \mathrm{sc}^{-1}\big(\mathrm{round}(s\, \mathrm{sc}(v)) / s\big), \quad s =
+        2^b - 1
 
     Args:
         values: of any shape.
         bits: b, from 1 to 16. Both ends of a bucket are points.
-        bucket: of :func:`buckets`.
-        stochastic: round down or up at random, with the probabilities that keep the expectation:
+        bucket: as in :func:`buckets`.
+        stochastic: round down or up at random, with probabilities that preserve the expectation:
             E[Q(v)] = v. Draws from torch's random state.
 
     Returns:
-        As the values, with the gradient of the identity (straight through).
+        The quantised values, with a straight-through gradient.
 
     Raises:
-        ValueError: for no floating-point numbers, or bits or a bucket out of range.
+        ValueError: for anything but floating-point numbers, or bits or a bucket out of range.
 
     >>> uniform(torch.tensor([0.0, 0.2, 0.4, 1.0]), bits=1)
     tensor([0., 0., 0., 1.])
@@ -119,8 +121,8 @@ def ternary(values: Tensor) -> Tensor:
     Returns:
         As the values, with the gradient of the identity.
 
-    The factor 0.7, one Delta and one alpha for a layer are those of the authors' code (fengfu-chris/caffe-twns,
-    `Blob::set_delta` and `Blob::ternarize_data`).
+    The factor 0.7, one Delta and one alpha for a layer are those of the authors' code
+    (fengfu-chris/caffe-twns, `Blob::set_delta` and `Blob::ternarize_data`).
 
     >>> ternary(torch.tensor([-2.0, 0.1, 0.2, 1.0]))
     tensor([-1.5000,  0.0000,  0.0000,  1.5000])
@@ -143,8 +145,8 @@ def signs(values: Tensor) -> Tensor:
     Returns:
         As the values, with the gradient of the identity; 0 counts as positive.
 
-    The mean is that of each filter in the authors' code, too (allenai/XNOR-Net, `binarizeConvParms`), which
-    makes 0 of 0.
+    The authors' code also uses the mean of each filter (allenai/XNOR-Net, `binarizeConvParms`), but
+    maps 0 to 0.
 
     >>> signs(torch.tensor([[-2.0, 0.0, 1.0]]))
     tensor([[-1.,  1.,  1.]])
@@ -159,7 +161,7 @@ def signs(values: Tensor) -> Tensor:
 
 
 class _Through(torch.autograd.Function):
-    """The second tensor's value; the first one gets the gradient as it comes."""
+    """The second tensor's value, with the gradient passed unchanged to the first."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, quantised: Tensor) -> Tensor:
@@ -171,15 +173,15 @@ class _Through(torch.autograd.Function):
 
 
 def straight_through(values: Tensor, quantised: Tensor) -> Tensor:
-    """Quantised numbers whose gradient goes to the numbers that were quantised, unchanged.
+    """Quantised numbers whose gradient passes unchanged to the original numbers.
 
-    Exact, unlike ``values + (quantised - values).detach()``, which rounds.
+    This is exact, unlike ``values + (quantised - values).detach()``, which rounds.
     """
     return _Through.apply(values, quantised)
 
 
 class Points(nn.Module):
-    r"""Points that learn while the weights stay (Polino et al. 2018, differentiable quantization).
+    r"""Learnt points for fixed weights (Polino et al. 2018, differentiable quantization).
 
     .. math:: Q(v, p)_i = \beta + \alpha\, p_j,\; j = \arg\min_j |\mathrm{sc}(v_i) - p_j|, \qquad
         \frac{\partial Q(v, p)_i}{\partial p_j} = \alpha_i\, 1[v_i \text{ sits on } p_j]
@@ -187,12 +189,12 @@ class Points(nn.Module):
     Args:
         values: the weights whose points these are.
         bits: b: 2^b points for the whole tensor, on the scale of the buckets.
-        bucket: of :func:`buckets`.
+        bucket: as in :func:`buckets`.
         start: "quantiles" of the scaled weights, or "uniform" points.
 
     Departures: the authors sort the points after each step. Q does not depend on their order, so
-    here they stay as they are, and with them the momentum of each. All tensors have the same number
-    of points: the authors' option of giving more to layers with larger gradients is left out.
+    here they are not sorted, and each keeps its momentum. All tensors have the same number of
+    points: the authors' option of giving more to layers with larger gradients is left out.
     """
 
     def __init__(
@@ -214,7 +216,7 @@ class Points(nn.Module):
         self.points = nn.Parameter(shares.clone())
 
     def forward(self, values: Tensor) -> Tensor:
-        """The weights on their points; the gradient reaches the points alone."""
+        """The weights on their points; the gradient reaches only the points."""
         with torch.no_grad():
             found = buckets(values, self.bucket)
             order = self.points.argsort()
@@ -235,15 +237,16 @@ class LearntStep(nn.Module):
         \text{ inside, } l \text{ or } u \text{ outside.}
 
     Args:
-        bits: b. Weights have l = -2^(b-1), u = 2^(b-1) - 1; what is never negative, such as
-            activations after a ReLU, l = 0 and u = 2^b - 1.
+        bits: b. Weights have l = -2^(b-1), u = 2^(b-1) - 1; non-negative values, such as
+            activations after a ReLU, have l = 0 and u = 2^b - 1.
         signed: whether there are negative numbers.
-        values: the weights, from which the step starts; None for activations, where the first batch
+        values: the weights, which set the initial step; None for activations, where the first batch
             sets it.
 
-    Recalled: that QKD trains its intervals; this form, with the start 2 mean|v| / sqrt(u), is that of
-    learnt step sizes (Esser et al. 2020), as a public re-implementation has it (zhutmost/lsq-net), which
-    also divides the step's gradient by the root of u times the number of values.
+    Recalled: that QKD trains its intervals. This form, with the start 2 mean|v| / sqrt(u), is that
+    of learnt step sizes (Esser et al. 2020), as a public re-implementation has it
+    (zhutmost/lsq-net), which also divides the step's gradient by the root of u times the number of
+    values.
     """
 
     def __init__(self, bits: int, signed: bool = True, values: Tensor | None = None) -> None:
@@ -260,13 +263,13 @@ class LearntStep(nn.Module):
 
     @torch.no_grad()
     def start(self, values: Tensor) -> None:
-        """Take the step from numbers like those that will come."""
+        """Initialise the step from sample values."""
         size = 2 * values.detach().abs().mean() / self.high**0.5
         self.step.copy_(size.clamp_min(1e-8))
         self.started.fill_(True)
 
     def forward(self, values: Tensor) -> Tensor:
-        """The values on their points."""
+        """The quantised values."""
         if not self.started:
             self.start(values)
         step = self.step.abs().clamp_min(1e-8)

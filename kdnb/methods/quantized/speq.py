@@ -1,4 +1,4 @@
-"""SPEQ (Boo et al. 2021): the network at randomly drawn activation precisions is its own teacher."""
+"""SPEQ (Boo et al. 2021): a network at random activation precisions is its own teacher."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from kdnb.training.watching import watching
 
 
 class _Switched(Rounded):
-    """Activations at one precision, or, while a teacher answers, at one that was drawn."""
+    """Activations at a fixed precision or, while the teacher answers, at a random one."""
 
     drawn: int | None = None
 
@@ -58,19 +58,20 @@ def speq(
     checkpoint: Path | str | None = None,
     **fields: Any,
 ) -> Fit:
-    r"""Stochastic precision ensemble training (Boo et al. 2021): no second network teaches.
+    r"""Stochastic precision ensemble training (Boo et al. 2021), without a second network.
 
     .. math:: L = H(y, q) + w T^2 \big(1 - \cos(p, q)\big)
 
-    with q the answer at the precision that will be deployed, and p that of the same quantised weights
-    with the precision of each layer's activations drawn anew in every step.
+    with q the answer at the precision to be deployed, and p that of the same quantised weights with
+    a random precision for each layer's activations in every step.
 
     Args:
         student: with ReLU modules; changed in place.
         data, recipe, evaluate, seed, checkpoint, fields: as in `kdnb.train`.
         bits, bucket, keep: of the weights, by `uniform`.
         activation_bits: of the student's activations.
-        teacher_bits: from which each layer's are drawn, all as likely, while the network teaches.
+        teacher_bits: the bits from which each layer's are drawn uniformly while the network
+            teaches.
         temperature, soft_weight: T and w, of :func:`kdnb.losses.cosine_targets`.
 
     Returns:
@@ -80,8 +81,8 @@ def speq(
     Raises:
         ValueError: for a network without a ReLU module, or as `kdnb.train`.
 
-    Departures: the shared weights, the precisions drawn at each layer and the cosine are those of the
-    abstract. Which precisions are drawn, the uniform quantisers and the weight are ours.
+    Departures: the shared weights, the random precisions of each layer and the cosine are from the
+    abstract. The set of precisions, the uniform quantisers and the weight are ours.
     """
     recipe = recipe_of(speq, recipe, fields)
     check_module("student", student)

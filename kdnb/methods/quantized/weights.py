@@ -1,8 +1,8 @@
-"""A network whose weights are quantised while it learns, whatever it learns from.
+"""Quantise the weights of a network during any training.
 
-Inside `quantised` a network computes with Q(w), and a step moves w by the gradient at Q(w): that is
-Polino's Algorithm 1 with any loss, any optimiser and any loop. Outside, the network is an ordinary
-one, whose weights are Q(w).
+Inside `quantised` a network computes with Q(w), and a step updates w by the gradient at Q(w): this
+is Polino's Algorithm 1 with any loss, optimiser and loop. Outside, it is an ordinary network with
+weights Q(w).
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ def weights_of(network: nn.Module, keep: Collection[str] | str = ()) -> dict[str
         keep: paths that stay in full precision, too; or "ends", the first and the last one.
 
     Raises:
-        ValueError: for a path that is none of them, where nothing is left, or for weights that have
-            no shape yet.
+        ValueError: for an invalid path, if no layer is left, or for weights that have no shape yet.
     """
     found = {
         path: part
@@ -74,23 +73,23 @@ def weights_of(network: nn.Module, keep: Collection[str] | str = ()) -> dict[str
 def quantised(
     network: nn.Module, quantiser: Quantiser, *, keep: Collection[str] | str = ()
 ) -> Iterator[nn.Module]:
-    r"""Inside, the network computes with quantised weights and learns in full precision.
+    r"""A context in which the network computes with quantised weights and learns in full precision.
 
     .. math:: w \leftarrow w - \nu\, \nabla L\big|_{Q(w)}
 
-    Every step of an optimiser, its momentum and its weight decay, moves the full-precision w by the
-    gradient at the quantised point. On leaving, the weights are Q(w); after an exception, w. Anything
-    may train it inside: `kdnb.train`, `kdnb.distil`, `kdnb.mutual`, or a loop of your own, whose
-    optimiser is made inside.
+    Every optimiser step, including momentum and weight decay, updates the full-precision w by the
+    gradient at the quantised point. On exit the weights are Q(w); after an exception, w. Any
+    training may run inside: `kdnb.train`, `kdnb.distil`, `kdnb.mutual`, or your own loop, whose
+    optimiser must be created inside.
 
     Args:
         network: changed in place.
         quantiser: a function of one layer's weights, such as ``partial(uniform, bits=2)`` or
             `ternary`, whose gradient is that of the identity.
-        keep: of :func:`weights_of`.
+        keep: as in :func:`weights_of`.
 
     Raises:
-        ValueError: for a network that is quantised already, or as `weights_of`.
+        ValueError: for a network that is already quantised, or as `weights_of`.
 
     >>> from functools import partial
     >>> from kdnb.methods.quantized import uniform
@@ -108,7 +107,7 @@ def quantised(
 def parametrised(
     network: nn.Module, make: Callable[[Tensor], nn.Module], *, keep: Collection[str] | str = ()
 ) -> Iterator[dict[str, nn.Module]]:
-    """`quantised` with a module of its own for each layer, made of its weights.
+    """`quantised` with a separate module for each layer, built from its weights.
 
     Yields:
         The modules by the layer's path.
@@ -132,7 +131,7 @@ def parametrised(
 
 def _end(parts: dict[str, nn.Module], leave: bool) -> None:
     with torch.no_grad(), own_random_state():
-        torch.manual_seed(0)  # of a quantiser that draws
+        torch.manual_seed(0)  # for a quantiser that draws
         for part in parts.values():
             if parametrize.is_parametrized(part, "weight"):
                 parametrize.remove_parametrizations(part, "weight", leave_parametrized=leave)
@@ -154,14 +153,14 @@ def stored_bytes(
     *,
     keep: Collection[str] | str = (),
 ) -> float:
-    r"""What the weights and buffers take: b N + 2 f N / k bits for N quantised weights, f = 32.
+    r"""The storage of weights and buffers: b N + 2 f N / k bits for N quantised weights, f = 32.
 
-    What is not quantised takes 32 bits a number.
+    Numbers that are not quantised take 32 bits.
 
     Args:
         bits: b; 32 for a network in full precision, log2(3) for ternary weights.
-        bucket: k, whose low and span are kept; None: one a layer.
-        keep: of :func:`weights_of`.
+        bucket: k, the size of a bucket, whose low and span are stored; None for one per layer.
+        keep: as in :func:`weights_of`.
     """
     check_number(above=0, most=32, bits=bits)
     count = sum(

@@ -1,10 +1,11 @@
-"""Self-distillation (section 3.3): a network learns from itself, as it was, is, or sees elsewhere.
+"""Self-distillation (section 3.3): a network learns from itself.
 
-From its former generation (`ban`, `tfkd`, `tolerant`), its deeper layers (`byot`, `multi_exit` and
+It learns from its previous generation (`ban`, `tfkd`, `tolerant`), its deeper layers (`byot`,
+`multi_exit` and
 `sad`, on the networks of `exits`), its earlier weights (`snapshot`), its answers to other images of
 the class (`cskd`) or to other views (`sla`, `ddgsd`), or its own idea of the labels
-(`label_embedding`, `beta_smoothing`). `kernel` is the theory, exactly. Everything can be imported
-from here.
+(`label_embedding`, `beta_smoothing`). `kernel` is an exactly solvable theory. Everything can be
+imported from here.
 """
 
 from kdnb.losses import (

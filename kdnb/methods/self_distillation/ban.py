@@ -1,8 +1,8 @@
-"""Born-again networks (Furlanello 2018): generations of one architecture, and what makes them work.
+"""Born-again networks (Furlanello 2018): generations of one architecture, and two controls.
 
-Each generation starts from fresh weights and learns from the generation before. Two controls
-take the teacher's answer apart: CWTM keeps only how sure it is, DKPP keeps its winner and shuffles
-the rest.
+Each generation starts from new weights and learns from the previous one. Two controls separate the
+parts of the teacher's answer: CWTM keeps only its confidence, DKPP keeps its largest output and
+shuffles the rest.
 """
 
 from __future__ import annotations
@@ -53,23 +53,25 @@ def next_generation(
     ignore_index: int = NOTHING,
     **options: Any,
 ) -> History:
-    """Train one generation: soft_weight · (what the teacher says) + hard_weight · cross-entropy.
+    """Train one generation: soft_weight · teacher's term + hard_weight · cross-entropy.
 
     Args:
-        student: trained in place. Of the teacher's architecture, from other initial weights.
-        teacher: the generation before, frozen.
+        student: trained in place. It has the teacher's architecture, with different initial
+            weights.
+        teacher: the previous generation, frozen.
         examples: `Batches`, or a torch Dataset or DataLoader of (image, label).
         targets: "soft" (BAN, and BAN+L with a hard_weight), "cwtm" or "dkpp"; DKPP draws new
             permutations in every step.
-        temperature: of the teacher's answers, with "cwtm" of its confidence; the paper uses none.
+        temperature: temperature of the teacher's answers, with "cwtm" of its confidence; the paper
+            uses none.
         output, ignore_index: see `kdnb.train`.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Returns:
-        The history, one dict an epoch.
+        The history, one dict per epoch.
 
     Raises:
-        ValueError: for other targets.
+        ValueError: for unknown targets.
     """
     _check_targets(targets)
     batches = batches_for(examples, recipe, seed, labels="any")
@@ -122,28 +124,31 @@ def born_again(
     fabric: Fabric | None = None,
     **fields: Any,
 ) -> Fit:
-    """Born-again networks from the first generation on (Furlanello 2018, section 3).
+    """Train born-again networks, from the first generation on (Furlanello 2018, section 3).
 
     Args:
-        make: builds an untrained network from torch's random state; called once a generation,
-            each time with another seed, so that no two start from the same weights.
-        data, recipe, evaluate, output, ignore_index, fabric: as in :func:`kdnb.methods.offline.distil.train`. A
-            function `evaluate` gets the generation's network under the name "network".
-        generations: taught ones: the result holds one more, generation 0, which learns from labels.
-        targets, weight, label_weight, temperature: of the taught generations, see
+        make: builds an untrained network from torch's random state; called once per generation,
+            each time with a different seed, so that no two start from the same weights.
+        data, recipe, evaluate, output, ignore_index, fabric: as in
+            :func:`kdnb.methods.offline.distil.train`. A function `evaluate` gets the generation's
+            network under the name "network".
+        generations: the number of taught generations; the result also holds generation 0, which
+            learns from labels.
+        targets, weight, label_weight, temperature: for the taught generations, see
             `next_generation`.
         label_smoothing: of generation 0's labels.
-        checkpoint: a file; generation k writes beside it, with its number in the name.
+        checkpoint: a file; generation k writes its own file in the same folder, with its number in
+            the name.
         log_dir: a folder; generation k writes into its subfolder `generation<k>`.
-        fields: of the recipe.
+        fields: fields of the recipe.
 
     Returns:
-        The networks, as `fit.networks["generation0"]` and so on, and their histories one below the
-        other, with the column `generation`.
+        The networks, as `fit.networks["generation0"]` and so on, and their concatenated histories,
+        with the column `generation`.
 
     Raises:
-        TypeError: when make is a network, or returns none.
-        ValueError: for fewer than 0 generations, other targets, networks that are not new, or an
+        TypeError: if make is a network, or does not return one.
+        ValueError: for fewer than 0 generations, unknown targets, networks that are not new, or an
             unknown or ignored keyword.
     """
     recipe = recipe_of(born_again, recipe, fields)
@@ -158,7 +163,7 @@ def born_again(
     check_number(least=0, whole=True, generations=generations)
     batches_for(
         data, recipe, seed, labels="any", given=fields
-    )  # what cannot be batches is refused before all
+    )  # rejects invalid data before any training
     networks: dict[str, nn.Module] = {}
     rows: History = []
     former = None

@@ -1,4 +1,4 @@
-"""Beta smoothing: labels softened by the network itself, more where it is less sure."""
+"""Beta smoothing: labels softened by the network itself, more where it is less confident."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from kdnb.training import Recipe
 def beta_targets(
     confidence: Tensor, labels: Tensor, classes: int, concentration: float = 3.0
 ) -> Tensor:
-    r"""Zhang and Sabuncu's instance-specific smoothing: each label is smoothed by its own amount.
+    r"""Instance-specific smoothing (Zhang and Sabuncu 2020): smooth each label by its own amount.
 
-    One number b ~ Beta(a, 1) is drawn for each sample of the batch; sorted, the largest goes to
-    the sample whose label the network is surest of. The label gets b, the other classes share 1 - b.
+    One number b ~ Beta(a, 1) is drawn for each sample of the batch; sorted, the largest goes to the
+    sample on whose label the network is most confident. The label gets b; the other classes share
+    1 - b.
 
     Args:
-        confidence: (batch,) of a running mean of the network, its probability on the label.
+        confidence: (batch,), the probability of the label under a running mean of the network.
         labels: (batch,) integers.
         classes: at least 2.
         concentration: a > 0; the mean amount of smoothing is 1 / (a + 1).
@@ -33,7 +34,7 @@ def beta_targets(
         Probabilities (batch, classes), float32, without gradient. Random: from torch's state.
 
     Raises:
-        ValueError: for other shapes, fewer than 2 classes, or a concentration not above 0.
+        ValueError: for wrong shapes, fewer than 2 classes, or a concentration not above 0.
     """
     if confidence.shape != labels.shape or labels.ndim != 1 or classes < 2:
         raise ValueError(
@@ -69,7 +70,7 @@ class WithAverage(nn.Module):
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Take the network's present weights into the mean."""
+        """Update the mean with the network's current weights."""
         self.steps += 1
         decay = min(1 - 1 / (int(self.steps) + 1), self.decay)
         for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
@@ -92,10 +93,10 @@ def beta_smoothed(
     Args:
         network: trained in place; `network.network` is the classifier.
         concentration, soft_weight, hard_weight: 3, 0.6 and 0.4 in the authors' code.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
-    Departures: none in the targets (authors' code read). Theirs starts the running mean from other
-    random weights, which its first steps forget.
+    Departures: none in the targets (authors' code read). Their code starts the running mean from
+    different random weights, which its first steps forget.
     """
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:

@@ -24,13 +24,13 @@ def exit_terms(
     hard_weight: float,
     last_hard_weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    r"""The deepest exit learns from labels, every earlier one from labels and the deepest.
+    r"""BYOT's loss: the deepest exit learns from labels, earlier ones also from the deepest.
 
     .. math:: L = w_C\, H(y, q^C) + \sum_{i<C} \big( w_h\, H(y, q^i)
         + w_s\, T^2\, \mathrm{KL}(q^C_T \| q^i_T) \big)
 
     (Zhang 2019, equations 1 to 3; Phuong and Lampert 2019, equation 3). The deepest exit gets no
-    gradient from its pupils.
+    gradient from the earlier exits.
 
     Args:
         logits: (batch, exits, classes), the deepest last.
@@ -41,7 +41,7 @@ def exit_terms(
         The terms `hard` and `soft`, weighted.
 
     Raises:
-        ValueError: for another shape, a single exit, or a temperature not above 0.
+        ValueError: for a wrong shape, a single exit, or a temperature not above 0.
     """
     _check_exits(logits)
     if logits.shape[1] < 2:
@@ -72,11 +72,11 @@ def be_your_own_teacher(
     in squared L2 distance, summed over the features and averaged over the batch.
 
     Args:
-        network: trained in place, exits and all.
-        soft_weight, hard_weight: of the early exits. The paper's are α and 1 - α; the deepest exit
-            has α = 0, and its cross-entropy the weight 1.
-        hint_weight: of the feature term.
-        options: of `training.fit`.
+        network: trained in place, including its exits.
+        soft_weight, hard_weight: weights of the early exits. The paper's are α and 1 - α; the
+            deepest exit has α = 0, and its cross-entropy the weight 1.
+        hint_weight: weight of the feature term.
+        options: passed to `training.fit`.
 
     Departures: the paper states neither α nor λ nor T. Ours are those of a public
     re-implementation (α = 0.1, T = 3; λ = 1e-6 on a sum over 128 images, hence 1e-4 on a mean),

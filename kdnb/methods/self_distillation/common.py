@@ -1,4 +1,4 @@
-"""What the methods of this section share: classifiers' training, fresh weights, second views."""
+"""Shared code of this section: training of classifiers, new weights, second views."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kdnb.training.inputs import batches_for
 
 History = list[dict[str, float]]
 
-# Far apart, so that the generations of neighbouring seeds never share weights.
+# A large step, so that the generations of neighbouring seeds never share weights.
 GENERATION_STRIDE = 1_000_003
 
 
 def fresh_seed(seed: int, generation: int) -> int:
-    """The seed of a generation's weights and data order; generation 0 has the run's own.
+    """The seed of a generation's weights and data order; generation 0 uses the run's seed.
 
     >>> fresh_seed(7, 0), fresh_seed(7, 2)
     (7, 2000013)
@@ -29,7 +29,7 @@ def fresh_seed(seed: int, generation: int) -> int:
 
 
 def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A new network whose weights the seed fixes; the caller's random state stays."""
+    """A new network whose weights the seed fixes; the caller's random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
@@ -47,7 +47,7 @@ def fit_one(
     frozen: dict[str, nn.Module] | None = None,
     **options: Any,
 ) -> History:
-    """Train one network, called `network` among the networks that the terms get."""
+    """Train one network, which the terms get under the name `network`."""
 
     def step() -> None:
         constrain(network)
@@ -64,14 +64,14 @@ def fit_one(
 
 
 class PairedBatches:
-    """Batches of twice the size: images, and after them one partner of each.
+    """Batches of twice the size: images, followed by a partner of each.
 
     Args:
-        batches: `Batches`; a partner is augmented on its own, as the batches augment.
+        batches: `Batches`; a partner is augmented independently, as in the batches.
         partners: (epoch) -> (examples,) int64, the partner of every image in that epoch.
 
     Raises:
-        TypeError: when `batches` are not `Batches`: partners have to be looked up.
+        TypeError: if `batches` are not `Batches`, since partners have to be looked up.
     """
 
     augmented = True  # a stored prediction would belong to other images
@@ -95,7 +95,7 @@ class PairedBatches:
         partners = self.partners(number).to(self.batches.device)
         for step, batch in enumerate(self.batches.epoch(number)):
             index = partners[batch.index]
-            # Another seed, hence other shifts and flips than the image beside it has.
+            # A different seed, hence different shifts and flips from the image itself.
             look = Batches(
                 self.batches.images.select(index), len(index),
                 mean=self.batches.mean, sd=self.batches.sd, shuffle=False,
@@ -112,7 +112,7 @@ class PairedBatches:
 
 
 class LaterBatches:
-    """Batches whose first epoch is a later one: a second `fit` goes on where the first ended."""
+    """Batches whose first epoch is a later one, so that a second `fit` continues the first."""
 
     def __init__(self, batches: Any, first: int):
         self.batches, self.first = batches, first
@@ -121,10 +121,10 @@ class LaterBatches:
         return len(self.batches)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The epoch so many after the first."""
+        """The epoch with this offset from the first."""
         return self.batches.epoch(self.first + number)
 
 
 def _pair_seed(seed: int, epoch: int, step: int) -> int:
-    """Unlike for unlike (seed, epoch, step); Batches hash it with a purpose of their own."""
+    """A different seed for each (seed, epoch, step); Batches hash it with their own purpose."""
     return (seed * 1_000_003 + epoch + 1) * 1_000_003 + step

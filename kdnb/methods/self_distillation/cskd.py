@@ -1,4 +1,4 @@
-"""Class-wise self-distillation, CS-KD (Yun 2020): two images of one class get one answer."""
+"""Class-wise self-distillation, CS-KD (Yun 2020): similar answers for images of one class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdnb.training.inputs import batches_for
 
 
 def class_partners(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Another image of the same class for every image, uniform among the others.
+    """A random other image of the same class for every image.
 
     Args:
         labels: (examples,) integers, on the CPU.
@@ -30,7 +30,7 @@ def class_partners(labels: Tensor, generator: torch.Generator) -> Tensor:
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
         count = len(members)
-        # One to count - 1 places further on, around the class: never the image itself.
+        # Cyclically 1 to count - 1 positions further in the class, so never the image itself.
         steps = 1 + torch.randint(max(1, count - 1), (count,), generator=generator)
         partners[members] = members[(torch.arange(count) + steps) % count]
     return partners
@@ -51,13 +51,13 @@ def class_wise_distil(
     Args:
         network: trained in place.
         examples: `Batches`; every image gets a new partner of its class in every epoch, augmented
-            on its own. A step asks the network twice, once without gradient.
+            independently. A step runs the network twice, once without gradient.
         soft_weight: the paper's λ; 1 for CIFAR-100, up to 3 for fine-grained data.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: none in the loss (paper and authors' code). The authors draw the partner from the
-    whole class, so that now and then it is the image itself. Their batch of 128 is 128 images and
-    as many partners, as here.
+    whole class, so it is sometimes the image itself. As here, their batch of 128 has 128 images and
+    as many partners.
     """
     batches = batches_for(examples, recipe, seed)
 

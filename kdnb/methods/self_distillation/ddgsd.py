@@ -37,13 +37,13 @@ def distorted_views(
         network: trained in place.
         examples: `Batches` that augment; the second view is another draw of the same augmentation.
         path: the module whose outputs are the global features f.
-        discrepancy_weight: of `mean_discrepancy`.
-        options: of `training.fit`.
+        discrepancy_weight: weight of `mean_discrepancy`.
+        options: passed to `training.fit`.
 
     Raises:
-        ValueError: when the batches do not augment: both views would be the same.
+        ValueError: if the batches do not augment: both views would be the same.
 
-    Departures: the paper was not at hand. The three terms follow its abstract and public
+    Departures: the paper was not available. The three terms follow its abstract and public
     re-implementations (each view's targets without gradient; the weights 1, 1 and 5e-4, T = 3);
     they differ in whether the cross-entropies are added or averaged, and some compare features
     image by image.

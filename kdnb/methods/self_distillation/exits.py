@@ -1,4 +1,4 @@
-"""Networks with several exits: the exits, what leaving early saves, and its measurement."""
+"""Networks with several exits, and measuring the savings of leaving early."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from kdnb.training.borrowed import evaluating
 
 
 class MultiExit(nn.Module):
-    """A network with early exits beside its own classifier, which is the last exit.
+    """A network with early exits; its own classifier is the last exit.
 
     An exit is an adapter to the shape of the deepest features, a mean over positions, and a linear
-    classifier. The network itself is left as it is and its parts go on being used.
+    classifier. The network itself is not copied; its parts are used directly.
 
     Args:
         network: images -> logits (batch, classes).
@@ -28,10 +28,10 @@ class MultiExit(nn.Module):
             kdnb's ResNets, the last hidden layer of an MLP.
         example: a batch of images, from which the shapes are read.
 
-    The exits' weights come from torch's random state.
+    The exits' weights are drawn from torch's random state.
 
     Raises:
-        ValueError: for no early exit, an unknown path, or outputs of another kind.
+        ValueError: for no early exit, an unknown path, or outputs of a wrong kind.
 
     Departures: the bottleneck is a 1x1 convolution to a quarter of the deepest width, one whose
     kernel and stride are the ratio of the sizes, and a 1x1 convolution to the deepest width, each
@@ -58,12 +58,12 @@ class MultiExit(nn.Module):
         self.exits = nn.ModuleList(
             Exit(shapes[path], shapes[deepest], classes) for path in self.early
         )
-        # Of `multi_exit_distil`, which raises it; kept here so that checkpoints hold it.
+        # Raised by `multi_exit_distil`; kept here so that checkpoints include it.
         self.register_buffer("temperature", torch.ones(()))
 
     @property
     def feature_paths(self) -> list[str]:
-        """The module paths of every exit's features, all of one shape, the deepest last."""
+        """The module paths of every exit's features, all of the same shape, the deepest last."""
         adapters = [f"exits.{number}.adapter" for number in range(len(self.exits))]
         return [*adapters, f"network.{self.deepest}"]
 
@@ -76,14 +76,14 @@ class MultiExit(nn.Module):
 
     @torch.no_grad()
     def stop_early(self, image: Tensor, threshold: float) -> tuple[Tensor, int]:
-        """The answer for one image, computed no further than to the first exit that is sure.
+        """The answer for one image, computed only up to the first confident exit.
 
         Args:
             image: (1, channels, height, width); use eval mode.
-            threshold: of the exit's largest probability.
+            threshold: threshold of the exit's largest probability.
 
         Returns:
-            Logits (1, classes), and the number of the exit.
+            Logits (1, classes), and the index of the exit.
         """
         if len(image) != 1:
             raise ValueError(f"one image at a time can stop early; got a batch of {len(image)}.")
@@ -144,7 +144,7 @@ def _adapter(shape: tuple[int, ...], to: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(
         *_convolution(shape[0], inner, (1, 1)),
         *_convolution(inner, inner, stride),
-        nn.AdaptiveAvgPool2d(to[1:]),  # where the sizes are no multiples of each other
+        nn.AdaptiveAvgPool2d(to[1:]),  # if the sizes are not multiples of each other
         *_convolution(inner, to[0], (1, 1)),
     )
 
@@ -155,16 +155,16 @@ def _convolution(inputs: int, outputs: int, size: tuple[int, int]) -> list[nn.Mo
 
 
 def exit_costs(network: MultiExit, image: Tensor) -> list[int]:
-    """The multiply-adds that one image has cost when it leaves at each exit, measured.
+    """Measure the multiply-adds for one image that leaves at each exit.
 
-    The network's part up to the exit, and all exits that were asked on the way. Convolutions and
+    They include the network up to the exit and all exits evaluated on the way. Convolutions and
     matrix products are counted, as PyTorch's counter does; normalisation and activations are not.
 
     Args:
         image: (1, channels, height, width).
 
     Returns:
-        One whole number for each exit, the last exit's last.
+        One integer for each exit, the last exit's last.
     """
     if len(image) != 1:
         raise ValueError(f"the cost is that of one image; got a batch of {len(image)}.")
@@ -173,7 +173,7 @@ def exit_costs(network: MultiExit, image: Tensor) -> list[int]:
         reached: dict[str, int] = {}
 
         def note(path: str):
-            def hook(*_: object) -> None:  # returns nothing: a hook's answer replaces the output
+            def hook(*_: object) -> None:  # a return value would replace the output
                 reached[path] = counter.get_total_flops()
 
             return hook
@@ -193,7 +193,7 @@ def exit_costs(network: MultiExit, image: Tensor) -> list[int]:
 
 
 def exit_taken(logits: Tensor, threshold: float) -> Tensor:
-    """The number of the first exit whose largest probability reaches the threshold, else the last.
+    """The first exit whose largest probability reaches the threshold, else the last.
 
     Args:
         logits: (batch, exits, classes), as `MultiExit` gives them.
@@ -211,14 +211,14 @@ def exit_taken(logits: Tensor, threshold: float) -> Tensor:
 
 
 class Savings(NamedTuple):
-    """What leaving early costs and saves.
+    """The errors and savings of leaving early.
 
     Attributes:
-        threshold: of the confidence.
-        errors: of the answers given.
-        multiply_adds: of the mean image.
-        saved: the share saved of the network that always goes to its end; below 0 where the exits
-            cost more than they save.
+        threshold: threshold of the confidence.
+        errors: error rate of the answers given.
+        multiply_adds: multiply-adds of the mean image.
+        saved: the saved share relative to always using the full network; below 0 if the exits cost
+            more than they save.
         taken: the share of the images that leave at each exit.
     """
 
@@ -232,17 +232,17 @@ class Savings(NamedTuple):
 def savings(
     logits: Tensor, labels: Tensor, costs: Sequence[int], threshold: float, full: int | None = None
 ) -> Savings:
-    """What a confidence threshold saves on these images, and the errors it makes.
+    """The savings and errors of a confidence threshold on these images.
 
     Args:
         logits: (batch, exits, classes).
         labels: (batch,) integers.
-        costs: of each exit, from `exit_costs`.
-        full: what to compare with: `kdnb.methods.architecture.multiply_adds` of the network without exits, say; the
-            last of `costs` when None.
+        costs: costs of each exit, from `exit_costs`.
+        full: what to compare with: `kdnb.methods.architecture.multiply_adds` of the network without
+            exits, say; the last of `costs` if None.
 
     Raises:
-        ValueError: for other shapes, or another number of costs than exits.
+        ValueError: for wrong shapes, or a wrong number of costs.
     """
     _check_exits(logits)
     check_labels(logits[:, 0], labels)

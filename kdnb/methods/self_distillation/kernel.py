@@ -44,13 +44,13 @@ def gaussian_kernel(width: float) -> Kernel:
 
 @dataclass(frozen=True)
 class Rounds:
-    """The whole course of a self-distillation; round 0 is the data, round t the t-th fit.
+    """All rounds of a self-distillation; round 0 is the data, round t the t-th fit.
 
     Attributes:
         points: x_1 ... x_n.
         eigenvalues: d of G = K / n, descending, (n,).
-        basis: the eigenvectors, (n, n), one a column.
-        values: what each round learns from and ends with, (rounds + 1, n); row 0 is y.
+        basis: the eigenvectors, (n, n), one per column.
+        values: the values after each round, (rounds + 1, n); row 0 is y.
         penalties: c_t of each round, (rounds,).
         shrinkage: (rounds + 1, n), the diagonal of B_t = A_t ... A_1 in the eigenbasis, with
             A_t = d / (c_t + d); row 0 is 1.
@@ -78,7 +78,7 @@ class Rounds:
         return self.kernel(np.asarray(at, np.float64), self.points) @ weights / n
 
     def effective_basis(self) -> Array:
-        """How many basis functions each round still uses: (Σ B)² / Σ B², (rounds + 1,)."""
+        """The effective number of basis functions of each round: (Σ B)² / Σ B², (rounds + 1,)."""
         return self.shrinkage.sum(1) ** 2 / (self.shrinkage**2).sum(1)
 
 
@@ -93,23 +93,24 @@ def kernel_rounds(
 ) -> Rounds:
     r"""Self-distillation by kernel regression, in closed form (Mobahi 2020, equations 5 to 12).
 
-    .. math:: f_t = \arg\min_f R(f) \;\text{s.t.}\; \frac1n \sum_k (f(x_k) - y_{t-1,k})^2 \le \epsilon,
+    .. math:: f_t = \arg\min_f R(f) \;\text{s.t.}\; \frac1n \sum_k (f(x_k) - y_{t-1,k})^2 \le
+        \epsilon,
         \quad y_t = G (c_t I + G)^{-1} y_{t-1} = V D (c_t I + D)^{-1} V^\top y_{t-1}
 
     Args:
         points: (n,), all different.
         targets: y, (n,).
-        rounds: of self-distillation, at least 1; the first one is the plain fit.
-        tolerance: ε. Every round finds its own c_t, with which the constraint holds exactly; it
+        rounds: number of rounds of self-distillation, at least 1; the first one is the plain fit.
+        tolerance: ε. Every round finds its own c_t, for which the constraint holds exactly. It
             stops before a round whose targets are within ε of 0, where f = 0 is the solution.
-        penalty: a constant c in place of the tolerance.
+        penalty: a constant c instead of the tolerance.
 
     Returns:
-        The rounds that were made: fewer than asked for where the solution has collapsed to 0.
+        The completed rounds: fewer than requested if the solution collapsed to 0.
 
     Raises:
-        ValueError: for other shapes, neither or both of tolerance and penalty, or either not above
-            0; or when even the first round has nothing but 0 to learn.
+        ValueError: for wrong shapes, neither or both of tolerance and penalty, or either not above
+            0; or if the solution is 0 in the first round already.
     """
     points, targets = np.asarray(points, np.float64), np.asarray(targets, np.float64)
     if points.ndim != 1 or points.shape != targets.shape or len(points) == 0:
@@ -158,7 +159,7 @@ def penalty_for(eigenvalues: Array, coordinates: Array, tolerance: float) -> flo
         coordinates: z, the targets in the eigenbasis, (n,), of mean square above ε.
 
     Raises:
-        ValueError: when no fit comes that close, because of targets outside the kernel's range.
+        ValueError: if no fit comes that close, because of targets outside the kernel's range.
     """
 
     def excess(log_c: float) -> float:
@@ -176,12 +177,12 @@ def penalty_for(eigenvalues: Array, coordinates: Array, tolerance: float) -> flo
 
 
 def guaranteed_rounds(targets: Array, eigenvalues: Array, tolerance: float) -> float:
-    r"""At least so many rounds are made before the solution collapses (Mobahi 2020, section 3.3).
+    r"""A lower bound on the rounds before the solution collapses (Mobahi 2020, section 3.3).
 
     .. math:: t \ge \frac{1}{\kappa} \Big( \frac{\lVert y \rVert}{\sqrt{n \epsilon}} - 1 \Big),
         \quad \kappa = d_{max} / d_{min}
 
-    Departures: recalled; that the rounds made are no fewer is tested.
+    Departures: recalled; a test checks that no fewer rounds are made.
     """
     n = len(targets)
     condition = float(np.max(eigenvalues) / np.min(eigenvalues))
@@ -191,8 +192,8 @@ def guaranteed_rounds(targets: Array, eigenvalues: Array, tolerance: float) -> f
 def noisy_sinusoid(seed: int, count: int = 11, noise: float = 0.5) -> tuple[Array, Array]:
     """Points k / (count + 1) inside [0, 1], and sin(2πx) with normal noise.
 
-    Departures: after the illustration in section 3.1 of the paper, whose details are recalled. Our
-    points leave out both ends, where every function of the spline kernel's space is 0.
+    Departures: follows the illustration in section 3.1 of the paper, whose details are recalled.
+    Our points leave out both ends, where every function of the spline kernel's space is 0.
     """
     points = np.arange(1, count + 1) / (count + 1)
     drawn = np.random.default_rng(seed).normal(0, noise, count)
@@ -202,9 +203,9 @@ def noisy_sinusoid(seed: int, count: int = 11, noise: float = 0.5) -> tuple[Arra
 def sinusoid_errors(
     seed: int, rounds: int, tolerance: float = 0.045, noise: float = 0.5, count: int = 11
 ) -> list[float]:
-    """The mean squared error of every round against the noiseless sinusoid, at 201 points of [0, 1].
+    """Each round's mean squared error against the noiseless sinusoid, at 201 points of [0, 1].
 
-    The course falls while self-distillation takes noise away, and rises when it takes signal away.
+    The error falls while self-distillation removes noise, and rises when it removes signal.
     """
     points, targets = noisy_sinusoid(seed, count, noise)
     made = kernel_rounds(points, targets, rounds, tolerance=tolerance)

@@ -1,4 +1,4 @@
-"""Label embeddings (Sun et al. 2017): targets learnt beside the network."""
+"""Label embeddings (Sun et al. 2017): targets learnt together with the network."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def embedding_targets(embeddings: Tensor, labels: Tensor, width: float = 1.0) ->
         width: s, in the embeddings' units.
 
     Returns:
-        Probabilities (batch, classes), float32 at least, without gradient, largest at the label.
+        Probabilities (batch, classes), float32 or wider, without gradient, largest at the label.
 
     Raises:
-        ValueError: for other shapes, or a width not above 0.
+        ValueError: for wrong shapes, or a width not above 0.
 
     Departures: the form is recalled, not confirmed: Hahn and Choi (2019) take the distance of the
     label's embedding to that of a word the model predicts, and approximate the sum over a large
@@ -61,14 +61,13 @@ def embedding_distil(
     Args:
         network: trained in place.
         head: its linear classifier; the rows of the weight are the classes' embeddings.
-        soft_weight, hard_weight: of `embedding_targets` and of the labels.
-        options: of `training.fit`.
+        soft_weight, hard_weight: weights of `embedding_targets` and of the labels.
+        options: passed to `training.fit`.
 
     Raises:
-        TypeError: when `head` is no linear layer of the network.
+        TypeError: if `head` is not a linear layer of the network.
 
-    Departures: the paper raises the soft share in the course of training (recalled); here it is
-    constant.
+    Departures: the paper increases the soft share during training (recalled); here it is constant.
     """
     layer = dict(network.named_modules()).get(head)
     if not isinstance(layer, nn.Linear):

@@ -18,12 +18,12 @@ from kdnb.training import Recipe
 def annealed_temperature(
     temperature: Tensor, logits: Tensor, confidence: float = 0.5, factor: float = 1.05
 ) -> Tensor:
-    """The next step's temperature: times `factor` while the teacher is still too sure at this one.
+    """The next step's temperature: multiplied by `factor` while the teacher is too confident.
 
     Args:
-        temperature: of this step.
-        logits: of the teaching exit, (batch, classes).
-        confidence: the largest probability, on average, that is let be.
+        temperature: temperature of this step.
+        logits: logits of the teaching exit, (batch, classes).
+        confidence: the mean largest probability that is accepted.
 
     >>> annealed_temperature(torch.tensor(1.0), torch.tensor([[5.0, 0.0]]))
     tensor(1.0500)
@@ -51,9 +51,9 @@ def multi_exit_distil(
         temperature: a constant, or None for the paper's annealing: from 1 on, times 1.05 after
             every step in which the last exit's largest probability exceeds `confidence` on average.
             The temperature reached is `network.temperature`, part of every checkpoint.
-        soft_weight, hard_weight: of the early exits' distillation and of every exit's
+        soft_weight, hard_weight: weights of the early exits' distillation and of every exit's
             cross-entropy, the paper's α and 1 - α.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: none known (the authors' loss read; they scale the sum by a further constant, which
     the learning rate takes up).

@@ -30,13 +30,14 @@ def self_attention_distil(
     Args:
         network: trained in place.
         paths: modules whose outputs are maps, shallow to deep.
-        attention_weight: of `self_attention`; 0.1 in the authors' code, of a mean over the positions where
-            this is a sum (cardwing/Codes-for-Lane-Detection, `ENet-Label-Torch/models/init.lua`).
-        start: the share of the epochs without it. The paper adds it after 40,000 of 60,000
+        attention_weight: weight of `self_attention`; 0.1 in the authors' code, of a mean over the
+            positions where this is a sum (cardwing/Codes-for-Lane-Detection,
+            `ENet-Label-Torch/models/init.lua`).
+        start: the share of epochs before it is added. The paper adds it after 40,000 of 60,000
             iterations, when the deeper layers' attention is worth imitating (recalled).
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
-    Departures: a classifier stands for the paper's lane detector and its losses.
+    Departures: a classifier replaces the paper's lane detector and its losses.
     """
     weight = 0.0
 

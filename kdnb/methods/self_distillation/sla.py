@@ -33,7 +33,7 @@ class JointClassifier(nn.Module):
         head: the module path of its linear classifier, whose input the second one reads.
 
     Raises:
-        TypeError: when `head` is no linear layer of the network.
+        TypeError: if `head` is not a linear layer of the network.
     """
 
     def __init__(self, network: nn.Module, head: str = "head") -> None:
@@ -69,16 +69,16 @@ def augmentation_distil(
     seed: int = 0,
     **options: Any,
 ) -> History:
-    r"""Train with SLA+SD: what the rotated views say together is distilled into the plain view.
+    r"""Train with SLA+SD (Lee 2020): distil the aggregated rotated views into the plain view.
 
     .. math:: L = H_{joint} + w_s\, T^2\, \mathrm{KL}(P_{aggregated} \| q) + w_h\, H(y, q)
 
-    (Lee 2019, equation 5). After training `classifier.network` alone answers, from one view.
+    (Lee 2019, equation 5). After training, `classifier.network` is used alone, on one view.
 
     Args:
         classifier: trained in place; it sees every image four times.
         temperature: T; 1 in the paper.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: none in the loss (authors' code read: no gradient into the aggregate, weights 1).
     """

@@ -30,29 +30,30 @@ def snapshot_distil(
     checkpoint: Path | str | None = None,
     **options: Any,
 ) -> History:
-    r"""Train in cycles of the learning rate; the last weights of a cycle teach the whole next one.
+    r"""Snapshot distillation (Yang 2019): the last weights of each cycle teach the next cycle.
 
     .. math:: L = w_h\, H(y, q) + w_s\, \mathrm{KL}(p_{T} \| q)
 
     with the snapshot's softened p and the network's own q, not softened: the paper's asymmetric
     distillation (:func:`kdnb.losses.transformed_teacher`, unweighted). The first cycle learns from
     labels alone. The learning rate restarts in each cycle, so that the network moves away from its
-    teacher; take the schedule "cosine".
+    teacher; use the schedule "cosine".
 
     Args:
         network: trained in place.
-        recipe: of the whole run; its epochs are shared out evenly.
+        recipe: for the whole run; its epochs are divided evenly among the cycles.
         cycles: the paper's mini-generations.
-        teacher_temperature: of the snapshot's answers alone.
-        checkpoint: a file; cycle c writes beside it, with its number in the name.
-        options: of `training.fit`.
+        teacher_temperature: temperature of the snapshot's answers alone.
+        checkpoint: a file; cycle c writes its own file in the same folder, with its number in the
+            name.
+        options: passed to `training.fit`.
 
     Returns:
-        The history of all cycles, one dict an epoch, with `cycle` from 0 and `teacher_age`, the
+        The history of all cycles, one dict per epoch, with `cycle` from 0 and `teacher_age`, the
         epochs since the snapshot was taken; 0 where there is none.
 
     Raises:
-        ValueError: for fewer than 2 cycles, or epochs that are no multiple of them.
+        ValueError: for fewer than 2 cycles, or epochs that are not a multiple of them.
 
     Departures: the optimiser's momentum starts at 0 in every cycle. The paper's weights depend on
     the temperature; its T = 2 and its weights are recalled.

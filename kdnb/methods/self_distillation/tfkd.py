@@ -1,7 +1,7 @@
 """Teacher-free distillation, Tf-KD (Yuan 2020): a virtual teacher, and the network's own past self.
 
-A teacher that is made by hand, right about everything and nearly sure, is almost label smoothing;
-:func:`equivalent_smoothing` says exactly when.
+A hand-made teacher that is always right and nearly certain is almost label smoothing;
+:func:`equivalent_smoothing` gives the exact condition.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def virtually_taught(
         network: trained in place.
         temperature, correct, variant: see `teacher_free_regularisation`.
         soft_weight, hard_weight: the paper's α and 1 - α.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
     """
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
@@ -63,20 +63,21 @@ def self_taught(
     seed: int = 0,
     **options: Any,
 ) -> Fit:
-    """Train with Tf-KD_self (Yuan 2020, section 4): a network, then another one from its answers.
+    """Train with Tf-KD_self (Yuan 2020, section 4): a network, then another from its answers.
 
-    One generation of born-again networks, with a temperature and with labels.
+    This is one generation of born-again networks, with a temperature and labels.
 
     Args:
         make: builds an untrained network from torch's random state; called twice.
         soft_weight, hard_weight: the paper's α and 1 - α.
-        options: of `born_again`.
+        options: passed to `born_again`.
 
     Returns:
         As `born_again`: the teacher is `generation0`, the student `generation1`; they start from
         different weights.
 
-    Departures: the paper tunes α and the temperature for every network; these are of its order.
+    Departures: the paper tunes α and the temperature for every network; the defaults are of the
+    same order.
     """
     return born_again(
         make, examples, recipe, generations=1, temperature=temperature,

@@ -23,13 +23,14 @@ def tolerant_teacher(
     seed: int = 0,
     **options: Any,
 ) -> History:
-    """Train a tolerant teacher: hard_weight · cross-entropy + tolerance_weight · top score difference.
+    """Train a tolerant teacher, by cross-entropy and top score difference (Yang 2019).
 
-    Its students are `born_again` networks; it is the generation 0 that is trained otherwise.
+    The loss is hard_weight · cross-entropy + tolerance_weight · top score difference. Its students
+    are `born_again` networks; only generation 0 is trained differently.
 
     Args:
         network: trained in place.
-        options: of `training.fit`.
+        options: passed to `training.fit`.
 
     Departures: the paper's weights η and 1 - η are recalled.
     """

@@ -1,9 +1,9 @@
-"""Why distillation works (section 8): what the theories of the survey's outlook compute.
+"""Why distillation works (section 8): computations for the theories in the survey's outlook.
 
 `linear` is the exact case of Phuong and Lampert, `wide` that of infinitely wide networks (Ji and
-Zhu), `partial` takes a teacher's knowledge apart (Tang et al.), `harvest` distils a network from its
-own past under wrong labels (Dong et al.), `knowledge_points` counts the places of an image that a
-network keeps (Cheng et al.).
+Zhu), `partial` separates a teacher's knowledge into parts (Tang et al.), `harvest` distils a
+network from its own past under wrong labels (Dong et al.), `knowledge_points` counts the places of
+an image that a network keeps (Cheng et al.).
 """
 
 from kdnb.methods.theory.harvest import blended, energy_in, leading_directions

@@ -1,13 +1,13 @@
-r"""Distillation as early stopping (Dong et al. 2019): information is fitted first, wrong labels last.
+r"""Distillation as early stopping (Dong et al. 2019): wrong labels are fitted last.
 
-The authors call it anisotropic information retrieval: along the leading eigenvectors of the
-tangent kernel a network learns fast, and there the information lies. Their algorithm distils the
-network from its own past epoch, so that wrong labels need not be memorised.
+The authors call it anisotropic information retrieval: a network learns fast along the leading
+eigenvectors of the tangent kernel, where the information lies. Their algorithm distils the network
+from its own past epoch, so that wrong labels need not be memorised.
 
-The share of the labels is the caller's here. Of the authors' code we read what a public repository
-that runs it (lizhemin15/self-distillation, `cross_entropy.py`, November 2026) says to be theirs: the
-network's present answers have a constant share of 0.1 or 0.2, or its likeliest class has, in place of its
-answers, a share equal to the part of the batch for which that class is the given label.
+Here the caller sets the share of the labels. We read the authors' rule in a public repository that
+uses it (lizhemin15/self-distillation, `cross_entropy.py`, November 2026): the network's current
+answers have a constant share of 0.1 or 0.2; or, instead of its answers, its likeliest class has a
+share equal to the part of the batch in which that class is the given label.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kdnb.losses.checks import check_logits
 
 
 def blended(targets: Tensor, answers: Tensor, share: float) -> Tensor:
-    r"""The next epoch's targets, :math:`\alpha y + (1 - \alpha) p`, with the network's own answers p.
+    r"""The next epoch's targets (Dong 2019): :math:`\alpha y + (1 - \alpha) p` with answers p.
 
     Args:
         targets: (batch, classes) the given labels as distributions.
@@ -27,7 +27,7 @@ def blended(targets: Tensor, answers: Tensor, share: float) -> Tensor:
         share: alpha, of the given labels, from 0 to 1.
 
     Raises:
-        ValueError: for other shapes or shares.
+        ValueError: for wrong shapes or shares.
     """
     check_logits(classes=2, targets=targets, answers=answers)
     if not 0 <= share <= 1:
@@ -50,7 +50,7 @@ def leading_directions(kernel: Tensor, count: int) -> Tensor:
 def energy_in(directions: Tensor, vectors: Tensor) -> float:
     """The share of the squared length of vectors (n, k) that lies in some directions (n, m).
 
-    The directions are orthonormal. 0 for vectors of length 0.
+    The directions must be orthonormal. The result is 0 for vectors of length 0.
     """
     vectors = vectors.to(directions)
     whole = float(vectors.square().sum())

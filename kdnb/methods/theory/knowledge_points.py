@@ -1,28 +1,30 @@
 r"""Knowledge points (Cheng et al. 2020): the places of an image whose information a layer keeps.
 
-Each place gets as much noise as a layer's features tolerate. Where that is little, the layer has
-kept what the place said: such a place of the object is a knowledge point (the paper of 2020 calls it
-a visual concept). The noise is the largest that the features tolerate:
+Each place gets as much noise as a layer's features tolerate. If this is little, the layer has kept
+the information of the place: such a place on the object is a knowledge point (the paper of 2020
+calls
+it a visual concept). The noise is the largest that the features tolerate:
 
 .. math:: \min_\sigma\; \frac{E_\varepsilon |f(x + \sigma\odot\varepsilon) - f(x)|^2}{\delta^2}
           - \frac{\lambda}{P} \sum_i H_i, \qquad H_i = \log\sigma_i + \tfrac12\log 2\pi e
 
 over P places, with the features' own sensitivity
-:math:`\delta^2 = E_\varepsilon |f(x + \tau\varepsilon) - f(x)|^2` to a small noise :math:`\tau`, so that
-layers and networks compare. Where features change in proportion to the noise, the first term is
-:math:`\lambda/2` at the minimum: all networks have the same budget.
+:math:`\delta^2 = E_\varepsilon |f(x + \tau\varepsilon) - f(x)|^2` to a small noise :math:`\tau`, so
+that layers and networks can be compared. Where features change in proportion to the noise, the
+first term is :math:`\lambda/2` at the minimum: all networks have the same budget.
 
-Source: the authors' code (Jenniferlyx/Explaining-Knowledge-Distillation-by-Quantifying-the-Knowledge,
-`sigma/train_sigma.py`, `sigma/find_knowledge_new.py` and `model/models.py`, November 2026), which the
-three hypotheses of the paper's abstract go with. Its constants are our defaults where we have one:
-:math:`\tau = 0.01`, :math:`\lambda = 7` (6 for ResNets), sigma from 0.001 to 1, a margin of 0.2 nats; one
-sigma of theirs is for 14 x 14 of 224 x 224 pixels.
+Source: the authors' code
+(Jenniferlyx/Explaining-Knowledge-Distillation-by-Quantifying-the-Knowledge, `sigma/train_sigma.py`,
+`sigma/find_knowledge_new.py` and `model/models.py`, November 2026), which matches the three
+hypotheses of the paper's abstract. Its constants are our defaults where we have one:
+:math:`\tau = 0.01`, :math:`\lambda = 7` (6 for ResNets), sigma from 0.001 to 1, a margin of 0.2
+nats; one sigma of theirs is for 14 x 14 of 224 x 224 pixels.
 
-Departures: Adam with a falling rate in place of 80 steps of gradient descent. They keep the step
-whose mean entropy is nearest -2.8, bring all images to one level thereby, and compare with the
-background of all images; here each image is compared with its own background, on which its level
-has no influence. They leave out images on which a network tolerates more noise on the object than
-beside it; here all images count.
+Departures: Adam with a falling rate instead of 80 steps of gradient descent. The authors keep the
+step whose mean entropy is nearest -2.8, which brings all images to the same level, and compare with
+the background of all images. Here each image is compared with its own background, so its level does
+not matter. They leave out images on which a network tolerates more noise on the object than beside
+it; here all images count.
 """
 
 from __future__ import annotations
@@ -52,8 +54,8 @@ def pixel_entropies(
 ) -> Tensor:
     """The entropy of the largest noise at each place that a layer's features tolerate.
 
-    Its own noise is large beside the margin: two seeds differ by some 0.2 nats a place with 60 steps
-    of 4 samples. `small_noise_entropies` is exact where the noise is small.
+    The estimate is noisy compared with the margin: with 60 steps of 4 samples, two seeds differ by
+    about 0.2 nats per place. `small_noise_entropies` is exact where the noise is small.
 
     Args:
         features: from images to a layer's features (batch, ...); the network in eval mode.
@@ -61,16 +63,17 @@ def pixel_entropies(
         block: a place is block x block pixels, in all channels; they share one sigma.
         budget: lambda.
         noise: tau, in the images' units; sigma begins there.
-        steps, lr: of Adam on log sigma; the rate falls to 0 along a cosine.
+        steps, lr: number of steps and learning rate of Adam on log sigma; the rate falls to 0 along
+            a cosine.
         samples: noises of each step.
-        seed: of the noise.
+        seed: for the noise.
 
     Returns:
         (batch, height / block, width / block), in nats.
 
     Raises:
-        ValueError: for images of another shape, a block that does not divide them, a budget or noise
-            that is not above 0, or an image whose features no noise changes.
+        ValueError: for images of a wrong shape, a block that does not divide them, a budget or
+            noise that is not above 0, or an image whose features no noise changes.
     """
     height, width = _size(images, block, budget, noise)
     stream = torch.Generator().manual_seed(seed)
@@ -110,10 +113,10 @@ def small_noise_entropies(
     budget: float = 7.0,
     noise: float = 0.01,
 ) -> Tensor:
-    r"""What `pixel_entropies` tends to when the noise is small, without random numbers.
+    r"""The limit of `pixel_entropies` for small noise, without random numbers.
 
-    Then the features' change is :math:`\sum_i \sigma_i^2 g_i`, with :math:`g_i` the squared length of the
-    features' gradient at place i, summed over features and pixels. So
+    The features' change is then :math:`\sum_i \sigma_i^2 g_i`, with :math:`g_i` the squared length
+    of the features' gradient at place i, summed over features and pixels. So
     :math:`\delta^2 = \tau^2 \sum_j g_j`, and the minimum is at
 
     .. math:: \sigma_i^2 = \frac{\lambda\, \tau^2 \sum_j g_j}{2 P\, g_i}
@@ -139,9 +142,10 @@ def small_noise_entropies(
 def knowledge_points(
     entropies: Tensor, foreground: Tensor, *, margin: float = 0.2
 ) -> dict[str, Tensor]:
-    """How many places of the object, and of the background, a layer keeps.
+    """Count the places of the object and of the background that a layer keeps.
 
-    A place is kept when its entropy lies below the mean of the background's by more than the margin.
+    A place is kept when its entropy lies below the mean of the background's by more than the
+    margin.
 
     Args:
         entropies: (batch, height, width) of `pixel_entropies`.
@@ -149,12 +153,12 @@ def knowledge_points(
         margin: b, in nats.
 
     Returns:
-        `kept` (batch, height, width), True where a place is kept; and for each image `foreground` and
-        `background`, the counts, and `quality`, the share of the kept places that belong to the
+        `kept` (batch, height, width), True where a place is kept; and for each image `foreground`
+        and `background`, the counts, and `quality`, the share of the kept places that belong to the
         object (0 where none is kept).
 
     Raises:
-        ValueError: for other shapes, or an image without background.
+        ValueError: for wrong shapes, or an image without background.
     """
     if entropies.shape != foreground.shape or entropies.ndim != 3:
         raise ValueError(
@@ -171,7 +175,7 @@ def knowledge_points(
 
 
 def learning_speed(counts: Tensor, distances: Tensor) -> tuple[float, float]:
-    r"""How far the weights have moved when an image's points are most, and how that varies.
+    r"""The distance of the weights when an image has most points, and its variance.
 
     .. math:: D = E_I\big[d_{\hat m(I)}\big],\quad V = \mathrm{Var}_I\big[d_{\hat m(I)}\big],\quad
               \hat m(I) = \arg\max_m N_m(I), \quad
@@ -181,31 +185,31 @@ def learning_speed(counts: Tensor, distances: Tensor) -> tuple[float, float]:
 
     Args:
         counts: N, (checkpoints, images) points of the object.
-        distances: d, (checkpoints,): the way that the weights have gone so far, step by step, over
-            the length of the initial ones.
+        distances: d, (checkpoints,): the path length of the weights so far, divided by the length
+            of the initial weights.
 
     Returns:
         D and V, the variance over the images as a population.
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     if counts.ndim != 2 or distances.shape != counts.shape[:1]:
         raise ValueError(
             f"counts are (checkpoints, images), distances (checkpoints,); got {tuple(counts.shape)}, "
             f"{tuple(distances.shape)}."
         )
-    first = (counts == counts.amax(0)).int().argmax(0)  # of several largest, the first
+    first = (counts == counts.amax(0)).int().argmax(0)  # the first of several maxima
     at = distances[first].double()
     return float(at.mean()), float(at.var(correction=0))
 
 
 def stability(kept: Tensor) -> Tensor:
-    r"""The share of all places that were ever kept that the last checkpoint keeps.
+    r"""The share of all places ever kept that the last checkpoint keeps.
 
     .. math:: \rho = \frac{|S_M|}{|S_1 \cup \dots \cup S_M|}
 
-    with the kept places S of M checkpoints. What was kept once and given up is a detour.
+    with the kept places S of M checkpoints. Places that were kept once and given up are detours.
 
     Args:
         kept: (checkpoints, images, height, width), True where a place is kept.
@@ -214,7 +218,7 @@ def stability(kept: Tensor) -> Tensor:
         (images,), within 0 and 1; 0 where nothing was ever kept.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for a wrong shape.
     """
     if kept.ndim != 4:
         raise ValueError(f"kept is (checkpoints, images, height, width); got {tuple(kept.shape)}.")

@@ -1,14 +1,16 @@
-r"""Linear distillation, exactly (Phuong and Lampert 2019): what a linear student of soft labels becomes.
+r"""Exact linear distillation (Phuong and Lampert 2019): the student of soft labels.
 
 A linear teacher :math:`w_*` gives the soft label :math:`\sigma(w_*^\top x_i)` for n points in d
-dimensions. The gradient of the student's cross-entropy is a combination of the points, so that a
-student which starts at 0 stays in their span; there the cross-entropy has one minimum, at which every
+dimensions. The gradient of the student's cross-entropy is a combination of the points, so a student
+that starts at 0 stays in their span; there the cross-entropy has one minimum, at which every
 :math:`w^\top x_i = w_*^\top x_i`. So the student is the projection of the teacher onto the span.
 
 Checked: the three factors of the paper's abstract (data geometry, optimisation bias, strong
 monotonicity), and in O'Neill's overview of 2020 (arXiv 2006.03669, the section on why distillation
-works) that with fewer points than dimensions the student is the teacher's projection onto their span.
-Recalled: the form of the bound on the risk, whose text was not at hand; `risk_bound` derives it.
+works) that with fewer points than dimensions the student is the teacher's projection onto their
+span.
+
+Recalled: the form of the bound on the risk, whose text was not available; `risk_bound` derives it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def projected(inputs: Array, teacher: Array) -> Array:
 
 
 def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
-    r"""The student of soft labels, from 0, trained to its end by damped Newton steps in the span.
+    r"""The student of soft labels, trained from 0 to its optimum by damped Newton steps.
 
     It minimises :math:`\frac1n \sum_i H(t_i, \sigma(w^\top x_i))`.
 
@@ -38,7 +40,7 @@ def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
         steps: at most.
 
     Raises:
-        ValueError: for other shapes, or a target of 0 or 1, for which there is no minimum.
+        ValueError: for wrong shapes, or a target of 0 or 1, for which there is no minimum.
     """
     _check(inputs, targets, rows=True)
     if not ((targets > 0) & (targets < 1)).all():
@@ -61,10 +63,11 @@ def linear_student(inputs: Array, targets: Array, *, steps: int = 200) -> Array:
 
 
 def hard_student(inputs: Array, labels: Array, *, ridge: float = 1e-6, steps: int = 200) -> Array:
-    r"""The student of hard labels: logistic regression with a penalty that hardly weighs.
+    r"""The student of hard labels: logistic regression with a very small penalty.
 
-    It minimises :math:`\frac1n \sum_i H(y_i, \sigma(w^\top x_i)) + \frac r2 |w|^2`. As r goes to 0 its
-    direction becomes that of the largest margin, where gradient descent on hard labels goes, too.
+    It minimises :math:`\frac1n \sum_i H(y_i, \sigma(w^\top x_i)) + \frac r2 |w|^2`. As r goes to 0
+    its direction becomes that of the largest margin, to which gradient descent on hard labels also
+    converges.
 
     Args:
         inputs: (n, d).
@@ -101,11 +104,11 @@ def deep_linear_student(
         inputs: (n, d).
         targets: (n,) within (0, 1).
         depth: layers; all but the last are (d, d).
-        scale: of the initial weights, normal numbers of this standard deviation over sqrt(d).
-        steps, lr: of gradient descent on the mean cross-entropy.
+        scale: scale of the initial weights, normal numbers of this standard deviation over sqrt(d).
+        steps, lr: number of steps and learning rate of gradient descent on the mean cross-entropy.
 
     Raises:
-        ValueError: for other shapes, or fewer than one layer.
+        ValueError: for wrong shapes, or fewer than one layer.
     """
     _check(inputs, targets, rows=True)
     if depth < 1:
@@ -131,7 +134,7 @@ def deep_linear_student(
 
 
 def transfer_risk(student: Array, teacher: Array, fresh: Array) -> float:
-    """The share of fresh points (m, d) to which student and teacher give another class."""
+    """The share of new points (m, d) to which student and teacher assign different classes."""
     return float(np.mean((fresh @ student > 0) != (fresh @ teacher > 0)))
 
 
@@ -141,16 +144,16 @@ def risk_bound(tail: Callable[[Array], Array], samples: int, *, angles: int = 20
     .. math:: E R \le \min_{0 \le \beta \le \pi/2}\; p(\beta) + p(\pi/2 - \beta)^n
 
     where :math:`p(\theta)` is the probability that a point lies at an angle of at least
-    :math:`\theta` to the teacher's line (acute, from 0 to pi/2). Why: no vector of the span is nearer in
-    angle to the teacher than its projection, so the student's angle to the teacher is at most the
-    least of the points' angles. It exceeds :math:`\pi/2 - \beta` with probability at most
+    :math:`\theta` to the teacher's line (acute, from 0 to pi/2). Proof: no vector of the span has a
+    smaller angle to the teacher than its projection, so the student's angle to the teacher is at
+    most the least of the points' angles. It exceeds :math:`\pi/2 - \beta` with probability at most
     :math:`p(\pi/2 - \beta)^n`. Otherwise a point can be classified differently only at an angle of
     :math:`\beta` or more to the teacher's line.
 
     Args:
         tail: p, of an array of angles.
         samples: n, at least 1.
-        angles: places where the minimum is looked for.
+        angles: the angles at which the minimum is searched.
     """
     if samples < 1:
         raise ValueError(f"a student needs at least one point; got {samples}.")

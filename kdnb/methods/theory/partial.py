@@ -1,12 +1,12 @@
-"""A teacher's knowledge taken apart in three levels (Tang et al. 2020), as targets that hold one alone.
+"""Three levels of a teacher's knowledge (Tang et al. 2020), as targets with one level each.
 
 The paper names the levels: knowledge of the universe (label smoothing), of the domain (how alike
-classes are), and of the instance (how difficult it is). Each function keeps one of them and
-takes the others away; their mean confidence in the label is the teacher's.
+classes are), and of the instance (how difficult it is). Each function keeps one of them and removes
+the others; their mean confidence in the label is the teacher's.
 
-Checked: the three levels, in the paper's abstract. Recalled: its own artificial teachers (KD-pt, KD-sim);
-no text with their formulas and no code of the authors was at hand. Departures: the class relations here
-are the teacher's mean answers, not the likeness of its classifier's weights.
+Checked: the three levels, in the paper's abstract. Recalled: its own artificial teachers (KD-pt,
+KD-sim); no text with their formulas and no code of the authors was available. Departures: the class
+relations here are the teacher's mean answers, not the similarity of its classifier's weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kdnb.losses.checks import check_labels, check_logits
 
 
 def smoothing_only(answers: Tensor, labels: Tensor) -> Tensor:
-    """One confidence for all samples, the rest spread evenly: label smoothing.
+    """The same confidence for all samples, the rest spread evenly: label smoothing.
 
     Args:
         answers: (batch, classes) probabilities of the teacher.
@@ -29,14 +29,14 @@ def smoothing_only(answers: Tensor, labels: Tensor) -> Tensor:
         (batch, classes): the teacher's mean probability of the label, the rest over the others.
 
     Raises:
-        ValueError: for other shapes, or an answer that is NaN or infinite.
+        ValueError: for wrong shapes, or an answer that is NaN or infinite.
     """
     own = _own(answers, labels)
     return _spread(own.mean().expand_as(own), labels, answers.shape[1])
 
 
 def class_relations(answers: Tensor, labels: Tensor) -> Tensor:
-    """For each sample the mean answer to its class: how alike classes are, and nothing of the sample.
+    """The mean answer to each sample's class: class similarities without sample information.
 
     Args, returns, raises: as `smoothing_only`.
     """

@@ -1,12 +1,12 @@
-r"""Distillation of very wide networks (Ji and Zhu 2020), exactly: a kernel in place of the network.
+r"""Exact distillation of very wide networks (Ji and Zhu 2020), by a kernel.
 
 An infinitely wide network that is trained by gradient descent acts as a linear model of its
 tangent features, so a student is kernel regression with the neural tangent kernel. Here the
 network has one hidden layer of ReLU and both layers are trained.
 
-Checked: the loss with the share rho of soft labels, the paper's *soft ratio* (its introduction), and the
-two statements of its abstract that the tests of chapter 8 are about. Its data inefficiency and its bound
-on the risk are not used here; their definitions were not at hand.
+Checked: the loss with the share rho of soft labels, the paper's *soft ratio* (its introduction),
+and the two statements of its abstract that the tests of chapter 8 check. Its data inefficiency and
+its bound on the risk are not used here; their definitions were not available.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def relu_kernel(one: Tensor, other: Tensor) -> Tensor:
               u = \cos(x, x')
 
     with :math:`\kappa_0(u) = 1 - \arccos(u)/\pi` and
-    :math:`\kappa_1(u) = \big(\sqrt{1-u^2} + u(\pi - \arccos u)\big)/\pi`, for weights of variance 2 over
-    the fan-in in the first layer.
+    :math:`\kappa_1(u) = \big(\sqrt{1-u^2} + u(\pi - \arccos u)\big)/\pi`, for weights of variance 2
+    over the fan-in in the first layer.
 
     Args:
         one: (n, d). other: (m, d).
@@ -36,7 +36,7 @@ def relu_kernel(one: Tensor, other: Tensor) -> Tensor:
         (n, m).
 
     Raises:
-        ValueError: for other shapes.
+        ValueError: for wrong shapes.
     """
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
         raise ValueError(
@@ -51,16 +51,17 @@ def relu_kernel(one: Tensor, other: Tensor) -> Tensor:
 
 
 def soft_mixture(labels: Tensor, answers: Tensor, soft: float) -> Tensor:
-    r"""The target :math:`\rho p + (1-\rho) y` that a mixture of soft and hard labels amounts to at T = 1.
+    r"""The target :math:`\rho p + (1-\rho) y` equal to mixed soft and hard labels at T = 1.
 
-    The cross-entropy is linear in its target: :math:`\rho H(p, q) + (1-\rho) H(y, q) = H(\rho p + (1-\rho) y, q)`.
+    The cross-entropy is linear in its target:
+    :math:`\rho H(p, q) + (1-\rho) H(y, q) = H(\rho p + (1-\rho) y, q)`.
 
     Args:
         labels: (n,) of 0 and 1. answers: (n,) probabilities of class 1.
         soft: rho, the share of the answers, from 0 to 1.
 
     Raises:
-        ValueError: for other shapes or shares.
+        ValueError: for wrong shapes or shares.
     """
     if labels.shape != answers.shape or labels.ndim != 1:
         raise ValueError(
@@ -74,11 +75,11 @@ def soft_mixture(labels: Tensor, answers: Tensor, soft: float) -> Tensor:
 def kernel_student(
     kernel: Tensor, targets: Tensor, *, ridge: float = 1e-6, steps: int = 60
 ) -> Tensor:
-    r"""Kernel logistic regression to its optimum: coefficients a of :math:`f(x) = \sum_i a_i \Theta(x, x_i)`.
+    r"""Kernel logistic regression: coefficients a of :math:`f(x) = \sum_i a_i \Theta(x, x_i)`.
 
-    It minimises :math:`\frac1n \sum_i H(t_i, \sigma(f(x_i))) + \frac r2\, a^\top \Theta a` by damped Newton
-    steps in float64. With soft targets and a small r it fits every target; hard targets need the
-    penalty, for they have no optimum without.
+    It minimises :math:`\frac1n \sum_i H(t_i, \sigma(f(x_i))) + \frac r2\, a^\top \Theta a` by
+    damped Newton steps in float64. With soft targets and a small r it fits every target; hard
+    targets need the penalty, since they have no optimum without it.
 
     Args:
         kernel: (n, n) of the training points.
@@ -87,7 +88,7 @@ def kernel_student(
         steps: at most.
 
     Raises:
-        ValueError: for other shapes, or a ridge that is not above 0.
+        ValueError: for wrong shapes, or a ridge that is not above 0.
     """
     n = len(targets)
     if kernel.shape != (n, n) or targets.ndim != 1:
