@@ -126,7 +126,7 @@ shown = f"the {len(classes)}" if len(sample) == len(classes) else f"the first {l
 figures.save(
     panel, "your-own-images", alt=f"One training image of each of {shown} classes: {', '.join(map(str, classes[:10]))}.",
     caption=f"One training image of each of {shown} classes, in the {shape[1]} x {shape[2]} pixels that the networks see. "
-    "What you cannot tell apart at this size, they hardly will.",
+    "Classes that you cannot tell apart at this size are hard for the networks, too.",
 )  # fmt: skip
 
 # %% [markdown]
