@@ -244,7 +244,7 @@ def compared(title: str, times: dict[str, list[float]]) -> Iterator[Measured]:
         yield ratio(name, times[ours], times[passes], at_most=round(1 / BARE, 3))
     if KNOWN in times:
         why = "" if bf16 else " (no bf16 in hardware: the same arithmetic in both)"
-        name = f"{title}: {SCRIPT.format(2)} / bare passes, the most that this could be{why}"
+        name = f"{title}: {SCRIPT.format(2)} / bare passes, the upper limit{why}"
         yield ratio(name, times[SCRIPT.format(2)], times["bare passes"])
 
 

@@ -202,7 +202,7 @@ def measured(steps: int = STEPS, rounds: int = ROUNDS) -> list[Measured]:
     pairs = [
         (f"{KNOWN}: plain script / ours", "plain", KNOWN, {"at_least": 2 * at_least}),
         (f"{COLD}: plain script / ours", "plain", COLD, {"at_least": at_least}),
-        ("the most that this could be: plain script / bare passes", "plain", "bare", {}),
+        ("the upper limit: plain script / bare passes", "plain", "bare", {}),
         *((f"{form}: as written / compiled", form, compiled, {})
           for form, compiled in ((KNOWN, KNOWN_COMPILED), (COLD, COLD_COMPILED)) if compiled in works),
         *((f"{METHODS[name].title}: its step / KD's", METHODS[name].title, "KD, teacher asked",

@@ -153,12 +153,12 @@ def frame(part: Iterable[Measured]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "what": row.name,
+                "measured": row.name,
                 "median": f"{row.value:.3g} {row.unit}" if row.value < 100 else
                           f"{row.value:,.0f} {row.unit}",
                 "from": f"{row.low:.3g}" if row.low < 100 else f"{row.low:,.0f}",
                 "to": f"{row.high:.3g}" if row.high < 100 else f"{row.high:,.0f}",
-                "wanted": row.wanted,
+                "target": row.wanted,
                 "met": words[row.met],
             }
             for row in part

@@ -53,7 +53,7 @@ def most(steps: int = 40) -> Measured:
             alone = executor.submit(_passes, steps).result()
             gains.append(2 * alone / max(executor.map(_passes, [steps, steps])))
     gains.sort()
-    title = "the most that this could be: bare passes on one / on two"
+    title = "the upper limit: bare passes on one / on two"
     return Measured(title, gains[1], gains[0], gains[2], "times")
 
 
