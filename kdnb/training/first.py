@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kdnb.data import Batch
 from kdnb.data.batches import Batches
@@ -247,22 +249,53 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def no_spreading() -> Iterator[None]:
+def no_spreading(*given: Any) -> Iterator[None]:
     """A loss between tensors of two shapes is refused, which torch would spread over both.
 
+    Args:
+        given: what the loss is given, answers and labels.
+
     Raises:
-        ValueError: (32, 1) beside (32,) gives (32, 32): torch warns, and training would go wrong.
+        ValueError: (32, 1) beside (32,) gives (32, 32): torch warns at most, and training would go
+            wrong.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _Spreading(tensors_in(given)):
         warnings.filterwarnings("error", message="Using a target size")
         try:
             yield
         except UserWarning as error:
-            shapes = " and ".join(f"({one})" for one in re.findall(r"\[([\d, ]*)\]", str(error)))
-            raise ValueError(
-                f"the loss compares tensors of the shapes {shapes}: give labels the shape of the "
-                "answer, such as labels[:, None]."
-            ) from error
+            shapes = re.findall(r"\[([\d, ]*)\]", str(error))
+            raise ValueError(_spread(*(f"({one})" for one in shapes))) from error
+
+
+class _Spreading(TorchFunctionMode):
+    """Refuses arithmetic between two tensors of the given shapes that differ in an axis of length 1.
+
+    What a loss has reshaped itself, such as z[:, None] - z of all pairs, has another shape than
+    what it was given.
+    """
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.shapes = {tuple(one.shape) for one in given}
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        pair = [tuple(one.shape) for one in args if isinstance(one, Tensor)]
+        if len(pair) == 2 and len(pair[0]) != len(pair[1]) and self.shapes.issuperset(pair):
+            one, other = ([length for length in shape if length != 1] for shape in pair)
+            if one == other and isinstance(result, Tensor) and result.numel() > math.prod(one):
+                raise ValueError(_spread(*map(str, pair)))
+        return result
+
+
+def _spread(*shapes: str) -> str:
+    return (
+        f"the loss compares tensors of the shapes {' and '.join(shapes)}: give labels the shape of "
+        "the answer, such as labels[:, None]."
+    )
 
 
 def check_scalar(terms: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -166,7 +166,7 @@ def _try_functions(
         before = versions(answers)
         for part.by_rows in (False, True):
             try:
-                with own_random_state(), torch.no_grad(), no_spreading():
+                with own_random_state(), torch.no_grad(), no_spreading(*answers, batch.labels):
                     part.value({}, *views, batch, ignore_index)
                 break
             except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
@@ -188,7 +188,7 @@ def _try_functions(
 def try_loss(value: Callable[..., Any], logits: Tensor, labels: Any) -> None:
     """Call a loss of the user's on a first batch: what it cannot take is refused."""
     try:
-        with own_random_state(), torch.no_grad(), no_spreading():
+        with own_random_state(), torch.no_grad(), no_spreading(logits, labels):
             value(logits.clone(), labels)
     except (RuntimeError, TypeError, IndexError, AttributeError) as error:
         if str(error).startswith("loss must return "):
@@ -242,14 +242,25 @@ def _unread(method: Method, labels: Any) -> str:
 
 
 class _Reading:
-    """A batch that remembers whether its labels were read."""
+    """A batch that remembers whether its labels were read, also in what is made of it."""
 
-    def __init__(self, batch: Batch) -> None:
-        self._batch, self.labels_read = batch, False
+    def __init__(self, batch: Batch, read: set[str] | None = None) -> None:
+        self._batch, self._read = batch, set() if read is None else read
+
+    @property
+    def labels_read(self) -> bool:
+        return "labels" in self._read
 
     def __getattr__(self, name: str) -> Any:
-        self.labels_read = self.labels_read or name == "labels"
+        self._read.add(name)
         return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        """What it holds, without it being read."""
+        return iter(self._batch)
+
+    def _replace(self, **changed: Any) -> _Reading:
+        return _Reading(self._batch._replace(**changed), self._read)
 
 
 def _refusal(part: Part, error: Exception, views: Sequence[Any], layers: Sequence[Any]) -> str:
