@@ -15,10 +15,29 @@ from kdnb.training.answers import ask
 from kdnb.training.randomness import own_random_state
 
 
+def twin_of(network: nn.Module) -> nn.Module:
+    """A copy with weights of its own.
+
+    As `copy.deepcopy`, which refuses a network that keeps what it computes with gradients, such as
+    the weights of `torch.nn.utils.weight_norm`: the copy has their values, until it runs.
+    """
+    kept = (
+        value
+        for part in network.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    )
+    return copy.deepcopy(network, {id(value): value.detach().clone() for value in kept})
+
+
 @contextlib.contextmanager
 def modes_kept(*networks: nn.Module) -> Iterator[None]:
-    """Every submodule leaves the block in the mode, train or eval, in which it came."""
-    before = [(part, part.training) for network in networks for part in network.modules()]
+    """Every submodule leaves the block in the mode, train or eval, in which it came.
+
+    One of `torch.jit.freeze` has none.
+    """
+    parts = (part for network in networks for part in network.modules())
+    before = [(part, part.training) for part in parts if hasattr(part, "training")]
     try:
         yield
     finally:
@@ -154,7 +173,7 @@ def _learns(network: nn.Module, inputs: Any) -> bool:
     """Whether a copy of a network can go forwards in train mode, and back."""
     with own_random_state(_device_of(network)), torch.enable_grad():
         try:
-            twin = copy.deepcopy(network).train()
+            twin = twin_of(network).train()
             found = [one for one in tensors_in(ask(twin, inputs)) if one.requires_grad]
             if found:
                 sum(one.float().sum() for one in found).backward()

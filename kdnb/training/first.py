@@ -66,6 +66,11 @@ def check_module(name: str, network: Any, learns: bool = True) -> None:
 
 def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
     """Raise `ValueError` for weights without numbers, or that nobody may train or freeze."""
+    if any("eval" in vars(part) for part in network.modules()):  # torch.export's, which raises
+        raise ValueError(
+            f"{name} is a graph of torch.export, which has no eval mode: give the module that it was "
+            "made of; as a teacher, a function such as lambda x: network(x)."
+        )
     for value in (*network.parameters(), *network.buffers()):
         if nn.parameter.is_lazy(value):  # it gets its shape and numbers with the first batch
             continue

@@ -115,6 +115,9 @@ REFUSED = {
     "detached": (
         {"student": lambda: Changed(linear(), lambda n, x: n(x).detach())}, "detaches its answer"),
     "under no_grad": ({"student": lambda: Changed(linear(), unwatched)}, "under torch.no_grad"),
+    "graph of torch.export": (
+        {"teacher": lambda: torch.export.export(linear(1), (images(),)).module()},
+        "teacher is a graph of torch.export, which has no eval mode"),
     "seed none": ({"seed": None}, r"seed must be a whole number .*; got None"),
     "seed half": ({"seed": 1.5}, r"seed must be a whole number .*; got 1\.5"),
     "seed large": ({"seed": 2**70}, "seed must be a whole number"),
@@ -224,10 +227,27 @@ def test_a_scripted_teacher_answers_and_shows_no_layers():
             )
 
 
+def test_a_frozen_script_and_a_function_of_a_graph_teach():
+    batch = {0: torch.export.Dim.AUTO}
+    graph = torch.export.export(linear(1), (images(),), dynamic_shapes=(batch,)).module()
+    kinds = (torch.jit.freeze(torch.jit.script(linear(1).eval())), lambda x: graph(x), linear(1))
+    frozen, function, plain = (
+        kdnb.distil(linear(), teacher, pairs(), **QUICK).history.kd for teacher in kinds
+    )
+    assert list(frozen) == list(function) == list(plain)
+    with pytest.raises(ValueError, match="student is a graph of torch.export"):
+        kdnb.distil(graph, linear(1), pairs(), **QUICK)
+    assert kdnb.evaluate(kinds[0], pairs())["images"] == 12
+
+
 def test_what_is_unusual_works():
-    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
-    fit = kdnb.distil(lazy, linear(1), pairs(), **QUICK)
+    def lazy():
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+
+    fit = kdnb.distil(lazy(), linear(1), pairs(), **QUICK)
     assert math.isfinite(fit.history.kd.iloc[-1])
+    fit = kdnb.born_again(lazy, pairs(), generations=1, **QUICK)
+    assert math.isfinite(fit.history.soft.iloc[-1])
     with torch.inference_mode():
         network, data = linear(), (images() * 1, labels() * 1)
     assert kdnb.evaluate(network, data)["images"] == 12
