@@ -57,9 +57,13 @@ def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
         raise ValueError(
             f"checkpoint is the path of a file, and no file is called {brief(str(path))} ({why})."
         ) from error
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(
             f"checkpoint is the path of a file, and {path} is a folder: name a file in it."
+        )
+    if os.path.exists(path) and not os.path.isfile(path):  # reading it may never end
+        raise ValueError(
+            f"checkpoint is the path of a file, and {path} is a device or a pipe: name another."
         )
     return path
 
