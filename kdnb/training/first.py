@@ -107,8 +107,9 @@ def tried(
         learns: whether it is going to be trained.
 
     Raises:
-        ValueError: for inputs that it cannot take, naming their shapes; or, where it is to learn,
-            when it has nothing that learns.
+        ValueError: for inputs that it cannot take, naming their shapes; for weights that are no
+            numbers, or a teacher that answers with NaN; or, where it is to learn, when it has nothing
+            that learns.
         TypeError: when its answer holds no logits.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -134,12 +135,25 @@ def tried(
         fewer = _of_fewer(network, batch)
         if fewer is not None and len(found := logits_of(fewer, output)) == len(logits):
             raise ValueError(f"{_not_first(f'the {name}', logits, found)}: transpose its answer.")
+    _check_no_nan(name, network, logits)
     if are_probabilities(logits):
         note(
             f"the {name} answers with probabilities (each row sums to 1), and losses take logits: "
             "leave its last softmax out."
         )
     return logits
+
+
+def _check_no_nan(name: str, network: nn.Module, logits: Tensor) -> None:
+    """Refuse NaN that training would spread; in dense answers it may stand where nothing counts.
+
+    A network that learns may answer otherwise in train mode: its weights alone are looked at.
+    """
+    if logits.ndim > 2 or not bool(logits.isnan().any()):
+        return
+    check_finite_weights(f"the {name}", network)
+    if name.startswith("teacher"):
+        raise ValueError(f"the {name} answers with NaN: look at the inputs and at its layers.")
 
 
 def check_samples_first(network: nn.Module, batch: Batch, layers: Layers, view: View) -> bool:
@@ -303,13 +317,18 @@ def _spread(*shapes: str) -> str:
     )
 
 
-def check_scalar(terms: Mapping[str, Any]) -> None:
+def check_scalar(terms: Mapping[str, Any], answers: Iterable[Tensor] = ()) -> None:
     """Require terms that can be minimised, by name: tensors of one number each.
+
+    Args:
+        answers: to a first batch; where all of them are finite, no term may be NaN.
 
     Raises:
         TypeError: for another type.
-        ValueError: for another shape.
+        ValueError: for another shape, or for no number.
     """
+    answers = list(answers)
+    known = bool(answers) and all(bool(one.isfinite().all()) for one in answers)
     for name, value in terms.items():
         if not isinstance(value, Tensor):
             raise TypeError(
@@ -319,4 +338,9 @@ def check_scalar(terms: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} must return one floating-point number, shape (); got {value.dtype} of "
                 f"shape {tuple(value.shape)}: take its mean over the batch."
+            )
+        if known and bool(value.isnan()):
+            raise ValueError(
+                f"{name} must return a number; got nan for finite answers to a first batch: look at its "
+                "constants and at the labels."
             )

@@ -73,6 +73,12 @@ def made(where):
         return linear(1)
 
 
+def spoilt(network):
+    with torch.no_grad():
+        network[1].weight[0, 0] = math.nan
+    return network
+
+
 def unwatched(inner, inputs):
     with torch.no_grad():
         return inner(inputs)
@@ -118,6 +124,12 @@ REFUSED = {
     "graph of torch.export": (
         {"teacher": lambda: torch.export.export(linear(1), (images(),)).module()},
         "teacher is a graph of torch.export, which has no eval mode"),
+    "teacher of NaN": (
+        {"teacher": lambda: spoilt(linear(1))}, "the teacher has weights that are NaN .* in '1.weight'"),
+    "answer of NaN": (
+        {"teacher": lambda: Changed(linear(1), lambda n, x: n(x).log() - 5)}, "the teacher answers with NaN"),
+    "loss of NaN": (
+        {"method": lambda z, v: (z - v).mean() * math.nan}, "must return a number; got nan for finite answers"),
     "seed none": ({"seed": None}, r"seed must be a whole number .*; got None"),
     "seed half": ({"seed": 1.5}, r"seed must be a whole number .*; got 1\.5"),
     "seed large": ({"seed": 2**70}, "seed must be a whole number"),
@@ -193,6 +205,21 @@ def test_every_verb_refuses_it(name, verb):
         pytest.skip("it has no log_dir")
     with pytest.raises((ValueError, TypeError, OSError), match=words):
         OTHERS[verb](**options)
+
+
+def test_weights_that_are_no_numbers_are_named():
+    words = "has weights that are NaN or infinite, in '1.weight': load"
+    for call in (
+        lambda: kdnb.train(spoilt(linear()), pairs(), **QUICK),
+        lambda: kdnb.distil(spoilt(linear()), linear(1), pairs(), **QUICK),
+        lambda: kdnb.mutual([linear(), spoilt(linear(1))], pairs(), **QUICK),
+        lambda: kdnb.Criterion("kd", linear(), spoilt(linear(1)), pairs()),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    weight = torch.tensor([1.0, math.inf, 1.0])
+    with pytest.raises(ValueError, match="loss must return a number; got nan"):
+        kdnb.train(linear(), pairs(), loss=nn.CrossEntropyLoss(weight), **QUICK)
 
 
 def test_a_network_that_is_no_module_makes_no_criterion():

@@ -18,6 +18,7 @@ from kdnb.training.answers import Output, rows
 from kdnb.training.first import (
     check_learns,
     check_samples_first,
+    check_scalar,
     first_batch,
     no_spreading,
     tried,
@@ -167,7 +168,8 @@ def _try_functions(
         for part.by_rows in (False, True):
             try:
                 with own_random_state(), torch.no_grad(), no_spreading(*answers, batch.labels):
-                    part.value({}, *views, batch, ignore_index)
+                    value = part.value({}, *views, batch, ignore_index)
+                check_scalar({f"the method {part.name}": value}, answers)
                 break
             except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
                 if dense and not part.by_rows:
@@ -189,7 +191,7 @@ def try_loss(value: Callable[..., Any], logits: Tensor, labels: Any) -> None:
     """Call a loss of the user's on a first batch: what it cannot take is refused."""
     try:
         with own_random_state(), torch.no_grad(), no_spreading(logits, labels):
-            value(logits.clone(), labels)
+            check_scalar(value(logits.clone(), labels), [logits])
     except (RuntimeError, TypeError, IndexError, AttributeError) as error:
         if str(error).startswith("loss must return "):
             raise
