@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import types
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +18,7 @@ from kdnb.methods.offline.comparable import excludes, is_plain
 from kdnb.methods.offline.parts import Part, parts_of
 from kdnb.methods.wiring import Setting
 from kdnb.training.answers import Output, rows
+from kdnb.training.borrowed import twin_of
 from kdnb.training.first import (
     check_learns,
     check_samples_first,
@@ -165,10 +169,12 @@ def _try_functions(
     answers = [view.logits for view in views]
     for part in [part for part in parts if part.function is not None]:
         before = versions(answers)
+        trial = replace(part, function=twin_of_loss(part.function))
         for part.by_rows in (False, True):
+            trial.by_rows = part.by_rows
             try:
                 with own_random_state(), torch.no_grad(), no_spreading(*answers, batch.labels):
-                    value = part.value({}, *views, batch, ignore_index)
+                    value = trial.value({}, *views, batch, ignore_index)
                 check_scalar({f"the method {part.name}": value}, answers)
                 break
             except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
@@ -185,6 +191,20 @@ def _try_functions(
                 f"the method {part.name} changes the answers in place, and other terms read them: let "
                 "it begin with a copy, such as z = z.clone()."
             )
+
+
+def twin_of_loss(loss: Any) -> Any:
+    """A copy of a loss, so that what it remembers of a trial is forgotten; itself where it has none.
+
+    A function that closes over what it remembers is the same function; of a method the object may
+    be large, and is not copied.
+    """
+    if isinstance(loss, types.MethodType):
+        return loss
+    try:
+        return twin_of(loss) if isinstance(loss, nn.Module) else copy.deepcopy(loss)
+    except Exception:  # noqa: BLE001 - whatever an object says about being copied
+        return loss
 
 
 def try_loss(value: Callable[..., Any], logits: Tensor, labels: Any) -> None:

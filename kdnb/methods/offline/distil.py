@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.methods.offline import clipping
-from kdnb.methods.offline.building import build, first_value, try_loss
+from kdnb.methods.offline.building import build, first_value, try_loss, twin_of_loss
 from kdnb.methods.offline.looking import (
     Answering,
     places_for,
@@ -39,6 +39,7 @@ from kdnb.nets import constraint
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed
+from kdnb.training.checkpoint import held_of, note_state
 from kdnb.training.first import (
     check_module,
     check_scalar,
@@ -135,7 +136,8 @@ def train(
     batches = batches_for(data, recipe, seed, labels="any", given=fields)
 
     learns = isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters())
-    networks = {"network": network, **({"loss": loss} if learns else {})}
+    held = held_of({} if learns else {"loss": loss}, checkpoint, fabric)
+    networks = {"network": network, **({"loss": loss} if learns else held)}
 
     def value(logits: Tensor, labels: Any, own: Any = loss) -> dict[str, Tensor]:
         if loss is None:
@@ -150,12 +152,17 @@ def train(
         value(logits, first.labels)
         check_every_label(batches, logits, ignore_index)
     else:
-        try_loss(value, logits, first.labels)
+        try_loss(partial(value, own=twin_of_loss(loss)), logits, first.labels)
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
-        return value(networks["network"](batch.images), batch.labels, networks.get("loss", loss))
+        own = networks["loss"] if learns else loss
+        return value(networks["network"](batch.images), batch.labels, own)
 
-    update = Update(tuple(networks), terms, after=constraint(network))
+    def begin(epoch: int) -> None:
+        if checkpoint and epoch == 1 and loss is not None:
+            note_state({"loss": (loss, identity["method"]["loss"])})
+
+    update = Update(tuple(networks), terms, after=constraint(network), begin=begin)
     settings = {"label_smoothing": label_smoothing, "ignore_index": ignore_index}
     identity = {"method": {"verb": "train", **settings}}
     if loss is not None:
@@ -271,6 +278,8 @@ def distil(
         )  # fmt: skip
         networks = {"student": student, "teacher": guide}
         networks |= {part.name: part.module for part in parts if part.module is not None}
+        held = held_of({p.name: p.function for p in parts if not p.module}, checkpoint, fabric)
+        networks |= held
         answers = dict(
             zip(networks, (partial(logits_of, output=one) for one in outputs), strict=False)
         )
@@ -298,6 +307,9 @@ def distil(
         most = [1.0]  # length of a clipped gradient, in lengths of the labels'
 
         def begin(epoch: int) -> None:
+            if checkpoint and epoch == 1:
+                found = zip(parts, identity["method"]["methods"], strict=True)
+                note_state({p.name: (p.function, one["what"]) for p, one in found if p.function})
             done = epoch / max(1, recipe.epochs - 1)
             most[0] = clipping.share(epoch, recipe.epochs)
             for part in parts:
@@ -321,7 +333,7 @@ def distil(
                 clipping.clip(parts, found, student, most[0])
             return found
 
-        moved = ["student"]
+        moved = ["student", *held]
         for part in parts:
             if part.module is not None and any(p.requires_grad for p in part.module.parameters()):
                 moved.append(part.name)
