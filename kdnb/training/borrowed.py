@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -182,15 +182,15 @@ def _learns(network: nn.Module, inputs: Any) -> bool:
     return True
 
 
-def needs_company(network: nn.Module, inputs: Any, still: Collection[nn.Module]) -> bool:
-    """Whether a batch normalisation that trains sees one value a channel, which torch refuses.
+def needs_company(network: nn.Module, inputs: Any) -> bool:
+    """Whether a batch normalisation sees one value a channel of a batch, which torch refuses.
+
+    One in train mode sees the batch, and one that tracks no running statistics in either mode.
 
     Args:
         inputs: a batch of one sample.
-        still: parts that stay in eval mode.
     """
     alone: list[bool] = []
-    kept = {id(part) for part in still}
 
     def look(part: nn.Module, given: tuple[Any, ...]) -> None:
         if given and given[0].ndim > 1:
@@ -199,7 +199,8 @@ def needs_company(network: nn.Module, inputs: Any, still: Collection[nn.Module])
     norms = [
         part
         for part in network.modules()
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and id(part) not in kept
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        and (part.training or part.running_mean is None)
     ]
     handles = [part.register_forward_pre_hook(look) for part in norms]
     try:

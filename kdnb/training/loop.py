@@ -312,7 +312,7 @@ class _Run:
             return False
         if self.alone is None:
             one = first_of(batch.to(self.fabric.device).images, 1)
-            self.alone = any(needs_company(self.plain[n], one, self.still) for n in self.moved)
+            self.alone = any(needs_company(network, one) for network in self.plain.values())
             if self.alone:
                 note("a batch of one sample is left out: batch normalisation needs two.")
         return self.alone
