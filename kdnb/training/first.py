@@ -352,6 +352,6 @@ def check_scalar(terms: Mapping[str, Any], answers: Iterable[Tensor] = ()) -> No
             )
         if known and bool(value.isnan()):
             raise ValueError(
-                f"{name} must return a number; got nan for finite answers to a first batch: look at its "
-                "constants and at the labels."
+                f"{name} must return a number; got nan for finite answers to a first batch. It is given "
+                "logits: take their (log-)softmax where it wants probabilities, and look at its constants."
             )

@@ -210,7 +210,7 @@ class _Run:
         self.updates, self.recipe, self.fabric = updates, recipe, fabric
         self.steps = len(batches) * recipe.epochs
         self.plain = dict(networks)
-        self.names = json.loads(json.dumps(names))
+        self.names = json.loads(json.dumps(names, default=lambda one: one.item()))
         self.moved = set(self.names["networks"]["moved"])
         self.still = [part for n in self.moved for part in still_parts(self.plain[n])]
         self.models: dict[str, nn.Module] = {}  # as Fabric has set them up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ SEVERAL = (
 
 def check_index(ignore_index: Any) -> None:
     """Require the label that stands for none to be a whole number."""
-    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
+    if not isinstance(ignore_index, numbers.Integral) or isinstance(ignore_index, bool):
         raise TypeError(f"ignore_index must be a whole number; got {brief(ignore_index)}.")
 
 

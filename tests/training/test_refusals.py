@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -130,6 +131,7 @@ REFUSED = {
         {"teacher": lambda: Changed(linear(1), lambda n, x: n(x).log() - 5)}, "the teacher answers with NaN"),
     "loss of NaN": (
         {"method": lambda z, v: (z - v).mean() * math.nan}, "must return a number; got nan for finite answers"),
+    "no weight": ({"weight": 0, "label_weight": 0}, "nothing would be learnt: weight and label_weight"),
     "seed none": ({"seed": None}, r"seed must be a whole number .*; got None"),
     "seed half": ({"seed": 1.5}, r"seed must be a whole number .*; got 1\.5"),
     "seed large": ({"seed": 2**70}, "seed must be a whole number"),
@@ -309,3 +311,30 @@ def test_what_only_looks_like_batches_is_named(said, batch_size):
     given = {} if batch_size is None else {"batch_size": batch_size}
     with pytest.raises(TypeError, match=said):
         kdnb.distil(linear(), linear(1), NO_BATCHES[said](), epochs=1, **given)
+
+
+class Drops(nn.Module):
+    """A network that draws random numbers of the run's seed."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = linear()
+
+    def forward(self, inputs):
+        return self.head(nn.functional.dropout(inputs, 0.5, self.training))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32])
+def test_whole_numbers_of_numpy_are_whole_numbers(kind, tmp_path):
+    def run(number, file):
+        options = {"seed": number(2), "ignore_index": number(-100), "checkpoint": tmp_path / file}
+        fit = kdnb.distil(Drops(), linear(1), pairs(), temperature=number(2), **options, **QUICK)
+        options["weight"] = number(2)
+        fits = kdnb.mutual(
+            [Drops(), linear(1)], pairs(), **{**options, "checkpoint": None}, **QUICK
+        )
+        return fit.history.drop(columns="seconds"), fits.history.drop(columns="seconds")
+
+    for ours, theirs in zip(run(kind, "numpy"), run(int, "python"), strict=True):
+        assert ours.equals(theirs)
+    run(int, "numpy")  # the same run goes on from the file

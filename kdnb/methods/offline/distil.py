@@ -27,6 +27,7 @@ from kdnb.methods.offline.looking import (
 from kdnb.methods.offline.parts import (
     Part,
     Weight,
+    check_learning,
     check_options,
     check_weight,
     parts_of,
@@ -259,6 +260,7 @@ def distil(
     if label_weight is None:
         label_weight = 0.0 if any(p.method and p.method.alone for p in parts) else 1.0
     check_weight(label_weight, "label_weight")
+    check_learning(parts, label_weight)
     outputs = outputs_of(output)
     check_index(ignore_index)
     guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])

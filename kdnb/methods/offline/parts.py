@@ -244,6 +244,16 @@ def _weigh(parts: list[Part], weight: Any) -> None:
         part.weight = (float(pair[0]), float(pair[1]))
 
 
+def check_learning(parts: Sequence[Part], label_weight: float) -> None:
+    """Require a weight above 0, without which nothing would be learnt.
+
+    Raises:
+        ValueError: when those of all methods and of the labels are 0.
+    """
+    if not label_weight and not any(any(part.weight) for part in parts):
+        raise ValueError("nothing would be learnt: weight and label_weight are 0.")
+
+
 def check_weight(weight: Any, name: str) -> None:
     """Require a finite number of at least 0.
 

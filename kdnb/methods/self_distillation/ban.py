@@ -155,6 +155,8 @@ def born_again(
             f"make builds a new network at every call, such as lambda: nn.Linear(4, 3); got {got}."
         )
     check_number(least=0, weight=weight, label_weight=label_weight)
+    if generations and not weight and not label_weight:
+        raise ValueError("nothing would be learnt: weight and label_weight are 0.")
     check_number(above=0, temperature=temperature)
     check_number(least=0, whole=True, generations=generations)
     batches_for(
