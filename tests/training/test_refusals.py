@@ -131,6 +131,8 @@ REFUSED = {
         {"teacher": lambda: Changed(linear(1), lambda n, x: n(x).log() - 5)}, "the teacher answers with NaN"),
     "loss of NaN": (
         {"method": lambda z, v: (z - v).mean() * math.nan}, "must return a number; got nan for finite answers"),
+    "an option that cannot learn": (
+        {"temperature": nn.Parameter(torch.tensor(2.0))}, "temperature of the method kd would not be learnt"),
     "no weight": ({"weight": 0, "label_weight": 0}, "nothing would be learnt: weight and label_weight"),
     "seed none": ({"seed": None}, r"seed must be a whole number .*; got None"),
     "seed half": ({"seed": 1.5}, r"seed must be a whole number .*; got 1\.5"),

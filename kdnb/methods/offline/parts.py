@@ -192,11 +192,17 @@ def _options(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_options(part: Part) -> None:
-    """Require every option of a loss of one's own that has no default.
+    """Require every option of a loss of one's own that has no default, and options that do not learn.
 
     Raises:
-        ValueError: naming the first that is missing.
+        ValueError: naming the first that is missing, or whose gradient would be lost.
     """
+    for name, value in part.options.items():
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise ValueError(
+                f"{name} of the method {part.name} would not be learnt: give {name}.detach(), or a "
+                "torch module of your own as method, whose parameters learn."
+            )
     if part.function is None:
         return
     found = _parameters(part.function)
