@@ -37,7 +37,7 @@ def as_labels(given: Any) -> Tensor | Mixed:
         share = torch.as_tensor(given[2], dtype=torch.float32, device=first.device)
         return Mixed(first, second, share.expand(len(first)))
     try:
-        return torch.as_tensor(given)
+        return tensor_of(given) if of_numbers(given) else torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(no_labels(given)) from error
 
@@ -47,6 +47,8 @@ def no_labels(given: Any) -> str:
     what = kind_of(given)
     words = isinstance(given, np.ndarray) or "str" in what
     hint = ": number the classes from 0" if words else ""
+    if isinstance(given, np.ndarray) and given.dtype == object:
+        hint += ", or give array.astype(int) where they are numbers already"
     return (
         "labels must be a tensor, or a triple (first, second, share of the first) of mixed samples; "
         f"got {what}{hint}."
@@ -81,6 +83,30 @@ def is_mixed(given: Any) -> bool:
     return first.shape == second.shape and (number or shares)
 
 
+def of_numbers(value: Any) -> bool:
+    """Whether this is an array of numbers: no words, dates or objects."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biufc"
+
+
+def tensor_of(array: np.ndarray) -> Tensor:
+    """An array of numbers as a tensor: also one that is turned round, or of another machine's bytes.
+
+    Raises:
+        TypeError: for masked values.
+
+    >>> tensor_of(np.arange(3, dtype=">i2")[::-1])
+    tensor([2, 1, 0], dtype=torch.int16)
+    """
+    if np.ma.is_masked(array):
+        raise TypeError(
+            "the data holds a masked array, whose hidden values torch would take for numbers: give "
+            "array.filled(value)."
+        )
+    if not array.dtype.isnative or min(array.strides, default=0) < 0:
+        array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return torch.as_tensor(array)
+
+
 def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
     """The same structure with the function applied to every tensor.
 
@@ -92,8 +118,8 @@ def mapped(function: Callable[[Tensor], Any], value: Any) -> Any:
     """
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return function(torch.as_tensor(value))
+    if of_numbers(value):
+        return function(tensor_of(value))
     if isinstance(value, Mapping):
         return {key: mapped(function, one) for key, one in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from kdnb.data.forms import is_mixed, mapped, no_labels
+from kdnb.data.forms import (
+    as_labels,
+    is_mixed,
+    kind_of,
+    mapped,
+    no_labels,
+    of_numbers,
+    tensor_of,
+)
 
 
 def check_form(data: Any) -> None:
@@ -24,6 +31,10 @@ def check_form(data: Any) -> None:
             raise TypeError(
                 f"the data holds a {type(one).__name__}, a table: {wanted}, such as those of its "
                 "to_numpy()."
+            )
+        if isinstance(one, np.ndarray) and not of_numbers(one):
+            raise TypeError(
+                f"the data holds {kind_of(one)}: {wanted} of numbers, such as array.astype(float)."
             )
     if isinstance(data, (set, frozenset)):
         raise TypeError(f"the data is a {type(data).__name__}, which has no order: {wanted}.")
@@ -41,8 +52,8 @@ def of_arrays(data: Any, read: bool = True) -> Any:
     Args:
         read: whether the labels are used; if not, labels that are words are dropped.
     """
-    if isinstance(data, np.ndarray) and data.dtype != object:
-        return torch.as_tensor(data)
+    if of_numbers(data):
+        return tensor_of(data)
     if isinstance(data, Mapping):
         arrays = all(isinstance(one, (Tensor, np.ndarray)) for one in data.values())
         return mapped(lambda one: one, data) if arrays else data
@@ -57,7 +68,7 @@ def of_arrays(data: Any, read: bool = True) -> Any:
             return inputs, None
         plain = isinstance(labels, (tuple, list)) and all(map(_is_number, labels))
         if plain or isinstance(labels, np.ndarray):
-            return inputs, torch.as_tensor(labels)
+            return inputs, as_labels(labels)
         return (inputs, labels) if isinstance(data, tuple) else data
     mixed = len(data) == 4 and is_mixed(data[1:])
     tensors = len(data) > 2 and are_tensors(mapped(lambda one: one, data))

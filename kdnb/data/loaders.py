@@ -114,7 +114,7 @@ class LoaderBatches:
                 if place == length:  # endless data ends after its stated length
                     break
                 yield self._batch(item)
-        except (TypeError, RuntimeError, KeyError) as error:
+        except (TypeError, RuntimeError, KeyError, ValueError) as error:
             if not _of_collating(error):
                 raise
             words = str(error).removeprefix("default_collate: ").rstrip(".")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 
 
 def module_paths(module: nn.Module) -> list[str]:
@@ -46,7 +49,8 @@ def features(
         ValueError: if there is no module at a path; names the nearest paths.
         TypeError: if `paths` is a string, or (in the forward) an output is not a tensor.
         LookupError: on reading a path whose module has not run, or that was not requested.
-        RuntimeError: on reading an output that a later module has overwritten in place.
+        RuntimeError: on reading an output that a later module has overwritten in place, or that has
+            lost its gradient to activation checkpointing.
     """
     if isinstance(paths, str):
         raise TypeError(f"paths must be a list of module paths; got the string: use [{paths!r}].")
@@ -70,12 +74,30 @@ class _Maps(Mapping[str, Tensor]):
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = tuple(paths)
         self._kept: dict[str, tuple[Tensor, int | None]] = {}
+        self._lost: set[str] = set()  # without the gradients that the network is run with
+        self._graded = False
 
     def clear(self) -> None:
         self._kept.clear()
+        self._lost.clear()
+        self._graded = torch.is_grad_enabled()
 
     def keep(self, path: str, output: Tensor) -> None:
         self._kept[path] = (output, _version(output))
+        self.look(path)
+
+    def look(self, path: str) -> None:
+        """Note whether a path, or what is given to its module, is being run without gradients."""
+        if self._graded and not torch.is_grad_enabled() and _is_checkpointed():
+            self._lost.add(path)
+
+    def check(self, path: str, value: Tensor) -> None:
+        """Raise `RuntimeError` for what was run without gradients and has not got any since."""
+        if path in self._lost and not value.requires_grad:
+            raise RuntimeError(
+                f"{path!r} is run under activation checkpointing with use_reentrant=True, where it has "
+                "no gradient: say use_reentrant=False, or take a module outside."
+            )
 
     def __getitem__(self, path: str) -> Tensor:
         if path not in self._paths:
@@ -89,6 +111,7 @@ class _Maps(Mapping[str, Tensor]):
                 "before the block does not see the hooks)."
             )
         output, version = self._kept[path]
+        self.check(path, output)
         if version != _version(output):
             raise RuntimeError(
                 f"the output of module {path!r} was overwritten in place by a later one, such as "
@@ -104,6 +127,14 @@ class _Maps(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def _is_checkpointed() -> bool:
+    """Whether this is called inside `torch.utils.checkpoint` of the reentrant kind."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not CheckpointFunction.forward.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _version(output: Tensor) -> int | None:

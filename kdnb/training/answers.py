@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -263,17 +265,70 @@ class Ensemble(nn.Module):
 
 
 class Called(nn.Module):
-    """A teacher that is a plain function of the inputs: called in every step, never cached."""
+    """A teacher that is a plain function of the inputs: called in every step, never cached.
+
+    Raises:
+        ValueError: if it calls a network in train mode, the mode in which most libraries return
+            them: its answers would change with the batch or with random numbers.
+    """
 
     takes_whole = True
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         super().__init__()
+        for name, network in _networks_in(function).items():
+            part = next((one for one in network.modules() if _has_modes(one)), None)
+            if network.training and part is not None:
+                raise ValueError(
+                    f"the teacher is a function that asks {name!r} in train mode, in which its "
+                    f"{type(part).__name__} makes its answers change: call its eval() before, or give "
+                    "the network itself."
+                )
         self.function = function
 
     def forward(self, inputs: Any) -> Any:
         """Whatever the function returns."""
         return ask(self.function, inputs)
+
+
+def _has_modes(part: nn.Module) -> bool:
+    """Whether a part in train mode answers by the batch, or by random numbers."""
+    norms, drops = nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd
+    drawing = isinstance(part, nn.RReLU) or isinstance(part, drops) and part.p > 0
+    tracking = isinstance(part, norms) and part.track_running_stats
+    return part.training and (drawing or tracking)
+
+
+def _networks_in(function: Any, depth: int = 2) -> dict[str, nn.Module]:
+    """The networks that a function uses, by the names that it has for them, as far as they are seen."""
+    if isinstance(function, functools.partial):
+        return {
+            **_networks_in(function.func, depth),
+            **_networks_among({str(n): one for n, one in enumerate(function.args)}, depth),
+            **_networks_among(function.keywords, depth),
+        }
+    owner = getattr(function, "__self__", function)
+    if isinstance(owner, nn.Module):
+        return {type(owner).__name__: owner}
+    if isinstance(function, types.FunctionType):
+        try:
+            held = inspect.getclosurevars(function)
+        except ValueError:  # a name that has no value yet
+            return {}
+        return _networks_among({**held.globals, **held.nonlocals}, depth)
+    called = getattr(function, "__func__", inspect.getattr_static(owner, "__call__", None))
+    names = getattr(getattr(called, "__code__", None), "co_names", ())
+    own = getattr(owner, "__dict__", {})
+    return _networks_among({name: own[name] for name in names if name in own}, depth)
+
+
+def _networks_among(values: Mapping[str, Any], depth: int) -> dict[str, nn.Module]:
+    found = {name: value for name, value in values.items() if isinstance(value, nn.Module)}
+    kinds = types.FunctionType, types.MethodType, functools.partial
+    for value in values.values() if depth else ():
+        if isinstance(value, kinds):
+            found |= _networks_in(value, depth - 1)
+    return found
 
 
 def teacher_of(teacher: Any, temperature: float = 1.0, output: Output = None) -> nn.Module:

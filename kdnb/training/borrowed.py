@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,10 +15,29 @@ from kdnb.training.answers import ask
 from kdnb.training.randomness import own_random_state
 
 
+def twin_of(network: nn.Module) -> nn.Module:
+    """A copy with weights of its own.
+
+    As `copy.deepcopy`, which refuses a network that keeps what it computes with gradients, such as
+    the weights of `torch.nn.utils.weight_norm`: the copy has their values, until it runs.
+    """
+    kept = (
+        value
+        for part in network.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    )
+    return copy.deepcopy(network, {id(value): value.detach().clone() for value in kept})
+
+
 @contextlib.contextmanager
 def modes_kept(*networks: nn.Module) -> Iterator[None]:
-    """Restore the mode, train or eval, of every submodule after the block."""
-    before = [(part, part.training) for network in networks for part in network.modules()]
+    """Restore the mode, train or eval, of every submodule after the block.
+
+    Modules of `torch.jit.freeze` have none.
+    """
+    parts = (part for network in networks for part in network.modules())
+    before = [(part, part.training) for part in parts if hasattr(part, "training")]
     try:
         yield
     finally:
@@ -154,7 +173,7 @@ def _learns(network: nn.Module, inputs: Any) -> bool:
     """Whether a copy of a network can run forward and backward in train mode."""
     with own_random_state(_device_of(network)), torch.enable_grad():
         try:
-            twin = copy.deepcopy(network).train()
+            twin = twin_of(network).train()
             found = [one for one in tensors_in(ask(twin, inputs)) if one.requires_grad]
             if found:
                 sum(one.float().sum() for one in found).backward()
@@ -163,15 +182,15 @@ def _learns(network: nn.Module, inputs: Any) -> bool:
     return True
 
 
-def needs_company(network: nn.Module, inputs: Any, still: Collection[nn.Module]) -> bool:
-    """Whether a training batch normalisation sees one value per channel, which torch refuses.
+def needs_company(network: nn.Module, inputs: Any) -> bool:
+    """Whether a batch normalisation sees one value per channel of a batch, which torch refuses.
+
+    One in train mode sees the batch, and one without running statistics does in either mode.
 
     Args:
         inputs: a batch of one sample.
-        still: parts that stay in eval mode.
     """
     alone: list[bool] = []
-    kept = {id(part) for part in still}
 
     def look(part: nn.Module, given: tuple[Any, ...]) -> None:
         if given and given[0].ndim > 1:
@@ -180,7 +199,8 @@ def needs_company(network: nn.Module, inputs: Any, still: Collection[nn.Module])
     norms = [
         part
         for part in network.modules()
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and id(part) not in kept
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        and (part.training or part.running_mean is None)
     ]
     handles = [part.register_forward_pre_hook(look) for part in norms]
     try:

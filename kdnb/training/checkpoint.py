@@ -14,7 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from kdnb.names import brief
-from kdnb.training.identity import of_tensors, passing_buffers
+from kdnb.progress import note
+from kdnb.training.identity import of_function, of_tensors, passing_buffers
 
 
 class Damaged(ValueError):
@@ -57,9 +58,13 @@ def file_of(checkpoint: Any, number: int | None = None) -> Path | None:
         raise ValueError(
             f"checkpoint is the path of a file, and no file is called {brief(str(path))} ({why})."
         ) from error
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(
             f"checkpoint is the path of a file, and {path} is a folder: name a file in it."
+        )
+    if os.path.exists(path) and not os.path.isfile(path):  # reading it may never end
+        raise ValueError(
+            f"checkpoint is the path of a file, and {path} is a device or a pipe: name another."
         )
     return path
 
@@ -105,6 +110,48 @@ def take_state(
     for name in state.keys() - known:
         path, _, buffer = name.rpartition(".")
         network.get_submodule(path)._buffers[buffer] = state[name].to(device)
+
+
+class Held(nn.Module):
+    """The numbers of a loss that learns nothing, for the checkpoint; nobody changes its mode."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = [loss]  # in a list: it is no part
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.loss[0].state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.loss[0].load_state_dict(*args, **kwargs)
+
+
+def held_of(losses: Mapping[str, Any], checkpoint: Any, fabric: Any) -> dict[str, nn.Module]:
+    """What a checkpoint keeps of losses by name that learn nothing: buffers, such as a running mean.
+
+    Several processes keep none: each would need its own.
+    """
+    if checkpoint is None or getattr(fabric, "world_size", 1) > 1:
+        return {}
+    return {
+        name: Held(loss)
+        for name, loss in losses.items()
+        if isinstance(loss, nn.Module) and next(loss.buffers(), None) is not None
+    }
+
+
+def note_state(losses: Mapping[str, tuple[Any, str]]) -> None:
+    """Say of which losses a checkpoint does not keep what they remember.
+
+    Args:
+        losses: by name, each with its digest before the run.
+    """
+    for name, (loss, before) in losses.items():
+        if not isinstance(loss, nn.Module) and of_function(loss) != before:
+            note(
+                f"the loss {name} remembers what the checkpoint does not keep, and a run that goes on "
+                "begins without: make it a torch module and what it remembers buffers."
+            )
 
 
 def sealed(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,9 @@ from kdnb import paths
 from kdnb.data.forms import first_of, moved, samples_in
 from kdnb.names import brief, nearest
 from kdnb.progress import bar
-from kdnb.training.answers import Output, ask, logits_of, precision_of
-from kdnb.training.first import check_module
+from kdnb.training.answers import Output, ask, logits_of, not_taken, precision_of
+from kdnb.training.borrowed import twin_of
+from kdnb.training.first import cannot_take, check_module
 from kdnb.training.int8 import converted, layers_of, prepared
 
 if TYPE_CHECKING:
@@ -68,17 +68,22 @@ def export(
     Raises:
         ExportError: if a named format cannot be made, or the outputs of any file differ when read
             back; then nothing is written.
-        ValueError: for an unknown format, a name that is not a file name, or an example of one input.
+        ValueError: for an unknown format, a name that is not a file name, an example of one input,
+            one that the network cannot take or answers with NaN, or lazy weights.
     """
     import pandas as pd
 
     asked = _asked(network, formats, name)
     inputs = _inputs_of(example)
     folder = Path(folder).expanduser()
-    paths.check_writable(folder)
-    plain = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+    plain = twin_of(network).cpu().eval()
+    for parameter in plain.parameters():
+        if parameter.is_leaf:  # those of a scripted module's copy are none
+            parameter.requires_grad_(False)
     if own := precision_of(plain):
         inputs = tuple(one.to(own) if one.is_floating_point() else one for one in inputs)
+    wanted = _answer(plain, inputs if len(inputs) > 1 else inputs[0], output)
+    paths.check_writable(folder)
     rows: dict[str, dict[str, Any]] = {}
     with (
         paths.temporary_folder("kdnb-export-") as temporary,
@@ -86,7 +91,6 @@ def export(
         torch.no_grad(),
         _quietly(),
     ):
-        wanted = logits_of(ask(plain, inputs if len(inputs) > 1 else inputs[0]), output).float()
         for one in asked:
             target = temporary / f"{name}{ENDINGS[one]}"
             try:
@@ -128,6 +132,11 @@ def export(
 def _asked(network: Any, formats: Sequence[str] | None, name: str) -> list[str]:
     """The formats, after checking them and the name."""
     check_module("the network that export writes", network, learns=False)
+    if any(nn.parameter.is_lazy(one) for one in (*network.parameters(), *network.buffers())):
+        raise ValueError(
+            "the network that export writes has lazy modules without weights yet: train it, or call "
+            "it once."
+        )
     asked = list(MAKERS) if formats is None else list(formats)
     for one in asked:
         if one not in MAKERS:
@@ -146,6 +155,24 @@ def _inputs_of(example: Any) -> Inputs:
             f"{brief(example) if not isinstance(example, Tensor) else tuple(example.shape)}."
         )
     return moved(inputs, "cpu")
+
+
+@torch.no_grad()
+def _answer(plain: nn.Module, inputs: Any, output: Output) -> Tensor:
+    """What the network answers to the example."""
+    try:
+        answer = ask(plain, inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        said = cannot_take("network", inputs, error, not_taken(plain, inputs))
+        raise ValueError(
+            f"{said} The example is inputs alone, as the network takes them."
+        ) from error
+    logits = logits_of(answer, output).float()
+    if bool(logits.isnan().any()):
+        raise ValueError(
+            "the network answers the example with NaN: look at its weights and at the example."
+        )
+    return logits
 
 
 def _classes(logits: Tensor) -> Tensor:
@@ -192,7 +219,7 @@ def _state_dict(plain: nn.Module, inputs: Inputs, target: Path) -> tuple[None, A
     from safetensors.torch import load_model, save_model
 
     save_model(plain, str(target))
-    other = copy.deepcopy(plain)
+    other = twin_of(plain)
     for value in [*other.parameters(), *other.buffers()]:
         value.zero_()  # so that values missing in the file are noticed
     load_model(other, target)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kdnb.data import Batch
 from kdnb.data.batches import Batches
@@ -64,6 +66,11 @@ def check_module(name: str, network: Any, learns: bool = True) -> None:
 
 def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
     """Raise `ValueError` for weights without numbers, or that cannot be trained or frozen."""
+    if any("eval" in vars(part) for part in network.modules()):  # torch.export's, which raises
+        raise ValueError(
+            f"{name} is a graph of torch.export, which has no eval mode: give the module that it was "
+            "made of; as a teacher, a function such as lambda x: network(x)."
+        )
     for value in (*network.parameters(), *network.buffers()):
         if nn.parameter.is_lazy(value):  # it gets its shape and numbers with the first batch
             continue
@@ -81,13 +88,20 @@ def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
 
 def check_finite_weights(name: str, network: nn.Module) -> None:
     """Raise `ValueError` for a weight that is NaN or infinite, naming where it is."""
+    if path := _where_infinite(network):
+        raise ValueError(
+            f"{name} has weights that are NaN or infinite, in {path!r}: load or initialise it anew."
+        )
+
+
+def _where_infinite(network: nn.Module) -> str | None:
+    """The path of a weight that is NaN or infinite."""
     for path, value in network.named_parameters():
         if nn.parameter.is_lazy(value) or not value.is_floating_point():
             continue
         if not bool(value.isfinite().all()):
-            raise ValueError(
-                f"{name} has weights that are NaN or infinite, in {path!r}: load or initialise it anew."
-            )
+            return path
+    return None
 
 
 def tried(
@@ -100,8 +114,9 @@ def tried(
         learns: whether it will be trained.
 
     Raises:
-        ValueError: for inputs that it cannot take, naming their shapes; or, if it is to learn,
-            if it has no trainable parameters.
+        ValueError: for inputs that it cannot take, naming their shapes; for weights that are not
+            finite, or a teacher that answers with NaN; or, if it is to learn, if it has no trainable
+            parameters.
         TypeError: if its output holds no logits.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -127,12 +142,29 @@ def tried(
         fewer = _of_fewer(network, batch)
         if fewer is not None and len(found := logits_of(fewer, output)) == len(logits):
             raise ValueError(f"{_not_first(f'the {name}', logits, found)}: transpose its answer.")
+    _check_no_nan(name, network, logits)
     if are_probabilities(logits):
         note(
             f"the {name} answers with probabilities (each row sums to 1), and losses take logits: "
             "leave its last softmax out."
         )
     return logits
+
+
+def _check_no_nan(name: str, network: nn.Module, logits: Tensor) -> None:
+    """Refuse NaN that training would spread; in dense answers it may stand where nothing counts.
+
+    A network that learns may answer otherwise in train mode: its weights alone are looked at.
+    """
+    if logits.ndim > 2 or not bool(logits.isnan().any()):
+        return
+    if path := _where_infinite(network):
+        raise ValueError(
+            f"the {name} answers with NaN: its weights are NaN or infinite in {path!r}: load or "
+            "initialise it anew."
+        )
+    if name.startswith("teacher"):
+        raise ValueError(f"the {name} answers with NaN: look at the inputs and at its layers.")
 
 
 def check_samples_first(network: nn.Module, batch: Batch, layers: Layers, view: View) -> bool:
@@ -247,31 +279,67 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def no_spreading() -> Iterator[None]:
+def no_spreading(*given: Any) -> Iterator[None]:
     """Refuse a loss between tensors of different shapes, which torch would broadcast.
 
+    Args:
+        given: what the loss is given, answers and labels.
+
     Raises:
-        ValueError: (32, 1) beside (32,) gives (32, 32): torch warns, and training would go wrong.
+        ValueError: (32, 1) beside (32,) gives (32, 32): torch warns at most, and training would go
+            wrong.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _Spreading(tensors_in(given)):
         warnings.filterwarnings("error", message="Using a target size")
         try:
             yield
         except UserWarning as error:
-            shapes = " and ".join(f"({one})" for one in re.findall(r"\[([\d, ]*)\]", str(error)))
-            raise ValueError(
-                f"the loss compares tensors of the shapes {shapes}: give labels the shape of the "
-                "answer, such as labels[:, None]."
-            ) from error
+            shapes = re.findall(r"\[([\d, ]*)\]", str(error))
+            raise ValueError(_spread(*(f"({one})" for one in shapes))) from error
 
 
-def check_scalar(terms: Mapping[str, Any]) -> None:
+class _Spreading(TorchFunctionMode):
+    """Refuses arithmetic between two tensors of the given shapes that differ in an axis of length 1.
+
+    What a loss has reshaped itself, such as z[:, None] - z of all pairs, has another shape than
+    what it was given.
+    """
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.shapes = {tuple(one.shape) for one in given}
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        pair = [tuple(one.shape) for one in args if isinstance(one, Tensor)]
+        if len(pair) == 2 and len(pair[0]) != len(pair[1]) and self.shapes.issuperset(pair):
+            one, other = ([length for length in shape if length != 1] for shape in pair)
+            if one == other and isinstance(result, Tensor) and result.numel() > math.prod(one):
+                raise ValueError(_spread(*map(str, pair)))
+        return result
+
+
+def _spread(*shapes: str) -> str:
+    return (
+        f"the loss compares tensors of the shapes {' and '.join(shapes)}: give labels the shape of "
+        "the answer, such as labels[:, None]."
+    )
+
+
+def check_scalar(terms: Mapping[str, Any], answers: Iterable[Tensor] = ()) -> None:
     """Require terms that can be minimised, by name: tensors of one number each.
+
+    Args:
+        answers: to a first batch; where all of them are finite, no term may be NaN.
 
     Raises:
         TypeError: for another type.
-        ValueError: for another shape.
+        ValueError: for another shape, or for no number.
     """
+    answers = list(answers)
+    known = bool(answers) and all(bool(one.isfinite().all()) for one in answers)
     for name, value in terms.items():
         if not isinstance(value, Tensor):
             raise TypeError(
@@ -281,4 +349,9 @@ def check_scalar(terms: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} must return one floating-point number, shape (); got {value.dtype} of "
                 f"shape {tuple(value.shape)}: take its mean over the batch."
+            )
+        if known and bool(value.isnan()):
+            raise ValueError(
+                f"{name} must return a number; got nan for finite answers to a first batch. It is given "
+                "logits: take their (log-)softmax where it wants probabilities, and look at its constants."
             )

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.data import Subset, TensorDataset
 
 Identity = Mapping[str, Any]
@@ -133,7 +134,10 @@ def _numbers(value: Any) -> Iterator[bytes]:
     elif value.layout is not torch.strided:
         sparse = value.detach().to_sparse_coo().coalesce()
         yield from (*_numbers(sparse.indices()), *_numbers(sparse.values()))
-    elif not value.is_meta:
+    elif hasattr(value, "__tensor_flatten__"):  # of a kind that holds others, such as torchao's
+        for name in value.__tensor_flatten__()[0]:
+            yield from _numbers(getattr(value, name))
+    elif not value.is_meta and not isinstance(value, FakeTensor):
         yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
@@ -151,6 +155,8 @@ _PASSING = (
 )  # fmt: skip
 # torch.compile and Fabric, which wraps it, add the last two to their arguments.
 _OF_EVERY_MODULE = {*vars(nn.Module()), "_is_torch_compile", "_compile_kwargs"}
+# What torch.export keeps besides a graph's code and differs between processes.
+_OF_AN_EXPORT = {"_graph", "range_constraints", "eval", "train"}
 _AGAIN = 3  # up to this depth repeated objects are walked again, to keep the digests of older runs
 
 # What a walk yields: bytes of the digest, or a value and its depth, to be walked next.
@@ -293,7 +299,8 @@ class _Walk:
         """A module's printed form, its numbers, its other attributes, and the code of its forward."""
         yield f"{module!r} {of_network(module)}".encode()
         for place, one in module.named_modules():
-            for name in sorted(vars(one).keys() - _OF_EVERY_MODULE):
+            others = _OF_AN_EXPORT if "range_constraints" in vars(one) else set()
+            for name in sorted(vars(one).keys() - _OF_EVERY_MODULE - others):
                 yield f"{place}.{name}".encode()
                 yield vars(one)[name], depth + 1
         yield from self._called(module, "forward", depth)

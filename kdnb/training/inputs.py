@@ -33,6 +33,7 @@ def batches_for(
             do not have, or images without a card.
     """
     check_seed(seed)
+    seed = int(seed)  # NumPy's would make other data of the same
     if isinstance(examples, Images):
         return _of_card(examples, recipe, seed)
     batches = as_batches(examples, recipe.batch_size, seed=seed, labels=labels)

@@ -8,7 +8,6 @@ much otherwise; `kdnb.export` writes its result as well. The arithmetic is that 
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.training.answers import precision_of
+from kdnb.training.borrowed import twin_of
 from kdnb.training.first import check_module
 
 _Norm = nn.modules.batchnorm._BatchNorm
@@ -71,7 +71,7 @@ def prepared(
         from torch.ao.quantization.quantize_fx import prepare_fx, prepare_qat_fx
 
         inputs = example if isinstance(example, tuple) else (example,)
-        own = copy.deepcopy(network)
+        own = twin_of(network)
         leaves = PrepareCustomConfig().set_non_traceable_module_classes(_foldable(own, learns))
         try:
             if learns:
@@ -129,7 +129,7 @@ def converted(network: nn.Module) -> nn.Module:
     with quietly():
         from torch.ao.quantization.quantize_fx import convert_fx
 
-        return convert_fx(copy.deepcopy(network).cpu().eval())
+        return convert_fx(twin_of(network).cpu().eval())
 
 
 def layers_of(network: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -210,7 +210,7 @@ class _Run:
         self.updates, self.recipe, self.fabric = updates, recipe, fabric
         self.steps = len(batches) * recipe.epochs
         self.plain = dict(networks)
-        self.names = json.loads(json.dumps(names))
+        self.names = json.loads(json.dumps(names, default=lambda one: one.item()))
         self.moved = set(self.names["networks"]["moved"])
         self.still = [part for n in self.moved for part in still_parts(self.plain[n])]
         self.models: dict[str, nn.Module] = {}  # as Fabric has set them up
@@ -312,7 +312,7 @@ class _Run:
             return False
         if self.alone is None:
             one = first_of(batch.to(self.fabric.device).images, 1)
-            self.alone = any(needs_company(self.plain[n], one, self.still) for n in self.moved)
+            self.alone = any(needs_company(network, one) for network in self.plain.values())
             if self.alone:
                 note("a batch of one sample is left out: batch normalisation needs two.")
         return self.alone

@@ -50,4 +50,5 @@ def seed_everything(seed: int) -> None:
 
 def mix(*numbers: int) -> int:
     """A 63-bit seed derived from several numbers; different numbers give different seeds."""
-    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
+    plain = tuple(int(number) for number in numbers)  # NumPy's have another repr
+    return int.from_bytes(hashlib.sha256(repr(plain).encode()).digest()[:8], "big") >> 1

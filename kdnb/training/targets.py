@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ SEVERAL = (
 
 def check_index(ignore_index: Any) -> None:
     """Require the label for positions that do not count to be an integer."""
-    if not isinstance(ignore_index, int) or isinstance(ignore_index, bool):
+    if not isinstance(ignore_index, numbers.Integral) or isinstance(ignore_index, bool):
         raise TypeError(f"ignore_index must be a whole number; got {brief(ignore_index)}.")
 
 
@@ -125,7 +126,7 @@ def counted_rows(logits: Tensor, labels: Any, ignore_index: int = NOTHING) -> Te
     """
     wide = rows(logits)
     if logits.ndim > 2 and isinstance(labels, Tensor) and not labels.is_floating_point():
-        labels = _one_a_place(labels, logits)
+        labels = one_a_place(labels, logits)
         if tuple(labels.shape) == places(logits):
             wide = wide[labels.reshape(-1) != ignore_index]
     return two_logits(wide) if wide.shape[1] == 1 else wide
@@ -159,7 +160,7 @@ def _classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     rows_of_labels = labels.shape == logits.shape and labels.ndim == 2 and logits.shape[1] > 1
     if rows_of_labels and bool((labels * labels == labels).all() & (labels.sum(1) == 1).all()):
         labels = labels.argmax(1)  # one-hot
-    labels = _one_a_place(labels, logits)
+    labels = one_a_place(labels, logits)
     if tuple(labels.shape) != wanted:
         raise ValueError(_no_classes(logits, labels))
     return (two_logits(wide) if wide.shape[1] == 1 else wide), labels.reshape(-1).long()
@@ -170,7 +171,7 @@ def _axis(logits: Tensor) -> int:
     return 1 if logits.ndim >= 4 else -1
 
 
-def _one_a_place(labels: Tensor, logits: Tensor) -> Tensor:
+def one_a_place(labels: Tensor, logits: Tensor) -> Tensor:
     """Drop the labels' axis of length 1 at the position of the classes, which masks often have."""
     axis = _axis(logits)
     lonely = labels.ndim == logits.ndim and labels.shape[axis] == 1
@@ -198,7 +199,7 @@ def check_range(labels: Tensor, classes: int, ignore_index: int) -> None:
 def _soft(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     axis = _axis(logits)
     if logits.shape[axis] == 1:
-        truth, wanted = _one_a_place(labels, logits), places(logits)
+        truth, wanted = one_a_place(labels, logits), places(logits)
         if tuple(truth.shape) != wanted or bool(((truth < 0) | (truth > 1)).any()):
             raise ValueError(
                 "one logit takes labels 0 and 1 or probabilities between them, of shape "

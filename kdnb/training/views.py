@@ -55,6 +55,8 @@ class Layers:
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} must be a tuple of module paths, not one string.")
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if "" in (*self.maps, *self.before):
+            raise ValueError("a path of Layers is empty: name a module inside the network.")
         object.__setattr__(self, "before", self.before or self.maps)
         if len(self.before) > len(self.maps):
             raise ValueError(f"`before` has more places than `maps`; got {self.before}.")
@@ -279,7 +281,7 @@ def _norm_of(network: nn.Module, path: str, channels: int) -> nn.BatchNorm2d | N
 class _Both(Mapping[str, Tensor]):
     """Outputs of modules, and inputs of others."""
 
-    def __init__(self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> None:
+    def __init__(self, outputs: Any, inputs: Mapping[str, Tensor]) -> None:
         self.outputs, self.inputs = outputs, inputs
 
     def __getitem__(self, path: str) -> Tensor:
@@ -287,6 +289,7 @@ class _Both(Mapping[str, Tensor]):
             return self.outputs[path]
         if path not in self.inputs:
             raise LookupError(f"module {path.removesuffix(INPUT)!r} has not run.")
+        self.outputs.check(path, self.inputs[path])
         return self.inputs[path]
 
     def __iter__(self) -> Iterator[str]:
@@ -310,7 +313,9 @@ def _module(network: nn.Module, path: str) -> nn.Module:
     return known[name]
 
 
-def _keeper(given: dict[str, Tensor], path: str) -> Callable[[nn.Module, Any, Any], None]:
+def _keeper(
+    given: dict[str, Tensor], path: str, outputs: Any
+) -> Callable[[nn.Module, Any, Any], None]:
     def keep(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         value = next(
             (one for one in (*arguments, *named.values()) if isinstance(one, Tensor)), None
@@ -318,6 +323,7 @@ def _keeper(given: dict[str, Tensor], path: str) -> Callable[[nn.Module, Any, An
         if value is None:
             raise ValueError(f"module {path.removesuffix(INPUT)!r} is given no tensor.")
         # In-place modules overwrite their input.
+        outputs.look(path)
         given[path] = value.clone() if getattr(module, "inplace", False) else value
 
     return keep
@@ -336,7 +342,7 @@ def viewing(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], V
     with features(network, plain, first=True) as outputs, contextlib.ExitStack() as stack:
         for path in inputs:
             handle = _module(network, path).register_forward_pre_hook(
-                _keeper(given, path), with_kwargs=True
+                _keeper(given, path, outputs), with_kwargs=True
             )
             stack.callback(handle.remove)
         yield lambda logits: View(logits, _Both(outputs, given), layers, network)

@@ -20,7 +20,10 @@ def pair():
 
 def train(data, **options):
     torch.manual_seed(0)
-    return kdnb.train(nn.Linear(6, 3), data, **{**QUICK, **options})
+    own = {**QUICK, **options}
+    if isinstance(data, list):  # of batches
+        del own["batch_size"]
+    return kdnb.train(nn.Linear(6, 3), data, **own)
 
 
 class Made(Dataset):
@@ -112,6 +115,11 @@ class Short(Dataset):
         ((pair()[0], WORDS), "got a list of str: number the classes from 0"),
         ((pair()[0], np.array(WORDS)), "number the classes from 0"),
         ((pair()[0], np.array(WORDS, dtype=object)), "number the classes from 0"),
+        ((pair()[0], pair()[1].numpy().astype(object)), r"or give array.astype\(int\)"),
+        ((pair()[0].numpy().astype(object), pair()[1]), r"an array of object: .*array.astype\(float\)"),
+        ((np.array(WORDS), pair()[1]), r"holds an array of <U3: give tensors or arrays"),
+        ((np.ma.masked_less(pair()[0].numpy(), 0), pair()[1]), r"a masked array.*array.filled"),
+        (Made(lambda x, y, index: (x.numpy()[::-1], y)), "make no batch: At least one stride"),
         (Made(lambda x, y, index: (x, WORDS[y])), "of str: number the classes from 0"),
         (Made(lambda x, y, index: ("a.png", y)), "without a tensor in it: load them"),
         (Short(), "the Short has no length"),
@@ -133,6 +141,15 @@ def test_words_that_nobody_reads_are_left_out(labels):
     assert len(fit.history) == 2
 
 
+def turned(array):
+    """The same array with a negative stride."""
+    return np.ascontiguousarray(array[::-1])[::-1]
+
+
+def batches(x, y):
+    return zip(x.split(8), y.split(8), strict=True)
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -143,11 +160,15 @@ def test_words_that_nobody_reads_are_left_out(labels):
         lambda x, y: (x.numpy(), y.numpy().astype(np.uint32)),
         lambda x, y: {"input": x.numpy(), "labels": y.numpy()},
         lambda x, y: (x.clone().requires_grad_(), y),
+        lambda x, y: (turned(x.numpy()), turned(y.numpy())),
+        lambda x, y: (x.numpy().astype(">f8"), y.numpy().astype(">i4")),
+        lambda x, y: [(turned(a.numpy()), turned(b.numpy())) for a, b in batches(x, y)],
     ],
 )
 def test_labels_and_inputs_of_other_types_are_the_same_data(form):
     data = form(*pair())
-    assert train(data).history.hard.equals(train(pair()).history.hard)
+    plain = list(batches(*pair())) if isinstance(data, list) else pair()
+    assert train(data).history.hard.equals(train(plain).history.hard)
     if not isinstance(data, dict) and isinstance(data[0], torch.Tensor):
         assert data[0].grad is None
 

@@ -1,5 +1,7 @@
 """Several teachers as one, whatever the shape of their logits."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -44,3 +46,59 @@ def test_dense_teachers_teach_together():
     data = torch.randn(8, 2, 4, 4), torch.randint(3, (8, 4, 4))
     fit = kdnb.distil(maps(0), [maps(1), maps(2)], data, epochs=1, batch_size=4, lr=0.1)
     assert fit.history.kd.iloc[0] > 0
+
+
+def normed():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+GLOBAL = normed()
+
+
+def by_global(inputs):
+    return GLOBAL(inputs)
+
+
+class Owner:
+    """Somebody's experiment: only the network that is asked counts."""
+
+    def __init__(self, network):
+        self.network, self.student = network, normed()
+
+    def ask(self, inputs):
+        return self.network(inputs)
+
+    __call__ = ask
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda network: lambda inputs: network(inputs),
+        lambda network: network.forward,
+        lambda network: partial(lambda asked, inputs: asked(inputs), network),
+        lambda network: partial(network),
+        lambda network: Owner(network).ask,
+        Owner,
+        lambda network: by_global,
+        lambda network: lambda inputs: by_global(inputs),
+    ],
+)
+@pytest.mark.parametrize("verb", ["distil", "criterion", "evaluate"])
+def test_a_function_that_asks_a_network_in_train_mode_is_refused(made, verb):
+    """As libraries make them; its batch norm would answer by the batch, and move."""
+    data, network = (torch.randn(12, 6), torch.arange(12) % 3), normed()
+    calls = {
+        "distil": lambda: kdnb.distil(nn.Linear(6, 3), made(network), data, epochs=1, lr=0.1),
+        "criterion": lambda: kdnb.Criterion("kd", nn.Linear(6, 3), made(network), data),
+        "evaluate": lambda: kdnb.evaluate(nn.Linear(6, 3), data, teacher=made(network)),
+    }
+    with pytest.raises(ValueError, match="in train mode, in which its BatchNorm1d makes"):
+        calls[verb]()
+    try:
+        GLOBAL.eval()
+        network.eval()
+        calls[verb]()
+    finally:
+        GLOBAL.train()

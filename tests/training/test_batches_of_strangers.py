@@ -46,6 +46,9 @@ def test_a_last_batch_of_one_is_left_out_where_batch_norm_cannot_take_it():
     kdnb.distil(Normed(0), Normed(1), data, **QUICK)
     kdnb.mutual([Normed(0), Normed(1)], data, **QUICK)
     kdnb.born_again(Normed, data, generations=1, **QUICK)
+    untracked = Normed(1)  # in eval mode, too, it normalises by the batch
+    untracked.norm = nn.BatchNorm1d(8, track_running_stats=False)
+    kdnb.distil(linear(0), untracked, data, **QUICK)
     kept = kdnb.distil(linear(0), linear(1), data, **QUICK)  # without a batch norm it counts
     assert math.isfinite(kept.history.kd[0])
     frozen = Normed().train()

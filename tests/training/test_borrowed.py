@@ -7,6 +7,7 @@ from torch import nn
 import kdnb
 from kdnb.training import borrowed
 from kdnb.training.borrowed import borrowed as lent
+from kdnb.training.borrowed import twin_of
 
 QUICK = {"epochs": 1, "batch_size": 4, "lr": 0.01, "precision": "32"}
 HERE, THERE = torch.device("cpu"), torch.device("cuda:1")
@@ -94,3 +95,21 @@ def test_a_network_is_moved_back_for_real():
     with lent(network):
         network.to_empty(device="cpu")
     assert network.weight.device.type == "meta"
+
+
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm, lambda part: part])
+def test_a_copy_has_weights_of_its_own(norm):
+    torch.manual_seed(0)
+    network = nn.Sequential(norm(nn.Linear(4, 3)), nn.ReLU(), nn.Linear(3, 3))
+    inputs = torch.randn(5, 4)
+    network(inputs).sum().backward()  # it may keep what it computed
+    network.eval()
+    twin = twin_of(network)
+    assert torch.equal(twin(inputs), network(inputs))
+    before = network(inputs).detach()
+    twin(inputs).sum().backward()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter -= 0.1
+    assert torch.equal(network(inputs), before)
+    assert not torch.equal(twin(inputs), before)

@@ -1,6 +1,7 @@
 """What is kept of a run: damage of any byte is seen, reading errors are no damage."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,17 @@ def test_what_is_no_path_is_no_checkpoint(wrong):
 def test_a_folder_is_no_checkpoint(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path} is a folder: name a file in it"):
         trained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_never_ends_is_no_checkpoint(tmp_path, kind):
+    path = "/dev/zero" if kind == "device" else tmp_path / "pipe"
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has neither")
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(ValueError, match="is a device or a pipe: name another"):
+        trained(path)
 
 
 def test_a_refused_checkpoint_says_how_to_go_on(tmp_path):

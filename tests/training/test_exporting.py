@@ -107,6 +107,21 @@ def test_one_logit_and_dense_logits(tmp_path):
         assert (frame.agreement == 1).all()
 
 
+def normalised():
+    made = network()
+    made[0] = nn.utils.weight_norm(made[0])
+    made(example())  # it keeps a weight with a gradient
+    return made
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: torch.jit.script(network()), normalised, lambda: nn.DataParallel(network())]
+)
+def test_what_others_make_of_a_network(tmp_path, made):
+    frame = export(made(), example(), tmp_path, formats=["state_dict", "torchscript"])
+    assert (frame.difference < 1e-4).all()
+
+
 def test_half_precision(tmp_path):
     net = nn.Sequential(nn.Linear(4, 3)).bfloat16()
     frame = export(net, torch.randn(6, 4), tmp_path, formats=HERE[:3])
@@ -199,6 +214,16 @@ def test_onnx_where_its_packages_are(tmp_path, monkeypatch):
         ({"name": ""}, "name is a file name"),
         ({"example": torch.zeros(1, 1, 6, 6)}, "a batch of two or more inputs"),
         ({"example": {"a": torch.zeros(3)}}, "a batch of two or more inputs"),
+        (
+            {"example": torch.zeros(3, 1, 5, 5)},
+            r"cannot take these inputs \(float32 \(3, 1, 5, 5\)\)",
+        ),
+        ({"example": (example(), torch.zeros(16))}, "example is inputs alone"),
+        ({"example": example() / 0}, "answers the example with NaN"),
+        (
+            {"network": nn.Sequential(nn.Flatten(), nn.LazyLinear(3))},
+            "lazy modules without weights",
+        ),
         ({"network": torch.relu}, "must be a torch module|is a torch module"),
     ],
 )

@@ -138,6 +138,10 @@ def of_weight(*values):
     return lambda weight: closed_over(values[int(weight) - 1])
 
 
+def graph_of(module):
+    return torch.export.export(module, (torch.ones(1), torch.zeros(1))).module()
+
+
 LOSSES = {
     "object": Weighted,
     "module": Held,
@@ -159,6 +163,7 @@ LOSSES = {
     "queue": lambda weight: closed_over(deque([weight])),
     "path": of_weight(Path("a"), Path("b")),
     "sparse tensor": lambda weight: closed_over(torch.tensor([0.0, weight]).to_sparse()),
+    "graph of torch.export": lambda weight: closed_over(graph_of(Held(weight))),
     "deep in objects": lambda weight: closed_over(deep(weight)),
     "what holds itself": lambda weight: closed_over(self_holding(weight)),
     "attribute": with_attribute,

@@ -130,10 +130,15 @@ def test_masks_and_volumes_as_they_are_kept(axes, verb):
     truth = torch.arange(N * math.prod(side)).view(N, *side) % 3
     truth[:, 0] = 255
     expected = F.cross_entropy(make(0)(inputs), truth, ignore_index=255).item()
+    pair = (make(seed)(inputs).movedim(1, -1)[truth != 255] for seed in (0, 1))
+    soft = soft_targets(*pair, 4.0).item()
     column = "peer0.hard" if verb == "mutual" else "hard"
     for given in (truth, truth[:, None]):
         fit = VERBS[verb](make, (inputs, given), ignore_index=255)
         assert fit.history[column][0] == pytest.approx(expected, rel=1e-5)
+        if verb == "distil":  # the places that count are the teacher's as well
+            assert fit.history.kd[0] == pytest.approx(soft, rel=1e-5)
+            VERBS[verb](make, (inputs, given), ignore_index=255, method="dkd")
         assert kdnb.evaluate(make(0), (inputs, given), ignore_index=255)["images"] == float(
             (truth != 255).sum()
         )
@@ -149,6 +154,24 @@ def test_masks_and_volumes_as_they_are_kept(axes, verb):
     expected = F.cross_entropy(make(0)(inputs), soft).item()
     fit = VERBS[verb](make, (inputs, soft))
     assert fit.history[column][0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        nn.Conv2d(1, 3, 2, 2),
+        nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten(2), nn.Unflatten(2, (2, 6))),
+    ],
+)
+def test_maps_of_other_places_are_refused(teacher, labelled):
+    """Also where there are as many of them."""
+    data = (draw(4, 1, 4, 3), torch.zeros(4, 4, 3).long()) if labelled else draw(4, 1, 4, 3)
+    options = QUICK if labelled else {**QUICK, "label_weight": 0}
+    with pytest.raises(
+        ValueError, match=r"of the same places; got student_logits \(4, 3, 4, 3\) and"
+    ):
+        kdnb.distil(nn.Conv2d(1, 3, 1), teacher, data, **options)
 
 
 class Masked(nn.Module):

@@ -5,7 +5,9 @@ import timm
 import torch
 import torchvision
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+import kdnb
 from kdnb import nets
 from kdnb.methods import METHODS
 from kdnb.methods.wiring import Setting, pairs_of
@@ -105,6 +107,8 @@ def test_an_embedding_that_is_none_is_refused():
         look(net, Layers(("0",), head="9"), torch.randn(2, 3, 8, 8))
     with pytest.raises(TypeError, match="a tuple of module paths"):
         Layers("stage1")
+    with pytest.raises(ValueError, match="a path of Layers is empty"):
+        Layers(("",))
 
 
 def test_what_enters_a_relu_in_place_is_what_it_was():
@@ -154,3 +158,56 @@ def test_an_unknown_network_is_told_what_to_do():
         layers_of(nn.Sequential(nn.Linear(2, 3)))
     with pytest.raises(ValueError, match=r"has no module 'layer9' \(nearest: layer"):
         layers_of(made("torchvision", "resnet18"), ["layer9"])
+
+
+class Checkpointed(nn.Module):
+    """Two blocks, whose activations are computed again in the backward pass."""
+
+    def __init__(self, width, reentrant=None):
+        super().__init__()
+        torch.manual_seed(width)
+        self.reentrant, self.stem = reentrant, nn.Conv2d(3, width, 3)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, width, 3), nn.ReLU()) for _ in range(2)
+        )
+        self.head = nn.Sequential(nn.Linear(width, 3))
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x) if self.reentrant is None else self.again(block, x)
+        x = x.mean((2, 3))
+        return self.head(x) if self.reentrant is None else self.again(self.head, x)
+
+    def again(self, part, x):
+        return checkpoint(part, x, use_reentrant=self.reentrant)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize(
+    ("layers", "method", "inside"),
+    [
+        (Layers(("blocks.0", "blocks.1"), head="head.0"), "at", False),
+        (Layers(("blocks.0.0", "blocks.1.0"), head="head.0"), "at", True),
+        (Layers(("blocks.1",), head="head.0"), "rkd", False),
+    ],
+)
+def test_a_layer_without_its_gradient_is_refused(reentrant, layers, method, inside):
+    data = torch.randn(8, 3, 8, 8), torch.arange(8) % 3
+
+    def trained(kind):
+        student = Checkpointed(4, kind)
+        kdnb.distil(
+            student, Checkpointed(6, kind), data, method=method, weight=1.0, layers=(layers, layers),
+            epochs=2, batch_size=4, lr=0.05, precision="32",
+        )  # fmt: skip
+        return student.state_dict()
+
+    if reentrant and inside:
+        with pytest.raises(
+            RuntimeError, match="checkpointing with use_reentrant=True, where it has"
+        ):
+            trained(reentrant)
+        return
+    plain = trained(None)
+    assert all(torch.allclose(one, plain[key]) for key, one in trained(reentrant).items())

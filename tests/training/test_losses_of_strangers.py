@@ -90,6 +90,74 @@ def test_a_loss_of_labels_learns_and_is_left_as_it_came(tmp_path):
     assert torch.equal(again.scale, loss.scale)
 
 
+class Centred(nn.Module):
+    """A loss with nothing to learn and a running mean, as DINO's; frozen parts keep their mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(3))
+        self.norm = nn.BatchNorm1d(3).eval().requires_grad_(False)
+
+    def forward(self, answer, target):
+        if target.ndim == 1:
+            target = F.one_hot(target, 3).float()
+        value = squares(self.norm(answer), target - self.centre)
+        self.centre = 0.5 * self.centre + 0.5 * target.mean(0).detach()
+        return value
+
+
+def counting():
+    calls = []
+
+    def loss(answer, target):
+        calls.append(1)
+        return Centred()(answer, target) / len(calls)
+
+    return loss
+
+
+def learn(verb, loss, **options):
+    if verb == "distil":
+        return distil(loss, **options).history
+    return kdnb.train(net(), data(), loss=loss, **{**QUICK, **options}).history
+
+
+@pytest.mark.parametrize("verb", ["train", "distil"])
+def test_what_a_loss_remembers_is_resumed_or_its_loss_is_told(verb, tmp_path, monkeypatch, capsys):
+    class Killed(Exception):
+        pass
+
+    def kill(networks, epochs=[]):  # noqa: B006 - it counts
+        epochs.append(1)
+        if len(epochs) == 2:
+            raise Killed
+        return {"a": 1}
+
+    whole = learn(verb, Centred(), epochs=4, evaluate=lambda networks: {"a": 1})
+    with pytest.raises(Killed):
+        learn(verb, Centred(), epochs=4, checkpoint=tmp_path / "c", evaluate=kill)
+    loss = Centred()
+    rest = learn(
+        verb, loss, epochs=4, checkpoint=tmp_path / "c", evaluate=lambda networks: {"a": 1}
+    )
+    assert whole.drop(columns="seconds").equals(rest.drop(columns="seconds"))
+    assert loss.training
+    assert not loss.norm.training
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    learn(verb, counting(), checkpoint=tmp_path / "d")
+    assert capsys.readouterr().err.count("remembers what the checkpoint does not keep") == 1
+
+
+@pytest.mark.parametrize("verb", ["train", "distil"])
+def test_a_loss_forgets_its_trial(verb):
+    inputs, labels = data()
+    options = {"epochs": 1, "batch_size": len(labels), "label_weight": 0}
+    options = {k: v for k, v in options.items() if verb == "distil" or k != "label_weight"}
+    target = net(1)(inputs) if verb == "distil" else labels
+    history = learn(verb, Centred(), **options)
+    assert history.iloc[0, 2] == pytest.approx(Centred()(net()(inputs), target).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_loss_of_two_answers_is_left_in_its_mode(training):
     class Adapted(nn.Module):

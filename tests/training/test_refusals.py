@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -73,6 +74,12 @@ def made(where):
         return linear(1)
 
 
+def spoilt(network):
+    with torch.no_grad():
+        network[1].weight[0, 0] = math.nan
+    return network
+
+
 def unwatched(inner, inputs):
     with torch.no_grad():
         return inner(inputs)
@@ -115,6 +122,18 @@ REFUSED = {
     "detached": (
         {"student": lambda: Changed(linear(), lambda n, x: n(x).detach())}, "detaches its answer"),
     "under no_grad": ({"student": lambda: Changed(linear(), unwatched)}, "under torch.no_grad"),
+    "graph of torch.export": (
+        {"teacher": lambda: torch.export.export(linear(1), (images(),)).module()},
+        "teacher is a graph of torch.export, which has no eval mode"),
+    "teacher of NaN": (
+        {"teacher": lambda: spoilt(linear(1))}, "the teacher answers with NaN: its weights are .* in '1.weight'"),
+    "answer of NaN": (
+        {"teacher": lambda: Changed(linear(1), lambda n, x: n(x).log() - 5)}, "the teacher answers with NaN"),
+    "loss of NaN": (
+        {"method": lambda z, v: (z - v).mean() * math.nan}, "must return a number; got nan for finite answers"),
+    "an option that cannot learn": (
+        {"temperature": nn.Parameter(torch.tensor(2.0))}, "temperature of the method kd would not be learnt"),
+    "no weight": ({"weight": 0, "label_weight": 0}, "nothing would be learnt: weight and label_weight"),
     "seed none": ({"seed": None}, r"seed must be a whole number .*; got None"),
     "seed half": ({"seed": 1.5}, r"seed must be a whole number .*; got 1\.5"),
     "seed large": ({"seed": 2**70}, "seed must be a whole number"),
@@ -192,6 +211,21 @@ def test_every_verb_refuses_it(name, verb):
         OTHERS[verb](**options)
 
 
+def test_weights_that_are_no_numbers_are_named():
+    words = "answers with NaN: its weights are NaN or infinite in '1.weight': load"
+    for call in (
+        lambda: kdnb.train(spoilt(linear()), pairs(), **QUICK),
+        lambda: kdnb.distil(spoilt(linear()), linear(1), pairs(), **QUICK),
+        lambda: kdnb.mutual([linear(), spoilt(linear(1))], pairs(), **QUICK),
+        lambda: kdnb.Criterion("kd", linear(), spoilt(linear(1)), pairs()),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    weight = torch.tensor([1.0, math.inf, 1.0])
+    with pytest.raises(ValueError, match="loss must return a number; got nan"):
+        kdnb.train(linear(), pairs(), loss=nn.CrossEntropyLoss(weight), **QUICK)
+
+
 def test_a_network_that_is_no_module_makes_no_criterion():
     with pytest.raises(TypeError, match="student must be a torch module; got the string"):
         kdnb.Criterion("kd", "resnet20", linear(1), pairs())
@@ -224,10 +258,27 @@ def test_a_scripted_teacher_answers_and_shows_no_layers():
             )
 
 
+def test_a_frozen_script_and_a_function_of_a_graph_teach():
+    batch = {0: torch.export.Dim.AUTO}
+    graph = torch.export.export(linear(1), (images(),), dynamic_shapes=(batch,)).module()
+    kinds = (torch.jit.freeze(torch.jit.script(linear(1).eval())), lambda x: graph(x), linear(1))
+    frozen, function, plain = (
+        kdnb.distil(linear(), teacher, pairs(), **QUICK).history.kd for teacher in kinds
+    )
+    assert list(frozen) == list(function) == list(plain)
+    with pytest.raises(ValueError, match="student is a graph of torch.export"):
+        kdnb.distil(graph, linear(1), pairs(), **QUICK)
+    assert kdnb.evaluate(kinds[0], pairs())["images"] == 12
+
+
 def test_what_is_unusual_works():
-    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
-    fit = kdnb.distil(lazy, linear(1), pairs(), **QUICK)
+    def lazy():
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+
+    fit = kdnb.distil(lazy(), linear(1), pairs(), **QUICK)
     assert math.isfinite(fit.history.kd.iloc[-1])
+    fit = kdnb.born_again(lazy, pairs(), generations=1, **QUICK)
+    assert math.isfinite(fit.history.soft.iloc[-1])
     with torch.inference_mode():
         network, data = linear(), (images() * 1, labels() * 1)
     assert kdnb.evaluate(network, data)["images"] == 12
@@ -262,3 +313,30 @@ def test_what_only_looks_like_batches_is_named(said, batch_size):
     given = {} if batch_size is None else {"batch_size": batch_size}
     with pytest.raises(TypeError, match=said):
         kdnb.distil(linear(), linear(1), NO_BATCHES[said](), epochs=1, **given)
+
+
+class Drops(nn.Module):
+    """A network that draws random numbers of the run's seed."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = linear()
+
+    def forward(self, inputs):
+        return self.head(nn.functional.dropout(inputs, 0.5, self.training))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32])
+def test_whole_numbers_of_numpy_are_whole_numbers(kind, tmp_path):
+    def run(number, file):
+        options = {"seed": number(2), "ignore_index": number(-100), "checkpoint": tmp_path / file}
+        fit = kdnb.distil(Drops(), linear(1), pairs(), temperature=number(2), **options, **QUICK)
+        options["weight"] = number(2)
+        fits = kdnb.mutual(
+            [Drops(), linear(1)], pairs(), **{**options, "checkpoint": None}, **QUICK
+        )
+        return fit.history.drop(columns="seconds"), fits.history.drop(columns="seconds")
+
+    for ours, theirs in zip(run(kind, "numpy"), run(int, "python"), strict=True):
+        assert ours.equals(theirs)
+    run(int, "numpy")  # the same run goes on from the file

@@ -119,3 +119,48 @@ def test_a_loss_that_torch_would_spread_is_refused():
 
     with pytest.raises(ValueError, match=message):
         kdnb.distil(net(0, 1), net(1, 1), data, method=own, label_weight=0, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda z: z, lambda y: y),
+        (lambda z: z.sigmoid(), lambda y: 2 * y),
+        (lambda z: z[:, 0], None),
+    ],
+)
+def test_arithmetic_that_torch_would_spread_is_refused(first, second):
+    """Torch warns of none: (24, 1) minus (24,) is (24, 24)."""
+    data, message = (
+        (inputs(), torch.randn(N)),
+        r"compares tensors of the shapes \(24, 1\) and \(24,\)",
+    )
+
+    def own(student, teacher, labels):
+        if second is None:  # of two answers
+            return ((teacher - first(student)) ** 2).mean()
+        return ((first(student) - second(labels)) ** 2).mean()
+
+    with pytest.raises(ValueError, match=message):
+        kdnb.distil(net(0, 1), net(1, 1), data, method=own, label_weight=0, **QUICK)
+    if second is not None:
+        with pytest.raises(ValueError, match=message):
+            kdnb.train(net(0, 1), data, loss=lambda z, y: own(z, None, y), **QUICK)
+
+
+def test_differences_of_all_pairs_are_no_mistake():
+    def own(student, teacher):
+        return ((student[:, None] - teacher) ** 2).mean() + (
+            student[:, None] - student
+        ).abs().mean()
+
+    data = inputs(), torch.randn(N)
+    kdnb.distil(
+        Flat(),
+        Flat(1),
+        data,
+        method=lambda z, v: ((z[:, None] - v) ** 2).mean(),
+        label_weight=0,
+        **QUICK,
+    )
+    kdnb.distil(net(), net(1), data[0], method=own, label_weight=0, **QUICK)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from kdnb.losses import soft_targets
 from kdnb.losses.checks import check_lists, check_number
-from kdnb.training.borrowed import modes_kept
+from kdnb.training.borrowed import modes_kept, twin_of
 from kdnb.training.metrics import outputs_for
 
 Data = tuple[Tensor, Tensor]
@@ -71,7 +71,7 @@ def local_training(
     network: nn.Module, data: Data, *, epochs: int, rate: float, batch_size: int = 64, seed: int = 0
 ) -> nn.Module:
     """A copy of a network, trained by a client on its own data with plain SGD."""
-    client = copy.deepcopy(network).train()
+    client = twin_of(network).train()
     optimiser = torch.optim.SGD(client.parameters(), lr=rate)
     stream = torch.Generator().manual_seed(seed)
     inputs, labels = data

@@ -22,9 +22,11 @@ from kdnb.methods.data_free.synthesis import NoiseBatches
 from kdnb.methods.data_free.zskt import zskt
 from kdnb.methods.offline.distil import distil
 from kdnb.methods.options import told_apart
+from kdnb.methods.teachers import check_pair
 from kdnb.names import nearest
 from kdnb.training import Fit, Recipe
-from kdnb.training.first import check_module, tried
+from kdnb.training.answers import precision_of
+from kdnb.training.first import tried
 from kdnb.training.layers import layers_of
 from kdnb.training.recipe import recipe_for
 from kdnb.training.watching import watching
@@ -95,8 +97,9 @@ def data_free(
         The history, and the networks `student` and, except for noise, `generator`.
 
     Raises:
-        ValueError: for an unknown method, option or field, or a teacher whose layers are not known
-            and whose `features` are not named.
+        ValueError: for an unknown method, option or field, a teacher whose layers are not known and
+            whose `features` are not named, or networks of other classes, of one logit, in another
+            precision, with nothing to learn, or that are one.
 
     >>> from kdnb import nets
     >>> student, teacher = nets.build("lenet5_half_dafl"), nets.build("lenet5")
@@ -110,8 +113,7 @@ def data_free(
             "DeepInversion, CMI and others make a bank of images first: see "
             "kdnb.methods.data_free."
         )
-    for name, network in (("student", student), ("teacher", teacher)):
-        check_module(name, network, learns=name == "student")
+    check_pair(student, teacher)
     known = {method: _options(method)}
     fields, options = told_apart(data_free, fields_and_options, known)
     recipe, own = recipe_for(recipe, fields), options[method]
@@ -130,14 +132,25 @@ def data_free(
             "it an attribute, generator.latent = 100."
         )
     made = Batch(generate(generator, 2), None)
+    answers = []
     for name, network in (("student", student), ("teacher", teacher)):
+        if kind := precision_of(network):
+            raise ValueError(
+                f"{method} makes images in float32, and the {name} holds {kind}: give network.float()."
+            )
         try:
-            tried(name, network, made, learns=False)
+            answers.append(tried(name, network, made, learns=name == "student"))
         except ValueError as error:
             raise ValueError(
                 f"{error} The generator's images are {tuple(made.images.shape[1:])}: shape= or "
                 "generator= changes that."
             ) from error
+    ours, theirs = (tuple(logits.shape) for logits in answers)
+    if ours != theirs or len(ours) != 2 or ours[1] < 2:
+        raise ValueError(
+            f"{method} takes logits (batch, classes) of the same classes, two or more; the student "
+            f"answers {ours} and the teacher {theirs}."
+        )
     if method == "dafl" and "features" not in own and own.get("weights", WEIGHTS).get("activation"):
         own["features"] = layers_of(teacher).maps[-1]
     if detector is True:
@@ -165,6 +178,8 @@ def _options(method: str) -> Mapping[str, Any]:
 
 
 def _built(method: str, shape: Sequence[int], width: int, seed: int) -> Generator:
+    if len(shape) != 3:
+        raise ValueError(f"shape is of an image, (channels, side, side); got {tuple(shape)}.")
     channels, height, side = shape
     if height != side:
         raise ValueError(f"the published generators make square images; got {tuple(shape)}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from kdnb.methods.lifelong.heads import head_of, rows_learning
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import Output, ask, logits_of
-from kdnb.training.borrowed import borrowed, evaluating
+from kdnb.training.borrowed import borrowed, evaluating, twin_of
 from kdnb.training.first import check_finite_weights, check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.randomness import check_seed, mix
@@ -201,7 +200,7 @@ def label_term(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
 
 def frozen_copy(network: nn.Module) -> nn.Module:
     """A copy of the network, in eval mode and without gradients."""
-    return copy.deepcopy(network).eval().requires_grad_(False)
+    return twin_of(network).eval().requires_grad_(False)
 
 
 def check_network(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,9 +18,11 @@ from kdnb.methods.offline.comparable import excludes, is_plain
 from kdnb.methods.offline.parts import Part, parts_of
 from kdnb.methods.wiring import Setting
 from kdnb.training.answers import Output, rows
+from kdnb.training.borrowed import twin_of
 from kdnb.training.first import (
     check_learns,
     check_samples_first,
+    check_scalar,
     first_batch,
     no_spreading,
     tried,
@@ -165,10 +170,13 @@ def _try_functions(
     answers = [view.logits for view in views]
     for part in [part for part in parts if part.function is not None]:
         before = versions(answers)
+        trial = replace(part, function=twin_of_loss(part.function))
         for part.by_rows in (False, True):
+            trial.by_rows = part.by_rows
             try:
-                with own_random_state(), torch.no_grad(), no_spreading():
-                    part.value({}, *views, batch, ignore_index)
+                with own_random_state(), torch.no_grad(), no_spreading(*answers, batch.labels):
+                    value = trial.value({}, *views, batch, ignore_index)
+                check_scalar({f"the method {part.name}": value}, answers)
                 break
             except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
                 if dense and not part.by_rows:
@@ -186,11 +194,25 @@ def _try_functions(
             )
 
 
+def twin_of_loss(loss: Any) -> Any:
+    """A copy of a loss, so that what it remembers of a trial is forgotten; itself where it has none.
+
+    A function that closes over what it remembers is the same function; of a method the object may
+    be large, and is not copied.
+    """
+    if isinstance(loss, types.MethodType):
+        return loss
+    try:
+        return twin_of(loss) if isinstance(loss, nn.Module) else copy.deepcopy(loss)
+    except Exception:  # noqa: BLE001 - whatever an object says about being copied
+        return loss
+
+
 def try_loss(value: Callable[..., Any], logits: Tensor, labels: Any) -> None:
     """Call a user's loss on a first batch, and reject input that it cannot take."""
     try:
-        with own_random_state(), torch.no_grad(), no_spreading():
-            value(logits.clone(), labels)
+        with own_random_state(), torch.no_grad(), no_spreading(logits, labels):
+            check_scalar(value(logits.clone(), labels), [logits])
     except (RuntimeError, TypeError, IndexError, AttributeError) as error:
         if str(error).startswith("loss must return "):
             raise
@@ -243,14 +265,25 @@ def _unread(method: Method, labels: Any) -> str:
 
 
 class _Reading:
-    """A batch that remembers whether its labels were read."""
+    """A batch that remembers whether its labels were read, also in what is made of it."""
 
-    def __init__(self, batch: Batch) -> None:
-        self._batch, self.labels_read = batch, False
+    def __init__(self, batch: Batch, read: set[str] | None = None) -> None:
+        self._batch, self._read = batch, set() if read is None else read
+
+    @property
+    def labels_read(self) -> bool:
+        return "labels" in self._read
 
     def __getattr__(self, name: str) -> Any:
-        self.labels_read = self.labels_read or name == "labels"
+        self._read.add(name)
         return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        """What it holds, without it being read."""
+        return iter(self._batch)
+
+    def _replace(self, **changed: Any) -> _Reading:
+        return _Reading(self._batch._replace(**changed), self._read)
 
 
 def _refusal(part: Part, error: Exception, views: Sequence[Any], layers: Sequence[Any]) -> str:

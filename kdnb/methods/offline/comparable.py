@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdnb.data import Batch
 from kdnb.training.answers import places, rows, two_logits
+from kdnb.training.targets import one_a_place
 
 # The methods with a form for one logit of a binary task, and what they then compare.
 BINARY = {"kd": two_logits, "ctkd": two_logits, "ttm": two_logits, "logit_regression": Tensor.clone}
@@ -36,6 +37,22 @@ def excludes(*views: Any) -> bool:
     return any(bool(torch.isneginf(view.logits).any()) for view in views)
 
 
+def check_places(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    """Require dense logits of the same places, which rows alone would not tell.
+
+    Raises:
+        ValueError: with both shapes.
+    """
+    ours, theirs = places(student_logits), places(teacher_logits)
+    if ours != theirs and max(len(ours), len(theirs)) > 1:
+        raise ValueError(
+            "logits must be of the same places; got student_logits "
+            f"{tuple(student_logits.shape)} and teacher_logits {tuple(teacher_logits.shape)}: bring "
+            "one to the other, such as output=(None, lambda z: torch.nn.functional.interpolate(z, "
+            "size))."
+        )
+
+
 def comparable(
     name: str, title: str, student: Any, teacher: Any, batch: Batch, ignore_index: int, masked: bool
 ) -> tuple[Any, Any, Batch]:
@@ -46,9 +63,12 @@ def comparable(
         masked: whether classes may be masked by minus infinity.
 
     Raises:
-        ValueError: for one logit, or for masked classes, if the method does not support them.
+        ValueError: for dense logits of different positions; and for one logit, or for masked
+            classes, if the method does not support them.
     """
-    ours, theirs, labels = rows(student.logits), rows(teacher.logits), batch.labels
+    _, labels, _, _ = batch  # whether the method itself reads them is seen by `batch.labels`
+    check_places(student.logits, teacher.logits)
+    ours, theirs = rows(student.logits), rows(teacher.logits)
     if ours.shape[1] == theirs.shape[1] == 1:
         if name not in BINARY:
             raise ValueError(
@@ -57,16 +77,18 @@ def comparable(
             )
         ours, theirs = BINARY[name](ours), BINARY[name](theirs)
     whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if whole and student.logits.ndim > 2:
+        labels = one_a_place(labels, student.logits)
     if whole and student.logits.ndim > 2 and tuple(labels.shape) == places(student.logits):
         labels = labels.reshape(-1)
         kept = labels != ignore_index
         ours, theirs, labels = ours[kept], theirs[kept], labels[kept]
     if masked and ours.shape == theirs.shape:
-        ours, theirs, labels = _without_masked(name, title, ours, theirs, labels if whole else None)
-        labels = labels if whole else batch.labels
+        ours, theirs, kept = _without_masked(name, title, ours, theirs, labels if whole else None)
+        labels = kept if whole else labels
     student, teacher = copy.copy(student), copy.copy(teacher)
     student.logits, teacher.logits = ours, theirs
-    return student, teacher, Batch(batch.images, labels, batch.index, batch.view)
+    return student, teacher, batch._replace(labels=labels)
 
 
 def _without_masked(

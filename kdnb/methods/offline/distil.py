@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kdnb.data import Batch
 from kdnb.methods.offline import clipping
-from kdnb.methods.offline.building import build, first_value, try_loss
+from kdnb.methods.offline.building import build, first_value, try_loss, twin_of_loss
 from kdnb.methods.offline.looking import (
     Answering,
     places_for,
@@ -27,6 +27,7 @@ from kdnb.methods.offline.looking import (
 from kdnb.methods.offline.parts import (
     Part,
     Weight,
+    check_learning,
     check_options,
     check_weight,
     parts_of,
@@ -39,6 +40,7 @@ from kdnb.nets import constraint
 from kdnb.training import Fit, Recipe, Update, fit
 from kdnb.training.answers import Called, Ensemble, Output, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed
+from kdnb.training.checkpoint import held_of, note_state
 from kdnb.training.first import (
     check_module,
     check_scalar,
@@ -137,7 +139,8 @@ def train(
     batches = batches_for(data, recipe, seed, labels="any", given=fields)
 
     learns = isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters())
-    networks = {"network": network, **({"loss": loss} if learns else {})}
+    held = held_of({} if learns else {"loss": loss}, checkpoint, fabric)
+    networks = {"network": network, **({"loss": loss} if learns else held)}
 
     def value(logits: Tensor, labels: Any, own: Any = loss) -> dict[str, Tensor]:
         if loss is None:
@@ -152,12 +155,17 @@ def train(
         value(logits, first.labels)
         check_every_label(batches, logits, ignore_index)
     else:
-        try_loss(value, logits, first.labels)
+        try_loss(partial(value, own=twin_of_loss(loss)), logits, first.labels)
 
     def terms(networks: Any, batch: Batch) -> dict[str, Tensor]:
-        return value(networks["network"](batch.images), batch.labels, networks.get("loss", loss))
+        own = networks["loss"] if learns else loss
+        return value(networks["network"](batch.images), batch.labels, own)
 
-    update = Update(tuple(networks), terms, after=constraint(network))
+    def begin(epoch: int) -> None:
+        if checkpoint and epoch == 1 and loss is not None:
+            note_state({"loss": (loss, identity["method"]["loss"])})
+
+    update = Update(tuple(networks), terms, after=constraint(network), begin=begin)
     settings = {"label_smoothing": label_smoothing, "ignore_index": ignore_index}
     identity = {"method": {"verb": "train", **settings}}
     if loss is not None:
@@ -222,7 +230,7 @@ def distil(
         teacher: frozen. A module; a list of modules, whose softened answers are averaged (the mean
             of their probabilities at the method's temperature, or at 1 for a loss of your own), or
             a `kdnb.Ensemble` of them, which may weight them or take their geometric mean; or any
-            function of a batch's inputs that returns logits.
+            function of a batch's inputs that returns logits, of networks in eval mode.
         data, recipe, evaluate, seed, checkpoint, log_dir, fabric: as in :func:`train`. If no term
             uses labels, data needs none.
         method: a name of the catalogue (`kdnb.methods.table()` lists them), a `Method`, any
@@ -255,6 +263,7 @@ def distil(
     if label_weight is None:
         label_weight = 0.0 if any(p.method and p.method.alone for p in parts) else 1.0
     check_weight(label_weight, "label_weight")
+    check_learning(parts, label_weight)
     outputs = outputs_of(output)
     check_index(ignore_index)
     guide = teacher_of(teacher, shared_temperature(parts, teacher), outputs[1])
@@ -274,6 +283,8 @@ def distil(
         )  # fmt: skip
         networks = {"student": student, "teacher": guide}
         networks |= {part.name: part.module for part in parts if part.module is not None}
+        held = held_of({p.name: p.function for p in parts if not p.module}, checkpoint, fabric)
+        networks |= held
         answers = dict(
             zip(networks, (partial(logits_of, output=one) for one in outputs), strict=False)
         )
@@ -301,6 +312,9 @@ def distil(
         most = [1.0]  # length of a clipped gradient, relative to the labels'
 
         def begin(epoch: int) -> None:
+            if checkpoint and epoch == 1:
+                found = zip(parts, identity["method"]["methods"], strict=True)
+                note_state({p.name: (p.function, one["what"]) for p, one in found if p.function})
             done = epoch / max(1, recipe.epochs - 1)
             most[0] = clipping.share(epoch, recipe.epochs)
             for part in parts:
@@ -325,7 +339,7 @@ def distil(
                 clipping.clip(parts, found, student, most[0])
             return found
 
-        moved = ["student"]
+        moved = ["student", *held]
         for part in parts:
             if part.module is not None and any(p.requires_grad for p in part.module.parameters()):
                 moved.append(part.name)

@@ -192,11 +192,17 @@ def _options(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_options(part: Part) -> None:
-    """Require every option without a default of a user's own loss.
+    """Require every option without a default of a user's own loss, and options that do not learn.
 
     Raises:
-        ValueError: naming the first missing one.
+        ValueError: naming the first that is missing, or whose gradient would be lost.
     """
+    for name, value in part.options.items():
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise ValueError(
+                f"{name} of the method {part.name} would not be learnt: give {name}.detach(), or a "
+                "torch module of your own as method, whose parameters learn."
+            )
     if part.function is None:
         return
     found = _parameters(part.function)
@@ -242,6 +248,16 @@ def _weigh(parts: list[Part], weight: Any) -> None:
         for number in pair:
             check_weight(number, f"the weight of {part.name}")
         part.weight = (float(pair[0]), float(pair[1]))
+
+
+def check_learning(parts: Sequence[Part], label_weight: float) -> None:
+    """Require a weight above 0, without which nothing would be learnt.
+
+    Raises:
+        ValueError: when those of all methods and of the labels are 0.
+    """
+    if not label_weight and not any(any(part.weight) for part in parts):
+        raise ValueError("nothing would be learnt: weight and label_weight are 0.")
 
 
 def check_weight(weight: Any, name: str) -> None:

@@ -5,7 +5,6 @@ The student follows the teacher's checkpoints in turn. Distillation that stops e
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from kdnb import losses
 from kdnb.methods.offline.distil import Loss, distil, train
 from kdnb.training import Recipe
+from kdnb.training.borrowed import twin_of
 from kdnb.training.checkpoint import file_of
 
 History = list[dict[str, float]]
@@ -154,7 +154,7 @@ def follow_route(
         )
     histories = []
     for number, epoch in enumerate(anchors):
-        guide = copy.deepcopy(teacher)
+        guide = twin_of(teacher)
         guide.load_state_dict(route[epoch - 1])
         own = own_checkpoint(options, number)
         own |= {"weight": own.pop("soft_weight", 1.0), "label_weight": own.pop("hard_weight", 0.0)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from kdnb.data import Batch
 from kdnb.losses import hard_loss, soft_targets
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
-from kdnb.training.borrowed import evaluating
+from kdnb.training.borrowed import evaluating, twin_of
 from kdnb.training.inputs import batches_for
 
 
@@ -27,7 +26,7 @@ class BestSoFar(nn.Module):
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
-        self.best = copy.deepcopy(network).requires_grad_(False)
+        self.best = twin_of(network).requires_grad_(False)
         self.register_buffer("score", torch.tensor(-torch.inf, dtype=torch.float64))
 
     def forward(self, images: Tensor) -> Tensor:

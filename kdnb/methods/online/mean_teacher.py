@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from kdnb.losses import consistency_cost, labelled_cross_entropy
 from kdnb.methods.online.common import Distortion, Ramp
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.borrowed import twin_of
 from kdnb.training.inputs import batches_for
 
 
@@ -31,7 +31,7 @@ class MeanTeacher(nn.Module):
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1); got {ema_decay}.")
         self.student, self.ema_decay = student, ema_decay
-        self.teacher = copy.deepcopy(student).requires_grad_(False)
+        self.teacher = twin_of(student).requires_grad_(False)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Tensor, teachers_images: Tensor) -> tuple[Tensor, Tensor]:

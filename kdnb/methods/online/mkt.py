@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from kdnb.losses import hard_loss, mutual_loss, rkd_angle, rkd_distance, soft_ta
 from kdnb.methods.online.common import check_networks
 from kdnb.nets import constrain
 from kdnb.training import Recipe, Update, fit
+from kdnb.training.borrowed import twin_of
 from kdnb.training.inputs import batches_for
 
 
@@ -27,7 +27,7 @@ class Remembering(nn.Module):
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
-        self.earlier = copy.deepcopy(network).requires_grad_(False)
+        self.earlier = twin_of(network).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from kdnb.methods.quantized.weights import Quantiser, quantised
 from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
+from kdnb.training.borrowed import twin_of
 from kdnb.training.identity import of_function
 from kdnb.training.inputs import batches_for
 from kdnb.training.watching import watching
@@ -109,7 +109,7 @@ def apprentice(
                     **options,
                 )  # fmt: skip
         if activation_bits is not None:
-            networks["deployed"] = copy.deepcopy(student)
+            networks["deployed"] = twin_of(student)
     return Fit.of(history, networks)
 
 

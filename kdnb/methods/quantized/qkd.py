@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from kdnb.methods.quantized.weights import parametrised
 from kdnb.methods.teachers import check_pair
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
+from kdnb.training.borrowed import twin_of
 from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
 from kdnb.training.watching import watching
@@ -119,7 +119,7 @@ def qkd(
                     for row in found
                 ]
         if activation_bits is not None:
-            networks["deployed"] = copy.deepcopy(student)
+            networks["deployed"] = twin_of(student)
     return Fit.of(rows, networks)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from kdnb.methods.quantized.weights import quantised
 from kdnb.nets import constrain
 from kdnb.training import Fit, Networks, Recipe, Update, fit
 from kdnb.training.answers import logits_of
+from kdnb.training.borrowed import twin_of
 from kdnb.training.first import check_module
 from kdnb.training.inputs import batches_for
 from kdnb.training.watching import watching
@@ -120,5 +120,5 @@ def speq(
                 identity={"method": {"verb": "speq", "bits": [bits, activation_bits, *teacher_bits],
                                      "bucket": bucket, "terms": [temperature, soft_weight]}},
             )  # fmt: skip
-        networks["deployed"] = copy.deepcopy(student)
+        networks["deployed"] = twin_of(student)
     return Fit.of(history, networks)

@@ -8,7 +8,6 @@ weights Q(w).
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Collection, Iterator
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from kdnb.losses.checks import check_number
 from kdnb.names import nearest
+from kdnb.training.borrowed import twin_of
 from kdnb.training.first import check_module
 from kdnb.training.randomness import own_random_state
 
@@ -141,7 +141,7 @@ def rounded(
     network: nn.Module, quantiser: Quantiser, *, keep: Collection[str] | str = ()
 ) -> nn.Module:
     """A copy with quantised weights: quantisation after training."""
-    with quantised(copy.deepcopy(network), quantiser, keep=keep) as found:
+    with quantised(twin_of(network), quantiser, keep=keep) as found:
         pass
     return found
 

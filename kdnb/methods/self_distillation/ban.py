@@ -25,7 +25,7 @@ from kdnb.training import Fit, Recipe
 from kdnb.training.answers import Output, logits_of
 from kdnb.training.borrowed import shared_part
 from kdnb.training.checkpoint import file_of
-from kdnb.training.first import check_module
+from kdnb.training.first import check_module, first_batch, tried
 from kdnb.training.inputs import batches_for
 from kdnb.training.targets import NOTHING, counted_rows, label_loss, labelled_rows
 from kdnb.training.teacher import asked
@@ -75,6 +75,7 @@ def next_generation(
     """
     _check_targets(targets)
     batches = batches_for(examples, recipe, seed, labels="any")
+    tried("student", student, first_batch(batches, seed), output)
 
     def soft(logits: Tensor, answer: Tensor, labels: Any) -> Tensor:
         ours, theirs = (counted_rows(one, labels, ignore_index) for one in (logits, answer))
@@ -159,6 +160,8 @@ def born_again(
             f"make builds a new network at every call, such as lambda: nn.Linear(4, 3); got {got}."
         )
     check_number(least=0, weight=weight, label_weight=label_weight)
+    if generations and not weight and not label_weight:
+        raise ValueError("nothing would be learnt: weight and label_weight are 0.")
     check_number(above=0, temperature=temperature)
     check_number(least=0, whole=True, generations=generations)
     batches_for(

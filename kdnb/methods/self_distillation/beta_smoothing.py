@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from kdnb.losses import cross_entropy_with, hard_loss
 from kdnb.losses.checks import at_least_float32, check_labels
 from kdnb.methods.self_distillation.common import History, fit_one
 from kdnb.training import Recipe
+from kdnb.training.borrowed import twin_of
 
 
 def beta_targets(
@@ -61,7 +61,7 @@ class WithAverage(nn.Module):
     def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
         super().__init__()
         self.network, self.decay = network, decay
-        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.average = twin_of(network).requires_grad_(False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from kdnb.data import Batch
 from kdnb.losses import hard_loss, transformed_teacher
 from kdnb.methods.self_distillation.common import History, LaterBatches, fit_one
 from kdnb.training import Recipe
+from kdnb.training.borrowed import twin_of
 from kdnb.training.checkpoint import file_of
 from kdnb.training.inputs import batches_for
 
@@ -83,7 +83,7 @@ def snapshot_distil(
             age = number if teacher else 0
             epoch = cycle * length + number
             history.append({**row, "epoch": epoch, "cycle": cycle, "teacher_age": age})
-        teacher = copy.deepcopy(network)
+        teacher = twin_of(network)
     return history
 
 

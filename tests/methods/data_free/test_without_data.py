@@ -114,6 +114,8 @@ def test_what_it_cannot_do_is_refused():
         run(student, method="noise", weights={})
     with pytest.raises(ValueError, match="square images"):
         kdnb.data_free(student, workshop.small_net(1), shape=(1, 8, 16), features="0", **FIELDS)
+    with pytest.raises(ValueError, match=r"shape is of an image.*got \(8, 8\)"):
+        kdnb.data_free(student, workshop.small_net(1), shape=(8, 8), features="0", **FIELDS)
     with pytest.raises(TypeError, match="teacher"):
         kdnb.data_free(student, "lenet5", **FIELDS)
     with pytest.raises(ValueError, match="layers"):  # features cannot be found
@@ -122,3 +124,27 @@ def test_what_it_cannot_do_is_refused():
         ValueError, match=r"the student cannot take .* images are \(3, 8, 8\): shape="
     ):
         kdnb.data_free(student, workshop.small_net(1), shape=(3, 8, 8), features="0", **FIELDS)
+
+
+@pytest.mark.parametrize("method", ["dafl", "zskt", "dfad"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s, t: (s, s), "the student is its own teacher"),
+        (lambda s, t: (s.requires_grad_(False), t), "the student has nothing to learn"),
+        (lambda s, t: (s, t.half()), "the teacher holds torch.float16: give network.float()"),
+        (lambda s, t: (s.double(), t), "the student holds torch.float64: give network.float()"),
+        (
+            lambda s, t: (s, nn.Sequential(t, nn.Linear(3, 4))),
+            r"answers \(2, 3\) and the teacher \(2, 4",
+        ),
+        (
+            lambda s, t: (nn.Sequential(s, nn.Linear(3, 1)), nn.Sequential(t, nn.Linear(3, 1))),
+            r"two or more; the student answers \(2, 1\)",
+        ),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(method, change, message):
+    pair = change(workshop.small_net(1), workshop.small_net(2))
+    with pytest.raises(ValueError, match=message):
+        kdnb.data_free(*pair, method=method, generator=small(), **FIELDS)
