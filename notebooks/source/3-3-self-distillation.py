@@ -390,15 +390,15 @@ figures.table(
 # **What the numbers say.** All differences are from the control, which has the same initial weights, in
 # percentage points of test error (the control errs on 14.7%).
 #
-# - *The paper's students, at $T=1$, show no difference:* $-0.2$ points ($-0.7$ to 0.3). The interval of the
+# - *The paper's students, at $T=1$, show no difference:* $-0.2$ points ($-0.6$ to 0.3). The interval of the
 #   comparison with their teacher, generation 0, is about four times as wide, because the initial weights
 #   differ. It also contains 0.
-# - *Soft targets at $T=4$* save 0.7 points, but the interval contains 0 (2.6 less to 1.1 more).
-# - *Permuted soft targets* save 2.5 points (0.3 to 4.6), and 1.7 more than the soft targets themselves (0.65
-#   to 2.80), in seven of eight seeds. Yet the permutation destroys the information about which classes an
-#   image resembles.
-# - *A teacher that knows only the labels*, the virtual one, saves 1.6 points (0.63 to 2.65). It needs no
-#   generation 0. Permuted soft targets save 0.8 points more, but that interval contains 0 (0.5 less to 2.1
+# - *Soft targets at $T=4$* save 0.9 points, but the interval contains 0 (2.5 less to 0.8 more).
+# - *Permuted soft targets* save 2.1 points (0.3 to 3.9), in six of eight seeds. They save 1.2 more than the
+#   soft targets themselves (0.16 to 2.28), in seven of eight seeds. Yet the permutation destroys the
+#   information about which classes an image resembles.
+# - *A teacher that knows only the labels*, the virtual one, saves 1.6 points (0.60 to 2.57). It needs no
+#   generation 0. Permuted soft targets save 0.5 points more, but that interval contains 0 (0.6 less to 1.7
 #   more).
 #
 # So what helps on these 200 images is not what the teacher knows about the wrong classes. This agrees with
@@ -536,10 +536,10 @@ figures.table(
 
 # %% [markdown]
 # Adding a second network that learnt from labels removes 3.1 points of error. A second generation at $T=1$
-# does the same (within 0.3 points); at $T=4$ the difference is not significant (0.6 points more; 0.4 less to
-# 1.6 more). Only with permuted soft targets is the ensemble better, by 1.0 point (0.01 to 1.99); these
-# students are also better on their own. So an ensemble of generations that beats its members is no evidence
-# for learning in generations.
+# does the same (within 0.4 points); at $T=4$ the difference is not significant (0.59 points more; 0.48 less to
+# 1.65 more). With permuted soft targets the ensemble makes 0.76 points fewer errors, but the interval just
+# contains 0 (1.56 less to 0.04 more), although these students are better than the control on their own. So an
+# ensemble of generations that beats its members is no evidence for learning in generations.
 
 # %% [markdown]
 # ## The relatives
@@ -715,7 +715,7 @@ figures.table(
 #   images and 120 steps. All networks fit their training images (at most one of them wrong).
 # - *DDGSD* has to be compared with *labels, shifted images*: the shifts alone save 1.7 points, and DDGSD
 #   another 1.6. It also sees each image twice in a step.
-# - *SLA*, 1.5 points worse than the control, sees four views of each image, but digits do not keep their meaning when they are
+# - *SLA*, 1.4 points worse than the control, sees four views of each image, but digits do not keep their meaning when they are
 #   turned: a 6 becomes a 9.
 
 # %% [markdown]
@@ -761,8 +761,8 @@ figures.save(
 # %% [markdown]
 # The first exits alone err on 21 and 22% of the images. But they are mostly right where they are sure: BYOT
 # saves 44% of the multiply-adds, multi-exit distillation 51%, before they err more than at their last exit.
-# Multi-exit distillation even errs less when it may stop early (13.3% at 46% saved): the last exit is wrong
-# about some images that an early exit gets right. The curves use test images; in practice, a threshold must
+# Multi-exit distillation even errs 1.0 point less when it may stop early (at 46% saved): the last exit is
+# wrong about some images that an early exit gets right. The curves use test images; in practice, a threshold must
 # be chosen on other images.
 
 # %% tags=["nbval-ignore-output"]
@@ -1153,7 +1153,8 @@ figures.table(
 # ## Exercises
 #
 # All numbers in the solutions were measured with the eight seeds and 5,000 test images of Figure 3; intervals are 95%
-# intervals of paired differences.
+# intervals of paired differences. They come from earlier runs. Expect other decimals: between two processors the
+# differences in the table below Figure 3 changed by up to 0.5 points.
 #
 # **1. How much can a soft target change?** A teacher gives the label the probability $p_y=1-\delta$. How far
 # can the gradient of born-again learning at $T=1$ differ from that of the label, as a sum of absolute values

@@ -412,22 +412,22 @@ figures.table(pd.DataFrame(table).T, decimals=1, caption="Paired differences in 
 # %% [markdown]
 # **What the numbers say.** In 32 bits the student has 85.7% on labels alone and 87.0% with the teacher.
 #
-# - *Rounding after training* costs about one point at 4 bits. At 2 bits less than half of the images are classified correctly on average (41.9 and 42.2%; the distilled
-#   students differ much between seeds), and at 1 bit little more than chance would give (11.5 and 14.7%).
-# - *Training on the points recovers nearly all of it.* At 2 bits quantized distillation has 85.0%, 42.8 points more
-#   than rounding (95% interval 23.3 to 62.3) and 2.0 less than 32 bits. It is less accurate than 32 bits in all four
-#   seeds, but the interval just contains 0 (4.2 less to 0.1 more). At 1 bit it gains 70.4 points over rounding (64.2 to
-#   76.5).
-# - *Most of the gain does not need the teacher.* Students that are trained on the points with labels alone have 84.4% at 2 bits and 83.1% at 1 bit.
-# - *The teacher adds* 1.9 points at 1 bit (0.4 to 3.5) and 1.3 in 32 bits (0.7 to 1.9), with a gain in each of the four seeds. At 2 bits the interval of its 0.5 points contains 0 ($-3.0$ to 4.1).
-# - *Does a distilled network survive rounding better?* Four seeds cannot decide this: at 2 bits the difference is 0.3
-#   points ($-17.4$ to 17.9). The record below does.
+# - *Rounding after training* costs between one and one and a half points at 4 bits. At 2 bits less than half of the images are classified correctly on average (41.9 and 42.4%; the distilled
+#   students differ much between seeds), and at 1 bit little more than chance would give (11.5 and 16.0%).
+# - *Training on the points recovers nearly all of it.* At 2 bits quantized distillation has 85.2%, 42.8 points more
+#   than rounding (95% interval 23.2 to 62.4) and 1.8 less than 32 bits. It is less accurate than 32 bits in three of
+#   the four seeds, and the interval contains 0 (4.7 less to 1.2 more). At 1 bit it gains 69.6 points over rounding
+#   (63.6 to 75.5).
+# - *Most of the gain does not need the teacher.* Students that are trained on the points with labels alone have 84.9% at 2 bits and 82.3% at 1 bit.
+# - *The teacher adds* 3.2 points at 1 bit (1.4 to 5.1) and 1.3 in 32 bits (0.7 to 1.9), with a gain in each of the four seeds. At 2 bits the interval of its 0.3 points contains 0 ($-0.9$ to 1.4).
+# - *Does a distilled network survive rounding better?* Four seeds cannot decide this: at 2 bits the difference is 0.5
+#   points ($-17.7$ to 18.8). The record below does.
 
 # %% [markdown]
 # ### Explorer: the filters
 #
 # Below are the first layer's eight filters of 3 x 3 weights. Choose the number of bits. The middle row is the network of the first row, rounded; the last row was
-# trained on the points, from the same initial weights. At 1 bit 96% of the weights have the same sign in both rows, but the whole networks classify 19.6% and 85.0% of the
+# trained on the points, from the same initial weights. At 1 bit 96% of the weights have the same sign in both rows, but the whole networks classify 19.6% and 85.7% of the
 # test images correctly. So this layer alone does not show what training on the points has changed.
 
 # %% tags=["nbval-ignore-output"]
@@ -616,11 +616,11 @@ figures.table(frame, decimals=1, caption=f"Test accuracy in percent, {images} tr
 
 # %% [markdown]
 # With two seeds small differences in this table decide nothing, but some are large. Learnt points have about 70%, much
-# more than rounding (42.2% over four seeds) and much less than learnt weights: each layer can adjust only four numbers.
-# SPEQ's students have 76%; they are the only ones whose activations are rounded too. Apprentice's scheme C, at a tenth
+# more than rounding (42.4% over four seeds) and much less than learnt weights: each layer can adjust only four numbers.
+# SPEQ's students have 75%; they are the only ones whose activations are rounded too. Apprentice's scheme C, at a tenth
 # of the rate, is behind A, B and labels alone in both seeds, by about 3 points on average, probably because our few
 # steps at this rate are too small to recover from ternary rounding. Quantized distillation that starts from the
-# full-precision network has 86.4%, nearly as much as that network itself (86.8%).
+# full-precision network has 86.7%, nearly as much as that network itself (86.8%).
 
 # %% [markdown]
 # ## Down to int8: a network that really computes in integers
@@ -689,15 +689,15 @@ print("int8 file at most 0.45 of the 32-bit weights:", bool(small["kB"] < 0.45 *
 print("int8 loses at most 2 points:", bool(small["accuracy, %"] > whole["accuracy, %"] - 2))
 
 # %% [markdown]
-# The int8 file takes 28% of the space of the 32-bit weights, and a forward pass of the three int8 networks takes
-# between a sixth and a quarter of the time of the 32-bit one. This ratio is rough: the machine was busy with other work
-# during the timing, so three networks of the same structure differ by up to a third. It also depends on the processor:
-# as printed above the table, this one has VNNI, instructions for 8-bit products; others may gain less. Rounding after
-# training, with ranges observed on 200 images, loses 0.2 points here. Three more epochs with fake quantisers on these
-# 200 labels alone cost about four points, most likely because the network forgets what it has learnt from the teacher;
-# with the teacher it keeps 92.9%. So at 8 bits no further training is needed here; where it is, use the teacher. This
-# is one seed. The 4-bit file is smaller and its network nearly as accurate (92.3%), but it is no faster: it is unpacked
-# to 32 bits before it computes.
+# The int8 file takes 28% of the space of the 32-bit weights, and a forward pass of the three int8 networks takes less
+# than a fifth of the time of the 32-bit one. This ratio depends on the processor: as printed above the table, this one
+# has VNNI and AMX, instructions for 8-bit products; others may gain less. It also depends on the load: in another run,
+# on a busy machine with VNNI but no AMX, it was between a sixth and a quarter. Rounding after training, with ranges
+# observed on 200 images, loses 0.2 points here. Three more epochs with fake quantisers on these 200 labels alone cost
+# about four points, most likely because the network forgets what it has learnt from the teacher; with the teacher it
+# keeps 93.0%. So at 8 bits no further training is needed here; where it is, use the teacher. This is one seed. The
+# 4-bit file is smaller and its network nearly as accurate (92.7%), but it is no faster: it is unpacked to 32 bits before
+# it computes.
 
 # %% [markdown]
 # ## The reproduction: Polino et al. 2018
@@ -818,12 +818,12 @@ print(f"teacher: {mean['teacher']:.1f}% of the test images; bytes of the student
 # |---|---|---|---|
 # | rounding after training | a trained network | no training; at 4 bits 49.0 instead of 50.7% (record), at 2 bits 27.8% | nothing can be trained |
 # | training on points, labels | labelled data, a training | most of what rounding loses: at 2 bits 45.8 instead of 21.7% (record) | there is no teacher |
-# | quantized distillation | a teacher as well | at 2 bits 1.8 points more than labels alone (record), at 1 bit 1.9 (here) | 1 to 4 bits, and a better network is available |
+# | quantized distillation | a teacher as well | at 2 bits 1.8 points more than labels alone (record), at 1 bit 3.2 (here) | 1 to 4 bits, and a better network is available |
 # | differentiable quantization | a trained network, data | 12.4 points over rounding at 2 bits, 7.4 less than learnt weights (record) | weights must not change |
 # | Apprentice | a trained teacher (B, C), or an untrained one (A) | ternary weights: additions, and one scale per layer, instead of multiplications by weights | the hardware supports ternary weights |
 # | QKD | a teacher that may be changed | a student that has learnt from labels before it is distilled | the student is so small that distillation hurts it |
 # | SPEQ | ReLU modules | no second network; robustness to rounded *activations* | activations have few bits |
-# | int8, distilled | torch alone | 28% of the bytes, less than a quarter of the time on a busy CPU with VNNI (here) | you deploy on an ordinary CPU |
+# | int8, distilled | torch alone | 28% of the bytes, less than a fifth of the time on a CPU with VNNI and AMX (here) | you deploy on an ordinary CPU |
 #
 # Entries marked "here" or "record" were measured in this workbook. The rest is what the methods require, or what their
 # papers argue.
@@ -865,7 +865,8 @@ for name, network in {"quantized distillation": my_student, "labels alone": my_c
     print(f"{name}: {100 * kdnb.evaluate(network, my_test)['accuracy']:.1f}%, {q.stored_bytes(network, 2) / 1000:.1f} kB")
 
 # %% [markdown]
-# In this one seed quantized distillation has 87.4%, labels alone 84.9% and rounding after training 73.1%; the files would be of the same size.
+# In this one seed quantized distillation has 85.1%, labels alone 86.5% and rounding after training 70.9%; the files would be of the same size.
+# One seed cannot decide whether the teacher helps here: repeat it with several seeds.
 # `q.save_packed(my_student, "student.safetensors", bits=2)` writes the student, and `q.load_packed(another_copy, "student.safetensors")` returns a network like `another_copy` with the weights of the file.
 #
 # ## Exercises
