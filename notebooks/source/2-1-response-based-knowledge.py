@@ -301,9 +301,9 @@ live["test error, %"] = 100 * live["test errors"] / len(source.test)
 live.pivot(index="seed", columns="condition", values=["test errors", "training errors"])
 
 # %% [markdown]
-# The comparison is fair only if two premises hold: the undistilled student must have learnt its training
-# images, and the teacher must be better than the student. The difference is then judged over pairs of
-# students, one pair for each seed.
+# The comparison says something only if two premises hold: the undistilled student must have learnt its
+# training images, and the teacher must be better than the student. The difference is then judged over pairs
+# of students, one pair for each seed.
 
 # %%
 wide = live.pivot(index="seed", columns="condition", values="test errors")
@@ -604,9 +604,9 @@ watched.history.drop(columns="seconds")
 # explains this choice). Each of 10 seeds (`kdnb reproduce hinton2015`) has its own teachers; all wide
 # students of a seed start from the same weights and take the same number of steps. The transfer sets without
 # 3s (4,482 images) and of 7s and 8s alone (1,028) are subsets of the 5,000; the biases are tuned on 10,000
-# other training images, which no network has seen. "Few data" means 3% of the images, 150. With so few images
-# every network makes more errors than in the paper: ratios and directions can be compared, numbers of errors
-# cannot.
+# other training images, which no network has seen. "Few data" means 3% of the images, 150. With a twelfth of
+# the paper's images every network makes more errors than in the paper: ratios and directions can be compared,
+# numbers of errors cannot.
 #
 # The claims in `papers/hinton2015/claims.toml` keep the statements and criteria of an earlier record (60,000
 # images, 15 epochs); they had been revised once after that record was seen. The premises about the distilled
@@ -702,7 +702,7 @@ print(f"on {fitted.targets_missed:.0f} of 5,000 training images the distilled st
 # - **Soft targets help.** The order teacher, distilled student, undistilled student holds in all ten seeds.
 #   The distilled student makes 129 errors fewer than the student trained on labels alone (105 to 153).
 # - **They help less than in the paper.** 72% of the errors are left (69 to 75%), against 51% in the paper;
-#   the student closes 61% of the gap to its teacher (55 to 66%), against 91%. Too short a training cannot
+#   the student closes 61% of the gap to its teacher (55 to 66%), against 91%. Short training does not
 #   explain this: the student has learnt its targets almost perfectly. The number of images may explain it:
 #   the paper has twelve times as many. A [public
 #   re-implementation](https://github.com/poperson1205/knowledge_distillation) with all images reports 100,
@@ -720,7 +720,7 @@ print(f"on {fitted.targets_missed:.0f} of 5,000 training images the distilled st
 # - **Two classes teach ten.** With only 7s and 8s in the transfer set, 52% of the test images are wrong (paper: 47%), and
 #   22% after the two biases are lowered (paper: 13%).
 # - **Few data.** With 150 images, soft targets save a fifth of the errors: 1,675 against 2,092. Early
-#   stopping does not make up for this: the student of the labels makes 2,148 validation errors at its best
+#   stopping does not make up for this: the student of labels makes 2,148 validation errors at its best
 #   epoch, the distilled one 1,681 at its last. After the best epoch the validation cross-entropy rises by
 #   0.13 nats with labels and by 0.02 with soft targets. The paper shows this on speech, so only the direction
 #   can be compared.

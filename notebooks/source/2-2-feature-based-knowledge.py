@@ -739,7 +739,7 @@ figures.save(
 # The setting: 2,000 training images without augmentation, 60 epochs for every student, 20 of them for the
 # hint where there are two stages, 12 paired seeds, all 10,000 test images; one teacher, trained on 20,000
 # images (`kdnb reproduce romero2015fitnets`). The first record, with 10,000 images and 10 epochs, could not
-# judge any claim: its students did not fit their images. So we chose a new setting on held-out images, in
+# judge any claim: its students did not fit their images. So we chose, on held-out images, a new setting in
 # which that premise holds, and registered the claims in `papers/romero2015fitnets/claims.toml` again before
 # its first run. `setting.md` beside them says what pilots had shown by then. [How a claim is
 # judged](../docs/verdicts.md) explains the words.

@@ -1166,8 +1166,9 @@ print(papers.cite("passalis2018pkt", "laptop"))
 # seven newer losses hide how the single ones differ.
 #
 # **The relatives.** We could not read all papers. Where the docstrings of `kdnb.losses` say *recalled*, or
-# name a public implementation, the formula above comes from there: among these are CC's and SP's equations,
-# DarkRank's scores (from its authors' code), LP's weights, You et al.'s vote, and IRG, whose terms follow its
-# authors' code and a public summary. Where paper and authors' code differ, `variant=` chooses.
+# name a public implementation, the formula above is the recalled or the implemented one. This concerns,
+# among others, CC's and SP's equations, DarkRank's scores (from its authors' code), LP's weights, You et
+# al.'s vote, and IRG, whose terms follow its authors' code and a public summary. Where paper and authors'
+# code differ, `variant=` chooses.
 #
 # </details>
