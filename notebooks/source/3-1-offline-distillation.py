@@ -464,8 +464,8 @@ print("images that the teacher is asked about:", asked)
 # ### An answer belongs to a view
 #
 # Images are often changed at random in training, here shifted by up to two pixels in both directions. Then an
-# image has 25 views, and the teacher's answer to each is different. If they are stored once for each *view*,
-# its answers are still exact: a batch of kdnb knows which view of which image it shows (`batch.view`). The
+# image has 25 views, and the teacher's answer to each is different. If these are stored once for each *view*,
+# they are still exact: a batch of kdnb knows which view of which image it shows (`batch.view`). The
 # function below keeps the answers in a dictionary. The table counts how often the teacher has to answer if
 # several students, with different orders and shifts, learn the same 200 images for 30 epochs each.
 
@@ -536,9 +536,9 @@ d = (p - wrong_p).abs().sum(1) / 2
 print(f"total variation d of the two answers at T = {temperature:g}: mean {d.mean():.3f}, largest {d.max():.2f}")
 
 # %% [markdown]
-# On average 5% of the probability is on the wrong classes, and at most 27%. Such a bug is easily overlooked:
-# students make 0.3 points more errors (0.1 less to 0.7 more), so even the sign of its effect is undecided
-# (exercise 5).
+# On average the two answers put 5% of the probability on different classes, at most 27%. Such a bug is easily
+# overlooked: students make 0.3 points more errors (0.1 less to 0.7 more), so even the sign of its effect is
+# undecided (exercise 5).
 
 # %% [markdown]
 # ## Which teacher teaches well?
@@ -893,7 +893,7 @@ figures.table(
 # - *Function matching* reads no label and sees only mixtures. It has 30 epochs where the paper has up to
 #   9,600, so the effect of its patience cannot show here.
 # - Three seeds decide little: all intervals except those of several teachers and of labels alone contain 0,
-#   and the latter, 0.1 to 3.6, also contained 0 in an earlier execution.
+#   and the last interval, 0.1 to 3.6, contained 0 in an earlier execution.
 
 # %% [markdown]
 # ### At the boundary

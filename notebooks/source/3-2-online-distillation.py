@@ -81,7 +81,8 @@ figures.use()
 # At first sight this should not work: neither network knows anything. But the labels pull both of them in the
 # right direction from the first step on. A label does not tell how much an image resembles the *other*
 # classes. Two networks that start from different weights make different guesses about that. Where their
-# guesses agree, they are probably right. Where they disagree, each network learns to be less certain.
+# guesses agree, they are more likely to be right. Where they disagree, each network learns to be less
+# certain.
 
 # %%
 scheme = figures.schematic(
@@ -900,7 +901,7 @@ figures.save(
 # - you can run two networks afterwards. The ensemble of two networks that learnt apart costs the same
 #   training, needs no method, and is better than one network that learnt together (table under Figure 2).
 #   Always compare your result with it;
-# - the peers are alike from the start (exercise 2). A peer can only teach what it knows differently.
+# - the peers are alike from the start (exercise 2). A peer can teach only where its answers differ.
 #
 # If a good teacher exists, try offline distillation as well ([chapter 3.1](3-1-offline-distillation.ipynb)):
 # its target is good from the first step, and the teacher's answers can be stored. The paper reports that mutual

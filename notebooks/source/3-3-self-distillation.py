@@ -1236,8 +1236,8 @@ figures.table(
 #
 # </details>
 #
-# **8. Rounds.** For two coordinates with $d_i>d_j$, take the ratio of the shares that are left of $i$ and of
-# $j$. Show that in the Hilbert space it grows in every round.
+# **8. Rounds.** In *Rounds in a Hilbert space*, take two coordinates with $d_i>d_j$ and the ratio of the
+# shares that are left of $i$ and of $j$. Show that this ratio grows in every round.
 #
 # <details><summary>Solution</summary>
 #

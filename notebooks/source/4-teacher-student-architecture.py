@@ -1108,8 +1108,8 @@ mine = {name: kdnb.evaluate(network, my_test_images) for name, network in mine.i
 figures.table(pd.DataFrame(mine).T[["errors", "accuracy", "cross_entropy"]])
 
 # %% [markdown]
-# These are one run each, with students of 32 hidden units: 806 errors of 5,000 by way of an assistant of 256
-# units, 922 directly, 1,007 with labels alone. The direct student has fewer errors than labels alone, but a
+# With one run each, a student of 32 hidden units makes 806 errors of 5,000 with an assistant of 256 units,
+# 922 directly, and 1,007 with labels alone. The direct student has fewer errors than labels alone, but a
 # higher cross-entropy (0.665 and 0.644; in an earlier execution 0.637, lower): look at the measure that you
 # need. The assistant has seen 5,000 images and the student 200, as in the experiment above. Before you
 # believe such a difference, repeat it with several seeds, and add the control that no assistant of this
