@@ -623,8 +623,8 @@ figures.table(pd.DataFrame(found).groupby("temperature of the samples", sort=Fal
 # then on it provides almost no information.
 #
 # *The table.* The classifier fits its labels, so their gradient is almost 0 (0.009). The critic's is 0.10 at
-# $\tau=1$ and smaller at 10 and at 0.1, as Figure 2 suggests. The gradient of the teacher's logits is 18
-# times as large, even with their weight of 0.1.
+# $\tau=1$ and smaller at 10 and at 0.1, as Figure 2 suggests. The gradient of the distance to the
+# teacher's logits is 18 times as large, even with its weight of 0.1.
 
 # %% [markdown]
 # ## The same with the package
@@ -1102,7 +1102,7 @@ print("training errors, %:", ", ".join(f"{name} {value:.1f}" for name, value in 
 #   better than labels, by 1.4 (0.4 to 2.3) and 1.3 (0.5 to 2.1), and KDGAN beats plain distillation by 1.0
 #   (0.01 to 2.0).
 # - *KDGAN against NaGAN* is partly reproduced: 1.5 points (0.5 to 2.5), where 13 are published and 5 were
-#   asked for. Here, too, the teacher's logits help, not the critic.
+#   asked for. So the teacher's logits also help beside a critic.
 # - *NaGAN against plain distillation* remains undecided: 0.5 points lower (1.7 lower to 0.7 higher). Neither
 #   differs significantly from labels.
 # - *Fewer epochs* cannot be judged: the game of two does not teach an untrained classifier its 100 images (2

@@ -519,9 +519,10 @@ figures.table(
 #   of these 3,000 images instead of the answers the gain would be 6.3 (4.5 to 8.1).
 # - *It takes the richer view.* A teacher of 4 x 4 pixels that answers for the same 3,000 images brings nothing (0.0,
 #   1.2 less to 1.2 more), 2.5 points less than the teacher of 28 x 28 pixels (1.9 to 3.2).
-# - *Only the decision matters.* Answers shuffled among images with the same decision do as well: 0.4 points
-#   more (0.1 less to 0.9 more). What the teacher says about *this* image beyond its class shows no benefit
-#   for a student of 16 pixels. Hard decisions may do as well; the second of the relatives uses only these.
+# - *The teacher's decision helps.* Answers shuffled among images with the same decision do as well:
+#   0.4 points more (0.1 less to 0.9 more). What the teacher says about *this* image beyond its class shows
+#   no benefit for a student of 16 pixels. Hard decisions may do as well; the second of the relatives uses
+#   only these.
 #
 # In short, the teacher here replaces missing labels, and gains less than half of what these would (2.5 of 6.3
 # points). Where labels exist already it is worth no more than smoothing.
@@ -1236,8 +1237,8 @@ print("training accuracy, %:", ", ".join(f"{names[arm]} {value:.0f}" for arm, va
 # - *As far as we can tell, it is faster learning.* After 150 steps students of labels alone are right on 57%
 #   of their training images, students of the teacher's answers on 70%, of smoothed labels on 73%. Without the
 #   code's factor $T^2$, as in equation 4 with $\lambda=\frac12$, the gain is 3.9 points (2.7 to 5.0), so "5
-#   or more" is undecided (*as-the-equation*). A student that is softened too trains so slowly that it *loses*
-#   25.5.
+#   or more" is undecided (*as-the-equation*). A student that is also softened trains so slowly that it
+#   *loses* 25.5.
 # - *Trained out, nothing is left.* After 1,000 epochs the students of labels are right on all of their
 #   images. The teacher's answers change accuracy by $-0.5$ points ($-1.4$ to 0.4), smoothing costs 2.2
 #   (*trained-out-anything*: inconclusive). By then the teacher is only 0.5 points better than labels alone:

@@ -292,8 +292,8 @@ print("the loop above and graphs.glnn give the same logits")
 # - **taught by label propagation**: the teacher is not a network. Labels flow along the edges: in each step a
 #   node takes the mean of its neighbours' scores, and the known labels are mixed in ([Zhou et al.
 #   2004](https://papers.nips.cc/paper_files/paper/2003/hash/87682805257e619d49b8e0dfdc14affa-Abstract.html));
-# - **taught on rewired edges**: the teacher learns and answers on a graph in which each node keeps nearly its
-#   number of edges, but they are drawn at random.
+# - **taught on rewired edges**: the teacher learns and answers on a graph in which each node has about as
+#   many edges as before, but to nodes drawn at random.
 #
 # There are two premises: the teacher is better than labels alone by 5 points or more, and both fit their
 # labelled nodes.
