@@ -94,7 +94,7 @@ figures.use()
 # | *self-attention itself* | tokens, by other tokens | which token reads which | MiniLM, TinyBERT |
 #
 # In a transformer the fourth meaning is explicit. Every token (a word, or a patch of an image) has a *query* and a
-# *key*, and the softmax of their products says how much each token reads from every other. For $n$ tokens this is an
+# *key*, and the softmax of their products says how much each token reads from every token. For $n$ tokens this is an
 # $n\times n$ matrix, whatever the width and the depth of the network. That is why it suits distillation: teacher and
 # student need not have equal layers, and nothing has to be projected.
 #
@@ -667,9 +667,9 @@ figures.save(
 #
 # We use three rules about digits, one of which is wrong. *Holes*: a digit without a hole is a 1, 2, 3, 4, 5 or 7, one
 # with a single hole a 0, 4, 6 or 9, and one with two an 8. *Width*: a digit of at most eight columns is a 1, and no
-# other is. *Holes, wrongly*: the first rule with "no hole" and "a hole" exchanged. No handwriting follows the rules
-# strictly. The student is the convolutional network, with 200 labelled and 600 unlabelled images. *Labels alone* takes
-# the same steps. At the end the rules have about the same weight as in the authors' code after 25 epochs.
+# other is. *Holes, wrongly*: the first rule with "no hole" and "a hole" exchanged. Handwriting follows none of
+# them strictly. The student is the convolutional network, with 200 labelled and 600 unlabelled images. *Labels alone*
+# takes the same steps. At the end the rules have about the same weight as in the authors' code after 25 epochs.
 
 # %%
 from scipy import ndimage
@@ -818,7 +818,7 @@ figures.save(
 # - *Masked words hurt*: they are 11.8 points worse than labels alone (3.1 to 20.4). Attention is 19.6 points better than they are (10.8 to 28.4;
 #   *more-than-text*: reproduced). 4,500 questions are probably too few to learn English from.
 # - *Plain features are better.* The last states bring 16.4 points (10.2 to 22.6), 8.6 more than attention (1.7 to
-#   15.5). As far as the record can show, they match the linear classifier on the teacher (0.9 points below it, 2.4
+#   15.5). The record cannot separate them from the linear classifier on the teacher (0.9 points below it, 2.4
 #   above to 4.2 below). We had registered that attention and states are within 2 points; the interval ends just inside
 #   that range, so *attention-or-states* is inconclusive. Note whose states these are: this teacher was tuned so that
 #   the mean of its last states represents the meaning of a sentence.

@@ -522,8 +522,8 @@ figures.table(
 # <details><summary><b>DeepInversion</b>: images with the right statistics</summary>
 #
 # A batch normalisation stores a running mean $\hat\mu_l$ and variance $\hat\sigma^2_l$: a summary of the data in every
-# layer, published without intent. [Yin et al. (2020)](https://arxiv.org/abs/1912.08795) make a batch of images $x$ of
-# given classes $y$ whose own means $\mu_l(x)$ and variances $\sigma_l^2(x)$ agree with it, with weights $w$ for the
+# layer, which nobody meant to publish. [Yin et al. (2020)](https://arxiv.org/abs/1912.08795) make a batch of images $x$
+# of given classes $y$ whose own means $\mu_l(x)$ and variances $\sigma_l^2(x)$ agree with it, with weights $w$ for the
 # terms:
 #
 # $$\min_x\ H(\mathbf 1_y,p(x))+w_f\sum_l\big(\lVert\mu_l(x)-\hat\mu_l\rVert_2+\lVert\sigma_l^2(x)-\hat\sigma_l^2\rVert_2\big)
@@ -754,8 +754,8 @@ figures.save(
 #   points; in the record, with 1,500 images and 150 steps, 47.7. One run of 400 images cannot say how much the
 #   statistics are worth. The teacher is nearly certain of DeepDream's images (0.99) and less so of DeepInversion's
 #   (0.84): confidence is no sign of a good image.
-# - *Impressions* lead to 68.1%, and those for one-hot targets to 74.6%: neither here nor in the record do soft targets
-#   prove better.
+# - *Impressions* lead to 68.1%, and those for one-hot targets to 74.6%: soft targets are not shown to be
+#   better, here or in the record.
 # - *CMI* and *Fast* are ahead of DeepInversion (56.3 and 77.3%). Both make images through a small generator, which
 #   tends to draw smooth strokes (Figure 5); one run cannot tell whether this, their losses or their rates make the
 #   difference.

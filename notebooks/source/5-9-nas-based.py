@@ -424,8 +424,8 @@ figures.explorer(
 # ## TGSA: a teacher grades candidates early
 #
 # The reward above needs a student that has been trained for a while. *Teacher guided architecture search* asks how to
-# grade a candidate that has hardly been trained. Its answer: check whether the same images already look alike to it as
-# to a good network. `nas.representations` gives a network's features of probe images, `nas.teacher_guidance` the
+# grade a candidate that has hardly been trained. Its answer: check whether the same images look alike to it and to
+# a good network. `nas.representations` gives a network's features of probe images, `nas.teacher_guidance` the
 # similarity TG. Candidates are drawn from a space of chains of one to four layers, of at most 400,000 multiply-adds.
 # Each is trained on labels, and graded before training and after one epoch. The probes are held out: on training
 # images, two networks could be alike because both have memorised the labels.
@@ -934,8 +934,8 @@ print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")
 # - *The images must match.* With the teacher's images in another order the rank correlation is 0.07 ($-0.08$ to 0.22; *images-must-match*).
 # - *Before training there is no sign of a ranking.* With initial weights the rank correlation of TG is 0.02 ($-0.11$ to
 #   0.16; *before-training*).
-# - *The last layers count.* If each of the teacher's layers is compared with the most similar one, the mean has 0.56,
-#   0.22 less than the features that the classifiers read (0.13 to 0.31; *last-layers*).
+# - *The last layers count.* If each of the teacher's layers is compared with the candidate's most similar layer, the
+#   mean has 0.56, 0.22 less than the features that the classifiers read (0.13 to 0.31; *last-layers*).
 # - *Similarity is not shown to beat size.* The number of parameters, which costs no training, has a rank correlation of
 #   0.80 (0.74 to 0.87). TG is 0.03 lower (0.10 lower to 0.04 higher; *beats-size*), though TG ranks better than
 #   multiply-adds, by 0.19 (0.07 to 0.31).

@@ -728,9 +728,10 @@ figures.table(drafted, decimals=1, caption=f"Speculative decoding with three dra
 #
 # <details><summary><b>DistilBERT</b>: half of the teacher's layers, and unlabelled text</summary>
 #
-# The student starts as every second layer of the teacher, and learns to guess masked words from the words themselves
-# and from the teacher's soft targets; a third term aligns its states with the teacher's. *What sets it apart:* it is
-# distilled once, before any task is known. `sentences.start_from_layers`, `sentences.distil_masked_words`.
+# The student starts as every second layer of the teacher, and learns to guess masked words. Its targets are the words
+# themselves and the teacher's soft targets; a third term aligns its states with the teacher's, by their cosine.
+# *What sets it apart:* it is distilled once, before any task is known.
+# `sentences.start_from_layers`, `sentences.distil_masked_words`.
 #
 # </details>
 
@@ -1119,7 +1120,7 @@ figures.table(
 # ## With your own model and data
 #
 # A language model is any module that maps integers (batch, length) to logits of the next token, or returns an object
-# with `.logits`, as the models of transformers do. All prompts of a batch have the same length; 0 is padding, at the
+# with `.logits`, as the models of `transformers` do. All prompts of a batch have the same length; 0 is padding, at the
 # end. Replace the lines down to `my_tokens`, and set `prompt` and `end`. The cell prints three texts that the student
 # has drawn, and the mean negative log-likelihood of sixty such texts, in nats per token, under the student and under
 # the teacher. Here the student writes the corpus's sentences, and the nats under both networks are about equal (0.12

@@ -627,7 +627,7 @@ if sounds:
 # Three more epochs at the *level of sequences* bring the student from 19.7% to 12.3% (row *soft alignment, then the
 # teacher's words*). With the spoken words instead of the teacher's posterior, the control makes 12.0% (row *soft
 # alignment, then labels of words*). So the gain comes from training for words, or from the three epochs, rather than
-# from the teacher. The teacher only saves the transcription of the student's recordings.
+# from the teacher. Here the teacher only saves the transcription of the student's recordings.
 #
 # ## Speech synthesis: Parallel WaveNet
 #

@@ -825,7 +825,7 @@ if films is not None:
 # ADREC's teacher is hardly better than the student (0.978 and 0.981 stars), so our stand-ins for reviews say little
 # about a rating once the user is known. With the discriminator the error is 0.010 stars larger (the interval, from
 # 0.0004 smaller to 0.020 larger, just contains 0), and matching the representations changes nothing. So this experiment
-# does not test what real reviews would bring.
+# does not test what real reviews of the item would bring.
 
 # %% [markdown]
 # ## Privacy: PATE

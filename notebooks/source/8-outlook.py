@@ -407,10 +407,10 @@ for name in [*levels][1:] + ["untrained teacher"]:
 
 # %% [markdown]
 # The teacher's full answers lower the error by 4.2 points on average (95% interval of the paired difference: 2.9 to
-# 5.5). Class relations alone lower it by 2.1 points (0.7 to 3.4), half as much. With six seeds, smoothing, confidence
-# and an untrained teacher show no gain: their mean errors are 0.6 to 1.9 points higher than with labels alone, and
-# these intervals contain 0. So here the gain needs what the teacher says about classes, and the full answers are better
-# than the class means.
+# 5.5). Class relations alone lower it by 2.1 points (0.7 to 3.4), about half as much. With six seeds, smoothing,
+# confidence and an untrained teacher show no gain: their mean errors are 0.6 to 1.9 points higher than with labels
+# alone, and these intervals contain 0. So here the gain needs what the teacher says about classes, and the full answers
+# are better than the class means.
 #
 # ## Early stopping: information first, noise last
 #
