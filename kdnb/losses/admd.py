@@ -40,7 +40,7 @@ def modality_judging_loss(
 
 
 def modality_fooling_loss(hallucinated_logits: Tensor, labels: Tensor) -> Tensor:
-    r"""The hallucination network's loss (Garcia 2020): its features should pass for real ones.
+    r"""The hallucination network's loss (Garcia 2020): pass for real features of the right class.
 
     .. math:: L_H = H(y, D(f^{hall}))
 

@@ -104,7 +104,8 @@ def adaptive_weights(
     r"""The weight of each teacher for a batch, from the gradients of its loss (Du 2020).
 
     :func:`min_norm_weights` of :math:`g_k = \frac1B \sum_b \partial D_{kb} / \partial z_b`, where D
-    is the divergence of the student from teacher k and z are the student's logits.
+    is the divergence of the student from teacher k and z are the student's logits: K gradients,
+    each with one number per class.
 
     Args:
         student_logits: (batch, classes).

@@ -72,8 +72,8 @@ def jensen_shannon(
         student_logits: (batch, classes). A single column z is that of a binary task: it stands
             for the logits [z, 0].
         teacher_logits: (batch, classes). Gradients flow into it too unless it is detached.
-        teacher_share: beta, strictly between 0 and 1, where the divergence would be 0 for any
-            logits.
+        teacher_share: beta, strictly between 0 and 1; at either end the divergence would be 0 for
+            any logits.
         temperature: T > 0; one number, or a tensor (batch, 1) of one for each sample.
 
     Returns:

@@ -70,7 +70,7 @@ def logit_graph(
 def compact_bilinear(first: Tensor, second: Tensor, size: int = 64, seed: int = 0) -> Tensor:
     r"""Compact bilinear pooling: approximate all products of entries by count sketches.
 
-    Every entry of a vector is added, with a random sign, to one of `size` random places. The
+    Every entry of a vector is added, with a random sign, to a random one of `size` places. The
     circular convolution of two such sketches is the sketch of their outer product. On average over
     the draws, inner products of sketches equal those of the outer products.
 

@@ -29,7 +29,7 @@ def jacobian_matching(student_gradients: Tensor, teacher_gradients: Tensor) -> T
         ValueError: for wrong shapes.
 
     Departures: the paper's text was not available. The squared distance of gradients of length 1
-    agrees with a public re-implementation that cites its equation 10; That implementation takes
+    agrees with a public re-implementation that cites its equation 10. That implementation takes
     each network's own top class, and says that the equation is for attention maps. A zero gradient
     counts as a zero vector.
 

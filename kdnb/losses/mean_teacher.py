@@ -1,4 +1,4 @@
-"""Consistency with a network's own past answers (Laine and Aila 2017; mean teacher 2017)."""
+"""Consistency with one's own past answers (Laine and Aila 2017; Tarvainen and Valpola 2017)."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ class RuleAttention(nn.Module):
         sharpness: s.
 
     Departures: follows the authors' code (hanxjing/AKD-DBPR), in which s is the strength of the
-    rules: its 3 is applied here and not in :func:`rule_teacher`. Weights are initialised as PyTorch
-    does.
+    rules: its 3 is a value of `sharpness`, not of `strength` in :func:`rule_teacher`. Weights are
+    initialised as PyTorch does.
     """
 
     def __init__(self, features: int, rules: int, width: int = 32, sharpness: float = 1.0) -> None:

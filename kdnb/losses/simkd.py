@@ -44,7 +44,7 @@ def reused_classifier(
 
 
 class ReusedClassifierProjector(nn.Module):
-    """SimKD's projector (Chen 2022): 1x1, 3x3, 1x1 convolutions with batch normalisation and ReLU.
+    """SimKD's projector (Chen 2022): 1x1, 3x3, 1x1 convolutions, each with batch norm and ReLU.
 
     The inner width is the teacher's divided by `reduction` (f in the paper, 2 in its tables).
     """

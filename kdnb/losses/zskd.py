@@ -11,7 +11,7 @@ from kdnb.losses.checks import at_least_float32, check_logits, check_temperature
 def matching_cross_entropy(
     teacher_logits: Tensor, targets: Tensor, temperature: float = 20.0
 ) -> Tensor:
-    r"""The loss of a data impression (Nayak 2019), against the teacher's softened answer.
+    r"""A data impression's loss (Nayak 2019): cross-entropy with the teacher's softened answer.
 
     .. math:: \bar x = \arg\min_x L_{CE}\big(y,\, T(x, \theta_T, \tau)\big)
 

@@ -9,7 +9,7 @@ tested on paired seeds (see `kdnb.papers.schema` for their kinds):
   (two-sided) is significant or the whole 95% interval lies there;
 - a magnitude holds if the point estimate lies in the range, an equivalence if the whole 95% interval
   does; either is against the claim if the whole interval lies outside. If a magnitude is missed but
-  all directions are significant, the claim is partly reproduced; a refuted equivalence is not.
+  all directions are significant, the claim is partly reproduced, unless an equivalence is refuted.
 
 A claim of several directions is reproduced only when every one is significant. That alone is an
 intersection-union test, which keeps its level without adjustment; Holm makes it stricter.

@@ -10,9 +10,10 @@ the game of three with labels instead of the critic, so it shows what the critic
 controls of the teacher's information the LeNet-5 is untrained. In two more games the classifier is
 untrained, so that the epochs that a game needs can be counted.
 
-Every seed has its own images. Some choices are ours, because we found no statement of them: the
-classifier is an MLP with one hidden layer, the critic another of the same shape, and all learn with Adam
-at a rate that falls to 0. `papers/wang2018kdgan/setting.md` explains how the rest was chosen.
+Every seed has its own images. Some choices are ours, because what we could read does not state
+them: the classifier is an MLP with one hidden layer, the critic another of the same shape, and all
+learn with Adam at a rate that falls to 0. `papers/wang2018kdgan/setting.md` explains how the rest
+was chosen.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 data, `teacher` and `teacher_cache` query a frozen teacher, `layers` look inside a network,
 `metrics` measure it, `watching` does so after every epoch, `fitted` is what training functions
 return, and `devices` choose device and precision. `answers` and `targets` interpret the outputs of
-users' networks and their labels; `borrowed` restores everything except numbers that training changes
-in a network, which `fit` does for all networks, including trained ones; `identity` tells runs apart,
+users' networks and their labels; `borrowed` restores what training changes in a network, except its
+numbers, and `fit` does so for all networks, including trained ones; `identity` tells runs apart,
 and `checkpoint` stores what they need to resume.
 """
 

@@ -1,5 +1,6 @@
-"""Smaller sentence encoders: PKD and DistilBERT (Sun; Sanh et al. 2019), text for Tang et al. 2019.
+"""Smaller sentence encoders: PKD, DistilBERT, and more text for a teacher.
 
+PKD is by Sun et al. 2019, DistilBERT by Sanh et al. 2019; the text is made as by Tang et al. 2019.
 TinyBERT and MiniLM are in :mod:`kdnb.methods.attention.transformers`.
 """
 

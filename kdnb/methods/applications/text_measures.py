@@ -42,7 +42,7 @@ class Written(NamedTuple):
 
 
 def likelihood(model: Model, tokens: Tensor, prompt: int = 1, batch: int = 256) -> float:
-    """The negative log-likelihood of responses in nats per token, the log of the perplexity."""
+    """Negative log-likelihood in nats per token, over all of them: the log of the perplexity."""
     total, count = 0.0, 0
     with reading(model):
         for rows in tokens.split(batch):

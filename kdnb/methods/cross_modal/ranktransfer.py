@@ -155,8 +155,8 @@ def ranking_svm_plus(
         \;\text{with}\; \xi_{ij} = \langle w^*, x^*_i - x^*_j \rangle \ge 0,\;
         \langle w, x_i - x_j \rangle \ge 1 - \xi_{ij}
 
-    The slacks must be at least 0 for all pairs. These are hard constraints, which a few pairs that
-    are wrong on both views can make infeasible.
+    Both constraints hold for all pairs: they are hard, and a few pairs that are wrong on both views
+    can make them infeasible.
 
     Args:
         inputs: (samples, features), the view available at test.

@@ -1,11 +1,12 @@
 """Data-free distillation (section 5.6): the teacher is available, its training set is not.
 
-`dafl`, `zskt` and `dfad` train a generator beside the student, and `without_data` has one verb for
-them, `kdnb.data_free`; `zskd`, `deepinversion`, `cmi`, `fast` and `statistics` make images first,
-which a `bank` keeps. `few_shot`, `dataset_distillation` and `data_distillation` are the related
-topics of the survey: few data, small data, and unlabelled data. `synthesis` and `generators` hold
-shared code, `collapse` monitors the generated images, and `belief_matching` analyses the results of
-ZSKT. The losses on images are in `kdnb.losses`. Every training uses `training.fit`.
+`dafl`, `zskt` and `dfad` train a generator with the student, and `without_data` has one function
+for them, `kdnb.data_free`; `zskd`, `deepinversion`, `cmi`, `fast` and `statistics` make images
+first, which a `bank` keeps. `few_shot`, `dataset_distillation` and `data_distillation` are the
+related topics of the survey: few data, small data, and unlabelled data. `synthesis` and
+`generators` hold shared code, `collapse` monitors the generated images, and `belief_matching`
+analyses the results of ZSKT. The losses on images are in `kdnb.losses`. Every training uses
+`training.fit`.
 """
 
 from kdnb.losses import (

@@ -97,9 +97,9 @@ def data_free(
         The history, and the networks `student` and, except for noise, `generator`.
 
     Raises:
-        ValueError: for an unknown method, option or field, a teacher whose layers are not known and
-            whose `features` are not named, or networks of other classes, of one logit, in another
-            precision, with nothing to learn, or that are one.
+        ValueError: for an unknown method, option or field; for a teacher whose layers are not known
+            and whose `features` are not named; or for networks with different classes or one logit,
+            not in float32, with nothing to learn, or that are the same network.
 
     >>> from kdnb import nets
     >>> student, teacher = nets.build("lenet5_half_dafl"), nets.build("lenet5")

@@ -230,7 +230,7 @@ def distil(
         teacher: frozen. A module; a list of modules, whose softened answers are averaged (the mean
             of their probabilities at the method's temperature, or at 1 for a loss of your own), or
             a `kdnb.Ensemble` of them, which may weight them or take their geometric mean; or any
-            function of a batch's inputs that returns logits, of networks in eval mode.
+            function of a batch's inputs that returns logits, whose networks are in eval mode.
         data, recipe, evaluate, seed, checkpoint, log_dir, fabric: as in :func:`train`. If no term
             uses labels, data needs none.
         method: a name of the catalogue (`kdnb.methods.table()` lists them), a `Method`, any

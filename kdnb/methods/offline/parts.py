@@ -192,7 +192,7 @@ def _options(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_options(part: Part) -> None:
-    """Require every option without a default of a user's own loss, and options that do not learn.
+    """Require the options of a user's own loss that have no default, and that no option learns.
 
     Raises:
         ValueError: naming the first that is missing, or whose gradient would be lost.

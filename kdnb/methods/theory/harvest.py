@@ -4,10 +4,10 @@ The authors call it anisotropic information retrieval: a network learns fast alo
 eigenvectors of the tangent kernel, where the information lies. Their algorithm distils the network
 from its own past epoch, so that wrong labels need not be memorised.
 
-Here the caller sets the share of the labels. We read the authors' rule in a public repository that
-uses it (lizhemin15/self-distillation, `cross_entropy.py`, November 2026): the network's current
-answers have a constant share of 0.1 or 0.2; or, instead of its answers, its likeliest class has a
-share equal to the part of the batch in which that class is the given label.
+Here the caller sets the share of the labels. Of the authors' code we read what a public repository
+that uses it (lizhemin15/self-distillation, `cross_entropy.py`, November 2026) says to be theirs:
+the network's current answers have a constant share of 0.1 or 0.2; or, instead of its answers, its
+likeliest class has a share equal to the part of the batch in which that class is the given label.
 """
 
 from __future__ import annotations
