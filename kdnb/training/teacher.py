@@ -41,7 +41,9 @@ def asked(
         yield lambda networks, batch: stored[batch.index]
     else:
         cache = TeacherCache(teacher, batches, arithmetic(recipe.precision), output)
-        yield torch.no_grad()(lambda networks, batch: cache(settled(networks["teacher"]), batch))
+        yield torch.no_grad()(
+            lambda networks, batch: cache(settled(networks["teacher"], cache.name), batch)
+        )
         note(f"teacher: {cache}")
 
 

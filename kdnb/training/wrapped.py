@@ -82,6 +82,22 @@ def gradients_asked_for() -> Iterator[None]:
         wrappers._in_fabric_backward = before
 
 
+_last: dict[str, nn.Module] = {}  # the copy made last, by its name: folding and compiling take time
+
+
+def _settled(network: nn.Module, name: str) -> nn.Module:
+    """A frozen network, folded and compiled; the copy of the run before if it has the same name."""
+    name += f" {next((one.device for one in network.parameters()), '')}"
+    if name in _last:
+        return _last[name]
+    own = folded(network)
+    made = devices.compiled(own, trained=False, constant=True)
+    if own is not network:
+        _last.clear()
+        _last[name] = made
+    return made
+
+
 class Frozen(nn.Module):
     """A network that no update moves, at the run's precision.
 
@@ -94,10 +110,14 @@ class Frozen(nn.Module):
         self.plain: list[nn.Module] | None = [network]  # in a list: its parameters count once
         self.eval()
 
-    def settle(self) -> None:
-        """Answer faster from here on, as weights allow that never change again."""
+    def settle(self, name: str) -> None:
+        """Answer faster from here on, since the weights never change again.
+
+        Args:
+            name: different for different weights, structure or arithmetic.
+        """
         if self.plain:
-            self.network = devices.compiled(folded(self.plain[0]), trained=False, constant=True)
+            self.network = _settled(self.plain[0], name)
             self.plain = None
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
@@ -137,11 +157,15 @@ class Answered(nn.Module):
         return self.answer(ask(self.network, inputs, self.plain[0]))
 
 
-def settled(model: nn.Module) -> nn.Module:
-    """A network as the terms of a loss see it; if no update moves it, its weights never change again."""
+def settled(model: nn.Module, name: str) -> nn.Module:
+    """A network as the terms of a loss see it; if no update moves it, its weights never change again.
+
+    Args:
+        name: see `Frozen.settle`.
+    """
     inner = model.network if isinstance(model, Answered) else model
     if isinstance(inner, Frozen):
-        inner.settle()
+        inner.settle(name)
     return model
 
 

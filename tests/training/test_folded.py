@@ -143,8 +143,10 @@ def test_distillation_asks_the_folded_teacher(monkeypatch, tmp_path):
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
     teacher = settled(nets.build("resnet8", in_channels=1, image_size=28))
     made, students = [], []
+    monkeypatch.setattr(wrapped, "_last", {})  # no copy of another test's teacher
     for fold in (lambda network: made.append(folded(network)) or made[-1], lambda network: network):
         monkeypatch.setattr(wrapped, "folded", fold)
+        wrapped._last.clear()
         monkeypatch.setenv("KDNB_RUNS", str(tmp_path / str(len(students))))
         torch.manual_seed(0)
         students.append(nets.build("lenet5_half_dafl"))
@@ -152,6 +154,24 @@ def test_distillation_asks_the_folded_teacher(monkeypatch, tmp_path):
     assert len(made) == 1 and not norms(made[0]) and norms(teacher)
     for one, other in zip(*(student.parameters() for student in students), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_the_copy_of_the_run_before_serves_the_same_teacher(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(wrapped, "folded", lambda network: made.append(folded(network)) or made[-1])
+    monkeypatch.setattr(wrapped, "_last", {})
+    teacher = settled(nets.build("resnet8", in_channels=1, image_size=28))
+
+    def distilled(folder):
+        monkeypatch.setenv("KDNB_RUNS", str(tmp_path / folder))
+        distil(nets.build("lenet5_half_dafl"), teacher, batches(), RECIPE)
+        return len(made)
+
+    assert [distilled("a"), distilled("b"), distilled("b")] == [1, 1, 1]
+    with torch.no_grad():
+        next(teacher.parameters()).mul_(2)
+    assert distilled("a") == 2  # other weights are another teacher
+    assert list(wrapped._last.values()) == made[1:]
 
 
 def test_a_frozen_network_whose_weights_change_is_asked_as_it_is_now():

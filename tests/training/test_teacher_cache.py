@@ -382,3 +382,18 @@ def test_a_full_disk_costs_the_table_and_not_the_process(runs, monkeypatch, capl
 def test_a_table_has_its_room_on_the_disk_when_it_is_begun(runs):
     table = Table(runs / "a-b-3-4.bfloat16", 5000, 3, torch.bfloat16)
     assert teacher_cache.on_disk(table.path) >= 5000 * (6 + 8)
+
+
+@pytest.mark.parametrize(
+    ("compiling", "off", "agrees"),
+    [("0", 0.005, True), ("0", 0.03, False), ("1", 0.03, True), ("1", 0.2, False)],
+)
+def test_a_compiled_teacher_may_round_otherwise_than_as_written(
+    monkeypatch, tmp_path, compiling, off, agrees
+):
+    """Answers in half precision of two programs differ by some percent of the largest."""
+    monkeypatch.setenv("KDNB_COMPILE", compiling)
+    table, rows = teacher_cache.Table(tmp_path / "t.float32", 4, 3, torch.float32), torch.arange(4)
+    values = torch.tensor([[1.0, 0.0, -1.0]]).expand(4, 3)
+    table.write(rows, values)
+    assert teacher_cache._agree(table, rows, values + off) is agrees
