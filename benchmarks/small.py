@@ -1,6 +1,6 @@
-"""What a training step of a small network is made of: KD into a LeNet-5, all answers known.
+"""What a training step is made of: KD into a LeNet-5 and a ResNet-20, all answers known.
 
-Beside passes of a millisecond or two, what a step does besides them counts. So the bare passes get
+A LeNet-5's passes take a millisecond or two, so everything else counts. The bare passes get
 one thing after the other, each form timed in turns with the others: the optimiser's step, the
 method's loss in place of a cross-entropy alone, images cropped anew for each step, the teacher's
 answers looked up by their views. What our loop takes beyond the last form is its own: names,
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from unittest import mock
 
 import torch
@@ -27,7 +27,8 @@ from kdnb.training import devices
 from kdnb.training.devices import arithmetic
 from kdnb.training.teacher_cache import TeacherCache
 
-SIZE, ROUNDS, OWN = "LeNet-5", 15, 1.1  # the loop's own part is wanted to be at most a tenth
+ROUNDS = {"LeNet-5": 15, "ResNet-20": 5}  # of each size
+OWN = 1.1  # the loop's own part is to be at most a tenth
 FORMS = (
     "the bare passes",
     "with the optimiser's step",
@@ -74,9 +75,14 @@ def loop(setting: peers.Setting, teacher: nn.Module, level: int) -> Work:
     return run
 
 
-def measured(rounds: int = ROUNDS) -> list[Measured]:
+def measured(rounds: Mapping[str, int] = ROUNDS) -> list[Measured]:
     """The table's rows: milliseconds of a step of each form, and our loop over two of them."""
-    setting = peers.Setting(peers.SIZES[SIZE])
+    return [row for size, count in rounds.items() for row in _of(size, count)]
+
+
+def _of(size: str, rounds: int) -> list[Measured]:
+    """The rows of one size."""
+    setting = peers.Setting(peers.SIZES[size])
     student, teacher = setting.pair
     teacher.eval()
     with (
@@ -91,12 +97,12 @@ def measured(rounds: int = ROUNDS) -> list[Measured]:
     rows = []
     for name, found in times.items():
         each = sorted(1e3 * one / setting.steps for one in found)
-        rows.append(Measured(name, statistics.median(each), each[0], each[-1], "ms"))
+        rows.append(Measured(f"{size}: {name}", statistics.median(each), each[0], each[-1], "ms"))
     bare, whole = times[FORMS[0]], times[FORMS[-1]]
     least = round(1 / peers.BARE, 3)
     return [
         *rows,
-        ratio("our loop / the bare passes", times[OURS], bare, at_most=least),
-        ratio("a loop by hand that does the same / the bare passes", whole, bare),
-        ratio("our loop / that loop by hand", times[OURS], whole, at_most=OWN),
+        ratio(f"{size}: our loop / the bare passes", times[OURS], bare, at_most=least),
+        ratio(f"{size}: a loop by hand that does the same / the bare passes", whole, bare),
+        ratio(f"{size}: our loop / that loop by hand", times[OURS], whole, at_most=OWN),
     ]

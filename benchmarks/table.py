@@ -25,7 +25,7 @@ PARTS = {
     "relations": "Losses of relations: growth with the features, and memory",
     "chapters": "The chapters at `quick`, from nothing",
     "workers": "All chapters on one process and on two, a core each",
-    "small": "Where the time of a small step goes: LeNet-5, KD, all answers known",
+    "small": "Where the time of a step goes besides the passes: KD, all answers known",
     "runs": "Many small runs: a LeNet on 1,000 images, seed after seed",
     "contention": "A run in the foreground beside busy processes",
 }
@@ -34,10 +34,11 @@ PARTS = {
 NOTES = {
     "steps": "Compiled: with `--compile`. No ratio to the plain script can exceed that of the bare passes "
     "unless the networks are compiled, since these passes are all that remains.",
-    "peers": "The bare passes are forward and backward over one prepared batch, nothing else. No ratio to "
-    "a script can exceed that of the bare passes unless the networks are compiled (`--compile`), which "
-    "fuses their layers. Of a small network (LeNet-5) the passes take a millisecond or two, so the "
-    "optimiser and the loss count: see the part on a small step.",
+    "peers": "The bare passes are forward and backward over one prepared batch, nothing else: no "
+    "optimiser, loss or new images. What these cost is in the part on a step besides the passes. No ratio "
+    "to a script can exceed that of the bare passes unless the networks are compiled (`--compile`), which "
+    "fuses their layers. The forms take turns in one process, which keeps one copy of a teacher: each "
+    "turn of the compiled form without known answers includes translating the teacher, a second or two.",
     "growth": "From 1,000 to 10,000 classes the logits of a batch grow from 0.26 to 2.6 MB, and with "
     "their gradients they may leave a core's cache: then ten times the numbers cost more than ten times "
     "the time.",

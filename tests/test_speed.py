@@ -209,8 +209,9 @@ def test_the_table_knows_them():
 
 
 def test_a_small_step_is_taken_apart(small, monkeypatch):
-    monkeypatch.setitem(peers.SIZES, small_step.SIZE, small)
-    rows = {row.name: row for row in small_step.measured(rounds=1)}
+    monkeypatch.setitem(peers.SIZES, "LeNet-5", small)
+    found = small_step.measured({"LeNet-5": 1})
+    rows = {row.name.removeprefix("LeNet-5: "): row for row in found}
     assert set(small_step.FORMS) | {small_step.OURS} < set(rows)
     assert all(rows[name].unit == "ms" and rows[name].value > 0 for name in small_step.FORMS)
     assert [row.wanted for row in rows.values() if row.wanted] == ["at most 1.053", "at most 1.1"]
