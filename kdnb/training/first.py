@@ -88,20 +88,13 @@ def check_weights(name: str, network: nn.Module, learns: bool = True) -> None:
 
 def check_finite_weights(name: str, network: nn.Module) -> None:
     """Raise `ValueError` for a weight that is NaN or infinite, naming where it is."""
-    if path := _where_infinite(network):
-        raise ValueError(
-            f"{name} has weights that are NaN or infinite, in {path!r}: load or initialise it anew."
-        )
-
-
-def _where_infinite(network: nn.Module) -> str | None:
-    """The path of a weight that is NaN or infinite."""
     for path, value in network.named_parameters():
         if nn.parameter.is_lazy(value) or not value.is_floating_point():
             continue
         if not bool(value.isfinite().all()):
-            return path
-    return None
+            raise ValueError(
+                f"{name} has weights that are NaN or infinite, in {path!r}: load or initialise it anew."
+            )
 
 
 def tried(
@@ -158,11 +151,10 @@ def _check_no_nan(name: str, network: nn.Module, logits: Tensor) -> None:
     """
     if logits.ndim > 2 or not bool(logits.isnan().any()):
         return
-    if path := _where_infinite(network):
-        raise ValueError(
-            f"the {name} answers with NaN: its weights are NaN or infinite in {path!r}: load or "
-            "initialise it anew."
-        )
+    try:
+        check_finite_weights(f"the {name}", network)
+    except ValueError as error:
+        raise ValueError(f"the {name} answers with NaN: {error}") from None
     if name.startswith("teacher"):
         raise ValueError(f"the {name} answers with NaN: look at the inputs and at its layers.")
 

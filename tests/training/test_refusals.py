@@ -126,7 +126,7 @@ REFUSED = {
         {"teacher": lambda: torch.export.export(linear(1), (images(),)).module()},
         "teacher is a graph of torch.export, which has no eval mode"),
     "teacher of NaN": (
-        {"teacher": lambda: spoilt(linear(1))}, "the teacher answers with NaN: its weights are .* in '1.weight'"),
+        {"teacher": lambda: spoilt(linear(1))}, "the teacher has weights that are NaN or infinite, in '1.weight'"),
     "answer of NaN": (
         {"teacher": lambda: Changed(linear(1), lambda n, x: n(x).log() - 5)}, "the teacher answers with NaN"),
     "loss of NaN": (
@@ -212,7 +212,7 @@ def test_every_verb_refuses_it(name, verb):
 
 
 def test_weights_that_are_no_numbers_are_named():
-    words = "answers with NaN: its weights are NaN or infinite in '1.weight': load"
+    words = "has weights that are NaN or infinite, in '1.weight': load"
     for call in (
         lambda: kdnb.train(spoilt(linear()), pairs(), **QUICK),
         lambda: kdnb.distil(spoilt(linear()), linear(1), pairs(), **QUICK),
