@@ -300,7 +300,7 @@ def _has_modes(part: nn.Module) -> bool:
 
 
 def _networks_in(function: Any, depth: int = 2) -> dict[str, nn.Module]:
-    """The networks that a function uses, by the names that it has for them, as far as they are seen."""
+    """The networks that a function refers to, by its names for them, as far as inspection finds them."""
     if isinstance(function, functools.partial):
         return {
             **_networks_in(function.func, depth),

@@ -113,11 +113,11 @@ def take_state(
 
 
 class Held(nn.Module):
-    """The numbers of a loss that learns nothing, for the checkpoint; nobody changes its mode."""
+    """The buffers of a loss without trainable parameters, for the checkpoint; its mode stays."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
-        self.loss = [loss]  # in a list: it is no part
+        self.loss = [loss]  # in a list, so that it is not a submodule
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         return self.loss[0].state_dict(*args, **kwargs)
@@ -127,9 +127,9 @@ class Held(nn.Module):
 
 
 def held_of(losses: Mapping[str, Any], checkpoint: Any, fabric: Any) -> dict[str, nn.Module]:
-    """What a checkpoint keeps of losses by name that learn nothing: buffers, such as a running mean.
+    """Buffers that a checkpoint keeps for losses without trainable parameters, such as a running mean.
 
-    Several processes keep none: each would need its own.
+    With several processes it keeps none, since each would need its own.
     """
     if checkpoint is None or getattr(fabric, "world_size", 1) > 1:
         return {}
@@ -141,10 +141,10 @@ def held_of(losses: Mapping[str, Any], checkpoint: Any, fabric: Any) -> dict[str
 
 
 def note_state(losses: Mapping[str, tuple[Any, str]]) -> None:
-    """Say of which losses a checkpoint does not keep what they remember.
+    """Print a note for each loss whose state a checkpoint cannot keep.
 
     Args:
-        losses: by name, each with its digest before the run.
+        losses: the losses by name, each with its digest before the run.
     """
     for name, (loss, before) in losses.items():
         if not isinstance(loss, nn.Module) and of_function(loss) != before:

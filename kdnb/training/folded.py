@@ -18,22 +18,22 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def folded(network: nn.Module) -> nn.Module:
-    r"""A frozen network that gives the same answers with fewer passes over its maps.
+    r"""Fold the batch normalisations of a frozen network into the convolutions before them.
 
-    In eval mode a batch normalisation is affine, so the convolution W, b before it can do its work:
+    In eval mode a batch normalisation is affine, so a convolution W, b before it can absorb it:
 
     .. math:: W' = \frac{\gamma}{\sqrt{\sigma^2 + \epsilon}} W, \quad
         b' = \frac{\gamma}{\sqrt{\sigma^2 + \epsilon}} (b - \mu) + \beta
 
-    Answers differ from the network's by rounding. The copy keeps the weights of this moment: fold only
-    networks that no longer change.
+    Answers differ from the network's by rounding. The copy does not follow later changes of the
+    network's weights.
 
     Args:
-        network: in float32, in any mode; it is left as it is.
+        network: in float32, in any mode; it is not changed.
 
     Returns:
-        A copy in eval mode, without gradients. The network itself where nothing can be folded, or
-        where a copy may behave differently: modules of other packages than torch, torchvision and
+        A copy in eval mode, without gradients. The network itself if nothing can be folded, or if a
+        copy might behave differently: it has modules of packages other than torch, torchvision and
         kdnb, hooks, a replaced `forward`, or code that torch.fx cannot trace.
     """
     inner = list(network.modules())

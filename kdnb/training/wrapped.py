@@ -14,6 +14,7 @@ from kdnb.training import devices
 from kdnb.training.answers import ask, in_float32, precision_of
 from kdnb.training.borrowed import takes_channels_last
 from kdnb.training.folded import folded
+from kdnb.training.identity import of_network
 from kdnb.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ _last: dict[str, nn.Module] = {}  # the copy made last, by its name: folding and
 
 def _settled(network: nn.Module, name: str) -> nn.Module:
     """A frozen network, folded and compiled; the copy of the run before if it has the same name."""
-    name += f" {next((one.device for one in network.parameters()), '')}"
+    # The weights alone do not tell networks apart whose code or settings differ.
+    name += f" {of_network(network)} {next((one.device for one in network.parameters()), '')}"
     if name in _last:
         return _last[name]
     own = folded(network)

@@ -174,6 +174,15 @@ def test_the_copy_of_the_run_before_serves_the_same_teacher(monkeypatch, tmp_pat
     assert list(wrapped._last.values()) == made[1:]
 
 
+def test_networks_of_the_same_weights_and_other_settings_have_copies_of_their_own(monkeypatch):
+    monkeypatch.setattr(wrapped, "_last", {})
+    one, other = pair(), pair()
+    first = wrapped._settled(one, "name")
+    assert wrapped._settled(other, "name") is first
+    other.scale = 2.0  # as a `forward` might read it
+    assert wrapped._settled(other, "name") is not first
+
+
 def test_a_frozen_network_whose_weights_change_is_asked_as_it_is_now():
     """A mean teacher moves after every step, though no update names it."""
     student, mean = (settled(nets.build("resnet8", in_channels=1, image_size=28)) for _ in "ab")

@@ -155,7 +155,7 @@ def test_differences_of_all_pairs_are_no_mistake():
         ).abs().mean()
 
     data = inputs(), torch.randn(N)
-    kdnb.distil(
+    flat = kdnb.distil(
         Flat(),
         Flat(1),
         data,
@@ -163,4 +163,7 @@ def test_differences_of_all_pairs_are_no_mistake():
         label_weight=0,
         **QUICK,
     )
-    kdnb.distil(net(), net(1), data[0], method=own, label_weight=0, **QUICK)
+    of_rows = kdnb.distil(net(), net(1), data[0], method=own, label_weight=0, **QUICK)
+    for fit in (flat, of_rows):
+        losses = fit.history.drop(columns=["epoch", "lr", "seconds"], errors="ignore")
+        assert losses.size and bool((losses > 0).all(axis=None))

@@ -195,10 +195,9 @@ def _try_functions(
 
 
 def twin_of_loss(loss: Any) -> Any:
-    """A copy of a loss, so that what it remembers of a trial is forgotten; itself where it has none.
+    """A copy of a loss, so that a trial call leaves no trace in it; the loss itself if it has no copy.
 
-    A function that closes over what it remembers is the same function; of a method the object may
-    be large, and is not copied.
+    Functions are not copied, nor are methods, whose object may be large.
     """
     if isinstance(loss, types.MethodType):
         return loss
