@@ -280,7 +280,7 @@ class Called(nn.Module):
             part = next((one for one in network.modules() if _has_modes(one)), None)
             if network.training and part is not None:
                 raise ValueError(
-                    f"the teacher is a function that asks {name!r} in train mode, in which its "
+                    f"the teacher is a function that calls {name!r} in train mode, in which its "
                     f"{type(part).__name__} makes its answers change: call its eval() before, or give "
                     "the network itself."
                 )

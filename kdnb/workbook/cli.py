@@ -110,9 +110,7 @@ def list_chapters(
 
 @app.command()
 def run(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="chapters, such as 2-1; default: all")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="such as 2-1; default: all")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="set a parameter of the chapters"),
@@ -150,9 +148,7 @@ def run(
         drawn = paths.root() if in_place else paths.runs() / "*" / "*"
         console.print(f"(figures, as they are drawn: {drawn / 'figures'})", highlight=False)
         if took := sum(item.seconds for item in items):
-            console.print(
-                f"(about {took / 60:.0f} minutes in all, when last timed)", highlight=False
-            )
+            console.print(f"(about {took / 60:.0f} minutes in all)", highlight=False)
         progress = stack.enter_context(closing(bar(len(items), 0, "chapter", delay=2)))
         runs = []
         try:
