@@ -35,6 +35,7 @@ def problems(path: Path, source: Path) -> list[str]:
         *leaked_paths(path),
         *cited_otherwise(notebook),
         *misplaced(notebook),
+        *compared_in_vain(notebook),
     ]
 
 
@@ -111,6 +112,38 @@ def misplaced(notebook: Any) -> list[str]:
         if "show_verdicts(" in cell.source and cell.metadata.get("tags"):
             found.append(f"a verdict that is not compared: {first}")
     return found
+
+
+def compared_in_vain(notebook: Any) -> list[str]:
+    """No cell is compared whose output differs between processors.
+
+    A live number belongs to a cell tagged `nbval-ignore-output`; a name that such a cell assigns
+    holds one, unless it was read from a record or a data set.
+    """
+    found: list[str] = []
+    live: set[str] = set()
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        tree = ast.parse(cell.source)
+        fixed = ("papers.", "data.load(")
+        recorded = [s for s in tree.body if any(f in ast.unparse(s) for f in fixed)]
+        assigned = _names(tree, ast.Store) - {n for s in recorded for n in _names(s, ast.Store)}
+        first = cell.source.splitlines()[0] if cell.source else ""
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            live |= assigned
+            continue
+        defined = {s.name for s in ast.walk(tree) if isinstance(s, ast.FunctionDef)}
+        arguments = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        written = [node.value for node in ast.walk(tree) if isinstance(node, ast.FormattedValue)]
+        shown = {name for value in written for name in _names(value, ast.Load)}
+        live -= _names(tree, ast.Store) | defined
+        if names := sorted(shown & live - arguments):
+            found.append(f"live numbers that are compared, {', '.join(names)}: {first}")
+    return found
+
+
+def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    names = (part for part in ast.walk(node) if isinstance(part, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, context)}
 
 
 def parameters_of(notebook: Any) -> dict[str, Any]:

@@ -206,6 +206,23 @@ def test_widget_state_and_hidden_verdicts_are_found(copy):
     ]
 
 
+def test_a_live_number_that_is_compared_is_found(copy):
+    """Training rounds differently on another processor, and nbval would compare its result."""
+    *_, notebook = copy
+    trained = new_code_cell("error = 100 * train()", metadata={"tags": ["nbval-ignore-output"]})
+    shown = new_code_cell('print(f"{error:.1f}% errors")')
+    again = new_code_cell('error = 1\nprint(f"{error:.1f}% errors")')
+    record = new_code_cell('record = papers.read_record("a", "laptop")\nerror = 1')
+    record.metadata["tags"] = ["nbval-ignore-output"]
+    found = ['live numbers that are compared, error: print(f"{error:.1f}% errors")']
+    notebook.cells = [trained, shown, again]
+    assert guards.compared_in_vain(notebook) == found
+    trained.metadata["tags"] = []
+    assert guards.compared_in_vain(notebook) == []
+    notebook.cells = [record, new_code_cell('print(f"{record:.1f}")')]
+    assert guards.compared_in_vain(notebook) == []
+
+
 @pytest.mark.parametrize("word", ["identity holds", "identity fails"])
 def test_nbval_compares_the_verdict_lines(tmp_path, word):
     """The chapter's own cell of a paper's verdicts, as it is and with one word changed."""

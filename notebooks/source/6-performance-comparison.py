@@ -398,7 +398,7 @@ for name in best:
     print(f"{name}: the best epoch has {(last[name] - best[name]).mean():.2f} points fewer errors than the last")
 print(f"largest gain of a seed: {gain.max():.2f}; smallest: {gain.min():.2f}")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=[1.4, 1])
 figures.lines(course, "error", "test error, %", axes=panels[0], roles={"labels alone": "student", "soft targets": "method"})
 panels[0].set(ylim=(0, 60))

@@ -371,21 +371,20 @@ taken_apart = pd.DataFrame(rows)
 
 # %% [markdown]
 # In the package, `kdnb.distil` does the same with the teacher's unchanged answers. The next cell asserts that both
-# agree.
+# agree after one epoch; every further step amplifies rounding errors.
 
 # %%
 few = drawn(0)
 torch.manual_seed(0)
 by_package = nets.build("tiny")
-kdnb.distil(by_package, lenet, few, method="kd", temperature=temperature, epochs=3, batch_size=batch_size, optimiser="adam",
-            lr=lr, schedule="constant", seed=0)  # fmt: skip
+kdnb.distil(by_package, lenet, few, method="kd", temperature=temperature, epochs=1, batch_size=batch_size, optimiser="adam",
+            lr=lr, schedule="constant", precision="32", seed=0)  # fmt: skip
 torch.manual_seed(0)
-by_loop = learn(nets.build("tiny"), data.Batches(few, batch_size, seed=0, **scale), softened(lenet, few), epochs=3)
+by_loop = learn(nets.build("tiny"), data.Batches(few, batch_size, seed=0, **scale), softened(lenet, few), epochs=1)
 probe = in_one(test.select(slice(100)))
 with torch.no_grad():
-    # Adam moves biases before batch normalisation at random, and the running means lag behind: a tenth
-    torch.testing.assert_close(by_package.eval()(probe), by_loop(probe), rtol=0, atol=0.1)
-print("the loop above and kdnb.distil give the same logits, to a tenth")
+    torch.testing.assert_close(by_package.eval()(probe), by_loop(probe), rtol=1e-2, atol=1e-2)
+print("the loop above and kdnb.distil give the same logits")
 
 # %% tags=["nbval-ignore-output"]
 figure = figures.points(

@@ -143,10 +143,10 @@ def test_distillation_asks_the_folded_teacher(monkeypatch, tmp_path):
     monkeypatch.setenv("KDNB_RUNS", str(tmp_path))
     teacher = settled(nets.build("resnet8", in_channels=1, image_size=28))
     made, students = [], []
-    monkeypatch.setattr(wrapped, "_last", {})  # no copy of another test's teacher
+    monkeypatch.setattr(wrapped, "_copies", {})  # no copy of another test's teacher
     for fold in (lambda network: made.append(folded(network)) or made[-1], lambda network: network):
         monkeypatch.setattr(wrapped, "folded", fold)
-        wrapped._last.clear()
+        wrapped._copies.clear()
         monkeypatch.setenv("KDNB_RUNS", str(tmp_path / str(len(students))))
         torch.manual_seed(0)
         students.append(nets.build("lenet5_half_dafl"))
@@ -159,7 +159,7 @@ def test_distillation_asks_the_folded_teacher(monkeypatch, tmp_path):
 def test_the_copy_of_the_run_before_serves_the_same_teacher(monkeypatch, tmp_path):
     made = []
     monkeypatch.setattr(wrapped, "folded", lambda network: made.append(folded(network)) or made[-1])
-    monkeypatch.setattr(wrapped, "_last", {})
+    monkeypatch.setattr(wrapped, "_copies", {})
     teacher = settled(nets.build("resnet8", in_channels=1, image_size=28))
 
     def distilled(folder):
@@ -171,11 +171,26 @@ def test_the_copy_of_the_run_before_serves_the_same_teacher(monkeypatch, tmp_pat
     with torch.no_grad():
         next(teacher.parameters()).mul_(2)
     assert distilled("a") == 2  # other weights are another teacher
-    assert list(wrapped._last.values()) == made[1:]
+    assert list(wrapped._copies.values()) == made
+
+
+def test_the_copies_used_last_are_kept(monkeypatch):
+    """Students of several teachers in turns translate none of them twice; memory has a bound."""
+    monkeypatch.setattr(wrapped, "_copies", {})
+    teachers = [pair() for _ in range(wrapped.KEPT + 1)]
+    for number, one in enumerate(teachers):
+        one.scale = float(number)
+    first, second, *_ = copies = [wrapped._settled(one, "name") for one in teachers[:-1]]
+    assert [wrapped._settled(one, "name") for one in teachers[:-1]] == copies
+    assert wrapped._settled(teachers[0], "name") is first
+    copies.append(wrapped._settled(teachers[-1], "name"))
+    assert len(wrapped._copies) == wrapped.KEPT
+    assert wrapped._settled(teachers[0], "name") is first
+    assert wrapped._settled(teachers[1], "name") is not second  # used least recently
 
 
 def test_networks_of_the_same_weights_and_other_settings_have_copies_of_their_own(monkeypatch):
-    monkeypatch.setattr(wrapped, "_last", {})
+    monkeypatch.setattr(wrapped, "_copies", {})
     one, other = pair(), pair()
     first = wrapped._settled(one, "name")
     assert wrapped._settled(other, "name") is first
