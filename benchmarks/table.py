@@ -37,8 +37,7 @@ NOTES = {
     "peers": "The bare passes are forward and backward over one prepared batch, nothing else: no "
     "optimiser, loss or new images. What these cost is in the part on a step besides the passes. No ratio "
     "to a script can exceed that of the bare passes unless the networks are compiled (`--compile`), which "
-    "fuses their layers. The forms take turns in one process, which keeps one copy of a teacher: each "
-    "turn of the compiled form without known answers includes translating the teacher, a second or two.",
+    "fuses their layers.",
     "growth": "From 1,000 to 10,000 classes the logits of a batch grow from 0.26 to 2.6 MB, and with "
     "their gradients they may leave a core's cache: then ten times the numbers cost more than ten times "
     "the time.",

@@ -83,20 +83,23 @@ def gradients_asked_for() -> Iterator[None]:
         wrappers._in_fabric_backward = before
 
 
-_last: dict[str, nn.Module] = {}  # the copy made last, by its name: folding and compiling take time
+KEPT = 4  # copies of teachers
+_copies: dict[str, nn.Module] = {}  # by name, the last one used last: folding and compiling take time
 
 
 def _settled(network: nn.Module, name: str) -> nn.Module:
-    """A frozen network, folded and compiled; the copy of the run before if it has the same name."""
+    """A frozen network, folded and compiled; the copy of an earlier run if it has the same name."""
     # The weights alone do not tell networks apart whose code or settings differ.
     name += f" {of_network(network)} {next((one.device for one in network.parameters()), '')}"
-    if name in _last:
-        return _last[name]
+    if name in _copies:
+        _copies[name] = made = _copies.pop(name)
+        return made
     own = folded(network)
     made = devices.compiled(own, trained=False, constant=True)
     if own is not network:
-        _last.clear()
-        _last[name] = made
+        _copies[name] = made
+        if len(_copies) > KEPT:
+            del _copies[next(iter(_copies))]
     return made
 
 
