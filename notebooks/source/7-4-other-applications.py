@@ -40,7 +40,7 @@
 # %% tags=["parameters"]
 worlds = 6  # mazes, each with a teacher of its own
 episodes = 200  # training episodes of each policy student
-images = 2000  # training images: with wrong labels, and for all clients together
+images = 2000  # training images for wrong labels; all clients together have as many
 seeds = 3  # repetitions of everything that learns images or ratings
 rounds = 6  # rounds of federated learning
 federated_seeds = 6  # repetitions of federated learning, each with a new split of the images
@@ -1032,7 +1032,7 @@ figures.save(
     figure,
     "7-4-resisted",
     alt="Co-teaching is far more accurate than plain training, with both kinds of wrong labels. Differences: " + "; ".join(f"{name} {against(f'coteaching_{kind}', f'standard_{kind}')} points" for kind, name in noises.items()) + ".",
-    caption="Co-teaching withstands wrong labels much better than plain training. " + "; ".join(f"With {name} the difference is {against(f'coteaching_{kind}', f'standard_{kind}')} points, and {against(f'coteaching_{kind}', f'own_{kind}')} to networks that keep their own small losses"
+    caption="Co-teaching withstands wrong labels much better than plain training. " + ". ".join(f"With {name} its lead is {against(f'coteaching_{kind}', f'standard_{kind}')} points, and {against(f'coteaching_{kind}', f'own_{kind}')} points over networks that keep their own small losses"
     for kind, name in noises.items()) + ". Hollow diamonds are published values, for another network and all images. Points show the mean and 95% interval over 6 seeds.",
 )  # fmt: skip
 for arm, name in arms.items():
