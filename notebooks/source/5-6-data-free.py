@@ -43,17 +43,17 @@
 # `kdnb run 5-6 --set iterations=1000`.
 
 # %% tags=["parameters"]
-train_images = 12000  # of the teachers
+train_images = 12000  # training images of the teachers
 teacher_epochs = 4
-width = 16  # channels of a generator; 128 are published
-batch_size = 64  # images made at a time; 512 are published
-iterations = 250  # of generator and student; 24,000 are published
-generator_lr = 0.05  # of the generator's Adam; 0.2 is published, for the batches of 512
+width = 16  # channels of a generator; published: 128
+batch_size = 64  # images in a batch; published: 512
+iterations = 250  # training steps of generator and student; published: 24,000
+generator_lr = 0.05  # rate of the generator's Adam; published: 0.2, for batches of 512
 student_lr = 0.002
-seeds = 2  # of DAFL and its controls
-test_images = 5000  # the first ones of the test set
-bank_images = 400  # synthetic images of the relatives that keep them
-pixel_steps = 60  # of Adam on the pixels of a bank
+seeds = 2  # repetitions of DAFL and its controls
+test_images = 5000  # from the start of the test set
+bank_images = 400  # synthetic images in a bank, for methods that keep them
+pixel_steps = 60  # steps of Adam on the pixels of a bank
 
 # %%
 import copy
@@ -121,10 +121,10 @@ scheme = figures.schematic(
 figures.save(
     scheme,
     "5-6-idea",
-    alt="Noise becomes images in a generator. The frozen teacher's reaction to them gives three losses, which train the generator. "
-    "The divergence of the student's answers from the teacher's trains the student.",
-    caption="DAFL. Three losses on the teacher's reaction train the generator (their gradient runs through the frozen teacher); "
-    "the student imitates the teacher on the same images. No arrow begins at a data set.",
+    alt="A generator turns noise into images. Three losses measure the frozen teacher's reaction to these images and train the generator. "
+    "The divergence between the teacher's and the student's answers trains the student.",
+    caption="DAFL needs no data set. Three losses on the teacher's reaction train the generator (their gradient runs through the frozen teacher), "
+    "and the student imitates the teacher on the generated images.",
 )
 
 # %% [markdown]
@@ -165,10 +165,10 @@ torch.testing.assert_close(data_free.one_hot(v), -p.amax(1).log().mean())
 torch.testing.assert_close(data_free.information_entropy(v), (mean * mean.log10()).sum())
 torch.testing.assert_close(data_free.activation(f), -sum(row.abs().sum() for row in f) / f.numel())
 
-same_image = 50 * F.one_hot(torch.full((64,), 1), 10).double()  # sure, and one class
-blank = torch.zeros(64, 10, dtype=torch.float64)  # all classes, and not sure
+same_image = 50 * F.one_hot(torch.full((64,), 1), 10).double()  # certain answers, but a single class
+blank = torch.zeros(64, 10, dtype=torch.float64)  # all classes are equal, but no answer is certain
 ten_kinds = 50 * F.one_hot(torch.arange(60) % 10, 10).double()
-for name, logits in {"one image again and again": same_image, "blank images": blank, "images of ten kinds": ten_kinds}.items():
+for name, logits in {"one image repeated": same_image, "blank images": blank, "images of ten kinds": ten_kinds}.items():
     terms = data_free.one_hot(logits), data_free.information_entropy(logits)
     print(f"{name}: one-hot {terms[0]:.2f}, entropy {abs(terms[1]) * (-1 if terms[1] < -1e-9 else 1):.2f}")
 
@@ -219,7 +219,7 @@ def dafl(student, teacher, generator, noise, weights=(1, 5, 0.1), look=None):
         loss.backward()
         moves.step()
 
-        images, p = images.detach(), p.detach()  # the student gives the generator nothing
+        images, p = images.detach(), p.detach()  # no gradient of the student reaches the generator
         log_q = student(images).log_softmax(1)
         imitation = F.kl_div(log_q, p, reduction="batchmean")  # KL(p || q)
         learns.zero_grad()
@@ -270,12 +270,12 @@ print("the loop above and kdnb.data_free give the same student")
 # %%
 source = data.load("mnist")
 test = source.test.select(slice(test_images))
-looked_at = source.test.select(slice(1000))  # for the course of a run
-FIRST_SEED = 5600  # no record and no pilot has these seeds
+looked_at = source.test.select(slice(1000))  # for the learning curves
+FIRST_SEED = 5600  # no record and no pilot uses these seeds
 
 
 def train_teacher(name):
-    """A network that learns from labels."""
+    """Train a network on labels."""
     order = torch.randperm(len(source.train), generator=torch.Generator().manual_seed(FIRST_SEED))
     torch.manual_seed(FIRST_SEED)
     network = nets.build(name)
@@ -287,12 +287,12 @@ def train_teacher(name):
 
 
 def percent(network, images=test):
-    """Accuracy on test images. It is reported, and nothing is chosen by it."""
+    """Accuracy on test images, which is only reported: no choice depends on it."""
     return 100 * kdnb.evaluate(network, images)["accuracy"]
 
 
 teacher = train_teacher("lenet5")
-print(f"premise, the teacher is right on 95% of the test images: {percent(teacher) >= 95}")
+print(f"premise, the teacher is right on at least 95% of the test images: {percent(teacher) >= 95}")
 
 
 # %%
@@ -302,7 +302,7 @@ def noise_of(seed, shape=(100,)):
 
 
 def from_noise(student, teacher, images):
-    """The control: the student's half of the loop."""
+    """The control: the student's half of the loop, on noise."""
     learns = torch.optim.Adam(student.parameters(), lr=student_lr)
     for step, x in enumerate(images, 1):
         with torch.no_grad():
@@ -319,7 +319,7 @@ moments = [round(share * iterations) for share in (0.02, 0.05, 0.1, 0.2, 0.4, 0.
 
 
 def looking(condition, seed):
-    """A function that keeps what was made at some moments, and how good the student is by then."""
+    """Return a function that stores the images and the accuracy of the student at some steps."""
 
     def look(step, student, images, p):
         if step in moments:
@@ -345,8 +345,8 @@ final = pd.DataFrame(
     [{"condition": name, "seed": seed, "accuracy": percent(student)} for (name, seed), student in students.items()]
 )
 means = final.groupby("condition", sort=False)["accuracy"].mean()
-print("DAFL's student is far from chance:", bool(means["DAFL"] > 70))
-print("it is better than noise and than DAFL without the entropy by 20 points or more:",
+print("DAFL's student is right on more than 70% of the test images:", bool(means["DAFL"] > 70))
+print("its lead over noise and over DAFL without the entropy term is 20 points or more:",
       bool((means["DAFL"] - means.drop("DAFL") >= 20).all()))  # fmt: skip
 
 # %% tags=["nbval-ignore-output"]
@@ -362,11 +362,11 @@ figure.axes[0].set_ylim(0, 103)
 figures.save(
     figure,
     "5-6-effect",
-    alt="Test accuracy in the course of training. In the end: " + ", ".join(f"{name} {mean:.1f}%" for name, mean in means.items())
-    + f"; teacher {percent(teacher):.1f}%.",
-    caption=f"A student that never saw a digit recognises {means['DAFL']:.1f}% of the test images. The same generator without the "
-    f"entropy term teaches {means['without the entropy']:.1f}%, noise {means['noise']:.1f}%. Means of {seeds} seeds, which are drawn as thin lines: "
-    "too few for more than an impression.",
+    alt="Test accuracy during training. At the end: " + ", ".join(f"{name} {mean:.1f}%" for name, mean in means.items())
+    + f". The teacher has {percent(teacher):.1f}%.",
+    caption=f"DAFL's student recognises {means['DAFL']:.1f}% of the test images, although it has never seen a real digit. Without the "
+    f"entropy term the student reaches {means['without the entropy']:.1f}%, and on noise {means['noise']:.1f}%. Thick lines are means of {seeds} seeds, thin lines single seeds; "
+    "so few seeds give only a first impression.",
 )
 
 # %% [markdown]
@@ -380,13 +380,13 @@ figures.save(
 
 # %% tags=["nbval-ignore-output"]
 def pixels(images):
-    """Images as a network sees them, as shares of black."""
+    """Turn normalised images into shares of black."""
     mean, sd = (torch.tensor(one).view(-1, 1, 1) for one in (source.mean, source.sd))
     return (images * sd + mean).clamp(0, 1)
 
 
 def by_class(images, p):
-    """Of every class the image that the teacher is surest of; white where it sees none."""
+    """For every class, the image of which the teacher is surest; white where there is none."""
     images, guess = pixels(images), p.argmax(1)
     return [images[torch.where(guess == k, p[:, k], -1).argmax()] if (guess == k).any() else 0 * images[0] for k in range(10)]
 
@@ -398,12 +398,12 @@ classes_made = {name: len(snapshots[name, FIRST_SEED, iterations][1].argmax(1).u
 figures.save(
     figure,
     "5-6-made",
-    alt="Of the last batch the image that the teacher is surest of, for every class; white where there is none. "
+    alt="For every class, the image of the last batch of which the teacher is surest; white where there is none. "
     + " ".join(f"{name}: {classes_made[name]} of 10 classes." for name in roles),
-    caption="The last batch. DAFL makes "
-    + f"{classes_made['DAFL']} classes, of which the teacher is sure with {100 * sure['DAFL']:.0f}% on average; without the entropy "
-    + f"{classes_made['without the entropy']} with {100 * sure['without the entropy']:.0f}%. They need not look like digits: it is the "
-    "teacher who has to find one.",
+    caption="In its last batch DAFL makes "
+    + f"{classes_made['DAFL']} classes, with a mean confidence of the teacher of {100 * sure['DAFL']:.0f}%; without the entropy term the generator makes "
+    + f"{classes_made['without the entropy']}, with {100 * sure['without the entropy']:.0f}%. The images need not look like digits to us: only the "
+    "teacher has to recognise them.",
 )
 
 # %% [markdown]
@@ -427,15 +427,15 @@ def show_batch(images, iteration):
     figures.bars(axes, share, source.classes)
     axes.axhline(0.1, color=figures.GREY, lw=1, ls=(0, (5, 3)))
     known = next(row["accuracy"] for row in course if (row["condition"], row["seed"], row["step"]) == (images, FIRST_SEED, iteration))
-    axes.set(ylim=(0, 1), xlabel="class, as the teacher sees it", ylabel="share", title=f"the student so far: {known:.0f}% of the test images")
+    axes.set(ylim=(0, 1), xlabel="class according to the teacher", ylabel="share", title=f"so far the student recognises {known:.0f}% of the test images")
     return figure
 
 
 figures.explorer(
     show_batch,
     name="5-6-explorer",
-    alt="Eight images of a batch with the teacher's guess and how sure it is, and the shares of the classes in the batch",
-    caption="A batch of the first seed. Above each image: the teacher's guess, and how sure it is. Dashed: all classes equally often.",
+    alt="Eight images of a batch with the teacher's guess and confidence, and the share of each class. At the end DAFL makes all ten classes; without the entropy term and on noise several are missing",
+    caption="A batch of the first seed. The teacher's guess and confidence stand above each image. At the dashed line all classes are equally frequent.",
     start={"images": "DAFL", "iteration": moments[-1]},
     images=list(roles),
     iteration=moments,
@@ -461,7 +461,7 @@ for name in roles:
     watched[name] = detector.report() | {"accuracy of the student, %": means[name]}
 figures.table(
     pd.DataFrame(watched).T.rename(columns=lambda name: name.replace("_", " ")), decimals={"accuracy of the student, %": 1},
-    caption="The detector on the last batch of the first seed. A red line above, where there is one, is its warning.",
+    caption="The detector's measurements on the last batch of the first seed. A red line above the table is a warning of the detector.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -623,7 +623,7 @@ for method, student_steps in (("zskt", 10), ("dfad", 5)):
 
 # %%
 accuracies = {name: percent(student) for name, student in relatives.items()}
-print("both are better than noise by 20 points or more:", all(value - means["noise"] >= 20 for value in accuracies.values()))
+print("ZSKT and DFAD lead over noise by 20 points or more:", all(value - means["noise"] >= 20 for value in accuracies.values()))
 
 # %% [markdown]
 # ### The relatives at work: banks of images
@@ -635,7 +635,7 @@ print("both are better than noise by 20 points or more:", all(value - means["noi
 
 # %%
 normed = train_teacher("tiny")
-print(f"premise, it is right on 95% of the test images: {percent(normed) >= 95}")
+print(f"premise, this teacher is right on at least 95% of the test images: {percent(normed) >= 95}")
 bounds, shape = data_free.pixel_bounds(source.mean, source.sd), (1, 28, 28)
 labels = torch.arange(bank_images) % 10
 on_pixels = {"iterations": pixel_steps, "seed": FIRST_SEED}
@@ -681,7 +681,7 @@ banks = {name: data_free.bank_of(images, whose) for name, (whose, images) in mad
 
 
 def taught(bank, whose, seed=FIRST_SEED):
-    """A student that learns from a bank alone, in 600 steps."""
+    """Train a student on a bank alone, in 600 steps."""
     student = make_student(seed)
     kdnb.distil(
         student, whose, bank.batches(40, seed=seed), method="kd", temperature=4, weight=1, label_weight=0,
@@ -693,8 +693,8 @@ def taught(bank, whose, seed=FIRST_SEED):
 for name, bank in banks.items():
     relatives[name] = taught(bank, made[name][0])
     accuracies[name] = percent(relatives[name])
-print("impressions teach better than noise by 20 points or more:", accuracies["ZSKD"] - accuracies["noise, LeNet-5"] >= 20)
-print("statistics teach better than the class alone by 20 points or more:", accuracies["DeepInversion"] - accuracies["DeepDream"] >= 20)
+print("ZSKD's impressions lead over noise by 20 points or more:", accuracies["ZSKD"] - accuracies["noise, LeNet-5"] >= 20)
+print("the statistics of DeepInversion lead over DeepDream by 20 points or more:", accuracies["DeepInversion"] - accuracies["DeepDream"] >= 20)
 
 # %% [markdown]
 # **Adaptive DeepInversion** needs a student to compete with: the one that has learnt from DeepInversion's images. Half
@@ -715,13 +715,13 @@ accuracies["adaptive DeepInversion"] = percent(relatives["adaptive DeepInversion
 # %% tags=["nbval-ignore-output"]
 rows = {
     name: {"accuracy of the student, %": value, "images": len(banks[name]) if name in banks else None,
-           "classes balanced": banks[name].summary()["class_balance"] if name in banks else None,
+           "class balance": banks[name].summary()["class_balance"] if name in banks else None,
            "teacher's confidence": banks[name].summary()["confidence"] if name in banks else None}
     for name, value in ({"DAFL": means["DAFL"], "noise, as for DAFL": means["noise"]} | accuracies).items()
 }  # fmt: skip
 figures.table(
     pd.DataFrame(rows).T, decimals={"accuracy of the student, %": 1, "images": 0},
-    caption="One run each, and lengths of our choice: the table shows that the methods work and what their controls miss. It ranks nothing.",
+    caption="One run of each method, with a number of steps that we chose. Every method teaches its student more than chance, but single runs cannot rank the methods.",
 )  # fmt: skip
 
 # %% tags=["nbval-ignore-output"]
@@ -735,9 +735,9 @@ gallery = {name: [picture if picture.shape[-1] == 28 else picture[:, 2:30, 2:30]
 figures.save(
     figures.images(list(gallery.values()), rows=list(gallery), columns=list(source.classes), size=0.7),
     "5-6-gallery",
-    alt="Of every class the synthetic image that the teacher is surest of, a row each for " + ", ".join(gallery) + ". "
-    + " ".join(f"{name} has none of: {', '.join(missing)}." for name, missing in white.items() if missing),
-    caption="Of every class the image that the teacher is surest of; white where it sees none.",
+    alt="For every class, the synthetic image of which the teacher is surest, in rows for " + ", ".join(gallery) + ". "
+    + " ".join(f"{name} has no image of: {', '.join(missing)}." for name, missing in white.items() if missing),
+    caption="For every class, the image of which the teacher is surest; white where there is none. CMI and Fast draw smooth strokes, while DeepDream's images look like noise.",
 )
 
 # %% [markdown]
@@ -793,7 +793,7 @@ beliefs = {
 # %% tags=["nbval-ignore-output"]
 figures.table(
     pd.DataFrame(beliefs).T, decimals={"accuracy, %": 1, "transition error": 2},
-    caption="Accuracy on the test images, and mean transition error on walks of 20 steps from up to 60 of them. One run each.",
+    caption="Accuracy on the test images, and mean transition error over walks of 20 steps that start at up to 60 of them. One run of each method.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -842,9 +842,9 @@ print("distilled images beat real ones by 20 points or more:", margin >= 20)
 figures.save(
     figures.images(pixels(distilled.images[0].detach()), columns=list(source.classes), size=0.75),
     "5-6-ten",
-    alt="Ten images that look like noise with faint strokes. " + ", ".join(f"{name}: {value:.1f}%" for name, value in ten.items()),
-    caption="Ten distilled images and three steps take a perceptron from its known weights to {:.1f}% of the test images, from other weights to {:.1f}%; "
-    "ten real images take it to {:.1f}%.".format(*ten.values()),
+    alt="Ten images that look like noise with faint strokes. Accuracies after three steps: " + ", ".join(f"{name}: {value:.1f}%" for name, value in ten.items()),
+    caption="After three steps on ten distilled images, a perceptron with the known initial weights is right on {:.1f}% of the test images, and one with other weights on {:.1f}%; "
+    "on ten real images the first one reaches {:.1f}%.".format(*ten.values()),
 )  # fmt: skip
 
 # %% [markdown]
@@ -882,8 +882,8 @@ dafl_arms = {
     "dafl": "DAFL, all three terms", "dafl_published_rate": "DAFL at the published rate",
     "only_one_hot_entropy": "one-hot and entropy", "only_entropy_activation": "entropy and activation",
     "only_entropy": "entropy alone", "only_one_hot": "one-hot alone", "only_one_hot_activation": "one-hot and activation",
-    "only_activation": "activation alone", "noise": "noise", "distilled": "student, teacher's answers to data",
-    "student": "student, labels", "teacher": "teacher",
+    "only_activation": "activation alone", "noise": "noise", "distilled": "student distilled with data",
+    "student": "student on labels", "teacher": "teacher",
 }  # fmt: skip
 more = {
     "dafl_natural": "DAFL, natural logarithm", "larger_dafl": "DAFL, a quarter of the images", "larger_noise": "noise, a quarter of the images",
@@ -907,9 +907,9 @@ figure = figures.published_beside_ours(
 figures.save(
     figure,
     "5-6-recorded",
-    alt="Test accuracies of the record: " + ", ".join(f"{name} {record[arm, 'accuracy'].mean():.1f}%" for arm, name in dafl_arms.items()) + ".",
-    caption=f"DAFL's record. Without an image {record['dafl', 'accuracy'].mean():.1f}%, on noise {record['noise', 'accuracy'].mean():.1f}%; what has the entropy "
-    "term varies, what lacks it fails. Mean and 95% interval over six seeds; hollow diamonds are published, one run each; the paper's generators made 64 times as many images.",
+    alt="Mean test accuracies in the record: " + ", ".join(f"{name} {record[arm, 'accuracy'].mean():.1f}%" for arm, name in dafl_arms.items()) + ".",
+    caption=f"DAFL's student reaches {record['dafl', 'accuracy'].mean():.1f}% without any real image, and {record['noise', 'accuracy'].mean():.1f}% when it is trained on noise. Without the entropy "
+    "term the student fails; with it the results vary. Points show the mean and 95% interval over six seeds, hollow diamonds the published values of one run each; the paper's generators made 64 times as many images.",
 )  # fmt: skip
 
 # %%
@@ -929,10 +929,10 @@ figure.axes[0].set_ylim(0, 103)
 figures.save(
     figure,
     "5-6-course",
-    alt="Accuracy after a fifth to all of the iterations. In the end: " + ", ".join(f"{name} {record[arm, 'accuracy'].mean():.1f}%" for arm, name in drawn.items())
-    + f", the long run {long['dafl', 'accuracy'].mean():.1f}%.",
-    caption=f"Noise still rises in the end. At the published rate DAFL ends at {record['dafl_published_rate', 'accuracy'].mean():.1f}%, at the rate that "
-    f"we had chosen at {record['dafl', 'accuracy'].mean():.1f}%. Mean and 95% interval over six seeds; the long run is one seed with eight times the iterations.",
+    alt="Test accuracy after one fifth to all of the iterations. The student on noise improves throughout. At the end: " + ", ".join(f"{name} {record[arm, 'accuracy'].mean():.1f}%" for arm, name in drawn.items())
+    + f", DAFL in the long run {long['dafl', 'accuracy'].mean():.1f}%.",
+    caption=f"The student on noise is still improving at the end. DAFL ends at {record['dafl_published_rate', 'accuracy'].mean():.1f}% with the published rate, and at "
+    f"{record['dafl', 'accuracy'].mean():.1f}% with the rate that we had chosen. Points show the mean and 95% interval over six seeds; the long run is one seed with eight times the iterations.",
 )  # fmt: skip
 
 
@@ -941,7 +941,7 @@ def gap(table, first, second, metric="accuracy"):
     """A mean paired difference with its 95% interval, as text."""
     difference = table[first, metric] - table[second, metric]
     low, high = figures.interval(difference)
-    return f"{difference.mean():.1f} ({low:.1f} to {high:.1f}), above 0 in {(difference > 0).sum()} of {len(difference)}"
+    return f"{difference.mean():.1f} ({low:.1f} to {high:.1f}), above 0 in {(difference > 0).sum()} of {len(difference)} seeds"
 
 
 for one, other in (
@@ -951,14 +951,14 @@ for one, other in (
     print(f"{dafl_arms[one]} - {dafl_arms[other]}: {gap(record, one, other)}")
 for arm in ("dafl", "dafl_published_rate", "only_one_hot_entropy", "only_entropy_activation", "only_entropy"):
     one = record[arm]
-    print(f"{dafl_arms[arm]}: {one['accuracy'].min():.1f} to {one['accuracy'].max():.1f}% by seed; within the last ten looks sd "
-          f"{one['last_ten_accuracy_sd'].mean():.1f}; best look {(one['best_accuracy'] - one['accuracy']).mean():.1f} above the last; "
-          f"class balance {one['class_balance'].mean():.2f}, warnings in {one['collapse_warnings'].mean():.0f} of 25 looks")  # fmt: skip
+    print(f"{dafl_arms[arm]}: {one['accuracy'].min():.1f} to {one['accuracy'].max():.1f}% in single seeds; standard deviation of the last ten checks "
+          f"{one['last_ten_accuracy_sd'].mean():.1f}; best check {(one['best_accuracy'] - one['accuracy']).mean():.1f} points above the last; "
+          f"class balance {one['class_balance'].mean():.2f}, warnings in {one['collapse_warnings'].mean():.0f} of 25 checks")  # fmt: skip
 for arm in ("only_one_hot", "only_one_hot_activation", "only_activation"):
-    print(f"{dafl_arms[arm]}: class balance {record[arm, 'class_balance'].mean():.2f}, warnings in {record[arm, 'collapse_warnings'].mean():.0f} of 25 looks")
+    print(f"{dafl_arms[arm]}: class balance {record[arm, 'class_balance'].mean():.2f}, warnings in {record[arm, 'collapse_warnings'].mean():.0f} of 25 checks")
 for arm in ("dafl", "dafl_published_batch"):
     one = long[arm]
-    print(f"long, {arm}: last {one['accuracy'].mean():.1f}%, last ten {one['last_ten_accuracy'].mean():.1f}%, best {one['best_accuracy'].mean():.1f}%")
+    print(f"long run, {arm}: last check {one['accuracy'].mean():.1f}%, mean of the last ten {one['last_ten_accuracy'].mean():.1f}%, best {one['best_accuracy'].mean():.1f}%")
 
 # %% [markdown]
 # **What holds, and what does not.** Both premises hold: the teacher is better than the student trained on labels (98.8
@@ -1016,7 +1016,7 @@ for key in ("nayak2019zskd", "micaelli2019zskt", "yin2020deepinversion", "wang20
     show_verdicts(papers.verdicts(key, "laptop"), "laptop", grouped=True)
 
 # %%
-with_data = {"teacher": "teacher", "distilled": "student, teacher's answers to data", "student": "student, labels", "noise": "noise"}
+with_data = {"teacher": "teacher", "distilled": "student distilled with data", "student": "student on labels", "noise": "noise"}
 others = {
     "nayak2019zskd": {"data_impressions": "ZSKD, data impressions", "class_impressions": "class impressions"} | with_data,
     "micaelli2019zskt": {"zskt": "ZSKT", "without_attention": "ZSKT without attention maps"} | with_data,
@@ -1056,9 +1056,9 @@ for axes, (key, names) in zip(grid, others.items(), strict=True):
 figures.save(
     figure,
     "5-6-others",
-    alt=" ".join(f"{titles[key]}: " + ", ".join(f"{name} {tables[key][arm, 'accuracy'].mean():.1f}%" for arm, name in names.items()) + "." for key, names in others.items()),
-    caption="The other four records. Without data ZSKD's student reaches {:.1f}%, ZSKT's {:.1f}%, adaptive DeepInversion's {:.1f}%. Mean and 95% interval "
-    "over six seeds; hollow diamonds are published for the same data.".format(*(
+    alt="Without data, the students of all three methods end far above noise and below the students with data. " + " ".join(f"{titles[key]}: " + ", ".join(f"{name} {tables[key][arm, 'accuracy'].mean():.1f}%" for arm, name in names.items()) + "." for key, names in others.items()),
+    caption="The other four records. Without data ZSKD's student reaches {:.1f}%, ZSKT's {:.1f}% and adaptive DeepInversion's {:.1f}%. Points show the mean and 95% interval "
+    "over six seeds, hollow diamonds the values published for the same data.".format(*(
         tables[key][arm, "accuracy"].mean() for key, arm in (
             ("nayak2019zskd", "data_impressions"), ("micaelli2019zskt", "zskt"), ("yin2020deepinversion", "adaptive")))),
 )  # fmt: skip
@@ -1078,7 +1078,7 @@ print("mean transition errors:", ", ".join(f"{others['micaelli2019zskt'][arm]} {
 print("student with data - ZSKT, transition error:", "{:.2f} ({:.2f} to {:.2f})".format(
     (difference := tables["micaelli2019zskt"]["distilled", "transition_error"] - tables["micaelli2019zskt"]["zskt", "transition_error"]).mean(),
     *figures.interval(difference)))  # fmt: skip
-print(f"ten distilled images from other weights: {tables['wang2018dd']['fixed', 'fresh_accuracy'].mean():.1f}%")
+print(f"a network with other weights after ten distilled images: {tables['wang2018dd']['fixed', 'fresh_accuracy'].mean():.1f}%")
 
 # %% [markdown]
 # - **ZSKD.** Impressions teach (76.3%), the noise in which they begin does not (25.0%). But the paper has 98.8%, our
@@ -1153,7 +1153,7 @@ options = {"epochs": 3, "steps": 200, "batch_size": 64, "optimiser": "adam", "lr
 fit = kdnb.data_free(my_student, my_teacher, method="zskt", shape=(1, 32, 32), width=16, **options)
 kdnb.data_free(my_control, my_teacher, method="noise", shape=(1, 32, 32), **options)
 print(fit.history[["soft", "class_balance", "diversity", "confidence"]].round(2).to_string())
-print(f"agrees with the teacher on {100 * kdnb.evaluate(my_student, test, teacher=my_teacher)['agreement']:.0f}% of the test images, "
+print(f"the student agrees with the teacher on {100 * kdnb.evaluate(my_student, test, teacher=my_teacher)['agreement']:.0f}% of the test images, "
       f"the control on {100 * kdnb.evaluate(my_control, test, teacher=my_teacher)['agreement']:.0f}%")  # fmt: skip
 
 # %% [markdown]

@@ -38,16 +38,16 @@
 # `kdnb run 5-9 --set epochs=10`.
 
 # %% tags=["parameters"]
-images = 1000  # with labels, for students and candidates
-teacher_images = 4000  # for the teacher, those of the students among them
-side = 14  # pixels of an image, in height and width: 7, 14 or 28
-epochs = 6  # of a full training
+images = 1000  # labelled training images of students and candidates
+teacher_images = 4000  # training images of the teacher, including those of the students
+side = 14  # height and width of an image in pixels: 7, 14 or 28
+epochs = 6  # epochs of a full training
 short = 3  # epochs of a student that N2N grades
 policies = 10  # repetitions of each search of N2N
 candidates = 12  # networks that TGSA grades
-walks = 12  # students that DNA's grades are compared on
-seeds = 3  # of guided search
-width_seeds = 8  # of widths
+walks = 12  # networks on which DNA's ratings are tested
+seeds = 3  # repetitions of guided search
+width_seeds = 8  # repetitions of the search for widths
 
 # %%
 import copy
@@ -106,9 +106,9 @@ scheme = figures.schematic(
 figures.save(
     scheme,
     "5-9-idea",
-    alt="The layers of the teacher go to the policy. It removes some, which gives a smaller student. The student is distilled and "
+    alt="The policy reads the layers of the teacher and removes some, which gives a smaller student. The student is distilled and "
     "rewarded for its accuracy and size. The reward trains the policy.",
-    caption="N2N. The teacher (blue) is the space that is searched, and teaches every student (orange) that the policy (green) proposes.",
+    caption="In N2N the teacher (blue) is the search space, and it also teaches every student (orange) that the policy (green) proposes.",
 )
 
 # %% [markdown]
@@ -149,27 +149,27 @@ figures.save(
 generator = torch.Generator().manual_seed(0)
 C = torch.linspace(0, 1, 5, dtype=torch.float64, requires_grad=True)
 slope = torch.autograd.grad(losses.compression_reward(torch.ones(5), C, 1.0).sum(), C)[0]
-torch.testing.assert_close(slope, 2 - 2 * C.detach())  # 1
+torch.testing.assert_close(slope, 2 - 2 * C.detach())  # fact 1
 
 scores = torch.randn(4, generator=generator, dtype=torch.float64, requires_grad=True)
 R, logs = torch.rand(4, generator=generator, dtype=torch.float64), scores.log_softmax(0)
-for b in (0.0, 5.0):  # the mean over all choices, each with its probability
+for b in (0.0, 5.0):  # the mean over all choices, weighted by their probabilities
     parts = [p * torch.autograd.grad(losses.policy_gradient(logs[i : i + 1], R[i : i + 1], b), scores, retain_graph=True)[0]
              for i, p in enumerate(logs.detach().exp())]  # fmt: skip
-    torch.testing.assert_close(-sum(parts), torch.autograd.grad((logs.exp() * R).sum(), scores, retain_graph=True)[0])  # 2
+    torch.testing.assert_close(-sum(parts), torch.autograd.grad((logs.exp() * R).sum(), scores, retain_graph=True)[0])  # fact 2
 
 f, g = torch.randn(2, 20, 6, generator=generator)
 moved = torch.rand(20, 1, generator=generator) * f[:, [3, 0, 5, 1, 4, 2]] + 7
-torch.testing.assert_close(losses.representation_similarity(moved, g), losses.representation_similarity(f, g))  # 3
+torch.testing.assert_close(losses.representation_similarity(moved, g), losses.representation_similarity(f, g))  # fact 3
 
 known = torch.rand(50, generator=generator).tolist()
 drawn = [max(known[i] for i in torch.randperm(50, generator=generator)[:5]) for _ in range(4000)]
-assert abs(nas.expected_best(known, 5) - sum(drawn) / 4000) < 0.01  # 4
+assert abs(nas.expected_best(known, 5) - sum(drawn) / 4000) < 0.01  # fact 4
 
 errors = torch.rand(2, 9, generator=generator)
 both = (errors[0][:, None] + errors[1]).flatten().argmin()
-assert (int(both) // 9, int(both) % 9) == tuple(errors.argmin(1).tolist())  # 5
-print("reward, policy gradient, representations, random search and blocks are as the formulas say")
+assert (int(both) // 9, int(both) % 9) == tuple(errors.argmin(1).tolist())  # fact 5
+print("reward, policy gradient, representations, random search and blocks agree with the formulas")
 
 # %% [markdown]
 # ## Images, a teacher, and how networks are written down
@@ -187,21 +187,21 @@ print("reward, policy gradient, representations, random search and blocks are as
 
 # %% tags=["nbval-ignore-output"]
 source = data.load("fashion_mnist")
-FIRST_SEED = 5900  # no pilot has these seeds
+FIRST_SEED = 5900  # no pilot uses these seeds
 
 
 def shrunk_images(chosen):
-    """Images and labels as networks take them."""
+    """Shrink and normalise images; return them with their labels."""
     pixels = F.avg_pool2d(chosen.images.float() / 255, 28 // side)
     return (pixels - 0.286) / 0.33, chosen.labels
 
 
 order = torch.randperm(len(source.train), generator=torch.Generator().manual_seed(FIRST_SEED))
 seen, taught = (shrunk_images(source.train.select(order[:count])) for count in (images, max(images, teacher_images)))
-held_out = shrunk_images(source.validation.select(slice(1500)))  # for grades; the test set is for final accuracies alone
+held_out = shrunk_images(source.validation.select(slice(1500)))  # for grades; the test set is only for final accuracies
 test = shrunk_images(source.test.select(slice(4000)))
 plan = kdnb.Recipe(epochs=epochs, batch_size=64, optimiser="adam", lr=0.01, precision="32")
-brief = plan.model_copy(update={"epochs": short, "lr": 0.02, "batch_size": 32})  # of students that are only graded
+brief = plan.model_copy(update={"epochs": short, "lr": 0.02, "batch_size": 32})  # for students that are only graded
 
 
 def percent(network, on=test):
@@ -211,7 +211,7 @@ def percent(network, on=test):
 SHAPE = (Layer(8, pool=2), Layer(12), Layer(16), Layer(20, pool=2), Layer(24))
 teacher = nas.build(SHAPE, FIRST_SEED)
 kdnb.train(teacher, taught, plan)
-print(f"the teacher: {nas.spelt(SHAPE)}; {parameters(teacher)} parameters, {percent(teacher):.1f}% of the test images")
+print(f"the teacher: {nas.spelt(SHAPE)}; {parameters(teacher)} parameters, right on {percent(teacher):.1f}% of the test images")
 
 # %% [markdown]
 # ## N2N as a training loop
@@ -225,7 +225,7 @@ print(f"the teacher: {nas.spelt(SHAPE)}; {parameters(teacher)} parameters, {perc
 
 # %%
 class Policy(nn.Module):
-    """Reads the layers in both directions, and says of each whether it stays."""
+    """Read the layers in both directions, and decide for each whether it stays."""
 
     def __init__(self, hidden=30):
         super().__init__()
@@ -254,7 +254,7 @@ def n2n(policy, layers, reward, budget, lr, rounds=100, samples=5, seed=0):
         b = sum(means) / len(means) if means else R.mean()
         means.append(R.mean().item())
         optimiser.zero_grad()
-        (-((R - b) * logs).mean()).backward()  # towards choices that were worth more
+        (-((R - b) * logs).mean()).backward()  # towards choices with higher rewards
         optimiser.step()
     return tried
 
@@ -279,7 +279,7 @@ layers = nas.described(SHAPE)
 by_loop = n2n(ours, layers, table.get, budget=16, lr=0.02)
 for count, reward in enumerate(pd.Series(list(by_loop.values())).cummax(), 1):
     if count in (1, 5, 10, len(by_loop)):
-        print(f"after {count} students: {reward:.3f}; random search: {nas.expected_best(list(table.values()), count):.3f}")
+        print(f"best reward after {count} students: {reward:.3f}; random search: {nas.expected_best(list(table.values()), count):.3f} on average")
 
 # %% [markdown]
 # In the package, `nas.reinforce` takes any policy, and `nas.compress` runs both stages.
@@ -303,7 +303,7 @@ for name, rate in RATES.items():
     for seed in range(policies):
         torch.manual_seed(seed)
         found = nas.reinforce(nas.RemovalPolicy(), layers, table.get, BUDGET, lr=rate, seed=seed)
-        curve = found.best_so_far + [found.best_score] * (BUDGET - len(found.scores))  # it may stop before
+        curve = found.best_so_far + [found.best_score] * (BUDGET - len(found.scores))  # a search may stop earlier
         rows += [{"condition": name, "seed": seed, "students": n, "reward": r, "trained": len(found.scores)} for n, r in enumerate(curve, 1)]
 searches = pd.DataFrame(rows)
 exact = [nas.expected_best(list(table.values()), n) for n in range(1, BUDGET + 1)]
@@ -313,7 +313,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4), layout="constraine
 sizes = [parameters(nas.build(nas.removed(SHAPE, keep), 0)) if any(keep) else 0 for keep in table]
 left.scatter([s for s in sizes if s], [r for s, r in zip(sizes, table.values(), strict=True) if s], color=figures.ORANGE)
 left.scatter(parameters(nas.build(nas.removed(SHAPE, best), 0)), table[best], s=120, facecolors="none", edgecolors=figures.GREEN, linewidths=2)
-left.set(xlabel="parameters of the student", ylabel="reward $R$", title="all students but the one without layers")
+left.set(xlabel="parameters of the student", ylabel="reward $R$", title="all students except the one without layers")
 figures.lines(searches, "reward", "best reward so far", over="students", over_label="students trained", axes=right)
 right.plot(range(1, BUDGET + 1), exact, color=figures.GREY, ls="--", label="random search, exact mean")
 right.axhline(table[best], color=figures.LIGHT, zorder=0)
@@ -322,16 +322,16 @@ gaps = {name: searches[(searches.condition == name) & (searches.students == 10)]
 figures.save(
     figure,
     "5-9-policies",
-    alt="Left: rewards of all students against their parameters. Right: best reward against students trained, for policies of two learning rates and random search. "
+    alt="Left: rewards of all students against their parameters; students of medium size have the highest rewards. Right: best reward against students trained. The policies soon do no better than random search. "
     + " ".join(f"{name}: {gap.mean():+.3f} against random search after 10 students." for name, gap in gaps.items()),
-    caption="Left: the whole search space of the first stage; the best student is circled. Right: policies beside random search (dashed). After 10 students the "
-    + "; the ".join(f"{name} is {gap.mean():+.3f} ({figures.interval(gap)[0]:+.3f} to {figures.interval(gap)[1]:+.3f}) from it" for name, gap in gaps.items())
-    + f". Mean and 95% interval over {policies} policies; the grey line is the best student.",
+    caption="After 10 students, policies have found no better students than random search (right, dashed). Differences from random search: "
+    + "; ".join(f"{name} {gap.mean():+.3f} ({figures.interval(gap)[0]:+.3f} to {figures.interval(gap)[1]:+.3f})" for name, gap in gaps.items())
+    + f". Lines show the mean and 95% interval over {policies} policies. The circle (left) and the grey line (right) mark the best student of the whole search space.",
 )  # fmt: skip
 for name in RATES:
     trained = searches[searches.condition == name].groupby("seed").trained.first()
     hit = searches[(searches.condition == name) & (searches.students == BUDGET)].reward >= table[best]
-    print(f"{name}: {trained.mean():.1f} students trained on average, the best one found by {hit.sum()} of {policies}")
+    print(f"{name}: {trained.mean():.1f} students trained on average; {hit.sum()} of {policies} policies found the best one")
 
 # %% [markdown]
 # **What the numbers say.** The best students have about 3,000 to 5,000 parameters. Down to 1,000 parameters the reward
@@ -363,7 +363,7 @@ def remembered(architecture):
 
 before = len(rewards)
 found = nas.compress(SHAPE, remembered, removal_budget=8, shrinkage_budget=8, lr=0.02, seed=0)
-print("students of the second stage that were trained:", len(rewards) - before <= 8)
+print("the second stage trained at most 8 students:", len(rewards) - before <= 8)
 
 # %% tags=["nbval-ignore-output"]
 shorter = nas.removed(SHAPE, found.removal.best)
@@ -372,13 +372,13 @@ rival = nas.random_search(
     remembered, 8,
 )  # fmt: skip
 print(f"after the first stage: {nas.spelt(shorter)}, reward {found.removal.best_score:.3f}; "
-      f"random search of 8 students: {nas.expected_best(list(table.values()), 8):.3f} on average")  # fmt: skip
+      f"random search with 8 students: {nas.expected_best(list(table.values()), 8):.3f} on average")  # fmt: skip
 print(f"after the second stage: {nas.spelt(found.architecture)}, reward {found.reward:.3f}")
-print(f"random ratios in its place: {nas.spelt(rival.best)}, reward {rival.best_score:.3f}")
+print(f"random ratios instead of the second stage: {nas.spelt(rival.best)}, reward {rival.best_score:.3f}")
 for name, architecture in {"N2N": found.architecture, "random ratios": rival.best, "all layers of the teacher": SHAPE}.items():
     student = nas.build(architecture, FIRST_SEED)
     kdnb.distil(student, teacher, seen, plan, method="logit_regression", weight=1.0)
-    print(f"fully distilled, {name}: {parameters(student)} parameters, {percent(student):.1f}% of the test images")
+    print(f"fully distilled, {name}: {parameters(student)} parameters, right on {percent(student):.1f}% of the test images")
 
 # %% [markdown]
 # In neither stage is the policy clearly better than random search at the same cost. Eight students of the first stage
@@ -415,8 +415,8 @@ def show_choice(stay):
 figures.explorer(
     show_choice,
     name="5-9-explorer",
-    alt="What the reward of a student is made of, and where it lies among all students",
-    caption="Students that are the teacher without some layers, from high rewards to low ones. Grey: all students.",
+    alt="The reward of a student as the product of the accuracy that it keeps and a factor for its size, and its place among all students. Students of medium size have the highest rewards",
+    caption="Each student is the teacher without some of its layers. The list goes from high to low rewards; grey points are all students.",
     stay=list(names),
 )
 
@@ -465,12 +465,12 @@ panels[0].set_ylabel("final accuracy, %")
 figures.save(
     figure,
     "5-9-early",
-    alt=f"Final accuracy of {candidates} candidates against early grades. Rank correlations: " + ", ".join(f"{name} {r:.2f}" for name, r in ranks.items()) + ".",
-    caption=f"Early grades of {candidates} random networks against what became of them. Rank correlations with the final accuracy: "
+    alt=f"Final accuracy of {candidates} candidates against early grades. TG after one epoch ranks them better than accuracy does. Rank correlations: " + ", ".join(f"{name} {r:.2f}" for name, r in ranks.items()) + ".",
+    caption=f"In this draw of {candidates} random networks, TG after one epoch predicts the final accuracy better than early accuracy does. Rank correlations with the final accuracy: "
     + ", ".join(f"{name} {r:.2f}" for name, r in ranks.items()) + ". One seed.",
 )  # fmt: skip
 figures.table(grades, decimals={name: 2 if "TG" in name else 1 for name in grades if name != "parameters"},
-              caption="The candidates, the best first. Accuracies in percent.")  # fmt: skip
+              caption="The candidates, sorted by their final accuracy. Accuracies are in percent.")  # fmt: skip
 
 # %% [markdown]
 # After one epoch, that is, 16 steps, TG has a rank correlation of 0.78 with the final accuracy, and early accuracy
@@ -495,9 +495,9 @@ alike = {name: nas.teacher_guidance(look, looks["the teacher"]) for name, look i
 figures.save(
     figure,
     "5-9-rdm",
-    alt="Dissimilarity matrices of the teacher, the best and the worst candidate. Similarity to the teacher's: "
+    alt="Dissimilarity matrices of the teacher, the best and the worst candidate. To the worst candidate nearly all images look alike. Similarity of both candidates to the teacher: "
     f"{alike['the best candidate']:.2f} and {alike['the worst candidate']:.2f}.",
-    caption="Representational dissimilarity matrices after training. Similarity TG to the teacher's, on these images: best candidate "
+    caption="After training, the best candidate's representational dissimilarity matrix is much more similar to the teacher's than the worst one's. TG on these images: best candidate "
     f"{alike['the best candidate']:.2f}, worst candidate {alike['the worst candidate']:.2f}.",
 )  # fmt: skip
 
@@ -543,7 +543,7 @@ control = wide["random search by accuracy"]
 figures.table(
     pd.DataFrame({"final accuracy, %": wide.mean(), "difference from random search": (wide.sub(control, axis=0)).mean(),
                   "from": {n: figures.interval(wide[n] - control)[0] for n in wide}, "to": {n: figures.interval(wide[n] - control)[1] for n in wide}}),
-    decimals=1, caption=f"The winner of each search, trained to its end. Means of {seeds} seeds, paired differences in points with 95% intervals.",
+    decimals=1, caption=f"The winner of each search after a full training. Means of {seeds} seeds, and paired differences in points with 95% intervals.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -641,7 +641,7 @@ prices = torch.autograd.grad(losses.gate_penalty(gates, (2.0, 5.0)), gates)
 torch.testing.assert_close(torch.cat(prices), torch.tensor([2.0, 2.0, 2.0, 5.0, 5.0]) / 16)
 members = [torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]])]
 assert losses.oracle_weights(members, torch.tensor([1])).flatten().tolist() == [0.0, 1.0]
-print("block errors, gates and oracle weights are what the formulas say")
+print("block errors, gates and oracle weights agree with the formulas")
 
 # %% [markdown]
 # ### DNA: 18 candidates, 81 networks, two trainings
@@ -676,7 +676,7 @@ blocks = [super_block((1, 8, 12), (2, 1)), super_block((12, 16, 20), (1, 2))]
 fits = [nas.supervise_block(block, parts, place, seen[0], plan) for place, block in enumerate(blocks)]
 ratings = [nas.rate_paths(block, parts, place, probes) for place, block in enumerate(blocks)]
 chosen = nas.choose(blocks, ratings)
-print("both blocks have learnt:", all(fit.history.block.iloc[-1] < fit.history.block.iloc[0] for fit in fits))
+print("the errors of both blocks fell during training:", all(fit.history.block.iloc[-1] < fit.history.block.iloc[0] for fit in fits))
 
 # %%
 pairs = list(product(blocks[0].paths(), blocks[1].paths()))
@@ -684,7 +684,7 @@ drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(FIRST
 
 
 def trained_alone(first, second):
-    """A network of two paths: how it is rated, and what becomes of it when it is trained on its own."""
+    """Train the network of two paths on its own; return its rating and its accuracies."""
     kernels = [KERNELS[i] for i in (*first, *second)]
     alone = tuple(Layer(c, k, p) for c, k, p in zip((8, 12, 16, 20), kernels, (2, 1, 1, 2), strict=True)) + SHAPE[4:]
     network = nas.build(alone, FIRST_SEED)
@@ -695,7 +695,7 @@ def trained_alone(first, second):
 
 standing = pd.DataFrame([trained_alone(*pairs[i]) for i in drawn])
 by_dna = trained_alone(*chosen)
-by_chance = pd.Series([  # of every pair the network that is better on held-out images
+by_chance = pd.Series([  # for every pair, the network that is better on held-out images
     max(two, key=lambda one: one["accuracy"])["test accuracy"] for two in combinations(standing.to_dict("records"), 2)
 ])  # fmt: skip
 
@@ -711,15 +711,15 @@ for axes, place in zip(panels, (0, 1), strict=True):
 figures.save(
     figure,
     "5-9-blocks",
-    alt="Relative errors of the nine paths of two blocks. The best: " + " and ".join(f"{min(r.values()):.2f}" for r in ratings) + ".",
-    caption=f"What DNA reads off: the relative error of every candidate. Lower is better. Chosen kernels: {[KERNELS[i] for path in chosen for i in path]}. Rank correlation "
-    f"of the sum with accuracies of {walks} networks trained alone: {agreement:.2f} (sign turned); of their parameters: {by_size:.2f}.",
+    alt="Relative errors of the nine paths of two blocks. Paths of 1x1 kernels alone have the largest errors. The smallest errors: " + " and ".join(f"{min(r.values()):.2f}" for r in ratings) + ".",
+    caption=f"DNA chooses the path with the lowest relative error in each block, here the kernels {[KERNELS[i] for path in chosen for i in path]}. But the sums of errors do not rank {walks} networks trained "
+    f"on their own: the rank correlation of low errors with high accuracy is {agreement:.2f}, that of parameters with accuracy {by_size:.2f}.",
 )  # fmt: skip
 figures.table(standing.sort_values("rating"), decimals={"rating": 2, "accuracy": 1, "test accuracy": 1},
-              caption=f"{walks} of the 81 networks, by rating; accuracies of held-out and of test images, in percent.")  # fmt: skip
+              caption=f"{walks} of the 81 networks, sorted by rating, with accuracies on held-out and on test images in percent.")  # fmt: skip
 
 # %% tags=["nbval-ignore-output"]
-print(f"DNA's choice among all 81, kernels {by_dna['kernels']}: {by_dna['test accuracy']:.1f}% of the test images")
+print(f"DNA's choice among all 81, with kernels {by_dna['kernels']}: right on {by_dna['test accuracy']:.1f}% of the test images")
 print(f"random search that trains two networks: {by_chance.mean():.1f}% on average, from {by_chance.quantile(0.05):.1f} to {by_chance.quantile(0.95):.1f} in 90% of the pairs; "
       f"one network at random: {standing['test accuracy'].mean():.1f}%")  # fmt: skip
 
@@ -762,12 +762,12 @@ def size(widths):
 
 
 equal = max(w for w in range(1, 17) if size((w, w, w)) <= LIMIT)
-TRIES = max(n for n in (1, 2, 3) if epochs % n == 0)  # short trainings that one search by gates pays for
+TRIES = max(n for n in (1, 2, 3) if epochs % n == 0)  # short trainings that cost as much as one search by gates
 quick = pressed.model_copy(update={"epochs": epochs // TRIES})
 
 
 def random_widths(seed):
-    """Some networks that have nearly as many parameters as allowed."""
+    """Draw networks that have nearly as many parameters as allowed."""
     return nas.draw_distinct(
         lambda g: of_widths(torch.randint(1, 17, (3,), generator=g).tolist()), TRIES, seed,
         lambda one: 0.85 * LIMIT <= size([layer.channels for layer in one]) <= LIMIT,
@@ -791,7 +791,7 @@ for seed in range(width_seeds):
         nas.search_widths(gated, teacher, seen, pressed, penalty=2.0, soft_weight=weight, seed=seed)
         found[name] = nas.narrowed(gated, LIMIT)
     drawn = random_widths(seed)
-    found["random search, same price"] = max(drawn, key=lambda one, seed=seed: early(one, seed))
+    found["random search, same cost"] = max(drawn, key=lambda one, seed=seed: early(one, seed))
     found["one at random"] = drawn[0]
     found["the same in every layer"] = of_widths((equal,) * 3)
     for name, architecture in found.items():
@@ -806,17 +806,17 @@ print("both searches train for the same number of epochs on the same images:", p
 # %% tags=["nbval-ignore-output"]
 conditions = list(dict.fromkeys(students.widths))
 wide = students.pivot(index="seed", columns="widths", values="accuracy")[conditions]
-control = wide["random search, same price"]
-for first, second in (("gates, taught", "random search, same price"), ("gates, taught", "gates, labels alone"), ("gates, taught", "the same in every layer"), ("random search, same price", "one at random")):  # fmt: skip
+control = wide["random search, same cost"]
+for first, second in (("gates, taught", "random search, same cost"), ("gates, taught", "gates, labels alone"), ("gates, taught", "the same in every layer"), ("random search, same cost", "one at random")):  # fmt: skip
     gap = wide[first] - wide[second]
     low, high = figures.interval(gap)
     print(f"{first} - {second}: {gap.mean():+.1f} points ({low:+.1f} to {high:+.1f})")
 figures.table(
-    pd.DataFrame({"channels, mean": {n: ", ".join(f"{w:.1f}" for w in pd.DataFrame(list(students[students.widths == n].channels)).mean()) for n in conditions},
+    pd.DataFrame({"mean channels": {n: ", ".join(f"{w:.1f}" for w in pd.DataFrame(list(students[students.widths == n].channels)).mean()) for n in conditions},
                   "parameters": students.groupby("widths").parameters.mean().round().astype(int), "accuracy, %": wide.mean(), "standard deviation": wide.std(),
                   "difference from random search": wide.sub(control, axis=0).mean(),
                   "from": {n: figures.interval(wide[n] - control)[0] for n in wide}, "to": {n: figures.interval(wide[n] - control)[1] for n in wide}}).loc[conditions],
-    decimals=1, caption=f"Students of at most {LIMIT} parameters. Means of {width_seeds} seeds, paired differences in points with 95% intervals.",
+    decimals=1, caption=f"Students with at most {LIMIT} parameters. Means of {width_seeds} seeds, and paired differences in points with 95% intervals.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -863,9 +863,9 @@ show_verdicts(papers.verdicts("bashivan2019tgsa", "laptop"), "laptop", grouped=T
 # %%
 arms = {
     "guidance0": "TG before training", "guidance1": "TG after one epoch", "guidance2": "TG after two epochs", "accuracy1": "accuracy after one epoch",
-    "accuracy2": "accuracy after two epochs", "both1": "accuracy and TG after one epoch", "both2": "both after two epochs", "layers1": "TG, most similar layers",
+    "accuracy2": "accuracy after two epochs", "both1": "accuracy and TG after one epoch", "both2": "accuracy and TG after two epochs", "layers1": "TG, most similar layers",
     "logits1": "TG of logits", "untrained1": "TG with an untrained teacher", "shuffled1": "TG, images in another order", "size": "parameters",
-    "multiply_adds": "multiply-adds", "random1": "random search, as many epochs", "candidates": "all candidates", "teacher": "the teacher",
+    "multiply_adds": "multiply-adds", "random1": "random search with as many epochs", "candidates": "all candidates", "teacher": "the teacher",
 }  # fmt: skip
 figures.published_and_ours(papers.show_frame("bashivan2019tgsa", "laptop"), arms)
 
@@ -890,9 +890,9 @@ figure = figures.points(ranked, "rank", "rank correlation with the final accurac
 figures.save(
     figure,
     "5-9-recorded",
-    alt="Rank correlations with the final accuracy. " + " ".join(f"{arms[arm]}: {compare(arm)}." for arm in order),
-    caption=f"What foretells a network's final accuracy. TG after one epoch {compare('guidance1')}, accuracy then {compare('accuracy1')}, both {compare('both1')}. "
-    "Mean and 95% interval over 10 seeds of 16 networks each.",
+    alt="After one epoch, TG and accuracy rank networks about equally well; before training or with an untrained teacher, TG does not rank them. Rank correlations with the final accuracy. " + " ".join(f"{arms[arm]}: {compare(arm)}." for arm in order),
+    caption=f"After one epoch, TG and accuracy predict a network's final accuracy about equally well. Rank correlations: TG {compare('guidance1')}, accuracy {compare('accuracy1')}, both {compare('both1')}. "
+    "Points show the mean and 95% interval over 10 seeds of 16 networks each.",
 )  # fmt: skip
 
 # %%
@@ -904,7 +904,7 @@ for first, second in (
 print(f"partial rank correlation of TG given accuracy, after one epoch: {compare('guidance1', metric='partial')}")
 for first in ("guidance1", "accuracy1", "both1"):
     print(f"final accuracy of the preferred candidate, {arms[first]} - random search: {compare(first, 'random1', 'pick', 1)} points")
-print(f"both - accuracy alone: {compare('both1', 'accuracy1', 'pick', 1)} points")
+print(f"the same, accuracy and TG - accuracy alone: {compare('both1', 'accuracy1', 'pick', 1)} points")
 for metric in ("best", "mean", "early", "spread"):
     print(f"candidates, {metric}: {record['candidates', metric].mean():.1f}")
 print(f"the teacher: {record['teacher', 'accuracy'].mean():.1f}%")

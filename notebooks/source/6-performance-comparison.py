@@ -37,14 +37,14 @@
 # `kdnb run 6 --set seeds=20`.
 
 # %% tags=["parameters"]
-images = 100  # of MNIST, with labels, for the live comparison
-test_images = 2000  # the first ones of the test set
+images = 100  # labelled digits of MNIST that train the students of the live comparison
+test_images = 2000  # from the start of the test set
 epochs = 40
 batch_size = 25
 lr = 0.003
 seeds = 12  # paired repetitions
-resamples = 1000  # of papers, or of seeds, for intervals
-newcomer_seeds = 2  # of the recorded comparison, for a loss of our own
+resamples = 1000  # random draws for each interval and each permutation test
+newcomer_seeds = 2  # recorded seeds with which our own loss is trained
 
 # %%
 import copy
@@ -91,11 +91,11 @@ random = np.random.default_rng(0)
 # %%
 scheme = figures.schematic(
     {
-        "seed": ("a seed: weights, order of images", 0, 0.5, "other"),
-        "alone": ("student, labels alone", 1, 0, "student"),
-        "taught": ("student, taught", 1, 1, "student"),
+        "seed": ("one seed: weights, order of images", 0, 0.5, "other"),
+        "alone": ("student on labels alone", 1, 0, "student"),
+        "taught": ("student with a teacher", 1, 1, "student"),
         "teacher": ("one teacher", 1, 2, "teacher"),
-        "test": ("test images, once", 2, 0.5, "other"),
+        "test": ("one test", 2, 0.5, "other"),
         "difference": ("paired difference", 3, 0.5, "method"),
         "interval": ("interval over seeds", 4, 0.5, "method"),
     },
@@ -105,9 +105,9 @@ scheme = figures.schematic(
 figures.save(
     scheme,
     "6-idea",
-    alt="A seed fixes the initial weights and the order of the images of two students, one of labels alone and one taught by a method. Both are scored once on the "
-    "test images. Their difference, over several seeds, gives an interval.",
-    caption="A fair comparison. Two students of a seed (orange) differ in the method alone, so that their difference is the method's.",
+    alt="One seed fixes the initial weights and the order of the images of two students. One learns from labels alone, the other also from a teacher. Both are scored once on the "
+    "test images. The differences over several seeds give an interval.",
+    caption="In a fair comparison the two students of a seed (orange) differ only in the method, so that the difference between their scores is due to the method.",
 )
 
 # %% [markdown]
@@ -150,14 +150,14 @@ draws = 100_000
 shared, first, second = random.normal(size=(3, draws))
 common, rest = 0.5, 0.2
 a, d = 70 + common * shared + rest * first, 71 + common * shared + rest * second
-assert math.isclose((d - a).var(), 2 * rest**2, rel_tol=0.05)  # 1: paired
-assert math.isclose((np.roll(d, 1) - a).var(), 2 * (common**2 + rest**2), rel_tol=0.05)  # not paired
+assert math.isclose((d - a).var(), 2 * rest**2, rel_tol=0.05)  # fact 1: paired
+assert math.isclose((np.roll(d, 1) - a).var(), 2 * (common**2 + rest**2), rel_tol=0.05)  # fact 1: not paired
 a, d = 70 + first, 71 + second
-assert math.isclose(np.corrcoef(d - a, a)[0, 1], -1 / math.sqrt(2), abs_tol=0.02)  # 2
+assert math.isclose(np.corrcoef(d - a, a)[0, 1], -1 / math.sqrt(2), abs_tol=0.02)  # fact 2
 assert abs(np.corrcoef(d - a, (a + d) / 2)[0, 1]) < 0.02
 best = random.normal(0.5, 0.25, (draws // 20, 20)).max(1).mean()
-assert math.isclose(best, 0.5 + 0.25 * expected_best(20), abs_tol=0.02)  # 3
-print(f"the formulas hold; the best of 20 methods that all gain 0.50, measured with a spread of 0.25, gains {0.5 + 0.25 * expected_best(20):.2f}")
+assert math.isclose(best, 0.5 + 0.25 * expected_best(20), abs_tol=0.02)  # fact 3
+print(f"the formulas hold; if 20 methods all gain 0.50 and the measurements have a spread of 0.25, the best measured gain is {0.5 + 0.25 * expected_best(20):.2f} on average")
 
 # %% [markdown]
 # ## The survey's two tables as data
@@ -170,12 +170,12 @@ print(f"the formulas hold; the best of 20 methods that all gain 0.50, measured w
 tables = {name: papers.survey_table(number) for number, name in ((5, "CIFAR-10"), (6, "CIFAR-100"))}
 both = pd.concat(tables.values(), ignore_index=True)
 shown = ["data", "scheme", "method", "paper", "knowledge", "teacher", "student", "alone", "distilled", "printed_gain"]
-figures.table(both.loc[[0, 15, 29, 61], shown].set_index(["data", "method"]), decimals=2, caption=f"4 of {len(both)} rows.")
+figures.table(both.loc[[0, 15, 29, 61], shown].set_index(["data", "method"]), decimals=2, caption=f"4 of the {len(both)} rows in the survey's tables.")
 
 # %%
 figures.table(
     both[both["slip"] != ""].set_index(["data", "method", "student"])[["alone", "distilled", "gain", "slip"]],
-    decimals=2, caption="Rows in which something is wrong in print.",
+    decimals=2, caption="Rows of the survey that contain a misprint.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -191,7 +191,7 @@ figures.table(
 
 # %%
 def by_paper(table, one, other):
-    """Mean gains of two schemes over papers, and how often relabelled papers differ as much."""
+    """Mean gains of two schemes over papers, and how often they differ at least as much after a permutation."""
     means = table.groupby("paper").agg(scheme=("scheme", "first"), gain=("gain", "mean"))
     means = means[means["scheme"].isin([one, other])]
     labels, gains = (means["scheme"] == one).to_numpy(), means["gain"].to_numpy()
@@ -208,14 +208,14 @@ for name, table in tables.items():
     for one, other in (("online", "offline"), ("offline", "self"), ("online", "self")):
         mine, theirs, p = by_paper(table, one, other)
         rows.append((name, f"{one}, {other}", mine, theirs, p))
-columns = ["data", "schemes", "mean gain of the first", "of the second", "p"]
+columns = ["data", "schemes", "mean gain of the first", "mean gain of the second", "p"]
 figures.table(pd.DataFrame(rows, columns=columns).set_index(["data", "schemes"]), decimals=2,
-              caption="Gains in points, means over papers; p of a permutation of the papers' schemes.")  # fmt: skip
+              caption="Mean gains over papers, in points. The p value comes from permuting the schemes of the papers.")  # fmt: skip
 
 
 # %%
 def correlated(table, of):
-    """Spearman's correlation of the gain with a column, and its 95% interval over resampled papers."""
+    """Spearman's correlation of the gain with a column, and a 95% interval from resampled papers."""
     known = table.assign(mean=(table["alone"] + table["distilled"]) / 2).dropna(subset=[of])
     papers_of = [part[["gain", of]].to_numpy() for _, part in known.groupby("paper")]
     drawn = random.integers(len(papers_of), size=(resamples, len(papers_of)))
@@ -226,15 +226,15 @@ def correlated(table, of):
 
 against = {"gap": "gap between teacher and student", "alone": "accuracy of the student alone", "mean": "mean of both accuracies"}
 found = {said: {name: correlated(table, of) for name, table in tables.items()} for of, said in against.items()}
-figures.table(pd.DataFrame(found).T.rename_axis("gain against"), caption="Rank correlations with the gain; 95% intervals over papers.")
+figures.table(pd.DataFrame(found).T.rename_axis("gain against"), caption="Rank correlation of the gain with three quantities, and 95% intervals from resampled papers.")
 
 # %%
 offline = both[both["scheme"] == "offline"].dropna(subset=["teacher_accuracy"])
 above = (offline["distilled"] > offline["teacher_accuracy"]).groupby(offline["data"]).agg(["sum", "size"])
 features = both["knowledge"].str.contains("FeaK|RelK").groupby([both["data"], both["scheme"]]).agg(["sum", "size"])
-print(f"rows with a gain: {(both['gain'] > 0).sum()} of {len(both)}")
+print(f"the student gains in {(both['gain'] > 0).sum()} of {len(both)} rows")
 for name in tables:
-    print(f"{name}: the student ends above its teacher in {above.loc[name, 'sum']} of {above.loc[name, 'size']} offline rows")
+    print(f"{name}: the student is more accurate than its teacher in {above.loc[name, 'sum']} of {above.loc[name, 'size']} offline rows")
     for scheme in ("offline", "online"):
         print(f"{name}: {features.loc[(name, scheme), 'sum']} of {features.loc[(name, scheme), 'size']} {scheme} rows transfer features or relations")
 
@@ -263,9 +263,9 @@ panels[0].legend(title="scheme")
 figures.save(
     figure,
     "6-survey",
-    alt="Published gain against the accuracy of the student alone. In both tables weak students gain most: on CIFAR-10 5.3 points at 73 percent, and above "
-    "91 percent at most 1.4 but for one row; on CIFAR-100 4.7 to 10.7 points below 60 percent.",
-    caption="The survey's two tables. Weak students gain most. Each point is a row, recomputed from its two accuracies.",
+    alt="Published gain against the accuracy of the student alone. In both tables weak students tend to gain most. On CIFAR-10 a student with 73 percent gains 5.3 points; "
+    "above 91 percent all rows but one gain at most 1.4 points. On CIFAR-100 the rows below 60 percent gain 4.7 to 10.7 points.",
+    caption="In both tables of the survey, weak students tend to gain most. Each point is a row; we recomputed its gain from the two accuracies.",
 )
 
 # %% [markdown]
@@ -279,7 +279,7 @@ spread["range"] = spread["max"] - spread["min"]
 gains = both.groupby(["data", "student"])["gain"].agg(["min", "max"]).add_prefix("gain, ")
 spread = spread.join(gains).query("range > 0.5").sort_values("range", ascending=False)
 figures.table(spread.rename(columns={"size": "rows", "min": "lowest", "max": "highest"}), decimals=2,
-              caption="Accuracy of the same student alone, in %, and its gains: students whose baselines differ by more than half a point.")  # fmt: skip
+              caption="Students whose accuracy alone (in %) differs by more than half a point between rows, and their gains (in points).")  # fmt: skip
 
 # %% [markdown]
 # MobileNetV2 on CIFAR-10 has 75.97% in one paper and 90.43% in another, ResNet-56 on CIFAR-100 71.96% and 81.73%.
@@ -295,9 +295,9 @@ figures.table(spread.rename(columns={"size": "rows", "min": "lowest", "max": "hi
 logs = papers.best_epochs()
 inflation, late = logs["inflation"], logs["late_sd"].mean()
 low, high = figures.interval(inflation)
-print(f"best epoch minus last, {len(logs)} logs: {inflation.mean():.2f} points (95% interval {low:.2f} to {high:.2f}), "
-      f"from {inflation.min():.2f} to {inflation.max():.2f}")  # fmt: skip
-print(f"spread of the last 20 epochs: {late:.2f}; fact 3 with 30 independent epochs: {late * expected_best(30):.2f} points")
+print(f"best epoch minus last epoch, mean of {len(logs)} logs: {inflation.mean():.2f} points (95% interval {low:.2f} to {high:.2f}), "
+      f"single logs from {inflation.min():.2f} to {inflation.max():.2f}")  # fmt: skip
+print(f"spread of the last 20 epochs: {late:.2f} points; fact 3 predicts {late * expected_best(30):.2f} points for 30 independent epochs")
 
 # %% [markdown]
 # The best epoch is 0.31 points above the last one on average, and above it in every log. The last 20 epochs scatter by
@@ -319,7 +319,7 @@ def best_of_many(methods, spread):
     bins = np.linspace(-1, 2.5, 71)
     axes.hist(trials[:, 0], bins, color=figures.LIGHT, label="one method", density=True)
     axes.hist(trials.max(1), bins, histtype="step", color=figures.ORANGE, lw=2, label=f"the best of {methods}", density=True)
-    axes.axvline(0.5, color=figures.GREY, ls="--", label="true gain of all")
+    axes.axvline(0.5, color=figures.GREY, ls="--", label="true gain of every method")
     axes.set(xlabel="measured gain, percentage points", ylabel="density", title=f"mean of the best: {expected:.2f}", xlim=(-1, 2.5))
     axes.legend()
     return figure
@@ -328,8 +328,8 @@ def best_of_many(methods, spread):
 figures.explorer(
     best_of_many,
     name="6-explorer",
-    alt="Distribution of a measured gain of one method and of the best of several, all with a true gain of 0.5",
-    caption="The winner's curse: the more is tried and the larger the spread, the more the best measurement exceeds the truth.",
+    alt="Histograms of the measured gain of one method and of the best of several, which all truly gain 0.5 points. With more methods or a larger spread, the best lies further above 0.5",
+    caption="The winner's curse: the more methods are tried and the larger the spread, the further the best measurement lies above the true gain.",
     methods=[1, 2, 5, 10, 20, 40], spread=[0.1, 0.25, 0.5], start={"methods": 20, "spread": 0.25},
 )  # fmt: skip
 
@@ -356,7 +356,7 @@ test = list(data.Batches(few.held_out, 250, shuffle=False, channels_last=True, *
 
 
 def fair(methods, seeds, T=4.0):
-    """Percent of test errors after each epoch: one row a seed, method and epoch."""
+    """Test error in percent after each epoch, with one row for each seed, method and epoch."""
     rows = []
     for seed, (name, weight) in itertools.product(seeds, methods.items()):
         student = few.student(seed)  # the same initial weights for all methods of a seed
@@ -393,9 +393,9 @@ low, high = figures.interval(gain)
 alone, taught = last["labels alone"], last["soft targets"]
 unpaired = stats.ttest_ind(alone, taught).confidence_interval()
 print(f"gain of soft targets, paired by seed: {gain.mean():.2f} points (95% interval {low:.2f} to {high:.2f})")
-print(f"the same numbers, not paired: {unpaired.low:.2f} to {unpaired.high:.2f}; correlation over seeds {np.corrcoef(alone, taught)[0, 1]:.2f}")
+print(f"95% interval without pairing: {unpaired.low:.2f} to {unpaired.high:.2f}; correlation of the two errors over seeds: {np.corrcoef(alone, taught)[0, 1]:.2f}")
 for name in best:
-    print(f"{name}: the best epoch has {(last[name] - best[name]).mean():.2f} points fewer errors than the last")
+    print(f"{name}: the error of the best epoch is {(last[name] - best[name]).mean():.2f} points lower than that of the last")
 print(f"largest gain of a seed: {gain.max():.2f}; smallest: {gain.min():.2f}")
 
 # %% tags=["nbval-ignore-output"]
@@ -409,9 +409,9 @@ panels[1].set(xlim=(-0.4, 1.4), ylabel="test error after the last epoch, %")
 figures.save(
     figure,
     "6-effect",
-    alt=f"Left: test error over epochs for labels alone and with soft targets, with bands over seeds; after the last epoch {alone.mean():.1f} and {taught.mean():.1f} percent. "
-    f"Right: each seed's two errors joined by a line; {(gain > 0).sum()} of {seeds} lines fall.",
-    caption=f"A paired comparison on {images} digits, {seeds} seeds. Right: a line joins the two students of a seed. Where it falls, soft targets helped.",
+    alt=f"Left: test error over epochs, with bands over seeds. After the last epoch the mean error is {alone.mean():.1f} percent with labels alone and {taught.mean():.1f} percent with soft targets. "
+    f"Right: soft targets lower the error in {(gain > 0).sum()} of {seeds} seeds.",
+    caption=f"Soft targets lower the test error in {(gain > 0).sum()} of {seeds} seeds, with {images} training digits. Each line on the right joins the two students of a seed.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -426,7 +426,7 @@ figures.save(
 
 # %% tags=["nbval-ignore-output"]
 def squared_logits(student_logits, teacher_logits):
-    """A loss of our own: the centred logits, squared difference."""
+    """A loss of our own: the mean squared difference of the centred logits."""
     return ((student_logits - student_logits.mean(1, keepdim=True) - teacher_logits + teacher_logits.mean(1, keepdim=True)) ** 2).mean()
 
 
@@ -434,16 +434,16 @@ live = kdnb.compare({"labels alone": None, "soft targets": "kd", "our loss": squ
 live
 
 # %%
-one_epoch = replace(few, recipe=few.recipe.model_copy(update={"epochs": 1}))  # many steps of Adam would enlarge rounding
+one_epoch = replace(few, recipe=few.recipe.model_copy(update={"epochs": 1}))  # many steps of Adam would amplify rounding differences
 theirs = kdnb.compare({"labels alone": None, "soft targets": "kd"}, setting=one_epoch, seeds=seeds).errors
 ours = course[course["epoch"] == 1].pivot(index="seed", columns="condition", values="error") * test_images / 100
 assert (theirs - ours).abs().to_numpy().max() <= 0.005 * test_images, (theirs, ours)
-print("after one epoch the loop above and kdnb.compare have the same test errors, but for at most 0.5% of the test images")
+print("after one epoch the numbers of test errors in the loop above and in kdnb.compare differ by at most 0.5% of the test images")
 
 # %% tags=["nbval-ignore-output"]
 apart = (live.errors[last.columns] - last * test_images / 100).abs()
 for name in apart:
-    print(f"{name}, after {epochs} epochs: the same errors in {(apart[name] < 0.5).sum()} of {seeds} seeds; at most {apart[name].max():.0f} of {test_images:,} apart")
+    print(f"{name}, after {epochs} epochs: the same number of errors in {(apart[name] < 0.5).sum()} of {seeds} seeds; the largest difference is {apart[name].max():.0f} of {test_images:,} images")
 
 # %% [markdown]
 # The table counts errors among 2,000 test images; 20 of them are one point. Soft targets are 1.1 points better than
@@ -470,11 +470,11 @@ titles = {method: METHODS[method].title for method in comparison.COMPARED} | {"s
 student_names = {"resnet": "thin ResNet-8", "vgg": "thin VGG-8"}
 teacher_accuracy = recorded["teacher", "accuracy"].mean()
 protocol = {
-    "teacher": f"{comparison.TEACHER}, {teacher_accuracy:.1f}% of the test images, the same for all",
+    "teacher": f"{comparison.TEACHER}, right on {teacher_accuracy:.1f}% of the test images, the same for all students",
     "students": ", ".join(student_names.values()),
     "images": f"{setting.train_images:,} of CIFAR-10, the same for all seeds",
-    "steps": f"{setting.epochs} epochs in batches of {setting.batch_size}, SGD, one cycle with peak {setting.lr:g}",
-    "weights": "the best of four by errors on held-out training images, for each method and student",
+    "steps": f"{setting.epochs} epochs in batches of {setting.batch_size}, SGD with a one-cycle schedule, peak rate {setting.lr:g}",
+    "weights": "for each method and student the best of four on held-out training images",
     "scored": f"once, on {setting.test_images:,} test images, after the last epoch",
     "seeds": str(setting.seeds),
 }
@@ -498,7 +498,7 @@ for student, against_of in standings.items():
 overall = sum(of["student"]["accuracy"] for of in standings.values()).sort_values(ascending=False)
 figures.table(
     pd.DataFrame(columns).loc[overall.index].rename(titles).fillna("").rename_axis("method"),
-    caption="Test accuracy and mean paired differences in points; 'above' and 'below' where p < 0.05 after Holm's correction over a column.",
+    caption="Test accuracy, and mean paired differences in points. 'Above' and 'below' mark differences with p < 0.05 after Holm's correction over a column.",
 )
 
 # %% [markdown]
@@ -524,7 +524,7 @@ placed = comparison.places().assign(method=lambda of: of["method"].map(titles), 
 ends = placed[placed["place"] != "within"]
 figures.table(
     ends.groupby(["place", "student"], sort=False)["method"].agg(cases="size", methods=", ".join).rename_axis(index={"place": "the best weight is the"}),
-    caption=f"{len(ends)} of {len(placed)} best weights lie at an end of the four that were tried.",
+    caption=f"In {len(ends)} of {len(placed)} cases the best weight is the smallest or the largest of the four that were tried.",
 )
 
 # %% [markdown]
@@ -558,7 +558,7 @@ marked = {titles["kd"]: figures.GREEN, titles["student"]: figures.ORANGE}
 figure, panels = plt.subplots(1, 2, figsize=(10, 8.6), sharey=True, layout="constrained")
 for axes, (student, frame) in zip(panels, ranked.items(), strict=True):
     part = frame.loc[order]
-    axes.hlines(range(len(part)), part["low"], part["high"], color=figures.LIGHT, lw=5, label="95% of the ranks when seeds are drawn again")
+    axes.hlines(range(len(part)), part["low"], part["high"], color=figures.LIGHT, lw=5, label="95% interval over resampled seeds")
     colours = np.array([marked.get(name, figures.BLUE) for name in order])
     faces = np.where(part["width"] > 0, colours, "white")
     axes.scatter(part["mean"], range(len(part)), s=32, c=faces, edgecolors=colours, linewidths=1.4, zorder=3)
@@ -573,10 +573,10 @@ figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", nco
 figures.save(
     figure,
     "6-ranks",
-    alt=f"Ranks of all methods for two students with intervals over resampled seeds. By the mean of both ranks {', '.join(order[:3])} come first and {', '.join(order[-3:])} last; "
-    f"KD has rank {ranked['resnet'].loc['KD', 'mean']:.0f} and {ranked['vgg'].loc['KD', 'mean']:.0f}. "
-    f"Intervals span {ranked['resnet']['width'].median():.0f} and {ranked['vgg']['width'].median():.0f} ranks in the median.",
-    caption="Ranks of the mean accuracy. The first and the last ranks are known well, those in the middle are not.",
+    alt=f"Ranks of all methods for two students, with intervals over resampled seeds. By the mean of both ranks {', '.join(order[:3])} come first and {', '.join(order[-3:])} last. "
+    f"KD has rank {ranked['resnet'].loc['KD', 'mean']:.0f} for the ResNet and {ranked['vgg'].loc['KD', 'mean']:.0f} for the VGG. "
+    f"The median width of an interval is {ranked['resnet']['width'].median():.0f} ranks for the ResNet and {ranked['vgg']['width'].median():.0f} for the VGG.",
+    caption="Ranks of the mean accuracy. The first three ranks are the same for both students and hardly depend on the seeds; most ranks below them are uncertain.",
 )
 
 # %%
@@ -601,8 +601,8 @@ print(f"Kendall's correlation of the two students' rankings: {agreement:.2f}; 95
 for student, of in scores.items():
     ahead = np.sign(of.mean(0)[one] - of.mean(0)[other])
     flips = ((of[:, one] - of[:, other]) * ahead < 0).mean()
-    print(f"{student_names[student]}: one seed orders two methods against their means in {100 * flips:.0f}% of the pairs; "
-          f"median width of a rank's interval {ranked[student]['width'].median():.0f} of {len(compared)}")  # fmt: skip
+    print(f"{student_names[student]}: a single seed reverses the order of two methods' means in {100 * flips:.0f}% of the pairs; "
+          f"the median interval of a rank is {ranked[student]['width'].median():.0f} of {len(compared)} ranks wide")  # fmt: skip
 
 # %% [markdown]
 # The first three ranks are the same for both students, in at least 95% of the draws (open circles). In the middle a
@@ -633,7 +633,7 @@ wide = nets.build(comparison.TEACHER, in_channels=3, image_size=32)
 
 
 def kept(method):
-    """Numbers that the loss holds besides both networks."""
+    """How many numbers the loss keeps besides both networks."""
     criterion = kdnb.Criterion(method, student, wide, (batch.images, batch.labels), images=setting.train_images, weight=1.0)
     return sum(tensor.numel() for tensor in criterion.state_dict().values())
 
@@ -641,8 +641,8 @@ def kept(method):
 gained = standings["resnet"]["student"]
 cost = pd.DataFrame(
     {
-        "a step, times that of KD": timed["value"],
-        "kept, thousand numbers": pd.Series({method: kept(method) / 1000 for method in comparison.COMPARED}),
+        "time of a step, relative to KD": timed["value"],
+        "numbers kept, in thousands": pd.Series({method: kept(method) / 1000 for method in comparison.COMPARED}),
         "accuracy, %": gained["accuracy"],
         "gain, points": gained["difference"],
     }
@@ -650,14 +650,14 @@ cost = pd.DataFrame(
 time, memory, *_ = cost
 front = architecture.pareto(cost, smaller=[time], larger=["accuracy, %"])
 figures.table(cost[front].sort_values("accuracy, %", ascending=False).rename(titles).rename_axis("method"), decimals=2,
-              caption=f"{student_names['resnet']}: the methods that no other beats in both accuracy and time of a step.")  # fmt: skip
+              caption=f"The methods for the {student_names['resnet']} that no other method beats in both accuracy and time of a step.")  # fmt: skip
 
 # %%
 costly = cost[(cost.rank(ascending=False)[[time, memory]] <= 7).any(axis=1) | (cost.index == "kd")].sort_values(time, ascending=False)
 spans = costly.index.map(lambda method: f"{timed.low[method]:.2f} to {timed.high[method]:.2f}")
 costly.insert(1, "range of five timings", spans.where(costly.index != "kd", ""))
 figures.table(costly.rename(titles).rename_axis("method"), decimals=2,
-              caption=f"KD and the losses that are among the seven costliest in time or in memory, {student_names['resnet']}.")  # fmt: skip
+              caption=f"KD and the losses that are among the seven costliest in time or in memory, for the {student_names['resnet']}.")  # fmt: skip
 
 
 
@@ -667,7 +667,7 @@ line = cost[front].sort_values(time)
 
 
 def gains_and_costs(axes, title, ticks, **limits):
-    """Every method with both of its intervals, and the front as steps."""
+    """Draw every method with both of its intervals, and the front as steps."""
     for section, of in cost.groupby([METHODS[method].section for method in cost.index]):
         name, colour = sections[section]
         across = [(of[time] - timed["low"]).loc[of.index], (timed["high"] - of[time]).loc[of.index]]
@@ -677,7 +677,7 @@ def gains_and_costs(axes, title, ticks, **limits):
     axes.plot([line[time].iloc[0], *line[time], 9], heights, color=figures.GREY, lw=1.2, drawstyle="steps-post", zorder=1,
               label="no method is better in both")  # fmt: skip
     axes.axhline(0, color=figures.GREY, lw=1, ls="--", zorder=1, label="labels alone")
-    axes.set(xscale="log", title=title, xlabel="time of a step, times that of KD (logarithmic)", **limits)
+    axes.set(xscale="log", title=title, xlabel="time of a step, relative to KD (log scale)", **limits)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
 
@@ -686,7 +686,7 @@ def gains_and_costs(axes, title, ticks, **limits):
 figure, panels = plt.subplots(1, 2, figsize=(12, 5.8), layout="constrained", width_ratios=[1, 1.25])
 (left, right), (bottom, top) = (0.925, 1.2), (-2.2, 5.3)
 gains_and_costs(panels[0], "all methods", [0.8, 1, 1.5, 2, 3, 4], xlim=(0.77, 4.4), ylim=(-4, 21.5), ylabel="gain over labels alone, percentage points")
-gains_and_costs(panels[1], "the rectangle on the left", [0.95, 1, 1.05, 1.1, 1.15, 1.2], xlim=(left, right), ylim=(bottom, top))
+gains_and_costs(panels[1], "enlarged: the rectangle on the left", [0.95, 1, 1.05, 1.1, 1.15, 1.2], xlim=(left, right), ylim=(bottom, top))
 panels[0].add_patch(plt.Rectangle((left, bottom), right - left, top - bottom, fill=False, color=figures.GREY, lw=1))
 at = {titles[method]: (row[time], row["gain, points"]) for method, row in cost.iterrows()}
 within = {name: (x, y) for name, (x, y) in at.items() if left < x < right and bottom < y < top}
@@ -697,10 +697,10 @@ figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center"
 figures.save(
     figure,
     "6-pareto",
-    alt=f"Gain over labels alone against the time of a step. On the line of methods that none beats in both: {', '.join(titles[m] for m in line.index)}. "
-    f"{len(within)} of {len(cost)} methods take at most 1.2 times the time of KD and gain less than 5.3 points.",
-    caption=f"Accuracy against cost, {student_names['resnet']}. Most losses cost about as much as KD and gain as little; three on features make the front. "
-    f"Bars: 95% interval of the gain over {setting.seeds} seeds, and the range of five timings.",
+    alt=f"Gain over labels alone against the time of a step. No method beats {', '.join(titles[m] for m in line.index)} in both. "
+    f"{len(within)} of {len(cost)} methods take at most 1.2 times as long as KD and gain less than 5.3 points.",
+    caption=f"Gain and cost for the {student_names['resnet']}. Most losses take about as long as KD and gain no more than a few points; three losses on features form the front. "
+    f"Bars show the 95% interval of the gain over {setting.seeds} seeds and the range of five timings.",
 )
 
 # %% [markdown]
@@ -736,7 +736,7 @@ situations = {
     "the embedding is the product": [("passalis2018pkt", "pkt-beats-hints", "PKT \N{MINUS SIGN} hint"),
                                      ("passalis2018pkt", "soft-targets-against-more-training", "soft targets \N{MINUS SIGN} more training")],
 }  # fmt: skip
-# Records count test errors or give percent. Fewer errors are more accuracy: 100 of 10,000 are one point.
+# Some records count test errors, others give percent. 100 fewer errors of 10,000 are one point of accuracy more.
 units = {"accuracy, %": (1, "accuracy"), "percent": (1, "accuracy"), "errors of 10,000": (0.01, "accuracy"), "mean average precision, %": (1, "mAP")}
 rows = []
 for situation, entries in situations.items():
@@ -746,7 +746,7 @@ for situation, entries in situations.items():
         rows.append((situation, said, f"{size * row.ours:+.1f} ({size * row.low:+.1f} to {size * row.high:+.1f})", f"points of {quantity}", row.verdict, key))
 columns = ["situation", "difference", "measured, 95% interval", "unit", "verdict on the claim", "record"]
 figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "difference"]),
-              caption="What our records say, by situation. Above 0 the first of the two is better.")  # fmt: skip
+              caption="Differences in our records, by situation. Above 0 the first of the two conditions is better.")  # fmt: skip
 
 # %% [markdown]
 # Each difference is between a method and its control; sizes in different rows cannot be compared, since data, networks

@@ -39,11 +39,11 @@
 
 # %% tags=["parameters"]
 worlds = 6  # mazes, each with a teacher of its own
-episodes = 200  # of each policy student
-images = 2000  # with labels, some of them wrong; also those of all clients together
-seeds = 3  # of everything that learns images or ratings
-rounds = 6  # of federated learning
-federated_seeds = 6  # of federated learning: each deals out the images anew
+episodes = 200  # training episodes of each policy student
+images = 2000  # training images for wrong labels; all clients together have as many
+seeds = 3  # repetitions of everything that learns images or ratings
+rounds = 6  # rounds of federated learning
+federated_seeds = 6  # repetitions of federated learning, each with a new split of the images
 
 # %%
 import matplotlib.pyplot as plt
@@ -89,19 +89,19 @@ figures.use()
 scheme = figures.schematic(
     {
         "teacher": ("teacher's policy", 0, 0, "teacher"),
-        "states": ("states that are seen", 1, 0.5, "other"),
+        "states": ("visited states", 1, 0.5, "other"),
         "loss": ("cross-entropy", 2, 0, "method"),
         "student": ("student's policy", 0, 1, "student"),
-        "step": ("step of the student", 2, 1, "method"),
+        "step": ("update of the student", 2, 1, "method"),
     },
-    [("teacher", "states", "plays?", "--"), ("student", "states", "plays?", "--"), ("teacher", "loss", "what it would do"),
+    [("teacher", "states", "plays?", "--"), ("student", "states", "plays?", "--"), ("teacher", "loss", "its probabilities"),
      ("states", "loss"), ("loss", "step"), ("step", "student")],
 )  # fmt: skip
 figures.save(
     scheme,
     "7-4-idea",
-    alt="Either the teacher or the student plays, which decides what states are seen. In each of them the cross-entropy of the student with the teacher's policy makes a step of the student.",
-    caption="Policy distillation. What is imitated is always the teacher (blue); who plays (dashed) decides where.",
+    alt="Either the teacher or the student plays and so decides which states are visited. In each visited state the cross-entropy between the teacher's and the student's policy gives an update of the student.",
+    caption="In policy distillation the student always imitates the teacher (blue). Whoever plays (dashed) decides in which states.",
 )
 
 # %% [markdown]
@@ -145,7 +145,7 @@ stream = np.random.default_rng(0)
 small = policies.draw_world(5, side=3, walls=0.0, goals=1)
 pi, theta = softmax(stream.normal(size=(9, 4)), axis=1), stream.normal(size=(9, 4))
 assert policies.asymmetry(small, pi, theta, "student") > 1e-3
-assert policies.asymmetry(small, pi, theta, "teacher") < 1e-9  # 1
+assert policies.asymmetry(small, pi, theta, "teacher") < 1e-9  # fact 1
 
 generator = torch.Generator().manual_seed(0)
 truth = torch.randn(50000, generator=generator)
@@ -153,18 +153,18 @@ labels, answers = (truth + sd * torch.randn(50000, generator=generator) for sd i
 R_y, R_s = ((one - truth).square().mean().item() for one in (labels, answers))
 best = losses.best_label_share(R_y, R_s)
 error = (best * labels + (1 - best) * answers - truth).square().mean().item()
-assert error < R_s and abs(error - R_y * R_s / (R_y + R_s)) < 0.01  # 2
+assert error < R_s and abs(error - R_y * R_s / (R_y + R_s)) < 0.01  # fact 2
 
 clients = [nn.Linear(6, 3) for _ in range(4)]
 points = torch.randn(20, 6, generator=generator)
-torch.testing.assert_close(feddf.averaged(clients, [1] * 4)(points), feddf.mean_logits(clients, points))  # 3
+torch.testing.assert_close(feddf.averaged(clients, [1] * 4)(points), feddf.mean_logits(clients, points))  # fact 3
 
 b, c = losses.binary_codes(torch.randn(2, 32, generator=generator))
-assert b @ c == 32 - 2 * (b != c).sum()  # 4
+assert b @ c == 32 - 2 * (b != c).sum()  # fact 4
 
 wins = [pate.noisy_votes(torch.tensor(votes).expand(100000, 2), 0.5, seed).eq(0).double().mean() for seed, votes in enumerate(([5, 6], [6, 5]))]
-assert 1 < wins[1] / wins[0] < np.exp(2 * 0.5)  # 5
-print("updates, mixed labels, averages, codes and votes are as the facts say")
+assert 1 < wins[1] / wins[0] < np.exp(2 * 0.5)  # fact 5
+print("all five facts hold in these examples")
 
 # %% [markdown]
 # ## Worlds and teachers
@@ -176,11 +176,11 @@ print("updates, mixed labels, averages, codes and votes are as the facts say")
 # which the best policy is worth less than 1, or the teacher less than half of the best policy, are left out.
 
 # %%
-FIRST_SEED = 7400  # no pilot and no record has these seeds
+FIRST_SEED = 7400  # no pilot and no record uses these seeds
 
 
 def drawn(number):
-    """Worlds and teachers in turn, the first that are good enough."""
+    """Draw worlds and teachers in turn, and keep the first that are good enough."""
     found, seed = [], FIRST_SEED
     while len(found) < number:
         seed += 1
@@ -193,17 +193,17 @@ def drawn(number):
 
 
 def by_chance(world, teacher):
-    """What random play is worth, in percent of the teacher's value."""
+    """Value of random play, in percent of the teacher's value."""
     return 100 * policies.value_of(world, np.full(teacher.shape, 0.25)) / policies.value_of(world, teacher)
 
 
 mazes = drawn(worlds)
-world, teacher = min(mazes, key=lambda pair: by_chance(*pair))  # for pictures: where there is most to learn
+world, teacher = min(mazes, key=lambda pair: by_chance(*pair))  # for the figures: the world in which there is most to learn
 uniform = np.full(teacher.shape, 0.25)
 
 
 def draw_cells(axes, world, numbers, title, **look):
-    """One number for each cell; goals and the trap have what they pay written on them."""
+    """Colour each cell by a number, and write on goals and the trap what they pay."""
     side = world.cells.max() + 1
     picture = np.full((side, side), np.nan)
     picture[tuple(world.cells.T)] = numbers
@@ -222,14 +222,14 @@ def draw_cells(axes, world, numbers, title, **look):
 figure, panels = plt.subplots(1, 2, figsize=(9.6, 4.3), layout="constrained")
 for axes, (name, player) in zip(panels, {"the teacher": teacher, "an untaught student": uniform}.items(), strict=True):
     seen = policies.visits(world, player)
-    image = draw_cells(axes, world, np.log10(seen + 1e-4), f"{name} plays: {policies.value_of(world, player):.2f} an episode", cmap="viridis", vmin=-3, vmax=1)
-figure.colorbar(image, ax=panels, label="visits in an episode, log$_{10}$")
+    image = draw_cells(axes, world, np.log10(seen + 1e-4), f"{name} plays: {policies.value_of(world, player):.2f} per episode", cmap="viridis", vmin=-3, vmax=1)
+figure.colorbar(image, ax=panels, label="visits per episode, log$_{10}$")
 figures.save(
     figure,
     "7-4-world",
-    alt="A maze seen from above. The teacher's visits form a narrow way from the middle to a goal; an untaught student's are spread all around the start.",
-    caption="Where episodes lead in one of the worlds: the teacher walks a narrow way, a student that acts at random sees everything near the start. Grey: walls; green: the "
-    f"start; red: what a cell pays. Over {worlds} worlds random play has {np.mean([by_chance(*pair) for pair in mazes]):.0f}% of the teachers' value on average.",
+    alt="A maze seen from above. The teacher visits only a narrow path from the middle to a goal; an untaught student visits cells all around the start.",
+    caption="In this world the teacher visits only a narrow path, while a student that acts at random visits everything near the start. Walls are grey, the start is green, "
+    f"and red numbers say what a cell pays. In {worlds} worlds random play reaches {np.mean([by_chance(*pair) for pair in mazes]):.0f}% of the teachers' value on average.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -281,13 +281,13 @@ rows = []
 for number, (maze, guide) in enumerate(mazes):
     for play in ("student", "teacher", "uniform"):
         fit = policies.distil_policy(maze, guide, control=play, episodes=episodes, seed=number)
-        rows += [{"condition": {"uniform": "chance plays"}.get(play, f"the {play} plays"), "seed": number, "episodes": e, "actions": n, "value": 100 * v / policies.value_of(maze, guide)}
+        rows += [{"condition": {"uniform": "random play"}.get(play, f"the {play} plays"), "seed": number, "episodes": e, "actions": n, "value": 100 * v / policies.value_of(maze, guide)}
                  for e, n, v in zip(fit.episodes, fit.steps, fit.values, strict=True)]  # fmt: skip
 taught = pd.DataFrame(rows)
 
 
 def until(part, over, share=90):
-    """How many episodes or actions it took to have so much of the teacher's value; all when it never did."""
+    """Number of episodes or actions until the student has this share of the teacher's value; all if it never has."""
     return part.loc[part.value >= share, over].min() if (part.value >= share).any() else part[over].max()
 
 
@@ -295,7 +295,7 @@ needed = taught[taught.episodes > 0].groupby(["condition", "seed"])[["episodes",
 
 # %% tags=["nbval-ignore-output"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4), layout="constrained", sharey=True)
-roles = {"the student plays": "method", "the teacher plays": "teacher", "chance plays": "other"}
+roles = {"the student plays": "method", "the teacher plays": "teacher", "random play": "other"}
 figures.lines(taught[taught.episodes % 20 == 0], "value", "value, % of the teacher's", over="episodes", over_label="episodes", roles=roles, baseline=100, baseline_label="the teacher", axes=left)
 grid, curves = np.geomspace(50, 20000, 40), []
 for (name, seed), part in taught.groupby(["condition", "seed"], sort=False):
@@ -304,21 +304,21 @@ for (name, seed), part in taught.groupby(["condition", "seed"], sort=False):
 curves = pd.concat(curves).groupby(["condition", "actions"], sort=False).filter(lambda part: part.value.notna().all())
 figures.lines(curves, "value", "", over="actions", order=list(roles), roles=roles, baseline=100, baseline_label="the teacher", log="x", axes=right)
 left.set_title("over episodes")
-right.set_title("over actions, as far as all worlds go")
+right.set_title("over actions, as far as all worlds have data")
 middle = np.exp(np.log(needed).groupby("condition").mean())
 figures.save(
     figure,
     "7-4-players",
-    alt="Value of the students over episodes and over actions. Until 90% of the teacher's value: "
+    alt="Value of the students over episodes and over actions. The student that plays itself needs the fewest episodes. Needed for 90% of the teacher's value: "
     + "; ".join(f"{name}: {row.episodes:.0f} episodes, {row.actions:.0f} actions" for name, row in middle.iterrows()) + ".",
-    caption="Until a student has 90% of the teacher's value (geometric means): "
+    caption="A student that plays itself needs fewer episodes than one whose teacher plays, but about as many actions. Needed for 90% of the teacher's value (geometric means): "
     + "; ".join(f"{name}, {row.episodes:.0f} episodes or {row.actions:.0f} actions" for name, row in middle.iterrows())
-    + f". Lines: means over {worlds} worlds with 95% intervals.",
+    + f". Lines are means over {worlds} worlds with 95% intervals.",
 )  # fmt: skip
 ratio = np.log2(needed.loc["the teacher plays"] / needed.loc["the student plays"])
 for over in ("episodes", "actions"):
     low, high = figures.interval(ratio[over])
-    print(f"{over} needed if the teacher plays, by those needed if the student plays: a factor of {2 ** ratio[over].mean():.2f} ({2**low:.2f} to {2**high:.2f})")
+    print(f"{over} needed if the teacher plays, divided by those needed if the student plays: {2 ** ratio[over].mean():.2f} ({2**low:.2f} to {2**high:.2f})")
 
 print(taught[taught.episodes == taught.episodes.max()].groupby("condition", sort=False).value.mean().round(1).to_string())
 
@@ -354,8 +354,8 @@ def show_gap(episodes, play):
 figures.explorer(
     show_gap,
     name="7-4-explorer",
-    alt="Cells of the maze coloured by how far the student's policy is from the teacher's, after some episodes",
-    caption="Dark cells: the student would act otherwise than the teacher. Where the teacher itself acts nearly at random, because it has learnt nothing there, a new student agrees with it.",
+    alt="Cells of the maze coloured by the divergence of the student's policy from the teacher's. After some episodes the divergence is small on the teacher's path and large in some cells beside it",
+    caption="In dark cells the student acts differently from the teacher. In cells where the teacher has learnt nothing and acts nearly at random, even a new student agrees with it.",
     start={"episodes": 60},
     episodes=[0, 5, 20, 60, 150],
     play=["student", "teacher"],
@@ -388,14 +388,14 @@ for number, (maze, guide) in enumerate(mazes):
 forms = pd.DataFrame(rows)
 
 # %% tags=["nbval-ignore-output"]
-figure = figures.points(forms, "value", "value in the end, % of the noisy teacher's", baseline=100.0, baseline_label="the noisy teacher")
+figure = figures.points(forms, "value", "final value, % of the noisy teacher's", baseline=100.0, baseline_label="the noisy teacher")
 middle = forms.groupby("condition", sort=False).value.mean()
 figures.save(
     figure,
     "7-4-forms",
-    alt="Value in percent of the noisy teacher's: " + "; ".join(f"{name} {value:.0f}" for name, value in middle.items()) + ".",
-    caption="Students of a teacher that acts at random every fourth time. In percent of its value: " + "; ".join(f"{name} {value:.0f}" for name, value in middle.items())
-    + f". Mean and 95% interval over {worlds} worlds, {episodes} episodes each.",
+    alt="Final value in percent of the noisy teacher's: " + "; ".join(f"{name} {value:.0f}" for name, value in middle.items()) + ".",
+    caption="Imitation ends just below the noisy teacher, which acts at random every fourth time; with rewards the student ends higher on average. Final values in percent of the noisy teacher's: " + "; ".join(f"{name} {value:.0f}" for name, value in middle.items())
+    + f". Points show the mean and 95% interval over {worlds} worlds, with {episodes} episodes each.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -429,16 +429,16 @@ try:
                 fit = policies.distil_policy(table, guide, control=play, episodes=episodes, rate=0.3, look=20, seed=seed)
                 share = 100 * (np.array(fit.values) - low) / (top - low)
                 rows.append({"environment": name, "random play": low, "the teacher": top, "who plays": f"the {play}", "seed": seed,
-                             "after 20 episodes, %": share[1], "in the end, %": share[-1], "actions": fit.steps[-1]})  # fmt: skip
+                             "after 20 episodes, %": share[1], "at the end, %": share[-1], "actions": fit.steps[-1]})  # fmt: skip
     elsewhere = pd.DataFrame(rows)
-    ends = elsewhere.pivot(index=["environment", "seed"], columns="who plays", values="in the end, %")
+    ends = elsewhere.pivot(index=["environment", "seed"], columns="who plays", values="at the end, %")
     for name, one in ends.groupby("environment", sort=False):
         gain = one["the student"] - one["the teacher"]
         print(f"{name}, the student plays - the teacher plays: {gain.mean():+.1f} points ({figures.interval(gain)[0]:+.1f} to {figures.interval(gain)[1]:+.1f})")
     display(figures.table(elsewhere.drop(columns="seed").groupby(["environment", "who plays"], sort=False).mean(), decimals=1,
-                          caption=f"Students in environments of gymnasium after {episodes} episodes; means of five seeds of the episodes."))  # fmt: skip
+                          caption=f"Students in environments of gymnasium, trained for {episodes} episodes. Means of five seeds; 0% is random play, 100% the teacher."))  # fmt: skip
 except RuntimeError as reason:
-    print(f"left out: {reason}")
+    print(f"this comparison is left out: {reason}")
 
 # %% [markdown]
 # Who should play depends on the world. In the taxi the student that plays itself has 96% of the way from random play to
@@ -467,7 +467,7 @@ digits, clothes = data.load("mnist"), data.load("fashion_mnist")
 
 
 def shrunk(chosen):
-    """Images and labels as networks take them."""
+    """Shrink and normalise images; return them with their labels."""
     return (F.avg_pool2d(chosen.images.float() / 255, 2) - 0.13) / 0.27, chosen.labels
 
 
@@ -505,15 +505,15 @@ denoised = pd.DataFrame(rows)
 figure, (left, right_axes) = plt.subplots(1, 2, figsize=(10.4, 4), layout="constrained")
 roles = {"co-teaching": "method", "its own small losses": "other", "plain training": "student"}
 figures.lines(denoised, "accuracy", "accuracy on clean test images, %", roles=roles, axes=left)
-figures.lines(denoised, "clean", "right labels among those learnt, %", roles=roles, baseline=100 * (1 - NOISE), baseline_label="of all labels", axes=right_axes)
+figures.lines(denoised, "clean", "right labels among those used, %", roles=roles, baseline=100 * (1 - NOISE), baseline_label="among all labels", axes=right_axes)
 last = denoised[denoised.epoch == 12].groupby("condition", sort=False)[["accuracy", "clean", "fits"]].mean()
 figures.save(
     figure,
     "7-4-coteaching",
-    alt="Accuracy and the share of right labels over epochs. In the end: "
+    alt="Accuracy and the share of right labels over epochs. Co-teaching ends above plain training in both. At the end: "
     + "; ".join(f"{name} {row.accuracy:.1f}% accuracy, {row.clean:.0f}% right labels" for name, row in last.iterrows()) + ".",
-    caption="45% wrong labels. In the end: " + "; ".join(f"{name} {row.accuracy:.1f}%, {row.clean:.0f}% of what it learns is right" for name, row in last.iterrows())
-    + f". Mean and 95% interval over {seeds} seeds.",
+    caption="With 45% wrong labels, co-teaching learns from more right labels than plain training and ends with a higher accuracy. At the end: " + "; ".join(f"{name} {row.accuracy:.1f}% accuracy, {row.clean:.0f}% right labels" for name, row in last.iterrows())
+    + f". Lines show the mean and 95% interval over {seeds} seeds.",
 )  # fmt: skip
 print(last.round(1).to_string())
 final = denoised[denoised.epoch == 12].pivot(index="seed", columns="condition", values="accuracy")
@@ -564,9 +564,9 @@ means = mixed.groupby("share").accuracy.mean()
 figures.save(
     figure,
     "7-4-mixed",
-    alt="Accuracy against the share of the labels: " + "; ".join(f"{share}: {value:.1f}%" for share, value in means.items()) + ".",
-    caption=f"The teacher alone gives its student {means[0.0]:.1f}%, the labels alone {means[1.0]:.1f}%, and the mixture with the highest mean (a share of {means.idxmax()}) {means.max():.1f}%. "
-    f"Dotted line: the share $\\lambda^*$ of the formula, {np.mean(stars):.2f}. Mean and 95% interval over {seeds} seeds.",
+    alt="A mixture of labels and teacher is more accurate than either source alone. Accuracy by the share of the labels: " + "; ".join(f"{share}: {value:.1f}%" for share, value in means.items()) + ".",
+    caption=f"The student reaches {means[0.0]:.1f}% with the teacher alone, {means[1.0]:.1f}% with the labels alone, and {means.max():.1f}% with the best mixture (a share of {means.idxmax()}). "
+    f"The vertical line marks the share $\\lambda^*$ of the formula, {np.mean(stars):.2f}. The curve shows the mean and 95% interval over {seeds} seeds.",
 )  # fmt: skip
 by_share = mixed.pivot(index="seed", columns="share", values="accuracy")
 for one, other in ((means.idxmax(), 1.0), (means.idxmax(), 0.0), (means.idxmax(), 0.2), (0.2, 0.0), (0.2, 1.0)):
@@ -625,11 +625,11 @@ gains = {name: mean[name] - mean["FedAvg"] for name in OTHER if name != "FedAvg"
 figures.save(
     figure,
     "7-4-federated",
-    alt="Left: how many images of each digit each client has; most cells are empty. Right: accuracy of the server over rounds. Averages over all rounds: "
+    alt="Left: the number of images of each digit that each client has; most cells are empty. Right: accuracy of the server over rounds; all methods are close together. Averages over all rounds: "
     + "; ".join(f"{name} {value:.1f}%" for name, value in mean.mean().items()) + ".",
-    caption="Clients with few digits each (left). Accuracy on average over all rounds against FedAvg: "
+    caption="Each client has few digits (left), and FedDF is not shown to be better than FedAvg. Difference from FedAvg in accuracy, averaged over all rounds: "
     + "; ".join(f"{name} {gain.mean():+.1f} ({figures.interval(gain)[0]:+.1f} to {figures.interval(gain)[1]:+.1f}) points" for name, gain in gains.items())
-    + f". Mean and 95% interval over {federated_seeds} seeds.",
+    + f". Lines show the mean and 95% interval over {federated_seeds} seeds.",
 )  # fmt: skip
 print(mean.mean().round(1).to_string())
 
@@ -670,7 +670,7 @@ print(gkt.groupby("condition", sort=False)[["edge and server", "edge alone"]].me
 wide = gkt.pivot(index="seed", columns="condition")
 for where in ("edge and server", "edge alone"):
     gain = wide[where, "FedGKT"] - wide[where, "features alone"]
-    print(f"{where}: the exchange of logits is worth {gain.mean():+.1f} points ({figures.interval(gain)[0]:+.1f} to {figures.interval(gain)[1]:+.1f})")
+    print(f"{where}: the exchange of logits changes the accuracy by {gain.mean():+.1f} points ({figures.interval(gain)[0]:+.1f} to {figures.interval(gain)[1]:+.1f})")
 small_size, large_size = (sum(p.numel() for p in net.parameters()) for net in (nn.Sequential(edges[0].extractor, edges[0].classifier), server))
 print(f"parameters: {small_size} on the edge, {large_size} on the server")
 
@@ -702,7 +702,7 @@ try:
     films = load_ratings("ml-100k")
 except data.DataError as problem:
     films = None
-    print(f"MovieLens is not on this machine, and the cells about it are left out. {problem}")
+    print(f"MovieLens is not on this machine, so the cells about it do nothing. {problem}")
 
 if films is not None:
     seen, held, final = recommend.last_taken(films.users, films.items, films.times, 10)
@@ -789,13 +789,13 @@ if films is not None:
     print(f"AUC of the teachers: {clicked['teacher', 0.5].mean():.4f}")
     for share in (0.0, 0.5, 0.9):
         gain = clicked["student", share] - clicked["student", 0.0]
-        note = "" if share == 0 else f", {gain.mean():+.4f} ({figures.interval(gain)[0]:+.4f} to {figures.interval(gain)[1]:+.4f})"
+        note = "" if share == 0 else f", a difference of {gain.mean():+.4f} ({figures.interval(gain)[0]:+.4f} to {figures.interval(gain)[1]:+.4f})"
         print(f"AUC of students, teacher's share {share}: {clicked['student', share].mean():.4f}{note}")
 
 # %% tags=["nbval-ignore-output"]
 if films is not None:
     texts, given = torch.cat([clicks.privileged, films.genres[items].float()], 1), torch.from_numpy(stars_given).float()
-    taken = torch.from_numpy(np.arange(len(who)) - np.searchsorted(who, who))  # a user's how manieth rating
+    taken = torch.from_numpy(np.arange(len(who)) - np.searchsorted(who, who))  # the position of each rating among those of its user
     early = taken < 0.8 * torch.bincount(users)[users]
     past, later = [(users[part], items[part], given[part], texts[part]) for part in (early, ~early)]
     steady, rows = {"epochs": 3, "decay": 1e-4}, []
@@ -859,7 +859,7 @@ asked["epsilon"] = [pate.privacy_cost(500, gamma) for gamma in asked.index]
 
 # %% tags=["nbval-ignore-output"]
 print(asked.round(1).to_string())
-print(f"one teacher on average: {np.mean([percent(one) for one in crowd]):.1f}%")
+print(f"accuracy of one teacher, on average: {np.mean([percent(one) for one in crowd]):.1f}%")
 
 # %% [markdown]
 # Without much noise the vote is right for 85% of the images, where one teacher has 72%, and the student reaches 83%.
@@ -915,7 +915,7 @@ show_verdicts(papers.verdicts("czarnecki2019", "laptop"), "laptop", grouped=True
 
 # %%
 arms = {
-    "student_driven": "the student plays", "teacher_driven": "the teacher plays", "uniform_driven": "chance plays", "rewards_alone": "rewards alone",
+    "student_driven": "the student plays", "teacher_driven": "the teacher plays", "uniform_driven": "random play", "rewards_alone": "rewards alone",
     "cloned": "noisy teacher, imitation", "rewarded": "noisy teacher, with rewards", "valued": "noisy teacher, rewards and its values",
     "entropy": "entropy-regularised, drawn actions", "expected": "entropy-regularised, all actions", "world": "the world",
 }  # fmt: skip
@@ -931,7 +931,7 @@ record = papers.read_record("czarnecki2019", "laptop").table()
 figure, (left, right_axes) = plt.subplots(1, 2, figsize=(10.6, 3.9), layout="constrained")
 for axes, metric, label in ((left, "episodes", "episodes until 90% of the teacher's value"), (right_axes, "steps", "actions until 90% of the teacher's value")):
     frame = figures.tidy(record, metric, {arm: arms[arm] for arm in ("student_driven", "teacher_driven", "uniform_driven", "rewards_alone")})
-    figures.points(frame, metric, label, roles={"the student plays": "method", "the teacher plays": "teacher", "chance plays": "other", "rewards alone": "student"}, log=True, axes=axes)
+    figures.points(frame, metric, label, roles={"the student plays": "method", "the teacher plays": "teacher", "random play": "other", "rewards alone": "student"}, log=True, axes=axes)
     axes.xaxis.set_minor_formatter("")
 left.set_xticks([20, 50, 100, 200, 400], ["20", "50", "100", "200", "400"])
 factors = {}
@@ -943,10 +943,10 @@ for metric in ("doublings", "stepdoublings"):
 figures.save(
     figure,
     "7-4-recorded",
-    alt="Episodes and actions that students need. Where the teacher plays, episodes are more by a factor of " + factors["teacher_driven", "doublings"]
-    + ", actions by a factor of " + factors["teacher_driven", "stepdoublings"] + ".",
-    caption="Against the student that plays itself, the one the teacher plays for needs more episodes, by a factor of " + factors["teacher_driven", "doublings"]
-    + ". Counted in actions the factor is " + factors["teacher_driven", "stepdoublings"] + ". Points: means over 40 worlds with 95% intervals; factors: geometric means.",
+    alt="If the teacher plays instead of the student, a student needs more episodes, by a factor of " + factors["teacher_driven", "doublings"]
+    + ", but about as many actions, with a factor of " + factors["teacher_driven", "stepdoublings"] + ".",
+    caption="If the teacher plays instead of the student, a student needs more episodes to reach 90% of the teacher's value, by a factor of " + factors["teacher_driven", "doublings"]
+    + ". For actions the factor is " + factors["teacher_driven", "stepdoublings"] + ". Points are means over 40 worlds with 95% intervals; the factors are geometric means.",
 )  # fmt: skip
 
 # %%
@@ -954,13 +954,13 @@ for (arm, metric), factor in factors.items():
     print(f"{'episodes' if metric == 'doublings' else 'actions'}, {arms[arm]} / the student plays: {factor}")
 for arm in ("student_driven", "teacher_driven", "uniform_driven", "rewards_alone", "cloned", "rewarded", "valued", "entropy", "expected"):
     low, high = figures.interval(record[arm, "final"])
-    print(f"{arms[arm]}: {record[arm, 'final'].mean():.1f}% in the end ({low:.1f} to {high:.1f}), {record[arm, 'share'].mean():.1f}% on average")
+    print(f"{arms[arm]}: {record[arm, 'final'].mean():.1f}% at the end ({low:.1f} to {high:.1f}), {record[arm, 'share'].mean():.1f}% on average over the training")
 for one, other, metric in (("rewarded", "cloned", "final"), ("valued", "rewarded", "final"), ("expected", "entropy", "share"), ("cloned", "expected", "share")):
     gap = record[one, metric] - record[other, metric]
     low, high = figures.interval(gap)
     print(f"{metric}, {arms[one]} - {arms[other]}: {gap.mean():+.1f} ({low:+.1f} to {high:+.1f})")
 for metric in ("teacher", "random", "noisy", "passed"):
-    print(f"world, {metric}: {record['world', metric].mean():.1f}")
+    print(f"mean over the worlds, {metric}: {record['world', metric].mean():.1f}")
 
 # %% [markdown]
 # **What holds.** The premises are met: teachers have 87% of the best policies' values, random play 23% of the
@@ -1007,7 +1007,7 @@ for metric in ("teacher", "random", "noisy", "passed"):
 show_verdicts(papers.verdicts("han2018coteaching", "laptop"), "laptop", grouped=True)
 
 # %%
-noises = {"pair": "45% have the next class", "symmetric": "50% are random"}
+noises = {"pair": "45% pair-flipped labels", "symmetric": "50% random wrong labels"}
 picks = {"coteaching": "co-teaching", "own": "its own small losses", "standard": "plain training"}
 arms = {f"{arm}_{kind}": f"{name}, {kind}" for kind in noises for arm, name in picks.items()}
 figures.published_and_ours(papers.show_frame("han2018coteaching", "laptop"), arms)
@@ -1031,12 +1031,12 @@ def against(one, other, metric="accuracy"):
 figures.save(
     figure,
     "7-4-resisted",
-    alt="Accuracy with wrong labels. Co-teaching against plain training: " + "; ".join(f"{name} {against(f'coteaching_{kind}', f'standard_{kind}')} points" for kind, name in noises.items()) + ".",
-    caption="Wrong labels: " + "; ".join(f"where {name}, co-teaching is {against(f'coteaching_{kind}', f'standard_{kind}')} points above plain training, and {against(f'coteaching_{kind}', f'own_{kind}')} against networks that keep their own small losses"
-    for kind, name in noises.items()) + ". Hollow: published, with another network and all images. Mean and 95% interval over 6 seeds.",
+    alt="Co-teaching is far more accurate than plain training, with both kinds of wrong labels. Differences: " + "; ".join(f"{name} {against(f'coteaching_{kind}', f'standard_{kind}')} points" for kind, name in noises.items()) + ".",
+    caption="Co-teaching withstands wrong labels much better than plain training. " + ". ".join(f"With {name} its lead is {against(f'coteaching_{kind}', f'standard_{kind}')} points, and {against(f'coteaching_{kind}', f'own_{kind}')} points over networks that keep their own small losses"
+    for kind, name in noises.items()) + ". Hollow diamonds are published values, for another network and all images. Points show the mean and 95% interval over 6 seeds.",
 )  # fmt: skip
 for arm, name in arms.items():
-    print(f"{name}: accuracy {resisted[arm, 'accuracy'].mean():.1f}%, best epoch {resisted[arm, 'best'].mean():.1f}%, right labels learnt {resisted[arm, 'precision'].mean():.1f}%, training labels given back {resisted[arm, 'fit'].mean():.1f}%")
+    print(f"{name}: accuracy {resisted[arm, 'accuracy'].mean():.1f}%, best epoch {resisted[arm, 'best'].mean():.1f}%, right labels among those used {resisted[arm, 'precision'].mean():.1f}%, training labels reproduced {resisted[arm, 'fit'].mean():.1f}%")
 
 # %% [markdown]
 # **What holds.** Plain training reproduces 97% of the training labels, for both kinds of noise: the premises are met.
@@ -1103,8 +1103,8 @@ from kdnb.methods.applications.coteaching import coteach, noisy_labels
 my_digits = data.load("mnist")
 my_images, my_right_labels = my_digits.train.select(slice(1000)).tensors()
 my_test_images, my_test_labels = my_digits.test.select(slice(2000)).tensors()
-my_share = 0.4  # of wrong labels
-my_labels = noisy_labels(my_right_labels, my_share, 10, "symmetric", seed=3)  # yours come with their errors
+my_share = 0.4  # share of wrong labels
+my_labels = noisy_labels(my_right_labels, my_share, 10, "symmetric", seed=3)  # your labels already contain errors
 
 
 def my_network():
@@ -1119,12 +1119,12 @@ def right_answers(net):
 scores = {"other": [], "all": []}
 for seed in range(3):
     for pick, found in scores.items():
-        torch.manual_seed(seed + 1000)  # the same first weights for both
+        torch.manual_seed(seed + 1000)  # the same initial weights for both
         pair = my_network(), my_network()
         coteach(*pair, my_images, my_labels, noise_rate=my_share, epochs=15, ramp_epochs=5, batch_size=64, pick=pick, seed=seed)
         found.append(np.mean([right_answers(net) for net in pair]))
 gain = np.subtract(scores["other"], scores["all"])
-print(f"right answers: co-teaching {np.mean(scores['other']):.1f}%, plain training {np.mean(scores['all']):.1f}%")
+print(f"accuracy: co-teaching {np.mean(scores['other']):.1f}%, plain training {np.mean(scores['all']):.1f}%")
 print(f"difference: {gain.mean():+.1f} points ({figures.interval(gain)[0]:+.1f} to {figures.interval(gain)[1]:+.1f} over the seeds of weights and batches)")
 
 # %% [markdown]
@@ -1161,7 +1161,7 @@ my_teacher = 0.8 * policies.best_policy(my_world) + 0.2 / 4
 assert my_teacher.shape == (len(my_world), 4) and np.allclose(my_teacher.sum(1), 1)
 
 worth = policies.value_of(my_world, my_teacher)
-print(f"an episode of the teacher pays {worth:.2f}, random play {policies.value_of(my_world, np.full(my_teacher.shape, 0.25)):.2f}")
+print(f"value of an episode: the teacher {worth:.2f}, random play {policies.value_of(my_world, np.full(my_teacher.shape, 0.25)):.2f}")
 tried = {"the student plays": {}, "the teacher plays": {"control": "teacher"}, "rewards alone": {"objective": "rewards", "rate": 0.03}}
 for name, options in tried.items():
     fits = [policies.distil_policy(my_world, my_teacher, episodes=40, seed=seed, **options) for seed in range(5)]
