@@ -415,10 +415,10 @@ figures.save(
 )  # fmt: skip
 
 # %% [markdown]
-# In this loop soft targets gain 1.1 points (95% interval -0.3 to 2.4); the interval contains 0, so the result is
+# In this loop soft targets gain 1.1 points (95% interval -0.2 to 2.4); the interval contains 0, so the result is
 # undecided. Pairing narrows the interval: without it, it reaches from -0.6 to 2.8. A single seed may give anything from
-# -1.4 to +5.8. The printed lines also show a temptation: with the best of the 40 epochs on both sides the gain would be
-# 1.8 points (1.09 + 1.04 - 0.30), although no student is better.
+# -1.4 to +5.9. The printed lines also show a temptation: with the best of the 40 epochs on both sides the gain would be
+# 1.7 points (1.09 + 0.95 - 0.37), although no student is better.
 #
 # In the package, `kdnb.compare` does the same for any number of methods, with Holm's correction for their number. A
 # condition is a method's name, a loss of your own, or a dict of keyword arguments for `kdnb.distil`.
@@ -447,9 +447,9 @@ for name in apart:
 
 # %% [markdown]
 # The table counts errors among 2,000 test images; 20 of them are one point. Soft targets are 1.1 points better than
-# labels, which is undecided, as in the loop. Our loss, with its untuned weight, is 3.0 points better. The students
+# labels, which is undecided, as in the loop. Our loss, with its untuned weight, is 2.9 points better. The students
 # trained on labels alone make the same number of errors in the loop and in the package. Those trained with soft targets
-# differ by up to 10 images, since the package computes the divergence by another formula: the last digits are rounded
+# differ by up to 11 images, since the package computes the divergence by another formula: the last digits are rounded
 # differently, and 160 steps of Adam amplify this. So the second digit of a gain says little. With twelve seeds a gain
 # of one point is too small to be distinguished from 0 here.
 #
@@ -851,7 +851,7 @@ kdnb.compare({"labels": None, "kd": "kd"}, setting=my_setting, seeds=3)
 # <details><summary>Solution</summary>
 #
 # In expectation it does, if both scatter alike over equally many epochs. It does not when one has more epochs or more
-# noise (in the live part picking the best epoch lowers the error by 0.3 points for labels and by 1.0 for soft targets).
+# noise (in the live part picking the best epoch lowers the error by 0.4 points for labels and by 1.0 for soft targets).
 # And the absolute accuracies remain inflated, so they cannot be compared with those of papers that print the last
 # epoch.
 #
