@@ -25,6 +25,7 @@ from kdnb.methods.offline.parts import (
 from kdnb.methods.options import FIELDS, told_apart
 from kdnb.progress import note
 from kdnb.training import Recipe
+from kdnb.training.alone import check_takes_one
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed, modes_kept
 from kdnb.training.first import cannot_take, check_module, check_weights
@@ -132,6 +133,7 @@ class Criterion(nn.Module):
         self.unprepared = {part.name for part in self.parts if hasattr(part.module, "prepare")}
         self.shapes = _shapes(inputs)
         self.waits = any(first != last for first, last in (part.weight for part in self.parts))
+        self.tried_one = False  # whether both networks were asked about a batch of one
         self.terms: dict[str, Tensor] = {}
         self.logits: Tensor | None = None
 
@@ -194,6 +196,10 @@ class Criterion(nn.Module):
             raise ValueError("the cross-entropy reads labels: give targets, or label_weight=0.")
         targets = None if targets is None else as_labels(targets)
         batch = Batch(inputs, targets, index)
+        if batch.size == 1 and not self.tried_one:
+            self.tried_one = True
+            check_takes_one("student", student, inputs, self.outputs[0])
+            check_takes_one("teacher", teacher, inputs, self.outputs[1])
         asked = asked_by(teacher, inputs, self.by_batch)
         with self._seen(1) as seen, modes_kept(teacher), torch.no_grad(), asked:
             target = seen(logits_of(self._ask("teacher", teacher, inputs), self.outputs[1]))

@@ -23,9 +23,10 @@ from kdnb.data import Batch, Batches
 from kdnb.data.forms import first_of
 from kdnb.names import brief
 from kdnb.paths import atomic_write, check_writable, sweep
-from kdnb.progress import bar, note
+from kdnb.progress import bar
 from kdnb.training import devices, threads
-from kdnb.training.borrowed import borrowed, needs_company, still_parts
+from kdnb.training.alone import ends_alone, left_out
+from kdnb.training.borrowed import borrowed, still_parts
 from kdnb.training.checkpoint import (
     AnotherRun,
     Damaged,
@@ -42,12 +43,7 @@ from kdnb.training.first import check_repeats, first_batch
 from kdnb.training.identity import Identity, of_data, of_function, of_learning, of_network
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.recipe import Recipe
-from kdnb.training.reporting import (
-    check_finite,
-    means_of,
-    numbers,
-    writer_for,
-)
+from kdnb.training.reporting import check_finite, means_of, numbers, writer_for
 from kdnb.training.wrapped import (
     Answered,
     Compiled,
@@ -207,7 +203,7 @@ class _Run:
     """The moving parts of one `fit`: wrapped networks, their optimisers, and the checkpoint."""
 
     def __init__(self, networks, updates, recipe, batches, names, fabric, answers):
-        self.updates, self.recipe, self.fabric = updates, recipe, fabric
+        self.updates, self.recipe, self.fabric, self.answers = updates, recipe, fabric, answers
         self.steps = len(batches) * recipe.epochs
         self.plain = dict(networks)
         self.names = json.loads(json.dumps(names, default=lambda one: one.item()))
@@ -215,6 +211,7 @@ class _Run:
         self.still = [part for n in self.moved for part in still_parts(self.plain[n])]
         self.models: dict[str, nn.Module] = {}  # as Fabric has set them up
         self.alone: bool | None = None  # whether a batch of one is left out, once that is known
+        self.ends_alone = ends_alone(batches)
         example = functools.cache(
             lambda: first_of(first_batch(batches).to(fabric.device).images, 2)
         )
@@ -307,15 +304,17 @@ class _Run:
         return self.fabric.world_size > 1
 
     def _left_out(self, batch: Batch) -> bool:
-        """Whether a batch is too small: one sample, of which batch normalisation knows no variance."""
-        if batch.size >= 2 * self.fabric.world_size:
+        """Whether a batch is too small: one sample, of which batch normalisation knows no variance.
+
+        If the last batch will be, the first one already shows what the networks make of that.
+        """
+        small = batch.size < 2 * self.fabric.world_size
+        if not (small or self.ends_alone):
             return False
         if self.alone is None:
-            one = first_of(batch.to(self.fabric.device).images, 1)
-            self.alone = any(needs_company(network, one) for network in self.plain.values())
-            if self.alone:
-                note("a batch of one sample is left out: batch normalisation needs two.")
-        return self.alone
+            self.ends_alone = False
+            self.alone = left_out(self.plain, self.answers, batch.to(self.fabric.device).images)
+        return small and self.alone
 
     def _share(self, batch: Batch) -> tuple[Batch, float]:
         """This process's part of a batch on its device, and its weight in the mean over processes.

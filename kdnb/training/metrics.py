@@ -14,6 +14,7 @@ from kdnb.data import Batches, Images, as_batches, in_order
 from kdnb.losses.checks import check_classes, check_scores
 from kdnb.progress import bar
 from kdnb.training import threads
+from kdnb.training.alone import check_takes_one
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import evaluating
 from kdnb.training.first import check_module
@@ -29,11 +30,12 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     Runs in eval mode without gradients, and restores the mode. Rows follow the order of the batches,
     so use `shuffle=False`. No autocast: the numbers that decide claims are computed in full precision.
     """
+    outputs: list[Tensor] = []
     with evaluating(network), torch.no_grad(), threads.fitting():
-        outputs = [
-            logits_of(ask(network, batch.images), output).float().cpu()
-            for batch in batches.epoch(0)
-        ]
+        for batch in batches.epoch(0):
+            if batch.size == 1:
+                check_takes_one("network", network, batch.images, output)
+            outputs.append(logits_of(ask(network, batch.images), output).float().cpu())
     return torch.cat(outputs)
 
 
@@ -96,9 +98,15 @@ def evaluate(
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
     batches = _plain(data, device)
     progress = bar(len(batches), 0, "batch", delay=2)
+    tried_one = False
     with evaluating(*parts), torch.no_grad(), threads.fitting(), closing(progress):
         for batch in batches.epoch(0):
             batch = batch.to(device)
+            if batch.size == 1 and not tried_one:
+                tried_one = True
+                check_takes_one("network", network, batch.images, output)
+                if guide:
+                    check_takes_one("teacher", guide, batch.images, theirs)
             logits = logits_of(ask(network, batch.images), output).float()
             taught = None
             if guide:
