@@ -131,7 +131,8 @@ def fit(
         `evaluate` gave.
 
     Raises:
-        NonFiniteLoss: when a term turns NaN or infinite: which, and at which step.
+        NonFiniteLoss: when a term turns NaN or infinite: which, and at which step. On a CPU the
+            networks keep the weights before that step.
         AnotherRun: a ValueError, when the checkpoint belongs to another run, or the file is none.
         OSError: when the checkpoint cannot be read, or written (`kdnb.paths.DiskError`).
     """
@@ -247,7 +248,6 @@ class _Run:
         for part in self.still:
             part.training = False
         on_cpu = self.fabric.device.type == "cpu"
-        check_every = 1 if on_cpu else 50  # a look at a number waits for the device
         rows: list[Any] = []  # of numbers on the CPU, else of tensors
         sizes: list[int] = []
         names: list[str] = []
@@ -279,14 +279,17 @@ class _Run:
                     self.fabric.clip_gradients(
                         first, optimiser, max_norm=update.max_norm, error_if_nonfinite=False
                     )
+                found = [value.item() if on_cpu else value.detach() for value in terms.values()]
+                if on_cpu:  # before the step, which would spoil the weights
+                    check_finite([found], [*terms], first_step + offset + 1)
                 optimiser.step()
                 if update.after:
                     update.after()
                 names += terms
-                values += [value.detach() for value in terms.values()]
-            rows.append([value.item() for value in values] if on_cpu else torch.stack(values))
-            if (offset + 1) % check_every == 0:
-                check_finite(rows[-check_every:], names, first_step + offset + 1)
+                values += found
+            rows.append(values if on_cpu else torch.stack(values))
+            if not on_cpu and (offset + 1) % 50 == 0:  # a look at a number waits for the device
+                check_finite(rows[-50:], names, first_step + offset + 1)
         if not rows:
             if self.alone:
                 raise ValueError("every batch has one sample, and batch normalisation needs two.")
