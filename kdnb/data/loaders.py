@@ -47,9 +47,10 @@ class LoaderBatches:
         labels: which labels are accepted: "classes", class numbers only; "any", also soft
             labels, mixed ones and dense maps; "none", anything or nothing, since they are not
             used.
+        counted: whether a length is needed; else an epoch ends where the loader does.
 
     Raises:
-        TypeError: if `loader` has no length, or can be read only once.
+        TypeError: if `loader` has no length that is needed, or can be read only once.
         ValueError: if it has no batch.
     """
 
@@ -62,6 +63,7 @@ class LoaderBatches:
         *,
         seed: int = 0,
         labels: Labels = "classes",
+        counted: bool = True,
     ):
         if isinstance(loader, Iterator) or not hasattr(loader, "__iter__"):
             raise TypeError(
@@ -71,8 +73,10 @@ class LoaderBatches:
         try:
             self._length = len(loader)
         except TypeError as error:
-            raise TypeError(_no_length(loader)) from error
-        if not self._length:
+            if counted:
+                raise TypeError(_no_length(loader)) from error
+            self._length = None
+        if self._length == 0:
             raise ValueError(
                 f"the {type(loader).__name__} gives no batch: it has no data, or fewer samples than "
                 "a batch and drop_last=True."
@@ -108,7 +112,7 @@ class LoaderBatches:
         _seed_generators(self.loader, self.seed, number)
         if getattr(self.loader, "persistent_workers", False):
             self.loader._iterator = None  # its workers hold the random state of the previous epoch
-        length = len(self.loader)
+        length = None if self._length is None else len(self.loader)
         try:
             for place, item in enumerate(self.loader):
                 if place == length:  # endless data ends after its stated length
@@ -335,6 +339,7 @@ def as_batches(
     seed: int = 0,
     labels: Labels = "classes",
     shuffle: bool = True,
+    counted: bool = True,
 ) -> Batches | LoaderBatches | TensorBatches:
     """Any supported form of training data as batches.
 
@@ -344,7 +349,7 @@ def as_batches(
             tensors with the key "labels", a DataLoader, a torch Dataset of (input, label), or any
             other iterable of batches with a length.
         batch_size, seed: for a Dataset or tensors, which are reshuffled in every epoch.
-        labels: see `LoaderBatches`.
+        labels, counted: see `LoaderBatches`.
         shuffle: False keeps the order of a Dataset or tensors.
 
     Raises:
@@ -374,14 +379,14 @@ def as_batches(
             raise ValueError(f"the {type(data).__name__} is empty.")
         streams = isinstance(data, IterableDataset)
         if not streams and not hasattr(data, "__len__"):
-            raise TypeError(_no_length(data))
+            raise TypeError(_no_length(data, "the order of its samples needs"))
         mixing = shuffle and not streams
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
-    return LoaderBatches(data, device, seed=seed, labels=labels)
+    return LoaderBatches(data, device, seed=seed, labels=labels, counted=counted)
 
 
-def _no_length(data: Any) -> str:
+def _no_length(data: Any, why: str = "learning-rate schedules need") -> str:
     return (
-        f"the {type(data).__name__} has no length, which learning-rate schedules need: give its "
-        "class or its Dataset a __len__."
+        f"the {type(data).__name__} has no length, which {why}: give its class or its Dataset a "
+        "__len__."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import closing
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,8 +72,9 @@ def evaluate(
     Args:
         network: inputs -> logits; not changed, in whatever mode. It runs on its own device.
         data: `Images` of a data set, normalised by its card; or `Batches`, a Dataset, a
-            DataLoader or tensors (inputs, labels). Images are not augmented. In dense maps, every
-            labelled position counts as one image.
+            DataLoader, tensors (inputs, labels), or anything of batches that can be read again and
+            ends, with a length or without. Images are not augmented. In dense maps, every labelled
+            position counts as one image.
         teacher: a module, a list of modules or a function of a batch's inputs, to compare with.
         output: where the logits are in what the network returns, see `kdnb.distil`; or a pair, the
             network's and the teacher's.
@@ -97,7 +99,7 @@ def evaluate(
         theirs = None
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
     batches = _plain(data, device)
-    progress = bar(len(batches), 0, "batch", delay=2)
+    progress = bar(length_hint(batches) or None, 0, "batch", delay=2)
     tried_one = False
     with evaluating(*parts), torch.no_grad(), threads.fitting(), closing(progress):
         for batch in batches.epoch(0):
@@ -150,7 +152,7 @@ def _plain(data: Any, device: torch.device) -> Any:
         return in_order(data.images, data, device)
     if isinstance(data, Images) and data.card is not None:
         return in_order(data, data.card, device)
-    return as_batches(data, 250, labels="any", shuffle=False)
+    return as_batches(data, 250, labels="any", shuffle=False, counted=False)
 
 
 def calibration_error(confidence: Tensor, right: Tensor, bins: int = BINS) -> float:
