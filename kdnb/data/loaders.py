@@ -16,10 +16,12 @@ from kdnb.data.batches import Batch, Batches, mixed_seed
 from kdnb.data.forms import (
     Mixed,
     as_labels,
+    is_complex,
     is_mixed,
     kind_of,
     mapped,
     moved,
+    real_labels,
     rows_of,
     samples_in,
     tensors_in,
@@ -158,7 +160,7 @@ class LoaderBatches:
         return parts[0], parts[1]
 
     def _labels(self, given: Any) -> Tensor | Mixed | None:
-        if self.labels == "none" and not isinstance(given, (Tensor, Mixed)):
+        if self.labels == "none" and (not isinstance(given, (Tensor, Mixed)) or is_complex(given)):
             return None
         labels = as_labels(given)
         if isinstance(labels, Mixed):
@@ -272,7 +274,7 @@ class TensorBatches:
         seed: for the order, which is a function of (seed, epoch) alone.
 
     Raises:
-        TypeError: for images of bytes.
+        TypeError: for images of bytes, or complex labels.
         ValueError: for no input, or different numbers of inputs and labels.
     """
 
@@ -299,7 +301,7 @@ class TensorBatches:
             if isinstance(inputs, list):
                 hint = " A list of tensors is several inputs: for one of several samples give torch.stack(samples)."
             raise ValueError(f"tensors need one label an input; got {shown} and {given}.{hint}")
-        if labels is not None and labels.dtype in _WIDE:  # types that few torch operations support
+        if labels is not None and real_labels(labels).dtype in _WIDE:  # few operations support them
             labels = labels.long()
         self.inputs, self.labels = inputs, labels
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
@@ -373,6 +375,8 @@ def as_batches(
     if are_pair(data):
         if data[1] is None and labels != "none":
             raise TypeError("labels are read, and this data has none: give (inputs, labels).")
+        if labels == "none" and is_complex(data[1]):
+            data = (data[0], None)
         return TensorBatches(*data, batch_size, seed=seed, shuffle=shuffle)
     if isinstance(data, Dataset) and not isinstance(data, DataLoader):
         if hasattr(data, "__len__") and not len(data):

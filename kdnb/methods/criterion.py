@@ -131,7 +131,7 @@ class Criterion(nn.Module):
         modules = [part.module for part in self.parts]
         self.by_batch = any(getattr(module, "batch_statistics", False) for module in modules)
         self.unprepared = {part.name for part in self.parts if hasattr(part.module, "prepare")}
-        self.shapes = _shapes(inputs)
+        self.kinds = _kinds(inputs)
         self.waits = any(first != last for first, last in (part.weight for part in self.parts))
         self.tried_one = False  # whether both networks were asked about a batch of one
         self.terms: dict[str, Tensor] = {}
@@ -223,7 +223,7 @@ class Criterion(nn.Module):
         try:
             return ask(network, inputs)
         except (RuntimeError, TypeError, ValueError) as error:
-            if _shapes(inputs) == self.shapes:
+            if _kinds(inputs) == self.kinds:
                 raise
             raise ValueError(
                 f"{cannot_take(name, inputs, error)} (A criterion runs both networks itself: give it "
@@ -246,9 +246,9 @@ class Criterion(nn.Module):
         return ", ".join(f"{name} {value:g}" for name, value in weights.items())
 
 
-def _shapes(inputs: Any) -> list[tuple[int, ...]]:
-    """The shapes of one sample of each tensor."""
-    return [tuple(one.shape[1:]) for one in tensors_in(inputs)]
+def _kinds(inputs: Any) -> list[tuple[Any, ...]]:
+    """The type and the shape of one sample of each tensor."""
+    return [(one.dtype, *one.shape[1:]) for one in tensors_in(inputs)]
 
 
 def _pair(example: Any) -> tuple[Any, Tensor | None]:

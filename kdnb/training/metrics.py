@@ -16,9 +16,17 @@ from kdnb.losses.checks import check_classes, check_scores
 from kdnb.progress import bar
 from kdnb.training import threads
 from kdnb.training.alone import check_takes_one
-from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
+from kdnb.training.answers import (
+    Ensemble,
+    Output,
+    ask,
+    logits_of,
+    not_taken,
+    outputs_of,
+    teacher_of,
+)
 from kdnb.training.borrowed import evaluating
-from kdnb.training.first import check_module
+from kdnb.training.first import cannot_take, check_module
 from kdnb.training.targets import NOTHING, check_index, check_range, labelled_rows
 
 if TYPE_CHECKING:
@@ -86,7 +94,8 @@ def evaluate(
 
     Raises:
         TypeError: for a network that is not a module.
-        ValueError: for data without labels, or labels that do not fit the logits.
+        ValueError: for data without labels, labels that do not fit the logits, or inputs that a
+            network cannot take.
     """
     import pandas as pd
 
@@ -109,10 +118,11 @@ def evaluate(
                 check_takes_one("network", network, batch.images, output)
                 if guide:
                     check_takes_one("teacher", guide, batch.images, theirs)
-            logits = logits_of(ask(network, batch.images), output).float()
+            logits = logits_of(_asked("network", network, batch.images), output).float()
             taught = None
             if guide:
-                taught = logits_of(ask(guide, batch.images), theirs).float().to(device)
+                taught = logits_of(_asked("teacher", guide, batch.images), theirs)
+                taught = taught.float().to(device)
             if batch.labels is None:
                 raise ValueError("evaluate reads labels, and this data gives none.")
             sums.add(logits, batch.labels, taught, ignore_index)
@@ -120,6 +130,14 @@ def evaluate(
     if not sums.images:
         raise ValueError("evaluate found no labelled sample in this data.")
     return pd.Series(sums.measured(), name=type(network).__name__)
+
+
+def _asked(name: str, network: nn.Module, inputs: Any) -> Any:
+    try:
+        return ask(network, inputs)
+    except (RuntimeError, TypeError, ValueError) as error:
+        why = not_taken(network, inputs)
+        raise ValueError(cannot_take(name, inputs, error, why)) from error
 
 
 def check_measurable(evaluate: Any) -> None:
