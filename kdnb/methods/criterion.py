@@ -49,6 +49,8 @@ class Criterion(nn.Module):
     Its parameters are what the method learns besides the student, such as adapters; its state holds
     neither network. The student runs in its current mode. The teacher always runs in eval mode and
     without gradients, and its mode is restored. No hooks remain on either network between calls.
+    A copy (copy.deepcopy, pickle) holds copies of both networks: copy it together with the student,
+    as in `copy.deepcopy((student, criterion))`.
 
     Args:
         method, weight, label_weight, layers, output, ignore_index: as in `kdnb.distil`. A pair of
