@@ -107,7 +107,7 @@ def fit(
         networks: by name. Those that no update moves are frozen while it lasts: eval mode, no
             gradients. The others train, but for submodules that are in eval mode in a network in
             train mode. All of them, trained ones too, leave in the modes, `requires_grad`, memory
-            formats and devices in which they came, also when training raises.
+            formats and devices in which they came, also when training raises. Not for two threads.
         batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
         updates: carried out in order on every batch.
         seed: of dropout and whatever else draws random numbers while training.
