@@ -8,12 +8,13 @@ import sys
 from tqdm.auto import tqdm
 
 
-def bar(total: int, done: int, unit: str, delay: float = 0) -> tqdm:
+def bar(total: int | None, done: int, unit: str, delay: float = 0) -> tqdm:
     """A bar with the remaining time that disappears when it is closed. `TQDM_DISABLE=1` hides it.
 
     (tqdm's notebook bar would ignore that variable.)
 
     Args:
+        total: None if unknown.
         delay: seconds before it is shown, for tasks that are usually short.
     """
     return tqdm(total=total, initial=done, unit=unit, leave=False, disable=_hidden(), delay=delay)

@@ -30,16 +30,32 @@ def as_labels(given: Any) -> Tensor | Mixed:
     """Labels as a tensor, or those of mixed images: a triple (first, second, share of the first).
 
     Raises:
-        TypeError: for anything else.
+        TypeError: for anything else, and for complex numbers.
     """
     if is_mixed(given):
-        first, second = (torch.as_tensor(one).long() for one in given[:2])
+        first, second = (real_labels(torch.as_tensor(one)).long() for one in given[:2])
         share = torch.as_tensor(given[2], dtype=torch.float32, device=first.device)
         return Mixed(first, second, share.expand(len(first)))
     try:
-        return tensor_of(given) if of_numbers(given) else torch.as_tensor(given)
+        labels = tensor_of(given) if of_numbers(given) else torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(no_labels(given)) from error
+    return real_labels(labels)
+
+
+def real_labels(labels: Tensor) -> Tensor:
+    """The same labels; complex ones raise a `TypeError`."""
+    if labels.is_complex():
+        raise TypeError(
+            f"labels must be real numbers; got {labels.dtype}: give labels.real, or "
+            "torch.view_as_real(labels)."
+        )
+    return labels
+
+
+def is_complex(value: Any) -> bool:
+    """Whether this is a tensor of complex numbers."""
+    return isinstance(value, Tensor) and value.is_complex()
 
 
 def no_labels(given: Any) -> str:

@@ -50,7 +50,7 @@ def of_arrays(data: Any, read: bool = True) -> Any:
     """NumPy arrays, and labels in a list, as tensors; a tuple of too many tensors is refused.
 
     Args:
-        read: whether the labels are used; if not, labels that are words are dropped.
+        read: whether the labels are used; if not, words and complex numbers are dropped.
     """
     if of_numbers(data):
         return tensor_of(data)
@@ -61,7 +61,7 @@ def of_arrays(data: Any, read: bool = True) -> Any:
         return data
     if len(data) == 2 and are_tensors(mapped(lambda one: one, data[0])):
         inputs, labels = mapped(lambda one: one, data[0]), data[1]
-        words = isinstance(labels, np.ndarray) and labels.dtype.kind in "OSU"
+        words = isinstance(labels, np.ndarray) and labels.dtype.kind in ("OSU" if read else "OSUc")
         if words or (isinstance(labels, (tuple, list)) and isinstance(next(iter(labels), 0), str)):
             if read:
                 raise TypeError(no_labels(labels))
@@ -83,7 +83,7 @@ def of_arrays(data: Any, read: bool = True) -> Any:
 
 def _is_number(value: Any) -> bool:
     single = isinstance(value, (Tensor, np.generic)) and not value.ndim
-    return single or isinstance(value, (int, float))
+    return single or isinstance(value, (int, float, complex))
 
 
 def are_pair(data: Any) -> bool:

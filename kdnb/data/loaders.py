@@ -16,10 +16,12 @@ from kdnb.data.batches import Batch, Batches, mixed_seed
 from kdnb.data.forms import (
     Mixed,
     as_labels,
+    is_complex,
     is_mixed,
     kind_of,
     mapped,
     moved,
+    real_labels,
     rows_of,
     samples_in,
     tensors_in,
@@ -47,9 +49,10 @@ class LoaderBatches:
         labels: which labels are accepted: "classes", class numbers only; "any", also soft
             labels, mixed ones and dense maps; "none", anything or nothing, since they are not
             used.
+        counted: whether a length is needed; else an epoch ends where the loader does.
 
     Raises:
-        TypeError: if `loader` has no length, or can be read only once.
+        TypeError: if `loader` has no length that is needed, or can be read only once.
         ValueError: if it has no batch.
     """
 
@@ -62,6 +65,7 @@ class LoaderBatches:
         *,
         seed: int = 0,
         labels: Labels = "classes",
+        counted: bool = True,
     ):
         if isinstance(loader, Iterator) or not hasattr(loader, "__iter__"):
             raise TypeError(
@@ -71,8 +75,10 @@ class LoaderBatches:
         try:
             self._length = len(loader)
         except TypeError as error:
-            raise TypeError(_no_length(loader)) from error
-        if not self._length:
+            if counted:
+                raise TypeError(_no_length(loader)) from error
+            self._length = None
+        if self._length == 0:
             raise ValueError(
                 f"the {type(loader).__name__} gives no batch: it has no data, or fewer samples than "
                 "a batch and drop_last=True."
@@ -108,7 +114,7 @@ class LoaderBatches:
         _seed_generators(self.loader, self.seed, number)
         if getattr(self.loader, "persistent_workers", False):
             self.loader._iterator = None  # its workers hold the random state of the previous epoch
-        length = len(self.loader)
+        length = None if self._length is None else len(self.loader)
         try:
             for place, item in enumerate(self.loader):
                 if place == length:  # endless data ends after its stated length
@@ -154,7 +160,7 @@ class LoaderBatches:
         return parts[0], parts[1]
 
     def _labels(self, given: Any) -> Tensor | Mixed | None:
-        if self.labels == "none" and not isinstance(given, (Tensor, Mixed)):
+        if self.labels == "none" and (not isinstance(given, (Tensor, Mixed)) or is_complex(given)):
             return None
         labels = as_labels(given)
         if isinstance(labels, Mixed):
@@ -268,7 +274,7 @@ class TensorBatches:
         seed: for the order, which is a function of (seed, epoch) alone.
 
     Raises:
-        TypeError: for images of bytes.
+        TypeError: for images of bytes, or complex labels.
         ValueError: for no input, or different numbers of inputs and labels.
     """
 
@@ -295,7 +301,7 @@ class TensorBatches:
             if isinstance(inputs, list):
                 hint = " A list of tensors is several inputs: for one of several samples give torch.stack(samples)."
             raise ValueError(f"tensors need one label an input; got {shown} and {given}.{hint}")
-        if labels is not None and labels.dtype in _WIDE:  # types that few torch operations support
+        if labels is not None and real_labels(labels).dtype in _WIDE:  # few operations support them
             labels = labels.long()
         self.inputs, self.labels = inputs, labels
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
@@ -335,6 +341,7 @@ def as_batches(
     seed: int = 0,
     labels: Labels = "classes",
     shuffle: bool = True,
+    counted: bool = True,
 ) -> Batches | LoaderBatches | TensorBatches:
     """Any supported form of training data as batches.
 
@@ -344,7 +351,7 @@ def as_batches(
             tensors with the key "labels", a DataLoader, a torch Dataset of (input, label), or any
             other iterable of batches with a length.
         batch_size, seed: for a Dataset or tensors, which are reshuffled in every epoch.
-        labels: see `LoaderBatches`.
+        labels, counted: see `LoaderBatches`.
         shuffle: False keeps the order of a Dataset or tensors.
 
     Raises:
@@ -368,20 +375,22 @@ def as_batches(
     if are_pair(data):
         if data[1] is None and labels != "none":
             raise TypeError("labels are read, and this data has none: give (inputs, labels).")
+        if labels == "none" and is_complex(data[1]):
+            data = (data[0], None)
         return TensorBatches(*data, batch_size, seed=seed, shuffle=shuffle)
     if isinstance(data, Dataset) and not isinstance(data, DataLoader):
         if hasattr(data, "__len__") and not len(data):
             raise ValueError(f"the {type(data).__name__} is empty.")
         streams = isinstance(data, IterableDataset)
         if not streams and not hasattr(data, "__len__"):
-            raise TypeError(_no_length(data))
+            raise TypeError(_no_length(data, "the order of its samples needs"))
         mixing = shuffle and not streams
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
-    return LoaderBatches(data, device, seed=seed, labels=labels)
+    return LoaderBatches(data, device, seed=seed, labels=labels, counted=counted)
 
 
-def _no_length(data: Any) -> str:
+def _no_length(data: Any, why: str = "learning-rate schedules need") -> str:
     return (
-        f"the {type(data).__name__} has no length, which learning-rate schedules need: give its "
-        "class or its Dataset a __len__."
+        f"the {type(data).__name__} has no length, which {why}: give its class or its Dataset a "
+        "__len__."
     )

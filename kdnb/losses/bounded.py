@@ -69,7 +69,7 @@ def weighted_soft_targets(
     object with background is a different kind of error from confusing two objects.
 
     Args:
-        student_logits, teacher_logits: (batch, classes), a row for each region.
+        student_logits, teacher_logits: (batch, classes), at least 2 classes, a row for each region.
         background: the index of the background class.
         background_weight: w >= 0; the paper's is 1.5 (recalled).
         temperature: T > 0, of both softmaxes; the loss is not multiplied by T².
@@ -85,7 +85,7 @@ def weighted_soft_targets(
     >>> weighted_soft_targets(logits, logits), weighted_soft_targets(logits, logits, 0, 1.0)
     (tensor(0.8664), tensor(0.6931))
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     classes = student_logits.shape[1]
     check_number(least=0, most=classes - 1, whole=True, background=background)
     check_number(least=0, background_weight=background_weight)

@@ -21,7 +21,7 @@ def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: (batch, classes), or dense ones, (batch, classes, ...).
         labels: (batch,) or (batch, ...) integers, where -100 is ignored; or probabilities of the
-            same shape as the logits.
+            same shape as the logits, of at least 2 classes.
 
     Returns:
         A scalar in nats, averaged over the labels that count.
@@ -40,16 +40,20 @@ def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(
             f"labels must be indices or probabilities; got {labels.dtype} of the shape of logits."
         )
+    elif logits.shape[1] < 2:
+        raise ValueError(f"logits must have at least 2 classes; got {tuple(logits.shape)}.")
     return F.cross_entropy(at_least_float32(logits), labels)
 
 
 def cross_entropy_with(logits: Tensor, probabilities: Tensor) -> Tensor:
     """The cross-entropy of probabilities (batch, classes) with the logits' softmax, in nats.
 
+    There are at least 2 classes.
+
     >>> cross_entropy_with(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
     tensor(0.6931)
     """
-    check_logits(logits=logits, probabilities=probabilities)
+    check_logits(2, logits=logits, probabilities=probabilities)
     return cross_entropy_of(probabilities, at_least_float32(logits)).mean()
 
 

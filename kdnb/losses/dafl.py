@@ -26,7 +26,7 @@ def one_hot(teacher_logits: Tensor) -> Tensor:
     (Chen et al. 2019).
 
     Args:
-        teacher_logits: (batch, classes).
+        teacher_logits: (batch, classes), at least 2 classes.
 
     Returns:
         A scalar in nats, at least 0.
@@ -37,7 +37,7 @@ def one_hot(teacher_logits: Tensor) -> Tensor:
     >>> one_hot(torch.tensor([[0.0, 0.0]]))
     tensor(0.6931)
     """
-    check_logits(teacher_logits=teacher_logits)
+    check_logits(2, teacher_logits=teacher_logits)
     logits = at_least_float32(teacher_logits)
     return F.cross_entropy(logits, logits.argmax(1))
 
@@ -53,7 +53,7 @@ def information_entropy(teacher_logits: Tensor, base: float | None = 10.0) -> Te
     2.171.
 
     Args:
-        teacher_logits: (batch, classes).
+        teacher_logits: (batch, classes), at least 2 classes.
         base: 10 as in the authors' code; None for the natural logarithm, which other libraries use,
             so their weights differ.
 
@@ -68,7 +68,7 @@ def information_entropy(teacher_logits: Tensor, base: float | None = 10.0) -> Te
     >>> information_entropy(torch.eye(2) * 50, base=None)
     tensor(-0.6931)
     """
-    check_logits(teacher_logits=teacher_logits)
+    check_logits(2, teacher_logits=teacher_logits)
     if base is not None:
         check_number(above=1, base=base)
     log_p = F.log_softmax(at_least_float32(teacher_logits), dim=1)

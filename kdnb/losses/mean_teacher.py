@@ -16,7 +16,7 @@ def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
     This is algorithm 2 of Laine and Aila; mean teacher uses the same.
 
     Args:
-        logits: (batch, classes).
+        logits: (batch, classes), at least 2 classes.
         probabilities: (batch, classes), the target; no gradient flows into it.
 
     Returns:
@@ -28,7 +28,7 @@ def consistency_cost(logits: Tensor, probabilities: Tensor) -> Tensor:
     >>> consistency_cost(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
     tensor(0.2500)
     """
-    check_logits(logits=logits, probabilities=probabilities)
+    check_logits(2, logits=logits, probabilities=probabilities)
     difference = at_least_float32(logits).softmax(1) - at_least_float32(probabilities).detach()
     return difference.square().mean()
 

@@ -19,7 +19,8 @@ def top_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, kept: int 
     and their indices need to be stored for each word of a corpus.
 
     Args:
-        student_logits, teacher_logits: (batch, vocabulary); for sequences, one row per word.
+        student_logits, teacher_logits: (batch, vocabulary), at least 2 words; for sequences, one
+            row per word.
         kept: K, at least 1 and at most the vocabulary; 4 by default in the authors' code.
 
     Returns:
@@ -37,7 +38,7 @@ def top_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, kept: int 
     >>> top_cross_entropy(torch.zeros(1, 4), torch.tensor([[3.0, 2.0, 1.0, 0.0]]), kept=2)
     tensor(1.3863)
     """
-    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    check_logits(2, student_logits=student_logits, teacher_logits=teacher_logits)
     check_number(least=1, whole=True, most=teacher_logits.shape[1], kept=kept)
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     largest, places = teacher.topk(int(kept), dim=1)

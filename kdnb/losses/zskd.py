@@ -18,7 +18,7 @@ def matching_cross_entropy(
     (equation 3).
 
     Args:
-        teacher_logits: (batch, classes).
+        teacher_logits: (batch, classes), at least 2 classes.
         targets: (batch, classes), rows that sum to 1.
         temperature: tau > 0.
 
@@ -31,7 +31,7 @@ def matching_cross_entropy(
     >>> matching_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
     tensor(0.6931)
     """
-    check_logits(teacher_logits=teacher_logits, targets=targets)
+    check_logits(2, teacher_logits=teacher_logits, targets=targets)
     check_temperature(temperature)
     log_p = F.log_softmax(at_least_float32(teacher_logits) / temperature, dim=1)
     return -(targets * log_p).sum(1).mean()

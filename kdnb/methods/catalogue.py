@@ -9,6 +9,7 @@ them to the optimiser.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -230,6 +231,11 @@ def _dissimilarity(student: View, teacher: View, batch: Batch, **options: Any) -
     return losses.relative_dissimilarity(student.embedding, [teacher.embedding], **options)
 
 
+def _beyond_the_list(options: Mapping[str, Any]) -> int:
+    """The samples that DarkRank needs: an anchor and the list that it orders."""
+    return options["list_length"] + 1
+
+
 def _similarity_graphs(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
     pairs = pairs_of(student, teacher)
     return torch.stack([losses.graph_knowledge(s, t, **options) for s, t in pairs]).mean()
@@ -348,7 +354,7 @@ METHODS: dict[str, Method] = {
         replace(plain(losses.triplet_distillation, _triplets), classes=2)),
     "darkrank": Method(
         "2.3", "chen2018darkrank", "DarkRank",
-        on_embedding(losses.darkrank, lambda options: options["list_length"] + 1)),
+        on_embedding(losses.darkrank, _beyond_the_list)),
     "you2017": Method(
         "2.3", "you2017multi", "You 2017 (one teacher)",
         plain(losses.relative_dissimilarity, _dissimilarity, 3), scheme="offline.you2017"),

@@ -25,6 +25,7 @@ from kdnb.methods.offline.parts import (
 from kdnb.methods.options import FIELDS, told_apart
 from kdnb.progress import note
 from kdnb.training import Recipe
+from kdnb.training.alone import check_takes_one
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed, modes_kept
 from kdnb.training.first import cannot_take, check_module, check_weights
@@ -48,6 +49,8 @@ class Criterion(nn.Module):
     Its parameters are what the method learns besides the student, such as adapters; its state holds
     neither network. The student runs in its current mode. The teacher always runs in eval mode and
     without gradients, and its mode is restored. No hooks remain on either network between calls.
+    A copy (copy.deepcopy, pickle) holds copies of both networks: copy it together with the student,
+    as in `copy.deepcopy((student, criterion))`.
 
     Args:
         method, weight, label_weight, layers, output, ignore_index: as in `kdnb.distil`. A pair of
@@ -130,8 +133,9 @@ class Criterion(nn.Module):
         modules = [part.module for part in self.parts]
         self.by_batch = any(getattr(module, "batch_statistics", False) for module in modules)
         self.unprepared = {part.name for part in self.parts if hasattr(part.module, "prepare")}
-        self.shapes = _shapes(inputs)
+        self.kinds = _kinds(inputs)
         self.waits = any(first != last for first, last in (part.weight for part in self.parts))
+        self.tried_one = False  # whether both networks were asked about a batch of one
         self.terms: dict[str, Tensor] = {}
         self.logits: Tensor | None = None
 
@@ -194,6 +198,10 @@ class Criterion(nn.Module):
             raise ValueError("the cross-entropy reads labels: give targets, or label_weight=0.")
         targets = None if targets is None else as_labels(targets)
         batch = Batch(inputs, targets, index)
+        if batch.size == 1 and not self.tried_one:
+            self.tried_one = True
+            check_takes_one("student", student, inputs, self.outputs[0])
+            check_takes_one("teacher", teacher, inputs, self.outputs[1])
         asked = asked_by(teacher, inputs, self.by_batch)
         with self._seen(1) as seen, modes_kept(teacher), torch.no_grad(), asked:
             target = seen(logits_of(self._ask("teacher", teacher, inputs), self.outputs[1]))
@@ -217,7 +225,7 @@ class Criterion(nn.Module):
         try:
             return ask(network, inputs)
         except (RuntimeError, TypeError, ValueError) as error:
-            if _shapes(inputs) == self.shapes:
+            if _kinds(inputs) == self.kinds:
                 raise
             raise ValueError(
                 f"{cannot_take(name, inputs, error)} (A criterion runs both networks itself: give it "
@@ -240,9 +248,9 @@ class Criterion(nn.Module):
         return ", ".join(f"{name} {value:g}" for name, value in weights.items())
 
 
-def _shapes(inputs: Any) -> list[tuple[int, ...]]:
-    """The shapes of one sample of each tensor."""
-    return [tuple(one.shape[1:]) for one in tensors_in(inputs)]
+def _kinds(inputs: Any) -> list[tuple[Any, ...]]:
+    """The type and the shape of one sample of each tensor."""
+    return [(one.dtype, *one.shape[1:]) for one in tensors_in(inputs)]
 
 
 def _pair(example: Any) -> tuple[Any, Tensor | None]:

@@ -233,46 +233,58 @@ def check_pooled(name: str, view: View) -> None:
     )
 
 
+# Functions of the module rather than closures, so that what is built of them can be pickled.
+
+
 def on_logits(
     loss: Callable[..., Tensor], labels: bool = False, least: Least = 1, **defaults: Any
 ) -> Wire:
     """A loss of (student logits, teacher logits[, labels])."""
+    return plain(loss, partial(_of_logits, loss, labels), least, **defaults)
 
-    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
-        more = (batch.labels,) if labels else ()
-        return loss(student.logits, teacher.logits, *more, **options)
 
-    return plain(loss, term, least, **defaults)
+def _of_logits(
+    loss: Callable[..., Tensor], labels: bool, student: View, teacher: View, batch: Batch,
+    **options: Any,
+) -> Tensor:  # fmt: skip
+    more = (batch.labels,) if labels else ()
+    return loss(student.logits, teacher.logits, *more, **options)
 
 
 def on_embedding(loss: Callable[..., Tensor], least: Least = 1, **defaults: Any) -> Wire:
     """A loss of (student embedding, teacher embedding)."""
+    return plain(loss, partial(_of_embedding, loss), least, **defaults)
 
-    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
-        return loss(student.embedding, teacher.embedding, **options)
 
-    return plain(loss, term, least, **defaults)
+def _of_embedding(
+    loss: Callable[..., Tensor], student: View, teacher: View, batch: Batch, **options: Any
+) -> Tensor:
+    return loss(student.embedding, teacher.embedding, **options)
 
 
 def on_each_layer(loss: Callable[..., Tensor], **defaults: Any) -> Wire:
     """A loss of (student maps, teacher maps) that compares positions, summed over layers."""
+    return plain(loss, partial(_of_each_layer, loss), **defaults)
 
-    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
-        pairs = pairs_of(student, teacher)
-        if all(min(s[0, 0].numel(), t[0, 0].numel()) == 1 for s, t in pairs):
-            raise ValueError("it compares the places of maps, and these maps have one place each.")
-        return torch.stack([loss(s, t, **options) for s, t in pairs]).sum()
 
-    return plain(loss, term, **defaults)
+def _of_each_layer(
+    loss: Callable[..., Tensor], student: View, teacher: View, batch: Batch, **options: Any
+) -> Tensor:
+    pairs = pairs_of(student, teacher)
+    if all(min(s[0, 0].numel(), t[0, 0].numel()) == 1 for s, t in pairs):
+        raise ValueError("it compares the places of maps, and these maps have one place each.")
+    return torch.stack([loss(s, t, **options) for s, t in pairs]).sum()
 
 
 def on_last_layer(loss: Callable[..., Tensor], least: Least = 1, **defaults: Any) -> Wire:
     """A loss of the last (student maps, teacher maps)."""
+    return plain(loss, partial(_of_last_layer, loss), least, **defaults)
 
-    def term(student: View, teacher: View, batch: Batch, **options: Any) -> Tensor:
-        return loss(student.maps[-1], teacher.maps[-1], **options)
 
-    return plain(loss, term, least, **defaults)
+def _of_last_layer(
+    loss: Callable[..., Tensor], student: View, teacher: View, batch: Batch, **options: Any
+) -> Tensor:
+    return loss(student.maps[-1], teacher.maps[-1], **options)
 
 
 def plain(
@@ -284,12 +296,13 @@ def plain(
     """A loss without anything to learn, from (student view, teacher view, batch, **options)."""
     options = options_of(loss, **defaults)
     options.pop("triplets", None)  # indices within a batch, so not an option for a whole training
-    return Wire(
-        loss,
-        lambda student, teacher, setting, **options: Plain(partial(term, **options)),
-        options,
-        least,
-    )
+    return Wire(loss, partial(_make_plain, term), options, least)
+
+
+def _make_plain(
+    term: Callable[..., Tensor], student: View, teacher: View, setting: Setting, **options: Any
+) -> nn.Module:
+    return Plain(partial(term, **options))
 
 
 def adapted(
@@ -306,13 +319,16 @@ def adapted(
         join: (maps of the student, those of the teacher, loss, **options) -> scalar; `summed`,
             `by_depth`.
     """
-    return Wire(
-        loss,
-        lambda student, teacher, setting, **options: Adapted(
-            student, teacher, partial(join, partial(loss, **options)), place, which, normalise
-        ),
-        options_of(loss, **defaults),
-    )
+    make = partial(_make_adapted, loss, join, place, which, normalise)
+    return Wire(loss, make, options_of(loss, **defaults))
+
+
+def _make_adapted(
+    loss: Callable[..., Tensor], join: Callable[..., Tensor], place: Place, which: Which,
+    normalise: bool, student: View, teacher: View, setting: Setting, **options: Any,
+) -> nn.Module:  # fmt: skip
+    function = partial(join, partial(loss, **options))
+    return Adapted(student, teacher, function, place, which, normalise)
 
 
 def learnt(
@@ -333,12 +349,15 @@ def clipped(wire: Wire) -> Wire:
 def warmed_up(wire: Wire, share: float = 20 / 240) -> Wire:
     """A method whose weight rises in the first part of the training, an option `warm_up`."""
 
-    def make(
-        student: View, teacher: View, setting: Setting, warm_up: float, **options: Any
-    ) -> nn.Module:
-        return WarmedUp(wire.make(student, teacher, setting, **options), setting, warm_up)
-
+    make = partial(_make_warmed_up, wire.make)
     return replace(wire, make=make, options={**wire.options, "warm_up": share})
+
+
+def _make_warmed_up(
+    make: Callable[..., nn.Module], student: View, teacher: View, setting: Setting, warm_up: float,
+    **options: Any,
+) -> nn.Module:  # fmt: skip
+    return WarmedUp(make(student, teacher, setting, **options), setting, warm_up)
 
 
 def summed(

@@ -23,9 +23,10 @@ from kdnb.data import Batch, Batches
 from kdnb.data.forms import first_of
 from kdnb.names import brief
 from kdnb.paths import atomic_write, check_writable, sweep
-from kdnb.progress import bar, note
+from kdnb.progress import bar
 from kdnb.training import devices, threads
-from kdnb.training.borrowed import borrowed, needs_company, still_parts
+from kdnb.training.alone import ends_alone, left_out
+from kdnb.training.borrowed import borrowed, still_parts
 from kdnb.training.checkpoint import (
     AnotherRun,
     Damaged,
@@ -42,12 +43,7 @@ from kdnb.training.first import check_repeats, first_batch
 from kdnb.training.identity import Identity, of_data, of_function, of_learning, of_network
 from kdnb.training.randomness import mix, own_random_state, seed_everything
 from kdnb.training.recipe import Recipe
-from kdnb.training.reporting import (
-    check_finite,
-    means_of,
-    numbers,
-    writer_for,
-)
+from kdnb.training.reporting import check_finite, means_of, numbers, writer_for
 from kdnb.training.wrapped import (
     Answered,
     Compiled,
@@ -111,7 +107,7 @@ def fit(
         networks: by name. Those that no update moves are frozen while it lasts: eval mode, no
             gradients. The others train, but for submodules that are in eval mode in a network in
             train mode. All of them, trained ones too, leave in the modes, `requires_grad`, memory
-            formats and devices in which they came, also when training raises.
+            formats and devices in which they came, also when training raises. Not for two threads.
         batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
         updates: carried out in order on every batch.
         seed: of dropout and whatever else draws random numbers while training.
@@ -135,7 +131,8 @@ def fit(
         `evaluate` gave.
 
     Raises:
-        NonFiniteLoss: when a term turns NaN or infinite: which, and at which step.
+        NonFiniteLoss: when a term turns NaN or infinite: which, and at which step. On a CPU the
+            networks keep the weights before that step.
         AnotherRun: a ValueError, when the checkpoint belongs to another run, or the file is none.
         OSError: when the checkpoint cannot be read, or written (`kdnb.paths.DiskError`).
     """
@@ -207,7 +204,7 @@ class _Run:
     """The moving parts of one `fit`: wrapped networks, their optimisers, and the checkpoint."""
 
     def __init__(self, networks, updates, recipe, batches, names, fabric, answers):
-        self.updates, self.recipe, self.fabric = updates, recipe, fabric
+        self.updates, self.recipe, self.fabric, self.answers = updates, recipe, fabric, answers
         self.steps = len(batches) * recipe.epochs
         self.plain = dict(networks)
         self.names = json.loads(json.dumps(names, default=lambda one: one.item()))
@@ -215,6 +212,7 @@ class _Run:
         self.still = [part for n in self.moved for part in still_parts(self.plain[n])]
         self.models: dict[str, nn.Module] = {}  # as Fabric has set them up
         self.alone: bool | None = None  # whether a batch of one is left out, once that is known
+        self.ends_alone = ends_alone(batches)
         example = functools.cache(
             lambda: first_of(first_batch(batches).to(fabric.device).images, 2)
         )
@@ -250,7 +248,6 @@ class _Run:
         for part in self.still:
             part.training = False
         on_cpu = self.fabric.device.type == "cpu"
-        check_every = 1 if on_cpu else 50  # a look at a number waits for the device
         rows: list[Any] = []  # of numbers on the CPU, else of tensors
         sizes: list[int] = []
         names: list[str] = []
@@ -282,14 +279,17 @@ class _Run:
                     self.fabric.clip_gradients(
                         first, optimiser, max_norm=update.max_norm, error_if_nonfinite=False
                     )
+                found = [value.item() if on_cpu else value.detach() for value in terms.values()]
+                if on_cpu:  # before the step, which would spoil the weights
+                    check_finite([found], [*terms], first_step + offset + 1)
                 optimiser.step()
                 if update.after:
                     update.after()
                 names += terms
-                values += [value.detach() for value in terms.values()]
-            rows.append([value.item() for value in values] if on_cpu else torch.stack(values))
-            if (offset + 1) % check_every == 0:
-                check_finite(rows[-check_every:], names, first_step + offset + 1)
+                values += found
+            rows.append(values if on_cpu else torch.stack(values))
+            if not on_cpu and (offset + 1) % 50 == 0:  # a look at a number waits for the device
+                check_finite(rows[-50:], names, first_step + offset + 1)
         if not rows:
             if self.alone:
                 raise ValueError("every batch has one sample, and batch normalisation needs two.")
@@ -307,15 +307,17 @@ class _Run:
         return self.fabric.world_size > 1
 
     def _left_out(self, batch: Batch) -> bool:
-        """Whether a batch is too small: one sample, of which batch normalisation knows no variance."""
-        if batch.size >= 2 * self.fabric.world_size:
+        """Whether a batch is too small: one sample, of which batch normalisation knows no variance.
+
+        If the last batch will be, the first one already shows what the networks make of that.
+        """
+        small = batch.size < 2 * self.fabric.world_size
+        if not (small or self.ends_alone):
             return False
         if self.alone is None:
-            one = first_of(batch.to(self.fabric.device).images, 1)
-            self.alone = any(needs_company(network, one) for network in self.plain.values())
-            if self.alone:
-                note("a batch of one sample is left out: batch normalisation needs two.")
-        return self.alone
+            self.ends_alone = False
+            self.alone = left_out(self.plain, self.answers, batch.to(self.fabric.device).images)
+        return small and self.alone
 
     def _share(self, batch: Batch) -> tuple[Batch, float]:
         """This process's part of a batch on its device, and its weight in the mean over processes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import closing
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,9 +15,18 @@ from kdnb.data import Batches, Images, as_batches, in_order
 from kdnb.losses.checks import check_classes, check_scores
 from kdnb.progress import bar
 from kdnb.training import threads
-from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
+from kdnb.training.alone import check_takes_one
+from kdnb.training.answers import (
+    Ensemble,
+    Output,
+    ask,
+    logits_of,
+    not_taken,
+    outputs_of,
+    teacher_of,
+)
 from kdnb.training.borrowed import evaluating
-from kdnb.training.first import check_module
+from kdnb.training.first import cannot_take, check_module
 from kdnb.training.targets import NOTHING, check_index, check_range, labelled_rows
 
 if TYPE_CHECKING:
@@ -29,11 +39,12 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     Runs in eval mode without gradients, and restores the mode. Rows follow the order of the batches,
     so use `shuffle=False`. No autocast: the numbers that decide claims are computed in full precision.
     """
+    outputs: list[Tensor] = []
     with evaluating(network), torch.no_grad(), threads.fitting():
-        outputs = [
-            logits_of(ask(network, batch.images), output).float().cpu()
-            for batch in batches.epoch(0)
-        ]
+        for batch in batches.epoch(0):
+            if batch.size == 1:
+                check_takes_one("network", network, batch.images, output)
+            outputs.append(logits_of(ask(network, batch.images), output).float().cpu())
     return torch.cat(outputs)
 
 
@@ -69,8 +80,9 @@ def evaluate(
     Args:
         network: inputs -> logits; not changed, in whatever mode. It runs on its own device.
         data: `Images` of a data set, normalised by its card; or `Batches`, a Dataset, a
-            DataLoader or tensors (inputs, labels). Images are not augmented. In dense maps, every
-            labelled position counts as one image.
+            DataLoader, tensors (inputs, labels), or anything of batches that can be read again and
+            ends, with a length or without. Images are not augmented. In dense maps, every labelled
+            position counts as one image.
         teacher: a module, a list of modules or a function of a batch's inputs, to compare with.
         output: where the logits are in what the network returns, see `kdnb.distil`; or a pair, the
             network's and the teacher's.
@@ -82,7 +94,8 @@ def evaluate(
 
     Raises:
         TypeError: for a network that is not a module.
-        ValueError: for data without labels, or labels that do not fit the logits.
+        ValueError: for data without labels, labels that do not fit the logits, or inputs that a
+            network cannot take.
     """
     import pandas as pd
 
@@ -95,14 +108,21 @@ def evaluate(
         theirs = None
     sums, parts = _Sums(), [network, *([guide] if guide else [])]
     batches = _plain(data, device)
-    progress = bar(len(batches), 0, "batch", delay=2)
+    progress = bar(length_hint(batches) or None, 0, "batch", delay=2)
+    tried_one = False
     with evaluating(*parts), torch.no_grad(), threads.fitting(), closing(progress):
         for batch in batches.epoch(0):
             batch = batch.to(device)
-            logits = logits_of(ask(network, batch.images), output).float()
+            if batch.size == 1 and not tried_one:
+                tried_one = True
+                check_takes_one("network", network, batch.images, output)
+                if guide:
+                    check_takes_one("teacher", guide, batch.images, theirs)
+            logits = logits_of(_asked("network", network, batch.images), output).float()
             taught = None
             if guide:
-                taught = logits_of(ask(guide, batch.images), theirs).float().to(device)
+                taught = logits_of(_asked("teacher", guide, batch.images), theirs)
+                taught = taught.float().to(device)
             if batch.labels is None:
                 raise ValueError("evaluate reads labels, and this data gives none.")
             sums.add(logits, batch.labels, taught, ignore_index)
@@ -110,6 +130,14 @@ def evaluate(
     if not sums.images:
         raise ValueError("evaluate found no labelled sample in this data.")
     return pd.Series(sums.measured(), name=type(network).__name__)
+
+
+def _asked(name: str, network: nn.Module, inputs: Any) -> Any:
+    try:
+        return ask(network, inputs)
+    except (RuntimeError, TypeError, ValueError) as error:
+        why = not_taken(network, inputs)
+        raise ValueError(cannot_take(name, inputs, error, why)) from error
 
 
 def check_measurable(evaluate: Any) -> None:
@@ -142,7 +170,7 @@ def _plain(data: Any, device: torch.device) -> Any:
         return in_order(data.images, data, device)
     if isinstance(data, Images) and data.card is not None:
         return in_order(data, data.card, device)
-    return as_batches(data, 250, labels="any", shuffle=False)
+    return as_batches(data, 250, labels="any", shuffle=False, counted=False)
 
 
 def calibration_error(confidence: Tensor, right: Tensor, bins: int = BINS) -> float:

@@ -126,6 +126,12 @@ class Short(Dataset):
         ((torch.eye(24).to_sparse(), pair()[1]), r"give tensor.to_dense\(\)"),
         ((list(pair()[0]), pair()[1]), "A list of tensors is several inputs"),
         ((pair()[0], pair()[1].float()), r"give labels.long\(\)"),
+        ((pair()[0], pair()[1] * 1j), "labels must be real numbers; got torch.complex64: give labels.real"),
+        ((pair()[0].numpy(), pair()[1].numpy() * 1j), "must be real numbers; got torch.complex128"),
+        ((pair()[0], [1j] * 24), "must be real numbers; got torch.complex64"),
+        ({"input": pair()[0], "labels": pair()[1] * 1j}, "must be real numbers; got torch.complex64"),
+        (Made(lambda x, y, index: (x, torch.tensor(y * 1j))), "must be real numbers; got torch.complex"),
+        ((pair()[0] + 0j, pair()[1]), "the network cannot take .*complex64.*Real weights take real numbers"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_on_says_why(data, message):
@@ -133,8 +139,38 @@ def test_what_cannot_be_trained_on_says_why(data, message):
         train(data)
 
 
-@pytest.mark.parametrize("labels", [WORDS, np.array(WORDS)])
-def test_words_that_nobody_reads_are_left_out(labels):
+def test_complex_numbers_are_refused_outside_of_training():
+    (inputs, labels), network = pair(), nn.Linear(6, 3)
+    with pytest.raises(TypeError, match="labels must be real numbers"):
+        kdnb.evaluate(network, (inputs, labels * 1j))
+    with pytest.raises(ValueError, match="the network cannot take .*Real weights take real"):
+        kdnb.evaluate(network, (inputs + 0j, labels))
+    with pytest.raises(ValueError, match="the teacher cannot take .*Real weights take real"):
+        kdnb.evaluate(Real(), (inputs + 0j, labels), teacher=network)
+    criterion = kdnb.Criterion("kd", network, nn.Linear(6, 3), inputs)
+    with pytest.raises(TypeError, match="labels must be real numbers"):
+        criterion(inputs, labels * 1j)
+    with pytest.raises(ValueError, match="the teacher cannot take .*Real weights take real"):
+        criterion(inputs + 0j, labels)
+    fit = kdnb.train(Real(), (inputs + 0j, labels), **QUICK)  # which takes them
+    assert len(fit.history) == 2
+
+
+class Real(nn.Linear):
+    """A network of complex inputs."""
+
+    def __init__(self):
+        super().__init__(6, 3)
+
+    def forward(self, inputs):
+        return super().forward(inputs.real)
+
+
+UNREAD = [WORDS, np.array(WORDS), pair()[1] * 1j, pair()[1].numpy() * 1j]
+
+
+@pytest.mark.parametrize("labels", UNREAD)
+def test_labels_that_nobody_reads_are_left_out(labels):
     torch.manual_seed(0)
     student, teacher = nn.Linear(6, 3), nn.Linear(6, 3)
     fit = kdnb.distil(student, teacher, (pair()[0], labels), label_weight=0, **QUICK)

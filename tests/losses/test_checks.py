@@ -138,10 +138,22 @@ def test_students_and_teachers_are_named():
             EVERY[name](torch.zeros(0, 10), torch.zeros(0, 10))
 
 
-@pytest.mark.parametrize("name", ["dkd", "nkd", "lskd", "dist", "mlkd", "ttm", "cmi adversarial"])
+OF_TWO = (
+    "dkd", "nkd", "lskd", "dist", "mlkd", "ttm", "cmi adversarial", "tan2019", "mean_teacher",
+    "cross_entropy probabilities", "zskd", "dafl one-hot", "dafl entropy", "bounded soft",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_TWO)
 def test_one_class_is_refused(name):
     with pytest.raises(ValueError, match=r"at least 2 classes; got \(3, 1\)"):
         EVERY[name](torch.zeros(3, 1), torch.zeros(3, 1))
+
+
+def test_one_logit_with_a_probability_is_refused():
+    """Whose softmax is 1, and the cross-entropy with it 0."""
+    with pytest.raises(ValueError, match=r"at least 2 classes; got \(3, 1\)"):
+        losses.hard_loss(torch.zeros(3, 1), torch.ones(3, 1))
 
 
 @pytest.mark.parametrize("name", ["fitnets", "ofd", "reviewkd", "simkd", "ab", "vid"])

@@ -1,6 +1,7 @@
 """The criterion for one's own loop: the same numbers as distil, and the user's modules untouched."""
 
 import copy
+import pickle
 from functools import partial
 
 import pytest
@@ -131,6 +132,27 @@ def test_a_copy_can_be_saved_and_goes_on():
     one(images, labels)
     two.load_state_dict(copy.deepcopy(one.state_dict()))
     torch.testing.assert_close(one(images, labels), two(images, labels))
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, pickled])
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_copied_and_pickled_with_its_student(method, again):
+    images, labels = torch.randn(12, 3, 16, 16), torch.arange(12) % 3
+    pair = resnet(1, 0.25).eval(), resnet(0, 0.5)
+    criterion = kdnb.Criterion(method, *pair, (images, labels), weight=1.0, images=24)
+    criterion.unprepared.clear()
+    criterion(images, labels, torch.arange(12))
+    student, other = again((pair[0], criterion))
+    assert other.networks[0] is student is not pair[0]
+    loss, expected = (one(images, labels, torch.arange(12)) for one in (other, criterion))
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert any(p.grad is not None for p in (*student.parameters(), *other.parameters()))
+    assert all(p.grad is None for p in pair[0].parameters())
 
 
 def test_weights_that_change():

@@ -58,6 +58,58 @@ def test_a_last_batch_of_one_is_left_out_where_batch_norm_cannot_take_it():
         kdnb.train(Normed(), data, **{**QUICK, "batch_size": 1})
 
 
+class Squeezing(nn.Module):
+    """A network whose answer to a single sample has no axis of the batch."""
+
+    def __init__(self, seed=0, classes=3, inside=False):
+        super().__init__()
+        self.body, self.inside, self.asked = linear(seed, classes), inside, 0
+
+    def forward(self, inputs):
+        self.asked += self.training
+        if self.inside:
+            return self.body(inputs.squeeze())
+        return self.body(inputs).squeeze()
+
+
+ONE_OF = {"classes": (3, r"\(3,\) to one"), "one logit": (1, r"\(\) to one")}
+
+
+@pytest.mark.parametrize("kind", ONE_OF)
+def test_an_answer_that_loses_the_axis_of_a_batch_of_one_is_named(kind):
+    classes, words = ONE_OF[kind]
+    data = images()[:17], labels()[:17] % max(2, classes)
+    loader = DataLoader(TensorDataset(*data), 8)
+
+    def refused(name, call, *arguments, **options):
+        with pytest.raises(ValueError, match=f"the {name} answers .* to two samples and {words}"):
+            call(*arguments, **options)
+
+    for given, options in ((data, QUICK), (loader, {"epochs": 1})):
+        network = Squeezing(0, classes)
+        refused("network", kdnb.train, network, given, **options)
+        assert not network.asked  # the first batch tells that of the epoch's last
+    pair = Squeezing(0, classes), Squeezing(1, classes)
+    refused("student", kdnb.distil, *pair, data, label_weight=0, **QUICK)
+    refused("teacher", kdnb.distil, linear(0, classes), pair[1], data, **QUICK)
+    refused("peer0", kdnb.mutual, pair, data, **QUICK)
+    refused("network", kdnb.evaluate, pair[0], loader)
+    refused("teacher", kdnb.evaluate, linear(0, classes), loader, teacher=pair[0])
+    refused("network", kdnb.training.predict, pair[0], LoaderBatches(loader))
+    criterion = kdnb.Criterion("kd", *pair, data)
+    refused("student", criterion, images()[:1], labels()[:1])
+    kdnb.train(pair[0], (images()[:16], data[1][:16]), **QUICK)  # whose batches have 8 each
+
+
+def test_a_network_that_fails_for_a_batch_of_one_is_named():
+    network = Squeezing(inside=True)
+    with pytest.raises(
+        ValueError, match=r"answers \(2, 3\) to two samples and fails for one \(Runtime"
+    ):
+        kdnb.train(network, (images()[:17], labels()[:17]), **QUICK)
+    assert not network.asked
+
+
 def test_data_without_a_batch_is_refused():
     few = TensorDataset(images()[:4], labels()[:4])
     with pytest.raises(ValueError, match="gives no batch"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
 
 import kdnb
 from kdnb.data import Batches, Images
@@ -90,6 +91,35 @@ def test_images_are_looked_at_without_augmentation_and_modes_stay():
     one, two = kdnb.evaluate(network, plain), kdnb.evaluate(network, shaken)
     assert one.equals(two)
     assert [part.training for part in network.modules()] == before
+
+
+class Again:
+    """Batches that can be read again, and are not counted."""
+
+    def __iter__(self):
+        logits, labels = data()
+        yield from zip(logits.split(64), labels.split(64), strict=True)
+
+
+class Stream(IterableDataset):
+    """Samples that can be read again, and are not counted."""
+
+    def __iter__(self):
+        yield from zip(*data(), strict=True)
+
+
+@pytest.mark.parametrize("make", [Again, Stream, lambda: DataLoader(Stream(), 64)])
+def test_data_without_a_length_is_measured(make, monkeypatch):
+    for disable in "01":
+        monkeypatch.setenv("TQDM_DISABLE", disable)
+        found = kdnb.evaluate(Fixed(), make())
+        assert found.to_dict() == pytest.approx(kdnb.evaluate(Fixed(), data()).to_dict())
+    fit = kdnb.train(nn.Linear(4, 4), data(), evaluate=make(), epochs=2, batch_size=50, lr=0.01)
+    assert list(fit.history.images) == [200, 200]
+    with pytest.raises(TypeError, match="has no length, which learning-rate schedules need"):
+        kdnb.train(nn.Linear(4, 4), make(), epochs=1)
+    with pytest.raises(TypeError, match="read again in every epoch, which the generator given"):
+        kdnb.evaluate(Fixed(), (batch for batch in Again()))
 
 
 def test_data_without_labels_is_refused():

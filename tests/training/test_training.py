@@ -229,16 +229,18 @@ def test_frozen_networks_stay_as_they_were():
 
 
 def test_a_loss_that_is_not_finite_names_step_and_term():
-    calls = []
+    calls, net = [], network()
 
     def terms(networks, batch):
-        calls.append(1)
+        calls.append(copy.deepcopy(net.state_dict()))
         good = networks["net"](batch.images).square().mean()
         return {"good": good, "bad": good * (float("nan") if len(calls) == 6 else 1)}
 
     with pytest.raises(NonFiniteLoss, match=r"'bad' became nan at step 6"):
-        fit({"net": network()}, batches(), Update(("net",), terms), PLAIN)
+        fit({"net": net}, batches(), Update(("net",), terms), PLAIN)
     assert len(calls) == 6
+    for key, value in net.state_dict().items():  # the step of that loss was not taken
+        assert torch.equal(value, calls[-1][key]), key
 
 
 def test_the_callers_random_state_is_left_alone():

@@ -224,6 +224,10 @@ def distil(
     teacher runs only once for images that never change, and once per view for cropped and flipped
     ones.
 
+    A run changes the teacher's mode and `requires_grad` while it lasts, and the process's random
+    state. So run several at once in processes; threads would disturb each other, and at least need
+    a teacher each (copy.deepcopy).
+
     Args:
         student: inputs -> logits; trained in place, and left as `train` leaves its network. It may
             take its inputs in a different precision from the teacher.

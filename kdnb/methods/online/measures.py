@@ -21,7 +21,7 @@ def posterior_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     learning (temperature 1, over the training images; which images is recalled, not confirmed).
 
     Args:
-        logits: (batch, classes).
+        logits: (batch, classes), at least 2 classes.
         temperature: T > 0 of p = softmax(z / T).
 
     Returns:
@@ -33,7 +33,7 @@ def posterior_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> posterior_entropy(torch.zeros(3, 4))
     tensor(1.3863)
     """
-    check_logits(logits=logits)
+    check_logits(2, logits=logits)
     check_temperature(temperature)
     log_p = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
     return -(log_p.exp() * log_p).sum(1).mean()
