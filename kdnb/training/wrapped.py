@@ -84,7 +84,9 @@ def gradients_asked_for() -> Iterator[None]:
 
 
 KEPT = 4  # copies of teachers
-_copies: dict[str, nn.Module] = {}  # by name, the last one used last: folding and compiling take time
+_copies: dict[
+    str, nn.Module
+] = {}  # by name, the last one used last: folding and compiling take time
 
 
 def _settled(network: nn.Module, name: str) -> nn.Module:

@@ -142,6 +142,9 @@ def run(
     plans = [(item, item.checked(changes)) for item in items]
     if in_place and cluster:
         raise UsageError("--in-place writes into this checkout: run it without --cluster.")
+    if in_place:
+        for item in items:
+            item.check_source()
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(cluster, jobs, gpu)) if cluster else None
         console.print(f"running {', '.join(item.name for item in items)} ...", highlight=False)

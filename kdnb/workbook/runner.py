@@ -113,6 +113,27 @@ class Chapter:
             raise ParameterError(" ".join(found))
         return chosen
 
+    def check_source(self) -> None:
+        """Check that the notebook and its source, if it has one, hold the same cells.
+
+        Raises:
+            ParameterError: if one of them was edited, with the command that syncs them.
+        """
+        source = self.path.parent / "source" / f"{self.name}.py"
+        if not source.exists():
+            return
+        import jupytext
+
+        ours, theirs = (
+            [(cell.cell_type, cell.source) for cell in notebook.cells]
+            for notebook in (self._notebook, jupytext.read(source))
+        )
+        if ours != theirs:
+            raise ParameterError(
+                f"{self.path.name} and source/{source.name} differ: run "
+                f"jupytext --sync {source.relative_to(paths.root())} before --in-place."
+            )
+
     def profile_of(self, values: Mapping[str, Any]) -> str:
         """The name of these parameters: `quick` for the chapter's own, `custom` for a reader's."""
         return "quick" if values == self.defaults else "custom"
@@ -222,6 +243,8 @@ def run(
     default = chosen == item.defaults
     if in_place and not default:
         raise ParameterError("A chapter is executed in place with its own parameters only.")
+    if in_place:
+        item.check_source()
     folder = paths.runs() / item.name / profile
     target = folder / f"{item.name}.ipynb"
     started, outcome, message = perf_counter(), "ok", ""

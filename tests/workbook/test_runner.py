@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import jupytext
 import made_chapters
 import nbformat
 import papermill
@@ -57,6 +58,21 @@ def test_in_place_writes_the_chapter_itself(chapter):
     assert notebook.metadata.kdnb_run.outcome == "ok"
     with pytest.raises(ParameterError, match="in place with its own parameters only"):
         runner.run(item, item.checked({"seeds": 2}), in_place=True)
+
+
+def test_in_place_asks_for_the_source_as_it_is_now(chapter):
+    """Else the former text would be executed, and an editor's work be lost from sight."""
+    item = chapter("print('old')")
+    source = item.path.parent / "source" / f"{item.name}.py"
+    source.parent.mkdir()
+    jupytext.write(nbformat.read(item.path, as_version=4), source, fmt="py:percent")
+    assert runner.run(item, item.defaults, in_place=True).outcome == "ok"
+    source.write_text(source.read_text().replace("old", "new"))
+    before = item.path.read_bytes()
+    with pytest.raises(ParameterError, match=r"run jupytext --sync .*9-9-small\.py before"):
+        runner.run(item, item.defaults, in_place=True)
+    assert item.path.read_bytes() == before
+    assert runner.run(item, item.defaults).outcome == "ok"  # elsewhere the notebook counts
 
 
 @pytest.mark.parametrize(
