@@ -338,17 +338,18 @@ figures.table(price[["bytes", "multiply_adds", "latency_1", "latency_128"]].rena
 # 20%. Low rank remains the worst of the five at this size, although it starts from the large network's
 # weights. The two networks from random weights start by guessing and end at about 10%.
 #
-# *Distillation adds to three of the five.* Beside the labels, soft targets save 0.9 points with fewer
-# weights, 0.4 with shared weights and 1.0 with compact filters; these intervals lie above 0. With low rank
-# and with the small network the intervals contain 0. So the families can be combined: a pruned network or one
-# with shared weights learns better from the original network than from labels alone. For the small network,
-# which is distillation alone, three seeds show no gain here; [chapter
+# *Distillation adds to two of the five.* Beside the labels, soft targets save 0.9 points with fewer weights
+# and 0.4 with shared weights; these intervals lie above 0. With compact filters they save 1.2 points, but the
+# interval just reaches 0. On another processor it lay above 0: three seeds are too few to decide. With low
+# rank and with the small network the intervals contain 0, too. So the families can be combined: a pruned
+# network or one with shared weights learns better from the original network than from labels alone. For the
+# small network, which is distillation alone, three seeds show no gain here; [chapter
 # 2.1](2-1-response-based-knowledge.ipynb) shows where soft targets help a small network.
 #
 # *Equal bytes are not equal time.* Pruned and shared copies do as many multiplications as the large network
 # and take about as long for 128 images; for one image they are slower, as the weights are assembled in each
-# call. Low rank and compact filters save more than half of the multiplications but little or no time on our
-# processor. The small network is about three times as fast for 128 images. Times vary between machines.
+# call. Low rank and compact filters save more than half of the multiplications but no time on our
+# processor. The small network is about twice as fast for 128 images. Times vary between machines.
 #
 # ## The map of the workbook
 #

@@ -465,11 +465,11 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Without the entropy term the generator makes five classes, and the balance is 0.53. Nothing else would have revealed
-# this: the teacher is *surer* of these images than of DAFL's (0.93 against 0.76), and they differ from one another
-# nearly as much (0.82 against 0.84). Noise is diverse, but the teacher is unsure of it (0.43), and sees no 0, 1, 4, 6
-# or 9 in this batch. A student can learn little about classes that hardly occur. All this is from one batch of one
-# seed.
+# Without the entropy term the generator makes four classes, and the balance is 0.41. Nothing else would have revealed
+# this: the teacher is *surer* of these images than of DAFL's (0.94 against 0.78), and they differ from one another
+# nearly as much (a diversity of 0.825 against 0.849). Noise is diverse, but the teacher is unsure of it (0.43), and
+# sees no 0, 1, 4, 6 or 9 in this batch. A student can learn little about classes that hardly occur. All this is from
+# one batch of one seed.
 #
 # ## The relatives
 #
@@ -750,12 +750,12 @@ figures.save(
 #   made 250. In the record, where both students make equally many steps, ZSKT's generator makes 325 and its student is
 #   48.8 points ahead.
 # - *DeepInversion* (46.0%) is 13.1 points ahead of *DeepDream* (32.9%), which has the same targets and no statistics:
-#   less than the 20 that we had set as a margin. In the pilot, with another teacher and other seeds, the lead was 51.5
-#   points; in the record, with 1,500 images and 150 steps, 47.7. One run of 400 images cannot say how much the
-#   statistics are worth. The teacher is nearly certain of DeepDream's images (0.99) and less so of DeepInversion's
+#   less than the 20 that we had set as a margin. In the pilot, with another teacher and other seeds, the lead was
+#   51.5 points; in the record, with 1,500 images and 150 steps, 47.7. One run of 400 images cannot say how much the
+#   statistics are worth. The teacher is nearly certain of DeepDream's images (0.995) and less so of DeepInversion's
 #   (0.85): confidence is no sign of a good image.
-# - *Impressions* lead to 69.1%, and those for one-hot targets to 74.7%: soft targets are not shown to be
-#   better, here or in the record.
+# - *ZSKD*'s impressions lead to 69.1%, *class impressions*, which have one-hot targets, to 74.7%: soft targets are
+#   not shown to be better, here or in the record.
 # - *CMI* and *Fast* are ahead of DeepInversion (58.6 and 71.0%). Both make images through a small generator, which
 #   tends to draw smooth strokes (Figure 5); one run cannot tell whether this, their losses or their rates make the
 #   difference.

@@ -334,15 +334,15 @@ for name in RATES:
     print(f"{name}: {trained.mean():.1f} students trained on average; {hit.sum()} of {policies} policies found the best one")
 
 # %% [markdown]
-# **What the numbers say.** The best students have about 3,000 to 5,000 parameters. Down to 1,000 parameters the reward
-# falls little, since a smaller student gains in the factor for size what it loses in accuracy; below that it loses too
-# much accuracy. Above 5,000 the factor for size falls, to 0 for the whole teacher. The policies find good students no
-# sooner than random search: after 10 students the policy with rate 0.003 is 0.001 behind it ($-0.011$ to 0.009), the
-# one with rate 0.02 is level ($-0.012$ to 0.011). With 20 students, 7 and 6 of 10 policies have found the best one;
-# random search does so with probability $20/32=0.63$. A likely reason is the budget. Twenty students make four rounds
-# of five, or a few more since repeated choices cost nothing: hardly enough steps for a policy to learn. Twenty of 32
-# choices are also most of the space. The authors' code takes 100 rounds. So this experiment does not show that N2N
-# fails on large spaces; it shows that a search on a small space needs this control.
+# **What the numbers say.** The best students have about 3,000 to 5,000 parameters. Down to 1,000 parameters the
+# reward falls little, since a smaller student gains in the factor for size what it loses in accuracy; below that it
+# loses too much accuracy. Above 5,000 the factor for size falls, to 0 for the whole teacher. The policies find good
+# students no sooner than random search: after 10 students the policy with rate 0.003 is 0.002 behind it ($-0.016$ to
+# 0.012), the one with rate 0.02 is 0.001 behind ($-0.015$ to 0.013). With 20 students, 7 and 6 of 10 policies have
+# found the best one; random search does so with probability $20/32=0.63$. A likely reason is the budget. Twenty
+# students make four rounds of five, or a few more since repeated choices cost nothing: hardly enough steps for a
+# policy to learn. Twenty of 32 choices are also most of the space. The authors' code takes 100 rounds. So this
+# experiment does not show that N2N fails on large spaces; it shows that a search on a small space needs this control.
 #
 # ### Both stages
 #
@@ -382,11 +382,11 @@ for name, architecture in {"N2N": found.architecture, "random ratios": rival.bes
 
 # %% [markdown]
 # In neither stage is the policy clearly better than random search at the same cost. Eight students of the first stage
-# reach a reward of 0.476, eight random ones 0.482 on average. The second stage adds little (0.482); the best of eight
-# random ratios leaves the layers as they were (0.476). This is one run of each. Fully distilled, the student of N2N
-# reaches 36.9% of the test images, that of the random ratios 34.3%. The student of N2N has 12% of the parameters of the
-# teacher. The teacher's own architecture, distilled in the same way on the same 1,000 images, reaches 71.4%. A reward
-# that puts so much weight on size costs accuracy.
+# reach a reward of 0.475, eight random ones 0.483 on average. The second stage adds little (0.481); the best of eight
+# random ratios leaves the layers as they were (0.475). This is one run of each. Fully distilled, the student of N2N
+# reaches 36.9% of the test images, that of the random ratios 34.4%. The student of N2N has 12% of the parameters of
+# the teacher. The teacher's own architecture, distilled in the same way on the same 1,000 images, reaches 70.7%. A
+# reward that puts so much weight on size costs accuracy.
 #
 # ### Explorer: what a choice is worth
 #
@@ -547,8 +547,8 @@ figures.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Grown layer by layer and graded by accuracy and TG, the winner ends at 71.3%, which is 15.8 points above that of
-# random search (9.7 to 21.8). By accuracy alone the same search reaches 70.8% (15.2 points above; 7.6 below to 38.0
+# Grown layer by layer and graded by accuracy and TG, the winner ends at 71.3%, which is 15.7 points above that of
+# random search (9.6 to 21.8). By accuracy alone the same search reaches 70.7% (15.2 points above; 7.6 below to 37.9
 # above). So on average most of the gain comes from the progressive search, and three seeds cannot show what TG adds.
 #
 # ## The relatives
@@ -727,13 +727,13 @@ print(f"random search that trains two networks: {by_chance.mean():.1f}% on avera
 # Within a block the ratings make sense: paths of 1x1 kernels alone are the worst, as they see neighbours only through
 # pooling, and a larger kernel in the second layer nearly always has a lower error. In the first layer 5x5 is often no
 # better than 3x3. The path of the teacher's own kernels, 3x3 twice, is not the best in either block. But the sums do
-# *not* rank networks that are trained on their own: the rank correlation has the wrong sign ($-0.43$, twelve networks,
-# one seed), and that of the parameters is $-0.10$. Nor do the ratings beat random search at the same cost: the network
-# that DNA chooses among all 81 reaches 68.0% of the test images, as many as one random network on average; random
-# search that trains two reaches 68.8% (66.5 to 69.9% in 90% of the pairs). For its choice random search reads held-out
-# labels, which DNA does not need. These networks differ by only 5 points (64.6 to 69.9%), after short trainings with
-# one seed each, so there is little to rank. The rating measures how well a block imitates this teacher, not how well
-# the network learns from 1,000 labels.
+# *not* rank networks that are trained on their own: the rank correlation of low errors with high accuracy has the
+# wrong sign ($-0.28$, twelve networks, one seed), and that of the parameters with accuracy is $-0.16$. Nor do the
+# ratings beat random search at the same cost: the network that DNA chooses among all 81 reaches 68.0% of the test
+# images, as many as one random network on average; random search that trains two reaches 69.0% (66.5 to 70.3% in 90%
+# of the pairs). For its choice random search reads held-out labels, which DNA does not need. These networks differ by
+# only 6 points (63.9 to 70.3%), after short trainings with one seed each, so there is little to rank. The rating
+# measures how well a block imitates this teacher, not how well the network learns from 1,000 labels.
 #
 # ### Widths that are learnt
 #
@@ -821,17 +821,18 @@ figures.table(
 
 # %% [markdown]
 # The gates make the second layer narrow and keep all 16 channels of the last one, with and without the teacher. *They
-# are not shown to be better than random search at the same cost*: taught gates are 3.1 points ahead, and the interval
-# of eight seeds contains 0 (3.9 less to 10.0 more). At the cost of the gates random search gets three short trainings
-# of two epochs. Its choice is better than one random draw by 7.6 points on average, but this interval contains 0, too
-# (3.6 less to 18.7 more); single draws vary most (standard deviation 11.6 points). Equal steps are not equal work:
+# are not shown to be better than random search at the same cost*: taught gates are 0.8 points ahead, and the interval
+# of eight seeds contains 0 (4.5 less to 6.1 more). At the cost of the gates random search gets three short trainings
+# of two epochs. Its choice is better than one random draw by 7.7 points on average, but this interval contains 0, too
+# (3.4 less to 18.7 more); single draws vary most (standard deviation 11.6 points). Equal steps are not equal work:
 # those of the gates train a network with three times as many parameters. On the other hand random search reads the
 # labels of 1,500 held-out images, which the gates do not need.
 #
-# Against equal widths the gates gain 7.2 points (1.8 to 12.6). This comparison favours them a little: the largest equal
-# width within the limit is 8, which makes 1,362 parameters, while the networks chosen by gates have on average 1,555 of
-# the 1,672 allowed. Gates that learn from labels alone are as good as those with the teacher (a difference of 0.0; 7.3
-# less to 7.3 more), so we see no help of the teacher in choosing widths.
+# Against the same width in every layer, taught gates gain 5.1 points, but this interval contains 0 (2.8 less to 13.0
+# more). On another processor it lay above 0, so eight seeds are too few to decide. The comparison also favours the
+# gates a little: the largest equal width within the limit is 8, which makes 1,362 parameters, while the networks
+# chosen by taught gates have on average 1,584 of the 1,672 allowed. Gates that learn from labels alone reach 2.8
+# points more than taught gates (0.3 less to 6.0 more), so we see no help of the teacher in choosing widths.
 
 # %% [markdown]
 # ## The reproduction: Bashivan et al. 2019
