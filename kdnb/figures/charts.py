@@ -76,6 +76,7 @@ def points(
     baseline_label: str | None = None,
     published: Mapping[str, float] | None = None,
     log: bool = False,
+    repetition: str = "seed",
     axes: Axes | None = None,
 ) -> Figure:
     """The mean of every condition with its 95% interval, and every seed as a dot below it.
@@ -93,6 +94,7 @@ def points(
         baseline_label: the line's name in the legend; by default "mean of" the condition.
         published: condition -> the published value, drawn as a hollow diamond.
         log: whether the axis is logarithmic.
+        repetition: what a small dot is, for the legend.
         axes: axes to draw into, instead of a new figure.
 
     Raises:
@@ -127,7 +129,7 @@ def points(
     handles = [_mark("o", PUBLISHED if group else GREY, "mean, 95% interval", line=True)]
     if group:
         handles = [_mark("osD^v"[i % 5], palette[name], name) for i, name in enumerate(groups)]
-    handles.append(_mark("o", GREY, "one seed", size=3.5, alpha=0.55))
+    handles.append(_mark("o", GREY, f"one {repetition}", size=3.5, alpha=0.55))
     if at is not None:
         what = f"mean of {baseline}" if isinstance(baseline, str) else "baseline"
         what = baseline_label or what

@@ -27,9 +27,9 @@ def label(
 ) -> None:
     """Write each name beside its point, clear of the other points and names.
 
-    A name takes the first free position on rings around its point; if it is not close, a thin line
-    joins them. Names are placed in order. If nothing is free within an inch, a name takes the
-    position that overlaps least.
+    A name takes the first free position on rings around its point; if it is not close, or another
+    point is closer, a thin line joins them. Names are placed in order. If nothing is free within an
+    inch, a name takes the position that overlaps least.
 
     Args:
         axes: with everything drawn and limits set, since positions are found on the page.
@@ -46,7 +46,8 @@ def label(
     there = {name: at for name, at in there.items() if axes.get_window_extent().contains(*at)}
     marks = np.array([*there.values(), *map(axes.transData.transform, avoid)]).reshape(-1, 2)
     taken = np.hstack([marks - MARKER * unit, marks + MARKER * unit])
-    for name, at in there.items():
+    points = np.array([*there.values()]).reshape(-1, 2)
+    for number, (name, at) in enumerate(there.items()):
         text = axes.annotate(
             name, where[name], (0, 0), textcoords="offset points", fontsize=size, ha="center",
             va="center", zorder=6, path_effects=[withStroke(linewidth=2, foreground="white")],
@@ -62,7 +63,8 @@ def label(
         )  # else rounding errors would decide among free positions
         taken = np.vstack([taken, boxes[best]])
         text.set_position((middles[best] - at) / unit)
-        if REACH[best, 0] > NEAR:
+        gaps = np.linalg.norm(points - np.clip(points, boxes[best, :2], boxes[best, 2:]), axis=1)
+        if REACH[best, 0] > NEAR or gaps.argmin() != number:
             end = np.clip(at, boxes[best, :2], boxes[best, 2:])
             ends = axes.transData.inverted().transform([end, at])
             (line,) = axes.plot(*ends.T, color=GREY, lw=0.6, zorder=2)

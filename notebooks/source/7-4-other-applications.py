@@ -229,7 +229,7 @@ figures.save(
     "7-4-world",
     alt="A maze seen from above. The teacher visits only a narrow path from the middle to a goal; an untaught student visits cells all around the start.",
     caption="In this world the teacher visits only a narrow path, while a student that acts at random visits everything near the start. Walls are grey, the start is green, "
-    f"and red numbers say what a cell pays. In {worlds} worlds random play reaches {np.mean([by_chance(*pair) for pair in mazes]):.0f}% of the teachers' value on average.",
+    f"and orange numbers say what a cell pays. In {worlds} worlds random play reaches {np.mean([by_chance(*pair) for pair in mazes]):.0f}% of the teachers' value on average.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -388,7 +388,7 @@ for number, (maze, guide) in enumerate(mazes):
 forms = pd.DataFrame(rows)
 
 # %% tags=["nbval-ignore-output"]
-figure = figures.points(forms, "value", "final value, % of the noisy teacher's", baseline=100.0, baseline_label="the noisy teacher")
+figure = figures.points(forms, "value", "final value, % of the noisy teacher's", baseline=100.0, baseline_label="the noisy teacher", repetition="world")
 middle = forms.groupby("condition", sort=False).value.mean()
 figures.save(
     figure,
@@ -931,7 +931,7 @@ record = papers.read_record("czarnecki2019", "laptop").table()
 figure, (left, right_axes) = plt.subplots(1, 2, figsize=(10.6, 3.9), layout="constrained")
 for axes, metric, label in ((left, "episodes", "episodes until 90% of the teacher's value"), (right_axes, "steps", "actions until 90% of the teacher's value")):
     frame = figures.tidy(record, metric, {arm: arms[arm] for arm in ("student_driven", "teacher_driven", "uniform_driven", "rewards_alone")})
-    figures.points(frame, metric, label, roles={"the student plays": "method", "the teacher plays": "teacher", "random play": "other", "rewards alone": "student"}, log=True, axes=axes)
+    figures.points(frame, metric, label, roles={"the student plays": "method", "the teacher plays": "teacher", "random play": "other", "rewards alone": "student"}, log=True, repetition="world", axes=axes)
     axes.xaxis.set_minor_formatter("")
 left.set_xticks([20, 50, 100, 200, 400], ["20", "50", "100", "200", "400"])
 factors = {}
