@@ -133,7 +133,12 @@ def compared_in_vain(notebook: Any) -> list[str]:
             continue
         defined = {s.name for s in ast.walk(tree) if isinstance(s, ast.FunctionDef)}
         arguments = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-        written = [node.value for node in ast.walk(tree) if isinstance(node, ast.FormattedValue)]
+        written: list[ast.AST] = []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FormattedValue):
+                written.append(node.value)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+                written += node.args
         shown = {name for value in written for name in _names(value, ast.Load)}
         live -= _names(tree, ast.Store) | defined
         if names := sorted(shown & live - arguments):

@@ -217,6 +217,8 @@ def test_a_live_number_that_is_compared_is_found(copy):
     found = ['live numbers that are compared, error: print(f"{error:.1f}% errors")']
     notebook.cells = [trained, shown, again]
     assert guards.compared_in_vain(notebook) == found
+    notebook.cells[1] = new_code_cell("print(error)")
+    assert guards.compared_in_vain(notebook) == [found[0].replace(shown.source, "print(error)")]
     trained.metadata["tags"] = []
     assert guards.compared_in_vain(notebook) == []
     notebook.cells = [record, new_code_cell('print(f"{record:.1f}")')]

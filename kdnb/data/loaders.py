@@ -104,6 +104,8 @@ class LoaderBatches:
         return self._length
 
     def __len__(self) -> int:
+        if self._length is None:
+            raise TypeError(_no_length(self.loader))
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
@@ -383,7 +385,7 @@ def as_batches(
             raise ValueError(f"the {type(data).__name__} is empty.")
         streams = isinstance(data, IterableDataset)
         if not streams and not hasattr(data, "__len__"):
-            raise TypeError(_no_length(data, "the order of its samples needs"))
+            raise TypeError(_no_length(data, "shuffling needs"))
         mixing = shuffle and not streams
         data = DataLoader(data, batch_size, shuffle=mixing, generator=torch.Generator())
     return LoaderBatches(data, device, seed=seed, labels=labels, counted=counted)

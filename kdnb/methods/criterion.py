@@ -24,7 +24,7 @@ from kdnb.methods.offline.parts import (
 )
 from kdnb.methods.options import FIELDS, told_apart
 from kdnb.progress import note
-from kdnb.training import Recipe
+from kdnb.training import Recipe, devices
 from kdnb.training.alone import check_takes_one
 from kdnb.training.answers import Ensemble, Output, ask, logits_of, outputs_of, teacher_of
 from kdnb.training.borrowed import borrowed, modes_kept
@@ -198,7 +198,8 @@ class Criterion(nn.Module):
             raise ValueError("the cross-entropy reads labels: give targets, or label_weight=0.")
         targets = None if targets is None else as_labels(targets)
         batch = Batch(inputs, targets, index)
-        if batch.size == 1 and not self.tried_one:
+        # Another question of one process alone would hang networks that several share.
+        if batch.size == 1 and not self.tried_one and not devices.several_processes():
             self.tried_one = True
             check_takes_one("student", student, inputs, self.outputs[0])
             check_takes_one("teacher", teacher, inputs, self.outputs[1])

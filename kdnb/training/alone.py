@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import length_hint
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from kdnb.data import Batches
 from kdnb.data.forms import first_of, rows_of, tensors_in
+from kdnb.data.loaders import TensorBatches
 from kdnb.progress import note
 from kdnb.training.answers import Output, ask, logits_of
 from kdnb.training.borrowed import evaluating, needs_company
@@ -18,10 +22,23 @@ from kdnb.training.randomness import own_random_state
 
 def ends_alone(batches: Any) -> bool:
     """Whether an epoch's last batch has one sample, as far as sizes tell beforehand."""
-    size = getattr(getattr(batches, "loader", batches), "batch_size", None)
-    if not isinstance(size, int):
+    loader = getattr(batches, "loader", batches)
+    if isinstance(loader, DataLoader):
+        samples = length_hint(loader.sampler)
+    elif isinstance(loader, (Batches, TensorBatches)):
+        samples = loader.examples
+    else:
         return False
-    return getattr(batches, "examples", None) == (len(batches) - 1) * size + 1
+    return samples == (len(batches) - 1) * (loader.batch_size or 0) + 1
+
+
+def can_be_cut(inputs: Any) -> bool:
+    """Whether single samples can be taken from a batch: not from a graph, for example."""
+    try:
+        rows_of(inputs, slice(1))
+    except ValueError:
+        return False
+    return True
 
 
 def left_out(
@@ -68,8 +85,7 @@ def _check_axes(
     name: str, network: nn.Module, inputs: Any, answer: Callable[[Any], Tensor]
 ) -> None:
     def asked(rows: list[int]) -> Tensor:
-        found = ask(network, rows_of(inputs, rows))
-        return found if isinstance(found, Tensor) else answer(found)
+        return answer(ask(network, rows_of(inputs, rows)))
 
     device = next((one.device for one in tensors_in(inputs)), None)
     with evaluating(network), torch.no_grad(), own_random_state(device):
@@ -79,13 +95,15 @@ def _check_axes(
             return
         try:
             one = asked([0])
-            if one.ndim == two.ndim:
-                return
-            found = f"{tuple(one.shape)} to one"
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-            found = f"fails for one ({type(error).__name__}, {words})"
-    raise ValueError(
-        f"the {name} answers {tuple(two.shape)} to two samples and {found}: let it keep the axis of "
-        "the batch, by squeeze(dim) or flatten(1) in place of squeeze()."
-    )
+            raise ValueError(
+                f"the {name} answers {tuple(two.shape)} to two samples and fails for one "
+                f"({type(error).__name__}, {words}): let it take a batch of one, or leave such "
+                "batches out (drop_last=True)."
+            ) from error
+    if one.ndim != two.ndim:
+        raise ValueError(
+            f"the {name} answers {tuple(two.shape)} to two samples and {tuple(one.shape)} to one: "
+            "let it keep the axis of the batch, by squeeze(dim) or flatten(1) in place of squeeze()."
+        )

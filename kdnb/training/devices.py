@@ -193,6 +193,13 @@ def _meet(processes: int) -> None:
     dist.init_process_group(backend, rank=rank, store=store, world_size=processes)
 
 
+def several_processes() -> bool:
+    """Whether this process belongs to a group that trains together."""
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
 def default_device() -> torch.device:
     """Where Fabric trains unless told otherwise: the accelerator where there is one."""
     import torch

@@ -235,7 +235,7 @@ def cannot_take(name: str, inputs: Any, error: Exception, why: str = "") -> str:
     """The error message for a network that fails on some inputs, with a possible reason."""
     shapes = ", ".join(f"{str(one.dtype)[6:]} {tuple(one.shape)}" for one in tensors_in(inputs))
     words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-    if not why and any(one.is_complex() for one in tensors_in(inputs)):
+    if not why and "omplex" in words and any(one.is_complex() for one in tensors_in(inputs)):
         why = "real weights take real numbers, such as torch.view_as_real(inputs)"
     return (
         f"the {name} cannot take these inputs ({shapes}): {type(error).__name__}, {words}. "

@@ -25,7 +25,7 @@ from kdnb.names import brief
 from kdnb.paths import atomic_write, check_writable, sweep
 from kdnb.progress import bar
 from kdnb.training import devices, threads
-from kdnb.training.alone import ends_alone, left_out
+from kdnb.training.alone import can_be_cut, ends_alone, left_out
 from kdnb.training.borrowed import borrowed, still_parts
 from kdnb.training.checkpoint import (
     AnotherRun,
@@ -107,7 +107,7 @@ def fit(
         networks: by name. Those that no update moves are frozen while it lasts: eval mode, no
             gradients. The others train, but for submodules that are in eval mode in a network in
             train mode. All of them, trained ones too, leave in the modes, `requires_grad`, memory
-            formats and devices in which they came, also when training raises. Not for two threads.
+            formats and devices in which they came, also when training raises.
         batches: anything with `epoch(n)` and `len`, such as `Batches` or `LoaderBatches`.
         updates: carried out in order on every batch.
         seed: of dropout and whatever else draws random numbers while training.
@@ -131,8 +131,8 @@ def fit(
         `evaluate` gave.
 
     Raises:
-        NonFiniteLoss: when a term turns NaN or infinite: which, and at which step. On a CPU the
-            networks keep the weights before that step.
+        NonFiniteLoss: when a term turns NaN or infinite: which, and at which step. A single
+            process on a CPU looks before the step, which is then not taken.
         AnotherRun: a ValueError, when the checkpoint belongs to another run, or the file is none.
         OSError: when the checkpoint cannot be read, or written (`kdnb.paths.DiskError`).
     """
@@ -312,10 +312,11 @@ class _Run:
         If the last batch will be, the first one already shows what the networks make of that.
         """
         small = batch.size < 2 * self.fabric.world_size
-        if not (small or self.ends_alone):
+        early = self.ends_alone and can_be_cut(batch.images)
+        self.ends_alone = False
+        if not (small or early):
             return False
         if self.alone is None:
-            self.ends_alone = False
             self.alone = left_out(self.plain, self.answers, batch.to(self.fabric.device).images)
         return small and self.alone
 

@@ -40,9 +40,11 @@ def predict(network: nn.Module, batches: Batches, output: Output = None) -> Tens
     so use `shuffle=False`. No autocast: the numbers that decide claims are computed in full precision.
     """
     outputs: list[Tensor] = []
+    tried_one = False
     with evaluating(network), torch.no_grad(), threads.fitting():
         for batch in batches.epoch(0):
-            if batch.size == 1:
+            if batch.size == 1 and not tried_one:
+                tried_one = True
                 check_takes_one("network", network, batch.images, output)
             outputs.append(logits_of(ask(network, batch.images), output).float().cpu())
     return torch.cat(outputs)
@@ -135,6 +137,8 @@ def evaluate(
 def _asked(name: str, network: nn.Module, inputs: Any) -> Any:
     try:
         return ask(network, inputs)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, TypeError, ValueError) as error:
         why = not_taken(network, inputs)
         raise ValueError(cannot_take(name, inputs, error, why)) from error

@@ -83,10 +83,9 @@ def gradients_asked_for() -> Iterator[None]:
         wrappers._in_fabric_backward = before
 
 
-KEPT = 4  # copies of teachers
-_copies: dict[
-    str, nn.Module
-] = {}  # by name, the last one used last: folding and compiling take time
+# Folding and compiling take time, so that copies of the teachers used last are kept, by name.
+KEPT = 4
+_copies: dict[str, nn.Module] = {}
 
 
 def _settled(network: nn.Module, name: str) -> nn.Module:

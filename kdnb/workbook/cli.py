@@ -386,9 +386,7 @@ def doctor() -> None:
     about = provenance()
     table.add_row("checkout", str(paths.root()))
     table.add_row("commit", about["commit"] + (" (with changes)" if about["dirty"] else ""))
-    for name, version in about["versions"].items():
-        table.add_row(name, version)
-    for name, value in about["hardware"].items():
+    for name, value in (about["versions"] | about["hardware"]).items():
         table.add_row(name, str(value))
     free = shutil.disk_usage(paths.runs()).free / 1e9
     table.add_row("free disk", f"{free:.0f} GB" + ("" if free > 2 else ": too little"))

@@ -125,8 +125,8 @@ class Chapter:
         import jupytext
 
         ours, theirs = (
-            [(cell.cell_type, cell.source) for cell in notebook.cells]
-            for notebook in (self._notebook, jupytext.read(source))
+            [(cell.cell_type, cell.source, cell.metadata.get("tags")) for cell in notebook.cells]
+            for notebook in (nbformat.read(self.path, as_version=4), jupytext.read(source))
         )
         if ours != theirs:
             raise ParameterError(

@@ -166,7 +166,7 @@ class Real(nn.Linear):
         return super().forward(inputs.real)
 
 
-UNREAD = [WORDS, np.array(WORDS), pair()[1] * 1j, pair()[1].numpy() * 1j]
+UNREAD = [WORDS, np.array(WORDS), pair()[1] * 1j, pair()[1].numpy() * 1j, [1j] * len(WORDS)]
 
 
 @pytest.mark.parametrize("labels", UNREAD)

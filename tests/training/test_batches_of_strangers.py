@@ -21,6 +21,7 @@ from torch.utils.data import (
 import kdnb
 from kdnb import nets
 from kdnb.data.loaders import LoaderBatches
+from kdnb.training.alone import ends_alone
 
 
 class Normed(nn.Module):
@@ -101,11 +102,48 @@ def test_an_answer_that_loses_the_axis_of_a_batch_of_one_is_named(kind):
     kdnb.train(pair[0], (images()[:16], data[1][:16]), **QUICK)  # whose batches have 8 each
 
 
+def test_an_output_may_restore_the_axis_of_a_batch_of_one():
+    data, network = (images()[:17], labels()[:17]), Squeezing()
+    output = lambda logits: logits.reshape(-1, 3)  # noqa: E731
+    kdnb.train(network, data, output=output, **QUICK)
+    assert 0 <= kdnb.evaluate(network, data, output=output)["accuracy"] <= 1
+
+
+def test_batches_that_cannot_be_cut_are_judged_when_they_come():
+    """A scale for all samples has a length of its own, as the edges of a graph have."""
+
+    class Scaled(Normed):
+        def forward(self, x, scale):
+            return super().forward(x * scale)
+
+    def collated(samples):
+        x, y = (torch.stack(one) for one in zip(*samples, strict=True))
+        return {"x": x, "scale": torch.ones(1)}, y
+
+    data = TensorDataset(images()[:17], labels()[:17])
+    kdnb.train(Scaled(), DataLoader(data, 8, collate_fn=collated), epochs=1)  # the one is left out
+
+
+def test_epochs_that_end_with_one_sample_are_foreseen():
+    data = TensorDataset(images()[:9], labels()[:9])
+    repeated = RandomSampler(data, replacement=True, num_samples=16)
+    cases = {
+        True: [DataLoader(data, 8), DataLoader(data, 8, sampler=range(9)), DataLoader(data, 1)],
+        False: [
+            DataLoader(data, 8, drop_last=True), DataLoader(data, 8, sampler=repeated),
+            DataLoader(data, 9), [(images()[:8], labels()[:8]), (images()[:1], labels()[:1])],
+        ],
+    }  # fmt: skip
+    for expected, loaders in cases.items():
+        assert [ends_alone(LoaderBatches(one)) for one in loaders] == [expected] * len(loaders)
+    assert ends_alone(kdnb.data.as_batches((images()[:9], labels()[:9]), 8))
+    assert not ends_alone(kdnb.data.as_batches((images()[:9], labels()[:9]), 9))
+
+
 def test_a_network_that_fails_for_a_batch_of_one_is_named():
     network = Squeezing(inside=True)
-    with pytest.raises(
-        ValueError, match=r"answers \(2, 3\) to two samples and fails for one \(Runtime"
-    ):
+    words = r"answers \(2, 3\) to two samples and fails for one \(RuntimeError, .* a batch of one"
+    with pytest.raises(ValueError, match=words):
         kdnb.train(network, (images()[:17], labels()[:17]), **QUICK)
     assert not network.asked
 

@@ -122,6 +122,15 @@ def test_data_without_a_length_is_measured(make, monkeypatch):
         kdnb.evaluate(Fixed(), (batch for batch in Again()))
 
 
+def test_a_full_memory_stays_an_error_of_its_own():
+    class Full(Fixed):
+        def forward(self, inputs):
+            raise torch.OutOfMemoryError("no memory is left")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        kdnb.evaluate(Full(), data())
+
+
 def test_data_without_labels_is_refused():
     with pytest.raises((TypeError, ValueError), match="has none"):
         kdnb.evaluate(Fixed(), data()[0])

@@ -18,6 +18,8 @@ def test_entropy_by_hand():
     assert float(online.posterior_entropy(2 * p.log(), 2.0)) == pytest.approx(expected)
     with pytest.raises(ValueError, match="temperature"):
         online.posterior_entropy(p, 0.0)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        online.posterior_entropy(p[:, :1])
 
 
 def test_the_loss_rises_as_a_quadratic_does():
