@@ -25,10 +25,10 @@
 # of the workbook, a ten-minute tour, and an index of all methods in the survey's reading lists.
 #
 # The chapter belongs to section 1 of the survey ([Gou et al.
-# 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)), which at its
-# end also asks how distillation works together with other ways of compression. The chapter compares it with a
-# second survey, *Knowledge Distillation and Student-Teacher Learning for Visual Intelligence* ([Wang and Yoon
-# 2022](https://arxiv.org/abs/2004.05937)).
+# 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)). The survey's
+# last section also asks how distillation works together with other ways of compression. The chapter compares
+# the survey with a second one, *Knowledge Distillation and Student-Teacher Learning for Visual Intelligence*
+# ([Wang and Yoon 2022](https://arxiv.org/abs/2004.05937)).
 #
 # **Before you start:** a little PyTorch. If you know what distillation is, skip to [the
 # map](#The-map-of-the-workbook). **Time:** about two minutes on two CPU cores.
@@ -79,10 +79,11 @@ figures.use()
 #
 # A large network is good because it had room to learn: many weights, many images, much time. To *answer*, it
 # may need far less. There are two ways to a small network. One starts from the large network's *weights* and
-# removes numbers. The other starts from its *answers*: a new, small network imitates them. The first keeps
-# what was learnt but is bound to the old architecture; the second can choose any architecture, but has to
-# learn from scratch. They can be combined: a network from which weights were removed can learn from the
-# answers of the original.
+# stores them in fewer bytes. The other starts from its *answers*: a new, small network imitates them. The
+# first keeps what was learnt but is bound to the old architecture; the second can choose any architecture, but
+# has to learn from scratch. A network of cheaper filters lies between the two: it keeps the layout of the
+# layers, but starts from random weights. All of them can be combined with the second way: a network from which
+# weights were removed, for example, can learn from the answers of the original.
 #
 # The second way is older than its name. [Buciluă et al. (2006)](https://doi.org/10.1145/1150402.1150464)
 # trained a small network on the answers of a large ensemble, [Ba and Caruana
@@ -120,20 +121,22 @@ figures.save(
 # $c'$ output channels and $k\times k$ positions is the matrix with $m=c'$ and $n=ck^2$. Uncompressed, it
 # takes $32mn$ bits.
 #
-# 1. **Pruning** keeps the share $s$ of largest weights: $W\odot\mathbf 1[|W|>\theta]$. For each kept weight
+# 1. **Pruning** keeps the share $s$ of largest weights, those above a threshold $\theta$ in size:
+#    $W\odot\mathbf 1[|W|>\theta]$. The others stay at 0 when training continues. For each kept weight
 #    its value and its position are stored: $(32+16)\,s\,mn$ bits with 16 bits for a position. **Sharing**
-#    keeps $2^b$ values per layer and the index of each weight: $b\,mn+32\cdot2^b$ bits. The values $v_j$ that
-#    minimise $\sum_i|w_i-v_{a(i)}|^2$ are found by k-means; when training continues, the gradient of a value
-#    is the sum of the gradients of its weights.
-# 2. **Low rank**: $W\approx U_rS_rV_r^\top$ with the $r$ largest singular values is the best approximation of
-#    rank $r$ in the Frobenius norm, and its error is $\big(\sum_{i>r}\sigma_i^2\big)^{1/2}$. It takes
+#    keeps $2^b$ values per layer and, for each weight $w_i$, the index $a(i)$ of its value:
+#    $b\,mn+32\cdot2^b$ bits. The values $v_j$ that minimise $\sum_i|w_i-v_{a(i)}|^2$ are found by k-means; when
+#    training continues, the gradient of a value is the sum of the gradients of its weights.
+# 2. **Low rank**: $W\approx U_rS_rV_r^\top$ with the $r$ largest of the singular values $\sigma_i$ is the best
+#    approximation of rank $r$ in the Frobenius norm, and its error is $\big(\sum_{i>r}\sigma_i^2\big)^{1/2}$. It takes
 #    $32\,r(m+n)$ bits. Each layer gets rank 1, and the rest of the budget goes to the singular values that
 #    add most.
 # 3. **Compact filters** replace a convolution by a $k\times k$ filter on each channel alone and a $1\times1$
 #    convolution over channels: $ck^2+cc'$ weights instead of $cc'k^2$.
 # 4. **Distillation** trains any network on the large one's soft targets beside the labels,
 #    $$L=H(\mathbf 1_y,q)+T^2\,\mathrm{KL}(p^{(T)}\,\|\,q^{(T)}),$$
-#    with the large network's probabilities $p$ and the small one's $q$, both at temperature $T$ ([chapter 2.1](2-1-response-based-knowledge.ipynb)).
+#    with the large network's probabilities $p$ and the small one's $q$; the superscript $(T)$ marks those at
+#    temperature $T$ ([chapter 2.1](2-1-response-based-knowledge.ipynb)).
 #
 # A *compression ratio* must count everything that is stored: positions of kept weights, codebooks, biases.
 # And it is a ratio of bytes, not of time: scattered zeros save no multiplications on an ordinary processor.
@@ -273,9 +276,9 @@ print("the loop above and kdnb.distil give the same logits")
 # %% [markdown]
 # ## The experiment: four families at equal size, alone and together
 #
-# Five small networks take at most as many bytes as the copy with shared weights of 2 bits, up to the rounding
-# of one weight. Three start from the large network's weights, two from random ones. Each is scored three
-# times: as made, after training on 1,000 labelled digits (*alone*), and after training on the same digits
+# The budget is the number of bytes that sharing takes with 2 bits a weight. All five small networks keep to it,
+# up to the rounding of one weight. Three start from the large network's weights, two from random ones. Each is
+# scored three times: as made, after training on 1,000 labelled digits (*alone*), and after training on the same digits
 # with the large network's soft targets beside the labels (*together* with distillation; for the small network
 # this is distillation itself). All trainings of a seed see the same images in the same order, for the same
 # number of steps.
@@ -427,7 +430,8 @@ kdnb.evaluate(student, digits.validation.select(slice(2000)), teacher=teacher)
 # `fit.history` has the losses of every epoch. `method` is any of the names in `kdnb.methods.table()`, a list of them, or a loss of your own.
 #
 # **Read a verdict.** A *claim* is one testable statement of a paper, written down before our numbers existed.
-# The next cell judges the claims of Hinton, Vinyals and Dean (2015) on the committed record.
+# The next cell judges the claims of Hinton, Vinyals and Dean (2015) on the committed *record*, the stored
+# results of our runs (`"laptop"` names their setting), and prints the first three verdicts.
 # `kdnb show hinton2015` prints published values and ours side by side, and
 # [docs/verdicts.md](../docs/verdicts.md) explains the words.
 
@@ -437,7 +441,8 @@ for verdict in papers.verdicts("hinton2015", "laptop")[:3]:
 
 # %% [markdown]
 # The words mean: *reproduced* (premises hold, every criterion holds), *partly reproduced* (the direction is significant, a size is not
-# reached), *contradicted*, *inconclusive* (the interval allows both), *premise not met* (our setting says nothing about the claim) and *not testable here*.
+# reached), *contradicted* (the result goes significantly the other way, or lies outside the claimed range), *inconclusive* (the interval allows both),
+# *premise not met* (our setting says nothing about the claim) and *not testable here*.
 #
 # **Cite it.** The entry gives the value, its interval, the number of seeds, and the digest of the record that
 # it comes from:

@@ -21,8 +21,8 @@
 # Which distillation method is best? The survey answers with two tables of published accuracies, one for CIFAR-10 and
 # one for CIFAR-100. In this chapter you load both tables, find out what can and cannot be read from them, see four ways
 # in which a published gain grows without a better method, and set up a comparison in which everything but the method is
-# equal. Then follows our own comparison of all losses of section 2 (and of GKD, a loss on graphs of section 5.4), with
-# what each costs, and a way to compare a loss of your own with them.
+# equal. The second half is our own comparison of all losses of section 2 (and of GKD, a loss on graphs of section 5.4),
+# with what each costs, and a way to compare a loss of your own with them.
 #
 # The chapter belongs to section 6 of the survey
 # ([Gou et al. 2021](https://doi.org/10.1007/s11263-021-01453-z), [arXiv](https://arxiv.org/abs/2006.05525)).
@@ -271,7 +271,8 @@ figures.save(
 # %% [markdown]
 # ## Why the rows cannot be compared
 #
-# **One student, many baselines.** Papers print different accuracies for the same student trained alone.
+# **One student, many baselines.** The first way to a large gain is a low baseline: papers print different accuracies
+# for the same student trained alone.
 
 # %%
 spread = both.groupby(["data", "student"])["alone"].agg(["size", "min", "max"]).query("size > 1")
@@ -287,9 +288,9 @@ figures.table(spread.rename(columns={"size": "rows", "min": "lowest", "max": "hi
 # baselines lie further apart than the largest gain printed for that student. So a row says how its student improved in
 # its own setting, and a ranking of rows ranks settings as well as methods.
 #
-# **The best epoch.** Some repositories print the best test accuracy of all epochs. The next cell measures the effect in
-# 39 public logs of 240 or 480 epochs: all complete logs of three methods in the repository of logit standardisation
-# ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)).
+# **The best epoch.** The second way is to print the best test accuracy of all epochs, as some repositories do. The next
+# cell measures the effect in 39 public logs of 240 or 480 epochs: all complete logs of three methods in the repository
+# of logit standardisation ([Sun et al. 2024](https://arxiv.org/abs/2403.01427)).
 
 # %%
 logs = papers.best_epochs()
@@ -450,8 +451,9 @@ for name in apart:
 # labels, which is undecided, as in the loop. Our loss, with its untuned weight, is 2.9 points better. The students
 # trained on labels alone make the same number of errors in the loop and in the package. Those trained with soft targets
 # differ by up to 11 images, since the package computes the divergence by another formula: the last digits are rounded
-# differently, and 160 steps of Adam amplify this. So the second digit of a gain says little. With twelve seeds a gain
-# of one point is too small to be distinguished from 0 here.
+# differently, and 160 steps of Adam amplify this. Eleven images are 0.55 points, so the decimals of a single seed's gain
+# say little. Soft targets gain about one point, but their gain varies so much between seeds that twelve of them cannot
+# distinguish it from 0.
 #
 # ## Our comparison: every loss of section 2 under one protocol
 #
@@ -502,10 +504,10 @@ figures.table(
 )
 
 # %% [markdown]
-# For the thin ResNet-8 twelve of the 40 losses are above labels alone and seven above soft targets; for the thin VGG-8
-# eight and four. None is shown to be below labels alone. Below soft targets are CRD, DarkRank and KD-SVD for the
-# ResNet, IFM and MHGD for the VGG. ReviewKD, OFD and SemCKD lead for both students, with gains of 14 to 19 and of 7 to
-# 11 points; soft targets gain 2.3 and 1.7. All three copy the teacher's feature maps, and so does FitNet, fourth for
+# For the thin ResNet-8 twelve of the 40 losses are marked as above labels alone and seven as above soft targets (KD in
+# the table); for the thin VGG-8 eight and four. None is shown to be below labels alone. CRD, DarkRank and KD-SVD are
+# below soft targets for the ResNet, IFM and MHGD for the VGG. ReviewKD, OFD and SemCKD lead for both students, with
+# gains of 14 to 19 and of 7 to 11 points; soft targets gain 2.3 and 1.7. All three copy the teacher's feature maps, and so does FitNet, fourth for
 # the ResNet and seventh for the VGG. But not every loss on features helps: KR and ALP-KD show no gain. In the table of
 # Tian et al., with all images of CIFAR-100, FitNet is below soft targets in 12 of 13 pairs. That is the main lesson of
 # this comparison: *a ranking of methods holds only for its setting*. A possible reason: here students see 500 images,
@@ -712,8 +714,8 @@ figures.save(
 #
 # Time and memory are different costs. SemCKD, the slowest at 3.6 times the time of KD, also keeps the most, 1.6 million
 # numbers: more than both networks hold (0.7 million and 20,000). Yet it gains less than OFD. KD-SVD and MHGD take 3.1
-# times as long as KD, and KD-SVD keeps only 6,000 numbers. FT keeps 0.6 million but takes hardly longer than KD; MHGD
-# 0.3 million. CRD keeps 0.15 million, most of it for the 500 images; this grows with their number.
+# times as long as KD; MHGD keeps 0.3 million numbers, KD-SVD only 6,000. FT keeps 0.6 million but takes only 1.13 times
+# as long as KD. CRD keeps 0.15 million, most of it for the 500 images; this grows with their number.
 #
 # ## Which method wins when?
 #
@@ -778,12 +780,13 @@ figures.table(pd.DataFrame(rows, columns=columns).set_index(["situation", "diffe
 #
 # A comparison misleads when
 #
-# - *the baseline is weak*: look at the student alone in other papers first (the table above);
+# - *the baseline is weak*: look at the student alone in other papers first (see *One student, many baselines*);
 # - *"KD" is one number*: with ResNet-32x4 teaching ResNet-8x4 on CIFAR-100 plain soft targets are printed as 73.33 (labels weighed 0.1, soft targets 0.9), 74.42
 #   (1 and 1) and 76.62 (standardised logits, weight 9) in public repositories;
 # - *budgets differ*: one method is printed after 480 epochs with strong augmentation beside others with 240;
 # - *the number of seeds is small*: with six seeds, 40 methods and Holm's correction no exact sign-flip test can be
-#   significant (exercise 3), so the table above uses t-tests, which assume normally distributed differences;
+#   significant (exercise 3), so the marks in our table of accuracies come from t-tests, which assume normally
+#   distributed differences;
 # - *the setting is small*: ours has 500 images and students of 20,000 (ResNet) and 62,000 (VGG) weights. It shows which
 #   losses help such students, not which help a ResNet-50. Its teacher was chosen because its soft targets helped in
 #   pilots ([`setting.md`](../papers/tian2020crd/setting.md)), which favours soft targets, if anything.
@@ -800,7 +803,8 @@ mine = kdnb.compare({"our loss": squared_logits}, setting="tian2020crd", student
 print(mine)
 
 # %% [markdown]
-# Look for the row of our loss: it stands beside the recorded conditions of the same two seeds. Two seeds decide nothing.
+# Look for the row of our loss: it stands beside the recorded conditions of the same two seeds (`undistilled` is the
+# student on labels alone). Two seeds decide nothing.
 #
 # With your own model and data, the setting is a `kdnb.Toy`: images, held-out images, a function from a seed to a student, a teacher and a recipe.
 
