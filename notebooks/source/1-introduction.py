@@ -333,7 +333,7 @@ price = architecture.measure(networks, seen_once, repeats=10)
 price["bytes"] = [architecture.compressed_bytes(network) for network in networks.values()]
 figures.table(price[["bytes", "multiply_adds", "latency_1", "latency_128"]].rename(columns={
     "multiply_adds": "multiply-adds of an image", "latency_1": "1 image, ms", "latency_128": "128 images, ms"}),
-    caption="What they cost: bytes are about equal, time is not.")  # fmt: skip
+    caption="What they cost: bytes are equal up to the rounding of one weight, time is not.")  # fmt: skip
 
 # %% [markdown]
 # *Training repairs the copies.* With labels alone, the error of *fewer weights* falls from about 51% to
@@ -370,7 +370,7 @@ atlas = figures.schematic(
         "architecture": ("architecture\n4 teacher and student", 1, 4, "student"),
         "k5": ("5.3 cross-modal   5.4 graph   5.5 attention", 2, 0, "teacher"),
         "s5": ("5.1 adversarial   5.2 multi-teacher\n5.6 data-free   5.8 lifelong", 2, 2, "method"),
-        "a5": ("5.7 quantised   5.9 NAS", 2, 4, "student"),
+        "a5": ("5.7 quantized   5.9 NAS", 2, 4, "student"),
         "after": ("6 Performance comparison\n7.1 vision   7.2 language\n7.3 speech   7.4 other\n8 Outlook", 3, 2, "other"),
     },
     [("one", "knowledge"), ("one", "scheme"), ("one", "architecture"), ("knowledge", "k5"), ("scheme", "s5"), ("architecture", "a5"),
@@ -391,7 +391,7 @@ lines = ["| chapter | claims judged | start here if |", "|---|---:|---|"]
 reasons = {
     "1": "you are new", "2.1": "you want the method that everybody uses", "2.2": "the student may look inside the teacher", "2.3": "the embedding is your product",
     "3.1": "a trained teacher is at hand", "3.2": "there is no teacher yet", "3.3": "there is one network only", "4": "you may choose the student",
-    "5.1": "a critic shall judge the student", "5.2": "there are several teachers", "5.3": "the teacher sees something else", "5.4": "your data are a graph",
+    "5.1": "a critic is to judge the student", "5.2": "there are several teachers", "5.3": "the teacher sees something else", "5.4": "your data are a graph",
     "5.5": "teacher and student are transformers", "5.6": "the training data are gone", "5.7": "weights have few bits", "5.8": "tasks come one after the other",
     "5.9": "you search for the architecture", "6": "you must choose a method", "7.1": "you work with images", "7.2": "you work with text",
     "7.3": "you work with speech", "7.4": "recommendation, privacy, federation", "8": "you ask why it works",

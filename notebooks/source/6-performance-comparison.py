@@ -402,7 +402,7 @@ print(f"largest gain of a seed: {gain.max():.2f}; smallest: {gain.min():.2f}")
 # %% tags=["nbval-ignore-output"]
 figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=[1.4, 1])
 figures.lines(course, "error", "test error, %", axes=panels[0], roles={"labels alone": "student", "soft targets": "method"})
-panels[0].set(ylim=(0, 60))
+panels[0].set(ylim=(15, 45))
 for seed in last.index:
     panels[1].plot([0, 1], last.loc[seed, ["labels alone", "soft targets"]], "o-", color=figures.GREY, lw=1.2, ms=5)
 panels[1].set_xticks([0, 1], ["labels alone", "soft targets"])

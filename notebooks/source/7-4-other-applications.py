@@ -311,9 +311,9 @@ figures.save(
     figure,
     "7-4-players",
     alt="Value of the students over episodes and over actions. The student that plays itself needs the fewest episodes. Needed for 90% of the teacher's value: "
-    + "; ".join(f"{name}: {row.episodes:.0f} episodes, {row.actions:.0f} actions" for name, row in middle.iterrows()) + ".",
+    + "; ".join(f"{name}: {row.episodes:.0f} episodes, {row.actions:,.0f} actions" for name, row in middle.iterrows()) + ".",
     caption="A student that plays itself needs fewer episodes than one whose teacher plays, but about as many actions. Needed for 90% of the teacher's value (geometric means): "
-    + "; ".join(f"{name}, {row.episodes:.0f} episodes or {row.actions:.0f} actions" for name, row in middle.iterrows())
+    + "; ".join(f"{name}, {row.episodes:.0f} episodes or {row.actions:,.0f} actions" for name, row in middle.iterrows())
     + f". Lines are means over {worlds} worlds with 95% intervals.",
 )  # fmt: skip
 ratio = np.log2(needed.loc["the teacher plays"] / needed.loc["the student plays"])
@@ -560,7 +560,7 @@ mixed = pd.DataFrame(rows)
 # %% tags=["nbval-ignore-output"]
 figure, axes = plt.subplots(figsize=(6.6, 3.8), layout="constrained")
 figures.lines(mixed, "accuracy", "accuracy, %", over="share", over_label="share of the labels, $\\lambda$", baseline=mixed.teacher.mean(), baseline_label="the teacher", axes=axes)
-axes.axvline(np.mean(stars), color=figures.GREEN, ls=":")
+axes.axvline(np.mean(stars), color=figures.GREY, ls=":")
 means = mixed.groupby("share").accuracy.mean()
 figures.save(
     figure,
@@ -854,8 +854,8 @@ for gamma in (0.05, 0.2, 1.0, 100.0):
         noisy = pate.noisy_votes(votes, gamma, seed=seed)
         student = network(300 + seed)
         kdnb.train(student, (public, noisy), plan.model_copy(update={"epochs": 10, "batch_size": 32}), seed=seed)
-        rows.append({"inverse scale": gamma, "right answers, %": 100 * (noisy == answers_right).double().mean().item(), "student, %": percent(student)})
-asked = pd.DataFrame(rows).groupby("inverse scale").mean()
+        rows.append({"gamma (1 / scale)": gamma, "right answers, %": 100 * (noisy == answers_right).double().mean().item(), "student, %": percent(student)})
+asked = pd.DataFrame(rows).groupby("gamma (1 / scale)").mean()
 asked["epsilon"] = [pate.privacy_cost(500, gamma) for gamma in asked.index]
 
 # %% tags=["nbval-ignore-output"]
