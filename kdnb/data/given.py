@@ -63,7 +63,9 @@ def of_arrays(data: Any, read: bool = True) -> Any:
         inputs, labels = mapped(lambda one: one, data[0]), data[1]
         words = isinstance(labels, np.ndarray) and labels.dtype.kind in ("OSU" if read else "OSUc")
         unread = str if read else (str, complex)
-        if words or (isinstance(labels, (tuple, list)) and isinstance(next(iter(labels), 0), unread)):
+        if words or (
+            isinstance(labels, (tuple, list)) and isinstance(next(iter(labels), 0), unread)
+        ):
             if read:
                 raise TypeError(no_labels(labels))
             return inputs, None

@@ -132,7 +132,9 @@ def points(
     handles.append(_mark("o", GREY, f"one {repetition}", size=3.5, alpha=0.55))
     if at is not None:
         of = f"mean of {baseline}" if isinstance(baseline, str) else "baseline"
-        handles.append(Line2D([], [], color=GREY, lw=1.2, ls=(0, (5, 3)), label=baseline_label or of))
+        handles.append(
+            Line2D([], [], color=GREY, lw=1.2, ls=(0, (5, 3)), label=baseline_label or of)
+        )
     if published:
         places = [order.index(name) for name in published]
         axes.scatter(list(published.values()), places, s=52, marker="D", facecolors="none",

@@ -104,7 +104,7 @@ def test_an_answer_that_loses_the_axis_of_a_batch_of_one_is_named(kind):
 
 def test_an_output_may_restore_the_axis_of_a_batch_of_one():
     data, network = (images()[:17], labels()[:17]), Squeezing()
-    output = lambda logits: logits.reshape(-1, 3)  # noqa: E731
+    output = lambda logits: logits.reshape(-1, 3)
     kdnb.train(network, data, output=output, **QUICK)
     assert 0 <= kdnb.evaluate(network, data, output=output)["accuracy"] <= 1
 
