@@ -57,9 +57,8 @@ def tidy(table: pd.DataFrame, metric: str, names: Mapping[str, str]) -> pd.DataF
                 f"the table has no {metric!r} of {arm!r}: it has {', '.join(known) or 'none'}."
             )
         values = table[arm, metric].dropna()
-        parts.append(
-            pd.DataFrame({"condition": name, "seed": values.index, metric: values.to_numpy()})
-        )
+        columns = {"condition": name, "seed": values.index, metric: values.to_numpy()}
+        parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -131,10 +130,9 @@ def points(
         handles = [_mark("osD^v"[i % 5], palette[name], name) for i, name in enumerate(groups)]
     handles.append(_mark("o", GREY, f"one {repetition}", size=3.5, alpha=0.55))
     if at is not None:
-        of = f"mean of {baseline}" if isinstance(baseline, str) else "baseline"
-        handles.append(
-            Line2D([], [], color=GREY, lw=1.2, ls=(0, (5, 3)), label=baseline_label or of)
-        )
+        what = f"mean of {baseline}" if isinstance(baseline, str) else "baseline"
+        style = {"color": GREY, "lw": 1.2, "ls": (0, (5, 3)), "label": baseline_label or what}
+        handles.append(Line2D([], [], **style))
     if published:
         places = [order.index(name) for name in published]
         axes.scatter(list(published.values()), places, s=52, marker="D", facecolors="none",
