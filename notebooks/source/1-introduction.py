@@ -333,7 +333,7 @@ price = architecture.measure(networks, seen_once, repeats=10)
 price["bytes"] = [architecture.compressed_bytes(network) for network in networks.values()]
 figures.table(price[["bytes", "multiply_adds", "latency_1", "latency_128"]].rename(columns={
     "multiply_adds": "multiply-adds of an image", "latency_1": "1 image, ms", "latency_128": "128 images, ms"}),
-    caption="What they cost: bytes are equal up to the rounding of one weight, time is not.")  # fmt: skip
+    caption="What they cost: the copies take about equally many bytes, but not the same time.")  # fmt: skip
 
 # %% [markdown]
 # *Training repairs the copies.* With labels alone, the error of *fewer weights* falls from about 51% to
