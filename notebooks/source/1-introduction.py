@@ -352,7 +352,7 @@ figures.table(price[["bytes", "multiply_adds", "latency_1", "latency_128"]].rena
 # *Equal bytes are not equal time.* Pruned and shared copies do as many multiplications as the large network
 # and take about as long for 128 images; for one image they are slower, as the weights are assembled in each
 # call. Low rank and compact filters save more than half of the multiplications but little or no time on our
-# processor. The small network is two to three times as fast for 128 images. Times vary between executions.
+# processor. The small network is more than twice as fast for 128 images. Times vary between executions.
 #
 # ## The map of the workbook
 #
