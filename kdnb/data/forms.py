@@ -189,8 +189,14 @@ def rows_of(value: Any, rows: Any) -> Any:
 
 
 def first_of(value: Any, count: int) -> Any:
-    """The first samples of the inputs; all of them if they cannot be sliced, such as a graph."""
+    """The first samples of the inputs; all of them if they cannot be cut, such as a graph."""
+    return rows_of(value, slice(count)) if can_be_cut(value) else value
+
+
+def can_be_cut(value: Any) -> bool:
+    """Whether single samples can be taken from a batch: not from a graph, for example."""
     try:
-        return rows_of(value, slice(count))
+        rows_of(value, slice(1))
     except ValueError:
-        return value
+        return False
+    return True

@@ -32,15 +32,6 @@ def ends_alone(batches: Any) -> bool:
     return samples == (len(batches) - 1) * (loader.batch_size or 0) + 1
 
 
-def can_be_cut(inputs: Any) -> bool:
-    """Whether single samples can be taken from a batch: not from a graph, for example."""
-    try:
-        rows_of(inputs, slice(1))
-    except ValueError:
-        return False
-    return True
-
-
 def left_out(
     networks: Mapping[str, nn.Module],
     answers: Mapping[str, Callable[[Any], Tensor]],

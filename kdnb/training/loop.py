@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from kdnb.data import Batch, Batches
-from kdnb.data.forms import first_of
+from kdnb.data.forms import can_be_cut, first_of
 from kdnb.names import brief
 from kdnb.paths import atomic_write, check_writable, sweep
 from kdnb.progress import bar
 from kdnb.training import devices, threads
-from kdnb.training.alone import can_be_cut, ends_alone, left_out
+from kdnb.training.alone import ends_alone, left_out
 from kdnb.training.borrowed import borrowed, still_parts
 from kdnb.training.checkpoint import (
     AnotherRun,
